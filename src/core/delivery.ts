@@ -1,0 +1,43 @@
+import type { FervoError } from "./errors.ts";
+
+/**
+ * One job as a broker handed it to us.
+ *
+ * It is settled by exactly one call of `ack`, `retry`, `bury` or `release`, once; a second call throws a `TypeError`,
+ * for it is a fault in the program. Each of the four resolves when the broker holds the new state, and rejects with
+ *
+ * - LEASE_LOST when the broker has given the job to somebody else: nothing was changed;
+ * - QUEUE_UNAVAILABLE when the broker cannot be reached: nothing is known, and the same call may be made again.
+ */
+export interface Delivery {
+  /** Unique within the broker. */
+  readonly id: string;
+  readonly queue: string;
+  /** The message's bytes, exact. */
+  readonly raw: Uint8Array;
+  /** What came beside the bytes, by name; lower case. Undefined when it could not be read. */
+  readonly headers: Readonly<Record<string, string>> | undefined;
+  /** 1 on the first delivery. */
+  readonly attempt: number;
+  /** The job's own limit of tries, where its producer set one beside the bytes. */
+  readonly maxAttempts?: number;
+  /** When it was pushed, epoch milliseconds, where the broker knows. */
+  readonly enqueuedAtMs?: number;
+  /** When it became ready to run, epoch milliseconds, where the broker knows: the wait is counted from here. */
+  readonly readyAtMs?: number;
+
+  /** Done: the job is gone. */
+  ack(): Promise<void>;
+  /** Failed: ready again in `delayMs` milliseconds; this attempt counts. */
+  retry(delayMs: number, error: FervoError): Promise<void>;
+  /** Failed for good: to the dead letters, with `error` beside it. */
+  bury(error: FervoError): Promise<void>;
+  /** Not run: ready again at once, in its old place; this attempt does not count. */
+  release(): Promise<void>;
+  /**
+   * Renews the lease by its whole length. Absent where the broker needs none.
+   *
+   * @throws {FervoError} LEASE_LOST, QUEUE_UNAVAILABLE
+   */
+  extend?(): Promise<void>;
+}

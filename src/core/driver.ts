@@ -1,0 +1,92 @@
+import type { Delivery } from "./delivery.ts";
+
+/** What a broker can do. A driver declares it; the conformance suite and the documentation go by it. */
+export interface DriverCapabilities {
+  /** How a delivery stays ours: for a time that `extend` renews, as long as the connection lives, or for ever. */
+  readonly lease: "timed" | "connection" | "none";
+  /** `push` takes a delay. */
+  readonly delay: boolean;
+  /** `push` takes a priority. */
+  readonly priority: boolean;
+}
+
+/** What to receive. */
+export interface ReceiveRequest {
+  /** In order: a later queue is only looked at when the earlier ones have nothing ready. */
+  readonly queues: readonly string[];
+  /** At most this many deliveries; at least 1. */
+  readonly max: number;
+  /** Wait at most so long for the first one, milliseconds. 0 asks without waiting. */
+  readonly waitMs: number;
+  /** Ends the wait. */
+  readonly signal: AbortSignal;
+}
+
+export interface PushOptions {
+  /** Not before so many milliseconds from now. */
+  readonly delayMs?: number;
+  /** Higher runs first within a queue; 0 when absent. A whole number. */
+  readonly priority?: number;
+  /** The job's own limit of tries instead of its consumer's. */
+  readonly maxAttempts?: number;
+  /** Stored beside the payload, e.g. `traceparent`. Names in lower case. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** How many jobs a queue holds, by state. */
+export interface QueueDepth {
+  readonly ready: number;
+  readonly delayed: number;
+  readonly reserved: number;
+  readonly dead: number;
+}
+
+/** A job that failed for good. */
+export interface DeadLetter {
+  readonly id: string;
+  readonly queue: string;
+  readonly payload: Uint8Array;
+  readonly attempts: number;
+  readonly enqueuedAtMs: number;
+  /** When it was buried, epoch milliseconds. */
+  readonly diedAtMs: number;
+  readonly error: { readonly code: string; readonly message: string; readonly stderr?: string };
+}
+
+/** The dead letters of a broker, for people and their tools. Every call may reject with QUEUE_UNAVAILABLE. */
+export interface DeadLetters {
+  /** The most recent first. `queue` limits to one queue; `afterId` goes on behind a former page's last one. */
+  list(o: { queue?: string; limit: number; afterId?: string }): Promise<DeadLetter[]>;
+  get(id: string): Promise<DeadLetter | undefined>;
+  /** Makes dead jobs ready again with no attempt counted; `ids` or all of them. Returns how many. */
+  retry(ids: readonly string[] | "all"): Promise<number>;
+  /** Deletes dead jobs; `ids` or all of them. Returns how many. */
+  remove(ids: readonly string[] | "all"): Promise<number>;
+}
+
+/**
+ * One broker.
+ *
+ * 1. Hands out deliveries, each to one holder at a time, and never more than were asked for.
+ * 2. Loses nothing: a job is in the broker until it is acknowledged, whatever dies in between.
+ * 3. Moves bytes, not meanings: it never looks into a payload.
+ *
+ * Every method may reject with QUEUE_UNAVAILABLE, and may then be called again.
+ */
+export interface Driver extends AsyncDisposable {
+  readonly capabilities: DriverCapabilities;
+  /** How long a delivery stays ours unless renewed, milliseconds; undefined where there is no timed lease. */
+  readonly leaseMs: number | undefined;
+
+  /** Resolves with what is ready; with `[]` when the wait ended or `signal` aborted. Never drops a job it has taken. */
+  receive(request: ReceiveRequest): Promise<Delivery[]>;
+  /** Resolves with the job's id once the broker holds it durably. */
+  push(queue: string, payload: Uint8Array, options?: PushOptions): Promise<string>;
+  depth(queue: string): Promise<QueueDepth>;
+  /** Names of all queues that hold a job, sorted. */
+  queues(): Promise<string[]>;
+  readonly dead: DeadLetters;
+
+  /** Waits for calls under way, then closes. Idempotent. */
+  close(): Promise<void>;
+}

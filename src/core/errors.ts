@@ -1,0 +1,57 @@
+/**
+ * The stable error codes. They appear in logs, in metric labels, in dead letters and in docs/operations.md;
+ * a code is never renamed or reused.
+ */
+export type ErrorCode =
+  | "CONFIG_INVALID"
+  | "QUEUE_UNAVAILABLE"
+  | "LEASE_LOST"
+  | "JOB_MALFORMED"
+  | "JOB_FAILED"
+  | "JOB_NO_OUTCOME"
+  | "JOB_CRASHED"
+  | "JOB_TIMEOUT"
+  | "FASTCGI_CONNECT_FAILED"
+  | "FASTCGI_OVERLOADED"
+  | "FASTCGI_CONNECTION_LOST"
+  | "FASTCGI_PROTOCOL"
+  | "FASTCGI_PARAM_TOO_LARGE"
+  | "FPM_MISCONFIGURED"
+  | "SHUTDOWN";
+
+/** What an error may carry beside its text. Every field is safe to log and to store with a dead letter. */
+export interface ErrorDetails {
+  /** What the job wrote to STDERR, cut to the configured limit. */
+  readonly stderr?: string;
+  /** Other facts, by name. */
+  readonly [fact: string]: string | number | boolean | undefined;
+}
+
+/**
+ * Every failure that fervo-worker foresees.
+ *
+ * The text is a sentence without a full stop: what happened, the value it happened to in quotes, then the state,
+ * e.g. `Cannot connect to php-fpm at "/run/php/fervo.sock": connection refused`.
+ */
+export class FervoError extends Error {
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails;
+
+  constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+}
+
+/** The broker cannot be used, or a delivery is no longer ours. Codes QUEUE_UNAVAILABLE, LEASE_LOST. */
+export class QueueError extends FervoError {}
+
+/** A job failed by itself. Codes JOB_*. */
+export class JobError extends FervoError {}
+
+/** The text of anything that was thrown, for a sentence such as `Cannot do this: ${reasonOf(error)}`. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

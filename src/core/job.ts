@@ -1,0 +1,19 @@
+/** One unit of work as an executor sees it: what the broker delivered, read by its dialect. */
+export interface Job {
+  /** Names the job in logs, in FPM's access log and to PHP; unique within its broker. */
+  readonly id: string;
+  /** The queue it came from. */
+  readonly queue: string;
+  /** What PHP reads on STDIN, byte for byte as it was pushed. */
+  readonly payload: Uint8Array;
+  /** 1 on the first try. */
+  readonly attempt: number;
+  /** The try after which a failure is final. */
+  readonly maxAttempts: number;
+  /** When it was pushed, epoch milliseconds. */
+  readonly enqueuedAtMs: number;
+  /** When its time is up and its result no longer counts, epoch milliseconds. */
+  readonly deadlineMs: number;
+  /** W3C trace context, where the producer sent one. */
+  readonly traceparent?: string;
+}

@@ -1,0 +1,60 @@
+import type { FervoError } from "./errors.ts";
+import type { Outcome } from "./outcome.ts";
+
+/** Something worth telling about a running worker. Times in milliseconds. */
+export type WorkerEvent =
+  | { readonly type: "consumer_started"; readonly consumer: string; readonly queues: readonly string[] }
+  | {
+    readonly type: "consumer_paused";
+    readonly consumer: string;
+    readonly error: FervoError;
+    readonly forMs: number;
+  }
+  | { readonly type: "consumer_resumed"; readonly consumer: string }
+  | { readonly type: "consumer_stopped"; readonly consumer: string; readonly error?: FervoError }
+  | {
+    readonly type: "job_started";
+    readonly consumer: string;
+    readonly queue: string;
+    readonly id: string;
+    readonly attempt: number;
+  }
+  | {
+    /** The broker holds the result. `outcome.kind` is what was done: a last retry shows as `bury`. */
+    readonly type: "job_settled";
+    readonly consumer: string;
+    readonly queue: string;
+    readonly id: string;
+    readonly attempt: number;
+    readonly outcome: Outcome;
+    /** From ready to started; undefined where the broker does not know. */
+    readonly waitMs: number | undefined;
+    readonly runMs: number;
+  }
+  | {
+    /** Somebody else has the job now; what we did with it does not count. */
+    readonly type: "lease_lost";
+    readonly consumer: string;
+    readonly queue: string;
+    readonly id: string;
+    readonly attempt: number;
+  }
+  | {
+    /** The broker failed and is asked again. */
+    readonly type: "broker_failed";
+    readonly consumer: string;
+    readonly during: "receive" | "settle" | "extend";
+    readonly error: FervoError;
+  }
+  | { readonly type: "draining"; readonly inFlight: number }
+  | { readonly type: "stopped"; readonly orphaned: number };
+
+/** Is told of each event as it happens; must not throw or block. */
+export type Observer = (event: WorkerEvent) => void;
+
+/** One observer that tells all of `observers`. */
+export function tellAll(observers: readonly Observer[]): Observer {
+  return (event) => {
+    for (const observer of observers) observer(event);
+  };
+}

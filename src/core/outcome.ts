@@ -1,0 +1,27 @@
+import type { FervoError } from "./errors.ts";
+
+/**
+ * What became of one try of a job, and so how its delivery is settled:
+ *
+ * - `ack`: done, forget it.
+ * - `retry`: failed; the attempt counts. Again after `delayMs` milliseconds (the retry policy's delay when absent),
+ *   or to the dead letters when it was the last attempt.
+ * - `bury`: failed for good; to the dead letters, a person decides.
+ * - `release`: it never ran; put back untouched, the attempt does not count.
+ */
+export type Outcome =
+  | { readonly kind: "ack" }
+  | { readonly kind: "retry"; readonly error: FervoError; readonly delayMs?: number }
+  | { readonly kind: "bury"; readonly error: FervoError }
+  | {
+    readonly kind: "release";
+    readonly error: FervoError;
+    /**
+     * Why it could not run, and so what the consumer does about it: `unavailable`, pause and try again by itself;
+     * `misconfigured`, stop, for a person has to change something; `shutdown`, nothing, we are leaving.
+     */
+    readonly reason: "unavailable" | "misconfigured" | "shutdown";
+  };
+
+/** The one shared value of a job that went well; the common case allocates nothing. */
+export const ACK: Outcome = Object.freeze({ kind: "ack" });

@@ -1,0 +1,108 @@
+import { JobError, reasonOf } from "../core/errors.ts";
+import type { DecodedMessage, Dialect } from "./dialect.ts";
+
+/**
+ * A JSON object around the payload, for producers that keep everything in one message:
+ *
+ * ```json
+ * {"fervo": 1, "payload": "text", "id": "…", "attempts": 5, "enqueued_at": 1700000000000, "traceparent": "00-…"}
+ * ```
+ *
+ * Binary payloads travel as `payload_base64` instead of `payload`. All but `fervo` and the payload may be absent;
+ * unknown fields are ignored. Times are epoch milliseconds.
+ */
+export const envelope: Dialect = { name: "envelope", decode, encode };
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decode({ raw }: { raw: Uint8Array }): DecodedMessage {
+  const fields = parseObject(raw);
+  if (fields["fervo"] !== 1) {
+    throw malformed(`field "fervo" is ${show(fields["fervo"])}, not 1, the format's version`);
+  }
+  const id = optionalString(fields, "id");
+  const maxAttempts = optionalNumber(fields, "attempts");
+  if (maxAttempts !== undefined && !(Number.isSafeInteger(maxAttempts) && maxAttempts >= 1)) {
+    throw malformed(`field "attempts" is ${maxAttempts}, not a whole number of at least 1`);
+  }
+  const enqueuedAtMs = optionalNumber(fields, "enqueued_at");
+  const traceparent = optionalString(fields, "traceparent");
+  return {
+    payload: payloadOf(fields),
+    ...(id !== undefined && { id }),
+    ...(maxAttempts !== undefined && { maxAttempts }),
+    ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
+    ...(traceparent !== undefined && { traceparent }),
+  };
+}
+
+function encode(content: Parameters<Dialect["encode"]>[0]): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify({
+    fervo: 1,
+    id: content.id,
+    attempts: content.maxAttempts,
+    enqueued_at: content.enqueuedAtMs,
+    traceparent: content.traceparent,
+    ...encodePayload(content.payload),
+  }));
+}
+
+function encodePayload(payload: Uint8Array): { payload: string } | { payload_base64: string } {
+  try {
+    return { payload: utf8.decode(payload) };
+  } catch {
+    return { payload_base64: payload.toBase64() };
+  }
+}
+
+function payloadOf(fields: Record<string, unknown>): Uint8Array {
+  const text = optionalString(fields, "payload");
+  const base64 = optionalString(fields, "payload_base64");
+  if ((text === undefined) === (base64 === undefined)) {
+    throw malformed(`it needs one of the fields "payload" and "payload_base64"`);
+  }
+  if (text !== undefined) {
+    // A lone surrogate stands for no bytes at all; encoding it would change the payload.
+    if (!text.isWellFormed()) throw malformed(`field "payload" has a lone surrogate; use "payload_base64"`);
+    return new TextEncoder().encode(text);
+  }
+  try {
+    return Uint8Array.fromBase64(base64!);
+  } catch (error) {
+    throw malformed(`field "payload_base64" is not base64: ${reasonOf(error)}`);
+  }
+}
+
+function parseObject(raw: Uint8Array): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(utf8.decode(raw));
+  } catch (error) {
+    throw malformed(reasonOf(error));
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw malformed(`it is ${Array.isArray(value) ? "an array" : show(value)}, not an object`);
+  }
+  return value as Record<string, unknown>;
+}
+
+function optionalString(fields: Record<string, unknown>, name: string): string | undefined {
+  const value = fields[name] ?? undefined;
+  if (value === undefined || typeof value === "string") return value;
+  throw malformed(`field "${name}" is ${show(value)}, not a string`);
+}
+
+function optionalNumber(fields: Record<string, unknown>, name: string): number | undefined {
+  const value = fields[name] ?? undefined;
+  if (value === undefined || typeof value === "number") return value;
+  throw malformed(`field "${name}" is ${show(value)}, not a number`);
+}
+
+function show(value: unknown): string {
+  const json = JSON.stringify(value) ?? "absent";
+  return json.length > 40 ? `${json.slice(0, 40)}…` : json;
+}
+
+function malformed(reason: string): JobError {
+  return new JobError("JOB_MALFORMED", `Cannot read the message as an envelope: ${reason}`);
+}

@@ -1,0 +1,8 @@
+import type { Dialect } from "./dialect.ts";
+import { envelope } from "./envelope.ts";
+import { raw } from "./raw.ts";
+
+/** Every message format, by the name that the configuration uses. A new one is a file and a row here. */
+export const DIALECTS = { raw, envelope } as const satisfies Record<string, Dialect>;
+
+export type DialectName = keyof typeof DIALECTS;

@@ -1,0 +1,33 @@
+/** Where a FastCGI server listens. */
+export type FastCgiAddress =
+  | { readonly transport: "unix"; readonly path: string }
+  | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
+
+/**
+ * Reads `/run/php/fpm.sock`, `unix:/run/php/fpm.sock`, `127.0.0.1:9000`, `[::1]:9000` or `tcp://fpm:9000`.
+ *
+ * @throws {TypeError} when the text is none of these; the message says what is wrong with it.
+ */
+export function parseAddress(text: string): FastCgiAddress {
+  const path = text.startsWith("unix:") ? text.slice("unix:".length).replace(/^\/\/(?=\/)/, "") : text;
+  if (path.startsWith("/")) return { transport: "unix", path };
+
+  const match = /^(?:tcp:\/\/)?(?:\[(?<v6>[0-9a-fA-F:.]+)\]|(?<host>[^:/\s[\]]+)):(?<port>\d{1,5})$/.exec(
+    text,
+  );
+  const port = Number(match?.groups?.["port"]);
+  if (!match?.groups || port < 1 || port > 65_535) {
+    throw new TypeError(
+      `Cannot read the FastCGI address "${text}": expected a socket's absolute path such as ` +
+        `"/run/php/fpm.sock", or host and port such as "127.0.0.1:9000"`,
+    );
+  }
+  return { transport: "tcp", hostname: (match.groups["v6"] ?? match.groups["host"])!, port };
+}
+
+/** The address as `parseAddress` reads it. */
+export function formatAddress(address: FastCgiAddress): string {
+  if (address.transport === "unix") return address.path;
+  const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
+  return `${host}:${address.port}`;
+}

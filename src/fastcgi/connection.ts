@@ -1,0 +1,374 @@
+import { type Clock, type Timer } from "../core/clock.ts";
+import { reasonOf } from "../core/errors.ts";
+import { type FastCgiAddress, formatAddress } from "./address.ts";
+import { FastCgiError } from "./errors.ts";
+import { type EncodedParams, ParamsWriter } from "./params.ts";
+import {
+  FLAG_KEEP_CONNECTION,
+  FULL_CONTENT_BYTES,
+  HEADER_BYTES,
+  ProtocolStatus,
+  RecordParser,
+  type RecordSink,
+  RecordType,
+  ROLE_RESPONDER,
+  writeHeader,
+} from "./record.ts";
+import { type FastCgiResponse, ResponseCollector, type ResponseLimits } from "./response.ts";
+
+/** One request to a FastCGI application. */
+export interface FastCgiRequest {
+  /** Pairs that every request shares, encoded once. Sent first. */
+  readonly sharedParams?: EncodedParams;
+  /** Pairs of this request; what they mean is between the caller and the application. */
+  readonly params: readonly (readonly [name: string, value: string])[];
+  /** STDIN, of any size. The caller sends its length as CONTENT_LENGTH: php-fpm reads exactly that many bytes. */
+  readonly body: Uint8Array;
+}
+
+export interface ConnectionOptions extends ResponseLimits {
+  /** How long connecting may take, milliseconds. */
+  readonly connectTimeoutMs: number;
+}
+
+/** The connection ended before the answer did. Code FASTCGI_CONNECTION_LOST. */
+export class ConnectionLostError extends FastCgiError {
+  /** Bytes of the answer that had come. */
+  readonly responseBytes: number;
+  /** Whether the connection had served an earlier request. */
+  readonly isReused: boolean;
+  /** From writing the request to the end, milliseconds. */
+  readonly afterMs: number;
+
+  constructor(
+    address: FastCgiAddress,
+    reason: string,
+    facts: { responseBytes: number; isReused: boolean; afterMs: number; stderr: string },
+  ) {
+    super(
+      "FASTCGI_CONNECTION_LOST",
+      `Lost the connection to "${formatAddress(address)}" before the answer was complete: ${reason}`,
+      { details: { responseBytes: facts.responseBytes, ...(facts.stderr && { stderr: facts.stderr }) } },
+    );
+    this.responseBytes = facts.responseBytes;
+    this.isReused = facts.isReused;
+    this.afterMs = facts.afterMs;
+  }
+}
+
+const REQUEST_ID = 1;
+const READ_BUFFER_BYTES = 16_384;
+/** A body up to this size goes out in one write, together with everything before it. */
+const SMALL_BODY_BYTES = 32_768;
+
+interface Pending {
+  readonly collector: ResponseCollector;
+  readonly startedMs: number;
+  readonly resolve: (response: FastCgiResponse) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * One socket to a FastCGI application, and at most one request on it at a time: php-fpm does not multiplex.
+ *
+ * 1. Writes a small request in one system call, and a large one in pieces of one record.
+ * 2. Reads all the time, also between requests, so that the other side's leaving is noticed before the next request
+ *    is given to it.
+ * 3. Takes END_REQUEST, and nothing else, for the end of an answer.
+ *
+ * States: `idle` -> request() -> `busy` -> END_REQUEST -> `idle`; any state -> end of stream, protocol error, abort
+ * or close -> `closed`. Only `#finish` (to idle) and `#end` (to closed) change it.
+ */
+export class Connection {
+  readonly #address: FastCgiAddress;
+  readonly #options: ConnectionOptions;
+  readonly #clock: Clock;
+  readonly #socket: Deno.Conn;
+  readonly #params = new ParamsWriter(REQUEST_ID);
+  readonly #parser = new RecordParser();
+  readonly #sink: RecordSink;
+  readonly #endRequest = new Uint8Array(8);
+  #endRequestBytes = 0;
+  #out = new Uint8Array(2048);
+  #pending: Pending | undefined;
+  #isWriting = false;
+  #isClosed = false;
+  #requests = 0;
+
+  /** Called once, when the connection has closed while no request was under way. */
+  onIdleClose: (() => void) | undefined;
+  /** When the last request ended, monotonic milliseconds. */
+  idleSinceMs = 0;
+
+  private constructor(address: FastCgiAddress, socket: Deno.Conn, clock: Clock, options: ConnectionOptions) {
+    this.#address = address;
+    this.#socket = socket;
+    this.#clock = clock;
+    this.#options = options;
+    this.#sink = {
+      content: (type, requestId, piece) => this.#content(type, requestId, piece),
+      recordEnd: (type, requestId, contentBytes) => this.#recordEnd(type, requestId, contentBytes),
+    };
+  }
+
+  /**
+   * Connects. Send a request at once: php-fpm gives a new connection 5 s for its first byte.
+   *
+   * @throws {FastCgiError} FASTCGI_CONNECT_FAILED, or FASTCGI_OVERLOADED when the listen queue is full.
+   */
+  static async open(address: FastCgiAddress, clock: Clock, options: ConnectionOptions): Promise<Connection> {
+    const socket = await connect(address, clock, options.connectTimeoutMs);
+    return new Connection(address, socket, clock, options);
+  }
+
+  /** Whether a request can be given to it now. */
+  get isReusable(): boolean {
+    return !this.#isClosed && this.#pending === undefined && !this.#isWriting;
+  }
+
+  /**
+   * Sends a request and reads its answer.
+   *
+   * @param keep Ask the application to leave the connection open afterwards.
+   * @param signal Ends the request: the connection is destroyed and the promise rejects with the signal's reason.
+   * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE (nothing was sent), FASTCGI_CONNECTION_LOST
+   * ({@link ConnectionLostError}), FASTCGI_OVERLOADED, FASTCGI_PROTOCOL
+   */
+  async request(request: FastCgiRequest, keep: boolean, signal: AbortSignal): Promise<FastCgiResponse> {
+    if (!this.isReusable) throw new TypeError("The connection is closed or has a request under way");
+    signal.throwIfAborted();
+    const head = this.#encodeHead(request, keep);
+    const { promise, resolve, reject } = Promise.withResolvers<FastCgiResponse>();
+    this.#pending = {
+      collector: new ResponseCollector(this.#options),
+      startedMs: this.#clock.monotonicMs(),
+      resolve,
+      reject,
+    };
+    const abort = () => this.destroy(signal.reason);
+    signal.addEventListener("abort", abort);
+    try {
+      void this.#write(head, request.body);
+      if (this.#requests++ === 0) void this.#readAll();
+      const response = await promise;
+      if (!keep) this.destroy();
+      return response;
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  /** Closes the connection; a request under way rejects with `error`. Idempotent. */
+  destroy(error?: unknown): void {
+    this.#end(error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "The connection was closed by us"));
+  }
+
+  /** BEGIN_REQUEST, PARAMS and, for a small body, STDIN: all that goes into the first write. */
+  #encodeHead(request: FastCgiRequest, keep: boolean): Uint8Array {
+    const params = this.#params;
+    params.reset();
+    if (request.sharedParams !== undefined) params.addEncoded(request.sharedParams);
+    for (const [name, value] of request.params) params.add(name, value);
+    const paramRecords = params.bytes();
+
+    const { body } = request;
+    const stdinBytes = body.length > 0 && body.length <= SMALL_BODY_BYTES ? HEADER_BYTES + body.length : 0;
+    const endBytes = body.length <= SMALL_BODY_BYTES ? HEADER_BYTES : 0;
+    const headBytes = 16 + paramRecords.length + HEADER_BYTES + stdinBytes + endBytes;
+    if (headBytes > this.#out.length) this.#out = new Uint8Array(2 * headBytes);
+
+    const out = this.#out;
+    writeHeader(out, 0, RecordType.beginRequest, REQUEST_ID, 8);
+    out.fill(0, 8, 16);
+    out[9] = ROLE_RESPONDER;
+    out[10] = keep ? FLAG_KEEP_CONNECTION : 0;
+    out.set(paramRecords, 16);
+    let at = 16 + paramRecords.length;
+    writeHeader(out, at, RecordType.params, REQUEST_ID, 0);
+    at += HEADER_BYTES;
+    if (stdinBytes > 0) {
+      writeHeader(out, at, RecordType.stdin, REQUEST_ID, body.length);
+      out.set(body, at + HEADER_BYTES);
+      at += stdinBytes;
+    }
+    if (endBytes > 0) writeHeader(out, at, RecordType.stdin, REQUEST_ID, 0);
+    return out.subarray(0, headBytes);
+  }
+
+  /**
+   * A failed write is not the end: the application may have answered without reading all of its STDIN, and that
+   * answer is still to be read. If there is none, the reader sees the end of the stream.
+   */
+  async #write(head: Uint8Array, body: Uint8Array): Promise<void> {
+    this.#isWriting = true;
+    try {
+      await this.#writeWhole(head);
+      if (body.length > SMALL_BODY_BYTES) await this.#writeBody(body);
+      this.#isWriting = false;
+    } catch {
+      // Stays "writing": a connection on which STDIN did not end cannot take another request.
+    }
+  }
+
+  async #writeBody(body: Uint8Array): Promise<void> {
+    const record = new Uint8Array(HEADER_BYTES + FULL_CONTENT_BYTES);
+    for (let at = 0; at < body.length; at += FULL_CONTENT_BYTES) {
+      const piece = body.subarray(at, at + FULL_CONTENT_BYTES);
+      writeHeader(record, 0, RecordType.stdin, REQUEST_ID, piece.length);
+      record.set(piece, HEADER_BYTES);
+      await this.#writeWhole(record.subarray(0, HEADER_BYTES + piece.length));
+    }
+    writeHeader(record, 0, RecordType.stdin, REQUEST_ID, 0);
+    await this.#writeWhole(record.subarray(0, HEADER_BYTES));
+  }
+
+  async #writeWhole(bytes: Uint8Array): Promise<void> {
+    let at = await this.#socket.write(bytes);
+    while (at < bytes.length) at += await this.#socket.write(bytes.subarray(at));
+  }
+
+  async #readAll(): Promise<void> {
+    const buffer = new Uint8Array(READ_BUFFER_BYTES);
+    try {
+      while (!this.#isClosed) {
+        const bytes = await this.#socket.read(buffer);
+        if (bytes === null) return this.#end("the other side closed it");
+        this.#parser.parse(buffer.subarray(0, bytes), this.#sink);
+      }
+    } catch (error) {
+      this.#end(error instanceof FastCgiError ? error : reasonOf(error));
+    }
+  }
+
+  #content(type: number, requestId: number, piece: Uint8Array): void {
+    if (requestId === 0) return;
+    const pending = this.#expectRequest(type, requestId);
+    if (type === RecordType.stdout) {
+      pending.collector.addStdout(piece);
+    } else if (type === RecordType.stderr) {
+      pending.collector.addStderr(piece);
+    } else if (type === RecordType.endRequest) {
+      const room = this.#endRequest.length - this.#endRequestBytes;
+      this.#endRequest.set(piece.subarray(0, room), this.#endRequestBytes);
+      this.#endRequestBytes += Math.min(piece.length, room);
+    }
+  }
+
+  #recordEnd(type: number, requestId: number, contentBytes: number): void {
+    // Request id 0 is management (section 4); we ask nothing there, so nothing there concerns us.
+    if (requestId === 0) return;
+    this.#expectRequest(type, requestId);
+    if (type !== RecordType.endRequest) return;
+    if (contentBytes < 8) {
+      throw new FastCgiError(
+        "FASTCGI_PROTOCOL",
+        `Cannot read END_REQUEST: it has ${contentBytes} bytes, not 8`,
+      );
+    }
+    this.#endRequestBytes = 0;
+    this.#finish();
+  }
+
+  #expectRequest(type: number, requestId: number): Pending {
+    if (this.#pending !== undefined && requestId === REQUEST_ID) return this.#pending;
+    throw new FastCgiError(
+      "FASTCGI_PROTOCOL",
+      `Cannot read the answer: a record of type ${type} for request "${requestId}" came, ` +
+        (this.#pending === undefined
+          ? "and no request is under way"
+          : `and request "${REQUEST_ID}" is under way`),
+    );
+  }
+
+  /** END_REQUEST came. */
+  #finish(): void {
+    const { collector, resolve, reject } = this.#pending!;
+    const [b0, b1, b2, b3, protocolStatus] = this.#endRequest as unknown as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
+    this.#pending = undefined;
+    this.idleSinceMs = this.#clock.monotonicMs();
+    if (protocolStatus === ProtocolStatus.requestComplete) {
+      resolve(collector.finish((b0 << 24) | (b1 << 16) | (b2 << 8) | b3));
+    } else if (protocolStatus === ProtocolStatus.overloaded) {
+      reject(
+        new FastCgiError("FASTCGI_OVERLOADED", `"${formatAddress(this.#address)}" says it is overloaded`),
+      );
+    } else {
+      reject(
+        new FastCgiError(
+          "FASTCGI_PROTOCOL",
+          `"${formatAddress(this.#address)}" refused the request with protocol status ${protocolStatus}`,
+        ),
+      );
+    }
+  }
+
+  /** The socket is of no more use, for `reason`: an error to reject with, or why the connection was lost. */
+  #end(reason: unknown): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#socket.close();
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending === undefined) return this.onIdleClose?.();
+    pending.reject(
+      typeof reason !== "string" ? reason : new ConnectionLostError(this.#address, reason, {
+        responseBytes: pending.collector.bytes,
+        isReused: this.#requests > 1,
+        afterMs: this.#clock.monotonicMs() - pending.startedMs,
+        stderr: pending.collector.stderr,
+      }),
+    );
+  }
+}
+
+async function connect(address: FastCgiAddress, clock: Clock, timeoutMs: number): Promise<Deno.Conn> {
+  const connecting: Promise<Deno.Conn> = address.transport === "unix"
+    ? Deno.connect({ transport: "unix", path: address.path })
+    : connectTcp(address);
+  let timer: Timer | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = clock.setTimer(
+      () => reject(new Deno.errors.TimedOut(`no answer in ${timeoutMs} ms`)),
+      timeoutMs,
+    );
+  });
+  try {
+    return await Promise.race([connecting, timeout]);
+  } catch (error) {
+    // It may still connect after the time is up; then nobody wants it.
+    connecting.then((late) => late.close(), () => {});
+    throw connectError(address, error);
+  } finally {
+    timer!.cancel();
+  }
+}
+
+async function connectTcp(address: { hostname: string; port: number }): Promise<Deno.Conn> {
+  const socket = await Deno.connect({ hostname: address.hostname, port: address.port });
+  // Without this, the last piece of a large request waits for the acknowledgement of the one before it.
+  socket.setNoDelay(true);
+  return socket;
+}
+
+function connectError(address: FastCgiAddress, error: unknown): FastCgiError {
+  const where = `Cannot connect to php-fpm at "${formatAddress(address)}"`;
+  if (error instanceof Deno.errors.WouldBlock || reasonOf(error).includes("os error 11")) {
+    return new FastCgiError("FASTCGI_OVERLOADED", `${where}: its listen queue is full`, { cause: error });
+  }
+  return new FastCgiError("FASTCGI_CONNECT_FAILED", `${where}: ${connectReason(error)}`, { cause: error });
+}
+
+function connectReason(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "no such socket; is php-fpm running?";
+  if (error instanceof Deno.errors.ConnectionRefused) return "connection refused; is php-fpm running?";
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "permission denied; see listen.owner, listen.group and listen.mode of the pool";
+  }
+  return reasonOf(error);
+}
