@@ -3,10 +3,10 @@ import type { FervoError } from "./errors.ts";
 /**
  * One job as a broker handed it to us.
  *
- * It is settled by exactly one call of `ack`, `retry`, `bury` or `release`, once; a second call throws a `TypeError`,
- * for it is a fault in the program. Each of the four resolves when the broker holds the new state, and rejects with
+ * It is settled by exactly one call of `ack`, `retry`, `bury` or `release`. Each of the four resolves when the broker
+ * holds the new state, and rejects with
  *
- * - LEASE_LOST when the broker has given the job to somebody else: nothing was changed;
+ * - LEASE_LOST when the job is no longer ours, for somebody else has it or it is settled: nothing was changed;
  * - QUEUE_UNAVAILABLE when the broker cannot be reached: nothing is known, and the same call may be made again.
  */
 export interface Delivery {
@@ -15,8 +15,13 @@ export interface Delivery {
   readonly queue: string;
   /** The message's bytes, exact. */
   readonly raw: Uint8Array;
-  /** What came beside the bytes, by name; lower case. Undefined when it could not be read. */
-  readonly headers: Readonly<Record<string, string>> | undefined;
+  /** What came beside the bytes, by name; lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  /**
+   * Why the message cannot be run as it is: longer than the limit (`raw` is empty then; the broker has the bytes), or
+   * headers that cannot be read. All there is to do is to bury it.
+   */
+  readonly problem?: FervoError;
   /** 1 on the first delivery. */
   readonly attempt: number;
   /** The job's own limit of tries, where its producer set one beside the bytes. */

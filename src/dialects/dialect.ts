@@ -1,7 +1,7 @@
 import type { Delivery } from "../core/delivery.ts";
 
 /** What a message says of its job. What is absent is taken from the delivery or the consumer's settings. */
-export interface DecodedMessage {
+export interface Message {
   readonly payload: Uint8Array;
   readonly id?: string;
   readonly maxAttempts?: number;
@@ -9,19 +9,10 @@ export interface DecodedMessage {
   readonly traceparent?: string;
 }
 
-/** What goes into a message. */
-export interface MessageContent {
-  readonly payload: Uint8Array;
-  readonly id: string;
-  readonly maxAttempts?: number;
-  readonly enqueuedAtMs: number;
-  readonly traceparent?: string;
-}
-
 /** A producer's message format: bytes to job and back. Pure. */
 export interface Dialect {
   readonly name: string;
   /** @throws {JobError} JOB_MALFORMED when the bytes are not of this format. */
-  decode(delivery: Pick<Delivery, "raw" | "headers">): DecodedMessage;
-  encode(content: MessageContent): Uint8Array;
+  decode(delivery: Pick<Delivery, "raw" | "headers">): Message;
+  encode(content: Message): Uint8Array;
 }

@@ -1,5 +1,5 @@
 import { JobError, reasonOf } from "../core/errors.ts";
-import type { DecodedMessage, Dialect } from "./dialect.ts";
+import type { Dialect, Message } from "./dialect.ts";
 
 /**
  * A JSON object around the payload, for producers that keep everything in one message:
@@ -15,7 +15,7 @@ export const envelope: Dialect = { name: "envelope", decode, encode };
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-function decode({ raw }: { raw: Uint8Array }): DecodedMessage {
+function decode({ raw }: { raw: Uint8Array }): Message {
   const fields = parseObject(raw);
   if (fields["fervo"] !== 1) {
     throw malformed(`field "fervo" is ${show(fields["fervo"])}, not 1, the format's version`);
@@ -36,7 +36,7 @@ function decode({ raw }: { raw: Uint8Array }): DecodedMessage {
   };
 }
 
-function encode(content: Parameters<Dialect["encode"]>[0]): Uint8Array {
+function encode(content: Message): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({
     fervo: 1,
     id: content.id,
@@ -94,8 +94,11 @@ function optionalString(fields: Record<string, unknown>, name: string): string |
 
 function optionalNumber(fields: Record<string, unknown>, name: string): number | undefined {
   const value = fields[name] ?? undefined;
-  if (value === undefined || typeof value === "number") return value;
-  throw malformed(`field "${name}" is ${show(value)}, not a number`);
+  if (value === undefined) return undefined;
+  if (typeof value !== "number") throw malformed(`field "${name}" is ${show(value)}, not a number`);
+  // JSON.parse reads 1e999 as Infinity.
+  if (!Number.isFinite(value)) throw malformed(`field "${name}" is too large a number`);
+  return value;
 }
 
 function show(value: unknown): string {

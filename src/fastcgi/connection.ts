@@ -1,4 +1,4 @@
-import { type Clock, type Timer } from "../core/clock.ts";
+import type { Clock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { FastCgiError } from "./errors.ts";
@@ -33,7 +33,7 @@ export interface ConnectionOptions extends ResponseLimits {
 
 /** The connection ended before the answer did. Code FASTCGI_CONNECTION_LOST. */
 export class ConnectionLostError extends FastCgiError {
-  /** Bytes of the answer that had come. */
+  /** Bytes of the answer that had come, record headers included. */
   readonly responseBytes: number;
   /** Whether the connection had served an earlier request. */
   readonly isReused: boolean;
@@ -64,6 +64,8 @@ const SMALL_BODY_BYTES = 32_768;
 interface Pending {
   readonly collector: ResponseCollector;
   readonly startedMs: number;
+  /** Of the answer, as they came from the socket: a lone record header is a sign of life, too. */
+  receivedBytes: number;
   readonly resolve: (response: FastCgiResponse) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -114,11 +116,20 @@ export class Connection {
   /**
    * Connects. Send a request at once: php-fpm gives a new connection 5 s for its first byte.
    *
+   * @param signal Gives up; the promise rejects with the signal's reason.
    * @throws {FastCgiError} FASTCGI_CONNECT_FAILED, or FASTCGI_OVERLOADED when the listen queue is full.
    */
-  static async open(address: FastCgiAddress, clock: Clock, options: ConnectionOptions): Promise<Connection> {
-    const socket = await connect(address, clock, options.connectTimeoutMs);
-    return new Connection(address, socket, clock, options);
+  static async open(
+    address: FastCgiAddress,
+    clock: Clock,
+    options: ConnectionOptions,
+    signal?: AbortSignal,
+  ): Promise<Connection> {
+    signal?.throwIfAborted();
+    const socket = await connect(address, clock, options.connectTimeoutMs, signal);
+    const connection = new Connection(address, socket, clock, options);
+    void connection.#readAll();
+    return connection;
   }
 
   /** Whether a request can be given to it now. */
@@ -142,19 +153,19 @@ export class Connection {
     this.#pending = {
       collector: new ResponseCollector(this.#options),
       startedMs: this.#clock.monotonicMs(),
+      receivedBytes: 0,
       resolve,
       reject,
     };
     const abort = () => this.destroy(signal.reason);
     signal.addEventListener("abort", abort);
     try {
+      this.#requests++;
       void this.#write(head, request.body);
-      if (this.#requests++ === 0) void this.#readAll();
-      const response = await promise;
-      if (!keep) this.destroy();
-      return response;
+      return await promise;
     } finally {
       signal.removeEventListener("abort", abort);
+      if (!keep) this.destroy();
     }
   }
 
@@ -232,11 +243,13 @@ export class Connection {
     try {
       while (!this.#isClosed) {
         const bytes = await this.#socket.read(buffer);
-        if (bytes === null) return this.#end("the other side closed it");
+        if (bytes === null) return this.#lose("the other side closed it");
+        if (this.#pending !== undefined) this.#pending.receivedBytes += bytes;
         this.#parser.parse(buffer.subarray(0, bytes), this.#sink);
       }
     } catch (error) {
-      this.#end(error instanceof FastCgiError ? error : reasonOf(error));
+      if (error instanceof FastCgiError) this.#end(error);
+      else this.#lose(reasonOf(error));
     }
   }
 
@@ -308,44 +321,56 @@ export class Connection {
     }
   }
 
-  /** The socket is of no more use, for `reason`: an error to reject with, or why the connection was lost. */
-  #end(reason: unknown): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#socket.close();
+  /** The other side ended the connection. */
+  #lose(reason: string): void {
     const pending = this.#pending;
-    this.#pending = undefined;
-    if (pending === undefined) return this.onIdleClose?.();
-    pending.reject(
-      typeof reason !== "string" ? reason : new ConnectionLostError(this.#address, reason, {
-        responseBytes: pending.collector.bytes,
+    this.#end(
+      pending && new ConnectionLostError(this.#address, reason, {
+        responseBytes: pending.receivedBytes,
         isReused: this.#requests > 1,
         afterMs: this.#clock.monotonicMs() - pending.startedMs,
         stderr: pending.collector.stderr,
       }),
     );
   }
+
+  /** The socket is of no more use; a request under way rejects with `error`. */
+  #end(error: unknown): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#socket.close();
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending === undefined) this.onIdleClose?.();
+    else pending.reject(error);
+  }
 }
 
-async function connect(address: FastCgiAddress, clock: Clock, timeoutMs: number): Promise<Deno.Conn> {
+async function connect(
+  address: FastCgiAddress,
+  clock: Clock,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<Deno.Conn> {
   const connecting: Promise<Deno.Conn> = address.transport === "unix"
     ? Deno.connect({ transport: "unix", path: address.path })
     : connectTcp(address);
-  let timer: Timer | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = clock.setTimer(
-      () => reject(new Deno.errors.TimedOut(`no answer in ${timeoutMs} ms`)),
-      timeoutMs,
-    );
-  });
+  const givenUp = Promise.withResolvers<never>();
+  const timer = clock.setTimer(
+    () => givenUp.reject(new Deno.errors.TimedOut(`no answer in ${timeoutMs} ms`)),
+    timeoutMs,
+  );
+  const abort = () => givenUp.reject(signal?.reason);
+  signal?.addEventListener("abort", abort);
   try {
-    return await Promise.race([connecting, timeout]);
+    return await Promise.race([connecting, givenUp.promise]);
   } catch (error) {
-    // It may still connect after the time is up; then nobody wants it.
+    // It may still connect after we have given up; then nobody wants it.
     connecting.then((late) => late.close(), () => {});
-    throw connectError(address, error);
+    throw signal?.aborted ? signal.reason : connectError(address, error);
   } finally {
-    timer!.cancel();
+    timer.cancel();
+    signal?.removeEventListener("abort", abort);
   }
 }
 
@@ -358,7 +383,8 @@ async function connectTcp(address: { hostname: string; port: number }): Promise<
 
 function connectError(address: FastCgiAddress, error: unknown): FastCgiError {
   const where = `Cannot connect to php-fpm at "${formatAddress(address)}"`;
-  if (error instanceof Deno.errors.WouldBlock || reasonOf(error).includes("os error 11")) {
+  // A unix socket says so at once (EAGAIN); over TCP the connect waits and times out.
+  if (error instanceof Deno.errors.WouldBlock) {
     return new FastCgiError("FASTCGI_OVERLOADED", `${where}: its listen queue is full`, { cause: error });
   }
   return new FastCgiError("FASTCGI_CONNECT_FAILED", `${where}: ${connectReason(error)}`, { cause: error });

@@ -53,6 +53,8 @@ export class ParamsWriter {
 
   /** Adds the pairs that another writer holds, already encoded. The other writer must fit one record. */
   addEncoded(pairs: EncodedParams): void {
+    // An empty PARAMS record would end the stream.
+    if (pairs.bytes.length === 0) return;
     this.#reserve(pairs.bytes.length);
     const pairStart = this.#openRecord();
     this.#buffer.set(pairs.bytes, pairStart);
@@ -176,7 +178,7 @@ export function encodeParams(pairs: Readonly<Record<string, string>>): EncodedPa
  */
 export function decodeParams(content: Uint8Array): [name: string, value: string][] {
   const pairs: [string, string][] = [];
-  const text = new TextDecoder();
+  const text = new TextDecoder("utf-8", { ignoreBOM: true });
   let at = 0;
   const readLength = (): number => {
     const first = byteAt(content, at++);

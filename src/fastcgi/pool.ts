@@ -61,13 +61,16 @@ export class Pool implements AsyncDisposable {
   /** Kept connections, the last used at the end. */
   readonly #idle: Connection[] = [];
   readonly #busy = new Set<Connection>();
-  readonly #waiting: (() => void)[] = [];
+  /** In order. Each is given a place: a kept connection, or undefined for the right to open one. */
+  readonly #waiting: PromiseWithResolvers<Connection | undefined>[] = [];
+  /** Places taken: connections busy, idle or being opened. */
   #connections = 0;
   #opened = 0;
   #answered = 0;
   #resent = 0;
   #idleTimer: Timer | undefined;
   #closed: PromiseWithResolvers<void> | undefined;
+  #destroyedBy: FervoError | undefined;
 
   constructor(deps: { address: FastCgiAddress; clock: Clock }, options: PoolOptions) {
     this.#address = deps.address;
@@ -89,35 +92,52 @@ export class Pool implements AsyncDisposable {
   /**
    * Sends a request and reads its answer.
    *
-   * @param signal Ends the request, also while it waits for a connection; rejects with the signal's reason.
+   * @param signal Ends the request, also while it waits for a connection or connects; rejects with the signal's reason.
    * @throws {FastCgiError} FASTCGI_CONNECT_FAILED, FASTCGI_OVERLOADED and FASTCGI_PARAM_TOO_LARGE: nothing was run;
    * FASTCGI_CONNECTION_LOST, FASTCGI_PROTOCOL: it may have been.
    */
   async request(request: FastCgiRequest, signal: AbortSignal): Promise<FastCgiResponse> {
     if (this.#closed !== undefined) throw new FervoError("SHUTDOWN", "The connection pool is closed");
-    const kept = this.#idle.pop();
-    if (kept === undefined) return await this.#requestOnNew(request, signal);
+    let connection = this.#idle.pop();
+    if (connection === undefined) {
+      if (this.#connections < this.#options.maxConnections) this.#connections++;
+      else connection = await this.#waitForTurn(signal);
+    }
+    // From here on the request holds a place, and gives it back whatever happens.
     try {
-      return await this.#requestOn(kept, request, signal);
-    } catch (error) {
-      if (!hasChildLeft(error)) throw error;
-      this.#resent++;
-      return await this.#requestOnNew(request, signal);
+      if (connection !== undefined) {
+        try {
+          return await this.#send(connection, request, signal);
+        } catch (error) {
+          if (!hasChildLeft(error)) throw error;
+          this.#resent++;
+          connection = undefined;
+        }
+      }
+      connection = await this.#open(signal);
+      return await this.#send(connection, request, signal);
+    } finally {
+      this.#giveBack(connection);
     }
   }
 
-  /** Closes the idle connections, waits for the requests under way, and takes no more. Idempotent. */
+  /** Closes the idle connections, waits for the requests it has taken, and takes no more. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= Promise.withResolvers();
-    for (const connection of this.#idle.splice(0)) this.#discard(connection);
     this.#idleTimer?.cancel();
+    for (const connection of this.#idle.slice()) connection.destroy();
     if (this.#connections === 0) this.#closed.resolve();
     return this.#closed.promise;
   }
 
-  /** Closes all connections now; requests under way reject with `error`. Idempotent. */
+  /**
+   * Closes all connections now; requests under way and waiting reject with `error`, and one that is connecting does
+   * when that has ended. Idempotent.
+   */
   destroy(error: FervoError): void {
     void this.close();
+    this.#destroyedBy ??= error;
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(error);
     for (const connection of this.#busy) connection.destroy(error);
   }
 
@@ -125,37 +145,24 @@ export class Pool implements AsyncDisposable {
     await this.close();
   }
 
-  async #requestOnNew(request: FastCgiRequest, signal: AbortSignal): Promise<FastCgiResponse> {
-    // Whoever is woken may find its place taken by a request that came just then, and waits again.
-    while (this.#connections >= this.#options.maxConnections) {
-      await this.#waitForTurn(signal);
-      const kept = this.#idle.pop();
-      if (kept !== undefined) return await this.#requestOn(kept, request, signal);
-    }
-    this.#connections++;
-    let connection: Connection;
-    try {
-      signal.throwIfAborted();
-      connection = await Connection.open(this.#address, this.#clock, this.#options);
-    } catch (error) {
-      this.#forget();
-      throw error;
-    }
+  async #open(signal: AbortSignal): Promise<Connection> {
+    const connection = await Connection.open(this.#address, this.#clock, this.#options, signal);
     this.#opened++;
     connection.onIdleClose = () => {
       const at = this.#idle.indexOf(connection);
       if (at < 0) return;
       this.#idle.splice(at, 1);
-      this.#forget();
+      this.#passOn(undefined);
     };
-    return await this.#requestOn(connection, request, signal);
+    return connection;
   }
 
-  async #requestOn(
+  async #send(
     connection: Connection,
     request: FastCgiRequest,
     signal: AbortSignal,
   ): Promise<FastCgiResponse> {
+    if (this.#destroyedBy !== undefined) throw this.#destroyedBy;
     const keep = this.#options.idleMs > 0 && this.#closed === undefined;
     this.#busy.add(connection);
     try {
@@ -164,41 +171,43 @@ export class Pool implements AsyncDisposable {
       return response;
     } finally {
       this.#busy.delete(connection);
-      this.#release(connection);
     }
   }
 
-  #release(connection: Connection): void {
-    if (this.#closed !== undefined || !connection.isReusable) return this.#discard(connection);
+  /** A request has ended; `connection` is what it ran on, if it came to that. */
+  #giveBack(connection: Connection | undefined): void {
+    if (connection?.isReusable && this.#closed === undefined && this.#options.idleMs > 0) {
+      return this.#passOn(connection);
+    }
+    connection?.destroy();
+    this.#passOn(undefined);
+  }
+
+  /** Gives a place to the request that has waited longest; without one, keeps the connection or frees the place. */
+  #passOn(connection: Connection | undefined): void {
+    const waiter = this.#waiting.shift();
+    if (waiter !== undefined) return waiter.resolve(connection);
+    if (connection === undefined) {
+      this.#connections--;
+      if (this.#connections === 0) this.#closed?.resolve();
+      return;
+    }
     this.#idle.push(connection);
     this.#idleTimer ??= this.#clock.setTimer(() => this.#closeIdle(), this.#options.idleMs);
-    this.#waiting.shift()?.();
   }
 
-  #discard(connection: Connection): void {
-    connection.onIdleClose = undefined;
-    connection.destroy();
-    this.#forget();
-  }
-
-  /** A connection is gone: its place goes to the request that has waited longest. */
-  #forget(): void {
-    this.#connections--;
-    this.#waiting.shift()?.();
-    if (this.#connections === 0) this.#closed?.resolve();
-  }
-
-  async #waitForTurn(signal: AbortSignal): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
+  async #waitForTurn(signal: AbortSignal): Promise<Connection | undefined> {
+    signal.throwIfAborted();
+    const waiter = Promise.withResolvers<Connection | undefined>();
     const abort = () => {
-      const at = this.#waiting.indexOf(resolve);
+      const at = this.#waiting.indexOf(waiter);
       if (at >= 0) this.#waiting.splice(at, 1);
-      reject(signal.reason);
+      waiter.reject(signal.reason);
     };
-    this.#waiting.push(resolve);
+    this.#waiting.push(waiter);
     signal.addEventListener("abort", abort);
     try {
-      await promise;
+      return await waiter.promise;
     } finally {
       signal.removeEventListener("abort", abort);
     }

@@ -42,11 +42,6 @@ export class ResponseCollector {
     this.#limits = limits;
   }
 
-  /** Bytes kept so far of both streams. */
-  get bytes(): number {
-    return this.#stdoutBytes + this.#stderrBytes;
-  }
-
   get stderr(): string {
     return lenientUtf8.decode(joined(this.#stderr, this.#stderrBytes)).trimEnd();
   }

@@ -1,0 +1,34 @@
+import { InvalidArgumentError } from "commander";
+
+const UNITS_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `500ms`, `10s`, `5m`, `2h`, `1d` in milliseconds. */
+export function durationMs(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
+  if (!match) {
+    throw new InvalidArgumentError(`Expected a number with a unit, such as 500ms, 10s, 5m, 2h or 1d.`);
+  }
+  return Math.round(Number(match[1]) * UNITS_MS[match[2]!]!);
+}
+
+/** A whole number of at least `min`. */
+export function wholeNumber(min: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isSafeInteger(value) || value < min) {
+      throw new InvalidArgumentError(
+        min === Number.MIN_SAFE_INTEGER
+          ? "Expected a whole number."
+          : `Expected a whole number of at least ${min}.`,
+      );
+    }
+    return value;
+  };
+}
+
+/** Collects `NAME=VALUE` from an option that may be given many times. */
+export function nameAndValue(text: string, earlier: [string, string][]): [string, string][] {
+  const equals = text.indexOf("=");
+  if (equals < 1) throw new InvalidArgumentError("Expected NAME=VALUE.");
+  return [...earlier, [text.slice(0, equals), text.slice(equals + 1)]];
+}

@@ -1,0 +1,153 @@
+import { Command } from "@commander-js/extra-typings";
+import { askStatus, createPool, openBroker, totalConcurrency } from "../app.ts";
+import type { Config, FpmConfig } from "../config/config.ts";
+import { systemClock } from "../core/clock.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
+import { checkRequest, outcomeOf } from "../executors/fastcgi.ts";
+import { formatAddress } from "../fastcgi/address.ts";
+import type { Pool } from "../fastcgi/pool.ts";
+import { pingRequest } from "../fastcgi/status.ts";
+import type { Context } from "./context.ts";
+import { ExitCode, exitCodeOf } from "./exit_code.ts";
+import { configOption, jsonOption } from "./options.ts";
+import { readConfig } from "./settings.ts";
+
+/** One thing that was looked at. */
+interface Finding {
+  /** What, e.g. `fpm.default script`. */
+  readonly subject: string;
+  readonly result: "ok" | "warning" | "failed";
+  /** What was seen, and what to do about it. */
+  readonly text: string;
+  /** The exit code that a failure leads to. */
+  readonly exitCode?: ExitCode;
+}
+
+const TIMEOUT_MS = 5_000;
+
+export function checkCommand({ io, setExitCode }: Context) {
+  return new Command("check")
+    .summary("check the configuration, and reach the broker and php-fpm")
+    .description(
+      "Checks the configuration, opens each broker, reaches each php-fpm pool by its ping or status page, and looks " +
+        "for the script. Nothing is run, unless --call-script is given.",
+    )
+    .addOption(configOption())
+    .option(
+      "--call-script",
+      "have php-fpm run the script with FERVO_CHECK=1 and no job, instead of looking for it on this machine",
+      false,
+    )
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker check
+  $ fervo-worker check --config /etc/fervo-worker/mail.toml --call-script`,
+    )
+    .action(async (options) => {
+      const config = await readConfig(io, options.config);
+      const findings: Finding[] = [
+        { subject: "configuration", result: "ok", text: `${config.consumers.length} consumers` },
+      ];
+      for (const name of config.brokers.keys()) findings.push(await checkBroker(config, name));
+      for (const [name, fpm] of config.fpm) {
+        await using pool = createPool(config, name, systemClock);
+        findings.push(await checkPool(config, name, fpm, pool));
+        const checkScript = options.callScript ? callScript : findScript;
+        findings.push(await checkScript(`fpm.${name} script`, fpm, pool));
+      }
+      const marks = { ok: "ok     ", warning: "warning", failed: "FAILED " };
+      if (options.json) {
+        io.out(
+          `${JSON.stringify(findings.map(({ subject, result, text }) => ({ subject, result, text })))}\n`,
+        );
+      } else {
+        for (const { subject, result, text } of findings) io.out(`${marks[result]}  ${subject}: ${text}\n`);
+      }
+      setExitCode(findings.find(({ result }) => result === "failed")?.exitCode ?? ExitCode.ok);
+    });
+}
+
+async function checkBroker(config: Config, name: string): Promise<Finding> {
+  const subject = `brokers.${name}`;
+  try {
+    await using broker = openBroker(config, name, systemClock);
+    const queues = await broker.driver.queues();
+    return { subject, result: "ok", text: `reached; ${queues.length} queues hold jobs` };
+  } catch (error) {
+    return failed(subject, error);
+  }
+}
+
+async function checkPool(config: Config, name: string, fpm: FpmConfig, pool: Pool): Promise<Finding> {
+  const subject = `fpm.${name}`;
+  const where = `"${formatAddress(fpm.address)}"`;
+  try {
+    const status = await askStatus(fpm, pool);
+    if (status !== undefined) {
+      const wanted = totalConcurrency(config, name);
+      const children = `pool "${status.pool}" at ${where}, pm = ${status.processManager}, ` +
+        `${status.totalProcesses} children, ${status.idleProcesses} idle`;
+      if (status.processManager === "static" && wanted > status.totalProcesses) {
+        const text =
+          `${children}: fewer than the ${wanted} jobs that its consumers run; lower "concurrency" or raise ` +
+          `pm.max_children`;
+        return { subject, result: "failed", text, exitCode: ExitCode.config };
+      }
+      return { subject, result: "ok", text: children };
+    }
+    return await pingPool(subject, fpm, pool, where);
+  } catch (error) {
+    return failed(subject, error);
+  }
+}
+
+/** Without a ping page, any path serves to see that php-fpm answers: it says that it does not find it. */
+async function pingPool(subject: string, fpm: FpmConfig, pool: Pool, where: string): Promise<Finding> {
+  const path = fpm.pingPath ?? "/fervo-check";
+  const response = await pool.request(pingRequest(path), AbortSignal.timeout(TIMEOUT_MS));
+  const body = new TextDecoder().decode(response.body).trim();
+  if (fpm.pingPath === undefined) {
+    const text =
+      `${where} answers; set pm.status_path in the pool and "status_path" here, so that its number of ` +
+      `children can be checked`;
+    return { subject, result: "warning", text };
+  }
+  if (response.status === 200) {
+    return { subject, result: "ok", text: `${where} answers "${body.slice(0, 40)}"` };
+  }
+  const text = `${where} answers ${response.status} at ping_path "${path}": is it the pool's ping.path?`;
+  return { subject, result: "failed", text, exitCode: ExitCode.config };
+}
+
+async function findScript(subject: string, { script }: FpmConfig): Promise<Finding> {
+  const elsewhere = "if php-fpm sees another file system, ask it with --call-script";
+  try {
+    const { isFile } = await Deno.stat(script);
+    if (isFile) return { subject, result: "ok", text: `"${script}" is there` };
+    return { subject, result: "failed", text: `"${script}" is no file`, exitCode: ExitCode.config };
+  } catch (error) {
+    const text = error instanceof Deno.errors.NotFound
+      ? `"${script}" is not on this machine: correct "script"; ${elsewhere}`
+      : `Cannot look for "${script}": ${reasonOf(error)}; ${elsewhere}`;
+    return { subject, result: "failed", text, exitCode: ExitCode.config };
+  }
+}
+
+async function callScript(subject: string, { script, params }: FpmConfig, pool: Pool): Promise<Finding> {
+  try {
+    const response = await pool.request(checkRequest(script, params), AbortSignal.timeout(TIMEOUT_MS));
+    const outcome = outcomeOf(response, { ackOn: "outcome", script });
+    if (outcome.kind === "ack") return { subject, result: "ok", text: `"${script}" answers` };
+    return failed(subject, outcome.error, ExitCode.config);
+  } catch (error) {
+    return failed(subject, error);
+  }
+}
+
+function failed(subject: string, error: unknown, exitCode?: ExitCode): Finding {
+  const code = error instanceof FervoError ? exitCodeOf(error.code) : ExitCode.unavailable;
+  return { subject, result: "failed", text: reasonOf(error), exitCode: exitCode ?? code };
+}

@@ -1,0 +1,34 @@
+/** What a command can say and be told; the only way from the commands to the terminal. */
+export interface Io {
+  /** Data: what another program may read. */
+  out(text: string): void;
+  outBytes(bytes: Uint8Array): void;
+  /** Messages and logs for people. */
+  err(text: string): void;
+  /** Whether messages go to a terminal. */
+  readonly isErrTerminal: boolean;
+  /** All of standard input. */
+  readStdin(): Promise<Uint8Array>;
+  env(name: string): string | undefined;
+}
+
+const utf8 = new TextEncoder();
+
+/** The process's own streams. */
+export const processIo: Io = {
+  out: (text) => writeAll(Deno.stdout, utf8.encode(text)),
+  outBytes: (bytes) => writeAll(Deno.stdout, bytes),
+  err: (text) => writeAll(Deno.stderr, utf8.encode(text)),
+  isErrTerminal: Deno.stderr.isTerminal(),
+  readStdin: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
+  env: (name) => Deno.env.get(name),
+};
+
+function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
+  try {
+    for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+  } catch (error) {
+    // Whoever read our output has gone, as in `fervo-worker queues | head -1`.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}

@@ -1,0 +1,83 @@
+import { Command } from "@commander-js/extra-typings";
+import { type Command as AnyCommand, CommanderError } from "commander";
+import deno from "../../deno.json" with { type: "json" };
+import { FervoError } from "../core/errors.ts";
+import { callCommand } from "./call.ts";
+import { checkCommand } from "./check.ts";
+import { completeCommand, completionCommand } from "./completion.ts";
+import type { Context } from "./context.ts";
+import { deadCommand } from "./dead.ts";
+import { ExitCode, exitCodeOf } from "./exit_code.ts";
+import { initCommand } from "./init.ts";
+import type { Io } from "./io.ts";
+import { pushCommand } from "./push.ts";
+import { queuesCommand } from "./queues.ts";
+import { runCommand } from "./run.ts";
+
+/**
+ * The program: runs the command that `args` name and returns the exit code; never throws.
+ *
+ * @param args As in `Deno.args`.
+ */
+export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
+  let exitCode: ExitCode = ExitCode.ok;
+  try {
+    await program({ io, setExitCode: (code) => exitCode = code }).parseAsync([...args], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    // commander has printed its own message, and the help that was asked for is no failure.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
+    if (error instanceof FervoError) {
+      io.err(`fervo-worker: ${error.message}\n`);
+      return exitCodeOf(error.code);
+    }
+    io.err(`fervo-worker: This is a fault in fervo-worker itself; please report it:\n`);
+    io.err(`${error instanceof Error ? error.stack : String(error)}\n`);
+    return ExitCode.failed;
+  }
+}
+
+function program(context: Context): AnyCommand {
+  const { io } = context;
+  const root: AnyCommand = new Command("fervo-worker")
+    .description("Runs background jobs from a queue on PHP-FPM.")
+    .version(`fervo-worker ${deno.version}`, "-V, --version", "print the version")
+    .helpCommand(true)
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker init                              write a configuration
+  $ fervo-worker check                             see whether everything is in place
+  $ fervo-worker run                               run jobs until stopped
+  $ fervo-worker push mail '{"to":"ann@example.org"}'
+
+Exit codes:
+  0  all went well
+  1  something failed while the command ran
+  2  the command line is wrong
+  3  the configuration is wrong
+  4  the broker or php-fpm cannot be reached`,
+    ) as unknown as AnyCommand;
+  const commands = [
+    runCommand(context),
+    pushCommand(context),
+    queuesCommand(context),
+    deadCommand(context),
+    checkCommand(context),
+    callCommand(context),
+    initCommand(context),
+    completionCommand(context),
+  ] as unknown as AnyCommand[];
+  for (const command of commands) root.addCommand(command);
+  root.addCommand(completeCommand(context, () => root) as unknown as AnyCommand, { hidden: true });
+  forEachCommand(root, (command) => {
+    command.exitOverride().showSuggestionAfterError().configureOutput({ writeOut: io.out, writeErr: io.err });
+  });
+  return root;
+}
+
+function forEachCommand(command: AnyCommand, apply: (command: AnyCommand) => void): void {
+  apply(command);
+  for (const sub of command.commands) forEachCommand(sub, apply);
+}

@@ -1,0 +1,13 @@
+import { Option } from "@commander-js/extra-typings";
+
+/** The options that several commands share. */
+export const configOption = () =>
+  new Option(
+    "-c, --config <file>",
+    "configuration (default: FERVO_CONFIG, ./fervo-worker.toml, /etc/fervo-worker/)",
+  );
+
+export const brokerOption = () =>
+  new Option("--broker <name>", "which broker, where the configuration has several");
+
+export const jsonOption = () => new Option("--json", "print JSON").default(false);

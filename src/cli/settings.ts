@@ -1,0 +1,42 @@
+import { type Config } from "../config/config.ts";
+import { loadConfig } from "../config/load.ts";
+import { FervoError } from "../core/errors.ts";
+import type { Io } from "./io.ts";
+
+/** Where the configuration is looked for when neither `--config` nor FERVO_CONFIG names it. */
+export const CONFIG_PLACES = ["fervo-worker.toml", "/etc/fervo-worker/fervo-worker.toml"];
+
+/**
+ * Reads the configuration.
+ *
+ * @throws {FervoError} CONFIG_INVALID, with every problem
+ */
+export async function readConfig(io: Io, file: string | undefined): Promise<Config> {
+  const named = file ?? io.env("FERVO_CONFIG");
+  return await loadConfig(named ?? await firstExisting(CONFIG_PLACES), {
+    env: io.env,
+    readTextFile: Deno.readTextFileSync,
+  });
+}
+
+/** The broker to use: as named, or the one that the queue is consumed from, or the only one. */
+export function chooseBroker(config: Config, named: string | undefined, queue?: string): string {
+  if (named !== undefined) return named;
+  const consumer = config.consumers.find(({ queues }) => queues.some(({ name }) => name === queue));
+  if (consumer !== undefined) return consumer.broker;
+  const names = [...config.brokers.keys()];
+  if (names.length === 1) return names[0]!;
+  throw new FervoError(
+    "CONFIG_INVALID",
+    `The configuration has several brokers (${
+      names.map((name) => `"${name}"`).join(", ")
+    }): say which with --broker`,
+  );
+}
+
+async function firstExisting(paths: readonly string[]): Promise<string> {
+  for (const path of paths) {
+    if (await Deno.stat(path).then(() => true, () => false)) return path;
+  }
+  return paths[0]!;
+}

@@ -1,0 +1,89 @@
+import type { StatementSync } from "node:sqlite";
+import type { DeadLetter, DeadLetters } from "../core/driver.ts";
+import type { SqliteShared } from "./sqlite_delivery.ts";
+import { read } from "./sqlite_writer.ts";
+
+/** The rows in state `dead`. */
+export class SqliteDeadLetters implements DeadLetters {
+  readonly #shared: SqliteShared;
+  readonly #list: StatementSync;
+  readonly #get: StatementSync;
+  readonly #retry: StatementSync;
+  readonly #retryAll: StatementSync;
+  readonly #remove: StatementSync;
+  readonly #removeAll: StatementSync;
+
+  constructor(shared: SqliteShared) {
+    this.#shared = shared;
+    const { db } = shared;
+    const columns =
+      "id, queue, CAST(payload AS BLOB) AS payload, attempts, created_at AS createdAt, due_at AS diedAt, error";
+    this.#list = db.prepare(`
+      SELECT ${columns} FROM fervo_jobs
+      WHERE state = 'dead' AND (?1 IS NULL OR queue = ?1)
+        AND (?2 IS NULL OR (due_at, id) < (SELECT due_at, id FROM fervo_jobs WHERE id = ?2))
+      ORDER BY due_at DESC, id DESC LIMIT ?3`);
+    this.#get = db.prepare(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`);
+    const revive = "UPDATE fervo_jobs SET state = 'ready', attempts = 0, due_at = ? WHERE state = 'dead'";
+    this.#retry = db.prepare(`${revive} AND id = ?`);
+    this.#retryAll = db.prepare(revive);
+    this.#remove = db.prepare("DELETE FROM fervo_jobs WHERE state = 'dead' AND id = ?");
+    this.#removeAll = db.prepare("DELETE FROM fervo_jobs WHERE state = 'dead'");
+  }
+
+  list(o: { queue?: string; limit: number; afterId?: string }): Promise<DeadLetter[]> {
+    const afterId = o.afterId === undefined ? null : rowId(o.afterId);
+    return read(
+      this.#shared.path,
+      () => this.#list.all(o.queue ?? null, afterId, o.limit).map(toDeadLetter),
+    );
+  }
+
+  get(id: string): Promise<DeadLetter | undefined> {
+    return read(this.#shared.path, () => {
+      const row = this.#get.get(rowId(id));
+      return row && toDeadLetter(row);
+    });
+  }
+
+  retry(ids: readonly string[] | "all"): Promise<number> {
+    const nowMs = this.#shared.clock.nowMs();
+    return this.#change(() => {
+      this.#shared.changes.announceOwn();
+      if (ids === "all") return Number(this.#retryAll.run(nowMs).changes);
+      return ids.reduce((sum, id) => sum + Number(this.#retry.run(nowMs, rowId(id)).changes), 0);
+    });
+  }
+
+  remove(ids: readonly string[] | "all"): Promise<number> {
+    return this.#change(() => {
+      if (ids === "all") return Number(this.#removeAll.run().changes);
+      return ids.reduce((sum, id) => sum + Number(this.#remove.run(rowId(id)).changes), 0);
+    });
+  }
+
+  /** A person asked for it and takes it for done: it survives a power failure. */
+  #change(apply: () => number): Promise<number> {
+    return this.#shared.writer.write(apply, true);
+  }
+}
+
+const NO_ERROR = JSON.stringify({ code: "JOB_FAILED", message: "No error was recorded" });
+
+/** An id that no row can have when the text is not one of ours. */
+function rowId(id: string): number {
+  return /^\d{1,15}$/.test(id) ? Number(id) : -1;
+}
+
+function toDeadLetter(row: Record<string, unknown>): DeadLetter {
+  return {
+    id: String(row["id"]),
+    queue: row["queue"] as string,
+    payload: row["payload"] as Uint8Array,
+    attempts: row["attempts"] as number,
+    enqueuedAtMs: row["createdAt"] as number,
+    diedAtMs: row["diedAt"] as number,
+    // A person may have set the state by hand, without an error.
+    error: JSON.parse(row["error"] as string | null ?? NO_ERROR) as DeadLetter["error"],
+  };
+}

@@ -1,0 +1,101 @@
+/**
+ * The embedded queue's database schema. docs/protocol.md documents it for producers, who insert with plain SQL, so a
+ * published migration never changes: what comes later is a further migration.
+ */
+import type { DatabaseSync } from "node:sqlite";
+import { QueueError } from "../core/errors.ts";
+
+/** UTC epoch milliseconds in SQL that SQLite understands since 3.0; PHP brings its own, often older, SQLite. */
+const NOW_MS = "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER))";
+
+/**
+ * A job is one row; `state` and `due_at` together say what becomes of it:
+ *
+ * | state    | due_at                                   |
+ * |----------|------------------------------------------|
+ * | ready    | since when it can run                    |
+ * | delayed  | when it becomes ready                    |
+ * | reserved | when its lease ends and it becomes ready |
+ * | dead     | when it was buried                       |
+ *
+ * Each state has its own partial index, so that the cost of a claim depends on neither the delayed nor the dead jobs.
+ */
+const VERSION_1 = `
+CREATE TABLE fervo_jobs (
+  id           INTEGER PRIMARY KEY AUTOINCREMENT,
+  queue        TEXT    NOT NULL,
+  payload      BLOB    NOT NULL,
+  headers      TEXT,
+  priority     INTEGER NOT NULL DEFAULT 0,
+  max_attempts INTEGER,
+  created_at   INTEGER NOT NULL DEFAULT ${NOW_MS},
+  due_at       INTEGER NOT NULL DEFAULT ${NOW_MS},
+  state        TEXT    NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'delayed', 'reserved', 'dead')),
+  attempts     INTEGER NOT NULL DEFAULT 0,
+  lease        TEXT,
+  error        TEXT
+);
+CREATE INDEX fervo_jobs_ready ON fervo_jobs (queue, priority DESC, id) WHERE state = 'ready';
+CREATE INDEX fervo_jobs_due ON fervo_jobs (due_at, queue, state) WHERE state IN ('delayed', 'reserved');
+CREATE INDEX fervo_jobs_dead ON fervo_jobs (queue, due_at, id) WHERE state = 'dead';
+-- A producer only sets due_at; that a job with a later one is delayed follows from it.
+CREATE TRIGGER fervo_jobs_delay AFTER INSERT ON fervo_jobs
+WHEN NEW.state = 'ready' AND NEW.due_at > ${NOW_MS}
+BEGIN
+  UPDATE fervo_jobs SET state = 'delayed' WHERE id = NEW.id;
+END;
+`;
+
+/** The n-th brings a database from version n to n + 1 (\`PRAGMA user_version\`). */
+export const MIGRATIONS: readonly string[] = [VERSION_1];
+
+/** "frvo": marks the file as ours (\`PRAGMA application_id\`), so that no other program's database is altered. */
+export const APPLICATION_ID = 0x6672766f;
+
+/**
+ * Brings the database to the newest version, one migration after another, all in one transaction.
+ *
+ * @throws {QueueError} QUEUE_UNAVAILABLE when the file belongs to another program or a newer fervo-worker.
+ */
+export function migrate(db: DatabaseSync, path: string, migrations: readonly string[] = MIGRATIONS): void {
+  if (readVersion(db, path, migrations) === migrations.length) return;
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    // Read again: another process may have migrated while we waited for the lock.
+    const version = readVersion(db, path, migrations);
+    for (const migration of migrations.slice(version)) db.exec(migration);
+    db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
+    db.exec(`PRAGMA user_version = ${migrations.length}`);
+    db.exec("COMMIT");
+  } catch (error) {
+    db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+function readVersion(db: DatabaseSync, path: string, migrations: readonly string[]): number {
+  const applicationId = pragma(db, "application_id");
+  const version = pragma(db, "user_version");
+  if (applicationId !== APPLICATION_ID && (applicationId !== 0 || version !== 0 || hasTables(db))) {
+    throw new QueueError(
+      "QUEUE_UNAVAILABLE",
+      `Cannot use the database "${path}" as a queue: it belongs to another program; choose another path`,
+    );
+  }
+  if (version > migrations.length) {
+    throw new QueueError(
+      "QUEUE_UNAVAILABLE",
+      `Cannot use the queue "${path}": its schema has version ${version}, and this fervo-worker knows up to ` +
+        `${migrations.length}; upgrade fervo-worker`,
+    );
+  }
+  return version;
+}
+
+function hasTables(db: DatabaseSync): boolean {
+  return db.prepare("SELECT 1 FROM sqlite_schema LIMIT 1").get() !== undefined;
+}
+
+function pragma(db: DatabaseSync, name: "application_id" | "user_version"): number {
+  return db.prepare(`PRAGMA ${name}`).get()![name] as number;
+}

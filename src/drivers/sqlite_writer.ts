@@ -1,0 +1,168 @@
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { setImmediate } from "node:timers";
+import { type Clock, sleep } from "../core/clock.ts";
+import { FervoError, QueueError, reasonOf } from "../core/errors.ts";
+
+/** A change that waits for the next transaction. */
+interface Change {
+  readonly apply: () => unknown;
+  readonly isDurable: boolean;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: FervoError) => void;
+}
+
+/** SQLite's result codes (https://sqlite.org/rescode.html); extended codes carry these in their lowest byte. */
+const SQLITE_BUSY = 5;
+const SQLITE_TOOBIG = 18;
+const SQLITE_CONSTRAINT = 19;
+const SQLITE_MISMATCH = 20;
+
+/** SQLite itself waits so long for a lock; it blocks the whole process, so the rest of the wait is ours. */
+export const LOCK_WAIT_MS = 10;
+
+/**
+ * Writes to a SQLite database in as few transactions as possible: all changes of one turn of the event loop go into
+ * one, for a transaction costs more than the change of a row.
+ *
+ * 1. Applies changes in the order of the calls.
+ * 2. Resolves a change once its transaction is committed, and rejects it when that was rolled back.
+ * 3. Waits for other processes' locks without blocking this one.
+ */
+export class SqliteWriter {
+  readonly #db: DatabaseSync;
+  readonly #path: string;
+  readonly #clock: Clock;
+  readonly #busyTimeoutMs: number;
+  readonly #begin: StatementSync;
+  readonly #commit: StatementSync;
+  readonly #rollback: StatementSync;
+  #changes: Change[] = [];
+  #isDurable = false;
+  #running: Promise<void> | undefined;
+
+  constructor(deps: { db: DatabaseSync; path: string; clock: Clock }, options: { busyTimeoutMs: number }) {
+    this.#db = deps.db;
+    this.#path = deps.path;
+    this.#clock = deps.clock;
+    this.#busyTimeoutMs = options.busyTimeoutMs;
+    this.#begin = this.#db.prepare("BEGIN IMMEDIATE");
+    this.#commit = this.#db.prepare("COMMIT");
+    this.#rollback = this.#db.prepare("ROLLBACK");
+    this.#db.exec("PRAGMA synchronous = NORMAL");
+  }
+
+  /** Whether a transaction is about to begin, that a further change can join at little cost. */
+  get hasChanges(): boolean {
+    return this.#changes.length > 0;
+  }
+
+  /**
+   * Runs `apply` in the next transaction.
+   *
+   * @param isDurable Whether the change must survive a power failure once it is resolved. The others survive the death
+   * of every process, and after a power failure the database is as it was a moment earlier, never torn.
+   * @throws {FervoError} what `apply` throws, if it is one: only this change is not made; else QUEUE_UNAVAILABLE.
+   */
+  write<T>(apply: () => T, isDurable = false): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#changes.push({ apply, isDurable, resolve: resolve as (result: unknown) => void, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Resolves when nothing is left to write. */
+  async drain(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    while (this.#changes.length > 0) {
+      const changes = this.#changes;
+      this.#changes = [];
+      await this.#commitAll(changes);
+    }
+    this.#running = undefined;
+  }
+
+  async #commitAll(changes: readonly Change[]): Promise<void> {
+    const giveUpAtMs = this.#clock.monotonicMs() + this.#busyTimeoutMs;
+    for (;;) {
+      try {
+        return this.#transact(changes);
+      } catch (error) {
+        if (!isSqliteError(error, SQLITE_BUSY) || this.#clock.monotonicMs() >= giveUpAtMs) {
+          const unavailable = unavailableError(this.#path, error);
+          for (const change of changes) change.reject(unavailable);
+          return;
+        }
+        await sleep(this.#clock, 1 + 9 * Math.random());
+      }
+    }
+  }
+
+  #transact(changes: readonly Change[]): void {
+    this.#setDurable(changes.some((change) => change.isDurable));
+    const results: unknown[] = [];
+    this.#begin.run();
+    try {
+      for (const change of changes) results.push(applyAlone(change, this.#path));
+      this.#commit.run();
+    } catch (error) {
+      this.#rollBack();
+      throw error;
+    }
+    for (const [i, change] of changes.entries()) {
+      const result = results[i];
+      if (result instanceof FervoError) change.reject(result);
+      else change.resolve(result);
+    }
+  }
+
+  /** SQLite rolls back by itself when it runs out of disk or memory (https://sqlite.org/lang_transaction.html). */
+  #rollBack(): void {
+    if (this.#db.isTransaction) this.#rollback.run();
+  }
+
+  #setDurable(isDurable: boolean): void {
+    if (isDurable === this.#isDurable) return;
+    this.#db.exec(`PRAGMA synchronous = ${isDurable ? "FULL" : "NORMAL"}`);
+    this.#isDurable = isDurable;
+  }
+}
+
+/** Applies a change; returns an error that concerns this change only, and throws one that concerns the transaction. */
+function applyAlone(change: Change, path: string): unknown {
+  try {
+    return change.apply();
+  } catch (error) {
+    if (error instanceof FervoError) return error;
+    if (isSqliteError(error, SQLITE_CONSTRAINT, SQLITE_TOOBIG, SQLITE_MISMATCH)) {
+      return unavailableError(path, error);
+    }
+    throw error;
+  }
+}
+
+function isSqliteError(error: unknown, ...codes: number[]): boolean {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return typeof code === "number" && codes.includes(code & 0xff);
+}
+
+/** What went wrong with the database at `path`, as a QUEUE_UNAVAILABLE. */
+export function unavailableError(path: string, error: unknown): FervoError {
+  if (error instanceof FervoError) return error;
+  return new QueueError("QUEUE_UNAVAILABLE", `Cannot use the queue "${path}": ${reasonOf(error)}`, {
+    cause: error,
+  });
+}
+
+/** Reads from the database at `path`; rejects with QUEUE_UNAVAILABLE when that fails. */
+// deno-lint-ignore require-await -- so that a synchronous failure rejects
+export async function read<T>(path: string, look: () => T): Promise<T> {
+  try {
+    return look();
+  } catch (error) {
+    throw unavailableError(path, error);
+  }
+}

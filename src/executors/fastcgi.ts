@@ -1,0 +1,215 @@
+import { FervoError, JobError, reasonOf } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import { ACK, type Outcome } from "../core/outcome.ts";
+import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
+import type { FastCgiRequest } from "../fastcgi/connection.ts";
+import type { Pool } from "../fastcgi/pool.ts";
+import type { FastCgiResponse } from "../fastcgi/response.ts";
+import type { Executor } from "./executor.ts";
+
+export interface FastCgiExecutorOptions {
+  /** The front controller, as php-fpm sees it; absolute. */
+  readonly script: string;
+  /** Further params of every request. */
+  readonly params: Readonly<Record<string, string>>;
+  /** What counts as success: the outcome header, or any 2xx from a script that cannot send it. */
+  readonly ackOn: "outcome" | "status";
+  /** Names the param that carries the payload instead of STDIN; "" for STDIN. */
+  readonly payloadParam: string;
+}
+
+export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "script"> = {
+  params: {},
+  ackOn: "outcome",
+  payloadParam: "",
+};
+
+/**
+ * Params that no configuration and no message sets: the executor sets them itself, or they would change php-fpm for
+ * all later requests (PHP_VALUE), read a file of its machine (REQUEST_BODY_FILE) or redirect PHP's HTTP clients
+ * (HTTP_PROXY). All that begin with FERVO_ are reserved too.
+ */
+export const RESERVED_PARAMS: readonly string[] = [
+  "PHP_VALUE",
+  "PHP_ADMIN_VALUE",
+  "REQUEST_BODY_FILE",
+  "HTTP_PROXY",
+  "SCRIPT_FILENAME",
+  "SCRIPT_NAME",
+  "REQUEST_METHOD",
+  "REQUEST_URI",
+  "QUERY_STRING",
+  "CONTENT_LENGTH",
+  "CONTENT_TYPE",
+  "GATEWAY_INTERFACE",
+  "SERVER_PROTOCOL",
+  "SERVER_SOFTWARE",
+];
+
+const EMPTY = new Uint8Array(0);
+const lenientUtf8 = new TextDecoder();
+
+/**
+ * Runs each job as one FastCGI request to the front controller.
+ *
+ * 1. Sends the job as docs/protocol.md says: what comes from a message are values, never a param's name, the script
+ *    or the address.
+ * 2. Reads the answer by the table in docs/protocol.md.
+ */
+export class FastCgiExecutor implements Executor {
+  readonly #pool: Pool;
+  readonly #options: FastCgiExecutorOptions;
+  readonly #sharedParams: EncodedParams;
+
+  /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
+  constructor(deps: { pool: Pool }, options: FastCgiExecutorOptions) {
+    this.#pool = deps.pool;
+    this.#options = options;
+    this.#sharedParams = encodeParams(sharedParams(options.script, options.params));
+  }
+
+  async execute(job: Job, signal: AbortSignal): Promise<Outcome> {
+    try {
+      const response = await this.#pool.request(this.#request(job), signal);
+      return outcomeOf(response, this.#options);
+    } catch (error) {
+      return outcomeOfError(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #request(job: Job): FastCgiRequest {
+    const { payloadParam } = this.#options;
+    const isBody = payloadParam === "";
+    const params: [string, string][] = [
+      ["REQUEST_URI", `/${encodeURIComponent(job.queue)}/${encodeURIComponent(job.id)}`],
+      ["CONTENT_LENGTH", String(isBody ? job.payload.length : 0)],
+      ["FERVO_JOB_ID", job.id],
+      ["FERVO_QUEUE", job.queue],
+      ["FERVO_ATTEMPT", String(job.attempt)],
+      ["FERVO_MAX_ATTEMPTS", String(job.maxAttempts)],
+      ["FERVO_ENQUEUED_AT", String(job.enqueuedAtMs)],
+      ["FERVO_DEADLINE", String(job.deadlineMs)],
+    ];
+    if (job.traceparent !== undefined) params.push(["HTTP_TRACEPARENT", job.traceparent]);
+    if (!isBody) params.push([payloadParam, lenientUtf8.decode(job.payload)]);
+    return { sharedParams: this.#sharedParams, params, body: isBody ? job.payload : EMPTY };
+  }
+}
+
+/** The request with which `check` asks the front controller whether it is there; it runs no job. */
+export function checkRequest(script: string, params: Readonly<Record<string, string>>): FastCgiRequest {
+  return {
+    sharedParams: encodeParams(sharedParams(script, params)),
+    params: [["REQUEST_URI", "/fervo-check"], ["CONTENT_LENGTH", "0"], ["FERVO_CHECK", "1"]],
+    body: EMPTY,
+  };
+}
+
+function sharedParams(script: string, params: Readonly<Record<string, string>>): Record<string, string> {
+  return {
+    GATEWAY_INTERFACE: "CGI/1.1",
+    SERVER_PROTOCOL: "HTTP/1.1",
+    SERVER_SOFTWARE: "fervo-worker",
+    REQUEST_METHOD: "POST",
+    SCRIPT_FILENAME: script,
+    SCRIPT_NAME: script.slice(script.lastIndexOf("/")),
+    QUERY_STRING: "",
+    // Not a form: PHP would parse it, and count its fields against max_input_vars.
+    CONTENT_TYPE: "application/octet-stream",
+    ...params,
+  };
+}
+
+/** The answer's meaning; php-fpm answered, but its word alone proves nothing: see docs/protocol.md. */
+export function outcomeOf(
+  response: FastCgiResponse,
+  { ackOn, script }: Pick<FastCgiExecutorOptions, "ackOn" | "script">,
+): Outcome {
+  const word = response.headers.get("x-fervo-outcome");
+  if (word === "ack") return ACK;
+  if (word === "retry" || word === "bury") return failedOutcome(word, response);
+  const misconfigured = misconfiguration(response, script);
+  if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
+  if (ackOn === "status" && response.status >= 200 && response.status < 300) return ACK;
+  return { kind: "retry", error: noOutcomeError(response, word) };
+}
+
+function failedOutcome(kind: "retry" | "bury", response: FastCgiResponse): Outcome {
+  const text = response.headers.get("x-fervo-error") ?? "the job gave no reason";
+  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, { details: stderrOf(response) });
+  const delay = response.headers.get("x-fervo-delay-ms");
+  return kind === "retry" && delay !== undefined && /^\d{1,12}$/.test(delay)
+    ? { kind, error, delayMs: Number(delay) }
+    : { kind, error };
+}
+
+/**
+ * php-fpm's own answers to a wrong SCRIPT_FILENAME (fpm_main.c). No front controller of ours gives them: they come
+ * without an outcome and with just these bodies.
+ */
+function misconfiguration(response: FastCgiResponse, script: string): FervoError | undefined {
+  const body = response.body.length < 100 ? lenientUtf8.decode(response.body).trim() : "";
+  if (response.status === 404 && body === "File not found.") {
+    return new FervoError(
+      "FPM_MISCONFIGURED",
+      `php-fpm cannot find the script "${script}": file not found; correct "script", or give php-fpm's user access`,
+    );
+  }
+  if (response.status === 403 && body === "Access denied.") {
+    return new FervoError(
+      "FPM_MISCONFIGURED",
+      `php-fpm does not run the script "${script}": access denied; see security.limit_extensions of the pool and the ` +
+        `file's permissions`,
+    );
+  }
+  return undefined;
+}
+
+function noOutcomeError(response: FastCgiResponse, word: string | undefined): JobError {
+  const said = word === undefined ? "without an outcome" : `with the unknown outcome "${word.slice(0, 40)}"`;
+  return new JobError(
+    "JOB_NO_OUTCOME",
+    `The script ended ${said}: it answered status ${response.status}, as after a fatal error, exit() or with a ` +
+      `script that does not send X-Fervo-Outcome`,
+    { details: { status: response.status, ...stderrOf(response) } },
+  );
+}
+
+/** What the failure of a request means for its job. */
+function outcomeOfError(error: unknown): Outcome {
+  if (!(error instanceof FervoError)) {
+    return { kind: "retry", error: new JobError("JOB_FAILED", reasonOf(error), { cause: error }) };
+  }
+  switch (error.code) {
+    case "FASTCGI_CONNECT_FAILED":
+    case "FASTCGI_OVERLOADED":
+      return { kind: "release", reason: "unavailable", error };
+    case "SHUTDOWN":
+      return { kind: "release", reason: "shutdown", error };
+    case "FASTCGI_PARAM_TOO_LARGE":
+      // The same message would be too large each time.
+      return { kind: "bury", error };
+    case "FASTCGI_CONNECTION_LOST":
+      return {
+        kind: "retry",
+        error: new JobError("JOB_CRASHED", `The PHP process died while it ran the job: ${error.message}`, {
+          details: error.details,
+          cause: error,
+        }),
+      };
+    default:
+      return { kind: "retry", error };
+  }
+}
+
+function stderrOf(response: FastCgiResponse): { stderr?: string } {
+  return response.stderr === "" ? {} : { stderr: response.stderr };
+}

@@ -1,0 +1,118 @@
+import { pino } from "pino";
+import type { FervoError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** Lines for a person instead of JSON. */
+  readonly isPretty: boolean;
+}
+
+export const DEFAULT_LOG_OPTIONS: { level: LogLevel; format: "auto" | "pretty" | "json" } = {
+  level: "info",
+  format: "auto",
+};
+
+/** Writes log lines: a message, and facts by name. */
+export interface Log {
+  debug(facts: Record<string, unknown>, message: string): void;
+  info(facts: Record<string, unknown>, message: string): void;
+  warn(facts: Record<string, unknown>, message: string): void;
+  error(facts: Record<string, unknown>, message: string): void;
+}
+
+/**
+ * A log that writes whole lines with `write`.
+ *
+ * JSON lines: `{"level":"warn","time":"2026-01-31T12:00:00.000Z","msg":"…", …facts}`.
+ */
+export async function createLog(
+  write: (text: string) => void,
+  { level, isPretty }: LogOptions,
+): Promise<Log> {
+  const format = isPretty ? await loadPretty() : (line: string) => line;
+  const log: Log = pino({
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+  }, { write: (line: string) => write(format(line)) });
+  return log;
+}
+
+/** Only a terminal needs it. */
+async function loadPretty(): Promise<(line: string) => string> {
+  const { prettyFactory } = await import("./pretty.ts");
+  return prettyFactory({ colorize: true, translateTime: "HH:MM:ss.l", singleLine: true });
+}
+
+/** Tells a log what a worker does. Each job that goes well is a debug line; what needs attention stands out. */
+export function logObserver(log: Log): Observer {
+  return (event) => {
+    switch (event.type) {
+      case "consumer_started":
+        return log.info({ consumer: event.consumer, queues: event.queues }, "Consumer started");
+      case "consumer_paused": {
+        const facts = { consumer: event.consumer, for_ms: event.forMs, ...errorFacts(event.error) };
+        return log.warn(facts, "Consumer paused");
+      }
+      case "consumer_resumed":
+        return log.info({ consumer: event.consumer }, "Consumer resumed");
+      case "consumer_stopped":
+        if (event.error === undefined) return log.info({ consumer: event.consumer }, "Consumer stopped");
+        return log.error(
+          { consumer: event.consumer, ...errorFacts(event.error) },
+          "Consumer stopped by an error",
+        );
+      case "broker_failed": {
+        const facts = { consumer: event.consumer, during: event.during, ...errorFacts(event.error) };
+        return log.error(facts, "The broker failed; trying again");
+      }
+      case "lease_lost":
+        return log.warn(jobFacts(event), "The lease was lost; another worker has the job");
+      case "job_started":
+        return log.debug(jobFacts(event), "Job started");
+      case "job_settled":
+        return logSettled(log, event);
+      case "draining":
+        return log.info({ in_flight: event.inFlight }, "Stopping; jobs under way may finish");
+      case "stopped":
+        if (event.orphaned === 0) return log.info({}, "Stopped");
+        return log.error(
+          { orphaned: event.orphaned },
+          "Stopped; some jobs will run again when their lease ends",
+        );
+    }
+  };
+}
+
+type Event<T> = Extract<Parameters<Observer>[0], { type: T }>;
+
+function logSettled(log: Log, event: Event<"job_settled">): void {
+  const { outcome } = event;
+  const facts = {
+    ...jobFacts(event),
+    ...(event.waitMs !== undefined && { wait_ms: event.waitMs }),
+    run_ms: Math.round(event.runMs * 1000) / 1000,
+  };
+  switch (outcome.kind) {
+    case "ack":
+      return log.debug(facts, "Job done");
+    case "retry":
+      return log.warn({ ...facts, retry_in_ms: outcome.delayMs, ...errorFacts(outcome.error) }, "Job failed");
+    case "bury":
+      return log.error({ ...facts, ...errorFacts(outcome.error) }, "Job is dead");
+    case "release":
+      return log.info({ ...facts, ...errorFacts(outcome.error) }, "Job put back");
+  }
+}
+
+function jobFacts(event: Event<"job_started" | "job_settled" | "lease_lost">): Record<string, unknown> {
+  return { consumer: event.consumer, queue: event.queue, job: event.id, attempt: event.attempt };
+}
+
+function errorFacts({ code, message, details }: FervoError): Record<string, unknown> {
+  return { code, error: message, ...(details.stderr !== undefined && { stderr: details.stderr }) };
+}

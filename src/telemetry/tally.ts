@@ -1,0 +1,92 @@
+import type { Clock } from "../core/clock.ts";
+import type { Observer } from "../core/observer.ts";
+import type { Histogram } from "./histogram.ts";
+
+/** Run times of the jobs that were run, in milliseconds; p50 and the like are exact to three digits. */
+export interface RunTimes {
+  readonly p50: number;
+  readonly p95: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+/** What a run has done. */
+export interface TallySummary {
+  /** Jobs that were done. */
+  readonly done: number;
+  /** Tries that failed and were tried again later. */
+  readonly retried: number;
+  /** Jobs that went to the dead letters. */
+  readonly dead: number;
+  /** Deliveries that were put back without running. */
+  readonly released: number;
+  readonly leasesLost: number;
+  readonly seconds: number;
+  /** `done` by `seconds`. */
+  readonly jobsPerSecond: number;
+  readonly runMs: RunTimes;
+}
+
+const MICROSECONDS = 1_000;
+const HIGHEST_MS = 24 * 3_600_000;
+
+/** Counts what a worker does, for the progress bar and the summary of `run --until-empty`. */
+export class Tally {
+  readonly #clock: Clock;
+  readonly #startedMs: number;
+  readonly #runs: Histogram;
+  #done = 0;
+  #retried = 0;
+  #dead = 0;
+  #released = 0;
+  #leasesLost = 0;
+
+  private constructor(clock: Clock, runs: Histogram) {
+    this.#clock = clock;
+    this.#startedMs = clock.monotonicMs();
+    this.#runs = runs;
+  }
+
+  static async create(clock: Clock): Promise<Tally> {
+    const { buildHistogram } = await import("./histogram.ts");
+    const runs = buildHistogram({
+      lowestDiscernibleValue: 1,
+      highestTrackableValue: HIGHEST_MS * MICROSECONDS,
+      numberOfSignificantValueDigits: 3,
+    });
+    return new Tally(clock, runs);
+  }
+
+  /** Jobs that have reached their end. */
+  get finished(): number {
+    return this.#done + this.#dead;
+  }
+
+  readonly observe: Observer = (event) => {
+    if (event.type === "lease_lost") this.#leasesLost++;
+    if (event.type !== "job_settled") return;
+    const { kind } = event.outcome;
+    if (kind === "release") return void this.#released++;
+    if (kind === "ack") this.#done++;
+    else if (kind === "retry") this.#retried++;
+    else this.#dead++;
+    this.#runs.recordValue(
+      Math.max(1, Math.min(Math.round(event.runMs * MICROSECONDS), HIGHEST_MS * MICROSECONDS)),
+    );
+  };
+
+  summary(): TallySummary {
+    const seconds = (this.#clock.monotonicMs() - this.#startedMs) / 1_000;
+    const at = (percentile: number) => this.#runs.getValueAtPercentile(percentile) / MICROSECONDS;
+    return {
+      done: this.#done,
+      retried: this.#retried,
+      dead: this.#dead,
+      released: this.#released,
+      leasesLost: this.#leasesLost,
+      seconds,
+      jobsPerSecond: this.#done / seconds,
+      runMs: { p50: at(50), p95: at(95), p99: at(99), max: this.#runs.maxValue / MICROSECONDS },
+    };
+  }
+}

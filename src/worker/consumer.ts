@@ -1,0 +1,382 @@
+import { type Clock, sleep, type Timer } from "../core/clock.ts";
+import type { Delivery } from "../core/delivery.ts";
+import type { Driver } from "../core/driver.ts";
+import { FervoError, JobError, QueueError, reasonOf } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import type { Observer } from "../core/observer.ts";
+import type { Outcome } from "../core/outcome.ts";
+import { DEFAULT_RETRY_POLICY, retryDelayMs, type RetryPolicy } from "../core/retry.ts";
+import type { Dialect } from "../dialects/dialect.ts";
+import type { Executor } from "../executors/executor.ts";
+import { Backoff, Gate } from "./pause.ts";
+import { queueOrder, type WeightedQueue } from "./queue_order.ts";
+
+export interface ConsumerOptions {
+  /** Names it in logs and metrics. */
+  readonly name: string;
+  readonly queues: readonly WeightedQueue[];
+  readonly order: "strict" | "weighted";
+  /** Jobs at the same time. */
+  readonly concurrency: number;
+  /** How long one try of a job may take, milliseconds. */
+  readonly timeoutMs: number;
+  readonly retry: RetryPolicy;
+  /** The longest pause between two looks whether the executor or the broker is back, milliseconds. */
+  readonly pauseMaxMs: number;
+}
+
+export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> = {
+  order: "strict",
+  concurrency: 4,
+  timeoutMs: 60_000,
+  retry: DEFAULT_RETRY_POLICY,
+  pauseMaxMs: 5_000,
+};
+
+export interface ConsumerDeps {
+  readonly driver: Driver;
+  readonly dialect: Dialect;
+  readonly executor: Executor;
+  readonly clock: Clock;
+  readonly observe: Observer;
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+}
+
+/** A receive that finds nothing ends after so long, for no reason but that no wait should be endless. */
+const RECEIVE_WAIT_MS = 30_000;
+
+/** A delivery that is not settled yet. */
+interface Held {
+  readonly delivery: Delivery;
+  readonly abort: AbortController;
+  readonly startedMs: number;
+  /** Tries this job may have; the message can have its own limit. */
+  maxAttempts: number;
+  /** Its settle is under way or done: at shutdown there is nothing to release. */
+  isSettling: boolean;
+}
+
+/**
+ * Takes jobs from a list of queues and runs them in a fixed number of slots.
+ *
+ * 1. Asks the driver for as many deliveries as it has free slots, and holds no others.
+ * 2. Runs each in a slot: decode, execute, settle. Nothing in between, no queue inside.
+ * 3. Renews leases while jobs run, and ends jobs whose time is up.
+ * 4. Pauses while the executor or the broker is away, and finds out by itself when it is back.
+ * 5. Stops in order: quiet (no more receives), drained (all settled), else release first and abort then.
+ *
+ * A slot is free as soon as its settle is handed to the driver, so that the settle and the next receive can share a
+ * transaction or a round trip. Settles that lag are bounded: at most as many as there are slots.
+ */
+export class Consumer {
+  readonly #driver: Driver;
+  readonly #dialect: Dialect;
+  readonly #executor: Executor;
+  readonly #clock: Clock;
+  readonly #observe: Observer;
+  readonly #random: () => number;
+  readonly #options: ConsumerOptions;
+  readonly #nextOrder: () => readonly string[];
+  readonly #gate: Gate;
+  readonly #quiet = new AbortController();
+  readonly #now = new AbortController();
+  readonly #held = new Set<Held>();
+  #running = 0;
+  #wakeLoop: (() => void) | undefined;
+  #renewal: Timer | undefined;
+  #orphaned = 0;
+  #fault: FervoError | undefined;
+
+  constructor(deps: ConsumerDeps, options: ConsumerOptions) {
+    this.#driver = deps.driver;
+    this.#dialect = deps.dialect;
+    this.#executor = deps.executor;
+    this.#clock = deps.clock;
+    this.#observe = deps.observe;
+    this.#random = deps.random;
+    this.#options = options;
+    this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
+    this.#gate = new Gate({ clock: deps.clock, random: deps.random, onChange: () => this.#wake() }, {
+      maxPauseMs: options.pauseMaxMs,
+    });
+  }
+
+  /** Deliveries taken and not settled. */
+  get inFlight(): number {
+    return this.#held.size;
+  }
+
+  /** Deliveries that could not be settled before the end; they run again when their lease ends. */
+  get orphaned(): number {
+    return this.#orphaned;
+  }
+
+  /** Why it stopped by itself, where it did: FPM_MISCONFIGURED. */
+  get fault(): FervoError | undefined {
+    return this.#fault;
+  }
+
+  /** Whether nothing is left to do now: no job held, none in the broker, not even a delayed one. */
+  async isEmpty(): Promise<boolean> {
+    for (const { name } of this.#options.queues) {
+      const { ready, delayed, reserved } = await this.#driver.depth(name);
+      if (ready + delayed + reserved > 0) return false;
+    }
+    return this.#held.size === 0;
+  }
+
+  /** Works until it is quiet and every job it holds is settled, or until it stops by itself; never rejects. */
+  async run(): Promise<void> {
+    const { name, queues } = this.#options;
+    this.#observe({ type: "consumer_started", consumer: name, queues: queues.map((queue) => queue.name) });
+    const brokerBackoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
+    for (let room = await this.#room(); room > 0; room = await this.#room()) {
+      try {
+        const deliveries = await this.#driver.receive({
+          queues: this.#nextOrder(),
+          max: room,
+          waitMs: RECEIVE_WAIT_MS,
+          signal: this.#quiet.signal,
+        });
+        brokerBackoff.reset();
+        for (const delivery of deliveries) void this.#process(delivery);
+      } catch (error) {
+        this.#observe({
+          type: "broker_failed",
+          consumer: name,
+          during: "receive",
+          error: asFervoError(error),
+        });
+        await sleep(this.#clock, brokerBackoff.nextMs(), this.#quiet.signal);
+      }
+    }
+    while (this.#held.size > 0) await this.#change();
+    this.#gate.close();
+    this.#renewal?.cancel();
+    const fault = this.#fault;
+    this.#observe({ type: "consumer_stopped", consumer: name, ...(fault && { error: fault }) });
+  }
+
+  /** Takes no more jobs. Idempotent. */
+  quiet(): void {
+    this.#quiet.abort();
+    this.#wake();
+  }
+
+  /**
+   * Ends now: puts back what still runs, first, and aborts it then, so that a job that is cut off is never lost.
+   * Never rejects.
+   */
+  async stopNow(): Promise<void> {
+    this.quiet();
+    const error = new FervoError("SHUTDOWN", "The worker shuts down");
+    this.#now.abort();
+    await Promise.all(
+      [...this.#held].filter((held) => !held.isSettling).map(async (held) => {
+        await this.#settle(held, { kind: "release", reason: "shutdown", error });
+        held.abort.abort(error);
+      }),
+    );
+  }
+
+  /** Waits until there are free slots, and returns how many; 0 when it is time to end. */
+  async #room(): Promise<number> {
+    const { concurrency } = this.#options;
+    for (;;) {
+      if (this.#quiet.signal.aborted) return 0;
+      const free = this.#gate.limit(concurrency) - this.#running;
+      const room = Math.min(free, 2 * concurrency - this.#held.size);
+      if (room > 0) return room;
+      await this.#change();
+    }
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => this.#wakeLoop = resolve);
+  }
+
+  #wake(): void {
+    this.#wakeLoop?.();
+    this.#wakeLoop = undefined;
+  }
+
+  /** One job through its slot. */
+  async #process(delivery: Delivery): Promise<void> {
+    const held: Held = {
+      delivery,
+      abort: new AbortController(),
+      startedMs: this.#clock.monotonicMs(),
+      maxAttempts: delivery.maxAttempts ?? this.#options.retry.attempts,
+      isSettling: false,
+    };
+    this.#held.add(held);
+    this.#running++;
+    this.#renewal ??= this.#renewLater();
+    const outcome = await this.#runJob(held);
+    this.#running--;
+    this.#wake();
+    if (!held.isSettling) await this.#settle(held, outcome);
+  }
+
+  async #runJob(held: Held): Promise<Outcome> {
+    const job = this.#decode(held);
+    if (job instanceof FervoError) return { kind: "bury", error: job };
+    const { name, timeoutMs } = this.#options;
+    this.#observe({
+      type: "job_started",
+      consumer: name,
+      queue: job.queue,
+      id: job.id,
+      attempt: job.attempt,
+    });
+    const timer = this.#clock.setTimer(() => {
+      held.abort.abort(
+        new JobError("JOB_TIMEOUT", `The job took longer than timeout_ms = ${timeoutMs} allows`),
+      );
+    }, timeoutMs);
+    try {
+      const outcome = await this.#executor.execute(job, held.abort.signal);
+      this.#heed(outcome);
+      return outcome;
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  #decode(held: Held): Job | FervoError {
+    const { delivery } = held;
+    if (delivery.problem !== undefined) return delivery.problem;
+    let message;
+    try {
+      message = this.#dialect.decode(delivery);
+    } catch (error) {
+      return asFervoError(error);
+    }
+    const maxAttempts = held.maxAttempts = message.maxAttempts ?? held.maxAttempts;
+    if (delivery.attempt > maxAttempts) {
+      return new JobError(
+        "JOB_CRASHED",
+        `The job's worker died or lost it ${
+          delivery.attempt - 1
+        } times, and ${maxAttempts} tries are allowed`,
+      );
+    }
+    const nowMs = this.#clock.nowMs();
+    return {
+      id: message.id ?? delivery.id,
+      queue: delivery.queue,
+      payload: message.payload,
+      attempt: delivery.attempt,
+      maxAttempts,
+      enqueuedAtMs: message.enqueuedAtMs ?? delivery.enqueuedAtMs ?? nowMs,
+      deadlineMs: nowMs + this.#options.timeoutMs,
+      ...(message.traceparent !== undefined && { traceparent: message.traceparent }),
+    };
+  }
+
+  /** What an outcome says of the executor, rather than of its job. */
+  #heed(outcome: Outcome): void {
+    const consumer = this.#options.name;
+    if (outcome.kind !== "release") {
+      if (this.#gate.available()) this.#observe({ type: "consumer_resumed", consumer });
+    } else if (outcome.reason === "unavailable") {
+      const forMs = this.#gate.unavailable();
+      if (forMs !== undefined) {
+        this.#observe({ type: "consumer_paused", consumer, error: outcome.error, forMs });
+      }
+    } else if (outcome.reason === "misconfigured") {
+      this.#fault ??= outcome.error;
+      this.quiet();
+    }
+  }
+
+  /** The one place where a delivery is settled; tries until the broker has taken it or the worker has to end. */
+  async #settle(held: Held, outcome: Outcome): Promise<void> {
+    held.isSettling = true;
+    const runMs = this.#clock.monotonicMs() - held.startedMs;
+    const done = this.#finalOutcome(held, outcome);
+    const backoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
+    while (!await this.#trySettle(held.delivery, done, runMs)) {
+      if (this.#now.signal.aborted) {
+        this.#orphaned++;
+        break;
+      }
+      await sleep(this.#clock, backoff.nextMs(), this.#now.signal);
+    }
+    this.#held.delete(held);
+    this.#wake();
+  }
+
+  /** A retry gets its delay from the policy, and after the last try becomes a burial. */
+  #finalOutcome({ delivery, maxAttempts }: Held, outcome: Outcome): Outcome & { delayMs?: number } {
+    if (outcome.kind !== "retry") return outcome;
+    if (delivery.attempt >= maxAttempts) return { kind: "bury", error: outcome.error };
+    const delayMs = outcome.delayMs ?? retryDelayMs(this.#options.retry, delivery.attempt, this.#random());
+    return { ...outcome, delayMs };
+  }
+
+  /** False when the broker could not be reached. */
+  async #trySettle(
+    delivery: Delivery,
+    outcome: Outcome & { delayMs?: number },
+    runMs: number,
+  ): Promise<boolean> {
+    const consumer = this.#options.name;
+    const { queue, id, attempt, readyAtMs } = delivery;
+    try {
+      await applyOutcome(delivery, outcome);
+      const waitMs = readyAtMs === undefined
+        ? undefined
+        : Math.max(this.#clock.nowMs() - runMs - readyAtMs, 0);
+      this.#observe({ type: "job_settled", consumer, queue, id, attempt, outcome, waitMs, runMs });
+      return true;
+    } catch (thrown) {
+      const error = asFervoError(thrown);
+      if (error.code === "LEASE_LOST") {
+        this.#observe({ type: "lease_lost", consumer, queue, id, attempt });
+        return true;
+      }
+      this.#observe({ type: "broker_failed", consumer, during: "settle", error });
+      return false;
+    }
+  }
+
+  /** Every third of a lease, as long as jobs are held. */
+  #renewLater(): Timer | undefined {
+    const { leaseMs } = this.#driver;
+    return leaseMs === undefined ? undefined : this.#clock.setTimer(() => {
+      this.#renewal = this.#held.size > 0 ? this.#renewLater() : undefined;
+      for (const held of this.#held) void this.#renew(held);
+    }, leaseMs / 3);
+  }
+
+  async #renew({ delivery }: Held): Promise<void> {
+    try {
+      await delivery.extend?.();
+    } catch (thrown) {
+      const error = asFervoError(thrown);
+      // A lost lease shows when the job is settled; there is nothing to do about it before.
+      if (error.code === "LEASE_LOST") return;
+      this.#observe({ type: "broker_failed", consumer: this.#options.name, during: "extend", error });
+    }
+  }
+}
+
+function applyOutcome(delivery: Delivery, outcome: Outcome & { delayMs?: number }): Promise<void> {
+  switch (outcome.kind) {
+    case "ack":
+      return delivery.ack();
+    case "retry":
+      return delivery.retry(outcome.delayMs ?? 0, outcome.error);
+    case "bury":
+      return delivery.bury(outcome.error);
+    case "release":
+      return delivery.release();
+  }
+}
+
+function asFervoError(error: unknown): FervoError {
+  if (error instanceof FervoError) return error;
+  return new QueueError("QUEUE_UNAVAILABLE", reasonOf(error), { cause: error });
+}

@@ -1,0 +1,94 @@
+import type { Clock, Timer } from "../core/clock.ts";
+
+/** The first pause after a failure, milliseconds; each further one is twice as long. */
+const FIRST_PAUSE_MS = 50;
+
+/** Waits that grow while something fails: 50 ms, then twice the last one, up to a limit, each 20 % shorter or longer. */
+export class Backoff {
+  readonly #maxMs: number;
+  readonly #random: () => number;
+  #failures = 0;
+
+  constructor(deps: { random: () => number }, options: { maxMs: number }) {
+    this.#random = deps.random;
+    this.#maxMs = options.maxMs;
+  }
+
+  /** The wait after one more failure, milliseconds. */
+  nextMs(): number {
+    const ms = Math.min(FIRST_PAUSE_MS * 2 ** this.#failures++, this.#maxMs);
+    return Math.round(ms * (0.8 + 0.4 * this.#random()));
+  }
+
+  /** It works again. */
+  reset(): void {
+    this.#failures = 0;
+  }
+}
+
+/** Connecting fails within this time or not at all; a job that still runs then has shown that the executor is back. */
+const PROBE_MS = 3_000;
+
+/**
+ * Whether jobs can be given to the executor.
+ *
+ * States: `open` -> unavailable() -> `paused` -> the pause ends -> `probing` -> available(), or PROBE_MS without a
+ * failure -> `open`; or unavailable() -> `paused` for longer. While probing, one job at a time finds out.
+ */
+export class Gate {
+  readonly #clock: Clock;
+  readonly #backoff: Backoff;
+  readonly #onChange: () => void;
+  #state: "open" | "paused" | "probing" = "open";
+  #timer: Timer | undefined;
+
+  /** @param deps.onChange Called when more jobs can be given than before. */
+  constructor(
+    deps: { clock: Clock; random: () => number; onChange: () => void },
+    options: { maxPauseMs: number },
+  ) {
+    this.#clock = deps.clock;
+    this.#backoff = new Backoff(deps, { maxMs: options.maxPauseMs });
+    this.#onChange = deps.onChange;
+  }
+
+  /** How many of `slots` may be in use. */
+  limit(slots: number): number {
+    if (this.#state === "open") return slots;
+    return this.#state === "probing" ? 1 : 0;
+  }
+
+  /**
+   * A job could not be run. Returns for how long the gate is closed now, in milliseconds, or undefined when it was
+   * closed already: the failures of all jobs under way are one.
+   */
+  unavailable(): number | undefined {
+    if (this.#state === "paused") return undefined;
+    const pauseMs = this.#backoff.nextMs();
+    this.#enter("paused", pauseMs);
+    return pauseMs;
+  }
+
+  /** A job was run. Returns whether that has opened the gate. */
+  available(): boolean {
+    // One that began before the pause says nothing of what came after.
+    if (this.#state !== "probing") return false;
+    this.#backoff.reset();
+    this.#enter("open");
+    return true;
+  }
+
+  /** Forgets its timer. */
+  close(): void {
+    this.#timer?.cancel();
+  }
+
+  /** The one place where the state changes. */
+  #enter(state: "open" | "paused" | "probing", pauseMs = 0): void {
+    this.#timer?.cancel();
+    this.#state = state;
+    if (state === "paused") this.#timer = this.#clock.setTimer(() => this.#enter("probing"), pauseMs);
+    if (state === "probing") this.#timer = this.#clock.setTimer(() => this.#enter("open"), PROBE_MS);
+    if (state !== "paused") this.#onChange();
+  }
+}

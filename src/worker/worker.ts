@@ -1,0 +1,93 @@
+import { type Clock, sleep } from "../core/clock.ts";
+import type { FervoError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+import type { Consumer } from "./consumer.ts";
+
+export interface WorkerOptions {
+  /** How long jobs may go on after `stop`, milliseconds. */
+  readonly shutdownTimeoutMs: number;
+}
+
+export const DEFAULT_WORKER_OPTIONS: WorkerOptions = { shutdownTimeoutMs: 30_000 };
+
+/** How a run ended. */
+export interface RunResult {
+  /** Jobs that could not be put back; they run again when their lease ends. */
+  readonly orphaned: number;
+  /** Why consumers stopped by themselves. */
+  readonly faults: readonly FervoError[];
+}
+
+/** How often to look whether all queues are empty, milliseconds. */
+const EMPTY_CHECK_MS = 100;
+
+/**
+ * Starts, quiets and stops all consumers.
+ *
+ * 1. Runs until it is stopped, or until every consumer has stopped by itself.
+ * 2. Stops in order: no more receives, then time to finish, then what is left is put back and aborted.
+ */
+export class Worker {
+  readonly #consumers: readonly Consumer[];
+  readonly #clock: Clock;
+  readonly #observe: Observer;
+  readonly #options: WorkerOptions;
+  readonly #deadline = new AbortController();
+  readonly #ended = new AbortController();
+  #isStopping = false;
+
+  constructor(
+    deps: { consumers: readonly Consumer[]; clock: Clock; observe: Observer },
+    options: WorkerOptions,
+  ) {
+    this.#consumers = deps.consumers;
+    this.#clock = deps.clock;
+    this.#observe = deps.observe;
+    this.#options = options;
+  }
+
+  /**
+   * Works until `stop`, or until all consumers have ended.
+   *
+   * @param options.untilEmpty End also when no queue has a job left, not even a delayed one.
+   */
+  async run(options: { untilEmpty: boolean }): Promise<RunResult> {
+    const { signal } = this.#deadline;
+    signal.addEventListener("abort", () => this.#consumers.forEach((consumer) => void consumer.stopNow()));
+    if (options.untilEmpty) void this.#stopWhenEmpty();
+    await Promise.all(this.#consumers.map((consumer) => consumer.run()));
+    this.#ended.abort();
+    const orphaned = this.#consumers.reduce((sum, consumer) => sum + consumer.orphaned, 0);
+    this.#observe({ type: "stopped", orphaned });
+    return { orphaned, faults: this.#consumers.flatMap((consumer) => consumer.fault ?? []) };
+  }
+
+  /**
+   * The first call takes no more jobs and gives those that run until the shutdown timeout; a second one ends now.
+   * `run` resolves when it is done.
+   */
+  stop(): void {
+    if (this.#isStopping) return this.#deadline.abort();
+    this.#isStopping = true;
+    for (const consumer of this.#consumers) consumer.quiet();
+    this.#observe({
+      type: "draining",
+      inFlight: this.#consumers.reduce((sum, { inFlight }) => sum + inFlight, 0),
+    });
+    const timer = this.#clock.setTimer(() => this.#deadline.abort(), this.#options.shutdownTimeoutMs);
+    this.#ended.signal.addEventListener("abort", () => timer.cancel());
+  }
+
+  async #stopWhenEmpty(): Promise<void> {
+    while (!this.#isStopping && !this.#ended.signal.aborted) {
+      // A consumer whose broker is away is not known to be empty; it says so itself, and is asked again.
+      const isEmpty = await Promise.all(
+        this.#consumers.map((consumer) => consumer.inFlight === 0 && consumer.isEmpty().catch(() => false)),
+      );
+      if (isEmpty.every(Boolean) && this.#consumers.every((consumer) => consumer.inFlight === 0)) {
+        return this.stop();
+      }
+      await sleep(this.#clock, EMPTY_CHECK_MS, this.#ended.signal);
+    }
+  }
+}
