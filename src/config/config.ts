@@ -1,0 +1,58 @@
+import type { FastCgiAddress } from "../fastcgi/address.ts";
+import type { PoolOptions } from "../fastcgi/pool.ts";
+import type { DialectName } from "../dialects/mod.ts";
+import type { DriverName, DriverOptions } from "../drivers/mod.ts";
+import type { FastCgiExecutorOptions } from "../executors/fastcgi.ts";
+import type { ConsumerOptions } from "../worker/consumer.ts";
+import type { WorkerOptions } from "../worker/worker.ts";
+
+/** The whole configuration, checked and resolved: paths absolute, references existing, defaults filled in. */
+export interface Config extends WorkerOptions {
+  readonly log: LogConfig;
+  /** By name; at least one. */
+  readonly brokers: ReadonlyMap<string, BrokerConfig>;
+  /** The php-fpm pools, by name; at least one. */
+  readonly fpm: ReadonlyMap<string, FpmConfig>;
+  /** At least one; names are unique. */
+  readonly consumers: readonly ConsumerConfig[];
+}
+
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
+
+export interface LogConfig {
+  readonly level: typeof LOG_LEVELS[number];
+  /** `auto` is `pretty` on a terminal, else `json`. */
+  readonly format: typeof LOG_FORMATS[number];
+}
+
+/** A broker: its driver's name and options, flat, and the format of its messages. */
+export type BrokerConfig = {
+  [N in DriverName]: DriverOptions[N] & { readonly driver: N; readonly dialect: DialectName };
+}[DriverName];
+
+/** A php-fpm pool. `maxConnections` is not here: it follows from the consumers' concurrency. */
+export interface FpmConfig
+  extends Omit<PoolOptions, "maxConnections">, Pick<FastCgiExecutorOptions, "script" | "params"> {
+  readonly address: FastCgiAddress;
+  /** The pool's `pm.status_path`; undefined when there is none. */
+  readonly statusPath: string | undefined;
+  /** The pool's `ping.path`; undefined when there is none. */
+  readonly pingPath: string | undefined;
+  /** The pool's `pm.max_children`; undefined when only the status page can tell. */
+  readonly children: number | undefined;
+}
+
+export interface ConsumerConfig
+  extends ConsumerOptions, Pick<FastCgiExecutorOptions, "ackOn" | "payloadParam"> {
+  /** A key of `Config.brokers`. */
+  readonly broker: string;
+  /** A key of `Config.fpm`. */
+  readonly fpm: string;
+}
+
+/** Defaults of what belongs to no component; the others come from the components themselves. */
+export const DEFAULT_LOG: LogConfig = { level: "info", format: "auto" };
+export const DEFAULT_DIALECT: DialectName = "raw";
+/** The weight of a queue that does not say its own. */
+export const DEFAULT_QUEUE_WEIGHT = 1;

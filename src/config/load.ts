@@ -1,0 +1,102 @@
+import { dirname } from "node:path";
+import { parse, TomlError } from "smol-toml";
+import { reasonOf } from "../core/errors.ts";
+import { checkReferences } from "./checks.ts";
+import type { Config } from "./config.ts";
+import { expandEnvironment } from "./environment.ts";
+import { ConfigError } from "./errors.ts";
+import { type Problem, problemsOf } from "./problems.ts";
+import { resolveConfig } from "./resolve.ts";
+
+export interface ConfigDeps {
+  /** An environment variable's value; undefined when it is not set. */
+  readonly env: (name: string) => string | undefined;
+  /** A file's text; throws as `Deno.readTextFileSync` does. */
+  readonly readTextFile: (path: string) => string;
+}
+
+/**
+ * Reads and checks a configuration file.
+ *
+ * @throws {ConfigError} CONFIG_INVALID when it cannot be read or used; see {@link parseConfig}.
+ */
+export async function loadConfig(path: string, deps: ConfigDeps): Promise<Config> {
+  let text: string;
+  try {
+    text = deps.readTextFile(path);
+  } catch (cause) {
+    throw new ConfigError(
+      "CONFIG_INVALID",
+      `Cannot read the configuration "${path}": ${adviceFor(cause)}`,
+      { cause },
+    );
+  }
+  return await parseConfig(text, path, deps);
+}
+
+/**
+ * Checks a configuration's text.
+ *
+ * @param source The file's path: for messages, and relative paths in the text begin at its folder.
+ * @throws {ConfigError} CONFIG_INVALID with all problems at once, one a line, in the order of the text, as
+ * `file:line:column: what is wrong and what to do`. After a syntax error, which is told alone, follows the place in
+ * the text.
+ */
+export async function parseConfig(
+  text: string,
+  source: string,
+  deps: Pick<ConfigDeps, "env">,
+): Promise<Config> {
+  const written = parseToml(text, source);
+  const expanded = expandEnvironment(written, deps.env);
+  // zod takes longer to load than everything else here: only when there is a file to check.
+  const { configSchema, TABLES } = await import("./schema.ts");
+  const result = configSchema.safeParse(expanded.data);
+  // What follows from a variable that is not set is no problem of its own; what is wrong with a key's name is.
+  const follows = (path: readonly PropertyKey[]) =>
+    expanded.problems.some((cause) => cause.path.every((step, index) => path[index] === step));
+  const issues = (result.error?.issues ?? []).filter((issue) =>
+    issue.code === "invalid_key" || !follows(issue.path)
+  );
+  const problems = [
+    ...expanded.problems,
+    ...problemsOf(issues, written, TABLES),
+    ...checkReferences(expanded.data).filter((problem) => !follows(problem.path)),
+  ];
+  if (result.success && problems.length === 0) return resolveConfig(result.data, dirname(source));
+  throw await invalid(problems, text, source);
+}
+
+async function invalid(problems: readonly Problem[], text: string, source: string): Promise<ConfigError> {
+  const { locateKeys } = await import("./positions.ts");
+  const locate = locateKeys(text);
+  const lines = problems
+    .map(({ path, text }) => ({ ...locate(path), text }))
+    .sort((a, b) => a.line - b.line || a.column - b.column)
+    .map(({ line, column, text }) => `${source}:${line}:${column}: ${text}`);
+  return new ConfigError("CONFIG_INVALID", lines.join("\n"), { details: { problems: lines.length } });
+}
+
+function parseToml(text: string, source: string): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    const reason = error.message.split("\n", 1)[0]!.replace("Invalid TOML document: ", "");
+    // Words for people who forget the quotes, the commonest slip.
+    const advice = reason === "invalid value" ? '; a text needs quotes, as in key = "text"' : "";
+    throw new ConfigError(
+      "CONFIG_INVALID",
+      `${source}:${error.line}:${error.column}: not valid TOML: ${reason}${advice}\n${error.codeblock.trimEnd()}`,
+      { details: { problems: 1 } },
+    );
+  }
+}
+
+function adviceFor(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "no such file; make one with: fervo-worker init";
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "permission denied; let the user that runs fervo-worker read it";
+  }
+  return `${reasonOf(error)}; give the path of a TOML file`;
+}

@@ -1,0 +1,31 @@
+import { RESERVED_PARAMS } from "../executors/fastcgi.ts";
+
+/** Why a reserved param is refused, where it is not simply the worker that sets it, and what to do instead. */
+const REASONS: Readonly<Record<string, string>> = {
+  PHP_VALUE: "it would change PHP's settings for every later request of the same child; " +
+    "set php_value[…] in php-fpm's pool file",
+  PHP_ADMIN_VALUE: "it would change PHP's settings for every later request of the same child; " +
+    "set php_admin_value[…] in php-fpm's pool file",
+  REQUEST_BODY_FILE: "php-fpm would read that file instead of the job's payload; remove it",
+  HTTP_PROXY: "HTTP clients in PHP would take it for their proxy; " +
+    "set env[http_proxy] in php-fpm's pool file if that is wanted",
+  SCRIPT_FILENAME: "the script comes from the key script of the fpm table; set that",
+  SCRIPT_NAME: "it follows from the key script of the fpm table; set that",
+};
+
+/**
+ * Why a name cannot be used for a param from the configuration, and what to do; undefined when it can.
+ *
+ * Compared in capitals, so that any spelling of a refused name gets its reason.
+ */
+export function whyParamIsRefused(name: string): string | undefined {
+  const upper = name.toUpperCase();
+  if (upper.startsWith("FERVO_")) {
+    return "names that begin with FERVO_ are the worker's own; choose another name";
+  }
+  if (RESERVED_PARAMS.includes(upper)) {
+    return REASONS[upper] ?? "the worker sets it for every request; remove it";
+  }
+  if (/^[A-Z][A-Z0-9_]*$/.test(name)) return undefined;
+  return "expected capital letters, digits and _, a letter first, such as APP_ENV";
+}

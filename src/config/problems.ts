@@ -1,0 +1,161 @@
+import { distance } from "fastest-levenshtein";
+import type * as z from "zod";
+
+/** Keys and, in lists, indexes, from the top of the file to a value. */
+export type Path = readonly (string | number)[];
+
+/** Something wrong in the file, and what to do about it. */
+export interface Problem {
+  /** What it is about; where that is not in the file, the table that should hold it is pointed at. */
+  readonly path: Path;
+  readonly text: string;
+}
+
+/** The keys that one kind of table may hold. */
+export interface TableKeys {
+  /** As a person would name the place, e.g. `in [consumers.retry]`. */
+  readonly place: string;
+  readonly keys: readonly string[];
+}
+
+/** A TOML table; a date is none. */
+export function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
+}
+
+/**
+ * Words for what the schema found.
+ *
+ * The schema's messages are not whole sentences: each says what was expected, and the message about unknown keys
+ * lists the known ones (see `table` in schema.ts).
+ *
+ * @param written The file's values as they were written: a value from the environment may be a secret.
+ * @param tables All tables there are, for keys that were written into the wrong one.
+ */
+export function problemsOf(
+  issues: readonly z.core.$ZodIssue[],
+  written: unknown,
+  tables: readonly TableKeys[],
+): Problem[] {
+  const problems = issues.flatMap((issue): Problem[] => {
+    const path = pathOf(issue);
+    switch (issue.code) {
+      case "unrecognized_keys": {
+        const known = issue.message.split(", ");
+        return issue.keys.map((key) => unknownKey([...path, key], known, tables));
+      }
+      case "invalid_key": {
+        const place = placeOf(path.slice(0, -1));
+        const text = `cannot use the name ${show(path.at(-1))} ${place}: ${
+          issue.issues[0]?.message ?? issue.message
+        }`;
+        return [{ path, text }];
+      }
+      case "invalid_union": {
+        // The branch that a value of this type was meant for tells more than "none fits".
+        const meant = issue.errors.find((branch) =>
+          !branch.some((inner) => inner.code === "invalid_type" && inner.path.length === 0)
+        );
+        if (meant === undefined) break;
+        const placed = meant.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }));
+        return problemsOf(placed, written, tables);
+      }
+    }
+    const value = valueAt(written, path);
+    return [value === undefined ? missingKey(path, issue.message) : wrongValue(path, value, issue.message)];
+  });
+  return unique(problems);
+}
+
+/** `expected` says what the key must be, e.g. `expected a whole number`. */
+export function missingKey(path: Path, expected: string): Problem {
+  return { path, text: `missing key "${path.at(-1)}" ${placeOf(path.slice(0, -1))}: ${expected}` };
+}
+
+export function wrongValue(path: Path, value: unknown, expected: string): Problem {
+  return { path, text: `${nameOf(path)} is ${show(value)}: ${expected}` };
+}
+
+/** The candidate that `text` was probably meant to be, if one is near enough: by default a third of its letters. */
+export function nearest(
+  text: string,
+  candidates: readonly string[],
+  maxDistance = Math.ceil(text.length / 3),
+): string | undefined {
+  const lower = text.toLowerCase();
+  let best: string | undefined;
+  let bestDistance = maxDistance + 1;
+  for (const candidate of candidates) {
+    // To forget the unit is the likeliest mistake, and a long way in letters.
+    const isUnitMissing = candidate === `${lower}_ms` || candidate === `${lower}_bytes`;
+    const between = isUnitMissing ? 0 : distance(lower, candidate.toLowerCase());
+    if (between < bestDistance) [best, bestDistance] = [candidate, between];
+  }
+  return best;
+}
+
+/** `"a", "b" or "c"`. */
+export function anyOf(values: readonly string[]): string {
+  const quoted = values.map(show);
+  const last = quoted.pop();
+  return quoted.length === 0 ? `${last}` : `${quoted.join(", ")} or ${last}`;
+}
+
+/** The name of a value in a sentence. A consumer has no name in its path; the line tells which one it is. */
+export function nameOf(path: Path): string {
+  const [first, index, ...rest] = path;
+  const isInConsumer = first === "consumers" && typeof index === "number" && rest.length > 0;
+  return (isInConsumer ? rest : path).reduce<string>((name, step) => {
+    if (typeof step === "number") return `${name}[${step}]`;
+    const key = /^[A-Za-z0-9_-]+$/.test(step) ? step : JSON.stringify(step);
+    return name === "" ? key : `${name}.${key}`;
+  }, "");
+}
+
+/** A value in a sentence. */
+export function show(value: unknown): string {
+  if (typeof value === "string") {
+    return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  }
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
+  if (isTable(value)) return Object.keys(value).length === 0 ? "an empty table" : "a table";
+  return value instanceof Date ? "a date" : String(value);
+}
+
+function unknownKey(path: Path, known: readonly string[], tables: readonly TableKeys[]): Problem {
+  const key = String(path.at(-1));
+  const elsewhere = tables.find((table) => table.keys.includes(key));
+  // One letter off is a slip; more may as well be the right word in the wrong table.
+  const near = nearest(key, known, elsewhere === undefined ? undefined : 1);
+  const advice = near !== undefined
+    ? `did you mean "${near}"?`
+    : elsewhere !== undefined
+    ? `it belongs ${elsewhere.place}`
+    : `remove it; known here: ${known.join(", ")}`;
+  return { path, text: `unknown key ${show(key)} ${placeOf(path.slice(0, -1))}; ${advice}` };
+}
+
+function placeOf(table: Path): string {
+  if (table.length === 0) return "at the top level";
+  if (table[0] === "consumers" && table.length === 2) return "in [[consumers]]";
+  if (table.slice(2).some((step) => typeof step === "number")) return `in ${nameOf(table)}`;
+  return `in [${nameOf(table.filter((step) => typeof step === "string"))}]`;
+}
+
+function pathOf(issue: z.core.$ZodIssue): Path {
+  // TOML has no symbols.
+  return issue.path as (string | number)[];
+}
+
+function valueAt(data: unknown, path: Path): unknown {
+  return path.reduce<unknown>((value, step) => {
+    if (Array.isArray(value)) return value[Number(step)];
+    return isTable(value) ? value[step] : undefined;
+  }, data);
+}
+
+/** Two rules of one value say the same sentence. */
+function unique(problems: readonly Problem[]): Problem[] {
+  const byText = new Map(problems.map((problem) => [JSON.stringify([problem.path, problem.text]), problem]));
+  return [...byText.values()];
+}

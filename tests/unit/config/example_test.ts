@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { parse } from "smol-toml";
+import * as z from "zod";
+import { parseConfig } from "../../../src/config/load.ts";
+import { configSchema } from "../../../src/config/schema.ts";
+import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT } from "./support.ts";
+
+const EXAMPLE = Deno.readTextFileSync(new URL("../../../config.example.toml", import.meta.url));
+const SOURCE = "/etc/fervo.toml";
+
+/** Keys that the example cannot set: they only go with another value of `order`, so a comment shows them. */
+const SHOWN_IN_COMMENT = ["consumers.*.queues.*.name", "consumers.*.queues.*.weight"];
+
+Deno.test("config.example.toml shows the defaults", async () => {
+  // Unknown keys in the example are refused here.
+  const shown = await parseConfig(EXAMPLE, SOURCE, NO_ENVIRONMENT);
+  assert.deepEqual(shown, await parseConfig(BROKER + FPM + CONSUMER, SOURCE, NO_ENVIRONMENT));
+});
+
+Deno.test("config.example.toml shows every key of the schema", () => {
+  const schema = z.toJSONSchema(configSchema, { io: "input" });
+  const known = keysOfSchema(schema).filter((key) => !SHOWN_IN_COMMENT.includes(key));
+  assert.deepEqual(keysOfData(parse(EXAMPLE)).sort(), known.sort());
+  assert.ok(known.includes("consumers.*.retry.max_delay_ms"), "the walk reaches the innermost keys");
+  assert.ok(known.includes("brokers.*.lease_ms"), "the walk reaches the drivers' keys");
+});
+
+Deno.test("config.example.toml shows in comments what can be written instead", async () => {
+  const instead = EXAMPLE.replace(/^# (queues = .*)$/m, "$1").replace(/^# (APP_ENV = .*)$/m, "$1")
+    .replace('queues = ["default"]\n', "").replace('order = "strict"', 'order = "weighted"');
+  const config = await parseConfig(instead, SOURCE, NO_ENVIRONMENT);
+  assert.deepEqual(config.consumers[0]?.queues, [{ name: "mail", weight: 3 }, {
+    name: "reports",
+    weight: 1,
+  }]);
+  assert.equal(config.fpm.get("default")?.params["APP_ENV"], "prod");
+});
+
+/** The paths of all keys, tables too; `*` stands for any name or index. */
+function keysOfSchema(schema: z.core.JSONSchema._JSONSchema, path = ""): string[] {
+  if (typeof schema === "boolean") return [];
+  const keys = Object.entries(schema.properties ?? {}).flatMap(([key, inner]) => [
+    `${path}${key}`,
+    ...keysOfSchema(inner, `${path}${key}.`),
+  ]);
+  const elements = [schema.items, schema.additionalProperties].flatMap((inner) =>
+    inner === undefined || Array.isArray(inner) ? [] : keysOfSchema(inner, `${path}*.`)
+  );
+  const branches = [...schema.anyOf ?? [], ...schema.oneOf ?? [], ...schema.allOf ?? []]
+    .flatMap((inner) => keysOfSchema(inner, path));
+  return [...new Set([...keys, ...elements, ...branches])];
+}
+
+/** The same of a file's values; names that a person chooses are `*`. */
+function keysOfData(data: object, path = ""): string[] {
+  const isNamed = ["brokers.", "fpm.", "fpm.*.params."].includes(path) || Array.isArray(data);
+  const keys = Object.entries(data).flatMap(([key, inner]) => {
+    const step = isNamed ? "*" : key;
+    const below = typeof inner === "object" ? keysOfData(inner, `${path}${step}.`) : [];
+    return isNamed ? below : [`${path}${step}`, ...below];
+  });
+  return [...new Set(keys)];
+}

@@ -1,0 +1,203 @@
+import assert from "node:assert/strict";
+import { ConfigError } from "../../../src/config/errors.ts";
+import { loadConfig, parseConfig } from "../../../src/config/load.ts";
+import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn } from "./support.ts";
+
+Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, async () => {
+  const config = await parseConfig(
+    `
+      shutdown_timeout_ms = 1
+      [log]
+      level = "debug"
+      format = "json"
+      [brokers.files]
+      driver = "sqlite"
+      path = "data/queue.sqlite"
+      dialect = "envelope"
+      lease_ms = 1002
+      busy_timeout_ms = 3
+      file_mode = "0640"
+      max_payload_bytes = 4
+      [brokers.other]
+      driver = "sqlite"
+      path = "/var/lib/queue.sqlite"
+      [fpm.web]
+      address = "fpm:9000"
+      script = "/app/a.php"
+      status_path = "/status"
+      ping_path = "/ping"
+      children = 5
+      connect_timeout_ms = 6
+      idle_ms = 7
+      max_response_bytes = 1028
+      max_stderr_bytes = 9
+      params = { APP_ENV = "prod" }
+      [fpm.other]
+      address = "/run/other.sock"
+      script = "/app/b.php"
+      [[consumers]]
+      name = "main"
+      broker = "files"
+      fpm = "web"
+      queues = [{ name = "mail", weight = 10 }, { name = "sms" }, "push"]
+      order = "weighted"
+      concurrency = 2
+      timeout_ms = 11
+      ack_on = "status"
+      payload_param = "DATA"
+      pause_max_ms = 12
+      retry = { attempts = 13, delay_ms = 14, factor = 1.5, max_delay_ms = 16, jitter = 0.25 }
+    `,
+    "/etc/fervo/worker.toml",
+    NO_ENVIRONMENT,
+  );
+  assert.equal(config.shutdownTimeoutMs, 1);
+  assert.deepEqual({ ...config.log }, { level: "debug", format: "json" });
+  assert.deepEqual([...config.brokers.keys()], ["files", "other"]);
+  assert.deepEqual(config.brokers.get("files"), {
+    driver: "sqlite",
+    dialect: "envelope",
+    path: "/etc/fervo/data/queue.sqlite",
+    leaseMs: 1002,
+    busyTimeoutMs: 3,
+    fileMode: 0o640,
+    maxPayloadBytes: 4,
+  });
+  assert.equal(config.brokers.get("other")?.path, "/var/lib/queue.sqlite");
+  assert.deepEqual(config.fpm.get("web"), {
+    address: { transport: "tcp", hostname: "fpm", port: 9000 },
+    script: "/app/a.php",
+    params: { APP_ENV: "prod" },
+    statusPath: "/status",
+    pingPath: "/ping",
+    children: 5,
+    connectTimeoutMs: 6,
+    idleMs: 7,
+    maxResponseBytes: 1028,
+    maxStderrBytes: 9,
+  });
+  assert.deepEqual(config.consumers, [{
+    name: "main",
+    broker: "files",
+    fpm: "web",
+    queues: [{ name: "mail", weight: 10 }, { name: "sms", weight: 1 }, { name: "push", weight: 1 }],
+    order: "weighted",
+    concurrency: 2,
+    timeoutMs: 11,
+    ackOn: "status",
+    payloadParam: "DATA",
+    pauseMaxMs: 12,
+    retry: { attempts: 13, delayMs: 14, factor: 1.5, maxDelayMs: 16, jitter: 0.25 },
+  }]);
+});
+
+Deno.test("parseConfig() names a consumer after its queues, its broker and pool after the only ones", async () => {
+  const text = `${BROKER}${FPM}[[consumers]]\nqueues = ["mail", "sms"]\n`;
+  const config = await parseConfig(text, "/etc/fervo.toml", NO_ENVIRONMENT);
+  const { name, broker, fpm } = config.consumers[0]!;
+  assert.deepEqual({ name, broker, fpm }, { name: "mail,sms", broker: "default", fpm: "default" });
+});
+
+Deno.test("parseConfig() takes 0 children and empty page paths for not known", async () => {
+  const text = `${BROKER}${FPM}children = 0\nstatus_path = ""\nping_path = ""\n${CONSUMER}`;
+  const { children, statusPath, pingPath } = (await parseConfig(text, "/etc/fervo.toml", NO_ENVIRONMENT))
+    .fpm.get("default")!;
+  assert.deepEqual([children, statusPath, pingPath], [undefined, undefined, undefined]);
+});
+
+Deno.test("parseConfig() takes as many jobs at once as there are children", async () => {
+  const text = `${BROKER}${FPM}children = 5\n${CONSUMER}concurrency = 2\n` +
+    `[[consumers]]\nqueues = ["mail"]\nconcurrency = 3\n`;
+  assert.deepEqual(await problemsIn(text), []);
+});
+
+Deno.test("parseConfig() reads variables and keeps them out of messages", async () => {
+  const environment = { SOCKET: "/run/a.sock", SECRET: "not an address" };
+  assert.deepEqual(
+    await problemsIn(`${BROKER}[fpm.a]\naddress = "\${SOCKET}"\nscript = "/a.php"\n${CONSUMER}`, environment),
+    [],
+  );
+  assert.deepEqual(
+    await problemsIn(`${BROKER}[fpm.a]\naddress = "\${SECRET}"\nscript = "/a.php"\n${CONSUMER}`, environment),
+    [
+      'fervo.toml:5:1: fpm.a.address is "${SECRET}": expected a socket\'s absolute path such as ' +
+      '"/run/php/fervo.sock", or host and port such as "127.0.0.1:9000"',
+    ],
+  );
+});
+
+Deno.test("parseConfig() tells a variable that is not set, and nothing that follows from it", async () => {
+  const text = `${BROKER}[fpm.a]\naddress = "\${SOCKET}"\nscript = "/a.php"\nsript = "\${SOCKET}"\n` +
+    `params = { PHP_VALUE = "\${INI}" }\n${CONSUMER}broker = "\${BROKER}"\norder = "\${ORDER}"\n`;
+  assert.deepEqual(await problemsIn(text), [
+    'fervo.toml:5:1: the environment variable "SOCKET" is not set: ' +
+    "set it, or write $${SOCKET} where you mean the text",
+    'fervo.toml:7:1: the environment variable "SOCKET" is not set: ' +
+    "set it, or write $${SOCKET} where you mean the text",
+    'fervo.toml:7:1: unknown key "sript" in [fpm.a]; did you mean "script"?',
+    'fervo.toml:8:12: the environment variable "INI" is not set: set it, or write $${INI} where you mean the text',
+    'fervo.toml:8:12: cannot use the name "PHP_VALUE" in [fpm.a.params]: it would change PHP\'s settings for ' +
+    "every later request of the same child; set php_value[…] in php-fpm's pool file",
+    'fervo.toml:11:1: the environment variable "BROKER" is not set: ' +
+    "set it, or write $${BROKER} where you mean the text",
+    'fervo.toml:12:1: the environment variable "ORDER" is not set: ' +
+    "set it, or write $${ORDER} where you mean the text",
+  ]);
+});
+
+Deno.test("parseConfig() shows where a syntax error is", async () => {
+  assert.deepEqual(await problemsIn('[log]\nlevel = "info'), [
+    "fervo.toml:2:9: not valid TOML: unfinished string",
+    "1:  [log]",
+    '2:  level = "info',
+    "            ^",
+  ]);
+  const [first] = await problemsIn("[log]\nlevel = debug\n");
+  assert.equal(
+    first,
+    'fervo.toml:2:9: not valid TOML: invalid value; a text needs quotes, as in key = "text"',
+  );
+});
+
+Deno.test(
+  "loadConfig() reads the file, and its relative paths from its folder",
+  { permissions: "none" },
+  async () => {
+    const deps = {
+      ...NO_ENVIRONMENT,
+      readTextFile: (path: string) => path === "/etc/fervo.toml" ? BROKER + FPM + CONSUMER : "",
+    };
+    const config = await loadConfig("/etc/fervo.toml", deps);
+    assert.equal(config.brokers.get("default")?.path, "/etc/fervo-worker.sqlite");
+  },
+);
+
+const unreadable: [claim: string, cause: Error, message: string][] = [
+  [
+    "that is missing, and tells how to make one",
+    new Deno.errors.NotFound("os error 2"),
+    'Cannot read the configuration "/etc/fervo.toml": no such file; make one with: fervo-worker init',
+  ],
+  [
+    "that may not be read",
+    new Deno.errors.PermissionDenied("os error 13"),
+    'Cannot read the configuration "/etc/fervo.toml": permission denied; ' +
+    "let the user that runs fervo-worker read it",
+  ],
+  [
+    "that is a folder",
+    new Deno.errors.IsADirectory("Is a directory (os error 21)"),
+    'Cannot read the configuration "/etc/fervo.toml": Is a directory (os error 21); give the path of a TOML file',
+  ],
+];
+for (const [claim, cause, message] of unreadable) {
+  Deno.test(`loadConfig() rejects a file ${claim}`, { permissions: "none" }, async () => {
+    const readTextFile = () => {
+      throw cause;
+    };
+    await assert.rejects(
+      loadConfig("/etc/fervo.toml", { ...NO_ENVIRONMENT, readTextFile }),
+      (error) => error instanceof ConfigError && error.code === "CONFIG_INVALID" && error.message === message,
+    );
+  });
+}

@@ -1,0 +1,249 @@
+import assert from "node:assert/strict";
+import { BROKER, CONSUMER, FPM, problemsIn } from "./support.ts";
+
+/** Lines without their `fervo.toml:`. */
+const cases: [claim: string, text: string, problems: string[]][] = [
+  ["an empty file", "", [
+    '1:1: missing key "brokers" at the top level: expected at least one broker: begin a table [brokers.default]',
+    '1:1: missing key "fpm" at the top level: expected at least one php-fpm pool: begin a table [fpm.default]',
+    '1:1: missing key "consumers" at the top level: expected at least one consumer: begin a table [[consumers]], ' +
+    'with two brackets, and give it queues = ["default"]',
+  ]],
+  ["tables without a name", "[brokers]\ndriver = 'sqlite'\n[fpm]\n[consumers]\nqueues = ['a']\n", [
+    '2:1: brokers.driver is "sqlite": expected a table of a broker\'s settings, as in [brokers.default]',
+    "3:1: fpm is an empty table: expected at least one php-fpm pool: begin a table [fpm.default]",
+    "4:1: consumers is a table: expected at least one consumer: begin a table [[consumers]], with two brackets, " +
+    'and give it queues = ["default"]',
+  ]],
+
+  // Unknown keys
+  ["a misspelt key", `${FPM}conect_timeout_ms = 5\n${BROKER}${CONSUMER}`, [
+    '4:1: unknown key "conect_timeout_ms" in [fpm.default]; did you mean "connect_timeout_ms"?',
+  ]],
+  ["a misspelt table", `[broker.default]\n${BROKER}${FPM}${CONSUMER}[logs]\n`, [
+    '1:1: unknown key "broker" at the top level; did you mean "brokers"?',
+    '10:1: unknown key "logs" at the top level; did you mean "log"?',
+  ]],
+  ["a key without its unit", `${BROKER}lease = 5\n${FPM}${CONSUMER}timeout = 5\n`, [
+    '4:1: unknown key "lease" in [brokers.default]; did you mean "lease_ms"?',
+    '10:1: unknown key "timeout" in [[consumers]]; did you mean "timeout_ms"?',
+  ]],
+  ["keys in a wrong table", `${BROKER}shutdown_timeout_ms = 5\n${FPM}${CONSUMER}retry.concurrency = 4\n`, [
+    '4:1: unknown key "shutdown_timeout_ms" in [brokers.default]; it belongs at the top, above the first [table]',
+    '10:7: unknown key "concurrency" in [consumers.retry]; it belongs in [[consumers]]',
+  ]],
+  ["a key like no other", `${BROKER}${FPM}${CONSUMER}[log]\ncolour = true\nlevel = "info"\n"a b" = 1`, [
+    '10:1: unknown key "colour" in [log]; remove it; known here: level, format',
+    '12:1: unknown key "a b" in [log]; remove it; known here: level, format',
+  ]],
+  [
+    "a misspelt key of an inline table",
+    `${BROKER}${FPM}[[consumers]]\nqueues = [{ name = "a", wieght = 1 }]\n`,
+    [
+      '8:25: unknown key "wieght" in queues[0]; did you mean "weight"?',
+    ],
+  ],
+  [
+    "__proto__ as a name",
+    `[brokers.__proto__]\n[log.__proto__]\n${BROKER}${FPM}${CONSUMER}broker = "__proto__"\n`,
+    [
+      '2:1: unknown key "__proto__" in [log]; remove it; known here: level, format',
+      '11:1: broker is "__proto__": there is no [brokers.__proto__]; expected "default"',
+    ],
+  ],
+
+  // Missing keys and wrong values
+  ["missing keys, at their table", `${CONSUMER}[[consumers]]\nname = "b"\n[brokers.a]\n[fpm.a]\n`, [
+    '3:1: missing key "queues" in [[consumers]]: expected a list of at least one queue, such as ["default"]',
+    '5:1: missing key "driver" in [brokers.a]: expected "sqlite"',
+    '6:1: missing key "address" in [fpm.a]: expected a socket\'s absolute path such as "/run/php/fervo.sock", ' +
+    'or host and port such as "127.0.0.1:9000"',
+    '6:1: missing key "script" in [fpm.a]: expected an absolute path as php-fpm sees it, ' +
+    'such as "/srv/app/fervo.php"',
+  ]],
+  [
+    "wrong types",
+    `shutdown_timeout_ms = 1979-05-27\nlog = 3\n${BROKER}${FPM}${CONSUMER}retry.attempts = "five"\n`,
+    [
+      "1:1: shutdown_timeout_ms is a date: expected a whole number from 0 to 86400000",
+      "2:1: log is 3: expected a table",
+      '11:7: retry.attempts is "five": expected a whole number of at least 1',
+    ],
+  ],
+  ["a number beyond two limits, once", `shutdown_timeout_ms = 1e300\n${BROKER}${FPM}${CONSUMER}`, [
+    "1:1: shutdown_timeout_ms is 1e+300: expected a whole number from 0 to 86400000",
+  ]],
+  ["an unknown driver", `[brokers.a]\ndriver = "sqlit"\n${FPM}${CONSUMER}`, [
+    '2:1: brokers.a.driver is "sqlit": expected "sqlite"',
+  ]],
+  [
+    "a broker's wrong values",
+    `[brokers.a]\ndriver = "sqlite"\npath = ":memory:"\ndialect = "rwa"\nlease_ms = 999\nbusy_timeout_ms = 0.5\n` +
+    `file_mode = "0400"\nmax_payload_bytes = 0\n${FPM}${CONSUMER}`,
+    [
+      '3:1: brokers.a.path is ":memory:": expected a file\'s path, such as "/var/lib/fervo-worker/queue.sqlite"',
+      '4:1: brokers.a.dialect is "rwa": expected "raw" or "envelope"',
+      "5:1: brokers.a.lease_ms is 999: expected a whole number from 1000 to 86400000",
+      "6:1: brokers.a.busy_timeout_ms is 0.5: expected a whole number from 0 to 600000",
+      '7:1: brokers.a.file_mode is "0400": expected an octal mode that lets the owner read and write, such as "0600"',
+      "8:1: brokers.a.max_payload_bytes is 0: expected a whole number from 1 to 1000000000",
+    ],
+  ],
+  [
+    "a pool's wrong values",
+    `[fpm.a]\naddress = "run/fpm.sock"\nscript = "a.php"\nstatus_path = "status"\nping_path = "ping"\nchildren = -1\n` +
+    `connect_timeout_ms = 0\nidle_ms = -1\nmax_response_bytes = 1023\nmax_stderr_bytes = inf\n${BROKER}${CONSUMER}`,
+    [
+      '2:1: fpm.a.address is "run/fpm.sock": expected a socket\'s absolute path such as "/run/php/fervo.sock", ' +
+      'or host and port such as "127.0.0.1:9000"',
+      '3:1: fpm.a.script is "a.php": expected an absolute path as php-fpm sees it, such as "/srv/app/fervo.php"',
+      '4:1: fpm.a.status_path is "status": expected php-fpm\'s pm.status_path, which begins with "/", or "" for none',
+      '5:1: fpm.a.ping_path is "ping": expected php-fpm\'s ping.path, which begins with "/", or "" for none',
+      "6:1: fpm.a.children is -1: expected a whole number from 0 to 100000",
+      "7:1: fpm.a.connect_timeout_ms is 0: expected a whole number from 1 to 600000",
+      "8:1: fpm.a.idle_ms is -1: expected a whole number from 0 to 3600000",
+      "9:1: fpm.a.max_response_bytes is 1023: expected a whole number from 1024 to 1000000000",
+      "10:1: fpm.a.max_stderr_bytes is Infinity: expected a whole number from 0 to 1000000000",
+    ],
+  ],
+  [
+    "a consumer's wrong values",
+    `[[consumers]]\nname = ""\nqueues = []\norder = "random"\nconcurrency = 0\ntimeout_ms = true\nack_on = "never"\n` +
+    `pause_max_ms = 0\n[consumers.retry]\nattempts = 0\ndelay_ms = -1\nfactor = 0.5\nmax_delay_ms = "1h"\n` +
+    `jitter = 1.5\n${BROKER}${FPM}`,
+    [
+      '2:1: name is "": expected 1 to 200 characters, none of them a control character',
+      '3:1: queues is an empty list: expected a list of at least one queue, such as ["default"]',
+      '4:1: order is "random": expected "strict" or "weighted"',
+      "5:1: concurrency is 0: expected a whole number from 1 to 10000",
+      "6:1: timeout_ms is true: expected a whole number from 1 to 604800000",
+      '7:1: ack_on is "never": expected "outcome" or "status"',
+      "8:1: pause_max_ms is 0: expected a whole number from 1 to 3600000",
+      "10:1: retry.attempts is 0: expected a whole number of at least 1",
+      "11:1: retry.delay_ms is -1: expected a whole number from 0 to 31536000000",
+      "12:1: retry.factor is 0.5: expected a number from 1 to 1000",
+      '13:1: retry.max_delay_ms is "1h": expected a whole number from 0 to 31536000000',
+      "14:1: retry.jitter is 1.5: expected a number from 0 to 1",
+    ],
+  ],
+  [
+    "bad queues",
+    `${BROKER}${FPM}[[consumers]]\nqueues = [\n  "a b",\n  5,\n  { weight = 1 },\n  { name = "b", weight = 0 },\n  "${
+      "q".repeat(129)
+    }",\n]\norder = "weighted"\n`,
+    [
+      '9:3: queues[0] is "a b": expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"',
+      '10:3: queues[1] is 5: expected a queue\'s name, or a table such as { name = "mail", weight = 3 }',
+      '11:3: missing key "name" in queues[2]: ' +
+      'expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"',
+      "12:17: queues[3].weight is 0: expected a whole number of at least 1",
+      `13:3: queues[4] is "${"q".repeat(80)}…": ` +
+      'expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"',
+    ],
+  ],
+  ["a broker's name with a blank", `[brokers."a b"]\n${FPM}${CONSUMER}`, [
+    '1:1: cannot use the name "a b" in [brokers]: expected 1 to 64 characters of A-Z a-z 0-9 . _ -',
+  ]],
+
+  // Params
+  [
+    "refused params, saying why",
+    `${FPM}[fpm.default.params]\nPHP_VALUE = "a"\nREQUEST_BODY_FILE = "a"\nHttp_Proxy = "a"\nSCRIPT_FILENAME = "a"\n` +
+    `CONTENT_LENGTH = "1"\nFERVO_X = "a"\nlower = "a"\nAPP_ENV = 5\n${BROKER}${CONSUMER}`,
+    [
+      '5:1: cannot use the name "PHP_VALUE" in [fpm.default.params]: it would change PHP\'s settings for every ' +
+      "later request of the same child; set php_value[…] in php-fpm's pool file",
+      '6:1: cannot use the name "REQUEST_BODY_FILE" in [fpm.default.params]: ' +
+      "php-fpm would read that file instead of the job's payload; remove it",
+      '7:1: cannot use the name "Http_Proxy" in [fpm.default.params]: HTTP clients in PHP would take it for their ' +
+      "proxy; set env[http_proxy] in php-fpm's pool file if that is wanted",
+      '8:1: cannot use the name "SCRIPT_FILENAME" in [fpm.default.params]: ' +
+      "the script comes from the key script of the fpm table; set that",
+      '9:1: cannot use the name "CONTENT_LENGTH" in [fpm.default.params]: ' +
+      "the worker sets it for every request; remove it",
+      '10:1: cannot use the name "FERVO_X" in [fpm.default.params]: ' +
+      "names that begin with FERVO_ are the worker's own; choose another name",
+      '11:1: cannot use the name "lower" in [fpm.default.params]: ' +
+      "expected capital letters, digits and _, a letter first, such as APP_ENV",
+      "12:1: fpm.default.params.APP_ENV is 5: expected a text in quotes",
+    ],
+  ],
+  [
+    "refused names for the payload's param",
+    `${BROKER}${FPM}${CONSUMER}payload_param = "REQUEST_URI"\n[[consumers]]\nqueues = ["b"]\npayload_param = "9"\n`,
+    [
+      '9:1: payload_param is "REQUEST_URI": the worker sets it for every request; remove it',
+      '12:1: payload_param is "9": expected capital letters, digits and _, a letter first, such as APP_ENV',
+    ],
+  ],
+
+  // How keys fit together
+  ["names of nothing", `${BROKER}${FPM}${CONSUMER}broker = "defalt"\nfpm = "web"\n`, [
+    '9:1: broker is "defalt": there is no [brokers.defalt]; did you mean "default"?',
+    '10:1: fpm is "web": there is no [fpm.web]; expected "default"',
+  ]],
+  [
+    "no name where there are several",
+    `${BROKER}[brokers.b]\ndriver = "sqlite"\npath = "b"\n${FPM}[fpm.b]\naddress = "/b"\nscript = "/b"\n${CONSUMER}`,
+    [
+      '13:1: missing key "broker" in [[consumers]]: expected "default" or "b"',
+      '13:1: missing key "fpm" in [[consumers]]: expected "default" or "b"',
+    ],
+  ],
+  [
+    "a name that two consumers have",
+    `${BROKER}${FPM}${CONSUMER}[[consumers]]\nname = "default"\nqueues = ["b"]\n[[consumers]]\nqueues = ["default"]\n`,
+    [
+      '10:1: name is "default" like another consumer\'s: give each consumer a name of its own',
+      "12:1: this consumer's name, made of its queues, is \"default\" like another consumer's: " +
+      "give each consumer a name of its own",
+    ],
+  ],
+  ["a queue that is listed twice", `${BROKER}${FPM}[[consumers]]\nqueues = ["a", "b", "a"]\n`, [
+    '8:21: queue "a" is listed twice: remove one',
+  ]],
+  ["a weight in strict order", `${BROKER}${FPM}[[consumers]]\nqueues = [{ name = "a", weight = 3 }]\n`, [
+    '8:25: a weight has no effect in strict order: set order = "weighted", or remove the weight',
+  ]],
+  [
+    "a first wait beyond the longest",
+    `${BROKER}${FPM}${CONSUMER}retry = { delay_ms = 5, max_delay_ms = 4 }\n`,
+    [
+      "9:11: retry.delay_ms (5) is more than retry.max_delay_ms (4): lower the one or raise the other",
+    ],
+  ],
+  [
+    "more jobs at once than children",
+    `${BROKER}${FPM}children = 6\n${CONSUMER}fpm = "default"\n[[consumers]]\nqueues = ["b"]\nconcurrency = 3\n`,
+    [
+      "7:1: fpm.default.children is 6: its consumers run up to 7 jobs at once; lower their concurrency to 6 in all, " +
+      "or raise pm.max_children of php-fpm and this number with it",
+    ],
+  ],
+  [
+    "two problems of one line, in the order of the line",
+    `log = { z = 1, level = 2 }\n${BROKER}${FPM}${CONSUMER}`,
+    [
+      '1:9: unknown key "z" in [log]; remove it; known here: level, format',
+      '1:16: log.level is 2: expected "debug", "info", "warn" or "error"',
+    ],
+  ],
+  [
+    "all at once, in the order of the file",
+    `[log]\nlevel = "loud"\n${CONSUMER}broker = "c"\nqueus = 1\n[fpm.a]\nscript = "/a"\n${BROKER}lease_ms = 1\n`,
+    [
+      '2:1: log.level is "loud": expected "debug", "info", "warn" or "error"',
+      '5:1: broker is "c": there is no [brokers.c]; expected "default"',
+      '6:1: unknown key "queus" in [[consumers]]; did you mean "queues"?',
+      '7:1: missing key "address" in [fpm.a]: expected a socket\'s absolute path such as "/run/php/fervo.sock", ' +
+      'or host and port such as "127.0.0.1:9000"',
+      "12:1: brokers.default.lease_ms is 1: expected a whole number from 1000 to 86400000",
+    ],
+  ],
+];
+
+for (const [claim, text, problems] of cases) {
+  Deno.test(`parseConfig() rejects ${claim}`, { permissions: "none" }, async () => {
+    assert.deepEqual(await problemsIn(text), problems.map((line) => `fervo.toml:${line}`));
+  });
+}

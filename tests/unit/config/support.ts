@@ -1,0 +1,23 @@
+import { parseConfig } from "../../../src/config/load.ts";
+import { ConfigError } from "../../../src/config/errors.ts";
+
+export const NO_ENVIRONMENT = { env: () => undefined };
+
+/** The required keys of each table, and nothing else. */
+export const BROKER = '[brokers.default]\ndriver = "sqlite"\npath = "fervo-worker.sqlite"\n';
+export const FPM = '[fpm.default]\naddress = "/run/php/fervo.sock"\nscript = "/srv/app/fervo.php"\n';
+export const CONSUMER = '[[consumers]]\nqueues = ["default"]\n';
+
+/** The lines of the error that a text causes. */
+export async function problemsIn(
+  text: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<string[]> {
+  try {
+    await parseConfig(text, "fervo.toml", { env: (name) => environment[name] });
+  } catch (error) {
+    if (error instanceof ConfigError && error.code === "CONFIG_INVALID") return error.message.split("\n");
+    throw error;
+  }
+  return [];
+}
