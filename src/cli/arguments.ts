@@ -26,8 +26,16 @@ export function wholeNumber(min: number): (text: string) => number {
   };
 }
 
+/** A queue's name: one that a configuration can name too, or its jobs would wait for ever. */
+export function queueName(text: string): string {
+  if (!/^[A-Za-z0-9._:-]{1,128}$/.test(text)) {
+    throw new InvalidArgumentError("Expected 1 to 128 characters of A-Z a-z 0-9 . _ : -");
+  }
+  return text;
+}
+
 /** Collects `NAME=VALUE` from an option that may be given many times. */
-export function nameAndValue(text: string, earlier: [string, string][]): [string, string][] {
+export function nameAndValue(text: string, earlier: [string, string][] = []): [string, string][] {
   const equals = text.indexOf("=");
   if (equals < 1) throw new InvalidArgumentError("Expected NAME=VALUE.");
   return [...earlier, [text.slice(0, equals), text.slice(equals + 1)]];

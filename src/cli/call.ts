@@ -1,4 +1,4 @@
-import { Command } from "@commander-js/extra-typings";
+import { Command, Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
 import { systemClock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
@@ -7,6 +7,7 @@ import { Pool } from "../fastcgi/pool.ts";
 import { durationMs, nameAndValue } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
+import { fileReason } from "./file_error.ts";
 
 /** More than anybody wants to see in a terminal, and still no endless answer. */
 const MAX_ANSWER_BYTES = 1024 * 1024 * 1024;
@@ -22,9 +23,14 @@ export function callCommand({ io, setExitCode }: Context) {
     .argument("<address>", "a socket's path or host:port", address)
     .requiredOption("--script <file>", "SCRIPT_FILENAME, as the application sees it")
     .option("--method <method>", "REQUEST_METHOD (default: GET, or POST with a body)")
-    .option("--param <NAME=VALUE>", "a further param; may be repeated", nameAndValue, [])
+    .option("--param <NAME=VALUE>", "a further param; may be repeated", nameAndValue)
     .option("--body <file>", "what the application reads on STDIN; - for standard input")
-    .option("--timeout <duration>", "give up after so long", durationMs, 60_000)
+    .addOption(
+      new Option("--timeout <duration>", "give up after so long").argParser(durationMs).default(
+        60_000,
+        "60s",
+      ),
+    )
     .addHelpText(
       "after",
       `
@@ -32,10 +38,10 @@ Examples:
   $ fervo-worker call /run/php/fervo.sock --script /srv/app/ping.php
   $ fervo-worker call 127.0.0.1:9000 --script /srv/app/job.php --param FERVO_QUEUE=mail --body job.json`,
     )
-    .action(async (target, options) => {
+    .action(async (target, options, command) => {
       const body = options.body === undefined
         ? new Uint8Array(0)
-        : await readBody(options.body, io.readStdin);
+        : await readBody(options.body, io.readStdin, (text) => command.error(text));
       await using pool = new Pool({ address: target, clock: systemClock }, {
         maxConnections: 1,
         idleMs: 0,
@@ -54,7 +60,7 @@ Examples:
             options.script,
             options.method ?? (body.length > 0 ? "POST" : "GET"),
             body,
-            options.param,
+            options.param ?? [],
           ),
           body,
         }, abort.signal);
@@ -97,11 +103,15 @@ function address(text: string): FastCgiAddress {
   }
 }
 
-async function readBody(file: string, readStdin: () => Promise<Uint8Array>): Promise<Uint8Array> {
+async function readBody(
+  file: string,
+  readStdin: () => Promise<Uint8Array>,
+  fail: (text: string) => never,
+): Promise<Uint8Array> {
   if (file === "-") return await readStdin();
   try {
     return await Deno.readFile(file);
   } catch (error) {
-    throw new FervoError("CONFIG_INVALID", `Cannot read the body from "${file}": ${reasonOf(error)}`);
+    return fail(`Cannot read the body from "${file}": ${fileReason(error)}`);
   }
 }

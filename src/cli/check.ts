@@ -10,6 +10,7 @@ import { pingRequest } from "../fastcgi/status.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { configOption, jsonOption } from "./options.ts";
+import { counted } from "./plural.ts";
 import { readConfig } from "./settings.ts";
 
 /** One thing that was looked at. */
@@ -36,7 +37,6 @@ export function checkCommand({ io, setExitCode }: Context) {
     .option(
       "--call-script",
       "have php-fpm run the script with FERVO_CHECK=1 and no job, instead of looking for it on this machine",
-      false,
     )
     .addOption(jsonOption())
     .addHelpText(
@@ -49,7 +49,7 @@ Examples:
     .action(async (options) => {
       const config = await readConfig(io, options.config);
       const findings: Finding[] = [
-        { subject: "configuration", result: "ok", text: `${config.consumers.length} consumers` },
+        { subject: "configuration", result: "ok", text: counted(config.consumers.length, "consumer") },
       ];
       for (const name of config.brokers.keys()) findings.push(await checkBroker(config, name));
       for (const [name, fpm] of config.fpm) {
@@ -75,7 +75,7 @@ async function checkBroker(config: Config, name: string): Promise<Finding> {
   try {
     await using broker = openBroker(config, name, systemClock);
     const queues = await broker.driver.queues();
-    return { subject, result: "ok", text: `reached; ${queues.length} queues hold jobs` };
+    return { subject, result: "ok", text: `reached; ${counted(queues.length, "queue")} with jobs` };
   } catch (error) {
     return failed(subject, error);
   }

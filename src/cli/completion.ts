@@ -1,6 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import { Argument, type Command as AnyCommand } from "commander";
 import type { Context } from "./context.ts";
+import type { Io } from "./io.ts";
 
 /**
  * One script a shell. Each hands the words typed so far to the hidden command `__complete` as arguments, never through
@@ -8,19 +9,19 @@ import type { Context } from "./context.ts";
  */
 const SCRIPTS = {
   bash: `_fervo_worker() {
-  local IFS=$'\\n'
-  COMPREPLY=($("\${COMP_WORDS[0]}" __complete "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
-  [[ \${#COMPREPLY[@]} -gt 0 ]] || COMPREPLY=($(compgen -f -- "\${COMP_WORDS[COMP_CWORD]}"))
+  mapfile -t COMPREPLY < <("$1" __complete "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f 1)
 }
-complete -F _fervo_worker fervo-worker
+complete -o default -F _fervo_worker fervo-worker
 `,
   zsh: `#compdef fervo-worker
 _fervo_worker() {
   local -a candidates
-  candidates=("\${(@f)$("\${words[1]}" __complete "\${(@)words[2,CURRENT]}" 2>/dev/null | sed -e 's/:/\\\\:/g' -e 's/\\t/:/')}")
+  candidates=("\${(@f)$("\${words[1]}" __complete "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  candidates=("\${(@)candidates//:/\\:}")
+  candidates=("\${(@)candidates/$'\\t'/:}")
   if [[ -n "\${candidates[1]}" ]]; then _describe 'fervo-worker' candidates; else _files; fi
 }
-compdef _fervo_worker fervo-worker
+if [[ "\${funcstack[1]}" == _fervo-worker ]]; then _fervo_worker; else compdef _fervo_worker fervo-worker; fi
 `,
   fish: `function __fervo_worker_complete
   set -l words (commandline -opc) (commandline -ct)
@@ -49,16 +50,11 @@ Examples:
 }
 
 /** What the scripts call: `__complete WORD…`, the last word being the one under the cursor. */
-export function completeCommand({ io }: Context, program: () => AnyCommand) {
-  return new Command("__complete")
-    .argument("[words...]")
-    .allowUnknownOption()
-    .helpOption(false)
-    .action((words) => {
-      for (const [candidate, description] of candidates(program(), words)) {
-        io.out(`${candidate}\t${description}\n`);
-      }
-    });
+export const COMPLETE = "__complete";
+
+/** What `__complete` prints. It is no command of the program, which would take words such as `--` for its own. */
+export function printCandidates(io: Io, program: AnyCommand, words: readonly string[]): void {
+  io.out(candidates(program, words).map(([word, description]) => `${word}\t${description}\n`).join(""));
 }
 
 /** What can stand for the last of `words`, with descriptions. */
@@ -78,7 +74,7 @@ export function candidates(
     : [
       ...command.createHelp().visibleCommands(command).map((
         sub,
-      ): [string, string] => [sub.name(), sub.summary()]),
+      ): [string, string] => [sub.name(), sub.summary() || sub.description()]),
       ...command.registeredArguments.flatMap((argument) =>
         (argument.argChoices ?? []).map((choice): [string, string] => [choice, argument.description])
       ),

@@ -8,6 +8,7 @@ import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
 import type { Io } from "./io.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
+import { counted } from "./plural.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
 import { table } from "./table.ts";
 
@@ -20,7 +21,11 @@ export function deadCommand(context: Context) {
     .addCommand(
       changeCommand(context, "retry", "make dead jobs ready again, with all their tries", "Retried"),
     )
-    .addCommand(changeCommand(context, "remove", "delete dead jobs", "Removed"));
+    .addCommand(changeCommand(context, "remove", "delete dead jobs", "Removed"))
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ fervo-worker dead list\n  $ fervo-worker dead show 42\n  $ fervo-worker dead retry --all",
+    );
 }
 
 function listCommand({ io }: Context) {
@@ -83,7 +88,7 @@ function showCommand({ io }: Context) {
         `Error:    ${letter.error.code}: ${letter.error.message}`,
         "STDERR:",
         indent(letter.error.stderr ?? "(nothing)"),
-        `Payload (${letter.payload.length} bytes):`,
+        `Payload (${counted(letter.payload.length, "byte")}):`,
         "",
       ].join("\n"));
       io.outBytes(letter.payload);
@@ -101,7 +106,7 @@ function changeCommand(
     .summary(summary)
     .description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`)
     .argument("[ids...]", "the jobs' ids")
-    .option("--all", "all dead jobs of the broker", false)
+    .option("--all", "all dead jobs of the broker")
     .addOption(configOption())
     .addOption(brokerOption())
     .addOption(jsonOption())
@@ -110,16 +115,15 @@ function changeCommand(
       `\nExamples:\n  $ fervo-worker dead ${verb} 42 43\n  $ fervo-worker dead ${verb} --all`,
     )
     .action(async (ids, options, command) => {
-      if (options.all === ids.length > 0) command.error("error: name the jobs' ids, or --all");
+      const isAll = options.all === true;
+      if (isAll === ids.length > 0) command.error("Name the jobs' ids, or give --all");
       await using broker = await open(io, options);
-      const count = await broker.driver.dead[verb](options.all ? "all" : ids);
-      io.out(
-        options.json
-          ? `${JSON.stringify({ count })}\n`
-          : `${done} ${count} ${count === 1 ? "job" : "jobs"}\n`,
-      );
-      if (!options.all && count < ids.length) {
-        io.err(`${ids.length - count} of the ids are not of a dead letter\n`);
+      const { dead } = broker.driver;
+      const isDead = await Promise.all(ids.map(async (id) => await dead.get(id) !== undefined));
+      const count = await dead[verb](isAll ? "all" : ids);
+      io.out(options.json ? `${JSON.stringify({ count })}\n` : `${done} ${counted(count, "job")}\n`);
+      for (const id of ids.filter((_, index) => !isDead[index])) {
+        io.err(`fervo-worker: ${notFound(id).message}\n`);
         setExitCode(ExitCode.failed);
       }
     });

@@ -1,3 +1,5 @@
+import { reasonOf } from "../core/errors.ts";
+
 /** What a command can say and be told; the only way from the commands to the terminal. */
 export interface Io {
   /** Data: what another program may read. */
@@ -12,13 +14,22 @@ export interface Io {
   env(name: string): string | undefined;
 }
 
+/** What a command has to say could not be written. */
+export class OutputError extends Error {}
+
 const utf8 = new TextEncoder();
 
 /** The process's own streams. */
 export const processIo: Io = {
   out: (text) => writeAll(Deno.stdout, utf8.encode(text)),
   outBytes: (bytes) => writeAll(Deno.stdout, bytes),
-  err: (text) => writeAll(Deno.stderr, utf8.encode(text)),
+  err: (text) => {
+    try {
+      writeAll(Deno.stderr, utf8.encode(text));
+    } catch {
+      // A log on a full disk must not end the jobs.
+    }
+  },
   isErrTerminal: Deno.stderr.isTerminal(),
   readStdin: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
   env: (name) => Deno.env.get(name),
@@ -29,6 +40,7 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8
     for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
   } catch (error) {
     // Whoever read our output has gone, as in `fervo-worker queues | head -1`.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    if (error instanceof Deno.errors.BrokenPipe) return;
+    throw new OutputError(`Cannot write the output: ${reasonOf(error)}`, { cause: error });
   }
 }

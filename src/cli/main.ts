@@ -4,12 +4,12 @@ import deno from "../../deno.json" with { type: "json" };
 import { FervoError } from "../core/errors.ts";
 import { callCommand } from "./call.ts";
 import { checkCommand } from "./check.ts";
-import { completeCommand, completionCommand } from "./completion.ts";
+import { COMPLETE, completionCommand, printCandidates } from "./completion.ts";
 import type { Context } from "./context.ts";
 import { deadCommand } from "./dead.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { initCommand } from "./init.ts";
-import type { Io } from "./io.ts";
+import { type Io, OutputError } from "./io.ts";
 import { pushCommand } from "./push.ts";
 import { queuesCommand } from "./queues.ts";
 import { runCommand } from "./run.ts";
@@ -22,14 +22,22 @@ import { runCommand } from "./run.ts";
 export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
   let exitCode: ExitCode = ExitCode.ok;
   try {
-    await program({ io, setExitCode: (code) => exitCode = code }).parseAsync([...args], { from: "user" });
+    const root = program({ io, setExitCode: (code) => exitCode = code });
+    if (args[0] === COMPLETE) printCandidates(io, root, args.slice(1));
+    else await root.parseAsync([...args], { from: "user" });
     return exitCode;
   } catch (error) {
     // commander has printed its own message, and the help that was asked for is no failure.
     if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
     if (error instanceof FervoError) {
-      io.err(`fervo-worker: ${error.message}\n`);
+      // A list of problems begins each line with its place, which editors can jump to.
+      const head = error.details["problems"] === undefined ? "" : "The configuration cannot be used:\n";
+      io.err(`fervo-worker: ${head}${error.message}\n`);
       return exitCodeOf(error.code);
+    }
+    if (error instanceof OutputError) {
+      io.err(`fervo-worker: ${error.message}\n`);
+      return ExitCode.failed;
     }
     io.err(`fervo-worker: This is a fault in fervo-worker itself; please report it:\n`);
     io.err(`${error instanceof Error ? error.stack : String(error)}\n`);
@@ -70,11 +78,25 @@ Exit codes:
     completionCommand(context),
   ] as unknown as AnyCommand[];
   for (const command of commands) root.addCommand(command);
-  root.addCommand(completeCommand(context, () => root) as unknown as AnyCommand, { hidden: true });
   forEachCommand(root, (command) => {
-    command.exitOverride().showSuggestionAfterError().configureOutput({ writeOut: io.out, writeErr: io.err });
+    command.exitOverride().showSuggestionAfterError().showHelpAfterError(`See: ${fullName(command)} --help`);
+    command.configureOutput({
+      writeOut: io.out,
+      writeErr: io.err,
+      outputError: (text, write) => write(asSentence(text)),
+    });
   });
   return root;
+}
+
+/** commander's message like our own ones: `error: unknown option` is `fervo-worker: Unknown option`. */
+function asSentence(text: string): string {
+  const message = text.replace(/^error: /, "");
+  return `fervo-worker: ${message[0]!.toUpperCase()}${message.slice(1)}`;
+}
+
+function fullName(command: AnyCommand): string {
+  return command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`;
 }
 
 function forEachCommand(command: AnyCommand, apply: (command: AnyCommand) => void): void {

@@ -10,4 +10,4 @@ export const configOption = () =>
 export const brokerOption = () =>
   new Option("--broker <name>", "which broker, where the configuration has several");
 
-export const jsonOption = () => new Option("--json", "print JSON").default(false);
+export const jsonOption = () => new Option("--json", "print JSON");

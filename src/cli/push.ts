@@ -1,7 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import { openBroker } from "../app.ts";
 import { systemClock } from "../core/clock.ts";
-import { durationMs, wholeNumber } from "./arguments.ts";
+import { durationMs, queueName, wholeNumber } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
@@ -13,12 +13,12 @@ export function pushCommand({ io }: Context) {
   return new Command("push")
     .summary("push a job")
     .description("Pushes a job and prints its id. It is on the disk when the command ends.")
-    .argument("<queue>", "the queue")
-    .argument("[payload]", "what PHP reads on STDIN; - reads it from standard input", "")
+    .argument("<queue>", "the queue", queueName)
+    .argument("[payload]", "what PHP reads on STDIN, nothing when left out; - reads it from standard input")
     .addOption(configOption())
     .addOption(brokerOption())
     .option("--count <n>", "push it so many times", wholeNumber(1), 1)
-    .option("--delay <duration>", "not before so long from now, e.g. 10s", durationMs, 0)
+    .option("--delay <duration>", "not before so long from now, e.g. 10s", durationMs)
     .option("--priority <n>", "higher runs first", wholeNumber(Number.MIN_SAFE_INTEGER), 0)
     .option("--attempts <n>", "tries at most, instead of the consumer's", wholeNumber(1))
     .addOption(jsonOption())
@@ -31,7 +31,7 @@ Examples:
   $ fervo-worker push reports '{"month":7}' --delay 10s --priority 5
   $ fervo-worker push default '{}' --count 1000`,
     )
-    .action(async (queue, text, options) => {
+    .action(async (queue, text = "", options) => {
       const config = await readConfig(io, options.config);
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
       const payload = text === "-" ? await io.readStdin() : new TextEncoder().encode(text);
@@ -40,13 +40,16 @@ Examples:
         enqueuedAtMs: systemClock.nowMs(),
         ...(options.attempts !== undefined && { maxAttempts: options.attempts }),
       });
+      if (!config.consumers.some((consumer) => consumer.queues.some(({ name }) => name === queue))) {
+        io.err(`fervo-worker: No consumer of this configuration takes jobs from "${queue}"\n`);
+      }
       const ids: string[] = [];
       while (ids.length < options.count) {
         const batch = Array.from(
           { length: Math.min(BATCH_JOBS, options.count - ids.length) },
           () =>
             broker.driver.push(queue, message, {
-              delayMs: options.delay,
+              delayMs: options.delay ?? 0,
               priority: options.priority,
               ...(options.attempts !== undefined && { maxAttempts: options.attempts }),
             }),

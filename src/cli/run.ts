@@ -1,12 +1,14 @@
 import { Command } from "@commander-js/extra-typings";
-import { createApp } from "../app.ts";
+import { type App, createApp } from "../app.ts";
 import { systemClock } from "../core/clock.ts";
 import { type Observer, tellAll } from "../core/observer.ts";
 import { createLog, logObserver } from "../telemetry/log.ts";
 import { Tally, type TallySummary } from "../telemetry/tally.ts";
+import type { RunResult } from "../worker/worker.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { configOption } from "./options.ts";
+import { counted } from "./plural.ts";
 import { readConfig } from "./settings.ts";
 
 const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGQUIT"] as const;
@@ -22,10 +24,9 @@ export function runCommand({ io, setExitCode }: Context) {
     .option(
       "--until-empty",
       "end when no queue has a job left, not even a delayed one, and print a summary",
-      false,
     )
-    .option("--progress", "show a progress bar also where standard error is no terminal", false)
-    .option("--json", "print the summary as JSON", false)
+    .option("--progress", "show a progress bar also where standard error is no terminal")
+    .option("--json", "print the summary as JSON")
     .addHelpText(
       "after",
       `
@@ -36,20 +37,22 @@ Examples:
     )
     .action(async (options) => {
       const config = await readConfig(io, options.config);
+      const untilEmpty = options.untilEmpty === true;
+      const wantsProgress = untilEmpty && (options.progress === true || io.isErrTerminal);
       const { level, format } = config.log;
-      const log = await createLog(io.err, {
+      // On a terminal the bar stands in the last line: a log line takes its place, and the bar is drawn again below.
+      const write = wantsProgress && io.isErrTerminal ? (line: string) => io.err(`\r\x1b[K${line}`) : io.err;
+      const log = await createLog(write, {
         level,
         isPretty: format === "pretty" || (format === "auto" && io.isErrTerminal),
       });
       const observers: Observer[] = [logObserver(log)];
-      const tally = options.untilEmpty ? await Tally.create(systemClock) : undefined;
+      const tally = untilEmpty ? await Tally.create(systemClock) : undefined;
       if (tally !== undefined) observers.push(tally.observe);
 
       await using app = await createApp(config, { clock: systemClock, observe: tellAll(observers) });
-      const wantsProgress = options.untilEmpty && (options.progress || io.isErrTerminal);
-      using _progress = tally && wantsProgress ? await showProgress(app.sources, tally) : undefined;
       using _signals = onSignals(() => app.worker.stop());
-      const result = await app.worker.run(options);
+      const result = await runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);
 
       if (tally !== undefined) {
         io.out(options.json ? `${JSON.stringify(toJson(tally.summary()))}\n` : toText(tally.summary()));
@@ -68,13 +71,12 @@ function onSignals(stop: () => void): Disposable {
   };
 }
 
-async function showProgress(
-  sources: readonly {
-    driver: { depth(queue: string): Promise<{ ready: number; delayed: number; reserved: number }> };
-    queues: readonly string[];
-  }[],
-  tally: Tally,
-): Promise<Disposable> {
+async function runWithProgress(app: App, untilEmpty: boolean, tally: Tally | undefined): Promise<RunResult> {
+  using _progress = tally && await showProgress(app.sources, tally);
+  return await app.worker.run({ untilEmpty });
+}
+
+async function showProgress(sources: App["sources"], tally: Tally): Promise<Disposable> {
   const { startProgress } = await import("./progress.ts");
   let total = 0;
   for (const { driver, queues } of sources) {
@@ -86,7 +88,7 @@ async function showProgress(
   return startProgress(total, () => tally.finished);
 }
 
-/** The summary as \`--json\` prints it. */
+/** The summary as `--json` prints it. */
 function toJson({ done, retried, dead, released, leasesLost, seconds, jobsPerSecond, runMs }: TallySummary) {
   return {
     done,
@@ -94,18 +96,27 @@ function toJson({ done, retried, dead, released, leasesLost, seconds, jobsPerSec
     dead,
     released,
     leases_lost: leasesLost,
-    seconds,
-    jobs_per_s: jobsPerSecond,
-    run_ms: runMs,
+    seconds: rounded(seconds, 3),
+    jobs_per_s: rounded(jobsPerSecond, 1),
+    run_ms: {
+      p50: rounded(runMs.p50, 3),
+      p95: rounded(runMs.p95, 3),
+      p99: rounded(runMs.p99, 3),
+      max: rounded(runMs.max, 3),
+    },
   };
+}
+
+function rounded(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
 }
 
 function toText({ done, retried, dead, seconds, jobsPerSecond, runMs }: TallySummary): string {
   const ms = (value: number) => `${value.toFixed(value < 10 ? 2 : 0)} ms`;
   return [
-    `Done:     ${done} jobs in ${seconds.toFixed(1)} s (${Math.round(jobsPerSecond)} jobs/s)`,
-    `Retried:  ${retried} tries failed and were tried again`,
-    `Dead:     ${dead} jobs${dead > 0 ? "; see: fervo-worker dead list" : ""}`,
+    `Done:     ${counted(done, "job")} in ${seconds.toFixed(1)} s (${Math.round(jobsPerSecond)} jobs/s)`,
+    `Retried:  ${counted(retried, "try", "tries")} failed and ${retried === 1 ? "was" : "were"} tried again`,
+    `Dead:     ${counted(dead, "job")}${dead > 0 ? "; see: fervo-worker dead list" : ""}`,
     `Run time: p50 ${ms(runMs.p50)}, p95 ${ms(runMs.p95)}, max ${ms(runMs.max)}`,
     "",
   ].join("\n");

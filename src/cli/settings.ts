@@ -12,7 +12,8 @@ export const CONFIG_PLACES = ["fervo-worker.toml", "/etc/fervo-worker/fervo-work
  * @throws {FervoError} CONFIG_INVALID, with every problem
  */
 export async function readConfig(io: Io, file: string | undefined): Promise<Config> {
-  const named = file ?? io.env("FERVO_CONFIG");
+  // An empty variable is how some supervisors spell one that is not set.
+  const named = file ?? (io.env("FERVO_CONFIG") || undefined);
   return await loadConfig(named ?? await firstExisting(CONFIG_PLACES), {
     env: io.env,
     readTextFile: Deno.readTextFileSync,

@@ -13,7 +13,7 @@ import { JobError, QueueError } from "../core/errors.ts";
 import { SqliteChanges } from "./sqlite_changes.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
 import { SqliteDelivery, SqliteSettler } from "./sqlite_delivery.ts";
-import { migrate } from "./sqlite_schema.ts";
+import { checkedVersion, migrate } from "./sqlite_schema.ts";
 import { LOCK_WAIT_MS, read, SqliteWriter, unavailableError } from "./sqlite_writer.ts";
 
 export interface SqliteDriverOptions {
@@ -59,20 +59,24 @@ export class SqliteDriver implements Driver {
   readonly #changes: SqliteChanges;
   readonly #settler: SqliteSettler;
   readonly #sql: ReturnType<typeof prepareStatements>;
+  readonly #nextReadyByLimit: StatementSync[] = [];
   readonly #closing = new AbortController();
+  #closed: Promise<void> | undefined;
   #claims = 0;
   #promotedAtMs = 0;
 
   private constructor(db: DatabaseSync, deps: { clock: Clock; owner: string }, options: SqliteDriverOptions) {
     this.#db = db;
     this.#clock = deps.clock;
-    this.#owner = deps.owner;
+    // Another worker may have the same name, say in another container: a lease is never equal to one of its.
+    this.#owner = `${deps.owner}#${crypto.randomUUID().slice(0, 8)}`;
     this.#options = options;
     this.leaseMs = options.leaseMs;
     this.#writer = new SqliteWriter({ db, path: options.path, clock: deps.clock }, options);
     this.#sql = prepareStatements(db);
     this.#changes = new SqliteChanges({
-      path: options.path,
+      // SQLite follows a link and keeps the log beside the file itself.
+      path: Deno.realPathSync(options.path),
       clock: deps.clock,
       readDataVersion: () => this.#sql.dataVersion.get()!["data_version"] as number,
     });
@@ -99,6 +103,8 @@ export class SqliteDriver implements Driver {
     try {
       createFile(path, options.fileMode);
       db = new DatabaseSync(path, { timeout: options.busyTimeoutMs });
+      // Before the journal mode: it is written into the file, and another program's file is left as it is.
+      checkedVersion(db, path);
       const { journal_mode: journalMode } = db.prepare("PRAGMA journal_mode = WAL").get()!;
       if (journalMode !== "wal") {
         throw new QueueError(
@@ -124,8 +130,9 @@ export class SqliteDriver implements Driver {
       const before = this.#writer.hasChanges
         ? undefined
         : await read(this.#options.path, () => this.#look(request.queues));
+      if (signal.aborted) break;
       if (before === undefined || before.hasWork) {
-        const deliveries = await this.#writer.write(() => this.#claim(request));
+        const deliveries = await this.#writer.write(() => this.#claim(request, before?.isDue ?? false));
         if (deliveries.length > 0) return deliveries;
       }
       const leftMs = untilMs - this.#clock.monotonicMs();
@@ -173,8 +180,11 @@ export class SqliteDriver implements Driver {
     return read(this.#options.path, () => this.#sql.queues.all().map((row) => row["queue"] as string));
   }
 
-  async close(): Promise<void> {
-    if (this.#closing.signal.aborted) return;
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
     this.#closing.abort();
     await this.#writer.drain();
     this.#db.close();
@@ -188,15 +198,15 @@ export class SqliteDriver implements Driver {
   #look(queues: readonly string[]) {
     const mark = this.#changes.mark();
     const nextDueMs = this.#sql.nextDue.get()!["due_at"] as number | null ?? undefined;
-    const hasWork = (nextDueMs !== undefined && nextDueMs <= this.#clock.nowMs()) ||
-      queues.some((queue) => this.#sql.hasReady.get(queue) !== undefined);
-    return { mark, nextDueMs, hasWork };
+    const isDue = nextDueMs !== undefined && nextDueMs <= this.#clock.nowMs();
+    const hasWork = isDue || queues.some((queue) => this.#sql.hasReady.get(queue) !== undefined);
+    return { mark, nextDueMs, isDue, hasWork };
   }
 
   /** In a transaction: takes up to `max` jobs, a queue after the other. */
-  #claim({ queues, max }: ReceiveRequest): SqliteDelivery[] {
+  #claim({ queues, max }: ReceiveRequest, isDue: boolean): SqliteDelivery[] {
     const nowMs = this.#clock.nowMs();
-    if (nowMs - this.#promotedAtMs >= PROMOTE_EVERY_MS || nowMs < this.#promotedAtMs) {
+    if (isDue || nowMs - this.#promotedAtMs >= PROMOTE_EVERY_MS || nowMs < this.#promotedAtMs) {
       this.#promotedAtMs = nowMs;
       this.#sql.promote.run(nowMs);
     }
@@ -205,31 +215,30 @@ export class SqliteDriver implements Driver {
     for (const queue of queues) {
       const room = max - deliveries.length;
       if (room === 0) break;
-      for (const row of this.#sql.nextReady.all(this.#options.maxPayloadBytes, queue, room)) {
-        this.#sql.reserve.run(nowMs + this.leaseMs, lease, row["id"] as number);
+      for (
+        const row of this.#nextReady(room).all(this.#options.maxPayloadBytes, queue) as unknown as ReadyRow[]
+      ) {
+        this.#sql.reserve.run(nowMs + this.leaseMs, lease, row[0]);
         deliveries.push(this.#toDelivery(queue, lease, row));
       }
     }
     return deliveries;
   }
 
-  #toDelivery(queue: string, lease: string, row: Record<string, unknown>): SqliteDelivery {
-    const payload = row["payload"] as Uint8Array | null;
-    const headers = row["headers"] as string | null;
-    const maxAttempts = row["max_attempts"] as number | null;
-    const delivery = new SqliteDelivery(
-      this.#settler,
-      lease,
-      row["id"] as number,
-      queue,
-      payload ?? new Uint8Array(0),
-    );
-    delivery.attempt = row["attempts"] as number + 1;
-    delivery.enqueuedAtMs = row["created_at"] as number;
-    delivery.readyAtMs = row["due_at"] as number;
+  /** A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. */
+  #nextReady(limit: number): StatementSync {
+    return this.#nextReadyByLimit[limit] ??= prepareNextReady(this.#db, limit);
+  }
+
+  #toDelivery(queue: string, lease: string, row: ReadyRow): SqliteDelivery {
+    const [id, payload, bytes, headers, attempts, maxAttempts, createdAtMs, dueAtMs] = row;
+    const delivery = new SqliteDelivery(this.#settler, lease, id, queue, payload ?? new Uint8Array(0));
+    delivery.attempt = attempts + 1;
+    delivery.enqueuedAtMs = createdAtMs;
+    delivery.readyAtMs = dueAtMs;
     if (maxAttempts !== null) delivery.maxAttempts = maxAttempts;
     if (payload === null) {
-      delivery.problem = tooLarge(queue, row["bytes"] as number, this.#options.maxPayloadBytes);
+      delivery.problem = tooLarge(queue, bytes, this.#options.maxPayloadBytes);
     } else if (headers !== null) {
       const parsed = parseHeaders(headers);
       if (parsed instanceof JobError) delivery.problem = parsed;
@@ -238,6 +247,18 @@ export class SqliteDriver implements Driver {
     return delivery;
   }
 }
+
+/** A job that can be claimed; `payload` is null when it is longer than the limit. */
+type ReadyRow = [
+  id: number,
+  payload: Uint8Array | null,
+  bytes: number,
+  headers: string | null,
+  attempts: number,
+  maxAttempts: number | null,
+  createdAtMs: number,
+  dueAtMs: number,
+];
 
 /** Creates the file with the wanted permissions; SQLite gives its `-wal` and `-shm` files the same. */
 function createFile(path: string, mode: number): void {
@@ -273,9 +294,20 @@ function parseHeaders(text: string): Record<string, string> | JobError {
 }
 
 /**
- * `UPDATE … WHERE id IN (SELECT …) RETURNING` would claim in one statement, but was measured to take three times as
- * long as a SELECT and an UPDATE a row in the same transaction: SQLite materialises the sub-select and the result.
+ * The next jobs of a queue, as {@link ReadyRow}s. A SELECT and an UPDATE a row take half the time of one
+ * `UPDATE … WHERE id IN (SELECT …) RETURNING`, which materialises both the sub-select and its result.
  */
+function prepareNextReady(db: DatabaseSync, limit: number): StatementSync {
+  // PHP's PDO binds strings as TEXT unless told otherwise: the cast gives their bytes, not their characters.
+  const statement = db.prepare(`
+    SELECT id, CASE WHEN octet_length(payload) <= ? THEN CAST(payload AS BLOB) END, octet_length(payload),
+           CAST(headers AS TEXT), attempts, max_attempts, created_at, due_at
+    FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}`);
+  // The runtime has it, its type declarations do not yet.
+  (statement as StatementSync & { setReturnArrays(enabled: boolean): void }).setReturnArrays(true);
+  return statement;
+}
+
 function prepareStatements(db: DatabaseSync) {
   const prepare = (sql: string): StatementSync => db.prepare(sql);
   return {
@@ -286,11 +318,6 @@ function prepareStatements(db: DatabaseSync) {
     promote: prepare(
       "UPDATE fervo_jobs SET state = 'ready' WHERE state IN ('delayed', 'reserved') AND due_at <= ?",
     ),
-    // PHP's PDO binds strings as TEXT unless told otherwise: the cast gives their bytes, not their characters.
-    nextReady: prepare(`
-      SELECT id, CASE WHEN octet_length(payload) <= ? THEN CAST(payload AS BLOB) END AS payload,
-             octet_length(payload) AS bytes, headers, attempts, max_attempts, created_at, due_at
-      FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ?`),
     reserve: prepare(
       "UPDATE fervo_jobs SET state = 'reserved', attempts = attempts + 1, due_at = ?, lease = ? WHERE id = ?",
     ),

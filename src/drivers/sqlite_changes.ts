@@ -121,8 +121,13 @@ export class SqliteChanges {
   }
 
   async #forwardEvents(watcher: Deno.FsWatcher): Promise<void> {
-    for await (const event of watcher) {
-      if (event.paths.some((path) => path.startsWith(this.#path))) this.#wakeAll();
+    try {
+      for await (const event of watcher) {
+        if (event.paths.some((path) => path.startsWith(this.#path))) this.#wakeAll();
+      }
+    } catch {
+      this.#canWatch = false;
+      this.#wakeAll();
     }
   }
 

@@ -68,8 +68,6 @@ export class SqliteDeadLetters implements DeadLetters {
   }
 }
 
-const NO_ERROR = JSON.stringify({ code: "JOB_FAILED", message: "No error was recorded" });
-
 /** An id that no row can have when the text is not one of ours. */
 function rowId(id: string): number {
   return /^\d{1,15}$/.test(id) ? Number(id) : -1;
@@ -83,7 +81,17 @@ function toDeadLetter(row: Record<string, unknown>): DeadLetter {
     attempts: row["attempts"] as number,
     enqueuedAtMs: row["createdAt"] as number,
     diedAtMs: row["diedAt"] as number,
-    // A person may have set the state by hand, without an error.
-    error: JSON.parse(row["error"] as string | null ?? NO_ERROR) as DeadLetter["error"],
+    error: readError(row["error"] as string | null),
   };
+}
+
+/** A person may have set the state by hand, with no error or with one in other words. */
+function readError(text: string | null): DeadLetter["error"] {
+  try {
+    const error = JSON.parse(text ?? "") as DeadLetter["error"] | null;
+    if (typeof error?.code === "string" && typeof error.message === "string") return error;
+  } catch {
+    // Not JSON: shown as it is.
+  }
+  return { code: "JOB_FAILED", message: text || "No error was recorded" };
 }

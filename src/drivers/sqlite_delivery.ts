@@ -124,7 +124,7 @@ export class SqliteSettler {
       if (apply().changes === 0) {
         throw new QueueError(
           "LEASE_LOST",
-          `Job "${id}" is no longer ours: its lease ended, and another worker took it`,
+          `Job "${id}" is no longer ours: it is settled, or its lease ended and another worker took it`,
         );
       }
     });

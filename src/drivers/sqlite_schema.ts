@@ -8,6 +8,9 @@ import { QueueError } from "../core/errors.ts";
 /** UTC epoch milliseconds in SQL that SQLite understands since 3.0; PHP brings its own, often older, SQLite. */
 const NOW_MS = "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER))";
 
+/** What JavaScript holds exactly. The bound also refuses text, e.g. "2026-01-01": to SQLite it is above any number. */
+const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
+
 /**
  * A job is one row; `state` and `due_at` together say what becomes of it:
  *
@@ -19,18 +22,20 @@ const NOW_MS = "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGE
  * | dead     | when it was buried                       |
  *
  * Each state has its own partial index, so that the cost of a claim depends on neither the delayed nor the dead jobs.
+ * (The check of `state` is no `IN`: SQLite would build its list anew for each row that changes, 5 µs a job.)
  */
 const VERSION_1 = `
 CREATE TABLE fervo_jobs (
   id           INTEGER PRIMARY KEY AUTOINCREMENT,
-  queue        TEXT    NOT NULL,
+  queue        TEXT    NOT NULL CHECK (typeof(queue) = 'text'),
   payload      BLOB    NOT NULL,
   headers      TEXT,
   priority     INTEGER NOT NULL DEFAULT 0,
-  max_attempts INTEGER,
-  created_at   INTEGER NOT NULL DEFAULT ${NOW_MS},
-  due_at       INTEGER NOT NULL DEFAULT ${NOW_MS},
-  state        TEXT    NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'delayed', 'reserved', 'dead')),
+  max_attempts INTEGER CHECK (max_attempts BETWEEN 1 AND ${MAX_INTEGER}),
+  created_at   INTEGER NOT NULL DEFAULT ${NOW_MS} CHECK (created_at BETWEEN 0 AND ${MAX_INTEGER}),
+  due_at       INTEGER NOT NULL DEFAULT ${NOW_MS} CHECK (due_at BETWEEN 0 AND ${MAX_INTEGER}),
+  state        TEXT    NOT NULL DEFAULT 'ready' CHECK (state = 'ready' OR state = 'delayed'
+                                                        OR state = 'reserved' OR state = 'dead'),
   attempts     INTEGER NOT NULL DEFAULT 0,
   lease        TEXT,
   error        TEXT
@@ -58,17 +63,38 @@ export const APPLICATION_ID = 0x6672766f;
  * @throws {QueueError} QUEUE_UNAVAILABLE when the file belongs to another program or a newer fervo-worker.
  */
 export function migrate(db: DatabaseSync, path: string, migrations: readonly string[] = MIGRATIONS): void {
-  if (readVersion(db, path, migrations) === migrations.length) return;
-  db.exec("BEGIN IMMEDIATE");
-  try {
+  if (checkedVersion(db, path, migrations) === migrations.length) return;
+  transact(db, "IMMEDIATE", () => {
     // Read again: another process may have migrated while we waited for the lock.
     const version = readVersion(db, path, migrations);
     for (const migration of migrations.slice(version)) db.exec(migration);
     db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
     db.exec(`PRAGMA user_version = ${migrations.length}`);
-    db.exec("COMMIT");
+  });
+}
+
+/**
+ * The version of the database's schema, 0 for an empty file. Writes nothing.
+ *
+ * @throws {QueueError} QUEUE_UNAVAILABLE when the file belongs to another program or a newer fervo-worker.
+ */
+export function checkedVersion(
+  db: DatabaseSync,
+  path: string,
+  migrations: readonly string[] = MIGRATIONS,
+): number {
+  // Another process may be migrating: all that is read has to be from before or from after.
+  return transact(db, "DEFERRED", () => readVersion(db, path, migrations));
+}
+
+function transact<T>(db: DatabaseSync, mode: "DEFERRED" | "IMMEDIATE", run: () => T): T {
+  db.prepare(`BEGIN ${mode}`).run();
+  try {
+    const result = run();
+    db.prepare("COMMIT").run();
+    return result;
   } catch (error) {
-    db.exec("ROLLBACK");
+    if (db.isTransaction) db.exec("ROLLBACK");
     throw error;
   }
 }

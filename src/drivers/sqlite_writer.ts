@@ -149,12 +149,75 @@ function isSqliteError(error: unknown, ...codes: number[]): boolean {
   return typeof code === "number" && codes.includes(code & 0xff);
 }
 
-/** What went wrong with the database at `path`, as a QUEUE_UNAVAILABLE. */
+/**
+ * What went wrong with the database at `path` and what to do about it, as a QUEUE_UNAVAILABLE; SQLite's or the system's
+ * own words follow in brackets.
+ */
 export function unavailableError(path: string, error: unknown): FervoError {
   if (error instanceof FervoError) return error;
-  return new QueueError("QUEUE_UNAVAILABLE", `Cannot use the queue "${path}": ${reasonOf(error)}`, {
-    cause: error,
-  });
+  const reason = reasonOf(error);
+  const advice = adviceFor(error, reason);
+  return new QueueError(
+    "QUEUE_UNAVAILABLE",
+    `Cannot use the queue "${path}": ${advice === undefined ? reason : `${advice} (${reason})`}`,
+    { cause: error },
+  );
+}
+
+/** What an operator can do, by SQLite's result code and its text for it, or by the system's error code. */
+const ADVICE: readonly { readonly code: number | string; readonly text?: string; readonly advice: string }[] =
+  [
+    {
+      code: SQLITE_BUSY,
+      text: "database is locked",
+      advice:
+        "it is locked by another process, for longer than busy_timeout_ms allows; end that process's transaction",
+    },
+    {
+      code: 8,
+      text: "attempt to write a readonly database",
+      advice:
+        "it is read-only for this user, who must be allowed to write the file, its -wal and -shm, and its folder",
+    },
+    {
+      code: 10,
+      text: "disk I/O error",
+      advice:
+        "the disk or its file system failed, or a file size limit is reached; see the system's log and `ulimit -f`",
+    },
+    {
+      code: 11,
+      text: "database disk image is malformed",
+      advice:
+        "the file is damaged; stop all its workers, keep a copy, and save what is left with `sqlite3 FILE .recover`",
+    },
+    { code: 13, text: "database or disk is full", advice: "the disk is full; make room on its file system" },
+    {
+      code: 14,
+      text: "unable to open database file",
+      advice:
+        "it cannot be opened; it must be a file, not a folder, that this user may read and write, as its folder",
+    },
+    {
+      code: 26,
+      text: "file is not a database",
+      advice: "the file is not a SQLite database; choose another path",
+    },
+    { code: "ENOENT", advice: "its folder does not exist; create it for the user whom the worker runs as" },
+    { code: "ENOTDIR", advice: "its folder is not a folder; choose another path" },
+    { code: "EACCES", advice: "this user must be allowed to read and write its folder" },
+    { code: "EROFS", advice: "its file system is read-only" },
+    { code: "ENOSPC", advice: "the disk is full; make room on its file system" },
+  ];
+
+/** Deno tells SQLite's code only of an error of a prepared statement, of others it only gives the text. */
+function adviceFor(error: unknown, reason: string): string | undefined {
+  const { errcode, code } = (error ?? {}) as { errcode?: unknown; code?: unknown };
+  const isIt = typeof errcode === "number"
+    ? (row: typeof ADVICE[number]) => row.code === (errcode & 0xff)
+    : (row: typeof ADVICE[number]) =>
+      row.code === code || (row.text !== undefined && reason.startsWith(row.text));
+  return ADVICE.find(isIt)?.advice;
 }
 
 /** Reads from the database at `path`; rejects with QUEUE_UNAVAILABLE when that fails. */

@@ -48,6 +48,7 @@ export const RESERVED_PARAMS: readonly string[] = [
 
 const EMPTY = new Uint8Array(0);
 const lenientUtf8 = new TextDecoder();
+const exactUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * Runs each job as one FastCGI request to the front controller.
@@ -57,12 +58,12 @@ const lenientUtf8 = new TextDecoder();
  * 2. Reads the answer by the table in docs/protocol.md.
  */
 export class FastCgiExecutor implements Executor {
-  readonly #pool: Pool;
+  readonly #pool: Pick<Pool, "request" | "close">;
   readonly #options: FastCgiExecutorOptions;
   readonly #sharedParams: EncodedParams;
 
   /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
-  constructor(deps: { pool: Pool }, options: FastCgiExecutorOptions) {
+  constructor(deps: { pool: Pick<Pool, "request" | "close"> }, options: FastCgiExecutorOptions) {
     this.#pool = deps.pool;
     this.#options = options;
     this.#sharedParams = encodeParams(sharedParams(options.script, options.params));
@@ -99,8 +100,20 @@ export class FastCgiExecutor implements Executor {
       ["FERVO_DEADLINE", String(job.deadlineMs)],
     ];
     if (job.traceparent !== undefined) params.push(["HTTP_TRACEPARENT", job.traceparent]);
-    if (!isBody) params.push([payloadParam, lenientUtf8.decode(job.payload)]);
+    if (!isBody) params.push([payloadParam, paramText(payloadParam, job.payload)]);
     return { sharedParams: this.#sharedParams, params, body: isBody ? job.payload : EMPTY };
+  }
+}
+
+/** A param's value is text here, so only a payload that is UTF-8 arrives byte for byte. */
+function paramText(name: string, payload: Uint8Array): string {
+  try {
+    return exactUtf8.decode(payload);
+  } catch {
+    throw new JobError(
+      "JOB_MALFORMED",
+      `Cannot send the payload as the param "${name}": it is not UTF-8; only STDIN takes any bytes`,
+    );
   }
 }
 
@@ -195,7 +208,8 @@ function outcomeOfError(error: unknown): Outcome {
     case "SHUTDOWN":
       return { kind: "release", reason: "shutdown", error };
     case "FASTCGI_PARAM_TOO_LARGE":
-      // The same message would be too large each time.
+    case "JOB_MALFORMED":
+      // The same message would fail in the same way each time.
       return { kind: "bury", error };
     case "FASTCGI_CONNECTION_LOST":
       return {

@@ -1,4 +1,3 @@
-import { pino } from "pino";
 import type { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 
@@ -32,6 +31,8 @@ export async function createLog(
   write: (text: string) => void,
   { level, isPretty }: LogOptions,
 ): Promise<Log> {
+  // Loaded here, for it asks for the machine's name at once: what only makes log lines needs no such permission.
+  const { pino } = await import("./pino.ts");
   const format = isPretty ? await loadPretty() : (line: string) => line;
   const log: Log = pino({
     level,
@@ -94,8 +95,8 @@ function logSettled(log: Log, event: Event<"job_settled">): void {
   const { outcome } = event;
   const facts = {
     ...jobFacts(event),
-    ...(event.waitMs !== undefined && { wait_ms: event.waitMs }),
-    run_ms: Math.round(event.runMs * 1000) / 1000,
+    ...(event.waitMs !== undefined && { wait_ms: Math.round(event.waitMs) }),
+    run_ms: Math.round(event.runMs * 10) / 10,
   };
   switch (outcome.kind) {
     case "ack":

@@ -51,6 +51,8 @@ interface Held {
   readonly delivery: Delivery;
   readonly abort: AbortController;
   readonly startedMs: number;
+  /** Names the job to observers; the message can have a name of its own for it. */
+  id: string;
   /** Tries this job may have; the message can have its own limit. */
   maxAttempts: number;
   /** Its settle is under way or done: at shutdown there is nothing to release. */
@@ -171,7 +173,7 @@ export class Consumer {
   async stopNow(): Promise<void> {
     this.quiet();
     const error = new FervoError("SHUTDOWN", "The worker shuts down");
-    this.#now.abort();
+    this.#now.abort(error);
     await Promise.all(
       [...this.#held].filter((held) => !held.isSettling).map(async (held) => {
         await this.#settle(held, { kind: "release", reason: "shutdown", error });
@@ -207,6 +209,7 @@ export class Consumer {
       delivery,
       abort: new AbortController(),
       startedMs: this.#clock.monotonicMs(),
+      id: delivery.id,
       maxAttempts: delivery.maxAttempts ?? this.#options.retry.attempts,
       isSettling: false,
     };
@@ -220,6 +223,10 @@ export class Consumer {
   }
 
   async #runJob(held: Held): Promise<Outcome> {
+    // It was received just when the worker was told to end now.
+    if (this.#now.signal.aborted) {
+      return { kind: "release", reason: "shutdown", error: this.#now.signal.reason };
+    }
     const job = this.#decode(held);
     if (job instanceof FervoError) return { kind: "bury", error: job };
     const { name, timeoutMs } = this.#options;
@@ -237,7 +244,8 @@ export class Consumer {
     }, timeoutMs);
     try {
       const outcome = await this.#executor.execute(job, held.abort.signal);
-      this.#heed(outcome);
+      // What stopNow has put back is over; its outcome must not begin a pause after the end.
+      if (!held.isSettling) this.#heed(outcome);
       return outcome;
     } finally {
       timer.cancel();
@@ -251,8 +259,11 @@ export class Consumer {
     try {
       message = this.#dialect.decode(delivery);
     } catch (error) {
-      return asFervoError(error);
+      return error instanceof FervoError
+        ? error
+        : new JobError("JOB_MALFORMED", `Cannot read the message: ${reasonOf(error)}`, { cause: error });
     }
+    held.id = message.id ?? delivery.id;
     const maxAttempts = held.maxAttempts = message.maxAttempts ?? held.maxAttempts;
     if (delivery.attempt > maxAttempts) {
       return new JobError(
@@ -264,7 +275,7 @@ export class Consumer {
     }
     const nowMs = this.#clock.nowMs();
     return {
-      id: message.id ?? delivery.id,
+      id: held.id,
       queue: delivery.queue,
       payload: message.payload,
       attempt: delivery.attempt,
@@ -295,9 +306,11 @@ export class Consumer {
   async #settle(held: Held, outcome: Outcome): Promise<void> {
     held.isSettling = true;
     const runMs = this.#clock.monotonicMs() - held.startedMs;
+    const { readyAtMs } = held.delivery;
+    const waitMs = readyAtMs === undefined ? undefined : Math.max(this.#clock.nowMs() - runMs - readyAtMs, 0);
     const done = this.#finalOutcome(held, outcome);
     const backoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
-    while (!await this.#trySettle(held.delivery, done, runMs)) {
+    while (!await this.#trySettle(held, done, { waitMs, runMs })) {
       if (this.#now.signal.aborted) {
         this.#orphaned++;
         break;
@@ -318,18 +331,15 @@ export class Consumer {
 
   /** False when the broker could not be reached. */
   async #trySettle(
-    delivery: Delivery,
+    { delivery, id }: Held,
     outcome: Outcome & { delayMs?: number },
-    runMs: number,
+    times: { waitMs: number | undefined; runMs: number },
   ): Promise<boolean> {
     const consumer = this.#options.name;
-    const { queue, id, attempt, readyAtMs } = delivery;
+    const { queue, attempt } = delivery;
     try {
       await applyOutcome(delivery, outcome);
-      const waitMs = readyAtMs === undefined
-        ? undefined
-        : Math.max(this.#clock.nowMs() - runMs - readyAtMs, 0);
-      this.#observe({ type: "job_settled", consumer, queue, id, attempt, outcome, waitMs, runMs });
+      this.#observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...times });
       return true;
     } catch (thrown) {
       const error = asFervoError(thrown);

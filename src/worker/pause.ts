@@ -33,13 +33,16 @@ const PROBE_MS = 3_000;
  * Whether jobs can be given to the executor.
  *
  * States: `open` -> unavailable() -> `paused` -> the pause ends -> `probing` -> available(), or PROBE_MS without a
- * failure -> `open`; or unavailable() -> `paused` for longer. While probing, one job at a time finds out.
+ * failure -> `open`; or unavailable() -> `paused` for longer. While probing, one job at a time finds out. The executor
+ * counts as back, and the next pause is a short one again, once a job has ended; that PROBE_MS passed proves less.
  */
 export class Gate {
   readonly #clock: Clock;
   readonly #backoff: Backoff;
   readonly #onChange: () => void;
   #state: "open" | "paused" | "probing" = "open";
+  /** Nothing has been run since the last pause. */
+  #isUnproven = false;
   #timer: Timer | undefined;
 
   /** @param deps.onChange Called when more jobs can be given than before. */
@@ -64,17 +67,19 @@ export class Gate {
    */
   unavailable(): number | undefined {
     if (this.#state === "paused") return undefined;
+    this.#isUnproven = true;
     const pauseMs = this.#backoff.nextMs();
     this.#enter("paused", pauseMs);
     return pauseMs;
   }
 
-  /** A job was run. Returns whether that has opened the gate. */
+  /** A job was run. Returns whether it is the first one since the pause. */
   available(): boolean {
     // One that began before the pause says nothing of what came after.
-    if (this.#state !== "probing") return false;
+    if (!this.#isUnproven || this.#state === "paused") return false;
+    this.#isUnproven = false;
     this.#backoff.reset();
-    this.#enter("open");
+    if (this.#state === "probing") this.#enter("open");
     return true;
   }
 

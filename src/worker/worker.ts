@@ -67,6 +67,7 @@ export class Worker {
    * `run` resolves when it is done.
    */
   stop(): void {
+    if (this.#ended.signal.aborted) return;
     if (this.#isStopping) return this.#deadline.abort();
     this.#isStopping = true;
     for (const consumer of this.#consumers) consumer.quiet();
@@ -85,7 +86,9 @@ export class Worker {
         this.#consumers.map((consumer) => consumer.inFlight === 0 && consumer.isEmpty().catch(() => false)),
       );
       if (isEmpty.every(Boolean) && this.#consumers.every((consumer) => consumer.inFlight === 0)) {
-        return this.stop();
+        // It may have been stopped meanwhile, and a second stop would mean: now.
+        if (!this.#isStopping) this.stop();
+        return;
       }
       await sleep(this.#clock, EMPTY_CHECK_MS, this.#ended.signal);
     }

@@ -1,0 +1,201 @@
+/**
+ * The worker on the embedded queue, end to end, beside the raw client loop as its ceiling. One run on one machine:
+ *
+ * 1. throughput and CPU: rounds of both, one after the other, on the same php-fpm; the ratio is taken round by round;
+ * 2. memory over many jobs;
+ * 3. CPU of an idle worker;
+ * 4. pick-up latency of single jobs that another process pushes.
+ *
+ * `deno task bench [--quick] [--write]`; `--write` puts the result into benchmarks/results/worker.md.
+ */
+import process from "node:process";
+import { createApp } from "../src/app.ts";
+import { parseConfig } from "../src/config/load.ts";
+import { systemClock } from "../src/core/clock.ts";
+import type { Observer } from "../src/core/observer.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/drivers/sqlite.ts";
+import { PhpFpm } from "../tests/support/php_fpm.ts";
+import { rawLoop } from "./raw_loop.ts";
+
+const isQuick = Deno.args.includes("--quick");
+const CHILDREN = 8;
+const ROUNDS = isQuick ? 2 : 7;
+const ROUND_JOBS = isQuick ? 5_000 : 30_000;
+const MEMORY_JOBS = isQuick ? 20_000 : 200_000;
+const IDLE_MS = isQuick ? 3_000 : 20_000;
+const PICKUPS = isQuick ? 10 : 200;
+
+const SCRIPT = new URL("null_job.php", import.meta.url).pathname;
+const PAYLOAD = new TextEncoder().encode(`{"n":1}`);
+
+await using fpm = await PhpFpm.start({ children: CHILDREN });
+const directory = await Deno.makeTempDir({ prefix: "fervo-bench-" });
+const database = `${directory}/queue.sqlite`;
+const config = await parseConfig(
+  `
+[brokers.default]
+driver = "sqlite"
+path = "${database}"
+[fpm.default]
+address = "${fpm.address}"
+script = "${SCRIPT}"
+[[consumers]]
+queues = ["bench"]
+concurrency = ${CHILDREN}
+`,
+  "bench.toml",
+  { env: () => undefined },
+);
+
+const report: string[] = [];
+say(`# The worker on the embedded queue\n`);
+say(await conditions());
+await throughput();
+await memory();
+await idle();
+await pickUp();
+await Deno.remove(directory, { recursive: true });
+if (Deno.args.includes("--write")) {
+  await Deno.writeTextFile(new URL("results/worker.md", import.meta.url), report.join("\n") + "\n");
+}
+// Ends php-fpm before the process: an `await using` at the top level is not reached by Deno.exit.
+await fpm[Symbol.asyncDispose]();
+Deno.exit(0);
+
+async function throughput(): Promise<void> {
+  say(
+    `\n## Throughput: ${ROUNDS} rounds of ${ROUND_JOBS} null jobs, ${CHILDREN} children, ${CHILDREN} slots\n`,
+  );
+  say(
+    "| round | raw loop, jobs/s | raw loop, CPU µs/job | worker, jobs/s | worker, CPU µs/job | worker / raw |",
+  );
+  say("|---|---|---|---|---|---|");
+  const rows: number[][] = [];
+  await measureRaw(ROUND_JOBS / 2);
+  await measureWorker(ROUND_JOBS / 2);
+  for (let round = 1; round <= ROUNDS; round++) {
+    const raw = await measureRaw(ROUND_JOBS);
+    const worker = await measureWorker(ROUND_JOBS);
+    const row = [raw.perSecond, raw.cpuUs, worker.perSecond, worker.cpuUs, worker.perSecond / raw.perSecond];
+    rows.push(row);
+    say(`| ${round} | ${cells(row)} |`);
+  }
+  const columns = rows[0]!.map((_, i) => rows.map((row) => row[i]!).sort((a, b) => a - b));
+  say(`| median | ${cells(columns.map((column) => column[column.length >> 1]!))} |`);
+  say(`| lowest | ${cells(columns.map((column) => column[0]!))} |`);
+  say(`| highest | ${cells(columns.map((column) => column.at(-1)!))} |`);
+}
+
+function cells([raw, rawCpu, worker, workerCpu, ratio]: number[]): string {
+  return [raw!.toFixed(0), rawCpu!.toFixed(1), worker!.toFixed(0), workerCpu!.toFixed(1), ratio!.toFixed(2)]
+    .join(" | ");
+}
+
+async function memory(): Promise<void> {
+  const samples: string[] = [];
+  let done = 0;
+  await fill(MEMORY_JOBS);
+  await runWorker((event) => {
+    if (event.type !== "job_settled" || ++done % (MEMORY_JOBS / 10) !== 0) return;
+    samples.push(`${done}: ${(Deno.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`);
+  });
+  say(`\n## Memory: resident, after so many of ${MEMORY_JOBS} jobs\n`);
+  say(samples.join(", "));
+}
+
+async function idle(): Promise<void> {
+  await using app = await createApp(config, { clock: systemClock, observe: () => {} });
+  const running = app.worker.run({ untilEmpty: false });
+  // Past the time for which a worker stays alert.
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const before = process.cpuUsage();
+  await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
+  const { user, system } = process.cpuUsage(before);
+  app.worker.stop();
+  await running;
+  say(`\n## Idle: ${((user + system) / 10 / IDLE_MS).toFixed(3)} % of a core over ${IDLE_MS / 1_000} s`);
+}
+
+async function pickUp(): Promise<void> {
+  const latencies: number[] = [];
+  await using app = await createApp(config, { clock: systemClock, observe: () => {} });
+  const { driver } = app.sources[0]!;
+  const receive = driver.receive.bind(driver);
+  driver.receive = async (request) => {
+    const deliveries = await receive(request);
+    const nowMs = performance.timeOrigin + performance.now();
+    for (const { raw } of deliveries) latencies.push(nowMs - Number(new TextDecoder().decode(raw)));
+    return deliveries;
+  };
+  const running = app.worker.run({ untilEmpty: false });
+  const pusher = new URL("pusher.ts", import.meta.url).pathname;
+  await new Deno.Command(Deno.execPath(), { args: ["run", "-A", pusher, database, String(PICKUPS)] })
+    .output();
+  while (latencies.length < PICKUPS) await new Promise((resolve) => setTimeout(resolve, 10));
+  app.worker.stop();
+  await running;
+  latencies.sort((a, b) => a - b);
+  const at = (share: number) =>
+    latencies[Math.min(Math.floor(latencies.length * share), latencies.length - 1)]!;
+  say(
+    `\n## Pick-up of ${PICKUPS} single jobs by an idle worker, from before the push in another process (its fsync ` +
+      `included) to the delivery\n`,
+  );
+  say(
+    `p50 ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, p99 ${at(0.99).toFixed(1)} ms, max ${
+      at(1).toFixed(1)
+    } ms`,
+  );
+}
+
+async function measureRaw(jobs: number) {
+  return await measured(jobs, () => rawLoop(fpm.address, SCRIPT, PAYLOAD, { jobs, connections: CHILDREN }));
+}
+
+async function measureWorker(jobs: number) {
+  await fill(jobs);
+  return await measured(jobs, () => runWorker(() => {}));
+}
+
+async function measured(
+  jobs: number,
+  run: () => Promise<void>,
+): Promise<{ perSecond: number; cpuUs: number }> {
+  const cpuBefore = process.cpuUsage();
+  const startMs = performance.now();
+  await run();
+  const seconds = (performance.now() - startMs) / 1_000;
+  const { user, system } = process.cpuUsage(cpuBefore);
+  return { perSecond: jobs / seconds, cpuUs: (user + system) / jobs };
+}
+
+/** The whole worker as `fervo-worker run --until-empty` puts it together. */
+async function runWorker(observe: Observer): Promise<void> {
+  await using app = await createApp(config, { clock: systemClock, observe });
+  await app.worker.run({ untilEmpty: true });
+}
+
+async function fill(jobs: number): Promise<void> {
+  await using driver = SqliteDriver.open({ clock: systemClock, owner: "bench" }, {
+    ...DEFAULT_SQLITE_OPTIONS,
+    path: database,
+  });
+  for (let left = jobs; left > 0; left -= 1_000) {
+    await Promise.all(Array.from({ length: Math.min(left, 1_000) }, () => driver.push("bench", PAYLOAD)));
+  }
+}
+
+async function conditions(): Promise<string> {
+  const cpu = /model name\s*: (.*)/.exec(await Deno.readTextFile("/proc/cpuinfo"))?.[1] ?? "unknown CPU";
+  return `${
+    new Date().toISOString().slice(0, 10)
+  }; ${navigator.hardwareConcurrency} cores (${cpu}), php-fpm on the same ` +
+    `cores over a unix socket; Deno ${Deno.version.deno}; load before the start ${
+      Deno.loadavg()[0]!.toFixed(2)
+    }`;
+}
+
+function say(line: string): void {
+  report.push(line);
+  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+}

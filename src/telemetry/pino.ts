@@ -1,0 +1,2 @@
+// A module of our own around a CommonJS package: imported lazily by itself it would have no named exports when bundled.
+export { pino } from "pino";

@@ -1,0 +1,173 @@
+import { type Clock, sleep } from "../../src/core/clock.ts";
+import type { Delivery } from "../../src/core/delivery.ts";
+import type {
+  DeadLetters,
+  Driver,
+  DriverCapabilities,
+  QueueDepth,
+  ReceiveRequest,
+} from "../../src/core/driver.ts";
+import { type FervoError, QueueError } from "../../src/core/errors.ts";
+
+/** What a delivery can be asked for, in a test's words, e.g. `retry 500 JOB_FAILED`. */
+export type Settle = string;
+
+/** A delivery that keeps what was done with it. */
+export class FakeDelivery implements Delivery {
+  readonly id: string;
+  readonly queue: string = "default";
+  readonly raw: Uint8Array = new TextEncoder().encode("payload");
+  readonly headers: Readonly<Record<string, string>> = {};
+  readonly problem?: FervoError;
+  readonly attempt: number = 1;
+  readonly maxAttempts?: number;
+  readonly enqueuedAtMs?: number;
+  readonly readyAtMs?: number;
+  /** The settle calls that the broker took. */
+  readonly settled: Settle[] = [];
+  /** The error that came with the last settle. */
+  error: FervoError | undefined;
+  extensions = 0;
+  /** The next settle calls fail with these, in order. */
+  readonly settleFailures: unknown[] = [];
+  /** The next renewals fail with these, in order. */
+  readonly extendFailures: unknown[] = [];
+  /** Where calls are written down in the order in which they came. */
+  calls: string[] = [];
+
+  constructor(id: string, fields: Partial<Omit<Delivery, "id">> = {}) {
+    this.id = id;
+    Object.assign(this, fields);
+  }
+
+  ack(): Promise<void> {
+    return this.#settle("ack");
+  }
+
+  retry(delayMs: number, error: FervoError): Promise<void> {
+    return this.#settle(`retry ${delayMs} ${error.code}`, error);
+  }
+
+  bury(error: FervoError): Promise<void> {
+    return this.#settle(`bury ${error.code}`, error);
+  }
+
+  release(): Promise<void> {
+    return this.#settle("release");
+  }
+
+  extend(): Promise<void> {
+    this.extensions++;
+    this.calls.push(`extend ${this.id}`);
+    return this.extendFailures.length > 0 ? Promise.reject(this.extendFailures.shift()) : Promise.resolve();
+  }
+
+  #settle(call: Settle, error?: FervoError): Promise<void> {
+    this.calls.push(`${call} ${this.id}`);
+    if (this.settleFailures.length > 0) return Promise.reject(this.settleFailures.shift());
+    this.settled.push(call);
+    this.error = error;
+    return Promise.resolve();
+  }
+}
+
+/** A broker that hands out what a test puts into it. */
+export class FakeDriver implements Driver {
+  readonly capabilities: DriverCapabilities = { lease: "timed", delay: true, priority: true };
+  leaseMs: number | undefined = 30_000;
+  /** What was asked for, in order. */
+  readonly requests: ReceiveRequest[] = [];
+  /** When, monotonic milliseconds. */
+  readonly askedAtMs: number[] = [];
+  /** Settle and renewal calls of all deliveries, e.g. `ack 1`, in order; a test may add its own words. */
+  readonly calls: string[] = [];
+  /** The next receives fail with these, in order. */
+  readonly receiveFailures: unknown[] = [];
+  /** Receives fail while it is set. */
+  outage: FervoError | undefined;
+  /** Arrive at the moment at which the wait is given up. */
+  readonly lastMoment: FakeDelivery[] = [];
+  /** Jobs a queue holds; `depth` says so. */
+  readonly depths = new Map<string, Partial<QueueDepth>>();
+  readonly #clock: Clock;
+  readonly #ready: FakeDelivery[] = [];
+  #arrival = Promise.withResolvers<void>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Puts deliveries into the broker and returns them. */
+  give<T extends FakeDelivery>(...deliveries: T[]): T[] {
+    for (const delivery of deliveries) delivery.calls = this.calls;
+    this.#ready.push(...deliveries);
+    this.#arrival.resolve();
+    return deliveries;
+  }
+
+  /** Deliveries that nobody has taken. */
+  get left(): number {
+    return this.#ready.length;
+  }
+
+  /** How many deliveries each receive asked for. */
+  get asked(): number[] {
+    return this.requests.map((request) => request.max);
+  }
+
+  async receive(request: ReceiveRequest): Promise<Delivery[]> {
+    this.requests.push(request);
+    this.askedAtMs.push(this.#clock.monotonicMs());
+    if (this.receiveFailures.length > 0) throw this.receiveFailures.shift();
+    if (this.outage !== undefined) throw this.outage;
+    if (this.#ready.length === 0) await this.#wait(request);
+    if (request.signal.aborted) {
+      for (const delivery of this.lastMoment) delivery.calls = this.calls;
+      return this.lastMoment.splice(0, request.max);
+    }
+    return this.#ready.splice(0, request.max);
+  }
+
+  push(): Promise<string> {
+    throw new Error("A worker pushes nothing");
+  }
+
+  depth(queue: string): Promise<QueueDepth> {
+    if (this.outage !== undefined) return Promise.reject(this.outage);
+    return Promise.resolve({ ready: 0, delayed: 0, reserved: 0, dead: 0, ...this.depths.get(queue) });
+  }
+
+  queues(): Promise<string[]> {
+    return Promise.resolve([...this.depths.keys()]);
+  }
+
+  get dead(): DeadLetters {
+    throw new Error("A worker does not look at dead letters");
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #wait({ waitMs, signal }: ReceiveRequest): Promise<void> {
+    this.#arrival = Promise.withResolvers();
+    const waiting = new AbortController();
+    await Promise.race([
+      this.#arrival.promise,
+      sleep(this.#clock, waitMs, AbortSignal.any([signal, waiting.signal])),
+    ]);
+    waiting.abort();
+  }
+}
+
+export function unavailable(): QueueError {
+  return new QueueError("QUEUE_UNAVAILABLE", `Cannot use the queue "fake": it is away`);
+}
+
+export function leaseLost(): QueueError {
+  return new QueueError("LEASE_LOST", `Job "fake" is no longer ours`);
+}

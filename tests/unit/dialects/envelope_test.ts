@@ -1,0 +1,155 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { JobError } from "../../../src/core/errors.ts";
+import type { Message } from "../../../src/dialects/dialect.ts";
+import { envelope } from "../../../src/dialects/envelope.ts";
+import { bytesOf } from "../../support/scripted_server.ts";
+
+function decode(raw: string | Uint8Array): Message {
+  return envelope.decode({ raw: bytesOf(raw), headers: {} });
+}
+
+/** The message with its payload as hexadecimal digits, for comparing. */
+function shown(message: Message) {
+  return { ...message, payload: message.payload.toHex() };
+}
+
+const anyMessage: fc.Arbitrary<Message> = fc.record({
+  payload: fc.oneof(fc.uint8Array(), fc.string({ unit: "binary" }).map((text) => bytesOf(text))),
+  id: fc.string({ unit: "binary" }),
+  maxAttempts: fc.integer({ min: 1 }),
+  enqueuedAtMs: fc.maxSafeInteger(),
+  traceparent: fc.string({ unit: "binary" }),
+}, { requiredKeys: ["payload"] });
+
+Deno.test("envelope round-trips any payload bytes and any fields", () => {
+  fc.assert(fc.property(anyMessage, (message) => {
+    assert.deepEqual(shown(decode(envelope.encode(message))), { ...shown(message) });
+  }));
+});
+
+Deno.test("envelope.encode() writes text as text and other bytes as base64", () => {
+  const text = envelope.encode({ payload: bytesOf('{"a":"é"}'), id: "7", maxAttempts: 3, enqueuedAtMs: 5 });
+  assert.equal(
+    new TextDecoder().decode(text),
+    '{"fervo":1,"id":"7","attempts":3,"enqueued_at":5,"payload":"{\\"a\\":\\"é\\"}"}',
+  );
+  const binary = envelope.encode({ payload: Uint8Array.of(0xff, 0, 1) });
+  assert.equal(new TextDecoder().decode(binary), '{"fervo":1,"payload_base64":"/wAB"}');
+});
+
+Deno.test("envelope.decode() keeps a payload's byte order mark, line ends and zero bytes", () => {
+  for (const payload of ["\ufeffbom", "a\r\nb\n", "\0", "", "\u2028"]) {
+    const message = decode(envelope.encode({ payload: bytesOf(payload) }));
+    assert.equal(message.payload.toHex(), bytesOf(payload).toHex());
+  }
+});
+
+Deno.test("envelope.decode() reads what another producer writes: white space, escapes, unknown fields", () => {
+  const message = decode(
+    ` { "payload" : "\\u0041\\ud83d\\ude00", "fervo" : 1.0, "x": {"fervo": 2}, "enqueued_at": 17.5 }\n`,
+  );
+  assert.deepEqual(shown(message), { payload: bytesOf("A😀").toHex(), enqueuedAtMs: 17.5 });
+});
+
+Deno.test("envelope.decode() takes null for an absent field", () => {
+  const message = decode(
+    `{"fervo":1,"payload":null,"payload_base64":"QQ==","id":null,"attempts":null,"traceparent":null}`,
+  );
+  assert.deepEqual(shown(message), { payload: "41" });
+});
+
+const MALFORMED: [what: string, raw: string | Uint8Array, reason: string | RegExp][] = [
+  ["bytes that are not UTF-8", Uint8Array.of(0x22, 0xff, 0x22), /utf-?8|encoded data/i],
+  ["an empty message", "", /JSON/],
+  ["text that is not JSON", "{", /JSON/],
+  ["a byte order mark", `\ufeff{"fervo":1,"payload":""}`, /JSON/],
+  ["an array", "[1]", "it is an array, not an object"],
+  ["null", "null", "it is null, not an object"],
+  ["a string", `"x"`, `it is "x", not an object`],
+  ["no version", `{"payload":""}`, `field "fervo" is absent, not 1, the format's version`],
+  ["another version", `{"fervo":2,"payload":""}`, `field "fervo" is 2, not 1, the format's version`],
+  ["a version as text", `{"fervo":"1","payload":""}`, `field "fervo" is "1", not 1, the format's version`],
+  ["no payload", `{"fervo":1}`, `it needs one of the fields "payload" and "payload_base64"`],
+  [
+    "both payloads",
+    `{"fervo":1,"payload":"a","payload_base64":"YQ=="}`,
+    `it needs one of the fields "payload" and "payload_base64"`,
+  ],
+  ["a payload that is no text", `{"fervo":1,"payload":{"a":1}}`, `field "payload" is {"a":1}, not a string`],
+  [
+    "a lone surrogate",
+    `{"fervo":1,"payload":"\\ud800"}`,
+    `field "payload" has a lone surrogate; use "payload_base64"`,
+  ],
+  ["base64 that is none", `{"fervo":1,"payload_base64":"*"}`, /^field "payload_base64" is not base64: ./],
+  ["base64 that is no text", `{"fervo":1,"payload_base64":1}`, `field "payload_base64" is 1, not a string`],
+  ["an id that is no text", `{"fervo":1,"payload":"","id":7}`, `field "id" is 7, not a string`],
+  [
+    "attempts of 0",
+    `{"fervo":1,"payload":"","attempts":0}`,
+    `field "attempts" is 0, not a whole number of at least 1`,
+  ],
+  [
+    "attempts that are not whole",
+    `{"fervo":1,"payload":"","attempts":1.5}`,
+    `field "attempts" is 1.5, not a whole number of at least 1`,
+  ],
+  [
+    "attempts that are no number",
+    `{"fervo":1,"payload":"","attempts":"3"}`,
+    `field "attempts" is "3", not a number`,
+  ],
+  [
+    "a time that is no number",
+    `{"fervo":1,"payload":"","enqueued_at":"now"}`,
+    `field "enqueued_at" is "now", not a number`,
+  ],
+  [
+    "a time without end",
+    `{"fervo":1,"payload":"","enqueued_at":1e999}`,
+    `field "enqueued_at" is too large a number`,
+  ],
+  [
+    "a traceparent that is no text",
+    `{"fervo":1,"payload":"","traceparent":[]}`,
+    `field "traceparent" is [], not a string`,
+  ],
+  [
+    "a long wrong value, cut in the text",
+    `{"fervo":"${"x".repeat(100)}"}`,
+    `field "fervo" is "${"x".repeat(39)}…, not 1, the format's version`,
+  ],
+];
+
+for (const [what, raw, reason] of MALFORMED) {
+  Deno.test(`envelope.decode() refuses ${what} with JOB_MALFORMED`, () => {
+    assert.throws(() => decode(raw), (error: unknown) => {
+      assert.ok(error instanceof JobError);
+      assert.equal(error.code, "JOB_MALFORMED");
+      const start = "Cannot read the message as an envelope: ";
+      assert.equal(error.message.slice(0, start.length), start);
+      const actual = error.message.slice(start.length);
+      if (typeof reason === "string") assert.equal(actual, reason);
+      else assert.match(actual, reason);
+      return true;
+    });
+  });
+}
+
+Deno.test("envelope.decode() fails only with JOB_MALFORMED, whatever bytes come", () => {
+  const anyField = fc.constantFrom("fervo", "payload", "payload_base64", "id", "attempts", "enqueued_at");
+  const anyRaw = fc.oneof(
+    fc.uint8Array(),
+    fc.json().map(bytesOf),
+    fc.dictionary(anyField, fc.jsonValue()).map((value) => bytesOf(JSON.stringify({ fervo: 1, ...value }))),
+  );
+  fc.assert(fc.property(anyRaw, (raw) => {
+    try {
+      decode(raw);
+    } catch (error) {
+      assert.ok(error instanceof JobError, String(error));
+      assert.equal(error.code, "JOB_MALFORMED");
+    }
+  }));
+});

@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { DIALECTS } from "../../../src/dialects/mod.ts";
+import { raw } from "../../../src/dialects/raw.ts";
+
+Deno.test("raw passes the bytes through in both directions, the very same ones", () => {
+  fc.assert(fc.property(fc.uint8Array(), (bytes) => {
+    assert.equal(raw.decode({ raw: bytes, headers: {} }).payload, bytes);
+    assert.equal(raw.encode({ payload: bytes }), bytes);
+  }));
+});
+
+Deno.test("raw.decode() takes the trace context from the headers, and nothing else", () => {
+  const bytes = Uint8Array.of(1);
+  assert.deepEqual(raw.decode({ raw: bytes, headers: { traceparent: "00-a-b-01", id: "7" } }), {
+    payload: bytes,
+    traceparent: "00-a-b-01",
+  });
+  assert.deepEqual(raw.decode({ raw: bytes, headers: {} }), { payload: bytes });
+});
+
+Deno.test("DIALECTS lists every dialect under its own name", () => {
+  for (const [name, dialect] of Object.entries(DIALECTS)) assert.equal(dialect.name, name);
+});

@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { DEFAULT_RESPONSE_LIMITS, parseCgi, ResponseCollector } from "../../../src/fastcgi/response.ts";
+import { bytesOf, concat } from "../../support/scripted_server.ts";
+
+function read(stdout: string | Uint8Array) {
+  const { status, headers, body } = parseCgi(bytesOf(stdout));
+  return { status, headers: Object.fromEntries(headers), body: new TextDecoder().decode(body) };
+}
+
+Deno.test("parseCgi() reads header lines that end in CRLF, as php-fpm writes them", () => {
+  assert.deepEqual(
+    read("Status: 404 Not Found\r\nX-Powered-By: PHP/8.2\r\nContent-type: text/html\r\n\r\nFile\r\n\r\n"),
+    {
+      status: 404,
+      headers: { "status": "404 Not Found", "x-powered-by": "PHP/8.2", "content-type": "text/html" },
+      body: "File\r\n\r\n",
+    },
+  );
+});
+
+Deno.test("parseCgi() reads header lines that end in LF, or in both by turns", () => {
+  const expected = { status: 200, headers: { a: "1", b: "2" }, body: "body" };
+  assert.deepEqual(read("A: 1\nB: 2\n\nbody"), expected);
+  assert.deepEqual(read("A: 1\r\nB: 2\n\r\nbody"), expected);
+  assert.deepEqual(read("A: 1\nB: 2\r\n\nbody"), expected);
+});
+
+Deno.test("parseCgi() takes status 200 without a Status header, and with one that is no number", () => {
+  assert.equal(read("A: 1\n\n").status, 200);
+  assert.equal(read("Status: fine\n\n").status, 200);
+  assert.equal(read("STATUS: 503\n\n").status, 503);
+});
+
+Deno.test("parseCgi() joins a repeated header's values", () => {
+  assert.equal(read("Warning: a\nOther: x\nwarning: b\n\n").headers["warning"], "a, b");
+});
+
+Deno.test("parseCgi() keeps colons in a value and an empty value", () => {
+  assert.deepEqual(read("Location: http://a/b:c\nEmpty:\n\n").headers, {
+    location: "http://a/b:c",
+    empty: "",
+  });
+});
+
+Deno.test("parseCgi() takes output that is no header block for body, whole", () => {
+  const outputs = [
+    "",
+    "\n",
+    "\r\n\r\nbody",
+    "plain text without an end",
+    "A: 1\nB: 2\n",
+    "first line\nA: 1\n\nbody",
+    ": no name\n\nbody",
+  ];
+  for (const stdout of outputs) assert.deepEqual(read(stdout), { status: 200, headers: {}, body: stdout });
+});
+
+Deno.test("parseCgi() leaves every byte of the body as it is", () => {
+  fc.assert(fc.property(fc.uint8Array(), fc.constantFrom("\n", "\r\n"), (body, lineEnd) => {
+    const stdout = concat(bytesOf(`A: 1${lineEnd}${lineEnd}`), body);
+    assert.deepEqual(new Uint8Array(parseCgi(stdout).body), body);
+  }));
+});
+
+Deno.test("parseCgi() loses no byte of anything, however malformed", () => {
+  const anyOutput = fc.array(fc.constantFrom("\r", "\n", ":", "a", "é", " ", "Status:"), { maxLength: 30 });
+  fc.assert(fc.property(anyOutput, (tokens) => {
+    const stdout = bytesOf(tokens.join(""));
+    const { headers, body } = parseCgi(stdout);
+    assert.deepEqual(body, stdout.subarray(stdout.length - body.length));
+    if (headers.size === 0) assert.equal(body.length, stdout.length);
+  }));
+});
+
+Deno.test("ResponseCollector keeps STDOUT and STDERR up to their limits, and says that it cut", () => {
+  fc.assert(fc.property(
+    fc.array(fc.uint8Array({ max: 127, maxLength: 20 }), { maxLength: 10 }),
+    fc.array(fc.uint8Array({ min: 33, max: 127, maxLength: 20 }), { maxLength: 10 }),
+    fc.nat(100),
+    fc.nat(100),
+    (stdout, stderr, maxResponseBytes, maxStderrBytes) => {
+      const collector = new ResponseCollector({ maxResponseBytes, maxStderrBytes });
+      for (const piece of stdout) collector.addStdout(piece);
+      for (const piece of stderr) collector.addStderr(piece);
+      const response = collector.finish(0);
+      const allStdout = concat(...stdout);
+      const allStderr = concat(...stderr);
+      assert.deepEqual(response.body, parseCgi(allStdout.subarray(0, maxResponseBytes)).body);
+      assert.equal(response.stderr, new TextDecoder().decode(allStderr.subarray(0, maxStderrBytes)));
+      assert.equal(
+        response.isTruncated,
+        allStdout.length > maxResponseBytes || allStderr.length > maxStderrBytes,
+      );
+    },
+  ));
+});
+
+Deno.test("ResponseCollector does not call an answer cut that fits its limits exactly", () => {
+  const collector = new ResponseCollector({ maxResponseBytes: 10, maxStderrBytes: 3 });
+  collector.addStdout(bytesOf("A: 1\n\nbody"));
+  collector.addStderr(bytesOf("abc"));
+  const { isTruncated, body, stderr } = collector.finish(0);
+  assert.deepEqual([isTruncated, new TextDecoder().decode(body), stderr], [false, "body", "abc"]);
+});
+
+Deno.test("ResponseCollector copies what it keeps, for the reader's buffer is written over", () => {
+  const buffer = bytesOf("A: 1\n\nbody");
+  const collector = new ResponseCollector(DEFAULT_RESPONSE_LIMITS);
+  collector.addStdout(buffer);
+  buffer.fill(0);
+  assert.equal(new TextDecoder().decode(collector.finish(0).body), "body");
+});
+
+Deno.test("ResponseCollector reads STDERR that is cut inside a character, and drops its last line ends", () => {
+  const collector = new ResponseCollector({ ...DEFAULT_RESPONSE_LIMITS, maxStderrBytes: 3 });
+  collector.addStderr(bytesOf("éé"));
+  assert.equal(collector.stderr, "é\ufffd");
+  const another = new ResponseCollector(DEFAULT_RESPONSE_LIMITS);
+  another.addStderr(bytesOf("PHP Warning: x\r\n\n"));
+  assert.equal(another.stderr, "PHP Warning: x");
+});
+
+Deno.test("ResponseCollector.finish() passes the application's status on", () => {
+  assert.equal(new ResponseCollector(DEFAULT_RESPONSE_LIMITS).finish(-7).appStatus, -7);
+});

@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { pingRequest, readStatus, statusRequest } from "../../../src/fastcgi/status.ts";
+import type { FastCgiResponse } from "../../../src/fastcgi/response.ts";
+import { bytesOf } from "../../support/scripted_server.ts";
+
+function page(body: string, status = 200): FastCgiResponse {
+  return { status, headers: new Map(), body: bytesOf(body), stderr: "", isTruncated: false, appStatus: 0 };
+}
+
+const PAGE = {
+  "pool": "www",
+  "process manager": "static",
+  "start time": 1_700_000_000,
+  "listen queue": 3,
+  "idle processes": 1,
+  "active processes": 4,
+  "total processes": 5,
+};
+
+Deno.test("readStatus() reads php-fpm's JSON page", () => {
+  assert.deepEqual(readStatus(page(JSON.stringify(PAGE))), {
+    pool: "www",
+    processManager: "static",
+    idleProcesses: 1,
+    activeProcesses: 4,
+    totalProcesses: 5,
+    listenQueue: 3,
+  });
+});
+
+Deno.test("readStatus() refuses what is not a status page, with the status and the text that came", () => {
+  assert.throws(() => readStatus(page("File not found.\n", 404)), {
+    code: "FASTCGI_PROTOCOL",
+    message: `Cannot read the status page: php-fpm answered 404 with "File not found."`,
+  });
+  for (const body of ["", "null", "[]", JSON.stringify({ ...PAGE, "idle processes": "1" })]) {
+    assert.throws(() => readStatus(page(body)), { code: "FASTCGI_PROTOCOL" }, body);
+  }
+});
+
+Deno.test("statusRequest() and pingRequest() ask for their paths without a body", () => {
+  const status = statusRequest("/status");
+  assert.equal(status.body.length, 0);
+  assert.deepEqual(Object.fromEntries(status.params), {
+    REQUEST_METHOD: "GET",
+    SCRIPT_NAME: "/status",
+    SCRIPT_FILENAME: "/status",
+    REQUEST_URI: "/status",
+    QUERY_STRING: "json",
+  });
+  assert.equal(Object.fromEntries(pingRequest("/ping").params)["SCRIPT_NAME"], "/ping");
+});
