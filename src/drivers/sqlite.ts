@@ -14,7 +14,14 @@ import { SqliteChanges } from "./sqlite_changes.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
 import { SqliteDelivery, SqliteSettler } from "./sqlite_delivery.ts";
 import { checkedVersion, migrate } from "./sqlite_schema.ts";
-import { LOCK_WAIT_MS, read, SqliteWriter, unavailableError } from "./sqlite_writer.ts";
+import {
+  isSqliteError,
+  LOCK_WAIT_MS,
+  read,
+  SQLITE_BUSY,
+  SqliteWriter,
+  unavailableError,
+} from "./sqlite_writer.ts";
 
 export interface SqliteDriverOptions {
   /** The database file, absolute. Its folder must exist; `-wal` and `-shm` files appear beside it. */
@@ -105,13 +112,7 @@ export class SqliteDriver implements Driver {
       db = new DatabaseSync(path, { timeout: options.busyTimeoutMs });
       // Before the journal mode: it is written into the file, and another program's file is left as it is.
       checkedVersion(db, path);
-      const { journal_mode: journalMode } = db.prepare("PRAGMA journal_mode = WAL").get()!;
-      if (journalMode !== "wal") {
-        throw new QueueError(
-          "QUEUE_UNAVAILABLE",
-          `Cannot use the queue "${path}": its file system does not allow the WAL journal; use a local disk`,
-        );
-      }
+      switchToWal(db, options);
       migrate(db, path);
       // From here on other processes' locks are waited for without blocking: see SqliteWriter.
       db.exec(`PRAGMA busy_timeout = ${LOCK_WAIT_MS}`);
@@ -266,6 +267,23 @@ function createFile(path: string, mode: number): void {
     Deno.openSync(path, { write: true, createNew: true, mode }).close();
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+}
+
+/** Where two processes switch at once SQLite fails one of them without waiting, so the wait is ours. */
+function switchToWal(db: DatabaseSync, { path, busyTimeoutMs }: SqliteDriverOptions): void {
+  for (let waitedMs = 0;; waitedMs += LOCK_WAIT_MS) {
+    try {
+      const { journal_mode: mode } = db.prepare("PRAGMA journal_mode = WAL").get()!;
+      if (mode === "wal") return;
+      throw new QueueError(
+        "QUEUE_UNAVAILABLE",
+        `Cannot use the queue "${path}": its file system does not allow the WAL journal; use a local disk`,
+      );
+    } catch (error) {
+      if (!isSqliteError(error, SQLITE_BUSY) || waitedMs >= busyTimeoutMs) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_WAIT_MS * Math.random());
+    }
   }
 }
 

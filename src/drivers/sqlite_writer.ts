@@ -12,7 +12,7 @@ interface Change {
 }
 
 /** SQLite's result codes (https://sqlite.org/rescode.html); extended codes carry these in their lowest byte. */
-const SQLITE_BUSY = 5;
+export const SQLITE_BUSY = 5;
 const SQLITE_TOOBIG = 18;
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
@@ -144,7 +144,7 @@ function applyAlone(change: Change, path: string): unknown {
   }
 }
 
-function isSqliteError(error: unknown, ...codes: number[]): boolean {
+export function isSqliteError(error: unknown, ...codes: number[]): boolean {
   const code = (error as { errcode?: unknown } | null)?.errcode;
   return typeof code === "number" && codes.includes(code & 0xff);
 }

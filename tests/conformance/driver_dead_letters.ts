@@ -1,0 +1,142 @@
+import assert from "node:assert/strict";
+import type { DeadLetter, Driver } from "../../src/core/driver.ts";
+import {
+  type BrokerTest,
+  buryNew,
+  bytes,
+  FAILED,
+  pushAll,
+  takeNow,
+  takeOne,
+  textOf,
+} from "./driver_broker.ts";
+
+const STRANGE_IDS = [
+  "",
+  " ",
+  "0",
+  "-1",
+  "abc",
+  "1.5",
+  "1e3",
+  "999999999999999999999",
+  "' OR 1=1 --",
+  "\u0000",
+];
+
+/** What people and their tools do with dead letters. */
+export function deadLetterTests(test: BrokerTest): void {
+  test("dead.list() gives the most recent first, of all queues or of one", async (broker) => {
+    await using driver = await broker.open();
+    const ids = [];
+    for (const queue of ["a", "b", "a", "b", "a"]) {
+      ids.unshift(await buryNew(driver, `of ${queue}`, queue));
+      await broker.passTime(1);
+    }
+    await pushAll(driver, ["alive"], "a");
+    assert.deepEqual(idsOf(await driver.dead.list({ limit: 10 })), ids);
+    assert.deepEqual(idsOf(await driver.dead.list({ limit: 2 })), ids.slice(0, 2));
+    assert.deepEqual(idsOf(await driver.dead.list({ limit: 10, queue: "b" })), [ids[1], ids[3]]);
+    assert.deepEqual(await driver.dead.list({ limit: 10, queue: "c" }), []);
+  });
+
+  test("dead.list() orders by when a job died, not by when it was pushed", async (broker) => {
+    await using driver = await broker.open();
+    const [first, second] = await pushAll(driver, ["first", "second"]);
+    const [one, two] = [await takeOne(driver), await takeOne(driver)];
+    await two.bury(FAILED);
+    await broker.passTime(5);
+    await one.bury(FAILED);
+    assert.deepEqual(idsOf(await driver.dead.list({ limit: 10 })), [first, second]);
+  });
+
+  test("dead.list() goes through all of them in pages, also when many died together", async (broker) => {
+    await using driver = await broker.open();
+    const ids = await pushAll(driver, Array.from({ length: 23 }, (_, i) => `job ${i}`));
+    const deliveries = [];
+    while (deliveries.length < 23) deliveries.push(...await takeNow(driver));
+    await Promise.all(deliveries.map((delivery) => delivery.bury(FAILED)));
+    const seen: string[] = [];
+    for (;;) {
+      const afterId = seen.at(-1);
+      const page = idsOf(await driver.dead.list({ limit: 5, ...(afterId !== undefined && { afterId }) }));
+      assert.ok(page.length <= 5);
+      if (page.length === 0) break;
+      seen.push(...page);
+      assert.ok(seen.length <= ids.length, "a page that was there before");
+    }
+    assert.deepEqual(seen.toSorted(), ids.toSorted());
+    assert.deepEqual(idsOf(await driver.dead.list({ limit: 100 })), seen);
+  });
+
+  test("dead.get() finds dead letters only", async (broker) => {
+    await using driver = await broker.open();
+    const dead = await buryNew(driver, "dead");
+    const alive = await driver.push("q", bytes("alive"));
+    assert.equal((await driver.dead.get(dead))?.id, dead);
+    for (const id of [alive, ...STRANGE_IDS]) assert.equal(await driver.dead.get(id), undefined, id);
+  });
+
+  test("dead.retry() makes dead jobs ready again as they were pushed, no attempt counted", async (broker) => {
+    await using driver = await broker.open();
+    const headers = { traceparent: "00-ab-cd-01" };
+    const id = await driver.push("q", bytes("to retry"), { headers, maxAttempts: 2 });
+    await (await takeOne(driver)).retry(0, FAILED);
+    await (await takeOne(driver)).bury(FAILED);
+    await buryNew(driver, "to stay");
+    assert.equal(await driver.dead.retry([id]), 1);
+    assert.deepEqual(await driver.depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
+    assert.equal(await driver.dead.get(id), undefined);
+    const delivery = await takeOne(driver);
+    assert.equal(textOf(delivery), "to retry");
+    assert.equal(delivery.id, id);
+    assert.equal(delivery.attempt, 1);
+    assert.equal(delivery.maxAttempts, 2);
+    assert.deepEqual({ ...delivery.headers }, headers);
+    await delivery.ack();
+  });
+
+  test("dead.retry() and dead.remove() change each job that is dead, once, and no other", async (broker) => {
+    await using driver = await broker.open();
+    for (const change of ["retry", "remove"] as const) {
+      const dead = [await buryNew(driver, "1", change), await buryNew(driver, "2", change)];
+      const [alive, held] = await pushAll(driver, ["alive", "held"], change);
+      const first = await takeOne(driver, { queues: [change] });
+      await first.release();
+      const ids = [...dead, dead[0]!, alive!, held!, ...STRANGE_IDS];
+      assert.equal(await driver.dead[change](ids), 2);
+      assert.equal(await driver.dead[change](ids), 0);
+      assert.equal(await driver.dead[change]([]), 0);
+      const ready = change === "retry" ? 4 : 2;
+      assert.deepEqual(await driver.depth(change), { ready, delayed: 0, reserved: 0, dead: 0 });
+    }
+  });
+
+  test('dead.retry() and dead.remove() with "all" change all that are dead and no others', async (broker) => {
+    await using driver = await broker.open();
+    for (const change of ["retry", "remove"] as const) {
+      for (const queue of ["a", "b", "b"]) await buryNew(driver, change, queue);
+      await pushAll(driver, ["alive"], "c");
+      assert.equal(await driver.dead[change]("all"), 3);
+      assert.equal(await driver.dead[change]("all"), 0);
+      for (const queue of ["a", "b", "c"]) {
+        for (const delivery of await takeNow(driver, { queues: [queue] })) await delivery.ack();
+      }
+      assert.deepEqual(await driver.queues(), [], "all were ready, and are acknowledged now");
+    }
+  });
+
+  test("Dead letters outlive their driver", async (broker) => {
+    const id = await (async () => {
+      await using driver = await broker.open();
+      return await buryNew(driver, "dead");
+    })();
+    await using later: Driver = await broker.open();
+    await broker.passTime(broker.leaseMs);
+    assert.equal((await later.dead.get(id))?.error.message, FAILED.message);
+  });
+}
+
+function idsOf(letters: readonly DeadLetter[]): string[] {
+  return letters.map((letter) => letter.id);
+}

@@ -1,0 +1,161 @@
+import assert from "node:assert/strict";
+import type { DriverCapabilities } from "../../src/core/driver.ts";
+import {
+  type BrokerTest,
+  bytes,
+  DELAY_MS,
+  pushAll,
+  take,
+  takeNow,
+  takeOne,
+  textOf,
+} from "./driver_broker.ts";
+
+const EVERY_BYTE = Uint8Array.from({ length: 256 }, (_, i) => i);
+
+/** What goes in comes out: bytes, headers, order. */
+export function pushTests(test: BrokerTest, capabilities: DriverCapabilities): void {
+  const payloads: Readonly<Record<string, Uint8Array>> = {
+    "every byte value": EVERY_BYTE,
+    "no byte at all": new Uint8Array(0),
+    "a part of a larger buffer": EVERY_BYTE.subarray(100, 200),
+    "5 MB": Uint8Array.from({ length: 5_000_000 }, (_, i) => i * 31 >> 3),
+  };
+  for (const [what, payload] of Object.entries(payloads)) {
+    test(`push() and receive() carry ${what} unchanged`, async (broker) => {
+      await using producer = await broker.open();
+      await using consumer = await broker.open();
+      const expected = payload.slice();
+      const id = await producer.push("q", payload);
+      const delivery = await takeOne(consumer);
+      assert.ok(delivery.raw instanceof Uint8Array);
+      assert.equal(delivery.raw.length, expected.length);
+      assert.ok(delivery.raw.every((byte, i) => byte === expected[i]));
+      assert.equal(delivery.id, id);
+      assert.equal(delivery.queue, "q");
+      assert.equal(delivery.attempt, 1);
+      assert.equal(delivery.problem, undefined);
+      await delivery.ack();
+    });
+  }
+
+  test("push() and receive() carry headers unchanged, and none as none", async (broker) => {
+    await using driver = await broker.open();
+    const headers = {
+      traceparent: "00-ab-cd-01",
+      "x-note": 'ä€😀 "quoted" \\ \n\t\u0000 end',
+      "x-empty": "",
+    };
+    await driver.push("q", bytes("with"), { headers });
+    await driver.push("q", bytes("without"));
+    assert.deepEqual({ ...(await takeOne(driver)).headers }, headers);
+    assert.deepEqual({ ...(await takeOne(driver)).headers }, {});
+  });
+
+  test("push() and receive() carry queue names of any characters", async (broker) => {
+    await using driver = await broker.open();
+    const queues = ["mail", "Mail", "mail.high-prio:eu/1", "größe 😀", 'it\'s "quoted"', "%"];
+    for (const queue of queues) await driver.push(queue, bytes(queue));
+    for (const queue of queues) {
+      const delivery = await takeOne(driver, { queues: [queue] });
+      assert.equal(delivery.queue, queue);
+      assert.equal(textOf(delivery), queue);
+    }
+    assert.deepEqual(await driver.queues(), queues.toSorted());
+  });
+
+  test("push() passes on the job's own limit of tries, and none as none", async (broker) => {
+    await using driver = await broker.open();
+    await driver.push("q", bytes("three"), { maxAttempts: 3 });
+    await driver.push("q", bytes("default"));
+    assert.equal((await takeOne(driver)).maxAttempts, 3);
+    assert.equal((await takeOne(driver)).maxAttempts, undefined);
+  });
+
+  test("receive() tells times in epoch milliseconds, where it knows them", async (broker) => {
+    await using driver = await broker.open();
+    await driver.push("q", bytes("job"));
+    const { enqueuedAtMs, readyAtMs } = await takeOne(driver);
+    for (const timeMs of [enqueuedAtMs, readyAtMs]) {
+      if (timeMs === undefined) continue;
+      assert.ok(timeMs > Date.UTC(2025, 0, 1) && timeMs < Date.UTC(2200, 0, 1), `${timeMs}`);
+    }
+  });
+
+  test("push() gives each job an id of its own", async (broker) => {
+    await using one = await broker.open();
+    await using other = await broker.open();
+    const ids = await Promise.all(
+      Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? one : other).push("q", bytes(`${i}`))),
+    );
+    assert.equal(new Set(ids).size, 200);
+    assert.deepEqual((await take(one, { max: 200 })).map((delivery) => delivery.id).sort(), ids.sort());
+  });
+
+  test("receive() hands jobs out in the order in which they were pushed", async (broker) => {
+    await using driver = await broker.open();
+    const names = Array.from({ length: 30 }, (_, i) => `job ${i}`);
+    await pushAll(driver, names);
+    const received = [];
+    while (received.length < 30) received.push(...(await take(driver, { max: 7 })).map(textOf));
+    assert.deepEqual(received, names);
+  });
+
+  if (capabilities.priority) {
+    test("receive() hands out higher priorities first, and equal ones in their order", async (broker) => {
+      await using driver = await broker.open();
+      const priorities: [string, number | undefined][] = [
+        ["e", -5],
+        ["c", undefined],
+        ["a", 10],
+        ["d", 0],
+        ["b", 10],
+      ];
+      for (const [name, priority] of priorities) {
+        await driver.push("q", bytes(name), priority === undefined ? {} : { priority });
+      }
+      assert.deepEqual((await take(driver, { max: 5 })).map(textOf), ["a", "b", "c", "d", "e"]);
+    });
+  } else {
+    test("push() has no priority: not promised, not tested", async (broker) => {
+      await using driver = await broker.open();
+      assert.equal(driver.capabilities.priority, false);
+    });
+  }
+
+  if (capabilities.delay) {
+    test("receive() hands a delayed job out when its time has come and not before", async (broker) => {
+      await using driver = await broker.open();
+      await driver.push("q", bytes("later"), { delayMs: DELAY_MS });
+      await driver.push("q", bytes("now"));
+      const now = await takeOne(driver);
+      assert.equal(textOf(now), "now");
+      await now.ack();
+      assert.deepEqual(await takeNow(driver), []);
+      assert.equal((await driver.depth("q")).delayed, 1);
+      await broker.passTime(DELAY_MS / 2);
+      assert.deepEqual(await takeNow(driver), []);
+      await broker.passTime(DELAY_MS / 2);
+      const later = await takeOne(driver);
+      assert.equal(textOf(later), "later");
+      assert.equal(later.attempt, 1);
+    });
+
+    test("receive() with waitMs 0 gives delayed jobs that fall due one soon after another", async (broker) => {
+      await using driver = await broker.open();
+      for (let i = 1; i <= 3; i++) await driver.push("q", bytes(`${i}`), { delayMs: DELAY_MS + i * 5 });
+      await broker.passTime(DELAY_MS);
+      for (let i = 1; i <= 3; i++) {
+        await broker.passTime(5);
+        for (const delivery of await takeNow(driver)) await delivery.ack();
+        const { ready, delayed, reserved } = await driver.depth("q");
+        assert.ok(ready + delayed + reserved <= 3 - i);
+      }
+    });
+  } else {
+    test("push() has no delay: not promised, not tested", async (broker) => {
+      await using driver = await broker.open();
+      assert.equal(driver.capabilities.delay, false);
+    });
+  }
+}

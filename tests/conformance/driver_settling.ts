@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+import type { Delivery } from "../../src/core/delivery.ts";
+import { JobError } from "../../src/core/errors.ts";
+import {
+  type BrokerTest,
+  bytes,
+  DELAY_MS,
+  FAILED,
+  pushAll,
+  rejectsWith,
+  take,
+  takeNow,
+  takeOne,
+  textOf,
+} from "./driver_broker.ts";
+
+/** Every way to settle a delivery, by name. */
+export const SETTLES: Readonly<Record<string, (delivery: Delivery) => Promise<void>>> = {
+  "ack()": (delivery) => delivery.ack(),
+  "retry()": (delivery) => delivery.retry(0, FAILED),
+  "bury()": (delivery) => delivery.bury(FAILED),
+  "release()": (delivery) => delivery.release(),
+};
+
+const EVERY_BYTE = Uint8Array.from({ length: 256 }, (_, i) => i);
+
+/** What becomes of a job by its settle; invariants 1, 2 and 6. */
+export function settleTests(test: BrokerTest): void {
+  test("ack() removes the job", async (broker) => {
+    await using driver = await broker.open();
+    await pushAll(driver, ["a job"]);
+    await (await takeOne(driver)).ack();
+    assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await driver.queues(), []);
+    await broker.passTime(broker.leaseMs);
+    assert.deepEqual(await takeNow(driver), []);
+  });
+
+  test("retry() counts the attempt and keeps the job as it was pushed", async (broker) => {
+    await using driver = await broker.open();
+    const headers = { traceparent: "00-ab-cd-01" };
+    await driver.push("q", EVERY_BYTE, { headers, maxAttempts: 7 });
+    const first = await takeOne(driver);
+    await first.retry(0, FAILED);
+    const second = await takeOne(driver);
+    assert.equal(second.attempt, 2);
+    assert.equal(second.id, first.id);
+    assert.deepEqual([...second.raw], [...EVERY_BYTE]);
+    assert.deepEqual({ ...second.headers }, headers);
+    assert.equal(second.maxAttempts, 7);
+    assert.equal(second.enqueuedAtMs, first.enqueuedAtMs);
+    await second.retry(0, FAILED);
+    assert.equal((await takeOne(driver)).attempt, 3);
+  });
+
+  test("retry() holds the job back for its delay", async (broker) => {
+    await using driver = await broker.open();
+    await pushAll(driver, ["a job"]);
+    await (await takeOne(driver)).retry(DELAY_MS, FAILED);
+    assert.equal((await driver.depth("q")).delayed, 1);
+    await broker.passTime(DELAY_MS / 2);
+    assert.deepEqual(await takeNow(driver), []);
+    await broker.passTime(DELAY_MS / 2);
+    assert.equal((await takeOne(driver)).attempt, 2);
+  });
+
+  test("release() counts no attempt and gives the job its old place", async (broker) => {
+    await using driver = await broker.open();
+    await pushAll(driver, ["first", "second", "third"]);
+    const [first, second] = await take(driver, { max: 2 });
+    await second!.release();
+    await first!.release();
+    const again = await take(driver, { max: 3 });
+    assert.deepEqual(again.map(textOf), ["first", "second", "third"]);
+    assert.deepEqual(again.map((delivery) => delivery.attempt), [1, 1, 1]);
+  });
+
+  test("release() leaves the attempts that were counted before", async (broker) => {
+    await using driver = await broker.open();
+    await pushAll(driver, ["a job"]);
+    await (await takeOne(driver)).retry(0, FAILED);
+    for (let i = 0; i < 3; i++) {
+      const delivery = await takeOne(driver);
+      assert.equal(delivery.attempt, 2);
+      await delivery.release();
+    }
+  });
+
+  test("bury() makes a dead letter with the exact payload and all that is known", async (broker) => {
+    await using driver = await broker.open();
+    const id = await driver.push("q", EVERY_BYTE);
+    await (await takeOne(driver)).retry(0, FAILED);
+    const stderr = 'PHP Fatal error:  "oh" \u0000 \\ ä€😀\nStack trace:';
+    await (await takeOne(driver)).bury(
+      new JobError("JOB_CRASHED", 'It died of "x"\n', { details: { stderr } }),
+    );
+    assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
+    const letter = await driver.dead.get(id);
+    assert.ok(letter !== undefined);
+    assert.deepEqual({ ...letter.error }, { code: "JOB_CRASHED", message: 'It died of "x"\n', stderr });
+    assert.deepEqual([...letter.payload], [...EVERY_BYTE]);
+    assert.equal(letter.id, id);
+    assert.equal(letter.queue, "q");
+    assert.equal(letter.attempts, 2);
+    assert.ok(letter.enqueuedAtMs > Date.UTC(2025, 0, 1));
+    assert.ok(letter.diedAtMs >= letter.enqueuedAtMs);
+    await broker.passTime(broker.leaseMs);
+    assert.deepEqual(await takeNow(driver), []);
+  });
+
+  test("bury() without STDERR gives a dead letter without STDERR", async (broker) => {
+    await using driver = await broker.open();
+    const id = await driver.push("q", new Uint8Array(0));
+    await (await takeOne(driver)).bury(new JobError("JOB_MALFORMED", "No JSON"));
+    const letter = await driver.dead.get(id);
+    assert.equal(letter!.error.stderr, undefined);
+    assert.equal(letter!.payload.length, 0);
+  });
+
+  for (const [first, settleFirst] of Object.entries(SETTLES)) {
+    test(`${first} ends the delivery: whatever is called after it rejects with LEASE_LOST`, async (broker) => {
+      await using driver = await broker.open();
+      await pushAll(driver, ["a job"]);
+      const delivery = await takeOne(driver);
+      await settleFirst(delivery);
+      const before = await driver.depth("q");
+      for (const settleAgain of Object.values(SETTLES)) {
+        await rejectsWith("LEASE_LOST", settleAgain(delivery));
+      }
+      if (delivery.extend !== undefined) await rejectsWith("LEASE_LOST", delivery.extend());
+      assert.deepEqual(await driver.depth("q"), before);
+    });
+  }
+
+  test("Of two settles at the same time one is done, the other rejects with LEASE_LOST", async (broker) => {
+    await using driver = await broker.open();
+    await pushAll(driver, ["a job"]);
+    const delivery = await takeOne(driver);
+    const results = await Promise.allSettled([delivery.ack(), delivery.bury(FAILED)]);
+    assert.deepEqual(results.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
+    const lost = results.find(({ status }) => status === "rejected") as PromiseRejectedResult;
+    await rejectsWith("LEASE_LOST", Promise.reject(lost.reason));
+    const { dead, ready, reserved } = await driver.depth("q");
+    assert.deepEqual([ready, reserved, dead], [0, 0, results[1]!.status === "fulfilled" ? 1 : 0]);
+  });
+
+  test("A lost settle fails alone: those made with it are done", async (broker) => {
+    await using driver = await broker.open();
+    await pushAll(driver, ["1", "2", "3"]);
+    const [one, two, three] = await take(driver, { max: 3 });
+    await two!.ack();
+    const results = await Promise.allSettled([
+      one!.ack(),
+      two!.ack(),
+      three!.bury(FAILED),
+      driver.push("q", bytes("4")),
+    ]);
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ["fulfilled", "rejected", "fulfilled", "fulfilled"],
+    );
+    assert.deepEqual(await driver.depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
+  });
+}

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import type { Driver } from "../../src/core/driver.ts";
+import {
+  type BrokerTest,
+  bytes,
+  FOREVER_MS,
+  pushAll,
+  rejectsWith,
+  soon,
+  take,
+  takeNow,
+  takeOne,
+  textOf,
+} from "./driver_broker.ts";
+
+/** Several instances on one broker, and their end. */
+export function sharingTests(test: BrokerTest): void {
+  test("Thousands of jobs go to two instances, each job to one of them, once", async (broker) => {
+    await using one = await broker.open();
+    await using other = await broker.open();
+    const names = Array.from({ length: 3_000 }, (_, i) => `job ${i}`);
+    const pushing = (async () => {
+      for (let i = 0; i < names.length; i += 100) {
+        await Promise.all(names.slice(i, i + 100).map((name) => one.push("q", bytes(name))));
+      }
+    })();
+    const received: string[] = [];
+    const done = new AbortController();
+    const work = async (driver: Driver, max: number) => {
+      while (!done.signal.aborted) {
+        const deliveries = await take(driver, { max, waitMs: FOREVER_MS, signal: done.signal });
+        assert.ok(deliveries.length <= max);
+        received.push(...deliveries.map(textOf));
+        await Promise.all(deliveries.map((delivery) => delivery.ack()));
+        if (received.length >= names.length) done.abort();
+      }
+    };
+    const workers = [work(one, 1), work(other, 7), work(one, 20), work(other, 3)];
+    await soon("all jobs received", Promise.all([pushing, ...workers]));
+    assert.equal(received.length, names.length);
+    assert.deepEqual(received.toSorted(), names.toSorted());
+    assert.deepEqual(await one.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+  });
+
+  test("push() loses none of many made at the same time", async (broker) => {
+    await using one = await broker.open();
+    await using other = await broker.open();
+    const names = Array.from({ length: 1_000 }, (_, i) => `job ${i}`);
+    const ids = await Promise.all(
+      names.map((name, i) => (i % 2 === 0 ? one : other).push(`q${i % 3}`, bytes(name))),
+    );
+    const found = new Map<string, string>();
+    for (const queue of ["q0", "q1", "q2"]) {
+      for (const delivery of await takeNow(one, { queues: [queue], max: 1_000 })) {
+        found.set(delivery.id, textOf(delivery));
+      }
+    }
+    assert.deepEqual(ids.map((id) => found.get(id)), names);
+    assert.equal(found.size, names.length);
+  });
+
+  test("Jobs outlive the instance that pushed them", async (broker) => {
+    {
+      await using producer = await broker.open();
+      await pushAll(producer, ["a job"]);
+    }
+    await using consumer = await broker.open();
+    assert.equal(textOf(await takeOne(consumer)), "a job");
+  });
+
+  test("close() gives a waiting receive() its []", async (broker) => {
+    const driver = await broker.open();
+    const waiting = [take(driver, { waitMs: FOREVER_MS }), take(driver, { waitMs: FOREVER_MS })];
+    await driver.close();
+    assert.deepEqual(await soon("the end of the waits", Promise.all(waiting)), [[], []]);
+  });
+
+  test("close() is idempotent, and each call waits for the end", async (broker) => {
+    const driver = await broker.open();
+    const pushing = driver.push("q", bytes("a job"));
+    let isPushed = false;
+    void pushing.then(() => isPushed = true);
+    const first = driver.close();
+    await driver.close();
+    assert.equal(isPushed, true);
+    await first;
+    await driver.close();
+    await driver[Symbol.asyncDispose]();
+  });
+
+  test("close() waits for the calls under way", async (broker) => {
+    const driver = await broker.open();
+    await pushAll(driver, ["to ack"]);
+    const delivery = await takeOne(driver);
+    const calls = [driver.push("q", bytes("pushed")), delivery.ack(), driver.dead.retry("all")];
+    await driver.close();
+    await Promise.all(calls);
+    await using later = await broker.open();
+    assert.deepEqual((await takeNow(later)).map(textOf), ["pushed"]);
+    assert.deepEqual(await later.depth("q"), { ready: 0, delayed: 0, reserved: 1, dead: 0 });
+  });
+
+  test("close() in the middle of a receive() fails neither and loses no job", async (broker) => {
+    await using witness = await broker.open();
+    for (let round = 0; round < 12; round++) {
+      const driver = await broker.open();
+      await pushAll(witness, ["a job"]);
+      const receiving = take(driver, { waitMs: FOREVER_MS });
+      for (let i = 0; i < round; i++) await Promise.resolve();
+      await driver.close();
+      const received = await soon("the end of the receive", receiving);
+      const { ready, reserved } = await witness.depth("q");
+      assert.deepEqual([ready, reserved], received.length === 1 ? [0, 1] : [1, 0]);
+      await broker.passTime(broker.leaseMs);
+      await (await takeOne(witness)).ack();
+    }
+  });
+
+  test("push(), depth() and a settle after close() reject with QUEUE_UNAVAILABLE", async (broker) => {
+    const driver = await broker.open();
+    await pushAll(driver, ["a job"]);
+    const delivery = await takeOne(driver);
+    await driver.close();
+    await rejectsWith("QUEUE_UNAVAILABLE", driver.push("q", bytes("too late")));
+    await rejectsWith("QUEUE_UNAVAILABLE", driver.depth("q"));
+    await rejectsWith("QUEUE_UNAVAILABLE", delivery.ack());
+    await using later = await broker.open();
+    assert.deepEqual(await later.depth("q"), { ready: 0, delayed: 0, reserved: 1, dead: 0 });
+  });
+}

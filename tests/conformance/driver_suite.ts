@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import type { BrokerTest, DriverFixture } from "./driver_broker.ts";
+import { deadLetterTests } from "./driver_dead_letters.ts";
+import { leaseTests } from "./driver_leases.ts";
+import { pushTests } from "./driver_pushing.ts";
+import { receiveTests } from "./driver_receiving.ts";
+import { settleTests } from "./driver_settling.ts";
+import { sharingTests } from "./driver_sharing.ts";
+
+/**
+ * The contract of src/core/driver.ts and delivery.ts as tests, the same for every driver: design.md §4.
+ *
+ * A driver's own test file calls it once, and tests beside it only what is special to its broker.
+ */
+export function driverConformance(name: string, fixture: DriverFixture): void {
+  const test: BrokerTest = (claim, run) =>
+    Deno.test(`${name} driver: ${claim}`, async () => {
+      await using broker = await fixture.start();
+      await run(broker);
+    });
+
+  test("capabilities are those that the suite was told", async (broker) => {
+    await using driver = await broker.open();
+    assert.deepEqual(driver.capabilities, fixture.capabilities);
+    assert.equal(driver.leaseMs, fixture.capabilities.lease === "timed" ? broker.leaseMs : undefined);
+  });
+  pushTests(test, fixture.capabilities);
+  receiveTests(test, fixture.capabilities);
+  settleTests(test);
+  leaseTests(test, fixture.capabilities);
+  deadLetterTests(test);
+  sharingTests(test);
+}

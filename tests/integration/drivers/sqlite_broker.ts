@@ -1,0 +1,101 @@
+import type { TestBroker } from "../../conformance/driver_broker.ts";
+import { type Clock, systemClock, type Timer } from "../../../src/core/clock.ts";
+import {
+  DEFAULT_SQLITE_OPTIONS,
+  SqliteDriver,
+  type SqliteDriverOptions,
+} from "../../../src/drivers/sqlite.ts";
+
+interface PendingTimer {
+  readonly atMs: number;
+  readonly callback: () => void;
+  timer: Timer;
+}
+
+/** The machine's clock, that can be moved ahead: what was due in between fires at once. */
+export class MovableClock implements Clock {
+  readonly #timers = new Set<PendingTimer>();
+  #aheadMs = 0;
+
+  nowMs(): number {
+    return Math.floor(systemClock.nowMs() + this.#aheadMs);
+  }
+
+  monotonicMs(): number {
+    return systemClock.monotonicMs() + this.#aheadMs;
+  }
+
+  setTimer(callback: () => void, delayMs: number): Timer {
+    const pending = { atMs: this.monotonicMs() + delayMs, callback } as PendingTimer;
+    this.#timers.add(pending);
+    this.#arm(pending);
+    return {
+      cancel: () => {
+        this.#timers.delete(pending);
+        pending.timer.cancel();
+      },
+    };
+  }
+
+  moveAhead(ms: number): void {
+    this.#aheadMs += ms;
+    for (const pending of this.#timers) {
+      pending.timer.cancel();
+      this.#arm(pending);
+    }
+  }
+
+  #arm(pending: PendingTimer): void {
+    pending.timer = systemClock.setTimer(() => {
+      this.#timers.delete(pending);
+      pending.callback();
+    }, pending.atMs - this.monotonicMs());
+  }
+}
+
+/** A folder of one's own, gone with its scope. */
+export async function makeFolder(): Promise<{ path: string } & AsyncDisposable> {
+  const path = await Deno.makeTempDir({ prefix: "fervo-sqlite-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+/** Opens the queue at `path` with the machine's clock and the default options, unless told otherwise. */
+export function openSqlite(
+  path: string,
+  { clock = systemClock, ...options }: Partial<SqliteDriverOptions> & { clock?: Clock } = {},
+): SqliteDriver {
+  return SqliteDriver.open({ clock, owner: `test:${Deno.pid}` }, {
+    ...DEFAULT_SQLITE_OPTIONS,
+    path,
+    ...options,
+  });
+}
+
+/** The embedded queue for the conformance suite. Each instance has a connection of its own, as a process would. */
+export class SqliteBroker implements TestBroker {
+  readonly leaseMs = 60_000;
+  readonly #folder: { path: string } & AsyncDisposable;
+  readonly #clock = new MovableClock();
+
+  private constructor(folder: { path: string } & AsyncDisposable) {
+    this.#folder = folder;
+  }
+
+  static async start(): Promise<SqliteBroker> {
+    return new SqliteBroker(await makeFolder());
+  }
+
+  open(): Promise<SqliteDriver> {
+    const path = `${this.#folder.path}/queue.sqlite`;
+    return Promise.resolve(openSqlite(path, { clock: this.#clock, leaseMs: this.leaseMs }));
+  }
+
+  passTime(ms: number): Promise<void> {
+    this.#clock.moveAhead(ms);
+    return Promise.resolve();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#folder[Symbol.asyncDispose]();
+  }
+}

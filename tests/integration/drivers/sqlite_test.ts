@@ -1,0 +1,7 @@
+import { driverConformance } from "../../conformance/driver_suite.ts";
+import { SqliteBroker } from "./sqlite_broker.ts";
+
+driverConformance("sqlite", {
+  capabilities: { lease: "timed", delay: true, priority: true },
+  start: () => SqliteBroker.start(),
+});
