@@ -28,7 +28,7 @@ $insert = $db->prepare('INSERT INTO fervo_jobs (queue, payload, due_at, priority
 $insert->bindValue(1, $queue);
 // As bytes: a payload may hold anything, serialized PHP too.
 $insert->bindValue(2, $payload, PDO::PARAM_LOB);
-$insert->bindValue(3, (int) round((microtime(true) + (float) ($argv[4] ?? 0)) * 1000), PDO::PARAM_INT);
+$insert->bindValue(3, (int) ((microtime(true) + (float) ($argv[4] ?? 0)) * 1000), PDO::PARAM_INT);
 $insert->bindValue(4, (int) ($argv[5] ?? 0), PDO::PARAM_INT);
 $insert->execute();
 

@@ -1,4 +1,4 @@
-import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type {
@@ -9,19 +9,12 @@ import type {
   QueueDepth,
   ReceiveRequest,
 } from "../core/driver.ts";
-import { JobError, QueueError } from "../core/errors.ts";
+import { JobError } from "../core/errors.ts";
 import { SqliteChanges } from "./sqlite_changes.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
 import { SqliteDelivery, SqliteSettler } from "./sqlite_delivery.ts";
-import { checkedVersion, migrate } from "./sqlite_schema.ts";
-import {
-  isSqliteError,
-  LOCK_WAIT_MS,
-  read,
-  SQLITE_BUSY,
-  SqliteWriter,
-  unavailableError,
-} from "./sqlite_writer.ts";
+import { openDatabase } from "./sqlite_open.ts";
+import { read, SqliteWriter } from "./sqlite_writer.ts";
 
 export interface SqliteDriverOptions {
   /** The database file, absolute. Its folder must exist; `-wal` and `-shm` files appear beside it. */
@@ -67,7 +60,6 @@ export class SqliteDriver implements Driver {
   readonly #settler: SqliteSettler;
   readonly #sql: ReturnType<typeof prepareStatements>;
   readonly #nextReadyByLimit: StatementSync[] = [];
-  readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
   #claims = 0;
   #promotedAtMs = 0;
@@ -105,33 +97,17 @@ export class SqliteDriver implements Driver {
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
   static open(deps: { clock: Clock; owner: string }, options: SqliteDriverOptions): SqliteDriver {
-    const { path } = options;
-    let db: DatabaseSync | undefined;
-    try {
-      createFile(path, options.fileMode);
-      db = new DatabaseSync(path, { timeout: options.busyTimeoutMs });
-      // Before the journal mode: it is written into the file, and another program's file is left as it is.
-      checkedVersion(db, path);
-      switchToWal(db, options);
-      migrate(db, path);
-      // From here on other processes' locks are waited for without blocking: see SqliteWriter.
-      db.exec(`PRAGMA busy_timeout = ${LOCK_WAIT_MS}`);
-      return new SqliteDriver(db, deps, options);
-    } catch (error) {
-      db?.close();
-      throw unavailableError(path, error);
-    }
+    return new SqliteDriver(openDatabase(options), deps, options);
   }
 
   async receive(request: ReceiveRequest): Promise<Delivery[]> {
-    const signal = AbortSignal.any([request.signal, this.#closing.signal]);
     const untilMs = this.#clock.monotonicMs() + request.waitMs;
-    while (!signal.aborted) {
+    while (!request.signal.aborted && this.#closed === undefined) {
       // Under load there is always a settle to share the transaction with, and looking first would cost more.
       const before = this.#writer.hasChanges
         ? undefined
         : await read(this.#options.path, () => this.#look(request.queues));
-      if (signal.aborted) break;
+      if (request.signal.aborted || this.#closed !== undefined) break;
       if (before === undefined || before.hasWork) {
         const deliveries = await this.#writer.write(() => this.#claim(request, before?.isDue ?? false));
         if (deliveries.length > 0) return deliveries;
@@ -140,7 +116,7 @@ export class SqliteDriver implements Driver {
       if (leftMs <= 0) break;
       if (before !== undefined) {
         const untilDueMs = before.nextDueMs === undefined ? Infinity : before.nextDueMs - this.#clock.nowMs();
-        await this.#changes.wait(before.mark, Math.min(leftMs, Math.max(untilDueMs, 1)), signal);
+        await this.#changes.wait(before.mark, Math.min(leftMs, Math.max(untilDueMs, 1)), request.signal);
       }
     }
     return [];
@@ -186,7 +162,8 @@ export class SqliteDriver implements Driver {
   }
 
   async #close(): Promise<void> {
-    this.#closing.abort();
+    // Ends the waits.
+    this.#changes.announceOwn();
     await this.#writer.drain();
     this.#db.close();
   }
@@ -260,32 +237,6 @@ type ReadyRow = [
   createdAtMs: number,
   dueAtMs: number,
 ];
-
-/** Creates the file with the wanted permissions; SQLite gives its `-wal` and `-shm` files the same. */
-function createFile(path: string, mode: number): void {
-  try {
-    Deno.openSync(path, { write: true, createNew: true, mode }).close();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-  }
-}
-
-/** Where two processes switch at once SQLite fails one of them without waiting, so the wait is ours. */
-function switchToWal(db: DatabaseSync, { path, busyTimeoutMs }: SqliteDriverOptions): void {
-  for (let waitedMs = 0;; waitedMs += LOCK_WAIT_MS) {
-    try {
-      const { journal_mode: mode } = db.prepare("PRAGMA journal_mode = WAL").get()!;
-      if (mode === "wal") return;
-      throw new QueueError(
-        "QUEUE_UNAVAILABLE",
-        `Cannot use the queue "${path}": its file system does not allow the WAL journal; use a local disk`,
-      );
-    } catch (error) {
-      if (!isSqliteError(error, SQLITE_BUSY) || waitedMs >= busyTimeoutMs) throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_WAIT_MS * Math.random());
-    }
-  }
-}
 
 function tooLarge(queue: string, bytes: number, maxBytes: number): JobError {
   return new JobError(

@@ -1,0 +1,61 @@
+import { DatabaseSync } from "node:sqlite";
+import { QueueError } from "../core/errors.ts";
+import { checkedVersion, migrate } from "./sqlite_schema.ts";
+import { isSqliteError, LOCK_WAIT_MS, SQLITE_BUSY, unavailableError } from "./sqlite_writer.ts";
+
+/** What of the driver's options concerns the file. */
+interface FileOptions {
+  readonly path: string;
+  readonly busyTimeoutMs: number;
+  readonly fileMode: number;
+}
+
+/**
+ * Opens the queue's database, ready for use; creates or migrates it where needed.
+ *
+ * @throws {QueueError} QUEUE_UNAVAILABLE
+ */
+export function openDatabase(options: FileOptions): DatabaseSync {
+  const { path } = options;
+  let db: DatabaseSync | undefined;
+  try {
+    createFile(path, options.fileMode);
+    db = new DatabaseSync(path, { timeout: options.busyTimeoutMs });
+    // Before the journal mode: it is written into the file, and another program's file is left as it is.
+    checkedVersion(db, path);
+    switchToWal(db, options);
+    migrate(db, path);
+    // From here on other processes' locks are waited for without blocking: see SqliteWriter.
+    db.exec(`PRAGMA busy_timeout = ${LOCK_WAIT_MS}`);
+    return db;
+  } catch (error) {
+    db?.close();
+    throw unavailableError(path, error);
+  }
+}
+
+/** Creates the file with the wanted permissions; SQLite gives its `-wal` and `-shm` files the same. */
+function createFile(path: string, mode: number): void {
+  try {
+    Deno.openSync(path, { write: true, createNew: true, mode }).close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+}
+
+/** Where two processes switch at once SQLite fails one of them without waiting, so the wait is ours. */
+function switchToWal(db: DatabaseSync, { path, busyTimeoutMs }: FileOptions): void {
+  for (let waitedMs = 0;; waitedMs += LOCK_WAIT_MS) {
+    try {
+      const { journal_mode: mode } = db.prepare("PRAGMA journal_mode = WAL").get()!;
+      if (mode === "wal") return;
+      throw new QueueError(
+        "QUEUE_UNAVAILABLE",
+        `Cannot use the queue "${path}": its file system does not allow the WAL journal; use a local disk`,
+      );
+    } catch (error) {
+      if (!isSqliteError(error, SQLITE_BUSY) || waitedMs >= busyTimeoutMs) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_WAIT_MS * Math.random());
+    }
+  }
+}
