@@ -45,7 +45,8 @@ export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
   }
 }
 
-function program(context: Context): AnyCommand {
+/** The tree of all commands. */
+export function program(context: Context): AnyCommand {
   const { io } = context;
   const root: AnyCommand = new Command("fervo-worker")
     .description("Runs background jobs from a queue on PHP-FPM.")

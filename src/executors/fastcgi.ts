@@ -105,15 +105,18 @@ export class FastCgiExecutor implements Executor {
   }
 }
 
-/** A param's value is text here, so only a payload that is UTF-8 arrives byte for byte. */
+/** A param's value is text here, and PHP ends it at its first NUL: other payloads would arrive changed. */
 function paramText(name: string, payload: Uint8Array): string {
+  const malformed = (reason: string) =>
+    new JobError(
+      "JOB_MALFORMED",
+      `Cannot send the payload as the param "${name}": it ${reason}; only STDIN takes any bytes`,
+    );
+  if (payload.includes(0)) throw malformed("has a NUL byte");
   try {
     return exactUtf8.decode(payload);
   } catch {
-    throw new JobError(
-      "JOB_MALFORMED",
-      `Cannot send the payload as the param "${name}": it is not UTF-8; only STDIN takes any bytes`,
-    );
+    throw malformed("is not UTF-8");
   }
 }
 
@@ -151,7 +154,9 @@ export function outcomeOf(
   if (word === "retry" || word === "bury") return failedOutcome(word, response);
   const misconfigured = misconfiguration(response, script);
   if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
-  if (ackOn === "status" && response.status >= 200 && response.status < 300) return ACK;
+  // A word that we do not know comes from a script that can send the header, and may have meant anything.
+  const isStatusEnough = ackOn === "status" && word === undefined;
+  if (isStatusEnough && response.status >= 200 && response.status < 300) return ACK;
   return { kind: "retry", error: noOutcomeError(response, word) };
 }
 

@@ -87,6 +87,7 @@ export class Consumer {
   #running = 0;
   #wakeLoop: (() => void) | undefined;
   #renewal: Timer | undefined;
+  #timeout: Timer | undefined;
   #orphaned = 0;
   #fault: FervoError | undefined;
 
@@ -156,6 +157,7 @@ export class Consumer {
     while (this.#held.size > 0) await this.#change();
     this.#gate.close();
     this.#renewal?.cancel();
+    this.#timeout?.cancel();
     const fault = this.#fault;
     this.#observe({ type: "consumer_stopped", consumer: name, ...(fault && { error: fault }) });
   }
@@ -216,6 +218,7 @@ export class Consumer {
     this.#held.add(held);
     this.#running++;
     this.#renewal ??= this.#renewLater();
+    this.#timeout ??= this.#timeOutAfter(this.#options.timeoutMs);
     const outcome = await this.#runJob(held);
     this.#running--;
     this.#wake();
@@ -229,27 +232,35 @@ export class Consumer {
     }
     const job = this.#decode(held);
     if (job instanceof FervoError) return { kind: "bury", error: job };
-    const { name, timeoutMs } = this.#options;
     this.#observe({
       type: "job_started",
-      consumer: name,
+      consumer: this.#options.name,
       queue: job.queue,
       id: job.id,
       attempt: job.attempt,
     });
-    const timer = this.#clock.setTimer(() => {
-      held.abort.abort(
-        new JobError("JOB_TIMEOUT", `The job took longer than timeout_ms = ${timeoutMs} allows`),
-      );
-    }, timeoutMs);
-    try {
-      const outcome = await this.#executor.execute(job, held.abort.signal);
-      // What stopNow has put back is over; its outcome must not begin a pause after the end.
-      if (!held.isSettling) this.#heed(outcome);
-      return outcome;
-    } finally {
-      timer.cancel();
-    }
+    const outcome = await this.#executor.execute(job, held.abort.signal);
+    // What stopNow has put back is over; its outcome must not begin a pause after the end.
+    if (!held.isSettling) this.#heed(outcome);
+    return outcome;
+  }
+
+  /** All jobs have the same time, so that the first held is the first whose time is up: one timer serves all. */
+  #timeOutAfter(delayMs: number): Timer {
+    return this.#clock.setTimer(() => {
+      this.#timeout = undefined;
+      const { timeoutMs } = this.#options;
+      for (const held of this.#held) {
+        const leftMs = held.startedMs + timeoutMs - this.#clock.monotonicMs();
+        if (leftMs > 0) {
+          this.#timeout = this.#timeOutAfter(leftMs);
+          return;
+        }
+        held.abort.abort(
+          new JobError("JOB_TIMEOUT", `The job took longer than timeout_ms = ${timeoutMs} allows`),
+        );
+      }
+    }, delayMs);
   }
 
   #decode(held: Held): Job | FervoError {

@@ -3,6 +3,7 @@
  * its own.
  */
 import { DatabaseSync } from "node:sqlite";
+import { systemClock } from "../../src/core/clock.ts";
 import { reasonOf } from "../../src/core/errors.ts";
 import { eventually } from "./eventually.ts";
 import type { PhpFpm } from "./php_fpm.ts";
@@ -47,13 +48,27 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
-/** Runs fervo-worker to its end. */
+/** No command of a test takes nearly as long. */
+const COMMAND_DEADLINE_MS = 60_000;
+
+/** Runs fervo-worker to its end; fails when it does not end in a minute. */
 export async function fervoWorker(
   args: readonly string[],
   options: CommandOptions = {},
 ): Promise<CommandResult> {
   await using command = RunningCommand.start(args, options);
-  return await command.ended;
+  const tooLate = Promise.withResolvers<never>();
+  const timer = systemClock.setTimer(() => {
+    const said = `${command.stdout}${command.stderr}`.slice(0, 4_000);
+    tooLate.reject(
+      new Error(`fervo-worker ${args.join(" ")} did not end in ${COMMAND_DEADLINE_MS} ms:\n${said}`),
+    );
+  }, COMMAND_DEADLINE_MS);
+  try {
+    return await Promise.race([command.ended, tooLate.promise]);
+  } finally {
+    timer.cancel();
+  }
 }
 
 /** Runs fervo-worker to its end, and fails unless it exits with 0. Returns its standard output. */
@@ -142,6 +157,9 @@ export class RunningCommand implements AsyncDisposable {
       }
     }
     await this.ended;
+    if (/^ {4}at /m.test(`${this.#stdout}\n${this.#stderr}`)) {
+      throw new Error(`It printed a stack trace:\n${this.#stdout}${this.#stderr}`);
+    }
   }
 
   async #collect(stdin: string | Uint8Array<ArrayBuffer> | undefined): Promise<CommandResult> {
@@ -153,9 +171,6 @@ export class RunningCommand implements AsyncDisposable {
       stdin !== undefined && new Response(stdin).body!.pipeTo(this.#process.stdin).catch(() => {}),
     ]);
     this.#hasEnded = true;
-    if (/^ {4}at /m.test(`${this.#stdout}\n${this.#stderr}`)) {
-      throw new Error(`It printed a stack trace:\n${this.#stdout}${this.#stderr}`);
-    }
     return { code, signal, stdout: this.#stdout, stderr: this.#stderr };
   }
 }

@@ -1,0 +1,191 @@
+import assert from "node:assert/strict";
+import { systemClock } from "../../../src/core/clock.ts";
+import { type FervoError, JobError } from "../../../src/core/errors.ts";
+import type { Job } from "../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import {
+  checkRequest,
+  DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
+  FastCgiExecutor,
+  outcomeOf,
+} from "../../../src/executors/fastcgi.ts";
+import { parseAddress } from "../../../src/fastcgi/address.ts";
+import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";
+import { eventually } from "../../support/eventually.ts";
+import { PhpFpm } from "../../support/php_fpm.ts";
+
+// examples/plain-php/fervo.php, as a user would copy it.
+
+const SCRIPT = new URL("../../../examples/plain-php/fervo.php", import.meta.url).pathname;
+const NEVER = new AbortController().signal;
+
+/** A php-fpm and an executor that gives the example's front controller jobs; `handler` is the code for queue "mail". */
+async function setUp(handler: string, handlersFile?: string) {
+  await using opened = new AsyncDisposableStack();
+  const fpm = opened.use(await PhpFpm.start());
+  const handlers = await fpm.writeScript(
+    "handlers.php",
+    handlersFile ??
+      `<?php return ['mail' => function (string $payload, array $job): void { ${handler} }];`,
+  );
+  const pool = new Pool({ address: parseAddress(fpm.address), clock: systemClock }, {
+    ...DEFAULT_POOL_OPTIONS,
+    maxConnections: 2,
+  });
+  const params = { APP_HANDLERS: handlers };
+  const executor = opened.use(
+    new FastCgiExecutor({ pool }, { ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script: SCRIPT, params }),
+  );
+  // First of all at the end, so that a job that is held by a test that failed holds nobody else.
+  opened.defer(() => fpm.stop());
+  const resources = opened.move();
+  return {
+    pool,
+    params,
+    run: (fields: Partial<Job> = {}, signal = NEVER) => executor.execute(jobOf(fields), signal),
+    file: (name: string) => `${fpm.directory}/${name}`,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+function jobOf(fields: Partial<Job> = {}): Job {
+  return {
+    id: "17",
+    queue: "mail",
+    payload: new TextEncoder().encode("payload"),
+    attempt: 2,
+    maxAttempts: 5,
+    enqueuedAtMs: Date.now(),
+    deadlineMs: Date.now() + 600_000,
+    ...fields,
+  };
+}
+
+function errorOf(outcome: Outcome, kind: Outcome["kind"]): FervoError {
+  assert.equal(outcome.kind, kind);
+  return outcome.kind === "ack" ? assert.fail() : outcome.error;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
+const REMEMBER = "file_put_contents(__DIR__ . '/ran', json_encode([bin2hex($payload), $job]));";
+
+Deno.test("fervo.php gives the handler the payload and the job's facts, and says ack", async () => {
+  await using t = await setUp(REMEMBER);
+  assert.equal(await t.run({ payload: Uint8Array.of(0, 255, 10) }), ACK);
+  assert.deepEqual(JSON.parse(await Deno.readTextFile(t.file("ran"))), [
+    "00ff0a",
+    { id: "17", queue: "mail", attempt: 2, max_attempts: 5 },
+  ]);
+});
+
+Deno.test("fervo.php buries a job of a queue without a handler", async () => {
+  await using t = await setUp(REMEMBER);
+  const { code, message } = errorOf(await t.run({ queue: "post" }), "bury");
+  assert.deepEqual([code, message], ["JOB_FAILED", `The job failed: no handler for queue "post"`]);
+  assert.equal(await exists(t.file("ran")), false);
+});
+
+Deno.test("fervo.php keeps its answer one line when the queue's name is not", async () => {
+  await using t = await setUp(REMEMBER);
+  const { message } = errorOf(await t.run({ queue: "a\r\nX-Fervo-Outcome: ack\r\n\r\n" }), "bury");
+  assert.equal(message, `The job failed: no handler for queue "a X-Fervo-Outcome: ack "`);
+});
+
+Deno.test("fervo.php says retry when the handler throws, with a reason of one line, and STDERR tells all", async () => {
+  await using t = await setUp(`throw new DomainException("first\\r\\nX-Fervo-Outcome: ack\\n\\nlast");`);
+  const { code, message, details } = errorOf(await t.run(), "retry");
+  assert.deepEqual([code, message], [
+    "JOB_FAILED",
+    "The job failed: DomainException: first X-Fervo-Outcome: ack last",
+  ]);
+  assert.match(details.stderr!, /DomainException: first/);
+  assert.match(details.stderr!, /handlers\.php/);
+});
+
+Deno.test("fervo.php cuts a long reason", async () => {
+  await using t = await setUp("throw new Exception(str_repeat('x', 20000));");
+  const { message } = errorOf(await t.run(), "retry");
+  assert.equal(message, `The job failed: Exception: ${"x".repeat(1_000 - "Exception: ".length)}`);
+});
+
+Deno.test("fervo.php says retry when the handler runs into an error of PHP", async () => {
+  await using t = await setUp("undefined_function();");
+  const { message } = errorOf(await t.run(), "retry");
+  assert.equal(message, "The job failed: Error: Call to undefined function undefined_function()");
+});
+
+Deno.test("fervo.php says retry when the handlers cannot be parsed", async () => {
+  await using t = await setUp("", "<?php return [;");
+  assert.match(errorOf(await t.run(), "retry").message, /^The job failed: ParseError: /);
+});
+
+Deno.test("fervo.php is not harmed by what a handler prints, flushes or sends as headers", async () => {
+  const noise = [
+    "echo str_repeat('x', 200000);",
+    "echo 'x'; flush();",
+    "echo 'Status: 500'; http_response_code(500);",
+    "header('X-Fervo-Outcome: bury'); header('Content-Type: text/plain');",
+    "trigger_error('a warning', E_USER_WARNING);",
+  ];
+  for (const print of noise) {
+    await using t = await setUp(print);
+    assert.equal(await t.run(), ACK, print);
+    await using failing = await setUp(`${print} throw new Exception('no');`);
+    assert.equal(errorOf(await failing.run(), "retry").message, "The job failed: Exception: no", print);
+  }
+});
+
+Deno.test("fervo.php leaves no word when the handler exits or dies, so that the attempt fails", async () => {
+  for (
+    const end of [
+      "exit;",
+      "exit(0);",
+      "die('done');",
+      "ini_set('memory_limit', '4M'); str_repeat('x', 99999999);",
+    ]
+  ) {
+    await using t = await setUp(end);
+    assert.equal(errorOf(await t.run(), "retry").code, "JOB_NO_OUTCOME", end);
+  }
+});
+
+Deno.test("fervo.php answers a check without loading the handlers", async () => {
+  await using t = await setUp("", "<?php touch(__DIR__ . '/ran'); return [];");
+  const response = await t.pool.request(checkRequest(SCRIPT, t.params), NEVER);
+  assert.equal(outcomeOf(response, { ackOn: "outcome", script: SCRIPT }), ACK);
+  assert.equal(await exists(t.file("ran")), false);
+});
+
+Deno.test("fervo.php does not run a job whose deadline has passed", async () => {
+  await using t = await setUp(REMEMBER);
+  const { code } = errorOf(await t.run({ deadlineMs: Date.now() - 1 }), "retry");
+  assert.deepEqual([code, await exists(t.file("ran"))], ["JOB_NO_OUTCOME", false]);
+});
+
+Deno.test("fervo.php lets a handler end in order when the worker has given up on it", async () => {
+  await using t = await setUp(`
+    touch(__DIR__ . '/began');
+    while (!file_exists(__DIR__ . '/go')) usleep(1000);
+    for ($i = 0; $i < 10; $i++) { echo str_repeat('x', 100000); ob_flush(); flush(); }
+    touch(__DIR__ . '/ended');`);
+  const controller = new AbortController();
+  const running = t.run({}, controller.signal);
+  await eventually("the job runs", () => exists(t.file("began")));
+  controller.abort(new JobError("JOB_TIMEOUT", "The job took too long"));
+  assert.equal(errorOf(await running, "retry").code, "JOB_TIMEOUT");
+  await Deno.writeTextFile(t.file("go"), "");
+  await eventually("the handler comes to its end", () => exists(t.file("ended")));
+});
+
+Deno.test("The example's handlers.php runs a job of queue default", async () => {
+  const handlers = new URL("../../../examples/plain-php/handlers.php", import.meta.url).pathname;
+  await using t = await setUp("", `<?php return require '${handlers}';`);
+  const id = crypto.randomUUID();
+  assert.equal(await t.run({ queue: "default", id }), ACK);
+  const file = `${Deno.env.get("TMPDIR") ?? "/tmp"}/fervo-job-${id}.txt`;
+  assert.equal(await Deno.readTextFile(file), "payload");
+  await Deno.remove(file);
+});

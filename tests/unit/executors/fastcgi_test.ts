@@ -1,0 +1,400 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { FervoError, JobError } from "../../../src/core/errors.ts";
+import type { Job } from "../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import {
+  checkRequest,
+  DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
+  FastCgiExecutor,
+  type FastCgiExecutorOptions,
+  outcomeOf,
+  RESERVED_PARAMS,
+} from "../../../src/executors/fastcgi.ts";
+import { ConnectionLostError, type FastCgiRequest } from "../../../src/fastcgi/connection.ts";
+import { FastCgiError } from "../../../src/fastcgi/errors.ts";
+import { decodeParams } from "../../../src/fastcgi/params.ts";
+import type { FastCgiResponse } from "../../../src/fastcgi/response.ts";
+
+const SCRIPT = "/srv/app/fervo.php";
+const NEVER = new AbortController().signal;
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+
+function responseOf(
+  headers: Record<string, string> = {},
+  rest: { status?: number; body?: string; stderr?: string } = {},
+): FastCgiResponse {
+  return {
+    status: rest.status ?? 200,
+    headers: new Map(Object.entries(headers)),
+    body: bytesOf(rest.body ?? ""),
+    stderr: rest.stderr ?? "",
+    isTruncated: false,
+    appStatus: 0,
+  };
+}
+
+const jobOf = (fields: Partial<Job> = {}): Job => ({
+  id: "17",
+  queue: "mail",
+  payload: bytesOf("payload"),
+  attempt: 2,
+  maxAttempts: 5,
+  enqueuedAtMs: 1_700_000_000_000,
+  deadlineMs: 1_700_000_060_000,
+  ...fields,
+});
+
+/** An executor on a pool that answers as it is told, and what it asked the pool for. */
+function build(answer: FastCgiResponse | Error, options: Partial<FastCgiExecutorOptions> = {}) {
+  const requests: FastCgiRequest[] = [];
+  const pool = {
+    closed: 0,
+    request(request: FastCgiRequest) {
+      requests.push(request);
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+    },
+    close() {
+      this.closed++;
+      return Promise.resolve();
+    },
+  };
+  const executor = new FastCgiExecutor({ pool }, {
+    ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
+    script: SCRIPT,
+    ...options,
+  });
+  return { executor, requests, pool };
+}
+
+/** The params of the only request, as php-fpm gets them. */
+async function paramsOf(job: Job, options: Partial<FastCgiExecutorOptions> = {}) {
+  const { executor, requests } = build(responseOf({ "x-fervo-outcome": "ack" }), options);
+  assert.deepEqual(await executor.execute(job, NEVER), ACK);
+  assert.equal(requests.length, 1);
+  const { sharedParams, params, body } = requests[0]!;
+  const all = [...decodeParams(sharedParams!.bytes), ...params];
+  assert.equal(new Set(all.map(([name]) => name)).size, all.length, "a param was sent twice");
+  return { params: Object.fromEntries(all), body };
+}
+
+function errorOf(outcome: Outcome): FervoError {
+  assert.ok(outcome.kind !== "ack");
+  return outcome.error;
+}
+
+const byOutcome = { ackOn: "outcome", script: SCRIPT } as const;
+const byStatus = { ackOn: "status", script: SCRIPT } as const;
+
+// --- the answer
+
+Deno.test("outcomeOf() takes the word ack for success, whatever else the answer says", () => {
+  const word = { "x-fervo-outcome": "ack", "x-fervo-error": "x", "x-fervo-delay-ms": "5" };
+  assert.equal(outcomeOf(responseOf(word, { body: "output", stderr: "Deprecated" }), byOutcome), ACK);
+});
+
+Deno.test("outcomeOf() reads a retry with its reason and STDERR", () => {
+  const outcome = outcomeOf(
+    responseOf({ "x-fervo-outcome": "retry", "x-fervo-error": "no route to host" }, {
+      stderr: "PHP message",
+    }),
+    byOutcome,
+  );
+  assert.equal(outcome.kind, "retry");
+  assert.equal("delayMs" in outcome, false);
+  const { code, message, details } = errorOf(outcome);
+  assert.deepEqual([code, message, details], ["JOB_FAILED", "The job failed: no route to host", {
+    stderr: "PHP message",
+  }]);
+});
+
+Deno.test("outcomeOf() reads a retry's delay when it is a whole number of milliseconds", () => {
+  const delayOf = (delay: string) => {
+    const outcome = outcomeOf(
+      responseOf({ "x-fervo-outcome": "retry", "x-fervo-delay-ms": delay }),
+      byOutcome,
+    );
+    return outcome.kind === "retry" ? outcome.delayMs : assert.fail(outcome.kind);
+  };
+  assert.deepEqual(["0", "1500", "999999999999"].map(delayOf), [0, 1_500, 999_999_999_999]);
+  const others = ["", "-5", "1.5", "1e3", "soon", "0x10", "5, 6", "1000000000000", "Infinity", " 5"];
+  assert.deepEqual(others.map(delayOf), others.map(() => undefined));
+});
+
+Deno.test("outcomeOf() reads a burial, which has no delay", () => {
+  const outcome = outcomeOf(
+    responseOf({ "x-fervo-outcome": "bury", "x-fervo-error": "no handler", "x-fervo-delay-ms": "5" }),
+    byOutcome,
+  );
+  assert.deepEqual([outcome.kind, "delayMs" in outcome], ["bury", false]);
+  assert.deepEqual([errorOf(outcome).code, errorOf(outcome).message], [
+    "JOB_FAILED",
+    "The job failed: no handler",
+  ]);
+});
+
+Deno.test("outcomeOf() says so when a failure came without a reason", () => {
+  const outcome = outcomeOf(responseOf({ "x-fervo-outcome": "bury" }), byOutcome);
+  assert.equal(errorOf(outcome).message, "The job failed: the job gave no reason");
+  assert.equal("stderr" in errorOf(outcome).details, false);
+});
+
+Deno.test("outcomeOf() takes an answer without a word for a failed attempt, with its status and STDERR", () => {
+  for (const status of [200, 204, 302, 404, 403, 500]) {
+    const outcome = outcomeOf(responseOf({}, { status, stderr: "PHP Fatal error" }), byOutcome);
+    assert.equal(outcome.kind, "retry");
+    const { code, message, details } = errorOf(outcome);
+    assert.deepEqual([code, details], ["JOB_NO_OUTCOME", { status, stderr: "PHP Fatal error" }]);
+    assert.ok(
+      message.startsWith(`The script ended without an outcome: it answered status ${status}, `),
+      message,
+    );
+  }
+});
+
+Deno.test("outcomeOf() takes no other word for success, and quotes it, shortened", () => {
+  for (const word of ["", "ok", "ACK", "ack, ack", "ack;", "release", "x".repeat(500)]) {
+    for (const options of [byOutcome, byStatus]) {
+      const outcome = outcomeOf(responseOf({ "x-fervo-outcome": word }), options);
+      assert.equal(outcome.kind, "retry");
+      const { code, message } = errorOf(outcome);
+      assert.equal(code, "JOB_NO_OUTCOME");
+      assert.ok(message.includes(`unknown outcome "${word.slice(0, 40)}"`), message);
+      assert.ok(message.length < 300);
+    }
+  }
+});
+
+Deno.test("outcomeOf() by status takes any 2xx for success, and nothing else", () => {
+  for (
+    const [status, kind] of [[200, "ack"], [204, "ack"], [299, "ack"], [199, "retry"], [
+      300,
+      "retry",
+    ]] as const
+  ) {
+    assert.equal(outcomeOf(responseOf({}, { status }), byStatus).kind, kind, String(status));
+  }
+  for (const status of [404, 403, 500]) {
+    assert.equal(outcomeOf(responseOf({}, { status }), byStatus).kind, "retry");
+  }
+});
+
+Deno.test("outcomeOf() by status obeys a word that came all the same", () => {
+  for (const kind of ["ack", "retry", "bury"] as const) {
+    const status = kind === "ack" ? 500 : 200;
+    assert.equal(outcomeOf(responseOf({ "x-fervo-outcome": kind }, { status }), byStatus).kind, kind);
+  }
+});
+
+Deno.test("outcomeOf() takes php-fpm's own 404 and 403 for a misconfiguration, and names the script", () => {
+  const cases = [[404, "File not found.\n", "file not found"], [
+    403,
+    "Access denied.\n",
+    "access denied",
+  ]] as const;
+  for (const [status, body, reason] of cases) {
+    for (const options of [byOutcome, byStatus]) {
+      const outcome = outcomeOf(responseOf({}, { status, body }), options);
+      assert.ok(outcome.kind === "release");
+      assert.equal(outcome.reason, "misconfigured");
+      assert.equal(outcome.error.code, "FPM_MISCONFIGURED");
+      assert.ok(outcome.error.message.includes(`"${SCRIPT}": ${reason}`), outcome.error.message);
+    }
+  }
+});
+
+Deno.test("outcomeOf() takes a script's own 404 or 403 for a failed attempt", () => {
+  const cases = [
+    [404, "Not found"],
+    [404, "File not found. Sorry!"],
+    [404, `File not found.${" ".repeat(100)}`],
+    [200, "File not found.\n"],
+    [403, "File not found.\n"],
+    [404, "Access denied.\n"],
+    [403, "<h1>Access denied.</h1>"],
+  ] as const;
+  for (const [status, body] of cases) {
+    assert.equal(outcomeOf(responseOf({}, { status, body }), byOutcome).kind, "retry", `${status} ${body}`);
+  }
+  const worded = responseOf({ "x-fervo-outcome": "bury" }, { status: 404, body: "File not found.\n" });
+  assert.equal(outcomeOf(worded, byOutcome).kind, "bury");
+});
+
+Deno.test("outcomeOf() never takes an answer without the word ack for success, whatever it is", () => {
+  const headers = fc.dictionary(
+    fc.constantFrom("x-fervo-outcome", "x-fervo-error", "x-fervo-delay-ms", "status", "content-type"),
+    fc.string().filter((text) => text !== "ack"),
+  );
+  const rest = fc.record({ status: fc.nat(999), body: fc.string(), stderr: fc.string() });
+  fc.assert(fc.property(headers, rest, (headers, rest) => {
+    assert.notEqual(outcomeOf(responseOf(headers, rest), byOutcome).kind, "ack");
+  }));
+});
+
+// --- requests that fail
+
+Deno.test("FastCgiExecutor puts a job back and pauses when php-fpm is down or full", async () => {
+  for (const code of ["FASTCGI_CONNECT_FAILED", "FASTCGI_OVERLOADED"] as const) {
+    const error = new FastCgiError(code, "no such socket");
+    assert.deepEqual(await build(error).executor.execute(jobOf(), NEVER), {
+      kind: "release",
+      reason: "unavailable",
+      error,
+    });
+  }
+});
+
+Deno.test("FastCgiExecutor puts a job back that a shutdown has cut off", async () => {
+  const error = new FervoError("SHUTDOWN", "The worker shuts down");
+  assert.deepEqual(await build(error).executor.execute(jobOf(), NEVER), {
+    kind: "release",
+    reason: "shutdown",
+    error,
+  });
+});
+
+Deno.test("FastCgiExecutor takes a job for failed whose time was up", async () => {
+  const error = new JobError("JOB_TIMEOUT", "The job took longer than timeout_ms = 5 allows");
+  assert.deepEqual(await build(error).executor.execute(jobOf(), NEVER), { kind: "retry", error });
+});
+
+Deno.test("FastCgiExecutor takes a lost connection for a crash of the job, with its STDERR", async () => {
+  const facts = { responseBytes: 10, isReused: false, afterMs: 5, stderr: "PHP message" };
+  const lost = new ConnectionLostError(
+    { transport: "unix", path: "/run/fpm.sock" },
+    "the other side closed it",
+    facts,
+  );
+  const outcome = await build(lost).executor.execute(jobOf(), NEVER);
+  assert.equal(outcome.kind, "retry");
+  const error = errorOf(outcome);
+  assert.ok(error instanceof JobError);
+  assert.deepEqual([error.code, error.cause, error.details], ["JOB_CRASHED", lost, {
+    responseBytes: 10,
+    stderr: "PHP message",
+  }]);
+  assert.match(
+    error.message,
+    /^The PHP process died while it ran the job: Lost the connection to "\/run\/fpm.sock"/,
+  );
+});
+
+Deno.test("FastCgiExecutor takes an answer that breaks the protocol for a failed attempt", async () => {
+  const error = new FastCgiError("FASTCGI_PROTOCOL", "Cannot read the answer");
+  assert.deepEqual(await build(error).executor.execute(jobOf(), NEVER), { kind: "retry", error });
+});
+
+Deno.test("FastCgiExecutor buries a job with a param that is too large for a record", async () => {
+  const error = new FastCgiError("FASTCGI_PARAM_TOO_LARGE", `Cannot send the param "FERVO_JOB_ID"`);
+  assert.deepEqual(await build(error).executor.execute(jobOf(), NEVER), { kind: "bury", error });
+});
+
+Deno.test("FastCgiExecutor takes an unforeseen error for a failed attempt", async () => {
+  const thrown = new TypeError("broken");
+  const outcome = await build(thrown).executor.execute(jobOf(), NEVER);
+  assert.equal(outcome.kind, "retry");
+  const { code, message, cause } = errorOf(outcome);
+  assert.deepEqual([code, message, cause], ["JOB_FAILED", "broken", thrown]);
+});
+
+Deno.test("FastCgiExecutor never rejects, not even for an id that cannot be part of a URI", async () => {
+  const { executor, requests } = build(responseOf({ "x-fervo-outcome": "ack" }));
+  const outcome = await executor.execute(jobOf({ id: "\ud800" }), NEVER);
+  assert.deepEqual([outcome.kind, errorOf(outcome).code, requests.length], ["retry", "JOB_FAILED", 0]);
+});
+
+// --- the request
+
+Deno.test("FastCgiExecutor sends exactly the documented params, and the payload on STDIN", async () => {
+  const job = jobOf({ traceparent: "00-abc-def-01" });
+  const { params, body } = await paramsOf(job, { params: { APP_ENV: "prod" } });
+  assert.deepEqual(params, {
+    GATEWAY_INTERFACE: "CGI/1.1",
+    SERVER_PROTOCOL: "HTTP/1.1",
+    SERVER_SOFTWARE: "fervo-worker",
+    REQUEST_METHOD: "POST",
+    SCRIPT_FILENAME: SCRIPT,
+    SCRIPT_NAME: "/fervo.php",
+    QUERY_STRING: "",
+    CONTENT_TYPE: "application/octet-stream",
+    APP_ENV: "prod",
+    REQUEST_URI: "/mail/17",
+    CONTENT_LENGTH: "7",
+    FERVO_JOB_ID: "17",
+    FERVO_QUEUE: "mail",
+    FERVO_ATTEMPT: "2",
+    FERVO_MAX_ATTEMPTS: "5",
+    FERVO_ENQUEUED_AT: "1700000000000",
+    FERVO_DEADLINE: "1700000060000",
+    HTTP_TRACEPARENT: "00-abc-def-01",
+  });
+  assert.equal(body, job.payload, "the payload was copied or changed");
+});
+
+Deno.test("FastCgiExecutor sends no HTTP_TRACEPARENT when the producer sent none", async () => {
+  assert.equal("HTTP_TRACEPARENT" in (await paramsOf(jobOf())).params, false);
+});
+
+Deno.test("FastCgiExecutor escapes queue and id in REQUEST_URI, and sends them as they are beside it", async () => {
+  const { params } = await paramsOf(jobOf({ queue: "a/b c", id: "../?x=1&é\n" }));
+  assert.equal(params["REQUEST_URI"], "/a%2Fb%20c/..%2F%3Fx%3D1%26%C3%A9%0A");
+  assert.deepEqual([params["FERVO_QUEUE"], params["FERVO_JOB_ID"]], ["a/b c", "../?x=1&é\n"]);
+});
+
+Deno.test("FastCgiExecutor lets no message choose a param's name, the script or PHP's settings", async () => {
+  const { params: usual } = await paramsOf(jobOf({ traceparent: "00" }));
+  const fixed = RESERVED_PARAMS.filter((name) => name !== "REQUEST_URI" && name !== "CONTENT_LENGTH");
+  const hostile = fc.oneof(
+    fc.string({ unit: "grapheme" }),
+    fc.constantFrom(...RESERVED_PARAMS).map((name) => `\u0000${name}\n${name}=auto_prepend_file=/etc/passwd`),
+  );
+  const job = fc.record({ id: hostile, queue: hostile, traceparent: hostile, payload: fc.uint8Array() });
+  await fc.assert(fc.asyncProperty(job, async (fields) => {
+    const { params } = await paramsOf(jobOf(fields));
+    assert.deepEqual(Object.keys(params), Object.keys(usual));
+    for (const name of fixed) assert.equal(params[name], usual[name]);
+  }));
+});
+
+Deno.test("FastCgiExecutor sends the payload as the configured param, exactly, and nothing on STDIN", async () => {
+  for (const text of ["payload", "", "\ufeffwith a mark", "é\r\n𝄞"]) {
+    const { params, body } = await paramsOf(jobOf({ payload: bytesOf(text) }), {
+      payloadParam: "DEFERRED_DATA",
+    });
+    assert.deepEqual([params["DEFERRED_DATA"], params["CONTENT_LENGTH"], body.length], [text, "0", 0]);
+  }
+});
+
+Deno.test("FastCgiExecutor buries a payload that a param would change: not UTF-8, or with a NUL byte", async () => {
+  for (const payload of [Uint8Array.of(0x61, 0xff), Uint8Array.of(0x61, 0x00, 0x62)]) {
+    const { executor, requests } = build(responseOf({ "x-fervo-outcome": "ack" }), { payloadParam: "DATA" });
+    const outcome = await executor.execute(jobOf({ payload }), NEVER);
+    assert.equal(outcome.kind, "bury");
+    assert.equal(errorOf(outcome).code, "JOB_MALFORMED");
+    assert.match(
+      errorOf(outcome).message,
+      /"DATA": it (is not UTF-8|has a NUL byte); only STDIN takes any bytes$/,
+    );
+    assert.equal(requests.length, 0);
+  }
+});
+
+Deno.test("FastCgiExecutor refuses configured params that do not fit one record", () => {
+  assert.throws(() => build(responseOf(), { params: { BIG: "x".repeat(70_000) } }), {
+    code: "FASTCGI_PARAM_TOO_LARGE",
+  });
+});
+
+Deno.test("FastCgiExecutor.close() closes its pool, as does the end of its scope", async () => {
+  const { executor, pool } = build(responseOf());
+  await executor.close();
+  await executor[Symbol.asyncDispose]();
+  assert.equal(pool.closed, 2);
+});
+
+Deno.test("checkRequest() asks the front controller without a job", () => {
+  const { sharedParams, params, body } = checkRequest(SCRIPT, { APP_ENV: "prod" });
+  const all = Object.fromEntries([...decodeParams(sharedParams!.bytes), ...params]);
+  assert.deepEqual([all["FERVO_CHECK"], all["SCRIPT_FILENAME"], all["APP_ENV"]], ["1", SCRIPT, "prod"]);
+  assert.deepEqual([all["CONTENT_LENGTH"], body.length, "FERVO_JOB_ID" in all], ["0", 0, false]);
+});

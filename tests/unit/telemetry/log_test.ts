@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { FervoError, JobError } from "../../../src/core/errors.ts";
+import type { WorkerEvent } from "../../../src/core/observer.ts";
+import { ACK } from "../../../src/core/outcome.ts";
+import { type Log, logObserver } from "../../../src/telemetry/log.ts";
+
+/** What the observer writes for the events: the level, the message as `msg`, and the facts. */
+function linesOf(events: readonly WorkerEvent[]): Record<string, unknown>[] {
+  const lines: Record<string, unknown>[] = [];
+  const writeAs = (level: string) => (facts: Record<string, unknown>, msg: string) =>
+    void lines.push({ level, ...facts, msg });
+  const log: Log = {
+    debug: writeAs("debug"),
+    info: writeAs("info"),
+    warn: writeAs("warn"),
+    error: writeAs("error"),
+  };
+  events.forEach(logObserver(log));
+  return lines;
+}
+
+const SECRET = "hunter2";
+/** All that an error could carry: only code, text and STDERR belong into a log. */
+const error = new JobError("JOB_FAILED", "The job failed: because", {
+  details: { stderr: "PHP message: x", param: SECRET, bytes: 7 },
+  cause: new Error(SECRET),
+});
+const errorFacts = { code: "JOB_FAILED", error: "The job failed: because", stderr: "PHP message: x" };
+const quietError = new FervoError("QUEUE_UNAVAILABLE", `Cannot use the queue "q"`);
+const quietFacts = { code: "QUEUE_UNAVAILABLE", error: `Cannot use the queue "q"` };
+
+const job = { consumer: "main", queue: "mail", id: "17", attempt: 2 };
+const jobFacts = { consumer: "main", queue: "mail", job: "17", attempt: 2 };
+const settled = { type: "job_settled", ...job, waitMs: 12.4, runMs: 3.456789 } as const;
+const settledFacts = { ...jobFacts, wait_ms: 12, run_ms: 3.5 };
+
+const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, unknown>][] = [
+  ["a consumer's start", { type: "consumer_started", consumer: "main", queues: ["a", "b"] }, {
+    level: "info",
+    consumer: "main",
+    queues: ["a", "b"],
+    msg: "Consumer started",
+  }],
+  ["a pause", { type: "consumer_paused", consumer: "main", error, forMs: 50 }, {
+    level: "warn",
+    consumer: "main",
+    for_ms: 50,
+    ...errorFacts,
+    msg: "Consumer paused",
+  }],
+  ["the end of a pause", { type: "consumer_resumed", consumer: "main" }, {
+    level: "info",
+    consumer: "main",
+    msg: "Consumer resumed",
+  }],
+  ["a consumer's end", { type: "consumer_stopped", consumer: "main" }, {
+    level: "info",
+    consumer: "main",
+    msg: "Consumer stopped",
+  }],
+  ["a consumer's end by an error", { type: "consumer_stopped", consumer: "main", error }, {
+    level: "error",
+    consumer: "main",
+    ...errorFacts,
+    msg: "Consumer stopped by an error",
+  }],
+  ["a job's start", { type: "job_started", ...job }, { level: "debug", ...jobFacts, msg: "Job started" }],
+  ["a job that was done", { ...settled, outcome: ACK }, { level: "debug", ...settledFacts, msg: "Job done" }],
+  ["a job without a known wait", { ...settled, waitMs: undefined, outcome: ACK }, {
+    level: "debug",
+    ...jobFacts,
+    run_ms: 3.5,
+    msg: "Job done",
+  }],
+  ["a job that failed", { ...settled, outcome: { kind: "retry", error, delayMs: 500 } }, {
+    level: "warn",
+    ...settledFacts,
+    retry_in_ms: 500,
+    ...errorFacts,
+    msg: "Job failed",
+  }],
+  ["a job that died", { ...settled, outcome: { kind: "bury", error } }, {
+    level: "error",
+    ...settledFacts,
+    ...errorFacts,
+    msg: "Job is dead",
+  }],
+  ["a job that was put back", {
+    ...settled,
+    outcome: { kind: "release", reason: "shutdown", error: quietError },
+  }, {
+    level: "info",
+    ...settledFacts,
+    ...quietFacts,
+    msg: "Job put back",
+  }],
+  ["a lost lease", { type: "lease_lost", ...job }, {
+    level: "warn",
+    ...jobFacts,
+    msg: "The lease was lost; another worker has the job",
+  }],
+  ["a broker that fails", { type: "broker_failed", consumer: "main", during: "settle", error: quietError }, {
+    level: "error",
+    consumer: "main",
+    during: "settle",
+    ...quietFacts,
+    msg: "The broker failed; trying again",
+  }],
+  ["a stop", { type: "draining", inFlight: 3 }, {
+    level: "info",
+    in_flight: 3,
+    msg: "Stopping; jobs under way may finish",
+  }],
+  ["the end", { type: "stopped", orphaned: 0 }, { level: "info", msg: "Stopped" }],
+  ["an end that left jobs behind", { type: "stopped", orphaned: 2 }, {
+    level: "error",
+    orphaned: 2,
+    msg: "Stopped; some jobs will run again when their lease ends",
+  }],
+];
+
+for (const [claim, event, facts] of CASES) {
+  Deno.test(`logObserver() writes ${claim} with its level and exactly its facts`, () => {
+    assert.deepEqual(linesOf([event]), [facts]);
+  });
+}
+
+Deno.test("logObserver() writes nothing of an error but its code, its text and STDERR", () => {
+  const lines = JSON.stringify(linesOf(CASES.map(([, event]) => event)));
+  assert.ok(lines.includes("PHP message: x"));
+  assert.equal(lines.includes(SECRET), false);
+});

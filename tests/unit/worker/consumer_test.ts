@@ -1,0 +1,945 @@
+import assert from "node:assert/strict";
+import { FervoError, JobError } from "../../../src/core/errors.ts";
+import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import type { Dialect } from "../../../src/dialects/dialect.ts";
+import { envelope } from "../../../src/dialects/envelope.ts";
+import { raw } from "../../../src/dialects/raw.ts";
+import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
+import { EventLog } from "../../support/event_log.ts";
+import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
+import { FakeDelivery, FakeDriver, leaseLost, unavailable } from "../../support/fake_driver.ts";
+import { buried, executorAway, failed, FakeExecutor, misconfigured } from "../../support/fake_executor.ts";
+
+/** No jitter: the number in the middle changes no delay. */
+const MIDDLE = () => 0.5;
+
+/** A consumer with fakes around it; after the test it has ended, and has left no timer and nothing unsettled. */
+function start(
+  options: Partial<ConsumerOptions> = {},
+  dialect: Dialect = raw,
+  beforeRun: (consumer: Consumer) => void = () => {},
+) {
+  const clock = new FakeClock();
+  const driver = new FakeDriver(clock);
+  const executor = new FakeExecutor();
+  const log = new EventLog();
+  const deps = { driver, dialect, executor, clock, observe: log.observe, random: MIDDLE };
+  const consumer = new Consumer(deps, {
+    ...DEFAULT_CONSUMER_OPTIONS,
+    name: "main",
+    queues: [{ name: "default", weight: 1 }],
+    ...options,
+  });
+  const given: FakeDelivery[] = [];
+  const ended = { isEnded: false };
+  beforeRun(consumer);
+  const running = consumer.run().then(() => {
+    ended.isEnded = true;
+  });
+  return {
+    clock,
+    driver,
+    executor,
+    log,
+    consumer,
+    ended,
+    running,
+    /** Puts a job into the broker, and lets the consumer do what it does. */
+    async give(id: string, fields: ConstructorParameters<typeof FakeDelivery>[1] = {}) {
+      const delivery = new FakeDelivery(id, fields);
+      given.push(delivery);
+      driver.give(delivery);
+      await settlePromises();
+      return delivery;
+    },
+    /** Runs one job to the outcome. */
+    async run(outcome: Outcome, fields: ConstructorParameters<typeof FakeDelivery>[1] = {}) {
+      const delivery = await this.give("1", fields);
+      assert.equal(executor.runs.length, 1, "the job was not run");
+      executor.runs[0]!.end(outcome);
+      await settlePromises();
+      return delivery;
+    },
+    async [Symbol.asyncDispose]() {
+      driver.outage = undefined;
+      await consumer.stopNow();
+      await running;
+      await settlePromises();
+      assert.equal(consumer.inFlight, 0);
+      assert.equal(clock.pendingTimers, 0, "a timer is left");
+      for (const { id, settled } of given) assert.ok(settled.length <= 1, `job ${id} was settled twice`);
+    },
+  };
+}
+
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+// --- what it takes
+
+Deno.test("Consumer asks for as many deliveries as it has free slots, and for none when it has none", async () => {
+  await using t = start({ concurrency: 3 });
+  await t.give("1");
+  assert.deepEqual(t.driver.asked, [3, 2]);
+  await t.give("2");
+  assert.deepEqual(t.driver.asked, [3, 2, 1]);
+  await t.give("3");
+  await t.give("4");
+  assert.deepEqual([t.driver.asked, t.executor.ids, t.driver.left], [[3, 2, 1], ["1", "2", "3"], 1]);
+  t.executor.runs[1]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual([t.driver.asked, t.executor.ids], [[3, 2, 1, 1], ["1", "2", "3", "4"]]);
+});
+
+Deno.test("Consumer never runs more jobs than it has slots, however many are ready", async () => {
+  await using t = start({ concurrency: 4 });
+  t.driver.give(...Array.from({ length: 50 }, (_, i) => new FakeDelivery(String(i))));
+  for (let i = 0; i < 50; i++) {
+    await settlePromises();
+    assert.ok(t.executor.running <= 4);
+    assert.ok(t.consumer.inFlight <= 4);
+    t.executor.runs[i]!.end(ACK);
+  }
+  await settlePromises();
+  assert.deepEqual([t.executor.peak, t.executor.runs.length, t.consumer.inFlight], [4, 50, 0]);
+});
+
+Deno.test("Consumer takes a next job while the settle of the last one is still under way", async () => {
+  await using t = start({ concurrency: 1 });
+  const slow = Promise.withResolvers<void>();
+  const first = await t.give("1", { ack: () => slow.promise });
+  t.executor.runs[0]!.end(ACK);
+  await t.give("2");
+  assert.deepEqual([t.executor.ids, t.consumer.inFlight, first.settled], [["1", "2"], 2, []]);
+  t.executor.runs[1]!.end(ACK);
+  slow.resolve();
+  await settlePromises();
+  assert.equal(t.consumer.inFlight, 0);
+});
+
+Deno.test("Consumer holds at most twice its slots when settles lag", async () => {
+  await using t = start({ concurrency: 2 });
+  const slow = Promise.withResolvers<void>();
+  for (let i = 0; i < 6; i++) await t.give(String(i), { ack: () => slow.promise });
+  for (const id of [0, 1, 2, 3]) {
+    t.executor.runs[id]!.end(ACK);
+    await settlePromises();
+  }
+  assert.deepEqual([t.consumer.inFlight, t.executor.runs.length, t.driver.left], [4, 4, 2]);
+  slow.resolve();
+  await settlePromises();
+  assert.deepEqual([t.consumer.inFlight, t.executor.runs.length, t.driver.left], [2, 6, 0]);
+});
+
+Deno.test("Consumer looks into its queues in the strict order", async () => {
+  await using t = start({
+    queues: [{ name: "high", weight: 1 }, { name: "low", weight: 9 }],
+    order: "strict",
+  });
+  await t.give("1");
+  assert.deepEqual(t.driver.requests.map((request) => request.queues), [["high", "low"], ["high", "low"]]);
+});
+
+Deno.test("Consumer draws the order of its queues anew for each receive when it is weighted", async () => {
+  // The number in the middle lies within the heavier queue's share.
+  await using t = start({
+    queues: [{ name: "low", weight: 1 }, { name: "high", weight: 9 }],
+    order: "weighted",
+  });
+  await t.give("1");
+  assert.deepEqual(t.driver.requests.map((request) => request.queues), [["high", "low"], ["high", "low"]]);
+});
+
+Deno.test("Consumer asks again when a receive has found nothing", async () => {
+  await using t = start({ concurrency: 2 });
+  await t.clock.advance(30_000);
+  assert.deepEqual(t.driver.requests.map(({ max, waitMs }) => [max, waitMs]), [[2, 30_000], [2, 30_000]]);
+});
+
+// --- what it gives to the executor
+
+Deno.test("Consumer gives the executor the job as the delivery and the dialect say", async () => {
+  await using t = start({ timeoutMs: 5_000, retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 7 } });
+  const nowMs = t.clock.nowMs();
+  await t.give("17", {
+    queue: "mail",
+    attempt: 2,
+    enqueuedAtMs: 1_700_000_000_123,
+    headers: { traceparent: "00-1" },
+  });
+  const { payload, ...job } = t.executor.runs[0]!.job;
+  assert.equal(text(payload), "payload");
+  assert.deepEqual(job, {
+    id: "17",
+    queue: "mail",
+    attempt: 2,
+    maxAttempts: 7,
+    enqueuedAtMs: 1_700_000_000_123,
+    deadlineMs: nowMs + 5_000,
+    traceparent: "00-1",
+  });
+});
+
+Deno.test("Consumer takes now for the time of pushing when nobody knows it", async () => {
+  await using t = start();
+  await t.give("1");
+  const { job } = t.executor.runs[0]!;
+  assert.equal(job.enqueuedAtMs, t.clock.nowMs());
+  assert.equal("traceparent" in job, false);
+});
+
+Deno.test("Consumer prefers what the message says of its job to what the delivery says", async () => {
+  await using t = start({}, envelope);
+  const message = { payload: new TextEncoder().encode("x"), id: "order-1", maxAttempts: 9, enqueuedAtMs: 5 };
+  await t.give("1", { raw: envelope.encode(message), maxAttempts: 3, enqueuedAtMs: 7 });
+  const { id, maxAttempts, enqueuedAtMs, payload } = t.executor.runs[0]!.job;
+  assert.deepEqual([id, maxAttempts, enqueuedAtMs, text(payload)], ["order-1", 9, 5, "x"]);
+});
+
+Deno.test("Consumer names a job alike in all its events: by the message's id where it has one", async () => {
+  await using t = start({}, envelope);
+  const message = { payload: new Uint8Array(), id: "order-1" };
+  const lost = await t.give("1", { raw: envelope.encode(message) });
+  t.executor.runs[0]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(lost.settled, ["ack"]);
+  const second = await t.give("2", { raw: envelope.encode({ ...message, id: "order-2" }) });
+  second.settleFailures.push(leaseLost());
+  t.executor.runs[1]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(t.log.of("job_started").map(({ id }) => id), ["order-1", "order-2"]);
+  assert.deepEqual(t.log.of("job_settled").map(({ id }) => id), ["order-1"]);
+  assert.deepEqual(t.log.of("lease_lost").map(({ id }) => id), ["order-2"]);
+});
+
+// --- outcomes and their settles
+
+Deno.test("Consumer acknowledges a job that was done", async () => {
+  await using t = start();
+  assert.deepEqual((await t.run(ACK)).settled, ["ack"]);
+});
+
+Deno.test("Consumer retries a failed job after the policy's delay, which grows from try to try", async () => {
+  const retry = { attempts: 9, delayMs: 100, factor: 3, maxDelayMs: 1_000, jitter: 0.2 };
+  for (const [attempt, delayMs] of [[1, 100], [2, 300], [3, 900], [4, 1_000]]) {
+    await using t = start({ retry });
+    const delivery = await t.run(failed(), { attempt: attempt! });
+    assert.deepEqual(delivery.settled, [`retry ${delayMs} JOB_FAILED`]);
+    assert.equal(delivery.error?.details.stderr, "PHP message");
+  }
+});
+
+Deno.test("Consumer prefers the outcome's own delay to the policy's, also when it is 0", async () => {
+  for (const delayMs of [0, 86_400_000]) {
+    await using t = start();
+    assert.deepEqual((await t.run(failed(delayMs))).settled, [`retry ${delayMs} JOB_FAILED`]);
+  }
+});
+
+Deno.test("Consumer buries a job that fails at its last attempt, with the error", async () => {
+  await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 } });
+  const delivery = await t.run(failed(10), { attempt: 3 });
+  assert.deepEqual(delivery.settled, ["bury JOB_FAILED"]);
+  assert.equal(delivery.error?.message, "The job failed: because");
+  const [event] = t.log.of("job_settled");
+  assert.equal(event!.outcome.kind, "bury");
+});
+
+Deno.test("Consumer retries a job that fails at its last but one attempt", async () => {
+  await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 } });
+  assert.deepEqual((await t.run(failed(10), { attempt: 2 })).settled, ["retry 10 JOB_FAILED"]);
+});
+
+Deno.test("Consumer obeys the delivery's own limit of tries before the policy's, lower or higher", async () => {
+  const retry = { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 };
+  for (
+    const [maxAttempts, attempt, settle] of [[1, 1, "bury"], [4, 3, "retry 10"], [4, 4, "bury"]] as const
+  ) {
+    await using t = start({ retry });
+    const delivery = await t.run(failed(10), { maxAttempts, attempt });
+    assert.deepEqual(delivery.settled, [`${settle} JOB_FAILED`]);
+  }
+});
+
+Deno.test("Consumer obeys the message's own limit of tries before the delivery's and the policy's", async () => {
+  const retry = { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 };
+  for (
+    const [maxAttempts, attempt, settle] of [[1, 1, "bury"], [4, 3, "retry 10"], [4, 4, "bury"]] as const
+  ) {
+    await using t = start({ retry }, envelope);
+    const bytes = envelope.encode({ payload: new Uint8Array(), maxAttempts });
+    const delivery = await t.run(failed(10), { maxAttempts: 2, attempt, raw: bytes });
+    assert.deepEqual(delivery.settled, [`${settle} JOB_FAILED`]);
+  }
+});
+
+Deno.test("Consumer buries a job whose outcome says so, at its first attempt", async () => {
+  await using t = start();
+  const delivery = await t.run(buried());
+  assert.deepEqual(delivery.settled, ["bury JOB_FAILED"]);
+  assert.equal(delivery.error?.message, "The job failed: no handler");
+});
+
+Deno.test("Consumer puts a job back that could not be run, even at its last attempt", async () => {
+  await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 1 } });
+  assert.deepEqual((await t.run(executorAway())).settled, ["release"]);
+});
+
+Deno.test("Consumer buries a delivery with a problem without running it", async () => {
+  await using t = start({ concurrency: 1 });
+  const problem = new JobError("JOB_MALFORMED", "The payload has 9 bytes, more than 8");
+  const delivery = await t.give("1", { problem });
+  assert.deepEqual([t.executor.runs.length, delivery.settled], [0, ["bury JOB_MALFORMED"]]);
+  assert.equal(delivery.error, problem);
+  assert.deepEqual(t.log.of("job_started"), []);
+  await t.give("2");
+  assert.deepEqual(t.executor.ids, ["2"]);
+});
+
+Deno.test("Consumer buries a message that its dialect cannot read without running it", async () => {
+  await using t = start({ concurrency: 1 }, envelope);
+  const delivery = await t.give("1", { raw: new TextEncoder().encode("{") });
+  assert.deepEqual([t.executor.runs.length, delivery.settled], [0, ["bury JOB_MALFORMED"]]);
+  assert.match(delivery.error!.message, /^Cannot read the message as an envelope: /);
+  await t.give("2", { raw: envelope.encode({ payload: new Uint8Array() }) });
+  assert.deepEqual(t.executor.ids, ["2"]);
+});
+
+Deno.test("Consumer buries a message as JOB_MALFORMED when its dialect throws something unforeseen", async () => {
+  const broken: Dialect = {
+    ...raw,
+    decode: () => {
+      throw new RangeError("Too much recursion");
+    },
+  };
+  await using t = start({}, broken);
+  const delivery = await t.give("1");
+  assert.deepEqual(delivery.settled, ["bury JOB_MALFORMED"]);
+  assert.equal(delivery.error!.message, "Cannot read the message: Too much recursion");
+});
+
+Deno.test("Consumer buries a job that comes after its last attempt as JOB_CRASHED without running it", async () => {
+  for (const maxAttempts of [undefined, 3]) {
+    await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 } });
+    const delivery = await t.give("1", { attempt: 4, ...(maxAttempts && { maxAttempts }) });
+    assert.deepEqual([t.executor.runs.length, delivery.settled], [0, ["bury JOB_CRASHED"]]);
+    assert.match(delivery.error!.message, /died or lost it 3 times, and 3 tries are allowed$/);
+  }
+});
+
+Deno.test("Consumer runs a job at its last attempt", async () => {
+  await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 } });
+  assert.deepEqual((await t.run(ACK, { attempt: 3 })).settled, ["ack"]);
+});
+
+Deno.test("Consumer tells how long a job waited and ran, also when its settle took long", async () => {
+  await using t = start({ timeoutMs: 10_000 });
+  const delivery = await t.give("1", { readyAtMs: t.clock.nowMs() - 700 });
+  delivery.settleFailures.push(unavailable());
+  await t.clock.advance(2_000);
+  t.executor.runs[0]!.end(ACK);
+  await t.clock.advance(1_000);
+  const [event] = t.log.of("job_settled");
+  assert.deepEqual([event!.waitMs, event!.runMs], [700, 2_000]);
+});
+
+Deno.test("Consumer does not tell a wait where the broker does not know it, nor a negative one", async () => {
+  await using t = start();
+  await t.run(ACK);
+  await t.give("2", { readyAtMs: t.clock.nowMs() + 5 });
+  t.executor.runs[1]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(t.log.of("job_settled").map(({ waitMs }) => waitMs), [undefined, 0]);
+});
+
+// --- time limit and leases
+
+Deno.test("Consumer aborts a job whose time is up with JOB_TIMEOUT, and the attempt counts", async () => {
+  await using t = start({ timeoutMs: 5_000 });
+  const delivery = await t.give("1");
+  await t.clock.advance(4_999);
+  assert.equal(t.executor.runs[0]!.signal.aborted, false);
+  await t.clock.advance(1);
+  const { reason } = t.executor.runs[0]!.signal;
+  assert.ok(reason instanceof JobError);
+  assert.equal(reason.code, "JOB_TIMEOUT");
+  assert.match(reason.message, /timeout_ms = 5000/);
+  assert.deepEqual(delivery.settled, ["retry 1000 JOB_TIMEOUT"]);
+});
+
+Deno.test("Consumer buries a job whose time is up at its last attempt", async () => {
+  await using t = start({ timeoutMs: 5_000 });
+  const delivery = await t.give("1", { attempt: 5 });
+  await t.clock.advance(5_000);
+  assert.deepEqual(delivery.settled, ["bury JOB_TIMEOUT"]);
+});
+
+Deno.test("Consumer takes a job's time limit back when the job has ended", async () => {
+  await using t = start({ timeoutMs: 5_000 });
+  await t.run(ACK);
+  await t.clock.advance(5_000);
+  assert.equal(t.executor.runs[0]!.signal.aborted, false);
+});
+
+Deno.test("Consumer renews the leases of running jobs every third of their length, and not after", async () => {
+  await using t = start({ timeoutMs: 600_000 });
+  t.driver.leaseMs = 30_000;
+  const [first, second] = [await t.give("1"), await t.give("2")];
+  await t.clock.advance(9_999);
+  assert.deepEqual([first.extensions, second.extensions], [0, 0]);
+  await t.clock.advance(1);
+  assert.deepEqual([first.extensions, second.extensions], [1, 1]);
+  t.executor.runs[0]!.end(ACK);
+  await t.clock.advance(10_000);
+  assert.deepEqual([first.extensions, second.extensions], [1, 2]);
+  t.executor.runs[1]!.end(ACK);
+  await t.clock.advance(60_000);
+  assert.deepEqual([first.extensions, second.extensions], [1, 2]);
+});
+
+Deno.test("Consumer renews leases again for a job that comes after a time without any", async () => {
+  await using t = start({ timeoutMs: 600_000 });
+  await t.run(ACK);
+  await t.clock.advance(60_000);
+  const late = await t.give("2");
+  await t.clock.advance(10_000);
+  assert.equal(late.extensions, 1);
+});
+
+Deno.test("Consumer renews the lease of a job that waits for its settle, and not after", async () => {
+  await using t = start();
+  t.driver.leaseMs = 300;
+  const delivery = await t.give("1");
+  delivery.settleFailures.push(unavailable(), unavailable(), unavailable());
+  t.executor.runs[0]!.end(ACK);
+  // It is settled after 50 + 100 + 200 ms.
+  await t.clock.advance(349);
+  assert.deepEqual([delivery.settled, delivery.extensions], [[], 3]);
+  await t.clock.advance(1_000);
+  assert.deepEqual([delivery.settled, delivery.extensions], [["ack"], 3]);
+});
+
+Deno.test("Consumer sets no timer for leases where the broker has none", async () => {
+  await using t = start();
+  t.driver.leaseMs = undefined;
+  await settlePromises();
+  const before = t.clock.pendingTimers;
+  const delivery = await t.give("1");
+  // The job's time limit, nothing else.
+  assert.equal(t.clock.pendingTimers, before + 1);
+  await t.clock.advance(50_000);
+  assert.equal(delivery.extensions, 0);
+});
+
+Deno.test("Consumer lives with a broker that fails while a lease is renewed, and says so", async () => {
+  await using t = start({ timeoutMs: 600_000 });
+  const delivery = await t.give("1");
+  delivery.extendFailures.push(unavailable());
+  await t.clock.advance(20_000);
+  assert.equal(delivery.extensions, 2);
+  assert.deepEqual(t.log.of("broker_failed").map(({ during, error }) => [during, error.code]), [
+    ["extend", "QUEUE_UNAVAILABLE"],
+  ]);
+});
+
+Deno.test("Consumer says nothing of a lease found lost while it is renewed, and runs the job to its end", async () => {
+  await using t = start({ timeoutMs: 600_000 });
+  const delivery = await t.give("1");
+  delivery.extendFailures.push(leaseLost());
+  await t.clock.advance(10_000);
+  assert.deepEqual([delivery.extensions, t.executor.running], [1, 1]);
+  delivery.settleFailures.push(leaseLost());
+  t.executor.runs[0]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual([t.log.of("broker_failed").length, t.log.of("lease_lost").length], [0, 1]);
+});
+
+// --- a broker that fails
+
+Deno.test("Consumer tells of a lease lost at settle, settles no more, and goes on", async () => {
+  await using t = start({ concurrency: 1 });
+  const delivery = await t.give("1", { attempt: 2 });
+  delivery.settleFailures.push(leaseLost());
+  t.executor.runs[0]!.end(ACK);
+  await t.clock.advance(60_000);
+  assert.deepEqual(delivery.settled, []);
+  assert.deepEqual(t.log.of("lease_lost"), [
+    { type: "lease_lost", consumer: "main", queue: "default", id: "1", attempt: 2 },
+  ]);
+  assert.deepEqual([t.log.of("job_settled").length, t.consumer.inFlight, t.consumer.orphaned], [0, 0, 0]);
+  await t.give("2");
+  assert.deepEqual(t.executor.ids, ["1", "2"]);
+});
+
+Deno.test("Consumer settles again with growing pauses until the broker takes it", async () => {
+  await using t = start({ pauseMaxMs: 150 });
+  const triesAtMs: number[] = [];
+  const delays: number[] = [];
+  await t.give("1", {
+    retry: (delayMs) => {
+      triesAtMs.push(t.clock.monotonicMs());
+      delays.push(delayMs);
+      return triesAtMs.length < 5 ? Promise.reject(unavailable()) : Promise.resolve();
+    },
+  });
+  t.executor.runs[0]!.end(failed(77));
+  await t.clock.advance(10_000);
+  assert.deepEqual(triesAtMs, [0, 50, 150, 300, 450]);
+  assert.deepEqual(delays, [77, 77, 77, 77, 77]);
+  assert.deepEqual(t.log.of("broker_failed").map(({ during }) => during), Array(4).fill("settle"));
+  assert.deepEqual([t.log.of("job_settled").length, t.consumer.inFlight], [1, 0]);
+});
+
+Deno.test("Consumer takes any unforeseen error of a settle for a broker that is away", async () => {
+  await using t = start();
+  const delivery = await t.give("1");
+  delivery.settleFailures.push(new TypeError("broken"));
+  t.executor.runs[0]!.end(ACK);
+  await t.clock.advance(50);
+  assert.deepEqual(delivery.settled, ["ack"]);
+  assert.deepEqual(t.log.of("broker_failed").map(({ error }) => [error.code, error.message]), [
+    ["QUEUE_UNAVAILABLE", "broken"],
+  ]);
+});
+
+Deno.test("Consumer has all its slots again after settles that failed for a while", async () => {
+  await using t = start({ concurrency: 2 });
+  const deliveries = [];
+  for (const id of ["1", "2", "3", "4", "5", "6"]) {
+    const delivery = await t.give(id);
+    delivery.settleFailures.push(unavailable(), unavailable());
+    deliveries.push(delivery);
+  }
+  for (const i of [0, 1, 2, 3]) {
+    t.executor.runs[i]!.end(ACK);
+    await settlePromises();
+  }
+  assert.deepEqual([t.consumer.inFlight, t.executor.runs.length], [4, 4]);
+  await t.clock.advance(150);
+  assert.deepEqual([t.consumer.inFlight, t.executor.runs.length], [2, 6]);
+  for (const i of [4, 5]) t.executor.runs[i]!.end(ACK);
+  await t.clock.advance(150);
+  assert.deepEqual(deliveries.map(({ settled }) => settled), Array(6).fill(["ack"]));
+  assert.deepEqual([t.consumer.inFlight, t.driver.asked.at(-1)], [0, 2]);
+  await t.give("7");
+  await t.give("8");
+  assert.equal(t.executor.running, 2);
+});
+
+Deno.test("Consumer asks again with growing pauses when a receive fails, and recovers", async () => {
+  await using t = start({ pauseMaxMs: 300 });
+  t.driver.receiveFailures.push(...Array.from({ length: 5 }, unavailable));
+  await t.clock.advance(10_000);
+  // 50, 100 and 200 ms, then the limit.
+  assert.deepEqual(t.driver.askedAtMs, [0, 50, 150, 350, 650, 950]);
+  assert.deepEqual(t.log.of("broker_failed").map(({ during }) => during), Array(5).fill("receive"));
+  await t.give("1");
+  assert.deepEqual(t.executor.ids, ["1"]);
+});
+
+Deno.test("Consumer begins with short pauses again when a receive has worked in between", async () => {
+  await using t = start();
+  t.driver.receiveFailures.push(unavailable(), unavailable());
+  await t.clock.advance(1_000);
+  t.driver.receiveFailures.push(unavailable());
+  await t.give("1");
+  await t.clock.advance(100);
+  assert.deepEqual(t.driver.askedAtMs, [0, 50, 150, 1_000, 1_050]);
+});
+
+Deno.test("Consumer that waits for its broker ends at once when it is quieted", async () => {
+  await using t = start();
+  t.driver.receiveFailures.push(unavailable());
+  await settlePromises();
+  assert.equal(t.log.of("broker_failed").length, 1);
+  t.consumer.quiet();
+  await settlePromises();
+  assert.deepEqual([t.ended.isEnded, t.driver.requests.length], [true, 1]);
+});
+
+// --- an executor that is away
+
+Deno.test("Consumer pauses when its executor is away, and says for how long and why", async () => {
+  await using t = start({ concurrency: 1 });
+  const delivery = await t.run(executorAway());
+  await t.give("2");
+  assert.deepEqual(delivery.settled, ["release"]);
+  const [event] = t.log.of("consumer_paused");
+  assert.deepEqual([event!.consumer, event!.forMs, event!.error.code], [
+    "main",
+    50,
+    "FASTCGI_CONNECT_FAILED",
+  ]);
+  await t.clock.advance(49);
+  assert.deepEqual(t.executor.ids, ["1"]);
+  await t.clock.advance(1);
+  assert.deepEqual(t.executor.ids, ["1", "2"]);
+});
+
+Deno.test("Consumer tries one job after each pause, and the pauses grow up to the limit", async () => {
+  await using t = start({ concurrency: 4, pauseMaxMs: 300 });
+  t.executor.answer = executorAway;
+  t.driver.give(...Array.from({ length: 30 }, (_, i) => new FakeDelivery(String(i))));
+  await settlePromises();
+  assert.equal(t.executor.runs.length, 4);
+  const runs: number[] = [];
+  for (const pauseMs of [50, 100, 200, 300, 300]) {
+    await t.clock.advance(pauseMs - 1);
+    runs.push(t.executor.runs.length);
+    await t.clock.advance(1);
+    runs.push(t.executor.runs.length);
+  }
+  assert.deepEqual(runs, [4, 5, 5, 6, 6, 7, 7, 8, 8, 9]);
+  assert.deepEqual(t.log.of("consumer_paused").map(({ forMs }) => forMs), [50, 100, 200, 300, 300, 300]);
+  assert.equal(t.log.of("consumer_resumed").length, 0);
+});
+
+Deno.test("Consumer counts the failures of several slots at once as one", async () => {
+  await using t = start({ concurrency: 3 });
+  for (const id of ["1", "2", "3"]) await t.give(id);
+  for (const run of t.executor.runs) run.end(executorAway());
+  await settlePromises();
+  assert.deepEqual(t.log.of("consumer_paused").map(({ forMs }) => forMs), [50]);
+  assert.deepEqual(t.driver.calls, ["release 1", "release 2", "release 3"]);
+});
+
+Deno.test("Consumer probes with one job, and uses all its slots again when that has gone well", async () => {
+  await using t = start({ concurrency: 3 });
+  await t.run(executorAway());
+  // One more was asked for before the pause.
+  for (const id of ["2", "3", "4", "5"]) await t.give(id);
+  const early = t.executor.ids.length;
+  for (const run of t.executor.runs.slice(1)) run.end(executorAway());
+  await t.clock.advance(50);
+  assert.equal(t.executor.running, 1);
+  assert.equal(t.log.of("consumer_resumed").length, 0);
+  t.executor.runs[early]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(t.log.of("consumer_resumed"), [{ type: "consumer_resumed", consumer: "main" }]);
+  for (const id of ["6", "7", "8"]) await t.give(id);
+  assert.equal(t.executor.running, 3);
+});
+
+Deno.test("Consumer takes a job that failed by itself for a sign that its executor is back", async () => {
+  await using t = start({ concurrency: 1 });
+  await t.run(executorAway());
+  await t.give("2");
+  await t.clock.advance(50);
+  t.executor.runs[1]!.end(failed());
+  await settlePromises();
+  assert.equal(t.log.of("consumer_resumed").length, 1);
+});
+
+Deno.test("Consumer does not take a message that cannot be run for a sign that its executor is back", async () => {
+  await using t = start({ concurrency: 1 });
+  await t.run(executorAway());
+  const problem = new JobError("JOB_MALFORMED", "broken");
+  const malformed = await t.give("2", { problem });
+  await t.clock.advance(50);
+  assert.deepEqual(malformed.settled, ["bury JOB_MALFORMED"]);
+  assert.equal(t.log.of("consumer_resumed").length, 0);
+});
+
+Deno.test("Consumer begins with short pauses again after a recovery", async () => {
+  await using t = start({ concurrency: 1 });
+  const outcomes = [executorAway(), executorAway(), ACK, executorAway()];
+  for (const [i, outcome] of outcomes.entries()) {
+    await t.give(String(i));
+    await t.clock.advance(200);
+    t.executor.runs[i]!.end(outcome);
+    await settlePromises();
+  }
+  assert.deepEqual(t.log.of("consumer_paused").map(({ forMs }) => forMs), [50, 100, 50]);
+});
+
+Deno.test("Consumer uses all its slots again when a probing job runs for long", async () => {
+  await using t = start({ concurrency: 3, timeoutMs: 60_000 });
+  for (const id of ["1", "2", "3"]) await t.give(id);
+  for (const run of t.executor.runs) run.end(executorAway());
+  for (const id of ["4", "5", "6"]) await t.give(id);
+  await t.clock.advance(50);
+  assert.equal(t.executor.running, 1);
+  await t.clock.advance(2_999);
+  assert.equal(t.executor.running, 1);
+  await t.clock.advance(1);
+  assert.equal(t.executor.running, 3);
+});
+
+Deno.test("Consumer tells that it has resumed also when the probing job took long to end", async () => {
+  await using t = start({ concurrency: 1, timeoutMs: 60_000 });
+  await t.run(executorAway());
+  await t.give("2");
+  await t.clock.advance(50 + 3_000);
+  t.executor.runs[1]!.end(ACK);
+  await settlePromises();
+  assert.equal(t.log.of("consumer_resumed").length, 1);
+  await t.give("3");
+  t.executor.runs[2]!.end(executorAway());
+  await settlePromises();
+  assert.deepEqual(t.log.of("consumer_paused").map(({ forMs }) => forMs), [50, 50]);
+});
+
+Deno.test("Consumer does not resume by a job that began before the pause and ends in it", async () => {
+  await using t = start({ concurrency: 2 });
+  await t.give("1");
+  await t.give("2");
+  t.executor.runs[1]!.end(executorAway());
+  await settlePromises();
+  t.executor.runs[0]!.end(ACK);
+  await t.clock.advance(49);
+  await t.give("3");
+  assert.deepEqual([t.log.of("consumer_resumed").length, t.executor.runs.length], [0, 2]);
+});
+
+Deno.test("Consumer that pauses ends at once when it is quieted", async () => {
+  await using t = start({ concurrency: 1 });
+  await t.run(executorAway());
+  t.consumer.quiet();
+  await settlePromises();
+  assert.equal(t.ended.isEnded, true);
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Consumer stops with its fault when the executor is misconfigured; the job is put back", async () => {
+  await using t = start({ concurrency: 2 });
+  const other = await t.give("0");
+  const delivery = await t.give("1");
+  t.executor.runs[1]!.end(misconfigured());
+  await t.give("2");
+  assert.deepEqual(delivery.settled, ["release"]);
+  assert.deepEqual([t.executor.ids, t.driver.left], [["0", "1"], 1]);
+  assert.equal(t.ended.isEnded, false, "the other job runs still");
+  t.executor.runs[0]!.end(ACK);
+  await t.running;
+  assert.deepEqual(other.settled, ["ack"]);
+  assert.equal(t.consumer.fault?.code, "FPM_MISCONFIGURED");
+  const [event] = t.log.of("consumer_stopped");
+  assert.equal(event!.error, t.consumer.fault);
+});
+
+Deno.test("Consumer keeps the first fault", async () => {
+  await using t = start({ concurrency: 2 });
+  await t.give("1");
+  await t.give("2");
+  const first = misconfigured();
+  t.executor.runs[0]!.end(first);
+  await settlePromises();
+  t.executor.runs[1]!.end(misconfigured());
+  await t.running;
+  assert.equal(t.consumer.fault, first.kind === "release" && first.error);
+});
+
+// --- the end
+
+Deno.test("Consumer.quiet() takes no more jobs, and lets those that run finish", async () => {
+  await using t = start({ concurrency: 2 });
+  const delivery = await t.give("1");
+  t.consumer.quiet();
+  await t.give("2");
+  assert.deepEqual([t.executor.ids, t.driver.left, t.ended.isEnded], [["1"], 1, false]);
+  assert.equal(t.executor.runs[0]!.signal.aborted, false);
+  const receives = t.driver.requests.length;
+  t.executor.runs[0]!.end(ACK);
+  await t.running;
+  assert.deepEqual([delivery.settled, t.driver.requests.length], [["ack"], receives]);
+  const [event] = t.log.of("consumer_stopped");
+  assert.deepEqual(event, { type: "consumer_stopped", consumer: "main" });
+  assert.equal(t.log.types.at(-1), "consumer_stopped");
+});
+
+Deno.test("Consumer.quiet() waits for settles that have to be made again", async () => {
+  await using t = start();
+  const delivery = await t.give("1");
+  delivery.settleFailures.push(unavailable(), unavailable());
+  t.executor.runs[0]!.end(ACK);
+  t.consumer.quiet();
+  await t.clock.advance(149);
+  assert.equal(t.ended.isEnded, false);
+  await t.clock.advance(1);
+  assert.deepEqual([t.ended.isEnded, delivery.settled, t.consumer.orphaned], [true, ["ack"], 0]);
+});
+
+Deno.test("Consumer.quiet() before run() lets it end without a receive", async () => {
+  await using t = start({}, raw, (consumer) => consumer.quiet());
+  await t.running;
+  assert.deepEqual(t.driver.requests, []);
+});
+
+Deno.test("Consumer runs deliveries that arrive at the moment of quiet", async () => {
+  await using t = start();
+  await settlePromises();
+  const [first, second] = [new FakeDelivery("1"), new FakeDelivery("2")];
+  t.driver.lastMoment.push(first, second);
+  t.consumer.quiet();
+  await settlePromises();
+  assert.deepEqual([t.executor.ids, t.ended.isEnded], [["1", "2"], false]);
+  for (const run of t.executor.runs) run.end(ACK);
+  await t.running;
+  assert.deepEqual([first.settled, second.settled], [["ack"], ["ack"]]);
+});
+
+Deno.test("Consumer.stopNow() puts running jobs back first and aborts them then", async () => {
+  await using t = start({ concurrency: 3 });
+  const deliveries = [await t.give("1"), await t.give("2")];
+  t.executor.onAbort = ({ id }) => t.driver.calls.push(`abort ${id}`);
+  await t.consumer.stopNow();
+  await t.running;
+  assert.deepEqual(t.driver.calls, ["release 1", "release 2", "abort 1", "abort 2"]);
+  for (const run of t.executor.runs) assert.equal(run.signal.reason.code, "SHUTDOWN");
+  assert.deepEqual(deliveries.map(({ settled }) => settled), [["release"], ["release"]]);
+  assert.equal(t.consumer.orphaned, 0);
+});
+
+Deno.test("Consumer.stopNow() aborts a job only when the broker has it back", async () => {
+  await using t = start();
+  const back = Promise.withResolvers<void>();
+  await t.give("1", { release: () => back.promise });
+  const stopped = t.consumer.stopNow();
+  await settlePromises();
+  assert.equal(t.executor.runs[0]!.signal.aborted, false);
+  back.resolve();
+  await stopped;
+  assert.equal(t.executor.runs[0]!.signal.aborted, true);
+});
+
+Deno.test("Consumer does not settle a job again when its outcome comes after stopNow()", async () => {
+  for (const outcome of [ACK, failed(), buried(), executorAway(), misconfigured()]) {
+    await using t = start();
+    t.executor.isDeaf = true;
+    const delivery = await t.give("1");
+    await t.consumer.stopNow();
+    await t.running;
+    assert.equal(t.executor.running, 1);
+    t.executor.runs[0]!.end(outcome);
+    await settlePromises();
+    assert.deepEqual(delivery.settled, ["release"]);
+    assert.deepEqual([t.log.types.at(-1), t.consumer.fault], ["consumer_stopped", undefined]);
+    assert.equal(t.clock.pendingTimers, 0, "a pause began after the end");
+  }
+});
+
+Deno.test("Consumer.stopNow() leaves a settle alone that is under way", async () => {
+  await using t = start();
+  const slow = Promise.withResolvers<void>();
+  let acks = 0;
+  const delivery = await t.give("1", {
+    ack: () => {
+      acks++;
+      return slow.promise;
+    },
+  });
+  t.executor.runs[0]!.end(ACK);
+  await settlePromises();
+  await t.consumer.stopNow();
+  slow.resolve();
+  await t.running;
+  assert.deepEqual([acks, delivery.settled, t.consumer.orphaned], [1, [], 0]);
+});
+
+Deno.test("Consumer puts deliveries back that arrive at the moment of stopNow(), and runs none", async () => {
+  await using t = start();
+  await settlePromises();
+  const late = new FakeDelivery("1");
+  t.driver.lastMoment.push(late);
+  await t.consumer.stopNow();
+  await settlePromises();
+  assert.deepEqual([t.executor.ids, late.settled], [[], ["release"]]);
+  assert.equal(t.ended.isEnded, true);
+});
+
+Deno.test("Consumer.stopNow() counts jobs as orphaned that cannot be put back, and aborts them all the same", async () => {
+  await using t = start();
+  const [first, second] = [await t.give("1"), await t.give("2")];
+  first.settleFailures.push(unavailable());
+  await t.consumer.stopNow();
+  await t.running;
+  assert.deepEqual([t.consumer.orphaned, first.settled, second.settled], [1, [], ["release"]]);
+  for (const run of t.executor.runs) assert.equal(run.signal.aborted, true);
+  assert.deepEqual(t.log.of("broker_failed").map(({ during }) => during), ["settle"]);
+});
+
+Deno.test("Consumer.stopNow() tries a settle that waits once more, then counts the job as orphaned", async () => {
+  for (const failures of [1, 2]) {
+    await using t = start();
+    const delivery = await t.give("1");
+    delivery.settleFailures.push(...Array.from({ length: failures }, unavailable));
+    t.executor.runs[0]!.end(ACK);
+    await settlePromises();
+    assert.equal(t.driver.calls.length, 1);
+    await t.consumer.stopNow();
+    await t.running;
+    assert.deepEqual(t.driver.calls, ["ack 1", "ack 1"]);
+    assert.deepEqual([delivery.settled.length, t.consumer.orphaned], failures === 1 ? [1, 0] : [0, 1]);
+  }
+});
+
+Deno.test("Consumer.stopNow() takes a lost lease for put back: somebody else has the job", async () => {
+  await using t = start();
+  const delivery = await t.give("1");
+  delivery.settleFailures.push(leaseLost());
+  await t.consumer.stopNow();
+  await t.running;
+  assert.deepEqual([t.consumer.orphaned, t.log.of("lease_lost").length], [0, 1]);
+});
+
+Deno.test("Consumer.stopNow() twice puts each job back once", async () => {
+  await using t = start();
+  const delivery = await t.give("1");
+  await Promise.all([t.consumer.stopNow(), t.consumer.stopNow()]);
+  await t.running;
+  assert.deepEqual([delivery.settled, t.driver.calls], [["release"], ["release 1"]]);
+});
+
+// --- whether there is work left
+
+Deno.test("Consumer.isEmpty() is true only when none of its queues has a job to run and none is held", async () => {
+  await using t = start({ queues: [{ name: "a", weight: 1 }, { name: "b", weight: 1 }] });
+  assert.equal(await t.consumer.isEmpty(), true);
+  for (const state of ["ready", "delayed", "reserved"]) {
+    t.driver.depths.set("b", { [state]: 1 });
+    assert.equal(await t.consumer.isEmpty(), false, state);
+  }
+  t.driver.depths.set("b", { dead: 3 });
+  t.driver.depths.set("c", { ready: 3 });
+  assert.equal(await t.consumer.isEmpty(), true);
+  await t.give("1");
+  assert.equal(await t.consumer.isEmpty(), false);
+});
+
+Deno.test("Consumer.isEmpty() rejects with QUEUE_UNAVAILABLE when the broker is away", async () => {
+  await using t = start();
+  await settlePromises();
+  t.driver.outage = unavailable();
+  await assert.rejects(t.consumer.isEmpty(), (error) => {
+    return error instanceof FervoError && error.code === "QUEUE_UNAVAILABLE";
+  });
+});
+
+Deno.test("Consumer tells of each job: started, then settled with what was done", async () => {
+  await using t = start();
+  await t.run(failed(5), { attempt: 2 });
+  assert.deepEqual(t.log.types, ["consumer_started", "job_started", "job_settled"]);
+  assert.deepEqual(t.log.of("consumer_started"), [
+    { type: "consumer_started", consumer: "main", queues: ["default"] },
+  ]);
+  assert.deepEqual(t.log.of("job_started"), [
+    { type: "job_started", consumer: "main", queue: "default", id: "1", attempt: 2 },
+  ]);
+  const { outcome, ...event } = t.log.of("job_settled")[0]!;
+  assert.deepEqual(event, {
+    type: "job_settled",
+    consumer: "main",
+    queue: "default",
+    id: "1",
+    attempt: 2,
+    waitMs: undefined,
+    runMs: 0,
+  });
+  assert.deepEqual([outcome.kind, outcome.kind === "retry" && outcome.delayMs], ["retry", 5]);
+});
+
+Deno.test("Consumer tells the policy's delay with a retry", async () => {
+  await using t = start();
+  await t.run(failed());
+  const { outcome } = t.log.of("job_settled")[0]!;
+  assert.equal(outcome.kind === "retry" && outcome.delayMs, 1_000);
+});

@@ -1,0 +1,263 @@
+import assert from "node:assert/strict";
+import { ACK } from "../../../src/core/outcome.ts";
+import { raw } from "../../../src/dialects/raw.ts";
+import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
+import { type RunResult, Worker } from "../../../src/worker/worker.ts";
+import { EventLog } from "../../support/event_log.ts";
+import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
+import { FakeDelivery, FakeDriver, unavailable } from "../../support/fake_driver.ts";
+import { FakeExecutor, misconfigured } from "../../support/fake_executor.ts";
+
+const SHUTDOWN_TIMEOUT_MS = 30_000;
+
+/** A worker with a consumer for each queue; each has a broker and an executor of its own. */
+function build(queues: readonly string[] = ["default"]) {
+  const clock = new FakeClock();
+  const log = new EventLog();
+  const parts = queues.map((name) => {
+    const driver = new FakeDriver(clock);
+    const executor = new FakeExecutor();
+    const deps = { driver, executor, dialect: raw, clock, observe: log.observe, random: () => 0.5 };
+    const consumer = new Consumer(deps, {
+      ...DEFAULT_CONSUMER_OPTIONS,
+      timeoutMs: 3_600_000,
+      name,
+      queues: [{ name, weight: 1 }],
+    });
+    return { driver, executor, consumer };
+  });
+  const worker = new Worker(
+    { consumers: parts.map(({ consumer }) => consumer), clock, observe: log.observe },
+    {
+      shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
+    },
+  );
+  return { clock, log, parts, worker, ...parts[0]! };
+}
+
+function start(t: ReturnType<typeof build>, options = { untilEmpty: false }) {
+  const ended: { result?: RunResult } = {};
+  const running = t.worker.run(options).then((result) => {
+    ended.result = result;
+    return result;
+  });
+  return { ended, running };
+}
+
+async function give(driver: FakeDriver, id: string): Promise<FakeDelivery> {
+  const delivery = new FakeDelivery(id);
+  driver.give(delivery);
+  await settlePromises();
+  return delivery;
+}
+
+Deno.test("Worker runs all its consumers until it is stopped", async () => {
+  const t = build(["a", "b"]);
+  const { ended, running } = start(t);
+  await t.clock.advance(600_000);
+  assert.equal(ended.result, undefined);
+  const deliveries = await Promise.all(t.parts.map(({ driver }) => give(driver, "1")));
+  for (const { executor } of t.parts) executor.runs[0]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(deliveries.map(({ settled }) => settled), [["ack"], ["ack"]]);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.stop() takes no more jobs and waits for those that run", async () => {
+  const t = build();
+  const { ended, running } = start(t);
+  const delivery = await give(t.driver, "1");
+  t.worker.stop();
+  assert.deepEqual(t.log.of("draining"), [{ type: "draining", inFlight: 1 }]);
+  await give(t.driver, "2");
+  await t.clock.advance(SHUTDOWN_TIMEOUT_MS - 1);
+  assert.deepEqual([ended.result, t.driver.left, t.executor.runs[0]!.signal.aborted], [undefined, 1, false]);
+  t.executor.runs[0]!.end(ACK);
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(delivery.settled, ["ack"]);
+  assert.deepEqual(t.log.types.slice(-2), ["consumer_stopped", "stopped"]);
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker puts back and aborts what runs still when the shutdown timeout has passed", async () => {
+  const t = build(["a", "b"]);
+  const { ended, running } = start(t);
+  const deliveries = await Promise.all(t.parts.map(({ driver }) => give(driver, "1")));
+  await t.clock.advance(10_000);
+  t.worker.stop();
+  await t.clock.advance(SHUTDOWN_TIMEOUT_MS - 1);
+  assert.equal(ended.result, undefined);
+  await t.clock.advance(1);
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(deliveries.map(({ settled }) => settled), [["release"], ["release"]]);
+  for (const { executor } of t.parts) assert.equal(executor.runs[0]!.signal.reason.code, "SHUTDOWN");
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.stop() a second time ends now", async () => {
+  const t = build();
+  const { running } = start(t);
+  const delivery = await give(t.driver, "1");
+  t.worker.stop();
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(delivery.settled, ["release"]);
+  assert.equal(t.log.of("draining").length, 1);
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.stop() before run() lets it end at once", async () => {
+  for (const stops of [1, 2, 3]) {
+    const t = build();
+    for (let i = 0; i < stops; i++) t.worker.stop();
+    t.driver.give(new FakeDelivery("1"));
+    assert.deepEqual(await start(t).running, { orphaned: 0, faults: [] });
+    assert.deepEqual([t.driver.left, t.clock.pendingTimers], [1, 0]);
+  }
+});
+
+Deno.test("Worker.stop() after the end does nothing", async () => {
+  const t = build();
+  const { running } = start(t);
+  t.worker.stop();
+  await running;
+  const events = t.log.events.length;
+  t.worker.stop();
+  t.worker.stop();
+  assert.deepEqual([t.log.events.length, t.clock.pendingTimers], [events, 0]);
+
+  const other = build();
+  const run = start(other);
+  await give(other.driver, "1");
+  other.executor.runs[0]!.end(misconfigured());
+  await run.running;
+  other.worker.stop();
+  assert.deepEqual([other.log.types.at(-1), other.clock.pendingTimers], ["stopped", 0]);
+});
+
+Deno.test("Worker tells how many jobs it could not put back, of all its consumers", async () => {
+  const t = build(["a", "b"]);
+  const { running } = start(t);
+  for (const { driver } of t.parts) {
+    for (const id of ["1", "2"]) (await give(driver, id)).settleFailures.push(unavailable());
+    await give(driver, "3");
+  }
+  t.worker.stop();
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 4, faults: [] });
+  assert.deepEqual(t.log.of("stopped"), [{ type: "stopped", orphaned: 4 }]);
+});
+
+Deno.test("Worker ends when all its consumers have stopped by themselves, and says why", async () => {
+  const t = build(["a", "b"]);
+  const { ended, running } = start(t);
+  const [first, second] = t.parts;
+  await give(first!.driver, "1");
+  first!.executor.runs[0]!.end(misconfigured());
+  await t.clock.advance(60_000);
+  assert.equal(ended.result, undefined);
+  const delivery = await give(second!.driver, "1");
+  second!.executor.runs[0]!.end(ACK);
+  await give(second!.driver, "2");
+  assert.deepEqual(delivery.settled, ["ack"]);
+  second!.executor.runs[1]!.end(misconfigured());
+  const { orphaned, faults } = await running;
+  assert.deepEqual([orphaned, faults.map(({ code }) => code)], [0, [
+    "FPM_MISCONFIGURED",
+    "FPM_MISCONFIGURED",
+  ]]);
+  assert.deepEqual(faults, t.parts.map(({ consumer }) => consumer.fault));
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.run() until empty ends only when no queue has a job left, not even a delayed one", async () => {
+  const t = build(["a", "b"]);
+  const { depths } = t.parts[1]!.driver;
+  depths.set("b", { ready: 1 });
+  const { ended, running } = start(t, { untilEmpty: true });
+  for (const state of ["ready", "delayed", "reserved"]) {
+    depths.set("b", { [state]: 1 });
+    await t.clock.advance(5_000);
+    assert.equal(ended.result, undefined, state);
+  }
+  depths.set("b", { dead: 5 });
+  await t.clock.advance(100);
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.run() until empty ends at once when there is nothing to do", async () => {
+  const t = build();
+  assert.deepEqual(await start(t, { untilEmpty: true }).running, { orphaned: 0, faults: [] });
+});
+
+Deno.test("Worker.run() until empty waits for a job that runs, also when its broker counts none", async () => {
+  const t = build();
+  t.driver.depths.set("default", { ready: 1 });
+  const { ended, running } = start(t, { untilEmpty: true });
+  await give(t.driver, "1");
+  t.driver.depths.clear();
+  await t.clock.advance(60_000);
+  assert.equal(ended.result, undefined);
+  t.executor.runs[0]!.end(ACK);
+  await t.clock.advance(100);
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+});
+
+Deno.test("Worker.run() until empty does not take a broker that is away for empty", async () => {
+  const t = build();
+  t.driver.outage = unavailable();
+  const { ended, running } = start(t, { untilEmpty: true });
+  await t.clock.advance(60_000);
+  assert.equal(ended.result, undefined);
+  t.driver.outage = undefined;
+  await t.clock.advance(100);
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.run() until empty can be stopped before it is empty", async () => {
+  const t = build();
+  t.driver.depths.set("default", { delayed: 1 });
+  const { running } = start(t, { untilEmpty: true });
+  await t.clock.advance(1_000);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.run() until empty ends when its consumers stop by themselves", async () => {
+  const t = build();
+  t.driver.depths.set("default", { ready: 1 });
+  const { running } = start(t, { untilEmpty: true });
+  await give(t.driver, "1");
+  t.executor.runs[0]!.end(misconfigured());
+  assert.equal((await running).faults.length, 1);
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.run() until empty never turns a stop from outside into an end now", async () => {
+  const t = build();
+  const looked = Promise.withResolvers<void>();
+  t.driver.depth = async () => {
+    await looked.promise;
+    return { ready: 0, delayed: 0, reserved: 0, dead: 0 };
+  };
+  const received = Promise.withResolvers<FakeDelivery[]>();
+  t.driver.receive = () => received.promise;
+  const { ended, running } = start(t, { untilEmpty: true });
+  await settlePromises();
+  // The stop comes while it looks whether all is empty, and while a job is on its way.
+  t.worker.stop();
+  looked.resolve();
+  await settlePromises();
+  const late = new FakeDelivery("1");
+  received.resolve([late]);
+  await settlePromises();
+  assert.deepEqual([t.executor.ids, ended.result], [["1"], undefined]);
+  t.executor.runs[0]!.end(ACK);
+  await running;
+  assert.deepEqual(late.settled, ["ack"]);
+});
