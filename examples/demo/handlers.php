@@ -20,7 +20,8 @@ return [
             throw new RuntimeException('The first try fails');
         }
         if ($kind === 'killed once' && $job['attempt'] === 1) {
-            usleep(150_000);
+            // Longer than the worker takes a lost connection for a child that had left before: docs/adr/0003.
+            usleep(1_200_000);
             posix_kill(getmypid(), 9);
         }
         if ($kind === 'always fails') {

@@ -46,6 +46,9 @@ export const RESERVED_PARAMS: readonly string[] = [
   "SERVER_SOFTWARE",
 ];
 
+/** Characters of X-Fervo-Error that are kept: it goes into logs and dead letters. */
+const MAX_REASON_LENGTH = 1_000;
+
 const EMPTY = new Uint8Array(0);
 const lenientUtf8 = new TextDecoder();
 const exactUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -89,8 +92,11 @@ export class FastCgiExecutor implements Executor {
   #request(job: Job): FastCgiRequest {
     const { payloadParam } = this.#options;
     const isBody = payloadParam === "";
+    const uri = `/${encodeURIComponent(job.queue)}/${encodeURIComponent(job.id)}`;
     const params: [string, string][] = [
-      ["REQUEST_URI", `/${encodeURIComponent(job.queue)}/${encodeURIComponent(job.id)}`],
+      ["REQUEST_URI", uri],
+      // What FPM's status page and access log show as the request (fpm_main.c, init_request_info).
+      ["SCRIPT_NAME", uri],
       ["CONTENT_LENGTH", String(isBody ? job.payload.length : 0)],
       ["FERVO_JOB_ID", job.id],
       ["FERVO_QUEUE", job.queue],
@@ -124,7 +130,12 @@ function paramText(name: string, payload: Uint8Array): string {
 export function checkRequest(script: string, params: Readonly<Record<string, string>>): FastCgiRequest {
   return {
     sharedParams: encodeParams(sharedParams(script, params)),
-    params: [["REQUEST_URI", "/fervo-check"], ["CONTENT_LENGTH", "0"], ["FERVO_CHECK", "1"]],
+    params: [
+      ["REQUEST_URI", "/fervo-check"],
+      ["SCRIPT_NAME", "/fervo-check"],
+      ["CONTENT_LENGTH", "0"],
+      ["FERVO_CHECK", "1"],
+    ],
     body: EMPTY,
   };
 }
@@ -136,7 +147,6 @@ function sharedParams(script: string, params: Readonly<Record<string, string>>):
     SERVER_SOFTWARE: "fervo-worker",
     REQUEST_METHOD: "POST",
     SCRIPT_FILENAME: script,
-    SCRIPT_NAME: script.slice(script.lastIndexOf("/")),
     QUERY_STRING: "",
     // Not a form: PHP would parse it, and count its fields against max_input_vars.
     CONTENT_TYPE: "application/octet-stream",
@@ -161,7 +171,7 @@ export function outcomeOf(
 }
 
 function failedOutcome(kind: "retry" | "bury", response: FastCgiResponse): Outcome {
-  const text = response.headers.get("x-fervo-error") ?? "the job gave no reason";
+  const text = response.headers.get("x-fervo-error")?.slice(0, MAX_REASON_LENGTH) ?? "the job gave no reason";
   const error = new JobError("JOB_FAILED", `The job failed: ${text}`, { details: stderrOf(response) });
   const delay = response.headers.get("x-fervo-delay-ms");
   return kind === "retry" && delay !== undefined && /^\d{1,12}$/.test(delay)

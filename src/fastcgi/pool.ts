@@ -44,7 +44,7 @@ export interface PoolStats {
  * A child that leaves (reload, pm.max_requests, pm.process_idle_timeout) closes its kept connections at once; a request
  * that crossed with that was not run. One that lost its connection later than this was being run by the child that died.
  */
-const LEAVING_WINDOW_MS = 50;
+const LEAVING_WINDOW_MS = 1_000;
 
 /**
  * The connections to one FastCGI application.

@@ -192,7 +192,7 @@ Deno.test("FastCgiExecutor takes a PHP process that was killed for a crash, coun
 Deno.test("FastCgiExecutor runs a job once that kills its PHP process some time after it began", async () => {
   await using t = await setUp(`
     file_put_contents(__DIR__ . '/runs', 'x', FILE_APPEND);
-    if (file_get_contents('php://input') === 'die') { usleep(200000); ${KILL_ITSELF} }
+    if (file_get_contents('php://input') === 'die') { usleep(1_100_000); ${KILL_ITSELF} }
     ${SAY_ACK}`);
   assert.equal(await t.run(), ACK);
   assert.equal(t.pool.stats.idle, 1, "the second job was to come on a kept connection");
@@ -297,7 +297,7 @@ Deno.test("FastCgiExecutor gives PHP exactly the documented params", async () =>
     SERVER_SOFTWARE: "fervo-worker",
     REQUEST_METHOD: "POST",
     SCRIPT_FILENAME: t.file("job.php"),
-    SCRIPT_NAME: "/job.php",
+    SCRIPT_NAME: "/mail/17",
     QUERY_STRING: "",
     CONTENT_TYPE: "application/octet-stream",
     APP_ENV: "prod",
@@ -314,6 +314,30 @@ Deno.test("FastCgiExecutor gives PHP exactly the documented params", async () =>
   // On the same connection, and so in the same PHP process.
   const next = await serverOf({ id: "18" });
   assert.deepEqual([next["FERVO_JOB_ID"], "HTTP_TRACEPARENT" in next], ["18", false]);
+});
+
+Deno.test("FastCgiExecutor names the job on php-fpm's status page", async () => {
+  await using t = await setUp(`
+    touch(__DIR__ . '/began'); while (!file_exists(__DIR__ . '/go')) usleep(1000);
+    ${SAY_ACK}`);
+  const running = t.run({ queue: "mail", id: "17" });
+  await eventually("the job to begin", () => Deno.stat(t.file("began")).then(() => true, () => false));
+  const status = await t.pool.request({
+    params: [
+      ["REQUEST_METHOD", "GET"],
+      ["SCRIPT_NAME", t.fpm.statusPath],
+      ["SCRIPT_FILENAME", t.fpm.statusPath],
+      ["QUERY_STRING", "json&full"],
+    ],
+    body: new Uint8Array(0),
+  }, new AbortController().signal);
+  const { processes } = JSON.parse(new TextDecoder().decode(status.body));
+  assert.ok(
+    processes.some((process: Record<string, unknown>) => process["request uri"] === "/mail/17"),
+    JSON.stringify(processes),
+  );
+  await Deno.writeTextFile(t.file("go"), "");
+  assert.equal(await running, ACK);
 });
 
 Deno.test("FastCgiExecutor names the job in REQUEST_URI, escaped", async () => {

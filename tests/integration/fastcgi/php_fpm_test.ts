@@ -171,7 +171,7 @@ for (const transport of TRANSPORTS) {
 Deno.test("Pool.request() rejects with FASTCGI_CONNECTION_LOST when the child dies before END_REQUEST", async (t) => {
   await using fpm = await PhpFpm.start({ children: 1 });
   const echo = await fpm.writeScript("echo.php", `<?php echo "ok";`);
-  const die = "usleep(100_000); posix_kill(getmypid(), 9);";
+  const die = "usleep(1_100_000); posix_kill(getmypid(), 9);";
   const silent = await fpm.writeScript("silent.php", `<?php ${die}`);
   const talking = await fpm.writeScript(
     "talking.php",

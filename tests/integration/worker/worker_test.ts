@@ -203,14 +203,12 @@ Deno.test("Worker loses no job and runs none twice when php-fpm is reloaded unde
   }
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
   assert.deepEqual(await t.driver.depth(QUEUE), EMPTY);
-  // On a busy machine a child can take long to leave: the request on its connection was not run, and yet counts.
-  const runs = (await t.runs()).map((run) => run.replace(/ \d+$/, " 1"));
-  assertRanOnce(runs, ids);
+  assertRanOnce(await t.runs(), ids);
 });
 
 Deno.test("Worker brings a job that always crashes PHP to the dead letters after the policy's attempts", async () => {
   await using t = await setUp(
-    `${REMEMBER} if (file_get_contents('php://input') === 'crash') { usleep(100000); ${KILL_ITSELF} } ${SAY_ACK}`,
+    `${REMEMBER} if (file_get_contents('php://input') === 'crash') { usleep(1100000); ${KILL_ITSELF} } ${SAY_ACK}`,
     { consumer: { retry: { attempts: 3, delayMs: 1, factor: 1, maxDelayMs: 1, jitter: 0 } } },
   );
   const good = await t.push(30);

@@ -314,7 +314,7 @@ Deno.test("FastCgiExecutor sends exactly the documented params, and the payload 
     SERVER_SOFTWARE: "fervo-worker",
     REQUEST_METHOD: "POST",
     SCRIPT_FILENAME: SCRIPT,
-    SCRIPT_NAME: "/fervo.php",
+    SCRIPT_NAME: "/mail/17",
     QUERY_STRING: "",
     CONTENT_TYPE: "application/octet-stream",
     APP_ENV: "prod",
@@ -337,13 +337,16 @@ Deno.test("FastCgiExecutor sends no HTTP_TRACEPARENT when the producer sent none
 
 Deno.test("FastCgiExecutor escapes queue and id in REQUEST_URI, and sends them as they are beside it", async () => {
   const { params } = await paramsOf(jobOf({ queue: "a/b c", id: "../?x=1&é\n" }));
+  assert.equal(params["SCRIPT_NAME"], params["REQUEST_URI"]);
   assert.equal(params["REQUEST_URI"], "/a%2Fb%20c/..%2F%3Fx%3D1%26%C3%A9%0A");
   assert.deepEqual([params["FERVO_QUEUE"], params["FERVO_JOB_ID"]], ["a/b c", "../?x=1&é\n"]);
 });
 
 Deno.test("FastCgiExecutor lets no message choose a param's name, the script or PHP's settings", async () => {
   const { params: usual } = await paramsOf(jobOf({ traceparent: "00" }));
-  const fixed = RESERVED_PARAMS.filter((name) => name !== "REQUEST_URI" && name !== "CONTENT_LENGTH");
+  const fixed = RESERVED_PARAMS.filter((name) =>
+    !["REQUEST_URI", "SCRIPT_NAME", "CONTENT_LENGTH"].includes(name)
+  );
   const hostile = fc.oneof(
     fc.string({ unit: "grapheme" }),
     fc.constantFrom(...RESERVED_PARAMS).map((name) => `\u0000${name}\n${name}=auto_prepend_file=/etc/passwd`),

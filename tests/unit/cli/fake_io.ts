@@ -1,0 +1,39 @@
+import { main } from "../../../src/cli/main.ts";
+import type { Io } from "../../../src/cli/io.ts";
+
+/** Remembers what was written. */
+export class FakeIo implements Io {
+  stdout = "";
+  stderr = "";
+  readonly isErrTerminal = false;
+  readonly #env: Readonly<Record<string, string>>;
+
+  constructor(env: Readonly<Record<string, string>> = {}) {
+    this.#env = env;
+  }
+
+  readonly out = (text: string): void => {
+    this.stdout += text;
+  };
+
+  readonly outBytes = (bytes: Uint8Array): void => {
+    this.stdout += new TextDecoder().decode(bytes);
+  };
+
+  readonly err = (text: string): void => {
+    this.stderr += text;
+  };
+
+  readonly readStdin = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array(0));
+
+  readonly env = (name: string): string | undefined => this.#env[name];
+}
+
+/** Runs the program and returns what it said and exited with. */
+export async function runMain(
+  args: readonly string[],
+  io = new FakeIo(),
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const code = await main(args, io);
+  return { code, stdout: io.stdout, stderr: io.stderr };
+}
