@@ -20,8 +20,12 @@ const UNWATCHED_SLEEP_MS = 20;
  * write-ahead log is written to, but that is a moment before the commit can be seen, costs more than the write itself
  * when it happens thousands of times a second, and does not work on every file system. So:
  *
- * - alert: for a short time after a wait begins or a file was written, look every few milliseconds;
- * - asleep: after that, watch the files, and look once a second in case the watching fails.
+ * - alert: for a short time after a wait begins or the log was written, look every few milliseconds;
+ * - asleep: after that, watch the log, and look once a second in case the watching fails.
+ *
+ * Only the log may be watched, never the folder: `Deno.watchFs` opens and closes each file that it has an event of, and
+ * closing any descriptor of a file drops all POSIX locks that the process has on it (https://sqlite.org/howtocorrupt.html,
+ * section 2.2). SQLite locks the database and its `-shm` file, and never the log.
  */
 export class SqliteChanges {
   readonly #path: string;
@@ -108,11 +112,11 @@ export class SqliteChanges {
     for (const wake of this.#wakeups) wake();
   }
 
-  /** The folder, not the files: the log is deleted and made anew. */
+  /** The log stays the same file as long as a connection is open, and ours is. */
   #startWatching(): void {
     if (!this.#canWatch) return;
     try {
-      this.#watcher = Deno.watchFs(this.#path.replace(/\/[^/]*$/, "") || "/", { recursive: false });
+      this.#watcher = Deno.watchFs(`${this.#path}-wal`, { recursive: false });
       void this.#forwardEvents(this.#watcher);
     } catch {
       // No inotify here, or none left (fs.inotify.max_user_instances): looking more often serves as well.
@@ -122,9 +126,7 @@ export class SqliteChanges {
 
   async #forwardEvents(watcher: Deno.FsWatcher): Promise<void> {
     try {
-      for await (const event of watcher) {
-        if (event.paths.some((path) => path.startsWith(this.#path))) this.#wakeAll();
-      }
+      for await (const _event of watcher) this.#wakeAll();
     } catch {
       this.#canWatch = false;
       this.#wakeAll();

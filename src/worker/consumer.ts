@@ -5,11 +5,12 @@ import { FervoError, JobError, QueueError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
-import { DEFAULT_RETRY_POLICY, retryDelayMs, type RetryPolicy } from "../core/retry.ts";
+import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
 import { Backoff, Gate } from "./pause.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
+import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
 
 export interface ConsumerOptions {
   /** Names it in logs and metrics. */
@@ -313,13 +314,18 @@ export class Consumer {
     }
   }
 
-  /** The one place where a delivery is settled; tries until the broker has taken it or the worker has to end. */
+  /** Settles; tries until the broker has taken it or the worker has to end. */
   async #settle(held: Held, outcome: Outcome): Promise<void> {
     held.isSettling = true;
     const runMs = this.#clock.monotonicMs() - held.startedMs;
     const { readyAtMs } = held.delivery;
     const waitMs = readyAtMs === undefined ? undefined : Math.max(this.#clock.nowMs() - runMs - readyAtMs, 0);
-    const done = this.#finalOutcome(held, outcome);
+    const done = finalOutcome(outcome, {
+      attempt: held.delivery.attempt,
+      maxAttempts: held.maxAttempts,
+      retry: this.#options.retry,
+      random: this.#random,
+    });
     const backoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
     while (!await this.#trySettle(held, done, { waitMs, runMs })) {
       if (this.#now.signal.aborted) {
@@ -332,24 +338,16 @@ export class Consumer {
     this.#wake();
   }
 
-  /** A retry gets its delay from the policy, and after the last try becomes a burial. */
-  #finalOutcome({ delivery, maxAttempts }: Held, outcome: Outcome): Outcome & { delayMs?: number } {
-    if (outcome.kind !== "retry") return outcome;
-    if (delivery.attempt >= maxAttempts) return { kind: "bury", error: outcome.error };
-    const delayMs = outcome.delayMs ?? retryDelayMs(this.#options.retry, delivery.attempt, this.#random());
-    return { ...outcome, delayMs };
-  }
-
   /** False when the broker could not be reached. */
   async #trySettle(
     { delivery, id }: Held,
-    outcome: Outcome & { delayMs?: number },
+    outcome: FinalOutcome,
     times: { waitMs: number | undefined; runMs: number },
   ): Promise<boolean> {
     const consumer = this.#options.name;
     const { queue, attempt } = delivery;
     try {
-      await applyOutcome(delivery, outcome);
+      await settle(delivery, outcome);
       this.#observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...times });
       return true;
     } catch (thrown) {
@@ -381,19 +379,6 @@ export class Consumer {
       if (error.code === "LEASE_LOST") return;
       this.#observe({ type: "broker_failed", consumer: this.#options.name, during: "extend", error });
     }
-  }
-}
-
-function applyOutcome(delivery: Delivery, outcome: Outcome & { delayMs?: number }): Promise<void> {
-  switch (outcome.kind) {
-    case "ack":
-      return delivery.ack();
-    case "retry":
-      return delivery.retry(outcome.delayMs ?? 0, outcome.error);
-    case "bury":
-      return delivery.bury(outcome.error);
-    case "release":
-      return delivery.release();
   }
 }
 

@@ -1,0 +1,32 @@
+import type { Delivery } from "../core/delivery.ts";
+import type { Outcome } from "../core/outcome.ts";
+import { retryDelayMs, type RetryPolicy } from "../core/retry.ts";
+
+/** An outcome that says all that the broker has to be told: a retry has its delay. */
+export type FinalOutcome =
+  | Exclude<Outcome, { kind: "retry" }>
+  | Extract<Outcome, { kind: "retry" }> & { delayMs: number };
+
+/** A retry gets its delay from the policy where it brings none, and after the last try becomes a burial. */
+export function finalOutcome(
+  outcome: Outcome,
+  job: { attempt: number; maxAttempts: number; retry: RetryPolicy; random: () => number },
+): FinalOutcome {
+  if (outcome.kind !== "retry") return outcome;
+  if (job.attempt >= job.maxAttempts) return { kind: "bury", error: outcome.error };
+  return { ...outcome, delayMs: outcome.delayMs ?? retryDelayMs(job.retry, job.attempt, job.random()) };
+}
+
+/** The one place where a delivery is settled. Rejects as the delivery's own methods do. */
+export function settle(delivery: Delivery, outcome: FinalOutcome): Promise<void> {
+  switch (outcome.kind) {
+    case "ack":
+      return delivery.ack();
+    case "retry":
+      return delivery.retry(outcome.delayMs, outcome.error);
+    case "bury":
+      return delivery.bury(outcome.error);
+    case "release":
+      return delivery.release();
+  }
+}

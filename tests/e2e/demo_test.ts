@@ -1,0 +1,15 @@
+import assert from "node:assert/strict";
+import { fervoWorkerPath } from "../support/fervo_worker.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+Deno.test("The demo runs on the binary and finds all in order", async () => {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", `${ROOT}examples/demo/demo.ts`],
+    env: { FERVO_WORKER: fervoWorkerPath() },
+  }).output();
+  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  assert.equal(code, 0, said);
+  assert.match(said, /Done: +999 jobs in /);
+  assert.match(said, /Checked: every job ran exactly as often as it should/);
+});
