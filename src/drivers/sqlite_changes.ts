@@ -78,14 +78,21 @@ export class SqliteChanges {
     return this.#own !== since.own || this.#readDataVersion() !== since.others;
   }
 
-  /** Sleeps until a file is written to, at most for `leftMs`. True when it was. */
+  /** Sleeps until the log is written to or something has changed, at most for `leftMs`. True when it was woken. */
   async #sleep(since: ChangeMark, leftMs: number, signal: AbortSignal): Promise<boolean> {
+    const endMs = this.#clock.monotonicMs() + leftMs;
     if (this.#sleepers++ === 0) this.#startWatching();
     try {
-      // A commit that came before the watching began raises no event.
-      if (this.#hasChanged(since)) return false;
-      const sleepMs = this.#canWatch ? WATCHED_SLEEP_MS : UNWATCHED_SLEEP_MS;
-      return await this.#pause(Math.min(sleepMs, leftMs), signal);
+      // First of all: a commit that came before the watching began raises no event.
+      while (!signal.aborted && !this.#hasChanged(since)) {
+        const sleepMs = Math.min(
+          this.#canWatch ? WATCHED_SLEEP_MS : UNWATCHED_SLEEP_MS,
+          endMs - this.#clock.monotonicMs(),
+        );
+        if (sleepMs <= 0) return false;
+        if (await this.#pause(sleepMs, signal)) return true;
+      }
+      return false;
     } finally {
       if (--this.#sleepers === 0) this.#stopWatching();
     }
