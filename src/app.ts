@@ -104,10 +104,19 @@ function createConsumer(
   return new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
 }
 
-/** What the status page of a php-fpm pool says, or undefined when it has none or cannot be reached now. */
+/**
+ * What the status page of a php-fpm pool says, or undefined when it has none.
+ *
+ * @throws {FervoError} FASTCGI_* when php-fpm cannot be asked
+ */
 export async function askStatus(fpm: FpmConfig, pool: Pool): Promise<FpmStatus | undefined> {
   if (fpm.statusPath === undefined) return undefined;
   return readStatus(await pool.request(statusRequest(fpm.statusPath), AbortSignal.timeout(2_000)));
+}
+
+/** Whether a pool has fewer children than `wanted`. Of a dynamic one the page tells only how many it has now. */
+export function isTooSmall({ processManager, totalProcesses }: FpmStatus, wanted: number): boolean {
+  return processManager === "static" && totalProcesses < wanted;
 }
 
 /**
@@ -117,8 +126,7 @@ export async function askStatus(fpm: FpmConfig, pool: Pool): Promise<FpmStatus |
 async function refuseTooManyJobs(config: Config, name: string, pool: Pool): Promise<void> {
   const status = await askStatus(config.fpm.get(name)!, pool).catch(() => undefined);
   const wanted = totalConcurrency(config, name);
-  // Of a dynamic pool the page tells only how many children it has now.
-  if (status?.processManager !== "static" || wanted <= status.totalProcesses) return;
+  if (status === undefined || !isTooSmall(status, wanted)) return;
   throw new FervoError(
     "CONFIG_INVALID",
     `The consumers of [fpm.${name}] run up to ${wanted} jobs at the same time, and its pool "${status.pool}" has ` +

@@ -1,5 +1,5 @@
 import { Command } from "@commander-js/extra-typings";
-import { askStatus, createPool, openBroker, totalConcurrency } from "../app.ts";
+import { askStatus, createPool, isTooSmall, openBroker, totalConcurrency } from "../app.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
@@ -90,7 +90,7 @@ async function checkPool(config: Config, name: string, fpm: FpmConfig, pool: Poo
       const wanted = totalConcurrency(config, name);
       const children = `pool "${status.pool}" at ${where}, pm = ${status.processManager}, ` +
         `${status.totalProcesses} children, ${status.idleProcesses} idle`;
-      if (status.processManager === "static" && wanted > status.totalProcesses) {
+      if (isTooSmall(status, wanted)) {
         const text =
           `${children}: fewer than the ${wanted} jobs that its consumers run; lower "concurrency" or raise ` +
           `pm.max_children`;

@@ -34,6 +34,7 @@ export function openDatabase(options: FileOptions): DatabaseSync {
     db.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
     // From here on other processes' locks are waited for without blocking: see SqliteWriter.
     db.exec(`PRAGMA busy_timeout = ${LOCK_WAIT_MS}`);
+    checkWritable(db);
     return db;
   } catch (error) {
     db?.close();
@@ -47,6 +48,16 @@ function createFile(path: string, mode: number): void {
     Deno.openSync(path, { write: true, createNew: true, mode }).close();
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+}
+
+/** A file that can only be read is told now, not at the first job. One that is locked now is waited for later. */
+function checkWritable(db: DatabaseSync): void {
+  try {
+    db.prepare("BEGIN IMMEDIATE").run();
+    db.prepare("ROLLBACK").run();
+  } catch (error) {
+    if (!isSqliteError(error, SQLITE_BUSY)) throw error;
   }
 }
 

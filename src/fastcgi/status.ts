@@ -8,6 +8,7 @@ export interface FpmStatus {
   readonly processManager: string;
   readonly idleProcesses: number;
   readonly activeProcesses: number;
+  /** Counted from the list of processes: php-fpm's own sum is off by one for up to a second, in both directions. */
   readonly totalProcesses: number;
   /** Requests waiting in the listen queue; always 0 for unix sockets (fpm_process_ctl.c reads it for inet only). */
   readonly listenQueue: number;
@@ -15,7 +16,7 @@ export interface FpmStatus {
 
 /** The request for the status page at `statusPath`, the pool's `pm.status_path`. */
 export function statusRequest(statusPath: string): FastCgiRequest {
-  return pageRequest(statusPath, "json");
+  return pageRequest(statusPath, "json&full");
 }
 
 /** The request for the ping page at `pingPath`, the pool's `ping.path`. */
@@ -37,7 +38,7 @@ export function readStatus(response: FastCgiResponse): FpmStatus {
       processManager: String(page["process manager"]),
       idleProcesses: count(page["idle processes"]),
       activeProcesses: count(page["active processes"]),
-      totalProcesses: count(page["total processes"]),
+      totalProcesses: page["processes"].length,
       listenQueue: count(page["listen queue"]),
     };
   } catch (cause) {
