@@ -10,7 +10,6 @@ const REASONS: Readonly<Record<string, string>> = {
   HTTP_PROXY: "HTTP clients in PHP would take it for their proxy; " +
     "set env[http_proxy] in php-fpm's pool file if that is wanted",
   SCRIPT_FILENAME: "the script comes from the key script of the fpm table; set that",
-  SCRIPT_NAME: "the worker sets it for every request; remove it",
 };
 
 /**

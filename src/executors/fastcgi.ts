@@ -44,6 +44,7 @@ export const RESERVED_PARAMS: readonly string[] = [
   "GATEWAY_INTERFACE",
   "SERVER_PROTOCOL",
   "SERVER_SOFTWARE",
+  "HTTP_TRACEPARENT",
 ];
 
 /** Characters of X-Fervo-Error that are kept: it goes into logs and dead letters. */

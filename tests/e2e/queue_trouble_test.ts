@@ -90,7 +90,7 @@ const ORDINARY_USER = Deno.uid() === 0
   ? 'exec setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search "$@"'
   : 'exec "$@"';
 
-Deno.test("push to a read-only queue says so with exit code 4, and has pushed nothing", async () => {
+Deno.test("A read-only queue is told at once, with exit code 4, and nothing is pushed", async () => {
   await using site = await Site.create();
   await site.push("{}");
   await Deno.chmod(site.queueFile, 0o400);
@@ -98,6 +98,11 @@ Deno.test("push to a read-only queue says so with exit code 4, and has pushed no
   assert.equal(code, 4, stderr);
   assert.equal(stdout, "");
   assert.match(stderr, /^fervo-worker: Cannot use the queue ".*": .*read-?only/);
+  for (const command of ["run", "check"]) {
+    const told = await site.run([command], { shell: ORDINARY_USER });
+    assert.equal(told.code, 4, told.stderr);
+    assert.match(told.stdout + told.stderr, /Cannot use the queue ".*": .*read-?only/);
+  }
   await Deno.chmod(site.queueFile, 0o600);
   assert.equal(site.queueRows("SELECT * FROM fervo_jobs").length, 1);
 });
