@@ -9,11 +9,6 @@ export interface LogOptions {
   readonly isPretty: boolean;
 }
 
-export const DEFAULT_LOG_OPTIONS: { level: LogLevel; format: "auto" | "pretty" | "json" } = {
-  level: "info",
-  format: "auto",
-};
-
 /** Writes log lines: a message, and facts by name. */
 export interface Log {
   debug(facts: Record<string, unknown>, message: string): void;
