@@ -1,6 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { QueueError } from "../core/errors.ts";
-import { checkedVersion, migrate } from "./sqlite_schema.ts";
+import { APPLICATION_ID, checkedVersion, migrate } from "./sqlite_schema.ts";
 import { isSqliteError, LOCK_WAIT_MS, SQLITE_BUSY, unavailableError } from "./sqlite_writer.ts";
 
 /**
@@ -55,7 +55,12 @@ function createFile(path: string, mode: number): void {
 function checkWritable(db: DatabaseSync): void {
   try {
     db.prepare("BEGIN IMMEDIATE").run();
-    db.prepare("ROLLBACK").run();
+    try {
+      // On a file that is read-only SQLite begins a transaction for reading, and refuses only the write.
+      db.prepare(`PRAGMA application_id = ${APPLICATION_ID}`).run();
+    } finally {
+      db.prepare("ROLLBACK").run();
+    }
   } catch (error) {
     if (!isSqliteError(error, SQLITE_BUSY)) throw error;
   }
