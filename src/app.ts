@@ -7,7 +7,10 @@ import { DIALECTS } from "./dialects/mod.ts";
 import type { Dialect } from "./dialects/dialect.ts";
 import { openDriver } from "./drivers/mod.ts";
 import { FastCgiExecutor } from "./executors/fastcgi.ts";
+import { formatAddress } from "./fastcgi/address.ts";
+import type { FastCgiRequest } from "./fastcgi/connection.ts";
 import { Pool } from "./fastcgi/pool.ts";
+import type { FastCgiResponse } from "./fastcgi/response.ts";
 import { type FpmStatus, readStatus, statusRequest } from "./fastcgi/status.ts";
 import { Consumer } from "./worker/consumer.ts";
 import { Worker } from "./worker/worker.ts";
@@ -104,6 +107,29 @@ function createConsumer(
   return new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
 }
 
+/** How long php-fpm may take to answer a question of ours, milliseconds. */
+const ASK_TIMEOUT_MS = 3_000;
+
+/**
+ * Asks php-fpm something that is no job.
+ *
+ * @throws {FervoError} FASTCGI_*; FASTCGI_OVERLOADED also when there is no answer in time
+ */
+export async function ask(fpm: FpmConfig, pool: Pool, request: FastCgiRequest): Promise<FastCgiResponse> {
+  const signal = AbortSignal.timeout(ASK_TIMEOUT_MS);
+  try {
+    return await pool.request(request, signal);
+  } catch (error) {
+    if (!signal.aborted || error !== signal.reason) throw error;
+    throw new FervoError(
+      "FASTCGI_OVERLOADED",
+      `php-fpm at "${
+        formatAddress(fpm.address)
+      }" did not answer in ${ASK_TIMEOUT_MS} ms: all its children may be busy`,
+    );
+  }
+}
+
 /**
  * What the status page of a php-fpm pool says, or undefined when it has none.
  *
@@ -111,7 +137,7 @@ function createConsumer(
  */
 export async function askStatus(fpm: FpmConfig, pool: Pool): Promise<FpmStatus | undefined> {
   if (fpm.statusPath === undefined) return undefined;
-  return readStatus(await pool.request(statusRequest(fpm.statusPath), AbortSignal.timeout(2_000)));
+  return readStatus(await ask(fpm, pool, statusRequest(fpm.statusPath)));
 }
 
 /** Whether a pool has fewer children than `wanted`. Of a dynamic one the page tells only how many it has now. */

@@ -1,5 +1,5 @@
 import { Command } from "@commander-js/extra-typings";
-import { askStatus, createPool, isTooSmall, openBroker, totalConcurrency } from "../app.ts";
+import { ask, askStatus, createPool, isTooSmall, openBroker, totalConcurrency } from "../app.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
@@ -23,8 +23,6 @@ interface Finding {
   /** The exit code that a failure leads to. */
   readonly exitCode?: ExitCode;
 }
-
-const TIMEOUT_MS = 5_000;
 
 export function checkCommand({ io, setExitCode }: Context) {
   return new Command("check")
@@ -55,8 +53,10 @@ Examples:
       for (const [name, fpm] of config.fpm) {
         await using pool = createPool(config, name, systemClock);
         findings.push(await checkPool(config, name, fpm, pool));
-        const checkScript = options.callScript ? callScript : findScript;
-        findings.push(await checkScript(`fpm.${name} script`, fpm, pool));
+        const subject = `fpm.${name} script`;
+        findings.push(
+          await (options.callScript ? callScript(subject, config, name, pool) : findScript(subject, fpm)),
+        );
       }
       const marks = { ok: "ok     ", warning: "warning", failed: "FAILED " };
       if (options.json) {
@@ -107,7 +107,7 @@ async function checkPool(config: Config, name: string, fpm: FpmConfig, pool: Poo
 /** Without a ping page, any path serves to see that php-fpm answers: it says that it does not find it. */
 async function pingPool(subject: string, fpm: FpmConfig, pool: Pool, where: string): Promise<Finding> {
   const path = fpm.pingPath ?? "/fervo-check";
-  const response = await pool.request(pingRequest(path), AbortSignal.timeout(TIMEOUT_MS));
+  const response = await ask(fpm, pool, pingRequest(path));
   const body = new TextDecoder().decode(response.body).trim();
   if (fpm.pingPath === undefined) {
     const text =
@@ -136,10 +136,14 @@ async function findScript(subject: string, { script }: FpmConfig): Promise<Findi
   }
 }
 
-async function callScript(subject: string, { script, params }: FpmConfig, pool: Pool): Promise<Finding> {
+async function callScript(subject: string, config: Config, name: string, pool: Pool): Promise<Finding> {
+  const fpm = config.fpm.get(name)!;
+  const { script, params } = fpm;
+  // A script that cannot send the header is as good as its consumers take it for.
+  const ackOn = config.consumers.find((consumer) => consumer.fpm === name)?.ackOn ?? "outcome";
   try {
-    const response = await pool.request(checkRequest(script, params), AbortSignal.timeout(TIMEOUT_MS));
-    const outcome = outcomeOf(response, { ackOn: "outcome", script });
+    const response = await ask(fpm, pool, checkRequest(script, params));
+    const outcome = outcomeOf(response, { ackOn, script });
     if (outcome.kind === "ack") return { subject, result: "ok", text: `"${script}" answers` };
     return failed(subject, outcome.error, ExitCode.config);
   } catch (error) {

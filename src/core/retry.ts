@@ -27,7 +27,8 @@ export const DEFAULT_RETRY_POLICY: RetryPolicy = {
  * @param random A number in [0, 1) that chooses within the jitter.
  */
 export function retryDelayMs(policy: RetryPolicy, attempt: number, random: number): number {
-  // factor ** attempt overflows to Infinity long before it matters: min() brings it back.
-  const delayMs = Math.min(policy.delayMs * policy.factor ** (attempt - 1), policy.maxDelayMs);
+  // factor ** attempt overflows to Infinity in the end, and 0 times Infinity is no number.
+  const growth = Math.min(policy.factor ** (attempt - 1), Number.MAX_SAFE_INTEGER);
+  const delayMs = Math.min(policy.delayMs * growth, policy.maxDelayMs);
   return Math.round(delayMs * (1 + policy.jitter * (2 * random - 1)));
 }

@@ -1,4 +1,4 @@
-import { JobError, reasonOf } from "../core/errors.ts";
+import { JobError } from "../core/errors.ts";
 import type { Dialect, Message } from "./dialect.ts";
 
 /**
@@ -21,6 +21,10 @@ function decode({ raw }: { raw: Uint8Array }): Message {
     throw malformed(`field "fervo" is ${show(fields["fervo"])}, not 1, the format's version`);
   }
   const id = optionalString(fields, "id");
+  // It becomes a param and part of a URI: PHP cuts a param at its first NUL, and a lone surrogate has no bytes.
+  if (id !== undefined && (!id.isWellFormed() || /\p{Cc}/u.test(id))) {
+    throw malformed(`field "id" has a control character or a lone surrogate`);
+  }
   const maxAttempts = optionalNumber(fields, "attempts");
   if (maxAttempts !== undefined && !(Number.isSafeInteger(maxAttempts) && maxAttempts >= 1)) {
     throw malformed(`field "attempts" is ${maxAttempts}, not a whole number of at least 1`);
@@ -68,8 +72,8 @@ function payloadOf(fields: Record<string, unknown>): Uint8Array {
   }
   try {
     return Uint8Array.fromBase64(base64!);
-  } catch (error) {
-    throw malformed(`field "payload_base64" is not base64: ${reasonOf(error)}`);
+  } catch {
+    throw malformed(`field "payload_base64" is not base64`);
   }
 }
 
@@ -77,11 +81,11 @@ function parseObject(raw: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(utf8.decode(raw));
-  } catch (error) {
-    throw malformed(reasonOf(error));
+  } catch {
+    throw malformed("it is not JSON in UTF-8");
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw malformed(`it is ${Array.isArray(value) ? "an array" : show(value)}, not an object`);
+    throw malformed(`it is ${show(value)}, not an object`);
   }
   return value as Record<string, unknown>;
 }
@@ -101,9 +105,12 @@ function optionalNumber(fields: Record<string, unknown>, name: string): number |
   return value;
 }
 
+/** A value as the error shows it. Text and what holds text may be secret, and errors are logged: only its kind. */
 function show(value: unknown): string {
-  const json = JSON.stringify(value) ?? "absent";
-  return json.length > 40 ? `${json.slice(0, 40)}…` : json;
+  if (value === undefined) return "absent";
+  if (typeof value === "string") return "a string";
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" && value !== null ? "an object" : String(value);
 }
 
 function malformed(reason: string): JobError {

@@ -258,7 +258,7 @@ function parseHeaders(text: string): Record<string, string> | JobError {
   if (isHeaders) return value as Record<string, string>;
   return new JobError(
     "JOB_MALFORMED",
-    `Cannot read the job's headers: "${text.slice(0, 80)}" is not a JSON object of strings`,
+    "Cannot read the job's headers: they are not a JSON object of strings",
   );
 }
 

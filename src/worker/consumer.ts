@@ -273,16 +273,15 @@ export class Consumer {
     } catch (error) {
       return error instanceof FervoError
         ? error
-        : new JobError("JOB_MALFORMED", `Cannot read the message: ${reasonOf(error)}`, { cause: error });
+        : new JobError("JOB_MALFORMED", "Cannot read the message", { cause: error });
     }
     held.id = message.id ?? delivery.id;
     const maxAttempts = held.maxAttempts = message.maxAttempts ?? held.maxAttempts;
     if (delivery.attempt > maxAttempts) {
       return new JobError(
         "JOB_CRASHED",
-        `The job's worker died or lost it ${
-          delivery.attempt - 1
-        } times, and ${maxAttempts} tries are allowed`,
+        `This would be try ${delivery.attempt} of ${maxAttempts}: the last one ended without a result, as when its ` +
+          "worker is killed, or the limit was lowered",
       );
     }
     const nowMs = this.#clock.nowMs();

@@ -81,11 +81,13 @@ export class Worker {
 
   async #stopWhenEmpty(): Promise<void> {
     while (!this.#isStopping && !this.#ended.signal.aborted) {
+      // One that has stopped by itself leaves its jobs to a person, and is not waited for.
+      const working = this.#consumers.filter((consumer) => consumer.fault === undefined);
       // A consumer whose broker is away is not known to be empty; it says so itself, and is asked again.
       const isEmpty = await Promise.all(
-        this.#consumers.map((consumer) => consumer.inFlight === 0 && consumer.isEmpty().catch(() => false)),
+        working.map((consumer) => consumer.inFlight === 0 && consumer.isEmpty().catch(() => false)),
       );
-      if (isEmpty.every(Boolean) && this.#consumers.every((consumer) => consumer.inFlight === 0)) {
+      if (isEmpty.every(Boolean) && working.every((consumer) => consumer.inFlight === 0)) {
         // It may have been stopped meanwhile, and a second stop would mean: now.
         if (!this.#isStopping) this.stop();
         return;

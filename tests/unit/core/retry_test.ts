@@ -18,6 +18,7 @@ Deno.test("retryDelayMs() spreads the delay by the jitter's share to both sides"
 
 Deno.test("retryDelayMs() stays at the maximum when the power overflows", () => {
   assert.equal(retryDelayMs(POLICY, 100_000, 0.5), 5_000);
+  assert.equal(retryDelayMs({ ...POLICY, delayMs: 0 }, 100_000, 0.5), 0);
 });
 
 Deno.test("retryDelayMs() is a whole number of milliseconds within the jitter of the maximum for any policy", () => {

@@ -314,7 +314,7 @@ Deno.test("Consumer buries a message as JOB_MALFORMED when its dialect throws so
   await using t = start({}, broken);
   const delivery = await t.give("1");
   assert.deepEqual(delivery.settled, ["bury JOB_MALFORMED"]);
-  assert.equal(delivery.error!.message, "Cannot read the message: Too much recursion");
+  assert.equal(delivery.error!.message, "Cannot read the message");
 });
 
 Deno.test("Consumer buries a job that comes after its last attempt as JOB_CRASHED without running it", async () => {
@@ -322,7 +322,7 @@ Deno.test("Consumer buries a job that comes after its last attempt as JOB_CRASHE
     await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 } });
     const delivery = await t.give("1", { attempt: 4, ...(maxAttempts && { maxAttempts }) });
     assert.deepEqual([t.executor.runs.length, delivery.settled], [0, ["bury JOB_CRASHED"]]);
-    assert.match(delivery.error!.message, /died or lost it 3 times, and 3 tries are allowed$/);
+    assert.match(delivery.error!.message, /^This would be try 4 of 3: /);
   }
 });
 

@@ -238,6 +238,22 @@ Deno.test("Worker.run() until empty ends when its consumers stop by themselves",
   assert.equal(t.clock.pendingTimers, 0);
 });
 
+Deno.test("Worker.run() until empty does not wait for the jobs of a consumer that has stopped by itself", async () => {
+  const t = build(["a", "b"]);
+  const [a, b] = t.parts;
+  // What a released is ready still, for a person to look at; b has a job that takes its time.
+  a!.driver.depths.set("a", { ready: 1 });
+  const { ended, running } = start(t, { untilEmpty: true });
+  await give(a!.driver, "1");
+  await give(b!.driver, "2");
+  a!.executor.runs[0]!.end(misconfigured());
+  await t.clock.advance(1_000);
+  assert.equal(ended.result, undefined);
+  b!.executor.runs[0]!.end(ACK);
+  await t.clock.advance(1_000);
+  assert.equal((await running).faults.length, 1);
+});
+
 Deno.test("Worker.run() until empty never turns a stop from outside into an end now", async () => {
   const t = build();
   const looked = Promise.withResolvers<void>();
