@@ -54,7 +54,19 @@ Examples:
               ...(options.attempts !== undefined && { maxAttempts: options.attempts }),
             }),
         );
-        ids.push(...await Promise.all(batch));
+        const results = await Promise.allSettled(batch);
+        for (const result of results) if (result.status === "fulfilled") ids.push(result.value);
+        const failure = results.find((result) => result.status === "rejected");
+        if (failure === undefined) continue;
+        // Whoever runs the command again has to know that these are there.
+        if (ids.length > 0) {
+          io.err(
+            `Pushed ${ids.length} of the ${options.count} jobs, ${ids[0]} to ${
+              ids.at(-1)
+            }, and then failed\n`,
+          );
+        }
+        throw failure.reason;
       }
       if (options.json) return io.out(`${JSON.stringify({ queue, count: ids.length, ids })}\n`);
       const what = ids.length === 1 ? `job ${ids[0]}` : `${ids.length} jobs, ${ids[0]} to ${ids.at(-1)},`;

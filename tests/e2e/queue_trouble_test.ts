@@ -128,6 +128,19 @@ Deno.test("push on a full disk says so with exit code 4, and has pushed nothing"
   );
 });
 
+Deno.test("push of many jobs onto a disk that fills up says how many are there", async () => {
+  await using site = await Site.create();
+  const { code, stdout, stderr } = await site.run(["push", "jobs", "-", "--count", "5000"], {
+    stdin: "x".repeat(1_000),
+    shell: fullDisk(1_500),
+  });
+  assert.equal(code, 4, stderr);
+  assert.equal(stdout, "");
+  const pushed = Number(/^Pushed (\d+) of the 5000 jobs, /m.exec(stderr)?.[1]);
+  assert.ok(pushed > 0 && pushed < 5_000, stderr);
+  assert.equal(site.queueRows("SELECT id FROM fervo_jobs").length, pushed);
+});
+
 Deno.test("run on a disk that fills up says so, keeps its jobs, and goes on when there is room again", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await Site.create(fpm, { consumer: { pause_max_ms: 100 } });
