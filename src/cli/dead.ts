@@ -3,6 +3,7 @@ import { type Broker, openBroker } from "../app.ts";
 import { systemClock } from "../core/clock.ts";
 import type { DeadLetter } from "../core/driver.ts";
 import { FervoError } from "../core/errors.ts";
+import { payloadFields } from "../core/payload.ts";
 import { wholeNumber } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
@@ -145,14 +146,6 @@ function toJson({ id, queue, payload, attempts, enqueuedAtMs, diedAtMs, error }:
     error,
     ...payloadFields(payload),
   };
-}
-
-function payloadFields(payload: Uint8Array): { payload: string } | { payload_base64: string } {
-  try {
-    return { payload: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload) };
-  } catch {
-    return { payload_base64: payload.toBase64() };
-  }
 }
 
 function firstLine(text: string): string {

@@ -1,4 +1,5 @@
 import { JobError } from "../core/errors.ts";
+import { exactText, payloadFields } from "../core/payload.ts";
 import type { Dialect, Message } from "./dialect.ts";
 
 /**
@@ -12,8 +13,6 @@ import type { Dialect, Message } from "./dialect.ts";
  * unknown fields are ignored. Times are epoch milliseconds.
  */
 export const envelope: Dialect = { name: "envelope", decode, encode };
-
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 function decode({ raw }: { raw: Uint8Array }): Message {
   const fields = parseObject(raw);
@@ -47,16 +46,8 @@ function encode(content: Message): Uint8Array {
     attempts: content.maxAttempts,
     enqueued_at: content.enqueuedAtMs,
     traceparent: content.traceparent,
-    ...encodePayload(content.payload),
+    ...payloadFields(content.payload),
   }));
-}
-
-function encodePayload(payload: Uint8Array): { payload: string } | { payload_base64: string } {
-  try {
-    return { payload: utf8.decode(payload) };
-  } catch {
-    return { payload_base64: payload.toBase64() };
-  }
 }
 
 function payloadOf(fields: Record<string, unknown>): Uint8Array {
@@ -80,7 +71,7 @@ function payloadOf(fields: Record<string, unknown>): Uint8Array {
 function parseObject(raw: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(utf8.decode(raw));
+    value = JSON.parse(exactText(raw));
   } catch {
     throw malformed("it is not JSON in UTF-8");
   }

@@ -1,6 +1,7 @@
 import { FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
+import { exactText } from "../core/payload.ts";
 import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
@@ -52,7 +53,6 @@ const MAX_REASON_LENGTH = 1_000;
 
 const EMPTY = new Uint8Array(0);
 const lenientUtf8 = new TextDecoder();
-const exactUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * Runs each job as one FastCGI request to the front controller.
@@ -121,7 +121,7 @@ function paramText(name: string, payload: Uint8Array): string {
     );
   if (payload.includes(0)) throw malformed("has a NUL byte");
   try {
-    return exactUtf8.decode(payload);
+    return exactText(payload);
   } catch {
     throw malformed("is not UTF-8");
   }
