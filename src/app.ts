@@ -1,4 +1,4 @@
-import type { Config, ConsumerConfig, FpmConfig } from "./config/config.ts";
+import type { Config, ConsumerConfig, FastCgiConsumerConfig } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
 import type { Driver } from "./core/driver.ts";
 import { FervoError } from "./core/errors.ts";
@@ -6,12 +6,12 @@ import type { Observer } from "./core/observer.ts";
 import { DIALECTS } from "./dialects/mod.ts";
 import type { Dialect } from "./dialects/dialect.ts";
 import { openDriver } from "./drivers/mod.ts";
+import type { Executor } from "./executors/executor.ts";
 import { FastCgiExecutor } from "./executors/fastcgi.ts";
-import { formatAddress } from "./fastcgi/address.ts";
-import type { FastCgiRequest } from "./fastcgi/connection.ts";
+import { FpmControl } from "./executors/fpm_control.ts";
+import { ProcessExecutor } from "./executors/process.ts";
 import { Pool } from "./fastcgi/pool.ts";
-import type { FastCgiResponse } from "./fastcgi/response.ts";
-import { type FpmStatus, readStatus, statusRequest } from "./fastcgi/status.ts";
+import type { FpmStatus } from "./fastcgi/status.ts";
 import { Consumer } from "./worker/consumer.ts";
 import { Worker } from "./worker/worker.ts";
 
@@ -45,10 +45,19 @@ export function createPool(config: Config, name: string, clock: Clock): Pool {
 
 /** How many jobs the consumers of a php-fpm pool run at the same time. */
 export function totalConcurrency(config: Config, fpm: string): number {
-  return config.consumers.reduce(
-    (sum, consumer) => sum + (consumer.fpm === fpm ? consumer.concurrency : 0),
-    0,
-  );
+  const users = config.consumers.filter(({ executor }) => isOn(executor, fpm));
+  return users.reduce((sum, consumer) => sum + consumer.concurrency, 0);
+}
+
+/** Whether that php-fpm pool runs the jobs of a consumer. */
+export function isOn(executor: ConsumerConfig["executor"], fpm: string): executor is FastCgiConsumerConfig {
+  return executor.kind === "fastcgi" && executor.fpm === fpm;
+}
+
+/** A php-fpm pool: the connections to it, and how it is looked at from the outside. */
+interface Fpm {
+  readonly pool: Pool;
+  readonly control: FpmControl;
 }
 
 /** A worker with all that it uses. */
@@ -66,22 +75,22 @@ export interface App extends AsyncDisposable {
 export async function createApp(config: Config, deps: { clock: Clock; observe: Observer }): Promise<App> {
   await using opened = new AsyncDisposableStack();
   const brokers = new Map<string, Broker>();
-  const pools = new Map<string, Pool>();
-  for (const { broker, fpm } of config.consumers) {
+  const fpms = new Map<string, Fpm>();
+  for (const { broker, executor } of config.consumers) {
     if (!brokers.has(broker)) brokers.set(broker, opened.use(openBroker(config, broker, deps.clock)));
-    if (!pools.has(fpm)) pools.set(fpm, opened.use(createPool(config, fpm, deps.clock)));
+    if (executor.kind === "fastcgi" && !fpms.has(executor.fpm)) {
+      const pool = opened.use(createPool(config, executor.fpm, deps.clock));
+      const control = new FpmControl(deps, config.fpm.get(executor.fpm)!);
+      fpms.set(executor.fpm, { pool, control });
+    }
   }
-  for (const [name, pool] of pools) await refuseTooManyJobs(config, name, pool);
+  for (const [name, { control }] of fpms) await refuseTooManyJobs(config, name, control);
 
-  const consumers = config.consumers.map((consumer) =>
-    createConsumer(
-      consumer,
-      config.fpm.get(consumer.fpm)!,
-      brokers.get(consumer.broker)!,
-      pools.get(consumer.fpm)!,
-      deps,
-    )
-  );
+  const consumers = config.consumers.map((options) => {
+    const { driver, dialect } = brokers.get(options.broker)!;
+    const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
+    return new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
+  });
   const worker = new Worker({ consumers, clock: deps.clock, observe: deps.observe }, config);
   const sources = config.consumers.map(({ broker, queues }) => ({
     driver: brokers.get(broker)!.driver,
@@ -91,53 +100,23 @@ export async function createApp(config: Config, deps: { clock: Clock; observe: O
   return { worker, sources, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 
-function createConsumer(
-  options: ConsumerConfig,
-  fpm: FpmConfig,
-  { driver, dialect }: Broker,
-  pool: Pool,
+function createExecutor(
+  config: Config,
+  options: ConsumerConfig["executor"],
+  fpms: ReadonlyMap<string, Fpm>,
   deps: { clock: Clock; observe: Observer },
-): Consumer {
-  const executor = new FastCgiExecutor({ pool }, {
-    script: fpm.script,
-    params: fpm.params,
-    ackOn: options.ackOn,
-    payloadParam: options.payloadParam,
+): Executor {
+  if (options.kind === "process") return new ProcessExecutor(deps, config.processes.get(options.process)!);
+  const { script, params, killOnTimeout } = config.fpm.get(options.fpm)!;
+  const { ackOn, payloadParam } = options;
+  const { pool, control } = fpms.get(options.fpm)!;
+  return new FastCgiExecutor({ ...deps, pool, fpm: control }, {
+    script,
+    params,
+    killOnTimeout,
+    ackOn,
+    payloadParam,
   });
-  return new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
-}
-
-/** How long php-fpm may take to answer a question of ours, milliseconds. */
-const ASK_TIMEOUT_MS = 3_000;
-
-/**
- * Asks php-fpm something that is no job.
- *
- * @throws {FervoError} FASTCGI_*; FASTCGI_OVERLOADED also when there is no answer in time
- */
-export async function ask(fpm: FpmConfig, pool: Pool, request: FastCgiRequest): Promise<FastCgiResponse> {
-  const signal = AbortSignal.timeout(ASK_TIMEOUT_MS);
-  try {
-    return await pool.request(request, signal);
-  } catch (error) {
-    if (!signal.aborted || error !== signal.reason) throw error;
-    throw new FervoError(
-      "FASTCGI_OVERLOADED",
-      `php-fpm at "${
-        formatAddress(fpm.address)
-      }" did not answer in ${ASK_TIMEOUT_MS} ms: all its children may be busy`,
-    );
-  }
-}
-
-/**
- * What the status page of a php-fpm pool says, or undefined when it has none.
- *
- * @throws {FervoError} FASTCGI_* when php-fpm cannot be asked
- */
-export async function askStatus(fpm: FpmConfig, pool: Pool): Promise<FpmStatus | undefined> {
-  if (fpm.statusPath === undefined) return undefined;
-  return readStatus(await ask(fpm, pool, statusRequest(fpm.statusPath)));
 }
 
 /** Whether a pool has fewer children than `wanted`. Of a dynamic one the page tells only how many it has now. */
@@ -149,8 +128,8 @@ export function isTooSmall({ processManager, totalProcesses }: FpmStatus, wanted
  * Jobs beyond the pool's children would wait in its listen queue, where they can neither be timed nor taken back. A
  * pool that cannot be asked now is no reason not to start: the worker waits for it.
  */
-async function refuseTooManyJobs(config: Config, name: string, pool: Pool): Promise<void> {
-  const status = await askStatus(config.fpm.get(name)!, pool).catch(() => undefined);
+async function refuseTooManyJobs(config: Config, name: string, fpm: FpmControl): Promise<void> {
+  const status = await fpm.status().catch(() => undefined);
   const wanted = totalConcurrency(config, name);
   if (status === undefined || !isTooSmall(status, wanted)) return;
   throw new FervoError(

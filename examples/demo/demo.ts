@@ -61,7 +61,14 @@ factor = 2
 function workerCommand(): [string, string[]] {
   const binary = Deno.env.get("FERVO_WORKER");
   if (binary !== undefined) return [binary, []];
-  const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--allow-sys=hostname"];
+  const permissions = [
+    "--allow-net",
+    "--allow-read",
+    "--allow-write",
+    "--allow-env",
+    "--allow-run",
+    "--allow-sys=hostname",
+  ];
   return [Deno.execPath(), ["run", "--quiet", "--no-prompt", ...permissions, `${ROOT}main.ts`]];
 }
 

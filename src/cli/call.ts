@@ -46,8 +46,10 @@ Examples:
         maxConnections: 1,
         idleMs: 0,
         connectTimeoutMs: Math.min(options.timeout, 10_000),
+        firstByteTimeoutMs: 0,
         maxResponseBytes: MAX_ANSWER_BYTES,
         maxStderrBytes: MAX_ANSWER_BYTES,
+        maxHeaderBytes: MAX_ANSWER_BYTES,
       });
       const abort = new AbortController();
       const timer = systemClock.setTimer(() => {

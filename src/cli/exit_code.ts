@@ -9,8 +9,10 @@ export const ExitCode = {
   usage: 2,
   /** The configuration is wrong. */
   config: 3,
-  /** The broker or php-fpm cannot be reached. */
+  /** The broker or php-fpm cannot be reached, or the machine can start no process. */
   unavailable: 4,
+  /** A signal ended a measurement before its end: 128 and the number of SIGINT, as shells have it. */
+  interrupted: 130,
 } as const;
 
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
@@ -19,10 +21,13 @@ export function exitCodeOf(code: ErrorCode): ExitCode {
   switch (code) {
     case "CONFIG_INVALID":
     case "FPM_MISCONFIGURED":
+    case "PROCESS_MISCONFIGURED":
       return ExitCode.config;
     case "QUEUE_UNAVAILABLE":
     case "FASTCGI_CONNECT_FAILED":
     case "FASTCGI_OVERLOADED":
+    case "FASTCGI_FIRST_BYTE_TIMEOUT":
+    case "PROCESS_FAILED":
       return ExitCode.unavailable;
     default:
       return ExitCode.failed;

@@ -1,5 +1,8 @@
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
+import { parseAddress } from "../fastcgi/address.ts";
+import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
+import { DEFAULT_EXECUTOR } from "./config.ts";
 import {
   anyOf,
   isTable,
@@ -24,15 +27,19 @@ export function checkReferences(data: unknown): Problem[] {
     value: isTable(value) ? value : {},
     path: ["consumers", index],
   }));
+  const executors = new Set(consumers.map(({ value }) => executorOf(value)));
   return [
+    ...(consumers.length === 0 || executors.has("fastcgi") ? checkSome("fpm", data, NO_FPM) : []),
+    ...(executors.has("process") ? checkSome("processes", data, NO_PROCESS) : []),
     ...consumers.flatMap(({ value, path }) => [
       ...checkNamed("broker", namesIn(data["brokers"]), "brokers", value, path),
-      ...checkNamed("fpm", namesIn(data["fpm"]), "fpm", value, path),
+      ...checkExecutor(data, value, path),
       ...checkQueues(value, path),
       ...checkRetry(value, path),
     ]),
     ...checkConsumerNames(consumers),
     ...checkChildren(data["fpm"], consumers.map((consumer) => consumer.value)),
+    ...tablesIn(data["fpm"]).flatMap(([name, pool]) => checkPool(pool, ["fpm", name])),
   ];
 }
 
@@ -46,6 +53,44 @@ interface PlacedConsumer {
 /** The name a consumer has without a key `name`. */
 export function defaultConsumerName(queues: readonly string[]): string {
   return queues.join(",");
+}
+
+/** What a file lacks that has none of these tables but needs one; ends of sentences. */
+export const NO_FPM = "expected at least one php-fpm pool: begin a table [fpm.default]";
+export const NO_PROCESS = "expected at least one process: begin a table [processes.default]";
+
+/** At least one table in `group`. */
+function checkSome(group: string, data: Table, expected: string): Problem[] {
+  const tables = data[group];
+  if (tables === undefined) return [missingKey([group], expected)];
+  return isTable(tables) && namesIn(tables).length === 0 ? [wrongValue([group], tables, expected)] : [];
+}
+
+/** The keys of a consumer that go with one executor only; the first names a table of the group. */
+const EXECUTORS: Readonly<Record<string, { readonly keys: readonly [string, ...string[]]; group: string }>> =
+  {
+    fastcgi: { keys: ["fpm", "ack_on", "payload_param"], group: "fpm" },
+    process: { keys: ["process"], group: "processes" },
+  };
+
+function checkExecutor(data: Table, consumer: Table, path: Path): Problem[] {
+  const executor = executorOf(consumer);
+  return Object.entries(EXECUTORS).flatMap(([name, { keys, group }]) => {
+    if (name === executor) return checkNamed(keys[0], namesIn(data[group]), group, consumer, path);
+    if (executor === undefined) return [];
+    return keys.filter((key) => consumer[key] !== undefined).map((key) => ({
+      path: [...path, key],
+      text: `${key} has no effect with executor = ${show(executor)}: remove it, or set executor = ${
+        show(name)
+      }`,
+    }));
+  });
+}
+
+/** Undefined when there is no such executor. */
+function executorOf(consumer: Table): string | undefined {
+  const executor = consumer["executor"] ?? DEFAULT_EXECUTOR;
+  return typeof executor === "string" && Object.hasOwn(EXECUTORS, executor) ? executor : undefined;
 }
 
 /** `key` names one of the tables in `group`; it may be left out where there is only one. */
@@ -120,14 +165,56 @@ function checkConsumerNames(consumers: readonly PlacedConsumer[]): Problem[] {
   });
 }
 
+function checkPool(pool: Table, path: Path): Problem[] {
+  const problems: Problem[] = [];
+  const maxHeaderBytes = pool["max_header_bytes"] ?? DEFAULT_POOL_OPTIONS.maxHeaderBytes;
+  const maxResponseBytes = pool["max_response_bytes"] ?? DEFAULT_POOL_OPTIONS.maxResponseBytes;
+  if (
+    typeof maxHeaderBytes === "number" && typeof maxResponseBytes === "number" &&
+    maxHeaderBytes > maxResponseBytes
+  ) {
+    const key = pool["max_header_bytes"] === undefined ? "max_response_bytes" : "max_header_bytes";
+    problems.push({
+      path: [...path, key],
+      text: `max_header_bytes (${maxHeaderBytes}) is more than max_response_bytes (${maxResponseBytes}): ` +
+        `lower the one or raise the other`,
+    });
+  }
+  if (pool["kill_on_timeout"] !== true) return problems;
+  if ((pool["status_path"] ?? "") === "") {
+    problems.push({
+      path: [...path, "kill_on_timeout"],
+      text:
+        "kill_on_timeout needs the status page, which tells the PHP process of a job: set pm.status_path in " +
+        "php-fpm's pool file, and status_path here",
+    });
+  }
+  if (typeof pool["address"] === "string" && isTcp(pool["address"])) {
+    problems.push({
+      path: [...path, "kill_on_timeout"],
+      text: "kill_on_timeout needs a php-fpm on this machine, and so a unix socket for its address: " +
+        'let php-fpm listen on one, or set "kill_on_timeout = false" and rely on request_terminate_timeout',
+    });
+  }
+  return problems;
+}
+
+/** False also for what is no address. */
+function isTcp(address: string): boolean {
+  try {
+    return parseAddress(address).transport === "tcp";
+  } catch {
+    return false;
+  }
+}
+
 /** A job beyond the pool's children would wait in the listen queue while its time runs. */
 function checkChildren(pools: unknown, consumers: readonly Table[]): Problem[] {
-  if (!isTable(pools)) return [];
   const [onlyPool, ...otherPools] = namesIn(pools);
-  return Object.entries(pools).flatMap(([pool, settings]) => {
-    const children = isTable(settings) ? settings["children"] : undefined;
+  return tablesIn(pools).flatMap(([pool, { children }]) => {
     if (typeof children !== "number" || children <= 0) return [];
     const users = consumers.filter((consumer) =>
+      executorOf(consumer) === "fastcgi" &&
       (consumer["fpm"] ?? (otherPools.length === 0 ? onlyPool : undefined)) === pool
     );
     const jobs = users.reduce((sum, consumer) => sum + concurrencyOf(consumer), 0);
@@ -161,6 +248,12 @@ function namesIn(tables: unknown): readonly string[] {
   if (!isTable(tables)) return [];
   // zod drops this one key from records, without a word.
   return Object.keys(tables).filter((name) => name !== "__proto__");
+}
+
+function tablesIn(tables: unknown): (readonly [name: string, table: Table])[] {
+  return isTable(tables)
+    ? Object.entries(tables).filter((entry): entry is [string, Table] => isTable(entry[1]))
+    : [];
 }
 
 function listOf(value: unknown): readonly unknown[] {

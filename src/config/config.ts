@@ -3,6 +3,7 @@ import type { PoolOptions } from "../fastcgi/pool.ts";
 import type { DialectName } from "../dialects/mod.ts";
 import type { DriverName, DriverOptions } from "../drivers/mod.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi.ts";
+import type { ProcessExecutorOptions } from "../executors/process.ts";
 import type { ConsumerOptions } from "../worker/consumer.ts";
 import type { WorkerOptions } from "../worker/worker.ts";
 
@@ -11,8 +12,10 @@ export interface Config extends WorkerOptions {
   readonly log: LogConfig;
   /** By name; at least one. */
   readonly brokers: ReadonlyMap<string, BrokerConfig>;
-  /** The php-fpm pools, by name; at least one. */
+  /** The php-fpm pools, by name; at least one where a consumer uses them. */
   readonly fpm: ReadonlyMap<string, FpmConfig>;
+  /** What runs a process a job, by name; at least one where a consumer uses them. */
+  readonly processes: ReadonlyMap<string, ProcessConfig>;
   /** At least one; names are unique. */
   readonly consumers: readonly ConsumerConfig[];
 }
@@ -33,26 +36,45 @@ export type BrokerConfig = {
 
 /** A php-fpm pool. `maxConnections` is not here: it follows from the consumers' concurrency. */
 export interface FpmConfig
-  extends Omit<PoolOptions, "maxConnections">, Pick<FastCgiExecutorOptions, "script" | "params"> {
+  extends
+    Omit<PoolOptions, "maxConnections">,
+    Pick<FastCgiExecutorOptions, "script" | "params" | "killOnTimeout"> {
   readonly address: FastCgiAddress;
   /** The pool's `pm.status_path`; undefined when there is none. */
   readonly statusPath: string | undefined;
+  /** The pool's `pm.status_listen`, where the status page answers though all children are busy; else undefined. */
+  readonly statusAddress: FastCgiAddress | undefined;
   /** The pool's `ping.path`; undefined when there is none. */
   readonly pingPath: string | undefined;
   /** The pool's `pm.max_children`; undefined when only the status page can tell. */
   readonly children: number | undefined;
 }
 
-export interface ConsumerConfig
-  extends ConsumerOptions, Pick<FastCgiExecutorOptions, "ackOn" | "payloadParam"> {
+export type ProcessConfig = ProcessExecutorOptions;
+
+export interface ConsumerConfig extends ConsumerOptions {
   /** A key of `Config.brokers`. */
   readonly broker: string;
+  readonly executor: FastCgiConsumerConfig | ProcessConsumerConfig;
+}
+
+/** Each job is a request to php-fpm. */
+export interface FastCgiConsumerConfig extends Pick<FastCgiExecutorOptions, "ackOn" | "payloadParam"> {
+  readonly kind: "fastcgi";
   /** A key of `Config.fpm`. */
   readonly fpm: string;
+}
+
+/** Each job is a process. */
+export interface ProcessConsumerConfig {
+  readonly kind: "process";
+  /** A key of `Config.processes`. */
+  readonly process: string;
 }
 
 /** Defaults of what belongs to no component; the others come from the components themselves. */
 export const DEFAULT_LOG: LogConfig = { level: "info", format: "auto" };
 export const DEFAULT_DIALECT: DialectName = "raw";
+export const DEFAULT_EXECUTOR: ConsumerConfig["executor"]["kind"] = "fastcgi";
 /** The weight of a queue that does not say its own. */
 export const DEFAULT_QUEUE_WEIGHT = 1;

@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { defaultConsumerName } from "./checks.ts";
 import {
@@ -7,6 +8,7 @@ import {
   type ConsumerConfig,
   DEFAULT_QUEUE_WEIGHT,
   type FpmConfig,
+  type ProcessConfig,
 } from "./config.ts";
 import type { ConfigFile } from "./schema.ts";
 
@@ -20,12 +22,20 @@ export function resolveConfig(file: ConfigFile, folder: string): Config {
     Object.entries(file.brokers).map(([name, broker]) => [name, brokerOf(broker, folder)]),
   );
   const fpm = new Map(Object.entries(file.fpm).map(([name, pool]) => [name, fpmOf(pool)]));
-  const only = { broker: [...brokers.keys()][0]!, fpm: [...fpm.keys()][0]! };
+  const processes = new Map(
+    Object.entries(file.processes).map(([name, process]) => [name, processOf(process)]),
+  );
+  const only = {
+    broker: [...brokers.keys()][0]!,
+    fpm: [...fpm.keys()][0]!,
+    process: [...processes.keys()][0]!,
+  };
   return {
     shutdownTimeoutMs: file.shutdown_timeout_ms,
     log: file.log,
     brokers,
     fpm,
+    processes,
     consumers: file.consumers.map((consumer) => consumerOf(consumer, only)),
   };
 }
@@ -48,19 +58,40 @@ function fpmOf(pool: ConfigFile["fpm"][string]): FpmConfig {
     script: pool.script,
     params: pool.params,
     statusPath: pool.status_path === "" ? undefined : pool.status_path,
+    statusAddress: pool.status_address === "" ? undefined : parseAddress(pool.status_address),
     pingPath: pool.ping_path === "" ? undefined : pool.ping_path,
     children: pool.children === 0 ? undefined : pool.children,
+    killOnTimeout: pool.kill_on_timeout,
     connectTimeoutMs: pool.connect_timeout_ms,
+    firstByteTimeoutMs: pool.first_byte_timeout_ms,
     idleMs: pool.idle_ms,
     maxResponseBytes: pool.max_response_bytes,
+    maxHeaderBytes: pool.max_header_bytes,
     maxStderrBytes: pool.max_stderr_bytes,
+  };
+}
+
+function processOf(process: ConfigFile["processes"][string]): ProcessConfig {
+  const [program, ...args] = process.command;
+  const exitCodes = Object.entries(process.exit_codes).map(([code, meaning]) =>
+    [Number(code), meaning] as const
+  );
+  return {
+    command: [program!, ...args],
+    payload: process.payload,
+    payloadVariable: process.payload_variable,
+    directory: process.directory === "" ? undefined : process.directory,
+    env: process.env,
+    exitCodes: new Map([...DEFAULT_PROCESS_EXECUTOR_OPTIONS.exitCodes, ...exitCodes]),
+    killAfterMs: process.kill_after_ms,
+    maxStderrBytes: process.max_stderr_bytes,
   };
 }
 
 /** @param only The names to use where the consumer gives none; checked to be the only ones then. */
 function consumerOf(
   consumer: ConfigFile["consumers"][number],
-  only: { broker: string; fpm: string },
+  only: { broker: string; fpm: string; process: string },
 ): ConsumerConfig {
   const queues = consumer.queues.map((queue) =>
     typeof queue === "string"
@@ -70,13 +101,11 @@ function consumerOf(
   return {
     name: consumer.name ?? defaultConsumerName(queues.map((queue) => queue.name)),
     broker: consumer.broker ?? only.broker,
-    fpm: consumer.fpm ?? only.fpm,
+    executor: executorOf(consumer, only),
     queues,
     order: consumer.order,
     concurrency: consumer.concurrency,
     timeoutMs: consumer.timeout_ms,
-    ackOn: consumer.ack_on,
-    payloadParam: consumer.payload_param,
     pauseMaxMs: consumer.pause_max_ms,
     retry: {
       attempts: consumer.retry.attempts,
@@ -85,5 +114,18 @@ function consumerOf(
       maxDelayMs: consumer.retry.max_delay_ms,
       jitter: consumer.retry.jitter,
     },
+  };
+}
+
+function executorOf(
+  consumer: ConfigFile["consumers"][number],
+  only: { fpm: string; process: string },
+): ConsumerConfig["executor"] {
+  if (consumer.executor === "process") return { kind: "process", process: consumer.process ?? only.process };
+  return {
+    kind: "fastcgi",
+    fpm: consumer.fpm ?? only.fpm,
+    ackOn: consumer.ack_on,
+    payloadParam: consumer.payload_param,
   };
 }

@@ -4,13 +4,16 @@ import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
 import { type DialectName, DIALECTS } from "../dialects/mod.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../drivers/sqlite.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../executors/fastcgi.ts";
+import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
 import { DEFAULT_WORKER_OPTIONS } from "../worker/worker.ts";
-import { DEFAULT_DIALECT, DEFAULT_LOG, LOG_FORMATS, LOG_LEVELS } from "./config.ts";
+import { NO_FPM, NO_PROCESS } from "./checks.ts";
+import { DEFAULT_DIALECT, DEFAULT_EXECUTOR, DEFAULT_LOG, LOG_FORMATS, LOG_LEVELS } from "./config.ts";
 import { whyParamIsRefused } from "./params.ts";
 import { anyOf, isTable, type TableKeys } from "./problems.ts";
+import { whyVariableIsRefused } from "./variables.ts";
 
 /*
  * The file's schema, one constant a table. Every message is the end of a sentence that problems.ts begins: what was
@@ -26,6 +29,9 @@ const MAX_BLOB_BYTES = 1_000_000_000;
 const QUEUE_NAME = 'expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"';
 const ADDRESS =
   'expected a socket\'s absolute path such as "/run/php/fervo.sock", or host and port such as "127.0.0.1:9000"';
+const COMMAND =
+  'expected a list of the program and its arguments, such as ["php", "/srv/app/bin/console", "app:job"]';
+const NO_BROKER = "expected at least one broker: begin a table [brokers.default]";
 const QUEUE_LIST = 'expected a list of at least one queue, such as ["default"]';
 const CONSUMER_LIST =
   'expected at least one consumer: begin a table [[consumers]], with two brackets, and give it queues = ["default"]';
@@ -59,27 +65,58 @@ const broker = z.discriminatedUnion("driver", BROKERS, {
       : "expected a table of a broker's settings, as in [brokers.default]",
 });
 
-const params = z.record(
-  z.string().superRefine((name, context) => {
-    const reason = whyParamIsRefused(name);
-    if (reason !== undefined) context.addIssue({ code: "custom", message: reason });
-  }),
-  text(/^[^\0]*$/, "a text in quotes"),
-  "expected a table of names and texts",
-);
+const params = textsByName(whyParamIsRefused);
 
 const fpm = table({
   address: z.string(ADDRESS).refine(isAddress, ADDRESS),
   script: text(/^\/[^\0]*$/, 'an absolute path as php-fpm sees it, such as "/srv/app/fervo.php"'),
   status_path: pagePath("pm.status_path").default(""),
   ping_path: pagePath("ping.path").default(""),
+  status_address: z.string(`${ADDRESS}, or "" for the pool's own address`)
+    .refine((text) => text === "" || isAddress(text), `${ADDRESS}, or "" for the pool's own address`).default(
+      "",
+    ),
+  kill_on_timeout: z.boolean("expected true or false").default(
+    DEFAULT_FASTCGI_EXECUTOR_OPTIONS.killOnTimeout,
+  ),
   children: wholeNumber(0, 100_000).default(0),
   connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_POOL_OPTIONS.connectTimeoutMs),
+  first_byte_timeout_ms: wholeNumber(0, 7 * DAY_MS).default(DEFAULT_POOL_OPTIONS.firstByteTimeoutMs),
   idle_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_POOL_OPTIONS.idleMs),
   max_response_bytes: wholeNumber(1_024, MAX_BLOB_BYTES).default(DEFAULT_POOL_OPTIONS.maxResponseBytes),
+  max_header_bytes: wholeNumber(256, MAX_BLOB_BYTES).default(DEFAULT_POOL_OPTIONS.maxHeaderBytes),
   max_stderr_bytes: wholeNumber(0, MAX_BLOB_BYTES).default(DEFAULT_POOL_OPTIONS.maxStderrBytes),
   params: params.default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.params),
 }, "expected a table of a php-fpm pool's settings, as in [fpm.default]");
+
+const exitCode = z.string().regex(
+  /^(?:0|[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])$/,
+  "expected a number from 0 to 255",
+);
+
+const process = table({
+  command: z.array(text(/^[^\0]*$/, "a text in quotes without NUL"), COMMAND).min(1, COMMAND)
+    .refine(([program]) => program !== "", COMMAND),
+  payload: choice(["stdin", "argument", "environment"]).default(DEFAULT_PROCESS_EXECUTOR_OPTIONS.payload),
+  payload_variable: z.string("expected a variable's name")
+    .superRefine(
+      refuseBy((name) =>
+        name === DEFAULT_PROCESS_EXECUTOR_OPTIONS.payloadVariable ? undefined : whyVariableIsRefused(name)
+      ),
+    )
+    .default(DEFAULT_PROCESS_EXECUTOR_OPTIONS.payloadVariable),
+  directory: text(
+    /^(?:\/[^\0]*)?$/,
+    'an absolute path such as "/srv/app", or "" for the worker\'s own folder',
+  )
+    .default(DEFAULT_PROCESS_EXECUTOR_OPTIONS.directory ?? ""),
+  exit_codes: z.record(exitCode, choice(["ack", "retry", "bury"]), "expected a table of exit codes").default(
+    {},
+  ),
+  kill_after_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_PROCESS_EXECUTOR_OPTIONS.killAfterMs),
+  max_stderr_bytes: wholeNumber(0, MAX_BLOB_BYTES).default(DEFAULT_PROCESS_EXECUTOR_OPTIONS.maxStderrBytes),
+  env: textsByName(whyVariableIsRefused).default(DEFAULT_PROCESS_EXECUTOR_OPTIONS.env),
+}, "expected a table of a process's settings, as in [processes.default]");
 
 const weightedQueue = table({
   name: queueName,
@@ -97,7 +134,9 @@ const retry = table({
 const consumer = table({
   name: text(/^\P{Cc}{1,200}$/u, "1 to 200 characters, none of them a control character").optional(),
   broker: z.string("expected a broker's name").optional(),
+  executor: choice(["fastcgi", "process"]).default(DEFAULT_EXECUTOR),
   fpm: z.string("expected the name of an fpm table").optional(),
+  process: z.string("expected the name of a processes table").optional(),
   queues: z.array(
     z.union([queueName, weightedQueue], {
       error: 'expected a queue\'s name, or a table such as { name = "mail", weight = 3 }',
@@ -108,10 +147,9 @@ const consumer = table({
   concurrency: wholeNumber(1, 10_000).default(DEFAULT_CONSUMER_OPTIONS.concurrency),
   timeout_ms: wholeNumber(1, 7 * DAY_MS).default(DEFAULT_CONSUMER_OPTIONS.timeoutMs),
   ack_on: choice(["outcome", "status"]).default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.ackOn),
-  payload_param: z.string('expected a param\'s name, or "" for STDIN').superRefine((name, context) => {
-    const reason = name === "" ? undefined : whyParamIsRefused(name);
-    if (reason !== undefined) context.addIssue({ code: "custom", message: reason });
-  }).default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.payloadParam),
+  payload_param: z.string('expected a param\'s name, or "" for STDIN')
+    .superRefine(refuseBy((name) => name === "" ? undefined : whyParamIsRefused(name)))
+    .default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.payloadParam),
   pause_max_ms: wholeNumber(1, HOUR_MS).default(DEFAULT_CONSUMER_OPTIONS.pauseMaxMs),
   retry: retry.prefault({}),
 }, CONSUMER_LIST);
@@ -119,8 +157,11 @@ const consumer = table({
 export const configSchema = table({
   shutdown_timeout_ms: wholeNumber(0, DAY_MS).default(DEFAULT_WORKER_OPTIONS.shutdownTimeoutMs),
   log: log.prefault({}),
-  brokers: tablesByName(broker, "expected at least one broker: begin a table [brokers.default]"),
-  fpm: tablesByName(fpm, "expected at least one php-fpm pool: begin a table [fpm.default]"),
+  brokers: tablesByName(broker, NO_BROKER)
+    .refine((brokers) => Object.keys(brokers).length > 0, NO_BROKER),
+  // Which of these are needed depends on the consumers: see checks.ts.
+  fpm: tablesByName(fpm, NO_FPM).default({}),
+  processes: tablesByName(process, NO_PROCESS).default({}),
   consumers: z.array(consumer, CONSUMER_LIST).min(1, CONSUMER_LIST),
 });
 
@@ -133,6 +174,7 @@ export const TABLES: readonly TableKeys[] = [
   { place: "in [[consumers]]", keys: Object.keys(consumer.shape) },
   { place: "in [consumers.retry]", keys: Object.keys(retry.shape) },
   { place: "in [fpm.NAME]", keys: Object.keys(fpm.shape) },
+  { place: "in [processes.NAME]", keys: Object.keys(process.shape) },
   { place: "in [brokers.NAME]", keys: BROKERS.flatMap((broker) => Object.keys(broker.shape)) },
   { place: "in [log]", keys: Object.keys(log.shape) },
 ];
@@ -146,7 +188,25 @@ function table<Shape extends z.core.$ZodLooseShape>(shape: Shape, expected = "ex
 
 function tablesByName<Table extends z.ZodType>(table: Table, expected: string) {
   const name = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "expected 1 to 64 characters of A-Z a-z 0-9 . _ -");
-  return z.record(name, table, expected).refine((tables) => Object.keys(tables).length > 0, expected);
+  return z.record(name, table, expected);
+}
+
+/** @param whyRefused What is wrong with a name; undefined when nothing is. */
+function textsByName(whyRefused: (name: string) => string | undefined) {
+  const name = z.string().superRefine(refuseBy(whyRefused));
+  return z.record(
+    name,
+    text(/^[^\0]*$/, "a text in quotes without NUL"),
+    "expected a table of names and texts",
+  );
+}
+
+/** A check that refuses a name with the reason that `why` gives. */
+function refuseBy(why: (name: string) => string | undefined) {
+  return (name: string, context: z.RefinementCtx) => {
+    const reason = why(name);
+    if (reason !== undefined) context.addIssue({ code: "custom", message: reason });
+  };
 }
 
 function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {

@@ -13,10 +13,14 @@ export type ErrorCode =
   | "JOB_TIMEOUT"
   | "FASTCGI_CONNECT_FAILED"
   | "FASTCGI_OVERLOADED"
+  | "FASTCGI_FIRST_BYTE_TIMEOUT"
   | "FASTCGI_CONNECTION_LOST"
   | "FASTCGI_PROTOCOL"
   | "FASTCGI_PARAM_TOO_LARGE"
   | "FPM_MISCONFIGURED"
+  | "FPM_KILL_FAILED"
+  | "PROCESS_FAILED"
+  | "PROCESS_MISCONFIGURED"
   | "SHUTDOWN";
 
 /** What an error may carry beside its text. Every field is safe to log and to store with a dead letter. */

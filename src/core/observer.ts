@@ -40,6 +40,22 @@ export type WorkerEvent =
     readonly attempt: number;
   }
   | {
+    /** The PHP process of a job whose time was up was ended; without `pid`, none was running it. */
+    readonly type: "child_ended";
+    readonly queue: string;
+    readonly id: string;
+    readonly attempt: number;
+    readonly pid: number | undefined;
+  }
+  | {
+    /** The PHP process of a job whose time was up could not be ended, and runs on. */
+    readonly type: "child_not_ended";
+    readonly queue: string;
+    readonly id: string;
+    readonly attempt: number;
+    readonly error: FervoError;
+  }
+  | {
     /** The broker failed and is asked again. */
     readonly type: "broker_failed";
     readonly consumer: string;

@@ -1,3 +1,5 @@
+import { JobError } from "./errors.ts";
+
 /** Refuses what is no UTF-8, and keeps a byte order mark: the text stands for exactly these bytes. */
 const exactUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -8,6 +10,26 @@ const exactUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  */
 export function exactText(bytes: Uint8Array): string {
   return exactUtf8.decode(bytes);
+}
+
+/**
+ * A payload that is passed on as a text, which its first NUL would end: other payloads would arrive changed.
+ *
+ * @param way How it is passed, as in a sentence, e.g. `the param "DATA"`.
+ * @throws {JobError} JOB_MALFORMED when it has a NUL byte or is not UTF-8
+ */
+export function payloadText(payload: Uint8Array, way: string): string {
+  const malformed = (reason: string) =>
+    new JobError(
+      "JOB_MALFORMED",
+      `Cannot send the payload as ${way}: it ${reason}; only STDIN takes any bytes`,
+    );
+  if (payload.includes(0)) throw malformed("has a NUL byte");
+  try {
+    return exactText(payload);
+  } catch {
+    throw malformed("is not UTF-8");
+  }
 }
 
 /** A payload as it stands in JSON: `payload` when it is text, else `payload_base64`. */

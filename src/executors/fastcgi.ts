@@ -1,12 +1,15 @@
+import type { Clock } from "../core/clock.ts";
 import { FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
+import type { Observer } from "../core/observer.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
-import { exactText } from "../core/payload.ts";
+import { payloadText } from "../core/payload.ts";
 import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
 import type { Executor } from "./executor.ts";
+import type { FpmControl } from "./fpm_control.ts";
 
 export interface FastCgiExecutorOptions {
   /** The front controller, as php-fpm sees it; absolute. */
@@ -17,13 +20,24 @@ export interface FastCgiExecutorOptions {
   readonly ackOn: "outcome" | "status";
   /** Names the param that carries the payload instead of STDIN; "" for STDIN. */
   readonly payloadParam: string;
+  /** End the PHP process of a job whose time is up. */
+  readonly killOnTimeout: boolean;
 }
 
 export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "script"> = {
   params: {},
   ackOn: "outcome",
   payloadParam: "",
+  killOnTimeout: false,
 };
+
+export interface FastCgiExecutorDeps {
+  readonly pool: Pick<Pool, "request" | "close">;
+  /** The same pool, looked at from the outside. */
+  readonly fpm: Pick<FpmControl, "hasLeftWithin" | "isRunning" | "endChild">;
+  readonly clock: Clock;
+  readonly observe: Observer;
+}
 
 /**
  * Params that no configuration and no message sets: the executor sets them itself, or they would change php-fpm for
@@ -60,40 +74,97 @@ const lenientUtf8 = new TextDecoder();
  * 1. Sends the job as docs/protocol.md says: what comes from a message are values, never a param's name, the script
  *    or the address.
  * 2. Reads the answer by the table in docs/protocol.md.
+ * 3. Where an answer does not come, finds out whether that was the job's doing or php-fpm's.
+ * 4. Ends the PHP process of a job whose time is up, if it is to; the job's slot does not wait for that.
  */
 export class FastCgiExecutor implements Executor {
-  readonly #pool: Pick<Pool, "request" | "close">;
+  readonly #pool: FastCgiExecutorDeps["pool"];
+  readonly #fpm: FastCgiExecutorDeps["fpm"];
+  readonly #clock: Clock;
+  readonly #observe: Observer;
   readonly #options: FastCgiExecutorOptions;
   readonly #sharedParams: EncodedParams;
+  readonly #endings = new Set<Promise<void>>();
 
   /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
-  constructor(deps: { pool: Pick<Pool, "request" | "close"> }, options: FastCgiExecutorOptions) {
+  constructor(deps: FastCgiExecutorDeps, options: FastCgiExecutorOptions) {
     this.#pool = deps.pool;
+    this.#fpm = deps.fpm;
+    this.#clock = deps.clock;
+    this.#observe = deps.observe;
     this.#options = options;
     this.#sharedParams = encodeParams(sharedParams(options.script, options.params));
   }
 
   async execute(job: Job, signal: AbortSignal): Promise<Outcome> {
+    const startedMs = this.#clock.monotonicMs();
     try {
       const response = await this.#pool.request(this.#request(job), signal);
       return outcomeOf(response, this.#options);
     } catch (error) {
-      return outcomeOfError(error);
+      if (!(error instanceof FervoError)) return outcomeOfError(error);
+      switch (error.code) {
+        case "FASTCGI_CONNECTION_LOST":
+          return await this.#outcomeOfLoss(error, this.#clock.monotonicMs() - startedMs);
+        case "FASTCGI_FIRST_BYTE_TIMEOUT":
+          return await this.#outcomeOfSilence(error, job);
+        case "JOB_TIMEOUT":
+          this.#endChildOf(job);
+          return outcomeOfError(error);
+        default:
+          return outcomeOfError(error);
+      }
     }
   }
 
   async close(): Promise<void> {
     await this.#pool.close();
+    await Promise.all(this.#endings);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
+  /** A child that dies is the job's doing; that php-fpm is stopped, restarted or reloaded is not. */
+  async #outcomeOfLoss(error: FervoError, ageMs: number): Promise<Outcome> {
+    if (!await this.#fpm.hasLeftWithin(ageMs)) return outcomeOfError(error);
+    const text = `php-fpm was stopped, restarted or reloaded while it had the job: ${error.message}`;
+    return {
+      kind: "release",
+      reason: "unavailable",
+      error: new FervoError(error.code, text, { details: error.details, cause: error }),
+    };
+  }
+
+  /** A job that no child has begun did not fail; it waited in php-fpm's listen queue. */
+  async #outcomeOfSilence(error: FervoError, job: Job): Promise<Outcome> {
+    if (await this.#fpm.isRunning(uriOf(job)) === false) {
+      return { kind: "release", reason: "unavailable", error };
+    }
+    this.#endChildOf(job);
+    return outcomeOfError(error);
+  }
+
+  #endChildOf(job: Job): void {
+    if (!this.#options.killOnTimeout) return;
+    const { queue, id, attempt } = job;
+    const ending = this.#fpm.endChild(uriOf(job)).then(
+      (pid) => this.#observe({ type: "child_ended", queue, id, attempt, pid }),
+      (thrown) => {
+        const error = thrown instanceof FervoError
+          ? thrown
+          : new FervoError("FPM_KILL_FAILED", reasonOf(thrown), { cause: thrown });
+        this.#observe({ type: "child_not_ended", queue, id, attempt, error });
+      },
+    ).finally(() => this.#endings.delete(ending));
+    this.#endings.add(ending);
+  }
+
   #request(job: Job): FastCgiRequest {
     const { payloadParam } = this.#options;
     const isBody = payloadParam === "";
-    const uri = `/${encodeURIComponent(job.queue)}/${encodeURIComponent(job.id)}`;
+    const uri = uriOf(job);
     const params: [string, string][] = [
       ["REQUEST_URI", uri],
       // What FPM's status page and access log show as the request (fpm_main.c, init_request_info).
@@ -107,24 +178,14 @@ export class FastCgiExecutor implements Executor {
       ["FERVO_DEADLINE", String(job.deadlineMs)],
     ];
     if (job.traceparent !== undefined) params.push(["HTTP_TRACEPARENT", job.traceparent]);
-    if (!isBody) params.push([payloadParam, paramText(payloadParam, job.payload)]);
+    if (!isBody) params.push([payloadParam, payloadText(job.payload, `the param "${payloadParam}"`)]);
     return { sharedParams: this.#sharedParams, params, body: isBody ? job.payload : EMPTY };
   }
 }
 
-/** A param's value is text here, and PHP ends it at its first NUL: other payloads would arrive changed. */
-function paramText(name: string, payload: Uint8Array): string {
-  const malformed = (reason: string) =>
-    new JobError(
-      "JOB_MALFORMED",
-      `Cannot send the payload as the param "${name}": it ${reason}; only STDIN takes any bytes`,
-    );
-  if (payload.includes(0)) throw malformed("has a NUL byte");
-  try {
-    return exactText(payload);
-  } catch {
-    throw malformed("is not UTF-8");
-  }
+/** What names the job in php-fpm's access log and status page. */
+function uriOf(job: Job): string {
+  return `/${encodeURIComponent(job.queue)}/${encodeURIComponent(job.id)}`;
 }
 
 /** The request with which `check` asks the front controller whether it is there; it runs no job. */

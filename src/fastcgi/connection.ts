@@ -1,6 +1,7 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
+import { connect } from "./connect.ts";
 import { FastCgiError } from "./errors.ts";
 import { type EncodedParams, ParamsWriter } from "./params.ts";
 import {
@@ -29,6 +30,8 @@ export interface FastCgiRequest {
 export interface ConnectionOptions extends ResponseLimits {
   /** How long connecting may take, milliseconds. */
   readonly connectTimeoutMs: number;
+  /** How long the first byte of an answer may take from when the request was written, milliseconds; 0 for ever. */
+  readonly firstByteTimeoutMs: number;
 }
 
 /** The connection ended before the answer did. Code FASTCGI_CONNECTION_LOST. */
@@ -56,13 +59,16 @@ export class ConnectionLostError extends FastCgiError {
   }
 }
 
-const REQUEST_ID = 1;
+const MAX_REQUEST_ID = 65_535;
 const READ_BUFFER_BYTES = 16_384;
 /** A body up to this size goes out in one write, together with everything before it. */
 const SMALL_BODY_BYTES = 32_768;
 
 interface Pending {
-  readonly collector: ResponseCollector;
+  readonly signal: AbortSignal;
+  readonly abort: () => void;
+  /** Whether the connection stays open afterwards. */
+  readonly keep: boolean;
   readonly startedMs: number;
   /** Of the answer, as they came from the socket: a lone record header is a sign of life, too. */
   receivedBytes: number;
@@ -77,6 +83,7 @@ interface Pending {
  * 2. Reads all the time, also between requests, so that the other side's leaving is noticed before the next request
  *    is given to it.
  * 3. Takes END_REQUEST, and nothing else, for the end of an answer.
+ * 4. Gives each request an id of its own, so that a late record of the last answer is not taken for one of the next.
  *
  * States: `idle` -> request() -> `busy` -> END_REQUEST -> `idle`; any state -> end of stream, protocol error, abort
  * or close -> `closed`. Only `#finish` (to idle) and `#end` (to closed) change it.
@@ -86,16 +93,19 @@ export class Connection {
   readonly #options: ConnectionOptions;
   readonly #clock: Clock;
   readonly #socket: Deno.Conn;
-  readonly #params = new ParamsWriter(REQUEST_ID);
+  readonly #params = new ParamsWriter(0);
+  readonly #collector: ResponseCollector;
   readonly #parser = new RecordParser();
   readonly #sink: RecordSink;
   readonly #endRequest = new Uint8Array(8);
   #endRequestBytes = 0;
   #out = new Uint8Array(2048);
   #pending: Pending | undefined;
+  #firstByteTimer: Timer | undefined;
   #isWriting = false;
   #isClosed = false;
   #requests = 0;
+  #requestId = 0;
 
   /** Called once, when the connection has closed while no request was under way. */
   onIdleClose: (() => void) | undefined;
@@ -107,6 +117,7 @@ export class Connection {
     this.#socket = socket;
     this.#clock = clock;
     this.#options = options;
+    this.#collector = new ResponseCollector(options);
     this.#sink = {
       content: (type, requestId, piece) => this.#content(type, requestId, piece),
       recordEnd: (type, requestId, contentBytes) => this.#recordEnd(type, requestId, contentBytes),
@@ -143,41 +154,40 @@ export class Connection {
    * @param keep Ask the application to leave the connection open afterwards.
    * @param signal Ends the request: the connection is destroyed and the promise rejects with the signal's reason.
    * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE (nothing was sent), FASTCGI_CONNECTION_LOST
-   * ({@link ConnectionLostError}), FASTCGI_OVERLOADED, FASTCGI_PROTOCOL
+   * ({@link ConnectionLostError}), FASTCGI_FIRST_BYTE_TIMEOUT, FASTCGI_OVERLOADED, FASTCGI_PROTOCOL
    */
-  async request(request: FastCgiRequest, keep: boolean, signal: AbortSignal): Promise<FastCgiResponse> {
-    if (!this.isReusable) throw new TypeError("The connection is closed or has a request under way");
-    signal.throwIfAborted();
-    const head = this.#encodeHead(request, keep);
-    const { promise, resolve, reject } = Promise.withResolvers<FastCgiResponse>();
-    this.#pending = {
-      collector: new ResponseCollector(this.#options),
-      startedMs: this.#clock.monotonicMs(),
-      receivedBytes: 0,
-      resolve,
-      reject,
-    };
-    const abort = () => this.destroy(signal.reason);
-    signal.addEventListener("abort", abort);
-    try {
+  request(request: FastCgiRequest, keep: boolean, signal: AbortSignal): Promise<FastCgiResponse> {
+    return new Promise((resolve, reject) => {
+      if (!this.isReusable) throw new TypeError("The connection is closed or has a request under way");
+      signal.throwIfAborted();
+      const head = this.#encodeHead(request, keep);
+      const abort = () => this.destroy(signal.reason);
+      signal.addEventListener("abort", abort);
+      this.#collector.reset();
+      this.#pending = {
+        signal,
+        abort,
+        keep,
+        startedMs: this.#clock.monotonicMs(),
+        receivedBytes: 0,
+        resolve,
+        reject,
+      };
       this.#requests++;
       void this.#write(head, request.body);
-      return await promise;
-    } finally {
-      signal.removeEventListener("abort", abort);
-      if (!keep) this.destroy();
-    }
+    });
   }
 
   /** Closes the connection; a request under way rejects with `error`. Idempotent. */
   destroy(error?: unknown): void {
-    this.#end(error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "The connection was closed by us"));
+    this.#end(error);
   }
 
   /** BEGIN_REQUEST, PARAMS and, for a small body, STDIN: all that goes into the first write. */
   #encodeHead(request: FastCgiRequest, keep: boolean): Uint8Array {
+    const requestId = this.#requestId = this.#requestId % MAX_REQUEST_ID + 1;
     const params = this.#params;
-    params.reset();
+    params.reset(requestId);
     if (request.sharedParams !== undefined) params.addEncoded(request.sharedParams);
     for (const [name, value] of request.params) params.add(name, value);
     const paramRecords = params.bytes();
@@ -189,20 +199,20 @@ export class Connection {
     if (headBytes > this.#out.length) this.#out = new Uint8Array(2 * headBytes);
 
     const out = this.#out;
-    writeHeader(out, 0, RecordType.beginRequest, REQUEST_ID, 8);
+    writeHeader(out, 0, RecordType.beginRequest, requestId, 8);
     out.fill(0, 8, 16);
     out[9] = ROLE_RESPONDER;
     out[10] = keep ? FLAG_KEEP_CONNECTION : 0;
     out.set(paramRecords, 16);
     let at = 16 + paramRecords.length;
-    writeHeader(out, at, RecordType.params, REQUEST_ID, 0);
+    writeHeader(out, at, RecordType.params, requestId, 0);
     at += HEADER_BYTES;
     if (stdinBytes > 0) {
-      writeHeader(out, at, RecordType.stdin, REQUEST_ID, body.length);
+      writeHeader(out, at, RecordType.stdin, requestId, body.length);
       out.set(body, at + HEADER_BYTES);
       at += stdinBytes;
     }
-    if (endBytes > 0) writeHeader(out, at, RecordType.stdin, REQUEST_ID, 0);
+    if (endBytes > 0) writeHeader(out, at, RecordType.stdin, requestId, 0);
     return out.subarray(0, headBytes);
   }
 
@@ -216,6 +226,7 @@ export class Connection {
       await this.#writeWhole(head);
       if (body.length > SMALL_BODY_BYTES) await this.#writeBody(body);
       this.#isWriting = false;
+      if (this.#options.firstByteTimeoutMs > 0) this.#awaitFirstByte();
     } catch {
       // Stays "writing": a connection on which STDIN did not end cannot take another request.
     }
@@ -225,11 +236,11 @@ export class Connection {
     const record = new Uint8Array(HEADER_BYTES + FULL_CONTENT_BYTES);
     for (let at = 0; at < body.length; at += FULL_CONTENT_BYTES) {
       const piece = body.subarray(at, at + FULL_CONTENT_BYTES);
-      writeHeader(record, 0, RecordType.stdin, REQUEST_ID, piece.length);
+      writeHeader(record, 0, RecordType.stdin, this.#requestId, piece.length);
       record.set(piece, HEADER_BYTES);
       await this.#writeWhole(record.subarray(0, HEADER_BYTES + piece.length));
     }
-    writeHeader(record, 0, RecordType.stdin, REQUEST_ID, 0);
+    writeHeader(record, 0, RecordType.stdin, this.#requestId, 0);
     await this.#writeWhole(record.subarray(0, HEADER_BYTES));
   }
 
@@ -238,12 +249,28 @@ export class Connection {
     while (at < bytes.length) at += await this.#socket.write(bytes.subarray(at));
   }
 
+  #awaitFirstByte(): void {
+    const pending = this.#pending;
+    if (pending === undefined || pending.receivedBytes > 0) return;
+    const { firstByteTimeoutMs } = this.#options;
+    this.#firstByteTimer = this.#clock.setTimer(() => {
+      this.#end(
+        new FastCgiError(
+          "FASTCGI_FIRST_BYTE_TIMEOUT",
+          `"${formatAddress(this.#address)}" sent nothing of the answer in ${firstByteTimeoutMs} ms ` +
+            "(first_byte_timeout_ms)",
+        ),
+      );
+    }, firstByteTimeoutMs);
+  }
+
   async #readAll(): Promise<void> {
     const buffer = new Uint8Array(READ_BUFFER_BYTES);
     try {
       while (!this.#isClosed) {
         const bytes = await this.#socket.read(buffer);
         if (bytes === null) return this.#lose("the other side closed it");
+        this.#firstByteTimer?.cancel();
         if (this.#pending !== undefined) this.#pending.receivedBytes += bytes;
         this.#parser.parse(buffer.subarray(0, bytes), this.#sink);
       }
@@ -255,11 +282,11 @@ export class Connection {
 
   #content(type: number, requestId: number, piece: Uint8Array): void {
     if (requestId === 0) return;
-    const pending = this.#expectRequest(type, requestId);
+    this.#expectRequest(type, requestId);
     if (type === RecordType.stdout) {
-      pending.collector.addStdout(piece);
+      this.#collector.addStdout(piece);
     } else if (type === RecordType.stderr) {
-      pending.collector.addStderr(piece);
+      this.#collector.addStderr(piece);
     } else if (type === RecordType.endRequest) {
       const room = this.#endRequest.length - this.#endRequestBytes;
       this.#endRequest.set(piece.subarray(0, room), this.#endRequestBytes);
@@ -282,43 +309,35 @@ export class Connection {
     this.#finish();
   }
 
-  #expectRequest(type: number, requestId: number): Pending {
-    if (this.#pending !== undefined && requestId === REQUEST_ID) return this.#pending;
+  #expectRequest(type: number, requestId: number): void {
+    if (this.#pending !== undefined && requestId === this.#requestId) return;
     throw new FastCgiError(
       "FASTCGI_PROTOCOL",
       `Cannot read the answer: a record of type ${type} for request "${requestId}" came, ` +
         (this.#pending === undefined
           ? "and no request is under way"
-          : `and request "${REQUEST_ID}" is under way`),
+          : `and request "${this.#requestId}" is under way`),
     );
   }
 
   /** END_REQUEST came. */
   #finish(): void {
-    const { collector, resolve, reject } = this.#pending!;
-    const [b0, b1, b2, b3, protocolStatus] = this.#endRequest as unknown as [
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    this.#pending = undefined;
+    const { resolve, reject, keep } = this.#takePending()!;
     this.idleSinceMs = this.#clock.monotonicMs();
-    if (protocolStatus === ProtocolStatus.requestComplete) {
-      resolve(collector.finish((b0 << 24) | (b1 << 16) | (b2 << 8) | b3));
-    } else if (protocolStatus === ProtocolStatus.overloaded) {
-      reject(
-        new FastCgiError("FASTCGI_OVERLOADED", `"${formatAddress(this.#address)}" says it is overloaded`),
-      );
-    } else {
-      reject(
-        new FastCgiError(
-          "FASTCGI_PROTOCOL",
-          `"${formatAddress(this.#address)}" refused the request with protocol status ${protocolStatus}`,
-        ),
-      );
+    const [b0, b1, b2, b3, protocolStatus] = this.#endRequest;
+    const appStatus = (b0! << 24) | (b1! << 16) | (b2! << 8) | b3!;
+    if (protocolStatus === ProtocolStatus.requestComplete) resolve(this.#collector.finish(appStatus));
+    else reject(this.#refusal(protocolStatus!));
+    if (!keep) this.destroy();
+  }
+
+  #refusal(protocolStatus: number): FastCgiError {
+    const where = `"${formatAddress(this.#address)}"`;
+    if (protocolStatus === ProtocolStatus.overloaded) {
+      return new FastCgiError("FASTCGI_OVERLOADED", `${where} says it is overloaded`);
     }
+    const text = `${where} refused the request with protocol status ${protocolStatus}`;
+    return new FastCgiError("FASTCGI_PROTOCOL", text);
   }
 
   /** The other side ended the connection. */
@@ -329,72 +348,30 @@ export class Connection {
         responseBytes: pending.receivedBytes,
         isReused: this.#requests > 1,
         afterMs: this.#clock.monotonicMs() - pending.startedMs,
-        stderr: pending.collector.stderr,
+        stderr: this.#collector.stderr,
       }),
     );
   }
 
   /** The socket is of no more use; a request under way rejects with `error`. */
-  #end(error: unknown): void {
+  #end(error?: unknown): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#socket.close();
+    const pending = this.#takePending();
+    if (pending === undefined) this.onIdleClose?.();
+    else {pending.reject(
+        error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "The connection was closed by us"),
+      );}
+  }
+
+  /** The request under way, which is over with this. */
+  #takePending(): Pending | undefined {
     const pending = this.#pending;
     this.#pending = undefined;
-    if (pending === undefined) this.onIdleClose?.();
-    else pending.reject(error);
+    this.#firstByteTimer?.cancel();
+    this.#firstByteTimer = undefined;
+    pending?.signal.removeEventListener("abort", pending.abort);
+    return pending;
   }
-}
-
-async function connect(
-  address: FastCgiAddress,
-  clock: Clock,
-  timeoutMs: number,
-  signal: AbortSignal | undefined,
-): Promise<Deno.Conn> {
-  const connecting: Promise<Deno.Conn> = address.transport === "unix"
-    ? Deno.connect({ transport: "unix", path: address.path })
-    : connectTcp(address);
-  const givenUp = Promise.withResolvers<never>();
-  const timer = clock.setTimer(
-    () => givenUp.reject(new Deno.errors.TimedOut(`no answer in ${timeoutMs} ms`)),
-    timeoutMs,
-  );
-  const abort = () => givenUp.reject(signal?.reason);
-  signal?.addEventListener("abort", abort);
-  try {
-    return await Promise.race([connecting, givenUp.promise]);
-  } catch (error) {
-    // It may still connect after we have given up; then nobody wants it.
-    connecting.then((late) => late.close(), () => {});
-    throw signal?.aborted ? signal.reason : connectError(address, error);
-  } finally {
-    timer.cancel();
-    signal?.removeEventListener("abort", abort);
-  }
-}
-
-async function connectTcp(address: { hostname: string; port: number }): Promise<Deno.Conn> {
-  const socket = await Deno.connect({ hostname: address.hostname, port: address.port });
-  // Without this, the last piece of a large request waits for the acknowledgement of the one before it.
-  socket.setNoDelay(true);
-  return socket;
-}
-
-function connectError(address: FastCgiAddress, error: unknown): FastCgiError {
-  const where = `Cannot connect to php-fpm at "${formatAddress(address)}"`;
-  // A unix socket says so at once (EAGAIN); over TCP the connect waits and times out.
-  if (error instanceof Deno.errors.WouldBlock) {
-    return new FastCgiError("FASTCGI_OVERLOADED", `${where}: its listen queue is full`, { cause: error });
-  }
-  return new FastCgiError("FASTCGI_CONNECT_FAILED", `${where}: ${connectReason(error)}`, { cause: error });
-}
-
-function connectReason(error: unknown): string {
-  if (error instanceof Deno.errors.NotFound) return "no such socket; is php-fpm running?";
-  if (error instanceof Deno.errors.ConnectionRefused) return "connection refused; is php-fpm running?";
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return "permission denied; see listen.owner, listen.group and listen.mode of the pool";
-  }
-  return reasonOf(error);
 }

@@ -16,7 +16,7 @@ const utf8 = new TextEncoder();
  * It is reused: `reset` starts the next request in the same memory.
  */
 export class ParamsWriter {
-  readonly #requestId: number;
+  #requestId: number;
   #buffer = new Uint8Array(1024);
   #length = 0;
   #recordStart = -1;
@@ -25,7 +25,9 @@ export class ParamsWriter {
     this.#requestId = requestId;
   }
 
-  reset(): void {
+  /** Forgets all pairs. */
+  reset(requestId: number = this.#requestId): void {
+    this.#requestId = requestId;
     this.#length = 0;
     this.#recordStart = -1;
   }

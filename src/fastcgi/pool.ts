@@ -22,6 +22,7 @@ export interface PoolOptions extends ConnectionOptions {
 export const DEFAULT_POOL_OPTIONS: Omit<PoolOptions, "maxConnections"> = {
   ...DEFAULT_RESPONSE_LIMITS,
   connectTimeoutMs: 2_000,
+  firstByteTimeoutMs: 0,
   idleMs: 200,
 };
 
@@ -47,12 +48,19 @@ export interface PoolStats {
 const LEAVING_WINDOW_MS = 1_000;
 
 /**
+ * After php-fpm had no room for a connection, none is kept for so long: each one pins a child that somebody in the
+ * listen queue waits for.
+ */
+const CROWDED_MS = 1_000;
+
+/**
  * The connections to one FastCGI application.
  *
  * 1. Gives each request a connection of its own while it lasts: a kept one when there is one, else a new one.
  * 2. Holds at most `maxConnections`, so that no request waits in the listen queue, where nobody could take it back.
  * 3. Keeps connections for bursts only, the last used first, and closes the idle ones.
- * 4. Sends a request once more, on a new connection, when a kept one turns out to have been left by its child.
+ * 4. Keeps none while php-fpm's listen queue is full.
+ * 5. Sends a request once more, on a new connection, when a kept one turns out to have been left by its child.
  */
 export class Pool implements AsyncDisposable {
   readonly #address: FastCgiAddress;
@@ -69,6 +77,8 @@ export class Pool implements AsyncDisposable {
   #answered = 0;
   #resent = 0;
   #idleTimer: Timer | undefined;
+  /** Until when no connection is kept, monotonic milliseconds; 0 for no such time. */
+  #crowdedUntilMs = 0;
   #closed: PromiseWithResolvers<void> | undefined;
   #destroyedBy: FervoError | undefined;
 
@@ -102,6 +112,8 @@ export class Pool implements AsyncDisposable {
     if (connection === undefined) {
       if (this.#connections < this.#options.maxConnections) this.#connections++;
       else connection = await this.#waitForTurn(signal);
+      // The other side may have closed it in the moment in which it was handed on.
+      if (connection?.isReusable === false) connection = undefined;
     }
     // From here on the request holds a place, and gives it back whatever happens.
     try {
@@ -146,7 +158,11 @@ export class Pool implements AsyncDisposable {
   }
 
   async #open(signal: AbortSignal): Promise<Connection> {
-    const connection = await Connection.open(this.#address, this.#clock, this.#options, signal);
+    const connection = await Connection.open(this.#address, this.#clock, this.#options, signal)
+      .catch((error) => {
+        if (error instanceof FervoError && error.code === "FASTCGI_OVERLOADED") this.#makeRoom();
+        throw error;
+      });
     this.#opened++;
     connection.onIdleClose = () => {
       const at = this.#idle.indexOf(connection);
@@ -163,7 +179,7 @@ export class Pool implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<FastCgiResponse> {
     if (this.#destroyedBy !== undefined) throw this.#destroyedBy;
-    const keep = this.#options.idleMs > 0 && this.#closed === undefined;
+    const keep = this.#keepsConnections();
     this.#busy.add(connection);
     try {
       const response = await connection.request(request, keep, signal);
@@ -176,11 +192,22 @@ export class Pool implements AsyncDisposable {
 
   /** A request has ended; `connection` is what it ran on, if it came to that. */
   #giveBack(connection: Connection | undefined): void {
-    if (connection?.isReusable && this.#closed === undefined && this.#options.idleMs > 0) {
-      return this.#passOn(connection);
-    }
+    if (connection?.isReusable && this.#keepsConnections()) return this.#passOn(connection);
     connection?.destroy();
     this.#passOn(undefined);
+  }
+
+  #keepsConnections(): boolean {
+    if (this.#options.idleMs === 0 || this.#closed !== undefined) return false;
+    if (this.#crowdedUntilMs > 0 && this.#clock.monotonicMs() > this.#crowdedUntilMs) {
+      this.#crowdedUntilMs = 0;
+    }
+    return this.#crowdedUntilMs === 0;
+  }
+
+  #makeRoom(): void {
+    this.#crowdedUntilMs = this.#clock.monotonicMs() + CROWDED_MS;
+    for (const connection of this.#idle.slice()) connection.destroy();
   }
 
   /** Gives a place to the request that has waited longest; without one, keeps the connection or frees the place. */

@@ -3,21 +3,29 @@
  * line and a body; STDERR holds text for the log. php-fpm sends its own log lines on STDERR.
  */
 
+import { FastCgiError } from "./errors.ts";
+
 /** What is kept of an answer; the rest is read and dropped, so that an endless one costs time but no memory. */
 export interface ResponseLimits {
   /** Bytes of STDOUT, headers included. */
   readonly maxResponseBytes: number;
   /** Bytes of STDERR. */
   readonly maxStderrBytes: number;
+  /** Bytes of STDOUT in which the headers have to end; an answer whose headers are longer is refused. */
+  readonly maxHeaderBytes: number;
 }
 
 export const DEFAULT_RESPONSE_LIMITS: ResponseLimits = {
   maxResponseBytes: 1_048_576,
   maxStderrBytes: 16_384,
+  maxHeaderBytes: 65_536,
 };
 
 export interface FastCgiResponse {
-  /** From the `Status:` header; 200 when there is none, as php-fpm leaves it out then. */
+  /**
+   * From the `Status:` header; 200 when the headers have none, as php-fpm leaves it out then; 0 when there are no
+   * headers: that is no CGI response, and says nothing.
+   */
   readonly status: number;
   /** Names in lower case; a repeated header's values are joined with ", ". */
   readonly headers: ReadonlyMap<string, string>;
@@ -29,48 +37,143 @@ export interface FastCgiResponse {
   readonly appStatus: number;
 }
 
-/** Collects the two output streams of one request. */
+/**
+ * Collects the two output streams of one request after the other, in memory that it uses again.
+ *
+ * 1. Keeps as much of each stream as the limits allow, and says so when there was more.
+ * 2. Refuses headers that do not end: nobody could tell where the outcome is.
+ * 3. Reads headers once when answer after answer begins with the same ones, as a job's answers do.
+ */
 export class ResponseCollector {
   readonly #limits: ResponseLimits;
-  readonly #stdout: Uint8Array[] = [];
-  readonly #stderr: Uint8Array[] = [];
-  #stdoutBytes = 0;
-  #stderrBytes = 0;
+  readonly #stdout = new ByteStore();
+  readonly #stderr = new ByteStore();
   #isTruncated = false;
+  #headersChecked = false;
+  /** Bytes of STDOUT that have come, kept or not. */
+  #stdoutBytes = 0;
+  /** Of the latest answer that had headers. */
+  #head: CgiHead | undefined;
 
   constructor(limits: ResponseLimits) {
     this.#limits = limits;
   }
 
+  /** STDERR so far. */
   get stderr(): string {
-    return lenientUtf8.decode(joined(this.#stderr, this.#stderrBytes)).trimEnd();
+    if (this.#stderr.length === 0) return "";
+    return lenientUtf8.decode(this.#stderr.bytes()).trimEnd();
   }
 
+  /** Makes ready for the next request. */
+  reset(): void {
+    this.#stdout.clear();
+    this.#stderr.clear();
+    this.#isTruncated = false;
+    this.#headersChecked = false;
+    this.#stdoutBytes = 0;
+  }
+
+  /** @throws {FastCgiError} FASTCGI_PROTOCOL when the headers are longer than `maxHeaderBytes`. */
   addStdout(piece: Uint8Array): void {
-    this.#stdoutBytes += this.#keep(this.#stdout, piece, this.#limits.maxResponseBytes - this.#stdoutBytes);
+    this.#keep(this.#stdout, piece, this.#limits.maxResponseBytes);
+    this.#stdoutBytes += piece.length;
+    if (!this.#headersChecked && this.#stdoutBytes > this.#limits.maxHeaderBytes) this.#checkHeaders();
   }
 
   addStderr(piece: Uint8Array): void {
-    this.#stderrBytes += this.#keep(this.#stderr, piece, this.#limits.maxStderrBytes - this.#stderrBytes);
+    this.#keep(this.#stderr, piece, this.#limits.maxStderrBytes);
   }
 
+  /** The answer, with bytes of its own. */
   finish(appStatus: number): FastCgiResponse {
-    const { status, headers, body } = parseCgi(joined(this.#stdout, this.#stdoutBytes));
-    return { status, headers, body, stderr: this.stderr, isTruncated: this.#isTruncated, appStatus };
+    const stdout = this.#stdout.bytes();
+    if (this.#head === undefined || !startsWith(stdout, this.#head.bytes)) {
+      const head = readHead(stdout);
+      if (head === undefined) return this.#response(0, new Map(), stdout, appStatus);
+      this.#head = head;
+    }
+    const { status, headers, bytes } = this.#head;
+    return this.#response(status, headers, stdout.subarray(bytes.length), appStatus);
   }
 
-  /** Copies, for the piece lies in a buffer that the next read overwrites. */
-  #keep(pieces: Uint8Array[], piece: Uint8Array, room: number): number {
+  #response(
+    status: number,
+    headers: ReadonlyMap<string, string>,
+    body: Uint8Array,
+    appStatus: number,
+  ): FastCgiResponse {
+    return {
+      status,
+      headers,
+      body: body.length === 0 ? EMPTY : body.slice(),
+      stderr: this.stderr,
+      isTruncated: this.#isTruncated,
+      appStatus,
+    };
+  }
+
+  #keep(store: ByteStore, piece: Uint8Array, limit: number): void {
+    const room = limit - store.length;
     if (piece.length > room) this.#isTruncated = true;
-    const bytes = Math.min(piece.length, Math.max(room, 0));
-    if (bytes > 0) pieces.push(piece.slice(0, bytes));
-    return bytes;
+    store.append(piece.length > room ? piece.subarray(0, room) : piece);
+  }
+
+  /** More has come than headers may take: they have ended by now, or this is output without any. */
+  #checkHeaders(): void {
+    this.#headersChecked = true;
+    const { maxHeaderBytes } = this.#limits;
+    const most = this.#stdout.bytes().subarray(0, maxHeaderBytes);
+    const lineEnd = most.indexOf(LF);
+    const firstLine = lineEnd < 0 ? most : most.subarray(0, lineEnd);
+    if (firstLine.indexOf(COLON) < 1 || findHeaderEnd(most) !== undefined) return;
+    throw new FastCgiError(
+      "FASTCGI_PROTOCOL",
+      `Cannot read the answer: its headers are longer than ${maxHeaderBytes} bytes (max_header_bytes)`,
+    );
   }
 }
 
+/** Bytes in the order in which they come. What was a lot is given back when it is cleared. */
+class ByteStore {
+  #buffer = EMPTY;
+  length = 0;
+
+  append(piece: Uint8Array): void {
+    const length = this.length + piece.length;
+    if (length > this.#buffer.length) {
+      const grown = new Uint8Array(Math.max(length, 2 * this.#buffer.length, 1_024));
+      grown.set(this.bytes());
+      this.#buffer = grown;
+    }
+    this.#buffer.set(piece, this.length);
+    this.length = length;
+  }
+
+  /** Valid until the next change. */
+  bytes(): Uint8Array {
+    return this.#buffer.subarray(0, this.length);
+  }
+
+  clear(): void {
+    this.length = 0;
+    if (this.#buffer.length > 65_536) this.#buffer = EMPTY;
+  }
+}
+
+const EMPTY = new Uint8Array(0);
 const lenientUtf8 = new TextDecoder();
 const LF = 10;
 const CR = 13;
+const COLON = 58;
+
+/** The header part of a CGI response. */
+interface CgiHead {
+  /** All of it, the empty line that ends it included. */
+  readonly bytes: Uint8Array;
+  readonly status: number;
+  readonly headers: ReadonlyMap<string, string>;
+}
 
 /**
  * Splits STDOUT into headers and body. Lines may end in LF or CRLF, as in PHP's and other applications' output.
@@ -78,21 +181,27 @@ const CR = 13;
  */
 export function parseCgi(
   stdout: Uint8Array,
-): { status: number; headers: Map<string, string>; body: Uint8Array } {
-  const headers = new Map<string, string>();
-  const headerEnd = findHeaderEnd(stdout);
-  if (headerEnd === undefined) return { status: 200, headers, body: stdout };
+): { status: number; headers: ReadonlyMap<string, string>; body: Uint8Array } {
+  const head = readHead(stdout);
+  if (head === undefined) return { status: 0, headers: new Map(), body: stdout };
+  return { status: head.status, headers: head.headers, body: stdout.subarray(head.bytes.length) };
+}
 
-  for (const line of lenientUtf8.decode(stdout.subarray(0, headerEnd.at)).split("\n")) {
+/** The headers that STDOUT begins with; undefined when it begins with something else. */
+function readHead(stdout: Uint8Array): CgiHead | undefined {
+  const end = findHeaderEnd(stdout);
+  if (end === undefined) return undefined;
+  const headers = new Map<string, string>();
+  for (const line of lenientUtf8.decode(stdout.subarray(0, end.at)).split("\n")) {
     const colon = line.indexOf(":");
-    if (colon < 1) return { status: 200, headers: new Map(), body: stdout };
+    if (colon < 1) return undefined;
     const name = line.slice(0, colon).toLowerCase();
     const value = line.slice(colon + 1).trim();
     const earlier = headers.get(name);
     headers.set(name, earlier === undefined ? value : `${earlier}, ${value}`);
   }
   const status = Number.parseInt(headers.get("status") ?? "200", 10);
-  return { status: Number.isNaN(status) ? 200 : status, headers, body: stdout.subarray(headerEnd.bodyAt) };
+  return { bytes: stdout.slice(0, end.bodyAt), status: Number.isNaN(status) ? 200 : status, headers };
 }
 
 /** The first empty line: where the header text ends, without its last line end, and where the body begins. */
@@ -104,13 +213,10 @@ function findHeaderEnd(stdout: Uint8Array): { at: number; bodyAt: number } | und
   return undefined;
 }
 
-function joined(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
-  if (pieces.length === 1) return pieces[0]!;
-  const all = new Uint8Array(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
+function startsWith(bytes: Uint8Array, start: Uint8Array): boolean {
+  if (bytes.length < start.length) return false;
+  for (let i = 0; i < start.length; i++) {
+    if (bytes[i] !== start[i]) return false;
   }
-  return all;
+  return true;
 }

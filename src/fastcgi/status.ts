@@ -1,5 +1,8 @@
+import type { Clock } from "../core/clock.ts";
+import { type FastCgiAddress, formatAddress } from "./address.ts";
+import { Connection, type FastCgiRequest } from "./connection.ts";
 import { FastCgiError } from "./errors.ts";
-import type { FastCgiRequest } from "./connection.ts";
+import { DEFAULT_POOL_OPTIONS } from "./pool.ts";
 import type { FastCgiResponse } from "./response.ts";
 
 /** What php-fpm's status page tells of its pool (fpm_status.c). */
@@ -12,7 +15,56 @@ export interface FpmStatus {
   readonly totalProcesses: number;
   /** Requests waiting in the listen queue; always 0 for unix sockets (fpm_process_ctl.c reads it for inet only). */
   readonly listenQueue: number;
+  /** When php-fpm started or was reloaded last, by its own clock, epoch seconds; whole ones. */
+  readonly startTimeS: number;
+  /** How long ago that was, whole seconds. */
+  readonly uptimeS: number;
+  readonly processes: readonly FpmProcess[];
 }
+
+/** A child, as the full page shows it. */
+export interface FpmProcess {
+  readonly pid: number;
+  /** It runs a request now; else the request is its latest. */
+  readonly isBusy: boolean;
+  /** SCRIPT_NAME of the request, cut to {@link MAX_REQUEST_URI_LENGTH}. */
+  readonly requestUri: string;
+  /** For so long the request has been running, or did; microseconds. */
+  readonly requestDurationUs: number;
+}
+
+/** What php-fpm keeps of a request's uri (fpm_scoreboard.h: a buffer of 128 with its NUL). */
+export const MAX_REQUEST_URI_LENGTH = 127;
+
+/** How long php-fpm may take to answer a question of ours, milliseconds. */
+const ASK_TIMEOUT_MS = 3_000;
+
+/**
+ * Asks php-fpm something that is no job, on a connection of its own.
+ *
+ * @throws {FastCgiError} FASTCGI_*; FASTCGI_OVERLOADED also when there is no answer in 3 s
+ */
+export async function ask(
+  address: FastCgiAddress,
+  clock: Clock,
+  request: FastCgiRequest,
+): Promise<FastCgiResponse> {
+  const tooLate = new AbortController();
+  const timer = clock.setTimer(() => {
+    const text = `php-fpm at "${formatAddress(address)}" did not answer in ${ASK_TIMEOUT_MS} ms: ` +
+      "all its children may be busy";
+    tooLate.abort(new FastCgiError("FASTCGI_OVERLOADED", text));
+  }, ASK_TIMEOUT_MS);
+  try {
+    const connection = await Connection.open(address, clock, PAGE_OPTIONS, tooLate.signal);
+    return await connection.request(request, false, tooLate.signal);
+  } finally {
+    timer.cancel();
+  }
+}
+
+/** The page of a pool with thousands of children is long. */
+const PAGE_OPTIONS = { ...DEFAULT_POOL_OPTIONS, maxResponseBytes: 64 * 1_048_576 };
 
 /** The request for the status page at `statusPath`, the pool's `pm.status_path`. */
 export function statusRequest(statusPath: string): FastCgiRequest {
@@ -40,6 +92,9 @@ export function readStatus(response: FastCgiResponse): FpmStatus {
       activeProcesses: count(page["active processes"]),
       totalProcesses: page["processes"].length,
       listenQueue: count(page["listen queue"]),
+      startTimeS: count(page["start time"]),
+      uptimeS: count(page["start since"]),
+      processes: page["processes"].map(processOf),
     };
   } catch (cause) {
     throw new FastCgiError(
@@ -48,6 +103,15 @@ export function readStatus(response: FastCgiResponse): FpmStatus {
       { cause },
     );
   }
+}
+
+function processOf(process: Record<string, unknown>): FpmProcess {
+  return {
+    pid: count(process["pid"]),
+    isBusy: process["state"] !== "Idle",
+    requestUri: String(process["request uri"]),
+    requestDurationUs: count(process["request duration"]),
+  };
 }
 
 function count(value: unknown): number {

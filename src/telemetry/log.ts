@@ -72,6 +72,18 @@ export function logObserver(log: Log): Observer {
         return log.debug(jobFacts(event), "Job started");
       case "job_settled":
         return logSettled(log, event);
+      case "child_ended":
+        if (event.pid === undefined) {
+          return log.warn(jobFacts(event), "No PHP process runs the job whose time was up");
+        }
+        return log.warn(
+          { ...jobFacts(event), pid: event.pid },
+          "Ended the PHP process of the job whose time was up",
+        );
+      case "child_not_ended": {
+        const facts = { ...jobFacts(event), ...errorFacts(event.error) };
+        return log.error(facts, "Cannot end the PHP process of the job whose time was up; it runs on");
+      }
       case "draining":
         return log.info({ in_flight: event.inFlight }, "Stopping; jobs under way may finish");
       case "stopped":
@@ -105,8 +117,11 @@ function logSettled(log: Log, event: Event<"job_settled">): void {
   }
 }
 
-function jobFacts(event: Event<"job_started" | "job_settled" | "lease_lost">): Record<string, unknown> {
-  return { consumer: event.consumer, queue: event.queue, job: event.id, attempt: event.attempt };
+type JobEvent = Event<"job_started" | "job_settled" | "lease_lost" | "child_ended" | "child_not_ended">;
+
+function jobFacts(event: JobEvent): Record<string, unknown> {
+  const consumer = "consumer" in event ? { consumer: event.consumer } : {};
+  return { ...consumer, queue: event.queue, job: event.id, attempt: event.attempt };
 }
 
 function errorFacts({ code, message, details }: FervoError): Record<string, unknown> {

@@ -116,7 +116,7 @@ export class Consumer {
     return this.#orphaned;
   }
 
-  /** Why it stopped by itself, where it did: FPM_MISCONFIGURED. */
+  /** Why it stopped by itself, where it did: FPM_MISCONFIGURED, PROCESS_MISCONFIGURED. */
   get fault(): FervoError | undefined {
     return this.#fault;
   }

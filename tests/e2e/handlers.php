@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 /**
  * The handlers of the end-to-end tests. Each run of a job leaves a row before anything else; then the job does what
- * its payload says: `{"sleep_ms": 20, "wait_for": "/a/file", "stderr": "text", "fail_until": 3}`. Other payloads do
- * nothing.
+ * its payload says: `{"write_pid": "/a/file", "sleep_ms": 20, "wait_for": "/a/file", "stderr": "text", "fail_until": 3}`.
+ * Other payloads do nothing.
  */
 return array_fill_keys(['jobs', 'mail', 'reports'], function (string $payload, array $job): void {
     $db = new PDO('sqlite:' . $_SERVER['TEST_EFFECTS'], options: [PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
@@ -21,6 +21,10 @@ return array_fill_keys(['jobs', 'mail', 'reports'], function (string $payload, a
     $wish = json_decode($payload, true);
     if (!is_array($wish)) {
         return;
+    }
+    if (isset($wish['write_pid'])) {
+        file_put_contents($wish['write_pid'] . '.new', getmypid());
+        rename($wish['write_pid'] . '.new', $wish['write_pid']);
     }
     usleep(($wish['sleep_ms'] ?? 0) * 1000);
     while (isset($wish['wait_for']) && !file_exists($wish['wait_for'])) {

@@ -192,6 +192,9 @@ export interface SiteOptions {
   readonly broker?: TomlTable;
   readonly fpm?: TomlTable;
   readonly params?: TomlTable;
+  /** Runs the jobs as processes of tests/e2e/console.php, instead of on php-fpm, with these settings. */
+  readonly process?: TomlTable;
+  readonly exitCodes?: TomlTable;
   readonly consumer?: TomlTable;
   readonly retry?: TomlTable;
 }
@@ -235,10 +238,8 @@ export class Site implements AsyncDisposable {
 
   /** Writes the configuration (anew). */
   async configure(options: SiteOptions): Promise<void> {
-    const tables: readonly [head: string, table: TomlTable][] = [
-      ["", { ...options.top }],
-      ["[log]", { ...options.log }],
-      ["[brokers.default]", { driver: "sqlite", path: this.queueFile, ...options.broker }],
+    const effects = { TEST_EFFECTS: `${this.directory}/effects.sqlite` };
+    const fpm: readonly [head: string, table: TomlTable][] = [
       ["[fpm.default]", {
         address: this.#fpmAddress,
         script: `${ROOT}examples/plain-php/fervo.php`,
@@ -246,10 +247,25 @@ export class Site implements AsyncDisposable {
       }],
       ["[fpm.default.params]", {
         APP_HANDLERS: `${ROOT}tests/e2e/handlers.php`,
-        TEST_EFFECTS: `${this.directory}/effects.sqlite`,
+        ...effects,
         ...options.params,
       }],
-      ["[[consumers]]", { queues: ["jobs"], concurrency: 4, ...options.consumer }],
+    ];
+    const process: readonly [head: string, table: TomlTable][] = [
+      ["[processes.default]", {
+        command: ["php", `${ROOT}tests/e2e/console.php`, "app:job"],
+        ...options.process,
+      }],
+      ["[processes.default.exit_codes]", { ...options.exitCodes }],
+      ["[processes.default.env]", effects],
+    ];
+    const executor = options.process === undefined ? {} : { executor: "process" };
+    const tables: readonly [head: string, table: TomlTable][] = [
+      ["", { ...options.top }],
+      ["[log]", { ...options.log }],
+      ["[brokers.default]", { driver: "sqlite", path: this.queueFile, ...options.broker }],
+      ...(options.process === undefined ? fpm : process),
+      ["[[consumers]]", { queues: ["jobs"], concurrency: 4, ...executor, ...options.consumer }],
       ["[consumers.retry]", { delay_ms: 10, ...options.retry }],
     ];
     const lines = tables.flatMap(([head, table]) => [

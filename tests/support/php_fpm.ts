@@ -4,6 +4,7 @@
  */
 import { reasonOf } from "../../src/core/errors.ts";
 import { sleep, systemClock } from "../../src/core/clock.ts";
+import { FpmControl } from "../../src/executors/fpm_control.ts";
 import { parseAddress } from "../../src/fastcgi/address.ts";
 import { Connection } from "../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../src/fastcgi/pool.ts";
@@ -93,6 +94,16 @@ export class PhpFpm implements AsyncDisposable {
   get pid(): number {
     if (this.#master === undefined) throw new Error("php-fpm is not running");
     return this.#master.pid;
+  }
+
+  /** The pool, looked at from the outside. */
+  control(options: { hasStatusPage: boolean } = { hasStatusPage: true }): FpmControl {
+    return new FpmControl({ clock: systemClock }, {
+      address: parseAddress(this.address),
+      statusAddress: parseAddress(this.statusAddress),
+      statusPath: options.hasStatusPage ? this.statusPath : undefined,
+      pingPath: this.pingPath,
+    });
   }
 
   /** Writes a file into the folder, for SCRIPT_FILENAME. Returns its absolute path. */

@@ -33,6 +33,8 @@ export interface ScriptedRecord {
 export class ScriptedPeer {
   /** 0 for the first connection that came. */
   readonly index: number;
+  /** Of the request that was read last. */
+  requestId = 0;
   readonly #socket: Deno.Conn;
   readonly #buffer = new Uint8Array(65_536);
   #unread = this.#buffer.subarray(0, 0);
@@ -74,7 +76,9 @@ export class ScriptedPeer {
     const content = await this.#readExactly((lengthHigh! << 8) | lengthLow!);
     await this.#readExactly(padding!);
     if (content === undefined) throw new Error("The client closed the connection inside a record");
-    return { type: type!, requestId: (idHigh! << 8) | idLow!, content };
+    const requestId = (idHigh! << 8) | idLow!;
+    if (type === BEGIN_REQUEST) this.requestId = requestId;
+    return { type: type!, requestId, content };
   }
 
   /** Writes bytes as they are. */
@@ -84,9 +88,10 @@ export class ScriptedPeer {
     }
   }
 
-  /** Writes a whole answer: STDOUT, its end, END_REQUEST. */
+  /** Writes a whole answer to the request read last: STDOUT, its end, END_REQUEST. */
   async answer(stdout: string): Promise<void> {
-    await this.write(concat(stdoutRecord(stdout), stdoutRecord(""), endRequestRecord()));
+    const o = { requestId: this.requestId };
+    await this.write(concat(stdoutRecord(stdout, o), stdoutRecord("", o), endRequestRecord(o)));
   }
 
   /** Reads one request and answers it; most connections do nothing else. Returns the request. */

@@ -7,6 +7,7 @@ const ROOT = new URL("../../", import.meta.url);
 const LAYERS: Readonly<Record<string, number>> = {
   core: 0,
   fastcgi: 1,
+  system: 1,
   dialects: 1,
   drivers: 1,
   executors: 2,

@@ -11,6 +11,7 @@ import {
 } from "../../../src/executors/fastcgi.ts";
 import { formatAddress, parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
+import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
 import { PhpFpm, type PhpFpmOptions } from "../../support/php_fpm.ts";
 
@@ -37,13 +38,22 @@ async function setUp(code: string, settings: Settings = {}) {
     ...settings.pool,
   });
   const options = { ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script, ...settings.executor };
-  const executor = opened.use(new FastCgiExecutor({ pool }, options));
+  const log = new EventLog();
+  const executor = opened.use(
+    new FastCgiExecutor({
+      pool,
+      fpm: fpm.control({ hasStatusPage: false }),
+      clock: systemClock,
+      observe: log.observe,
+    }, options),
+  );
   // First of all at the end, so that a job that is held by a test that failed holds nobody else.
   opened.defer(() => fpm.stop());
   const resources = opened.move();
   return {
     fpm,
     pool,
+    log,
     address: formatAddress(address),
     run: (fields: Partial<Job> = {}, signal = NEVER) => executor.execute(jobOf(fields), signal),
     file: (name: string) => `${fpm.directory}/${name}`,

@@ -34,7 +34,11 @@ async function setUp(handler: string, handlersFile?: string) {
   });
   const params = { APP_HANDLERS: handlers };
   const executor = opened.use(
-    new FastCgiExecutor({ pool }, { ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script: SCRIPT, params }),
+    new FastCgiExecutor({ pool, fpm: fpm.control(), clock: systemClock, observe: () => {} }, {
+      ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
+      script: SCRIPT,
+      params,
+    }),
   );
   // First of all at the end, so that a job that is held by a test that failed holds nobody else.
   opened.defer(() => fpm.stop());

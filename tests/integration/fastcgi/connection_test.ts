@@ -11,6 +11,7 @@ import { encodeParams } from "../../../src/fastcgi/params.ts";
 import { DEFAULT_RESPONSE_LIMITS, type FastCgiResponse } from "../../../src/fastcgi/response.ts";
 import { eventually } from "../../support/eventually.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
+import { FullQueue } from "../../support/full_queue.ts";
 import {
   bytesOf,
   concat,
@@ -22,7 +23,11 @@ import {
   stdoutRecord,
 } from "../../support/scripted_server.ts";
 
-const OPTIONS: ConnectionOptions = { ...DEFAULT_RESPONSE_LIMITS, connectTimeoutMs: 10_000 };
+const OPTIONS: ConnectionOptions = {
+  ...DEFAULT_RESPONSE_LIMITS,
+  connectTimeoutMs: 10_000,
+  firstByteTimeoutMs: 0,
+};
 const NEVER = new AbortController().signal;
 const GET: FastCgiRequest = { params: [["REQUEST_METHOD", "GET"]], body: new Uint8Array(0) };
 const TRANSPORTS = ["unix", "tcp"] as const;
@@ -316,7 +321,7 @@ Deno.test("ConnectionLostError carries STDERR, the time it took and whether the 
   await using server = await ScriptedServer.start([async (peer) => {
     await peer.serve("A: 1\n\n");
     await peer.readRequest();
-    await peer.write(stderrRecord("PHP Fatal error: x\n"));
+    await peer.write(stderrRecord("PHP Fatal error: x\n", peer));
     clock.jump(123);
   }]);
   const connection = await open(server, OPTIONS, clock);
@@ -553,53 +558,6 @@ Deno.test("Connection.open() closes a connection that comes about after it has g
   await eventually("the connection has come about", () => server.connections === 1);
   await server.scriptsEnded();
 });
-
-/** A listener that accepts nothing and whose listen queue is full. */
-class FullQueue implements AsyncDisposable {
-  readonly address: FastCgiAddress;
-  readonly #close: () => Promise<void>;
-
-  private constructor(address: FastCgiAddress, close: () => Promise<void>) {
-    this.address = address;
-    this.#close = close;
-  }
-
-  static async fill(transport: "unix" | "tcp"): Promise<FullQueue> {
-    const directory = await Deno.makeTempDir();
-    const path = `${directory}/full.sock`;
-    const listener = transport === "unix"
-      ? Deno.listen({ transport, path })
-      : Deno.listen({ transport, hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
-    const address: FastCgiAddress = listener.addr.transport === "tcp"
-      ? { transport: "tcp", hostname: "127.0.0.1", port: listener.addr.port }
-      : { transport: "unix", path };
-    const waiting: Deno.Conn[] = [];
-    const close = async () => {
-      for (const socket of waiting) socket.close();
-      listener.close();
-      await Deno.remove(directory, { recursive: true });
-    };
-    if (address.transport === "tcp") {
-      // The kernel holds one more than the backlog says; after that it leaves SYNs unanswered.
-      for (let i = 0; i < 2; i++) {
-        waiting.push(await Deno.connect({ hostname: "127.0.0.1", port: address.port }));
-      }
-      return new FullQueue(address, close);
-    }
-    for (;;) {
-      try {
-        waiting.push(await Deno.connect({ transport: "unix", path }));
-      } catch (error) {
-        if (error instanceof Deno.errors.WouldBlock) return new FullQueue(address, close);
-        throw error;
-      }
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#close();
-  }
-}
 
 /** Runs `action` with the file permissions of a user that owns nothing: root may connect to any socket. */
 async function asOrdinaryUser<T>(action: () => Promise<T>): Promise<T> {

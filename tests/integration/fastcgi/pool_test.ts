@@ -168,7 +168,7 @@ for (const [what, bytes] of [["content", 8 + 4], ["a lone record header", 8], ["
     await using server = await ScriptedServer.start([async (peer) => {
       await peer.serve("A: 1\n\n");
       await peer.readRequest();
-      await peer.write(stdoutRecord("some").slice(0, bytes));
+      await peer.write(stdoutRecord("some", peer).slice(0, bytes));
     }]);
     const pool = poolOf(server, new FakeClock());
     await pool.request(job(1), NEVER);

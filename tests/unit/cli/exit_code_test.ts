@@ -6,9 +6,12 @@ import { runMain } from "./fake_io.ts";
 const EXPECTED: Readonly<Record<ErrorCode, ExitCode>> = {
   CONFIG_INVALID: 3,
   FPM_MISCONFIGURED: 3,
+  PROCESS_MISCONFIGURED: 3,
   QUEUE_UNAVAILABLE: 4,
   FASTCGI_CONNECT_FAILED: 4,
   FASTCGI_OVERLOADED: 4,
+  FASTCGI_FIRST_BYTE_TIMEOUT: 4,
+  PROCESS_FAILED: 4,
   LEASE_LOST: 1,
   JOB_MALFORMED: 1,
   JOB_FAILED: 1,
@@ -18,6 +21,7 @@ const EXPECTED: Readonly<Record<ErrorCode, ExitCode>> = {
   FASTCGI_CONNECTION_LOST: 1,
   FASTCGI_PROTOCOL: 1,
   FASTCGI_PARAM_TOO_LARGE: 1,
+  FPM_KILL_FAILED: 1,
   SHUTDOWN: 1,
 };
 
@@ -29,6 +33,6 @@ for (const [code, exitCode] of Object.entries(EXPECTED)) {
 
 Deno.test("The help documents every exit code", async () => {
   const { stdout } = await runMain(["--help"]);
-  const documented = [...stdout.slice(stdout.indexOf("Exit codes:")).matchAll(/^ {2}(\d) {2}\S/gm)];
+  const documented = [...stdout.slice(stdout.indexOf("Exit codes:")).matchAll(/^ {2}(\d+) {2}\S/gm)];
   assert.deepEqual(documented.map((match) => Number(match[1])), Object.values(ExitCode));
 });

@@ -3,37 +3,46 @@ import { parse } from "smol-toml";
 import * as z from "zod";
 import { parseConfig } from "../../../src/config/load.ts";
 import { configSchema } from "../../../src/config/schema.ts";
-import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT } from "./support.ts";
+import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, PROCESS } from "./support.ts";
 
 const EXAMPLE = Deno.readTextFileSync(new URL("../../../config.example.toml", import.meta.url));
+/** With the tables that are not always needed. */
+const WHOLE_EXAMPLE = EXAMPLE.replaceAll(/^#(?=[^ -])/gm, "");
 const SOURCE = "/etc/fervo.toml";
 
-/** Keys that the example cannot set: they only go with another value of `order`, so a comment shows them. */
-const SHOWN_IN_COMMENT = ["consumers.*.queues.*.name", "consumers.*.queues.*.weight"];
+/** Keys that the example cannot set: they only go with another value of another key, so a comment shows them. */
+const SHOWN_IN_COMMENT = ["consumers.*.queues.*.name", "consumers.*.queues.*.weight", "consumers.*.process"];
 
 Deno.test("config.example.toml shows the defaults", async () => {
   // Unknown keys in the example are refused here.
   const shown = await parseConfig(EXAMPLE, SOURCE, NO_ENVIRONMENT);
   assert.deepEqual(shown, await parseConfig(BROKER + FPM + CONSUMER, SOURCE, NO_ENVIRONMENT));
+  const whole = await parseConfig(WHOLE_EXAMPLE, SOURCE, NO_ENVIRONMENT);
+  assert.deepEqual(whole, await parseConfig(BROKER + FPM + PROCESS + CONSUMER, SOURCE, NO_ENVIRONMENT));
 });
 
 Deno.test("config.example.toml shows every key of the schema", () => {
   const schema = z.toJSONSchema(configSchema, { io: "input" });
   const known = keysOfSchema(schema).filter((key) => !SHOWN_IN_COMMENT.includes(key));
-  assert.deepEqual(keysOfData(parse(EXAMPLE)).sort(), known.sort());
+  assert.deepEqual(keysOfData(parse(WHOLE_EXAMPLE)).sort(), known.sort());
   assert.ok(known.includes("consumers.*.retry.max_delay_ms"), "the walk reaches the innermost keys");
   assert.ok(known.includes("brokers.*.lease_ms"), "the walk reaches the drivers' keys");
 });
 
 Deno.test("config.example.toml shows in comments what can be written instead", async () => {
-  const instead = EXAMPLE.replace(/^# (queues = .*)$/m, "$1").replace(/^# (APP_ENV = .*)$/m, "$1")
-    .replace('queues = ["default"]\n', "").replace('order = "strict"', 'order = "weighted"');
+  const instead = WHOLE_EXAMPLE.replace(/^# (queues = .*)$/m, "$1").replace(/^# (APP_ENV = .*)$/gm, "$1")
+    .replace('queues = ["default"]\n', "").replace('order = "strict"', 'order = "weighted"')
+    .replace(/^# (process = .*)$/m, "$1").replace('fpm = "default"\n', "")
+    .replace('executor = "fastcgi"', 'executor = "process"').replace(/^ack_on = .*$/m, "")
+    .replace(/^payload_param = .*$/m, "");
   const config = await parseConfig(instead, SOURCE, NO_ENVIRONMENT);
   assert.deepEqual(config.consumers[0]?.queues, [{ name: "mail", weight: 3 }, {
     name: "reports",
     weight: 1,
   }]);
   assert.equal(config.fpm.get("default")?.params["APP_ENV"], "prod");
+  assert.equal(config.processes.get("default")?.env["APP_ENV"], "prod");
+  assert.deepEqual(config.consumers[0]?.executor, { kind: "process", process: "default" });
 });
 
 /** The paths of all keys, tables too; `*` stands for any name or index. */
@@ -51,9 +60,19 @@ function keysOfSchema(schema: z.core.JSONSchema._JSONSchema, path = ""): string[
   return [...new Set([...keys, ...elements, ...branches])];
 }
 
+/** The tables whose keys a person chooses. */
+const NAMED = [
+  "brokers.",
+  "fpm.",
+  "fpm.*.params.",
+  "processes.",
+  "processes.*.exit_codes.",
+  "processes.*.env.",
+];
+
 /** The same of a file's values; names that a person chooses are `*`. */
 function keysOfData(data: object, path = ""): string[] {
-  const isNamed = ["brokers.", "fpm.", "fpm.*.params."].includes(path) || Array.isArray(data);
+  const isNamed = NAMED.includes(path) || Array.isArray(data);
   const keys = Object.entries(data).flatMap(([key, inner]) => {
     const step = isNamed ? "*" : key;
     const below = typeof inner === "object" ? keysOfData(inner, `${path}${step}.`) : [];

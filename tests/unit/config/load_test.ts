@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { ConfigError } from "../../../src/config/errors.ts";
 import { loadConfig, parseConfig } from "../../../src/config/load.ts";
-import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn } from "./support.ts";
+import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn, PROCESS } from "./support.ts";
 
 Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, async () => {
   const config = await parseConfig(
@@ -25,16 +25,33 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
       address = "fpm:9000"
       script = "/app/a.php"
       status_path = "/status"
+      status_address = "/run/status.sock"
       ping_path = "/ping"
       children = 5
       connect_timeout_ms = 6
+      first_byte_timeout_ms = 8
       idle_ms = 7
       max_response_bytes = 1028
+      max_header_bytes = 257
       max_stderr_bytes = 9
       params = { APP_ENV = "prod" }
       [fpm.other]
       address = "/run/other.sock"
       script = "/app/b.php"
+      status_path = "/status"
+      kill_on_timeout = true
+      [processes.console]
+      command = ["php", "", "a b"]
+      payload = "environment"
+      payload_variable = "DATA"
+      directory = "/app"
+      exit_codes = { 75 = "retry", 65 = "bury", 255 = "ack" }
+      kill_after_ms = 17
+      max_stderr_bytes = 18
+      env = { APP_ENV = "prod", http_proxy = "" }
+      [processes.other]
+      command = ["/app/run"]
+      exit_codes = { 0 = "bury" }
       [[consumers]]
       name = "main"
       broker = "files"
@@ -47,6 +64,11 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
       payload_param = "DATA"
       pause_max_ms = 12
       retry = { attempts = 13, delay_ms = 14, factor = 1.5, max_delay_ms = 16, jitter = 0.25 }
+      [[consumers]]
+      queues = ["slow"]
+      broker = "files"
+      executor = "process"
+      process = "other"
     `,
     "/etc/fervo/worker.toml",
     NO_ENVIRONMENT,
@@ -69,23 +91,38 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
     script: "/app/a.php",
     params: { APP_ENV: "prod" },
     statusPath: "/status",
+    statusAddress: { transport: "unix", path: "/run/status.sock" },
+    killOnTimeout: false,
     pingPath: "/ping",
     children: 5,
     connectTimeoutMs: 6,
+    firstByteTimeoutMs: 8,
     idleMs: 7,
     maxResponseBytes: 1028,
+    maxHeaderBytes: 257,
     maxStderrBytes: 9,
   });
-  assert.deepEqual(config.consumers, [{
+  assert.equal(config.fpm.get("other")?.killOnTimeout, true);
+  assert.deepEqual(config.processes.get("console"), {
+    command: ["php", "", "a b"],
+    payload: "environment",
+    payloadVariable: "DATA",
+    directory: "/app",
+    env: { APP_ENV: "prod", http_proxy: "" },
+    exitCodes: new Map([[0, "ack"], [65, "bury"], [75, "retry"], [255, "ack"]]),
+    killAfterMs: 17,
+    maxStderrBytes: 18,
+  });
+  assert.deepEqual(config.processes.get("other")?.exitCodes, new Map([[0, "bury"]]));
+  assert.deepEqual(config.consumers[1]?.executor, { kind: "process", process: "other" });
+  assert.deepEqual(config.consumers.slice(0, 1), [{
     name: "main",
     broker: "files",
-    fpm: "web",
+    executor: { kind: "fastcgi", fpm: "web", ackOn: "status", payloadParam: "DATA" },
     queues: [{ name: "mail", weight: 10 }, { name: "sms", weight: 1 }, { name: "push", weight: 1 }],
     order: "weighted",
     concurrency: 2,
     timeoutMs: 11,
-    ackOn: "status",
-    payloadParam: "DATA",
     pauseMaxMs: 12,
     retry: { attempts: 13, delayMs: 14, factor: 1.5, maxDelayMs: 16, jitter: 0.25 },
   }]);
@@ -94,15 +131,28 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
 Deno.test("parseConfig() names a consumer after its queues, its broker and pool after the only ones", async () => {
   const text = `${BROKER}${FPM}[[consumers]]\nqueues = ["mail", "sms"]\n`;
   const config = await parseConfig(text, "/etc/fervo.toml", NO_ENVIRONMENT);
-  const { name, broker, fpm } = config.consumers[0]!;
-  assert.deepEqual({ name, broker, fpm }, { name: "mail,sms", broker: "default", fpm: "default" });
+  const { name, broker, executor } = config.consumers[0]!;
+  assert.deepEqual({ name, broker }, { name: "mail,sms", broker: "default" });
+  assert.deepEqual(executor, { kind: "fastcgi", fpm: "default", ackOn: "outcome", payloadParam: "" });
+});
+
+Deno.test("parseConfig() needs no fpm where all jobs are processes, and takes the only process", async () => {
+  const config = await parseConfig(
+    `${BROKER}${PROCESS}${CONSUMER}executor = "process"\n`,
+    "/etc/fervo.toml",
+    NO_ENVIRONMENT,
+  );
+  assert.deepEqual(config.consumers[0]?.executor, { kind: "process", process: "default" });
+  assert.equal(config.fpm.size, 0);
 });
 
 Deno.test("parseConfig() takes 0 children and empty page paths for not known", async () => {
-  const text = `${BROKER}${FPM}children = 0\nstatus_path = ""\nping_path = ""\n${CONSUMER}`;
-  const { children, statusPath, pingPath } = (await parseConfig(text, "/etc/fervo.toml", NO_ENVIRONMENT))
-    .fpm.get("default")!;
-  assert.deepEqual([children, statusPath, pingPath], [undefined, undefined, undefined]);
+  const text =
+    `${BROKER}${FPM}children = 0\nstatus_path = ""\nstatus_address = ""\nping_path = ""\n${CONSUMER}`;
+  const { children, statusPath, statusAddress, pingPath } =
+    (await parseConfig(text, "/etc/fervo.toml", NO_ENVIRONMENT))
+      .fpm.get("default")!;
+  assert.deepEqual([children, statusPath, statusAddress, pingPath], Array(4).fill(undefined));
 });
 
 Deno.test("parseConfig() takes as many jobs at once as there are children", async () => {

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
-import { BROKER, CONSUMER, FPM, problemsIn } from "./support.ts";
+import { BROKER, CONSUMER, FPM, problemsIn, PROCESS } from "./support.ts";
 
 /** Lines without their `fervo.toml:`. */
 const cases: [claim: string, text: string, problems: string[]][] = [
   ["an empty file", "", [
     '1:1: missing key "brokers" at the top level: expected at least one broker: begin a table [brokers.default]',
-    '1:1: missing key "fpm" at the top level: expected at least one php-fpm pool: begin a table [fpm.default]',
     '1:1: missing key "consumers" at the top level: expected at least one consumer: begin a table [[consumers]], ' +
     'with two brackets, and give it queues = ["default"]',
+    '1:1: missing key "fpm" at the top level: expected at least one php-fpm pool: begin a table [fpm.default]',
   ]],
   ["tables without a name", "[brokers]\ndriver = 'sqlite'\n[fpm]\n[consumers]\nqueues = ['a']\n", [
     '2:1: brokers.driver is "sqlite": expected a table of a broker\'s settings, as in [brokers.default]',
@@ -92,7 +92,9 @@ const cases: [claim: string, text: string, problems: string[]][] = [
   [
     "a pool's wrong values",
     `[fpm.a]\naddress = "run/fpm.sock"\nscript = "a.php"\nstatus_path = "status"\nping_path = "ping"\nchildren = -1\n` +
-    `connect_timeout_ms = 0\nidle_ms = -1\nmax_response_bytes = 1023\nmax_stderr_bytes = inf\n${BROKER}${CONSUMER}`,
+    `connect_timeout_ms = 0\nidle_ms = -1\nmax_response_bytes = 1023\nmax_stderr_bytes = inf\n` +
+    `max_header_bytes = 255\nfirst_byte_timeout_ms = -1\nstatus_address = "status"\nkill_on_timeout = "yes"\n` +
+    `${BROKER}${CONSUMER}`,
     [
       '2:1: fpm.a.address is "run/fpm.sock": expected a socket\'s absolute path such as "/run/php/fervo.sock", ' +
       'or host and port such as "127.0.0.1:9000"',
@@ -104,6 +106,11 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       "8:1: fpm.a.idle_ms is -1: expected a whole number from 0 to 3600000",
       "9:1: fpm.a.max_response_bytes is 1023: expected a whole number from 1024 to 1000000000",
       "10:1: fpm.a.max_stderr_bytes is Infinity: expected a whole number from 0 to 1000000000",
+      "11:1: fpm.a.max_header_bytes is 255: expected a whole number from 256 to 1000000000",
+      "12:1: fpm.a.first_byte_timeout_ms is -1: expected a whole number from 0 to 604800000",
+      '13:1: fpm.a.status_address is "status": expected a socket\'s absolute path such as "/run/php/fervo.sock", ' +
+      'or host and port such as "127.0.0.1:9000", or "" for the pool\'s own address',
+      '14:1: fpm.a.kill_on_timeout is "yes": expected true or false',
     ],
   ],
   [
@@ -165,7 +172,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       "names that begin with FERVO_ are the worker's own; choose another name",
       '11:1: cannot use the name "lower" in [fpm.default.params]: ' +
       "expected capital letters, digits and _, a letter first, such as APP_ENV",
-      "12:1: fpm.default.params.APP_ENV is 5: expected a text in quotes",
+      "12:1: fpm.default.params.APP_ENV is 5: expected a text in quotes without NUL",
     ],
   ],
   [
@@ -177,7 +184,123 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     ],
   ],
 
+  // Processes
+  [
+    "a process's wrong values",
+    `[processes.a]\npayload = "pipe"\npayload_variable = "PATH=x"\ndirectory = "app"\nkill_after_ms = -1\n` +
+    `max_stderr_bytes = -1\n[processes.a.exit_codes]\n256 = "ack"\n07 = "ack"\n1 = "done"\n` +
+    `[processes.b]\ncommand = []\n[processes.c]\ncommand = "php x"\n[processes.d]\ncommand = ["", "x"]\n` +
+    `[processes.e]\ncommand = ["php", "a\\u0000", 5]\ncomand = 1\n${BROKER}${CONSUMER}executor = "process"\n` +
+    `process = "a"\n`,
+    [
+      '1:1: missing key "command" in [processes.a]: expected a list of the program and its arguments, ' +
+      'such as ["php", "/srv/app/bin/console", "app:job"]',
+      '2:1: processes.a.payload is "pipe": expected "stdin", "argument" or "environment"',
+      '3:1: processes.a.payload_variable is "PATH=x": ' +
+      "expected letters, digits and _, no digit first, such as APP_ENV",
+      '4:1: processes.a.directory is "app": ' +
+      'expected an absolute path such as "/srv/app", or "" for the worker\'s own folder',
+      "5:1: processes.a.kill_after_ms is -1: expected a whole number from 0 to 3600000",
+      "6:1: processes.a.max_stderr_bytes is -1: expected a whole number from 0 to 1000000000",
+      '8:1: cannot use the name "256" in [processes.a.exit_codes]: expected a number from 0 to 255',
+      '9:1: cannot use the name "07" in [processes.a.exit_codes]: expected a number from 0 to 255',
+      '10:1: processes.a.exit_codes.1 is "done": expected "ack", "retry" or "bury"',
+      "12:1: processes.b.command is an empty list: expected a list of the program and its arguments, " +
+      'such as ["php", "/srv/app/bin/console", "app:job"]',
+      '14:1: processes.c.command is "php x": expected a list of the program and its arguments, ' +
+      'such as ["php", "/srv/app/bin/console", "app:job"]',
+      "16:1: processes.d.command is a list: expected a list of the program and its arguments, " +
+      'such as ["php", "/srv/app/bin/console", "app:job"]',
+      '18:19: processes.e.command[1] is "a\\u0000": expected a text in quotes without NUL',
+      "18:30: processes.e.command[2] is 5: expected a text in quotes without NUL",
+      '19:1: unknown key "comand" in [processes.e]; did you mean "command"?',
+    ],
+  ],
+  [
+    "refused variables, saying why",
+    `${PROCESS}payload_variable = "FERVO_JOB_ID"\n[processes.default.env]\nFervo_Payload = "a"\nLD_PRELOAD = "a"\n` +
+    `TRACEPARENT = "a"\n"A B" = "a"\nOK = 1\n[processes.b]\ncommand = ["b"]\npayload_variable = "LD_X"\n` +
+    `${BROKER}${CONSUMER}executor = "process"\nprocess = "b"\n`,
+    [
+      '3:1: processes.default.payload_variable is "FERVO_JOB_ID": ' +
+      "names that begin with FERVO_ are the worker's own; choose another name",
+      '5:1: cannot use the name "Fervo_Payload" in [processes.default.env]: ' +
+      "names that begin with FERVO_ are the worker's own; choose another name",
+      '6:1: cannot use the name "LD_PRELOAD" in [processes.default.env]: it would load other code into the ' +
+      "program; set it in a script that the command runs, if that is wanted",
+      '7:1: cannot use the name "TRACEPARENT" in [processes.default.env]: ' +
+      "the worker sets it for each job that has one; remove it",
+      '8:1: cannot use the name "A B" in [processes.default.env]: ' +
+      "expected letters, digits and _, no digit first, such as APP_ENV",
+      "9:1: processes.default.env.OK is 1: expected a text in quotes without NUL",
+      '12:1: processes.b.payload_variable is "LD_X": it would load other code into the program; ' +
+      "set it in a script that the command runs, if that is wanted",
+    ],
+  ],
+  ["an unknown executor, alone", `${BROKER}${PROCESS}${CONSUMER}executor = "proces"\nfpm = "x"\n`, [
+    '8:1: executor is "proces": expected "fastcgi" or "process"',
+  ]],
+  [
+    "consumers without what runs them",
+    `${BROKER}${CONSUMER}[[consumers]]\nqueues = ["b"]\nexecutor = "process"\n`,
+    [
+      '1:1: missing key "fpm" at the top level: expected at least one php-fpm pool: begin a table [fpm.default]',
+      '1:1: missing key "processes" at the top level: ' +
+      "expected at least one process: begin a table [processes.default]",
+    ],
+  ],
+  ["an empty table of processes", `[processes]\n${BROKER}${CONSUMER}executor = "process"\n`, [
+    "1:1: processes is an empty table: expected at least one process: begin a table [processes.default]",
+  ]],
+  [
+    "keys of the other executor",
+    `${BROKER}${FPM}${PROCESS}${CONSUMER}executor = "process"\nfpm = "default"\nack_on = "status"\n` +
+    `payload_param = "DATA"\n[[consumers]]\nqueues = ["b"]\nprocess = "default"\n`,
+    [
+      '12:1: fpm has no effect with executor = "process": remove it, or set executor = "fastcgi"',
+      '13:1: ack_on has no effect with executor = "process": remove it, or set executor = "fastcgi"',
+      '14:1: payload_param has no effect with executor = "process": remove it, or set executor = "fastcgi"',
+      '17:1: process has no effect with executor = "fastcgi": remove it, or set executor = "process"',
+    ],
+  ],
+  [
+    "a process that is not there, or one of several not chosen",
+    `${BROKER}${PROCESS}[processes.b]\ncommand = ["b"]\n${CONSUMER}executor = "process"\nprocess = "defult"\n` +
+    `[[consumers]]\nqueues = ["b"]\nexecutor = "process"\n`,
+    [
+      '11:1: process is "defult": there is no [processes.defult]; did you mean "default"?',
+      '12:1: missing key "process" in [[consumers]]: expected "default" or "b"',
+    ],
+  ],
+
   // How keys fit together
+  [
+    "headers longer than the answer",
+    `${FPM}max_response_bytes = 1024\n[fpm.b]\naddress = "/b"\nscript = "/b"\nmax_response_bytes = 2000\n` +
+    `max_header_bytes = 2001\n${BROKER}${CONSUMER}fpm = "b"\n`,
+    [
+      "4:1: max_header_bytes (65536) is more than max_response_bytes (1024): lower the one or raise the other",
+      "9:1: max_header_bytes (2001) is more than max_response_bytes (2000): lower the one or raise the other",
+    ],
+  ],
+  [
+    "kill_on_timeout without what it needs",
+    `${BROKER}[fpm.a]\naddress = "127.0.0.1:9000"\nscript = "/a"\nkill_on_timeout = true\n${CONSUMER}`,
+    [
+      "7:1: kill_on_timeout needs the status page, which tells the PHP process of a job: " +
+      "set pm.status_path in php-fpm's pool file, and status_path here",
+      "7:1: kill_on_timeout needs a php-fpm on this machine, and so a unix socket for its address: " +
+      'let php-fpm listen on one, or set "kill_on_timeout = false" and rely on request_terminate_timeout',
+    ],
+  ],
+  [
+    "more jobs at once than children, jobs that are processes not counted",
+    `${BROKER}${FPM}children = 3\n${PROCESS}${CONSUMER}[[consumers]]\nqueues = ["b"]\nexecutor = "process"\n`,
+    [
+      "7:1: fpm.default.children is 3: its consumers run up to 4 jobs at once; lower their concurrency to 3 in all, " +
+      "or raise pm.max_children of php-fpm and this number with it",
+    ],
+  ],
   ["names of nothing", `${BROKER}${FPM}${CONSUMER}broker = "defalt"\nfpm = "web"\n`, [
     '9:1: broker is "defalt": there is no [brokers.defalt]; did you mean "default"?',
     '10:1: fpm is "web": there is no [fpm.web]; expected "default"',

@@ -6,6 +6,7 @@ export const NO_ENVIRONMENT = { env: () => undefined };
 /** The required keys of each table, and nothing else. */
 export const BROKER = '[brokers.default]\ndriver = "sqlite"\npath = "fervo-worker.sqlite"\n';
 export const FPM = '[fpm.default]\naddress = "/run/php/fervo.sock"\nscript = "/srv/app/fervo.php"\n';
+export const PROCESS = '[processes.default]\ncommand = ["php", "/srv/app/bin/console", "app:job"]\n';
 export const CONSUMER = '[[consumers]]\nqueues = ["default"]\n';
 
 /** The lines of the error that a text causes. */

@@ -7,6 +7,7 @@ import {
   checkRequest,
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
+  type FastCgiExecutorDeps,
   type FastCgiExecutorOptions,
   outcomeOf,
   RESERVED_PARAMS,
@@ -15,6 +16,8 @@ import { ConnectionLostError, type FastCgiRequest } from "../../../src/fastcgi/c
 import { FastCgiError } from "../../../src/fastcgi/errors.ts";
 import { decodeParams } from "../../../src/fastcgi/params.ts";
 import type { FastCgiResponse } from "../../../src/fastcgi/response.ts";
+import { EventLog } from "../../support/event_log.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 
 const SCRIPT = "/srv/app/fervo.php";
 const NEVER = new AbortController().signal;
@@ -45,8 +48,21 @@ const jobOf = (fields: Partial<Job> = {}): Job => ({
   ...fields,
 });
 
+/** A php-fpm that is there, and knows nothing. */
+const FPM: FastCgiExecutorDeps["fpm"] = {
+  hasLeftWithin: () => Promise.resolve(false),
+  isRunning: () => Promise.resolve(undefined),
+  endChild: () => Promise.reject(new Error("nobody asked for it")),
+};
+
 /** An executor on a pool that answers as it is told, and what it asked the pool for. */
-function build(answer: FastCgiResponse | Error, options: Partial<FastCgiExecutorOptions> = {}) {
+function build(
+  answer: FastCgiResponse | Error,
+  options: Partial<FastCgiExecutorOptions> = {},
+  fpm: Partial<FastCgiExecutorDeps["fpm"]> = {},
+) {
+  const log = new EventLog();
+  const clock = new FakeClock();
   const requests: FastCgiRequest[] = [];
   const pool = {
     closed: 0,
@@ -59,12 +75,13 @@ function build(answer: FastCgiResponse | Error, options: Partial<FastCgiExecutor
       return Promise.resolve();
     },
   };
-  const executor = new FastCgiExecutor({ pool }, {
+  const deps = { pool, fpm: { ...FPM, ...fpm }, clock, observe: log.observe };
+  const executor = new FastCgiExecutor(deps, {
     ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
     script: SCRIPT,
     ...options,
   });
-  return { executor, requests, pool };
+  return { executor, requests, pool, log, clock };
 }
 
 /** The params of the only request, as php-fpm gets them. */
@@ -400,4 +417,90 @@ Deno.test("checkRequest() asks the front controller without a job", () => {
   const all = Object.fromEntries([...decodeParams(sharedParams!.bytes), ...params]);
   assert.deepEqual([all["FERVO_CHECK"], all["SCRIPT_FILENAME"], all["APP_ENV"]], ["1", SCRIPT, "prod"]);
   assert.deepEqual([all["CONTENT_LENGTH"], body.length, "FERVO_JOB_ID" in all], ["0", 0, false]);
+});
+
+const LOST = new ConnectionLostError(
+  { transport: "unix", path: "/run/fpm.sock" },
+  "the other side closed it",
+  {
+    responseBytes: 0,
+    isReused: false,
+    afterMs: 5,
+    stderr: "",
+  },
+);
+
+Deno.test("FastCgiExecutor releases a job whose connection is lost because php-fpm itself has left", async () => {
+  const asked: number[] = [];
+  const { executor, clock, pool } = build(LOST, {}, {
+    hasLeftWithin: (ageMs) => {
+      asked.push(ageMs);
+      return Promise.resolve(true);
+    },
+  });
+  const { request } = pool;
+  pool.request = async (...args) => {
+    await clock.advance(1_234);
+    return await request.apply(pool, args);
+  };
+  const outcome = await executor.execute(jobOf(), NEVER);
+  assert.ok(outcome.kind === "release" && outcome.reason === "unavailable");
+  assert.equal(outcome.error.code, "FASTCGI_CONNECTION_LOST");
+  assert.match(outcome.error.message, /stopped, restarted or reloaded while it had the job/);
+  assert.deepEqual(asked, [1_234]);
+});
+
+const SILENT = new FastCgiError("FASTCGI_FIRST_BYTE_TIMEOUT", "nothing came");
+
+for (const [running, kind] of [[true, "retry"], [undefined, "retry"], [false, "release"]] as const) {
+  Deno.test(`FastCgiExecutor answers ${kind} to silence when the status page says of the job: ${running}`, async () => {
+    const uris: string[] = [];
+    const { executor } = build(SILENT, {}, {
+      isRunning: (uri) => {
+        uris.push(uri);
+        return Promise.resolve(running);
+      },
+    });
+    const outcome = await executor.execute(jobOf({ queue: "a b", id: "1/2" }), NEVER);
+    assert.equal(outcome.kind, kind);
+    assert.equal(errorOf(outcome), SILENT);
+    assert.deepEqual(uris, ["/a%20b/1%2F2"]);
+  });
+}
+
+const TIMED_OUT = new JobError("JOB_TIMEOUT", "too slow");
+
+Deno.test("FastCgiExecutor ends the child of a job whose time is up, does not wait for it, and close() does", async () => {
+  const ending = Promise.withResolvers<number>();
+  const { executor, log } = build(TIMED_OUT, { killOnTimeout: true }, { endChild: () => ending.promise });
+  assert.deepEqual(await executor.execute(jobOf(), NEVER), { kind: "retry", error: TIMED_OUT });
+  const closing = executor.close().then(() => log.types);
+  assert.deepEqual(log.events, []);
+  ending.resolve(4711);
+  assert.deepEqual(await closing, ["child_ended"]);
+  assert.deepEqual(log.events, [{ type: "child_ended", queue: "mail", id: "17", attempt: 2, pid: 4711 }]);
+});
+
+Deno.test("FastCgiExecutor tells that a child could not be ended", async () => {
+  const refused = new FervoError("FPM_KILL_FAILED", "not permitted");
+  for (const [thrown, message] of [[refused, "not permitted"], [new TypeError("odd"), "odd"]] as const) {
+    const { executor, log } = build(SILENT, { killOnTimeout: true }, {
+      endChild: () => Promise.reject(thrown),
+    });
+    await executor.execute(jobOf(), NEVER);
+    await executor.close();
+    const [event] = log.of("child_not_ended");
+    assert.deepEqual([event!.id, event!.error.code, event!.error.message], [
+      "17",
+      "FPM_KILL_FAILED",
+      message,
+    ]);
+  }
+});
+
+Deno.test("FastCgiExecutor ends no child unless it is told to", async () => {
+  const { executor, log } = build(TIMED_OUT);
+  await executor.execute(jobOf(), NEVER);
+  await executor.close();
+  assert.deepEqual(log.events, []);
 });

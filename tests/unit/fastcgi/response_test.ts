@@ -43,7 +43,7 @@ Deno.test("parseCgi() keeps colons in a value and an empty value", () => {
   });
 });
 
-Deno.test("parseCgi() takes output that is no header block for body, whole", () => {
+Deno.test("parseCgi() takes output that is no header block for body, whole, with no status", () => {
   const outputs = [
     "",
     "\n",
@@ -53,7 +53,7 @@ Deno.test("parseCgi() takes output that is no header block for body, whole", () 
     "first line\nA: 1\n\nbody",
     ": no name\n\nbody",
   ];
-  for (const stdout of outputs) assert.deepEqual(read(stdout), { status: 200, headers: {}, body: stdout });
+  for (const stdout of outputs) assert.deepEqual(read(stdout), { status: 0, headers: {}, body: stdout });
 });
 
 Deno.test("parseCgi() leaves every byte of the body as it is", () => {
@@ -80,7 +80,11 @@ Deno.test("ResponseCollector keeps STDOUT and STDERR up to their limits, and say
     fc.nat(100),
     fc.nat(100),
     (stdout, stderr, maxResponseBytes, maxStderrBytes) => {
-      const collector = new ResponseCollector({ maxResponseBytes, maxStderrBytes });
+      const collector = new ResponseCollector({
+        ...DEFAULT_RESPONSE_LIMITS,
+        maxResponseBytes,
+        maxStderrBytes,
+      });
       for (const piece of stdout) collector.addStdout(piece);
       for (const piece of stderr) collector.addStderr(piece);
       const response = collector.finish(0);
@@ -97,7 +101,11 @@ Deno.test("ResponseCollector keeps STDOUT and STDERR up to their limits, and say
 });
 
 Deno.test("ResponseCollector does not call an answer cut that fits its limits exactly", () => {
-  const collector = new ResponseCollector({ maxResponseBytes: 10, maxStderrBytes: 3 });
+  const collector = new ResponseCollector({
+    ...DEFAULT_RESPONSE_LIMITS,
+    maxResponseBytes: 10,
+    maxStderrBytes: 3,
+  });
   collector.addStdout(bytesOf("A: 1\n\nbody"));
   collector.addStderr(bytesOf("abc"));
   const { isTruncated, body, stderr } = collector.finish(0);

@@ -11,12 +11,18 @@ const PAGE = {
   "pool": "www",
   "process manager": "static",
   "start time": 1_700_000_000,
+  "start since": 60,
   "listen queue": 3,
   "idle processes": 1,
   "active processes": 4,
   // Of a pool that has just started; the list is right.
   "total processes": 4,
-  "processes": [{}, {}, {}, {}, {}],
+  "processes": Array.from({ length: 5 }, (_, i) => ({
+    "pid": 100 + i,
+    "state": i === 0 ? "Running" : "Idle",
+    "request duration": 1_500,
+    "request uri": "/mail/17",
+  })),
 };
 
 Deno.test("readStatus() reads php-fpm's JSON page", () => {
@@ -27,6 +33,14 @@ Deno.test("readStatus() reads php-fpm's JSON page", () => {
     activeProcesses: 4,
     totalProcesses: 5,
     listenQueue: 3,
+    startTimeS: 1_700_000_000,
+    uptimeS: 60,
+    processes: Array.from({ length: 5 }, (_, i) => ({
+      pid: 100 + i,
+      isBusy: i === 0,
+      requestUri: "/mail/17",
+      requestDurationUs: 1_500,
+    })),
   });
 });
 

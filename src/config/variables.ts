@@ -1,0 +1,17 @@
+/**
+ * Why a name cannot be used for an environment variable from the configuration, and what to do; undefined when it can.
+ *
+ * Some are compared in capitals, so that any spelling of a refused name gets its reason.
+ */
+export function whyVariableIsRefused(name: string): string | undefined {
+  const upper = name.toUpperCase();
+  if (upper.startsWith("FERVO_")) {
+    return "names that begin with FERVO_ are the worker's own; choose another name";
+  }
+  if (upper === "TRACEPARENT") return "the worker sets it for each job that has one; remove it";
+  if (upper.startsWith("LD_")) {
+    return "it would load other code into the program; set it in a script that the command runs, if that is wanted";
+  }
+  if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) return undefined;
+  return "expected letters, digits and _, no digit first, such as APP_ENV";
+}

@@ -1,0 +1,158 @@
+import type { Clock } from "../core/clock.ts";
+import { sleep } from "../core/clock.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
+import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
+import {
+  ask,
+  type FpmProcess,
+  type FpmStatus,
+  MAX_REQUEST_URI_LENGTH,
+  pingRequest,
+  readStatus,
+  statusRequest,
+} from "../fastcgi/status.ts";
+import { readProc } from "../system/proc.ts";
+
+export interface FpmControlOptions {
+  /** Where the pool listens. */
+  readonly address: FastCgiAddress;
+  /** Where the status page answers, when that is not the pool itself: its `pm.status_listen`. */
+  readonly statusAddress: FastCgiAddress | undefined;
+  /** The pool's `pm.status_path`; undefined when it has none. */
+  readonly statusPath: string | undefined;
+  /** The pool's `ping.path`; undefined when it has none. */
+  readonly pingPath: string | undefined;
+}
+
+/** Any path will do to see that php-fpm answers: it says that it does not find it. */
+const UNKNOWN_PATH = "/fervo-check";
+
+/** A child that has not ended so long after SIGTERM is killed, milliseconds. */
+const KILL_AFTER_MS = 1_000;
+
+/**
+ * A php-fpm pool, looked at from the outside.
+ *
+ * 1. Reads the status page, where there is one.
+ * 2. Tells whether php-fpm itself went away, rather than one child, when a connection is lost.
+ * 3. Finds the child that runs a request, and ends it: the protocol has no way to end a request.
+ */
+export class FpmControl {
+  readonly #clock: Clock;
+  readonly #options: FpmControlOptions;
+  /** When php-fpm started, by the page; undefined before the first look. */
+  #startTimeS: number | undefined;
+  /** When that was seen to change, monotonic milliseconds. */
+  #restartSeenMs = -Infinity;
+
+  constructor(deps: { clock: Clock }, options: FpmControlOptions) {
+    this.#clock = deps.clock;
+    this.#options = options;
+  }
+
+  /**
+   * What the status page says; undefined when the pool has none.
+   *
+   * @throws {FastCgiError} FASTCGI_* when php-fpm cannot be asked
+   */
+  async status(): Promise<FpmStatus | undefined> {
+    const { address, statusAddress, statusPath } = this.#options;
+    if (statusPath === undefined) return undefined;
+    const page = await ask(statusAddress ?? address, this.#clock, statusRequest(statusPath));
+    const status = readStatus(page);
+    if (this.#startTimeS !== undefined && this.#startTimeS !== status.startTimeS) {
+      this.#restartSeenMs = this.#clock.monotonicMs();
+    }
+    this.#startTimeS = status.startTimeS;
+    return status;
+  }
+
+  /**
+   * Whether php-fpm was stopped, restarted or reloaded within the last `ageMs` milliseconds. One that does not answer in
+   * time counts as there, as does without a status page one that is there again. Never rejects.
+   */
+  async hasLeftWithin(ageMs: number): Promise<boolean> {
+    const sinceMs = this.#clock.monotonicMs() - ageMs;
+    const isFirstLook = this.#startTimeS === undefined;
+    try {
+      const status = await this.status();
+      if (status === undefined) {
+        const { address, pingPath } = this.#options;
+        await ask(address, this.#clock, pingRequest(pingPath ?? UNKNOWN_PATH));
+        return false;
+      }
+      // The page tells whole seconds: in its first one, a php-fpm looks the same as the one before it.
+      const latestAgeMs = isFirstLook ? this.#clock.monotonicMs() - sinceMs : 1_000;
+      return this.#restartSeenMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
+    } catch (error) {
+      if (!(error instanceof FervoError)) return false;
+      return error.code === "FASTCGI_CONNECT_FAILED" || error.code === "FASTCGI_CONNECTION_LOST";
+    }
+  }
+
+  /**
+   * Whether a child runs the request for `uri`; undefined when that cannot be found out. Never rejects.
+   *
+   * @param uri SCRIPT_NAME of the request.
+   */
+  async isRunning(uri: string): Promise<boolean | undefined> {
+    try {
+      const status = await this.status();
+      return status && runningOf(status, uri).length > 0;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * Ends the child that runs the request for `uri`: SIGTERM, and SIGKILL when it still runs it a second later. Returns
+   * its process id, or undefined when no child runs that request.
+   *
+   * @param uri SCRIPT_NAME of the request; when several children run it, the one that has for longest is meant.
+   * @throws {FervoError} FASTCGI_* when the status page cannot be read, FPM_KILL_FAILED when the child is not one of
+   * this machine or may not be signalled
+   */
+  async endChild(uri: string): Promise<number | undefined> {
+    const status = await this.status();
+    if (status === undefined) throw new FervoError("FPM_KILL_FAILED", "The pool has no status page");
+    const child = runningOf(status, uri)[0];
+    if (child === undefined) return undefined;
+    // The page's process ids are those of php-fpm's own machine or container.
+    const title = (await readProc([`/proc/${child.pid}/cmdline`])).values().next().value ?? "";
+    if (!title.startsWith(`php-fpm: pool ${status.pool}`)) {
+      throw new FervoError(
+        "FPM_KILL_FAILED",
+        `Cannot end the PHP process "${child.pid}" of "${
+          formatAddress(this.#options.address)
+        }": on this machine that ` +
+          "is no php-fpm child of the pool; does php-fpm run in a container of its own?",
+      );
+    }
+    endProcess(child.pid, "SIGTERM");
+    await sleep(this.#clock, KILL_AFTER_MS);
+    const later = await this.status();
+    if (runningOf(later!, uri).some(({ pid }) => pid === child.pid)) endProcess(child.pid, "SIGKILL");
+    return child.pid;
+  }
+}
+
+/** The children that run the request for `uri`, the one that has for longest first. */
+function runningOf({ processes }: FpmStatus, uri: string): FpmProcess[] {
+  const shown = uri.slice(0, MAX_REQUEST_URI_LENGTH);
+  return processes
+    .filter(({ isBusy, requestUri }) => isBusy && requestUri === shown)
+    .sort((a, b) => b.requestDurationUs - a.requestDurationUs);
+}
+
+/** @throws {FervoError} FPM_KILL_FAILED */
+function endProcess(pid: number, signal: "SIGTERM" | "SIGKILL"): void {
+  try {
+    Deno.kill(pid, signal);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return;
+    const reason = cause instanceof Deno.errors.PermissionDenied
+      ? "not permitted; run fervo-worker as the pool's user, or as root"
+      : reasonOf(cause);
+    throw new FervoError("FPM_KILL_FAILED", `Cannot end the PHP process "${pid}": ${reason}`, { cause });
+  }
+}

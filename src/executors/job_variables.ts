@@ -1,0 +1,13 @@
+import type { Job } from "../core/job.ts";
+
+/** What PHP is told of a job beside its payload, by name; see docs/protocol.md. Times are epoch milliseconds. */
+export function jobVariables(job: Job): [name: string, value: string][] {
+  return [
+    ["FERVO_JOB_ID", job.id],
+    ["FERVO_QUEUE", job.queue],
+    ["FERVO_ATTEMPT", String(job.attempt)],
+    ["FERVO_MAX_ATTEMPTS", String(job.maxAttempts)],
+    ["FERVO_ENQUEUED_AT", String(job.enqueuedAtMs)],
+    ["FERVO_DEADLINE", String(job.deadlineMs)],
+  ];
+}

@@ -1,0 +1,232 @@
+import type { Clock } from "../core/clock.ts";
+import { FervoError, JobError, reasonOf } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import { ACK, type Outcome } from "../core/outcome.ts";
+import { payloadText } from "../core/payload.ts";
+import type { Executor } from "./executor.ts";
+import { jobVariables } from "./job_variables.ts";
+import { endGroup } from "./process_group.ts";
+import { StderrTail } from "./stderr_tail.ts";
+
+export interface ProcessExecutorOptions {
+  /** The program, by its path or as found in PATH, and its arguments. No shell reads them. */
+  readonly command: readonly [program: string, ...args: string[]];
+  /** How the payload is passed: on STDIN, as the last argument, or as the variable `payloadVariable`. */
+  readonly payload: "stdin" | "argument" | "environment";
+  /** The environment variable that carries the payload where `payload` says so. */
+  readonly payloadVariable: string;
+  /** Where it runs, absolute; undefined for the worker's own folder. */
+  readonly directory: string | undefined;
+  /** Environment variables beside the worker's own and the job's. */
+  readonly env: Readonly<Record<string, string>>;
+  /** What exit codes mean; one that is not listed is a retry. */
+  readonly exitCodes: ReadonlyMap<number, "ack" | "retry" | "bury">;
+  /** How long a process whose time is up has from TERM to KILL, milliseconds. */
+  readonly killAfterMs: number;
+  /** How much of the end of STDERR is kept, bytes. */
+  readonly maxStderrBytes: number;
+}
+
+export const DEFAULT_PROCESS_EXECUTOR_OPTIONS: Omit<ProcessExecutorOptions, "command"> = {
+  payload: "stdin",
+  payloadVariable: "FERVO_PAYLOAD",
+  directory: undefined,
+  env: {},
+  exitCodes: new Map([[0, "ack"]]),
+  killAfterMs: 5_000,
+  maxStderrBytes: 16_384,
+};
+
+/** How long STDERR is read on after a process's end, milliseconds: children that it left may hold it open for ever. */
+const STDERR_GRACE_MS = 200;
+
+/** Why the machine cannot start any process now, by error code (errno(3)). */
+const NOT_NOW: Readonly<Record<string, string>> = {
+  EAGAIN: 'too many processes; lower "concurrency", or raise the limit of processes (ulimit -u, pids.max)',
+  ENOMEM: 'out of memory; lower "concurrency"',
+  EMFILE: "too many open files; raise the worker's limit (ulimit -n)",
+  ENFILE: "too many open files on this machine",
+  ETXTBSY: "the file is being written",
+};
+
+/**
+ * Runs each job as one process.
+ *
+ * 1. Starts the configured command without a shell: what comes from a message are the job's values and the payload,
+ *    never the program, another argument or a variable's name.
+ * 2. Reads the exit code by `exitCodes`; a process that a signal has ended is a crash.
+ * 3. Ends the process with all that it has started when the job is aborted (see `endGroup`), and holds the slot until
+ *    it has ended: there are never more processes than slots.
+ */
+export class ProcessExecutor implements Executor {
+  readonly #clock: Clock;
+  readonly #options: ProcessExecutorOptions;
+  /** Runs, and groups that are being ended. */
+  readonly #underWay = new Set<Promise<unknown>>();
+
+  constructor(deps: { clock: Clock }, options: ProcessExecutorOptions) {
+    this.#clock = deps.clock;
+    this.#options = options;
+  }
+
+  execute(job: Job, signal: AbortSignal): Promise<Outcome> {
+    return this.#track(this.#run(job, signal));
+  }
+
+  async close(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #run(job: Job, signal: AbortSignal): Promise<Outcome> {
+    if (signal.aborted) return outcomeOfAbort(signal.reason, "");
+    const { payload, exitCodes, killAfterMs, maxStderrBytes } = this.#options;
+    let child: Deno.ChildProcess;
+    try {
+      child = this.#spawn(job);
+    } catch (error) {
+      return outcomeOfFailedStart(error, this.#options);
+    }
+    const tail = new StderrTail(child.stderr, maxStderrBytes);
+    if (payload === "stdin") void feed(child.stdin, job.payload);
+    const end = () => void this.#track(endGroup(child, this.#clock, killAfterMs));
+    signal.addEventListener("abort", end);
+    const status = await child.status;
+    signal.removeEventListener("abort", end);
+    // An abort from here on comes too late: the job has ended by itself.
+    const wasAborted = signal.aborted;
+    const stderr = await tail.end(this.#clock, STDERR_GRACE_MS);
+    return wasAborted ? outcomeOfAbort(signal.reason, stderr) : outcomeOfExit(status, stderr, exitCodes);
+  }
+
+  #spawn(job: Job): Deno.ChildProcess {
+    const { command: [program, ...args], payload, payloadVariable, directory, env } = this.#options;
+    const variables = jobVariables(job);
+    if (job.traceparent !== undefined) variables.push(["TRACEPARENT", job.traceparent]);
+    if (payload === "argument") args.push(payloadText(job.payload, "an argument"));
+    if (payload === "environment") {
+      variables.push([payloadVariable, payloadText(job.payload, `the variable "${payloadVariable}"`)]);
+    }
+    return new Deno.Command(program, {
+      args,
+      env: { ...env, ...Object.fromEntries(variables) },
+      ...(directory !== undefined && { cwd: directory }),
+      // A group of its own: it can be ended as a whole, and Ctrl-C at the worker's terminal does not reach it.
+      detached: true,
+      stdin: payload === "stdin" ? "piped" : "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+  }
+
+  #track<T>(work: Promise<T>): Promise<T> {
+    const done = () => void this.#underWay.delete(work);
+    this.#underWay.add(work);
+    work.then(done, done);
+    return work;
+  }
+}
+
+/** Writes the payload. A process need not read it: what it leaves is no failure. */
+async function feed(stdin: WritableStream<Uint8Array>, payload: Uint8Array): Promise<void> {
+  const writer = stdin.getWriter();
+  try {
+    await writer.write(payload);
+    await writer.close();
+  } catch {
+    // It has closed its STDIN, or has ended.
+  }
+}
+
+function outcomeOfExit(
+  { code, signal }: Deno.CommandStatus,
+  stderr: string,
+  exitCodes: ProcessExecutorOptions["exitCodes"],
+): Outcome {
+  if (signal !== null) {
+    const details = { signal, ...stderrOf(stderr) };
+    return {
+      kind: "retry",
+      error: new JobError("JOB_CRASHED", `The process was ended by ${signal}`, { details }),
+    };
+  }
+  const kind = exitCodes.get(code) ?? "retry";
+  if (kind === "ack") return ACK;
+  const details = { exitCode: code, ...stderrOf(stderr) };
+  return { kind, error: new JobError("JOB_FAILED", `The process ended with exit code ${code}`, { details }) };
+}
+
+/** @param reason Why the job was aborted: a FervoError (see `Executor`). */
+function outcomeOfAbort(reason: unknown, stderr: string): Outcome {
+  if (!(reason instanceof FervoError)) {
+    return {
+      kind: "retry",
+      error: new JobError("JOB_FAILED", reasonOf(reason), { details: stderrOf(stderr) }),
+    };
+  }
+  if (reason.code === "SHUTDOWN") return { kind: "release", reason: "shutdown", error: reason };
+  const details = { ...reason.details, ...stderrOf(stderr) };
+  return { kind: "retry", error: new JobError(reason.code, reason.message, { details, cause: reason }) };
+}
+
+/** What it means for a job that its process could not be started. */
+export function outcomeOfFailedStart(
+  error: unknown,
+  { command: [program], directory }: Pick<ProcessExecutorOptions, "command" | "directory">,
+): Outcome {
+  if (error instanceof JobError) return { kind: "bury", error };
+  const cannot = `Cannot start the program "${program}"`;
+  const malformed = (reason: string): Outcome => ({
+    kind: "bury",
+    error: new JobError("JOB_MALFORMED", `${cannot}: ${reason}`, { cause: error }),
+  });
+  const misconfigured = (reason: string): Outcome => ({
+    kind: "release",
+    reason: "misconfigured",
+    error: new FervoError("PROCESS_MISCONFIGURED", `${cannot}${reason}`, { cause: error }),
+  });
+  // The configuration holds no NUL.
+  if (error instanceof TypeError) return malformed("the job's id or traceparent has a NUL byte");
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (NOT_NOW[code] !== undefined) {
+    const unavailable = new FervoError("PROCESS_FAILED", `${cannot}: ${NOT_NOW[code]}`, { cause: error });
+    return { kind: "release", reason: "unavailable", error: unavailable };
+  }
+  switch (code) {
+    case "E2BIG":
+      return malformed(
+        'the job is too long for arguments and variables, which hold 128 KiB each at most; use payload = "stdin"',
+      );
+    case "ENOENT":
+      if (directory !== undefined && !isFolder(directory)) {
+        return misconfigured(` in "${directory}": no such folder; correct "directory"`);
+      }
+      return misconfigured(
+        ': there is no such program, or the interpreter that its first line names is missing; correct "command"',
+      );
+    case "EACCES":
+      return misconfigured(
+        `${
+          directory === undefined ? "" : ` in "${directory}"`
+        }: permission denied; make it executable, and let the ` +
+          "worker's user reach it",
+      );
+    default:
+      return misconfigured(`: ${reasonOf(error)}; correct "command"`);
+  }
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+function stderrOf(stderr: string): { stderr?: string } {
+  return stderr === "" ? {} : { stderr };
+}

@@ -1,0 +1,75 @@
+import type { Clock } from "../core/clock.ts";
+import { reasonOf } from "../core/errors.ts";
+import { type FastCgiAddress, formatAddress } from "./address.ts";
+import { FastCgiError } from "./errors.ts";
+
+/**
+ * Connects to a FastCGI server.
+ *
+ * @param timeoutMs How long it may take.
+ * @param signal Gives up; the promise rejects with the signal's reason.
+ * @throws {FastCgiError} FASTCGI_CONNECT_FAILED, or FASTCGI_OVERLOADED when the listen queue is full.
+ */
+export async function connect(
+  address: FastCgiAddress,
+  clock: Clock,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<Deno.Conn> {
+  if (address.transport === "tcp") return await connectTcp(address, clock, timeoutMs, signal);
+  // Takes no time: the kernel connects, or says at once that it cannot.
+  const socket = await Deno.connect({ transport: "unix", path: address.path })
+    .catch((error) => {
+      throw connectError(address, error);
+    });
+  if (!signal?.aborted) return socket;
+  socket.close();
+  throw signal.reason;
+}
+
+async function connectTcp(
+  address: FastCgiAddress & { transport: "tcp" },
+  clock: Clock,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<Deno.Conn> {
+  const connecting = Deno.connect({ hostname: address.hostname, port: address.port });
+  const givenUp = Promise.withResolvers<never>();
+  const timer = clock.setTimer(
+    () => givenUp.reject(new Deno.errors.TimedOut(`no answer in ${timeoutMs} ms`)),
+    timeoutMs,
+  );
+  const abort = () => givenUp.reject(signal?.reason);
+  signal?.addEventListener("abort", abort);
+  try {
+    const socket = await Promise.race([connecting, givenUp.promise]);
+    // Without this, the last piece of a large request waits for the acknowledgement of the one before it.
+    socket.setNoDelay(true);
+    return socket;
+  } catch (error) {
+    // It may still connect after we have given up; then nobody wants it.
+    connecting.then((late) => late.close(), () => {});
+    throw signal?.aborted ? signal.reason : connectError(address, error);
+  } finally {
+    timer.cancel();
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+function connectError(address: FastCgiAddress, error: unknown): FastCgiError {
+  const where = `Cannot connect to php-fpm at "${formatAddress(address)}"`;
+  // A unix socket says so at once (EAGAIN); over TCP the connect waits and times out.
+  if (error instanceof Deno.errors.WouldBlock) {
+    return new FastCgiError("FASTCGI_OVERLOADED", `${where}: its listen queue is full`, { cause: error });
+  }
+  return new FastCgiError("FASTCGI_CONNECT_FAILED", `${where}: ${connectReason(error)}`, { cause: error });
+}
+
+function connectReason(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "no such socket; is php-fpm running?";
+  if (error instanceof Deno.errors.ConnectionRefused) return "connection refused; is php-fpm running?";
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "permission denied; see listen.owner, listen.group and listen.mode of the pool";
+  }
+  return reasonOf(error);
+}

@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { systemClock } from "../../../src/core/clock.ts";
+import { FpmControl } from "../../../src/executors/fpm_control.ts";
+import { parseAddress } from "../../../src/fastcgi/address.ts";
+import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";
+import { eventually } from "../../support/eventually.ts";
+import { PhpFpm } from "../../support/php_fpm.ts";
+import { ScriptedServer } from "../../support/scripted_server.ts";
+
+const NEVER = new AbortController().signal;
+/** Tells its process id in a file, and runs until it is ended. */
+const RUN_ON = `<?php file_put_contents(__DIR__ . '/pid', getmypid()); while (true) usleep(1000);`;
+
+/** A php-fpm with a request under way for each of `uris`; `pids` are the children that run them. */
+async function setUp(script: string, uris: readonly string[]) {
+  await using opened = new AsyncDisposableStack();
+  const fpm = opened.use(await PhpFpm.start({ children: 2, statusListen: true }));
+  const pool = opened.use(
+    new Pool({ address: parseAddress(fpm.address), clock: systemClock }, {
+      ...DEFAULT_POOL_OPTIONS,
+      maxConnections: 2,
+    }),
+  );
+  const path = await fpm.writeScript("job.php", script);
+  const control = fpm.control();
+  opened.defer(() => fpm.stop());
+  const pids: number[] = [];
+  const requests: Promise<unknown>[] = [];
+  for (const uri of uris) {
+    const params = [["REQUEST_METHOD", "POST"], ["SCRIPT_FILENAME", path], ["SCRIPT_NAME", uri]] as const;
+    requests.push(pool.request({ params, body: new Uint8Array(0) }, NEVER).catch((error) => error));
+    await eventually(`"${uri}" runs`, async () => {
+      const pid = Number(await Deno.readTextFile(`${fpm.directory}/pid`).catch(() => "0"));
+      if (pid === 0 || pids.includes(pid)) return false;
+      pids.push(pid);
+      return true;
+    });
+  }
+  const resources = opened.move();
+  return { fpm, control, pids, requests, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
+function pidsOf(status: { processes: readonly { pid: number }[] } | undefined): number[] {
+  return status!.processes.map(({ pid }) => pid);
+}
+
+Deno.test("FpmControl.endChild() ends the child that runs the request, and no other", async () => {
+  await using t = await setUp(RUN_ON, ["/mail/1", "/mail/2"]);
+  assert.equal(await t.control.isRunning("/mail/2"), true);
+  assert.equal(await t.control.endChild("/mail/2"), t.pids[1]);
+  assert.match(String(await t.requests[1]), /Lost the connection/);
+  assert.equal(await t.control.isRunning("/mail/2"), false);
+  assert.equal(await t.control.isRunning("/mail/1"), true);
+  const left = pidsOf(await t.control.status());
+  assert.deepEqual([left.includes(t.pids[0]!), left.includes(t.pids[1]!)], [true, false]);
+});
+
+Deno.test("FpmControl.endChild() kills a child that SIGTERM does not end", async () => {
+  // A stopped process takes no notice of SIGTERM.
+  await using t = await setUp(RUN_ON, ["/mail/1"]);
+  Deno.kill(t.pids[0]!, "SIGSTOP");
+  assert.equal(await t.control.endChild("/mail/1"), t.pids[0]);
+  assert.match(String(await t.requests[0]), /Lost the connection/);
+});
+
+Deno.test("FpmControl.endChild() finds a request whose uri php-fpm shows cut", async () => {
+  const uri = `/${"q".repeat(128)}/17`;
+  await using t = await setUp(RUN_ON, [uri]);
+  assert.equal(await t.control.endChild(uri), t.pids[0]);
+});
+
+Deno.test("FpmControl.endChild() leaves everybody alone when no child runs the request any more", async () => {
+  await using t = await setUp(`<?php file_put_contents(__DIR__ . '/pid', getmypid());`, ["/mail/1"]);
+  await t.requests[0];
+  const before = pidsOf(await t.control.status());
+  await eventually("the child is idle", async () => await t.control.isRunning("/mail/1") === false);
+  assert.equal(await t.control.endChild("/mail/1"), undefined);
+  assert.deepEqual(pidsOf(await t.control.status()), before);
+});
+
+Deno.test("FpmControl.endChild() ends no process that is not a child of that pool on this machine", async () => {
+  const stranger = new Deno.Command("sleep", { args: ["600"] }).spawn();
+  const page = {
+    "pool": "www",
+    "process manager": "static",
+    "start time": 1,
+    "start since": 1,
+    "listen queue": 0,
+    "idle processes": 0,
+    "active processes": 1,
+    "processes": [
+      { "pid": stranger.pid, "state": "Running", "request uri": "/mail/1", "request duration": 1 },
+    ],
+  };
+  await using server = await ScriptedServer.start(async (peer) => {
+    await peer.serve(`Content-Type: application/json\r\n\r\n${JSON.stringify(page)}`);
+  });
+  const control = new FpmControl({ clock: systemClock }, {
+    address: parseAddress(server.address),
+    statusAddress: undefined,
+    statusPath: "/status",
+    pingPath: undefined,
+  });
+  await assert.rejects(control.endChild("/mail/1"), {
+    code: "FPM_KILL_FAILED",
+    message: new RegExp(`^Cannot end the PHP process "${stranger.pid}" of .* no php-fpm child of the pool`),
+  });
+  stranger.kill("SIGKILL");
+  assert.equal((await stranger.status).signal, "SIGKILL");
+});
+
+Deno.test("FpmControl.hasLeftWithin() tells a reload and a stop from a child that died", async () => {
+  await using fpm = await PhpFpm.start({ children: 2, statusListen: true });
+  const control = fpm.control();
+  const blind = fpm.control({ hasStatusPage: false });
+  await eventually("its first second is over", async () => (await control.status())!.uptimeS > 0);
+  Deno.kill(pidsOf(await control.status())[0]!, "SIGKILL");
+  assert.deepEqual([await control.hasLeftWithin(60_000), await blind.hasLeftWithin(60_000)], [false, false]);
+  await fpm.reload();
+  assert.equal(await control.hasLeftWithin(60_000), true);
+  await eventually("its first second is over", async () => (await control.status())!.uptimeS > 0);
+  assert.equal(await control.hasLeftWithin(0), false);
+  assert.equal(await control.hasLeftWithin(60_000), true);
+  await fpm.stop();
+  assert.deepEqual([await control.hasLeftWithin(0), await blind.hasLeftWithin(0)], [true, true]);
+});
