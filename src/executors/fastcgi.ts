@@ -227,7 +227,7 @@ export function outcomeOf(
   const misconfigured = misconfiguration(response, script);
   if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
   // A word that we do not know comes from a script that can send the header, and may have meant anything.
-  const isStatusEnough = ackOn === "status" && word === undefined;
+  const isStatusEnough = ackOn === "status" && word === undefined && response.appStatus === 0;
   if (isStatusEnough && response.status >= 200 && response.status < 300) return ACK;
   return { kind: "retry", error: noOutcomeError(response, word) };
 }

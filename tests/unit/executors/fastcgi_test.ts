@@ -504,3 +504,9 @@ Deno.test("FastCgiExecutor ends no child unless it is told to", async () => {
   await executor.close();
   assert.deepEqual(log.events, []);
 });
+
+Deno.test("outcomeOf() with ackOn = status takes another application's status that is not 0 for a failure", () => {
+  const response = { ...responseOf(), appStatus: 3 };
+  assert.equal(outcomeOf(response, { ackOn: "status", script: SCRIPT }).kind, "retry");
+  assert.equal(outcomeOf({ ...response, appStatus: 0 }, { ackOn: "status", script: SCRIPT }), ACK);
+});
