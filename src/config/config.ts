@@ -76,5 +76,7 @@ export interface ProcessConsumerConfig {
 export const DEFAULT_LOG: LogConfig = { level: "info", format: "auto" };
 export const DEFAULT_DIALECT: DialectName = "raw";
 export const DEFAULT_EXECUTOR: ConsumerConfig["executor"]["kind"] = "fastcgi";
+/** The period of a rate limit that does not say its own, milliseconds. */
+export const DEFAULT_RATE_PERIOD_MS = 1_000;
 /** The weight of a queue that does not say its own. */
 export const DEFAULT_QUEUE_WEIGHT = 1;

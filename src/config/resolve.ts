@@ -106,6 +106,9 @@ function consumerOf(
     order: consumer.order,
     concurrency: consumer.concurrency,
     timeoutMs: consumer.timeout_ms,
+    rateLimit: consumer.rate_limit === 0
+      ? undefined
+      : { jobs: consumer.rate_limit, periodMs: consumer.rate_period_ms },
     pauseMaxMs: consumer.pause_max_ms,
     retry: {
       attempts: consumer.retry.attempts,

@@ -10,7 +10,14 @@ import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
 import { DEFAULT_WORKER_OPTIONS } from "../worker/worker.ts";
 import { NO_FPM, NO_PROCESS } from "./checks.ts";
-import { DEFAULT_DIALECT, DEFAULT_EXECUTOR, DEFAULT_LOG, LOG_FORMATS, LOG_LEVELS } from "./config.ts";
+import {
+  DEFAULT_DIALECT,
+  DEFAULT_EXECUTOR,
+  DEFAULT_LOG,
+  DEFAULT_RATE_PERIOD_MS,
+  LOG_FORMATS,
+  LOG_LEVELS,
+} from "./config.ts";
 import { whyParamIsRefused } from "./params.ts";
 import { anyOf, isTable, type TableKeys } from "./problems.ts";
 import { whyVariableIsRefused } from "./variables.ts";
@@ -150,6 +157,8 @@ const consumer = table({
   payload_param: z.string('expected a param\'s name, or "" for STDIN')
     .superRefine(refuseBy((name) => name === "" ? undefined : whyParamIsRefused(name)))
     .default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.payloadParam),
+  rate_limit: wholeNumber(0).default(0),
+  rate_period_ms: wholeNumber(1, DAY_MS).default(DEFAULT_RATE_PERIOD_MS),
   pause_max_ms: wholeNumber(1, HOUR_MS).default(DEFAULT_CONSUMER_OPTIONS.pauseMaxMs),
   retry: retry.prefault({}),
 }, CONSUMER_LIST);

@@ -8,6 +8,10 @@ export interface DriverCapabilities {
   readonly delay: boolean;
   /** `push` takes a priority. */
   readonly priority: boolean;
+  /** `push` takes headers and a limit of tries, and the broker keeps them beside the payload. */
+  readonly headers: boolean;
+  /** A dead letter keeps why its job died; else its error is empty of meaning. */
+  readonly deadErrors: boolean;
 }
 
 /** What to receive. */

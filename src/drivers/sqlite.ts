@@ -48,7 +48,13 @@ const PROMOTE_EVERY_MS = 10;
  * 4. Waits for jobs without polling ({@link SqliteChanges}).
  */
 export class SqliteDriver implements Driver {
-  readonly capabilities: DriverCapabilities = { lease: "timed", delay: true, priority: true };
+  readonly capabilities: DriverCapabilities = {
+    lease: "timed",
+    delay: true,
+    priority: true,
+    headers: true,
+    deadErrors: true,
+  };
   readonly leaseMs: number;
   readonly dead: DeadLetters;
   readonly #db: DatabaseSync;

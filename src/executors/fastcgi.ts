@@ -10,6 +10,7 @@ import type { Pool } from "../fastcgi/pool.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
 import type { Executor } from "./executor.ts";
 import type { FpmControl } from "./fpm_control.ts";
+import { jobVariables } from "./job_variables.ts";
 
 export interface FastCgiExecutorOptions {
   /** The front controller, as php-fpm sees it; absolute. */
@@ -83,7 +84,7 @@ export class FastCgiExecutor implements Executor {
   readonly #clock: Clock;
   readonly #observe: Observer;
   readonly #options: FastCgiExecutorOptions;
-  readonly #sharedParams: EncodedParams;
+  readonly #requestOf: (job: Job) => FastCgiRequest;
   readonly #endings = new Set<Promise<void>>();
 
   /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
@@ -93,13 +94,13 @@ export class FastCgiExecutor implements Executor {
     this.#clock = deps.clock;
     this.#observe = deps.observe;
     this.#options = options;
-    this.#sharedParams = encodeParams(sharedParams(options.script, options.params));
+    this.#requestOf = jobRequests(options);
   }
 
   async execute(job: Job, signal: AbortSignal): Promise<Outcome> {
     const startedMs = this.#clock.monotonicMs();
     try {
-      const response = await this.#pool.request(this.#request(job), signal);
+      const response = await this.#pool.request(this.#requestOf(job), signal);
       return outcomeOf(response, this.#options);
     } catch (error) {
       if (!(error instanceof FervoError)) return outcomeOfError(error);
@@ -160,27 +161,32 @@ export class FastCgiExecutor implements Executor {
     ).finally(() => this.#endings.delete(ending));
     this.#endings.add(ending);
   }
+}
 
-  #request(job: Job): FastCgiRequest {
-    const { payloadParam } = this.#options;
-    const isBody = payloadParam === "";
+/**
+ * Makes the requests for jobs; what they share is encoded once.
+ *
+ * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record; the function that is
+ * returned throws JOB_MALFORMED when the payload cannot be sent as a param.
+ */
+export function jobRequests(
+  { script, params, payloadParam }: Pick<FastCgiExecutorOptions, "script" | "params" | "payloadParam">,
+): (job: Job) => FastCgiRequest {
+  const shared: EncodedParams = encodeParams(sharedParams(script, params));
+  const isBody = payloadParam === "";
+  return (job) => {
     const uri = uriOf(job);
-    const params: [string, string][] = [
+    const own: [string, string][] = [
       ["REQUEST_URI", uri],
       // What FPM's status page and access log show as the request (fpm_main.c, init_request_info).
       ["SCRIPT_NAME", uri],
       ["CONTENT_LENGTH", String(isBody ? job.payload.length : 0)],
-      ["FERVO_JOB_ID", job.id],
-      ["FERVO_QUEUE", job.queue],
-      ["FERVO_ATTEMPT", String(job.attempt)],
-      ["FERVO_MAX_ATTEMPTS", String(job.maxAttempts)],
-      ["FERVO_ENQUEUED_AT", String(job.enqueuedAtMs)],
-      ["FERVO_DEADLINE", String(job.deadlineMs)],
+      ...jobVariables(job),
     ];
-    if (job.traceparent !== undefined) params.push(["HTTP_TRACEPARENT", job.traceparent]);
-    if (!isBody) params.push([payloadParam, payloadText(job.payload, `the param "${payloadParam}"`)]);
-    return { sharedParams: this.#sharedParams, params, body: isBody ? job.payload : EMPTY };
-  }
+    if (job.traceparent !== undefined) own.push(["HTTP_TRACEPARENT", job.traceparent]);
+    if (!isBody) own.push([payloadParam, payloadText(job.payload, `the param "${payloadParam}"`)]);
+    return { sharedParams: shared, params: own, body: isBody ? job.payload : EMPTY };
+  };
 }
 
 /** What names the job in php-fpm's access log and status page. */

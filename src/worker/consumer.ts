@@ -9,6 +9,7 @@ import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
 import { Backoff, Gate } from "./pause.ts";
+import { RateLimit, type RateLimitOptions } from "./rate_limit.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
 import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
 
@@ -22,6 +23,8 @@ export interface ConsumerOptions {
   /** How long one try of a job may take, milliseconds. */
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
+  /** How many jobs may start in which time; undefined for as many as there are slots for. */
+  readonly rateLimit: RateLimitOptions | undefined;
   /** The longest pause between two looks whether the executor or the broker is back, milliseconds. */
   readonly pauseMaxMs: number;
 }
@@ -31,6 +34,7 @@ export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> 
   concurrency: 4,
   timeoutMs: 60_000,
   retry: DEFAULT_RETRY_POLICY,
+  rateLimit: undefined,
   pauseMaxMs: 5_000,
 };
 
@@ -82,6 +86,7 @@ export class Consumer {
   readonly #options: ConsumerOptions;
   readonly #nextOrder: () => readonly string[];
   readonly #gate: Gate;
+  readonly #rateLimit: RateLimit | undefined;
   readonly #quiet = new AbortController();
   readonly #now = new AbortController();
   readonly #held = new Set<Held>();
@@ -101,6 +106,8 @@ export class Consumer {
     this.#random = deps.random;
     this.#options = options;
     this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
+    this.#rateLimit = options.rateLimit &&
+      new RateLimit({ clock: deps.clock, onChange: () => this.#wake() }, options.rateLimit);
     this.#gate = new Gate({ clock: deps.clock, random: deps.random, onChange: () => this.#wake() }, {
       maxPauseMs: options.pauseMaxMs,
     });
@@ -144,6 +151,7 @@ export class Consumer {
           signal: this.#quiet.signal,
         });
         brokerBackoff.reset();
+        this.#rateLimit?.take(deliveries.length);
         for (const delivery of deliveries) void this.#process(delivery);
       } catch (error) {
         this.#observe({
@@ -157,6 +165,7 @@ export class Consumer {
     }
     while (this.#held.size > 0) await this.#change();
     this.#gate.close();
+    this.#rateLimit?.close();
     this.#renewal?.cancel();
     this.#timeout?.cancel();
     const fault = this.#fault;
@@ -192,7 +201,8 @@ export class Consumer {
       if (this.#quiet.signal.aborted) return 0;
       const free = this.#gate.limit(concurrency) - this.#running;
       const room = Math.min(free, 2 * concurrency - this.#held.size);
-      if (room > 0) return room;
+      const allowed = room > 0 ? this.#rateLimit?.room() ?? room : 0;
+      if (allowed > 0) return Math.min(room, allowed);
       await this.#change();
     }
   }

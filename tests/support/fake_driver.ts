@@ -73,7 +73,13 @@ export class FakeDelivery implements Delivery {
 
 /** A broker that hands out what a test puts into it. */
 export class FakeDriver implements Driver {
-  readonly capabilities: DriverCapabilities = { lease: "timed", delay: true, priority: true };
+  readonly capabilities: DriverCapabilities = {
+    lease: "timed",
+    delay: true,
+    priority: true,
+    headers: true,
+    deadErrors: true,
+  };
   leaseMs: number | undefined = 30_000;
   /** What was asked for, in order. */
   readonly requests: ReceiveRequest[] = [];

@@ -2,6 +2,6 @@ import { driverConformance } from "../../conformance/driver_suite.ts";
 import { SqliteBroker } from "./sqlite_broker.ts";
 
 driverConformance("sqlite", {
-  capabilities: { lease: "timed", delay: true, priority: true },
+  capabilities: { lease: "timed", delay: true, priority: true, headers: true, deadErrors: true },
   start: () => SqliteBroker.start(),
 });

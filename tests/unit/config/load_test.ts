@@ -63,6 +63,8 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
       ack_on = "status"
       payload_param = "DATA"
       pause_max_ms = 12
+      rate_limit = 19
+      rate_period_ms = 20
       retry = { attempts = 13, delay_ms = 14, factor = 1.5, max_delay_ms = 16, jitter = 0.25 }
       [[consumers]]
       queues = ["slow"]
@@ -123,6 +125,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
     order: "weighted",
     concurrency: 2,
     timeoutMs: 11,
+    rateLimit: { jobs: 19, periodMs: 20 },
     pauseMaxMs: 12,
     retry: { attempts: 13, delayMs: 14, factor: 1.5, maxDelayMs: 16, jitter: 0.25 },
   }]);

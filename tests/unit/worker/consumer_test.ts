@@ -943,3 +943,17 @@ Deno.test("Consumer tells the policy's delay with a retry", async () => {
   const { outcome } = t.log.of("job_settled")[0]!;
   assert.equal(outcome.kind === "retry" && outcome.delayMs, 1_000);
 });
+
+Deno.test("Consumer starts no more jobs than its rate limit allows, and goes on by itself when it may", async () => {
+  await using t = start({ concurrency: 10, rateLimit: { jobs: 2, periodMs: 1_000 } });
+  for (const id of ["1", "2", "3", "4"]) await t.give(id);
+  const started = () => t.executor.runs.length;
+  assert.equal(started(), 2);
+  await t.clock.advance(499);
+  assert.equal(started(), 2);
+  await t.clock.advance(1);
+  assert.equal(started(), 3);
+  await t.clock.advance(500);
+  assert.equal(started(), 4);
+  for (const run of t.executor.runs) run.end(ACK);
+});

@@ -1,0 +1,51 @@
+import type { Clock, Timer } from "../core/clock.ts";
+
+export interface RateLimitOptions {
+  /** Jobs in each period; as many may start at once after a quiet one. At least 1. */
+  readonly jobs: number;
+  /** The period, milliseconds. */
+  readonly periodMs: number;
+}
+
+/** A token bucket: it holds `jobs` tokens at most, and gets as many in each period, one after the other. */
+export class RateLimit {
+  readonly #clock: Clock;
+  readonly #options: RateLimitOptions;
+  readonly #onChange: () => void;
+  #tokens: number;
+  #filledMs: number;
+  #timer: Timer | undefined;
+
+  /** @param deps.onChange Called when a job may start after none might. */
+  constructor(deps: { clock: Clock; onChange: () => void }, options: RateLimitOptions) {
+    this.#clock = deps.clock;
+    this.#onChange = deps.onChange;
+    this.#options = options;
+    this.#tokens = options.jobs;
+    this.#filledMs = deps.clock.monotonicMs();
+  }
+
+  /** How many jobs may start now. */
+  room(): number {
+    const { jobs, periodMs } = this.#options;
+    const nowMs = this.#clock.monotonicMs();
+    this.#tokens = Math.min(this.#tokens + (nowMs - this.#filledMs) * jobs / periodMs, jobs);
+    this.#filledMs = nowMs;
+    if (this.#tokens >= 1) return Math.floor(this.#tokens);
+    this.#timer ??= this.#clock.setTimer(() => {
+      this.#timer = undefined;
+      this.#onChange();
+    }, Math.ceil((1 - this.#tokens) * periodMs / jobs));
+    return 0;
+  }
+
+  /** So many jobs start. */
+  take(jobs: number): void {
+    this.#tokens -= jobs;
+  }
+
+  /** Forgets its timer. */
+  close(): void {
+    this.#timer?.cancel();
+  }
+}

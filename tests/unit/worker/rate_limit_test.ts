@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { RateLimit } from "../../../src/worker/rate_limit.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+
+Deno.test("RateLimit lets a whole period's jobs start after a quiet time, and never more", async () => {
+  const clock = new FakeClock();
+  const limit = new RateLimit({ clock, onChange: () => {} }, { jobs: 5, periodMs: 1_000 });
+  await clock.advance(60_000);
+  assert.equal(limit.room(), 5);
+  limit.take(5);
+  assert.equal(limit.room(), 0);
+  await clock.advance(600);
+  assert.equal(limit.room(), 3);
+  limit.close();
+});
+
+Deno.test("RateLimit tells once, when the next job may start", async () => {
+  const clock = new FakeClock();
+  let calls = 0;
+  const limit = new RateLimit({ clock, onChange: () => calls++ }, { jobs: 3, periodMs: 1_000 });
+  limit.take(3);
+  assert.deepEqual([limit.room(), limit.room()], [0, 0]);
+  await clock.advance(333);
+  assert.equal(calls, 0);
+  await clock.advance(1);
+  assert.deepEqual([calls, limit.room()], [1, 1]);
+  limit.take(1);
+  limit.room();
+  limit.close();
+  await clock.advance(60_000);
+  assert.equal(calls, 1);
+});
