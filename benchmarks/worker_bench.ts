@@ -10,12 +10,16 @@
  */
 import process from "node:process";
 import { createApp } from "../src/app.ts";
+import { benchJob, FIRST_JOB_ID } from "../src/bench/load.ts";
+import { encodeRequest } from "../src/bench/raw_loop.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/clock.ts";
 import type { Observer } from "../src/core/observer.ts";
 import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/drivers/sqlite.ts";
+import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, jobRequests } from "../src/executors/fastcgi.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
-import { rawLoop } from "./raw_loop.ts";
+import { bareLoop } from "./bare_loop.ts";
+import { conditions, Report } from "./report.ts";
 
 const isQuick = Deno.args.includes("--quick");
 const CHILDREN = 8;
@@ -44,29 +48,32 @@ concurrency = ${CHILDREN}
 `;
 const config = await parseConfig(configText, "bench.toml", { env: () => undefined });
 
-const report: string[] = [];
-say(`# The worker on the embedded queue\n`);
-say(await conditions());
+const job = benchJob(FIRST_JOB_ID, { queue: "bench", payload: PAYLOAD, timeoutMs: 60_000 }, Date.now());
+const request = await encodeRequest(
+  jobRequests({ ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script: SCRIPT })(job),
+);
+const report = new Report("The worker on the embedded queue");
+report.say(await conditions());
 await throughput();
 await memory();
 await idle();
 await pickUp();
 await Deno.remove(directory, { recursive: true });
 if (Deno.args.includes("--write")) {
-  await Deno.writeTextFile(new URL("results/worker.md", import.meta.url), report.join("\n") + "\n");
+  await report.write(new URL("results/worker.md", import.meta.url));
 }
 // Ends php-fpm before the process: an `await using` at the top level is not reached by Deno.exit.
 await fpm[Symbol.asyncDispose]();
 Deno.exit(0);
 
 async function throughput(): Promise<void> {
-  say(
+  report.say(
     `\n## Throughput: ${ROUNDS} rounds of ${ROUND_JOBS} null jobs, ${CHILDREN} children, ${CHILDREN} slots\n`,
   );
-  say(
+  report.say(
     "| round | raw loop, jobs/s | raw loop, CPU µs/job | worker, jobs/s | worker, CPU µs/job | worker / raw |",
   );
-  say("|---|---|---|---|---|---|");
+  report.say("|---|---|---|---|---|---|");
   const rows: number[][] = [];
   await measureRaw(ROUND_JOBS / 2);
   await measureWorker(ROUND_JOBS / 2);
@@ -75,12 +82,12 @@ async function throughput(): Promise<void> {
     const worker = await measureWorker(ROUND_JOBS);
     const row = [raw.perSecond, raw.cpuUs, worker.perSecond, worker.cpuUs, worker.perSecond / raw.perSecond];
     rows.push(row);
-    say(`| ${round} | ${cells(row)} |`);
+    report.say(`| ${round} | ${cells(row)} |`);
   }
   const columns = rows[0]!.map((_, i) => rows.map((row) => row[i]!).sort((a, b) => a - b));
-  say(`| median | ${cells(columns.map((column) => column[column.length >> 1]!))} |`);
-  say(`| lowest | ${cells(columns.map((column) => column[0]!))} |`);
-  say(`| highest | ${cells(columns.map((column) => column.at(-1)!))} |`);
+  report.say(`| median | ${cells(columns.map((column) => column[column.length >> 1]!))} |`);
+  report.say(`| lowest | ${cells(columns.map((column) => column[0]!))} |`);
+  report.say(`| highest | ${cells(columns.map((column) => column.at(-1)!))} |`);
 }
 
 function cells([raw, rawCpu, worker, workerCpu, ratio]: number[]): string {
@@ -96,8 +103,8 @@ async function memory(): Promise<void> {
     if (event.type !== "job_settled" || ++done % (MEMORY_JOBS / 10) !== 0) return;
     samples.push(`${done}: ${(Deno.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`);
   });
-  say(`\n## Memory: resident, after so many of ${MEMORY_JOBS} jobs\n`);
-  say(samples.join(", "));
+  report.say(`\n## Memory: resident, after so many of ${MEMORY_JOBS} jobs\n`);
+  report.say(samples.join(", "));
 }
 
 /** In a process of its own, as a user runs it: this one is still busy with the garbage of the rounds before. */
@@ -116,7 +123,7 @@ async function idle(): Promise<void> {
   const usedNs = await cpuNs(worker.pid) - before;
   worker.kill("SIGTERM");
   await worker.status;
-  say(`\n## Idle: ${(usedNs / 1e4 / IDLE_MS).toFixed(3)} % of a core over ${IDLE_MS / 1_000} s\n`);
+  report.say(`\n## Idle: ${(usedNs / 1e4 / IDLE_MS).toFixed(3)} % of a core over ${IDLE_MS / 1_000} s\n`);
 }
 
 /** What all threads of a process have run so far, nanoseconds. */
@@ -149,11 +156,11 @@ async function pickUp(): Promise<void> {
   latencies.sort((a, b) => a - b);
   const at = (share: number) =>
     latencies[Math.min(Math.floor(latencies.length * share), latencies.length - 1)]!;
-  say(
+  report.say(
     `\n## Pick-up of ${PICKUPS} single jobs by an idle worker, from before the push in another process (its fsync ` +
       `included) to the delivery\n`,
   );
-  say(
+  report.say(
     `p50 ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, p99 ${at(0.99).toFixed(1)} ms, max ${
       at(1).toFixed(1)
     } ms`,
@@ -161,7 +168,7 @@ async function pickUp(): Promise<void> {
 }
 
 async function measureRaw(jobs: number) {
-  return await measured(jobs, () => rawLoop(fpm.address, SCRIPT, PAYLOAD, { jobs, connections: CHILDREN }));
+  return await measured(jobs, () => bareLoop(fpm.address, request, { jobs, connections: CHILDREN }));
 }
 
 async function measureWorker(jobs: number) {
@@ -195,19 +202,4 @@ async function fill(jobs: number): Promise<void> {
   for (let left = jobs; left > 0; left -= 1_000) {
     await Promise.all(Array.from({ length: Math.min(left, 1_000) }, () => driver.push("bench", PAYLOAD)));
   }
-}
-
-async function conditions(): Promise<string> {
-  const cpu = /model name\s*: (.*)/.exec(await Deno.readTextFile("/proc/cpuinfo"))?.[1] ?? "unknown CPU";
-  return `${
-    new Date().toISOString().slice(0, 10)
-  }; ${navigator.hardwareConcurrency} cores (${cpu}), php-fpm on the same ` +
-    `cores over a unix socket; Deno ${Deno.version.deno}; load before the start ${
-      Deno.loadavg()[0]!.toFixed(2)
-    }`;
-}
-
-function say(line: string): void {
-  report.push(line);
-  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
 }

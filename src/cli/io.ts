@@ -11,6 +11,10 @@ export interface Io {
   readonly isErrTerminal: boolean;
   /** All of standard input. */
   readStdin(): Promise<Uint8Array>;
+  /** Whether somebody is there to be asked. */
+  readonly isAttended: boolean;
+  /** Asks a person at the terminal for a yes. */
+  confirm(question: string): Promise<boolean>;
   env(name: string): string | undefined;
 }
 
@@ -32,6 +36,13 @@ export const processIo: Io = {
   },
   isErrTerminal: Deno.stderr.isTerminal(),
   readStdin: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
+  isAttended: Deno.stdin.isTerminal() && Deno.stderr.isTerminal(),
+  confirm: async (question) => {
+    processIo.err(`${question} [y/N] `);
+    const line = new Uint8Array(256);
+    const length = await Deno.stdin.read(line) ?? 0;
+    return /^\s*y(?:es)?\s*$/i.test(new TextDecoder().decode(line.subarray(0, length)));
+  },
   env: (name) => Deno.env.get(name),
 };
 

@@ -2,6 +2,7 @@ import { Command } from "@commander-js/extra-typings";
 import { type Command as AnyCommand, CommanderError } from "commander";
 import deno from "../../deno.json" with { type: "json" };
 import { FervoError } from "../core/errors.ts";
+import { benchCommand } from "./bench.ts";
 import { callCommand } from "./call.ts";
 import { checkCommand } from "./check.ts";
 import { COMPLETE, completionCommand, printCandidates } from "./completion.ts";
@@ -60,13 +61,15 @@ Examples:
   $ fervo-worker check                             see whether everything is in place
   $ fervo-worker run                               run jobs until stopped
   $ fervo-worker push mail '{"to":"ann@example.org"}'
+  $ fervo-worker bench                             measure php-fpm against a process a job
 
 Exit codes:
   0  all went well
   1  something failed while the command ran
   2  the command line is wrong
   3  the configuration is wrong
-  4  the broker or php-fpm cannot be reached`,
+  4  the broker or php-fpm cannot be reached
+  130  bench was interrupted`,
     ) as unknown as AnyCommand;
   const commands = [
     runCommand(context),
@@ -75,6 +78,7 @@ Exit codes:
     deadCommand(context),
     checkCommand(context),
     callCommand(context),
+    benchCommand(context),
     initCommand(context),
     completionCommand(context),
   ] as unknown as AnyCommand[];

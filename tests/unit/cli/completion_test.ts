@@ -16,6 +16,7 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
     "dead",
     "check",
     "call",
+    "bench",
     "init",
     "completion",
     "help",

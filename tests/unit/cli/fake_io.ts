@@ -6,6 +6,7 @@ export class FakeIo implements Io {
   stdout = "";
   stderr = "";
   readonly isErrTerminal = false;
+  readonly isAttended = false;
   readonly #env: Readonly<Record<string, string>>;
 
   constructor(env: Readonly<Record<string, string>> = {}) {
@@ -25,6 +26,8 @@ export class FakeIo implements Io {
   };
 
   readonly readStdin = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array(0));
+
+  readonly confirm = (): Promise<boolean> => Promise.resolve(false);
 
   readonly env = (name: string): string | undefined => this.#env[name];
 }

@@ -27,6 +27,7 @@ Deno.test("program() has the documented commands", () => {
     "dead remove",
     "check",
     "call",
+    "bench",
     "init",
     "completion",
   ]);

@@ -1,0 +1,217 @@
+import type { Clock, Timer } from "../core/clock.ts";
+import { FervoError, JobError, reasonOf } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import { ACK, type Outcome } from "../core/outcome.ts";
+import type { Executor } from "../executors/executor.ts";
+import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
+import type { FastCgiRequest } from "../fastcgi/connection.ts";
+import { ParamsWriter } from "../fastcgi/params.ts";
+import {
+  encodeRecord,
+  FLAG_KEEP_CONNECTION,
+  FULL_CONTENT_BYTES,
+  RecordType,
+  ROLE_RESPONDER,
+} from "../fastcgi/record.ts";
+
+const REQUEST_ID = 1;
+const END_REQUEST_BYTES = 16;
+/** A connection that nobody has used for so long is closed, milliseconds: it keeps a child from others that wait. */
+const IDLE_MS = 200;
+
+/**
+ * The ceiling of any FastCGI client on this runtime.
+ *
+ * 1. Writes the same bytes for every job, made once, and reads until END_REQUEST is at the end of what came: no codec,
+ *    no checks, no pool, no look at the outcome.
+ * 2. Keeps its connections, the last used first, and opens a new one when php-fpm has closed it (`pm.max_requests`).
+ */
+export class RawLoop implements Executor {
+  readonly #address: FastCgiAddress;
+  readonly #request: Uint8Array;
+  readonly #clock: Clock;
+  readonly #lanes = new Set<Lane>();
+  /** Those without a request, the last used at the end. */
+  readonly #free: Lane[] = [];
+  /** The lane of the last request of each signal: a slot of the load has one signal for all its jobs. */
+  readonly #laneOf = new Map<AbortSignal, Lane>();
+  #timer: Timer | undefined;
+
+  /** @param request What {@link encodeRequest} made. */
+  constructor(deps: { address: FastCgiAddress; clock: Clock }, request: Uint8Array) {
+    this.#address = deps.address;
+    this.#clock = deps.clock;
+    this.#request = request;
+  }
+
+  async execute(_job: Job, signal: AbortSignal): Promise<Outcome> {
+    const lane = this.#free.pop() ?? this.#addLane();
+    if (!this.#laneOf.has(signal)) signal.addEventListener("abort", () => this.#laneOf.get(signal)!.close());
+    this.#laneOf.set(signal, lane);
+    try {
+      await lane.request(this.#request, signal);
+      return ACK;
+    } catch (error) {
+      // What is left of the answer must not be taken for the next one's.
+      lane.close();
+      return this.#failure(error, signal);
+    } finally {
+      this.#free.push(lane);
+    }
+  }
+
+  close(): Promise<void> {
+    this.#timer?.cancel();
+    for (const lane of this.#lanes) lane.close();
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #addLane(): Lane {
+    this.#timer ??= this.#clock.setTimer(() => this.#closeIdle(), IDLE_MS);
+    const lane = new Lane(this.#address);
+    this.#lanes.add(lane);
+    return lane;
+  }
+
+  #closeIdle(): void {
+    for (const lane of this.#lanes) lane.closeIfIdle();
+    this.#timer = this.#clock.setTimer(() => this.#closeIdle(), IDLE_MS);
+  }
+
+  #failure(error: unknown, signal: AbortSignal): Outcome {
+    if (signal.aborted) {
+      const reason = signal.reason as FervoError;
+      return reason.code === "SHUTDOWN"
+        ? { kind: "release", reason: "shutdown", error: reason }
+        : { kind: "retry", error: reason };
+    }
+    if (error instanceof ConnectError) {
+      const text = `Cannot connect to php-fpm at "${formatAddress(this.#address)}": ${error.message}`;
+      const isFull = error.cause instanceof Deno.errors.WouldBlock;
+      const code = isFull ? "FASTCGI_OVERLOADED" : "FASTCGI_CONNECT_FAILED";
+      return { kind: "release", reason: "unavailable", error: new FervoError(code, text) };
+    }
+    return { kind: "retry", error: new JobError("JOB_CRASHED", `Lost the connection: ${reasonOf(error)}`) };
+  }
+}
+
+class ConnectError extends Error {}
+
+/** One connection at a time, and one request at a time on it. */
+class Lane {
+  readonly #address: FastCgiAddress;
+  readonly #buffer = new Uint8Array(65_536);
+  #socket: Deno.Conn | undefined;
+  #isBusy = false;
+  /** Nothing was sent since the last look. */
+  #isIdle = false;
+
+  constructor(address: FastCgiAddress) {
+    this.#address = address;
+  }
+
+  async request(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+    this.#isBusy = true;
+    this.#isIdle = false;
+    try {
+      await this.#send(bytes, signal);
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  closeIfIdle(): void {
+    if (this.#isIdle && !this.#isBusy) this.close();
+    this.#isIdle = true;
+  }
+
+  async #send(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+    const kept = this.#socket;
+    if (kept !== undefined) {
+      try {
+        if (await this.#exchange(kept, bytes)) return;
+      } catch (error) {
+        if (this.#socket === undefined || !hasLeft(error)) throw error;
+      }
+      // The child had left the connection before it read the request.
+      this.close();
+    }
+    this.#socket = await connect(this.#address);
+    if (signal.aborted) {
+      this.close();
+      throw signal.reason;
+    }
+    if (!await this.#exchange(this.#socket, bytes)) {
+      this.close();
+      throw new Error("php-fpm closed it without an answer");
+    }
+  }
+
+  close(): void {
+    const socket = this.#socket;
+    this.#socket = undefined;
+    socket?.close();
+  }
+
+  /** Returns false when the connection had ended before any answer. */
+  async #exchange(socket: Deno.Conn, bytes: Uint8Array): Promise<boolean> {
+    const buffer = this.#buffer;
+    let at = await socket.write(bytes);
+    while (at < bytes.length) at += await socket.write(bytes.subarray(at));
+    let end = await socket.read(buffer);
+    if (end === null) return false;
+    while (!endsRequest(buffer, end)) {
+      // END_REQUEST may be cut in two: its first bytes are kept at the front.
+      const kept = Math.min(end, END_REQUEST_BYTES - 1);
+      buffer.copyWithin(0, end - kept, end);
+      const more = await socket.read(buffer.subarray(kept));
+      if (more === null) throw new Error("php-fpm closed it before the end of the answer");
+      end = kept + more;
+    }
+    return true;
+  }
+}
+
+/** Whether the last bytes are an END_REQUEST record, which is the last of every answer. */
+function endsRequest(buffer: Uint8Array, end: number): boolean {
+  const at = end - END_REQUEST_BYTES;
+  return at >= 0 && buffer[at + 1] === RecordType.endRequest && buffer[at] === 1 && buffer[at + 5] === 8;
+}
+
+function hasLeft(error: unknown): boolean {
+  return error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionReset;
+}
+
+async function connect(address: FastCgiAddress): Promise<Deno.Conn> {
+  try {
+    if (address.transport === "unix") return await Deno.connect({ transport: "unix", path: address.path });
+    const socket = await Deno.connect({ hostname: address.hostname, port: address.port });
+    socket.setNoDelay(true);
+    return socket;
+  } catch (cause) {
+    throw new ConnectError(reasonOf(cause), { cause });
+  }
+}
+
+/** The bytes of a request on a connection that is kept. */
+export async function encodeRequest(request: FastCgiRequest): Promise<Uint8Array> {
+  const params = new ParamsWriter(REQUEST_ID);
+  if (request.sharedParams !== undefined) params.addEncoded(request.sharedParams);
+  for (const [name, value] of request.params) params.add(name, value);
+  const begin = new Uint8Array([0, ROLE_RESPONDER, FLAG_KEEP_CONNECTION, 0, 0, 0, 0, 0]);
+  const records = [
+    encodeRecord(RecordType.beginRequest, REQUEST_ID, begin),
+    params.bytes(),
+    encodeRecord(RecordType.params, REQUEST_ID),
+  ];
+  const { body } = request;
+  for (let at = 0; at < body.length; at += FULL_CONTENT_BYTES) {
+    records.push(encodeRecord(RecordType.stdin, REQUEST_ID, body.subarray(at, at + FULL_CONTENT_BYTES)));
+  }
+  records.push(encodeRecord(RecordType.stdin, REQUEST_ID));
+  return new Uint8Array(await new Blob(records as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+}
