@@ -101,3 +101,25 @@ Deno.test("run refuses to start with exit code 3 when the pool has fewer childre
   );
   assert.equal(site.effectCount(), 0);
 });
+
+Deno.test("run ends the PHP process of a job whose time is up with kill_on_timeout, and logs its process id", async () => {
+  await using fpm = await PhpFpm.start({ children: 1, statusListen: true });
+  await using site = await Site.create(fpm, {
+    fpm: { status_path: fpm.statusPath, status_address: fpm.statusAddress, kill_on_timeout: true },
+    consumer: { concurrency: 1, timeout_ms: 500 },
+    retry: { attempts: 1 },
+  });
+  await using worker = site.start(["run"]);
+  const [bad] = await site.push('{"sleep_ms":600000}', 1);
+  await worker.says("Ended the PHP process of the job whose time was up");
+  const line = worker.stderr.split("\n").find((text) => text.includes("Ended the PHP process"))!;
+  const { pid, job } = JSON.parse(line);
+  assert.equal(job, bad);
+  assert.ok(Number.isSafeInteger(pid) && pid > 1);
+  assert.match(await fpm.log(), new RegExp(`child ${pid} exited on signal 15`));
+  // The only child is free again.
+  await site.push("{}", 1);
+  await eventually("the next job has run too", () => site.effectCount() === 2);
+  worker.kill("SIGTERM");
+  assert.equal((await worker.ended).code, 0);
+});
