@@ -17,7 +17,7 @@ import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, FastCgiExecutor, jobRequests } from "
 import { parseAddress } from "../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../src/fastcgi/pool.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
-import { conditions, Report } from "./report.ts";
+import { conditions, Report, spread } from "./report.ts";
 import { Nginx } from "./nginx.ts";
 import { bareLoop } from "./bare_loop.ts";
 
@@ -54,7 +54,7 @@ Deno.exit(0);
 
 async function throughput(): Promise<void> {
   await using fpm = await PhpFpm.start({ children: CHILDREN });
-  const request = jobRequests(OPTIONS)(JOB);
+  const request = jobRequests(OPTIONS, systemClock)(JOB);
   const bytes = await encodeRequest(request);
   const raw = () => bareLoop(fpm.address, bytes, { jobs: ROUND_JOBS, connections: CHILDREN });
   const throughPool = async (idleMs: number) => {
@@ -188,11 +188,4 @@ async function measured(run: () => Promise<void>): Promise<[perSecond: number, c
   const seconds = (performance.now() - startMs) / 1_000;
   const { user, system } = process.cpuUsage(cpuBefore);
   return [ROUND_JOBS / seconds, (user + system) / ROUND_JOBS];
-}
-
-/** `median (lowest–highest)` */
-function spread(values: readonly number[], digits: number): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  const text = (value: number) => value.toFixed(digits);
-  return `${text(sorted[sorted.length >> 1]!)} (${text(sorted[0]!)}–${text(sorted.at(-1)!)})`;
 }

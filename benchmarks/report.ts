@@ -26,3 +26,10 @@ export async function conditions(): Promise<string> {
       Deno.loadavg()[0]!.toFixed(2)
     }`;
 }
+
+/** `median (lowest–highest)` */
+export function spread(values: readonly number[], digits: number): string {
+  const sorted = values.toSorted((a, b) => a - b);
+  const show = (value: number) => value.toFixed(digits);
+  return `${show(sorted[sorted.length >> 1]!)} (${show(sorted[0]!)}–${show(sorted.at(-1)!)})`;
+}

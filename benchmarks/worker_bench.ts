@@ -50,7 +50,7 @@ const config = await parseConfig(configText, "bench.toml", { env: () => undefine
 
 const job = benchJob(FIRST_JOB_ID, { queue: "bench", payload: PAYLOAD, timeoutMs: 60_000 }, Date.now());
 const request = await encodeRequest(
-  jobRequests({ ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script: SCRIPT })(job),
+  jobRequests({ ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script: SCRIPT }, systemClock)(job),
 );
 const report = new Report("The worker on the embedded queue");
 report.say(await conditions());

@@ -25,7 +25,7 @@ if (isset($_SERVER['FERVO_CHECK'])) {
 }
 
 // The worker stopped waiting while this request stood in PHP-FPM's listen queue; the job runs elsewhere by now.
-if (microtime(true) * 1000 > (float) $_SERVER['FERVO_DEADLINE']) {
+if (microtime(true) * 1000 > (float) ($_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'])) {
     exit;
 }
 

@@ -185,24 +185,24 @@ export class Bench {
   }
 
   async #memoryPass(run: Mutable, stop: AbortSignal): Promise<void> {
+    const { concurrency } = this.#options;
+    await using executor = await this.#open(run.mode, concurrency);
+    const over = new AbortController();
+    const end = () => over.abort();
+    await Promise.all([
+      this.#measure(executor, run.mode, concurrency, AbortSignal.any([stop, over.signal])).finally(end),
+      this.#lookAtMemory(run, over.signal).finally(end),
+    ]);
+  }
+
+  async #lookAtMemory(run: Mutable, over: AbortSignal): Promise<void> {
     const usage = this.#deps.usageOf(run.mode);
-    await using executor = await this.#open(run.mode, this.#options.concurrency);
-    const enough = new AbortController();
-    const load = this.#measure(
-      executor,
-      run.mode,
-      this.#options.concurrency,
-      AbortSignal.any([stop, enough.signal]),
-    )
-      .finally(() => enough.abort());
-    for (let sample = 0; sample < MEMORY_SAMPLES && !enough.signal.aborted; sample++) {
+    for (let sample = 0; sample < MEMORY_SAMPLES && !over.aborted; sample++) {
       const memory = await usage?.memory() ?? null;
       if (memory !== null && memory.bytes > (run.memory?.bytes ?? 0)) run.memory = memory;
       run.workerMemoryBytes = Math.max(run.workerMemoryBytes ?? 0, Deno.memoryUsage().rss);
-      await sleep(this.#deps.clock, MEMORY_PAUSE_MS, enough.signal);
+      await sleep(this.#deps.clock, MEMORY_PAUSE_MS, over);
     }
-    enough.abort();
-    await load;
   }
 
   async #atChildren(run: Mutable, stop: AbortSignal): Promise<void> {

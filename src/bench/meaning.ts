@@ -40,6 +40,19 @@ export function meaning({ modes, ratios, conditions }: BenchResult): string[] {
         : "The worker's client was as fast as a loop that only writes and reads bytes, as far as this machine can tell.",
     );
   }
+  const { children, concurrency } = conditions;
+  if (children === null && best !== undefined) {
+    sentences.push(
+      'How many PHP processes the pool has is not known: set "children" in its [fpm.NAME], for jobs above that wait.',
+    );
+  } else if (
+    children !== null && best !== undefined && concurrency > children && conditions.rate_per_s !== null
+  ) {
+    sentences.push(
+      `Up to ${concurrency} jobs were sent at once to ${children} PHP processes; what is above waits: set concurrency to ` +
+        `${children}.`,
+    );
+  }
   if (conditions.rate_per_s !== null) {
     sentences.push("Run times count from when a job should have started, so they show what a user waits.");
   }

@@ -43,7 +43,7 @@ export async function openMode(
       return new ProcessExecutor(deps, target.process);
     case "raw": {
       const job = benchJob(FIRST_JOB_ID, options, deps.clock.nowMs());
-      const request = await encodeRequest(jobRequests(target.request)(job));
+      const request = await encodeRequest(jobRequests(target.request, deps.clock)(job));
       return new RawLoop({ address: target.pool.address, clock: deps.clock }, request);
     }
   }

@@ -1,9 +1,7 @@
 import { type Clock, sleep } from "../core/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
-import { Connection } from "../fastcgi/connection.ts";
-import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
-import { readStatus, statusRequest } from "../fastcgi/status.ts";
+import { ask, readStatus, statusRequest } from "../fastcgi/status.ts";
 import { readProc } from "../system/proc.ts";
 
 /** The article's job: it does nothing for 5 µs, and says that it went well. */
@@ -117,25 +115,20 @@ export class OwnFpm implements AsyncDisposable {
 
   async #isReady(): Promise<boolean> {
     try {
-      const connection = await Connection.open(this.address, this.#clock, DEFAULT_POOL_OPTIONS);
-      const request = statusRequest(this.statusPath);
-      const response = await connection.request(request, false, AbortSignal.timeout(1_000));
-      return readStatus(response).totalProcesses >= this.children;
+      const page = await ask(this.address, this.#clock, statusRequest(this.statusPath));
+      return readStatus(page).totalProcesses >= this.children;
     } catch {
       return false;
     }
   }
 
-  /** A master takes its children along, except when it has to be killed itself. */
+  /** A master takes its children along, except when it was killed itself: they are of its group. */
   async #stop(master: Deno.ChildProcess): Promise<void> {
-    signal(master.pid, "SIGTERM");
-    const tooLate = this.#clock.setTimer(() => {
-      // The whole group, which its own session has made.
-      signal(-master.pid, "SIGKILL");
-      signal(master.pid, "SIGKILL");
-    }, STOP_DEADLINE_MS);
+    signal(() => master.kill("SIGTERM"));
+    const tooLate = this.#clock.setTimer(() => signal(() => master.kill("SIGKILL")), STOP_DEADLINE_MS);
     await master.status;
     tooLate.cancel();
+    signal(() => Deno.kill(-master.pid, "SIGKILL"));
   }
 
   async #config(): Promise<string> {
@@ -164,10 +157,10 @@ async function isRoot(): Promise<boolean> {
   return /^Uid:\s+\d+\s+0\b/m.test((await readProc([path])).get(path) ?? "");
 }
 
-function signal(pid: number, name: Deno.Signal): void {
+function signal(send: () => void): void {
   try {
-    Deno.kill(pid, name);
+    send();
   } catch {
-    // It has ended by itself.
+    // There is nobody left.
   }
 }

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
 import { MODE_NAMES, type ModeName } from "../bench/result.ts";
@@ -54,7 +55,7 @@ export function benchCommand(context: Context) {
     )
     .option(
       "--concurrency <n>",
-      "jobs at the same time (default: as many as the pool has children)",
+      "jobs at the same time (default: the consumer's, else as many as the pool has children)",
       wholeNumber(1),
     )
     .option(
@@ -68,7 +69,12 @@ export function benchCommand(context: Context) {
       "the queue that PHP is told (default: the consumer's first, or bench)",
       queueName,
     )
-    .option("--payload <text>", "what each job reads on STDIN; @FILE reads it from a file", DEFAULT_PAYLOAD)
+    .addOption(
+      new Option("--payload <text>", "what each job gets; @FILE reads it from a file").default(
+        DEFAULT_PAYLOAD,
+        DEFAULT_PAYLOAD,
+      ),
+    )
     .option("--rate <n/s>", "let jobs arrive at this rate, whether or not earlier ones have ended", rate)
     .option("--warmup <n>", "jobs before each round that are not measured", wholeNumber(0), 500)
     .option("--repeat <n>", "rounds", wholeNumber(1), 3)
@@ -85,6 +91,12 @@ export function benchCommand(context: Context) {
     .addHelpText(
       "after",
       `
+Modes:
+  fastcgi        a request to php-fpm for each job, on kept connections
+  fastcgi-fresh  the same, on a new connection for each job
+  process        a PHP process for each job
+  raw            the bytes of one request again and again: the most that any client could reach
+
 Examples:
   $ fervo-worker bench
   $ fervo-worker bench --script job.php --payload @job.json --html bench.html
@@ -98,6 +110,10 @@ Examples:
         fail("Only one of --json and --csv can go to standard output");
       }
       if (options.html === "-") fail("Cannot write the page to standard output: give --html a file");
+      const files = [options.json, options.csv, options.html].flatMap((file) => file ?? []);
+      if (new Set(files.map((file) => resolve(file))).size < files.length) {
+        fail("Give each of --json, --csv and --html a file of its own");
+      }
       const { bench } = await import("./bench_run.ts");
       await bench(context, options, fail);
     });

@@ -221,7 +221,9 @@ function conditionsOf(
     pm,
     children: children ?? null,
     script: resolve(request.script),
-    process_command: options.modes.includes("process") ? process?.command ?? null : null,
+    process_command: options.modes.includes("process") && process !== undefined
+      ? commandOf(kind, process.command)
+      : null,
     queue: options.queue,
     payload_bytes: options.payload.length,
     jobs: options.jobs,
@@ -234,6 +236,12 @@ function conditionsOf(
     duration_s: (systemClock.monotonicMs() - started.monotonicMs) / 1_000,
     complete: run.isComplete,
   };
+}
+
+/** The arguments of a configured command may hold secrets: only their number is told. */
+function commandOf(kind: BenchTarget["kind"], [program, ...args]: readonly [string, ...string[]]): string[] {
+  if (kind === "own" || args.length === 0) return [program, ...args];
+  return [program, `(${counted(args.length, "argument")})`];
 }
 
 function exitCodeOf(io: Io, { conditions, modes }: BenchResult): ExitCode {

@@ -12,6 +12,7 @@ import { FpmControl } from "../executors/fpm_control.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS, type ProcessExecutorOptions } from "../executors/process.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import type { FpmStatus } from "../fastcgi/status.ts";
+import { fileReason } from "./file_error.ts";
 
 /** What a benchmark measures, ready to be measured. */
 export interface BenchTarget extends AsyncDisposable {
@@ -37,16 +38,18 @@ export interface BenchTarget extends AsyncDisposable {
 /**
  * Starts a php-fpm for the benchmark.
  *
- * @throws {FervoError} FASTCGI_CONNECT_FAILED when there is none, or it does not start
+ * @throws {FervoError} FASTCGI_CONNECT_FAILED when there is none, or it does not start; FPM_MISCONFIGURED when the
+ * script is not there
  */
 export async function ownTarget(
   deps: { clock: Clock; env: (name: string) => string | undefined },
   options: { children: number; script: string | undefined },
 ): Promise<BenchTarget> {
+  const ownScript = options.script === undefined ? undefined : await existing(resolve(options.script));
   const php = await findPhp(deps.env("PATH") ?? "");
   const fpm = await OwnFpm.start(deps, php.fpm, options.children);
   try {
-    const script = options.script === undefined ? fpm.script : resolve(options.script);
+    const script = ownScript ?? fpm.script;
     const pool = {
       ...DEFAULT_POOL_OPTIONS,
       address: fpm.address,
@@ -77,6 +80,15 @@ export async function ownTarget(
     await fpm[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+async function existing(script: string): Promise<string> {
+  try {
+    if ((await Deno.stat(script)).isFile) return script;
+  } catch (error) {
+    throw new FervoError("FPM_MISCONFIGURED", `Cannot use the script "${script}": ${fileReason(error)}`);
+  }
+  throw new FervoError("FPM_MISCONFIGURED", `Cannot use the script "${script}": it is no file`);
 }
 
 function missingCli({ fpmVersion }: Php): string {
@@ -158,10 +170,10 @@ function choosePool(
       }`;
     throw new FervoError("CONFIG_INVALID", `The configuration has no ${what}`);
   }
-  const { script, params, killOnTimeout } = fpm;
+  const { script, params, killOnTimeout, firstByteTimeoutMs } = fpm;
   const own = consumer?.executor.kind === "fastcgi" ? consumer.executor : DEFAULT_FASTCGI_EXECUTOR_OPTIONS;
   const { ackOn, payloadParam } = own;
-  const request = { script, params, killOnTimeout, ackOn, payloadParam };
+  const request = { script, params, killOnTimeout, firstByteTimeoutMs, ackOn, payloadParam };
   return { name, fpm, request, concurrency: consumer?.concurrency, queue: consumer?.queues[0]?.name };
 }
 

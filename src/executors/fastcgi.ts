@@ -23,6 +23,8 @@ export interface FastCgiExecutorOptions {
   readonly payloadParam: string;
   /** End the PHP process of a job whose time is up. */
   readonly killOnTimeout: boolean;
+  /** The pool's own limit for the first byte of an answer, milliseconds; 0 for none. PHP is told until when to begin. */
+  readonly firstByteTimeoutMs: number;
 }
 
 export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "script"> = {
@@ -30,6 +32,7 @@ export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "scr
   ackOn: "outcome",
   payloadParam: "",
   killOnTimeout: false,
+  firstByteTimeoutMs: 0,
 };
 
 export interface FastCgiExecutorDeps {
@@ -66,6 +69,9 @@ export const RESERVED_PARAMS: readonly string[] = [
 /** Characters of X-Fervo-Error that are kept: it goes into logs and dead letters. */
 const MAX_REASON_LENGTH = 1_000;
 
+/** A job that is lost together with php-fpm so often, one time after the other, may be what ends it: then it counts. */
+const MAX_UNCOUNTED_LOSSES = 3;
+
 const EMPTY = new Uint8Array(0);
 const lenientUtf8 = new TextDecoder();
 
@@ -86,6 +92,8 @@ export class FastCgiExecutor implements Executor {
   readonly #options: FastCgiExecutorOptions;
   readonly #requestOf: (job: Job) => FastCgiRequest;
   readonly #endings = new Set<Promise<void>>();
+  /** How often a job was lost together with php-fpm, by its uri. */
+  readonly #losses = new Map<string, number>();
 
   /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
   constructor(deps: FastCgiExecutorDeps, options: FastCgiExecutorOptions) {
@@ -94,19 +102,20 @@ export class FastCgiExecutor implements Executor {
     this.#clock = deps.clock;
     this.#observe = deps.observe;
     this.#options = options;
-    this.#requestOf = jobRequests(options);
+    this.#requestOf = jobRequests(options, deps.clock);
   }
 
   async execute(job: Job, signal: AbortSignal): Promise<Outcome> {
     const startedMs = this.#clock.monotonicMs();
     try {
       const response = await this.#pool.request(this.#requestOf(job), signal);
+      if (this.#losses.size > 0) this.#losses.delete(uriOf(job));
       return outcomeOf(response, this.#options);
     } catch (error) {
       if (!(error instanceof FervoError)) return outcomeOfError(error);
       switch (error.code) {
         case "FASTCGI_CONNECTION_LOST":
-          return await this.#outcomeOfLoss(error, this.#clock.monotonicMs() - startedMs);
+          return await this.#outcomeOfLoss(error, job, this.#clock.monotonicMs() - startedMs);
         case "FASTCGI_FIRST_BYTE_TIMEOUT":
           return await this.#outcomeOfSilence(error, job);
         case "JOB_TIMEOUT":
@@ -128,8 +137,12 @@ export class FastCgiExecutor implements Executor {
   }
 
   /** A child that dies is the job's doing; that php-fpm is stopped, restarted or reloaded is not. */
-  async #outcomeOfLoss(error: FervoError, ageMs: number): Promise<Outcome> {
-    if (!await this.#fpm.hasLeftWithin(ageMs)) return outcomeOfError(error);
+  async #outcomeOfLoss(error: FervoError, job: Job, ageMs: number): Promise<Outcome> {
+    const uri = uriOf(job);
+    const losses = (this.#losses.get(uri) ?? 0) + 1;
+    this.#losses.delete(uri);
+    if (!await this.#fpm.hasLeftWithin(ageMs) || losses > MAX_UNCOUNTED_LOSSES) return outcomeOfError(error);
+    this.#losses.set(uri, losses);
     const text = `php-fpm was stopped, restarted or reloaded while it had the job: ${error.message}`;
     return {
       kind: "release",
@@ -138,7 +151,10 @@ export class FastCgiExecutor implements Executor {
     };
   }
 
-  /** A job that no child has begun did not fail; it waited in php-fpm's listen queue. */
+  /**
+   * A job that no child has begun did not fail; it waits in php-fpm's listen queue. The request stays there, so that PHP
+   * has to know by FERVO_START_BY that it is too late.
+   */
   async #outcomeOfSilence(error: FervoError, job: Job): Promise<Outcome> {
     if (await this.#fpm.isRunning(uriOf(job)) === false) {
       return { kind: "release", reason: "unavailable", error };
@@ -170,7 +186,11 @@ export class FastCgiExecutor implements Executor {
  * returned throws JOB_MALFORMED when the payload cannot be sent as a param.
  */
 export function jobRequests(
-  { script, params, payloadParam }: Pick<FastCgiExecutorOptions, "script" | "params" | "payloadParam">,
+  { script, params, payloadParam, firstByteTimeoutMs }: Pick<
+    FastCgiExecutorOptions,
+    "script" | "params" | "payloadParam" | "firstByteTimeoutMs"
+  >,
+  clock: Clock,
 ): (job: Job) => FastCgiRequest {
   const shared: EncodedParams = encodeParams(sharedParams(script, params));
   const isBody = payloadParam === "";
@@ -183,6 +203,9 @@ export function jobRequests(
       ["CONTENT_LENGTH", String(isBody ? job.payload.length : 0)],
       ...jobVariables(job),
     ];
+    if (firstByteTimeoutMs > 0) {
+      own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, job.deadlineMs))]);
+    }
     if (job.traceparent !== undefined) own.push(["HTTP_TRACEPARENT", job.traceparent]);
     if (!isBody) own.push([payloadParam, payloadText(job.payload, `the param "${payloadParam}"`)]);
     return { sharedParams: shared, params: own, body: isBody ? job.payload : EMPTY };

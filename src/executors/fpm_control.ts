@@ -42,8 +42,8 @@ export class FpmControl {
   readonly #options: FpmControlOptions;
   /** When php-fpm started, by the page; undefined before the first look. */
   #startTimeS: number | undefined;
-  /** When that was seen to change, monotonic milliseconds. */
-  #restartSeenMs = -Infinity;
+  /** When it started again since the first look, at the latest; monotonic milliseconds. */
+  #restartedMs = -Infinity;
 
   constructor(deps: { clock: Clock }, options: FpmControlOptions) {
     this.#clock = deps.clock;
@@ -61,7 +61,8 @@ export class FpmControl {
     const page = await ask(statusAddress ?? address, this.#clock, statusRequest(statusPath));
     const status = readStatus(page);
     if (this.#startTimeS !== undefined && this.#startTimeS !== status.startTimeS) {
-      this.#restartSeenMs = this.#clock.monotonicMs();
+      // Whole seconds on both sides: the page may say one too many.
+      this.#restartedMs = this.#clock.monotonicMs() - Math.max(status.uptimeS - 1, 0) * 1_000;
     }
     this.#startTimeS = status.startTimeS;
     return status;
@@ -83,7 +84,7 @@ export class FpmControl {
       }
       // The page tells whole seconds: in its first one, a php-fpm looks the same as the one before it.
       const latestAgeMs = isFirstLook ? this.#clock.monotonicMs() - sinceMs : 1_000;
-      return this.#restartSeenMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
+      return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
     } catch (error) {
       if (!(error instanceof FervoError)) return false;
       return error.code === "FASTCGI_CONNECT_FAILED" || error.code === "FASTCGI_CONNECTION_LOST";
@@ -96,6 +97,7 @@ export class FpmControl {
    * @param uri SCRIPT_NAME of the request.
    */
   async isRunning(uri: string): Promise<boolean | undefined> {
+    if (isCut(uri)) return undefined;
     try {
       const status = await this.status();
       return status && runningOf(status, uri).length > 0;
@@ -110,9 +112,14 @@ export class FpmControl {
    *
    * @param uri SCRIPT_NAME of the request; when several children run it, the one that has for longest is meant.
    * @throws {FervoError} FASTCGI_* when the status page cannot be read, FPM_KILL_FAILED when the child is not one of
-   * this machine or may not be signalled
+   * this machine or may not be signalled, or when the page does not show enough of `uri`
    */
   async endChild(uri: string): Promise<number | undefined> {
+    if (isCut(uri)) {
+      const text = `Cannot tell which PHP process runs "${uri}": the status page shows only the first ` +
+        `${MAX_REQUEST_URI_LENGTH} characters of "/QUEUE/JOB-ID"; use a shorter queue name or id`;
+      throw new FervoError("FPM_KILL_FAILED", text);
+    }
     const status = await this.status();
     if (status === undefined) throw new FervoError("FPM_KILL_FAILED", "The pool has no status page");
     const child = runningOf(status, uri)[0];
@@ -128,19 +135,27 @@ export class FpmControl {
           "is no php-fpm child of the pool; does php-fpm run in a container of its own?",
       );
     }
+    const isStillRunning = async () =>
+      runningOf((await this.status())!, uri).some(({ pid }) => pid === child.pid);
+    // It may have begun another job meanwhile.
+    if (!await isStillRunning()) return undefined;
     endProcess(child.pid, "SIGTERM");
     await sleep(this.#clock, KILL_AFTER_MS);
-    const later = await this.status();
-    if (runningOf(later!, uri).some(({ pid }) => pid === child.pid)) endProcess(child.pid, "SIGKILL");
+    // A page that cannot be read any more tells nothing against it: SIGTERM ends a child of php-fpm.
+    if (await isStillRunning().catch(() => false)) endProcess(child.pid, "SIGKILL");
     return child.pid;
   }
 }
 
+/** Whether the status page shows only the beginning of `uri`, which may be that of other requests too. */
+function isCut(uri: string): boolean {
+  return uri.length > MAX_REQUEST_URI_LENGTH;
+}
+
 /** The children that run the request for `uri`, the one that has for longest first. */
 function runningOf({ processes }: FpmStatus, uri: string): FpmProcess[] {
-  const shown = uri.slice(0, MAX_REQUEST_URI_LENGTH);
   return processes
-    .filter(({ isBusy, requestUri }) => isBusy && requestUri === shown)
+    .filter(({ isBusy, requestUri }) => isBusy && requestUri === uri)
     .sort((a, b) => b.requestDurationUs - a.requestDurationUs);
 }
 

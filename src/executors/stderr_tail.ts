@@ -6,7 +6,7 @@ const lenientUtf8 = new TextDecoder();
  * Reads a process's STDERR and keeps its end, for a fatal error is the last that PHP writes.
  *
  * 1. Reads from the start, so that the process never waits for it.
- * 2. Keeps the last `maxBytes` bytes.
+ * 2. Keeps the last `maxBytes` bytes, in memory of its own.
  * 3. Stops when it is told to, as others may hold the stream open.
  */
 export class StderrTail {
@@ -49,7 +49,8 @@ export class StderrTail {
   }
 
   #keep(chunk: Uint8Array): void {
-    this.#chunks.push(chunk);
+    // A copy: what comes is a view of a buffer of 64 KiB, however few bytes it has.
+    this.#chunks.push(chunk.slice());
     this.#length += chunk.length;
     for (
       let first = this.#chunks[0];

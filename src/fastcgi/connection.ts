@@ -359,10 +359,8 @@ export class Connection {
     this.#isClosed = true;
     this.#socket.close();
     const pending = this.#takePending();
-    if (pending === undefined) this.onIdleClose?.();
-    else {pending.reject(
-        error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "The connection was closed by us"),
-      );}
+    if (pending === undefined) return this.onIdleClose?.();
+    pending.reject(error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "The connection was closed by us"));
   }
 
   /** The request under way, which is over with this. */

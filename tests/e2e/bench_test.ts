@@ -176,14 +176,26 @@ header('X-Fervo-Outcome: ack');`,
   assert.deepEqual(modes.map(({ failed }: { failed: number }) => failed), [0, 0, 0, 0]);
 });
 
-Deno.test("bench stops at once when php-fpm does not find the script, with exit code 3", async () => {
-  const { code, stdout, stderr } = await fervoWorker(["bench", "--script", "/nowhere/job.php"]);
-  assert.equal(code, 3);
-  assert.equal(stdout, "");
-  assert.match(
-    stderr,
-    /^fervo-worker: php-fpm cannot find the script "\/nowhere\/job\.php": file not found/m,
-  );
+Deno.test("bench starts nothing when the script is not there, with exit code 3", async () => {
+  for (const modes of ["fastcgi", "process"]) {
+    const args = ["bench", "--modes", modes, "--script", "/nowhere/job.php"];
+    const { code, stdout, stderr } = await fervoWorker(args);
+    assert.deepEqual([code, stdout], [3, ""]);
+    assert.equal(
+      stderr,
+      'fervo-worker: Cannot use the script "/nowhere/job.php": no such file or folder\n',
+    );
+  }
+});
+
+Deno.test("bench stops at once when php-fpm refuses the script, with exit code 3, and leaves nothing", async () => {
+  await using site = await Site.create();
+  await Deno.writeTextFile(`${site.directory}/job.txt`, "<?php");
+  const { code, stdout, stderr } = await fervoWorker(["bench", "--script", "job.txt"], {
+    cwd: site.directory,
+  });
+  assert.deepEqual([code, stdout], [3, ""]);
+  assert.match(stderr, /^fervo-worker: php-fpm does not run the script ".*\/job\.txt": access denied/m);
   await assertNothingLeft(ownFolder(stderr));
 });
 

@@ -10,6 +10,7 @@ import { FpmControl } from "../../../src/executors/fpm_control.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../../../src/executors/process.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../../src/fastcgi/pool.ts";
+import { settlePromises } from "../../support/fake_clock.ts";
 import { PhpFpm, type PhpFpmOptions } from "../../support/php_fpm.ts";
 
 const NEVER = new AbortController().signal;
@@ -159,4 +160,48 @@ Deno.test("Bench that is stopped gives what it has", async () => {
   assert.equal(run.isComplete, false);
   assert.deepEqual(run.modes.map(({ mode, rounds }) => [mode, rounds.length]), [["fastcgi", 1]]);
   assert.equal(run.modes[0]!.rounds[0]!.phpCpuUs, null);
+});
+
+Deno.test("Bench tells of a fault in the memory pass as in a round, while it looks at the memory", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "fervo-bench-test-" });
+  try {
+    const program = `${directory}/job`;
+    await Deno.writeTextFile(program, "#!/bin/sh\n", { mode: 0o755 });
+    const fault = Promise.withResolvers<void>();
+    const usage = {
+      cpu: () => Promise.resolve(null),
+      // Still looks when the load has failed already.
+      memory: () => fault.promise.then(() => settlePromises()).then(() => null),
+    };
+    const target = {
+      pool: {
+        ...DEFAULT_POOL_OPTIONS,
+        address: parseAddress(`${directory}/none.sock`),
+        statusAddress: undefined,
+        statusPath: undefined,
+        pingPath: undefined,
+      },
+      request: { ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script: "/none.php" },
+      process: { ...DEFAULT_PROCESS_EXECUTOR_OPTIONS, command: [program] as [string] },
+    };
+    const onRound = () => {
+      Deno.removeSync(program);
+      setTimeout(() => fault.resolve(), 100);
+    };
+    const bench = new Bench({ ...CLOCK, target, usageOf: () => usage, onRound }, {
+      modes: ["process"],
+      jobs: 2,
+      warmup: 0,
+      repeat: 1,
+      concurrency: 1,
+      children: undefined,
+      ratePerS: undefined,
+      queue: "mail",
+      payload: new Uint8Array(0),
+      timeoutMs: 60_000,
+    });
+    await assert.rejects(bench.run(NEVER, false), { code: "PROCESS_MISCONFIGURED" });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 });

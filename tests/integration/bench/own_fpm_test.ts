@@ -45,6 +45,14 @@ Deno.test("OwnFpm ends also while a child runs a job that does not", async () =>
   assert.deepEqual(await processesOf(directory), []);
 });
 
+Deno.test("OwnFpm leaves no child behind when its master was killed", async () => {
+  const fpm = await OwnFpm.start(DEPS, PROGRAM, 2);
+  Deno.kill(fpm.pid, "SIGKILL");
+  await eventually("the master is gone", async () => (await processesOf(fpm.directory)).length === 2);
+  await fpm[Symbol.asyncDispose]();
+  await eventually("the children are gone", async () => (await processesOf(fpm.directory)).length === 0);
+});
+
 Deno.test("OwnFpm.start() tells what php-fpm says when it does not start, and removes the folder", async () => {
   const folder = await Deno.makeTempDir();
   try {

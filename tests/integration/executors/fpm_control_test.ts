@@ -63,10 +63,21 @@ Deno.test("FpmControl.endChild() kills a child that SIGTERM does not end", async
   assert.match(String(await t.requests[0]), /Lost the connection/);
 });
 
-Deno.test("FpmControl.endChild() finds a request whose uri php-fpm shows cut", async () => {
-  const uri = `/${"q".repeat(128)}/17`;
+Deno.test("FpmControl.endChild() finds a request by a uri as long as php-fpm shows them", async () => {
+  const uri = `/${"q".repeat(123)}/17`;
   await using t = await setUp(RUN_ON, [uri]);
   assert.equal(await t.control.endChild(uri), t.pids[0]);
+});
+
+Deno.test("FpmControl.endChild() ends nobody when php-fpm shows the uri cut, as another one may begin with it", async () => {
+  const queue = `/${"q".repeat(128)}`;
+  await using t = await setUp(RUN_ON, [`${queue}/17`]);
+  assert.equal(await t.control.isRunning(`${queue}/18`), undefined);
+  await assert.rejects(t.control.endChild(`${queue}/18`), {
+    code: "FPM_KILL_FAILED",
+    message: /^Cannot tell which PHP process runs "\/q+\/18"/,
+  });
+  assert.ok(pidsOf(await t.control.status()).includes(t.pids[0]!));
 });
 
 Deno.test("FpmControl.endChild() leaves everybody alone when no child runs the request any more", async () => {
@@ -78,22 +89,12 @@ Deno.test("FpmControl.endChild() leaves everybody alone when no child runs the r
   assert.deepEqual(pidsOf(await t.control.status()), before);
 });
 
-Deno.test("FpmControl.endChild() ends no process that is not a child of that pool on this machine", async () => {
-  const stranger = new Deno.Command("sleep", { args: ["600"] }).spawn();
-  const page = {
-    "pool": "www",
-    "process manager": "static",
-    "start time": 1,
-    "start since": 1,
-    "listen queue": 0,
-    "idle processes": 0,
-    "active processes": 1,
-    "processes": [
-      { "pid": stranger.pid, "state": "Running", "request uri": "/mail/1", "request duration": 1 },
-    ],
-  };
-  await using server = await ScriptedServer.start(async (peer) => {
-    await peer.serve(`Content-Type: application/json\r\n\r\n${JSON.stringify(page)}`);
+/** A control of a server whose status page is what `pageAt` says, by the connection's number; undefined hangs up. */
+async function scripted(pageAt: (index: number) => Partial<typeof PAGE> | undefined) {
+  const server = await ScriptedServer.start(async (peer) => {
+    const page = pageAt(peer.index);
+    if (page === undefined) return;
+    await peer.serve(`Content-Type: application/json\r\n\r\n${JSON.stringify({ ...PAGE, ...page })}`);
   });
   const control = new FpmControl({ clock: systemClock }, {
     address: parseAddress(server.address),
@@ -101,12 +102,69 @@ Deno.test("FpmControl.endChild() ends no process that is not a child of that poo
     statusPath: "/status",
     pingPath: undefined,
   });
-  await assert.rejects(control.endChild("/mail/1"), {
+  return { control, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+const PAGE = {
+  "pool": "www",
+  "process manager": "static",
+  "start time": 1,
+  "start since": 1,
+  "listen queue": 0,
+  "idle processes": 0,
+  "active processes": 1,
+  "processes": [] as unknown[],
+};
+
+function running(pid: number, uri: string) {
+  return { "processes": [{ pid, "state": "Running", "request uri": uri, "request duration": 1 }] };
+}
+
+/** A process that shows itself as a child of the pool. */
+function fakeChild(): Deno.ChildProcess {
+  return new Deno.Command("bash", { args: ["-c", 'exec -a "php-fpm: pool www" sleep 600'] }).spawn();
+}
+
+async function looksLikeAChild({ pid }: Deno.ChildProcess): Promise<void> {
+  const isThere = async () =>
+    (await Deno.readTextFile(`/proc/${pid}/cmdline`)).startsWith("php-fpm: pool www");
+  await eventually("the process has its name", isThere);
+}
+
+Deno.test("FpmControl.endChild() ends no process that is not a child of that pool on this machine", async () => {
+  const stranger = new Deno.Command("sleep", { args: ["600"] }).spawn();
+  await using t = await scripted(() => running(stranger.pid, "/mail/1"));
+  await assert.rejects(t.control.endChild("/mail/1"), {
     code: "FPM_KILL_FAILED",
     message: new RegExp(`^Cannot end the PHP process "${stranger.pid}" of .* no php-fpm child of the pool`),
   });
   stranger.kill("SIGKILL");
   assert.equal((await stranger.status).signal, "SIGKILL");
+});
+
+Deno.test("FpmControl.endChild() leaves a child alone that has begun another job while it was looked at", async () => {
+  const child = fakeChild();
+  await looksLikeAChild(child);
+  await using t = await scripted((index) => running(child.pid, index === 0 ? "/mail/1" : "/mail/2"));
+  assert.equal(await t.control.endChild("/mail/1"), undefined);
+  child.kill("SIGKILL");
+  assert.equal((await child.status).signal, "SIGKILL");
+});
+
+Deno.test("FpmControl.endChild() has ended the child also where the page cannot be read afterwards", async () => {
+  const child = fakeChild();
+  await looksLikeAChild(child);
+  await using t = await scripted((index) => index < 2 ? running(child.pid, "/mail/1") : undefined);
+  assert.equal(await t.control.endChild("/mail/1"), child.pid);
+  assert.equal((await child.status).signal, "SIGTERM");
+});
+
+Deno.test("FpmControl.hasLeftWithin() blames a restart that nobody saw for no later loss", async () => {
+  const pages = [{ "start time": 1, "start since": 500 }, { "start time": 401, "start since": 100 }];
+  await using t = await scripted((index) => pages[Math.min(index, 1)]);
+  await t.control.status();
+  assert.equal(await t.control.hasLeftWithin(60_000), false);
+  assert.equal(await t.control.hasLeftWithin(200_000), true);
 });
 
 Deno.test("FpmControl.hasLeftWithin() tells a reload and a stop from a child that died", async () => {

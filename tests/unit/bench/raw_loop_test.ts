@@ -4,13 +4,14 @@ import { encodeRequest } from "../../../src/bench/raw_loop.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, jobRequests } from "../../../src/executors/fastcgi.ts";
 import { decodeParams } from "../../../src/fastcgi/params.ts";
 import { RecordParser, RecordType } from "../../../src/fastcgi/record.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 
 const OPTIONS = { ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script: "/srv/job.php", params: { APP_ENV: "prod" } };
 
 /** The records of a request: their types, the params and STDIN. */
 async function encoded(payload: Uint8Array, options = OPTIONS) {
   const job = benchJob(FIRST_JOB_ID, { queue: "bench", payload, timeoutMs: 60_000 }, 0);
-  const bytes = await encodeRequest(jobRequests(options)(job));
+  const bytes = await encodeRequest(jobRequests(options, new FakeClock())(job));
   const types: number[] = [];
   const contents: Record<number, number[]> = {};
   new RecordParser().parse(bytes, {

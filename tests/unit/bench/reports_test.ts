@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { meaning } from "../../../src/bench/meaning.ts";
 import { csvCell, csvReport } from "../../../src/bench/csv_report.ts";
 import { duration, figure } from "../../../src/bench/format.ts";
 import { escapeHtml, htmlReport, samplesOf } from "../../../src/bench/html_report.ts";
@@ -153,4 +154,15 @@ Deno.test("figure() has three digits that count, or all in front of the point, a
 
 Deno.test("duration() chooses the unit", () => {
   assert.deepEqual([12e-6, 0.00123, 0.5, 75].map(duration), ["12 µs", "1.23 ms", "500 ms", "75 s"]);
+});
+
+Deno.test("meaning() says what is not known of the pool, and that jobs above its children wait", () => {
+  const run = modeRun("fastcgi", [round([1, 2])]);
+  const said = (conditions: Parameters<typeof resultOf>[1]) => meaning(resultOf([run], conditions)).join(" ");
+  assert.match(said({ children: null }), /How many PHP processes the pool has is not known: set "children"/);
+  assert.match(
+    said({ children: 4, concurrency: 9, rate_per_s: 100 }),
+    /9 jobs were sent at once to 4 PHP .* to 4\./,
+  );
+  assert.doesNotMatch(said({ children: 4, concurrency: 4, rate_per_s: 100 }), /sent at once|not known/);
 });

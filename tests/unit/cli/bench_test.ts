@@ -19,6 +19,7 @@ const MISTAKES: readonly [args: string[], said: RegExp][] = [
   [["--modes", ""], /Expected names of fastcgi/],
   [["--json", "-", "--csv", "-"], /Only one of --json and --csv can go to standard output/],
   [["--html", "-"], /Cannot write the page to standard output: give --html a file/],
+  [["--json", "a", "--html", "./a"], /Give each of --json, --csv and --html a file of its own/],
   [["--config", "x.toml", "--own"], /Give --config or --own, not both/],
   [["--consumer", "mail"], /Cannot use "--consumer" without a configuration: name one with --config/],
   [["--fpm", "a"], /Cannot use "--fpm" without a configuration: name one with --config/],

@@ -510,3 +510,22 @@ Deno.test("outcomeOf() with ackOn = status takes another application's status th
   assert.equal(outcomeOf(response, { ackOn: "status", script: SCRIPT }).kind, "retry");
   assert.equal(outcomeOf({ ...response, appStatus: 0 }, { ackOn: "status", script: SCRIPT }), ACK);
 });
+
+Deno.test("FastCgiExecutor counts a job that php-fpm goes away with again and again", async () => {
+  const { executor } = build(LOST, {}, { hasLeftWithin: () => Promise.resolve(true) });
+  const kinds = [];
+  for (let i = 0; i < 5; i++) kinds.push((await executor.execute(jobOf(), NEVER)).kind);
+  assert.deepEqual(kinds, ["release", "release", "release", "retry", "release"]);
+  assert.equal((await executor.execute(jobOf({ id: "other" }), NEVER)).kind, "release");
+});
+
+Deno.test("FastCgiExecutor tells PHP until when to begin where the first byte has a time limit", async () => {
+  const deadlineMs = new FakeClock().nowMs() + 1_000;
+  const startBy = async (firstByteTimeoutMs: number) =>
+    (await paramsOf(jobOf({ deadlineMs }), { firstByteTimeoutMs })).params["FERVO_START_BY"];
+  assert.deepEqual([await startBy(0), await startBy(400), await startBy(5_000)], [
+    undefined,
+    String(deadlineMs - 600),
+    String(deadlineMs),
+  ]);
+});

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { RateLimit } from "../../../src/worker/rate_limit.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
-Deno.test("RateLimit lets a whole period's jobs start after a quiet time, and never more", async () => {
+Deno.test("RateLimit lets a whole period's jobs start at once after a quiet time, however long, and then the rate", async () => {
   const clock = new FakeClock();
   const limit = new RateLimit({ clock, onChange: () => {} }, { jobs: 5, periodMs: 1_000 });
   await clock.advance(60_000);
