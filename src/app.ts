@@ -5,7 +5,7 @@ import { FervoError } from "./core/errors.ts";
 import type { Observer } from "./core/observer.ts";
 import { DIALECTS } from "./dialects/mod.ts";
 import type { Dialect } from "./dialects/dialect.ts";
-import { openDriver } from "./drivers/mod.ts";
+import { type DriverDeps, openDriver } from "./drivers/mod.ts";
 import type { Executor } from "./executors/executor.ts";
 import { FastCgiExecutor } from "./executors/fastcgi.ts";
 import { FpmControl } from "./executors/fpm_control.ts";
@@ -21,23 +21,42 @@ export interface Broker extends AsyncDisposable {
   readonly dialect: Dialect;
 }
 
+/** What a person can tell a running worker by way of a broker: to take no more jobs, to end. */
+type OnSignal = NonNullable<DriverDeps["onSignal"]>;
+
 /**
  * Opens the broker of that name.
  *
  * @throws {FervoError} CONFIG_INVALID when the configuration has none of that name; QUEUE_UNAVAILABLE
  */
-export function openBroker(config: Config, name: string, clock: Clock): Broker {
+export function openBroker(config: Config, name: string, clock: Clock, onSignal?: OnSignal): Broker {
   const options = config.brokers.get(name);
   if (options === undefined) {
     const known = [...config.brokers.keys()].map((key) => `"${key}"`).join(", ");
     throw new FervoError("CONFIG_INVALID", `The configuration has no broker "${name}"; it has ${known}`);
   }
-  const driver = openDriver(options.driver, { clock, owner: processName() }, options);
-  return { driver, dialect: DIALECTS[options.dialect], [Symbol.asyncDispose]: () => driver.close() };
+  const dialect = DIALECTS[options.dialect];
+  const driver = openDriver(options.driver, {
+    clock,
+    owner: processName(),
+    process: processInfo(config, name),
+    ...("recovered" in dialect && { jobs: dialect }),
+    ...(onSignal !== undefined && { onSignal }),
+  }, options);
+  return { driver, dialect, [Symbol.asyncDispose]: () => driver.close() };
+}
+
+/** What a worker does with a broker, for those who look into the broker. */
+function processInfo(config: Config, broker: string): NonNullable<DriverDeps["process"]> {
+  const consumers = config.consumers.filter((consumer) => consumer.broker === broker);
+  return {
+    concurrency: consumers.reduce((sum, consumer) => sum + consumer.concurrency, 0),
+    queues: consumers.flatMap(({ queues }) => queues),
+  };
 }
 
 /** The connections to a php-fpm pool, as many as its consumers run jobs. */
-export function createPool(config: Config, name: string, clock: Clock): Pool {
+function createPool(config: Config, name: string, clock: Clock): Pool {
   const fpm = config.fpm.get(name)!;
   const maxConnections = Math.max(totalConcurrency(config, name), 1);
   return new Pool({ address: fpm.address, clock }, { ...fpm, maxConnections });
@@ -75,9 +94,12 @@ export interface App extends AsyncDisposable {
 export async function createApp(config: Config, deps: { clock: Clock; observe: Observer }): Promise<App> {
   await using opened = new AsyncDisposableStack();
   const brokers = new Map<string, Broker>();
+  const onSignal: OnSignal = (signal) => signal === "stop" ? worker.stop() : worker.quiet();
   const fpms = new Map<string, Fpm>();
   for (const { broker, executor } of config.consumers) {
-    if (!brokers.has(broker)) brokers.set(broker, opened.use(openBroker(config, broker, deps.clock)));
+    if (!brokers.has(broker)) {
+      brokers.set(broker, opened.use(openBroker(config, broker, deps.clock, onSignal)));
+    }
     if (executor.kind === "fastcgi" && !fpms.has(executor.fpm)) {
       const pool = opened.use(createPool(config, executor.fpm, deps.clock));
       const control = new FpmControl(deps, config.fpm.get(executor.fpm)!);
@@ -107,13 +129,14 @@ function createExecutor(
   deps: { clock: Clock; observe: Observer },
 ): Executor {
   if (options.kind === "process") return new ProcessExecutor(deps, config.processes.get(options.process)!);
-  const { script, params, killOnTimeout } = config.fpm.get(options.fpm)!;
+  const { script, params, killOnTimeout, firstByteTimeoutMs } = config.fpm.get(options.fpm)!;
   const { ackOn, payloadParam } = options;
   const { pool, control } = fpms.get(options.fpm)!;
   return new FastCgiExecutor({ ...deps, pool, fpm: control }, {
     script,
     params,
     killOnTimeout,
+    firstByteTimeoutMs,
     ackOn,
     payloadParam,
   });
@@ -141,6 +164,6 @@ async function refuseTooManyJobs(config: Config, name: string, fpm: FpmControl):
 
 /** Tells this process from all others, for people and brokers. */
 function processName(): string {
-  const nonce = crypto.getRandomValues(new Uint8Array(3)).toHex();
+  const nonce = crypto.getRandomValues(new Uint8Array(6)).toHex();
   return `${Deno.hostname()}:${Deno.pid}:${nonce}`;
 }

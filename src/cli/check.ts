@@ -50,7 +50,7 @@ Examples:
       const findings: Finding[] = [
         { subject: "configuration", result: "ok", text: counted(config.consumers.length, "consumer") },
       ];
-      for (const name of config.brokers.keys()) findings.push(await checkBroker(config, name));
+      for (const name of config.brokers.keys()) findings.push(...await checkBroker(config, name));
       for (const [name, fpm] of config.fpm) {
         findings.push(await checkPool(config, name, fpm));
         const subject = `fpm.${name} script`;
@@ -71,14 +71,18 @@ Examples:
     });
 }
 
-async function checkBroker(config: Config, name: string): Promise<Finding> {
+async function checkBroker(config: Config, name: string): Promise<Finding[]> {
   const subject = `brokers.${name}`;
   try {
     await using broker = openBroker(config, name, systemClock);
     const queues = await broker.driver.queues();
-    return { subject, result: "ok", text: `reached; ${counted(queues.length, "queue")} with jobs` };
+    const warnings = await broker.driver.warnings?.() ?? [];
+    return [
+      { subject, result: "ok", text: `reached; ${counted(queues.length, "queue")} with jobs` },
+      ...warnings.map((text): Finding => ({ subject, result: "warning", text })),
+    ];
   } catch (error) {
-    return failed(subject, error);
+    return [failed(subject, error)];
   }
 }
 

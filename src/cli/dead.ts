@@ -57,7 +57,7 @@ function listCommand({ io }: Context) {
         letters.map(({ id, queue, diedAtMs, attempts, error }) => [
           id,
           queue,
-          new Date(diedAtMs).toISOString(),
+          dateOf(diedAtMs) ?? "-",
           attempts,
           error.code,
           firstLine(error.message),
@@ -84,7 +84,7 @@ function showCommand({ io }: Context) {
         `Job:      ${letter.id}`,
         `Queue:    ${letter.queue}`,
         `Pushed:   ${new Date(letter.enqueuedAtMs).toISOString()}`,
-        `Died:     ${new Date(letter.diedAtMs).toISOString()}`,
+        `Died:     ${dateOf(letter.diedAtMs) ?? "(not known)"}`,
         `Attempts: ${letter.attempts}`,
         `Error:    ${letter.error.code}: ${letter.error.message}`,
         "STDERR:",
@@ -142,10 +142,14 @@ function toJson({ id, queue, payload, attempts, enqueuedAtMs, diedAtMs, error }:
     queue,
     attempts,
     enqueued_at: new Date(enqueuedAtMs).toISOString(),
-    died_at: new Date(diedAtMs).toISOString(),
+    died_at: dateOf(diedAtMs),
     error,
     ...payloadFields(payload),
   };
+}
+
+function dateOf(timeMs: number | undefined): string | undefined {
+  return timeMs === undefined ? undefined : new Date(timeMs).toISOString();
 }
 
 function firstLine(text: string): string {

@@ -40,6 +40,8 @@ Examples:
         enqueuedAtMs: systemClock.nowMs(),
         ...(options.attempts !== undefined && { maxAttempts: options.attempts }),
       });
+      // A format that has it inside needs no place for it in the broker, which may have none.
+      const isInside = broker.dialect.decode({ raw: message, headers: {} }).maxAttempts !== undefined;
       if (!config.consumers.some((consumer) => consumer.queues.some(({ name }) => name === queue))) {
         io.err(`fervo-worker: No consumer of this configuration takes jobs from "${queue}"\n`);
       }
@@ -51,7 +53,7 @@ Examples:
             broker.driver.push(queue, message, {
               delayMs: options.delay ?? 0,
               priority: options.priority,
-              ...(options.attempts !== undefined && { maxAttempts: options.attempts }),
+              ...(options.attempts !== undefined && !isInside && { maxAttempts: options.attempts }),
             }),
         );
         const results = await Promise.allSettled(batch);

@@ -18,7 +18,8 @@ export function runCommand({ io, setExitCode }: Context) {
     .summary("run jobs")
     .description(
       "Takes jobs from the configured queues and runs each as a request to php-fpm, until it is stopped. SIGTERM, " +
-        "SIGINT or SIGQUIT: no new jobs, those that run may finish; a second signal puts them back and ends now.",
+        "SIGINT or SIGQUIT: no new jobs, those that run may finish; a second signal puts them back and ends now. " +
+        "SIGTSTP: no new jobs, until it is stopped.",
     )
     .addOption(configOption())
     .option(
@@ -51,7 +52,8 @@ Examples:
       if (tally !== undefined) observers.push(tally.observe);
 
       await using app = await createApp(config, { clock: systemClock, observe: tellAll(observers) });
-      using _signals = onSignals(() => app.worker.stop());
+      using _stop = onSignals(STOP_SIGNALS, () => app.worker.stop());
+      using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
       const result = await runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);
 
       if (tally !== undefined) {
@@ -62,11 +64,11 @@ Examples:
     });
 }
 
-function onSignals(stop: () => void): Disposable {
-  for (const signal of STOP_SIGNALS) Deno.addSignalListener(signal, stop);
+function onSignals(signals: readonly Deno.Signal[], act: () => void): Disposable {
+  for (const signal of signals) Deno.addSignalListener(signal, act);
   return {
     [Symbol.dispose]: () => {
-      for (const signal of STOP_SIGNALS) Deno.removeSignalListener(signal, stop);
+      for (const signal of signals) Deno.removeSignalListener(signal, act);
     },
   };
 }

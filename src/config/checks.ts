@@ -1,4 +1,5 @@
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
+import { whyTubeIsRefused } from "../drivers/beanstalkd.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
@@ -14,6 +15,7 @@ import {
   show,
   wrongValue,
 } from "./problems.ts";
+import { checkRedis } from "./redis.ts";
 
 /**
  * What the schema cannot see: how the values of several keys fit together.
@@ -35,11 +37,14 @@ export function checkReferences(data: unknown): Problem[] {
       ...checkNamed("broker", namesIn(data["brokers"]), "brokers", value, path),
       ...checkExecutor(data, value, path),
       ...checkQueues(value, path),
+      ...checkTubes(data["brokers"], value, path),
       ...checkRetry(value, path),
     ]),
     ...checkConsumerNames(consumers),
     ...checkChildren(data["fpm"], consumers.map((consumer) => consumer.value)),
     ...tablesIn(data["fpm"]).flatMap(([name, pool]) => checkPool(pool, ["fpm", name])),
+    ...tablesIn(data["brokers"]).filter(([, broker]) => broker["driver"] === "redis")
+      .flatMap(([name, broker]) => checkRedis(broker, ["brokers", name])),
   ];
 }
 
@@ -135,6 +140,24 @@ function checkQueues(consumer: Table, path: Path): Problem[] {
   return problems;
 }
 
+/** A queue of a beanstalkd is a tube of that name, and tubes have narrower rules. */
+function checkTubes(brokers: unknown, consumer: Table, path: Path): Problem[] {
+  const [only, ...others] = namesIn(brokers);
+  const name = consumer["broker"] ?? (others.length === 0 ? only : undefined);
+  const broker = tablesIn(brokers).find(([key]) => key === name)?.[1];
+  if (broker?.["driver"] !== "beanstalkd") return [];
+  return listOf(consumer["queues"]).flatMap((queue, index) => {
+    const tube = queueNameOf(queue);
+    // Of a name that no queue has, the schema has told.
+    if (tube === undefined || !/^[A-Za-z0-9._:-]{1,128}$/.test(tube)) return [];
+    const reason = whyTubeIsRefused(tube);
+    const place = [...path, "queues", index, ...(isTable(queue) ? ["name"] : [])];
+    return reason === undefined
+      ? []
+      : [{ path: place, text: `queue ${show(tube)} cannot be a tube: ${reason}` }];
+  });
+}
+
 function checkRetry(consumer: Table, path: Path): Problem[] {
   const retry = isTable(consumer["retry"]) ? consumer["retry"] : {};
   const delayMs = retry["delay_ms"] ?? DEFAULT_RETRY_POLICY.delayMs;
@@ -167,6 +190,7 @@ function checkConsumerNames(consumers: readonly PlacedConsumer[]): Problem[] {
 
 function checkPool(pool: Table, path: Path): Problem[] {
   const problems: Problem[] = [];
+  const hasStatusPath = (pool["status_path"] ?? "") !== "";
   const maxHeaderBytes = pool["max_header_bytes"] ?? DEFAULT_POOL_OPTIONS.maxHeaderBytes;
   const maxResponseBytes = pool["max_response_bytes"] ?? DEFAULT_POOL_OPTIONS.maxResponseBytes;
   if (
@@ -180,8 +204,14 @@ function checkPool(pool: Table, path: Path): Problem[] {
         `lower the one or raise the other`,
     });
   }
+  if (typeof pool["status_address"] === "string" && pool["status_address"] !== "" && !hasStatusPath) {
+    problems.push({
+      path: [...path, "status_address"],
+      text: "status_address is where the status page answers, and no page is named: set status_path too",
+    });
+  }
   if (pool["kill_on_timeout"] !== true) return problems;
-  if ((pool["status_path"] ?? "") === "") {
+  if (!hasStatusPath) {
     problems.push({
       path: [...path, "kill_on_timeout"],
       text:

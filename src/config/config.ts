@@ -20,6 +20,14 @@ export interface Config extends WorkerOptions {
   readonly consumers: readonly ConsumerConfig[];
 }
 
+/** The message formats of brokers that take any bytes, and those of Sidekiq's Redis. */
+export const PLAIN_DIALECTS = ["raw", "envelope"] as const satisfies readonly DialectName[];
+export const SIDEKIQ_DIALECTS = [
+  "sidekiq6",
+  "sidekiq7",
+  "sidekiq8",
+] as const satisfies readonly DialectName[];
+
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
 
@@ -74,7 +82,9 @@ export interface ProcessConsumerConfig {
 
 /** Defaults of what belongs to no component; the others come from the components themselves. */
 export const DEFAULT_LOG: LogConfig = { level: "info", format: "auto" };
-export const DEFAULT_DIALECT: DialectName = "raw";
+export const DEFAULT_DIALECT = "raw";
+export const DEFAULT_SIDEKIQ_DIALECT = "sidekiq7";
+export const DEFAULT_REDIS_URL = "redis://127.0.0.1:6379";
 export const DEFAULT_EXECUTOR: ConsumerConfig["executor"]["kind"] = "fastcgi";
 /** The period of a rate limit that does not say its own, milliseconds. */
 export const DEFAULT_RATE_PERIOD_MS = 1_000;

@@ -73,7 +73,8 @@ export function missingKey(path: Path, expected: string): Problem {
 }
 
 export function wrongValue(path: Path, value: unknown, expected: string): Problem {
-  return { path, text: `${nameOf(path)} is ${show(value)}: ${expected}` };
+  const shown = /password$/.test(String(path.at(-1))) ? "not usable" : show(value);
+  return { path, text: `${nameOf(path)} is ${shown}: ${expected}` };
 }
 
 /** The candidate that `text` was probably meant to be, if one is near enough: by default a third of its letters. */
@@ -115,7 +116,9 @@ export function nameOf(path: Path): string {
 /** A value in a sentence. */
 export function show(value: unknown): string {
   if (typeof value === "string") {
-    return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+    // An address can hold a password.
+    const safe = value.replace(/(?<=:\/\/).*@/s, "…@");
+    return JSON.stringify(safe.length > 80 ? `${safe.slice(0, 80)}…` : safe);
   }
   if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
   if (isTable(value)) return Object.keys(value).length === 0 ? "an empty table" : "a table";

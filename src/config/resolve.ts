@@ -10,6 +10,7 @@ import {
   type FpmConfig,
   type ProcessConfig,
 } from "./config.ts";
+import { redisOptions } from "./redis.ts";
 import type { ConfigFile } from "./schema.ts";
 
 /**
@@ -41,9 +42,21 @@ export function resolveConfig(file: ConfigFile, folder: string): Config {
 }
 
 function brokerOf(broker: ConfigFile["brokers"][string], folder: string): BrokerConfig {
+  const { dialect } = broker;
+  if (broker.driver === "beanstalkd") {
+    return {
+      driver: broker.driver,
+      dialect,
+      address: parseAddress(broker.address),
+      ttrMs: broker.ttr_ms,
+      connectTimeoutMs: broker.connect_timeout_ms,
+      maxPayloadBytes: broker.max_payload_bytes,
+    };
+  }
+  if (broker.driver === "redis") return { driver: broker.driver, dialect, ...redisOptions(broker, folder) };
   return {
     driver: broker.driver,
-    dialect: broker.dialect,
+    dialect,
     path: resolve(folder, broker.path),
     leaseMs: broker.lease_ms,
     busyTimeoutMs: broker.busy_timeout_ms,

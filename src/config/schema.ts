@@ -1,7 +1,9 @@
 // Not `import { z }`: that is one object, and bundling it takes all of zod, its translations included.
 import * as z from "zod";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
-import { type DialectName, DIALECTS } from "../dialects/mod.ts";
+import { parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
+import { DEFAULT_REDIS_OPTIONS } from "../drivers/redis.ts";
+import { DEFAULT_BEANSTALKD_OPTIONS, formatAddress } from "../drivers/beanstalkd.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../drivers/sqlite.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../executors/fastcgi.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";
@@ -15,8 +17,12 @@ import {
   DEFAULT_EXECUTOR,
   DEFAULT_LOG,
   DEFAULT_RATE_PERIOD_MS,
+  DEFAULT_REDIS_URL,
+  DEFAULT_SIDEKIQ_DIALECT,
   LOG_FORMATS,
   LOG_LEVELS,
+  PLAIN_DIALECTS,
+  SIDEKIQ_DIALECTS,
 } from "./config.ts";
 import { whyParamIsRefused } from "./params.ts";
 import { anyOf, isTable, type TableKeys } from "./problems.ts";
@@ -36,6 +42,11 @@ const MAX_BLOB_BYTES = 1_000_000_000;
 const QUEUE_NAME = 'expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"';
 const ADDRESS =
   'expected a socket\'s absolute path such as "/run/php/fervo.sock", or host and port such as "127.0.0.1:9000"';
+const BEANSTALKD_ADDRESS =
+  'expected host and port such as "127.0.0.1:11300", or a socket\'s absolute path such as "/run/beanstalkd.sock"';
+const REDIS_URL =
+  'expected an address such as "redis://127.0.0.1:6379/0", "rediss://host:6380" for TLS, or "unix:///run/redis.sock"';
+const HOST_PORTS = 'expected a list of hosts and ports, such as ["10.0.0.1:26379"]';
 const COMMAND =
   'expected a list of the program and its arguments, such as ["php", "/srv/app/bin/console", "app:job"]';
 const NO_BROKER = "expected at least one broker: begin a table [brokers.default]";
@@ -45,6 +56,8 @@ const CONSUMER_LIST =
 
 const queueName = z.string(QUEUE_NAME).regex(/^[A-Za-z0-9._:-]{1,128}$/, QUEUE_NAME);
 
+const hostPort = z.string(HOST_PORTS).refine((text) => canRead(() => parseHostPort(text, 1)), HOST_PORTS);
+
 const log = table({
   level: choice(LOG_LEVELS).default(DEFAULT_LOG.level),
   format: choice(LOG_FORMATS).default(DEFAULT_LOG.format),
@@ -53,7 +66,7 @@ const log = table({
 const sqliteBroker = table({
   driver: z.literal("sqlite"),
   path: text(/^(?!:memory:$)[^\0]+$/, 'a file\'s path, such as "/var/lib/fervo-worker/queue.sqlite"'),
-  dialect: choice(Object.keys(DIALECTS) as DialectName[]).default(DEFAULT_DIALECT),
+  dialect: choice(PLAIN_DIALECTS).default(DEFAULT_DIALECT),
   lease_ms: wholeNumber(1_000, DAY_MS).default(DEFAULT_SQLITE_OPTIONS.leaseMs),
   busy_timeout_ms: wholeNumber(0, 10 * MINUTE_MS).default(DEFAULT_SQLITE_OPTIONS.busyTimeoutMs),
   file_mode: text(/^0?[67][0-7]{2}$/, 'an octal mode that lets the owner read and write, such as "0600"')
@@ -61,9 +74,47 @@ const sqliteBroker = table({
   max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES).default(DEFAULT_SQLITE_OPTIONS.maxPayloadBytes),
 });
 
+const beanstalkdBroker = table({
+  driver: z.literal("beanstalkd"),
+  address: z.string(BEANSTALKD_ADDRESS).refine(isAddress, BEANSTALKD_ADDRESS)
+    .default(formatAddress(DEFAULT_BEANSTALKD_OPTIONS.address)),
+  dialect: choice(PLAIN_DIALECTS).default(DEFAULT_DIALECT),
+  ttr_ms: wholeNumber(1_000, 7 * DAY_MS).default(DEFAULT_BEANSTALKD_OPTIONS.ttrMs),
+  connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_BEANSTALKD_OPTIONS.connectTimeoutMs),
+  max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES).default(DEFAULT_BEANSTALKD_OPTIONS.maxPayloadBytes),
+});
+
+const redisBroker = table({
+  driver: z.literal("redis"),
+  url: z.string(REDIS_URL).refine((text) => canRead(() => parseRedisUrl(text)), REDIS_URL).default(
+    DEFAULT_REDIS_URL,
+  ),
+  dialect: choice(SIDEKIQ_DIALECTS).default(DEFAULT_SIDEKIQ_DIALECT),
+  username: text(/^[^\0]*$/, "a user's name without NUL").default(""),
+  password: text(/^[^\0]*$/, 'a password in quotes, best from the environment, as in "${REDIS_PASSWORD}"')
+    .default(
+      "",
+    ),
+  password_file: filePath("the password").default(""),
+  ca_file: filePath("the certificates to trust").default(""),
+  key_prefix: text(/^[^\0]{0,200}$/, "up to 200 characters without NUL").default(
+    DEFAULT_REDIS_OPTIONS.keyPrefix,
+  ),
+  sentinels: z.array(hostPort, HOST_PORTS).default([]),
+  master: text(/^[A-Za-z0-9._-]*$/, 'a master\'s name as the Sentinels have it, such as "mymaster"').default(
+    "",
+  ),
+  sentinel_password: text(/^[^\0]*$/, "a password without NUL").default(""),
+  cluster: z.boolean("expected true or false").default(false),
+  nodes: z.array(hostPort, HOST_PORTS).default([]),
+  lease_ms: wholeNumber(1_000, DAY_MS).default(DEFAULT_REDIS_OPTIONS.leaseMs),
+  connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_REDIS_OPTIONS.connectTimeoutMs),
+});
+
 /** One row a driver. */
-const BROKERS = [sqliteBroker] as const;
+const BROKERS = [sqliteBroker, beanstalkdBroker, redisBroker] as const;
 const DRIVERS = BROKERS.flatMap((broker) => [...broker.shape.driver.values]);
+const DRIVERS_KEYS = BROKERS.map((broker) => Object.keys(broker.shape));
 
 const broker = z.discriminatedUnion("driver", BROKERS, {
   error: ({ input }) =>
@@ -184,7 +235,11 @@ export const TABLES: readonly TableKeys[] = [
   { place: "in [consumers.retry]", keys: Object.keys(retry.shape) },
   { place: "in [fpm.NAME]", keys: Object.keys(fpm.shape) },
   { place: "in [processes.NAME]", keys: Object.keys(process.shape) },
-  { place: "in [brokers.NAME]", keys: BROKERS.flatMap((broker) => Object.keys(broker.shape)) },
+  {
+    place: "in [brokers.NAME]",
+    keys: DRIVERS_KEYS.flat().filter((key) => DRIVERS_KEYS.every((keys) => keys.includes(key))),
+  },
+  ...DRIVERS_KEYS.map((keys, i) => ({ place: `in [brokers.NAME] with driver = "${DRIVERS[i]}"`, keys })),
   { place: "in [log]", keys: Object.keys(log.shape) },
 ];
 
@@ -241,9 +296,17 @@ function pagePath(directive: string) {
   return text(/^(?:\/[^\0]*)?$/, `php-fpm's ${directive}, which begins with "/", or "" for none`);
 }
 
+function filePath(what: string) {
+  return text(/^[^\0]*$/, `the path of a file with ${what}, or "" for none`);
+}
+
 function isAddress(text: string): boolean {
+  return canRead(() => parseAddress(text));
+}
+
+function canRead(read: () => unknown): boolean {
   try {
-    parseAddress(text);
+    read();
     return true;
   } catch {
     return false;

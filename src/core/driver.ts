@@ -10,7 +10,10 @@ export interface DriverCapabilities {
   readonly priority: boolean;
   /** `push` takes headers and a limit of tries, and the broker keeps them beside the payload. */
   readonly headers: boolean;
-  /** A dead letter keeps why its job died; else its error is empty of meaning. */
+  /**
+   * A dead letter keeps why and when its job died, is listed by when, and keeps its id when it is retried. Else its
+   * error says that nothing is known.
+   */
   readonly deadErrors: boolean;
 }
 
@@ -52,14 +55,17 @@ export interface DeadLetter {
   readonly payload: Uint8Array;
   readonly attempts: number;
   readonly enqueuedAtMs: number;
-  /** When it was buried, epoch milliseconds. */
-  readonly diedAtMs: number;
+  /** When it was buried, epoch milliseconds, where the broker knows. */
+  readonly diedAtMs?: number;
   readonly error: { readonly code: string; readonly message: string; readonly stderr?: string };
 }
 
 /** The dead letters of a broker, for people and their tools. Every call may reject with QUEUE_UNAVAILABLE. */
 export interface DeadLetters {
-  /** The most recent first. `queue` limits to one queue; `afterId` goes on behind a former page's last one. */
+  /**
+   * The most recent first: by when they died, or by their ids where the broker does not know. `queue` limits to one
+   * queue; `afterId` goes on behind a former page's last one.
+   */
   list(o: { queue?: string; limit: number; afterId?: string }): Promise<DeadLetter[]>;
   get(id: string): Promise<DeadLetter | undefined>;
   /** Makes dead jobs ready again with no attempt counted; `ids` or all of them. Returns how many. */
@@ -90,6 +96,8 @@ export interface Driver extends AsyncDisposable {
   /** Names of all queues that hold a job, sorted. */
   queues(): Promise<string[]>;
   readonly dead: DeadLetters;
+  /** What about the broker's own settings endangers jobs; ends of sentences that say what to do. */
+  warnings?(): Promise<string[]>;
 
   /** Waits for calls under way, then closes. Idempotent. */
   close(): Promise<void>;

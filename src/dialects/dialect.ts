@@ -15,4 +15,11 @@ export interface Dialect {
   /** @throws {JobError} JOB_MALFORMED when the bytes are not of this format. */
   decode(delivery: Pick<Delivery, "raw" | "headers">): Message;
   encode(content: Message): Uint8Array;
+  /**
+   * The wait before the next try of a failed job, milliseconds, where the format has a rule of its own for it.
+   *
+   * @param attempt The try that has just failed, 1-based.
+   * @param random A number in [0, 1).
+   */
+  retryDelayMs?(attempt: number, random: number): number;
 }

@@ -1,10 +1,16 @@
 import type { Clock } from "../core/clock.ts";
 import type { Driver } from "../core/driver.ts";
+import { FervoError } from "../core/errors.ts";
+import { BeanstalkdDriver, type BeanstalkdDriverOptions } from "./beanstalkd.ts";
+import { RedisDriver, type RedisDriverDeps, type RedisDriverOptions } from "./redis.ts";
+import type { JobFormat } from "./redis_jobs.ts";
 import { SqliteDriver, type SqliteDriverOptions } from "./sqlite.ts";
 
 /** What a broker needs to be opened, by its driver's name. A new driver is a file, and a row in the two tables here. */
 export interface DriverOptions {
   readonly sqlite: SqliteDriverOptions;
+  readonly beanstalkd: BeanstalkdDriverOptions;
+  readonly redis: RedisDriverOptions;
 }
 
 export type DriverName = keyof DriverOptions;
@@ -13,10 +19,23 @@ export interface DriverDeps {
   readonly clock: Clock;
   /** Names this process to the broker and the people who look into it, e.g. `host:pid`. */
   readonly owner: string;
+  /** How jobs are written, for a broker that keeps their whole record in the message. */
+  readonly jobs?: JobFormat;
+  /** What runs here, for brokers that show it. */
+  readonly process?: NonNullable<RedisDriverDeps["process"]>;
+  /** Is told what a person has told this process by way of the broker. */
+  readonly onSignal?: NonNullable<RedisDriverDeps["onSignal"]>;
 }
 
 const OPENERS: { [N in DriverName]: (deps: DriverDeps, options: DriverOptions[N]) => Driver } = {
   sqlite: (deps, options) => SqliteDriver.open(deps, options),
+  beanstalkd: (deps, options) => new BeanstalkdDriver(deps, options),
+  redis: ({ jobs, ...deps }, options) => {
+    if (jobs === undefined) {
+      throw new FervoError("CONFIG_INVALID", "Redis needs a message format of Sidekiq's");
+    }
+    return RedisDriver.open({ ...deps, jobs }, options);
+  },
 };
 
 /**

@@ -1,17 +1,18 @@
 import { type Clock, sleep, type Timer } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Driver } from "../core/driver.ts";
-import { FervoError, JobError, QueueError, reasonOf } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
+import { FervoError, JobError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
 import { Backoff, Gate } from "./pause.ts";
+import { jobOf } from "./job_of.ts";
+import { LookAhead } from "./look_ahead.ts";
 import { RateLimit, type RateLimitOptions } from "./rate_limit.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
-import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
+import { brokerError, type FinalOutcome, finalOutcome, settle } from "./settle.ts";
 
 export interface ConsumerOptions {
   /** Names it in logs and metrics. */
@@ -55,7 +56,8 @@ const RECEIVE_WAIT_MS = 30_000;
 interface Held {
   readonly delivery: Delivery;
   readonly abort: AbortController;
-  readonly startedMs: number;
+  /** When it got its slot; undefined while it waits for one. */
+  startedMs: number | undefined;
   /** Names the job to observers; the message can have a name of its own for it. */
   id: string;
   /** Tries this job may have; the message can have its own limit. */
@@ -67,8 +69,9 @@ interface Held {
 /**
  * Takes jobs from a list of queues and runs them in a fixed number of slots.
  *
- * 1. Asks the driver for as many deliveries as it has free slots, and holds no others.
- * 2. Runs each in a slot: decode, execute, settle. Nothing in between, no queue inside.
+ * 1. Asks the driver for as many deliveries as it has free slots, and while jobs are short for one more each, so that a
+ *    slot does not wait for the broker ({@link LookAhead}).
+ * 2. Runs each in a slot: decode, execute, settle.
  * 3. Renews leases while jobs run, and ends jobs whose time is up.
  * 4. Pauses while the executor or the broker is away, and finds out by itself when it is back.
  * 5. Stops in order: quiet (no more receives), drained (all settled), else release first and abort then.
@@ -89,7 +92,9 @@ export class Consumer {
   readonly #rateLimit: RateLimit | undefined;
   readonly #quiet = new AbortController();
   readonly #now = new AbortController();
+  /** In the order in which they were taken, which is that in which they start. */
   readonly #held = new Set<Held>();
+  readonly #ahead: LookAhead<Held>;
   #running = 0;
   #wakeLoop: (() => void) | undefined;
   #renewal: Timer | undefined;
@@ -106,6 +111,9 @@ export class Consumer {
     this.#random = deps.random;
     this.#options = options;
     this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
+    this.#ahead = new LookAhead<Held>({ clock: deps.clock, onStale: (held) => this.#putBack(held) }, {
+      slots: options.concurrency,
+    });
     this.#rateLimit = options.rateLimit &&
       new RateLimit({ clock: deps.clock, onChange: () => this.#wake() }, options.rateLimit);
     this.#gate = new Gate({ clock: deps.clock, random: deps.random, onChange: () => this.#wake() }, {
@@ -152,13 +160,13 @@ export class Consumer {
         });
         brokerBackoff.reset();
         this.#rateLimit?.take(deliveries.length);
-        for (const delivery of deliveries) void this.#process(delivery);
+        for (const delivery of deliveries) this.#hold(delivery);
       } catch (error) {
         this.#observe({
           type: "broker_failed",
           consumer: name,
           during: "receive",
-          error: asFervoError(error),
+          error: brokerError(error),
         });
         await sleep(this.#clock, brokerBackoff.nextMs(), this.#quiet.signal);
       }
@@ -175,6 +183,7 @@ export class Consumer {
   /** Takes no more jobs. Idempotent. */
   quiet(): void {
     this.#quiet.abort();
+    this.#putBack(this.#ahead.takeAll());
     this.#wake();
   }
 
@@ -199,8 +208,12 @@ export class Consumer {
     const { concurrency } = this.#options;
     for (;;) {
       if (this.#quiet.signal.aborted) return 0;
-      const free = this.#gate.limit(concurrency) - this.#running;
-      const room = Math.min(free, 2 * concurrency - this.#held.size);
+      const limit = this.#gate.limit(concurrency);
+      const ahead = limit === concurrency ? this.#ahead.room : 0;
+      const room = Math.min(
+        limit - this.#running + ahead,
+        2 * concurrency + this.#ahead.limit - this.#held.size,
+      );
       const allowed = room > 0 ? this.#rateLimit?.room() ?? room : 0;
       if (allowed > 0) return Math.min(room, allowed);
       await this.#change();
@@ -216,22 +229,38 @@ export class Consumer {
     this.#wakeLoop = undefined;
   }
 
-  /** One job through its slot. */
-  async #process(delivery: Delivery): Promise<void> {
+  #hold(delivery: Delivery): void {
     const held: Held = {
       delivery,
       abort: new AbortController(),
-      startedMs: this.#clock.monotonicMs(),
+      startedMs: undefined,
       id: delivery.id,
       maxAttempts: delivery.maxAttempts ?? this.#options.retry.attempts,
       isSettling: false,
     };
     this.#held.add(held);
-    this.#running++;
     this.#renewal ??= this.#renewLater();
+    if (this.#running < this.#options.concurrency) void this.#process(held);
+    else if (this.#quiet.signal.aborted) this.#putBack([held]);
+    else this.#ahead.add(held);
+  }
+
+  /** Puts back what no slot has taken. */
+  #putBack(all: readonly Held[]): void {
+    const error = new FervoError("SHUTDOWN", "The job was not begun");
+    for (const held of all) void this.#settle(held, { kind: "release", reason: "shutdown", error });
+  }
+
+  /** One job through its slot. */
+  async #process(held: Held): Promise<void> {
+    const startedMs = held.startedMs = this.#clock.monotonicMs();
+    this.#running++;
     this.#timeout ??= this.#timeOutAfter(this.#options.timeoutMs);
     const outcome = await this.#runJob(held);
     this.#running--;
+    this.#ahead.ran(this.#clock.monotonicMs() - startedMs);
+    const next = this.#running < this.#gate.limit(this.#options.concurrency) ? this.#ahead.next() : undefined;
+    if (next !== undefined) void this.#process(next);
     this.#wake();
     if (!held.isSettling) await this.#settle(held, outcome);
   }
@@ -241,8 +270,16 @@ export class Consumer {
     if (this.#now.signal.aborted) {
       return { kind: "release", reason: "shutdown", error: this.#now.signal.reason };
     }
-    const job = this.#decode(held);
+    const { delivery } = held;
+    const nowMs = this.#clock.nowMs();
+    const job = jobOf(delivery, this.#dialect, {
+      maxAttempts: held.maxAttempts,
+      timeoutMs: this.#options.timeoutMs,
+      nowMs,
+    });
     if (job instanceof FervoError) return { kind: "bury", error: job };
+    held.id = job.id;
+    held.maxAttempts = job.maxAttempts;
     this.#observe({
       type: "job_started",
       consumer: this.#options.name,
@@ -262,6 +299,7 @@ export class Consumer {
       this.#timeout = undefined;
       const { timeoutMs } = this.#options;
       for (const held of this.#held) {
+        if (held.startedMs === undefined) return;
         const leftMs = held.startedMs + timeoutMs - this.#clock.monotonicMs();
         if (leftMs > 0) {
           this.#timeout = this.#timeOutAfter(leftMs);
@@ -274,39 +312,6 @@ export class Consumer {
     }, delayMs);
   }
 
-  #decode(held: Held): Job | FervoError {
-    const { delivery } = held;
-    if (delivery.problem !== undefined) return delivery.problem;
-    let message;
-    try {
-      message = this.#dialect.decode(delivery);
-    } catch (error) {
-      return error instanceof FervoError
-        ? error
-        : new JobError("JOB_MALFORMED", "Cannot read the message", { cause: error });
-    }
-    held.id = message.id ?? delivery.id;
-    const maxAttempts = held.maxAttempts = message.maxAttempts ?? held.maxAttempts;
-    if (delivery.attempt > maxAttempts) {
-      return new JobError(
-        "JOB_CRASHED",
-        `This would be try ${delivery.attempt} of ${maxAttempts}: the last one ended without a result, as when its ` +
-          "worker is killed, or the limit was lowered",
-      );
-    }
-    const nowMs = this.#clock.nowMs();
-    return {
-      id: held.id,
-      queue: delivery.queue,
-      payload: message.payload,
-      attempt: delivery.attempt,
-      maxAttempts,
-      enqueuedAtMs: message.enqueuedAtMs ?? delivery.enqueuedAtMs ?? nowMs,
-      deadlineMs: nowMs + this.#options.timeoutMs,
-      ...(message.traceparent !== undefined && { traceparent: message.traceparent }),
-    };
-  }
-
   /** What an outcome says of the executor, rather than of its job. */
   #heed(outcome: Outcome): void {
     const consumer = this.#options.name;
@@ -314,6 +319,7 @@ export class Consumer {
       if (this.#gate.available()) this.#observe({ type: "consumer_resumed", consumer });
     } else if (outcome.reason === "unavailable") {
       const forMs = this.#gate.unavailable();
+      this.#putBack(this.#ahead.takeAll());
       if (forMs !== undefined) {
         this.#observe({ type: "consumer_paused", consumer, error: outcome.error, forMs });
       }
@@ -326,13 +332,15 @@ export class Consumer {
   /** Settles; tries until the broker has taken it or the worker has to end. */
   async #settle(held: Held, outcome: Outcome): Promise<void> {
     held.isSettling = true;
-    const runMs = this.#clock.monotonicMs() - held.startedMs;
+    const nowMs = this.#clock.monotonicMs();
+    const runMs = nowMs - (held.startedMs ?? nowMs);
     const { readyAtMs } = held.delivery;
     const waitMs = readyAtMs === undefined ? undefined : Math.max(this.#clock.nowMs() - runMs - readyAtMs, 0);
     const done = finalOutcome(outcome, {
       attempt: held.delivery.attempt,
       maxAttempts: held.maxAttempts,
       retry: this.#options.retry,
+      dialect: this.#dialect,
       random: this.#random,
     });
     const backoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
@@ -360,7 +368,7 @@ export class Consumer {
       this.#observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...times });
       return true;
     } catch (thrown) {
-      const error = asFervoError(thrown);
+      const error = brokerError(thrown);
       if (error.code === "LEASE_LOST") {
         this.#observe({ type: "lease_lost", consumer, queue, id, attempt });
         return true;
@@ -383,15 +391,10 @@ export class Consumer {
     try {
       await delivery.extend?.();
     } catch (thrown) {
-      const error = asFervoError(thrown);
+      const error = brokerError(thrown);
       // A lost lease shows when the job is settled; there is nothing to do about it before.
       if (error.code === "LEASE_LOST") return;
       this.#observe({ type: "broker_failed", consumer: this.#options.name, during: "extend", error });
     }
   }
-}
-
-function asFervoError(error: unknown): FervoError {
-  if (error instanceof FervoError) return error;
-  return new QueueError("QUEUE_UNAVAILABLE", reasonOf(error), { cause: error });
 }

@@ -1,20 +1,34 @@
 import type { Delivery } from "../core/delivery.ts";
+import { FervoError, QueueError, reasonOf } from "../core/errors.ts";
 import type { Outcome } from "../core/outcome.ts";
 import { retryDelayMs, type RetryPolicy } from "../core/retry.ts";
+import type { Dialect } from "../dialects/dialect.ts";
 
 /** An outcome that says all that the broker has to be told: a retry has its delay. */
 export type FinalOutcome =
   | Exclude<Outcome, { kind: "retry" }>
   | Extract<Outcome, { kind: "retry" }> & { delayMs: number };
 
-/** A retry gets its delay from the policy where it brings none, and after the last try becomes a burial. */
+/**
+ * A retry gets its delay where it brings none, from the rule of the job's format or else from the policy, and after the
+ * last try becomes a burial.
+ */
 export function finalOutcome(
   outcome: Outcome,
-  job: { attempt: number; maxAttempts: number; retry: RetryPolicy; random: () => number },
+  job: {
+    attempt: number;
+    maxAttempts: number;
+    retry: RetryPolicy;
+    dialect: Pick<Dialect, "retryDelayMs">;
+    random: () => number;
+  },
 ): FinalOutcome {
   if (outcome.kind !== "retry") return outcome;
-  if (job.attempt >= job.maxAttempts) return { kind: "bury", error: outcome.error };
-  return { ...outcome, delayMs: outcome.delayMs ?? retryDelayMs(job.retry, job.attempt, job.random()) };
+  const { attempt, maxAttempts, retry, dialect, random } = job;
+  if (attempt >= maxAttempts) return { kind: "bury", error: outcome.error };
+  const delayMs = outcome.delayMs ?? dialect.retryDelayMs?.(attempt, random()) ??
+    retryDelayMs(retry, attempt, random());
+  return { ...outcome, delayMs };
 }
 
 /** The one place where a delivery is settled. Rejects as the delivery's own methods do. */
@@ -29,4 +43,10 @@ export function settle(delivery: Delivery, outcome: FinalOutcome): Promise<void>
     case "release":
       return delivery.release();
   }
+}
+
+/** What a driver has thrown, which should be a FervoError already. */
+export function brokerError(error: unknown): FervoError {
+  if (error instanceof FervoError) return error;
+  return new QueueError("QUEUE_UNAVAILABLE", reasonOf(error), { cause: error });
 }

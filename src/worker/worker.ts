@@ -25,7 +25,8 @@ const EMPTY_CHECK_MS = 100;
  * Starts, quiets and stops all consumers.
  *
  * 1. Runs until it is stopped, or until every consumer has stopped by itself.
- * 2. Stops in order: no more receives, then time to finish, then what is left is put back and aborted.
+ * 2. Quiet, takes no more jobs and stays, until it is stopped.
+ * 3. Stops in order: no more receives, then time to finish, then what is left is put back and aborted.
  */
 export class Worker {
   readonly #consumers: readonly Consumer[];
@@ -34,7 +35,9 @@ export class Worker {
   readonly #options: WorkerOptions;
   readonly #deadline = new AbortController();
   readonly #ended = new AbortController();
+  readonly #stopping = Promise.withResolvers<void>();
   #isStopping = false;
+  #isQuiet = false;
 
   constructor(
     deps: { consumers: readonly Consumer[]; clock: Clock; observe: Observer },
@@ -56,10 +59,17 @@ export class Worker {
     signal.addEventListener("abort", () => this.#consumers.forEach((consumer) => void consumer.stopNow()));
     if (options.untilEmpty) void this.#stopWhenEmpty();
     await Promise.all(this.#consumers.map((consumer) => consumer.run()));
+    if (this.#isQuiet) await this.#stopping.promise;
     this.#ended.abort();
     const orphaned = this.#consumers.reduce((sum, consumer) => sum + consumer.orphaned, 0);
     this.#observe({ type: "stopped", orphaned });
     return { orphaned, faults: this.#consumers.flatMap((consumer) => consumer.fault ?? []) };
+  }
+
+  /** Takes no more jobs; those that run may finish. `stop` is still needed to end. Idempotent. */
+  quiet(): void {
+    this.#isQuiet = true;
+    for (const consumer of this.#consumers) consumer.quiet();
   }
 
   /**
@@ -70,6 +80,7 @@ export class Worker {
     if (this.#ended.signal.aborted) return;
     if (this.#isStopping) return this.#deadline.abort();
     this.#isStopping = true;
+    this.#stopping.resolve();
     for (const consumer of this.#consumers) consumer.quiet();
     this.#observe({
       type: "draining",

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import type { Delivery } from "../../src/core/delivery.ts";
-import type { Driver, DriverCapabilities } from "../../src/core/driver.ts";
+import type { DeadLetter, Driver, DriverCapabilities } from "../../src/core/driver.ts";
 import { type ErrorCode, FervoError, JobError } from "../../src/core/errors.ts";
+import { soon, WAIT_MS } from "../support/soon.ts";
+
+export { soon };
 
 /** A broker of one's own for one test, empty at first and gone with the scope that holds it. */
 export interface TestBroker extends AsyncDisposable {
@@ -17,14 +20,55 @@ export interface TestBroker extends AsyncDisposable {
 export interface DriverFixture {
   /** What the driver must declare. Tests of what it cannot do say so in their names. */
   readonly capabilities: DriverCapabilities;
+  /** Names that queues may have; by default names of any characters. */
+  readonly queueNames?: readonly string[];
+  /** Delays are kept in steps of so many milliseconds; 1 when absent. */
+  readonly delayStepMs?: number;
   start(): Promise<TestBroker>;
+  /** Where the broker takes only messages of a format: how a payload of the suite travels. */
+  readonly messages?: {
+    encode(payload: Uint8Array): Uint8Array;
+    decode(raw: Uint8Array): Uint8Array;
+  };
+}
+
+/**
+ * A driver that carries the suite's payloads as messages of a format: they are encoded when they are pushed, and decoded
+ * in deliveries and dead letters. All else is the driver's own.
+ */
+export function inMessages(
+  driver: Driver,
+  { encode, decode }: NonNullable<DriverFixture["messages"]>,
+): Driver {
+  const deadLetter = (letter: DeadLetter) => ({ ...letter, payload: decode(letter.payload) });
+  return overlay(driver, {
+    push: (queue, payload, options) => driver.push(queue, encode(payload), options),
+    receive: async (request) =>
+      (await driver.receive(request)).map((delivery) => overlay(delivery, { raw: decode(delivery.raw) })),
+    dead: overlay(driver.dead, {
+      list: async (o) => (await driver.dead.list(o)).map(deadLetter),
+      get: async (id) => {
+        const letter = await driver.dead.get(id);
+        return letter && deadLetter(letter);
+      },
+    }),
+  });
+}
+
+/** An object of which some members are others. */
+function overlay<T extends object>(object: T, members: Partial<T>): T {
+  return new Proxy(object, {
+    get(target, name) {
+      if (name in members) return members[name as keyof T];
+      const value = target[name as keyof T];
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
 
 /** Registers a test of the suite; its broker is ready and new. */
 export type BrokerTest = (claim: string, run: (broker: TestBroker) => Promise<void>) => void;
 
-/** So long a receive waits for what must come; only a failing test waits to the end. */
-const WAIT_MS = 20_000;
 /** A wait that no test outlives: what it waits for has to end it. */
 export const FOREVER_MS = 2 ** 31 - 1;
 /** Of delayed jobs. Half of it is longer than what a test does in the meantime. */
@@ -65,17 +109,6 @@ export async function rejectsWith(code: ErrorCode, promise: Promise<unknown>): P
     assert.equal(error.code, code, error.message);
     return true;
   });
-}
-
-/** The value of a promise that has to settle soon. */
-export async function soon<T>(what: string, promise: Promise<T>): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`Not in ${WAIT_MS} ms: ${what}`)), WAIT_MS);
-  try {
-    return await Promise.race([promise, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 export function bytes(text: string): Uint8Array {

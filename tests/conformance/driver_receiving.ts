@@ -21,9 +21,9 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
   test("receive() with waitMs 0 gives [] when nothing is ready, and what is ready else", async (broker) => {
     await using driver = await broker.open();
     assert.deepEqual(await takeNow(driver), []);
-    await pushAll(driver, ["a job"], "other queue");
+    await pushAll(driver, ["a job"], "other-queue");
     assert.deepEqual(await takeNow(driver), []);
-    assert.deepEqual((await takeNow(driver, { queues: ["other queue"] })).map(textOf), ["a job"]);
+    assert.deepEqual((await takeNow(driver, { queues: ["other-queue"] })).map(textOf), ["a job"]);
   });
 
   test("receive() gives [] when its wait is over", async (broker) => {
@@ -147,14 +147,14 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
     assert.deepEqual(await driver.queues(), []);
     assert.deepEqual(await driver.depth("mixed"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     await buryNew(driver, "dead", "mixed");
-    await buryNew(driver, "dead", "a dead queue");
+    await buryNew(driver, "dead", "a-dead-queue");
     await pushAll(driver, ["1", "2", "3", "4", "5", "6"], "mixed");
     const [first, second] = await take(driver, { queues: ["mixed"], max: 4 });
     await first!.ack();
     await second!.retry(DELAY_MS, FAILED);
     assert.deepEqual(await driver.depth("mixed"), { ready: 2, delayed: 1, reserved: 2, dead: 1 });
-    assert.deepEqual(await driver.depth("a dead queue"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
-    assert.deepEqual(await driver.queues(), ["a dead queue", "mixed"]);
+    assert.deepEqual(await driver.depth("a-dead-queue"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
+    assert.deepEqual(await driver.queues(), ["a-dead-queue", "mixed"]);
   });
 }
 

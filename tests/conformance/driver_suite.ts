@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { BrokerTest, DriverFixture } from "./driver_broker.ts";
+import { type BrokerTest, type DriverFixture, inMessages } from "./driver_broker.ts";
 import { deadLetterTests } from "./driver_dead_letters.ts";
 import { leaseTests } from "./driver_leases.ts";
 import { pushTests } from "./driver_pushing.ts";
@@ -16,7 +16,15 @@ export function driverConformance(name: string, fixture: DriverFixture): void {
   const test: BrokerTest = (claim, run) =>
     Deno.test(`${name} driver: ${claim}`, async () => {
       await using broker = await fixture.start();
-      await run(broker);
+      const { messages } = fixture;
+      await run(
+        messages === undefined ? broker : {
+          leaseMs: broker.leaseMs,
+          open: async () => inMessages(await broker.open(), messages),
+          passTime: (ms) => broker.passTime(ms),
+          [Symbol.asyncDispose]: () => Promise.resolve(),
+        },
+      );
     });
 
   test("capabilities are those that the suite was told", async (broker) => {
@@ -24,10 +32,10 @@ export function driverConformance(name: string, fixture: DriverFixture): void {
     assert.deepEqual(driver.capabilities, fixture.capabilities);
     assert.equal(driver.leaseMs, fixture.capabilities.lease === "timed" ? broker.leaseMs : undefined);
   });
-  pushTests(test, fixture.capabilities);
+  pushTests(test, fixture);
   receiveTests(test, fixture.capabilities);
-  settleTests(test);
+  settleTests(test, fixture.capabilities);
   leaseTests(test, fixture.capabilities);
-  deadLetterTests(test);
-  sharingTests(test);
+  deadLetterTests(test, fixture.capabilities);
+  sharingTests(test, fixture.capabilities);
 }

@@ -263,7 +263,10 @@ export class Site implements AsyncDisposable {
     const tables: readonly [head: string, table: TomlTable][] = [
       ["", { ...options.top }],
       ["[log]", { ...options.log }],
-      ["[brokers.default]", { driver: "sqlite", path: this.queueFile, ...options.broker }],
+      ["[brokers.default]", {
+        ...(options.broker?.["driver"] === undefined && { driver: "sqlite", path: this.queueFile }),
+        ...options.broker,
+      }],
       ...(options.process === undefined ? fpm : process),
       ["[[consumers]]", { queues: ["jobs"], concurrency: 4, ...executor, ...options.consumer }],
       ["[consumers.retry]", { delay_ms: 10, ...options.retry }],

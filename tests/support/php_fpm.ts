@@ -274,7 +274,7 @@ export async function findPhpFpm(): Promise<string> {
  * A loopback address that nobody else uses: all of 127.0.0.0/8 is this machine, so a random one with a fixed port
  * outside the ephemeral range cannot be taken by another process, not even between a stop and a restart.
  */
-function privateLoopback(): string {
+export function privateLoopback(): string {
   const [a, b, c] = crypto.getRandomValues(new Uint8Array(3));
   return `127.${a}.${b}.${Math.max(1, Math.min(c!, 254))}`;
 }

@@ -1,57 +1,11 @@
 import type { TestBroker } from "../../conformance/driver_broker.ts";
-import { type Clock, systemClock, type Timer } from "../../../src/core/clock.ts";
+import { type Clock, systemClock } from "../../../src/core/clock.ts";
 import {
   DEFAULT_SQLITE_OPTIONS,
   SqliteDriver,
   type SqliteDriverOptions,
 } from "../../../src/drivers/sqlite.ts";
-
-interface PendingTimer {
-  readonly atMs: number;
-  readonly callback: () => void;
-  timer: Timer;
-}
-
-/** The machine's clock, that can be moved ahead: what was due in between fires at once. */
-export class MovableClock implements Clock {
-  readonly #timers = new Set<PendingTimer>();
-  #aheadMs = 0;
-
-  nowMs(): number {
-    return Math.floor(systemClock.nowMs() + this.#aheadMs);
-  }
-
-  monotonicMs(): number {
-    return systemClock.monotonicMs() + this.#aheadMs;
-  }
-
-  setTimer(callback: () => void, delayMs: number): Timer {
-    const pending = { atMs: this.monotonicMs() + delayMs, callback } as PendingTimer;
-    this.#timers.add(pending);
-    this.#arm(pending);
-    return {
-      cancel: () => {
-        this.#timers.delete(pending);
-        pending.timer.cancel();
-      },
-    };
-  }
-
-  moveAhead(ms: number): void {
-    this.#aheadMs += ms;
-    for (const pending of this.#timers) {
-      pending.timer.cancel();
-      this.#arm(pending);
-    }
-  }
-
-  #arm(pending: PendingTimer): void {
-    pending.timer = systemClock.setTimer(() => {
-      this.#timers.delete(pending);
-      pending.callback();
-    }, pending.atMs - this.monotonicMs());
-  }
-}
+import { MovableClock } from "../../support/movable_clock.ts";
 
 /** A folder of one's own, gone with its scope. */
 export async function makeFolder(): Promise<{ path: string } & AsyncDisposable> {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { bytes, rejectsWith, soon, takeNow, takeOne, textOf } from "../../conformance/driver_broker.ts";
-import { makeFolder, MovableClock, openSqlite } from "./sqlite_broker.ts";
+import { MovableClock } from "../../support/movable_clock.ts";
+import { makeFolder, openSqlite } from "./sqlite_broker.ts";
 import { OtherProcess } from "./sqlite_process.ts";
 
 Deno.test("SqliteDriver.push() waits for another process's lock without blocking this one", async () => {

@@ -3,7 +3,7 @@ import { parse } from "smol-toml";
 import * as z from "zod";
 import { parseConfig } from "../../../src/config/load.ts";
 import { configSchema } from "../../../src/config/schema.ts";
-import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, PROCESS } from "./support.ts";
+import { BEANSTALKD, BROKER, CONSUMER, FPM, NO_ENVIRONMENT, PROCESS, REDIS } from "./support.ts";
 
 const EXAMPLE = Deno.readTextFileSync(new URL("../../../config.example.toml", import.meta.url));
 /** With the tables that are not always needed. */
@@ -18,7 +18,9 @@ Deno.test("config.example.toml shows the defaults", async () => {
   const shown = await parseConfig(EXAMPLE, SOURCE, NO_ENVIRONMENT);
   assert.deepEqual(shown, await parseConfig(BROKER + FPM + CONSUMER, SOURCE, NO_ENVIRONMENT));
   const whole = await parseConfig(WHOLE_EXAMPLE, SOURCE, NO_ENVIRONMENT);
-  assert.deepEqual(whole, await parseConfig(BROKER + FPM + PROCESS + CONSUMER, SOURCE, NO_ENVIRONMENT));
+  const brokers = `${BROKER}${BEANSTALKD}${REDIS}`;
+  const text = `${brokers}${FPM}${PROCESS}${CONSUMER}broker = "default"\n`;
+  assert.deepEqual(whole, await parseConfig(text, SOURCE, NO_ENVIRONMENT));
 });
 
 Deno.test("config.example.toml shows every key of the schema", () => {

@@ -55,7 +55,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
   // Missing keys and wrong values
   ["missing keys, at their table", `${CONSUMER}[[consumers]]\nname = "b"\n[brokers.a]\n[fpm.a]\n`, [
     '3:1: missing key "queues" in [[consumers]]: expected a list of at least one queue, such as ["default"]',
-    '5:1: missing key "driver" in [brokers.a]: expected "sqlite"',
+    '5:1: missing key "driver" in [brokers.a]: expected "sqlite", "beanstalkd" or "redis"',
     '6:1: missing key "address" in [fpm.a]: expected a socket\'s absolute path such as "/run/php/fervo.sock", ' +
     'or host and port such as "127.0.0.1:9000"',
     '6:1: missing key "script" in [fpm.a]: expected an absolute path as php-fpm sees it, ' +
@@ -74,7 +74,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     "1:1: shutdown_timeout_ms is 1e+300: expected a whole number from 0 to 86400000",
   ]],
   ["an unknown driver", `[brokers.a]\ndriver = "sqlit"\n${FPM}${CONSUMER}`, [
-    '2:1: brokers.a.driver is "sqlit": expected "sqlite"',
+    '2:1: brokers.a.driver is "sqlit": expected "sqlite", "beanstalkd" or "redis"',
   ]],
   [
     "a broker's wrong values",
@@ -87,6 +87,30 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       "6:1: brokers.a.busy_timeout_ms is 0.5: expected a whole number from 0 to 600000",
       '7:1: brokers.a.file_mode is "0400": expected an octal mode that lets the owner read and write, such as "0600"',
       "8:1: brokers.a.max_payload_bytes is 0: expected a whole number from 1 to 1000000000",
+    ],
+  ],
+  [
+    "a beanstalkd's wrong values",
+    `[brokers.a]\ndriver = "beanstalkd"\naddress = "localhost"\nttr_ms = 999\nconnect_timeout_ms = 0\n` +
+    `max_payload_bytes = 0\npath = "x"\n${FPM}${CONSUMER}`,
+    [
+      '3:1: brokers.a.address is "localhost": expected host and port such as "127.0.0.1:11300", or a socket\'s absolute ' +
+      'path such as "/run/beanstalkd.sock"',
+      "4:1: brokers.a.ttr_ms is 999: expected a whole number from 1000 to 604800000",
+      "5:1: brokers.a.connect_timeout_ms is 0: expected a whole number from 1 to 600000",
+      "6:1: brokers.a.max_payload_bytes is 0: expected a whole number from 1 to 1000000000",
+      '7:1: unknown key "path" in [brokers.a]; it belongs in [brokers.NAME] with driver = "sqlite"',
+    ],
+  ],
+  [
+    "queues that cannot be tubes of their beanstalkd",
+    `[brokers.a]\ndriver = "beanstalkd"\n${BROKER}${FPM}[[consumers]]\nbroker = "a"\n` +
+    `queues = ["a:b", "ok", { name = "-c" }]\n[[consumers]]\nbroker = "default"\nqueues = ["d:e"]\n`,
+    [
+      '11:11: queue "a:b" cannot be a tube: beanstalkd\'s tubes have 1 to 200 characters of A-Z a-z 0-9 + / ; . $ _ ( ) - ' +
+      "and do not begin with -",
+      '11:26: queue "-c" cannot be a tube: beanstalkd\'s tubes have 1 to 200 characters of A-Z a-z 0-9 + / ; . $ _ ( ) - ' +
+      "and do not begin with -",
     ],
   ],
   [
@@ -282,6 +306,11 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       "4:1: max_header_bytes (65536) is more than max_response_bytes (1024): lower the one or raise the other",
       "9:1: max_header_bytes (2001) is more than max_response_bytes (2000): lower the one or raise the other",
     ],
+  ],
+  [
+    "a status_address without a page",
+    `${BROKER}[fpm.a]\naddress = "/a.sock"\nscript = "/a"\nstatus_address = "/b.sock"\n${CONSUMER}`,
+    ["7:1: status_address is where the status page answers, and no page is named: set status_path too"],
   ],
   [
     "kill_on_timeout without what it needs",

@@ -5,6 +5,8 @@ export const NO_ENVIRONMENT = { env: () => undefined };
 
 /** The required keys of each table, and nothing else. */
 export const BROKER = '[brokers.default]\ndriver = "sqlite"\npath = "fervo-worker.sqlite"\n';
+export const BEANSTALKD = '[brokers.beanstalkd]\ndriver = "beanstalkd"\n';
+export const REDIS = '[brokers.redis]\ndriver = "redis"\n';
 export const FPM = '[fpm.default]\naddress = "/run/php/fervo.sock"\nscript = "/srv/app/fervo.php"\n';
 export const PROCESS = '[processes.default]\ncommand = ["php", "/srv/app/bin/console", "app:job"]\n';
 export const CONSUMER = '[[consumers]]\nqueues = ["default"]\n';

@@ -957,3 +957,48 @@ Deno.test("Consumer starts no more jobs than its rate limit allows, and goes on 
   assert.equal(started(), 4);
   for (const run of t.executor.runs) run.end(ACK);
 });
+
+/** Runs so many jobs that end at once, so that jobs count as short. */
+async function runShortJobs(t: ReturnType<typeof start>): Promise<void> {
+  for (let i = 0; i < 100; i++) {
+    await t.give(`short-${i}`);
+    t.executor.runs.at(-1)!.end(ACK);
+    await settlePromises();
+  }
+}
+
+Deno.test("Consumer takes short jobs ahead of its slots, one for each, and starts them in order", async () => {
+  await using t = start({ concurrency: 2 });
+  await runShortJobs(t);
+  const jobs = [];
+  for (const id of ["a", "b", "c", "d", "e"]) jobs.push(await t.give(id));
+  const started = () => t.executor.runs.slice(100).map(({ job }) => job.id);
+  assert.deepEqual(started(), ["a", "b"]);
+  assert.equal(t.consumer.inFlight, 4);
+  t.executor.runs[100]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(started(), ["a", "b", "c"]);
+  t.consumer.quiet();
+  await settlePromises();
+  // "d" was taken and not begun.
+  assert.deepEqual(jobs.map(({ settled }) => settled), [["ack"], [], [], ["release"], ["release"]]);
+  for (const run of t.executor.runs.slice(101)) run.end(ACK);
+});
+
+Deno.test("Consumer puts back what it took ahead when php-fpm is away, and when jobs turn out long", async () => {
+  await using t = start({ concurrency: 1 });
+  await runShortJobs(t);
+  await t.give("a");
+  const ahead = await t.give("b");
+  t.executor.runs[100]!.end(executorAway());
+  await settlePromises();
+  assert.deepEqual(ahead.settled, ["release"]);
+
+  await using u = start({ concurrency: 1 });
+  await runShortJobs(u);
+  await u.give("a");
+  const waiting = await u.give("b");
+  await u.clock.advance(100);
+  assert.deepEqual(waiting.settled, ["release"]);
+  u.executor.runs[100]!.end(ACK);
+});

@@ -1,0 +1,171 @@
+import { exactText } from "../core/payload.ts";
+
+/** A field's place in the bytes. */
+interface Field {
+  readonly name: string;
+  /** Where its name begins, and where its value begins and ends. */
+  readonly start: number;
+  readonly valueStart: number;
+  readonly end: number;
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COMMA = 0x2c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+
+/**
+ * A JSON object that is read as a whole and changed field by field: all else stays as it was written, byte for byte, as
+ * unknown fields, their order, the spelling of numbers and of texts.
+ *
+ * Of a name that comes twice the last one counts, as for all common readers.
+ */
+export class JsonObject {
+  readonly #bytes: Uint8Array;
+  readonly #values: Readonly<Record<string, unknown>>;
+
+  private constructor(bytes: Uint8Array, values: Readonly<Record<string, unknown>>) {
+    this.#bytes = bytes;
+    this.#values = values;
+  }
+
+  /** @throws {SyntaxError} when the bytes are no JSON object in UTF-8 */
+  static parse(bytes: Uint8Array): JsonObject {
+    let values: unknown;
+    try {
+      values = JSON.parse(exactText(bytes));
+    } catch {
+      throw new SyntaxError("it is not JSON in UTF-8");
+    }
+    if (typeof values === "object" && values !== null && !Array.isArray(values)) {
+      return new JsonObject(bytes, values as Record<string, unknown>);
+    }
+    throw new SyntaxError("it is not a JSON object");
+  }
+
+  has(name: string): boolean {
+    return Object.hasOwn(this.#values, name);
+  }
+
+  /** A field's value; undefined when there is none. */
+  get(name: string): unknown {
+    return this.has(name) ? this.#values[name] : undefined;
+  }
+
+  /** A field's value if it is a text. */
+  string(name: string): string | undefined {
+    const value = this.get(name);
+    return typeof value === "string" ? value : undefined;
+  }
+
+  /** A field's value if it is a number that can be held: JSON has larger ones. */
+  number(name: string): number | undefined {
+    const value = this.get(name);
+    return typeof value === "number" && Number.isFinite(value) ? value : undefined;
+  }
+
+  /**
+   * The bytes with some fields changed. A field that is there keeps its place, a new one comes last.
+   *
+   * @param changes By name: the value as JSON text, or undefined to remove the field.
+   */
+  with(changes: Readonly<Record<string, string | undefined>>): Uint8Array {
+    const bytes = this.#bytes;
+    const fields = fieldsOf(bytes);
+    const last = new Map(fields.map((field) => [field.name, field]));
+    const opening = fields[0]?.start ?? bytes.indexOf(OPEN_BRACE) + 1;
+    const parts: (Uint8Array | string)[] = [bytes.subarray(0, opening)];
+    const added = Object.entries(changes).filter(([name, value]) => value !== undefined && !last.has(name));
+    let isEmpty = true;
+    let end = opening;
+    for (const field of fields) {
+      const value = changes[field.name];
+      const isChanged = Object.hasOwn(changes, field.name);
+      if (!isChanged || value !== undefined) {
+        // What stands before a field sets it apart from the one before; the first that is left needs nothing.
+        if (!isEmpty) parts.push(bytes.subarray(end, field.start));
+        if (isChanged && last.get(field.name) === field) {
+          parts.push(bytes.subarray(field.start, field.valueStart), value!);
+        } else parts.push(bytes.subarray(field.start, field.end));
+        isEmpty = false;
+      }
+      end = field.end;
+    }
+    for (const [name, value] of added) {
+      parts.push(`${isEmpty ? "" : ","}${JSON.stringify(name)}:${value}`);
+      isEmpty = false;
+    }
+    parts.push(bytes.subarray(end));
+    return concat(parts);
+  }
+}
+
+/** The fields at the top of a JSON object, which is known to be one. */
+function fieldsOf(bytes: Uint8Array): Field[] {
+  const fields: Field[] = [];
+  let at = nextOf(bytes, bytes.indexOf(OPEN_BRACE) + 1);
+  while (bytes[at] === QUOTE) {
+    const start = at;
+    const nameEnd = textEnd(bytes, start);
+    // Behind the colon.
+    const valueStart = nextOf(bytes, nextOf(bytes, nameEnd) + 1);
+    const end = valueEnd(bytes, valueStart);
+    fields.push({ name: JSON.parse(exactText(bytes.subarray(start, nameEnd))), start, valueStart, end });
+    at = nextOf(bytes, end);
+    if (bytes[at] === COMMA) at = nextOf(bytes, at + 1);
+  }
+  return fields;
+}
+
+/** The next byte that is no space. */
+function nextOf(bytes: Uint8Array, at: number): number {
+  while (bytes[at]! <= 0x20) at++;
+  return at;
+}
+
+/** Where a text in quotes ends. */
+function textEnd(bytes: Uint8Array, start: number): number {
+  let at = start + 1;
+  while (bytes[at] !== QUOTE) at += bytes[at] === BACKSLASH ? 2 : 1;
+  return at + 1;
+}
+
+function valueEnd(bytes: Uint8Array, start: number): number {
+  let at = start;
+  let depth = 0;
+  do {
+    const byte = bytes[at];
+    if (byte === QUOTE) at = textEnd(bytes, at);
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+      depth++;
+      at++;
+    } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+      depth--;
+      at++;
+    } else if (depth > 0) at++;
+    else return wordEnd(bytes, at);
+  } while (depth > 0);
+  return at;
+}
+
+/** Where a number, `true`, `false` or `null` ends. */
+function wordEnd(bytes: Uint8Array, start: number): number {
+  let at = start;
+  while (bytes[at]! > 0x20 && bytes[at] !== COMMA && bytes[at] !== CLOSE_BRACE) at++;
+  return at;
+}
+
+function concat(parts: readonly (Uint8Array | string)[]): Uint8Array {
+  const encoder = new TextEncoder();
+  const chunks = parts.map((part) => typeof part === "string" ? encoder.encode(part) : part);
+  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}

@@ -1,0 +1,181 @@
+import type { Clock } from "../core/clock.ts";
+import type { DeadLetter, DeadLetters } from "../core/driver.ts";
+import { QueueError } from "../core/errors.ts";
+import type { BeanstalkdConnection } from "./beanstalkd_connection.ts";
+import { isJobId, type JobStats, jobStatsOf, numberIn } from "./beanstalkd_words.ts";
+import { readList, readStats } from "./beanstalkd_reply.ts";
+
+/** So many ids are asked about before the answers are looked at. */
+const IDS_TOGETHER = 1_000;
+/** Where a job is put and deleted at once, to learn how far ids have come; nobody watches it. */
+const PROBE_TUBE = "fervo-worker.probe";
+const NOT_KEPT = "beanstalkd keeps no errors; see the worker's log";
+
+/**
+ * The buried jobs. beanstalkd shows only the first one of a tube, so that the others are looked for by their ids, from
+ * the newest down, until as many are found as the tubes count.
+ */
+export class BeanstalkdDeadLetters implements DeadLetters {
+  readonly #clock: Clock;
+  readonly #call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T>;
+
+  /** @param deps.call Runs what it is given with the connection that never waits. */
+  constructor(
+    deps: { clock: Clock; call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T> },
+  ) {
+    this.#clock = deps.clock;
+    this.#call = deps.call;
+  }
+
+  /** By their ids, for when a job was buried is not known. Takes long where very many jobs came after the oldest. */
+  list(o: { queue?: string; limit: number; afterId?: string }): Promise<DeadLetter[]> {
+    const after = o.afterId !== undefined && isJobId(o.afterId) ? BigInt(o.afterId) : undefined;
+    return this.#call(async (connection) => {
+      const letters: DeadLetter[] = [];
+      const queues = o.queue === undefined ? await tubesOf(connection) : [o.queue];
+      for await (const id of buriedIds(connection, queues)) {
+        if (letters.length >= o.limit) break;
+        if (after !== undefined && BigInt(id) >= after) continue;
+        const letter = await this.#read(connection, id);
+        if (letter !== undefined) letters.push(letter);
+      }
+      return letters;
+    });
+  }
+
+  get(id: string): Promise<DeadLetter | undefined> {
+    return this.#call(async (connection) => isJobId(id) ? await this.#read(connection, id) : undefined);
+  }
+
+  /** What is ready again is a copy, with a new id: a job's count of reservations cannot be set back. */
+  retry(ids: readonly string[] | "all"): Promise<number> {
+    return this.#change(ids, putAgain);
+  }
+
+  remove(ids: readonly string[] | "all"): Promise<number> {
+    return this.#change(ids, (connection, id) => deleteJob(connection, id));
+  }
+
+  async #read(connection: BeanstalkdConnection, id: string): Promise<DeadLetter | undefined> {
+    const [stats, found] = await Promise.all([
+      buriedStats(connection, id),
+      connection.send(`peek ${id}`, ["FOUND", "NOT_FOUND"]),
+    ]);
+    if (stats === undefined || found.word === "NOT_FOUND") return undefined;
+    return {
+      id,
+      queue: stats.tube,
+      payload: found.body!,
+      attempts: Math.max(stats.attempts, 0),
+      enqueuedAtMs: this.#clock.nowMs() - stats.ageMs,
+      error: { code: "JOB_FAILED", message: NOT_KEPT },
+    };
+  }
+
+  #change(
+    ids: readonly string[] | "all",
+    change: (connection: BeanstalkdConnection, id: string) => Promise<boolean>,
+  ): Promise<number> {
+    return this.#call(async (connection) => {
+      let count = 0;
+      if (ids !== "all") {
+        for (const id of new Set(ids)) {
+          const isDead = isJobId(id) && await buriedStats(connection, id) !== undefined;
+          if (isDead && await change(connection, id)) count++;
+        }
+        return count;
+      }
+      for (const tube of await tubesOf(connection)) {
+        // No more than there are now: a worker may bury them again meanwhile.
+        for (let left = await buriedIn(connection, tube); left > 0; left--) {
+          connection.use(tube);
+          const first = await connection.send("peek-buried", ["FOUND", "NOT_FOUND"]);
+          if (first.word === "NOT_FOUND") break;
+          if (await change(connection, first.args[0]!)) count++;
+        }
+      }
+      return count;
+    });
+  }
+}
+
+/** Puts a copy of a buried job and deletes the job; in this order, so that it is never gone. */
+async function putAgain(connection: BeanstalkdConnection, id: string): Promise<boolean> {
+  const stats = await buriedStats(connection, id);
+  const found = await connection.send(`peek ${id}`, ["FOUND", "NOT_FOUND"]);
+  if (stats === undefined || found.body === undefined) return false;
+  connection.use(stats.tube);
+  const put = `put ${stats.pri} 0 ${stats.ttrMs / 1_000} ${found.body.length}`;
+  const { word } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body: found.body });
+  if (word === "INSERTED") return await deleteJob(connection, id);
+  throw new QueueError(
+    "QUEUE_UNAVAILABLE",
+    `Cannot retry job "${id}": beanstalkd answers ${word} to a copy of it; see its memory and its option -z`,
+  );
+}
+
+async function deleteJob(connection: BeanstalkdConnection, id: string): Promise<boolean> {
+  const { word } = await connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
+  return word === "DELETED";
+}
+
+/** Undefined when there is no such job, or it is not buried. */
+async function buriedStats(connection: BeanstalkdConnection, id: string): Promise<JobStats | undefined> {
+  const reply = await connection.send(`stats-job ${id}`, ["OK", "NOT_FOUND"]);
+  if (reply.word === "NOT_FOUND") return undefined;
+  const stats = connection.read(reply, jobStatsOf);
+  return stats.state === "buried" ? stats : undefined;
+}
+
+/** Of these tubes, from the newest down. */
+async function* buriedIds(
+  connection: BeanstalkdConnection,
+  tubes: readonly string[],
+): AsyncGenerator<string> {
+  let left = 0;
+  for (const tube of tubes) left += await buriedIn(connection, tube);
+  if (left === 0) return;
+  for (let id = await newestId(connection); id > 0n && left > 0; id -= BigInt(IDS_TOGETHER)) {
+    const length = Number(id < IDS_TOGETHER ? id : IDS_TOGETHER);
+    const ids = Array.from({ length }, (_, i) => String(id - BigInt(i)));
+    const found = await Promise.all(ids.map((one) => buriedStats(connection, one)));
+    for (const [i, stats] of found.entries()) {
+      if (stats === undefined || !tubes.includes(stats.tube)) continue;
+      left--;
+      yield ids[i]!;
+    }
+  }
+}
+
+/** The id of a job that is put now, where nobody sees it, and deleted. */
+async function newestId(connection: BeanstalkdConnection): Promise<bigint> {
+  connection.use(PROBE_TUBE);
+  const { args } = await connection.send("put 0 3600 1 0", ["INSERTED", "BURIED"], {
+    body: new Uint8Array(0),
+  });
+  await deleteJob(connection, args[0]!);
+  return BigInt(args[0]!);
+}
+
+async function buriedIn(connection: BeanstalkdConnection, tube: string): Promise<number> {
+  return (await tubeStats(connection, tube))?.dead ?? 0;
+}
+
+/** How many jobs a tube has in each state; undefined when there is no such tube. */
+export async function tubeStats(connection: BeanstalkdConnection, tube: string) {
+  const reply = await connection.send(`stats-tube ${tube}`, ["OK", "NOT_FOUND"]);
+  if (reply.word === "NOT_FOUND") return undefined;
+  const stats = connection.read(reply, ({ body }) => readStats(body!));
+  const count = (state: string) => connection.read(reply, () => numberIn(stats, `current-jobs-${state}`));
+  return {
+    ready: count("ready"),
+    delayed: count("delayed"),
+    reserved: count("reserved"),
+    dead: count("buried"),
+  };
+}
+
+export async function tubesOf(connection: BeanstalkdConnection): Promise<string[]> {
+  const reply = await connection.send("list-tubes", ["OK"]);
+  return connection.read(reply, ({ body }) => readList(body!));
+}

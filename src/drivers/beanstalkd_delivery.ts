@@ -1,0 +1,66 @@
+import type { Delivery } from "../core/delivery.ts";
+import { type FervoError, JobError } from "../core/errors.ts";
+import type { BeanstalkdSession } from "./beanstalkd_session.ts";
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+
+/** A job that is reserved on a connection. That renews the reservation by itself, so there is no need to `extend`. */
+export class BeanstalkdDelivery implements Delivery {
+  readonly id: string;
+  readonly queue: string;
+  readonly raw: Uint8Array;
+  readonly headers = NO_HEADERS;
+  readonly problem?: FervoError;
+  readonly attempt: number;
+  /** Known to the second. */
+  readonly enqueuedAtMs: number;
+  readonly #session: BeanstalkdSession;
+
+  /** @param job.body Undefined when it is longer than `maxPayloadBytes`. */
+  constructor(
+    session: BeanstalkdSession,
+    job: {
+      readonly id: string;
+      readonly queue: string;
+      readonly body: Uint8Array | undefined;
+      readonly bytes: number;
+      readonly attempt: number;
+      readonly enqueuedAtMs: number;
+    },
+    maxPayloadBytes: number,
+  ) {
+    this.#session = session;
+    this.id = job.id;
+    this.queue = job.queue;
+    this.raw = job.body ?? new Uint8Array(0);
+    this.attempt = job.attempt;
+    this.enqueuedAtMs = job.enqueuedAtMs;
+    if (job.body === undefined) this.problem = tooLarge(job.queue, job.bytes, maxPayloadBytes);
+  }
+
+  ack(): Promise<void> {
+    return this.#session.ack(this);
+  }
+
+  /** The error is not kept: beanstalkd has no place for it. */
+  retry(delayMs: number, _error: FervoError): Promise<void> {
+    return this.#session.retry(this, delayMs);
+  }
+
+  /** The error is not kept: beanstalkd has no place for it. */
+  bury(_error: FervoError): Promise<void> {
+    return this.#session.bury(this);
+  }
+
+  release(): Promise<void> {
+    return this.#session.release(this);
+  }
+}
+
+export function tooLarge(queue: string, bytes: number, maxBytes: number): JobError {
+  return new JobError(
+    "JOB_MALFORMED",
+    `The payload for queue "${queue}" has ${bytes} bytes, more than the ${maxBytes} that max_payload_bytes allows`,
+    { details: { bytes, maxBytes } },
+  );
+}

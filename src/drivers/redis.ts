@@ -1,0 +1,196 @@
+import type { Clock } from "../core/clock.ts";
+import type { Delivery } from "../core/delivery.ts";
+import type {
+  DeadLetters,
+  Driver,
+  DriverCapabilities,
+  PushOptions,
+  QueueDepth,
+  ReceiveRequest,
+} from "../core/driver.ts";
+import { JobError } from "../core/errors.ts";
+import { Calls } from "./redis_calls.ts";
+import { checkServer } from "./redis_check.ts";
+import { RedisConnection } from "./redis_connection.ts";
+import { RedisDeadLetters } from "./redis_dead.ts";
+import { newId, RedisSettler, type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
+import { RedisDepth } from "./redis_depth.ts";
+import { RedisFetch } from "./redis_fetch.ts";
+import { RedisHeartbeat, type RedisProcessInfo, type RemoteSignal } from "./redis_heartbeat.ts";
+import type { JobFormat } from "./redis_jobs.ts";
+import { RedisKeys } from "./redis_keys.ts";
+import { RedisRecovery } from "./redis_recovery.ts";
+import { RedisSchedule } from "./redis_schedule.ts";
+import { type RedisAccess, RedisServer, type RedisTarget } from "./redis_server.ts";
+import { BLOCK_S } from "./redis_wait.ts";
+
+export interface RedisDriverOptions extends RedisAccess {
+  readonly target: RedisTarget;
+  readonly database: number;
+  /** Before the name of every key. */
+  readonly keyPrefix: string;
+  /** How long after its last sign of life a process counts as dead; milliseconds. */
+  readonly leaseMs: number;
+  /** How long connecting may take, milliseconds. */
+  readonly connectTimeoutMs: number;
+}
+
+export const DEFAULT_REDIS_OPTIONS: Omit<RedisDriverOptions, "target"> = {
+  username: undefined,
+  password: undefined,
+  passwordFile: undefined,
+  isTls: false,
+  caFile: undefined,
+  database: 0,
+  keyPrefix: "",
+  leaseMs: 30_000,
+  connectTimeoutMs: 5_000,
+};
+
+export interface RedisDriverDeps {
+  readonly clock: Clock;
+  /** This process's identity in Sidekiq's form, `host:pid:nonce`. */
+  readonly owner: string;
+  /** How a job is written. */
+  readonly jobs: JobFormat;
+  /** What the list of processes shows; what is received from when absent. */
+  readonly process?: RedisProcessInfo;
+  /** Is told what Sidekiq's Web UI tells this process. */
+  readonly onSignal?: (signal: RemoteSignal) => void;
+}
+
+/** A server that does not answer for so long counts as hung, milliseconds; waiting commands take up to BLOCK_S. */
+const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
+
+/**
+ * Sidekiq's queues in Redis, shared with other producers and with Sidekiq's own processes.
+ *
+ * 1. Takes jobs into in-flight lists of this process ({@link RedisFetch}), so that each is in Redis until it is settled.
+ * 2. Settles them as Sidekiq files them ({@link RedisSettler}): retries, the dead, statistics.
+ * 3. Moves due jobs into their queues ({@link RedisSchedule}).
+ * 4. Shows this process in Sidekiq's Web UI while it receives, and obeys that ({@link RedisHeartbeat}).
+ * 5. Takes the jobs of dead processes back ({@link RedisRecovery}).
+ */
+export class RedisDriver implements Driver {
+  readonly capabilities: DriverCapabilities = {
+    lease: "connection",
+    delay: true,
+    priority: false,
+    headers: false,
+    deadErrors: true,
+  };
+  readonly leaseMs = undefined;
+  readonly dead: DeadLetters;
+  readonly #shared: RedisShared;
+  readonly #calls = new Calls();
+  readonly #schedule: RedisSchedule;
+  readonly #heartbeat: RedisHeartbeat;
+  readonly #recovery: RedisRecovery;
+  readonly #fetch: RedisFetch;
+  readonly #depth: RedisDepth;
+  #closed: Promise<void> | undefined;
+
+  private constructor(deps: RedisDriverDeps, options: RedisDriverOptions) {
+    const { clock } = deps;
+    const keys = new RedisKeys(options.keyPrefix);
+    const server = new RedisServer(options.target, options, options.database);
+    const connect = () =>
+      new RedisConnection({ server, keys, clock }, {
+        connectTimeoutMs: options.connectTimeoutMs,
+        commandTimeoutMs: COMMAND_TIMEOUT_MS,
+      });
+    const shared = this.#shared = {
+      connection: connect(),
+      keys,
+      clock,
+      jobs: deps.jobs,
+      identity: deps.owner,
+    };
+    const schedule = this.#schedule = new RedisSchedule(shared);
+    const settler = new RedisSettler(shared, this.#calls, schedule);
+    const heartbeat = this.#heartbeat = new RedisHeartbeat(
+      shared,
+      { settler, info: deps.process, onSignal: deps.onSignal ?? (() => {}) },
+      options,
+    );
+    this.#recovery = new RedisRecovery(shared, options);
+    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, connect });
+    this.#depth = new RedisDepth(shared);
+    this.dead = new RedisDeadLetters(shared, this.#calls);
+  }
+
+  /** The driver of a broker; it connects when it is first used. */
+  static open(deps: RedisDriverDeps, options: RedisDriverOptions): RedisDriver {
+    return new RedisDriver(deps, options);
+  }
+
+  receive(request: ReceiveRequest): Promise<Delivery[]> {
+    if (this.#closed !== undefined) return Promise.resolve([]);
+    this.#schedule.start();
+    this.#recovery.start();
+    return this.#fetch.receive(request);
+  }
+
+  push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
+    return this.#calls.run(async () => {
+      if (options.headers !== undefined || options.maxAttempts !== undefined) throw noPlaceBeside(queue);
+      const { connection, keys, clock, jobs } = this.#shared;
+      const nowMs = clock.nowMs();
+      const delayMs = options.delayMs ?? 0;
+      const { raw, id } = jobs.pushed(payload, {
+        id: newId(),
+        queue,
+        isDelayed: delayMs > 0,
+        nowMs,
+      });
+      if (delayMs > 0) {
+        const dueMs = nowMs + delayMs;
+        await connection.send(["ZADD", keys.schedule, scoreOf(dueMs), toBuffer(raw)], [keys.schedule]);
+        this.#schedule.expect(dueMs);
+      } else {
+        const list = keys.queue(queue);
+        await Promise.all([
+          connection.send(["SADD", keys.queues, queue], [keys.queues]),
+          connection.send(["LPUSH", list, toBuffer(raw)], [list]),
+        ]);
+      }
+      return id;
+    });
+  }
+
+  depth(queue: string): Promise<QueueDepth> {
+    return this.#calls.run(() => this.#depth.of(queue));
+  }
+
+  queues(): Promise<string[]> {
+    return this.#calls.run(() => this.#depth.queues());
+  }
+
+  warnings(): Promise<string[]> {
+    return this.#calls.run(() => checkServer(this.#shared.connection));
+  }
+
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([this.#fetch.close(), this.#calls.close()]);
+    await Promise.all([this.#schedule.close(), this.#recovery.close()]);
+    // Where Redis is away the others notice that this process has left by its missing signs of life.
+    await this.#heartbeat.leave().catch(() => {});
+    this.#shared.connection.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function noPlaceBeside(queue: string): JobError {
+  return new JobError(
+    "JOB_MALFORMED",
+    `Cannot push to queue "${queue}": Redis keeps no headers and no limit of tries beside a job; they are fields of the ` +
+      'job itself, such as "retry"',
+  );
+}

@@ -1,0 +1,80 @@
+/** Where one Redis server listens. */
+export type RedisEndpoint =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** What the text of a Redis address says. */
+export interface RedisUrl {
+  readonly endpoint: RedisEndpoint;
+  readonly isTls: boolean;
+  readonly username?: string;
+  readonly password?: string;
+  readonly database?: number;
+}
+
+export const DEFAULT_REDIS_PORT = 6_379;
+
+/**
+ * Reads `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, the same with `rediss://` for TLS, and
+ * `unix:PATH`, `unix://[USER[:PASSWORD]@]PATH[?db=DATABASE]` or an absolute path for a socket.
+ *
+ * @throws {TypeError} when it is none of these; the text does not show the address, which can hold a password
+ */
+export function parseRedisUrl(text: string): RedisUrl {
+  if (text.startsWith("/")) return { endpoint: { kind: "unix", path: text }, isTls: false };
+  const url = URL.parse(text.replace(/^unix:\/(?!\/)/, "unix:///"));
+  if (url === null) throw new TypeError("it is no URL");
+  const credentials = {
+    ...(url.username !== "" && { username: decodeURIComponent(url.username) }),
+    ...(url.password !== "" && { password: decodeURIComponent(url.password) }),
+  };
+  if (url.protocol === "unix:") {
+    if (!url.pathname.startsWith("/") || url.pathname === "/") throw new TypeError("it has no path");
+    const database = databaseOf(url.searchParams.get("db") ?? "");
+    return {
+      endpoint: { kind: "unix", path: decodeURIComponent(url.pathname) },
+      isTls: false,
+      ...credentials,
+      ...database,
+    };
+  }
+  if (url.protocol !== "redis:" && url.protocol !== "rediss:") {
+    throw new TypeError("it begins with none of redis://, rediss://, unix:// and /");
+  }
+  if (url.hostname === "") throw new TypeError("it has no host");
+  return {
+    endpoint: {
+      kind: "tcp",
+      host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
+      port: url.port === "" ? DEFAULT_REDIS_PORT : Number(url.port),
+    },
+    isTls: url.protocol === "rediss:",
+    ...credentials,
+    ...databaseOf(url.pathname.slice(1)),
+  };
+}
+
+/**
+ * Reads `HOST:PORT`, an IPv6 host in brackets; the port may be left out.
+ *
+ * @throws {TypeError} when it is something else
+ */
+export function parseHostPort(text: string, defaultPort: number): RedisEndpoint & { readonly kind: "tcp" } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:/@[\]]+))(?::(\d{1,5}))?$/.exec(text);
+  const port = match?.[3] === undefined ? defaultPort : Number(match[3]);
+  if (match === null || port < 1 || port > 65_535) throw new TypeError("it is no host and port");
+  return { kind: "tcp", host: (match[1] ?? match[2])!, port };
+}
+
+/** An endpoint in a sentence; never has secrets. */
+export function formatEndpoint(endpoint: RedisEndpoint): string {
+  if (endpoint.kind === "unix") return endpoint.path;
+  const host = endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host;
+  return `${host}:${endpoint.port}`;
+}
+
+function databaseOf(text: string): { database?: number } {
+  if (text === "") return {};
+  if (!/^\d{1,5}$/.test(text)) throw new TypeError("its database is no number");
+  return { database: Number(text) };
+}

@@ -1,0 +1,277 @@
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { Clock } from "../core/clock.ts";
+import type { Delivery } from "../core/delivery.ts";
+import { FervoError, JobError, QueueError } from "../core/errors.ts";
+import { RedisAcks } from "./redis_acks.ts";
+import type { Calls } from "./redis_calls.ts";
+import type { RedisConnection, Reply } from "./redis_connection.ts";
+import type { JobFormat } from "./redis_jobs.ts";
+import type { RedisKeys } from "./redis_keys.ts";
+import type { RedisSchedule } from "./redis_schedule.ts";
+import { BURY, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./redis_scripts.ts";
+
+/** What the parts of the driver share. */
+export interface RedisShared {
+  readonly connection: RedisConnection;
+  readonly keys: RedisKeys;
+  readonly jobs: JobFormat;
+  readonly clock: Clock;
+  /** Names this process and its in-flight lists. */
+  readonly identity: string;
+}
+
+/** A longer job is better sent as its bytes. */
+const MAX_TEXT_BYTES = 8_192;
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+
+/** A job that this process holds: it is in its in-flight list of the queue. */
+export class RedisDelivery implements Delivery {
+  readonly id: string;
+  readonly queue: string;
+  readonly raw: Buffer;
+  readonly headers = NO_HEADERS;
+  problem?: FervoError;
+  attempt = 1;
+  enqueuedAtMs?: number;
+  readyAtMs?: number;
+  /** When it was received, epoch milliseconds. */
+  readonly takenAtMs: number;
+  /** `unknown`: the connection broke before a settle was answered. */
+  state: "held" | "settling" | "unknown" | "settled" = "held";
+  readonly #settler: RedisSettler;
+
+  constructor(settler: RedisSettler, id: string, queue: string, raw: Buffer, takenAtMs: number) {
+    this.#settler = settler;
+    this.id = id;
+    this.queue = queue;
+    this.raw = raw;
+    this.takenAtMs = takenAtMs;
+  }
+
+  ack(): Promise<void> {
+    return this.#settler.ack(this);
+  }
+
+  retry(delayMs: number, error: FervoError): Promise<void> {
+    return this.#settler.retry(this, delayMs, error);
+  }
+
+  bury(error: FervoError): Promise<void> {
+    return this.#settler.bury(this, error);
+  }
+
+  release(): Promise<void> {
+    return this.#settler.release(this);
+  }
+}
+
+/**
+ * Holds deliveries and settles them.
+ *
+ * 1. Makes deliveries of jobs that were taken, and knows which are not settled.
+ * 2. Settles each once: the job leaves the in-flight list and enters its next place in one step of Redis.
+ * 3. Notices when a job was not in the list any more: LEASE_LOST.
+ * 4. Counts for Sidekiq's statistics.
+ *
+ * Jobs are found by their bytes, and two jobs can have the same bytes. So a settle whose answer was lost is not just made
+ * again, which could take the other one: the list tells first whether it was done.
+ */
+export class RedisSettler {
+  readonly held = new Set<RedisDelivery>();
+  /** Not yet told to Redis. */
+  processed = 0;
+  failed = 0;
+  readonly #shared: RedisShared;
+  readonly #calls: Calls;
+  readonly #schedule: RedisSchedule;
+  readonly #inflightKeys = new Map<string, string>();
+  readonly #acks: RedisAcks;
+  #doubts: Promise<unknown> = Promise.resolve();
+
+  constructor(shared: RedisShared, calls: Calls, schedule: RedisSchedule) {
+    this.#shared = shared;
+    this.#calls = calls;
+    this.#schedule = schedule;
+    this.#acks = new RedisAcks(shared.connection);
+  }
+
+  /** A delivery of a job that is in the in-flight list. */
+  hold(queue: string, raw: Buffer): RedisDelivery {
+    const nowMs = this.#shared.clock.nowMs();
+    let delivery: RedisDelivery;
+    try {
+      const facts = this.#shared.jobs.read(raw);
+      delivery = new RedisDelivery(this, facts.id ?? newId(), queue, raw, nowMs);
+      delivery.attempt = facts.tries + 1;
+      const enqueuedAtMs = facts.createdAtMs ?? facts.enqueuedAtMs;
+      if (enqueuedAtMs !== undefined) delivery.enqueuedAtMs = enqueuedAtMs;
+      if (facts.enqueuedAtMs !== undefined) delivery.readyAtMs = facts.enqueuedAtMs;
+    } catch (error) {
+      if (!(error instanceof JobError)) throw error;
+      delivery = new RedisDelivery(this, hashOf(raw), queue, raw, nowMs);
+      delivery.problem = error;
+    }
+    this.held.add(delivery);
+    return delivery;
+  }
+
+  /** This process's list of the jobs that it holds of a queue. */
+  inflightKey(queue: string): string {
+    let key = this.#inflightKeys.get(queue);
+    if (key === undefined) {
+      key = this.#shared.keys.inflight(this.#shared.identity, queue);
+      this.#inflightKeys.set(queue, key);
+    }
+    return key;
+  }
+
+  ack(delivery: RedisDelivery): Promise<void> {
+    const key = this.inflightKey(delivery.queue);
+    return this.#settle(
+      delivery,
+      0,
+      () => this.#shared.connection.send(["LREM", key, "1", delivery.raw], [key]),
+    );
+  }
+
+  retry(delivery: RedisDelivery, delayMs: number, error: FervoError): Promise<void> {
+    const { connection, keys, clock, jobs } = this.#shared;
+    return this.#settle(delivery, 1, () => {
+      if (delivery.problem !== undefined) return this.#bury(delivery, error);
+      const nowMs = clock.nowMs();
+      const { raw, queue } = jobs.failed(delivery.raw, {
+        id: delivery.id,
+        queue: delivery.queue,
+        error,
+        nowMs,
+      });
+      const inflight = this.inflightKey(delivery.queue);
+      if (delayMs > 0) {
+        const dueMs = nowMs + delayMs;
+        this.#schedule.expect(dueMs);
+        return connection.run(RETRY_LATER, [inflight, keys.retry], [
+          delivery.raw,
+          scoreOf(dueMs),
+          toBuffer(raw),
+        ]);
+      }
+      const again = jobs.enqueued(raw, nowMs).raw;
+      const target = [inflight, keys.queue(queue), keys.queues];
+      return connection.run(RETRY_NOW, target, [delivery.raw, queue, toBuffer(again)]);
+    });
+  }
+
+  bury(delivery: RedisDelivery, error: FervoError): Promise<void> {
+    return this.#settle(delivery, 1, () => this.#bury(delivery, error));
+  }
+
+  release(delivery: RedisDelivery): Promise<void> {
+    const { connection, keys } = this.#shared;
+    const places = [this.inflightKey(delivery.queue), keys.queue(delivery.queue)];
+    return this.#settle(delivery, undefined, () => connection.run(PUT_BACK, places, [delivery.raw]));
+  }
+
+  /** Puts back what is in the in-flight list and held by nobody, as after a take whose answer was lost. */
+  async putBackStrays(queue: string): Promise<void> {
+    const { connection, keys } = this.#shared;
+    const key = this.inflightKey(queue);
+    const listed = await connection.send<Buffer[]>(["LRANGE", key, "0", "-1"], [key]);
+    // What was answered before that becomes deliveries in this turn.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    const held = [...this.held].filter((delivery) => delivery.queue === queue);
+    for (const raw of listed) {
+      const at = held.findIndex((delivery) => delivery.raw.equals(raw));
+      if (at >= 0) held.splice(at, 1);
+      else await connection.run(PUT_BACK, [key, keys.queue(queue)], [raw]);
+    }
+  }
+
+  #bury(delivery: RedisDelivery, error: FervoError): Promise<Reply> {
+    const { connection, keys, clock, jobs } = this.#shared;
+    const nowMs = clock.nowMs();
+    const inflight = this.inflightKey(delivery.queue);
+    if (delivery.problem === undefined && !jobs.read(delivery.raw).isKeptWhenDead) {
+      return connection.send(["LREM", inflight, "1", delivery.raw], [inflight]);
+    }
+    const dead = delivery.problem === undefined
+      ? toBuffer(jobs.failed(delivery.raw, { id: delivery.id, queue: delivery.queue, error, nowMs }).raw)
+      : delivery.raw;
+    return connection.run(BURY, [inflight, keys.dead], [delivery.raw, scoreOf(nowMs), dead]);
+  }
+
+  /**
+   * The one place where a delivery's state changes.
+   *
+   * @param failures What it adds to the count of failures; undefined when the job was not run.
+   * @param apply Answers 0 when the job was not in the list.
+   */
+  #settle(
+    delivery: RedisDelivery,
+    failures: number | undefined,
+    apply: () => Promise<Reply>,
+  ): Promise<void> {
+    return this.#calls.run(async () => {
+      if (delivery.state === "settling" || delivery.state === "settled") throw lost(delivery);
+      const isDoubtful = delivery.state === "unknown";
+      delivery.state = "settling";
+      try {
+        const removed = isDoubtful ? await this.#applyOnce(delivery, apply) : await apply();
+        delivery.state = "settled";
+        this.held.delete(delivery);
+        if (removed === 0) throw lost(delivery);
+      } catch (error) {
+        if (delivery.state === "settling") delivery.state = "unknown";
+        throw error;
+      }
+      if (failures === undefined) return;
+      this.processed++;
+      this.failed += failures;
+    });
+  }
+
+  /** After a settle whose answer was lost: makes it unless it was done. One at a time, for they count the same list. */
+  #applyOnce(delivery: RedisDelivery, apply: () => Promise<Reply>): Promise<Reply> {
+    const turn = this.#doubts.then(async () => {
+      const key = this.inflightKey(delivery.queue);
+      const like = [...this.held].filter((other) =>
+        (other === delivery || other.state === "held" || other.state === "unknown") &&
+        other.queue === delivery.queue && other.raw.equals(delivery.raw)
+      );
+      const found = await this.#shared.connection.send<number[]>(["LPOS", key, delivery.raw, "COUNT", "0"], [
+        key,
+      ]);
+      return found.length < like.length ? 1 : await apply();
+    });
+    this.#doubts = turn.catch(() => {});
+    return turn;
+  }
+}
+
+/** A time as the score of a sorted set: seconds with three decimals. */
+export function scoreOf(epochMs: number): string {
+  return (epochMs / 1_000).toFixed(3);
+}
+
+/** As the client wants bytes; shares them. */
+export function toBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** An id as Sidekiq makes them: 12 random bytes. */
+export function newId(): string {
+  return crypto.getRandomValues(new Uint8Array(12)).toHex();
+}
+
+/** The id of a message that has none: the SHA-1 of its bytes. */
+export function hashOf(raw: Uint8Array): string {
+  return createHash("sha1").update(raw).digest("hex");
+}
+
+function lost({ id }: RedisDelivery): QueueError {
+  return new QueueError(
+    "LEASE_LOST",
+    `Job "${id}" is no longer ours: it is settled, or this process counted as dead and another one took the job`,
+  );
+}

@@ -1,0 +1,98 @@
+import type { Buffer } from "node:buffer";
+import type { QueueDepth } from "../core/driver.ts";
+import { JobError } from "../core/errors.ts";
+import type { RedisShared } from "./redis_delivery.ts";
+
+/** Members of a sorted set that are read to count the jobs of a queue, and how many at once. */
+const MAX_COUNTED = 10_000;
+const PAGE = 1_000;
+
+/**
+ * How many jobs there are, for people and their tools.
+ *
+ * The jobs of a queue in the sets `schedule`, `retry` and `dead` can only be counted by reading all members. 10,000 of a
+ * set are; in a longer one the queue is taken to have the same share of the rest.
+ */
+export class RedisDepth {
+  readonly #shared: RedisShared;
+
+  constructor(shared: RedisShared) {
+    this.#shared = shared;
+  }
+
+  async of(queue: string): Promise<QueueDepth> {
+    const { keys } = this.#shared;
+    const [ready, scheduled, retried, dead, reserved] = await Promise.all([
+      this.#length(keys.queue(queue)),
+      this.#jobsByQueue(keys.schedule),
+      this.#jobsByQueue(keys.retry),
+      this.#jobsByQueue(keys.dead),
+      this.#reserved(queue, await this.#owners()),
+    ]);
+    const count = (jobs: ReadonlyMap<string, number>) => jobs.get(queue) ?? 0;
+    return { ready, delayed: count(scheduled) + count(retried), reserved, dead: count(dead) };
+  }
+
+  /** Names of all queues that hold a job, sorted. */
+  async queues(): Promise<string[]> {
+    const { connection, keys } = this.#shared;
+    const names = new Set<string>();
+    for (const set of [keys.schedule, keys.retry, keys.dead]) {
+      for (const name of (await this.#jobsByQueue(set)).keys()) names.add(name);
+    }
+    const owners = await this.#owners();
+    const known = await connection.send<Buffer[]>(["SMEMBERS", keys.queues], [keys.queues]);
+    for (const name of known.map(String)) {
+      if (names.has(name)) continue;
+      if (await this.#length(keys.queue(name)) + await this.#reserved(name, owners) > 0) names.add(name);
+    }
+    return [...names].sort();
+  }
+
+  /** Processes that may hold jobs. */
+  async #owners(): Promise<string[]> {
+    const { connection, keys } = this.#shared;
+    return (await connection.send<Buffer[]>(["SMEMBERS", keys.owners], [keys.owners])).map(String);
+  }
+
+  async #reserved(queue: string, owners: readonly string[]): Promise<number> {
+    const { keys } = this.#shared;
+    const lengths = await Promise.all(owners.map((owner) => this.#length(keys.inflight(owner, queue))));
+    return lengths.reduce((sum, length) => sum + length, 0);
+  }
+
+  #length(list: string): Promise<number> {
+    return this.#shared.connection.send<number>(["LLEN", list], [list]);
+  }
+
+  async #jobsByQueue(set: string): Promise<Map<string, number>> {
+    const { connection, jobs } = this.#shared;
+    const counts = new Map<string, number>();
+    let counted = 0;
+    while (counted < MAX_COUNTED) {
+      const members = await connection.send<Buffer[]>(
+        ["ZRANGE", set, String(counted), String(counted + PAGE - 1)],
+        [set],
+      );
+      for (const member of members) {
+        const queue = queueOf(jobs, member);
+        if (queue !== undefined) counts.set(queue, (counts.get(queue) ?? 0) + 1);
+      }
+      counted += members.length;
+      if (members.length < PAGE) return counts;
+    }
+    const all = await connection.send<number>(["ZCARD", set], [set]);
+    for (const [queue, count] of counts) counts.set(queue, Math.round(count * all / counted));
+    return counts;
+  }
+}
+
+/** Undefined for what is no job. */
+function queueOf(jobs: RedisShared["jobs"], raw: Buffer): string | undefined {
+  try {
+    return jobs.read(raw).queue ?? "default";
+  } catch (error) {
+    if (error instanceof JobError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,78 @@
+import { FervoError, QueueError, reasonOf } from "../core/errors.ts";
+
+/** An answer of Redis that refuses a command: its text begins with a word in capitals. */
+const ANSWER = /^([A-Z][A-Z0-9]+) /;
+
+/** What an operator can do, by the first word of Redis's answer. */
+const ADVICE: Readonly<Record<string, string>> = {
+  WRONGPASS: "the user name or the password is wrong",
+  NOAUTH: "it wants a password: set password or password_file",
+  NOPERM: "the user is not allowed to do this; the list of what a worker needs is in docs/operations.md",
+  READONLY: "it is a replica, which cannot be written to; give the master's address, or its Sentinels",
+  MOVED: "the keys have moved to another server of the cluster; set cluster = true",
+  LOADING: "it is loading its data after a start; the worker tries again",
+  MASTERDOWN: "it is a replica whose master is away; the worker tries again",
+  UNBLOCKED: "it has become a replica; the worker looks for the new master",
+  CLUSTERDOWN: "the cluster has no master for the keys now; the worker tries again",
+  NOREPLICAS: "it has fewer replicas than min-replicas-to-write asks for; the worker tries again",
+  OOM: "its memory is full: raise maxmemory, or make room",
+  MISCONF: "it cannot save to its disk and so takes no writes: see the server's log",
+  CROSSSLOT:
+    'the keys are on several servers of the cluster: give key_prefix a part in braces, such as "{jobs}:"',
+};
+
+/** Answers that mean: this is not, or no more, the server that we want. */
+const OTHER_SERVER = new Set(["READONLY", "MOVED", "MASTERDOWN", "UNBLOCKED", "CLUSTERDOWN", "LOADING"]);
+
+/** The system's words for what happens to a socket, by its code. */
+const SYSTEM_ADVICE: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused; is the server running there",
+  ENOENT: "no such socket; is the server running, with this unixsocket",
+  EACCES: "this user must be allowed to read and write the socket",
+  ENOTFOUND: "no such host",
+  ECONNRESET: "the connection was reset",
+  ETIMEDOUT: "no answer",
+};
+
+/** The word with which Redis refused a command; undefined for errors that are no answer of Redis. */
+export function answerCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || error instanceof FervoError) return undefined;
+  // Of a script's own command some versions say "ERR Error running script …: WRONGTYPE …".
+  return /\b(?:WRONGTYPE|READONLY|OOM|MISCONF|NOREPLICAS|NOPERM)\b/.exec(error.message)?.[0] ??
+    ANSWER.exec(error.message)?.[1];
+}
+
+/** Whether it is best to look for the server anew before the next command. */
+export function isFromWrongServer(error: unknown): boolean {
+  return OTHER_SERVER.has(answerCode(error) ?? "");
+}
+
+/**
+ * What went wrong with Redis at `where`, as a QUEUE_UNAVAILABLE; Redis's or the system's own words follow in brackets.
+ *
+ * @param key A key that is not of the type it has to be of.
+ */
+export function unavailableError(where: string, error: unknown, key?: string): FervoError {
+  if (error instanceof FervoError) return error;
+  const reason = reasonOf(error);
+  const advice = key === undefined
+    ? adviceFor(error, reason)
+    : `the key "${key}" holds something else than Sidekiq's data; another program uses this database`;
+  return new QueueError(
+    "QUEUE_UNAVAILABLE",
+    `Cannot use Redis at "${where}": ${advice === undefined ? reason : `${advice} (${reason})`}`,
+    { cause: error },
+  );
+}
+
+function adviceFor(error: unknown, reason: string): string | undefined {
+  const { code, errors } = (error ?? {}) as { code?: unknown; errors?: unknown };
+  if (typeof code === "string" && SYSTEM_ADVICE[code] !== undefined) return SYSTEM_ADVICE[code];
+  // Node puts the failures of all addresses of a host into one error without a text.
+  if (Array.isArray(errors) && errors.length > 0) return adviceFor(errors[0], reason);
+  if (/unknown command/i.test(reason)) return "it is too old: 6.2 or newer is needed";
+  if (/unknown (?:ca|issuer|certificate)|self.signed|unable to (?:verify|get)/i.test(reason)) {
+    return "its certificate cannot be verified: set ca_file to the authority that signed it";
+  }
+  return ADVICE[answerCode(error) ?? ""];
+}

@@ -1,0 +1,118 @@
+import type { Buffer } from "node:buffer";
+import type { Timer } from "../core/clock.ts";
+import { JobError } from "../core/errors.ts";
+import { type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
+import { PROMOTE, PROMOTE_TO_DEAD } from "./redis_scripts.ts";
+
+/** How often to look for jobs that others have scheduled, milliseconds. */
+const LOOK_EVERY_MS = 1_000;
+/** Due jobs that are read at once. */
+const BATCH_JOBS = 100;
+
+/**
+ * Moves jobs of the sets `retry` and `schedule` into their queues when they are due.
+ *
+ * 1. Looks once a second, and at the exact time of the next due job that it knows of.
+ * 2. Works beside any number of other processes that do the same, ours or Ruby's: a job leaves its set and enters its
+ *    queue in one step, for whoever is first.
+ *
+ * A look without due jobs is two commands, each of constant cost.
+ */
+export class RedisSchedule {
+  readonly #shared: RedisShared;
+  #nextDueMs = -Infinity;
+  #timer: Timer | undefined;
+  #promoting: Promise<void> | undefined;
+  #isStarted = false;
+  #isClosed = false;
+
+  constructor(shared: RedisShared) {
+    this.#shared = shared;
+  }
+
+  /** Begins to look. Idempotent. */
+  start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.#lookLater(LOOK_EVERY_MS);
+  }
+
+  /** Whether a job is due that is still in its set, as far as is known here. */
+  get isDue(): boolean {
+    return this.#nextDueMs <= this.#shared.clock.nowMs();
+  }
+
+  /** A job was scheduled for then, epoch milliseconds. */
+  expect(dueMs: number): void {
+    if (dueMs >= this.#nextDueMs) return;
+    this.#nextDueMs = dueMs;
+    if (this.#isStarted) this.#lookLater(dueMs - this.#shared.clock.nowMs());
+  }
+
+  /** Moves all that is due. */
+  promote(): Promise<void> {
+    return this.#promoting ??= this.#promoteAll().finally(() => this.#promoting = undefined);
+  }
+
+  /** Ends the looking, and waits for what is under way. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    await this.#promoting?.catch(() => {});
+  }
+
+  #lookLater(delayMs: number): void {
+    if (this.#isClosed) return;
+    this.#timer?.cancel();
+    this.#timer = this.#shared.clock.setTimer(() => void this.#look(), Math.min(delayMs, LOOK_EVERY_MS));
+  }
+
+  async #look(): Promise<void> {
+    // Whoever receives is told of a broker that is away; here it is just asked again.
+    await this.promote().catch(() => {});
+    this.#lookLater(this.#nextDueMs - this.#shared.clock.nowMs());
+  }
+
+  async #promoteAll(): Promise<void> {
+    const { keys, clock } = this.#shared;
+    this.#nextDueMs = Infinity;
+    try {
+      const dueMs = await Promise.all([keys.retry, keys.schedule].map((set) => this.#promoteSet(set)));
+      // One may have been expected in between.
+      this.#nextDueMs = Math.min(this.#nextDueMs, ...dueMs);
+    } catch (error) {
+      this.#nextDueMs = clock.nowMs() + LOOK_EVERY_MS;
+      throw error;
+    }
+  }
+
+  /** Returns when the next job of the set is due, epoch milliseconds; Infinity when there is none. */
+  async #promoteSet(set: string): Promise<number> {
+    const { connection, clock } = this.#shared;
+    for (;;) {
+      const first = await connection.send<Buffer[]>(["ZRANGE", set, "0", "0", "WITHSCORES"], [set]);
+      const dueMs = first.length === 0 ? Infinity : Math.ceil(Number(first[1]) * 1_000);
+      const nowMs = clock.nowMs();
+      if (dueMs > nowMs) return dueMs;
+      const due = await connection.send<Buffer[]>(
+        ["ZRANGEBYSCORE", set, "-inf", scoreOf(nowMs), "LIMIT", "0", String(BATCH_JOBS)],
+      );
+      if (due.length === 0) return nowMs + 1;
+      await Promise.all(due.map((member) => this.#promoteJob(set, member, nowMs)));
+    }
+  }
+
+  async #promoteJob(set: string, member: Buffer, nowMs: number): Promise<void> {
+    const { connection, keys, jobs } = this.#shared;
+    let placed;
+    try {
+      placed = jobs.enqueued(member, nowMs);
+    } catch (error) {
+      if (!(error instanceof JobError)) throw error;
+      await connection.run(PROMOTE_TO_DEAD, [set, keys.dead], [member, scoreOf(nowMs)]);
+      return;
+    }
+    const { raw, queue } = placed;
+    await connection.run(PROMOTE, [set, keys.queue(queue), keys.queues], [member, queue, toBuffer(raw)]);
+  }
+}

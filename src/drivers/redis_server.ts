@@ -1,0 +1,191 @@
+import { QueueError, reasonOf } from "../core/errors.ts";
+import { formatEndpoint, parseHostPort, type RedisEndpoint } from "./redis_address.ts";
+import type { newClient } from "./redis_client.ts";
+import { unavailableError } from "./redis_errors.ts";
+
+/** Who to be to Redis, and how safe the way there is. */
+export interface RedisAccess {
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  /** A file whose text, without the newline at its end, is the password; read at each connect. */
+  readonly passwordFile: string | undefined;
+  readonly isTls: boolean;
+  /** A file of certificates to trust beside the system's. */
+  readonly caFile: string | undefined;
+}
+
+/** Which server has our keys. */
+export type RedisTarget =
+  | { readonly kind: "server"; readonly endpoint: RedisEndpoint }
+  | {
+    readonly kind: "sentinel";
+    /** The name under which the Sentinels know the master. */
+    readonly master: string;
+    readonly sentinels: readonly RedisEndpoint[];
+    /** Of the Sentinels themselves; undefined when they want none. */
+    readonly password: string | undefined;
+  }
+  | {
+    readonly kind: "cluster";
+    /** Some of its servers, any one of which tells where our keys are. */
+    readonly nodes: readonly RedisEndpoint[];
+    /** A key of ours; all are in its slot. */
+    readonly key: string;
+  };
+
+/** A server, and how to get in. */
+export interface FoundServer {
+  readonly endpoint: RedisEndpoint;
+  readonly tls: { readonly ca?: string; readonly servername?: string } | undefined;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  readonly database: number | undefined;
+}
+
+const SENTINEL_PORT = 26_379;
+
+/** Finds the server that has our keys: the one that is configured, or the master that Sentinel or the cluster tells. */
+export class RedisServer {
+  /** For messages, before any is found; has no secrets. */
+  readonly name: string;
+  readonly #target: RedisTarget;
+  readonly #access: RedisAccess;
+  readonly #database: number;
+
+  constructor(target: RedisTarget, access: RedisAccess, database: number) {
+    this.#target = target;
+    this.#access = access;
+    this.#database = database;
+    this.name = target.kind === "server"
+      ? formatEndpoint(target.endpoint)
+      : (target.kind === "sentinel" ? target.sentinels : target.nodes).map(formatEndpoint).join(", ");
+  }
+
+  /** @throws {QueueError} QUEUE_UNAVAILABLE; what `Deno.readTextFile` throws */
+  async find(create: typeof newClient, connectTimeoutMs: number): Promise<FoundServer> {
+    const access = await this.#readAccess();
+    const target = this.#target;
+    const ask = (from: RedisEndpoint, command: string[], how: Partial<FoundServer>) =>
+      askOnce(create, { ...access, ...how, endpoint: from, database: undefined }, command, connectTimeoutMs);
+    switch (target.kind) {
+      case "server":
+        return { ...access, endpoint: target.endpoint, database: this.#database };
+      case "sentinel": {
+        const { master, sentinels, password } = target;
+        const endpoint = await firstAnswer<RedisEndpoint>(sentinels, async (sentinel) => {
+          const command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master];
+          const reply = await ask(sentinel, command, { username: undefined, password });
+          if (Array.isArray(reply)) return { kind: "tcp", host: String(reply[0]), port: Number(reply[1]) };
+          throw new QueueError(
+            "QUEUE_UNAVAILABLE",
+            `The Sentinel at "${formatEndpoint(sentinel)}" knows no "${master}"`,
+          );
+        });
+        return { ...access, endpoint, database: this.#database };
+      }
+      case "cluster": {
+        const slot = slotOf(target.key);
+        const endpoint = await firstAnswer(target.nodes, async (node) => {
+          const reply = await ask(node, ["CLUSTER", "SLOTS"], {});
+          return masterOfSlot(reply, slot, node);
+        });
+        return { ...access, endpoint, database: undefined };
+      }
+    }
+  }
+
+  async #readAccess(): Promise<Omit<FoundServer, "endpoint" | "database">> {
+    const { username, password, passwordFile, isTls, caFile } = this.#access;
+    return {
+      username,
+      password: passwordFile === undefined ? password : await readSecret(passwordFile),
+      tls: isTls ? caFile === undefined ? {} : { ca: await readFile("ca_file", caFile) } : undefined,
+    };
+  }
+}
+
+/** The slot of a cluster that holds a key: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ */
+export function slotOf(key: string): number {
+  const open = key.indexOf("{");
+  const close = key.indexOf("}", open + 1);
+  const hashed = open >= 0 && close > open + 1 ? key.slice(open + 1, close) : key;
+  let crc = 0;
+  for (const byte of new TextEncoder().encode(hashed)) {
+    crc ^= byte << 8;
+    for (let bit = 0; bit < 8; bit++) crc = (crc & 0x8000) !== 0 ? (crc << 1) ^ 0x1021 : crc << 1;
+    crc &= 0xffff;
+  }
+  return crc % 16_384;
+}
+
+/** Whether keys that begin with `prefix` are all in one slot. */
+export function hasHashTag(prefix: string): boolean {
+  return /^[^{]*\{[^}]+\}/.test(prefix);
+}
+
+/** Tries one after another; rejects with the last failure. */
+async function firstAnswer<T>(
+  from: readonly RedisEndpoint[],
+  ask: (one: RedisEndpoint) => Promise<T>,
+): Promise<T> {
+  let failure: unknown;
+  for (const one of from) {
+    try {
+      return await ask(one);
+    } catch (error) {
+      failure = unavailableError(formatEndpoint(one), error);
+    }
+  }
+  throw failure;
+}
+
+/** One command on a connection of its own. */
+async function askOnce(
+  create: typeof newClient,
+  server: FoundServer,
+  command: string[],
+  timeoutMs: number,
+): Promise<unknown> {
+  const client = create(server, { connectTimeoutMs: timeoutMs, commandTimeoutMs: timeoutMs });
+  client.on("error", () => {});
+  try {
+    await client.connect();
+    return await client.sendCommand(command);
+  } finally {
+    client.destroy();
+  }
+}
+
+/** Of `CLUSTER SLOTS`: rows of first slot, last slot, and servers, the master first. */
+function masterOfSlot(reply: unknown, slot: number, asked: RedisEndpoint): RedisEndpoint {
+  for (const row of Array.isArray(reply) ? reply : []) {
+    const [first, last, master] = row as [number, number, [unknown, unknown]];
+    if (slot < first || slot > last) continue;
+    // A server that does not know its own name leaves it out: it is the one that was asked.
+    const host = String(master[0] ?? "");
+    return {
+      kind: "tcp",
+      host: host === "" && asked.kind === "tcp" ? asked.host : host,
+      port: Number(master[1]),
+    };
+  }
+  throw new QueueError("QUEUE_UNAVAILABLE", `The cluster has no server for the slot ${slot} of our keys`);
+}
+
+export function parseSentinel(text: string): RedisEndpoint {
+  return parseHostPort(text, SENTINEL_PORT);
+}
+
+async function readSecret(path: string): Promise<string> {
+  return (await readFile("password_file", path)).replace(/\r?\n$/, "");
+}
+
+async function readFile(option: string, path: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    throw new QueueError("QUEUE_UNAVAILABLE", `Cannot read the ${option} "${path}": ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}

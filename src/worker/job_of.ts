@@ -1,0 +1,45 @@
+import type { Delivery } from "../core/delivery.ts";
+import { FervoError, JobError } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import type { Dialect } from "../dialects/dialect.ts";
+
+/**
+ * The job that a delivery carries, or why it carries none that could be run: it cannot be read, or it has no try left.
+ *
+ * @param o.maxAttempts The tries where the message sets no limit of its own.
+ * @param o.timeoutMs How long the try may take, milliseconds.
+ * @param o.nowMs Epoch milliseconds.
+ */
+export function jobOf(
+  delivery: Delivery,
+  dialect: Dialect,
+  o: { maxAttempts: number; timeoutMs: number; nowMs: number },
+): Job | FervoError {
+  if (delivery.problem !== undefined) return delivery.problem;
+  let message;
+  try {
+    message = dialect.decode(delivery);
+  } catch (error) {
+    return error instanceof FervoError
+      ? error
+      : new JobError("JOB_MALFORMED", "Cannot read the message", { cause: error });
+  }
+  const maxAttempts = message.maxAttempts ?? o.maxAttempts;
+  if (delivery.attempt > maxAttempts) {
+    return new JobError(
+      "JOB_CRASHED",
+      `This would be try ${delivery.attempt} of ${maxAttempts}: the last one ended without a result, as when its ` +
+        "worker is killed, or the limit was lowered",
+    );
+  }
+  return {
+    id: message.id ?? delivery.id,
+    queue: delivery.queue,
+    payload: message.payload,
+    attempt: delivery.attempt,
+    maxAttempts,
+    enqueuedAtMs: message.enqueuedAtMs ?? delivery.enqueuedAtMs ?? o.nowMs,
+    deadlineMs: o.nowMs + o.timeoutMs,
+    ...(message.traceparent !== undefined && { traceparent: message.traceparent }),
+  };
+}

@@ -1,0 +1,78 @@
+import type { Clock, Timer } from "../core/clock.ts";
+
+/** Jobs are short when they take less than this on average, milliseconds. */
+const SHORT_MS = 20;
+/** What jobs are taken to last before any has run: some sixty short ones make them short. */
+const FIRST_MEAN_MS = 1_000;
+/** Each job moves the average by this share of the difference. */
+const WEIGHT = 1 / 16;
+/** What has waited for a slot for so long is put back, milliseconds: jobs are not short any more. */
+const STALE_MS = 100;
+
+/**
+ * Jobs that were taken before their slot was free, so that a slot need not wait for the broker (docs/adr/0008).
+ *
+ * 1. Takes ahead only while jobs are short, at most one for each slot, and only when half of them are used up.
+ * 2. Gives back what no slot has taken in time, so that a long job does not keep others from other workers.
+ */
+export class LookAhead<T> {
+  readonly #clock: Clock;
+  readonly #onStale: (items: T[]) => void;
+  readonly #slots: number;
+  readonly #items: { readonly item: T; readonly sinceMs: number }[] = [];
+  #meanMs = FIRST_MEAN_MS;
+  #timer: Timer | undefined;
+
+  /** @param deps.onStale Is given what has waited too long. */
+  constructor(deps: { clock: Clock; onStale: (items: T[]) => void }, options: { slots: number }) {
+    this.#clock = deps.clock;
+    this.#onStale = deps.onStale;
+    this.#slots = options.slots;
+  }
+
+  /** How many more may be taken ahead now. */
+  get room(): number {
+    const isLow = this.#items.length <= this.#slots >> 1;
+    return isLow && this.#meanMs < SHORT_MS ? this.#slots - this.#items.length : 0;
+  }
+
+  /** How many may be held beyond the slots. */
+  get limit(): number {
+    return this.#meanMs < SHORT_MS ? this.#slots : 0;
+  }
+
+  add(item: T): void {
+    this.#items.push({ item, sinceMs: this.#clock.monotonicMs() });
+    this.#timer ??= this.#clock.setTimer(() => this.#giveBackStale(), STALE_MS);
+  }
+
+  /** The one that has waited longest. */
+  next(): T | undefined {
+    return this.#items.shift()?.item;
+  }
+
+  /** All that wait; none does after that. */
+  takeAll(): T[] {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    return this.#items.splice(0).map(({ item }) => item);
+  }
+
+  /** A job was run in so many milliseconds. */
+  ran(ms: number): void {
+    this.#meanMs += (ms - this.#meanMs) * WEIGHT;
+  }
+
+  #giveBackStale(): void {
+    this.#timer = undefined;
+    const [first] = this.#items;
+    if (first === undefined) return;
+    const leftMs = first.sinceMs + STALE_MS - this.#clock.monotonicMs();
+    if (leftMs > 0) {
+      this.#timer = this.#clock.setTimer(() => this.#giveBackStale(), leftMs);
+      return;
+    }
+    this.#meanMs = FIRST_MEAN_MS;
+    this.#onStale(this.takeAll());
+  }
+}

@@ -1,0 +1,249 @@
+import assert from "node:assert/strict";
+import {
+  bytes,
+  FAILED,
+  FOREVER_MS,
+  rejectsWith,
+  take,
+  takeNow,
+  takeOne,
+} from "../../conformance/driver_broker.ts";
+import { FervoError } from "../../../src/core/errors.ts";
+import type { RedisDriver } from "../../../src/drivers/redis.ts";
+import { eventually } from "../../support/eventually.ts";
+import { RedisServer } from "../../support/redis_server.ts";
+import { soon } from "../../support/soon.ts";
+import { openRedis } from "./redis_broker.ts";
+
+const job = (name: string) => bytes(`{"class":"Suite","args":[${JSON.stringify(name)}],"retry":true}`);
+const nameOf = ({ raw }: { raw: Uint8Array }) => JSON.parse(new TextDecoder().decode(raw)).args[0] as string;
+
+/** Makes a call until it is answered. */
+async function persist<T>(call: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof FervoError) || error.code !== "QUEUE_UNAVAILABLE") throw error;
+    }
+  }
+}
+
+Deno.test("A Redis killed under load and started again loses no job; only those in flight may run twice", async () => {
+  await using server = await RedisServer.start({ config: ["appendonly yes", "appendfsync always"] });
+  await using producer = openRedis(server);
+  await using consumer = openRedis(server);
+  const names = Array.from({ length: 2_000 }, (_, i) => `job ${i}`);
+  const runs = new Map<string, number>();
+  let pushed = 0;
+  let doublePushes = 0;
+  const pushing = (async () => {
+    for (const name of names) {
+      let tries = 0;
+      await persist(() => {
+        if (tries++ > 0) doublePushes++;
+        return producer.push("q", job(name));
+      });
+      pushed++;
+    }
+  })();
+  const done = new AbortController();
+  const working = Promise.all([1, 2].map(async () => {
+    while (!done.signal.aborted) {
+      const receive = () => take(consumer, { max: 10, waitMs: FOREVER_MS, signal: done.signal });
+      for (const delivery of await persist(receive)) {
+        const name = nameOf(delivery);
+        runs.set(name, (runs.get(name) ?? 0) + 1);
+        await persist(() => delivery.ack()).catch((error) => assert.equal(error.code, "LEASE_LOST"));
+      }
+    }
+  }));
+  for (let kill = 1; kill <= 3; kill++) {
+    await eventually("some are pushed", () => pushed >= kill * 400, 30_000);
+    await server.kill();
+    await server.start();
+  }
+  await soon("all are pushed", pushing);
+  await eventually("all have run", () => names.every((name) => runs.has(name)), 30_000);
+  done.abort();
+  await soon("the end", working);
+  const doubles = names.filter((name) => runs.get(name)! > 1).length;
+  assert.ok(doubles <= doublePushes + 3 * 20, `${doubles} ran twice`);
+  assert.deepEqual(await persist(() => consumer.depth("q")), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+});
+
+Deno.test("receive() waits through an outage, and gets what is pushed after it", async () => {
+  await using server = await RedisServer.start({ config: ["appendonly yes"] });
+  await using driver = openRedis(server);
+  const waiting = persist(() => take(driver, { waitMs: FOREVER_MS }));
+  await eventually("it waits", async () => (await server.cli("CLIENT", "LIST")).includes("cmd=blmove"));
+  await server.kill();
+  await server.start();
+  await persist(() => driver.push("q", job("after")));
+  const [delivery] = await soon("the job", waiting);
+  assert.equal(nameOf(delivery!), "after");
+  await delivery!.ack();
+});
+
+Deno.test("Jobs that were taken by a command whose answer was lost come back", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server);
+  await takeNow(driver);
+  // As when Redis had moved it and its answer never came.
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  await server.cli("LPUSH", `fervo:inflight:${identity}:q`, '{"class":"Suite","args":["lost"],"jid":"abc"}');
+  const waiting = persist(() => take(driver, { waitMs: FOREVER_MS }));
+  await eventually("it waits", async () => (await server.cli("CLIENT", "LIST")).includes("cmd=blmove"));
+  await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  const [delivery] = await soon("the job", waiting);
+  assert.equal(delivery!.id, "abc");
+  await delivery!.ack();
+  assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+});
+
+Deno.test("A settle whose answer was lost takes nobody else's job of the same bytes", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server);
+  const same = '{"class":"DeferEvent","args":["x"],"retry":false}';
+  await server.cli("LPUSH", "queue:q", same, same);
+  const [one, two] = await take(driver, { max: 2 });
+  assert.notEqual(one!.id, two!.id);
+  // Redis does it, and cannot answer.
+  await server.cli("CLIENT", "PAUSE", "300", "WRITE");
+  const acking = rejectsWith("QUEUE_UNAVAILABLE", one!.ack());
+  await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  await acking;
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  await eventually("writes go on", async () => (await server.cli("SET", "probe", "1")) === "OK");
+  const list = `fervo:inflight:${identity}:q`;
+  if (await server.cli("LLEN", list) === "2") await server.cli("LREM", list, "1", same);
+  await persist(() => one!.ack());
+  assert.equal(await server.cli("LLEN", list), "1", "the other job's entry");
+  await two!.retry(60_000, FAILED);
+  assert.equal((await driver.depth("q")).delayed, 1);
+});
+
+Deno.test("A Redis that hangs is noticed, and used again when it goes on", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server, { connectTimeoutMs: 300 });
+  await driver.push("q", job("before"));
+  server.signal("SIGSTOP");
+  await using other = openRedis(server, { connectTimeoutMs: 300 });
+  try {
+    await soon("the failure", rejectsWith("QUEUE_UNAVAILABLE", other.push("q", job("hung"))));
+  } finally {
+    server.signal("SIGCONT");
+  }
+  await persist(() => other.push("q", job("after")));
+  assert.equal((await take(driver, { max: 3 })).length >= 2, true);
+});
+
+/** The text of the failure of a call. */
+async function failureOf(
+  driver: RedisDriver,
+  call: (driver: RedisDriver) => Promise<unknown>,
+): Promise<string> {
+  const error = await call(driver).then(() => undefined, (error) => error);
+  assert.ok(error instanceof FervoError, `not a FervoError: ${error}`);
+  assert.equal(error.code, "QUEUE_UNAVAILABLE");
+  return error.message;
+}
+
+Deno.test("A wrong or missing password is told in plain words, and is in no text", async () => {
+  await using server = await RedisServer.start({ config: ["requirepass right-secret"] });
+  await using wrong = openRedis(server, { password: "wrong-secret" });
+  await using missing = openRedis(server);
+  await using right = openRedis(server, { password: "right-secret" });
+  const text = await failureOf(wrong, (driver) => driver.queues());
+  assert.match(text, /^Cannot use Redis at ".*redis\.sock": the user name or the password is wrong/);
+  assert.doesNotMatch(text, /wrong-secret/);
+  assert.match(
+    await failureOf(missing, (driver) => driver.push("q", job("x"))),
+    /it wants a password: set password/,
+  );
+  await right.push("q", job("x"));
+  await (await takeOne(right)).ack();
+});
+
+Deno.test("password_file is read at each connect; ACL users work, and what they lack is told", async () => {
+  await using server = await RedisServer.start();
+  await server.cli("ACL", "SETUSER", "worker", "on", ">secret", "~*", "+@all");
+  await server.cli("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@read", "+@connection");
+  const file = `${server.folder}/password`;
+  await Deno.writeTextFile(file, "old\n");
+  await using driver = openRedis(server, { username: "worker", passwordFile: file });
+  assert.match(await failureOf(driver, (one) => one.queues()), /password is wrong/);
+  await Deno.writeTextFile(file, "secret\n");
+  await persist(() => driver.push("q", job("x")));
+  await using reader = openRedis(server, { username: "reader", password: "secret" });
+  assert.match(await failureOf(reader, (one) => one.push("q", job("x"))), /not allowed to do this/);
+  await using lost = openRedis(server, { passwordFile: `${server.folder}/none` });
+  assert.match(await failureOf(lost, (one) => one.queues()), /Cannot read the password_file ".*none"/);
+});
+
+Deno.test("A key of a wrong type is named", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server);
+  await server.cli("SET", "queue:q", "a text");
+  for (const waitMs of [0, 1_000]) {
+    const text = await failureOf(driver, (one) => take(one, { waitMs }));
+    assert.match(text, /the key "queue:q" holds something else than Sidekiq's data/);
+  }
+  assert.match(await failureOf(driver, (one) => one.push("q", job("x"))), /the key "queue:q"/);
+  await server.cli("SET", "dead", "a text");
+  await server.cli("DEL", "queue:q");
+  await driver.push("q", job("x"));
+  const delivery = await takeOne(driver);
+  assert.match(await failureOf(driver, () => delivery.bury(FAILED)), /the key "dead"/);
+  await server.cli("DEL", "dead");
+});
+
+Deno.test("A replica is told from a master", async () => {
+  await using server = await RedisServer.start({ tcp: true, config: ["repl-diskless-sync-delay 0"] });
+  await using replica = await RedisServer.start({ config: [`replicaof 127.0.0.1 ${server.port}`] });
+  await eventually(
+    "it follows",
+    async () => (await replica.cli("INFO", "replication")).includes("link_status:up"),
+  );
+  await using driver = openRedis(replica);
+  assert.match(
+    await failureOf(driver, (one) => one.push("q", job("x"))),
+    /it is a replica, which cannot be written to/,
+  );
+  assert.match(await failureOf(driver, (one) => takeNow(one)), /it is a replica/);
+});
+
+Deno.test("A full memory is told, and work goes on when there is room", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server);
+  await driver.push("q", job("x"));
+  await server.cli("CONFIG", "SET", "maxmemory", "1");
+  assert.match(await failureOf(driver, (one) => one.push("q", job("y"))), /its memory is full/);
+  await server.cli("CONFIG", "SET", "maxmemory", "0");
+  await (await takeOne(driver)).ack();
+});
+
+Deno.test("What is no job goes to the dead letters with its bytes, from a queue and from the schedule", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server);
+  const bad = ["{not json", '["a list"]', '{"class":"X"}', '{"class":"X","args":[]}trailing', ""];
+  for (const text of bad) await server.cli("LPUSH", "queue:q", text);
+  await server.cli("ZADD", "schedule", "1", "{broken schedule");
+  await server.cli("ZADD", "retry", "1", "{broken retry");
+  for (const delivery of await take(driver, { max: 10 })) {
+    assert.equal(delivery.problem?.code, "JOB_MALFORMED");
+    await delivery.bury(delivery.problem);
+  }
+  assert.deepEqual(await takeNow(driver), []);
+  const letters = await driver.dead.list({ limit: 10 });
+  const texts = letters.map(({ payload }) => new TextDecoder().decode(payload));
+  assert.deepEqual(texts.toSorted(), [...bad, "{broken schedule", "{broken retry"].toSorted());
+  for (const { id, error } of letters) {
+    assert.match(id, /^[0-9a-f]{40}$/);
+    assert.equal(error.code, "JOB_MALFORMED");
+    assert.equal((await driver.dead.get(id))!.id, id);
+  }
+  assert.equal(await driver.dead.retry("all"), 0, "they have no queue to go to");
+  assert.equal(await driver.dead.remove([letters[0]!.id]), 1);
+  assert.equal(await driver.dead.remove("all"), bad.length + 1);
+});

@@ -1,0 +1,8 @@
+import { driverConformance } from "../../conformance/driver_suite.ts";
+import { RedisBroker, sidekiqMessages } from "./redis_broker.ts";
+
+driverConformance("redis", {
+  capabilities: { lease: "connection", delay: true, priority: false, headers: false, deadErrors: true },
+  start: () => RedisBroker.start(),
+  messages: sidekiqMessages,
+});

@@ -1,0 +1,52 @@
+import { OtherProcess } from "./sqlite_process.ts";
+import type { RedisServer } from "../../support/redis_server.ts";
+
+const API = new URL("./sidekiq.rb", import.meta.url).pathname;
+const JOBS = new URL("./sidekiq_jobs.rb", import.meta.url).pathname;
+
+/** The real Sidekiq's API on a server: the commands of sidekiq.rb. */
+export class SidekiqApi implements AsyncDisposable {
+  readonly #process: OtherProcess;
+
+  private constructor(process: OtherProcess) {
+    this.#process = process;
+  }
+
+  static async start(server: RedisServer): Promise<SidekiqApi> {
+    const process = new OtherProcess(["ruby", "-W0", API, server.socket]);
+    await process.line();
+    return new SidekiqApi(process);
+  }
+
+  // deno-lint-ignore no-explicit-any -- each command answers with something else
+  async ask(command: string, ...args: unknown[]): Promise<any> {
+    await this.#process.tell(JSON.stringify([command, ...args]));
+    return JSON.parse(await this.#process.line())[0];
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#process[Symbol.asyncDispose]();
+  }
+}
+
+/** A real Sidekiq process that runs the jobs of class Suite; each run is a line `ruby NAME` in the file `runs`. */
+export class SidekiqProcess implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+
+  constructor(server: RedisServer, runs: string, queues: readonly string[], concurrency = 5) {
+    const args = ["-W0", "-S", "sidekiq", "-r", JOBS, "-c", String(concurrency)];
+    this.#child = new Deno.Command("ruby", {
+      args: [...args, ...queues.flatMap((queue) => ["-q", queue])],
+      cwd: server.folder,
+      env: { REDIS_SOCKET: server.socket, RUNS: runs },
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.status;
+  }
+}

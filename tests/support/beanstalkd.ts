@@ -1,0 +1,204 @@
+import { systemClock } from "../../src/core/clock.ts";
+import {
+  BeanstalkdDriver,
+  type BeanstalkdDriverOptions,
+  DEFAULT_BEANSTALKD_OPTIONS,
+} from "../../src/drivers/beanstalkd.ts";
+import type { BeanstalkdAddress } from "../../src/drivers/beanstalkd_connection.ts";
+import { eventually } from "./eventually.ts";
+import { privateLoopback } from "./php_fpm.ts";
+
+/** The longest job that the server takes, bytes. */
+const MAX_JOB_BYTES = 8_000_000;
+
+export interface BeanstalkdOptions {
+  /** Listens on a unix socket instead of TCP. */
+  readonly isUnix?: boolean;
+  /** Runs on a clock that `passTime` moves ahead. Slower, and only for what needs it. */
+  readonly hasMovableClock?: boolean;
+}
+
+/**
+ * A real beanstalkd for one test: its log, in a folder of its own, is synced at every write, so that it may be killed.
+ *
+ * ```ts
+ * await using server = await Beanstalkd.start();
+ * await using driver = server.open();
+ * ```
+ */
+export class Beanstalkd implements AsyncDisposable {
+  /** The same after a restart. */
+  readonly address: BeanstalkdAddress;
+  readonly #folder: string;
+  readonly #options: BeanstalkdOptions;
+  #process: Deno.ChildProcess | undefined;
+  #aheadMs = 0;
+
+  private constructor(folder: string, options: BeanstalkdOptions) {
+    this.#folder = folder;
+    this.#options = options;
+    this.address = options.isUnix
+      ? { transport: "unix", path: `${folder}/socket` }
+      : { transport: "tcp", hostname: privateLoopback(), port: 11_300 };
+  }
+
+  static async start(options: BeanstalkdOptions = {}): Promise<Beanstalkd> {
+    const server = new Beanstalkd(await Deno.makeTempDir({ prefix: "fervo-beanstalkd-" }), options);
+    try {
+      await server.restart();
+      return server;
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get pid(): number {
+    if (this.#process === undefined) throw new Error("beanstalkd is not running");
+    return this.#process.pid;
+  }
+
+  /** As the configuration has it. */
+  get addressText(): string {
+    return this.address.transport === "unix"
+      ? this.address.path
+      : `${this.address.hostname}:${this.address.port}`;
+  }
+
+  /** Opens the driver, with the machine's clock and the default options unless told otherwise. */
+  open(options: Partial<BeanstalkdDriverOptions> = {}): BeanstalkdDriver {
+    return new BeanstalkdDriver({ clock: systemClock }, {
+      ...DEFAULT_BEANSTALKD_OPTIONS,
+      address: this.address,
+      ...options,
+    });
+  }
+
+  /** A connection of one's own, as another program would have. */
+  async client(): Promise<BeanstalkdClient> {
+    return new BeanstalkdClient(await this.#connect());
+  }
+
+  /** Lets so much time pass for the server. */
+  async passTime(ms: number): Promise<void> {
+    if (!this.#options.hasMovableClock) throw new Error("this beanstalkd has the machine's clock");
+    this.#aheadMs += ms;
+    await this.#writeClock();
+    // It looks at the clock when it is spoken to.
+    using client = await this.client();
+    await client.ask("list-tube-used\r\n");
+  }
+
+  /** SIGKILL. */
+  async kill(): Promise<void> {
+    const process = this.#process;
+    this.#process = undefined;
+    if (process === undefined) return;
+    process.kill("SIGKILL");
+    await process.status;
+  }
+
+  /** Starts it, at the same address with the same log; kills it first when it runs. */
+  async restart(): Promise<void> {
+    await this.kill();
+    const { isUnix, hasMovableClock } = this.#options;
+    const listen = this.address.transport === "unix"
+      ? ["-l", `unix:${this.address.path}`]
+      : ["-l", this.address.hostname, "-p", String(this.address.port)];
+    if (isUnix) await Deno.remove(`${this.#folder}/socket`).catch(() => {});
+    if (hasMovableClock) await this.#writeClock();
+    this.#process = new Deno.Command("beanstalkd", {
+      args: [...listen, "-b", this.#folder, "-f", "0", "-z", String(MAX_JOB_BYTES)],
+      env: hasMovableClock ? fakeTime(`${this.#folder}/clock`) : {},
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    const process = this.#process;
+    let hasEnded = false;
+    void process.status.then(() => hasEnded = true);
+    await eventually("beanstalkd answers", async () => {
+      if (hasEnded) throw new Error("beanstalkd did not start");
+      return await this.#connect().then((socket) => (socket.close(), true), () => false);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+
+  #connect(): Promise<Deno.Conn> {
+    return this.address.transport === "unix"
+      ? Deno.connect({ transport: "unix", path: this.address.path })
+      : Deno.connect({ hostname: this.address.hostname, port: this.address.port });
+  }
+
+  async #writeClock(): Promise<void> {
+    const path = `${this.#folder}/clock`;
+    // At once: the server may read it at any moment.
+    await Deno.writeTextFile(`${path}.new`, `+${this.#aheadMs / 1_000}s`);
+    await Deno.rename(`${path}.new`, path);
+  }
+}
+
+/** Talks to beanstalkd in its own words, as a producer of another language or a curious person would. */
+export class BeanstalkdClient implements Disposable {
+  readonly #socket: Deno.Conn;
+
+  constructor(socket: Deno.Conn) {
+    this.#socket = socket;
+  }
+
+  /** Sends, and returns what comes next; only for answers that come in one piece. */
+  async ask(text: string): Promise<string> {
+    await this.#socket.write(new TextEncoder().encode(text));
+    return await this.hear();
+  }
+
+  async hear(): Promise<string> {
+    const buffer = new Uint8Array(65_536);
+    const length = await this.#socket.read(buffer) ?? 0;
+    return new TextDecoder().decode(buffer.subarray(0, length));
+  }
+
+  /** Puts a job, and returns its id. */
+  async put(tube: string, body: string, { pri = 1024, delay = 0, ttr = 60 } = {}): Promise<string> {
+    await this.ask(`use ${tube}\r\n`);
+    const said = await this.ask(`put ${pri} ${delay} ${ttr} ${body.length}\r\n${body}\r\n`);
+    const match = /^INSERTED (\d+)\r\n$/.exec(said);
+    if (match === null) throw new Error(said);
+    return match[1]!;
+  }
+
+  /** What `stats-job` tells; undefined when there is no such job. */
+  async job(id: string): Promise<Readonly<Record<string, string>> | undefined> {
+    const said = await this.ask(`stats-job ${id}\r\n`);
+    if (said.startsWith("NOT_FOUND")) return undefined;
+    return Object.fromEntries(said.split("\n").map((line) => line.trim().split(": ") as [string, string]));
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.close();
+  }
+}
+
+/** The environment that makes a program go by the clock in that file. */
+function fakeTime(clockFile: string): Record<string, string> {
+  const name = "faketime/libfaketime.so.1";
+  for (const folder of [`/usr/lib/${Deno.build.arch}-linux-gnu`, "/usr/lib64", "/usr/lib"]) {
+    try {
+      Deno.statSync(`${folder}/${name}`);
+      return {
+        LD_PRELOAD: `${folder}/${name}`,
+        FAKETIME_TIMESTAMP_FILE: clockFile,
+        FAKETIME_NO_CACHE: "1",
+      };
+    } catch {
+      // In the next one.
+    }
+  }
+  throw new Error(
+    'Cannot find libfaketime: install it, e.g. "apt-get install libfaketime" on Debian and Ubuntu',
+  );
+}

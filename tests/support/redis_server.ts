@@ -1,0 +1,129 @@
+import { soon } from "./soon.ts";
+
+export interface RedisServerOptions {
+  /** More of redis.conf, one directive a line. */
+  readonly config?: readonly string[];
+  /** Listen on a free TCP port, too. */
+  readonly tcp?: boolean;
+  /** A Sentinel instead of a server of data. */
+  readonly isSentinel?: boolean;
+}
+
+/** A Redis server of one's own in a temporary folder, on a unix socket; gone with its scope. */
+export class RedisServer implements AsyncDisposable {
+  readonly folder: string;
+  readonly port: number;
+  readonly #options: RedisServerOptions;
+  #child: Deno.ChildProcess | undefined;
+
+  private constructor(folder: string, port: number, options: RedisServerOptions) {
+    this.folder = folder;
+    this.port = port;
+    this.#options = options;
+  }
+
+  static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
+    const folder = await Deno.makeTempDir({ prefix: "fervo-redis-" });
+    const server = new RedisServer(folder, options.tcp ? freePort() : 0, options);
+    await server.start();
+    return server;
+  }
+
+  get socket(): string {
+    return `${this.folder}/redis.sock`;
+  }
+
+  /** Its address for `url`. */
+  get url(): string {
+    return `unix://${this.socket}`;
+  }
+
+  /** Its address over TCP. */
+  get hostPort(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  /** Starts it, again with the same data after `kill` or `stop`; resolves when it answers. */
+  async start(): Promise<void> {
+    const { config = [], isSentinel = false } = this.#options;
+    const path = `${this.folder}/redis.conf`;
+    const lines = [
+      `dir ${this.folder}`,
+      `port ${this.port}`,
+      "bind 127.0.0.1",
+      `unixsocket ${this.socket}`,
+      `logfile ${this.folder}/redis.log`,
+      ...(isSentinel ? [] : ['save ""']),
+      ...config,
+    ];
+    const isNew = await Deno.stat(path).then(() => false, () => true);
+    if (isNew) await Deno.writeTextFile(path, lines.join("\n") + "\n");
+    await Deno.remove(this.socket).catch(() => {});
+    this.#child = new Deno.Command("redis-server", {
+      args: isSentinel ? [path, "--sentinel"] : [path],
+      stdin: "null",
+      stdout: "null",
+      stderr: "inherit",
+    }).spawn();
+    await soon("redis-server answers", this.#answers());
+  }
+
+  /** One command by redis-cli; its output without the newline at its end. */
+  async cli(...args: readonly string[]): Promise<string> {
+    const { stdout } = await new Deno.Command("redis-cli", { args: ["-s", this.socket, ...args] }).output();
+    return new TextDecoder().decode(stdout).replace(/\n$/, "");
+  }
+
+  /** The elements of a list or a set, or the members of a sorted set. */
+  async elements(...args: readonly string[]): Promise<string[]> {
+    const text = await this.cli("--json", ...args);
+    return JSON.parse(text) as string[];
+  }
+
+  /** SIGKILL, as when its machine dies; what is on its disk stays. */
+  async kill(): Promise<void> {
+    await this.#end("SIGKILL");
+  }
+
+  /** SIGTERM: it saves what it is configured to. */
+  async stop(): Promise<void> {
+    await this.#end("SIGTERM");
+  }
+
+  /** SIGSTOP and SIGCONT, for a server that hangs. */
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#child?.kill(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#end("SIGKILL");
+    await Deno.remove(this.folder, { recursive: true });
+  }
+
+  async #end(signal: Deno.Signal): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child === undefined) return;
+    child.kill(signal);
+    await child.status;
+  }
+
+  async #answers(): Promise<void> {
+    for (;;) {
+      const answer = await this.cli("PING");
+      // One that wants a password answers, too.
+      if (/^(?:PONG|NOAUTH|LOADING|MASTERDOWN)/.test(answer) && !answer.startsWith("LOADING")) return;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+/** A port that nobody listens on now. */
+export function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  try {
+    return (listener.addr as Deno.NetAddr).port;
+  } finally {
+    listener.close();
+  }
+}

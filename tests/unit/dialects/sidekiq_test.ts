@@ -1,0 +1,233 @@
+import assert from "node:assert/strict";
+import { JobError } from "../../../src/core/errors.ts";
+import { sidekiq6, sidekiq7, sidekiq8, type SidekiqDialect } from "../../../src/dialects/sidekiq.ts";
+
+const encode = (text: string) => new TextEncoder().encode(text);
+const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+const message = (text: string, dialect: SidekiqDialect = sidekiq7) =>
+  dialect.decode({ raw: encode(text), headers: {} });
+
+const FAILED = new JobError("JOB_FAILED", "It went wrong", { details: { stderr: "oh" } });
+const NOW_MS = 1_700_000_000_000;
+/** In the form in which Sidekiq 6.4.1 pushes jobs; its numbers are not what JavaScript would write. */
+const RUBY =
+  '{"retry":true,"queue":"mail","class":"HardJob","args":["a",1.0,12345678901234567890],"jid":"4f4f485d4ac2603ea8b7173c",' +
+  '"created_at":1795456398.374934,"enqueued_at":1795456398.3752277}';
+/** As musicglue/sidekiq-job-pusher and FervoDeferredEventBundle 0.3 push it. */
+const DEFERRED = '{"class":"DeferEvent","args":["Tzo4OiJzdGRDbGFzcyI6MDp7fQ=="],"retry":false}';
+
+Deno.test(
+  "decode() gives PHP the whole job, with id, tries and time from it",
+  { permissions: "none" },
+  () => {
+    assert.deepEqual({ ...message(RUBY), payload: decode(message(RUBY).payload) }, {
+      payload: RUBY,
+      id: "4f4f485d4ac2603ea8b7173c",
+      maxAttempts: 26,
+      enqueuedAtMs: 1_795_456_398_375,
+    });
+  },
+);
+
+Deno.test(
+  "decode() gives PHP the argument of a DeferEvent, as the Ruby worker did",
+  { permissions: "none" },
+  () => {
+    const { payload, ...rest } = message(DEFERRED);
+    assert.equal(decode(payload), "Tzo4OiJzdGRDbGFzcyI6MDp7fQ==");
+    assert.deepEqual(rest, { maxAttempts: 1 });
+    for (const args of ['["a","b"]', "[]", "[1]"]) {
+      const text = `{"class":"DeferEvent","args":${args}}`;
+      assert.equal(decode(message(text).payload), text, "not what that bundle pushes: the whole job");
+    }
+  },
+);
+
+Deno.test("decode() reads the limit of tries as Sidekiq does", { permissions: "none" }, () => {
+  const limits: [fields: string, expected: number | undefined][] = [
+    ["", undefined],
+    [',"retry":null', undefined],
+    [',"retry":true', 26],
+    [',"retry":false', 1],
+    [',"retry":0', 1],
+    [',"retry":5', 6],
+    [',"retry":-3', 1],
+    [',"retry":"yes"', 26],
+    [',"retry":5,"fervo_recovered":2', 8],
+    // Failures at about 0, 15, 31, 62 and 158 seconds.
+    [',"retry_for":30', 3],
+    [',"retry_for":100', 5],
+  ];
+  for (const [fields, expected] of limits) {
+    assert.equal(message(`{"class":"X","args":[]${fields}}`).maxAttempts, expected, fields);
+  }
+});
+
+Deno.test("decode() passes on a trace context", { permissions: "none" }, () => {
+  assert.equal(message('{"class":"X","args":[],"traceparent":"00-ab-cd-01"}').traceparent, "00-ab-cd-01");
+});
+
+Deno.test(
+  "decode() refuses what is no job, and ids that PHP could not be given",
+  { permissions: "none" },
+  () => {
+    const texts = [
+      "",
+      "{",
+      "[]",
+      '"x"',
+      "{}",
+      '{"class":"X"}',
+      '{"args":[]}',
+      '{"class":1,"args":[]}',
+      '{"class":"X","args":{}}',
+      '{"class":"X","args":[],"jid":"a\\u0000b"}',
+      '{"class":"X","args":[],"jid":"\\ud800"}',
+      '{"class":"DeferEvent","args":["\\ud800"]}',
+    ];
+    for (const text of texts) {
+      assert.throws(
+        () => message(text),
+        (error) => error instanceof JobError && error.code === "JOB_MALFORMED",
+        text,
+      );
+    }
+  },
+);
+
+Deno.test("read() tells tries, times of either unit, and why a job failed", { permissions: "none" }, () => {
+  const read = (fields: string) => sidekiq7.read(encode(`{"class":"X","args":[]${fields}}`));
+  assert.deepEqual(read(""), { tries: 0, recoveries: 0, isKeptWhenDead: true });
+  assert.equal(read(',"retry_count":0').tries, 1);
+  assert.equal(read(',"retry_count":3,"fervo_recovered":2').tries, 6);
+  assert.equal(read(',"dead":false').isKeptWhenDead, false);
+  assert.equal(read(',"created_at":1700000000.5').createdAtMs, 1_700_000_000_500);
+  assert.equal(
+    read(',"created_at":1700000000').createdAtMs,
+    1_700_000_000_000,
+    "seconds, as old clients write them",
+  );
+  assert.equal(read(',"created_at":1700000000500').createdAtMs, 1_700_000_000_500);
+  assert.deepEqual(read(',"error_class":"JOB_CRASHED","error_message":"m","fervo_stderr":"s"').error, {
+    code: "JOB_CRASHED",
+    message: "m",
+    stderr: "s",
+  });
+  assert.deepEqual(read(',"error_class":"NoMethodError","error_message":"m"').error, {
+    code: "JOB_FAILED",
+    message: "NoMethodError: m",
+  });
+});
+
+Deno.test(
+  "failed() writes Sidekiq's fields, and leaves all others as they were",
+  { permissions: "none" },
+  () => {
+    const first = sidekiq7.failed(encode(RUBY), { id: "x", queue: "mail", error: FAILED, nowMs: NOW_MS });
+    assert.equal(first.queue, "mail");
+    const added = ',"error_message":"It went wrong","error_class":"JOB_FAILED","retry_count":0,' +
+      '"failed_at":1700000000.000,"fervo_stderr":"oh"}';
+    assert.equal(decode(first.raw), RUBY.slice(0, -1) + added);
+    const second = sidekiq7.failed(first.raw, {
+      id: "x",
+      queue: "mail",
+      error: new JobError("JOB_TIMEOUT", "Slow"),
+      nowMs: NOW_MS + 1_500,
+    });
+    assert.equal(
+      decode(second.raw),
+      RUBY.slice(0, -1) +
+        ',"error_message":"Slow","error_class":"JOB_TIMEOUT","retry_count":1,"failed_at":1700000000.000,' +
+        '"retried_at":1700000001.500}',
+    );
+  },
+);
+
+Deno.test(
+  "failed() gives a job without id or queue both, and heeds retry_queue",
+  { permissions: "none" },
+  () => {
+    const { raw } = sidekiq7.failed(encode(DEFERRED), {
+      id: "0a",
+      queue: "default",
+      error: FAILED,
+      nowMs: NOW_MS,
+    });
+    const fields = JSON.parse(decode(raw));
+    assert.deepEqual([fields.jid, fields.queue, fields.retry], ["0a", "default", false]);
+    const elsewhere = sidekiq7.failed(encode('{"class":"X","args":[],"queue":"q","retry_queue":"slow"}'), {
+      id: "0a",
+      queue: "q",
+      error: FAILED,
+      nowMs: NOW_MS,
+    });
+    assert.equal(elsewhere.queue, "slow");
+    assert.equal(JSON.parse(decode(elsewhere.raw)).queue, "slow");
+  },
+);
+
+Deno.test("failed() cuts the message as Sidekiq does, and writes texts that JSON can hold", {
+  permissions: "none",
+}, () => {
+  const error = new JobError("JOB_FAILED", `\ud800${"x".repeat(20_000)}`);
+  const { raw } = sidekiq7.failed(encode(DEFERRED), { id: "a", queue: "q", error, nowMs: NOW_MS });
+  assert.equal(JSON.parse(decode(raw)).error_message, `\ufffd${"x".repeat(9_999)}`);
+});
+
+Deno.test("Times are seconds with a fraction up to 7, and whole milliseconds from 8 on", {
+  permissions: "none",
+}, () => {
+  const written = (dialect: SidekiqDialect) =>
+    /"enqueued_at":([^,}]*)/.exec(decode(dialect.enqueued(encode(DEFERRED), NOW_MS).raw))![1];
+  assert.equal(written(sidekiq6), "1700000000.000");
+  assert.equal(written(sidekiq7), "1700000000.000");
+  assert.equal(written(sidekiq8), "1700000000000");
+});
+
+Deno.test("pushed() completes a job, and keeps what its producer said", { permissions: "none" }, () => {
+  const push = (text: string, isDelayed = false) => {
+    const { raw, id } = sidekiq7.pushed(encode(text), { id: "0a", queue: "q", isDelayed, nowMs: NOW_MS });
+    return [id, decode(raw)];
+  };
+  const now = "1700000000.000";
+  assert.deepEqual(push('{"class":"X","args":[]}'), [
+    "0a",
+    `{"class":"X","args":[],"queue":"q","jid":"0a","created_at":${now},"enqueued_at":${now}}`,
+  ]);
+  assert.deepEqual(push('{"class":"X","args":[],"jid":"b","queue":"other","at":5,"created_at":1.5}', true), [
+    "b",
+    '{"class":"X","args":[],"jid":"b","queue":"q","created_at":1.5}',
+  ]);
+});
+
+Deno.test("revived() begins anew, recovered() counts", { permissions: "none" }, () => {
+  const { raw } = sidekiq7.failed(encode(RUBY), { id: "x", queue: "mail", error: FAILED, nowMs: NOW_MS });
+  const revived = sidekiq7.revived(sidekiq7.recovered(raw, { id: "x", queue: "mail" }), NOW_MS);
+  assert.equal(decode(revived.raw), RUBY.replace("1795456398.3752277", "1700000000.000"));
+  const twice = sidekiq7.recovered(sidekiq7.recovered(encode(DEFERRED), { id: "1", queue: "q" }), {
+    id: "2",
+    queue: "r",
+  });
+  assert.equal(decode(twice), `${DEFERRED.slice(0, -1)},"jid":"1","queue":"q","fervo_recovered":2}`);
+});
+
+Deno.test("retryDelayMs() is Sidekiq's formula", { permissions: "none" }, () => {
+  const delays = (dialect: SidekiqDialect, random: number) =>
+    [1, 2, 3, 25].map((attempt) => dialect.retryDelayMs(attempt, random));
+  const base = [15, 16, 31, 24 ** 4 + 15].map((s) => s * 1_000);
+  assert.deepEqual(delays(sidekiq7, 0), base);
+  assert.deepEqual(delays(sidekiq8, 0), base);
+  assert.equal(sidekiq7.retryDelayMs(3, 0.99), (31 + 9 * 3) * 1_000);
+  assert.equal(sidekiq8.retryDelayMs(3, 0.99), (31 + 29) * 1_000);
+});
+
+Deno.test("encode() takes a job and adds what it is told", { permissions: "none" }, () => {
+  const text = decode(
+    sidekiq7.encode({ payload: encode('{"class":"X","args":[]}'), maxAttempts: 3, enqueuedAtMs: NOW_MS }),
+  );
+  assert.equal(text, '{"class":"X","args":[],"retry":2,"created_at":1700000000.000}');
+  assert.throws(
+    () => sidekiq7.encode({ payload: encode("hello") }),
+    /Cannot read the message as a Sidekiq job/,
+  );
+});

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { LookAhead } from "../../../src/worker/look_ahead.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+
+function build(slots = 8) {
+  const clock = new FakeClock();
+  const stale: string[][] = [];
+  const ahead = new LookAhead<string>({ clock, onStale: (items) => stale.push(items) }, { slots });
+  const run = (jobs: number, ms: number) => {
+    for (let i = 0; i < jobs; i++) ahead.ran(ms);
+  };
+  return { clock, stale, ahead, run };
+}
+
+Deno.test("LookAhead takes nothing ahead before it has seen many short jobs, and nothing while jobs are long", () => {
+  const { ahead, run } = build();
+  assert.deepEqual([ahead.room, ahead.limit], [0, 0]);
+  run(30, 1);
+  assert.equal(ahead.room, 0);
+  run(70, 1);
+  assert.deepEqual([ahead.room, ahead.limit], [8, 8]);
+  run(1, 500);
+  assert.equal(ahead.room, 0);
+});
+
+Deno.test("LookAhead asks for more only when half of what it may hold is used up, first come first served", () => {
+  const { ahead, run } = build(4);
+  run(100, 1);
+  for (const item of ["a", "b", "c"]) ahead.add(item);
+  assert.equal(ahead.room, 0);
+  assert.equal(ahead.next(), "a");
+  assert.equal(ahead.room, 2);
+  assert.deepEqual([ahead.next(), ahead.next(), ahead.next()], ["b", "c", undefined]);
+  assert.equal(ahead.room, 4);
+});
+
+Deno.test("LookAhead gives back what has waited too long, and takes nothing ahead then", async () => {
+  const { clock, stale, ahead, run } = build();
+  run(100, 1);
+  ahead.add("a");
+  await clock.advance(60);
+  ahead.next();
+  ahead.add("b");
+  ahead.add("c");
+  await clock.advance(99);
+  assert.deepEqual(stale, []);
+  await clock.advance(1);
+  assert.deepEqual(stale, [["b", "c"]]);
+  assert.equal(ahead.room, 0);
+});
+
+Deno.test("LookAhead.takeAll() empties it, and leaves no timer", async () => {
+  const { clock, stale, ahead } = build();
+  ahead.add("a");
+  assert.deepEqual(ahead.takeAll(), ["a"]);
+  await clock.advance(1_000);
+  assert.deepEqual([stale, ahead.next()], [[], undefined]);
+});
