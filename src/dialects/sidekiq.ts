@@ -221,10 +221,10 @@ export const sidekiq8 = new SidekiqDialect({
 });
 
 /** Messages that were read: a job is looked into by the driver and by the consumer. */
-const read = new WeakMap<Uint8Array, JsonObject>();
+const parsed = new WeakMap<Uint8Array, JsonObject>();
 
 function parseJob(raw: Uint8Array): JsonObject {
-  const known = read.get(raw);
+  const known = parsed.get(raw);
   if (known !== undefined) return known;
   let job: JsonObject;
   try {
@@ -234,7 +234,7 @@ function parseJob(raw: Uint8Array): JsonObject {
   }
   if (job.string("class") === undefined) throw malformed(`it has no "class", or one that is not a text`);
   if (!Array.isArray(job.get("args"))) throw malformed(`it has no "args", or some that are not a list`);
-  read.set(raw, job);
+  parsed.set(raw, job);
   return job;
 }
 

@@ -129,11 +129,10 @@ export class RedisSettler {
 
   ack(delivery: RedisDelivery): Promise<void> {
     const key = this.inflightKey(delivery.queue);
-    return this.#settle(
-      delivery,
-      0,
-      () => this.#shared.connection.send(["LREM", key, "1", delivery.raw], [key]),
-    );
+    // What was read is UTF-8. Texts go out in one piece with their command; bytes are pieces of their own.
+    const { raw, problem } = delivery;
+    const job = problem === undefined && raw.length < MAX_TEXT_BYTES ? raw.toString() : raw;
+    return this.#settle(delivery, 0, () => this.#acks.remove(key, job));
   }
 
   retry(delivery: RedisDelivery, delayMs: number, error: FervoError): Promise<void> {

@@ -101,6 +101,25 @@ Deno.test("Jobs that were taken by a command whose answer was lost come back", a
   assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
 });
 
+Deno.test("Jobs that were taken without a wait, and whose answer was lost, come back", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server);
+  await takeNow(driver);
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  await server.cli("LPUSH", `fervo:inflight:${identity}:q`, '{"class":"Suite","args":["lost"],"jid":"abc"}');
+  await server.cli("CLIENT", "PAUSE", "200", "WRITE");
+  const failing = rejectsWith("QUEUE_UNAVAILABLE", takeNow(driver));
+  await eventually(
+    "it asks",
+    async () => (await server.cli("INFO", "clients")).includes("blocked_clients:1"),
+  );
+  await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  await failing;
+  const [delivery] = await persist(() => takeNow(driver));
+  assert.equal(delivery!.id, "abc");
+  await delivery!.ack();
+});
+
 Deno.test("A settle whose answer was lost takes nobody else's job of the same bytes", async () => {
   await using server = await RedisServer.start();
   await using driver = openRedis(server);
@@ -179,6 +198,38 @@ Deno.test("password_file is read at each connect; ACL users work, and what they 
   assert.match(await failureOf(reader, (one) => one.push("q", job("x"))), /not allowed to do this/);
   await using lost = openRedis(server, { passwordFile: `${server.folder}/none` });
   assert.match(await failureOf(lost, (one) => one.queues()), /Cannot read the password_file ".*none"/);
+});
+
+Deno.test("The rights that docs/operations.md names are enough for all that a worker does", async () => {
+  await using server = await RedisServer.start();
+  const rights = ["~*", "+@read", "+@write", "+@blocking", "+@scripting", "+@connection", "+info", "+time"];
+  await server.cli("ACL", "SETUSER", "worker", "on", ">secret", ...rights);
+  const worker = { username: "worker", password: "secret", leaseMs: 1_000 };
+  const dead = openRedis(server, worker);
+  await dead.push("q", job("1"));
+  await takeOne(dead);
+  // It goes without a word, and another one takes its job back.
+  await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  await using driver = openRedis(server, worker);
+  await driver.push("q", job("2"), { delayMs: 1 });
+  const [delivery] = await take(driver, { queues: ["other", "q"] });
+  await delivery!.retry(60_000, FAILED);
+  await driver.push("q", job("3"));
+  await (await takeOne(driver)).bury(FAILED);
+  await driver.push("q", job("4"));
+  await (await takeOne(driver)).release();
+  await (await takeOne(driver)).ack();
+  await driver.dead.retry("all");
+  await driver.warnings();
+  await driver.queues();
+  await eventually(
+    "it has looked for the dead",
+    async () => (await server.cli("EXISTS", "fervo:recovery")) === "1",
+  );
+  await dead.close();
+  await driver.close();
+  const denied = (await server.cli("--json", "ACL", "LOG")).replaceAll("config|get", "");
+  assert.doesNotMatch(denied, /"object":"[a-z|]+"/, denied);
 });
 
 Deno.test("A key of a wrong type is named", async () => {

@@ -84,8 +84,9 @@ Deno.test("A process that stood still has lost its jobs: a settle says LEASE_LOS
   await rejectsWith("LEASE_LOST", lost[2]!.bury(FAILED));
   await rejectsWith("LEASE_LOST", lost[3]!.release());
   assert.deepEqual(await another.depth("q"), { ready: 4, delayed: 0, reserved: 0, dead: 0 });
-  // It takes part again.
+  // It takes part again, and first says that it lives.
   const [again] = await take(frozen, { max: 1 });
+  assert.equal(await server.cli("EXISTS", identity!), "1");
   assert.equal(again!.attempt, 2);
   await again!.ack();
 });

@@ -259,3 +259,60 @@ for (const [claim, cause, message] of unreadable) {
     );
   });
 }
+
+Deno.test("parseConfig() maps a Redis broker to its driver's options", { permissions: "none" }, async () => {
+  const optionsOf = async (keys: string) => {
+    const config = await parseConfig(
+      `[brokers.a]\ndriver = "redis"\n${keys}\n${FPM}${CONSUMER}`,
+      "/etc/fervo.toml",
+      NO_ENVIRONMENT,
+    );
+    const broker = config.brokers.get("a")!;
+    assert.ok(broker.driver === "redis");
+    return broker;
+  };
+  assert.deepEqual(
+    await optionsOf(
+      'url = "rediss://ann:p%40ss@[::1]:6380/2"\ndialect = "sidekiq8"\nca_file = "ca.pem"\nkey_prefix = "ns:"\n' +
+        "lease_ms = 5000\nconnect_timeout_ms = 7",
+    ),
+    {
+      driver: "redis",
+      dialect: "sidekiq8",
+      target: { kind: "server", endpoint: { kind: "tcp", host: "::1", port: 6380 } },
+      username: "ann",
+      password: "p@ss",
+      passwordFile: undefined,
+      isTls: true,
+      caFile: "/etc/ca.pem",
+      database: 2,
+      keyPrefix: "ns:",
+      leaseMs: 5_000,
+      connectTimeoutMs: 7,
+    },
+  );
+  assert.deepEqual((await optionsOf("")).target, {
+    kind: "server",
+    endpoint: { kind: "tcp", host: "127.0.0.1", port: 6379 },
+  });
+  const socket = await optionsOf(
+    'url = "unix:///run/redis.sock?db=3"\nusername = "bob"\npassword_file = "secret"',
+  );
+  assert.deepEqual(socket.target, { kind: "server", endpoint: { kind: "unix", path: "/run/redis.sock" } });
+  assert.deepEqual([socket.database, socket.username, socket.passwordFile], [3, "bob", "/etc/secret"]);
+  const watched = await optionsOf('sentinels = ["s1", "s2:1"]\nmaster = "mymaster"\nsentinel_password = "x"');
+  assert.deepEqual(watched.target, {
+    kind: "sentinel",
+    master: "mymaster",
+    sentinels: [{ kind: "tcp", host: "s1", port: 26379 }, { kind: "tcp", host: "s2", port: 1 }],
+    password: "x",
+  });
+  const spread = await optionsOf(
+    'url = "redis://a"\ncluster = true\nnodes = ["b:1"]\nkey_prefix = "{jobs}:"',
+  );
+  assert.deepEqual(spread.target, {
+    kind: "cluster",
+    nodes: [{ kind: "tcp", host: "a", port: 6379 }, { kind: "tcp", host: "b", port: 1 }],
+    key: "{jobs}:",
+  });
+});

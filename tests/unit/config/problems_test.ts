@@ -103,6 +103,39 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     ],
   ],
   [
+    "a Redis's wrong values, without secrets",
+    `[brokers.a]\ndriver = "redis"\nurl = "http://me:hush@host"\ndialect = "raw"\npassword = 5\nlease_ms = 1\n` +
+    `sentinels = ["a b"]\ncluster = 1\n${FPM}${CONSUMER}`,
+    [
+      '3:1: brokers.a.url is "http://…@host": expected an address such as "redis://127.0.0.1:6379/0", ' +
+      '"rediss://host:6380" for TLS, or "unix:///run/redis.sock"',
+      '4:1: brokers.a.dialect is "raw": expected "sidekiq6", "sidekiq7" or "sidekiq8"',
+      "5:1: brokers.a.password is not usable: expected a password in quotes, best from the environment, as in " +
+      '"${REDIS_PASSWORD}"',
+      "6:1: brokers.a.lease_ms is 1: expected a whole number from 1000 to 86400000",
+      '7:1: sentinels need the name of the master that they watch: set master = "mymaster", or as it is called there',
+      '7:14: brokers.a.sentinels[0] is "a b": expected a list of hosts and ports, such as ["10.0.0.1:26379"]',
+      "8:1: brokers.a.cluster is 1: expected true or false",
+    ],
+  ],
+  [
+    "keys of a Redis that do not go together",
+    `[brokers.a]\ndriver = "redis"\nurl = "redis://u:p@h/1"\nusername = "x"\npassword = "y"\npassword_file = "z"\n` +
+    `ca_file = "c"\nmaster = "m"\nsentinel_password = "s"\ncluster = true\n${FPM}${CONSUMER}`,
+    [
+      "3:1: a cluster has no databases: remove the number from the url",
+      "4:1: there is a username in the url, too: remove one",
+      "5:1: there is a password in the url, too: remove one",
+      "6:1: there are a password and a password_file: remove one",
+      "6:1: there is a password in the url, too: remove one",
+      "7:1: ca_file has no effect without TLS: let the url begin with rediss://, or remove it",
+      "8:1: master has no effect without sentinels: add them, or remove it",
+      "9:1: sentinel_password has no effect without sentinels: add them, or remove it",
+      "10:1: in a cluster all keys have to be on one server, for each step concerns several: give key_prefix a part in " +
+      'braces, such as key_prefix = "{jobs}:". Producers have to use the same prefix',
+    ],
+  ],
+  [
     "queues that cannot be tubes of their beanstalkd",
     `[brokers.a]\ndriver = "beanstalkd"\n${BROKER}${FPM}[[consumers]]\nbroker = "a"\n` +
     `queues = ["a:b", "ok", { name = "-c" }]\n[[consumers]]\nbroker = "default"\nqueues = ["d:e"]\n`,

@@ -96,6 +96,23 @@ Deno.test("Worker puts back and aborts what runs still when the shutdown timeout
   assert.equal(t.clock.pendingTimers, 0);
 });
 
+Deno.test("Worker.quiet() takes no more jobs, and stays until it is stopped", async () => {
+  const t = build();
+  const { ended, running } = start(t);
+  const delivery = await give(t.driver, "1");
+  t.worker.quiet();
+  t.worker.quiet();
+  await give(t.driver, "2");
+  t.executor.runs[0]!.end(ACK);
+  await t.clock.advance(10 * SHUTDOWN_TIMEOUT_MS);
+  assert.deepEqual(delivery.settled, ["ack"]);
+  assert.equal(t.driver.left, 1);
+  assert.equal(ended.result, undefined);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
 Deno.test("Worker.stop() a second time ends now", async () => {
   const t = build();
   const { running } = start(t);

@@ -1,0 +1,26 @@
+import assert from "node:assert/strict";
+import { JobError } from "../../../src/core/errors.ts";
+import { DEFAULT_RETRY_POLICY } from "../../../src/core/retry.ts";
+import { finalOutcome } from "../../../src/worker/settle.ts";
+
+const error = new JobError("JOB_FAILED", "It went wrong");
+const job = { attempt: 2, maxAttempts: 3, retry: { ...DEFAULT_RETRY_POLICY, jitter: 0 }, random: () => 0.5 };
+const withRule = {
+  ...job,
+  dialect: { retryDelayMs: (attempt: number, random: number) => attempt * 1_000 + random },
+};
+
+Deno.test("finalOutcome() takes PHP's delay, then the rule of the format, then the policy", {
+  permissions: "none",
+}, () => {
+  const asked = { kind: "retry", error, delayMs: 7 } as const;
+  const unasked = { kind: "retry", error } as const;
+  assert.deepEqual(finalOutcome(asked, withRule), asked);
+  assert.deepEqual(finalOutcome(unasked, withRule), { ...unasked, delayMs: 2_000.5 });
+  assert.deepEqual(finalOutcome(unasked, { ...job, dialect: {} }), { ...unasked, delayMs: 4_000 });
+});
+
+Deno.test("finalOutcome() buries after the last try, whatever the delay", { permissions: "none" }, () => {
+  const outcome = { kind: "retry", error, delayMs: 7 } as const;
+  assert.deepEqual(finalOutcome(outcome, { ...withRule, attempt: 3 }), { kind: "bury", error });
+});
