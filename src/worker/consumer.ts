@@ -212,7 +212,7 @@ export class Consumer {
       const ahead = limit === concurrency ? this.#ahead.room : 0;
       const room = Math.min(
         limit - this.#running + ahead,
-        2 * concurrency + this.#ahead.limit - this.#held.size,
+        2 * concurrency + this.#ahead.allowance - this.#held.size,
       );
       const allowed = room > 0 ? this.#rateLimit?.room() ?? room : 0;
       if (allowed > 0) return Math.min(room, allowed);

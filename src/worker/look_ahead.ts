@@ -6,6 +6,8 @@ const SHORT_MS = 20;
 const FIRST_MEAN_MS = 1_000;
 /** Each job moves the average by this share of the difference. */
 const WEIGHT = 1 / 16;
+/** One that waits for the slot, and some that have left it. */
+const ALLOWANCE_PER_SLOT = 4;
 /** What has waited for a slot for so long is put back, milliseconds: jobs are not short any more. */
 const STALE_MS = 100;
 
@@ -36,9 +38,12 @@ export class LookAhead<T> {
     return isLow && this.#meanMs < SHORT_MS ? this.#slots - this.#items.length : 0;
   }
 
-  /** How many may be held beyond the slots. */
-  get limit(): number {
-    return this.#meanMs < SHORT_MS ? this.#slots : 0;
+  /**
+   * How many more deliveries may be held: those that wait for a slot, and short ones whose settle lags, for several jobs
+   * end in a slot before the broker has answered.
+   */
+  get allowance(): number {
+    return this.#meanMs < SHORT_MS ? ALLOWANCE_PER_SLOT * this.#slots : 0;
   }
 
   add(item: T): void {

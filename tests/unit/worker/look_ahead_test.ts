@@ -14,11 +14,11 @@ function build(slots = 8) {
 
 Deno.test("LookAhead takes nothing ahead before it has seen many short jobs, and nothing while jobs are long", () => {
   const { ahead, run } = build();
-  assert.deepEqual([ahead.room, ahead.limit], [0, 0]);
+  assert.deepEqual([ahead.room, ahead.allowance], [0, 0]);
   run(30, 1);
   assert.equal(ahead.room, 0);
   run(70, 1);
-  assert.deepEqual([ahead.room, ahead.limit], [8, 8]);
+  assert.deepEqual([ahead.room, ahead.allowance], [8, 32]);
   run(1, 500);
   assert.equal(ahead.room, 0);
 });
