@@ -6,6 +6,8 @@ import { PhpFpm } from "../support/php_fpm.ts";
 const JOBS = 2_000;
 const KILLS = 10;
 const CONCURRENCY = 4;
+/** A running one, and short ones that have ended and are not settled yet (docs/adr/0008). */
+const MOST_BEGUN_PER_SLOT = 6;
 const SEED = 20_260_131;
 
 /** Numbers in [0, 1) that are the same each time (mulberry32). */
@@ -53,5 +55,6 @@ Deno.test(`A worker killed with SIGKILL ${KILLS} times loses no job, and repeats
   assert.deepEqual(wrong, [], "each repetition is a later attempt");
   const repetitions = repeated.reduce((sum, [, attempts]) => sum + attempts.length - 1, 0);
   assert.ok(repetitions > 0, "no kill hit a job under way: the test proves nothing");
-  assert.ok(repetitions <= CONCURRENCY * KILLS, `${repetitions} repetitions, more than were in flight`);
+  const mostBegun = MOST_BEGUN_PER_SLOT * CONCURRENCY * KILLS;
+  assert.ok(repetitions <= mostBegun, `${repetitions} repetitions, more than were in flight`);
 });
