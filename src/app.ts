@@ -94,7 +94,7 @@ export interface App extends AsyncDisposable {
 export async function createApp(config: Config, deps: { clock: Clock; observe: Observer }): Promise<App> {
   await using opened = new AsyncDisposableStack();
   const brokers = new Map<string, Broker>();
-  const onSignal: OnSignal = (signal) => signal === "stop" ? worker.stop() : worker.quiet();
+  const onSignal: OnSignal = (signal) => signal === "stop" ? worker.drain() : worker.quiet();
   const fpms = new Map<string, Fpm>();
   for (const { broker, executor } of config.consumers) {
     if (!brokers.has(broker)) {

@@ -260,9 +260,9 @@ function recoveriesOf(job: JsonObject): number {
 function maxAttemptsOf(job: JsonObject): number | undefined {
   const windowS = job.number("retry_for");
   if (windowS !== undefined) return attemptsWithin(windowS);
-  const retry = job.get("retry") ?? undefined;
-  if (retry === undefined) return undefined;
-  if (retry === false) return 1;
+  if (!job.has("retry")) return undefined;
+  const retry = job.get("retry");
+  if (retry === false || retry === null) return 1;
   const retries = typeof retry === "number" && Number.isInteger(retry) ? retry : DEFAULT_RETRIES;
   return Math.max(retries, 0) + 1;
 }

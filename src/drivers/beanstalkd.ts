@@ -173,11 +173,17 @@ export class BeanstalkdDriver implements Driver {
   async #takeReady(queues: readonly string[], max: number): Promise<BeanstalkdDelivery[]> {
     const main = await this.#sessions.main();
     const deliveries: BeanstalkdDelivery[] = [];
-    for (const queue of queues) {
-      if (deliveries.length === max) break;
-      deliveries.push(...await main.take(queue, max - deliveries.length));
+    try {
+      for (const queue of queues) {
+        if (deliveries.length === max) break;
+        deliveries.push(...await main.take(queue, max - deliveries.length));
+      }
+      return deliveries;
+    } catch (error) {
+      // What was reserved and is given to nobody goes back to the tubes with its connection.
+      main.connection.close();
+      throw error;
     }
-    return deliveries;
   }
 
   async #wait(

@@ -149,10 +149,9 @@ export class RedisDriver implements Driver {
         this.#schedule.expect(dueMs);
       } else {
         const list = keys.queue(queue);
-        await Promise.all([
-          connection.send(["SADD", keys.queues, queue], [keys.queues]),
-          connection.send(["LPUSH", list, toBuffer(raw)], [list]),
-        ]);
+        // One after the other: a push that is reported as failed must not have added the job.
+        await connection.send(["SADD", keys.queues, queue], [keys.queues]);
+        await connection.send(["LPUSH", list, toBuffer(raw)], [list]);
       }
       return id;
     });

@@ -1,7 +1,9 @@
 import { Script } from "./redis_connection.ts";
 
 /*
- * Lua scripts: what has to happen at once. Redis runs one at a time, whole or, when a key is of a wrong type, up to there.
+ * Lua scripts: what has to happen at once. Redis runs one at a time, and whole, unless a key is of a wrong type: then up to
+ * there. So each looks first at the keys that it adds to, before it removes a job anywhere. A full Redis refuses what takes
+ * memory only as the first change of a script: so each begins with one that takes none.
  * Each names its KEYS and ARGV; jobs are compared and moved as bytes, never read.
  */
 
@@ -14,6 +16,7 @@ import { Script } from "./redis_connection.ts";
  */
 export const TAKE = new Script(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+redis.call('PERSIST', KEYS[2])
 local room = tonumber(ARGV[1])
 local taken = {}
 for i = 2, #KEYS, 2 do
@@ -48,6 +51,7 @@ return removed
  * KEYS: in-flight list, queue. ARGV: job. Returns 0 when the job was not there.
  */
 export const PUT_BACK = new Script(`
+redis.call('LLEN', KEYS[2])
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('RPUSH', KEYS[2], ARGV[1])
 return 1
@@ -70,6 +74,7 @@ return count
  * KEYS: in-flight list, retry set. ARGV: job, score, the job with its failure. Returns 0 when the job was not there.
  */
 export const RETRY_LATER = new Script(`
+redis.call('ZCARD', KEYS[2])
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
 return 1
@@ -82,6 +87,8 @@ return 1
  * Returns 0 when the job was not there.
  */
 export const RETRY_NOW = new Script(`
+redis.call('LLEN', KEYS[2])
+redis.call('SCARD', KEYS[3])
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('SADD', KEYS[3], ARGV[2])
 redis.call('LPUSH', KEYS[2], ARGV[3])
@@ -100,6 +107,7 @@ redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -10000)
  * KEYS: in-flight list, dead set. ARGV: job, score, the job with its failure. Returns 0 when the job was not there.
  */
 export const BURY = new Script(`
+redis.call('ZCARD', KEYS[2])
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
 ${TRIM_DEAD}
@@ -113,6 +121,8 @@ return 1
  * Returns 0 when another process was faster.
  */
 export const PROMOTE = new Script(`
+redis.call('LLEN', KEYS[2])
+redis.call('SCARD', KEYS[3])
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('SADD', KEYS[3], ARGV[2])
 redis.call('LPUSH', KEYS[2], ARGV[3])
@@ -125,6 +135,7 @@ return 1
  * KEYS: sorted set, dead set. ARGV: member, score. Returns 0 when another process was faster.
  */
 export const PROMOTE_TO_DEAD = new Script(`
+redis.call('ZCARD', KEYS[2])
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 ${TRIM_DEAD}
@@ -139,6 +150,7 @@ return 1
  * work. Returns the oldest signal.
  */
 export const BEAT = new Script(`
+local signal = redis.call('RPOP', KEYS[5])
 local life = ARGV[2]
 local at = 4
 local fields = {}
@@ -159,7 +171,7 @@ for i = 7, #KEYS do
   for j = at, #ARGV, 2 do redis.call('HSET', KEYS[i], ARGV[j], ARGV[j + 1]) end
   redis.call('PEXPIRE', KEYS[i], life)
 end
-return redis.call('RPOP', KEYS[5])
+return signal
 `);
 
 /**
@@ -219,6 +231,7 @@ return dead
  * Returns -1 when the process lives after all, 0 when the job was not there.
  */
 export const RECOVER = new Script(`
+redis.call('LLEN', KEYS[3])
 if redis.call('EXISTS', KEYS[1]) == 1 then return -1 end
 if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
 redis.call('RPUSH', KEYS[3], ARGV[2])
@@ -231,6 +244,7 @@ return 1
  * KEYS: in-flight list, dead set, the process. ARGV: job, score, the job with its failure. Returns as RECOVER.
  */
 export const RECOVER_TO_DEAD = new Script(`
+redis.call('ZCARD', KEYS[2])
 if redis.call('EXISTS', KEYS[3]) == 1 then return -1 end
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])

@@ -59,7 +59,7 @@ export class QueueWait {
 
   join(waiter: Waiter): void {
     this.#waiters.add(waiter);
-    this.#running ??= this.#run().finally(() => this.#running = undefined);
+    this.#running ??= this.#run();
   }
 
   /** Resolves when no job can come any more for this waiter. */
@@ -96,6 +96,9 @@ export class QueueWait {
       const waiters = [...this.#waiters];
       this.#waiters.clear();
       for (const waiter of waiters) waiter.fail(error);
+    } finally {
+      // In the same step in which it was seen that nobody waits: who joins after it begins anew.
+      this.#running = undefined;
     }
   }
 

@@ -92,7 +92,7 @@ export class Consumer {
   readonly #rateLimit: RateLimit | undefined;
   readonly #quiet = new AbortController();
   readonly #now = new AbortController();
-  /** In the order in which they were taken, which is that in which they start. */
+  /** In the order in which they were taken. */
   readonly #held = new Set<Held>();
   readonly #ahead: LookAhead<Held>;
   #running = 0;
@@ -174,8 +174,7 @@ export class Consumer {
     while (this.#held.size > 0) await this.#change();
     this.#gate.close();
     this.#rateLimit?.close();
-    this.#renewal?.cancel();
-    this.#timeout?.cancel();
+    for (const timer of [this.#renewal, this.#timeout]) timer?.cancel();
     const fault = this.#fault;
     this.#observe({ type: "consumer_stopped", consumer: name, ...(fault && { error: fault }) });
   }
@@ -196,7 +195,7 @@ export class Consumer {
     const error = new FervoError("SHUTDOWN", "The worker shuts down");
     this.#now.abort(error);
     await Promise.all(
-      [...this.#held].filter((held) => !held.isSettling).map(async (held) => {
+      [...this.#held].toReversed().filter((held) => !held.isSettling).map(async (held) => {
         await this.#settle(held, { kind: "release", reason: "shutdown", error });
         held.abort.abort(error);
       }),
@@ -245,10 +244,12 @@ export class Consumer {
     else this.#ahead.add(held);
   }
 
-  /** Puts back what no slot has taken. */
+  /** Puts back what no slot has taken; the last one first, for each goes to the front of its queue. */
   #putBack(all: readonly Held[]): void {
     const error = new FervoError("SHUTDOWN", "The job was not begun");
-    for (const held of all) void this.#settle(held, { kind: "release", reason: "shutdown", error });
+    for (const held of all.toReversed()) {
+      void this.#settle(held, { kind: "release", reason: "shutdown", error });
+    }
   }
 
   /** One job through its slot. */
@@ -270,13 +271,8 @@ export class Consumer {
     if (this.#now.signal.aborted) {
       return { kind: "release", reason: "shutdown", error: this.#now.signal.reason };
     }
-    const { delivery } = held;
-    const nowMs = this.#clock.nowMs();
-    const job = jobOf(delivery, this.#dialect, {
-      maxAttempts: held.maxAttempts,
-      timeoutMs: this.#options.timeoutMs,
-      nowMs,
-    });
+    const limits = { maxAttempts: held.maxAttempts, timeoutMs: this.#options.timeoutMs };
+    const job = jobOf(held.delivery, this.#dialect, { ...limits, nowMs: this.#clock.nowMs() });
     if (job instanceof FervoError) return { kind: "bury", error: job };
     held.id = job.id;
     held.maxAttempts = job.maxAttempts;
@@ -299,7 +295,7 @@ export class Consumer {
       this.#timeout = undefined;
       const { timeoutMs } = this.#options;
       for (const held of this.#held) {
-        if (held.startedMs === undefined) return;
+        if (held.startedMs === undefined) continue;
         const leftMs = held.startedMs + timeoutMs - this.#clock.monotonicMs();
         if (leftMs > 0) {
           this.#timeout = this.#timeOutAfter(leftMs);

@@ -72,6 +72,11 @@ export class Worker {
     for (const consumer of this.#consumers) consumer.quiet();
   }
 
+  /** The first `stop`, and never the second one: for whoever may say it twice. */
+  drain(): void {
+    if (!this.#isStopping) this.stop();
+  }
+
   /**
    * The first call takes no more jobs and gives those that run until the shutdown timeout; a second one ends now.
    * `run` resolves when it is done.

@@ -46,7 +46,7 @@ Deno.test(
 Deno.test("decode() reads the limit of tries as Sidekiq does", { permissions: "none" }, () => {
   const limits: [fields: string, expected: number | undefined][] = [
     ["", undefined],
-    [',"retry":null', undefined],
+    [',"retry":null', 1],
     [',"retry":true', 26],
     [',"retry":false', 1],
     [',"retry":0', 1],

@@ -294,3 +294,16 @@ Deno.test("Worker.run() until empty never turns a stop from outside into an end 
   await running;
   assert.deepEqual(late.settled, ["ack"]);
 });
+
+Deno.test("Worker.drain() begins to stop, and never means now, however often it is said", async () => {
+  const t = build();
+  const { running } = start(t);
+  const delivery = await give(t.driver, "1");
+  t.worker.drain();
+  t.worker.drain();
+  await settlePromises();
+  assert.deepEqual([t.log.of("draining").length, delivery.settled], [1, []]);
+  t.executor.runs[0]!.end(ACK);
+  await running;
+  assert.deepEqual(delivery.settled, ["ack"]);
+});
