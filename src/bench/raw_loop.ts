@@ -1,10 +1,12 @@
-import type { Clock, Timer } from "../core/clock.ts";
-import { FervoError, JobError, reasonOf } from "../core/errors.ts";
+import { type Clock, MAX_TIMER_MS, type Timer } from "../core/clock.ts";
+import { type FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
 import type { Executor } from "../executors/executor.ts";
-import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
+import type { FastCgiAddress } from "../fastcgi/address.ts";
+import { connect } from "../fastcgi/connect.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
+import { FastCgiError } from "../fastcgi/errors.ts";
 import { ParamsWriter } from "../fastcgi/params.ts";
 import {
   encodeRecord,
@@ -72,7 +74,7 @@ export class RawLoop implements Executor {
 
   #addLane(): Lane {
     this.#timer ??= this.#clock.setTimer(() => this.#closeIdle(), IDLE_MS);
-    const lane = new Lane(this.#address);
+    const lane = new Lane({ address: this.#address, clock: this.#clock });
     this.#lanes.add(lane);
     return lane;
   }
@@ -89,29 +91,24 @@ export class RawLoop implements Executor {
         ? { kind: "release", reason: "shutdown", error: reason }
         : { kind: "retry", error: reason };
     }
-    if (error instanceof ConnectError) {
-      const text = `Cannot connect to php-fpm at "${formatAddress(this.#address)}": ${error.message}`;
-      const isFull = error.cause instanceof Deno.errors.WouldBlock;
-      const code = isFull ? "FASTCGI_OVERLOADED" : "FASTCGI_CONNECT_FAILED";
-      return { kind: "release", reason: "unavailable", error: new FervoError(code, text) };
-    }
+    if (error instanceof FastCgiError) return { kind: "release", reason: "unavailable", error };
     return { kind: "retry", error: new JobError("JOB_CRASHED", `Lost the connection: ${reasonOf(error)}`) };
   }
 }
 
-class ConnectError extends Error {}
-
 /** One connection at a time, and one request at a time on it. */
 class Lane {
   readonly #address: FastCgiAddress;
+  readonly #clock: Clock;
   readonly #buffer = new Uint8Array(65_536);
   #socket: Deno.Conn | undefined;
   #isBusy = false;
   /** Nothing was sent since the last look. */
   #isIdle = false;
 
-  constructor(address: FastCgiAddress) {
-    this.#address = address;
+  constructor(deps: { address: FastCgiAddress; clock: Clock }) {
+    this.#address = deps.address;
+    this.#clock = deps.clock;
   }
 
   async request(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
@@ -140,11 +137,8 @@ class Lane {
       // The child had left the connection before it read the request.
       this.close();
     }
-    this.#socket = await connect(this.#address);
-    if (signal.aborted) {
-      this.close();
-      throw signal.reason;
-    }
+    // The job's own time is the limit.
+    this.#socket = await connect(this.#address, this.#clock, MAX_TIMER_MS, signal);
     if (!await this.#exchange(this.#socket, bytes)) {
       this.close();
       throw new Error("php-fpm closed it without an answer");
@@ -184,17 +178,6 @@ function endsRequest(buffer: Uint8Array, end: number): boolean {
 
 function hasLeft(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionReset;
-}
-
-async function connect(address: FastCgiAddress): Promise<Deno.Conn> {
-  try {
-    if (address.transport === "unix") return await Deno.connect({ transport: "unix", path: address.path });
-    const socket = await Deno.connect({ hostname: address.hostname, port: address.port });
-    socket.setNoDelay(true);
-    return socket;
-  } catch (cause) {
-    throw new ConnectError(reasonOf(cause), { cause });
-  }
 }
 
 /** The bytes of a request on a connection that is kept. */

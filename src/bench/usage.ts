@@ -3,7 +3,7 @@
  * short processes, so it is done between measurements, never in one.
  */
 import process from "node:process";
-import type { FpmStatus } from "../fastcgi/status.ts";
+import { childTitle, type FpmStatus } from "../fastcgi/status.ts";
 import { readProc } from "../system/proc.ts";
 
 /** CPU time of a group of processes so far, microseconds. */
@@ -62,7 +62,7 @@ export class FpmUsage implements PhpUsage {
    * are those of php-fpm's own machine or container.
    */
   static async find({ pool, processes }: FpmStatus): Promise<FpmUsage | string> {
-    const title = `php-fpm: pool ${pool}`;
+    const title = childTitle(pool);
     const ticksPerS = await clockTicks();
     if (ticksPerS === undefined) return 'the system has no "getconf"';
     const pid = processes[0]?.pid;

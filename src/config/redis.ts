@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import type { RedisDriverOptions } from "../drivers/redis.ts";
-import { parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
+import { DEFAULT_REDIS_PORT, parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
 import { hasHashTag, parseSentinel } from "../drivers/redis_server.ts";
 import type { Path, Problem } from "./problems.ts";
 
@@ -117,7 +117,7 @@ function targetOf(
     };
   }
   if (!cluster) return { kind: "server", endpoint };
-  const more = nodes.map((node) => parseHostPort(node, 6_379));
+  const more = nodes.map((node) => parseHostPort(node, DEFAULT_REDIS_PORT));
   return { kind: "cluster", nodes: [endpoint, ...more], key: key_prefix };
 }
 

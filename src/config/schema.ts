@@ -1,9 +1,10 @@
 // Not `import { z }`: that is one object, and bundling it takes all of zod, its translations included.
 import * as z from "zod";
+import { formatAddress } from "../core/address.ts";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
 import { parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
 import { DEFAULT_REDIS_OPTIONS } from "../drivers/redis.ts";
-import { DEFAULT_BEANSTALKD_OPTIONS, formatAddress } from "../drivers/beanstalkd.ts";
+import { DEFAULT_BEANSTALKD_OPTIONS } from "../drivers/beanstalkd.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../drivers/sqlite.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../executors/fastcgi.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";

@@ -1,3 +1,4 @@
+import { joined } from "../core/bytes.ts";
 import { exactText } from "../core/payload.ts";
 
 /** A field's place in the bytes. */
@@ -160,12 +161,5 @@ function wordEnd(bytes: Uint8Array, start: number): number {
 
 function concat(parts: readonly (Uint8Array | string)[]): Uint8Array {
   const encoder = new TextEncoder();
-  const chunks = parts.map((part) => typeof part === "string" ? encoder.encode(part) : part);
-  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
+  return joined(parts.map((part) => typeof part === "string" ? encoder.encode(part) : part));
 }

@@ -15,7 +15,6 @@ import { type BeanstalkdDelivery, tooLarge } from "./beanstalkd_delivery.ts";
 import { BeanstalkdSessions, closedError } from "./beanstalkd_sessions.ts";
 import { priOf, secondsOf, whyTubeIsRefused } from "./beanstalkd_words.ts";
 
-export { formatAddress } from "./beanstalkd_connection.ts";
 export { whyTubeIsRefused };
 
 export interface BeanstalkdDriverOptions extends BeanstalkdConnectionOptions {

@@ -1,14 +1,11 @@
+import { formatAddress, type SocketAddress } from "../core/address.ts";
+import { joined } from "../core/bytes.ts";
 import type { Clock, Timer } from "../core/clock.ts";
 import { QueueError, reasonOf } from "../core/errors.ts";
 import { type BeanstalkdReply, BeanstalkdReplyParser } from "./beanstalkd_reply.ts";
 
-/** Where beanstalkd listens. */
-export type BeanstalkdAddress =
-  | { readonly transport: "unix"; readonly path: string }
-  | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
-
 export interface BeanstalkdConnectionOptions {
-  readonly address: BeanstalkdAddress;
+  readonly address: SocketAddress;
   /** How long connecting may take, with the first answer; milliseconds. */
   readonly connectTimeoutMs: number;
   /** The body of a reserved job is skipped when it is longer. */
@@ -311,33 +308,15 @@ function* inPieces(out: readonly (string | Uint8Array)[]): Generator<Uint8Array>
       small.push(piece);
       continue;
     }
-    yield concat(small);
+    yield joined(small);
     yield piece;
     small = [];
   }
   flushText();
-  if (small.length > 0) yield concat(small);
+  if (small.length > 0) yield joined(small);
 }
 
-function concat(pieces: readonly Uint8Array[]): Uint8Array {
-  if (pieces.length === 1) return pieces[0]!;
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
-}
-
-/** A path, or host and port. */
-export function formatAddress(address: BeanstalkdAddress): string {
-  if (address.transport === "unix") return address.path;
-  const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
-  return `${host}:${address.port}`;
-}
-
-async function dial(address: BeanstalkdAddress): Promise<Deno.Conn> {
+async function dial(address: SocketAddress): Promise<Deno.Conn> {
   if (address.transport === "unix") return await Deno.connect({ transport: "unix", path: address.path });
   const socket = await Deno.connect({ hostname: address.hostname, port: address.port });
   // Without this, a command waits for the acknowledgement of the one before it.

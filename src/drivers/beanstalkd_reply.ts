@@ -1,4 +1,6 @@
 /** One reply of beanstalkd, as doc/protocol.txt of its source has them. */
+import { joined } from "../core/bytes.ts";
+
 export interface BeanstalkdReply {
   /** Its first word, such as `INSERTED` or `TIMED_OUT`. */
   readonly word: string;
@@ -185,17 +187,6 @@ function unquoted(value: string): string {
 
 function closed({ word, args, bytes, isKept, pieces }: OpenBody): BeanstalkdReply {
   return { word, args, bytes, body: isKept ? joined(pieces) : undefined };
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  if (pieces.length === 1) return pieces[0]!;
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
 
 /** Byte for byte: names of tubes and all that beanstalkd says are ASCII. */

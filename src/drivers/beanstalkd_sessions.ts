@@ -1,14 +1,11 @@
+import { formatAddress } from "../core/address.ts";
+import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import { QueueError } from "../core/errors.ts";
-import {
-  BeanstalkdConnection,
-  type BeanstalkdConnectionOptions,
-  formatAddress,
-} from "./beanstalkd_connection.ts";
+import { BeanstalkdConnection, type BeanstalkdConnectionOptions } from "./beanstalkd_connection.ts";
 import { BeanstalkdSession } from "./beanstalkd_session.ts";
 
-/** The pause after a failed connect, milliseconds: the first, and the longest; each is twice the one before. */
-const FIRST_PAUSE_MS = 50;
+/** The longest pause after a failed connect, milliseconds. */
 const LONGEST_PAUSE_MS = 2_000;
 /** So many connections that hold nothing are kept for the next waits. */
 const KEPT_IDLE = 4;
@@ -31,7 +28,7 @@ export class BeanstalkdSessions {
   readonly #waiting = new Set<BeanstalkdSession>();
   readonly #closing = new AbortController();
   #main: Promise<BeanstalkdSession> | undefined;
-  #failures = 0;
+  readonly #backoff = new Backoff({ random: Math.random }, { maxMs: LONGEST_PAUSE_MS });
   #notBeforeMs = 0;
 
   constructor(deps: { clock: Clock }, options: BeanstalkdConnectionOptions) {
@@ -99,11 +96,10 @@ export class BeanstalkdSessions {
     try {
       connection = await BeanstalkdConnection.open(this.#clock, this.#options);
     } catch (error) {
-      const nextMs = Math.min(FIRST_PAUSE_MS * 2 ** this.#failures++, LONGEST_PAUSE_MS);
-      this.#notBeforeMs = this.#clock.monotonicMs() + nextMs * (0.8 + 0.4 * Math.random());
+      this.#notBeforeMs = this.#clock.monotonicMs() + this.#backoff.nextMs();
       throw error;
     }
-    this.#failures = 0;
+    this.#backoff.reset();
     const session = new BeanstalkdSession({ connection, clock: this.#clock }, this.#options);
     this.#all.add(session);
     void connection.ended.then(() => {

@@ -4,6 +4,7 @@ import { FervoError, reasonOf } from "../core/errors.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
 import {
   ask,
+  childTitle,
   type FpmProcess,
   type FpmStatus,
   MAX_REQUEST_URI_LENGTH,
@@ -126,7 +127,7 @@ export class FpmControl {
     if (child === undefined) return undefined;
     // The page's process ids are those of php-fpm's own machine or container.
     const title = (await readProc([`/proc/${child.pid}/cmdline`])).values().next().value ?? "";
-    if (!title.startsWith(`php-fpm: pool ${status.pool}`)) {
+    if (!title.startsWith(childTitle(status.pool))) {
       throw new FervoError(
         "FPM_KILL_FAILED",
         `Cannot end the PHP process "${child.pid}" of "${

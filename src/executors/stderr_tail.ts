@@ -1,3 +1,4 @@
+import { joined } from "../core/bytes.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 
 const lenientUtf8 = new TextDecoder();
@@ -26,12 +27,7 @@ export class StderrTail {
   async end(clock: Clock, graceMs: number): Promise<string> {
     await sleep(clock, graceMs, this.#ended.signal);
     await this.#reader.cancel().catch(() => {});
-    const bytes = new Uint8Array(this.#length);
-    let offset = 0;
-    for (const chunk of this.#chunks) {
-      bytes.set(chunk, offset);
-      offset += chunk.length;
-    }
+    const bytes = joined(this.#chunks);
     return lenientUtf8.decode(bytes.subarray(Math.max(bytes.length - this.#maxBytes, 0))).trimEnd();
   }
 

@@ -1,7 +1,9 @@
+import type { SocketAddress } from "../core/address.ts";
+
+export { formatAddress } from "../core/address.ts";
+
 /** Where a FastCGI server listens. */
-export type FastCgiAddress =
-  | { readonly transport: "unix"; readonly path: string }
-  | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
+export type FastCgiAddress = SocketAddress;
 
 /**
  * Reads `/run/php/fpm.sock`, `unix:/run/php/fpm.sock`, `127.0.0.1:9000`, `[::1]:9000` or `tcp://fpm:9000`.
@@ -23,11 +25,4 @@ export function parseAddress(text: string): FastCgiAddress {
     );
   }
   return { transport: "tcp", hostname: (match.groups["v6"] ?? match.groups["host"])!, port };
-}
-
-/** The address as `parseAddress` reads it. */
-export function formatAddress(address: FastCgiAddress): string {
-  if (address.transport === "unix") return address.path;
-  const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
-  return `${host}:${address.port}`;
 }

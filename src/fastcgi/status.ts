@@ -33,6 +33,11 @@ export interface FpmProcess {
   readonly requestDurationUs: number;
 }
 
+/** How the process list shows the children of a pool, at the beginning of their titles (fpm_children.c). */
+export function childTitle(pool: string): string {
+  return `php-fpm: pool ${pool}`;
+}
+
 /** What php-fpm keeps of a request's uri (fpm_scoreboard.h: a buffer of 128 with its NUL). */
 export const MAX_REQUEST_URI_LENGTH = 127;
 

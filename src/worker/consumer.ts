@@ -1,3 +1,4 @@
+import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep, type Timer } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Driver } from "../core/driver.ts";
@@ -7,7 +8,7 @@ import type { Outcome } from "../core/outcome.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
-import { Backoff, Gate } from "./pause.ts";
+import { Gate } from "./pause.ts";
 import { jobOf } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
 import { RateLimit, type RateLimitOptions } from "./rate_limit.ts";

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { eventually } from "../support/eventually.ts";
 import { Site } from "../support/fervo_worker.ts";
 import { PhpFpm } from "../support/php_fpm.ts";
+import { SeededRandom } from "../support/seeded_random.ts";
 
 const JOBS = 2_000;
 const KILLS = 10;
@@ -10,18 +11,8 @@ const CONCURRENCY = 4;
 const MOST_BEGUN_PER_SLOT = 6;
 const SEED = 20_260_131;
 
-/** Numbers in [0, 1) that are the same each time (mulberry32). */
-function seededRandom(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 Deno.test(`A worker killed with SIGKILL ${KILLS} times loses no job, and repeats only those it held (seed ${SEED})`, async () => {
-  const random = seededRandom(SEED);
+  const random = new SeededRandom(SEED);
   // Children beyond the concurrency: a job whose worker was killed goes on for a moment.
   await using fpm = await PhpFpm.start({ children: 3 * CONCURRENCY });
   await using site = await Site.create(fpm, {
@@ -32,7 +23,7 @@ Deno.test(`A worker killed with SIGKILL ${KILLS} times loses no job, and repeats
   const ids = await site.push('{"sleep_ms":2}', JOBS);
 
   for (let kills = 0; kills < KILLS; kills++) {
-    const killAt = site.effectCount() + Math.floor(random() * random() * JOBS / KILLS * 2);
+    const killAt = site.effectCount() + Math.floor(random.next() * random.next() * JOBS / KILLS * 2);
     await using worker = site.start(["run"]);
     await worker.says("Consumer started");
     await eventually(`${killAt} jobs have run`, () => site.effectCount() >= killAt);

@@ -4,7 +4,7 @@ import {
   type BeanstalkdDriverOptions,
   DEFAULT_BEANSTALKD_OPTIONS,
 } from "../../src/drivers/beanstalkd.ts";
-import type { BeanstalkdAddress } from "../../src/drivers/beanstalkd_connection.ts";
+import type { SocketAddress } from "../../src/core/address.ts";
 import { eventually } from "./eventually.ts";
 import { privateLoopback } from "./php_fpm.ts";
 
@@ -28,7 +28,7 @@ export interface BeanstalkdOptions {
  */
 export class Beanstalkd implements AsyncDisposable {
   /** The same after a restart. */
-  readonly address: BeanstalkdAddress;
+  readonly address: SocketAddress;
   readonly #folder: string;
   readonly #options: BeanstalkdOptions;
   #process: Deno.ChildProcess | undefined;

@@ -27,6 +27,8 @@ export const KILL_ITSELF = "shell_exec('kill -9 ' . getmypid());";
 /** Holds a job until the test makes the file `go`. */
 export const HOLD = `touch(__DIR__ . "/began-{$_SERVER['FERVO_JOB_ID']}-{$_SERVER['FERVO_ATTEMPT']}");
   while (!file_exists(__DIR__ . '/go')) usleep(1000);`;
+/** The depth of a queue without jobs. */
+export const EMPTY = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
 export const QUEUE = "default";
 
 export interface WorkerSiteSettings {

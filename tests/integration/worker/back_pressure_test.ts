@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { eventually } from "../../support/eventually.ts";
 import type { EventLog } from "../../support/event_log.ts";
-import { assertRanOnce, HOLD, QUEUE, REMEMBER, SAY_ACK, startWorkerSite } from "../../support/worker_site.ts";
+import {
+  assertRanOnce,
+  EMPTY,
+  HOLD,
+  QUEUE,
+  REMEMBER,
+  SAY_ACK,
+  startWorkerSite,
+} from "../../support/worker_site.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../src/core/retry.ts";
 
 /*
@@ -9,7 +17,20 @@ import { DEFAULT_RETRY_POLICY } from "../../../src/core/retry.ts";
  * itself.
  */
 
-const EMPTY = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
+/** Runs 600 jobs, and does something to php-fpm three times meanwhile. Returns their ids. */
+async function runThrough(
+  t: Awaited<ReturnType<typeof startWorkerSite>>,
+  disturb: () => Promise<void>,
+): Promise<string[]> {
+  const ids = await t.push(600);
+  const running = t.run({ untilEmpty: true });
+  for (const done of [100, 200, 300]) {
+    await t.done(done);
+    await disturb();
+  }
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  return ids;
+}
 
 /** Each job was done once, at its first attempt, however often it was put back before. */
 function assertNoAttemptBurnt(log: EventLog, ids: readonly string[]): void {
@@ -80,13 +101,7 @@ Deno.test("Worker loses no job and runs none twice when php-fpm is reloaded unde
   await using t = await startWorkerSite(`${REMEMBER} usleep(random_int(0, 4000)); ${SAY_ACK}`, {
     consumer: { retry: { ...DEFAULT_RETRY_POLICY, delayMs: 1 } },
   });
-  const ids = await t.push(600);
-  const running = t.run({ untilEmpty: true });
-  for (const done of [100, 200, 300]) {
-    await t.done(done);
-    await t.fpm.reload();
-  }
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  const ids = await runThrough(t, () => t.fpm.reload());
   assert.deepEqual(await t.driver.depth(QUEUE), EMPTY);
   assertRanOnce(await t.runs(), ids);
 });
@@ -98,13 +113,7 @@ Deno.test("Worker burns no attempt when a reload under load kills the running jo
     fpm: { globalLines: ["process_control_timeout = 0"] },
     consumer: { pauseMaxMs: 200 },
   });
-  const ids = await t.push(600);
-  const running = t.run({ untilEmpty: true });
-  for (const done of [100, 200, 300]) {
-    await t.done(done);
-    await t.fpm.reload();
-  }
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  const ids = await runThrough(t, () => t.fpm.reload());
   assertNoAttemptBurnt(t.log, ids);
 });
 
@@ -117,13 +126,7 @@ for (const transport of ["unix", "tcp"] as const) {
         fpm: { transport },
         consumer: { pauseMaxMs: 200 },
       });
-      const ids = await t.push(600);
-      const running = t.run({ untilEmpty: true });
-      for (const done of [100, 200, 300]) {
-        await t.done(done);
-        await t.fpm.restart();
-      }
-      assert.deepEqual(await running, { orphaned: 0, faults: [] });
+      const ids = await runThrough(t, () => t.fpm.restart());
       assertNoAttemptBurnt(t.log, ids);
     });
   }

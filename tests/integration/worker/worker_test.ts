@@ -3,6 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { DEFAULT_RETRY_POLICY } from "../../../src/core/retry.ts";
 import {
   assertRanOnce,
+  EMPTY,
   HOLD,
   KILL_ITSELF,
   QUEUE,
@@ -10,8 +11,6 @@ import {
   SAY_ACK,
   startWorkerSite,
 } from "../../support/worker_site.ts";
-
-const EMPTY = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
 
 Deno.test("Worker runs 500 jobs in 8 slots, each once", async () => {
   await using t = await startWorkerSite(`${REMEMBER} ${SAY_ACK}`, { consumer: { concurrency: 8 } });

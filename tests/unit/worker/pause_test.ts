@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { Backoff, Gate } from "../../../src/worker/pause.ts";
+import { Backoff } from "../../../src/core/backoff.ts";
+import { Gate } from "../../../src/worker/pause.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 const SLOTS = 8;

@@ -1,0 +1,11 @@
+/** Where a server listens. */
+export type SocketAddress =
+  | { readonly transport: "unix"; readonly path: string }
+  | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
+
+/** A path, or host and port with an IPv6 host in brackets. */
+export function formatAddress(address: SocketAddress): string {
+  if (address.transport === "unix") return address.path;
+  const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
+  return `${host}:${address.port}`;
+}
