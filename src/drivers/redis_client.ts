@@ -1,10 +1,8 @@
-/** @redis/client, in a module of its own: it takes long to load, so only a broker that is used loads it. */
-import { Buffer } from "node:buffer";
-import { createClient } from "@redis/client";
+import { systemClock } from "../core/clock.ts";
+import { inTime } from "../core/time_limit.ts";
+import { Pipeline } from "./pipeline.ts";
+import { type Argument, RedisRefusal, type Reply, ReplyParser, writeCommand } from "./redis_resp.ts";
 import type { FoundServer } from "./redis_server.ts";
-
-/** Any options of a client give the same commands. */
-export type RedisClient = ReturnType<typeof createClient>;
 
 export interface ClientTimeouts {
   readonly connectTimeoutMs: number;
@@ -12,37 +10,106 @@ export interface ClientTimeouts {
   readonly commandTimeoutMs: number;
 }
 
-/** RESP's "$": bulk strings, which are to come as bytes. */
-const BLOB_STRING = 36;
+/** One socket to a Redis server, logged in; once lost it is lost for good. */
+export class RedisClient {
+  readonly #pipeline: Pipeline<Reply | RedisRefusal>;
 
-/** A client that connects once, when it is told to, and gives up when that fails or ends. */
-export function newClient(
-  { endpoint, tls, username, password, database }: FoundServer,
-  { connectTimeoutMs, commandTimeoutMs }: ClientTimeouts,
-): RedisClient {
-  const limits = {
-    connectTimeout: connectTimeoutMs,
-    socketTimeout: commandTimeoutMs,
-    reconnectStrategy: false as const,
-  };
-  return createClient(
-    {
-      RESP: 2,
-      socket: endpoint.kind === "unix"
-        ? { path: endpoint.path, ...limits }
-        : tls === undefined
-        ? { host: endpoint.host, port: endpoint.port, ...limits }
-        : { host: endpoint.host, port: endpoint.port, tls: true, ...tls, ...limits },
-      // Keeps a connection that nobody uses from being taken for a hung one.
-      pingInterval: commandTimeoutMs / 3,
-      // With a limit for each command, sending takes three times as long.
-      commandOptions: { timeout: 0, typeMapping: { [BLOB_STRING]: Buffer } },
-      disableOfflineQueue: true,
-      disableClientInfo: true,
-      maintNotifications: "disabled",
-      ...(username !== undefined && { username }),
-      ...(password !== undefined && { password }),
-      ...(database !== undefined && { database }),
-    } as Parameters<typeof createClient>[0],
-  );
+  private constructor(socket: Deno.Conn, { commandTimeoutMs }: ClientTimeouts) {
+    this.#pipeline = new Pipeline(
+      { socket, parser: new ReplyParser(), lossOf: (reason) => new Error(reason) },
+      { replyTimeoutMs: commandTimeoutMs },
+    );
+  }
+
+  /**
+   * Connects, logs in and sends a first command, all within `connectTimeoutMs`.
+   *
+   * @param signal Gives up with its reason.
+   * @throws {Error} what the system says; {@link RedisRefusal}
+   */
+  static async connect(
+    server: FoundServer,
+    first: readonly Argument[],
+    timeouts: ClientTimeouts,
+    signal?: AbortSignal,
+  ): Promise<{ client: RedisClient; reply: Reply }> {
+    const startedMs = performance.now();
+    const ms = timeouts.connectTimeoutMs;
+    const socket = await inTime(systemClock, dial(server), { ms, signal, discard: (late) => late.close() });
+    const client = new RedisClient(socket, timeouts);
+    const leftMs = Math.max(ms - (performance.now() - startedMs), 1);
+    try {
+      const greeting = client.#greet(server, first);
+      return {
+        client,
+        reply: await inTime(systemClock, greeting, { ms: leftMs, signal, discard: () => {} }),
+      };
+    } catch (error) {
+      client.destroy(new Error("closed by this worker"));
+      throw error;
+    }
+  }
+
+  get isLost(): boolean {
+    return this.#pipeline.loss !== undefined;
+  }
+
+  /** @throws {Error} when the connection is lost; {@link RedisRefusal} */
+  send(args: readonly Argument[]): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      const { loss } = this.#pipeline;
+      if (loss !== undefined) return reject(loss);
+      this.#pipeline.send((out) => writeCommand(out, args), {
+        resolve: (reply) => reply instanceof RedisRefusal ? reject(reply) : resolve(reply),
+        reject,
+      });
+    });
+  }
+
+  /** Ends the connection; what is under way rejects with `reason`. Idempotent. */
+  destroy(reason: Error): void {
+    this.#pipeline.lose(reason);
+  }
+
+  /** All goes out at once; of several refusals the first one tells what is wrong. */
+  async #greet(
+    { username, password, database }: FoundServer,
+    first: readonly Argument[],
+  ): Promise<Reply> {
+    const commands: (readonly Argument[])[] = [];
+    if (password !== undefined) {
+      commands.push(["AUTH", ...(username === undefined ? [] : [username]), password]);
+    }
+    if (database !== undefined && database !== 0) commands.push(["SELECT", String(database)]);
+    const results = await Promise.allSettled([...commands, first].map((command) => this.send(command)));
+    let reply: Reply = null;
+    for (const result of results) {
+      if (result.status === "rejected") throw result.reason;
+      reply = result.value;
+    }
+    return reply;
+  }
+}
+
+async function dial({ endpoint, tls }: FoundServer): Promise<Deno.Conn> {
+  if (endpoint.kind === "unix") return await Deno.connect({ transport: "unix", path: endpoint.path });
+  const { host: hostname, port } = endpoint;
+  if (tls === undefined) {
+    const socket = await Deno.connect({ hostname, port });
+    // Without this, a command waits for the acknowledgement of the one before it.
+    socket.setNoDelay(true);
+    return socket;
+  }
+  const socket = await Deno.connectTls({
+    hostname,
+    port,
+    ...(tls.ca !== undefined && { caCerts: [tls.ca] }),
+  });
+  try {
+    await socket.handshake();
+    return socket;
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
 }

@@ -1,17 +1,12 @@
-import type { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { type Clock, sleep } from "../core/clock.ts";
 import { QueueError } from "../core/errors.ts";
 import { formatEndpoint } from "./redis_address.ts";
-import type { ClientTimeouts, RedisClient } from "./redis_client.ts";
+import { type ClientTimeouts, RedisClient } from "./redis_client.ts";
 import { answerCode, isFromWrongServer, unavailableError } from "./redis_errors.ts";
 import type { RedisKeys } from "./redis_keys.ts";
+import type { Argument, Reply } from "./redis_resp.ts";
 import type { RedisServer } from "./redis_server.ts";
-
-/** What Redis answers; texts come as their bytes. */
-export type Reply = Buffer | number | null | Reply[];
-
-export type Argument = string | Buffer;
 
 /** A Lua script: Redis keeps it by its SHA-1, and is sent the text where it does not know it. */
 export class Script {
@@ -45,8 +40,6 @@ export class RedisConnection {
   readonly #closing = new AbortController();
   #client: RedisClient | undefined;
   #opening: Promise<RedisClient> | undefined;
-  /** Why connections were ended from here. */
-  readonly #reasons = new WeakMap<RedisClient, unknown>();
   #clientId = 0;
   #failures = 0;
   #where: string;
@@ -61,9 +54,9 @@ export class RedisConnection {
 
   /** @throws {QueueError} QUEUE_UNAVAILABLE */
   async send<T extends Reply = Reply>(args: readonly Argument[], keys: readonly string[] = []): Promise<T> {
-    const client = this.#client ?? await this.#open();
+    const client = this.#usable ?? await this.#open();
     try {
-      return await client.sendCommand(args as Argument[]) as T;
+      return await client.send(args) as T;
     } catch (error) {
       throw await this.#explain(client, error, keys);
     }
@@ -79,14 +72,14 @@ export class RedisConnection {
     keys: readonly string[],
     args: readonly Argument[],
   ): Promise<T> {
-    const client = this.#client ?? await this.#open();
+    const client = this.#usable ?? await this.#open();
     const rest = [String(keys.length), ...keys, ...args];
     try {
       try {
-        return await client.sendCommand(["EVALSHA", script.sha1, ...rest]) as T;
+        return await client.send(["EVALSHA", script.sha1, ...rest]) as T;
       } catch (error) {
         if (answerCode(error) !== "NOSCRIPT") throw error;
-        return await client.sendCommand(["EVAL", script.text, ...rest]) as T;
+        return await client.send(["EVAL", script.text, ...rest]) as T;
       }
     } catch (error) {
       throw await this.#explain(client, error, keys);
@@ -99,25 +92,27 @@ export class RedisConnection {
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
   async open(): Promise<void> {
-    if (this.#client === undefined) await this.#open();
+    if (this.#usable === undefined) await this.#open();
   }
 
   /** The number by which Redis knows this connection; undefined while it is not connected. */
   get clientId(): number | undefined {
-    return this.#client === undefined ? undefined : this.#clientId;
+    return this.#usable === undefined ? undefined : this.#clientId;
   }
 
   /** Ends the connection; what is under way is rejected, and the next use connects anew. */
   drop(): void {
-    const client = this.#client;
-    this.#client = undefined;
-    if (client !== undefined) destroy(client);
+    this.#client?.destroy(new Error("closed by this worker"));
   }
 
   /** Ends the connection for good. Idempotent. */
   close(): void {
     this.#closing.abort();
     this.drop();
+  }
+
+  get #usable(): RedisClient | undefined {
+    return this.#client?.isLost === false ? this.#client : undefined;
   }
 
   #open(): Promise<RedisClient> {
@@ -129,69 +124,38 @@ export class RedisConnection {
       const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (this.#failures - 1), MAX_PAUSE_MS);
       await sleep(this.#clock, pauseMs * (0.5 + 0.5 * Math.random()), this.#closing.signal);
     }
-    if (this.#closing.signal.aborted) throw this.#closed();
+    const { signal } = this.#closing;
+    if (signal.aborted) throw this.#closed();
     try {
-      const client = await this.#connect();
-      if (this.#closing.signal.aborted) {
-        destroy(client);
-        throw this.#closed();
-      }
+      const found = await this.#server.find(this.#options);
+      this.#where = formatEndpoint(found.endpoint);
+      const first = ["CLIENT", "ID"];
+      const { client, reply } = await RedisClient.connect(found, first, this.#options, signal);
+      this.#client = client;
+      this.#clientId = Number(reply);
       this.#failures = 0;
-      return this.#client = client;
+      // It was closed in the very moment.
+      if (signal.aborted) this.drop();
+      return client;
     } catch (error) {
+      if (signal.aborted) throw this.#closed();
       this.#failures++;
       throw unavailableError(this.#where, error);
     }
   }
 
-  async #connect(): Promise<RedisClient> {
-    const { connectTimeoutMs } = this.#options;
-    const { newClient } = await import("./redis_client.ts");
-    const found = await this.#server.find(newClient, connectTimeoutMs);
-    this.#where = formatEndpoint(found.endpoint);
-    const client = newClient(found, this.#options);
-    // What fails is told by the commands that fail.
-    client.on("error", () => this.#forget(client));
-    const limit = Promise.withResolvers<never>();
-    const late = () => limit.reject(new Error(`no answer in ${connectTimeoutMs} ms`));
-    const timer = setTimeout(late, connectTimeoutMs);
-    const end = () => limit.reject(this.#closed());
-    this.#closing.signal.addEventListener("abort", end);
-    try {
-      const greeting = client.connect().then(() => client.sendCommand(["CLIENT", "ID"]));
-      greeting.catch(() => {});
-      this.#clientId = Number(await Promise.race([greeting, limit.promise]));
-      return client;
-    } catch (error) {
-      destroy(client);
-      throw error;
-    } finally {
-      clearTimeout(timer);
-      this.#closing.signal.removeEventListener("abort", end);
-    }
-  }
-
-  #forget(client: RedisClient): void {
-    if (this.#client === client) this.#client = undefined;
-  }
-
   async #explain(client: RedisClient, error: unknown, keys: readonly string[]): Promise<unknown> {
     if (this.#closing.signal.aborted) return this.#closed();
-    // Others that were under way are rejected by the end of the connection, which was for this reason.
-    const cause = answerCode(error) === undefined ? this.#reasons.get(client) ?? error : error;
-    if (isFromWrongServer(cause)) {
-      this.#reasons.set(client, cause);
-      this.#forget(client);
-      destroy(client);
-    }
-    const key = answerCode(cause) === "WRONGTYPE" ? await this.#strangeKey(client, keys) : undefined;
-    return unavailableError(this.#where, cause, key);
+    // What else is under way there rejects for the same reason.
+    if (isFromWrongServer(error)) client.destroy(error as Error);
+    const key = answerCode(error) === "WRONGTYPE" ? await this.#strangeKey(client, keys) : undefined;
+    return unavailableError(this.#where, error, key);
   }
 
   /** The key that is not of its type. */
   async #strangeKey(client: RedisClient, keys: readonly string[]): Promise<string | undefined> {
     for (const key of keys) {
-      const type = String(await client.sendCommand(["TYPE", key]).catch(() => "none"));
+      const type = String(await client.send(["TYPE", key]).catch(() => "none"));
       if (type !== "none" && type !== this.#keys.typeOf(key)) return key;
     }
     return undefined;
@@ -200,9 +164,4 @@ export class RedisConnection {
   #closed(): QueueError {
     return new QueueError("QUEUE_UNAVAILABLE", `Cannot use Redis at "${this.#where}": the driver is closed`);
   }
-}
-
-/** A client that is closed already throws. */
-function destroy(client: RedisClient): void {
-  if (client.isOpen) client.destroy();
 }

@@ -3,11 +3,11 @@ import { createHash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import { FervoError, JobError, QueueError } from "../core/errors.ts";
-import { RedisAcks } from "./redis_acks.ts";
 import type { Calls } from "./redis_calls.ts";
-import type { RedisConnection, Reply } from "./redis_connection.ts";
+import type { RedisConnection } from "./redis_connection.ts";
 import type { JobFormat } from "./redis_jobs.ts";
 import type { RedisKeys } from "./redis_keys.ts";
+import type { Reply } from "./redis_resp.ts";
 import type { RedisSchedule } from "./redis_schedule.ts";
 import { BURY, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./redis_scripts.ts";
 
@@ -20,9 +20,6 @@ export interface RedisShared {
   /** Names this process and its in-flight lists. */
   readonly identity: string;
 }
-
-/** A longer job is better sent as its bytes. */
-const MAX_TEXT_BYTES = 8_192;
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
@@ -87,14 +84,12 @@ export class RedisSettler {
   readonly #calls: Calls;
   readonly #schedule: RedisSchedule;
   readonly #inflightKeys = new Map<string, string>();
-  readonly #acks: RedisAcks;
   #doubts: Promise<unknown> = Promise.resolve();
 
   constructor(shared: RedisShared, calls: Calls, schedule: RedisSchedule) {
     this.#shared = shared;
     this.#calls = calls;
     this.#schedule = schedule;
-    this.#acks = new RedisAcks(shared.connection);
   }
 
   /** A delivery of a job that is in the in-flight list. */
@@ -128,11 +123,8 @@ export class RedisSettler {
   }
 
   ack(delivery: RedisDelivery): Promise<void> {
-    const key = this.inflightKey(delivery.queue);
-    // What was read is UTF-8. Texts go out in one piece with their command; bytes are pieces of their own.
-    const { raw, problem } = delivery;
-    const job = problem === undefined && raw.length < MAX_TEXT_BYTES ? raw.toString() : raw;
-    return this.#settle(delivery, 0, () => this.#acks.remove(key, job));
+    const inflight = this.inflightKey(delivery.queue);
+    return this.#settle(delivery, 0, () => this.#remove(inflight, delivery.raw));
   }
 
   retry(delivery: RedisDelivery, delayMs: number, error: FervoError): Promise<void> {
@@ -187,12 +179,16 @@ export class RedisSettler {
     }
   }
 
+  #remove(list: string, job: Buffer): Promise<Reply> {
+    return this.#shared.connection.send(["LREM", list, "-1", job], [list]);
+  }
+
   #bury(delivery: RedisDelivery, error: FervoError): Promise<Reply> {
     const { connection, keys, clock, jobs } = this.#shared;
     const nowMs = clock.nowMs();
     const inflight = this.inflightKey(delivery.queue);
     if (delivery.problem === undefined && !jobs.read(delivery.raw).isKeptWhenDead) {
-      return connection.send(["LREM", inflight, "1", delivery.raw], [inflight]);
+      return this.#remove(inflight, delivery.raw);
     }
     const dead = delivery.problem === undefined
       ? toBuffer(jobs.failed(delivery.raw, { id: delivery.id, queue: delivery.queue, error, nowMs }).raw)

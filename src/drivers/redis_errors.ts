@@ -29,7 +29,6 @@ const SYSTEM_ADVICE: Readonly<Record<string, string>> = {
   ECONNREFUSED: "connection refused; is the server running there",
   ENOENT: "no such socket; is the server running, with this unixsocket",
   EACCES: "this user must be allowed to read and write the socket",
-  ENOTFOUND: "no such host",
   ECONNRESET: "the connection was reset",
   ETIMEDOUT: "no answer",
 };
@@ -66,12 +65,11 @@ export function unavailableError(where: string, error: unknown, key?: string): F
 }
 
 function adviceFor(error: unknown, reason: string): string | undefined {
-  const { code, errors } = (error ?? {}) as { code?: unknown; errors?: unknown };
+  const { code } = (error ?? {}) as { code?: unknown };
   if (typeof code === "string" && SYSTEM_ADVICE[code] !== undefined) return SYSTEM_ADVICE[code];
-  // Node puts the failures of all addresses of a host into one error without a text.
-  if (Array.isArray(errors) && errors.length > 0) return adviceFor(errors[0], reason);
+  if (/failed to lookup address/.test(reason)) return "no such host";
   if (/unknown command/i.test(reason)) return "it is too old: 6.2 or newer is needed";
-  if (/unknown (?:ca|issuer|certificate)|self.signed|unable to (?:verify|get)/i.test(reason)) {
+  if (/invalid peer certificate: (?:UnknownIssuer|CaUsedAsEndEntity|SelfSigned)/.test(reason)) {
     return "its certificate cannot be verified: set ca_file to the authority that signed it";
   }
   return ADVICE[answerCode(error) ?? ""];

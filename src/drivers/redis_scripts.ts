@@ -35,17 +35,6 @@ return taken
 `);
 
 /**
- * Removes held jobs that are done.
- *
- * KEYS: in-flight list. ARGV: jobs. Returns for each whether it was there, 1 or 0.
- */
-export const ACK = new Script(`
-local removed = {}
-for i = 1, #ARGV do removed[i] = redis.call('LREM', KEYS[1], 1, ARGV[i]) end
-return removed
-`);
-
-/**
  * Puts a held job back to where it came from, at the end from which jobs are taken.
  *
  * KEYS: in-flight list, queue. ARGV: job. Returns 0 when the job was not there.

@@ -1,7 +1,8 @@
 import { QueueError, reasonOf } from "../core/errors.ts";
 import { formatEndpoint, parseHostPort, type RedisEndpoint } from "./redis_address.ts";
-import type { newClient } from "./redis_client.ts";
+import { type ClientTimeouts, RedisClient } from "./redis_client.ts";
 import { unavailableError } from "./redis_errors.ts";
+import type { Reply } from "./redis_resp.ts";
 
 /** Who to be to Redis, and how safe the way there is. */
 export interface RedisAccess {
@@ -36,7 +37,7 @@ export type RedisTarget =
 /** A server, and how to get in. */
 export interface FoundServer {
   readonly endpoint: RedisEndpoint;
-  readonly tls: { readonly ca?: string; readonly servername?: string } | undefined;
+  readonly tls: { readonly ca?: string } | undefined;
   readonly username: string | undefined;
   readonly password: string | undefined;
   readonly database: number | undefined;
@@ -62,11 +63,11 @@ export class RedisServer {
   }
 
   /** @throws {QueueError} QUEUE_UNAVAILABLE; what `Deno.readTextFile` throws */
-  async find(create: typeof newClient, connectTimeoutMs: number): Promise<FoundServer> {
+  async find(timeouts: ClientTimeouts): Promise<FoundServer> {
     const access = await this.#readAccess();
     const target = this.#target;
     const ask = (from: RedisEndpoint, command: string[], how: Partial<FoundServer>) =>
-      askOnce(create, { ...access, ...how, endpoint: from, database: undefined }, command, connectTimeoutMs);
+      askOnce({ ...access, ...how, endpoint: from, database: undefined }, command, timeouts);
     switch (target.kind) {
       case "server":
         return { ...access, endpoint: target.endpoint, database: this.#database };
@@ -141,19 +142,13 @@ async function firstAnswer<T>(
 
 /** One command on a connection of its own. */
 async function askOnce(
-  create: typeof newClient,
   server: FoundServer,
   command: string[],
-  timeoutMs: number,
-): Promise<unknown> {
-  const client = create(server, { connectTimeoutMs: timeoutMs, commandTimeoutMs: timeoutMs });
-  client.on("error", () => {});
-  try {
-    await client.connect();
-    return await client.sendCommand(command);
-  } finally {
-    client.destroy();
-  }
+  timeouts: ClientTimeouts,
+): Promise<Reply> {
+  const { client, reply } = await RedisClient.connect(server, command, timeouts);
+  client.destroy(new Error("closed by this worker"));
+  return reply;
 }
 
 /** Of `CLUSTER SLOTS`: rows of first slot, last slot, and servers, the master first. */

@@ -5,10 +5,9 @@
  * php-fpm parses each PARAMS record by itself (main/fastcgi.c, fcgi_get_params), so a pair never spans two records:
  * what does not fit one is refused here by name, for FPM would drop the connection without a word.
  */
+import { writeText } from "../core/bytes.ts";
 import { FastCgiError } from "./errors.ts";
 import { FULL_CONTENT_BYTES, HEADER_BYTES, RecordType, writeHeader } from "./record.ts";
-
-const utf8 = new TextEncoder();
 
 /**
  * Builds the PARAMS stream of one request, framed in records, without the empty record that ends it.
@@ -42,9 +41,9 @@ export class ParamsWriter {
     this.#reserve(8 + 3 * (name.length + value.length));
     const pairStart = this.#openRecord();
     const lengthBytes = (name.length > 42 ? 4 : 1) + (value.length > 42 ? 4 : 1);
-    let end = this.#writeText(name, pairStart + lengthBytes);
+    let end = writeText(this.#buffer, name, pairStart + lengthBytes);
     const nameBytes = end - pairStart - lengthBytes;
-    end = this.#writeText(value, end);
+    end = writeText(this.#buffer, value, end);
     const valueBytes = end - pairStart - lengthBytes - nameBytes;
     let at = this.#writeLength(pairStart, nameBytes, name.length > 42);
     at = this.#writeLength(at, valueBytes, value.length > 42);
@@ -117,21 +116,6 @@ export class ParamsWriter {
     this.#buffer[at + 2] = bytes >>> 8;
     this.#buffer[at + 3] = bytes;
     return at + 4;
-  }
-
-  /** Most names and values are short and ASCII; a plain loop writes those faster than a call of the encoder. */
-  #writeText(text: string, at: number): number {
-    const buffer = this.#buffer;
-    if (text.length <= 64) {
-      let i = 0;
-      for (; i < text.length; i++) {
-        const unit = text.charCodeAt(i);
-        if (unit > 0x7f) break;
-        buffer[at + i] = unit;
-      }
-      if (i === text.length) return at + i;
-    }
-    return at + utf8.encodeInto(text, buffer.subarray(at)).written;
   }
 
   #reserve(bytes: number): void {

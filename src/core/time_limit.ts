@@ -1,0 +1,30 @@
+import type { Clock } from "./clock.ts";
+
+/**
+ * What `promise` gives, unless the time is up or `signal` aborts before.
+ *
+ * @param limit.ms The time; after it the result rejects with an Error that tells it.
+ * @param limit.signal Gives up with its reason.
+ * @param limit.discard Is given what comes after that all the same, and nobody wants any more.
+ */
+export async function inTime<T>(
+  clock: Clock,
+  promise: Promise<T>,
+  limit: { ms: number; signal?: AbortSignal | undefined; discard: (late: T) => void },
+): Promise<T> {
+  const { ms, signal, discard } = limit;
+  const givenUp = Promise.withResolvers<never>();
+  const timer = clock.setTimer(() => givenUp.reject(new Error(`no answer in ${ms} ms`)), ms);
+  const abort = () => givenUp.reject(signal?.reason);
+  if (signal?.aborted) abort();
+  signal?.addEventListener("abort", abort);
+  try {
+    return await Promise.race([promise, givenUp.promise]);
+  } catch (error) {
+    promise.then(discard, () => {});
+    throw error;
+  } finally {
+    timer.cancel();
+    signal?.removeEventListener("abort", abort);
+  }
+}

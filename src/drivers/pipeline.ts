@@ -1,0 +1,145 @@
+import { setImmediate } from "node:timers";
+import { ByteWriter } from "../core/bytes.ts";
+import { systemClock, type Timer } from "../core/clock.ts";
+import { reasonOf } from "../core/errors.ts";
+
+/** Who waits for the reply to a command. */
+export interface Caller<Reply> {
+  resolve(reply: Reply): void;
+  reject(error: unknown): void;
+}
+
+export interface PipelineDeps<Reply> {
+  readonly socket: Deno.Conn;
+  /** Cuts what comes into replies; throws when it is not the protocol. */
+  readonly parser: { push(bytes: Uint8Array): Reply[] };
+  /** Makes the error with which all that is under way rejects, from the reason of the loss. */
+  readonly lossOf: (reason: string) => Error;
+}
+
+const READ_BUFFER_BYTES = 65_536;
+
+/**
+ * A socket to a server that answers commands in their order.
+ *
+ * 1. Sends commands without waiting for replies; all of one turn of the event loop go out in one write.
+ * 2. Gives each command its reply.
+ * 3. Notices when the other side is gone, silent for too long, or does not speak the protocol. It is lost then, for
+ *    good, and rejects all that is under way.
+ *
+ * Silence is measured in the machine's own time: an injected clock does not move the other side's.
+ */
+export class Pipeline<Reply> {
+  readonly #socket: Deno.Conn;
+  readonly #parser: PipelineDeps<Reply>["parser"];
+  readonly #lossOf: (reason: string) => Error;
+  readonly #replyTimeoutMs: number;
+  readonly #callers: Caller<Reply>[] = [];
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #out = new ByteWriter();
+  /** A write is under way, or will begin at the end of this turn. */
+  #isWriting = false;
+  #loss: Error | undefined;
+  #silenceTimer: Timer | undefined;
+  #heardMs = 0;
+  #patienceMs = 0;
+
+  /** @param options.replyTimeoutMs How long a reply may take beside what a command asks for, milliseconds. */
+  constructor(deps: PipelineDeps<Reply>, options: { replyTimeoutMs: number }) {
+    this.#socket = deps.socket;
+    this.#parser = deps.parser;
+    this.#lossOf = deps.lossOf;
+    this.#replyTimeoutMs = options.replyTimeoutMs;
+    void this.#readAll();
+  }
+
+  /** Why it can no longer be used; undefined while it can. */
+  get loss(): Error | undefined {
+    return this.#loss;
+  }
+
+  /** Resolves when it can no longer be used. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /**
+   * Sends a command. Not to be called after the loss.
+   *
+   * @param write Adds the command's bytes.
+   * @param waitMs How long the server is asked to wait with its reply.
+   */
+  send(write: (out: ByteWriter) => void, caller: Caller<Reply>, waitMs = 0): void {
+    if (this.#callers.length === 0) this.#heardMs = performance.now();
+    this.#callers.push(caller);
+    this.#patienceMs = waitMs;
+    this.#silenceTimer ??= this.#listenFor(this.#replyTimeoutMs + waitMs);
+    this.write(write);
+  }
+
+  /** Sends something that has no reply. */
+  write(write: (out: ByteWriter) => void): void {
+    write(this.#out);
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    setImmediate(() => void this.#writeAll());
+  }
+
+  /** Says that nothing more will be sent. */
+  async closeWrite(): Promise<void> {
+    await this.#socket.closeWrite();
+  }
+
+  /** The one place where it ends: all that is under way rejects with `loss`. Idempotent. */
+  lose(loss: Error): void {
+    if (this.#loss !== undefined) return;
+    this.#loss = loss;
+    this.#silenceTimer?.cancel();
+    this.#socket.close();
+    for (const caller of this.#callers.splice(0)) caller.reject(loss);
+    this.#ended.resolve();
+  }
+
+  #listenFor(ms: number): Timer {
+    return systemClock.setTimer(() => {
+      this.#silenceTimer = undefined;
+      if (this.#callers.length === 0) return;
+      const allowedMs = this.#replyTimeoutMs + this.#patienceMs;
+      const leftMs = this.#heardMs + allowedMs - performance.now();
+      if (leftMs > 0) this.#silenceTimer = this.#listenFor(leftMs);
+      else this.lose(this.#lossOf(`no answer in ${allowedMs} ms`));
+    }, ms);
+  }
+
+  async #readAll(): Promise<void> {
+    const buffer = new Uint8Array(READ_BUFFER_BYTES);
+    try {
+      for (;;) {
+        const length = await this.#socket.read(buffer);
+        if (length === null) return this.lose(this.#lossOf("it closed the connection"));
+        this.#heardMs = performance.now();
+        for (const reply of this.#parser.push(buffer.subarray(0, length))) {
+          const caller = this.#callers.shift();
+          if (caller === undefined) throw new Error("it answers unasked");
+          caller.resolve(reply);
+        }
+      }
+    } catch (error) {
+      this.lose(this.#lossOf(reasonOf(error)));
+    }
+  }
+
+  /** Writes until there is nothing left to write. */
+  async #writeAll(): Promise<void> {
+    try {
+      while (this.#out.length > 0 && this.#loss === undefined) {
+        const bytes = this.#out.take();
+        for (let at = 0; at < bytes.length;) at += await this.#socket.write(bytes.subarray(at));
+        this.#heardMs = performance.now();
+      }
+    } catch (error) {
+      this.lose(this.#lossOf(reasonOf(error)));
+    }
+    this.#isWriting = false;
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * Redis's wire format, RESP 2: https://redis.io/docs/latest/develop/reference/protocol-spec/
+ *
+ * ```
+ * *2\r\n$4\r\nLLEN\r\n$4\r\nlist\r\n      a command: an array of bulk strings, each with its length in bytes
+ * :12\r\n                                 an integer
+ * +OK\r\n                                 a simple string
+ * -WRONGTYPE Operation against …\r\n      a refusal
+ * $3\r\nabc\r\n   $-1\r\n                 a bulk string, and none
+ * *2\r\n:1\r\n$1\r\na\r\n   *-1\r\n       an array, and none
+ * ```
+ */
+import { Buffer } from "node:buffer";
+import { type ByteWriter, joined } from "../core/bytes.ts";
+
+/** What Redis answers; bulk strings come as their bytes. */
+export type Reply = Buffer | string | number | null | Reply[];
+
+/** A part of a command. */
+export type Argument = string | Uint8Array;
+
+/** Redis's word that it does not do what it was told. */
+export class RedisRefusal extends Error {
+  override name = "RedisRefusal";
+}
+
+const utf8 = new TextEncoder();
+
+/** Adds a command to what is to be written. */
+export function writeCommand(out: ByteWriter, args: readonly Argument[]): void {
+  out.text(`*${args.length}\r\n`);
+  for (const arg of args) {
+    if (typeof arg === "string" && isAscii(arg)) {
+      out.text(`$${arg.length}\r\n${arg}\r\n`);
+    } else {
+      const bytes = typeof arg === "string" ? utf8.encode(arg) : arg;
+      out.text(`$${bytes.length}\r\n`);
+      out.bytes(bytes);
+      out.text("\r\n");
+    }
+  }
+}
+
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    if (text.charCodeAt(i) > 0x7f) return false;
+  }
+  return true;
+}
+
+/** An array of which parts are still to come. */
+interface OpenArray {
+  readonly items: Reply[];
+  readonly length: number;
+}
+
+/** The longest line is a refusal; a script's own can quote the script. */
+const MAX_LINE_BYTES = 65_536;
+/** `proto-max-bulk-len` as Redis has it by default. */
+const MAX_BULK_BYTES = 512 * 2 ** 20;
+const MAX_ARRAY_LENGTH = 2 ** 20;
+const MAX_DEPTH = 8;
+const CR = 13;
+const LF = 10;
+const EMPTY = new Uint8Array(0);
+
+/**
+ * Cuts Redis's answers into replies.
+ *
+ * 1. Takes the stream in pieces cut anywhere, and keeps nothing of a piece but copies.
+ * 2. Reads each byte once, however many pieces a long reply comes in.
+ * 3. Throws at what Redis would not send; it is of no use after that.
+ */
+export class ReplyParser {
+  /** What could not be read yet, and from which length on it is worth to look again. */
+  #rest: Uint8Array[] = [];
+  #restBytes = 0;
+  #neededBytes = 0;
+  #input: Uint8Array = EMPTY;
+  #at = 0;
+  readonly #open: OpenArray[] = [];
+
+  /**
+   * The replies that end in this piece, in their order; a refusal inside an array is an item of it.
+   *
+   * @throws {Error} when it is not RESP 2
+   */
+  push(piece: Uint8Array): (Reply | RedisRefusal)[] {
+    if (this.#restBytes > 0) {
+      this.#rest.push(piece.slice());
+      this.#restBytes += piece.length;
+      if (this.#restBytes < this.#neededBytes) return [];
+      this.#input = joined(this.#rest);
+    } else {
+      this.#input = piece;
+    }
+    this.#at = 0;
+    const replies: (Reply | RedisRefusal)[] = [];
+    for (let value = this.#read(); value !== undefined; value = this.#read()) {
+      const reply = this.#close(value);
+      if (reply !== undefined) replies.push(reply);
+    }
+    this.#rest = this.#at < this.#input.length ? [this.#input.slice(this.#at)] : [];
+    this.#restBytes = this.#input.length - this.#at;
+    this.#input = EMPTY;
+    return replies;
+  }
+
+  /** One value that is no array, or an array without items; undefined when it has not come as a whole. */
+  #read(): Reply | RedisRefusal | undefined {
+    for (;;) {
+      const end = this.#lineEnd();
+      if (end < 0) return undefined;
+      const start = this.#at + 1;
+      switch (this.#input[this.#at]) {
+        case 0x2b: // +
+          return this.#take(this.#text(start, end), end + 2);
+        case 0x2d: // -
+          return this.#take(new RedisRefusal(this.#text(start, end)), end + 2);
+        case 0x3a: // :
+          return this.#take(this.#number(start, end), end + 2);
+        case 0x24: { // $
+          const length = this.#number(start, end);
+          if (length === -1) return this.#take(null, end + 2);
+          if (length < 0 || length > MAX_BULK_BYTES) throw this.#strange(start - 1, end);
+          const from = end + 2, to = from + length;
+          if (to + 2 > this.#input.length) {
+            this.#neededBytes = to + 2 - this.#at;
+            return undefined;
+          }
+          if (this.#input[to] !== CR || this.#input[to + 1] !== LF) throw this.#strange(start - 1, end);
+          return this.#take(Buffer.from(this.#input.subarray(from, to)), to + 2);
+        }
+        case 0x2a: { // *
+          const length = this.#number(start, end);
+          if (length === -1) return this.#take(null, end + 2);
+          if (length < 0 || length > MAX_ARRAY_LENGTH || this.#open.length >= MAX_DEPTH) {
+            throw this.#strange(start - 1, end);
+          }
+          this.#at = end + 2;
+          if (length === 0) return [];
+          this.#open.push({ items: [], length });
+          break;
+        }
+        default:
+          throw this.#strange(start - 1, end);
+      }
+    }
+  }
+
+  /** Puts a value where it belongs; returns it, or the array that it has made whole, when that is a reply. */
+  #close(value: Reply | RedisRefusal): Reply | RedisRefusal | undefined {
+    let closed = value;
+    for (let open = this.#open.at(-1); open !== undefined; open = this.#open.at(-1)) {
+      open.items.push(closed as Reply);
+      if (open.items.length < open.length) return undefined;
+      closed = open.items;
+      this.#open.pop();
+    }
+    return closed;
+  }
+
+  #take<T>(value: T, next: number): T {
+    this.#at = next;
+    return value;
+  }
+
+  /** Where the line that begins here ends, before its CRLF; below 0 when it has not come as a whole. */
+  #lineEnd(): number {
+    const end = this.#input.indexOf(CR, this.#at);
+    if (end >= 0 && end + 1 < this.#input.length) {
+      if (this.#input[end + 1] !== LF) throw this.#strange(this.#at, end);
+      return end;
+    }
+    if (this.#input.length - this.#at > MAX_LINE_BYTES) throw this.#strange(this.#at, this.#input.length);
+    this.#neededBytes = 0;
+    return -1;
+  }
+
+  #text(start: number, end: number): string {
+    return Buffer.from(this.#input.buffer, this.#input.byteOffset + start, end - start).toString();
+  }
+
+  #number(start: number, end: number): number {
+    const isNegative = this.#input[start] === 0x2d;
+    let value = 0;
+    for (let at = isNegative ? start + 1 : start; at < end; at++) {
+      const digit = this.#input[at]! - 0x30;
+      if (digit < 0 || digit > 9) throw this.#strange(start - 1, end);
+      value = 10 * value + digit;
+    }
+    return isNegative ? -value : value;
+  }
+
+  #strange(start: number, end: number): Error {
+    return new Error(`it says "${this.#text(start, Math.min(end, start + 40))}"`);
+  }
+}
