@@ -1,8 +1,10 @@
 import { formatAddress, type SocketAddress } from "../core/address.ts";
-import { joined } from "../core/bytes.ts";
-import type { Clock, Timer } from "../core/clock.ts";
+import type { ByteWriter } from "../core/bytes.ts";
+import type { Clock } from "../core/clock.ts";
 import { QueueError, reasonOf } from "../core/errors.ts";
+import { inTime } from "../core/time_limit.ts";
 import { type BeanstalkdReply, BeanstalkdReplyParser } from "./beanstalkd_reply.ts";
+import { Pipeline } from "./pipeline.ts";
 
 export interface BeanstalkdConnectionOptions {
   readonly address: SocketAddress;
@@ -12,20 +14,10 @@ export interface BeanstalkdConnectionOptions {
   readonly maxPayloadBytes: number;
 }
 
-/** A command that has no reply yet. */
-interface Pending {
-  readonly expected: readonly string[];
-  readonly resolve: (reply: BeanstalkdReply) => void;
-  readonly reject: (error: QueueError) => void;
-}
-
 /** beanstalkd answers at once, or within the time that a command asks it to wait; milliseconds. */
 const REPLY_TIMEOUT_MS = 30_000;
 /** How long beanstalkd may take to close a connection that we have done with, milliseconds. */
 const HANG_UP_TIMEOUT_MS = 2_000;
-const READ_BUFFER_BYTES = 65_536;
-/** What is written together is copied into one piece, unless it is a longer body. */
-const SMALL_BODY_BYTES = 16_384;
 
 /** What beanstalkd says when it cannot do what every version of it can, and what to do. */
 const TROUBLE: Readonly<Record<string, string>> = {
@@ -40,35 +32,26 @@ const TROUBLE: Readonly<Record<string, string>> = {
 /**
  * One socket to beanstalkd.
  *
- * 1. Sends commands as they come, without waiting for replies; all of one turn of the event loop go out together.
- * 2. Gives each command its reply: beanstalkd answers in order.
- * 3. Notices when the other side is gone, silent, or not beanstalkd. It is lost then, for good, and every command
- *    under way rejects with QUEUE_UNAVAILABLE.
- * 4. Remembers the tube in use, and those watched.
+ * 1. Sends commands without waiting for replies, and tells for each what its reply says ({@link Pipeline}).
+ * 2. Notices when the other side is not beanstalkd, or does not do what every beanstalkd does. It is lost then, for good, and
+ *    every command under way rejects with QUEUE_UNAVAILABLE.
+ * 3. Remembers the tube in use, and those watched.
  */
 export class BeanstalkdConnection {
   readonly #clock: Clock;
-  readonly #socket: Deno.Conn;
+  readonly #pipeline: Pipeline<BeanstalkdReply>;
   readonly #where: string;
-  readonly #parser: BeanstalkdReplyParser;
-  readonly #pending: Pending[] = [];
-  readonly #ended = Promise.withResolvers<void>();
-  #out: (string | Uint8Array)[] = [];
-  #isWriting = false;
-  #loss: QueueError | undefined;
   #used = "default";
   #watched: readonly string[] = ["default"];
-  #silenceTimer: Timer | undefined;
-  #heardMs = 0;
-  /** How much longer than usual the command under way may take, milliseconds. */
-  #patienceMs = 0;
 
   private constructor(socket: Deno.Conn, clock: Clock, options: BeanstalkdConnectionOptions) {
-    this.#socket = socket;
     this.#clock = clock;
     this.#where = `beanstalkd at "${formatAddress(options.address)}"`;
-    this.#parser = new BeanstalkdReplyParser(options.maxPayloadBytes);
-    void this.#readAll();
+    const parser = new BeanstalkdReplyParser(options.maxPayloadBytes);
+    this.#pipeline = new Pipeline(
+      { socket, clock, parser, lossOf: (reason) => this.#unavailable(reason) },
+      { protocol: "beanstalkd's protocol", replyTimeoutMs: REPLY_TIMEOUT_MS },
+    );
   }
 
   /**
@@ -79,39 +62,31 @@ export class BeanstalkdConnection {
   static async open(clock: Clock, options: BeanstalkdConnectionOptions): Promise<BeanstalkdConnection> {
     const { address, connectTimeoutMs } = options;
     const where = `beanstalkd at "${formatAddress(address)}"`;
-    const late = Promise.withResolvers<never>();
-    const timer = clock.setTimer(
-      () => late.reject(new Error(`no answer in ${connectTimeoutMs} ms`)),
-      connectTimeoutMs,
-    );
-    const connecting = dial(address);
     let connection: BeanstalkdConnection | undefined;
-    try {
-      const socket = await Promise.race([connecting, late.promise]);
+    const opening = dial(address).then(async (socket) => {
       connection = new BeanstalkdConnection(socket, clock, options);
-      await Promise.race([connection.send("list-tube-used", ["USING"]), late.promise]);
+      await connection.send("list-tube-used", ["USING"]);
       return connection;
+    });
+    try {
+      return await inTime(clock, opening, { ms: connectTimeoutMs, discard: (late) => late.close() });
     } catch (error) {
       connection?.close();
-      // It may still connect after we have given up; then nobody wants it.
-      if (connection === undefined) connecting.then((socket) => socket.close(), () => {});
       if (error instanceof QueueError) throw error;
       throw new QueueError("QUEUE_UNAVAILABLE", `Cannot connect to ${where}: ${connectReason(error)}`, {
         cause: error,
       });
-    } finally {
-      timer.cancel();
     }
   }
 
   /** Whether it can no longer be used. */
   get isLost(): boolean {
-    return this.#loss !== undefined;
+    return this.#pipeline.loss !== undefined;
   }
 
   /** Resolves when it can no longer be used. */
   get ended(): Promise<void> {
-    return this.#ended.promise;
+    return this.#pipeline.ended;
   }
 
   /**
@@ -127,16 +102,22 @@ export class BeanstalkdConnection {
     expected: readonly string[],
     { body, waitMs = 0 }: { body?: Uint8Array; waitMs?: number } = {},
   ): Promise<BeanstalkdReply> {
-    if (this.#loss !== undefined) return Promise.reject(this.#loss);
-    const { promise, resolve, reject } = Promise.withResolvers<BeanstalkdReply>();
-    if (this.#pending.length === 0) this.#heardMs = this.#clock.monotonicMs();
-    this.#pending.push({ expected, resolve, reject });
-    this.#patienceMs = waitMs;
-    this.#silenceTimer ??= this.#listenFor(REPLY_TIMEOUT_MS + waitMs);
-    this.#out.push(`${command}\r\n`);
-    if (body !== undefined) this.#out.push(body, "\r\n");
-    if (!this.#isWriting) void this.#writeAll();
-    return promise;
+    return new Promise((resolve, reject) => {
+      const { loss } = this.#pipeline;
+      if (loss !== undefined) return reject(loss);
+      const write = (out: ByteWriter) => {
+        out.text(`${command}\r\n`);
+        if (body === undefined) return;
+        out.bytes(body);
+        out.text("\r\n");
+      };
+      const told = (reply: BeanstalkdReply) => {
+        const trouble = this.#troubleOf(reply, expected);
+        if (trouble === undefined) resolve(reply);
+        else reject(trouble);
+      };
+      this.#pipeline.send(write, { resolve: told, reject }, waitMs);
+    });
   }
 
   /** What is sent from now on concerns this tube, as far as it concerns the tube in use. */
@@ -166,7 +147,7 @@ export class BeanstalkdConnection {
   async hangUp(): Promise<void> {
     const timer = this.#clock.setTimer(() => this.close(), HANG_UP_TIMEOUT_MS);
     try {
-      await this.#socket.closeWrite();
+      await this.#pipeline.closeWrite();
     } catch {
       this.close();
     }
@@ -176,17 +157,16 @@ export class BeanstalkdConnection {
 
   /** Ends the connection when the commands under way have their replies. */
   async quit(): Promise<void> {
-    if (this.#loss !== undefined) return;
+    if (this.isLost) return;
     const timer = this.#clock.setTimer(() => this.close(), HANG_UP_TIMEOUT_MS);
-    this.#out.push("quit\r\n");
-    if (!this.#isWriting) void this.#writeAll();
+    this.#pipeline.write((out) => out.text("quit\r\n"));
     await this.ended;
     timer.cancel();
   }
 
   /** beanstalkd puts back what was reserved here. Idempotent. */
   close(): void {
-    this.#lose("closed by this worker");
+    this.#pipeline.lose(this.#unavailable("closed by this worker"));
   }
 
   /**
@@ -198,122 +178,26 @@ export class BeanstalkdConnection {
     try {
       return reader(reply);
     } catch (error) {
-      throw this.#refuse(error);
+      throw this.#pipeline.refuse(reasonOf(error));
     }
-  }
-
-  #refuse(error: unknown): QueueError {
-    return this.#lose(`it does not speak beanstalkd's protocol: ${reasonOf(error)}`);
   }
 
   /** A connection that concerns other tubes than its user believes would do harm. */
   #mustSucceed(reply: Promise<BeanstalkdReply>): void {
-    reply.catch((error) => this.#lose(reasonOf(error)));
+    reply.catch((error) => this.#pipeline.lose(error));
   }
 
-  /** The one place where the connection ends. */
-  #lose(reason: string): QueueError {
-    if (this.#loss !== undefined) return this.#loss;
-    this.#loss = this.#unavailable(reason);
-    this.#silenceTimer?.cancel();
-    this.#socket.close();
-    this.#out = [];
-    for (const { reject } of this.#pending.splice(0)) reject(this.#loss);
-    this.#ended.resolve();
-    return this.#loss;
+  /** What is wrong with a reply; undefined when it is one of those that mean something to the caller. */
+  #troubleOf({ word }: BeanstalkdReply, expected: readonly string[]): Error | undefined {
+    if (expected.includes(word)) return undefined;
+    const trouble = TROUBLE[word];
+    if (trouble !== undefined) return this.#unavailable(trouble);
+    return this.#pipeline.refuse(`it says "${word}" instead of "${expected[0]}"`);
   }
 
   #unavailable(reason: string): QueueError {
     return new QueueError("QUEUE_UNAVAILABLE", `Cannot use ${this.#where}: ${reason}`);
   }
-
-  /** Loses the connection when it is silent for too long while a reply is due. */
-  #listenFor(ms: number): Timer {
-    return this.#clock.setTimer(() => {
-      this.#silenceTimer = undefined;
-      if (this.#pending.length === 0) return;
-      const allowedMs = REPLY_TIMEOUT_MS + this.#patienceMs;
-      const leftMs = this.#heardMs + allowedMs - this.#clock.monotonicMs();
-      if (leftMs > 0) this.#silenceTimer = this.#listenFor(leftMs);
-      else this.#lose(`no answer in ${allowedMs} ms`);
-    }, ms);
-  }
-
-  async #readAll(): Promise<void> {
-    const buffer = new Uint8Array(READ_BUFFER_BYTES);
-    try {
-      for (;;) {
-        const length = await this.#socket.read(buffer);
-        if (length === null) return void this.#lose("it closed the connection");
-        this.#heardMs = this.#clock.monotonicMs();
-        let replies;
-        try {
-          replies = this.#parser.push(buffer.subarray(0, length));
-        } catch (error) {
-          return void this.#refuse(error);
-        }
-        for (const reply of replies) this.#settle(reply);
-      }
-    } catch (error) {
-      this.#lose(reasonOf(error));
-    }
-  }
-
-  #settle(reply: BeanstalkdReply): void {
-    const pending = this.#pending.shift();
-    if (pending === undefined) return void this.#refuse(new Error(`it says "${reply.word}" unasked`));
-    if (pending.expected.includes(reply.word)) return pending.resolve(reply);
-    const trouble = TROUBLE[reply.word];
-    if (trouble !== undefined) return pending.reject(this.#unavailable(trouble));
-    pending.reject(this.#refuse(new Error(`it says "${reply.word}" instead of "${pending.expected[0]}"`)));
-  }
-
-  /** Writes until there is nothing left to write. */
-  async #writeAll(): Promise<void> {
-    this.#isWriting = true;
-    // What is sent in this turn goes along.
-    await Promise.resolve();
-    try {
-      while (this.#out.length > 0) {
-        const out = this.#out;
-        this.#out = [];
-        for (const piece of inPieces(out)) {
-          for (let at = 0; at < piece.length;) at += await this.#socket.write(piece.subarray(at));
-          this.#heardMs = this.#clock.monotonicMs();
-        }
-      }
-    } catch (error) {
-      this.#lose(reasonOf(error));
-    }
-    this.#isWriting = false;
-  }
-}
-
-/** The same in as few pieces as need no copy of a long body. */
-function* inPieces(out: readonly (string | Uint8Array)[]): Generator<Uint8Array> {
-  const encoder = new TextEncoder();
-  let small: Uint8Array[] = [];
-  let text = "";
-  const flushText = () => {
-    if (text !== "") small.push(encoder.encode(text));
-    text = "";
-  };
-  for (const piece of out) {
-    if (typeof piece === "string") {
-      text += piece;
-      continue;
-    }
-    flushText();
-    if (piece.length <= SMALL_BODY_BYTES) {
-      small.push(piece);
-      continue;
-    }
-    yield joined(small);
-    yield piece;
-    small = [];
-  }
-  flushText();
-  if (small.length > 0) yield joined(small);
 }
 
 async function dial(address: SocketAddress): Promise<Deno.Conn> {

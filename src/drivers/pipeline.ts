@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers";
 import { ByteWriter } from "../core/bytes.ts";
-import { systemClock, type Timer } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 
 /** Who waits for the reply to a command. */
@@ -11,7 +11,9 @@ export interface Caller<Reply> {
 
 export interface PipelineDeps<Reply> {
   readonly socket: Deno.Conn;
-  /** Cuts what comes into replies; throws when it is not the protocol. */
+  /** Measures silence. */
+  readonly clock: Clock;
+  /** Cuts what comes into replies; throws at what the protocol does not have. */
   readonly parser: { push(bytes: Uint8Array): Reply[] };
   /** Makes the error with which all that is under way rejects, from the reason of the loss. */
   readonly lossOf: (reason: string) => Error;
@@ -26,13 +28,13 @@ const READ_BUFFER_BYTES = 65_536;
  * 2. Gives each command its reply.
  * 3. Notices when the other side is gone, silent for too long, or does not speak the protocol. It is lost then, for
  *    good, and rejects all that is under way.
- *
- * Silence is measured in the machine's own time: an injected clock does not move the other side's.
  */
 export class Pipeline<Reply> {
   readonly #socket: Deno.Conn;
+  readonly #clock: Clock;
   readonly #parser: PipelineDeps<Reply>["parser"];
   readonly #lossOf: (reason: string) => Error;
+  readonly #protocol: string;
   readonly #replyTimeoutMs: number;
   readonly #callers: Caller<Reply>[] = [];
   readonly #ended = Promise.withResolvers<void>();
@@ -44,11 +46,16 @@ export class Pipeline<Reply> {
   #heardMs = 0;
   #patienceMs = 0;
 
-  /** @param options.replyTimeoutMs How long a reply may take beside what a command asks for, milliseconds. */
-  constructor(deps: PipelineDeps<Reply>, options: { replyTimeoutMs: number }) {
+  /**
+   * @param options.protocol Its name in a sentence.
+   * @param options.replyTimeoutMs How long a reply may take beside what a command asks for, milliseconds.
+   */
+  constructor(deps: PipelineDeps<Reply>, options: { protocol: string; replyTimeoutMs: number }) {
     this.#socket = deps.socket;
+    this.#clock = deps.clock;
     this.#parser = deps.parser;
     this.#lossOf = deps.lossOf;
+    this.#protocol = options.protocol;
     this.#replyTimeoutMs = options.replyTimeoutMs;
     void this.#readAll();
   }
@@ -70,7 +77,7 @@ export class Pipeline<Reply> {
    * @param waitMs How long the server is asked to wait with its reply.
    */
   send(write: (out: ByteWriter) => void, caller: Caller<Reply>, waitMs = 0): void {
-    if (this.#callers.length === 0) this.#heardMs = performance.now();
+    if (this.#callers.length === 0) this.#heardMs = this.#clock.monotonicMs();
     this.#callers.push(caller);
     this.#patienceMs = waitMs;
     this.#silenceTimer ??= this.#listenFor(this.#replyTimeoutMs + waitMs);
@@ -100,12 +107,19 @@ export class Pipeline<Reply> {
     this.#ended.resolve();
   }
 
+  /** Ends it, for what came is not of the protocol; returns the error. */
+  refuse(reason: string): Error {
+    const loss = this.#lossOf(`it does not speak ${this.#protocol}: ${reason}`);
+    this.lose(loss);
+    return loss;
+  }
+
   #listenFor(ms: number): Timer {
-    return systemClock.setTimer(() => {
+    return this.#clock.setTimer(() => {
       this.#silenceTimer = undefined;
       if (this.#callers.length === 0) return;
       const allowedMs = this.#replyTimeoutMs + this.#patienceMs;
-      const leftMs = this.#heardMs + allowedMs - performance.now();
+      const leftMs = this.#heardMs + allowedMs - this.#clock.monotonicMs();
       if (leftMs > 0) this.#silenceTimer = this.#listenFor(leftMs);
       else this.lose(this.#lossOf(`no answer in ${allowedMs} ms`));
     }, ms);
@@ -117,15 +131,23 @@ export class Pipeline<Reply> {
       for (;;) {
         const length = await this.#socket.read(buffer);
         if (length === null) return this.lose(this.#lossOf("it closed the connection"));
-        this.#heardMs = performance.now();
-        for (const reply of this.#parser.push(buffer.subarray(0, length))) {
-          const caller = this.#callers.shift();
-          if (caller === undefined) throw new Error("it answers unasked");
-          caller.resolve(reply);
-        }
+        this.#heardMs = this.#clock.monotonicMs();
+        this.#answer(buffer.subarray(0, length));
       }
     } catch (error) {
       this.lose(this.#lossOf(reasonOf(error)));
+    }
+  }
+
+  #answer(bytes: Uint8Array): void {
+    try {
+      for (const reply of this.#parser.push(bytes)) {
+        const caller = this.#callers.shift();
+        if (caller === undefined) throw new Error("it answers unasked");
+        caller.resolve(reply);
+      }
+    } catch (error) {
+      this.refuse(reasonOf(error));
     }
   }
 
@@ -135,7 +157,7 @@ export class Pipeline<Reply> {
       while (this.#out.length > 0 && this.#loss === undefined) {
         const bytes = this.#out.take();
         for (let at = 0; at < bytes.length;) at += await this.#socket.write(bytes.subarray(at));
-        this.#heardMs = performance.now();
+        this.#heardMs = this.#clock.monotonicMs();
       }
     } catch (error) {
       this.lose(this.#lossOf(reasonOf(error)));

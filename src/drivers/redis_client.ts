@@ -10,14 +10,18 @@ export interface ClientTimeouts {
   readonly commandTimeoutMs: number;
 }
 
-/** One socket to a Redis server, logged in; once lost it is lost for good. */
+/**
+ * One socket to a Redis server, logged in; once lost it is lost for good.
+ *
+ * It goes by the machine's own time: a clock that is injected to move jobs' times does not move the server's.
+ */
 export class RedisClient {
   readonly #pipeline: Pipeline<Reply | RedisRefusal>;
 
   private constructor(socket: Deno.Conn, { commandTimeoutMs }: ClientTimeouts) {
     this.#pipeline = new Pipeline(
-      { socket, parser: new ReplyParser(), lossOf: (reason) => new Error(reason) },
-      { replyTimeoutMs: commandTimeoutMs },
+      { socket, clock: systemClock, parser: new ReplyParser(), lossOf: (reason) => new Error(reason) },
+      { protocol: "Redis's protocol", replyTimeoutMs: commandTimeoutMs },
     );
   }
 
@@ -33,19 +37,20 @@ export class RedisClient {
     timeouts: ClientTimeouts,
     signal?: AbortSignal,
   ): Promise<{ client: RedisClient; reply: Reply }> {
-    const startedMs = performance.now();
-    const ms = timeouts.connectTimeoutMs;
-    const socket = await inTime(systemClock, dial(server), { ms, signal, discard: (late) => late.close() });
-    const client = new RedisClient(socket, timeouts);
-    const leftMs = Math.max(ms - (performance.now() - startedMs), 1);
+    let client: RedisClient | undefined;
+    const opening = dial(server).then(async (socket) => {
+      client = new RedisClient(socket, timeouts);
+      return { client, reply: await client.#greet(server, first) };
+    });
+    const unwanted = new Error("closed by this worker");
     try {
-      const greeting = client.#greet(server, first);
-      return {
-        client,
-        reply: await inTime(systemClock, greeting, { ms: leftMs, signal, discard: () => {} }),
-      };
+      return await inTime(systemClock, opening, {
+        ms: timeouts.connectTimeoutMs,
+        signal,
+        discard: (late) => late.client.destroy(unwanted),
+      });
     } catch (error) {
-      client.destroy(new Error("closed by this worker"));
+      client?.destroy(unwanted);
       throw error;
     }
   }

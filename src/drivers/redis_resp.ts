@@ -87,7 +87,7 @@ export class ReplyParser {
    */
   push(piece: Uint8Array): (Reply | RedisRefusal)[] {
     if (this.#restBytes > 0) {
-      this.#rest.push(piece.slice());
+      this.#rest.push(new Uint8Array(piece));
       this.#restBytes += piece.length;
       if (this.#restBytes < this.#neededBytes) return [];
       this.#input = joined(this.#rest);
@@ -100,7 +100,7 @@ export class ReplyParser {
       const reply = this.#close(value);
       if (reply !== undefined) replies.push(reply);
     }
-    this.#rest = this.#at < this.#input.length ? [this.#input.slice(this.#at)] : [];
+    this.#rest = this.#at < this.#input.length ? [new Uint8Array(this.#input.subarray(this.#at))] : [];
     this.#restBytes = this.#input.length - this.#at;
     this.#input = EMPTY;
     return replies;

@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
+import { inTime } from "../core/time_limit.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { FastCgiError } from "./errors.ts";
 
@@ -34,25 +35,17 @@ async function connectTcp(
   signal: AbortSignal | undefined,
 ): Promise<Deno.Conn> {
   const connecting = Deno.connect({ hostname: address.hostname, port: address.port });
-  const givenUp = Promise.withResolvers<never>();
-  const timer = clock.setTimer(
-    () => givenUp.reject(new Deno.errors.TimedOut(`no answer in ${timeoutMs} ms`)),
-    timeoutMs,
-  );
-  const abort = () => givenUp.reject(signal?.reason);
-  signal?.addEventListener("abort", abort);
   try {
-    const socket = await Promise.race([connecting, givenUp.promise]);
+    const socket = await inTime(clock, connecting, {
+      ms: timeoutMs,
+      signal,
+      discard: (late) => late.close(),
+    });
     // Without this, the last piece of a large request waits for the acknowledgement of the one before it.
     socket.setNoDelay(true);
     return socket;
   } catch (error) {
-    // It may still connect after we have given up; then nobody wants it.
-    connecting.then((late) => late.close(), () => {});
     throw signal?.aborted ? signal.reason : connectError(address, error);
-  } finally {
-    timer.cancel();
-    signal?.removeEventListener("abort", abort);
   }
 }
 
