@@ -6,7 +6,7 @@ import { BeanstalkdConnection, type BeanstalkdConnectionOptions } from "./beanst
 import { BeanstalkdSession } from "./beanstalkd_session.ts";
 
 /** The longest pause after a failed connect, milliseconds. */
-const LONGEST_PAUSE_MS = 2_000;
+const LONGEST_PAUSE_MS = 500;
 /** So many connections that hold nothing are kept for the next waits. */
 const KEPT_IDLE = 4;
 
@@ -16,8 +16,8 @@ const KEPT_IDLE = 4;
  *
  * 1. `main` pushes, looks around, takes what is ready, and settles that.
  * 2. A waiter waits, and settles the job that its wait brought; when that is done it can wait again.
- * 3. A lost connection is opened again when it is needed, for ever; after a failure not before a pause of 50 ms to
- *    2 s, 20 % shorter or longer, so that many workers do not come back at once.
+ * 3. A lost connection is opened again when it is needed, for ever; after a failure not before a pause of 50 to
+ *    500 ms, 20 % shorter or longer, so that many workers do not come back at once.
  */
 export class BeanstalkdSessions {
   readonly #clock: Clock;

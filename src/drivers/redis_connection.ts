@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import { QueueError } from "../core/errors.ts";
 import { formatEndpoint } from "./redis_address.ts";
@@ -19,9 +20,8 @@ export class Script {
   }
 }
 
-/** Pauses between attempts to connect, milliseconds: the first, and the longest. Each is up to a half shorter. */
-const FIRST_PAUSE_MS = 50;
-const MAX_PAUSE_MS = 2_000;
+/** The longest pause between attempts to connect, milliseconds. */
+const LONGEST_PAUSE_MS = 500;
 
 /**
  * One connection to the Redis server that has our keys.
@@ -41,7 +41,9 @@ export class RedisConnection {
   #client: RedisClient | undefined;
   #opening: Promise<RedisClient> | undefined;
   #clientId = 0;
-  #failures = 0;
+  readonly #backoff = new Backoff({ random: Math.random }, { maxMs: LONGEST_PAUSE_MS });
+  /** How long to wait before the next attempt to connect, milliseconds. */
+  #pauseMs = 0;
   #where: string;
 
   constructor(deps: { server: RedisServer; keys: RedisKeys; clock: Clock }, options: ClientTimeouts) {
@@ -120,10 +122,7 @@ export class RedisConnection {
   }
 
   async #tryOpen(): Promise<RedisClient> {
-    if (this.#failures > 0) {
-      const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (this.#failures - 1), MAX_PAUSE_MS);
-      await sleep(this.#clock, pauseMs * (0.5 + 0.5 * Math.random()), this.#closing.signal);
-    }
+    if (this.#pauseMs > 0) await sleep(this.#clock, this.#pauseMs, this.#closing.signal);
     const { signal } = this.#closing;
     if (signal.aborted) throw this.#closed();
     try {
@@ -133,13 +132,14 @@ export class RedisConnection {
       const { client, reply } = await RedisClient.connect(found, first, this.#options, signal);
       this.#client = client;
       this.#clientId = Number(reply);
-      this.#failures = 0;
+      this.#backoff.reset();
+      this.#pauseMs = 0;
       // It was closed in the very moment.
       if (signal.aborted) this.drop();
       return client;
     } catch (error) {
       if (signal.aborted) throw this.#closed();
-      this.#failures++;
+      this.#pauseMs = this.#backoff.nextMs();
       throw unavailableError(this.#where, error);
     }
   }

@@ -37,7 +37,7 @@ export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> 
   timeoutMs: 60_000,
   retry: DEFAULT_RETRY_POLICY,
   rateLimit: undefined,
-  pauseMaxMs: 5_000,
+  pauseMaxMs: 1_000,
 };
 
 export interface ConsumerDeps {
