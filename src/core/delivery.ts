@@ -17,6 +17,8 @@ export interface Delivery {
   readonly raw: Uint8Array;
   /** What came beside the bytes, by name; lower case. */
   readonly headers: Readonly<Record<string, string>>;
+  /** The message as the driver has read it already by the dialect's own rules, where it has to: for that dialect. */
+  readonly parsed?: unknown;
   /**
    * Why the message cannot be run as it is: longer than the limit (`raw` is empty then; the broker has the bytes), or
    * headers that cannot be read. All there is to do is to bury it.

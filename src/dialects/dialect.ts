@@ -13,7 +13,7 @@ export interface Message {
 export interface Dialect {
   readonly name: string;
   /** @throws {JobError} JOB_MALFORMED when the bytes are not of this format. */
-  decode(delivery: Pick<Delivery, "raw" | "headers">): Message;
+  decode(delivery: Pick<Delivery, "raw" | "headers" | "parsed">): Message;
   encode(content: Message): Uint8Array;
   /**
    * The wait before the next try of a failed job, milliseconds, where the format has a rule of its own for it.

@@ -68,8 +68,8 @@ export class SidekiqDialect implements Dialect {
     this.#jitterS = jitterS;
   }
 
-  decode({ raw }: Pick<Delivery, "raw" | "headers">): Message {
-    const job = parseJob(raw);
+  decode({ raw, parsed }: Pick<Delivery, "raw" | "headers" | "parsed">): Message {
+    const job = parsed instanceof JsonObject ? parsed : parseJob(raw);
     const jid = job.string("jid");
     const maxAttempts = maxAttemptsOf(job);
     const enqueuedAtMs = timeOf(job, "created_at") ?? timeOf(job, "enqueued_at");
@@ -115,6 +115,7 @@ export class SidekiqDialect implements Dialect {
     const enqueuedAtMs = timeOf(job, "enqueued_at");
     const error = errorOf(job);
     return {
+      parsed: job,
       tries: failures + recoveries,
       recoveries,
       isKeptWhenDead: job.get("dead") !== false,
@@ -220,12 +221,7 @@ export const sidekiq8 = new SidekiqDialect({
   jitterS: (count, random) => Math.floor(random * 10 * (count + 1)),
 });
 
-/** Messages that were read: a job is looked into by the driver and by the consumer. */
-const parsed = new WeakMap<Uint8Array, JsonObject>();
-
 function parseJob(raw: Uint8Array): JsonObject {
-  const known = parsed.get(raw);
-  if (known !== undefined) return known;
   let job: JsonObject;
   try {
     job = JsonObject.parse(raw);
@@ -234,7 +230,6 @@ function parseJob(raw: Uint8Array): JsonObject {
   }
   if (job.string("class") === undefined) throw malformed(`it has no "class", or one that is not a text`);
   if (!Array.isArray(job.get("args"))) throw malformed(`it has no "args", or some that are not a list`);
-  parsed.set(raw, job);
   return job;
 }
 

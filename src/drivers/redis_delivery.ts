@@ -29,6 +29,7 @@ export class RedisDelivery implements Delivery {
   readonly queue: string;
   readonly raw: Buffer;
   readonly headers = NO_HEADERS;
+  parsed?: unknown;
   problem?: FervoError;
   attempt = 1;
   enqueuedAtMs?: number;
@@ -99,6 +100,7 @@ export class RedisSettler {
     try {
       const facts = this.#shared.jobs.read(raw);
       delivery = new RedisDelivery(this, facts.id ?? newId(), queue, raw, nowMs);
+      delivery.parsed = facts.parsed;
       delivery.attempt = facts.tries + 1;
       const enqueuedAtMs = facts.createdAtMs ?? facts.enqueuedAtMs;
       if (enqueuedAtMs !== undefined) delivery.enqueuedAtMs = enqueuedAtMs;

@@ -3,6 +3,8 @@ import type { DeadLetter } from "../core/driver.ts";
 
 /** What the driver has to know of a job to deliver and to file it. */
 export interface JobFacts {
+  /** The message as it was read, for the dialect. */
+  readonly parsed: unknown;
   /** The job's own id; absent in messages of some producers. */
   readonly id?: string;
   /** The queue that the message names, if it does. */

@@ -97,7 +97,12 @@ Deno.test(
 
 Deno.test("read() tells tries, times of either unit, and why a job failed", { permissions: "none" }, () => {
   const read = (fields: string) => sidekiq7.read(encode(`{"class":"X","args":[]${fields}}`));
-  assert.deepEqual(read(""), { tries: 0, recoveries: 0, isKeptWhenDead: true });
+  const { parsed, ...facts } = read("");
+  assert.deepEqual(facts, { tries: 0, recoveries: 0, isKeptWhenDead: true });
+  assert.deepEqual(
+    sidekiq7.decode({ raw: encode("not read again"), headers: {}, parsed }).payload,
+    encode("not read again"),
+  );
   assert.equal(read(',"retry_count":0').tries, 1);
   assert.equal(read(',"retry_count":3,"fervo_recovered":2').tries, 6);
   assert.equal(read(',"dead":false').isKeptWhenDead, false);
