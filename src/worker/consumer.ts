@@ -329,6 +329,7 @@ export class Consumer {
   /** Settles; tries until the broker has taken it or the worker has to end. */
   async #settle(held: Held, outcome: Outcome): Promise<void> {
     held.isSettling = true;
+    if (outcome.kind === "release") this.#rateLimit?.giveBack();
     const nowMs = this.#clock.monotonicMs();
     const runMs = nowMs - (held.startedMs ?? nowMs);
     const { readyAtMs } = held.delivery;
