@@ -15,13 +15,17 @@ export type RemoteSignal = "quiet" | "stop";
 
 const SIGNALS: Readonly<Record<string, RemoteSignal>> = { TSTP: "quiet", TERM: "stop" };
 
+/** One that could not be given is given again after so long, milliseconds; sooner with a short lease. */
+const BEAT_AGAIN_MS = 1_000;
+
 /** A longer job is not shown in the list of running jobs, which is written anew with every beat. */
 const MAX_SHOWN_BYTES = 10_000;
 
 /**
  * The signs of life of this process, and its place in Sidekiq's Web UI.
  *
- * 1. Gives a sign of life six times within a lease. When they end, other processes take the jobs back that it holds.
+ * 1. Gives a sign of life six times within a lease, and sooner after one that failed. When they end, other processes
+ *    take the jobs back that it holds.
  * 2. Registers every queue before a job is taken from it, so that those others know where to look.
  * 3. Shows in the Web UI what the process is and runs, and passes on what the UI tells it.
  * 4. Adds to Sidekiq's statistics.
@@ -86,10 +90,14 @@ export class RedisHeartbeat {
 
   /** One sign of life, now. */
   beat(): Promise<void> {
-    return this.#beating ??= this.#beat().finally(() => {
-      this.#beating = undefined;
-      this.#beatLater();
-    });
+    return this.#beating ??= this.#beat().then(
+      // A signal may have others behind it, and people wait to see that it was heard.
+      () => this.#beatLater(this.#hasSignal ? 0 : this.#leaseMs / 6),
+      (error) => {
+        this.#beatLater(Math.min(BEAT_AGAIN_MS, this.#leaseMs / 6));
+        throw error;
+      },
+    ).finally(() => this.#beating = undefined);
   }
 
   /** Puts back all that is held, and leaves the lists of processes. */
@@ -109,11 +117,9 @@ export class RedisHeartbeat {
     await connection.run(LEAVE, [keys.processes, keys.owners, ...own], [identity]);
   }
 
-  #beatLater(): void {
+  #beatLater(delayMs: number): void {
     if (this.#isClosed) return;
     this.#timer?.cancel();
-    // A signal may have others behind it, and people wait to see that it was heard.
-    const delayMs = this.#hasSignal ? 0 : this.#leaseMs / 6;
     this.#timer = this.#shared.clock.setTimer(() => {
       // Whoever receives is told of a broker that is away.
       this.beat().catch(() => {});

@@ -10,12 +10,13 @@ const MAX_RECOVERIES = 3;
 /**
  * Takes jobs back from processes that died.
  *
- * 1. Looks for them four times within a lease; of all processes one does, whoever takes the lock.
+ * 1. Looks for them six times within a lease; of all processes one does, whoever takes the lock.
  * 2. Puts each job back to where it is taken next, and counts that in the job.
  * 3. Sends a job whose worker died three times to the dead letters.
  *
- * A process is dead when it has given no sign of life for a lease and a quarter; so its jobs run again within about one
- * and a half leases.
+ * A process is dead when its signs of life have ended, which they do a lease after the last one, and none has come in a
+ * third of a lease since that was noticed: so its jobs run again within one and two thirds of a lease. The third is for
+ * the living whose signs ended because Redis was away: they connect again and give one.
  */
 export class RedisRecovery {
   readonly #shared: RedisShared;
@@ -50,18 +51,20 @@ export class RedisRecovery {
       .catch(() => {})
       .finally(() => {
         if (this.#isClosed) return;
-        this.#timer = this.#shared.clock.setTimer(() => this.#lookNow(), this.#leaseMs / 4);
+        this.#timer = this.#shared.clock.setTimer(() => this.#lookNow(), this.#leaseMs / 6);
       });
   }
 
   async #look(): Promise<void> {
     const { connection, keys, identity } = this.#shared;
-    const lockMs = String(Math.round(this.#leaseMs / 5));
-    if (await connection.send(["SET", keys.recovery, identity, "NX", "PX", lockMs]) === null) return;
-    const waitMs = String(Math.round(this.#leaseMs / 5));
+    const share = (part: number) => String(Math.round(this.#leaseMs / part));
+    // Shorter than the time between two looks, so that our own lock does not keep us from the next one.
+    const lock = ["SET", keys.recovery, identity, "NX", "PX", share(8)];
+    if (await connection.send(lock) === null) return;
     const dead = await connection.run<Buffer[]>(FIND_DEAD, [keys.owners, keys.suspects], [
       keys.prefix,
-      waitMs,
+      share(3),
+      share(2),
     ]);
     for (const one of dead) await this.#recover(String(one));
   }

@@ -204,9 +204,10 @@ return 1
 
 /**
  * Looks for dead processes: those that have given no sign of life for a while since that was first noticed. Two looks,
- * so that a Redis that was away itself does not take the living, whose signs have run out meanwhile, for dead.
+ * so that a Redis that was away itself does not take the living, whose signs have run out meanwhile, for dead. What was
+ * noticed is forgotten when nobody has looked for longer: Redis may have been away again, and they with it.
  *
- * KEYS: our processes, suspects. ARGV: prefix of the keys, wait in ms. Returns identities.
+ * KEYS: our processes, suspects. ARGV: prefix of the keys, wait in ms, memory in ms. Returns identities.
  */
 export const FIND_DEAD = new Script(`
 local time = redis.call('TIME')
@@ -221,6 +222,7 @@ for _, identity in ipairs(redis.call('SMEMBERS', KEYS[1])) do
     elseif now - tonumber(since) >= tonumber(ARGV[2]) then dead[#dead + 1] = identity end
   end
 end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return dead
 `);
 

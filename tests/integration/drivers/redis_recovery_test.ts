@@ -10,6 +10,7 @@ import {
   takeOne,
 } from "../../conformance/driver_broker.ts";
 import { eventually } from "../../support/eventually.ts";
+import { MovableClock } from "../../support/movable_clock.ts";
 import { RedisServer } from "../../support/redis_server.ts";
 import { openRedis } from "./redis_broker.ts";
 import { OtherProcess } from "./sqlite_process.ts";
@@ -102,6 +103,59 @@ Deno.test("A living process keeps its jobs, however long they run", async () => 
   assert.ok(performance.now() >= until - 50);
   assert.deepEqual(stolen, []);
   await delivery.ack();
+});
+
+/** A process that holds a job and gives no sign of life. */
+async function addDead(server: RedisServer, identity: string): Promise<void> {
+  await server.cli("SADD", "fervo:processes", identity);
+  await server.cli("SADD", `fervo:queues:${identity}`, "q");
+  await server.cli("LPUSH", `fervo:inflight:${identity}:q`, '{"class":"Suite","args":["left"],"jid":"abc"}');
+}
+
+Deno.test("A process counts as dead when no sign of life came in a third of a lease since that was noticed", async () => {
+  await using server = await RedisServer.start();
+  await addDead(server, "gone:1:a");
+  const leaseMs = 3_000;
+  await using driver = openRedis(server, { leaseMs });
+  const waiting = take(driver, { waitMs: FOREVER_MS });
+  const noticed = async () => Number(await server.cli("HGET", "fervo:suspects", "gone:1:a"));
+  await eventually("it is noticed", async () => await noticed() > 0);
+  const sinceMs = await noticed();
+  const [delivery] = await soon("its job", waiting);
+  const waitedMs = Date.now() - sinceMs;
+  assert.equal(delivery!.id, "abc");
+  assert.ok(waitedMs >= leaseMs / 3, `taken after ${waitedMs} ms`);
+  await delivery!.ack();
+});
+
+Deno.test("What was noticed before nobody looked for a while counts no more: Redis may have been away", async () => {
+  await using server = await RedisServer.start();
+  await addDead(server, "gone:1:a");
+  const driver = openRedis(server, { leaseMs: 3_000 });
+  await takeNow(driver, { queues: ["other"] });
+  await eventually("it is noticed", async () => await server.cli("EXISTS", "fervo:suspects") === "1");
+  await driver.close();
+  await eventually("it is forgotten", async () => await server.cli("EXISTS", "fervo:suspects") === "0");
+  assert.equal(await server.cli("LLEN", "fervo:inflight:gone:1:a:q"), "1");
+});
+
+Deno.test("A sign of life that could not be given is given again within a second", async () => {
+  await using server = await RedisServer.start();
+  const clock = new MovableClock();
+  const leaseMs = 120_000;
+  await using driver = openRedis(server, { leaseMs, clock });
+  await takeNow(driver);
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  const beats = async () => (await server.cli("HGET", identity, "info")) !== "";
+  // Of a wrong type: it refuses the sign.
+  await server.cli("SET", identity, "a text");
+  clock.moveAhead(leaseMs / 6);
+  const calls = async () =>
+    Number(/cmdstat_hset:calls=\d+,.*failed_calls=(\d+)/.exec(await server.cli("INFO", "commandstats"))?.[1]);
+  await eventually("a sign is refused", async () => await calls() > 0);
+  await server.cli("DEL", identity);
+  clock.moveAhead(1_000);
+  await eventually("a sign", beats, 5_000);
 });
 
 Deno.test("Workers killed at random moments under load lose no job; doubles were in flight", async () => {
