@@ -62,6 +62,17 @@ export type WorkerEvent =
     readonly during: "receive" | "settle" | "extend";
     readonly error: FervoError;
   }
+  | {
+    /** Jobs of a queue were taken back from a process that died. Of brokers whose workers do that themselves. */
+    readonly type: "jobs_recovered";
+    readonly queue: string;
+    /** The process, as it is named in the broker. */
+    readonly process: string;
+    /** Jobs that are ready to run again. */
+    readonly putBack: number;
+    /** Jobs that went to the dead letters: they are taken for the cause. */
+    readonly buried: number;
+  }
   | { readonly type: "draining"; readonly inFlight: number }
   | { readonly type: "stopped"; readonly orphaned: number };
 

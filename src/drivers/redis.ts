@@ -9,6 +9,7 @@ import type {
   ReceiveRequest,
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
 import { Calls } from "./redis_calls.ts";
 import { checkServer } from "./redis_check.ts";
 import { RedisConnection } from "./redis_connection.ts";
@@ -55,6 +56,8 @@ export interface RedisDriverDeps {
   readonly jobs: JobFormat;
   /** What the list of processes shows; what is received from when absent. */
   readonly process?: RedisProcessInfo;
+  /** Is told what the driver does by itself: jobs that were taken back from processes that died. */
+  readonly observe?: Observer;
   /** Is told what Sidekiq's Web UI tells this process. */
   readonly onSignal?: (signal: RemoteSignal) => void;
 }
@@ -91,7 +94,7 @@ export class RedisDriver implements Driver {
   #closed: Promise<void> | undefined;
 
   private constructor(deps: RedisDriverDeps, options: RedisDriverOptions) {
-    const { clock } = deps;
+    const { clock, observe = () => {} } = deps;
     const keys = new RedisKeys(options.keyPrefix);
     const server = new RedisServer(options.target, options, options.database);
     const connect = () =>
@@ -113,7 +116,7 @@ export class RedisDriver implements Driver {
       { settler, info: deps.process, onSignal: deps.onSignal ?? (() => {}) },
       options,
     );
-    this.#recovery = new RedisRecovery(shared, options);
+    this.#recovery = new RedisRecovery(shared, observe, options);
     this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, connect });
     this.#depth = new RedisDepth(shared);
     this.dead = new RedisDeadLetters(shared, this.#calls);

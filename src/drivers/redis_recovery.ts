@@ -1,6 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
 import { newId, type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
 import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./redis_scripts.ts";
 
@@ -13,6 +14,7 @@ const MAX_RECOVERIES = 3;
  * 1. Looks for them six times within a lease; of all processes one does, whoever takes the lock.
  * 2. Puts each job back to where it is taken next, and counts that in the job.
  * 3. Sends a job whose worker died three times to the dead letters.
+ * 4. Tells observers how many, of which process and queue.
  *
  * A process is dead when its signs of life have ended, which they do a lease after the last one, and none has come in a
  * third of a lease since that was noticed: so its jobs run again within one and two thirds of a lease. The third is for
@@ -20,14 +22,16 @@ const MAX_RECOVERIES = 3;
  */
 export class RedisRecovery {
   readonly #shared: RedisShared;
+  readonly #observe: Observer;
   readonly #leaseMs: number;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #isStarted = false;
   #isClosed = false;
 
-  constructor(shared: RedisShared, options: { leaseMs: number }) {
+  constructor(shared: RedisShared, observe: Observer, options: { leaseMs: number }) {
     this.#shared = shared;
+    this.#observe = observe;
     this.#leaseMs = options.leaseMs;
   }
 
@@ -74,19 +78,40 @@ export class RedisRecovery {
     const { connection, keys } = this.#shared;
     const queues = (await connection.send<Buffer[]>(["SMEMBERS", keys.queuesOf(dead)])).map(String);
     for (const queue of queues) {
-      const inflight = keys.inflight(dead, queue);
-      // The newest first: each goes to the end from which jobs are taken, so that the oldest is taken first.
-      for (const raw of await connection.send<Buffer[]>(["LRANGE", inflight, "0", "-1"], [inflight])) {
-        if (await this.#recoverJob(dead, queue, raw) < 0) return;
-      }
+      if (!await this.#recoverQueue(dead, queue)) return;
     }
     const inflight = queues.map((queue) => keys.inflight(dead, queue));
     const forgotten = [keys.process(dead), keys.owners, keys.suspects, keys.queuesOf(dead), ...inflight];
     await connection.run(FORGET, forgotten, [dead]);
   }
 
-  /** Below 0 when the process lives after all. */
-  #recoverJob(dead: string, queue: string, raw: Buffer): Promise<number> {
+  /** False when the process lives after all. */
+  async #recoverQueue(dead: string, queue: string): Promise<boolean> {
+    const { connection, keys } = this.#shared;
+    const inflight = keys.inflight(dead, queue);
+    const counts = { putBack: 0, buried: 0, gone: 0 };
+    try {
+      // The newest first: each goes to the end from which jobs are taken, so that the oldest is taken first.
+      for (const raw of await connection.send<Buffer[]>(["LRANGE", inflight, "0", "-1"], [inflight])) {
+        const end = await this.#recoverJob(dead, queue, raw);
+        if (end === "alive") return false;
+        counts[end]++;
+      }
+      return true;
+    } finally {
+      const { putBack, buried } = counts;
+      if (putBack + buried > 0) {
+        this.#observe({ type: "jobs_recovered", queue, process: dead, putBack, buried });
+      }
+    }
+  }
+
+  /** What became of the job; `gone` when somebody else was faster, `alive` when the process lives after all. */
+  async #recoverJob(
+    dead: string,
+    queue: string,
+    raw: Buffer,
+  ): Promise<"putBack" | "buried" | "gone" | "alive"> {
     const { connection, keys, clock, jobs } = this.#shared;
     const process = keys.process(dead);
     const inflight = keys.inflight(dead, queue);
@@ -96,10 +121,10 @@ export class RedisRecovery {
       if (recoveries + 1 >= MAX_RECOVERIES) {
         const nowMs = clock.nowMs();
         const letter = jobs.failed(raw, { id, queue, error: poisonError(id), nowMs }).raw;
-        return connection.run(
-          RECOVER_TO_DEAD,
-          [inflight, keys.dead, process],
-          [raw, scoreOf(nowMs), toBuffer(letter)],
+        const places = [inflight, keys.dead, process];
+        return endOf(
+          await connection.run(RECOVER_TO_DEAD, places, [raw, scoreOf(nowMs), toBuffer(letter)]),
+          "buried",
         );
       }
       recovered = jobs.recovered(raw, { id, queue });
@@ -107,8 +132,15 @@ export class RedisRecovery {
       // What cannot be read is put back as it is; whoever takes it sends it to the dead letters.
       if (!(error instanceof JobError)) throw error;
     }
-    return connection.run(RECOVER, [process, inflight, keys.queue(queue)], [raw, toBuffer(recovered)]);
+    const places = [process, inflight, keys.queue(queue)];
+    return endOf(await connection.run(RECOVER, places, [raw, toBuffer(recovered)]), "putBack");
   }
+}
+
+/** What the answer of a script says that takes a job back. */
+function endOf<Taken extends string>(answer: number, taken: Taken): Taken | "gone" | "alive" {
+  if (answer < 0) return "alive";
+  return answer === 0 ? "gone" : taken;
 }
 
 function poisonError(id: string): JobError {

@@ -68,6 +68,13 @@ export function logObserver(log: Log): Observer {
       }
       case "lease_lost":
         return log.warn(jobFacts(event), "The lease was lost; another worker has the job");
+      case "jobs_recovered": {
+        const { process, queue, putBack, buried } = event;
+        return log.warn(
+          { process, queue, put_back: putBack, buried },
+          "Took jobs back from a worker that died",
+        );
+      }
       case "job_started":
         return log.debug(jobFacts(event), "Job started");
       case "job_settled":

@@ -9,6 +9,7 @@ import {
   takeNow,
   takeOne,
 } from "../../conformance/driver_broker.ts";
+import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
 import { MovableClock } from "../../support/movable_clock.ts";
 import { RedisServer } from "../../support/redis_server.ts";
@@ -31,11 +32,13 @@ function run(server: RedisServer, command: string, ...args: string[]): OtherProc
 
 Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their order, and count it", async () => {
   await using server = await RedisServer.start();
-  await using driver = openRedis(server, { leaseMs: LEASE_MS });
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
   for (const name of ["1", "2", "3"]) await driver.push("q", job(name));
   await using holder = run(server, "hold", `${LEASE_MS}`, "3");
   assert.equal(await holder.line(), "3");
   assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 3, dead: 0 });
+  const [identity] = await server.elements("SMEMBERS", "processes");
   await holder.kill();
   const found: string[] = [];
   while (found.length < 3) {
@@ -46,6 +49,10 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
     }
   }
   assert.deepEqual(found.toSorted(), ["1", "2", "3"]);
+  await log.next("jobs_recovered");
+  assert.deepEqual(log.of("jobs_recovered"), [
+    { type: "jobs_recovered", queue: "q", process: identity, putBack: 3, buried: 0 },
+  ]);
   await eventually("the dead process is forgotten", async () => {
     const keys = await server.elements("KEYS", "*");
     return keys.filter((key) => /inflight|fervo:queues/.test(key)).length === 1;
@@ -54,7 +61,8 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
 
 Deno.test("A job whose worker died three times goes to the dead letters, with a word on why", async () => {
   await using server = await RedisServer.start();
-  await using driver = openRedis(server, { leaseMs: LEASE_MS });
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
   const id = await driver.push("q", job("poison"));
   await takeNow(driver, { queues: ["other"] });
   for (let deaths = 0; deaths < 3; deaths++) {
@@ -67,6 +75,7 @@ Deno.test("A job whose worker died three times goes to the dead letters, with a 
   assert.equal(letter!.error.code, "JOB_CRASHED");
   assert.match(letter!.error.message, /was running 3 times when its worker died/);
   assert.deepEqual(await takeNow(driver), []);
+  assert.deepEqual((await log.next("jobs_recovered", ({ buried }) => buried > 0)).putBack, 0);
 });
 
 Deno.test("A process that stood still has lost its jobs: a settle says LEASE_LOST and changes nothing", async () => {
