@@ -58,8 +58,12 @@ export type WorkerEvent =
   | {
     /** The broker failed and is asked again. */
     readonly type: "broker_failed";
-    readonly consumer: string;
-    readonly during: "receive" | "settle" | "extend";
+    /**
+     * For whom. Undefined for what the driver does by itself: `schedule`, `recovery`, `heartbeat`. Of that an outage is
+     * told once, when it begins.
+     */
+    readonly consumer?: string;
+    readonly during: "receive" | "settle" | "extend" | "schedule" | "recovery" | "heartbeat";
     readonly error: FervoError;
   }
   | {

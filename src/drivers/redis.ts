@@ -56,7 +56,7 @@ export interface RedisDriverDeps {
   readonly jobs: JobFormat;
   /** What the list of processes shows; what is received from when absent. */
   readonly process?: RedisProcessInfo;
-  /** Is told what the driver does by itself: jobs that were taken back from processes that died. */
+  /** Is told what the driver does by itself: the jobs that it takes back, and what fails. */
   readonly observe?: Observer;
   /** Is told what Sidekiq's Web UI tells this process. */
   readonly onSignal?: (signal: RemoteSignal) => void;
@@ -106,6 +106,7 @@ export class RedisDriver implements Driver {
       connection: connect(),
       keys,
       clock,
+      observe,
       jobs: deps.jobs,
       identity: deps.owner,
     };
@@ -116,7 +117,7 @@ export class RedisDriver implements Driver {
       { settler, info: deps.process, onSignal: deps.onSignal ?? (() => {}) },
       options,
     );
-    this.#recovery = new RedisRecovery(shared, observe, options);
+    this.#recovery = new RedisRecovery(shared, options);
     this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, connect });
     this.#depth = new RedisDepth(shared);
     this.dead = new RedisDeadLetters(shared, this.#calls);

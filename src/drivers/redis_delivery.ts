@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import { FervoError, JobError, QueueError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
 import { RedisAcks } from "./redis_acks.ts";
 import type { Calls } from "./redis_calls.ts";
 import type { RedisConnection, Reply } from "./redis_connection.ts";
@@ -17,6 +18,7 @@ export interface RedisShared {
   readonly keys: RedisKeys;
   readonly jobs: JobFormat;
   readonly clock: Clock;
+  readonly observe: Observer;
   /** Names this process and its in-flight lists. */
   readonly identity: string;
 }

@@ -1,5 +1,6 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
+import { BackgroundWork } from "./redis_background.ts";
 import type { RedisSettler, RedisShared } from "./redis_delivery.ts";
 import { BEAT, COUNT, LEAVE, PUT_ALL_BACK } from "./redis_scripts.ts";
 
@@ -32,6 +33,7 @@ const MAX_SHOWN_BYTES = 10_000;
  */
 export class RedisHeartbeat {
   readonly #shared: RedisShared;
+  readonly #background: BackgroundWork;
   readonly #settler: RedisSettler;
   readonly #leaseMs: number;
   readonly #info: RedisProcessInfo | undefined;
@@ -58,6 +60,7 @@ export class RedisHeartbeat {
     options: { leaseMs: number },
   ) {
     this.#shared = shared;
+    this.#background = new BackgroundWork(shared.observe, "heartbeat");
     this.#settler = deps.settler;
     this.#info = deps.info;
     this.#onSignal = deps.onSignal;
@@ -120,10 +123,7 @@ export class RedisHeartbeat {
   #beatLater(delayMs: number): void {
     if (this.#isClosed) return;
     this.#timer?.cancel();
-    this.#timer = this.#shared.clock.setTimer(() => {
-      // Whoever receives is told of a broker that is away.
-      this.beat().catch(() => {});
-    }, delayMs);
+    this.#timer = this.#shared.clock.setTimer(() => void this.#background.run(() => this.beat()), delayMs);
   }
 
   async #beat(): Promise<void> {

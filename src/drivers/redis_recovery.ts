@@ -1,7 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
-import type { Observer } from "../core/observer.ts";
+import { BackgroundWork } from "./redis_background.ts";
 import { newId, type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
 import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./redis_scripts.ts";
 
@@ -22,16 +22,16 @@ const MAX_RECOVERIES = 3;
  */
 export class RedisRecovery {
   readonly #shared: RedisShared;
-  readonly #observe: Observer;
   readonly #leaseMs: number;
+  readonly #background: BackgroundWork;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #isStarted = false;
   #isClosed = false;
 
-  constructor(shared: RedisShared, observe: Observer, options: { leaseMs: number }) {
+  constructor(shared: RedisShared, options: { leaseMs: number }) {
     this.#shared = shared;
-    this.#observe = observe;
+    this.#background = new BackgroundWork(shared.observe, "recovery");
     this.#leaseMs = options.leaseMs;
   }
 
@@ -50,13 +50,10 @@ export class RedisRecovery {
   }
 
   #lookNow(): void {
-    this.#looking = this.#look()
-      // Whoever receives is told of a broker that is away; here it is just asked again.
-      .catch(() => {})
-      .finally(() => {
-        if (this.#isClosed) return;
-        this.#timer = this.#shared.clock.setTimer(() => this.#lookNow(), this.#leaseMs / 6);
-      });
+    this.#looking = this.#background.run(() => this.#look()).then(() => {
+      if (this.#isClosed) return;
+      this.#timer = this.#shared.clock.setTimer(() => this.#lookNow(), this.#leaseMs / 6);
+    });
   }
 
   async #look(): Promise<void> {
@@ -101,7 +98,7 @@ export class RedisRecovery {
     } finally {
       const { putBack, buried } = counts;
       if (putBack + buried > 0) {
-        this.#observe({ type: "jobs_recovered", queue, process: dead, putBack, buried });
+        this.#shared.observe({ type: "jobs_recovered", queue, process: dead, putBack, buried });
       }
     }
   }

@@ -10,6 +10,7 @@ import {
 } from "../../conformance/driver_broker.ts";
 import { FervoError } from "../../../src/core/errors.ts";
 import type { RedisDriver } from "../../../src/drivers/redis.ts";
+import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
 import { RedisServer } from "../../support/redis_server.ts";
 import { soon } from "../../support/soon.ts";
@@ -155,6 +156,40 @@ Deno.test("A Redis that hangs is noticed, and used again when it goes on", async
   }
   await persist(() => other.push("q", job("after")));
   assert.equal((await take(driver, { max: 3 })).length >= 2, true);
+});
+
+Deno.test("What the driver does by itself tells an outage once, and the next one again", async () => {
+  await using server = await RedisServer.start({ config: ["appendonly yes"] });
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs: 1_000, observe: log.observe });
+  await takeNow(driver);
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  const works = ["heartbeat", "recovery", "schedule"];
+  await server.kill();
+  await log.count("broker_failed", 3);
+  await server.start();
+  await server.cli("DEL", identity);
+  await eventually("a sign of life", async () => await server.cli("EXISTS", identity) === "1");
+  for (const name of ["dead:1:a", "dead:1:b"]) {
+    await server.cli("SADD", "fervo:processes", name);
+    await eventually(
+      "it is forgotten",
+      async () => await server.cli("SISMEMBER", "fervo:processes", name) === "0",
+    );
+    // The look that moves the second one is another one.
+    await server.cli("ZADD", "schedule", "1", `{"class":"X","args":["${name}"],"queue":"other"}`);
+    await eventually("it is moved", async () => await server.cli("ZCARD", "schedule") === "0");
+  }
+  await server.kill();
+  await log.count("broker_failed", 6);
+  const events = log.of("broker_failed");
+  for (const three of [events.slice(0, 3), events.slice(3)]) {
+    assert.deepEqual(three.map(({ during }) => during).toSorted(), works);
+  }
+  for (const { error, consumer } of events) {
+    assert.equal(error.code, "QUEUE_UNAVAILABLE");
+    assert.equal(consumer, undefined);
+  }
 });
 
 /** The text of the failure of a call. */

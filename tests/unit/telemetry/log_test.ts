@@ -106,6 +106,12 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     ...quietFacts,
     msg: "The broker failed; trying again",
   }],
+  ["a driver's own work that fails", { type: "broker_failed", during: "schedule", error: quietError }, {
+    level: "error",
+    during: "schedule",
+    ...quietFacts,
+    msg: "The broker failed; trying again",
+  }],
   ["jobs that were taken back", {
     type: "jobs_recovered",
     queue: "mail",
