@@ -10,7 +10,7 @@ import type { RedisConnection, Reply } from "./redis_connection.ts";
 import type { JobFormat } from "./redis_jobs.ts";
 import type { RedisKeys } from "./redis_keys.ts";
 import type { RedisSchedule } from "./redis_schedule.ts";
-import { BURY, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./redis_scripts.ts";
+import { BURY, LOOK_FOR, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./redis_scripts.ts";
 
 /** What the parts of the driver share. */
 export interface RedisShared {
@@ -40,6 +40,8 @@ export class RedisDelivery implements Delivery {
   readyAtMs?: number;
   /** When it was received, epoch milliseconds. */
   readonly takenAtMs: number;
+  /** The settler's `life` when it was received. */
+  readonly life: number;
   /** `unknown`: the connection broke before a settle was answered. */
   state: "held" | "settling" | "unknown" | "settled" = "held";
   readonly #settler: RedisSettler;
@@ -50,6 +52,7 @@ export class RedisDelivery implements Delivery {
     this.queue = queue;
     this.raw = raw;
     this.takenAtMs = takenAtMs;
+    this.life = settler.life;
   }
 
   ack(): Promise<void> {
@@ -78,10 +81,14 @@ export class RedisDelivery implements Delivery {
  * 4. Counts for Sidekiq's statistics.
  *
  * Jobs are found by their bytes, and two jobs can have the same bytes. So a settle whose answer was lost is not just made
- * again, which could take the other one: the list tells first whether it was done.
+ * again, which could take the other one: the list tells first whether it was done. A job that is not there was settled, or
+ * was taken back by others after this process had counted as dead. It cannot be told which, so LEASE_LOST is said whenever
+ * it did since the job was taken: then a settle that was done can be reported as lost, and never a lost one as done.
  */
 export class RedisSettler {
   readonly held = new Set<RedisDelivery>();
+  /** Grows each time that this process may have counted as dead. */
+  life = 0;
   /** Not yet told to Redis. */
   processed = 0;
   failed = 0;
@@ -240,10 +247,11 @@ export class RedisSettler {
         (other === delivery || other.state === "held" || other.state === "unknown") &&
         other.queue === delivery.queue && other.raw.equals(delivery.raw)
       );
-      const found = await this.#shared.connection.send<number[]>(["LPOS", key, delivery.raw, "COUNT", "0"], [
-        key,
-      ]);
-      return found.length < like.length ? 1 : await apply();
+      const { connection, keys, identity } = this.#shared;
+      const places = [key, keys.process(identity)];
+      const [found, isAlive] = await connection.run<[number, number]>(LOOK_FOR, places, [delivery.raw]);
+      if (found >= like.length) return await apply();
+      return isAlive === 1 && delivery.life === this.life ? 1 : 0;
     });
     this.#doubts = turn.catch(() => {});
     return turn;

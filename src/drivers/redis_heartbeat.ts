@@ -127,12 +127,31 @@ export class RedisHeartbeat {
   }
 
   async #beat(): Promise<void> {
+    const queues = [...this.#queues];
+    const beganMs = performance.now();
+    let signal: Buffer | null = null;
+    let wasAlive: number | undefined;
+    try {
+      [signal, wasAlive] = await this.#giveSign(queues);
+    } finally {
+      // Redis may have got also one that failed, and the next one finds this process alive then.
+      const isLate = performance.now() - this.#beatenAtMs > this.#leaseMs;
+      if (wasAlive === 0 || isLate) this.#settler.life++;
+    }
+    this.#beatenAtMs = beganMs;
+    this.#roundTripMs = performance.now() - beganMs;
+    for (const queue of queues) this.#announced.add(queue);
+    this.#hasSignal = signal !== null;
+    this.#obey(signal === null ? undefined : SIGNALS[String(signal)]);
+    await this.#count();
+  }
+
+  /** Resolves as BEAT returns. */
+  #giveSign(queues: readonly string[]): Promise<[signal: Buffer | null, wasAlive: number]> {
     const { connection, keys, identity } = this.#shared;
     const process = keys.process(identity);
-    const queues = [...this.#queues];
     const fields = this.#fields();
-    const beganMs = performance.now();
-    const signal = await connection.run<Buffer | null>(
+    return connection.run(
       BEAT,
       [
         process,
@@ -153,12 +172,6 @@ export class RedisHeartbeat {
         ...this.#work(),
       ],
     );
-    this.#beatenAtMs = beganMs;
-    this.#roundTripMs = performance.now() - beganMs;
-    for (const queue of queues) this.#announced.add(queue);
-    this.#hasSignal = signal !== null;
-    this.#obey(signal === null ? undefined : SIGNALS[String(signal)]);
-    await this.#count();
   }
 
   #obey(signal: RemoteSignal | undefined): void {

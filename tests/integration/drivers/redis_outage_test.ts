@@ -143,6 +143,54 @@ Deno.test("A settle whose answer was lost takes nobody else's job of the same by
   assert.equal((await driver.depth("q")).delayed, 1);
 });
 
+/** A job whose acknowledgement Redis has got and could not answer; it is in the list all the same. */
+async function ackUnanswered(server: RedisServer, driver: RedisDriver) {
+  await driver.push("q", job("x"));
+  const delivery = await takeOne(driver);
+  await server.cli("CLIENT", "PAUSE", "300", "WRITE");
+  const acking = rejectsWith("QUEUE_UNAVAILABLE", delivery.ack());
+  await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  await acking;
+  await eventually("writes go on", async () => (await server.cli("SET", "probe", "1")) === "OK");
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  return { delivery, identity, list: `fervo:inflight:${identity}:q` };
+}
+
+Deno.test("A settle whose answer was lost, and that was done, is done", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server, { leaseMs: 60_000 });
+  const { delivery, list } = await ackUnanswered(server, driver);
+  await server.cli("DEL", list);
+  await persist(() => delivery.ack());
+});
+
+for (const when of ["still", "for a while"]) {
+  Deno.test(`A settle whose answer was lost says LEASE_LOST when this process counted as dead ${when}`, async () => {
+    await using server = await RedisServer.start();
+    await using driver = openRedis(server, { leaseMs: 60_000 });
+    const { delivery, identity, list } = await ackUnanswered(server, driver);
+    // As when its signs of life had ended, and another one had taken the job back.
+    await server.cli("DEL", identity, list);
+    if (when === "for a while") {
+      await persist(() => takeNow(driver));
+      assert.equal(await server.cli("EXISTS", identity), "1");
+    }
+    await rejectsWith("LEASE_LOST", persist(() => delivery.ack()));
+  });
+}
+
+Deno.test("A job whose settle was not answered is settled when it is still there, also after a death", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server, { leaseMs: 60_000 });
+  const { delivery, identity, list } = await ackUnanswered(server, driver);
+  if (await server.cli("LLEN", list) === "0") {
+    await server.cli("LPUSH", list, new TextDecoder().decode(delivery.raw));
+  }
+  await server.cli("DEL", identity);
+  await persist(() => delivery.ack());
+  assert.equal(await server.cli("EXISTS", list), "0");
+});
+
 Deno.test("A Redis that hangs is noticed, and used again when it goes on", async () => {
   await using server = await RedisServer.start();
   await using driver = openRedis(server, { connectTimeoutMs: 300 });
