@@ -18,7 +18,7 @@ export interface Delivery {
   /** What came beside the bytes, by name; lower case. */
   readonly headers: Readonly<Record<string, string>>;
   /**
-   * Why the message cannot be run as it is: longer than the limit (`raw` is empty then; the broker has the bytes), or
+   * Why the message cannot be run as it is: longer than the limit (`raw` may be empty then; the broker has the bytes), or
    * headers that cannot be read. All there is to do is to bury it.
    */
   readonly problem?: FervoError;

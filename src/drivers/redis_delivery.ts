@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import { FervoError, JobError, QueueError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
+import { tooLarge } from "../core/payload.ts";
 import { RedisAcks } from "./redis_acks.ts";
 import type { Calls } from "./redis_calls.ts";
 import type { RedisConnection, Reply } from "./redis_connection.ts";
@@ -35,6 +36,8 @@ export class RedisDelivery implements Delivery {
   readonly raw: Buffer;
   readonly headers = NO_HEADERS;
   problem?: FervoError;
+  /** Whether it is a job: one with a problem can be, and is filed as one then. */
+  isJob = false;
   attempt = 1;
   enqueuedAtMs?: number;
   readyAtMs?: number;
@@ -97,12 +100,17 @@ export class RedisSettler {
   readonly #schedule: RedisSchedule;
   readonly #inflightKeys = new Map<string, string>();
   readonly #acks: RedisAcks;
+  readonly #maxPayloadBytes: number;
   #doubts: Promise<unknown> = Promise.resolve();
 
-  constructor(shared: RedisShared, calls: Calls, schedule: RedisSchedule) {
+  constructor(
+    { shared, calls, schedule }: { shared: RedisShared; calls: Calls; schedule: RedisSchedule },
+    options: { maxPayloadBytes: number },
+  ) {
     this.#shared = shared;
     this.#calls = calls;
     this.#schedule = schedule;
+    this.#maxPayloadBytes = options.maxPayloadBytes;
     this.#acks = new RedisAcks(shared.connection);
   }
 
@@ -113,7 +121,11 @@ export class RedisSettler {
     try {
       const facts = this.#shared.jobs.read(raw);
       delivery = new RedisDelivery(this, facts.id ?? newId(), queue, raw, nowMs);
+      delivery.isJob = true;
       delivery.attempt = facts.tries + 1;
+      if (raw.length > this.#maxPayloadBytes) {
+        delivery.problem = tooLarge(queue, raw.length, this.#maxPayloadBytes);
+      }
       const enqueuedAtMs = facts.createdAtMs ?? facts.enqueuedAtMs;
       if (enqueuedAtMs !== undefined) delivery.enqueuedAtMs = enqueuedAtMs;
       if (facts.enqueuedAtMs !== undefined) delivery.readyAtMs = facts.enqueuedAtMs;
@@ -203,7 +215,7 @@ export class RedisSettler {
     if (delivery.problem === undefined && !jobs.read(delivery.raw).isKeptWhenDead) {
       return connection.send(["LREM", inflight, "1", delivery.raw], [inflight]);
     }
-    const dead = delivery.problem === undefined
+    const dead = delivery.isJob
       ? toBuffer(jobs.failed(delivery.raw, { id: delivery.id, queue: delivery.queue, error, nowMs }).raw)
       : delivery.raw;
     return connection.run(BURY, [inflight, keys.dead], [delivery.raw, scoreOf(nowMs), dead]);
