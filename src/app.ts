@@ -118,7 +118,8 @@ export async function createApp(config: Config, deps: { clock: Clock; observe: O
     const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
     return new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
   });
-  const worker = new Worker({ consumers, clock: deps.clock, observe: deps.observe }, config);
+  const onQuiet = () => brokers.forEach(({ driver }) => driver.quiet?.());
+  const worker = new Worker({ consumers, ...deps, onQuiet }, config);
   const sources = config.consumers.map(({ broker, queues }) => ({
     driver: brokers.get(broker)!.driver,
     queues: queues.map((queue) => queue.name),

@@ -180,6 +180,10 @@ export class RedisDriver implements Driver {
     return this.#calls.run(() => checkServer(this.#shared.connection));
   }
 
+  quiet(): void {
+    this.#heartbeat.quiet();
+  }
+
   close(): Promise<void> {
     return this.#closed ??= this.#close();
   }

@@ -103,6 +103,16 @@ export class RedisHeartbeat {
     ).finally(() => this.#beating = undefined);
   }
 
+  /** Shows, at once, that this process takes no more jobs. */
+  quiet(): void {
+    if (this.#isQuiet) return;
+    this.#isQuiet = true;
+    // A driver that received nothing is not shown.
+    if (this.#queues.size === 0) return;
+    // A sign under way may have been made before, and sets when the next one comes.
+    void (this.#beating ?? Promise.resolve()).catch(() => {}).then(() => this.#beatLater(0));
+  }
+
   /** Puts back all that is held, and leaves the lists of processes. */
   async leave(): Promise<void> {
     this.#isClosed = true;
