@@ -21,15 +21,16 @@ export interface Broker extends AsyncDisposable {
   readonly dialect: Dialect;
 }
 
-/** What a person can tell a running worker by way of a broker: to take no more jobs, to end. */
-type OnSignal = NonNullable<DriverDeps["onSignal"]>;
+/** What a broker's driver tells the worker that uses it. */
+type WorkerEars = Required<Pick<DriverDeps, "observe" | "onSignal">>;
 
 /**
  * Opens the broker of that name.
  *
+ * @param ears Of a worker; whoever only looks at the broker has none.
  * @throws {FervoError} CONFIG_INVALID when the configuration has none of that name; QUEUE_UNAVAILABLE
  */
-export function openBroker(config: Config, name: string, clock: Clock, onSignal?: OnSignal): Broker {
+export function openBroker(config: Config, name: string, clock: Clock, ears?: WorkerEars): Broker {
   const options = config.brokers.get(name);
   if (options === undefined) {
     const known = [...config.brokers.keys()].map((key) => `"${key}"`).join(", ");
@@ -41,7 +42,7 @@ export function openBroker(config: Config, name: string, clock: Clock, onSignal?
     owner: processName(),
     process: processInfo(config, name),
     ...("recovered" in dialect && { jobs: dialect }),
-    ...(onSignal !== undefined && { onSignal }),
+    ...ears,
   }, options);
   return { driver, dialect, [Symbol.asyncDispose]: () => driver.close() };
 }
@@ -94,11 +95,15 @@ export interface App extends AsyncDisposable {
 export async function createApp(config: Config, deps: { clock: Clock; observe: Observer }): Promise<App> {
   await using opened = new AsyncDisposableStack();
   const brokers = new Map<string, Broker>();
-  const onSignal: OnSignal = (signal) => signal === "stop" ? worker.drain() : worker.quiet();
+  const ears: WorkerEars = {
+    observe: deps.observe,
+    // What a person tells the worker by way of the broker.
+    onSignal: (signal) => signal === "stop" ? worker.drain() : worker.quiet(),
+  };
   const fpms = new Map<string, Fpm>();
   for (const { broker, executor } of config.consumers) {
     if (!brokers.has(broker)) {
-      brokers.set(broker, opened.use(openBroker(config, broker, deps.clock, onSignal)));
+      brokers.set(broker, opened.use(openBroker(config, broker, deps.clock, ears)));
     }
     if (executor.kind === "fastcgi" && !fpms.has(executor.fpm)) {
       const pool = opened.use(createPool(config, executor.fpm, deps.clock));
@@ -113,7 +118,8 @@ export async function createApp(config: Config, deps: { clock: Clock; observe: O
     const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
     return new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
   });
-  const worker = new Worker({ consumers, clock: deps.clock, observe: deps.observe }, config);
+  const onQuiet = () => brokers.forEach(({ driver }) => driver.quiet?.());
+  const worker = new Worker({ consumers, ...deps, onQuiet }, config);
   const sources = config.consumers.map(({ broker, queues }) => ({
     driver: brokers.get(broker)!.driver,
     queues: queues.map((queue) => queue.name),

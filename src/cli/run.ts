@@ -91,13 +91,15 @@ async function showProgress(sources: App["sources"], tally: Tally): Promise<Disp
 }
 
 /** The summary as `--json` prints it. */
-function toJson({ done, retried, dead, released, leasesLost, seconds, jobsPerSecond, runMs }: TallySummary) {
+function toJson(summary: TallySummary) {
+  const { done, retried, dead, released, leasesLost, recovered, seconds, jobsPerSecond, runMs } = summary;
   return {
     done,
     retried,
     dead,
     released,
     leases_lost: leasesLost,
+    recovered,
     seconds: rounded(seconds, 3),
     jobs_per_s: rounded(jobsPerSecond, 1),
     run_ms: {

@@ -110,6 +110,7 @@ const redisBroker = table({
   nodes: z.array(hostPort, HOST_PORTS).default([]),
   lease_ms: wholeNumber(1_000, DAY_MS).default(DEFAULT_REDIS_OPTIONS.leaseMs),
   connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_REDIS_OPTIONS.connectTimeoutMs),
+  max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES).default(DEFAULT_REDIS_OPTIONS.maxPayloadBytes),
 });
 
 /** One row a driver. */

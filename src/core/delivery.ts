@@ -20,7 +20,7 @@ export interface Delivery {
   /** The message as the driver has read it already by the dialect's own rules, where it has to: for that dialect. */
   readonly parsed?: unknown;
   /**
-   * Why the message cannot be run as it is: longer than the limit (`raw` is empty then; the broker has the bytes), or
+   * Why the message cannot be run as it is: longer than the limit (`raw` may be empty then; the broker has the bytes), or
    * headers that cannot be read. All there is to do is to bury it.
    */
   readonly problem?: FervoError;

@@ -99,6 +99,9 @@ export interface Driver extends AsyncDisposable {
   /** What about the broker's own settings endangers jobs; ends of sentences that say what to do. */
   warnings?(): Promise<string[]>;
 
+  /** Shows that this process takes no more jobs, where the broker shows its processes to people. Idempotent. */
+  quiet?(): void;
+
   /** Waits for calls under way, then closes. Idempotent. */
   close(): Promise<void>;
 }

@@ -55,6 +55,12 @@ export class QueueError extends FervoError {}
 /** A job failed by itself. Codes JOB_*. */
 export class JobError extends FervoError {}
 
+/** What a driver has thrown, which should be a FervoError already. */
+export function brokerError(error: unknown): FervoError {
+  if (error instanceof FervoError) return error;
+  return new QueueError("QUEUE_UNAVAILABLE", reasonOf(error), { cause: error });
+}
+
 /** The text of anything that was thrown, for a sentence such as `Cannot do this: ${reasonOf(error)}`. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -58,9 +58,24 @@ export type WorkerEvent =
   | {
     /** The broker failed and is asked again. */
     readonly type: "broker_failed";
-    readonly consumer: string;
-    readonly during: "receive" | "settle" | "extend";
+    /**
+     * For whom. Undefined for what the driver does by itself: `schedule`, `recovery`, `heartbeat`. Of that an outage is
+     * told once, when it begins.
+     */
+    readonly consumer?: string;
+    readonly during: "receive" | "settle" | "extend" | "schedule" | "recovery" | "heartbeat";
     readonly error: FervoError;
+  }
+  | {
+    /** Jobs of a queue were taken back from a process that died. Of brokers whose workers do that themselves. */
+    readonly type: "jobs_recovered";
+    readonly queue: string;
+    /** The process, as it is named in the broker. */
+    readonly process: string;
+    /** Jobs that are ready to run again. */
+    readonly putBack: number;
+    /** Jobs that went to the dead letters: they are taken for the cause. */
+    readonly buried: number;
   }
   | { readonly type: "draining"; readonly inFlight: number }
   | { readonly type: "stopped"; readonly orphaned: number };

@@ -32,6 +32,15 @@ export function payloadText(payload: Uint8Array, way: string): string {
   }
 }
 
+/** What is wrong with a message that is longer than a broker's `max_payload_bytes`: JOB_MALFORMED. */
+export function tooLarge(queue: string, bytes: number, maxBytes: number): JobError {
+  return new JobError(
+    "JOB_MALFORMED",
+    `The payload for queue "${queue}" has ${bytes} bytes, more than the ${maxBytes} that max_payload_bytes allows`,
+    { details: { bytes, maxBytes } },
+  );
+}
+
 /** A payload as it stands in JSON: `payload` when it is text, else `payload_base64`. */
 export function payloadFields(payload: Uint8Array): { payload: string } | { payload_base64: string } {
   try {

@@ -161,6 +161,8 @@ export class SidekiqDialect implements Dialect {
         error_class: JSON.stringify(error.code),
         retry_count: `${failuresOf(job)}`,
         ...(isFirst ? { failed_at: now } : { retried_at: now }),
+        // A former error's, of a try by Sidekiq: ours have none.
+        error_backtrace: undefined,
         fervo_stderr: stderr === undefined ? undefined : jsonText(stderr),
       }),
     };

@@ -9,9 +9,10 @@ import type {
   ReceiveRequest,
 } from "../core/driver.ts";
 import { FervoError, JobError, QueueError } from "../core/errors.ts";
+import { tooLarge } from "../core/payload.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./beanstalkd_connection.ts";
 import { BeanstalkdDeadLetters, tubesOf, tubeStats } from "./beanstalkd_dead.ts";
-import { type BeanstalkdDelivery, tooLarge } from "./beanstalkd_delivery.ts";
+import type { BeanstalkdDelivery } from "./beanstalkd_delivery.ts";
 import { BeanstalkdSessions, closedError } from "./beanstalkd_sessions.ts";
 import { priOf, secondsOf, whyTubeIsRefused } from "./beanstalkd_words.ts";
 

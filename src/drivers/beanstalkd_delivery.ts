@@ -1,5 +1,6 @@
 import type { Delivery } from "../core/delivery.ts";
-import { type FervoError, JobError } from "../core/errors.ts";
+import type { FervoError } from "../core/errors.ts";
+import { tooLarge } from "../core/payload.ts";
 import type { BeanstalkdSession } from "./beanstalkd_session.ts";
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
@@ -55,12 +56,4 @@ export class BeanstalkdDelivery implements Delivery {
   release(): Promise<void> {
     return this.#session.release(this);
   }
-}
-
-export function tooLarge(queue: string, bytes: number, maxBytes: number): JobError {
-  return new JobError(
-    "JOB_MALFORMED",
-    `The payload for queue "${queue}" has ${bytes} bytes, more than the ${maxBytes} that max_payload_bytes allows`,
-    { details: { bytes, maxBytes } },
-  );
 }

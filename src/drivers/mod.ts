@@ -1,6 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Driver } from "../core/driver.ts";
 import { FervoError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
 import { BeanstalkdDriver, type BeanstalkdDriverOptions } from "./beanstalkd.ts";
 import { RedisDriver, type RedisDriverDeps, type RedisDriverOptions } from "./redis.ts";
 import type { JobFormat } from "./redis_jobs.ts";
@@ -23,6 +24,8 @@ export interface DriverDeps {
   readonly jobs?: JobFormat;
   /** What runs here, for brokers that show it. */
   readonly process?: NonNullable<RedisDriverDeps["process"]>;
+  /** Is told what the driver does by itself. */
+  readonly observe?: Observer;
   /** Is told what a person has told this process by way of the broker. */
   readonly onSignal?: NonNullable<RedisDriverDeps["onSignal"]>;
 }

@@ -9,6 +9,8 @@ import type {
   ReceiveRequest,
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+import { tooLarge } from "../core/payload.ts";
 import { Calls } from "./redis_calls.ts";
 import { checkServer } from "./redis_check.ts";
 import { RedisConnection } from "./redis_connection.ts";
@@ -33,6 +35,8 @@ export interface RedisDriverOptions extends RedisAccess {
   readonly leaseMs: number;
   /** How long connecting may take, milliseconds. */
   readonly connectTimeoutMs: number;
+  /** A longer job is refused at push and buried at receive. */
+  readonly maxPayloadBytes: number;
 }
 
 export const DEFAULT_REDIS_OPTIONS: Omit<RedisDriverOptions, "target"> = {
@@ -45,6 +49,7 @@ export const DEFAULT_REDIS_OPTIONS: Omit<RedisDriverOptions, "target"> = {
   keyPrefix: "",
   leaseMs: 30_000,
   connectTimeoutMs: 5_000,
+  maxPayloadBytes: 64 * 1024 * 1024,
 };
 
 export interface RedisDriverDeps {
@@ -55,6 +60,8 @@ export interface RedisDriverDeps {
   readonly jobs: JobFormat;
   /** What the list of processes shows; what is received from when absent. */
   readonly process?: RedisProcessInfo;
+  /** Is told what the driver does by itself: the jobs that it takes back, and what fails. */
+  readonly observe?: Observer;
   /** Is told what Sidekiq's Web UI tells this process. */
   readonly onSignal?: (signal: RemoteSignal) => void;
 }
@@ -82,6 +89,7 @@ export class RedisDriver implements Driver {
   readonly leaseMs = undefined;
   readonly dead: DeadLetters;
   readonly #shared: RedisShared;
+  readonly #maxPayloadBytes: number;
   readonly #calls = new Calls();
   readonly #schedule: RedisSchedule;
   readonly #heartbeat: RedisHeartbeat;
@@ -91,7 +99,8 @@ export class RedisDriver implements Driver {
   #closed: Promise<void> | undefined;
 
   private constructor(deps: RedisDriverDeps, options: RedisDriverOptions) {
-    const { clock } = deps;
+    const { clock, observe = () => {} } = deps;
+    this.#maxPayloadBytes = options.maxPayloadBytes;
     const keys = new RedisKeys(options.keyPrefix);
     const server = new RedisServer(options.target, options, options.database);
     const connect = () =>
@@ -103,11 +112,12 @@ export class RedisDriver implements Driver {
       connection: connect(),
       keys,
       clock,
+      observe,
       jobs: deps.jobs,
       identity: deps.owner,
     };
     const schedule = this.#schedule = new RedisSchedule(shared);
-    const settler = new RedisSettler(shared, this.#calls, schedule);
+    const settler = new RedisSettler({ shared, calls: this.#calls, schedule }, options);
     const heartbeat = this.#heartbeat = new RedisHeartbeat(
       shared,
       { settler, info: deps.process, onSignal: deps.onSignal ?? (() => {}) },
@@ -143,6 +153,7 @@ export class RedisDriver implements Driver {
         isDelayed: delayMs > 0,
         nowMs,
       });
+      if (raw.length > this.#maxPayloadBytes) throw tooLarge(queue, raw.length, this.#maxPayloadBytes);
       if (delayMs > 0) {
         const dueMs = nowMs + delayMs;
         await connection.send(["ZADD", keys.schedule, scoreOf(dueMs), toBuffer(raw)], [keys.schedule]);
@@ -167,6 +178,10 @@ export class RedisDriver implements Driver {
 
   warnings(): Promise<string[]> {
     return this.#calls.run(() => checkServer(this.#shared.connection));
+  }
+
+  quiet(): void {
+    this.#heartbeat.quiet();
   }
 
   close(): Promise<void> {

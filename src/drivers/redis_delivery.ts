@@ -3,13 +3,15 @@ import { createHash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import { FervoError, JobError, QueueError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+import { tooLarge } from "../core/payload.ts";
 import type { Calls } from "./redis_calls.ts";
 import type { RedisConnection } from "./redis_connection.ts";
 import type { JobFormat } from "./redis_jobs.ts";
 import type { RedisKeys } from "./redis_keys.ts";
 import type { Reply } from "./redis_resp.ts";
 import type { RedisSchedule } from "./redis_schedule.ts";
-import { BURY, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./redis_scripts.ts";
+import { BURY, LOOK_FOR, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./redis_scripts.ts";
 
 /** What the parts of the driver share. */
 export interface RedisShared {
@@ -17,6 +19,7 @@ export interface RedisShared {
   readonly keys: RedisKeys;
   readonly jobs: JobFormat;
   readonly clock: Clock;
+  readonly observe: Observer;
   /** Names this process and its in-flight lists. */
   readonly identity: string;
 }
@@ -29,6 +32,7 @@ export class RedisDelivery implements Delivery {
   readonly queue: string;
   readonly raw: Buffer;
   readonly headers = NO_HEADERS;
+  /** Undefined when it is no job; what is one is filed as one, also with a problem. */
   parsed?: unknown;
   problem?: FervoError;
   attempt = 1;
@@ -36,6 +40,8 @@ export class RedisDelivery implements Delivery {
   readyAtMs?: number;
   /** When it was received, epoch milliseconds. */
   readonly takenAtMs: number;
+  /** The settler's `life` when it was received. */
+  readonly life: number;
   /** `unknown`: the connection broke before a settle was answered. */
   state: "held" | "settling" | "unknown" | "settled" = "held";
   readonly #settler: RedisSettler;
@@ -46,6 +52,7 @@ export class RedisDelivery implements Delivery {
     this.queue = queue;
     this.raw = raw;
     this.takenAtMs = takenAtMs;
+    this.life = settler.life;
   }
 
   ack(): Promise<void> {
@@ -74,10 +81,14 @@ export class RedisDelivery implements Delivery {
  * 4. Counts for Sidekiq's statistics.
  *
  * Jobs are found by their bytes, and two jobs can have the same bytes. So a settle whose answer was lost is not just made
- * again, which could take the other one: the list tells first whether it was done.
+ * again, which could take the other one: the list tells first whether it was done. A job that is not there was settled, or
+ * was taken back by others after this process had counted as dead. It cannot be told which, so LEASE_LOST is said whenever
+ * it did since the job was taken: then a settle that was done can be reported as lost, and never a lost one as done.
  */
 export class RedisSettler {
   readonly held = new Set<RedisDelivery>();
+  /** Grows each time that this process may have counted as dead. */
+  life = 0;
   /** Not yet told to Redis. */
   processed = 0;
   failed = 0;
@@ -85,12 +96,17 @@ export class RedisSettler {
   readonly #calls: Calls;
   readonly #schedule: RedisSchedule;
   readonly #inflightKeys = new Map<string, string>();
+  readonly #maxPayloadBytes: number;
   #doubts: Promise<unknown> = Promise.resolve();
 
-  constructor(shared: RedisShared, calls: Calls, schedule: RedisSchedule) {
+  constructor(
+    { shared, calls, schedule }: { shared: RedisShared; calls: Calls; schedule: RedisSchedule },
+    options: { maxPayloadBytes: number },
+  ) {
     this.#shared = shared;
     this.#calls = calls;
     this.#schedule = schedule;
+    this.#maxPayloadBytes = options.maxPayloadBytes;
   }
 
   /** A delivery of a job that is in the in-flight list. */
@@ -102,6 +118,9 @@ export class RedisSettler {
       delivery = new RedisDelivery(this, facts.id ?? newId(), queue, raw, nowMs);
       delivery.parsed = facts.parsed;
       delivery.attempt = facts.tries + 1;
+      if (raw.length > this.#maxPayloadBytes) {
+        delivery.problem = tooLarge(queue, raw.length, this.#maxPayloadBytes);
+      }
       const enqueuedAtMs = facts.createdAtMs ?? facts.enqueuedAtMs;
       if (enqueuedAtMs !== undefined) delivery.enqueuedAtMs = enqueuedAtMs;
       if (facts.enqueuedAtMs !== undefined) delivery.readyAtMs = facts.enqueuedAtMs;
@@ -192,7 +211,7 @@ export class RedisSettler {
     if (delivery.problem === undefined && !jobs.read(delivery.raw).isKeptWhenDead) {
       return this.#remove(inflight, delivery.raw);
     }
-    const dead = delivery.problem === undefined
+    const dead = delivery.parsed !== undefined
       ? toBuffer(jobs.failed(delivery.raw, { id: delivery.id, queue: delivery.queue, error, nowMs }).raw)
       : delivery.raw;
     return connection.run(BURY, [inflight, keys.dead], [delivery.raw, scoreOf(nowMs), dead]);
@@ -236,10 +255,11 @@ export class RedisSettler {
         (other === delivery || other.state === "held" || other.state === "unknown") &&
         other.queue === delivery.queue && other.raw.equals(delivery.raw)
       );
-      const found = await this.#shared.connection.send<number[]>(["LPOS", key, delivery.raw, "COUNT", "0"], [
-        key,
-      ]);
-      return found.length < like.length ? 1 : await apply();
+      const { connection, keys, identity } = this.#shared;
+      const places = [key, keys.process(identity)];
+      const [found, isAlive] = await connection.run<[number, number]>(LOOK_FOR, places, [delivery.raw]);
+      if (found >= like.length) return await apply();
+      return isAlive === 1 && delivery.life === this.life ? 1 : 0;
     });
     this.#doubts = turn.catch(() => {});
     return turn;

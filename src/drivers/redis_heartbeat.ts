@@ -1,5 +1,6 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
+import { BackgroundWork } from "./redis_background.ts";
 import type { RedisSettler, RedisShared } from "./redis_delivery.ts";
 import { BEAT, COUNT, LEAVE, PUT_ALL_BACK } from "./redis_scripts.ts";
 
@@ -15,19 +16,24 @@ export type RemoteSignal = "quiet" | "stop";
 
 const SIGNALS: Readonly<Record<string, RemoteSignal>> = { TSTP: "quiet", TERM: "stop" };
 
+/** One that could not be given is given again after so long, milliseconds; sooner with a short lease. */
+const BEAT_AGAIN_MS = 1_000;
+
 /** A longer job is not shown in the list of running jobs, which is written anew with every beat. */
 const MAX_SHOWN_BYTES = 10_000;
 
 /**
  * The signs of life of this process, and its place in Sidekiq's Web UI.
  *
- * 1. Gives a sign of life six times within a lease. When they end, other processes take the jobs back that it holds.
+ * 1. Gives a sign of life six times within a lease, and sooner after one that failed. When they end, other processes
+ *    take the jobs back that it holds.
  * 2. Registers every queue before a job is taken from it, so that those others know where to look.
  * 3. Shows in the Web UI what the process is and runs, and passes on what the UI tells it.
  * 4. Adds to Sidekiq's statistics.
  */
 export class RedisHeartbeat {
   readonly #shared: RedisShared;
+  readonly #background: BackgroundWork;
   readonly #settler: RedisSettler;
   readonly #leaseMs: number;
   readonly #info: RedisProcessInfo | undefined;
@@ -54,6 +60,7 @@ export class RedisHeartbeat {
     options: { leaseMs: number },
   ) {
     this.#shared = shared;
+    this.#background = new BackgroundWork(shared.observe, "heartbeat");
     this.#settler = deps.settler;
     this.#info = deps.info;
     this.#onSignal = deps.onSignal;
@@ -86,10 +93,24 @@ export class RedisHeartbeat {
 
   /** One sign of life, now. */
   beat(): Promise<void> {
-    return this.#beating ??= this.#beat().finally(() => {
-      this.#beating = undefined;
-      this.#beatLater();
-    });
+    return this.#beating ??= this.#beat().then(
+      // A signal may have others behind it, and people wait to see that it was heard.
+      () => this.#beatLater(this.#hasSignal ? 0 : this.#leaseMs / 6),
+      (error) => {
+        this.#beatLater(Math.min(BEAT_AGAIN_MS, this.#leaseMs / 6));
+        throw error;
+      },
+    ).finally(() => this.#beating = undefined);
+  }
+
+  /** Shows, at once, that this process takes no more jobs. */
+  quiet(): void {
+    if (this.#isQuiet) return;
+    this.#isQuiet = true;
+    // A driver that received nothing is not shown.
+    if (this.#queues.size === 0) return;
+    // A sign under way may have been made before, and sets when the next one comes.
+    void (this.#beating ?? Promise.resolve()).catch(() => {}).then(() => this.#beatLater(0));
   }
 
   /** Puts back all that is held, and leaves the lists of processes. */
@@ -109,24 +130,38 @@ export class RedisHeartbeat {
     await connection.run(LEAVE, [keys.processes, keys.owners, ...own], [identity]);
   }
 
-  #beatLater(): void {
+  #beatLater(delayMs: number): void {
     if (this.#isClosed) return;
     this.#timer?.cancel();
-    // A signal may have others behind it, and people wait to see that it was heard.
-    const delayMs = this.#hasSignal ? 0 : this.#leaseMs / 6;
-    this.#timer = this.#shared.clock.setTimer(() => {
-      // Whoever receives is told of a broker that is away.
-      this.beat().catch(() => {});
-    }, delayMs);
+    this.#timer = this.#shared.clock.setTimer(() => void this.#background.run(() => this.beat()), delayMs);
   }
 
   async #beat(): Promise<void> {
+    const queues = [...this.#queues];
+    const beganMs = performance.now();
+    let signal: Buffer | null = null;
+    let wasAlive: number | undefined;
+    try {
+      [signal, wasAlive] = await this.#giveSign(queues);
+    } finally {
+      // Redis may have got also one that failed, and the next one finds this process alive then.
+      const isLate = performance.now() - this.#beatenAtMs > this.#leaseMs;
+      if (wasAlive === 0 || isLate) this.#settler.life++;
+    }
+    this.#beatenAtMs = beganMs;
+    this.#roundTripMs = performance.now() - beganMs;
+    for (const queue of queues) this.#announced.add(queue);
+    this.#hasSignal = signal !== null;
+    this.#obey(signal === null ? undefined : SIGNALS[String(signal)]);
+    await this.#count();
+  }
+
+  /** Resolves as BEAT returns. */
+  #giveSign(queues: readonly string[]): Promise<[signal: Buffer | null, wasAlive: number]> {
     const { connection, keys, identity } = this.#shared;
     const process = keys.process(identity);
-    const queues = [...this.#queues];
     const fields = this.#fields();
-    const beganMs = performance.now();
-    const signal = await connection.run<Buffer | null>(
+    return connection.run(
       BEAT,
       [
         process,
@@ -147,12 +182,6 @@ export class RedisHeartbeat {
         ...this.#work(),
       ],
     );
-    this.#beatenAtMs = beganMs;
-    this.#roundTripMs = performance.now() - beganMs;
-    for (const queue of queues) this.#announced.add(queue);
-    this.#hasSignal = signal !== null;
-    this.#obey(signal === null ? undefined : SIGNALS[String(signal)]);
-    await this.#count();
   }
 
   #obey(signal: RemoteSignal | undefined): void {

@@ -1,6 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
+import { BackgroundWork } from "./redis_background.ts";
 import { newId, type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
 import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./redis_scripts.ts";
 
@@ -10,16 +11,19 @@ const MAX_RECOVERIES = 3;
 /**
  * Takes jobs back from processes that died.
  *
- * 1. Looks for them four times within a lease; of all processes one does, whoever takes the lock.
+ * 1. Looks for them six times within a lease; of all processes one does, whoever takes the lock.
  * 2. Puts each job back to where it is taken next, and counts that in the job.
  * 3. Sends a job whose worker died three times to the dead letters.
+ * 4. Tells observers how many, of which process and queue.
  *
- * A process is dead when it has given no sign of life for a lease and a quarter; so its jobs run again within about one
- * and a half leases.
+ * A process is dead when its signs of life have ended, which they do a lease after the last one, and none has come in a
+ * third of a lease since that was noticed: so its jobs run again within one and two thirds of a lease. The third is for
+ * the living whose signs ended because Redis was away: they connect again and give one.
  */
 export class RedisRecovery {
   readonly #shared: RedisShared;
   readonly #leaseMs: number;
+  readonly #background: BackgroundWork;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #isStarted = false;
@@ -27,6 +31,7 @@ export class RedisRecovery {
 
   constructor(shared: RedisShared, options: { leaseMs: number }) {
     this.#shared = shared;
+    this.#background = new BackgroundWork(shared.observe, "recovery");
     this.#leaseMs = options.leaseMs;
   }
 
@@ -45,23 +50,22 @@ export class RedisRecovery {
   }
 
   #lookNow(): void {
-    this.#looking = this.#look()
-      // Whoever receives is told of a broker that is away; here it is just asked again.
-      .catch(() => {})
-      .finally(() => {
-        if (this.#isClosed) return;
-        this.#timer = this.#shared.clock.setTimer(() => this.#lookNow(), this.#leaseMs / 4);
-      });
+    this.#looking = this.#background.run(() => this.#look()).then(() => {
+      if (this.#isClosed) return;
+      this.#timer = this.#shared.clock.setTimer(() => this.#lookNow(), this.#leaseMs / 6);
+    });
   }
 
   async #look(): Promise<void> {
     const { connection, keys, identity } = this.#shared;
-    const lockMs = String(Math.round(this.#leaseMs / 5));
-    if (await connection.send(["SET", keys.recovery, identity, "NX", "PX", lockMs]) === null) return;
-    const waitMs = String(Math.round(this.#leaseMs / 5));
+    const share = (part: number) => String(Math.round(this.#leaseMs / part));
+    // Shorter than the time between two looks, so that our own lock does not keep us from the next one.
+    const lock = ["SET", keys.recovery, identity, "NX", "PX", share(8)];
+    if (await connection.send(lock) === null) return;
     const dead = await connection.run<Buffer[]>(FIND_DEAD, [keys.owners, keys.suspects], [
       keys.prefix,
-      waitMs,
+      share(3),
+      share(2),
     ]);
     for (const one of dead) await this.#recover(String(one));
   }
@@ -71,19 +75,40 @@ export class RedisRecovery {
     const { connection, keys } = this.#shared;
     const queues = (await connection.send<Buffer[]>(["SMEMBERS", keys.queuesOf(dead)])).map(String);
     for (const queue of queues) {
-      const inflight = keys.inflight(dead, queue);
-      // The newest first: each goes to the end from which jobs are taken, so that the oldest is taken first.
-      for (const raw of await connection.send<Buffer[]>(["LRANGE", inflight, "0", "-1"], [inflight])) {
-        if (await this.#recoverJob(dead, queue, raw) < 0) return;
-      }
+      if (!await this.#recoverQueue(dead, queue)) return;
     }
     const inflight = queues.map((queue) => keys.inflight(dead, queue));
     const forgotten = [keys.process(dead), keys.owners, keys.suspects, keys.queuesOf(dead), ...inflight];
     await connection.run(FORGET, forgotten, [dead]);
   }
 
-  /** Below 0 when the process lives after all. */
-  #recoverJob(dead: string, queue: string, raw: Buffer): Promise<number> {
+  /** False when the process lives after all. */
+  async #recoverQueue(dead: string, queue: string): Promise<boolean> {
+    const { connection, keys } = this.#shared;
+    const inflight = keys.inflight(dead, queue);
+    const counts = { putBack: 0, buried: 0, gone: 0 };
+    try {
+      // The newest first: each goes to the end from which jobs are taken, so that the oldest is taken first.
+      for (const raw of await connection.send<Buffer[]>(["LRANGE", inflight, "0", "-1"], [inflight])) {
+        const end = await this.#recoverJob(dead, queue, raw);
+        if (end === "alive") return false;
+        counts[end]++;
+      }
+      return true;
+    } finally {
+      const { putBack, buried } = counts;
+      if (putBack + buried > 0) {
+        this.#shared.observe({ type: "jobs_recovered", queue, process: dead, putBack, buried });
+      }
+    }
+  }
+
+  /** What became of the job; `gone` when somebody else was faster, `alive` when the process lives after all. */
+  async #recoverJob(
+    dead: string,
+    queue: string,
+    raw: Buffer,
+  ): Promise<"putBack" | "buried" | "gone" | "alive"> {
     const { connection, keys, clock, jobs } = this.#shared;
     const process = keys.process(dead);
     const inflight = keys.inflight(dead, queue);
@@ -93,10 +118,10 @@ export class RedisRecovery {
       if (recoveries + 1 >= MAX_RECOVERIES) {
         const nowMs = clock.nowMs();
         const letter = jobs.failed(raw, { id, queue, error: poisonError(id), nowMs }).raw;
-        return connection.run(
-          RECOVER_TO_DEAD,
-          [inflight, keys.dead, process],
-          [raw, scoreOf(nowMs), toBuffer(letter)],
+        const places = [inflight, keys.dead, process];
+        return endOf(
+          await connection.run(RECOVER_TO_DEAD, places, [raw, scoreOf(nowMs), toBuffer(letter)]),
+          "buried",
         );
       }
       recovered = jobs.recovered(raw, { id, queue });
@@ -104,8 +129,15 @@ export class RedisRecovery {
       // What cannot be read is put back as it is; whoever takes it sends it to the dead letters.
       if (!(error instanceof JobError)) throw error;
     }
-    return connection.run(RECOVER, [process, inflight, keys.queue(queue)], [raw, toBuffer(recovered)]);
+    const places = [process, inflight, keys.queue(queue)];
+    return endOf(await connection.run(RECOVER, places, [raw, toBuffer(recovered)]), "putBack");
   }
+}
+
+/** What the answer of a script says that takes a job back. */
+function endOf<Taken extends string>(answer: number, taken: Taken): Taken | "gone" | "alive" {
+  if (answer < 0) return "alive";
+  return answer === 0 ? "gone" : taken;
 }
 
 function poisonError(id: string): JobError {

@@ -1,6 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
+import { BackgroundWork } from "./redis_background.ts";
 import { type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
 import { PROMOTE, PROMOTE_TO_DEAD } from "./redis_scripts.ts";
 
@@ -20,6 +21,7 @@ const BATCH_JOBS = 100;
  */
 export class RedisSchedule {
   readonly #shared: RedisShared;
+  readonly #background: BackgroundWork;
   #nextDueMs = -Infinity;
   #timer: Timer | undefined;
   #promoting: Promise<void> | undefined;
@@ -28,6 +30,7 @@ export class RedisSchedule {
 
   constructor(shared: RedisShared) {
     this.#shared = shared;
+    this.#background = new BackgroundWork(shared.observe, "schedule");
   }
 
   /** Begins to look. Idempotent. */
@@ -68,8 +71,7 @@ export class RedisSchedule {
   }
 
   async #look(): Promise<void> {
-    // Whoever receives is told of a broker that is away; here it is just asked again.
-    await this.promote().catch(() => {});
+    await this.#background.run(() => this.promote());
     this.#lookLater(this.#nextDueMs - this.#shared.clock.nowMs());
   }
 

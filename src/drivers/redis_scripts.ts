@@ -35,6 +35,16 @@ return taken
 `);
 
 /**
+ * Looks for a job of which nobody knows whether it was settled.
+ *
+ * KEYS: in-flight list, the process. ARGV: job. Returns how often it is there, and whether the process counts as alive.
+ */
+export const LOOK_FOR = new Script(`
+local places = redis.call('LPOS', KEYS[1], ARGV[1], 'COUNT', 0)
+return { #places, redis.call('EXISTS', KEYS[2]) }
+`);
+
+/**
  * Puts a held job back to where it came from, at the end from which jobs are taken.
  *
  * KEYS: in-flight list, queue. ARGV: job. Returns 0 when the job was not there.
@@ -136,10 +146,11 @@ return 1
  *
  * KEYS: the process, processes, our processes, its queues, its signals, set of queues, the lists of its work.
  * ARGV: identity, life in ms, n, n fields and values of the process, m, m names of queues, then fields and values of its
- * work. Returns the oldest signal.
+ * work. Returns the oldest signal, and whether the process counted as alive until now.
  */
 export const BEAT = new Script(`
 local signal = redis.call('RPOP', KEYS[5])
+local was_alive = redis.call('EXISTS', KEYS[1])
 local life = ARGV[2]
 local at = 4
 local fields = {}
@@ -160,7 +171,7 @@ for i = 7, #KEYS do
   for j = at, #ARGV, 2 do redis.call('HSET', KEYS[i], ARGV[j], ARGV[j + 1]) end
   redis.call('PEXPIRE', KEYS[i], life)
 end
-return signal
+return { signal, was_alive }
 `);
 
 /**
@@ -193,9 +204,10 @@ return 1
 
 /**
  * Looks for dead processes: those that have given no sign of life for a while since that was first noticed. Two looks,
- * so that a Redis that was away itself does not take the living, whose signs have run out meanwhile, for dead.
+ * so that a Redis that was away itself does not take the living, whose signs have run out meanwhile, for dead. What was
+ * noticed is forgotten when nobody has looked for longer: Redis may have been away again, and they with it.
  *
- * KEYS: our processes, suspects. ARGV: prefix of the keys, wait in ms. Returns identities.
+ * KEYS: our processes, suspects. ARGV: prefix of the keys, wait in ms, memory in ms. Returns identities.
  */
 export const FIND_DEAD = new Script(`
 local time = redis.call('TIME')
@@ -210,6 +222,7 @@ for _, identity in ipairs(redis.call('SMEMBERS', KEYS[1])) do
     elseif now - tonumber(since) >= tonumber(ARGV[2]) then dead[#dead + 1] = identity end
   end
 end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return dead
 `);
 

@@ -10,6 +10,7 @@ import type {
   ReceiveRequest,
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
+import { tooLarge } from "../core/payload.ts";
 import { SqliteChanges } from "./sqlite_changes.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
 import { SqliteDelivery, SqliteSettler } from "./sqlite_delivery.ts";
@@ -243,14 +244,6 @@ type ReadyRow = [
   createdAtMs: number,
   dueAtMs: number,
 ];
-
-function tooLarge(queue: string, bytes: number, maxBytes: number): JobError {
-  return new JobError(
-    "JOB_MALFORMED",
-    `The payload for queue "${queue}" has ${bytes} bytes, more than the ${maxBytes} that max_payload_bytes allows`,
-    { details: { bytes, maxBytes } },
-  );
-}
 
 function parseHeaders(text: string): Record<string, string> | JobError {
   let value: unknown;

@@ -63,11 +63,18 @@ export function logObserver(log: Log): Observer {
           "Consumer stopped by an error",
         );
       case "broker_failed": {
-        const facts = { consumer: event.consumer, during: event.during, ...errorFacts(event.error) };
+        const facts = { ...consumerFact(event), during: event.during, ...errorFacts(event.error) };
         return log.error(facts, "The broker failed; trying again");
       }
       case "lease_lost":
         return log.warn(jobFacts(event), "The lease was lost; another worker has the job");
+      case "jobs_recovered": {
+        const { process, queue, putBack, buried } = event;
+        return log.warn(
+          { process, queue, put_back: putBack, buried },
+          "Took jobs back from a worker that died",
+        );
+      }
       case "job_started":
         return log.debug(jobFacts(event), "Job started");
       case "job_settled":
@@ -120,8 +127,11 @@ function logSettled(log: Log, event: Event<"job_settled">): void {
 type JobEvent = Event<"job_started" | "job_settled" | "lease_lost" | "child_ended" | "child_not_ended">;
 
 function jobFacts(event: JobEvent): Record<string, unknown> {
-  const consumer = "consumer" in event ? { consumer: event.consumer } : {};
-  return { ...consumer, queue: event.queue, job: event.id, attempt: event.attempt };
+  return { ...consumerFact(event), queue: event.queue, job: event.id, attempt: event.attempt };
+}
+
+function consumerFact(event: Parameters<Observer>[0]): Record<string, unknown> {
+  return "consumer" in event && event.consumer !== undefined ? { consumer: event.consumer } : {};
 }
 
 function errorFacts({ code, message, details }: FervoError): Record<string, unknown> {

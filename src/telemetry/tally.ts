@@ -21,6 +21,8 @@ export interface TallySummary {
   /** Deliveries that were put back without running. */
   readonly released: number;
   readonly leasesLost: number;
+  /** Jobs that were taken back from workers that died, and are ready again; those that went to the dead letters are not. */
+  readonly recovered: number;
   readonly seconds: number;
   /** `done` by `seconds`. */
   readonly jobsPerSecond: number;
@@ -40,6 +42,7 @@ export class Tally {
   #dead = 0;
   #released = 0;
   #leasesLost = 0;
+  #recovered = 0;
 
   private constructor(clock: Clock, runs: Histogram) {
     this.#clock = clock;
@@ -64,6 +67,10 @@ export class Tally {
 
   readonly observe: Observer = (event) => {
     if (event.type === "lease_lost") this.#leasesLost++;
+    if (event.type === "jobs_recovered") {
+      this.#recovered += event.putBack;
+      this.#dead += event.buried;
+    }
     if (event.type !== "job_settled") return;
     const { kind } = event.outcome;
     if (kind === "release") return void this.#released++;
@@ -84,6 +91,7 @@ export class Tally {
       dead: this.#dead,
       released: this.#released,
       leasesLost: this.#leasesLost,
+      recovered: this.#recovered,
       seconds,
       jobsPerSecond: this.#done / seconds,
       runMs: { p50: at(50), p95: at(95), p99: at(99), max: this.#runs.maxValue / MICROSECONDS },

@@ -2,7 +2,7 @@ import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep, type Timer } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Driver } from "../core/driver.ts";
-import { FervoError, JobError } from "../core/errors.ts";
+import { brokerError, FervoError, JobError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
@@ -13,7 +13,7 @@ import { jobOf } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
 import { RateLimit, type RateLimitOptions } from "./rate_limit.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
-import { brokerError, type FinalOutcome, finalOutcome, settle } from "./settle.ts";
+import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
 
 export interface ConsumerOptions {
   /** Names it in logs and metrics. */
@@ -329,6 +329,7 @@ export class Consumer {
   /** Settles; tries until the broker has taken it or the worker has to end. */
   async #settle(held: Held, outcome: Outcome): Promise<void> {
     held.isSettling = true;
+    if (outcome.kind === "release") this.#rateLimit?.giveBack();
     const nowMs = this.#clock.monotonicMs();
     const runMs = nowMs - (held.startedMs ?? nowMs);
     const { readyAtMs } = held.delivery;

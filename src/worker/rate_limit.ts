@@ -27,11 +27,9 @@ export class RateLimit {
 
   /** How many jobs may start now. */
   room(): number {
-    const { jobs, periodMs } = this.#options;
-    const nowMs = this.#clock.monotonicMs();
-    this.#tokens = Math.min(this.#tokens + (nowMs - this.#filledMs) * jobs / periodMs, jobs);
-    this.#filledMs = nowMs;
+    this.#fill();
     if (this.#tokens >= 1) return Math.floor(this.#tokens);
+    const { jobs, periodMs } = this.#options;
     this.#timer ??= this.#clock.setTimer(() => {
       this.#timer = undefined;
       this.#onChange();
@@ -41,11 +39,28 @@ export class RateLimit {
 
   /** So many jobs start. */
   take(jobs: number): void {
+    this.#fill();
     this.#tokens -= jobs;
+  }
+
+  /** A job that was to start did not: another one may instead. */
+  giveBack(): void {
+    this.#fill();
+    if (++this.#tokens >= 2) return;
+    this.close();
+    this.#onChange();
   }
 
   /** Forgets its timer. */
   close(): void {
     this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #fill(): void {
+    const { jobs, periodMs } = this.#options;
+    const nowMs = this.#clock.monotonicMs();
+    this.#tokens = Math.min(this.#tokens + (nowMs - this.#filledMs) * jobs / periodMs, jobs);
+    this.#filledMs = nowMs;
   }
 }

@@ -1,5 +1,4 @@
 import type { Delivery } from "../core/delivery.ts";
-import { FervoError, QueueError, reasonOf } from "../core/errors.ts";
 import type { Outcome } from "../core/outcome.ts";
 import { retryDelayMs, type RetryPolicy } from "../core/retry.ts";
 import type { Dialect } from "../dialects/dialect.ts";
@@ -43,10 +42,4 @@ export function settle(delivery: Delivery, outcome: FinalOutcome): Promise<void>
     case "release":
       return delivery.release();
   }
-}
-
-/** What a driver has thrown, which should be a FervoError already. */
-export function brokerError(error: unknown): FervoError {
-  if (error instanceof FervoError) return error;
-  return new QueueError("QUEUE_UNAVAILABLE", reasonOf(error), { cause: error });
 }

@@ -32,6 +32,7 @@ export class Worker {
   readonly #consumers: readonly Consumer[];
   readonly #clock: Clock;
   readonly #observe: Observer;
+  readonly #onQuiet: () => void;
   readonly #options: WorkerOptions;
   readonly #deadline = new AbortController();
   readonly #ended = new AbortController();
@@ -39,13 +40,15 @@ export class Worker {
   #isStopping = false;
   #isQuiet = false;
 
+  /** @param deps.onQuiet Called when the worker takes no more jobs; several times, maybe. */
   constructor(
-    deps: { consumers: readonly Consumer[]; clock: Clock; observe: Observer },
+    deps: { consumers: readonly Consumer[]; clock: Clock; observe: Observer; onQuiet?: () => void },
     options: WorkerOptions,
   ) {
     this.#consumers = deps.consumers;
     this.#clock = deps.clock;
     this.#observe = deps.observe;
+    this.#onQuiet = deps.onQuiet ?? (() => {});
     this.#options = options;
   }
 
@@ -69,7 +72,7 @@ export class Worker {
   /** Takes no more jobs; those that run may finish. `stop` is still needed to end. Idempotent. */
   quiet(): void {
     this.#isQuiet = true;
-    for (const consumer of this.#consumers) consumer.quiet();
+    this.#takeNoMore();
   }
 
   /** The first `stop`, and never the second one: for whoever may say it twice. */
@@ -86,13 +89,18 @@ export class Worker {
     if (this.#isStopping) return this.#deadline.abort();
     this.#isStopping = true;
     this.#stopping.resolve();
-    for (const consumer of this.#consumers) consumer.quiet();
+    this.#takeNoMore();
     this.#observe({
       type: "draining",
       inFlight: this.#consumers.reduce((sum, { inFlight }) => sum + inFlight, 0),
     });
     const timer = this.#clock.setTimer(() => this.#deadline.abort(), this.#options.shutdownTimeoutMs);
     this.#ended.signal.addEventListener("abort", () => timer.cancel());
+  }
+
+  #takeNoMore(): void {
+    for (const consumer of this.#consumers) consumer.quiet();
+    this.#onQuiet();
   }
 
   async #stopWhenEmpty(): Promise<void> {

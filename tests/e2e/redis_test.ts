@@ -85,6 +85,22 @@ Deno.test("Quiet and stop by Sidekiq's signals end a worker in order", async () 
   assert.equal(await redis.cli("EXISTS", "processes"), "0");
 });
 
+Deno.test("A worker that is told to be quiet by SIGTSTP is quiet in Sidekiq's list of processes", async () => {
+  await using redis = await RedisServer.start();
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm, { broker: { driver: "redis", url: redis.url } });
+  await using worker = site.start(["run"]);
+  const quiet = async () => {
+    const [identity] = await redis.elements("SMEMBERS", "processes");
+    return identity === undefined ? undefined : await redis.cli("HGET", identity, "quiet");
+  };
+  await eventually("it is in the list", async () => await quiet() === "false");
+  worker.kill("SIGTSTP");
+  await eventually("it is quiet", async () => await quiet() === "true", 4_000);
+  worker.kill("SIGTERM");
+  assert.equal((await worker.ended).code, 0);
+});
+
 Deno.test("A wrong password is told without it, and in words", async () => {
   await using redis = await RedisServer.start({ config: ["requirepass right"] });
   await using site = await Site.create(undefined, {

@@ -42,13 +42,14 @@ Deno.test("run --until-empty --json prints its summary as one JSON object, retri
   await site.push('{"fail_until":1}');
   await site.push('{"fail_until":2}');
   const summary = JSON.parse(await site.runOk(["run", "--until-empty", "--json"]));
-  const { done, retried, dead, released, leases_lost } = summary;
-  assert.deepEqual({ done, retried, dead, released, leases_lost }, {
+  const { done, retried, dead, released, leases_lost, recovered } = summary;
+  assert.deepEqual({ done, retried, dead, released, leases_lost, recovered }, {
     done: 4,
     retried: 2,
     dead: 1,
     released: 0,
     leases_lost: 0,
+    recovered: 0,
   });
   assert.ok(summary.seconds > 0 && summary.jobs_per_s > 0 && summary.run_ms.max >= summary.run_ms.p50);
 });

@@ -16,9 +16,16 @@ export function openRedis(
   server: RedisServer,
   { clock = systemClock, jobs = sidekiq7, owner = newOwner(), ...more }: OpenRedisOptions = {},
 ): RedisDriver {
-  const { process, onSignal, ...options } = more;
+  const { process, onSignal, observe, ...options } = more;
   return RedisDriver.open(
-    { clock, owner, jobs, ...(process && { process }), ...(onSignal && { onSignal }) },
+    {
+      clock,
+      owner,
+      jobs,
+      ...(process && { process }),
+      ...(onSignal && { onSignal }),
+      ...(observe && { observe }),
+    },
     {
       ...DEFAULT_REDIS_OPTIONS,
       target: { kind: "server", endpoint: { kind: "unix", path: server.socket } },

@@ -10,6 +10,7 @@ import {
 } from "../../conformance/driver_broker.ts";
 import { FervoError } from "../../../src/core/errors.ts";
 import type { RedisDriver } from "../../../src/drivers/redis.ts";
+import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
 import { RedisServer } from "../../support/redis_server.ts";
 import { soon } from "../../support/soon.ts";
@@ -142,6 +143,54 @@ Deno.test("A settle whose answer was lost takes nobody else's job of the same by
   assert.equal((await driver.depth("q")).delayed, 1);
 });
 
+/** A job whose acknowledgement Redis has got and could not answer; it is in the list all the same. */
+async function ackUnanswered(server: RedisServer, driver: RedisDriver) {
+  await driver.push("q", job("x"));
+  const delivery = await takeOne(driver);
+  await server.cli("CLIENT", "PAUSE", "300", "WRITE");
+  const acking = rejectsWith("QUEUE_UNAVAILABLE", delivery.ack());
+  await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  await acking;
+  await eventually("writes go on", async () => (await server.cli("SET", "probe", "1")) === "OK");
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  return { delivery, identity, list: `fervo:inflight:${identity}:q` };
+}
+
+Deno.test("A settle whose answer was lost, and that was done, is done", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server, { leaseMs: 60_000 });
+  const { delivery, list } = await ackUnanswered(server, driver);
+  await server.cli("DEL", list);
+  await persist(() => delivery.ack());
+});
+
+for (const when of ["still", "for a while"]) {
+  Deno.test(`A settle whose answer was lost says LEASE_LOST when this process counted as dead ${when}`, async () => {
+    await using server = await RedisServer.start();
+    await using driver = openRedis(server, { leaseMs: 60_000 });
+    const { delivery, identity, list } = await ackUnanswered(server, driver);
+    // As when its signs of life had ended, and another one had taken the job back.
+    await server.cli("DEL", identity, list);
+    if (when === "for a while") {
+      await persist(() => takeNow(driver));
+      assert.equal(await server.cli("EXISTS", identity), "1");
+    }
+    await rejectsWith("LEASE_LOST", persist(() => delivery.ack()));
+  });
+}
+
+Deno.test("A job whose settle was not answered is settled when it is still there, also after a death", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server, { leaseMs: 60_000 });
+  const { delivery, identity, list } = await ackUnanswered(server, driver);
+  if (await server.cli("LLEN", list) === "0") {
+    await server.cli("LPUSH", list, new TextDecoder().decode(delivery.raw));
+  }
+  await server.cli("DEL", identity);
+  await persist(() => delivery.ack());
+  assert.equal(await server.cli("EXISTS", list), "0");
+});
+
 Deno.test("A Redis that hangs is noticed, and used again when it goes on", async () => {
   await using server = await RedisServer.start();
   await using driver = openRedis(server, { connectTimeoutMs: 300 });
@@ -155,6 +204,40 @@ Deno.test("A Redis that hangs is noticed, and used again when it goes on", async
   }
   await persist(() => other.push("q", job("after")));
   assert.equal((await take(driver, { max: 3 })).length >= 2, true);
+});
+
+Deno.test("What the driver does by itself tells an outage once, and the next one again", async () => {
+  await using server = await RedisServer.start({ config: ["appendonly yes"] });
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs: 1_000, observe: log.observe });
+  await takeNow(driver);
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  const works = ["heartbeat", "recovery", "schedule"];
+  await server.kill();
+  await log.count("broker_failed", 3);
+  await server.start();
+  await server.cli("DEL", identity);
+  await eventually("a sign of life", async () => await server.cli("EXISTS", identity) === "1");
+  for (const name of ["dead:1:a", "dead:1:b"]) {
+    await server.cli("SADD", "fervo:processes", name);
+    await eventually(
+      "it is forgotten",
+      async () => await server.cli("SISMEMBER", "fervo:processes", name) === "0",
+    );
+    // The look that moves the second one is another one.
+    await server.cli("ZADD", "schedule", "1", `{"class":"X","args":["${name}"],"queue":"other"}`);
+    await eventually("it is moved", async () => await server.cli("ZCARD", "schedule") === "0");
+  }
+  await server.kill();
+  await log.count("broker_failed", 6);
+  const events = log.of("broker_failed");
+  for (const three of [events.slice(0, 3), events.slice(3)]) {
+    assert.deepEqual(three.map(({ during }) => during).toSorted(), works);
+  }
+  for (const { error, consumer } of events) {
+    assert.equal(error.code, "QUEUE_UNAVAILABLE");
+    assert.equal(consumer, undefined);
+  }
 });
 
 /** The text of the failure of a call. */

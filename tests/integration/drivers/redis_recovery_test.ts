@@ -9,7 +9,9 @@ import {
   takeNow,
   takeOne,
 } from "../../conformance/driver_broker.ts";
+import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
+import { MovableClock } from "../../support/movable_clock.ts";
 import { RedisServer } from "../../support/redis_server.ts";
 import { openRedis } from "./redis_broker.ts";
 import { OtherProcess } from "./sqlite_process.ts";
@@ -30,11 +32,13 @@ function run(server: RedisServer, command: string, ...args: string[]): OtherProc
 
 Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their order, and count it", async () => {
   await using server = await RedisServer.start();
-  await using driver = openRedis(server, { leaseMs: LEASE_MS });
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
   for (const name of ["1", "2", "3"]) await driver.push("q", job(name));
   await using holder = run(server, "hold", `${LEASE_MS}`, "3");
   assert.equal(await holder.line(), "3");
   assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 3, dead: 0 });
+  const [identity] = await server.elements("SMEMBERS", "processes");
   await holder.kill();
   const found: string[] = [];
   while (found.length < 3) {
@@ -45,6 +49,10 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
     }
   }
   assert.deepEqual(found.toSorted(), ["1", "2", "3"]);
+  await log.next("jobs_recovered");
+  assert.deepEqual(log.of("jobs_recovered"), [
+    { type: "jobs_recovered", queue: "q", process: identity, putBack: 3, buried: 0 },
+  ]);
   await eventually("the dead process is forgotten", async () => {
     const keys = await server.elements("KEYS", "*");
     return keys.filter((key) => /inflight|fervo:queues/.test(key)).length === 1;
@@ -53,7 +61,8 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
 
 Deno.test("A job whose worker died three times goes to the dead letters, with a word on why", async () => {
   await using server = await RedisServer.start();
-  await using driver = openRedis(server, { leaseMs: LEASE_MS });
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
   const id = await driver.push("q", job("poison"));
   await takeNow(driver, { queues: ["other"] });
   for (let deaths = 0; deaths < 3; deaths++) {
@@ -66,6 +75,7 @@ Deno.test("A job whose worker died three times goes to the dead letters, with a 
   assert.equal(letter!.error.code, "JOB_CRASHED");
   assert.match(letter!.error.message, /was running 3 times when its worker died/);
   assert.deepEqual(await takeNow(driver), []);
+  assert.deepEqual((await log.next("jobs_recovered", ({ buried }) => buried > 0)).putBack, 0);
 });
 
 Deno.test("A process that stood still has lost its jobs: a settle says LEASE_LOST and changes nothing", async () => {
@@ -102,6 +112,59 @@ Deno.test("A living process keeps its jobs, however long they run", async () => 
   assert.ok(performance.now() >= until - 50);
   assert.deepEqual(stolen, []);
   await delivery.ack();
+});
+
+/** A process that holds a job and gives no sign of life. */
+async function addDead(server: RedisServer, identity: string): Promise<void> {
+  await server.cli("SADD", "fervo:processes", identity);
+  await server.cli("SADD", `fervo:queues:${identity}`, "q");
+  await server.cli("LPUSH", `fervo:inflight:${identity}:q`, '{"class":"Suite","args":["left"],"jid":"abc"}');
+}
+
+Deno.test("A process counts as dead when no sign of life came in a third of a lease since that was noticed", async () => {
+  await using server = await RedisServer.start();
+  await addDead(server, "gone:1:a");
+  const leaseMs = 3_000;
+  await using driver = openRedis(server, { leaseMs });
+  const waiting = take(driver, { waitMs: FOREVER_MS });
+  const noticed = async () => Number(await server.cli("HGET", "fervo:suspects", "gone:1:a"));
+  await eventually("it is noticed", async () => await noticed() > 0);
+  const sinceMs = await noticed();
+  const [delivery] = await soon("its job", waiting);
+  const waitedMs = Date.now() - sinceMs;
+  assert.equal(delivery!.id, "abc");
+  assert.ok(waitedMs >= leaseMs / 3, `taken after ${waitedMs} ms`);
+  await delivery!.ack();
+});
+
+Deno.test("What was noticed before nobody looked for a while counts no more: Redis may have been away", async () => {
+  await using server = await RedisServer.start();
+  await addDead(server, "gone:1:a");
+  const driver = openRedis(server, { leaseMs: 3_000 });
+  await takeNow(driver, { queues: ["other"] });
+  await eventually("it is noticed", async () => await server.cli("EXISTS", "fervo:suspects") === "1");
+  await driver.close();
+  await eventually("it is forgotten", async () => await server.cli("EXISTS", "fervo:suspects") === "0");
+  assert.equal(await server.cli("LLEN", "fervo:inflight:gone:1:a:q"), "1");
+});
+
+Deno.test("A sign of life that could not be given is given again within a second", async () => {
+  await using server = await RedisServer.start();
+  const clock = new MovableClock();
+  const leaseMs = 120_000;
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs, clock, observe: log.observe });
+  await takeNow(driver);
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  const beats = async () => (await server.cli("HGET", identity, "info")) !== "";
+  // Of a wrong type: it refuses the sign.
+  await server.cli("SET", identity, "a text");
+  clock.moveAhead(leaseMs / 6);
+  const { error } = await log.next("broker_failed", ({ during }) => during === "heartbeat");
+  assert.match(error.message, /the key ".*" holds something else/);
+  await server.cli("DEL", identity);
+  clock.moveAhead(1_000);
+  await eventually("a sign", beats, 5_000);
 });
 
 Deno.test("Workers killed at random moments under load lose no job; doubles were in flight", async () => {

@@ -3,6 +3,7 @@ import { FAILED, take, takeNow, takeOne } from "../../conformance/driver_broker.
 import { sidekiq6 } from "../../../src/dialects/sidekiq.ts";
 import type { RemoteSignal } from "../../../src/drivers/redis_heartbeat.ts";
 import { eventually } from "../../support/eventually.ts";
+import { MovableClock } from "../../support/movable_clock.ts";
 import { RedisServer } from "../../support/redis_server.ts";
 import { openRedis } from "./redis_broker.ts";
 import { SidekiqApi, SidekiqProcess } from "./ruby_sidekiq.ts";
@@ -102,6 +103,37 @@ Deno.test("Quiet and stop from Sidekiq's API reach our process, and quiet shows"
   await sidekiq.ask("stop");
   await eventually("stop", () => signals.length === 2);
   assert.deepEqual(signals, ["quiet", "stop"]);
+});
+
+for (const isUnderWay of [false, true]) {
+  const also = isUnderWay ? ", also while a sign of life is under way" : "";
+  Deno.test(`A process that goes quiet by itself shows it at once${also}`, async () => {
+    await using server = await RedisServer.start();
+    await using sidekiq = await SidekiqApi.start(server);
+    const clock = new MovableClock();
+    await using driver = openRedis(server, { ...OURS, leaseMs: 60_000, clock });
+    await takeNow(driver);
+    assert.equal((await sidekiq.ask("processes"))[0].quiet, "false");
+    if (isUnderWay) {
+      await server.cli("CLIENT", "PAUSE", "300", "WRITE");
+      clock.moveAhead(10_000);
+      await eventually(
+        "it is sent",
+        async () => (await server.cli("INFO", "clients")).includes("blocked_clients:1"),
+      );
+    }
+    driver.quiet();
+    await eventually("quiet", async () => (await sidekiq.ask("processes"))[0].quiet === "true", 5_000);
+  });
+}
+
+Deno.test("A process that receives nothing is not shown when it goes quiet", async () => {
+  await using server = await RedisServer.start();
+  const driver = openRedis(server);
+  driver.quiet();
+  await driver.depth("q");
+  await driver.close();
+  assert.deepEqual(await server.elements("KEYS", "*"), []);
 });
 
 Deno.test("A real Sidekiq process and we share a queue: each job runs once, in one of both", async () => {

@@ -274,7 +274,7 @@ Deno.test("parseConfig() maps a Redis broker to its driver's options", { permiss
   assert.deepEqual(
     await optionsOf(
       'url = "rediss://ann:p%40ss@[::1]:6380/2"\ndialect = "sidekiq8"\nca_file = "ca.pem"\nkey_prefix = "ns:"\n' +
-        "lease_ms = 5000\nconnect_timeout_ms = 7",
+        "lease_ms = 5000\nconnect_timeout_ms = 7\nmax_payload_bytes = 8",
     ),
     {
       driver: "redis",
@@ -289,6 +289,7 @@ Deno.test("parseConfig() maps a Redis broker to its driver's options", { permiss
       keyPrefix: "ns:",
       leaseMs: 5_000,
       connectTimeoutMs: 7,
+      maxPayloadBytes: 8,
     },
   );
   assert.deepEqual((await optionsOf("")).target, {

@@ -149,6 +149,25 @@ Deno.test(
 );
 
 Deno.test(
+  "failed() drops the backtrace of an error before, which Sidekiq wrote",
+  { permissions: "none" },
+  () => {
+    const { raw } = sidekiq7.failed(
+      encode(
+        '{"class":"X","args":[],"jid":"a","queue":"q","error_message":"old","error_class":"KeyError",' +
+          '"error_backtrace":"eJyLjgUAARUAuQ==","retry_count":0,"failed_at":1600000000.5}',
+      ),
+      { id: "a", queue: "q", error: FAILED, nowMs: NOW_MS },
+    );
+    assert.equal(
+      decode(raw),
+      '{"class":"X","args":[],"jid":"a","queue":"q","error_message":"It went wrong","error_class":"JOB_FAILED",' +
+        '"retry_count":1,"failed_at":1600000000.5,"retried_at":1700000000.000,"fervo_stderr":"oh"}',
+    );
+  },
+);
+
+Deno.test(
   "failed() gives a job without id or queue both, and heeds retry_queue",
   { permissions: "none" },
   () => {

@@ -52,6 +52,16 @@ Deno.test("Tally.finished counts the jobs that have reached their end", async ()
   assert.equal(tally.finished, 2);
 });
 
+Deno.test("Tally counts jobs that were taken back; those that went to the dead letters have reached their end", async () => {
+  const { tally } = await tallyOf();
+  const from = { type: "jobs_recovered", queue: "default", process: "host:1:a" } as const;
+  tally.observe({ ...from, putBack: 3, buried: 0 });
+  tally.observe({ ...from, putBack: 1, buried: 2 });
+  const { recovered, dead, done } = tally.summary();
+  assert.deepEqual({ recovered, dead, done }, { recovered: 4, dead: 2, done: 0 });
+  assert.equal(tally.finished, 2);
+});
+
 Deno.test("Tally takes no notice of other events", async () => {
   const { clock, tally, job } = await tallyOf();
   clock.jump(1_000);

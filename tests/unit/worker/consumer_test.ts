@@ -959,6 +959,20 @@ Deno.test("Consumer starts no more jobs than its rate limit allows, and goes on 
   for (const run of t.executor.runs) run.end(ACK);
 });
 
+Deno.test("Consumer gives the rate limit back what it put back unrun", async () => {
+  await using t = start({ concurrency: 1, rateLimit: { jobs: 1, periodMs: 60_000 } });
+  await t.give("1");
+  t.executor.runs[0]!.end(executorAway());
+  await t.give("2");
+  // The pause is over, and the limit alone would last for a minute.
+  await t.clock.advance(1_000);
+  assert.deepEqual(t.executor.ids, ["1", "2"]);
+  t.executor.runs[1]!.end(ACK);
+  await t.give("3");
+  await t.clock.advance(1_000);
+  assert.deepEqual(t.executor.ids, ["1", "2"], "the one that ran counts");
+});
+
 /** Runs so many jobs that end at once, so that jobs count as short. */
 async function runShortJobs(t: ReturnType<typeof start>): Promise<void> {
   for (let i = 0; i < 100; i++) {

@@ -26,13 +26,13 @@ function build(queues: readonly string[] = ["default"]) {
     });
     return { driver, executor, consumer };
   });
-  const worker = new Worker(
-    { consumers: parts.map(({ consumer }) => consumer), clock, observe: log.observe },
-    {
-      shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
-    },
-  );
-  return { clock, log, parts, worker, ...parts[0]! };
+  const quieted: number[] = [];
+  const consumers = parts.map(({ consumer }) => consumer);
+  const onQuiet = () => void quieted.push(clock.monotonicMs());
+  const worker = new Worker({ consumers, clock, observe: log.observe, onQuiet }, {
+    shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
+  });
+  return { clock, log, parts, worker, quieted, ...parts[0]! };
 }
 
 function start(t: ReturnType<typeof build>, options = { untilEmpty: false }) {
@@ -63,6 +63,21 @@ Deno.test("Worker runs all its consumers until it is stopped", async () => {
   t.worker.stop();
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
   assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker tells when it takes no more jobs, by quiet() and by stop(), and not when one consumer gives up", async () => {
+  const t = build(["a", "b"]);
+  const { running } = start(t);
+  await give(t.parts[0]!.driver, "1");
+  t.parts[0]!.executor.runs[0]!.end(misconfigured());
+  await settlePromises();
+  assert.deepEqual(t.quieted, []);
+  t.worker.quiet();
+  assert.deepEqual(t.quieted, [0]);
+  await t.clock.advance(1_000);
+  t.worker.stop();
+  assert.deepEqual(t.quieted, [0, 1_000]);
+  await running;
 });
 
 Deno.test("Worker.stop() takes no more jobs and waits for those that run", async () => {
