@@ -62,7 +62,7 @@ export function checkRedis(broker: RedisTable, path: Path): Problem[] {
     );
   }
   if ((url?.database ?? 0) !== 0) tell("url", "a cluster has no databases: remove the number from the url");
-  if (url?.endpoint.kind === "unix") tell("url", "a cluster is reached over TCP: give host and port");
+  if (url?.endpoint.transport === "unix") tell("url", "a cluster is reached over TCP: give host and port");
   return problems;
 }
 

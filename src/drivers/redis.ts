@@ -15,7 +15,7 @@ import { Calls } from "./redis_calls.ts";
 import { checkServer } from "./redis_check.ts";
 import { RedisConnection } from "./redis_connection.ts";
 import { RedisDeadLetters } from "./redis_dead.ts";
-import { newId, RedisSettler, type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
+import { newId, RedisSettler, type RedisShared, scoreOf } from "./redis_delivery.ts";
 import { RedisDepth } from "./redis_depth.ts";
 import { RedisFetch } from "./redis_fetch.ts";
 import { RedisHeartbeat, type RedisProcessInfo, type RemoteSignal } from "./redis_heartbeat.ts";
@@ -156,13 +156,13 @@ export class RedisDriver implements Driver {
       if (raw.length > this.#maxPayloadBytes) throw tooLarge(queue, raw.length, this.#maxPayloadBytes);
       if (delayMs > 0) {
         const dueMs = nowMs + delayMs;
-        await connection.send(["ZADD", keys.schedule, scoreOf(dueMs), toBuffer(raw)], [keys.schedule]);
+        await connection.send(["ZADD", keys.schedule, scoreOf(dueMs), raw], [keys.schedule]);
         this.#schedule.expect(dueMs);
       } else {
         const list = keys.queue(queue);
         // One after the other: a push that is reported as failed must not have added the job.
         await connection.send(["SADD", keys.queues, queue], [keys.queues]);
-        await connection.send(["LPUSH", list, toBuffer(raw)], [list]);
+        await connection.send(["LPUSH", list, raw], [list]);
       }
       return id;
     });

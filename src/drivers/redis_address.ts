@@ -1,11 +1,8 @@
-/** Where one Redis server listens. */
-export type RedisEndpoint =
-  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
-  | { readonly kind: "unix"; readonly path: string };
+import type { SocketAddress } from "../core/address.ts";
 
 /** What the text of a Redis address says. */
 export interface RedisUrl {
-  readonly endpoint: RedisEndpoint;
+  readonly endpoint: SocketAddress;
   readonly isTls: boolean;
   readonly username?: string;
   readonly password?: string;
@@ -21,7 +18,7 @@ export const DEFAULT_REDIS_PORT = 6_379;
  * @throws {TypeError} when it is none of these; the text does not show the address, which can hold a password
  */
 export function parseRedisUrl(text: string): RedisUrl {
-  if (text.startsWith("/")) return { endpoint: { kind: "unix", path: text }, isTls: false };
+  if (text.startsWith("/")) return { endpoint: { transport: "unix", path: text }, isTls: false };
   const url = URL.parse(text.replace(/^unix:\/(?!\/)/, "unix:///"));
   if (url === null) throw new TypeError("it is no URL");
   const credentials = {
@@ -32,7 +29,7 @@ export function parseRedisUrl(text: string): RedisUrl {
     if (!url.pathname.startsWith("/") || url.pathname === "/") throw new TypeError("it has no path");
     const database = databaseOf(url.searchParams.get("db") ?? "");
     return {
-      endpoint: { kind: "unix", path: decodeURIComponent(url.pathname) },
+      endpoint: { transport: "unix", path: decodeURIComponent(url.pathname) },
       isTls: false,
       ...credentials,
       ...database,
@@ -44,8 +41,8 @@ export function parseRedisUrl(text: string): RedisUrl {
   if (url.hostname === "") throw new TypeError("it has no host");
   return {
     endpoint: {
-      kind: "tcp",
-      host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
+      transport: "tcp",
+      hostname: url.hostname.replace(/^\[(.*)\]$/, "$1"),
       port: url.port === "" ? DEFAULT_REDIS_PORT : Number(url.port),
     },
     isTls: url.protocol === "rediss:",
@@ -59,18 +56,14 @@ export function parseRedisUrl(text: string): RedisUrl {
  *
  * @throws {TypeError} when it is something else
  */
-export function parseHostPort(text: string, defaultPort: number): RedisEndpoint & { readonly kind: "tcp" } {
+export function parseHostPort(
+  text: string,
+  defaultPort: number,
+): SocketAddress & { readonly transport: "tcp" } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:/@[\]]+))(?::(\d{1,5}))?$/.exec(text);
   const port = match?.[3] === undefined ? defaultPort : Number(match[3]);
   if (match === null || port < 1 || port > 65_535) throw new TypeError("it is no host and port");
-  return { kind: "tcp", host: (match[1] ?? match[2])!, port };
-}
-
-/** An endpoint in a sentence; never has secrets. */
-export function formatEndpoint(endpoint: RedisEndpoint): string {
-  if (endpoint.kind === "unix") return endpoint.path;
-  const host = endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host;
-  return `${host}:${endpoint.port}`;
+  return { transport: "tcp", hostname: (match[1] ?? match[2])!, port };
 }
 
 function databaseOf(text: string): { database?: number } {

@@ -97,8 +97,8 @@ export class RedisClient {
 }
 
 async function dial({ endpoint, tls }: FoundServer): Promise<Deno.Conn> {
-  if (endpoint.kind === "unix") return await Deno.connect({ transport: "unix", path: endpoint.path });
-  const { host: hostname, port } = endpoint;
+  if (endpoint.transport === "unix") return await Deno.connect({ transport: "unix", path: endpoint.path });
+  const { hostname, port } = endpoint;
   if (tls === undefined) {
     const socket = await Deno.connect({ hostname, port });
     // Without this, a command waits for the acknowledgement of the one before it.

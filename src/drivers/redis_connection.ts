@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
+import { formatAddress } from "../core/address.ts";
 import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import { QueueError } from "../core/errors.ts";
-import { formatEndpoint } from "./redis_address.ts";
 import { type ClientTimeouts, RedisClient } from "./redis_client.ts";
 import { answerCode, isFromWrongServer, unavailableError } from "./redis_errors.ts";
 import type { RedisKeys } from "./redis_keys.ts";
@@ -127,7 +127,7 @@ export class RedisConnection {
     if (signal.aborted) throw this.#closed();
     try {
       const found = await this.#server.find(this.#options);
-      this.#where = formatEndpoint(found.endpoint);
+      this.#where = formatAddress(found.endpoint);
       const first = ["CLIENT", "ID"];
       const { client, reply } = await RedisClient.connect(found, first, this.#options, signal);
       this.#client = client;

@@ -2,7 +2,7 @@ import type { Buffer } from "node:buffer";
 import type { DeadLetter, DeadLetters } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Calls } from "./redis_calls.ts";
-import { hashOf, type RedisShared, toBuffer } from "./redis_delivery.ts";
+import { hashOf, type RedisShared } from "./redis_delivery.ts";
 import { PROMOTE } from "./redis_scripts.ts";
 
 /** Members that are read at once. */
@@ -55,7 +55,7 @@ export class RedisDeadLetters implements DeadLetters {
       try {
         const { raw: revived, queue } = jobs.revived(raw, clock.nowMs());
         const places = [keys.dead, keys.queue(queue), keys.queues];
-        return await connection.run<number>(PROMOTE, places, [raw, queue, toBuffer(revived)]);
+        return await connection.run<number>(PROMOTE, places, [raw, queue, revived]);
       } catch (error) {
         if (error instanceof JobError) return 0;
         throw error;

@@ -166,12 +166,12 @@ export class RedisSettler {
         return connection.run(RETRY_LATER, [inflight, keys.retry], [
           delivery.raw,
           scoreOf(dueMs),
-          toBuffer(raw),
+          raw,
         ]);
       }
       const again = jobs.enqueued(raw, nowMs).raw;
       const target = [inflight, keys.queue(queue), keys.queues];
-      return connection.run(RETRY_NOW, target, [delivery.raw, queue, toBuffer(again)]);
+      return connection.run(RETRY_NOW, target, [delivery.raw, queue, again]);
     });
   }
 
@@ -212,7 +212,7 @@ export class RedisSettler {
       return this.#remove(inflight, delivery.raw);
     }
     const dead = delivery.parsed !== undefined
-      ? toBuffer(jobs.failed(delivery.raw, { id: delivery.id, queue: delivery.queue, error, nowMs }).raw)
+      ? jobs.failed(delivery.raw, { id: delivery.id, queue: delivery.queue, error, nowMs }).raw
       : delivery.raw;
     return connection.run(BURY, [inflight, keys.dead], [delivery.raw, scoreOf(nowMs), dead]);
   }
@@ -269,11 +269,6 @@ export class RedisSettler {
 /** A time as the score of a sorted set: seconds with three decimals. */
 export function scoreOf(epochMs: number): string {
   return (epochMs / 1_000).toFixed(3);
-}
-
-/** As the client wants bytes; shares them. */
-export function toBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** An id as Sidekiq makes them: 12 random bytes. */

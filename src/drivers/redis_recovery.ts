@@ -2,7 +2,7 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
 import { BackgroundWork } from "./redis_background.ts";
-import { newId, type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
+import { newId, type RedisShared, scoreOf } from "./redis_delivery.ts";
 import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./redis_scripts.ts";
 
 /** A job whose worker died so often is taken for the cause. */
@@ -120,7 +120,7 @@ export class RedisRecovery {
         const letter = jobs.failed(raw, { id, queue, error: poisonError(id), nowMs }).raw;
         const places = [inflight, keys.dead, process];
         return endOf(
-          await connection.run(RECOVER_TO_DEAD, places, [raw, scoreOf(nowMs), toBuffer(letter)]),
+          await connection.run(RECOVER_TO_DEAD, places, [raw, scoreOf(nowMs), letter]),
           "buried",
         );
       }
@@ -130,7 +130,7 @@ export class RedisRecovery {
       if (!(error instanceof JobError)) throw error;
     }
     const places = [process, inflight, keys.queue(queue)];
-    return endOf(await connection.run(RECOVER, places, [raw, toBuffer(recovered)]), "putBack");
+    return endOf(await connection.run(RECOVER, places, [raw, recovered]), "putBack");
   }
 }
 

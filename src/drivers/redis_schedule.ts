@@ -2,7 +2,7 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
 import { BackgroundWork } from "./redis_background.ts";
-import { type RedisShared, scoreOf, toBuffer } from "./redis_delivery.ts";
+import { type RedisShared, scoreOf } from "./redis_delivery.ts";
 import { PROMOTE, PROMOTE_TO_DEAD } from "./redis_scripts.ts";
 
 /** How often to look for jobs that others have scheduled, milliseconds. */
@@ -117,6 +117,6 @@ export class RedisSchedule {
       return;
     }
     const { raw, queue } = placed;
-    await connection.run(PROMOTE, [set, keys.queue(queue), keys.queues], [member, queue, toBuffer(raw)]);
+    await connection.run(PROMOTE, [set, keys.queue(queue), keys.queues], [member, queue, raw]);
   }
 }

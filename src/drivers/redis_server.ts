@@ -1,5 +1,6 @@
+import { formatAddress, type SocketAddress } from "../core/address.ts";
 import { QueueError, reasonOf } from "../core/errors.ts";
-import { formatEndpoint, parseHostPort, type RedisEndpoint } from "./redis_address.ts";
+import { parseHostPort } from "./redis_address.ts";
 import { type ClientTimeouts, RedisClient } from "./redis_client.ts";
 import { unavailableError } from "./redis_errors.ts";
 import type { Reply } from "./redis_resp.ts";
@@ -17,26 +18,26 @@ export interface RedisAccess {
 
 /** Which server has our keys. */
 export type RedisTarget =
-  | { readonly kind: "server"; readonly endpoint: RedisEndpoint }
+  | { readonly kind: "server"; readonly endpoint: SocketAddress }
   | {
     readonly kind: "sentinel";
     /** The name under which the Sentinels know the master. */
     readonly master: string;
-    readonly sentinels: readonly RedisEndpoint[];
+    readonly sentinels: readonly SocketAddress[];
     /** Of the Sentinels themselves; undefined when they want none. */
     readonly password: string | undefined;
   }
   | {
     readonly kind: "cluster";
     /** Some of its servers, any one of which tells where our keys are. */
-    readonly nodes: readonly RedisEndpoint[];
+    readonly nodes: readonly SocketAddress[];
     /** A key of ours; all are in its slot. */
     readonly key: string;
   };
 
 /** A server, and how to get in. */
 export interface FoundServer {
-  readonly endpoint: RedisEndpoint;
+  readonly endpoint: SocketAddress;
   readonly tls: { readonly ca?: string } | undefined;
   readonly username: string | undefined;
   readonly password: string | undefined;
@@ -58,28 +59,30 @@ export class RedisServer {
     this.#access = access;
     this.#database = database;
     this.name = target.kind === "server"
-      ? formatEndpoint(target.endpoint)
-      : (target.kind === "sentinel" ? target.sentinels : target.nodes).map(formatEndpoint).join(", ");
+      ? formatAddress(target.endpoint)
+      : (target.kind === "sentinel" ? target.sentinels : target.nodes).map(formatAddress).join(", ");
   }
 
   /** @throws {QueueError} QUEUE_UNAVAILABLE; what `Deno.readTextFile` throws */
   async find(timeouts: ClientTimeouts): Promise<FoundServer> {
     const access = await this.#readAccess();
     const target = this.#target;
-    const ask = (from: RedisEndpoint, command: string[], how: Partial<FoundServer>) =>
+    const ask = (from: SocketAddress, command: string[], how: Partial<FoundServer>) =>
       askOnce({ ...access, ...how, endpoint: from, database: undefined }, command, timeouts);
     switch (target.kind) {
       case "server":
         return { ...access, endpoint: target.endpoint, database: this.#database };
       case "sentinel": {
         const { master, sentinels, password } = target;
-        const endpoint = await firstAnswer<RedisEndpoint>(sentinels, async (sentinel) => {
+        const endpoint = await firstAnswer<SocketAddress>(sentinels, async (sentinel) => {
           const command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master];
           const reply = await ask(sentinel, command, { username: undefined, password });
-          if (Array.isArray(reply)) return { kind: "tcp", host: String(reply[0]), port: Number(reply[1]) };
+          if (Array.isArray(reply)) {
+            return { transport: "tcp", hostname: String(reply[0]), port: Number(reply[1]) };
+          }
           throw new QueueError(
             "QUEUE_UNAVAILABLE",
-            `The Sentinel at "${formatEndpoint(sentinel)}" knows no "${master}"`,
+            `The Sentinel at "${formatAddress(sentinel)}" knows no "${master}"`,
           );
         });
         return { ...access, endpoint, database: this.#database };
@@ -126,15 +129,15 @@ export function hasHashTag(prefix: string): boolean {
 
 /** Tries one after another; rejects with the last failure. */
 async function firstAnswer<T>(
-  from: readonly RedisEndpoint[],
-  ask: (one: RedisEndpoint) => Promise<T>,
+  from: readonly SocketAddress[],
+  ask: (one: SocketAddress) => Promise<T>,
 ): Promise<T> {
   let failure: unknown;
   for (const one of from) {
     try {
       return await ask(one);
     } catch (error) {
-      failure = unavailableError(formatEndpoint(one), error);
+      failure = unavailableError(formatAddress(one), error);
     }
   }
   throw failure;
@@ -152,22 +155,22 @@ async function askOnce(
 }
 
 /** Of `CLUSTER SLOTS`: rows of first slot, last slot, and servers, the master first. */
-function masterOfSlot(reply: unknown, slot: number, asked: RedisEndpoint): RedisEndpoint {
+function masterOfSlot(reply: unknown, slot: number, asked: SocketAddress): SocketAddress {
   for (const row of Array.isArray(reply) ? reply : []) {
     const [first, last, master] = row as [number, number, [unknown, unknown]];
     if (slot < first || slot > last) continue;
     // A server that does not know its own name leaves it out: it is the one that was asked.
     const host = String(master[0] ?? "");
     return {
-      kind: "tcp",
-      host: host === "" && asked.kind === "tcp" ? asked.host : host,
+      transport: "tcp",
+      hostname: host === "" && asked.transport === "tcp" ? asked.hostname : host,
       port: Number(master[1]),
     };
   }
   throw new QueueError("QUEUE_UNAVAILABLE", `The cluster has no server for the slot ${slot} of our keys`);
 }
 
-export function parseSentinel(text: string): RedisEndpoint {
+export function parseSentinel(text: string): SocketAddress {
   return parseHostPort(text, SENTINEL_PORT);
 }
 

@@ -28,7 +28,7 @@ export function openRedis(
     },
     {
       ...DEFAULT_REDIS_OPTIONS,
-      target: { kind: "server", endpoint: { kind: "unix", path: server.socket } },
+      target: { kind: "server", endpoint: { transport: "unix", path: server.socket } },
       ...options,
     },
   );

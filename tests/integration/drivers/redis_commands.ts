@@ -10,7 +10,7 @@ const [command, path, ...args] = Deno.args as [string, string, ...string[]];
 function open(leaseMs: number): RedisDriver {
   return RedisDriver.open({ clock: systemClock, owner: newOwner(), jobs: sidekiq7 }, {
     ...DEFAULT_REDIS_OPTIONS,
-    target: { kind: "server", endpoint: { kind: "unix", path } },
+    target: { kind: "server", endpoint: { transport: "unix", path } },
     leaseMs,
   });
 }

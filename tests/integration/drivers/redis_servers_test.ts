@@ -101,7 +101,7 @@ Deno.test("TLS by an own authority works, and an unknown one is told", async () 
       "tls-auth-clients no",
     ],
   });
-  const target = { kind: "server", endpoint: { kind: "tcp", host: "127.0.0.1", port } } as const;
+  const target = { kind: "server", endpoint: { transport: "tcp", hostname: "127.0.0.1", port } } as const;
   await using driver = openRedis(server, { target, isTls: true, caFile: `${folder}/ca.pem` });
   await driver.push("q", job("x"));
   await (await takeOne(driver)).ack();
@@ -139,7 +139,7 @@ Deno.test("Sentinel tells the master, and after a failover the new one", async (
     kind: "sentinel",
     master: "jobs",
     // The first is away.
-    sentinels: [{ kind: "tcp", host: "127.0.0.1", port: 1 }, endpoint(sentinel)],
+    sentinels: [{ transport: "tcp", hostname: "127.0.0.1", port: 1 }, endpoint(sentinel)],
     password: undefined,
   } as const;
   await using driver = openRedis(master, { target });

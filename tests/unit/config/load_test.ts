@@ -279,7 +279,7 @@ Deno.test("parseConfig() maps a Redis broker to its driver's options", { permiss
     {
       driver: "redis",
       dialect: "sidekiq8",
-      target: { kind: "server", endpoint: { kind: "tcp", host: "::1", port: 6380 } },
+      target: { kind: "server", endpoint: { transport: "tcp", hostname: "::1", port: 6380 } },
       username: "ann",
       password: "p@ss",
       passwordFile: undefined,
@@ -294,18 +294,25 @@ Deno.test("parseConfig() maps a Redis broker to its driver's options", { permiss
   );
   assert.deepEqual((await optionsOf("")).target, {
     kind: "server",
-    endpoint: { kind: "tcp", host: "127.0.0.1", port: 6379 },
+    endpoint: { transport: "tcp", hostname: "127.0.0.1", port: 6379 },
   });
   const socket = await optionsOf(
     'url = "unix:///run/redis.sock?db=3"\nusername = "bob"\npassword_file = "secret"',
   );
-  assert.deepEqual(socket.target, { kind: "server", endpoint: { kind: "unix", path: "/run/redis.sock" } });
+  assert.deepEqual(socket.target, {
+    kind: "server",
+    endpoint: { transport: "unix", path: "/run/redis.sock" },
+  });
   assert.deepEqual([socket.database, socket.username, socket.passwordFile], [3, "bob", "/etc/secret"]);
   const watched = await optionsOf('sentinels = ["s1", "s2:1"]\nmaster = "mymaster"\nsentinel_password = "x"');
   assert.deepEqual(watched.target, {
     kind: "sentinel",
     master: "mymaster",
-    sentinels: [{ kind: "tcp", host: "s1", port: 26379 }, { kind: "tcp", host: "s2", port: 1 }],
+    sentinels: [{ transport: "tcp", hostname: "s1", port: 26379 }, {
+      transport: "tcp",
+      hostname: "s2",
+      port: 1,
+    }],
     password: "x",
   });
   const spread = await optionsOf(
@@ -313,7 +320,7 @@ Deno.test("parseConfig() maps a Redis broker to its driver's options", { permiss
   );
   assert.deepEqual(spread.target, {
     kind: "cluster",
-    nodes: [{ kind: "tcp", host: "a", port: 6379 }, { kind: "tcp", host: "b", port: 1 }],
+    nodes: [{ transport: "tcp", hostname: "a", port: 6379 }, { transport: "tcp", hostname: "b", port: 1 }],
     key: "{jobs}:",
   });
 });

@@ -4,7 +4,7 @@ import { answerCode, unavailableError } from "../../../src/drivers/redis_errors.
 import { RedisKeys } from "../../../src/drivers/redis_keys.ts";
 import { hasHashTag, slotOf } from "../../../src/drivers/redis_server.ts";
 
-const tcp = (host: string, port = 6_379) => ({ kind: "tcp", host, port });
+const tcp = (hostname: string, port = 6_379) => ({ transport: "tcp", hostname, port });
 
 Deno.test("parseRedisUrl() reads hosts, sockets, databases and who to be", { permissions: "none" }, () => {
   const cases: [text: string, expected: object][] = [
@@ -13,9 +13,13 @@ Deno.test("parseRedisUrl() reads hosts, sockets, databases and who to be", { per
     ["rediss://[2001:db8::1]:1/", { endpoint: tcp("2001:db8::1", 1), isTls: true }],
     ["redis://:p%2Fw@h", { endpoint: tcp("h"), isTls: false, password: "p/w" }],
     ["redis://u:p@h", { endpoint: tcp("h"), isTls: false, username: "u", password: "p" }],
-    ["/run/r.sock", { endpoint: { kind: "unix", path: "/run/r.sock" }, isTls: false }],
-    ["unix:/run/r.sock", { endpoint: { kind: "unix", path: "/run/r.sock" }, isTls: false }],
-    ["unix:///run/a%20b?db=2", { endpoint: { kind: "unix", path: "/run/a b" }, isTls: false, database: 2 }],
+    ["/run/r.sock", { endpoint: { transport: "unix", path: "/run/r.sock" }, isTls: false }],
+    ["unix:/run/r.sock", { endpoint: { transport: "unix", path: "/run/r.sock" }, isTls: false }],
+    ["unix:///run/a%20b?db=2", {
+      endpoint: { transport: "unix", path: "/run/a b" },
+      isTls: false,
+      database: 2,
+    }],
   ];
   for (const [text, expected] of cases) assert.deepEqual(parseRedisUrl(text), expected, text);
   for (const text of ["", "localhost", "http://h", "redis://", "redis://h/x", "unix://", "redis://h:99999"]) {
