@@ -29,20 +29,31 @@ final class BeanstalkdBackend implements BackendInterface
     {
         $server = 'beanstalkd';
         $unsent = $jobs;
+        $reason = null;
         try {
             $dsn = Dsn::parse($this->dsn, ['beanstalkd'], 11300);
             $server = 'beanstalkd at '.$dsn;
             $this->connection ??= new BeanstalkdConnection($dsn->socket(), $this->timeoutMs);
             foreach ($jobs as $i => $job) {
-                $this->connection->put($job->queue, $this->encode($job), [
+                $refusal = $this->connection->put($job->queue, $this->encode($job), [
                     'priority' => min(max(self::NORMAL_PRIORITY - $job->priority, 0), 0xFFFFFFFF),
                     'delay' => (int) ceil($job->delayMs() / 1000),
                     'ttr' => (int) ceil($this->ttrMs / 1000),
                 ]);
-                unset($unsent[$i]);
+                // The server may refuse one and take the next.
+                if (null === $refusal) {
+                    unset($unsent[$i]);
+                }
+                $reason ??= $refusal;
+            }
+            if (null !== $reason) {
+                throw new \RuntimeException($reason);
             }
         } catch (\RuntimeException $error) {
-            $this->connection = null;
+            // Only after a refusal is it sure that the connection is in order.
+            if (null === $reason) {
+                $this->connection = null;
+            }
             throw new SendFailedException(sprintf('Cannot put the deferred event into the queue, %s: %s', $server, $error->getMessage()), array_values($unsent), $error);
         }
     }

@@ -11,7 +11,7 @@ namespace Fervo\DeferredEventBundle\Backend;
  */
 final class BeanstalkdConnection
 {
-    private const ERRORS = [
+    private const REFUSALS = [
         'JOB_TOO_BIG' => 'JOB_TOO_BIG: the event is %d bytes on the wire, more than the server takes (65535, unless beanstalkd was started with another -z). Defer an id instead of the data, or raise -z',
         'DRAINING' => 'DRAINING: the server takes no new jobs, for it is about to be stopped (%d bytes)',
         'OUT_OF_MEMORY' => 'OUT_OF_MEMORY: the server has no room for %d bytes',
@@ -34,22 +34,25 @@ final class BeanstalkdConnection
     }
 
     /**
-     * Returns when the server has the job.
+     * Why the server refuses the job; null = it has it.
      *
      * @param array{priority: int, delay: int, ttr: int} $options delay and ttr in seconds
      *
-     * @throws \RuntimeException
+     * @throws \RuntimeException when the connection is of no more use
      */
-    public function put(string $tube, string $message, array $options): void
+    public function put(string $tube, string $message, array $options): ?string
     {
         if ($tube !== $this->tube) {
             $this->use($tube);
         }
         $bytes = \strlen($message);
         $reply = $this->ask("put {$options['priority']} {$options['delay']} {$options['ttr']} $bytes\r\n$message\r\n");
-        if (!str_starts_with($reply, 'INSERTED ')) {
-            throw new \RuntimeException(sprintf(self::ERRORS[strtok($reply, ' ')] ?? 'it answered "'.addcslashes($reply, "\0..\37%").'" to a job of %d bytes', $bytes));
+        if (str_starts_with($reply, 'INSERTED ')) {
+            return null;
         }
+        $refusal = self::REFUSALS[strtok($reply, ' ')] ?? throw new \RuntimeException(sprintf('it answered "%s" to a job of %d bytes', addcslashes($reply, "\0..\37"), $bytes));
+
+        return sprintf($refusal, $bytes);
     }
 
     private function use(string $tube): void

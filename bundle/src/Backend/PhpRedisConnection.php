@@ -17,6 +17,8 @@ final class PhpRedisConnection implements RedisConnectionInterface
         $host = $dsn->isUnix() ? $dsn->path : ('rediss' === $dsn->scheme ? 'tls://' : '').$dsn->host;
         // A failed connect also raises a warning, which says no more than the exception.
         @$this->redis->connect($host, $dsn->isUnix() ? -1 : $dsn->port, $timeoutMs / 1000, null, 0, $timeoutMs / 1000, $context);
+        // It would connect anew in the middle of a transaction, and mix up the replies.
+        $this->redis->setOption(\Redis::OPT_MAX_RETRIES, 0);
         if ('' !== $dsn->password) {
             $this->redis->auth('' === $dsn->user ? $dsn->password : [$dsn->user, $dsn->password]);
         }

@@ -70,7 +70,7 @@ final class UnserializableValue
             $this->value instanceof \Closure => 'a closure',
             self::isResource($this->value) => 'a resource',
             \is_object($this->value) && str_contains($this->value::class, '@anonymous') => 'an object of an anonymous class',
-            default => 'an object of the class "'.get_debug_type($this->value).'", which cannot be serialized',
+            default => sprintf('an object of the class "%s", which cannot be serialized%s', get_debug_type($this->value), null === $previous ? '' : ' ('.$previous->getMessage().')'),
         };
 
         return new UnserializableEventException(sprintf('Cannot defer the event: %s is %s. It has to travel to another process: give the event an id or plain data instead, and let the listener get the rest.', $this->path, $what), 0, $previous);
