@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Backend;
 
 /**
- * The address of a server: SCHEME://USER:PASSWORD@HOST:PORT/PATH?OPTIONS, or unix:///PATH?OPTIONS.
+ * The address of a server: SCHEME://USER:PASSWORD@HOST:PORT/PATH?OPTIONS, or unix://USER:PASSWORD@/PATH?OPTIONS.
  *
  * @internal
  */
@@ -30,10 +30,9 @@ final class Dsn
      */
     public static function parse(#[\SensitiveParameter] string $dsn, array $schemes, int $defaultPort): self
     {
-        // parse_url() takes no empty host, as in unix:///run/redis.sock.
-        $isUnix = str_starts_with($dsn, 'unix:///');
-        $parts = parse_url($isUnix ? 'unix://localhost/'.substr($dsn, 8) : $dsn);
-        if (false === $parts || (!$isUnix && (!\in_array($parts['scheme'] ?? '', $schemes, true) || '' === ($parts['host'] ?? '')))) {
+        // parse_url() takes no empty host, as in unix:///run/redis.sock and unix://USER:PASSWORD@/run/redis.sock.
+        $parts = parse_url(preg_replace('#^unix://([^/]*@)?/#', 'unix://$1localhost/', $dsn, 1, $isUnix));
+        if (false === $parts || (0 === $isUnix && (!\in_array($parts['scheme'] ?? '', $schemes, true) || '' === ($parts['host'] ?? '')))) {
             throw new \UnexpectedValueException(sprintf('the option "dsn" is no address such as "%s://localhost:%d" or "unix:///run/some.sock"', $schemes[0], $defaultPort));
         }
         parse_str($parts['query'] ?? '', $options);
