@@ -28,7 +28,14 @@ final class BatchAnswer
         header('X-Fervo-Outcome: batch');
 
         for ($i = 0; $i < $jobs; ++$i) {
-            [$job, $payload] = self::read($input);
+            try {
+                [$job, $payload] = self::read($input);
+            } catch (\UnexpectedValueException $error) {
+                // The worker sees that there is no record for this job, and none behind it was begun.
+                error_log($error->getMessage());
+
+                return;
+            }
             self::describe($job);
             FrontController::dropOutput();
             $outcome = $run instanceof Outcome ? $run : $run->run($payload);
