@@ -39,7 +39,8 @@ final class Listeners
             'exit' => exit(0),
             'print' => print(str_repeat('x', 100_000)),
             'defer' => $this->queue->deferEvent(new OrderPlaced(9)),
-            'fatal' => eval('throw_away_the_stack();'),
+            'job' => $this->recorder->add(implode(' ', array_map(static fn (string $name): string => $_SERVER[$name] ?? '-', ['APP_ENV', 'APP_DEBUG', 'FROM_DOTENV', 'FERVO_JOB_ID', 'FERVO_QUEUE', 'FERVO_ATTEMPT', 'FERVO_MAX_ATTEMPTS']))),
+            'memory' => str_repeat('x', 1 << 40),
             default => null,
         };
     }

@@ -60,7 +60,7 @@ final class Server
     {
         $port = self::freePort();
 
-        return new self([\PHP_BINARY, '-d', 'error_log=', '-d', 'log_errors=1', '-d', 'display_errors=0', '-S', "127.0.0.1:$port", $router], $folder, "tcp://127.0.0.1:$port", $env);
+        return new self([\PHP_BINARY, '-d', 'error_log=', '-d', 'log_errors=1', '-d', 'display_errors=0', '-d', 'memory_limit=128M', '-S', "127.0.0.1:$port", $router], $folder, "tcp://127.0.0.1:$port", $env);
     }
 
     public function log(): string

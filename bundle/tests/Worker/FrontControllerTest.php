@@ -81,10 +81,34 @@ final class FrontControllerTest extends TestCase
         );
     }
 
+    public function testTheEnvironmentComesFromDotenvUnlessItIsGiven(): void
+    {
+        $this->request(self::payload('job'), ['FERVO_JOB_ID' => '7', 'FERVO_QUEUE' => 'mail', 'FERVO_ATTEMPT' => '2', 'FERVO_MAX_ATTEMPTS' => '5']);
+        $this->request(self::payload('job'), ['APP_ENV' => 'stage', 'APP_DEBUG' => '0']);
+
+        self::assertSame(['prod 0 yes 7 mail 2 5', 'stage 0 yes - - - -'], [$this->recorded()[1], $this->recorded()[3]]);
+    }
+
+    public function testTheDumpedEnvironmentIsTakenWhereItIsThere(): void
+    {
+        $file = self::$project.'/.env.local.php';
+        file_put_contents($file, "<?php return ['APP_ENV' => 'prod', 'FROM_DOTENV' => 'dumped'];");
+        try {
+            $this->request(self::payload('job'));
+            $this->request(self::payload('job'), ['FROM_DOTENV' => 'given']);
+            $this->request(self::payload('job'), ['APP_ENV' => 'stage', 'APP_DEBUG' => '0']);
+        } finally {
+            unlink($file);
+        }
+
+        self::assertSame(['prod 0 dumped', 'prod 0 given', 'stage 0 yes'], array_map(fn (int $i): string => substr($this->recorded()[$i], 0, -8), [1, 3, 5]));
+    }
+
     public function testExitAndFatalErrorsHaveNoOutcome(): void
     {
         self::assertSame([], $this->request(self::payload('exit'))[0]);
-        self::assertSame(['foo.action exit 0'], $this->recorded());
+        self::assertSame([], $this->request(self::payload('memory'))[0]);
+        self::assertSame(['foo.action exit 0', 'foo.action memory 0'], $this->recorded());
     }
 
     public function testOutputIsDropped(): void
@@ -171,6 +195,13 @@ final class FrontControllerTest extends TestCase
         self::assertSame(['id', 'outcome'], array_keys($records[0]));
         // Between the jobs, services are reset: each saw a new recorder.
         self::assertSame(['foo.action hello 0', 'foo.action print 0', 'foo.action wait 0', 'foo.action n', 'l 0'], $this->recorded());
+    }
+
+    public function testJobsInABatchSeeTheirOwnParams(): void
+    {
+        $this->request(self::job('1', self::payload('job')).self::job('2', self::payload('job')), ['FERVO_BATCH' => '2']);
+
+        self::assertSame(['prod 0 yes 1 mail 1 5', 'prod 0 yes 2 mail 1 5'], [$this->recorded()[1], $this->recorded()[3]]);
     }
 
     public function testAnExitInABatchEndsItAfterTheRecordsBefore(): void
