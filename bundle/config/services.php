@@ -70,6 +70,7 @@ return static function (ContainerConfigurator $container): void {
         // Payloads
         ->set('fervo_deferred_event.signer', Signer::class)
         ->set('fervo_deferred_event.serializer.php', PhpEventSerializer::class)
+            ->tag('container.hot_path')
         ->set('fervo_deferred_event.serializer.json', JsonEventSerializer::class)
             ->args([service('serializer')])
         ->set('fervo_deferred_event.codec', PayloadCodec::class)
@@ -91,6 +92,8 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$outboxes', $usedOutbox)
             ->arg('$servicesResetter', service('services_resetter'))
             ->arg('$logger', $logger)
+            // Into the container's own file, with all that it needs: each job would load some files more.
+            ->tag('container.hot_path')
 
         // The console
         ->set('fervo_deferred_event.command.dispatch', DispatchCommand::class)
