@@ -1,0 +1,109 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Symfony\Component\DependencyInjection\Loader\Configurator;
+
+use Fervo\DeferredEventBundle\Backend\ImmediateBackend;
+use Fervo\DeferredEventBundle\Command\DebugCommand;
+use Fervo\DeferredEventBundle\Command\DispatchCommand;
+use Fervo\DeferredEventBundle\Command\FrontControllerCommand;
+use Fervo\DeferredEventBundle\DeferOptions;
+use Fervo\DeferredEventBundle\DeferredEventQueue;
+use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
+use Fervo\DeferredEventBundle\Doctrine\TransactionMiddleware;
+use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
+use Fervo\DeferredEventBundle\Event\DeferEvent;
+use Fervo\DeferredEventBundle\EventListener\DeferEventListener;
+use Fervo\DeferredEventBundle\EventListener\TerminateListener;
+use Fervo\DeferredEventBundle\Outbox;
+use Fervo\DeferredEventBundle\Payload\PayloadCodec;
+use Fervo\DeferredEventBundle\Payload\Signer;
+use Fervo\DeferredEventBundle\Serializer\JsonEventSerializer;
+use Fervo\DeferredEventBundle\Serializer\PhpEventSerializer;
+use Fervo\DeferredEventBundle\Worker\JobRunner;
+use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
+
+/*
+ * A job in the worker pays for each service that it instantiates. So the logger comes as a closure, the outbox only where a
+ * job has used it, and the serializer of the format that the payload has.
+ */
+return static function (ContainerConfigurator $container): void {
+    $logger = service_closure('fervo_deferred_event.logger');
+    $usedOutbox = iterator([service('fervo_deferred_event.outbox')->ignoreOnUninitialized()]);
+
+    $container->services()
+        // FrameworkBundle always has one. With MonologBundle, it becomes the channel "fervo".
+        ->alias('fervo_deferred_event.logger', 'logger')
+
+        // Deferring
+        ->set('fervo_dispatch.queue', DeferredEventQueue::class)
+            ->public()
+            ->arg('$codec', service('fervo_deferred_event.codec'))
+            ->arg('$outbox', service('fervo_deferred_event.outbox'))
+            ->arg('$dispatcher', service('event_dispatcher'))
+            ->arg('$defaults', inline_service(DeferOptions::class))
+        ->alias(DeferredEventQueueInterface::class, 'fervo_dispatch.queue')
+
+        ->set('fervo_deferred_event.defer_event_listener', DeferEventListener::class)
+            ->args([service('fervo_dispatch.queue')])
+            ->tag('kernel.event_listener', ['event' => DeferEvent::NAME, 'method' => '__invoke'])
+            ->tag('kernel.event_listener', ['event' => DeferEvent::class, 'method' => '__invoke'])
+
+        // Sending
+        ->set('fervo_deferred_event.outbox', Outbox::class)
+            ->arg('$backend', service('fervo_deferred_event.backend'))
+            ->arg('$mode', abstract_arg('set by the extension'))
+            ->arg('$logger', $logger)
+            ->tag('kernel.reset', ['method' => 'reset'])
+        ->set('fervo_deferred_event.backend.immediate', ImmediateBackend::class)
+            ->args([service('fervo_deferred_event.payload_dispatcher')])
+        ->set('fervo_deferred_event.terminate_listener', TerminateListener::class)
+            ->args([$usedOutbox])
+            // After those listeners of the application that defer events themselves.
+            ->tag('kernel.event_listener', ['event' => 'kernel.terminate', 'method' => '__invoke', 'priority' => -512])
+            ->tag('kernel.event_listener', ['event' => 'console.terminate', 'method' => '__invoke', 'priority' => -512])
+        ->set('fervo_deferred_event.transactions', TransactionTracker::class)
+        ->set('fervo_deferred_event.transaction_middleware', TransactionMiddleware::class)
+            ->args([service('fervo_deferred_event.transactions')])
+
+        // Payloads
+        ->set('fervo_deferred_event.signer', Signer::class)
+        ->set('fervo_deferred_event.serializer.php', PhpEventSerializer::class)
+            ->tag('container.hot_path')
+        ->set('fervo_deferred_event.serializer.json', JsonEventSerializer::class)
+            ->args([service('serializer')])
+        ->set('fervo_deferred_event.codec', PayloadCodec::class)
+            ->arg('$signer', service('fervo_deferred_event.signer'))
+            ->arg('$serializers', service_locator([
+                'php' => service('fervo_deferred_event.serializer.php'),
+                'json' => service('fervo_deferred_event.serializer.json')->ignoreOnInvalid(),
+            ]))
+
+        // The worker's side
+        ->set('fervo_deferred_event.payload_dispatcher', PayloadDispatcher::class)
+            ->arg('$codec', service('fervo_deferred_event.codec'))
+            ->arg('$dispatcher', service('event_dispatcher'))
+            ->arg('$listeners', abstract_arg('set by DeferredListenerPass'))
+            ->arg('$logger', $logger)
+        ->set('fervo_deferred_event.runner', JobRunner::class)
+            ->public()
+            ->arg('$dispatcher', service('fervo_deferred_event.payload_dispatcher'))
+            ->arg('$outboxes', $usedOutbox)
+            ->arg('$servicesResetter', service('services_resetter'))
+            ->arg('$logger', $logger)
+            // Into the container's own file, with all that it needs: each job would load some files more.
+            ->tag('container.hot_path')
+
+        // The console
+        ->set('fervo_deferred_event.command.dispatch', DispatchCommand::class)
+            ->args([service('fervo_deferred_event.runner')])
+            ->tag('console.command')
+        ->set('fervo_deferred_event.command.debug', DebugCommand::class)
+            ->arg('$settings', abstract_arg('set by the extension'))
+            ->arg('$listeners', abstract_arg('set by DeferredListenerPass'))
+            ->tag('console.command')
+        ->set('fervo_deferred_event.command.front_controller', FrontControllerCommand::class)
+            ->tag('console.command')
+    ;
+};

@@ -1,0 +1,64 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle;
+
+use Fervo\DeferredEventBundle\Exception\InvalidOptionException;
+
+/**
+ * How to run one deferred event. What is null is as the bundle's configuration says.
+ *
+ *     new DeferOptions(delay: 60, queue: 'mail')
+ */
+final class DeferOptions
+{
+    /** In milliseconds; 0 = as soon as possible. */
+    public readonly int $delayMs;
+
+    /**
+     * @param int|float|\DateInterval|null $delay    run it no sooner than in so many seconds
+     * @param string|null                  $queue    1 to 128 characters of A-Z a-z 0-9 . _ : -
+     * @param int                          $priority higher runs first; Redis queues have none and ignore it
+     * @param int|null                     $attempts tries in all, the first one included
+     *
+     * @throws InvalidOptionException
+     */
+    public function __construct(
+        int|float|\DateInterval|null $delay = null,
+        public readonly ?string $queue = null,
+        public readonly int $priority = 0,
+        public readonly ?int $attempts = null,
+    ) {
+        if (null !== $queue) {
+            self::checkQueue($queue);
+        }
+        if (null !== $attempts && $attempts < 1) {
+            throw new InvalidOptionException(sprintf('The number of attempts is %d; it counts the first try, so it is at least 1.', $attempts));
+        }
+        $this->delayMs = self::milliseconds($delay ?? 0);
+    }
+
+    /** @throws InvalidOptionException */
+    public static function checkQueue(string $queue): void
+    {
+        if (1 !== preg_match('/^[A-Za-z0-9._:-]{1,128}$/D', $queue)) {
+            throw new InvalidOptionException(sprintf('The queue "%s" cannot be: a queue\'s name has 1 to 128 characters of A-Z a-z 0-9 . _ : -', $queue));
+        }
+    }
+
+    private static function milliseconds(int|float|\DateInterval $delay): int
+    {
+        if ($delay instanceof \DateInterval) {
+            $now = new \DateTimeImmutable('now', new \DateTimeZone('UTC'));
+            $then = $now->add($delay);
+            $delay = (float) $then->format('U.u') - (float) $now->format('U.u');
+        }
+        // The upper bound, some 31,000 years, is what the worker's queue can store.
+        if (!is_finite((float) $delay) || $delay < 0 || $delay > 1e12) {
+            throw new InvalidOptionException(sprintf('The delay is %s seconds; it has to be 0 or more.', $delay));
+        }
+
+        return (int) round($delay * 1000);
+    }
+}

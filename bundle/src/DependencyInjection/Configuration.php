@@ -1,0 +1,126 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\DependencyInjection;
+
+use Fervo\DeferredEventBundle\SendMode;
+use Symfony\Component\Config\Definition\Builder\ArrayNodeDefinition;
+use Symfony\Component\Config\Definition\Builder\TreeBuilder;
+use Symfony\Component\Config\Definition\ConfigurationInterface;
+
+/** @internal */
+final class Configuration implements ConfigurationInterface
+{
+    /** Options of `backend` and the types that know them. */
+    private const BACKEND_OPTIONS = [
+        'path' => ['sqlite'],
+        'busy_timeout_ms' => ['sqlite'],
+        'dsn' => ['redis', 'beanstalkd'],
+        'timeout_ms' => ['redis', 'beanstalkd'],
+        'client' => ['redis'],
+        'key_prefix' => ['redis'],
+        'ca_file' => ['redis'],
+        'ttr_ms' => ['beanstalkd'],
+        'service' => ['service'],
+    ];
+
+    private const BACKEND_REQUIRED = ['sqlite' => 'path', 'redis' => 'dsn', 'beanstalkd' => 'dsn', 'service' => 'service'];
+
+    public function getConfigTreeBuilder(): TreeBuilder
+    {
+        $tree = new TreeBuilder('fervo_deferred_event');
+        $root = $tree->getRootNode();
+        \assert($root instanceof ArrayNodeDefinition);
+
+        $root
+            ->children()
+                ->append($this->backend())
+                ->scalarNode('queue')
+                    ->info('The queue of events that name none.')
+                    ->defaultValue('default')->cannotBeEmpty()
+                ->end()
+                ->integerNode('attempts')
+                    ->info('Tries in all, the first one included; null = what the worker\'s configuration says (with Redis: Sidekiq\'s default, retry = true).')
+                    ->defaultNull()->min(1)
+                ->end()
+                ->enumNode('send')
+                    ->info('When events go to the queue: immediately, on_terminate (after the response), after_commit (of the default Doctrine connection\'s transaction; dropped at its rollback).')
+                    ->values(array_column(SendMode::cases(), 'value'))->defaultValue(SendMode::Immediately->value)
+                ->end()
+                ->enumNode('on_failure')
+                    ->info('When the queue cannot be reached: throw, or run the event at once in this process.')
+                    ->values(['throw', 'run'])->defaultValue('throw')
+                ->end()
+                ->enumNode('serializer')
+                    ->info('php: any event; json: with Symfony\'s Serializer, for events of plain data. Payloads of both are understood.')
+                    ->values(['php', 'json'])->defaultValue('php')
+                ->end()
+                ->arrayNode('allowed_classes')
+                    ->info('The classes of events and, with php, of all objects in them. Empty = any, as only this application can sign payloads.')
+                    ->scalarPrototype()->end()
+                ->end()
+                ->arrayNode('signing')->addDefaultsIfNotSet()
+                    ->children()
+                        ->scalarNode('secret')->info('What signs payloads; null = kernel.secret.')->defaultNull()->end()
+                        ->arrayNode('previous_secrets')
+                            ->info('After a change of the secret: the old ones, until the queue holds none of their payloads.')
+                            ->scalarPrototype()->cannotBeEmpty()->end()
+                        ->end()
+                    ->end()
+                ->end()
+                ->arrayNode('legacy')->addDefaultsIfNotSet()
+                    ->children()
+                        ->booleanNode('accept_unsigned')
+                            ->info('UNSAFE: also take payloads of the bundle before version 1, which are not signed. Whoever can write to the queue can then have any class unserialized. Only until the old queue is empty.')
+                            ->defaultFalse()
+                        ->end()
+                    ->end()
+                ->end()
+            ->end();
+
+        return $tree;
+    }
+
+    private function backend(): ArrayNodeDefinition
+    {
+        $node = (new TreeBuilder('backend'))->getRootNode();
+        \assert($node instanceof ArrayNodeDefinition);
+
+        $node
+            ->addDefaultsIfNotSet()
+            ->children()
+                ->enumNode('type')
+                    ->info('Where events wait for the worker. immediate: nowhere, they run at once in this process.')
+                    ->values(['immediate', 'sqlite', 'redis', 'beanstalkd', 'service'])->defaultValue('immediate')
+                ->end()
+                ->scalarNode('path')->info('sqlite: the file, as in the worker\'s configuration, which creates it.')->end()
+                ->integerNode('busy_timeout_ms')->info('sqlite: how long to wait for another process\'s lock. Default: 5000')->min(0)->end()
+                ->scalarNode('dsn')->info('redis: redis://USER:PASSWORD@HOST:PORT/DB, rediss://… (TLS) or unix:///run/redis/redis.sock?db=0. beanstalkd: beanstalkd://HOST:PORT or unix:///run/beanstalkd.sock')->end()
+                ->integerNode('timeout_ms')->info('redis, beanstalkd: how long connecting, and each answer, may take. Default: 2000')->min(1)->end()
+                ->enumNode('client')->info('redis: phpredis, predis, or auto: the one that is there. Default: auto')->values(['auto', 'phpredis', 'predis'])->end()
+                ->scalarNode('key_prefix')->info('redis: before the name of every key, as in the worker\'s configuration.')->end()
+                ->scalarNode('ca_file')->info('redis: with TLS, a file of the certificates (PEM) to trust; default: those of the system.')->end()
+                ->integerNode('ttr_ms')->info('beanstalkd: the jobs\' time to run, which the worker renews. Default: 60000')->min(1000)->end()
+                ->scalarNode('service')->info('service: the id of your Fervo\DeferredEventBundle\Backend\BackendInterface.')->end()
+            ->end()
+            ->validate()
+                ->always(static function (array $backend): array {
+                    $type = $backend['type'];
+                    foreach (self::BACKEND_OPTIONS as $option => $types) {
+                        if (isset($backend[$option]) && !\in_array($type, $types, true)) {
+                            throw new \InvalidArgumentException(sprintf('The option "%s" is not for the backend "%s", but for %s.', $option, $type, implode(' and ', $types)));
+                        }
+                    }
+                    $required = self::BACKEND_REQUIRED[$type] ?? null;
+                    if (null !== $required && '' === (string) ($backend[$required] ?? '')) {
+                        throw new \InvalidArgumentException(sprintf('The backend "%s" needs the option "%s".', $type, $required));
+                    }
+
+                    return $backend;
+                })
+            ->end();
+
+        return $node;
+    }
+}

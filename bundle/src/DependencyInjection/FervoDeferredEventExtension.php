@@ -1,0 +1,151 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\DependencyInjection;
+
+use Fervo\DeferredEventBundle\Attribute\AsDeferredListener;
+use Fervo\DeferredEventBundle\Backend\BackendInterface;
+use Fervo\DeferredEventBundle\Backend\BeanstalkdBackend;
+use Fervo\DeferredEventBundle\Backend\ImmediateBackend;
+use Fervo\DeferredEventBundle\Backend\RedisBackend;
+use Fervo\DeferredEventBundle\Backend\SqliteBackend;
+use Fervo\DeferredEventBundle\Payload\LegacyPayload;
+use Fervo\DeferredEventBundle\SendMode;
+use Symfony\Component\Config\FileLocator;
+use Symfony\Component\DependencyInjection\Alias;
+use Symfony\Component\DependencyInjection\Argument\ServiceClosureArgument;
+use Symfony\Component\DependencyInjection\ChildDefinition;
+use Symfony\Component\DependencyInjection\ContainerBuilder;
+use Symfony\Component\DependencyInjection\Definition;
+use Symfony\Component\DependencyInjection\Extension\Extension;
+use Symfony\Component\DependencyInjection\Extension\PrependExtensionInterface;
+use Symfony\Component\DependencyInjection\Loader\PhpFileLoader;
+use Symfony\Component\DependencyInjection\Reference;
+
+/** @internal */
+final class FervoDeferredEventExtension extends Extension implements PrependExtensionInterface
+{
+    public const LISTENER_TAG = 'fervo_deferred_event.listener';
+
+    public function prepend(ContainerBuilder $container): void
+    {
+        if ($container->hasExtension('monolog')) {
+            $container->prependExtensionConfig('monolog', ['channels' => ['fervo']]);
+        }
+    }
+
+    public function load(array $configs, ContainerBuilder $container): void
+    {
+        $config = $this->processConfiguration(new Configuration(), $configs);
+        $loader = new PhpFileLoader($container, new FileLocator(\dirname(__DIR__, 2).'/config'));
+        $loader->load('services.php');
+
+        $this->registerBackend($config['backend'], $container);
+        $this->registerOutbox($config, $container);
+        $this->registerPayload($config, $container);
+        $this->registerAttribute($container);
+
+        $container->getDefinition('fervo_dispatch.queue')->getArgument('$defaults')
+            ->setArguments([null, $config['queue'], 0, $config['attempts']]);
+
+        // For people. The backend without its DSN, which may hold a password.
+        $settings = [
+            'Backend' => $config['backend']['type'],
+            'Queue' => $config['queue'],
+            'Attempts' => $config['attempts'] ?? 'as the worker\'s configuration says',
+            'Send' => $config['send'],
+            'On failure' => $config['on_failure'],
+            'Serializer' => $config['serializer'],
+            'Allowed classes' => implode(', ', $config['allowed_classes']) ?: 'any',
+            'Signed with' => null === $config['signing']['secret'] ? 'kernel.secret' : 'signing.secret',
+            'Previous secrets' => \count($config['signing']['previous_secrets']),
+            'Unsigned payloads' => $config['legacy']['accept_unsigned'] ? 'ACCEPTED (unsafe)' : 'refused',
+        ];
+        $container->getDefinition('fervo_deferred_event.command.debug')->setArgument('$settings', $settings);
+        if ($container->getParameter('kernel.debug')) {
+            $loader->load('debug.php');
+            $container->getDefinition('fervo_deferred_event.data_collector')->setArgument('$settings', $settings);
+            $container->getDefinition('fervo_deferred_event.outbox')->setArgument('$log', new Reference('fervo_deferred_event.deferral_log'));
+        }
+    }
+
+    /** @param array<string, mixed> $config */
+    private function registerBackend(array $config, ContainerBuilder $container): void
+    {
+        if ('service' === $config['type']) {
+            $container->setAlias('fervo_deferred_event.backend', $config['service']);
+        } else {
+            $container->setDefinition('fervo_deferred_event.backend', match ($config['type']) {
+                'immediate' => new ChildDefinition('fervo_deferred_event.backend.immediate'),
+                'sqlite' => new Definition(SqliteBackend::class, [$config['path'], $config['busy_timeout_ms'] ?? 5000]),
+                'redis' => new Definition(RedisBackend::class, [
+                    $config['dsn'],
+                    $config['key_prefix'] ?? '',
+                    $config['client'] ?? 'auto',
+                    $config['timeout_ms'] ?? 2000,
+                    $config['ca_file'] ?? null,
+                ]),
+                'beanstalkd' => new Definition(BeanstalkdBackend::class, [$config['dsn'], $config['ttr_ms'] ?? 60000, $config['timeout_ms'] ?? 2000]),
+            });
+        }
+        $container->setAlias(BackendInterface::class, new Alias('fervo_deferred_event.backend'));
+    }
+
+    /** @param array<string, mixed> $config */
+    private function registerOutbox(array $config, ContainerBuilder $container): void
+    {
+        $mode = SendMode::from($config['send']);
+        $outbox = $container->getDefinition('fervo_deferred_event.outbox');
+        // As an expression of the container, for 5.4 cannot dump enums in all places.
+        $outbox->setArgument('$mode', (new Definition(SendMode::class, [$mode->value]))->setFactory([SendMode::class, 'from']));
+        if ('run' === $config['on_failure']) {
+            $outbox->setArgument('$fallback', new ServiceClosureArgument(new Reference('fervo_deferred_event.backend.immediate')));
+        }
+        if (SendMode::AfterCommit === $mode) {
+            $outbox->setArgument('$transactions', new Reference('fervo_deferred_event.transactions'));
+            $container->setParameter('fervo_deferred_event.after_commit', true);
+        }
+        if (SendMode::Immediately === $mode) {
+            $container->removeDefinition('fervo_deferred_event.terminate_listener');
+        }
+    }
+
+    /** @param array<string, mixed> $config */
+    private function registerPayload(array $config, ContainerBuilder $container): void
+    {
+        $container->getDefinition('fervo_deferred_event.signer')
+            ->setArguments([$config['signing']['secret'] ?? '%kernel.secret%', $config['signing']['previous_secrets']]);
+        $container->setParameter('fervo_deferred_event.needs_kernel_secret', null === $config['signing']['secret']);
+        $container->setParameter('fervo_deferred_event.serializer', $config['serializer']);
+        $container->getDefinition('fervo_deferred_event.serializer.php')->setArguments([$config['allowed_classes']]);
+        $codec = $container->getDefinition('fervo_deferred_event.codec')
+            ->setArgument('$format', $config['serializer'])
+            ->setArgument('$allowedClasses', $config['allowed_classes']);
+        if ($config['legacy']['accept_unsigned']) {
+            $codec->setArgument('$legacy', new Definition(LegacyPayload::class, [new Reference('fervo_deferred_event.serializer.php')]));
+        }
+    }
+
+    private function registerAttribute(ContainerBuilder $container): void
+    {
+        $container->registerAttributeForAutoconfiguration(AsDeferredListener::class, static function (ChildDefinition $definition, AsDeferredListener $attribute, \ReflectionClass|\ReflectionMethod $target): void {
+            $method = $attribute->method;
+            if ($target instanceof \ReflectionMethod) {
+                if (null !== $method) {
+                    throw new \LogicException(sprintf('#[AsDeferredListener] on the method "%s::%s()" cannot name a method.', $target->class, $target->name));
+                }
+                $method = $target->name;
+            }
+            $definition->addTag(self::LISTENER_TAG, array_filter([
+                'event' => $attribute->event,
+                'method' => $method,
+                'priority' => $attribute->priority,
+                'delay' => $attribute->delay,
+                'queue' => $attribute->queue,
+                'job_priority' => $attribute->jobPriority,
+                'attempts' => $attribute->attempts,
+            ], static fn (mixed $value): bool => null !== $value));
+        });
+    }
+}

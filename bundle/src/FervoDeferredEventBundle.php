@@ -1,0 +1,28 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle;
+
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\AfterCommitPass;
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\CheckRequirementsPass;
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DeferredListenerPass;
+use Symfony\Component\DependencyInjection\Compiler\PassConfig;
+use Symfony\Component\DependencyInjection\ContainerBuilder;
+use Symfony\Component\HttpKernel\Bundle\Bundle;
+
+final class FervoDeferredEventBundle extends Bundle
+{
+    public function build(ContainerBuilder $container): void
+    {
+        $container->addCompilerPass(new CheckRequirementsPass());
+        $container->addCompilerPass(new DeferredListenerPass());
+        // Before DoctrineBundle hands the middlewares to its connections.
+        $container->addCompilerPass(new AfterCommitPass(), PassConfig::TYPE_BEFORE_OPTIMIZATION, 10);
+    }
+
+    public function getPath(): string
+    {
+        return \dirname(__DIR__);
+    }
+}

@@ -1,0 +1,86 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Payload;
+
+use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
+use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
+use Fervo\DeferredEventBundle\Exception\UnserializableEventException;
+use Fervo\DeferredEventBundle\Serializer\EventSerializerInterface;
+use Psr\Container\ContainerInterface;
+
+/**
+ * Event <-> payload. Under the signature's line, a payload is a JSON object:
+ *
+ *     {"event": "foo.action", "class": "App\\Event\\Foo", "format": "php", "data": "…", "listener": {"service": "…", "method": "…"}}
+ *
+ * `data` is text: base64 of serialize() for "php", JSON for "json". `listener` is there when only that one is to be called.
+ *
+ * @internal
+ */
+final class PayloadCodec
+{
+    /**
+     * @param ContainerInterface $serializers    format => EventSerializerInterface
+     * @param list<string>       $allowedClasses what events and the objects in them may be; [] = anything
+     */
+    public function __construct(
+        private readonly Signer $signer,
+        private readonly ContainerInterface $serializers,
+        private readonly string $format,
+        private readonly array $allowedClasses = [],
+        private readonly ?LegacyPayload $legacy = null,
+    ) {
+    }
+
+    /** @throws UnserializableEventException */
+    public function encode(string $name, object $event, ?string $listener = null): string
+    {
+        $class = $event::class;
+        if ([] !== $this->allowedClasses && !\in_array($class, $this->allowedClasses, true)) {
+            throw new UnserializableEventException(sprintf('Cannot defer an event of the class "%s": add it to "fervo_deferred_event.allowed_classes".', $class));
+        }
+        $body = ['event' => $name, 'class' => $class, 'format' => $this->format, 'data' => $this->serializer($this->format)->serialize($event)];
+        if (null !== $listener) {
+            [$service, $method] = explode('::', $listener, 2);
+            $body['listener'] = ['service' => $service, 'method' => $method];
+        }
+
+        return $this->signer->sign(json_encode($body, \JSON_THROW_ON_ERROR | \JSON_UNESCAPED_SLASHES | \JSON_UNESCAPED_UNICODE));
+    }
+
+    /**
+     * @throws InvalidSignatureException
+     * @throws UndecodablePayloadException
+     */
+    public function decode(string $payload): DecodedEvent
+    {
+        if (null !== $this->legacy && !str_starts_with($payload, Signer::PREFIX)) {
+            return $this->legacy->decode($payload);
+        }
+
+        $body = json_decode($this->signer->verify($payload), true);
+        $name = $body['event'] ?? null;
+        $class = $body['class'] ?? null;
+        $data = $body['data'] ?? null;
+        if (!\is_string($name) || !\is_string($class) || !\is_string($data) || !$this->serializers->has($format = (string) ($body['format'] ?? ''))) {
+            throw new UndecodablePayloadException('The payload is signed, but is no deferred event that this version of the bundle knows.');
+        }
+        if (!class_exists($class)) {
+            throw new UndecodablePayloadException(sprintf('The class "%s" of the event "%s" is not there.', $class, $name));
+        }
+        if ([] !== $this->allowedClasses && !\in_array($class, $this->allowedClasses, true)) {
+            throw new UndecodablePayloadException(sprintf('The class "%s" of the event "%s" is not in "fervo_deferred_event.allowed_classes".', $class, $name));
+        }
+        $event = $this->serializer($format)->deserialize($data, $class);
+        $listener = isset($body['listener']) ? $body['listener']['service'].'::'.$body['listener']['method'] : null;
+
+        return new DecodedEvent($name, $event, $listener);
+    }
+
+    private function serializer(string $format): EventSerializerInterface
+    {
+        return $this->serializers->get($format);
+    }
+}

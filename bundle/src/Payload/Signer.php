@@ -1,0 +1,88 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Payload;
+
+use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
+
+/**
+ * Signs payloads, so that nobody but this application decides what is unserialized here.
+ *
+ *     fervo-event/1 KEY-ID HMAC \n
+ *     BODY
+ *
+ * HMAC: SHA-256 of the body, in hex. KEY-ID: the first 8 hex digits of the key's SHA-256, so that keys can be rotated.
+ *
+ * @internal
+ */
+final class Signer
+{
+    public const PREFIX = 'fervo-event/1 ';
+
+    /** Makes the key one that nothing else derives from the same secret. Changing it invalidates all signatures. */
+    private const CONTEXT = 'fervo/deferred-event-bundle payload signature 1';
+
+    private readonly string $key;
+
+    /** @param list<string> $previousSecrets what may have signed payloads that are still in the queue */
+    public function __construct(
+        #[\SensitiveParameter] string $secret,
+        #[\SensitiveParameter] private readonly array $previousSecrets = [],
+    ) {
+        $this->key = self::derive($secret);
+    }
+
+    public function sign(string $body): string
+    {
+        return self::PREFIX.self::idOf($this->key).' '.hash_hmac('sha256', $body, $this->key)."\n".$body;
+    }
+
+    /**
+     * The body of a payload that one of our keys has signed.
+     *
+     * @throws InvalidSignatureException
+     */
+    public function verify(string $payload): string
+    {
+        if (1 !== preg_match('#\Afervo-event/1 ([0-9a-f]{8}) ([0-9a-f]{64})\n#', $payload, $match)) {
+            throw new InvalidSignatureException(sprintf('The payload of %d bytes has no signature: it does not begin with "%s", a key\'s id and an HMAC.', \strlen($payload), trim(self::PREFIX)));
+        }
+        [$line, $id, $hmac] = $match;
+        $body = substr($payload, \strlen($line));
+        if (!hash_equals(hash_hmac('sha256', $body, $this->keyOf($id)), $hmac)) {
+            throw new InvalidSignatureException(sprintf('The payload\'s signature is wrong: its %d bytes are not those that were signed with the key "%s".', \strlen($payload), $id));
+        }
+
+        return $body;
+    }
+
+    private function keyOf(string $id): string
+    {
+        if (self::idOf($this->key) === $id) {
+            return $this->key;
+        }
+        foreach ($this->previousSecrets as $secret) {
+            $key = self::derive($secret);
+            if (self::idOf($key) === $id) {
+                return $key;
+            }
+        }
+
+        throw new InvalidSignatureException(sprintf('The payload was signed with another key, "%s": is the secret here the same as where it was deferred? After a change of the secret, add the old one to "fervo_deferred_event.signing.previous_secrets".', $id));
+    }
+
+    private static function derive(#[\SensitiveParameter] string $secret): string
+    {
+        if ('' === $secret) {
+            throw new \LogicException('The secret that signs deferred events is empty: set APP_SECRET ("framework.secret"), or "fervo_deferred_event.signing.secret".');
+        }
+
+        return hash_hkdf('sha256', $secret, 32, self::CONTEXT);
+    }
+
+    private static function idOf(#[\SensitiveParameter] string $key): string
+    {
+        return substr(hash('sha256', $key), 0, 8);
+    }
+}

@@ -1,0 +1,59 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Worker;
+
+use Symfony\Component\Dotenv\Dotenv;
+use Symfony\Component\HttpKernel\KernelInterface;
+
+/**
+ * The application's kernel, as public/index.php has it by symfony/runtime: APP_ENV and APP_DEBUG from the FPM pool or the
+ * worker's params, else from .env files.
+ *
+ * @internal
+ */
+final class ApplicationKernel
+{
+    private const DEFAULT_CLASS = 'App\Kernel';
+
+    public static function create(string $projectDir): KernelInterface
+    {
+        self::loadEnvironment($projectDir);
+
+        $class = $_SERVER['FERVO_KERNEL_CLASS'] ?? self::DEFAULT_CLASS;
+        if (!is_subclass_of($class, KernelInterface::class)) {
+            throw new \LogicException(sprintf('There is no kernel "%s" in "%s": set FERVO_KERNEL_CLASS and FERVO_PROJECT_DIR in the FPM pool or in [fpm.NAME.params] of the worker, or write a front controller of your own.', $class, $projectDir));
+        }
+
+        return new $class($_SERVER['APP_ENV'], filter_var($_SERVER['APP_DEBUG'], \FILTER_VALIDATE_BOOL));
+    }
+
+    private static function loadEnvironment(string $projectDir): void
+    {
+        if (!self::loadDumpedEnvironment($projectDir.'/.env.local.php')
+            && class_exists(Dotenv::class)
+            && (is_file($projectDir.'/.env') || is_file($projectDir.'/.env.dist'))
+        ) {
+            (new Dotenv())->bootEnv($projectDir.'/.env');
+        }
+        $_SERVER['APP_ENV'] ??= $_ENV['APP_ENV'] ?? 'dev';
+        $_SERVER['APP_DEBUG'] ??= $_ENV['APP_DEBUG'] ?? ('prod' !== $_SERVER['APP_ENV'] ? '1' : '0');
+    }
+
+    /** The result of `composer dump-env`, without the class that would do the same with it. */
+    private static function loadDumpedEnvironment(string $file): bool
+    {
+        $values = is_file($file) ? include $file : null;
+        if (!\is_array($values) || ($_SERVER['APP_ENV'] ?? $_ENV['APP_ENV'] ?? $values['APP_ENV'] ?? null) !== ($values['APP_ENV'] ?? null)) {
+            return false;
+        }
+        foreach ($values as $name => $value) {
+            // What the FPM pool or the worker says counts more.
+            $_ENV[$name] ??= $_SERVER[$name] ?? $value;
+            $_SERVER[$name] ??= $_ENV[$name];
+        }
+
+        return true;
+    }
+}

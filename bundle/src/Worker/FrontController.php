@@ -1,0 +1,92 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Worker;
+
+use Symfony\Component\HttpKernel\KernelInterface;
+
+/**
+ * What PHP-FPM runs for each request of fervo-worker. The bundle's bin/fervo-run.php calls it; an own front controller is
+ *
+ *     require dirname(__DIR__).'/vendor/autoload.php';
+ *     FrontController::run(static fn () => new App\Kernel('prod', false));
+ */
+final class FrontController
+{
+    private const RUNNER = 'fervo_deferred_event.runner';
+
+    /** @param \Closure(): KernelInterface $kernel called once, and not at all for a request that has come too late */
+    public static function run(\Closure $kernel): void
+    {
+        // The worker may give up on us; what has begun is still to end in an orderly way.
+        ignore_user_abort(true);
+        // PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own.
+        set_time_limit(0);
+
+        // The request stood in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now.
+        $startByMs = $_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'] ?? null;
+        if (null !== $startByMs && microtime(true) * 1000 > (float) $startByMs) {
+            return;
+        }
+
+        if (isset($_SERVER['FERVO_BATCH'])) {
+            BatchAnswer::run((int) $_SERVER['FERVO_BATCH'], fopen('php://input', 'r'), self::boot($kernel));
+
+            return;
+        }
+
+        self::dropOutput();
+        $run = self::boot($kernel);
+        if ($run instanceof Outcome) {
+            $outcome = $run;
+        } elseif (isset($_SERVER['FERVO_CHECK'])) {
+            // From `fervo-worker check`: there is no job, and all is well as far as the container goes.
+            $outcome = Outcome::ack();
+        } else {
+            $outcome = $run->run($_SERVER['DEFERRED_DATA'] ?? file_get_contents('php://input'));
+        }
+        self::answer($outcome);
+    }
+
+    /** What a job prints is kept back, so that headers can still be sent, and is of no use to anyone. */
+    public static function dropOutput(): void
+    {
+        ob_start(static fn (): string => '', 65536);
+    }
+
+    private static function boot(\Closure $kernel): JobRunner|Outcome
+    {
+        try {
+            $kernel = $kernel();
+            $kernel->boot();
+            if (!$kernel->getContainer()->has(self::RUNNER)) {
+                throw new \LogicException(sprintf('FervoDeferredEventBundle is not enabled in the environment "%s": see config/bundles.php.', $kernel->getEnvironment()));
+            }
+
+            return $kernel->getContainer()->get(self::RUNNER);
+        } catch (\Throwable $error) {
+            error_log((string) $error);
+
+            return Outcome::failed($error);
+        }
+    }
+
+    /** The last thing: PHP-FPM reports success whatever happens, so the worker believes in nothing but this. */
+    private static function answer(Outcome $outcome): void
+    {
+        if (headers_sent($file, $line)) {
+            error_log(sprintf('The outcome "%s" cannot be sent: output has begun at %s:%d. A listener must not flush, or end output buffers that it has not started.', $outcome->kind, $file, $line));
+
+            return;
+        }
+        header_remove();
+        if (null !== $outcome->error) {
+            header('X-Fervo-Error: '.$outcome->error);
+        }
+        if (null !== $outcome->delayMs) {
+            header('X-Fervo-Delay-Ms: '.$outcome->delayMs);
+        }
+        header('X-Fervo-Outcome: '.$outcome->kind);
+    }
+}

@@ -1,0 +1,67 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Worker;
+
+use Fervo\DeferredEventBundle\Exception\RetryAfterExceptionInterface;
+use Fervo\DeferredEventBundle\Exception\UnrecoverableExceptionInterface;
+use Symfony\Component\Messenger\Exception\RecoverableExceptionInterface as MessengerRecoverable;
+use Symfony\Component\Messenger\Exception\UnrecoverableExceptionInterface as MessengerUnrecoverable;
+
+/**
+ * What became of a job, in the words of fervo-worker.
+ *
+ * @internal
+ */
+final class Outcome
+{
+    public const ACK = 'ack';
+    public const RETRY = 'retry';
+    public const BURY = 'bury';
+
+    private const MAX_ERROR_BYTES = 1000;
+
+    /**
+     * @param self::*     $kind
+     * @param string|null $error   one line; null with "ack"
+     * @param int|null    $delayMs how long to wait before the next try; null = as the worker's configuration says
+     */
+    private function __construct(
+        public readonly string $kind,
+        public readonly ?string $error = null,
+        public readonly ?int $delayMs = null,
+    ) {
+    }
+
+    public static function ack(): self
+    {
+        return new self(self::ACK);
+    }
+
+    public static function failed(\Throwable $error): self
+    {
+        $text = self::oneLine($error::class.': '.$error->getMessage());
+        if ($error instanceof UnrecoverableExceptionInterface || $error instanceof MessengerUnrecoverable) {
+            return new self(self::BURY, $text);
+        }
+
+        $hasDelay = $error instanceof RetryAfterExceptionInterface
+            || ($error instanceof MessengerRecoverable && method_exists($error, 'getRetryDelay'));
+        $delayMs = $hasDelay ? $error->getRetryDelay() : null;
+
+        return new self(self::RETRY, $text, null === $delayMs ? null : max(0, (int) $delayMs));
+    }
+
+    /** An anonymous class has a NUL byte and its file in its name; a header has no control characters. */
+    private static function oneLine(string $text): string
+    {
+        $text = trim((string) preg_replace('/[\x00-\x1f\x7f]+/', ' ', $text));
+        if (\strlen($text) > self::MAX_ERROR_BYTES) {
+            // Not in the middle of a character.
+            $text = (string) preg_replace('/[\xc0-\xff][\x80-\xbf]{0,3}$/D', '', substr($text, 0, self::MAX_ERROR_BYTES)).'…';
+        }
+
+        return $text;
+    }
+}

@@ -1,0 +1,65 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Worker;
+
+use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
+use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
+use Fervo\DeferredEventBundle\Payload\PayloadCodec;
+use Psr\Container\ContainerInterface;
+use Psr\Log\LoggerInterface;
+use Symfony\Component\EventDispatcher\EventDispatcherInterface;
+
+/**
+ * Verifies and decodes a payload, and dispatches its event: to all its listeners, or to the one that it names.
+ *
+ * @internal
+ */
+final class PayloadDispatcher
+{
+    /**
+     * @param ContainerInterface           $listeners "service::method" => the service; nothing else can be called
+     * @param \Closure(): LoggerInterface $logger
+     */
+    public function __construct(
+        private readonly PayloadCodec $codec,
+        private readonly EventDispatcherInterface $dispatcher,
+        private readonly ContainerInterface $listeners,
+        private readonly \Closure $logger,
+    ) {
+    }
+
+    /**
+     * @throws InvalidSignatureException
+     * @throws UndecodablePayloadException
+     * @throws \Throwable                  whatever a listener throws
+     */
+    public function dispatch(string $payload): void
+    {
+        $decoded = $this->codec->decode($payload);
+        if (!$decoded->isSigned) {
+            $this->warn('Accepted the unsigned event "{event}": UNSAFE, switch "legacy.accept_unsigned" off when the old queue is empty', $decoded->name);
+        }
+
+        if (null === $decoded->listener) {
+            if (!$this->dispatcher->hasListeners($decoded->name)) {
+                $this->warn('Nobody listens to the deferred event "{event}"', $decoded->name);
+            }
+            $this->dispatcher->dispatch($decoded->event, $decoded->name);
+
+            return;
+        }
+
+        if (!$this->listeners->has($decoded->listener)) {
+            throw new UndecodablePayloadException(sprintf('There is no deferred listener "%s" for the event "%s"; "debug:fervo" lists those that are there.', $decoded->listener, $decoded->name));
+        }
+        $method = substr($decoded->listener, strrpos($decoded->listener, '::') + 2);
+        $this->listeners->get($decoded->listener)->$method($decoded->event, $decoded->name, $this->dispatcher);
+    }
+
+    private function warn(string $message, string $event): void
+    {
+        ($this->logger)()->warning($message, ['event' => $event]);
+    }
+}

@@ -1,0 +1,45 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Tests;
+
+use Fervo\DeferredEventBundle\DeferOptions;
+use Fervo\DeferredEventBundle\Exception\InvalidOptionException;
+use PHPUnit\Framework\TestCase;
+
+final class DeferOptionsTest extends TestCase
+{
+    public function testDelays(): void
+    {
+        self::assertSame(0, (new DeferOptions())->delayMs);
+        self::assertSame(2000, (new DeferOptions(delay: 2))->delayMs);
+        self::assertSame(1500, (new DeferOptions(delay: 1.5))->delayMs);
+        self::assertSame(90_000, (new DeferOptions(delay: new \DateInterval('PT1M30S')))->delayMs);
+    }
+
+    /** @dataProvider wrong */
+    #[\PHPUnit\Framework\Attributes\DataProvider('wrong')]
+    public function testRefuses(array $options, string $message): void
+    {
+        $this->expectException(InvalidOptionException::class);
+        $this->expectExceptionMessage($message);
+
+        new DeferOptions(...$options);
+    }
+
+    /** @return iterable<string, array{array<string, mixed>, string}> */
+    public static function wrong(): iterable
+    {
+        $past = new \DateInterval('PT1S');
+        $past->invert = 1;
+        yield 'a delay below 0' => [['delay' => -1], 'The delay is -1 seconds'];
+        yield 'a delay in the past' => [['delay' => $past], 'The delay is -1 seconds'];
+        yield 'a delay that is no number' => [['delay' => \NAN], 'The delay is'];
+        yield 'a delay beyond all times' => [['delay' => 1e300], 'The delay is'];
+        yield 'no attempts' => [['attempts' => 0], 'The number of attempts is 0'];
+        yield 'a queue with a blank' => [['queue' => 'my queue'], 'The queue "my queue" cannot be'];
+        yield 'a queue with a newline' => [['queue' => "mail\n"], 'cannot be'];
+        yield 'an empty queue' => [['queue' => ''], 'cannot be'];
+    }
+}

@@ -1,0 +1,47 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Tests\Fixtures;
+
+use Fervo\DeferredEventBundle\Attribute\AsDeferredListener;
+use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
+use Fervo\DeferredEventBundle\Exception\RetryAfterException;
+use Fervo\DeferredEventBundle\Exception\UnrecoverableException;
+
+/** One deferred listener of OrderPlaced, one that runs at once, and one of "foo.action" that does what the event's text says. */
+final class Listeners
+{
+    public function __construct(
+        private readonly Recorder $recorder,
+        private readonly DeferredEventQueueInterface $queue,
+    ) {
+    }
+
+    #[AsDeferredListener(queue: 'orders', attempts: 7, delay: 0)]
+    public function later(OrderPlaced $event, string $name): void
+    {
+        $this->recorder->add("later {$event->id} as $name");
+    }
+
+    public function atOnce(OrderPlaced $event): void
+    {
+        $this->recorder->add("at once {$event->id}");
+    }
+
+    public function foo(FooActionEvent $event, string $name): void
+    {
+        $this->recorder->add("$name {$event->text} {$this->recorder->seen()}");
+        match ($event->text) {
+            'throw' => throw new \RuntimeException("bad\r\nX-Evil: 1"),
+            'bury' => throw new UnrecoverableException('for good'),
+            'wait' => throw new RetryAfterException(1.5, 'later'),
+            'exit' => exit(0),
+            'print' => print(str_repeat('x', 100_000)),
+            'defer' => $this->queue->deferEvent(new OrderPlaced(9)),
+            'job' => $this->recorder->add(implode(' ', array_map(static fn (string $name): string => $_SERVER[$name] ?? '-', ['APP_ENV', 'APP_DEBUG', 'FROM_DOTENV', 'FERVO_JOB_ID', 'FERVO_QUEUE', 'FERVO_ATTEMPT', 'FERVO_MAX_ATTEMPTS']))),
+            'memory' => str_repeat('x', 1 << 40),
+            default => null,
+        };
+    }
+}

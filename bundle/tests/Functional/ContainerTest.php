@@ -1,0 +1,132 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Tests\Functional;
+
+use Fervo\DeferredEventBundle\Tests\Fixtures\OrderPlaced;
+use Symfony\Bundle\FrameworkBundle\Console\Application;
+use Symfony\Component\Console\Tester\ApplicationTester;
+use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
+
+/** What is wrong is said when the container is built; what is right is shown by commands. */
+final class ContainerTest extends KernelTestCase
+{
+    /** @dataProvider wrongConfigurations */
+    #[\PHPUnit\Framework\Attributes\DataProvider('wrongConfigurations')]
+    public function testRefusesAConfiguration(array $config, string $message): void
+    {
+        $this->expectExceptionMessage($message);
+
+        $this->boot($config);
+    }
+
+    /** @return iterable<string, array{array<string, mixed>, string}> */
+    public static function wrongConfigurations(): iterable
+    {
+        yield 'sqlite without a path' => [['backend' => ['type' => 'sqlite']], 'The backend "sqlite" needs the option "path".'];
+        yield 'an option of another backend' => [['backend' => ['type' => 'redis', 'dsn' => 'redis://localhost', 'path' => 'x']], 'The option "path" is not for the backend "redis", but for sqlite.'];
+        yield 'a misspelt option' => [['backend' => ['typ' => 'redis']], 'Unrecognized option "typ"'];
+        yield 'after_commit without Doctrine' => [['send' => 'after_commit'], 'needs DoctrineBundle'];
+        yield 'no attempts' => [['attempts' => 0], 'attempts'];
+    }
+
+    public function testRefusesJsonWithoutASerializer(): void
+    {
+        $this->expectExceptionMessage('symfony/serializer-pack');
+
+        $this->boot(['serializer' => 'json'], static function (ContainerConfigurator $container): void {
+            $container->extension('framework', ['serializer' => ['enabled' => false]]);
+        });
+    }
+
+    /** @dataProvider wrongListeners */
+    #[\PHPUnit\Framework\Attributes\DataProvider('wrongListeners')]
+    public function testRefusesAListener(array $tag, string $message): void
+    {
+        $this->expectExceptionMessage($message);
+
+        $this->boot([], static function (ContainerConfigurator $container) use ($tag): void {
+            $container->services()->set('listener', WrongListener::class)->tag('fervo_deferred_event.listener', $tag);
+        });
+    }
+
+    /** @return iterable<string, array{array<string, mixed>, string}> */
+    public static function wrongListeners(): iterable
+    {
+        yield 'no such method' => [['event' => 'foo.action', 'method' => 'gone'], 'has no public method gone()'];
+        yield 'private method' => [['event' => 'foo.action', 'method' => 'secret'], 'has no public method secret()'];
+        yield 'nothing to guess' => [['event' => 'foo.action'], 'has no public method onFooAction() or __invoke()'];
+        yield 'no type' => [['method' => 'untyped'], 'Give the first parameter of untyped() the event\'s class'];
+        yield 'no such attribute' => [['event' => 'foo.action', 'method' => 'untyped', 'retries' => 3], 'has the attribute "retries"'];
+        yield 'a bad queue' => [['event' => 'foo.action', 'method' => 'untyped', 'queue' => 'a b'], 'The queue "a b" cannot be'];
+        yield 'a bad delay' => [['event' => 'foo.action', 'method' => 'untyped', 'delay' => 'soon'], 'options of the deferred listener "listener" are wrong'];
+    }
+
+    public function testTagsAreAsSymfonys(): void
+    {
+        $kernel = $this->boot($this->sqlite(), static function (ContainerConfigurator $container): void {
+            $container->services()->set('app.listener', GoodListener::class)
+                ->tag('fervo_deferred_event.listener', ['event' => 'foo.action', 'priority' => 5, 'delay' => 'PT1M', 'job_priority' => 2])
+                ->tag('fervo_deferred_event.listener');
+        });
+        $dispatcher = $kernel->getContainer()->get('event_dispatcher');
+        $dispatcher->dispatch(new OrderPlaced(), 'foo.bar');
+        self::assertFalse($dispatcher->hasListeners('foo.bar'));
+
+        $listeners = $dispatcher->getListeners('foo.action');
+        self::assertSame(5, $dispatcher->getListenerPriority('foo.action', $listeners[0]));
+        self::assertCount(3, $dispatcher->getListeners(OrderPlaced::class));
+    }
+
+    public function testDebugFervoShowsNoSecrets(): void
+    {
+        $config = ['backend' => ['type' => 'redis', 'dsn' => 'redis://:hunter2@localhost'], 'signing' => ['secret' => 'topsecret', 'previous_secrets' => ['older']]];
+        $output = $this->console(['command' => 'debug:fervo'], $config);
+
+        self::assertMatchesRegularExpression('/Backend\s+redis/', $output);
+        self::assertMatchesRegularExpression('/Send\s+immediately/', $output);
+        self::assertMatchesRegularExpression('/Listeners::later\s+0/', $output);
+        foreach (['hunter2', 'topsecret', 'older'] as $secret) {
+            self::assertStringNotContainsString($secret, $output);
+        }
+    }
+
+    public function testFrontControllerPath(): void
+    {
+        self::assertSame(\dirname(__DIR__, 2).'/bin/fervo-run.php', trim($this->console(['command' => 'fervo:front-controller'])));
+    }
+
+    /** @param array<string, mixed> $config */
+    private function console(array $input, array $config = []): string
+    {
+        $application = new Application($this->boot($config));
+        $application->setAutoExit(false);
+        $tester = new ApplicationTester($application);
+        self::assertSame(0, $tester->run($input, ['decorated' => false]));
+
+        return $tester->getDisplay();
+    }
+}
+
+final class WrongListener
+{
+    public function untyped($event): void
+    {
+    }
+
+    private function secret(OrderPlaced $event): void
+    {
+    }
+}
+
+final class GoodListener
+{
+    public function onFooAction(object $event): void
+    {
+    }
+
+    public function __invoke(OrderPlaced $event): void
+    {
+    }
+}
