@@ -7,8 +7,8 @@ import {
   checkRequest,
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
-  outcomeOf,
 } from "../../../src/executors/fastcgi.ts";
+import { outcomeOf } from "../../../src/executors/fastcgi_answer.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";
 import { eventually } from "../../support/eventually.ts";
