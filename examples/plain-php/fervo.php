@@ -3,10 +3,11 @@
 declare(strict_types=1);
 
 /**
- * The front controller: PHP-FPM runs it once for each job.
+ * The front controller: PHP-FPM runs it once for each job, or once for each batch of jobs (batch_size).
  *
  * fervo-worker sends the payload on STDIN and facts about the job as FERVO_* params, and takes nothing for success but
- * the header "X-Fervo-Outcome: ack": a fatal error or a stray exit() can look like a fine answer otherwise.
+ * a word of ours, such as the header "X-Fervo-Outcome: ack": a fatal error or a stray exit() can look like a fine answer
+ * otherwise.
  *
  * Copy it, and put your code into handlers.php.
  */
@@ -29,33 +30,67 @@ if (microtime(true) * 1000 > (float) ($_SERVER['FERVO_START_BY'] ?? $_SERVER['FE
     exit;
 }
 
-$job = [
-    'id' => $_SERVER['FERVO_JOB_ID'],
-    'queue' => $_SERVER['FERVO_QUEUE'],
-    'attempt' => (int) $_SERVER['FERVO_ATTEMPT'],
-    'max_attempts' => (int) $_SERVER['FERVO_MAX_ATTEMPTS'],
-];
-
-try {
-    $handlers = require $_SERVER['APP_HANDLERS'] ?? __DIR__ . '/handlers.php';
-    if (!isset($handlers[$job['queue']])) {
+/** Runs one job. Returns the outcome, and the reason where it failed. */
+$run = static function (string $payload, array $job): array {
+    static $handlers = null;
+    try {
+        $handlers ??= require $_SERVER['APP_HANDLERS'] ?? __DIR__ . '/handlers.php';
+        if (isset($handlers[$job['queue']])) {
+            $handlers[$job['queue']]($payload, $job);
+            return ['ack', null];
+        }
         // To try again would not help: a person has to write the handler, and can retry the dead letter then.
-        $outcome = 'bury';
-        $reason = "no handler for queue \"{$job['queue']}\"";
-    } else {
-        $handlers[$job['queue']](file_get_contents('php://input'), $job);
-        $outcome = 'ack';
+        [$outcome, $reason] = ['bury', "no handler for queue \"{$job['queue']}\""];
+    } catch (Throwable $error) {
+        [$outcome, $reason] = ['retry', get_class($error) . ': ' . $error->getMessage()];
+        // The worker keeps the log lines of a job with its dead letter.
+        error_log((string) $error);
     }
-} catch (Throwable $error) {
-    $outcome = 'retry';
-    $reason = get_class($error) . ': ' . $error->getMessage();
-    // The worker keeps the log lines of a job with its dead letter.
-    error_log((string) $error);
+    // A header is one line.
+    return [$outcome, substr(preg_replace('/[\x00-\x1f\x7f]+/', ' ', $reason), 0, 1000)];
+};
+
+if (!isset($_SERVER['FERVO_BATCH'])) {
+    [$outcome, $reason] = $run(file_get_contents('php://input'), [
+        'id' => $_SERVER['FERVO_JOB_ID'],
+        'queue' => $_SERVER['FERVO_QUEUE'],
+        'attempt' => (int) $_SERVER['FERVO_ATTEMPT'],
+        'max_attempts' => (int) $_SERVER['FERVO_MAX_ATTEMPTS'],
+    ]);
+    if ($reason !== null) {
+        header('X-Fervo-Error: ' . $reason);
+    }
+    // The last thing: nothing can go wrong any more.
+    header('X-Fervo-Outcome: ' . $outcome);
+    exit;
 }
 
-if (isset($reason)) {
-    // A header is one line.
-    header('X-Fervo-Error: ' . substr(preg_replace('/[\x00-\x1f\x7f]+/', ' ', $reason), 0, 1000));
+/** Tells the worker at once, and drops what was printed before. */
+$send = static function (string $bytes): void {
+    while (ob_get_level() > 0 && ob_end_clean());
+    echo $bytes;
+    flush();
+};
+
+// A batch: one job after the other from STDIN, and for each a record as soon as it has ended. The header goes first, before
+// a job can send another.
+header('X-Fervo-Outcome: batch');
+$send("\n");
+$input = fopen('php://input', 'rb');
+for ($left = (int) $_SERVER['FERVO_BATCH']; $left > 0; $left--) {
+    // A line of facts, the payload, the end of a line.
+    $job = json_decode(fgets($input), true, 512, JSON_THROW_ON_ERROR);
+    $payload = (string) stream_get_contents($input, $job['bytes']);
+    fgetc($input);
+
+    $startedNs = hrtime(true);
+    ob_start();
+    [$outcome, $reason] = $run($payload, $job);
+    $record = ['id' => $job['id'], 'outcome' => $outcome] + ($reason === null ? [] : ['error' => $reason]);
+    $send("\x1e" . json_encode($record, JSON_INVALID_UTF8_SUBSTITUTE) . "\n");
+
+    // The worker has given up on this request: what is left of the batch runs elsewhere.
+    if (connection_aborted() || hrtime(true) - $startedNs > $job['timeout_ms'] * 1e6) {
+        exit;
+    }
 }
-// The last thing: nothing can go wrong any more.
-header('X-Fervo-Outcome: ' . $outcome);

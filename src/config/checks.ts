@@ -36,6 +36,7 @@ export function checkReferences(data: unknown): Problem[] {
     ...consumers.flatMap(({ value, path }) => [
       ...checkNamed("broker", namesIn(data["brokers"]), "brokers", value, path),
       ...checkExecutor(data, value, path),
+      ...checkBatch(value, path),
       ...checkQueues(value, path),
       ...checkTubes(data["brokers"], value, path),
       ...checkRetry(value, path),
@@ -74,7 +75,7 @@ function checkSome(group: string, data: Table, expected: string): Problem[] {
 /** The keys of a consumer that go with one executor only; the first names a table of the group. */
 const EXECUTORS: Readonly<Record<string, { readonly keys: readonly [string, ...string[]]; group: string }>> =
   {
-    fastcgi: { keys: ["fpm", "ack_on", "payload_param"], group: "fpm" },
+    fastcgi: { keys: ["fpm", "ack_on", "payload_param", "batch_size"], group: "fpm" },
     process: { keys: ["process"], group: "processes" },
   };
 
@@ -90,6 +91,23 @@ function checkExecutor(data: Table, consumer: Table, path: Path): Problem[] {
       }`,
     }));
   });
+}
+
+/** A batch has one body and one answer for all its jobs. */
+function checkBatch(consumer: Table, path: Path): Problem[] {
+  const batchSize = consumer["batch_size"];
+  if (typeof batchSize !== "number" || batchSize <= 1 || executorOf(consumer) !== "fastcgi") return [];
+  const problem = (reason: string, key: string) => ({
+    path: [...path, "batch_size"],
+    text: `batch_size is ${batchSize}, and ${reason}: set batch_size = 1, or remove ${key}`,
+  });
+  const { ack_on: ackOn, payload_param: payloadParam = "" } = consumer;
+  return [
+    ...(ackOn === "status" ? [problem("a status cannot tell of several jobs (ack_on)", "ack_on")] : []),
+    ...(payloadParam === ""
+      ? []
+      : [problem("the payloads of a batch go on STDIN (payload_param)", "payload_param")]),
+  ];
 }
 
 /** Undefined when there is no such executor. */

@@ -118,6 +118,7 @@ function consumerOf(
     queues,
     order: consumer.order,
     concurrency: consumer.concurrency,
+    batchSize: consumer.batch_size,
     timeoutMs: consumer.timeout_ms,
     rateLimit: consumer.rate_limit === 0
       ? undefined

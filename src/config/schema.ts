@@ -205,6 +205,7 @@ const consumer = table({
   ).min(1, QUEUE_LIST),
   order: choice(["strict", "weighted"]).default(DEFAULT_CONSUMER_OPTIONS.order),
   concurrency: wholeNumber(1, 10_000).default(DEFAULT_CONSUMER_OPTIONS.concurrency),
+  batch_size: wholeNumber(1, 1_000).default(DEFAULT_CONSUMER_OPTIONS.batchSize),
   timeout_ms: wholeNumber(1, 7 * DAY_MS).default(DEFAULT_CONSUMER_OPTIONS.timeoutMs),
   ack_on: choice(["outcome", "status"]).default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.ackOn),
   payload_param: z.string('expected a param\'s name, or "" for STDIN')

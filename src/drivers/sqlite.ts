@@ -39,6 +39,8 @@ export const DEFAULT_SQLITE_OPTIONS: Omit<SqliteDriverOptions, "path"> = {
 
 /** While jobs flow, due ones are looked for so often, milliseconds; a waiting receive has an exact timer instead. */
 const PROMOTE_EVERY_MS = 10;
+/** Up to here, each limit of a claim has a statement of its own. */
+const MAX_EXACT_LIMIT = 64;
 
 /**
  * The embedded queue: one SQLite file in WAL mode, shared by any number of workers and producers on one machine.
@@ -203,6 +205,7 @@ export class SqliteDriver implements Driver {
       for (
         const row of this.#nextReady(room).all(this.#options.maxPayloadBytes, queue) as unknown as ReadyRow[]
       ) {
+        if (deliveries.length === max) break;
         this.#sql.reserve.run(nowMs + this.leaseMs, lease, row[0]);
         deliveries.push(this.#toDelivery(queue, lease, row));
       }
@@ -210,9 +213,13 @@ export class SqliteDriver implements Driver {
     return deliveries;
   }
 
-  /** A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. */
+  /**
+   * A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. Large
+   * limits are rounded up, so that they are not too many: it may find more than it was asked for.
+   */
   #nextReady(limit: number): StatementSync {
-    return this.#nextReadyByLimit[limit] ??= prepareNextReady(this.#db, limit);
+    const rounded = limit <= MAX_EXACT_LIMIT ? limit : 2 ** Math.ceil(Math.log2(limit));
+    return this.#nextReadyByLimit[rounded] ??= prepareNextReady(this.#db, rounded);
   }
 
   #toDelivery(queue: string, lease: string, row: ReadyRow): SqliteDelivery {

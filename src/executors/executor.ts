@@ -1,6 +1,16 @@
 import type { Job } from "../core/job.ts";
 import type { Outcome } from "../core/outcome.ts";
 
+/** Jobs that are run one after the other, in one go. */
+export interface Batch {
+  /** In the order in which they run; at least one. */
+  readonly jobs: readonly Job[];
+  /** How long each of them may take from the end of the one before, milliseconds. The signal ends the run then. */
+  readonly timeoutMs: number;
+  /** Is told of each job that has ended while the batch goes on, in their order, as soon as it has. Must not throw. */
+  readonly onOutcome: (outcome: Outcome) => void;
+}
+
 /**
  * Runs jobs.
  *
@@ -12,6 +22,15 @@ export interface Executor extends AsyncDisposable {
    * @param signal Ends the run. Its reason is a `FervoError`: JOB_TIMEOUT makes a failed attempt, SHUTDOWN a release.
    */
   execute(job: Job, signal: AbortSignal): Promise<Outcome>;
+  /**
+   * Runs several jobs in one go; absent where that is not possible. A failure of one does not end the others, except
+   * when it ends the process that they share.
+   *
+   * @param signal As above; its reason goes for the job that runs.
+   * @returns The outcome of the first job of which `onOutcome` was not told: it ran when the batch came to an early end,
+   * and those behind it were not begun. Undefined when all have ended.
+   */
+  executeBatch?(batch: Batch, signal: AbortSignal): Promise<Outcome | undefined>;
   /** Waits for runs under way, then closes. Idempotent. */
   close(): Promise<void>;
 }

@@ -1,24 +1,22 @@
 import type { Clock } from "../core/clock.ts";
-import { FervoError, JobError, reasonOf } from "../core/errors.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
-import { ACK, type Outcome } from "../core/outcome.ts";
+import type { Outcome } from "../core/outcome.ts";
 import { payloadText } from "../core/payload.ts";
 import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
-import type { FastCgiResponse } from "../fastcgi/response.ts";
-import type { Executor } from "./executor.ts";
+import type { BodyListener } from "../fastcgi/response.ts";
+import type { Batch, Executor } from "./executor.ts";
+import { type AnswerOptions, outcomeOf, outcomeOfBatchEnd, outcomeOfError } from "./fastcgi_answer.ts";
+import { BATCH_CONTENT_TYPE, BatchAnswer, encodeBatch } from "./fastcgi_batch.ts";
 import type { FpmControl } from "./fpm_control.ts";
 import { jobVariables } from "./job_variables.ts";
 
-export interface FastCgiExecutorOptions {
-  /** The front controller, as php-fpm sees it; absolute. */
-  readonly script: string;
+export interface FastCgiExecutorOptions extends AnswerOptions {
   /** Further params of every request. */
   readonly params: Readonly<Record<string, string>>;
-  /** What counts as success: the outcome header, or any 2xx from a script that cannot send it. */
-  readonly ackOn: "outcome" | "status";
   /** Names the param that carries the payload instead of STDIN; "" for STDIN. */
   readonly payloadParam: string;
   /** End the PHP process of a job whose time is up. */
@@ -66,17 +64,13 @@ export const RESERVED_PARAMS: readonly string[] = [
   "HTTP_TRACEPARENT",
 ];
 
-/** Characters of X-Fervo-Error that are kept: it goes into logs and dead letters. */
-const MAX_REASON_LENGTH = 1_000;
-
 /** A job that is lost together with php-fpm so often, one time after the other, may be what ends it: then it counts. */
 const MAX_UNCOUNTED_LOSSES = 3;
 
 const EMPTY = new Uint8Array(0);
-const lenientUtf8 = new TextDecoder();
 
 /**
- * Runs each job as one FastCGI request to the front controller.
+ * Runs each job, or several of them, as one FastCGI request to the front controller.
  *
  * 1. Sends the job as docs/protocol.md says: what comes from a message are values, never a param's name, the script
  *    or the address.
@@ -91,8 +85,9 @@ export class FastCgiExecutor implements Executor {
   readonly #observe: Observer;
   readonly #options: FastCgiExecutorOptions;
   readonly #requestOf: (job: Job) => FastCgiRequest;
+  readonly #batchRequestOf: (batch: Batch, onBody: BodyListener) => FastCgiRequest;
   readonly #endings = new Set<Promise<void>>();
-  /** How often a job was lost together with php-fpm, by its uri. */
+  /** How often a job was lost together with php-fpm, by queue and id. */
   readonly #losses = new Map<string, number>();
 
   /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
@@ -103,27 +98,38 @@ export class FastCgiExecutor implements Executor {
     this.#observe = deps.observe;
     this.#options = options;
     this.#requestOf = jobRequests(options, deps.clock);
+    this.#batchRequestOf = batchRequests(options, deps.clock);
   }
 
   async execute(job: Job, signal: AbortSignal): Promise<Outcome> {
     const startedMs = this.#clock.monotonicMs();
     try {
       const response = await this.#pool.request(this.#requestOf(job), signal);
-      if (this.#losses.size > 0) this.#losses.delete(uriOf(job));
+      this.#forgetLosses(job);
       return outcomeOf(response, this.#options);
     } catch (error) {
-      if (!(error instanceof FervoError)) return outcomeOfError(error);
-      switch (error.code) {
-        case "FASTCGI_CONNECTION_LOST":
-          return await this.#outcomeOfLoss(error, job, this.#clock.monotonicMs() - startedMs);
-        case "FASTCGI_FIRST_BYTE_TIMEOUT":
-          return await this.#outcomeOfSilence(error, job);
-        case "JOB_TIMEOUT":
-          this.#endChildOf(job);
-          return outcomeOfError(error);
-        default:
-          return outcomeOfError(error);
+      return await this.#outcomeOfFailure(error, job, () => uriOf(job), startedMs);
+    }
+  }
+
+  async executeBatch(batch: Batch, signal: AbortSignal): Promise<Outcome | undefined> {
+    const startedMs = this.#clock.monotonicMs();
+    const answer = new BatchAnswer(batch.jobs, (outcome, job) => {
+      this.#forgetLosses(job);
+      batch.onOutcome(outcome);
+    });
+    try {
+      const response = await this.#pool.request(this.#batchRequestOf(batch, answer.onBody), signal);
+      return answer.running && outcomeOfBatchEnd(response, this.#options.script);
+    } catch (error) {
+      const job = answer.running;
+      const uri = () => uriOfBatch(batch.jobs);
+      if (job !== undefined) return await this.#outcomeOfFailure(error, job, uri, startedMs);
+      // All jobs have ended: what is left is a child that has not.
+      if (error instanceof FervoError && error.code === "JOB_TIMEOUT") {
+        this.#endChildOf(batch.jobs.at(-1)!, uri());
       }
+      return undefined;
     }
   }
 
@@ -136,13 +142,38 @@ export class FastCgiExecutor implements Executor {
     await this.close();
   }
 
+  /**
+   * What a request that failed means for the job that it ran.
+   *
+   * @param uri SCRIPT_NAME of the request.
+   */
+  #outcomeOfFailure(
+    error: unknown,
+    job: Job,
+    uri: () => string,
+    startedMs: number,
+  ): Outcome | Promise<Outcome> {
+    if (!(error instanceof FervoError)) return outcomeOfError(error);
+    switch (error.code) {
+      case "FASTCGI_CONNECTION_LOST":
+        return this.#outcomeOfLoss(error, job, this.#clock.monotonicMs() - startedMs);
+      case "FASTCGI_FIRST_BYTE_TIMEOUT":
+        return this.#outcomeOfSilence(error, job, uri());
+      case "JOB_TIMEOUT":
+        this.#endChildOf(job, uri());
+        return outcomeOfError(error);
+      default:
+        return outcomeOfError(error);
+    }
+  }
+
   /** A child that dies is the job's doing; that php-fpm is stopped, restarted or reloaded is not. */
   async #outcomeOfLoss(error: FervoError, job: Job, ageMs: number): Promise<Outcome> {
-    const uri = uriOf(job);
-    const losses = (this.#losses.get(uri) ?? 0) + 1;
-    this.#losses.delete(uri);
+    const name = nameOf(job);
+    const losses = (this.#losses.get(name) ?? 0) + 1;
+    this.#losses.delete(name);
     if (!await this.#fpm.hasLeftWithin(ageMs) || losses > MAX_UNCOUNTED_LOSSES) return outcomeOfError(error);
-    this.#losses.set(uri, losses);
+    this.#losses.set(name, losses);
     const text = `php-fpm was stopped, restarted or reloaded while it had the job: ${error.message}`;
     return {
       kind: "release",
@@ -151,22 +182,26 @@ export class FastCgiExecutor implements Executor {
     };
   }
 
+  #forgetLosses(job: Job): void {
+    if (this.#losses.size > 0) this.#losses.delete(nameOf(job));
+  }
+
   /**
    * A job that no child has begun did not fail; it waits in php-fpm's listen queue. The request stays there, so that PHP
    * has to know by FERVO_START_BY that it is too late.
    */
-  async #outcomeOfSilence(error: FervoError, job: Job): Promise<Outcome> {
-    if (await this.#fpm.isRunning(uriOf(job)) === false) {
+  async #outcomeOfSilence(error: FervoError, job: Job, uri: string): Promise<Outcome> {
+    if (await this.#fpm.isRunning(uri) === false) {
       return { kind: "release", reason: "unavailable", error };
     }
-    this.#endChildOf(job);
+    this.#endChildOf(job, uri);
     return outcomeOfError(error);
   }
 
-  #endChildOf(job: Job): void {
+  #endChildOf(job: Job, uri: string): void {
     if (!this.#options.killOnTimeout) return;
     const { queue, id, attempt } = job;
-    const ending = this.#fpm.endChild(uriOf(job)).then(
+    const ending = this.#fpm.endChild(uri).then(
       (pid) => this.#observe({ type: "child_ended", queue, id, attempt, pid }),
       (thrown) => {
         const error = thrown instanceof FervoError
@@ -212,9 +247,50 @@ export function jobRequests(
   };
 }
 
+/**
+ * Makes the requests for batches; what they share is encoded once.
+ *
+ * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record
+ */
+function batchRequests(
+  { script, params, firstByteTimeoutMs }: Pick<
+    FastCgiExecutorOptions,
+    "script" | "params" | "firstByteTimeoutMs"
+  >,
+  clock: Clock,
+): (batch: Batch, onBody: BodyListener) => FastCgiRequest {
+  const shared = encodeParams({ ...sharedParams(script, params), CONTENT_TYPE: BATCH_CONTENT_TYPE });
+  return (batch, onBody) => {
+    const uri = uriOfBatch(batch.jobs);
+    const { deadlineMs } = batch.jobs[0]!;
+    const body = encodeBatch(batch);
+    const own: [string, string][] = [
+      ["REQUEST_URI", uri],
+      ["SCRIPT_NAME", uri],
+      ["CONTENT_LENGTH", String(body.length)],
+      ["FERVO_BATCH", String(batch.jobs.length)],
+      ["FERVO_DEADLINE", String(deadlineMs)],
+    ];
+    if (firstByteTimeoutMs > 0) {
+      own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, deadlineMs))]);
+    }
+    return { sharedParams: shared, params: own, body, onBody };
+  };
+}
+
 /** What names the job in php-fpm's access log and status page. */
 function uriOf(job: Job): string {
   return `/${encodeURIComponent(job.queue)}/${encodeURIComponent(job.id)}`;
+}
+
+/** The same of a batch: its first job, and how many follow. */
+function uriOfBatch(jobs: readonly Job[]): string {
+  return `${uriOf(jobs[0]!)}+${jobs.length - 1}`;
+}
+
+/** Tells a job from all others of its broker. */
+function nameOf({ queue, id }: Job): string {
+  return `${queue}/${id}`;
 }
 
 /** The request with which `check` asks the front controller whether it is there; it runs no job. */
@@ -243,93 +319,4 @@ function sharedParams(script: string, params: Readonly<Record<string, string>>):
     CONTENT_TYPE: "application/octet-stream",
     ...params,
   };
-}
-
-/** The answer's meaning; php-fpm answered, but its word alone proves nothing: see docs/protocol.md. */
-export function outcomeOf(
-  response: FastCgiResponse,
-  { ackOn, script }: Pick<FastCgiExecutorOptions, "ackOn" | "script">,
-): Outcome {
-  const word = response.headers.get("x-fervo-outcome");
-  if (word === "ack") return ACK;
-  if (word === "retry" || word === "bury") return failedOutcome(word, response);
-  const misconfigured = misconfiguration(response, script);
-  if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
-  // A word that we do not know comes from a script that can send the header, and may have meant anything.
-  const isStatusEnough = ackOn === "status" && word === undefined && response.appStatus === 0;
-  if (isStatusEnough && response.status >= 200 && response.status < 300) return ACK;
-  return { kind: "retry", error: noOutcomeError(response, word) };
-}
-
-function failedOutcome(kind: "retry" | "bury", response: FastCgiResponse): Outcome {
-  const text = response.headers.get("x-fervo-error")?.slice(0, MAX_REASON_LENGTH) ?? "the job gave no reason";
-  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, { details: stderrOf(response) });
-  const delay = response.headers.get("x-fervo-delay-ms");
-  return kind === "retry" && delay !== undefined && /^\d{1,12}$/.test(delay)
-    ? { kind, error, delayMs: Number(delay) }
-    : { kind, error };
-}
-
-/**
- * php-fpm's own answers to a wrong SCRIPT_FILENAME (fpm_main.c). No front controller of ours gives them: they come
- * without an outcome and with just these bodies.
- */
-function misconfiguration(response: FastCgiResponse, script: string): FervoError | undefined {
-  const body = response.body.length < 100 ? lenientUtf8.decode(response.body).trim() : "";
-  if (response.status === 404 && body === "File not found.") {
-    return new FervoError(
-      "FPM_MISCONFIGURED",
-      `php-fpm cannot find the script "${script}": file not found; correct "script", or give php-fpm's user access`,
-    );
-  }
-  if (response.status === 403 && body === "Access denied.") {
-    return new FervoError(
-      "FPM_MISCONFIGURED",
-      `php-fpm does not run the script "${script}": access denied; see security.limit_extensions of the pool and the ` +
-        `file's permissions`,
-    );
-  }
-  return undefined;
-}
-
-function noOutcomeError(response: FastCgiResponse, word: string | undefined): JobError {
-  const said = word === undefined ? "without an outcome" : `with the unknown outcome "${word.slice(0, 40)}"`;
-  return new JobError(
-    "JOB_NO_OUTCOME",
-    `The script ended ${said}: it answered status ${response.status}, as after a fatal error, exit() or with a ` +
-      `script that does not send X-Fervo-Outcome`,
-    { details: { status: response.status, ...stderrOf(response) } },
-  );
-}
-
-/** What the failure of a request means for its job. */
-function outcomeOfError(error: unknown): Outcome {
-  if (!(error instanceof FervoError)) {
-    return { kind: "retry", error: new JobError("JOB_FAILED", reasonOf(error), { cause: error }) };
-  }
-  switch (error.code) {
-    case "FASTCGI_CONNECT_FAILED":
-    case "FASTCGI_OVERLOADED":
-      return { kind: "release", reason: "unavailable", error };
-    case "SHUTDOWN":
-      return { kind: "release", reason: "shutdown", error };
-    case "FASTCGI_PARAM_TOO_LARGE":
-    case "JOB_MALFORMED":
-      // The same message would fail in the same way each time.
-      return { kind: "bury", error };
-    case "FASTCGI_CONNECTION_LOST":
-      return {
-        kind: "retry",
-        error: new JobError("JOB_CRASHED", `The PHP process died while it ran the job: ${error.message}`, {
-          details: error.details,
-          cause: error,
-        }),
-      };
-    default:
-      return { kind: "retry", error };
-  }
-}
-
-function stderrOf(response: FastCgiResponse): { stderr?: string } {
-  return response.stderr === "" ? {} : { stderr: response.stderr };
 }

@@ -15,7 +15,12 @@ import {
   ROLE_RESPONDER,
   writeHeader,
 } from "./record.ts";
-import { type FastCgiResponse, ResponseCollector, type ResponseLimits } from "./response.ts";
+import {
+  type BodyListener,
+  type FastCgiResponse,
+  ResponseCollector,
+  type ResponseLimits,
+} from "./response.ts";
 
 /** One request to a FastCGI application. */
 export interface FastCgiRequest {
@@ -25,6 +30,8 @@ export interface FastCgiRequest {
   readonly params: readonly (readonly [name: string, value: string])[];
   /** STDIN, of any size. The caller sends its length as CONTENT_LENGTH: php-fpm reads exactly that many bytes. */
   readonly body: Uint8Array;
+  /** Is given the answer's body while it comes, beside the answer as a whole. */
+  readonly onBody?: BodyListener;
 }
 
 export interface ConnectionOptions extends ResponseLimits {
@@ -163,7 +170,7 @@ export class Connection {
       const head = this.#encodeHead(request, keep);
       const abort = () => this.destroy(signal.reason);
       signal.addEventListener("abort", abort);
-      this.#collector.reset();
+      this.#collector.reset(request.onBody);
       this.#pending = {
         signal,
         abort,

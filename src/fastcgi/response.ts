@@ -37,14 +37,29 @@ export interface FastCgiResponse {
   readonly appStatus: number;
 }
 
+/** An answer of which a part has come. */
+export interface AnswerSoFar {
+  readonly headers: ReadonlyMap<string, string>;
+  /** What has come on STDERR since the last call; the rest of the answer does not have it any more. */
+  takeStderr(): string;
+}
+
+/**
+ * Is given the body of an answer as it comes, however long it is. Called when the headers are there; it must not throw.
+ *
+ * @param piece Valid only during the call.
+ */
+export type BodyListener = (piece: Uint8Array, answer: AnswerSoFar) => void;
+
 /**
  * Collects the two output streams of one request after the other, in memory that it uses again.
  *
  * 1. Keeps as much of each stream as the limits allow, and says so when there was more.
  * 2. Refuses headers that do not end: nobody could tell where the outcome is.
  * 3. Reads headers once when answer after answer begins with the same ones, as a job's answers do.
+ * 4. Hands the body on as it comes, to whom asks for that.
  */
-export class ResponseCollector {
+export class ResponseCollector implements AnswerSoFar {
   readonly #limits: ResponseLimits;
   readonly #stdout = new ByteStore();
   readonly #stderr = new ByteStore();
@@ -54,9 +69,16 @@ export class ResponseCollector {
   #stdoutBytes = 0;
   /** Of the latest answer that had headers. */
   #head: CgiHead | undefined;
+  #onBody: BodyListener | undefined;
+  /** This answer's headers have come; looked at only where somebody listens to the body. */
+  #isInBody = false;
 
   constructor(limits: ResponseLimits) {
     this.#limits = limits;
+  }
+
+  get headers(): ReadonlyMap<string, string> {
+    return this.#isInBody ? this.#head!.headers : NO_HEADERS;
   }
 
   /** STDERR so far. */
@@ -65,8 +87,16 @@ export class ResponseCollector {
     return lenientUtf8.decode(this.#stderr.bytes()).trimEnd();
   }
 
+  takeStderr(): string {
+    const text = this.stderr;
+    this.#stderr.clear();
+    return text;
+  }
+
   /** Makes ready for the next request. */
-  reset(): void {
+  reset(onBody?: BodyListener): void {
+    this.#onBody = onBody;
+    this.#isInBody = false;
     this.#stdout.clear();
     this.#stderr.clear();
     this.#isTruncated = false;
@@ -79,6 +109,7 @@ export class ResponseCollector {
     this.#keep(this.#stdout, piece, this.#limits.maxResponseBytes);
     this.#stdoutBytes += piece.length;
     if (!this.#headersChecked && this.#stdoutBytes > this.#limits.maxHeaderBytes) this.#checkHeaders();
+    if (this.#onBody !== undefined) this.#handOn(piece, this.#onBody);
   }
 
   addStderr(piece: Uint8Array): void {
@@ -117,6 +148,19 @@ export class ResponseCollector {
     const room = limit - store.length;
     if (piece.length > room) this.#isTruncated = true;
     store.append(piece.length > room ? piece.subarray(0, room) : piece);
+  }
+
+  /** `piece` is what came last. */
+  #handOn(piece: Uint8Array, onBody: BodyListener): void {
+    if (this.#isInBody) return onBody(piece, this);
+    // What has no headers by now has none at all.
+    if (this.#stdoutBytes - piece.length > this.#limits.maxHeaderBytes) return;
+    const head = readHead(this.#stdout.bytes());
+    if (head === undefined) return;
+    this.#head = head;
+    this.#isInBody = true;
+    const bodyBytes = this.#stdoutBytes - head.bytes.length;
+    if (bodyBytes > 0) onBody(piece.subarray(piece.length - bodyBytes), this);
   }
 
   /** More has come than headers may take: they have ended by now, or this is output without any. */
@@ -162,6 +206,7 @@ class ByteStore {
 }
 
 const EMPTY = new Uint8Array(0);
+const NO_HEADERS: ReadonlyMap<string, string> = new Map();
 const lenientUtf8 = new TextDecoder();
 const LF = 10;
 const CR = 13;

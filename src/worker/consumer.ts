@@ -1,27 +1,30 @@
 import { Backoff } from "../core/backoff.ts";
-import { type Clock, sleep, type Timer } from "../core/clock.ts";
-import type { Delivery } from "../core/delivery.ts";
+import { type Clock, sleep } from "../core/clock.ts";
 import type { Driver } from "../core/driver.ts";
-import { brokerError, FervoError, JobError } from "../core/errors.ts";
+import { brokerError, FervoError } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
-import { Gate } from "./pause.ts";
+import { type Held, HeldDeliveries } from "./held.ts";
 import { jobOf } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
+import { Gate } from "./pause.ts";
 import { RateLimit, type RateLimitOptions } from "./rate_limit.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
-import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
+import { type Run, Slots } from "./slots.ts";
 
 export interface ConsumerOptions {
   /** Names it in logs and metrics. */
   readonly name: string;
   readonly queues: readonly WeightedQueue[];
   readonly order: "strict" | "weighted";
-  /** Jobs at the same time. */
+  /** Slots: jobs, or batches, at the same time. */
   readonly concurrency: number;
+  /** How many jobs a slot runs as one batch; 1 for each job by itself. More need an executor that runs batches. */
+  readonly batchSize: number;
   /** How long one try of a job may take, milliseconds. */
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
@@ -34,6 +37,7 @@ export interface ConsumerOptions {
 export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> = {
   order: "strict",
   concurrency: 4,
+  batchSize: 1,
   timeoutMs: 60_000,
   retry: DEFAULT_RETRY_POLICY,
   rateLimit: undefined,
@@ -53,27 +57,13 @@ export interface ConsumerDeps {
 /** A receive that finds nothing ends after so long, for no reason but that no wait should be endless. */
 const RECEIVE_WAIT_MS = 30_000;
 
-/** A delivery that is not settled yet. */
-interface Held {
-  readonly delivery: Delivery;
-  readonly abort: AbortController;
-  /** When it got its slot; undefined while it waits for one. */
-  startedMs: number | undefined;
-  /** Names the job to observers; the message can have a name of its own for it. */
-  id: string;
-  /** Tries this job may have; the message can have its own limit. */
-  maxAttempts: number;
-  /** Its settle is under way or done: at shutdown there is nothing to release. */
-  isSettling: boolean;
-}
-
 /**
  * Takes jobs from a list of queues and runs them in a fixed number of slots.
  *
  * 1. Asks the driver for as many deliveries as it has free slots, and while jobs are short for one more each, so that a
  *    slot does not wait for the broker ({@link LookAhead}).
- * 2. Runs each in a slot: decode, execute, settle.
- * 3. Renews leases while jobs run, and ends jobs whose time is up.
+ * 2. Runs each in a slot: decode, execute, settle. With a batch size, a slot takes what is there, and never waits for more.
+ * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
  * 4. Pauses while the executor or the broker is away, and finds out by itself when it is back.
  * 5. Stops in order: quiet (no more receives), drained (all settled), else release first and abort then.
  *
@@ -88,22 +78,22 @@ export class Consumer {
   readonly #observe: Observer;
   readonly #random: () => number;
   readonly #options: ConsumerOptions;
+  readonly #slots: Slots;
   readonly #nextOrder: () => readonly string[];
   readonly #gate: Gate;
   readonly #rateLimit: RateLimit | undefined;
   readonly #quiet = new AbortController();
   readonly #now = new AbortController();
-  /** In the order in which they were taken. */
-  readonly #held = new Set<Held>();
+  readonly #held: HeldDeliveries;
   readonly #ahead: LookAhead<Held>;
-  #running = 0;
   #wakeLoop: (() => void) | undefined;
-  #renewal: Timer | undefined;
-  #timeout: Timer | undefined;
-  #orphaned = 0;
   #fault: FervoError | undefined;
+  #stopping: Promise<void> | undefined;
 
   constructor(deps: ConsumerDeps, options: ConsumerOptions) {
+    if (options.batchSize > 1 && deps.executor.executeBatch === undefined) {
+      throw new TypeError("The executor runs no batches");
+    }
     this.#driver = deps.driver;
     this.#dialect = deps.dialect;
     this.#executor = deps.executor;
@@ -112,8 +102,19 @@ export class Consumer {
     this.#random = deps.random;
     this.#options = options;
     this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
-    this.#ahead = new LookAhead<Held>({ clock: deps.clock, onStale: (held) => this.#putBack(held) }, {
+    this.#slots = new Slots(deps, options);
+    this.#held = new HeldDeliveries(
+      {
+        ...deps,
+        now: this.#now.signal,
+        onRelease: () => this.#rateLimit?.giveBack(),
+        onChange: () => this.#wake(),
+      },
+      options,
+    );
+    this.#ahead = new LookAhead<Held>({ clock: deps.clock, onStale: (held) => this.#held.putBack(held) }, {
       slots: options.concurrency,
+      perSlot: options.batchSize,
     });
     this.#rateLimit = options.rateLimit &&
       new RateLimit({ clock: deps.clock, onChange: () => this.#wake() }, options.rateLimit);
@@ -129,7 +130,7 @@ export class Consumer {
 
   /** Deliveries that could not be settled before the end; they run again when their lease ends. */
   get orphaned(): number {
-    return this.#orphaned;
+    return this.#held.orphaned;
   }
 
   /** Why it stopped by itself, where it did: FPM_MISCONFIGURED, PROCESS_MISCONFIGURED. */
@@ -161,7 +162,7 @@ export class Consumer {
         });
         brokerBackoff.reset();
         this.#rateLimit?.take(deliveries.length);
-        for (const delivery of deliveries) this.#hold(delivery);
+        this.#give(deliveries.map((delivery) => this.#held.add(delivery)));
       } catch (error) {
         this.#observe({
           type: "broker_failed",
@@ -175,7 +176,8 @@ export class Consumer {
     while (this.#held.size > 0) await this.#change();
     this.#gate.close();
     this.#rateLimit?.close();
-    for (const timer of [this.#renewal, this.#timeout]) timer?.cancel();
+    this.#held.close();
+    this.#slots.close();
     const fault = this.#fault;
     this.#observe({ type: "consumer_stopped", consumer: name, ...(fault && { error: fault }) });
   }
@@ -183,7 +185,7 @@ export class Consumer {
   /** Takes no more jobs. Idempotent. */
   quiet(): void {
     this.#quiet.abort();
-    this.#putBack(this.#ahead.takeAll());
+    this.#held.putBack(this.#ahead.takeAll());
     this.#wake();
   }
 
@@ -191,28 +193,35 @@ export class Consumer {
    * Ends now: puts back what still runs, first, and aborts it then, so that a job that is cut off is never lost.
    * Never rejects.
    */
-  async stopNow(): Promise<void> {
+  stopNow(): Promise<void> {
+    return this.#stopping ??= this.#stop();
+  }
+
+  async #stop(): Promise<void> {
     this.quiet();
     const error = new FervoError("SHUTDOWN", "The worker shuts down");
     this.#now.abort(error);
     await Promise.all(
-      [...this.#held].toReversed().filter((held) => !held.isSettling).map(async (held) => {
-        await this.#settle(held, { kind: "release", reason: "shutdown", error });
-        held.abort.abort(error);
+      this.#slots.runs.toReversed().map(async ({ jobs, abort }) => {
+        const left = jobs.filter((held) => !held.isSettling).toReversed();
+        await Promise.all(
+          left.map((held) => this.#held.settle(held, { kind: "release", reason: "shutdown", error })),
+        );
+        abort.abort(error);
       }),
     );
   }
 
-  /** Waits until there are free slots, and returns how many; 0 when it is time to end. */
+  /** Waits until there are free slots, and returns how many jobs they take; 0 when it is time to end. */
   async #room(): Promise<number> {
-    const { concurrency } = this.#options;
+    const { concurrency, batchSize } = this.#options;
     for (;;) {
       if (this.#quiet.signal.aborted) return 0;
-      const limit = this.#gate.limit(concurrency);
-      const ahead = limit === concurrency ? this.#ahead.room : 0;
+      const free = this.#gate.limit(concurrency) - this.#slots.busy;
       const room = Math.min(
-        limit - this.#running + ahead,
-        2 * concurrency + this.#ahead.allowance - this.#held.size,
+        // To find out whether the executor is back, one job will do.
+        this.#gate.isOpen ? free * batchSize + this.#ahead.room : free,
+        2 * concurrency * batchSize + this.#ahead.allowance - this.#held.size,
       );
       const allowed = room > 0 ? this.#rateLimit?.room() ?? room : 0;
       if (allowed > 0) return Math.min(room, allowed);
@@ -229,84 +238,113 @@ export class Consumer {
     this.#wakeLoop = undefined;
   }
 
-  #hold(delivery: Delivery): void {
-    const held: Held = {
-      delivery,
-      abort: new AbortController(),
-      startedMs: undefined,
-      id: delivery.id,
-      maxAttempts: delivery.maxAttempts ?? this.#options.retry.attempts,
-      isSettling: false,
-    };
-    this.#held.add(held);
-    this.#renewal ??= this.#renewLater();
-    if (this.#running < this.#options.concurrency) void this.#process(held);
-    else if (this.#quiet.signal.aborted) this.#putBack([held]);
-    else this.#ahead.add(held);
+  /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */
+  #give(jobs: readonly Held[]): void {
+    const { concurrency, batchSize } = this.#options;
+    let at = 0;
+    for (let free = concurrency - this.#slots.busy; free > 0 && at < jobs.length; free--) {
+      const share = Math.min(Math.ceil((jobs.length - at) / free), batchSize);
+      this.#start(jobs.slice(at, at += share));
+    }
+    const left = jobs.slice(at);
+    if (this.#quiet.signal.aborted) this.#held.putBack(left);
+    else for (const held of left) this.#ahead.add(held);
   }
 
-  /** Puts back what no slot has taken; the last one first, for each goes to the front of its queue. */
-  #putBack(all: readonly Held[]): void {
-    const error = new FervoError("SHUTDOWN", "The job was not begun");
-    for (const held of all.toReversed()) {
-      void this.#settle(held, { kind: "release", reason: "shutdown", error });
-    }
+  /** Begins jobs in a slot that is free. */
+  #start(jobs: readonly Held[]): void {
+    if (jobs.length === 0) return;
+    if (this.#options.batchSize === 1) void this.#processJob(jobs[0]!);
+    else void this.#processBatch(jobs);
   }
 
   /** One job through its slot. */
-  async #process(held: Held): Promise<void> {
-    const startedMs = held.startedMs = this.#clock.monotonicMs();
-    this.#running++;
-    this.#timeout ??= this.#timeOutAfter(this.#options.timeoutMs);
-    const outcome = await this.#runJob(held);
-    this.#running--;
-    this.#ahead.ran(this.#clock.monotonicMs() - startedMs);
-    const next = this.#running < this.#gate.limit(this.#options.concurrency) ? this.#ahead.next() : undefined;
-    if (next !== undefined) void this.#process(next);
-    this.#wake();
-    if (!held.isSettling) await this.#settle(held, outcome);
+  async #processJob(held: Held): Promise<void> {
+    const run = this.#slots.begin([held]);
+    const outcome = await this.#runJob(run, held);
+    this.#leave(run);
+    if (!held.isSettling) await this.#held.settle(held, outcome);
   }
 
-  async #runJob(held: Held): Promise<Outcome> {
+  /** Several jobs through one slot; those that were not begun go back. */
+  async #processBatch(jobs: readonly Held[]): Promise<void> {
+    const run = this.#slots.begin(jobs);
+    await this.#runBatch(run);
+    this.#leave(run);
+    this.#held.putBack(jobs.filter((held) => !held.isSettling));
+  }
+
+  /** The run's slot is free: for what was taken ahead, else for what the next receive brings. */
+  #leave(run: Run): void {
+    this.#slots.end(run);
+    this.#ahead.ran(this.#clock.monotonicMs() - run.startedMs);
+    const { concurrency, batchSize } = this.#options;
+    if (this.#slots.busy < this.#gate.limit(concurrency)) this.#start(this.#ahead.take(batchSize));
+    this.#wake();
+  }
+
+  async #runJob(run: Run, held: Held): Promise<Outcome> {
     // It was received just when the worker was told to end now.
     if (this.#now.signal.aborted) {
       return { kind: "release", reason: "shutdown", error: this.#now.signal.reason };
     }
-    const limits = { maxAttempts: held.maxAttempts, timeoutMs: this.#options.timeoutMs };
-    const job = jobOf(held.delivery, this.#dialect, { ...limits, nowMs: this.#clock.nowMs() });
+    const job = this.#jobOf(held);
     if (job instanceof FervoError) return { kind: "bury", error: job };
-    held.id = job.id;
-    held.maxAttempts = job.maxAttempts;
-    this.#observe({
-      type: "job_started",
-      consumer: this.#options.name,
-      queue: job.queue,
-      id: job.id,
-      attempt: job.attempt,
-    });
-    const outcome = await this.#executor.execute(job, held.abort.signal);
+    this.#began(run, held, job);
+    const outcome = await this.#executor.execute(job, run.abort.signal);
     // What stopNow has put back is over; its outcome must not begin a pause after the end.
     if (!held.isSettling) this.#heed(outcome);
     return outcome;
   }
 
-  /** All jobs have the same time, so that the first held is the first whose time is up: one timer serves all. */
-  #timeOutAfter(delayMs: number): Timer {
-    return this.#clock.setTimer(() => {
-      this.#timeout = undefined;
-      const { timeoutMs } = this.#options;
-      for (const held of this.#held) {
-        if (held.startedMs === undefined) continue;
-        const leftMs = held.startedMs + timeoutMs - this.#clock.monotonicMs();
-        if (leftMs > 0) {
-          this.#timeout = this.#timeOutAfter(leftMs);
-          return;
-        }
-        held.abort.abort(
-          new JobError("JOB_TIMEOUT", `The job took longer than timeout_ms = ${timeoutMs} allows`),
-        );
-      }
-    }, delayMs);
+  /** Settles each job as soon as its outcome has come. */
+  async #runBatch(run: Run): Promise<void> {
+    if (this.#now.signal.aborted) return;
+    const ready: { held: Held; job: Job }[] = [];
+    for (const held of run.jobs) {
+      const job = this.#jobOf(held);
+      if (job instanceof FervoError) void this.#held.settle(held, { kind: "bury", error: job });
+      else ready.push({ held, job });
+    }
+    let at = 0;
+    const begin = () => {
+      const next = ready[at];
+      if (next !== undefined && !next.held.isSettling) this.#began(run, next.held, next.job);
+    };
+    const end = (outcome: Outcome) => {
+      const { held } = ready[at++]!;
+      // What stopNow has put back is over.
+      if (held.isSettling) return;
+      this.#heed(outcome);
+      void this.#held.settle(held, outcome);
+    };
+    if (ready.length === 0) return;
+    begin();
+    const last = await this.#executor.executeBatch!({
+      jobs: ready.map(({ job }) => job),
+      timeoutMs: this.#options.timeoutMs,
+      onOutcome: (outcome) => {
+        end(outcome);
+        this.#slots.next(run);
+        begin();
+      },
+    }, run.abort.signal);
+    if (last !== undefined) end(last);
+  }
+
+  #jobOf(held: Held): Job | FervoError {
+    const { timeoutMs } = this.#options;
+    const limits = { maxAttempts: held.maxAttempts, timeoutMs, nowMs: this.#clock.nowMs() };
+    const job = jobOf(held.delivery, this.#dialect, limits);
+    if (job instanceof FervoError) return job;
+    held.id = job.id;
+    held.maxAttempts = job.maxAttempts;
+    return job;
+  }
+
+  #began(run: Run, held: Held, { queue, id, attempt }: Job): void {
+    held.startedMs = run.beganMs;
+    this.#observe({ type: "job_started", consumer: this.#options.name, queue, id, attempt });
   }
 
   /** What an outcome says of the executor, rather than of its job. */
@@ -316,83 +354,13 @@ export class Consumer {
       if (this.#gate.available()) this.#observe({ type: "consumer_resumed", consumer });
     } else if (outcome.reason === "unavailable") {
       const forMs = this.#gate.unavailable();
-      this.#putBack(this.#ahead.takeAll());
+      this.#held.putBack(this.#ahead.takeAll());
       if (forMs !== undefined) {
         this.#observe({ type: "consumer_paused", consumer, error: outcome.error, forMs });
       }
     } else if (outcome.reason === "misconfigured") {
       this.#fault ??= outcome.error;
       this.quiet();
-    }
-  }
-
-  /** Settles; tries until the broker has taken it or the worker has to end. */
-  async #settle(held: Held, outcome: Outcome): Promise<void> {
-    held.isSettling = true;
-    if (outcome.kind === "release") this.#rateLimit?.giveBack();
-    const nowMs = this.#clock.monotonicMs();
-    const runMs = nowMs - (held.startedMs ?? nowMs);
-    const { readyAtMs } = held.delivery;
-    const waitMs = readyAtMs === undefined ? undefined : Math.max(this.#clock.nowMs() - runMs - readyAtMs, 0);
-    const done = finalOutcome(outcome, {
-      attempt: held.delivery.attempt,
-      maxAttempts: held.maxAttempts,
-      retry: this.#options.retry,
-      dialect: this.#dialect,
-      random: this.#random,
-    });
-    const backoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
-    while (!await this.#trySettle(held, done, { waitMs, runMs })) {
-      if (this.#now.signal.aborted) {
-        this.#orphaned++;
-        break;
-      }
-      await sleep(this.#clock, backoff.nextMs(), this.#now.signal);
-    }
-    this.#held.delete(held);
-    this.#wake();
-  }
-
-  /** False when the broker could not be reached. */
-  async #trySettle(
-    { delivery, id }: Held,
-    outcome: FinalOutcome,
-    times: { waitMs: number | undefined; runMs: number },
-  ): Promise<boolean> {
-    const consumer = this.#options.name;
-    const { queue, attempt } = delivery;
-    try {
-      await settle(delivery, outcome);
-      this.#observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...times });
-      return true;
-    } catch (thrown) {
-      const error = brokerError(thrown);
-      if (error.code === "LEASE_LOST") {
-        this.#observe({ type: "lease_lost", consumer, queue, id, attempt });
-        return true;
-      }
-      this.#observe({ type: "broker_failed", consumer, during: "settle", error });
-      return false;
-    }
-  }
-
-  /** Every third of a lease, as long as jobs are held. */
-  #renewLater(): Timer | undefined {
-    const { leaseMs } = this.#driver;
-    return leaseMs === undefined ? undefined : this.#clock.setTimer(() => {
-      this.#renewal = this.#held.size > 0 ? this.#renewLater() : undefined;
-      for (const held of this.#held) void this.#renew(held);
-    }, leaseMs / 3);
-  }
-
-  async #renew({ delivery }: Held): Promise<void> {
-    try {
-      await delivery.extend?.();
-    } catch (thrown) {
-      const error = brokerError(thrown);
-      // A lost lease shows when the job is settled; there is nothing to do about it before.
-      if (error.code === "LEASE_LOST") return;
-      this.#observe({ type: "broker_failed", consumer: this.#options.name, during: "extend", error });
     }
   }
 }

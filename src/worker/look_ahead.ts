@@ -6,36 +6,45 @@ const SHORT_MS = 20;
 const FIRST_MEAN_MS = 1_000;
 /** Each job moves the average by this share of the difference. */
 const WEIGHT = 1 / 16;
-/** One that waits for the slot, and some that have left it. */
-const ALLOWANCE_PER_SLOT = 4;
+/** Settles that may lag in each slot. */
+const LAGGING_PER_SLOT = 3;
 /** What has waited for a slot for so long is put back, milliseconds: jobs are not short any more. */
 const STALE_MS = 100;
 
 /**
  * Jobs that were taken before their slot was free, so that a slot need not wait for the broker (docs/adr/0008).
  *
- * 1. Takes ahead only while jobs are short, at most one for each slot, and only when half of them are used up.
+ * 1. Takes ahead only while slots are in use for a short time, at most what each takes at once, and only when half of
+ *    that is used up.
  * 2. Gives back what no slot has taken in time, so that a long job does not keep others from other workers.
  */
 export class LookAhead<T> {
   readonly #clock: Clock;
   readonly #onStale: (items: T[]) => void;
-  readonly #slots: number;
+  readonly #capacity: number;
+  readonly #allowance: number;
   readonly #items: { readonly item: T; readonly sinceMs: number }[] = [];
   #meanMs = FIRST_MEAN_MS;
   #timer: Timer | undefined;
 
-  /** @param deps.onStale Is given what has waited too long. */
-  constructor(deps: { clock: Clock; onStale: (items: T[]) => void }, options: { slots: number }) {
+  /**
+   * @param deps.onStale Is given what has waited too long.
+   * @param options.perSlot How many jobs a slot takes at once.
+   */
+  constructor(
+    deps: { clock: Clock; onStale: (items: T[]) => void },
+    { slots, perSlot }: { slots: number; perSlot: number },
+  ) {
     this.#clock = deps.clock;
     this.#onStale = deps.onStale;
-    this.#slots = options.slots;
+    this.#capacity = slots * perSlot;
+    this.#allowance = slots * (perSlot + LAGGING_PER_SLOT);
   }
 
   /** How many more may be taken ahead now. */
   get room(): number {
-    const isLow = this.#items.length <= this.#slots >> 1;
-    return isLow && this.#meanMs < SHORT_MS ? this.#slots - this.#items.length : 0;
+    const isLow = this.#items.length <= this.#capacity >> 1;
+    return isLow && this.#meanMs < SHORT_MS ? this.#capacity - this.#items.length : 0;
   }
 
   /**
@@ -43,7 +52,7 @@ export class LookAhead<T> {
    * end in a slot before the broker has answered.
    */
   get allowance(): number {
-    return this.#meanMs < SHORT_MS ? ALLOWANCE_PER_SLOT * this.#slots : 0;
+    return this.#meanMs < SHORT_MS ? this.#allowance : 0;
   }
 
   add(item: T): void {
@@ -51,9 +60,9 @@ export class LookAhead<T> {
     this.#timer ??= this.#clock.setTimer(() => this.#giveBackStale(), STALE_MS);
   }
 
-  /** The one that has waited longest. */
-  next(): T | undefined {
-    return this.#items.shift()?.item;
+  /** Up to `max` of those that have waited longest. */
+  take(max: number): T[] {
+    return this.#items.splice(0, max).map(({ item }) => item);
   }
 
   /** All that wait; none does after that. */
@@ -63,7 +72,7 @@ export class LookAhead<T> {
     return this.#items.splice(0).map(({ item }) => item);
   }
 
-  /** A job was run in so many milliseconds. */
+  /** A slot was in use for so many milliseconds. */
   ran(ms: number): void {
     this.#meanMs += (ms - this.#meanMs) * WEIGHT;
   }

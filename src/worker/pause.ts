@@ -30,6 +30,11 @@ export class Gate {
     this.#onChange = deps.onChange;
   }
 
+  /** Whether all slots may be in use, and nothing is in doubt. */
+  get isOpen(): boolean {
+    return this.#state === "open";
+  }
+
   /** How many of `slots` may be in use. */
   limit(slots: number): number {
     if (this.#state === "open") return slots;

@@ -1,7 +1,7 @@
 import { FervoError, JobError } from "../../src/core/errors.ts";
 import type { Job } from "../../src/core/job.ts";
 import type { Outcome } from "../../src/core/outcome.ts";
-import type { Executor } from "../../src/executors/executor.ts";
+import type { Batch, Executor } from "../../src/executors/executor.ts";
 
 /** One call of `execute`. */
 export interface FakeRun {
@@ -11,12 +11,24 @@ export interface FakeRun {
   end(outcome: Outcome): void;
 }
 
+/** One call of `executeBatch`. */
+export interface FakeBatch {
+  readonly jobs: readonly Job[];
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  /** The job that runs has ended, and the batch goes on. */
+  tell(outcome: Outcome): void;
+  /** Ends the batch; with the outcome of the job that ran, where one did. */
+  end(outcome?: Outcome): void;
+}
+
 /**
  * Runs jobs as a test says: each waits until the test ends it, or ends at once with what `answer` gives. An abort ends
  * it as it does the real ones, unless `isDeaf`.
  */
 export class FakeExecutor implements Executor {
   readonly runs: FakeRun[] = [];
+  readonly batches: FakeBatch[] = [];
   answer: ((job: Job) => Outcome | undefined) | undefined;
   isDeaf = false;
   /** Called as a run is aborted. */
@@ -28,6 +40,11 @@ export class FakeExecutor implements Executor {
   /** Runs that have not ended. */
   get running(): number {
     return this.#running;
+  }
+
+  /** The ids of the jobs of each batch. */
+  get batchIds(): string[][] {
+    return this.batches.map(({ jobs }) => jobs.map(({ id }) => id));
   }
 
   /** The ids of the jobs that were run, in order. */
@@ -48,6 +65,27 @@ export class FakeExecutor implements Executor {
     if (answer !== undefined) resolve(answer);
     const outcome = await promise;
     signal.removeEventListener("abort", abort);
+    this.#running--;
+    return outcome;
+  }
+
+  async executeBatch(
+    { jobs, timeoutMs, onOutcome }: Batch,
+    signal: AbortSignal,
+  ): Promise<Outcome | undefined> {
+    const { promise, resolve } = Promise.withResolvers<Outcome | undefined>();
+    let told = 0;
+    const tell = (outcome: Outcome) => {
+      told++;
+      onOutcome(outcome);
+    };
+    this.batches.push({ jobs, timeoutMs, signal, tell, end: resolve });
+    this.peak = Math.max(this.peak, ++this.#running);
+    signal.addEventListener("abort", () => {
+      this.onAbort(jobs[0]!);
+      if (!this.isDeaf) resolve(told < jobs.length ? outcomeOfAbort(signal.reason) : undefined);
+    });
+    const outcome = await promise;
     this.#running--;
     return outcome;
   }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { systemClock } from "../../../src/core/clock.ts";
 import { type FervoError, JobError } from "../../../src/core/errors.ts";
 import type { Job } from "../../../src/core/job.ts";
@@ -7,8 +8,8 @@ import {
   checkRequest,
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
-  outcomeOf,
 } from "../../../src/executors/fastcgi.ts";
+import { outcomeOf } from "../../../src/executors/fastcgi_answer.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -20,9 +21,9 @@ const SCRIPT = new URL("../../../examples/plain-php/fervo.php", import.meta.url)
 const NEVER = new AbortController().signal;
 
 /** A php-fpm and an executor that gives the example's front controller jobs; `handler` is the code for queue "mail". */
-async function setUp(handler: string, handlersFile?: string) {
+async function setUp(handler: string, handlersFile?: string, ini: Record<string, string> = {}) {
   await using opened = new AsyncDisposableStack();
-  const fpm = opened.use(await PhpFpm.start());
+  const fpm = opened.use(await PhpFpm.start({ ini }));
   const handlers = await fpm.writeScript(
     "handlers.php",
     handlersFile ??
@@ -44,9 +45,17 @@ async function setUp(handler: string, handlersFile?: string) {
   opened.defer(() => fpm.stop());
   const resources = opened.move();
   return {
+    fpm,
     pool,
     params,
     run: (fields: Partial<Job> = {}, signal = NEVER) => executor.execute(jobOf(fields), signal),
+    /** What became of each job: those that were told of, and the one that ran at an early end. */
+    async runBatch(jobs: readonly Job[], timeoutMs = 60_000, signal = NEVER) {
+      const outcomes: Outcome[] = [];
+      const onOutcome = (outcome: Outcome) => void outcomes.push(outcome);
+      const last = await executor.executeBatch({ jobs, timeoutMs, onOutcome }, signal);
+      return { outcomes, last };
+    },
     file: (name: string) => `${fpm.directory}/${name}`,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
@@ -192,4 +201,118 @@ Deno.test("The example's handlers.php runs a job of queue default", async () => 
   const file = `${Deno.env.get("TMPDIR") ?? "/tmp"}/fervo-job-${id}.txt`;
   assert.equal(await Deno.readTextFile(file), "payload");
   await Deno.remove(file);
+});
+
+// --- batches
+
+const jobsOf = (...payloads: (string | Uint8Array)[]) =>
+  payloads.map((payload, i) =>
+    jobOf({
+      id: String(i),
+      payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
+    })
+  );
+
+/** A line a job. */
+const LIST =
+  `file_put_contents(__DIR__ . '/ran', md5($payload) . ' ' . json_encode($job) . "\\n", FILE_APPEND);`;
+
+const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest("hex");
+
+Deno.test("fervo.php gives the handler each job of a batch, with any payload, in order", async () => {
+  await using t = await setUp(LIST);
+  const payloads = ["", "\n", '{"id":"9"}\n\x1e', new Uint8Array(3_000_000).fill(10), Uint8Array.of(0, 255)];
+  const jobs = jobsOf(...payloads);
+  const { outcomes, last } = await t.runBatch(jobs);
+  assert.deepEqual([outcomes, last], [[ACK, ACK, ACK, ACK, ACK], undefined]);
+  const lines = (await Deno.readTextFile(t.file("ran"))).trimEnd().split("\n");
+  for (const [i, line] of lines.entries()) {
+    const { id, payload, enqueuedAtMs } = jobs[i]!;
+    assert.equal(line.slice(0, 32), md5(payload));
+    assert.deepEqual(JSON.parse(line.slice(33)), {
+      id,
+      queue: "mail",
+      attempt: 2,
+      max_attempts: 5,
+      enqueued_at: enqueuedAtMs,
+      timeout_ms: 60_000,
+      bytes: payload.length,
+    });
+  }
+});
+
+Deno.test("fervo.php says of each job of a batch what became of it", async () => {
+  await using t = await setUp(`if ($payload !== '') throw new DomainException($payload);`);
+  const jobs = jobsOf("", "first\r\n\x1elast", "");
+  const none = jobOf({ id: "none", queue: "po\nst" });
+  const { outcomes, last } = await t.runBatch([...jobs, none, ...jobsOf(Uint8Array.of(0x61, 0xff))]);
+  assert.equal(last, undefined);
+  assert.deepEqual(
+    outcomes.map((outcome) => outcome.kind === "ack" ? "ack" : `${outcome.kind}: ${outcome.error.message}`),
+    [
+      "ack",
+      "retry: The job failed: DomainException: first last",
+      "ack",
+      `bury: The job failed: no handler for queue "po st"`,
+      "retry: The job failed: DomainException: a\ufffd",
+    ],
+  );
+});
+
+Deno.test("fervo.php is not harmed in a batch by what a handler prints, flushes, buffers or sends as headers", async () => {
+  const noise = [
+    `echo str_repeat('x', 200000);`,
+    `echo "\\x1e{\\"id\\":\\"1\\",\\"outcome\\":\\"bury\\"}\\n";`,
+    "echo 'x'; ob_end_flush(); flush();",
+    "ob_start(); ob_start(); echo 'x';",
+    "while (ob_get_level()) ob_end_clean();",
+    "header('X-Fervo-Outcome: bury'); header_remove();",
+    "http_response_code(404); echo 'File not found.';",
+  ];
+  for (const ini of [{}, { output_buffering: "4096" }]) {
+    for (const print of noise) {
+      await using t = await setUp(
+        `${print} if ($payload === 'fail') throw new Exception('no');`,
+        undefined,
+        ini,
+      );
+      const { outcomes, last } = await t.runBatch(jobsOf("", "fail", ""));
+      assert.deepEqual([outcomes.map(({ kind }) => kind), last], [["ack", "retry", "ack"], undefined], print);
+    }
+  }
+});
+
+Deno.test("fervo.php begins no job of a batch whose time to begin has passed", async () => {
+  await using t = await setUp(LIST);
+  const { outcomes, last } = await t.runBatch(
+    jobsOf("", "").map((job) => ({ ...job, deadlineMs: Date.now() - 1 })),
+  );
+  assert.deepEqual(outcomes, []);
+  assert.equal(errorOf(last!, "retry").code, "JOB_NO_OUTCOME");
+  assert.equal(await exists(t.file("ran")), false);
+});
+
+Deno.test("fervo.php begins no further job of a batch when the worker has given up on it", async () => {
+  await using t = await setUp(`${LIST} touch(__DIR__ . '/began');
+    while (!file_exists(__DIR__ . '/go')) usleep(1000);
+    touch(__DIR__ . '/ended');`);
+  const controller = new AbortController();
+  const running = t.runBatch(jobsOf("1", "2", "3"), 60_000, controller.signal);
+  await eventually("the first job runs", () => exists(t.file("began")));
+  controller.abort(new JobError("JOB_TIMEOUT", "The job took too long"));
+  assert.equal(errorOf((await running).last!, "retry").code, "JOB_TIMEOUT");
+  await Deno.writeTextFile(t.file("go"), "");
+  await eventually("the first job comes to its end", () => exists(t.file("ended")));
+  await eventually("the script ends", async () => {
+    return (await t.fpm.control().status())!.processes.filter(({ isBusy }) => isBusy).length === 1;
+  });
+  assert.equal((await Deno.readTextFile(t.file("ran"))).split("\n").length - 1, 1);
+});
+
+Deno.test("fervo.php begins no further job of a batch when one took longer than it may", async () => {
+  await using t = await setUp(`${LIST} usleep(5000);`);
+  const { outcomes, last } = await t.runBatch(jobsOf("1", "2"), 1);
+  assert.deepEqual(outcomes, [ACK]);
+  assert.equal(errorOf(last!, "retry").code, "JOB_NO_OUTCOME");
+  assert.equal((await Deno.readTextFile(t.file("ran"))).split("\n").length - 1, 1);
 });

@@ -36,7 +36,7 @@ Deno.test("config.example.toml shows in comments what can be written instead", a
     .replace('queues = ["default"]\n', "").replace('order = "strict"', 'order = "weighted"')
     .replace(/^# (process = .*)$/m, "$1").replace('fpm = "default"\n', "")
     .replace('executor = "fastcgi"', 'executor = "process"').replace(/^ack_on = .*$/m, "")
-    .replace(/^payload_param = .*$/m, "");
+    .replace(/^payload_param = .*$/m, "").replace(/^batch_size = .*$/m, "");
   const config = await parseConfig(instead, SOURCE, NO_ENVIRONMENT);
   assert.deepEqual(config.consumers[0]?.queues, [{ name: "mail", weight: 3 }, {
     name: "reports",

@@ -129,6 +129,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
     queues: [{ name: "mail", weight: 10 }, { name: "sms", weight: 1 }, { name: "push", weight: 1 }],
     order: "weighted",
     concurrency: 2,
+    batchSize: 1,
     timeoutMs: 11,
     rateLimit: { jobs: 19, periodMs: 20 },
     pauseMaxMs: 12,
@@ -142,6 +143,11 @@ Deno.test("parseConfig() names a consumer after its queues, its broker and pool 
   const { name, broker, executor } = config.consumers[0]!;
   assert.deepEqual({ name, broker }, { name: "mail,sms", broker: "default" });
   assert.deepEqual(executor, { kind: "fastcgi", fpm: "default", ackOn: "outcome", payloadParam: "" });
+});
+
+Deno.test("parseConfig() reads a batch size", async () => {
+  const text = `${BROKER}${FPM}${CONSUMER}batch_size = 1000\nack_on = "outcome"\npayload_param = ""\n`;
+  assert.equal((await parseConfig(text, "/etc/fervo.toml", NO_ENVIRONMENT)).consumers[0]!.batchSize, 1_000);
 });
 
 Deno.test("parseConfig() needs no fpm where all jobs are processes, and takes the only process", async () => {

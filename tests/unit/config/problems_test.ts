@@ -312,12 +312,25 @@ const cases: [claim: string, text: string, problems: string[]][] = [
   [
     "keys of the other executor",
     `${BROKER}${FPM}${PROCESS}${CONSUMER}executor = "process"\nfpm = "default"\nack_on = "status"\n` +
-    `payload_param = "DATA"\n[[consumers]]\nqueues = ["b"]\nprocess = "default"\n`,
+    `payload_param = "DATA"\nbatch_size = 2\n[[consumers]]\nqueues = ["b"]\nprocess = "default"\n`,
     [
       '12:1: fpm has no effect with executor = "process": remove it, or set executor = "fastcgi"',
       '13:1: ack_on has no effect with executor = "process": remove it, or set executor = "fastcgi"',
       '14:1: payload_param has no effect with executor = "process": remove it, or set executor = "fastcgi"',
-      '17:1: process has no effect with executor = "fastcgi": remove it, or set executor = "process"',
+      '15:1: batch_size has no effect with executor = "process": remove it, or set executor = "fastcgi"',
+      '18:1: process has no effect with executor = "fastcgi": remove it, or set executor = "process"',
+    ],
+  ],
+  [
+    "a batch size with what knows one job only",
+    `${BROKER}${FPM}${CONSUMER}batch_size = 2\nack_on = "status"\npayload_param = "DATA"\n` +
+    `[[consumers]]\nqueues = ["b"]\nbatch_size = 1001\n[[consumers]]\nqueues = ["c"]\nbatch_size = 1\n` +
+    `ack_on = "status"\npayload_param = "DATA"\n`,
+    [
+      "9:1: batch_size is 2, and a status cannot tell of several jobs (ack_on): set batch_size = 1, or remove ack_on",
+      "9:1: batch_size is 2, and the payloads of a batch go on STDIN (payload_param): set batch_size = 1, " +
+      "or remove payload_param",
+      "14:1: batch_size is 1001: expected a whole number from 1 to 1000",
     ],
   ],
   [

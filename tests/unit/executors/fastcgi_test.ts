@@ -9,9 +9,9 @@ import {
   FastCgiExecutor,
   type FastCgiExecutorDeps,
   type FastCgiExecutorOptions,
-  outcomeOf,
   RESERVED_PARAMS,
 } from "../../../src/executors/fastcgi.ts";
+import { outcomeOf } from "../../../src/executors/fastcgi_answer.ts";
 import { ConnectionLostError, type FastCgiRequest } from "../../../src/fastcgi/connection.ts";
 import { FastCgiError } from "../../../src/fastcgi/errors.ts";
 import { decodeParams } from "../../../src/fastcgi/params.ts";

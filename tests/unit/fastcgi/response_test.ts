@@ -132,3 +132,80 @@ Deno.test("ResponseCollector reads STDERR that is cut inside a character, and dr
 Deno.test("ResponseCollector.finish() passes the application's status on", () => {
   assert.equal(new ResponseCollector(DEFAULT_RESPONSE_LIMITS).finish(-7).appStatus, -7);
 });
+
+// --- a body that is handed on while it comes
+
+/** What is handed on of an answer in these pieces, and the headers that were there at the first. */
+function handedOn(pieces: readonly (string | Uint8Array)[], limits = {}, head: readonly string[] = []) {
+  const collector = new ResponseCollector({ ...DEFAULT_RESPONSE_LIMITS, ...limits });
+  // An answer before it, with headers of its own.
+  collector.reset();
+  for (const text of head) collector.addStdout(bytesOf(text));
+  collector.finish(0);
+  let body = "";
+  let headers: Record<string, string> | undefined;
+  collector.reset((piece, answer) => {
+    headers ??= Object.fromEntries(answer.headers);
+    body += new TextDecoder("latin1").decode(piece);
+  });
+  for (const piece of pieces) collector.addStdout(bytesOf(piece).slice());
+  return { body, headers, response: collector.finish(0) };
+}
+
+Deno.test("ResponseCollector hands the body on as it comes, wherever the answer is cut, and keeps it too", () => {
+  const stdout = bytesOf("A: 1\r\nB: 2\r\n\r\nfirst\n\nlast");
+  for (const earlier of [[], ["A: 1\r\nB: 2\r\n\r\n"], ["A: 1\r\n\r\nB: 2"]]) {
+    for (let cut = 0; cut <= stdout.length; cut++) {
+      const { body, headers, response } = handedOn(
+        [stdout.subarray(0, cut), stdout.subarray(cut)],
+        {},
+        earlier,
+      );
+      assert.deepEqual([body, headers], ["first\n\nlast", { a: "1", b: "2" }], `cut at ${cut}`);
+      assert.equal(new TextDecoder().decode(response.body), "first\n\nlast");
+    }
+    const bytes = Array.from(stdout, (byte) => Uint8Array.of(byte));
+    assert.equal(handedOn(bytes, {}, earlier).body, "first\n\nlast");
+  }
+});
+
+Deno.test("ResponseCollector hands on also what is too long to be kept", () => {
+  const pieces = ["A: 1\n\nabc", "def", "ghi"];
+  const { body, response } = handedOn(pieces, { maxResponseBytes: 9, maxHeaderBytes: 8 });
+  assert.equal(body, "abcdefghi");
+  assert.deepEqual([new TextDecoder().decode(response.body), response.isTruncated], ["abc", true]);
+});
+
+Deno.test("ResponseCollector hands nothing on of an answer without headers, before or behind the limit of headers", () => {
+  for (const first of ["", "no headers\n\n", "no end\n"]) {
+    const { body, headers } = handedOn([first, "A: 1\n\nbody", "x".repeat(100), "A: 1\n\nbody"], {
+      maxHeaderBytes: 40,
+    }, ["A: 1\n\n"]);
+    assert.deepEqual([body.slice(0, 4), headers], first === "" ? ["body", { a: "1" }] : ["", undefined]);
+  }
+  assert.deepEqual(handedOn(["A: 1\n\n"]).headers, undefined, "no empty pieces");
+});
+
+Deno.test("ResponseCollector hands nothing of the next answer to the one who listened to the last", () => {
+  let pieces = 0;
+  const collector = new ResponseCollector(DEFAULT_RESPONSE_LIMITS);
+  for (const listener of [() => void pieces++, undefined]) {
+    collector.reset(listener);
+    collector.addStdout(bytesOf("A: 1\n\nbody"));
+    collector.finish(0);
+  }
+  assert.equal(pieces, 1);
+});
+
+Deno.test("ResponseCollector.takeStderr() gives what has come since the last call, each time up to the limit", () => {
+  const taken: string[] = [];
+  const collector = new ResponseCollector({ ...DEFAULT_RESPONSE_LIMITS, maxStderrBytes: 5 });
+  collector.reset((_piece, answer) => taken.push(answer.takeStderr()));
+  collector.addStdout(bytesOf("A: 1\n\n"));
+  for (const text of ["one", "", "too long"]) {
+    collector.addStderr(bytesOf(text));
+    collector.addStdout(bytesOf("."));
+  }
+  collector.addStderr(bytesOf("rest"));
+  assert.deepEqual([taken, collector.finish(0).stderr], [["one", "", "too l"], "rest"]);
+});

@@ -2,10 +2,13 @@ import assert from "node:assert/strict";
 import { LookAhead } from "../../../src/worker/look_ahead.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
-function build(slots = 8) {
+function build(slots = 8, perSlot = 1) {
   const clock = new FakeClock();
   const stale: string[][] = [];
-  const ahead = new LookAhead<string>({ clock, onStale: (items) => stale.push(items) }, { slots });
+  const ahead = new LookAhead<string>({ clock, onStale: (items) => stale.push(items) }, {
+    slots,
+    perSlot,
+  });
   const run = (jobs: number, ms: number) => {
     for (let i = 0; i < jobs; i++) ahead.ran(ms);
   };
@@ -28,9 +31,9 @@ Deno.test("LookAhead asks for more only when half of what it may hold is used up
   run(100, 1);
   for (const item of ["a", "b", "c"]) ahead.add(item);
   assert.equal(ahead.room, 0);
-  assert.equal(ahead.next(), "a");
+  assert.deepEqual(ahead.take(1), ["a"]);
   assert.equal(ahead.room, 2);
-  assert.deepEqual([ahead.next(), ahead.next(), ahead.next()], ["b", "c", undefined]);
+  assert.deepEqual([ahead.take(1), ahead.take(3), ahead.take(1)], [["b"], ["c"], []]);
   assert.equal(ahead.room, 4);
 });
 
@@ -39,7 +42,7 @@ Deno.test("LookAhead gives back what has waited too long, and takes nothing ahea
   run(100, 1);
   ahead.add("a");
   await clock.advance(60);
-  ahead.next();
+  ahead.take(1);
   ahead.add("b");
   ahead.add("c");
   await clock.advance(99);
@@ -54,5 +57,5 @@ Deno.test("LookAhead.takeAll() empties it, and leaves no timer", async () => {
   ahead.add("a");
   assert.deepEqual(ahead.takeAll(), ["a"]);
   await clock.advance(1_000);
-  assert.deepEqual([stale, ahead.next()], [[], undefined]);
+  assert.deepEqual([stale, ahead.take(1)], [[], []]);
 });

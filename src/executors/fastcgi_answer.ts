@@ -1,0 +1,138 @@
+import { FervoError, JobError, reasonOf } from "../core/errors.ts";
+import { ACK, type Outcome } from "../core/outcome.ts";
+import type { FastCgiResponse } from "../fastcgi/response.ts";
+
+/*
+ * What php-fpm's answers, and requests that failed, mean for a job: the table in docs/protocol.md.
+ */
+
+/** What an answer's meaning depends on. */
+export interface AnswerOptions {
+  /** What counts as success: the outcome header, or any 2xx from a script that cannot send it. */
+  readonly ackOn: "outcome" | "status";
+  /** The front controller, as php-fpm sees it; for messages. */
+  readonly script: string;
+}
+
+/** Characters of a failed job's reason that are kept: it goes into logs and dead letters. */
+const MAX_REASON_LENGTH = 1_000;
+
+const lenientUtf8 = new TextDecoder();
+
+/** The answer's meaning; php-fpm answered, but its word alone proves nothing: see docs/protocol.md. */
+export function outcomeOf(response: FastCgiResponse, { ackOn, script }: AnswerOptions): Outcome {
+  const word = response.headers.get("x-fervo-outcome");
+  if (word === "ack") return ACK;
+  if (word === "retry" || word === "bury") {
+    const delay = response.headers.get("x-fervo-delay-ms");
+    return failedOutcome(word, {
+      reason: response.headers.get("x-fervo-error"),
+      delayMs: delay !== undefined && /^\d{1,12}$/.test(delay) ? Number(delay) : undefined,
+      stderr: response.stderr,
+    });
+  }
+  const misconfigured = misconfiguration(response, script);
+  if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
+  // A word that we do not know comes from a script that can send the header, and may have meant anything.
+  const isStatusEnough = ackOn === "status" && word === undefined && response.appStatus === 0;
+  if (isStatusEnough && response.status >= 200 && response.status < 300) return ACK;
+  return { kind: "retry", error: noOutcomeError(response, word) };
+}
+
+/**
+ * What an answer to a batch means for the job that ran when it ended: the first one without a record.
+ *
+ * @param script As in {@link AnswerOptions}.
+ */
+export function outcomeOfBatchEnd(response: FastCgiResponse, script: string): Outcome {
+  const word = response.headers.get("x-fervo-outcome");
+  const error = word === "ack" || word === "retry" || word === "bury"
+    ? new FervoError(
+      "FPM_MISCONFIGURED",
+      `The script "${script}" does not know batches: it answered one with the outcome "${word}"; set ` +
+        `"batch_size = 1", or use a script that does`,
+    )
+    : misconfiguration(response, script);
+  if (error !== undefined) return { kind: "release", reason: "misconfigured", error };
+  return { kind: "retry", error: noOutcomeError(response, word === "batch" ? undefined : word) };
+}
+
+/** What a job says of its failure. */
+export interface Failure {
+  readonly reason: string | undefined;
+  /** Undefined where the policy decides, milliseconds. */
+  readonly delayMs: number | undefined;
+  readonly stderr: string;
+}
+
+/** A job has said that it failed: in headers, or in its record of a batch. */
+export function failedOutcome(kind: "retry" | "bury", { reason, delayMs, stderr }: Failure): Outcome {
+  const text = reason?.slice(0, MAX_REASON_LENGTH) ?? "the job gave no reason";
+  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, { details: stderrDetails(stderr) });
+  return kind === "retry" && delayMs !== undefined ? { kind, error, delayMs } : { kind, error };
+}
+
+/**
+ * php-fpm's own answers to a wrong SCRIPT_FILENAME (fpm_main.c). No front controller of ours gives them: they come
+ * without an outcome and with just these bodies.
+ */
+function misconfiguration(response: FastCgiResponse, script: string): FervoError | undefined {
+  const body = response.body.length < 100 ? lenientUtf8.decode(response.body).trim() : "";
+  if (response.status === 404 && body === "File not found.") {
+    return new FervoError(
+      "FPM_MISCONFIGURED",
+      `php-fpm cannot find the script "${script}": file not found; correct "script", or give php-fpm's user access`,
+    );
+  }
+  if (response.status === 403 && body === "Access denied.") {
+    return new FervoError(
+      "FPM_MISCONFIGURED",
+      `php-fpm does not run the script "${script}": access denied; see security.limit_extensions of the pool and the ` +
+        `file's permissions`,
+    );
+  }
+  return undefined;
+}
+
+function noOutcomeError(response: FastCgiResponse, word: string | undefined): JobError {
+  const said = word === undefined ? "without an outcome" : `with the unknown outcome "${word.slice(0, 40)}"`;
+  return new JobError(
+    "JOB_NO_OUTCOME",
+    `The script ended ${said}: it answered status ${response.status}, as after a fatal error, exit() or with a ` +
+      `script that does not send X-Fervo-Outcome`,
+    { details: { status: response.status, ...stderrDetails(response.stderr) } },
+  );
+}
+
+/** What the failure of a request means for its job. */
+export function outcomeOfError(error: unknown): Outcome {
+  if (!(error instanceof FervoError)) {
+    return { kind: "retry", error: new JobError("JOB_FAILED", reasonOf(error), { cause: error }) };
+  }
+  switch (error.code) {
+    case "FASTCGI_CONNECT_FAILED":
+    case "FASTCGI_OVERLOADED":
+      return { kind: "release", reason: "unavailable", error };
+    case "SHUTDOWN":
+      return { kind: "release", reason: "shutdown", error };
+    case "FASTCGI_PARAM_TOO_LARGE":
+    case "JOB_MALFORMED":
+      // The same message would fail in the same way each time.
+      return { kind: "bury", error };
+    case "FASTCGI_CONNECTION_LOST":
+      return {
+        kind: "retry",
+        error: new JobError("JOB_CRASHED", `The PHP process died while it ran the job: ${error.message}`, {
+          details: error.details,
+          cause: error,
+        }),
+      };
+    default:
+      return { kind: "retry", error };
+  }
+}
+
+/** STDERR as it is kept with an error. */
+export function stderrDetails(stderr: string): { stderr?: string } {
+  return stderr === "" ? {} : { stderr };
+}

@@ -1,0 +1,164 @@
+import { joined } from "../core/bytes.ts";
+import { JobError } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import { ACK, type Outcome } from "../core/outcome.ts";
+import type { AnswerSoFar, BodyListener } from "../fastcgi/response.ts";
+import type { Batch } from "./executor.ts";
+import { failedOutcome, stderrDetails } from "./fastcgi_answer.ts";
+
+/*
+ * A batch on the wire (docs/protocol.md, section 7): STDIN of its request, and the records of its answer.
+ */
+
+/** CONTENT_TYPE of a batch. */
+export const BATCH_CONTENT_TYPE = "application/x-fervo-batch";
+
+/** A longer record of an answer does not count: what is kept of one has an end. */
+const MAX_RECORD_BYTES = 65_536;
+/** As many digits as X-Fervo-Delay-Ms may have. */
+const MAX_DELAY_MS = 999_999_999_999;
+
+const RECORD_SEPARATOR = 0x1e;
+const LF = 0x0a;
+const END_OF_LINE = Uint8Array.of(LF);
+
+const utf8 = new TextEncoder();
+const lenientUtf8 = new TextDecoder();
+
+/** STDIN: for each job a line of JSON with its facts, its payload, and an end of line. */
+export function encodeBatch({ jobs, timeoutMs }: Pick<Batch, "jobs" | "timeoutMs">): Uint8Array {
+  return joined(jobs.flatMap((job) => {
+    const facts = {
+      id: job.id,
+      queue: job.queue,
+      attempt: job.attempt,
+      max_attempts: job.maxAttempts,
+      enqueued_at: job.enqueuedAtMs,
+      timeout_ms: timeoutMs,
+      // Left out by JSON where there is none.
+      traceparent: job.traceparent,
+      bytes: job.payload.length,
+    };
+    return [utf8.encode(JSON.stringify(facts) + "\n"), job.payload, END_OF_LINE];
+  }));
+}
+
+/**
+ * Reads the answer to a batch while it comes.
+ *
+ * 1. Counts a record only below the header `X-Fervo-Outcome: batch`, and only when it is for the job whose turn it is.
+ * 2. Gives what was written to STDERR since the record before to the job that failed.
+ */
+export class BatchAnswer {
+  readonly #jobs: readonly Job[];
+  readonly #onOutcome: (outcome: Outcome, job: Job) => void;
+  readonly #reader = new JsonSequenceReader();
+  #ended = 0;
+
+  /** @param onOutcome Is told of each job as its record comes. */
+  constructor(jobs: readonly Job[], onOutcome: (outcome: Outcome, job: Job) => void) {
+    this.#jobs = jobs;
+    this.#onOutcome = onOutcome;
+  }
+
+  /** The first job without a record; undefined when all have one. */
+  get running(): Job | undefined {
+    return this.#jobs[this.#ended];
+  }
+
+  readonly onBody: BodyListener = (piece, answer) => {
+    if (answer.headers.get("x-fervo-outcome") !== "batch") return;
+    this.#reader.read(piece, (value) => this.#take(value, answer));
+  };
+
+  #take(value: unknown, answer: AnswerSoFar): void {
+    const job = this.running;
+    if (job === undefined || !isRecord(value) || value["id"] !== job.id) return;
+    this.#ended++;
+    this.#onOutcome(outcomeOfRecord(value, answer.takeStderr()), job);
+  }
+}
+
+/**
+ * Finds the texts of a JSON text sequence (RFC 7464) in a stream, wherever that is cut: 0x1E, JSON, an end of line.
+ * Whatever else is in the stream is passed over, a text that was begun and not ended, or is no JSON, too.
+ */
+export class JsonSequenceReader {
+  /** The text that has begun; undefined between two. */
+  #begun: Uint8Array[] | undefined;
+  #begunBytes = 0;
+
+  /** @param onValue Is given each text that has come to its end, parsed. */
+  read(piece: Uint8Array, onValue: (value: unknown) => void): void {
+    for (let at = 0; at < piece.length;) {
+      if (this.#begun === undefined) {
+        const start = piece.indexOf(RECORD_SEPARATOR, at);
+        if (start < 0) return;
+        this.#begin();
+        at = start + 1;
+      }
+      const lineEnd = piece.indexOf(LF, at);
+      const text = this.#restarted(piece.subarray(at, lineEnd < 0 ? piece.length : lineEnd));
+      if (lineEnd < 0) return this.#keep(text);
+      this.#end(text, onValue);
+      at = lineEnd + 1;
+    }
+  }
+
+  #begin(): void {
+    this.#begun = [];
+    this.#begunBytes = 0;
+  }
+
+  /** What of `text` counts: a separator within it begins anew. */
+  #restarted(text: Uint8Array): Uint8Array {
+    const start = text.lastIndexOf(RECORD_SEPARATOR);
+    if (start < 0) return text;
+    this.#begin();
+    return text.subarray(start + 1);
+  }
+
+  #keep(text: Uint8Array): void {
+    this.#begunBytes += text.length;
+    if (this.#begunBytes > MAX_RECORD_BYTES) this.#begun = undefined;
+    else this.#begun?.push(text.slice());
+  }
+
+  #end(text: Uint8Array, onValue: (value: unknown) => void): void {
+    const begun = this.#begun ?? [];
+    this.#begun = undefined;
+    if (this.#begunBytes + text.length > MAX_RECORD_BYTES) return;
+    let value: unknown;
+    try {
+      value = JSON.parse(lenientUtf8.decode(joined([...begun, text])));
+    } catch {
+      return;
+    }
+    onValue(value);
+  }
+}
+
+/** What a job's record says; a word that we do not know may have meant anything. */
+function outcomeOfRecord(record: Record<string, unknown>, stderr: string): Outcome {
+  const { outcome, error, delay_ms: delayMs } = record;
+  if (outcome === "ack") return ACK;
+  if (outcome === "retry" || outcome === "bury") {
+    return failedOutcome(outcome, {
+      // One line, as in a header.
+      reason: typeof error === "string" ? error.replaceAll(/\p{Cc}+/gu, " ") : undefined,
+      delayMs: isDelay(delayMs) ? delayMs : undefined,
+      stderr,
+    });
+  }
+  const word = typeof outcome === "string" ? ` with the unknown outcome "${outcome.slice(0, 40)}"` : "";
+  const text = `The job's record came ${word === "" ? "without an outcome" : word.trimStart()}`;
+  return { kind: "retry", error: new JobError("JOB_NO_OUTCOME", text, { details: stderrDetails(stderr) }) };
+}
+
+function isDelay(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_DELAY_MS;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}

@@ -1,0 +1,168 @@
+import { Backoff } from "../core/backoff.ts";
+import { type Clock, sleep, type Timer } from "../core/clock.ts";
+import type { Delivery } from "../core/delivery.ts";
+import type { Driver } from "../core/driver.ts";
+import { brokerError, FervoError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+import type { Outcome } from "../core/outcome.ts";
+import type { RetryPolicy } from "../core/retry.ts";
+import type { Dialect } from "../dialects/dialect.ts";
+import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
+
+/** A delivery that is not settled yet. */
+export interface Held {
+  readonly delivery: Delivery;
+  /** When it began to run, monotonic milliseconds; undefined before. */
+  startedMs: number | undefined;
+  /** Names the job to observers; the message can have a name of its own for it. */
+  id: string;
+  /** Tries this job may have; the message can have its own limit. */
+  maxAttempts: number;
+  /** Its settle is under way or done: at shutdown there is nothing to release. */
+  isSettling: boolean;
+}
+
+export interface HeldDeliveriesOptions {
+  /** The consumer's name. */
+  readonly name: string;
+  readonly retry: RetryPolicy;
+  /** The longest pause between two tries to settle, milliseconds. */
+  readonly pauseMaxMs: number;
+}
+
+export interface HeldDeliveriesDeps {
+  readonly driver: Pick<Driver, "leaseMs">;
+  readonly dialect: Pick<Dialect, "retryDelayMs">;
+  readonly clock: Clock;
+  readonly observe: Observer;
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+  /** Aborts when the worker has to end: then a settle that fails is not tried again. */
+  readonly now: AbortSignal;
+  /** Called when one begins to go back that did not run. */
+  readonly onRelease: () => void;
+  /** Called when there is one less. */
+  readonly onChange: () => void;
+}
+
+/**
+ * The deliveries that a consumer has taken and not settled.
+ *
+ * 1. Renews their leases.
+ * 2. Settles each, and tries until the broker has taken it or the worker has to end.
+ */
+export class HeldDeliveries {
+  readonly #deps: HeldDeliveriesDeps;
+  readonly #options: HeldDeliveriesOptions;
+  readonly #all = new Set<Held>();
+  #renewal: Timer | undefined;
+  #orphaned = 0;
+
+  constructor(deps: HeldDeliveriesDeps, options: HeldDeliveriesOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Deliveries that could not be settled before the end. */
+  get orphaned(): number {
+    return this.#orphaned;
+  }
+
+  add(delivery: Delivery): Held {
+    const held: Held = {
+      delivery,
+      startedMs: undefined,
+      id: delivery.id,
+      maxAttempts: delivery.maxAttempts ?? this.#options.retry.attempts,
+      isSettling: false,
+    };
+    this.#all.add(held);
+    this.#renewal ??= this.#renewLater();
+    return held;
+  }
+
+  /** Puts back what no slot has begun; the last one first, for each goes to the front of its queue. */
+  putBack(all: readonly Held[]): void {
+    const error = new FervoError("SHUTDOWN", "The job was not begun");
+    for (const held of all.toReversed()) {
+      void this.settle(held, { kind: "release", reason: "shutdown", error });
+    }
+  }
+
+  /** Settles; tries until the broker has taken it or the worker has to end. Never rejects. */
+  async settle(held: Held, outcome: Outcome): Promise<void> {
+    held.isSettling = true;
+    if (outcome.kind === "release") this.#deps.onRelease();
+    const { clock, dialect, random, now } = this.#deps;
+    const { retry, pauseMaxMs } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const runMs = nowMs - (held.startedMs ?? nowMs);
+    const { readyAtMs, attempt } = held.delivery;
+    const waitMs = readyAtMs === undefined ? undefined : Math.max(clock.nowMs() - runMs - readyAtMs, 0);
+    const { maxAttempts } = held;
+    const done = finalOutcome(outcome, { attempt, maxAttempts, retry, dialect, random });
+    const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
+    while (!await this.#trySettle(held, done, { waitMs, runMs })) {
+      if (now.aborted) {
+        this.#orphaned++;
+        break;
+      }
+      await sleep(clock, backoff.nextMs(), now);
+    }
+    this.#all.delete(held);
+    this.#deps.onChange();
+  }
+
+  /** Forgets its timer. */
+  close(): void {
+    this.#renewal?.cancel();
+  }
+
+  /** False when the broker could not be reached. */
+  async #trySettle(
+    { delivery, id }: Held,
+    outcome: FinalOutcome,
+    times: { waitMs: number | undefined; runMs: number },
+  ): Promise<boolean> {
+    const { observe } = this.#deps;
+    const consumer = this.#options.name;
+    const { queue, attempt } = delivery;
+    try {
+      await settle(delivery, outcome);
+      observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...times });
+      return true;
+    } catch (thrown) {
+      const error = brokerError(thrown);
+      if (error.code === "LEASE_LOST") {
+        observe({ type: "lease_lost", consumer, queue, id, attempt });
+        return true;
+      }
+      observe({ type: "broker_failed", consumer, during: "settle", error });
+      return false;
+    }
+  }
+
+  /** Every third of a lease, as long as jobs are held. */
+  #renewLater(): Timer | undefined {
+    const { driver: { leaseMs }, clock } = this.#deps;
+    return leaseMs === undefined ? undefined : clock.setTimer(() => {
+      this.#renewal = this.#all.size > 0 ? this.#renewLater() : undefined;
+      for (const held of this.#all) void this.#renew(held);
+    }, leaseMs / 3);
+  }
+
+  async #renew({ delivery }: Held): Promise<void> {
+    try {
+      await delivery.extend?.();
+    } catch (thrown) {
+      const error = brokerError(thrown);
+      // A lost lease shows when the job is settled; there is nothing to do about it before.
+      if (error.code === "LEASE_LOST") return;
+      this.#deps.observe({ type: "broker_failed", consumer: this.#options.name, during: "extend", error });
+    }
+  }
+}

@@ -1,0 +1,242 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import type { Job } from "../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import { BatchAnswer, encodeBatch, JsonSequenceReader } from "../../../src/executors/fastcgi_batch.ts";
+import type { AnswerSoFar } from "../../../src/fastcgi/response.ts";
+import { bytesOf, concat } from "../../support/scripted_server.ts";
+
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+const jobOf = (id: string, fields: Partial<Job> = {}): Job => ({
+  id,
+  queue: "mail",
+  payload: bytesOf("hi"),
+  attempt: 1,
+  maxAttempts: 5,
+  enqueuedAtMs: 1_700_000_000_000,
+  deadlineMs: 1_700_000_060_000,
+  ...fields,
+});
+
+// --- STDIN
+
+Deno.test("encodeBatch() writes for each job a line of facts, the payload and an end of line", () => {
+  const jobs = [
+    jobOf("7", { traceparent: "00-1" }),
+    jobOf("8", { queue: "a", attempt: 2, maxAttempts: 9, enqueuedAtMs: 5, payload: Uint8Array.of() }),
+  ];
+  assert.equal(
+    textOf(encodeBatch({ jobs, timeoutMs: 60_000 })),
+    `{"id":"7","queue":"mail","attempt":1,"max_attempts":5,"enqueued_at":1700000000000,"timeout_ms":60000,` +
+      `"traceparent":"00-1","bytes":2}\nhi\n` +
+      `{"id":"8","queue":"a","attempt":2,"max_attempts":9,"enqueued_at":5,"timeout_ms":60000,"bytes":0}\n\n`,
+  );
+});
+
+/** STDIN read as a front controller does, by lines and lengths. */
+function decodeBatch(body: Uint8Array): { facts: Record<string, unknown>; payload: Uint8Array }[] {
+  const jobs = [];
+  for (let at = 0; at < body.length;) {
+    const lineEnd = body.indexOf(10, at);
+    const facts = JSON.parse(textOf(body.subarray(at, lineEnd)));
+    const end = lineEnd + 1 + facts.bytes;
+    assert.equal(body[end], 10, "an end of line stands behind the payload");
+    jobs.push({ facts, payload: body.subarray(lineEnd + 1, end) });
+    at = end + 1;
+  }
+  return jobs;
+}
+
+const anyText = fc.string({ unit: "binary", maxLength: 20 });
+const anyJob = fc.record({
+  id: anyText,
+  queue: anyText,
+  payload: fc.uint8Array({ maxLength: 40 }),
+  attempt: fc.nat(),
+  maxAttempts: fc.nat(),
+  enqueuedAtMs: fc.maxSafeInteger(),
+  deadlineMs: fc.nat(),
+});
+
+Deno.test("encodeBatch() keeps any text and any bytes as they are", () => {
+  fc.assert(fc.property(fc.array(anyJob, { minLength: 1, maxLength: 5 }), fc.nat(), (jobs, timeoutMs) => {
+    const read = decodeBatch(encodeBatch({ jobs, timeoutMs }));
+    assert.deepEqual(
+      read.map(({ facts, payload }) => [facts, payload.toHex()]),
+      jobs.map(({ id, queue, attempt, maxAttempts, enqueuedAtMs, payload }) => [
+        {
+          id,
+          queue,
+          attempt,
+          max_attempts: maxAttempts,
+          enqueued_at: enqueuedAtMs,
+          timeout_ms: timeoutMs,
+          bytes: payload.length,
+        },
+        payload.toHex(),
+      ]),
+    );
+  }));
+});
+
+// --- records in a stream
+
+const record = (value: unknown) => `\x1e${JSON.stringify(value)}\n`;
+
+/** The values that are read when the stream comes in these pieces. */
+function readAll(...pieces: (string | Uint8Array)[]): unknown[] {
+  const reader = new JsonSequenceReader();
+  const values: unknown[] = [];
+  for (const piece of pieces) {
+    const bytes = bytesOf(piece).slice();
+    reader.read(bytes, (value) => values.push(value));
+    // The connection reads into the same buffer again.
+    bytes.fill(0x1e);
+  }
+  return values;
+}
+
+Deno.test("JsonSequenceReader reads the same wherever the stream is cut, and byte by byte", () => {
+  const stream = bytesOf(
+    `noise\n${record({ id: "é€𝄞" })}${record(5)}more { noise\x1e\n${
+      record("\x1e\n")
+    }\x1e{"cut":\x1e{"a":1}\nend`,
+  );
+  const values = [{ id: "é€𝄞" }, 5, "\x1e\n", { a: 1 }];
+  assert.deepEqual(readAll(stream), values);
+  for (let cut = 0; cut <= stream.length; cut++) {
+    assert.deepEqual(readAll(stream.subarray(0, cut), stream.subarray(cut)), values, `cut at ${cut}`);
+  }
+  assert.deepEqual(readAll(...Array.from(stream, (byte) => Uint8Array.of(byte))), values);
+});
+
+Deno.test("JsonSequenceReader passes over what is no JSON, not ended, or too long, and goes on behind it", () => {
+  const good = record({ ok: true });
+  const long = JSON.stringify("x".repeat(65_534));
+  for (
+    const noise of [
+      "\x1e\n",
+      "\x1e{\n",
+      "\x1e\x1e\x1e",
+      "\x1eabc",
+      "\x1e\xff\n",
+      `\x1e${long} \n`,
+      "\r\n",
+      "{}\n",
+    ]
+  ) {
+    assert.deepEqual(readAll(`${noise}${good}`), [{ ok: true }], JSON.stringify(noise.slice(0, 20)));
+    assert.deepEqual(readAll(noise, good), [{ ok: true }], JSON.stringify(noise.slice(0, 20)));
+  }
+  assert.equal(readAll(`\x1e${long}\n`).length, 1, "the longest that counts");
+  const endless = Array.from({ length: 100 }, () => "x".repeat(10_000));
+  assert.deepEqual(readAll("\x1e", ...endless, "\n", good), [{ ok: true }]);
+});
+
+Deno.test("JsonSequenceReader gives back any values, among any output, in any pieces", () => {
+  // Output that itself has a separator could look like anything.
+  const anyNoise = fc.string({ unit: "binary", maxLength: 20 }).map((text) => text.replaceAll("\x1e", ""));
+  const anyStream = fc.array(fc.tuple(anyNoise, fc.jsonValue()), { maxLength: 6 });
+  fc.assert(fc.property(anyStream, fc.array(fc.nat(60), { maxLength: 20 }), (items, lengths) => {
+    const stream = concat(...items.map(([noise, value]) => bytesOf(`${noise}${record(value)}`)));
+    const pieces: Uint8Array[] = [];
+    let at = 0;
+    for (const length of lengths) pieces.push(stream.subarray(at, at += length));
+    const values = items.map(([, value]) => JSON.parse(JSON.stringify(value)));
+    assert.deepEqual(readAll(...pieces, stream.subarray(at)), values);
+  }));
+});
+
+Deno.test("JsonSequenceReader survives any bytes", () => {
+  const anyBytes = fc.uint8Array({ maxLength: 200 })
+    .map((bytes) => bytes.map((byte) => byte % 7 === 0 ? 0x1e : byte % 7 === 1 ? 10 : byte));
+  fc.assert(fc.property(fc.array(anyBytes, { maxLength: 5 }), (pieces) => void readAll(...pieces)));
+});
+
+// --- what records mean
+
+/** What is told when this body comes in answer to jobs 1, 2 and 3. */
+function answered(body: string, word: string | null = "batch") {
+  const told: [string, Outcome][] = [];
+  const answer = new BatchAnswer(["1", "2", "3"].map((id) => jobOf(id)), (outcome, { id }) => {
+    told.push([id, outcome]);
+  });
+  let stderrs = 0;
+  const soFar: AnswerSoFar = {
+    headers: new Map(word === null ? [] : [["x-fervo-outcome", word]]),
+    takeStderr: () => `stderr ${++stderrs}`,
+  };
+  answer.onBody(bytesOf(body), soFar);
+  return { told, running: answer.running?.id };
+}
+
+Deno.test("BatchAnswer tells each job's outcome in order, and which job runs", () => {
+  assert.deepEqual(answered(""), { told: [], running: "1" });
+  const two = record({ id: "1", outcome: "ack" }) + record({ id: "2", outcome: "ack" });
+  assert.deepEqual(answered(two), { told: [["1", ACK], ["2", ACK]], running: "3" });
+  const three = two + record({ id: "3", outcome: "ack" });
+  assert.deepEqual(answered(`${three}${three}`).told.length, 3);
+  assert.equal(answered(three).running, undefined);
+});
+
+Deno.test("BatchAnswer counts a record only for the first job without one", () => {
+  for (const id of ["2", "3", "4", 1, null, undefined, ["1"]]) {
+    assert.deepEqual(answered(record({ id, outcome: "ack" })), { told: [], running: "1" }, String(id));
+  }
+  const { told } = answered(
+    record({ id: "2", outcome: "ack" }) + record({ id: "1", outcome: "ack" }) +
+      record({ id: "1", outcome: "bury" }),
+  );
+  assert.deepEqual(told, [["1", ACK]]);
+  for (const other of [5, "1", null, [], true]) assert.deepEqual(answered(record(other)).told, []);
+});
+
+Deno.test("BatchAnswer counts no record without the header that says batch", () => {
+  for (const word of [null, "ack", "Batch", ""]) {
+    assert.deepEqual(answered(record({ id: "1", outcome: "ack" }), word).told, [], String(word));
+  }
+});
+
+Deno.test("BatchAnswer reads why a job failed, what to wait, and what it wrote to STDERR", () => {
+  const { told } = answered(
+    record({ id: "1", outcome: "ack", error: "ignored" }) +
+      record({ id: "2", outcome: "retry", error: "no route\nto \x1b[1mhost", delay_ms: 60_000 }) +
+      record({ id: "3", outcome: "bury", error: "x".repeat(2_000), delay_ms: 5 }),
+  );
+  const [[, first], [, second], [, third]] = told as [
+    [string, Outcome],
+    [string, Outcome],
+    [string, Outcome],
+  ];
+  assert.equal(first, ACK);
+  assert.ok(second.kind === "retry" && third.kind === "bury");
+  assert.deepEqual([second.error.code, second.error.message, second.error.details, second.delayMs], [
+    "JOB_FAILED",
+    "The job failed: no route to  [1mhost",
+    { stderr: "stderr 2" },
+    60_000,
+  ]);
+  assert.deepEqual([third.error.message, "delayMs" in third], [
+    `The job failed: ${"x".repeat(1_000)}`,
+    false,
+  ]);
+});
+
+Deno.test("BatchAnswer leaves a retry's delay to the policy unless it is a whole number of milliseconds", () => {
+  const delayOf = (delay_ms: unknown) => {
+    const [, outcome] = answered(record({ id: "1", outcome: "retry", delay_ms })).told[0]!;
+    return outcome.kind === "retry" ? outcome.delayMs : assert.fail(outcome.kind);
+  };
+  assert.deepEqual([0, 1_500, 999_999_999_999].map(delayOf), [0, 1_500, 999_999_999_999]);
+  for (const delay of [undefined, null, -1, 1.5, "5", 1e12, [5]]) assert.equal(delayOf(delay), undefined);
+});
+
+Deno.test("BatchAnswer takes a record with a word it does not know for a failed attempt of that job alone", () => {
+  for (const outcome of ["done", "release", "batch", "", undefined, 5, { ack: 1 }]) {
+    const { told, running } = answered(record({ id: "1", outcome }));
+    const [, first] = told[0]!;
+    assert.equal(first.kind === "retry" && first.error.code, "JOB_NO_OUTCOME");
+    assert.equal(running, "2");
+  }
+});
