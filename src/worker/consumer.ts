@@ -254,13 +254,14 @@ export class Consumer {
   /** Begins jobs in a slot that is free. */
   #start(jobs: readonly Held[]): void {
     if (jobs.length === 0) return;
-    if (this.#options.batchSize === 1) void this.#processJob(jobs[0]!);
+    if (this.#options.batchSize === 1) void this.#processJob(jobs);
     else void this.#processBatch(jobs);
   }
 
   /** One job through its slot. */
-  async #processJob(held: Held): Promise<void> {
-    const run = this.#slots.begin([held]);
+  async #processJob(jobs: readonly Held[]): Promise<void> {
+    const held = jobs[0]!;
+    const run = this.#slots.begin(jobs);
     const outcome = await this.#runJob(run, held);
     this.#leave(run);
     if (!held.isSettling) await this.#held.settle(held, outcome);

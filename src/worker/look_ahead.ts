@@ -62,7 +62,9 @@ export class LookAhead<T> {
 
   /** Up to `max` of those that have waited longest. */
   take(max: number): T[] {
-    return this.#items.splice(0, max).map(({ item }) => item);
+    const taken: T[] = [];
+    while (taken.length < max && this.#items.length > 0) taken.push(this.#items.shift()!.item);
+    return taken;
   }
 
   /** All that wait; none does after that. */
