@@ -89,10 +89,10 @@ final class UnserializableValue
                 $children[$path.'['.(\is_int($key) ? $key : "'$key'").']'] = $child;
             }
         } elseif (\is_object($value) && !$value instanceof \Closure) {
-            if ($seen->contains($value)) {
+            if ($seen->offsetExists($value)) {
                 return null;
             }
-            $seen->attach($value);
+            $seen->offsetSet($value, null);
             $separator = 0 < \count($seen) - 1 ? '->' : '::$';
             foreach ($properties($value) as $name => $child) {
                 $children[$path.$separator.$name] = $child;

@@ -41,7 +41,7 @@ final class BeanstalkdBackendTest extends TestCase
 
     public function testADelayIsRoundedUpToSeconds(): void
     {
-        $this->backend()->send(Queue::job(queue: 'delayed', delayMs: 59_500));
+        $this->backend()->send(Queue::job(queue: 'delayed', delayMs: 59_990));
 
         self::assertStringContainsString('current-jobs-delayed: 1', $this->ask('stats-tube delayed'));
         self::assertMatchesRegularExpression('/delay: 60\b/', $this->ask('stats-job '.$this->lastId()));

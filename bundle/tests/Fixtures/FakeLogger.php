@@ -20,7 +20,7 @@ final class FakeLogger extends AbstractLogger
         if ('info' === $level) {
             return;
         }
-        $this->lines[] = "$level: $message [{$context['reason']}]";
+        $this->lines[] = "$level: $message [".($context['reason'] ?? $context['event'] ?? '').']';
         if ($this->echoes) {
             echo end($this->lines), "\n";
         }

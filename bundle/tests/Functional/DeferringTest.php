@@ -9,11 +9,13 @@ use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
 use Fervo\DeferredEventBundle\Event\DeferEvent;
 use Fervo\DeferredEventBundle\Exception\InvalidOptionException;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
+use Fervo\DeferredEventBundle\Tests\Fixtures\FakeLogger;
 use Fervo\DeferredEventBundle\Tests\Fixtures\FooActionEvent;
 use Fervo\DeferredEventBundle\Tests\Fixtures\Listeners;
 use Fervo\DeferredEventBundle\Tests\Fixtures\OrderPlaced;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
 use Symfony\Component\HttpKernel\Event\TerminateEvent;
@@ -129,6 +131,18 @@ final class DeferringTest extends KernelTestCase
         self::assertSame([OrderPlaced::class], array_map(fn (int $i): string => $this->payload($i)['event'], array_keys(Queue::rows($this->queue))));
     }
 
+    public function testAJobWhoseOwnEventsCannotBeSentHasFailed(): void
+    {
+        $memory = $this->boot(['backend' => ['type' => 'service', 'service' => 'memory']], self::memory(...))->getContainer();
+        $memory->get('fervo_dispatch.queue')->deferEvent(new FooActionEvent('defer'), 'foo.action');
+        $kernel = $this->boot(['backend' => ['type' => 'sqlite', 'path' => $path = Folder::create().'/none'], 'send' => 'on_terminate'], self::quiet(...));
+
+        $outcome = $this->silently(static fn () => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($memory->get('memory')->jobs[0]->payload));
+
+        self::assertSame('retry', $outcome->kind);
+        self::assertStringContainsString($path, $outcome->error);
+    }
+
     public function testOnFailureThrow(): void
     {
         $kernel = $this->boot(['backend' => ['type' => 'sqlite', 'path' => Folder::create().'/none']]);
@@ -182,5 +196,18 @@ final class DeferringTest extends KernelTestCase
 
         self::assertSame('bury', $this->silently(fn () => $run([])));
         self::assertSame('ack', $run(['legacy' => ['accept_unsigned' => true]]));
+    }
+
+    public function testEachOldPayloadIsWarnedAbout(): void
+    {
+        $event = new FooActionEvent();
+        $event->setName('foo.action');
+        $kernel = $this->boot(['legacy' => ['accept_unsigned' => true]], static function (ContainerConfigurator $container): void {
+            $container->services()->set('logger', FakeLogger::class)->public();
+        });
+        $logger = $kernel->getContainer()->get('logger');
+        $kernel->getContainer()->get('fervo_deferred_event.runner')->run(base64_encode(serialize($event)));
+
+        self::assertMatchesRegularExpression('/^warning: .*UNSAFE.*\[foo\.action\]$/', $logger->lines[0] ?? '');
     }
 }

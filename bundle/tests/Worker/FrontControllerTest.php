@@ -204,6 +204,27 @@ final class FrontControllerTest extends TestCase
         self::assertSame(['prod 0 yes 1 mail 1 5', 'prod 0 yes 2 mail 1 5'], [$this->recorded()[1], $this->recorded()[3]]);
     }
 
+    public function testARecordIsSentWhenItsJobIsDone(): void
+    {
+        exec('mkfifo '.escapeshellarg(self::$project.'/pipe'));
+        $batch = self::job('1', self::payload('a')).self::job('2', self::payload('block'));
+        $stream = stream_socket_client(self::$server->address);
+        stream_set_timeout($stream, 5);
+        fwrite($stream, "POST /mail/1 HTTP/1.0\r\nX-Params: ".json_encode($this->params(['FERVO_BATCH' => '2']), \JSON_UNESCAPED_SLASHES)."\r\nContent-Length: ".\strlen($batch)."\r\n\r\n".$batch);
+        try {
+            do {
+                $line = fgets($stream);
+            } while (false !== $line && !str_starts_with($line, "\x1e"));
+            self::assertSame("\x1e{\"id\":\"1\",\"outcome\":\"ack\"}\n", $line, 'while the second job runs');
+        } finally {
+            // For reading and writing: opening does not wait, and the line stays in the pipe until it is read.
+            $pipe = fopen(self::$project.'/pipe', 'r+');
+            fwrite($pipe, "go on\n");
+        }
+        self::assertStringContainsString('"id":"2"', stream_get_contents($stream));
+        fclose($pipe);
+    }
+
     public function testAnExitInABatchEndsItAfterTheRecordsBefore(): void
     {
         [, $body] = $this->request(self::job('1', self::payload('a')).self::job('2', self::payload('exit')).self::job('3', self::payload('b')), ['FERVO_BATCH' => '3']);
@@ -256,10 +277,7 @@ final class FrontControllerTest extends TestCase
      */
     private function request(string $payload, array $params = []): array
     {
-        $params += [
-            'FERVO_KERNEL_CLASS' => AppKernel::class,
-            'SCRIPT_FILENAME' => self::$project.'/vendor/fervo/deferred-event-bundle/bin/fervo-run.php',
-        ];
+        $params = $this->params($params);
         $body = file_get_contents('http://127.0.0.1:'.self::$server->port().'/mail/1', false, stream_context_create(['http' => [
             'method' => 'POST',
             'header' => ['Content-Type: application/octet-stream', 'X-Params: '.json_encode($params, \JSON_UNESCAPED_SLASHES)],
@@ -277,6 +295,19 @@ final class FrontControllerTest extends TestCase
         ksort($headers);
 
         return [$headers, $body];
+    }
+
+    /**
+     * @param array<string, string|null> $params
+     *
+     * @return array<string, string|null>
+     */
+    private function params(array $params): array
+    {
+        return $params + [
+            'FERVO_KERNEL_CLASS' => AppKernel::class,
+            'SCRIPT_FILENAME' => self::$project.'/vendor/fervo/deferred-event-bundle/bin/fervo-run.php',
+        ];
     }
 
     /** @return list<string> */
