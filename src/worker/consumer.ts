@@ -14,7 +14,7 @@ import { LookAhead } from "./look_ahead.ts";
 import { Gate } from "./pause.ts";
 import { RateLimit, type RateLimitOptions } from "./rate_limit.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
-import { type Run, Slots } from "./slots.ts";
+import { type Slot, Slots } from "./slots.ts";
 
 export interface ConsumerOptions {
   /** Names it in logs and metrics. */
@@ -202,7 +202,7 @@ export class Consumer {
     const error = new FervoError("SHUTDOWN", "The worker shuts down");
     this.#now.abort(error);
     await Promise.all(
-      this.#slots.runs.toReversed().map(async ({ jobs, abort }) => {
+      this.#slots.inUse.toReversed().map(async ({ jobs, abort }) => {
         const left = jobs.filter((held) => !held.isSettling).toReversed();
         await Promise.all(
           left.map((held) => this.#held.settle(held, { kind: "release", reason: "shutdown", error })),
@@ -246,6 +246,7 @@ export class Consumer {
       const share = Math.min(Math.ceil((jobs.length - at) / free), batchSize);
       this.#start(jobs.slice(at, at += share));
     }
+    if (at === jobs.length) return;
     const left = jobs.slice(at);
     if (this.#quiet.signal.aborted) this.#held.putBack(left);
     else for (const held of left) this.#ahead.add(held);
@@ -260,49 +261,49 @@ export class Consumer {
 
   /** One job through its slot. */
   async #processJob(jobs: readonly Held[]): Promise<void> {
+    const slot = this.#slots.begin(jobs);
     const held = jobs[0]!;
-    const run = this.#slots.begin(jobs);
-    const outcome = await this.#runJob(run, held);
-    this.#leave(run);
+    const outcome = await this.#runJob(slot, held);
+    this.#leave(slot);
     if (!held.isSettling) await this.#held.settle(held, outcome);
   }
 
   /** Several jobs through one slot; those that were not begun go back. */
   async #processBatch(jobs: readonly Held[]): Promise<void> {
-    const run = this.#slots.begin(jobs);
-    await this.#runBatch(run);
-    this.#leave(run);
+    const slot = this.#slots.begin(jobs);
+    await this.#runBatch(slot);
+    this.#leave(slot);
     this.#held.putBack(jobs.filter((held) => !held.isSettling));
   }
 
-  /** The run's slot is free: for what was taken ahead, else for what the next receive brings. */
-  #leave(run: Run): void {
-    this.#slots.end(run);
-    this.#ahead.ran(this.#clock.monotonicMs() - run.startedMs);
+  /** The slot is free: for what was taken ahead, else for what the next receive brings. */
+  #leave(slot: Slot): void {
+    this.#slots.end(slot);
+    this.#ahead.ran(this.#clock.monotonicMs() - slot.startedMs);
     const { concurrency, batchSize } = this.#options;
     if (this.#slots.busy < this.#gate.limit(concurrency)) this.#start(this.#ahead.take(batchSize));
     this.#wake();
   }
 
-  async #runJob(run: Run, held: Held): Promise<Outcome> {
+  async #runJob(slot: Slot, held: Held): Promise<Outcome> {
     // It was received just when the worker was told to end now.
     if (this.#now.signal.aborted) {
       return { kind: "release", reason: "shutdown", error: this.#now.signal.reason };
     }
     const job = this.#jobOf(held);
     if (job instanceof FervoError) return { kind: "bury", error: job };
-    this.#began(run, held, job);
-    const outcome = await this.#executor.execute(job, run.abort.signal);
+    this.#began(slot, held, job);
+    const outcome = await this.#executor.execute(job, slot.abort.signal);
     // What stopNow has put back is over; its outcome must not begin a pause after the end.
     if (!held.isSettling) this.#heed(outcome);
     return outcome;
   }
 
   /** Settles each job as soon as its outcome has come. */
-  async #runBatch(run: Run): Promise<void> {
+  async #runBatch(slot: Slot): Promise<void> {
     if (this.#now.signal.aborted) return;
     const ready: { held: Held; job: Job }[] = [];
-    for (const held of run.jobs) {
+    for (const held of slot.jobs) {
       const job = this.#jobOf(held);
       if (job instanceof FervoError) void this.#held.settle(held, { kind: "bury", error: job });
       else ready.push({ held, job });
@@ -310,7 +311,7 @@ export class Consumer {
     let at = 0;
     const begin = () => {
       const next = ready[at];
-      if (next !== undefined && !next.held.isSettling) this.#began(run, next.held, next.job);
+      if (next !== undefined && !next.held.isSettling) this.#began(slot, next.held, next.job);
     };
     const end = (outcome: Outcome) => {
       const { held } = ready[at++]!;
@@ -326,10 +327,10 @@ export class Consumer {
       timeoutMs: this.#options.timeoutMs,
       onOutcome: (outcome) => {
         end(outcome);
-        this.#slots.next(run);
+        this.#slots.next(slot);
         begin();
       },
-    }, run.abort.signal);
+    }, slot.abort.signal);
     if (last !== undefined) end(last);
   }
 
@@ -343,8 +344,8 @@ export class Consumer {
     return job;
   }
 
-  #began(run: Run, held: Held, { queue, id, attempt }: Job): void {
-    held.startedMs = run.beganMs;
+  #began(slot: Slot, held: Held, { queue, id, attempt }: Job): void {
+    held.startedMs = slot.beganMs;
     this.#observe({ type: "job_started", consumer: this.#options.name, queue, id, attempt });
   }
 

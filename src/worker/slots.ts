@@ -2,26 +2,32 @@ import type { Clock, Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
 import type { Held } from "./held.ts";
 
-/** What a slot runs: a job, or several in one request. */
-export interface Run {
-  /** In the order in which they run. */
-  readonly jobs: readonly Held[];
-  /** Ends it. */
-  readonly abort: AbortController;
-  /** Since when it is in its slot, monotonic milliseconds. */
-  readonly startedMs: number;
+const NONE: readonly Held[] = [];
+
+/** A slot and what it runs: a job, or several in one request. Used again and again. */
+export class Slot {
+  /** In the order in which they run; none while the slot is free. */
+  jobs = NONE;
+  /** Ends what it runs. */
+  abort = new AbortController();
+  /** Since when it is in use, monotonic milliseconds. */
+  startedMs = 0;
   /** When the job that runs now has begun, monotonic milliseconds. */
-  beganMs: number;
+  beganMs = 0;
+  /** Counts on with each use of any slot. */
+  turn = 0;
 }
 
-/** The slots of a consumer that are in use, and the time limit of what they run. */
+/** The slots of a consumer, made as they are needed, and the time limit of what they run. */
 export class Slots {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
-  readonly #runs = new Set<Run>();
+  readonly #all: Slot[] = [];
+  readonly #free: Slot[] = [];
+  #turns = 0;
   #timer: Timer | undefined;
 
-  /** @param options.timeoutMs How long one job may take; then its run is aborted with JOB_TIMEOUT. */
+  /** @param options.timeoutMs How long one job may take; then what its slot runs is aborted with JOB_TIMEOUT. */
   constructor(deps: { clock: Clock }, options: { timeoutMs: number }) {
     this.#clock = deps.clock;
     this.#timeoutMs = options.timeoutMs;
@@ -29,34 +35,44 @@ export class Slots {
 
   /** How many are in use. */
   get busy(): number {
-    return this.#runs.size;
+    return this.#all.length - this.#free.length;
   }
 
-  /** In the order in which they began. */
-  get runs(): readonly Run[] {
-    return [...this.#runs];
+  /** Those in use, in the order in which that began. */
+  get inUse(): readonly Slot[] {
+    return this.#all.filter(({ jobs }) => jobs !== NONE).sort((a, b) => a.turn - b.turn);
   }
 
-  begin(jobs: readonly Held[]): Run {
-    const nowMs = this.#clock.monotonicMs();
-    const run = { jobs, abort: new AbortController(), startedMs: nowMs, beganMs: nowMs };
-    this.#runs.add(run);
+  /** Takes a slot for these jobs; the first of them begins. How many there may be is the caller's to know. */
+  begin(jobs: readonly Held[]): Slot {
+    const slot = this.#free.pop() ?? this.#add();
+    slot.jobs = jobs;
+    slot.abort = new AbortController();
+    slot.startedMs = slot.beganMs = this.#clock.monotonicMs();
+    slot.turn = this.#turns++;
     this.#timer ??= this.#timeOutAfter(this.#timeoutMs);
-    return run;
+    return slot;
   }
 
-  /** The next job of the run begins. */
-  next(run: Run): void {
-    run.beganMs = this.#clock.monotonicMs();
+  /** The next of the slot's jobs begins. */
+  next(slot: Slot): void {
+    slot.beganMs = this.#clock.monotonicMs();
   }
 
-  end(run: Run): void {
-    this.#runs.delete(run);
+  end(slot: Slot): void {
+    slot.jobs = NONE;
+    this.#free.push(slot);
   }
 
   /** Forgets its timer. */
   close(): void {
     this.#timer?.cancel();
+  }
+
+  #add(): Slot {
+    const slot = new Slot();
+    this.#all.push(slot);
+    return slot;
   }
 
   /** All jobs have the same time, so that nobody's is up before the timer: one serves all. */
@@ -65,17 +81,18 @@ export class Slots {
       this.#timer = undefined;
       const nowMs = this.#clock.monotonicMs();
       let nextMs = Infinity;
-      for (const run of this.#runs) {
-        const leftMs = run.beganMs + this.#timeoutMs - nowMs;
+      for (const slot of this.#all) {
+        if (slot.jobs === NONE) continue;
+        const leftMs = slot.beganMs + this.#timeoutMs - nowMs;
         if (leftMs > 0) nextMs = Math.min(nextMs, leftMs);
-        else this.#timeOut(run);
+        else this.#timeOut(slot);
       }
       if (nextMs < Infinity) this.#timer = this.#timeOutAfter(nextMs);
     }, delayMs);
   }
 
-  #timeOut(run: Run): void {
-    run.abort.abort(
+  #timeOut(slot: Slot): void {
+    slot.abort.abort(
       new JobError("JOB_TIMEOUT", `The job took longer than timeout_ms = ${this.#timeoutMs} allows`),
     );
   }

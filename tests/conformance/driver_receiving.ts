@@ -26,6 +26,17 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
     assert.deepEqual((await takeNow(driver, { queues: ["other-queue"] })).map(textOf), ["a job"]);
   });
 
+  test("receive() gives no more than it was asked for, in order, also when that is a lot", async (broker) => {
+    await using driver = await broker.open();
+    const pushed = Array.from({ length: 150 }, (_, i) => `job ${i}`);
+    await pushAll(driver, pushed);
+    const first = await takeNow(driver, { max: 100 });
+    assert.deepEqual(first.map(textOf), pushed.slice(0, 100));
+    const rest = await takeNow(driver, { max: 100 });
+    assert.deepEqual(rest.map(textOf), pushed.slice(100));
+    assert.deepEqual(await takeNow(driver, { max: 100 }), []);
+  });
+
   test("receive() gives [] when its wait is over", async (broker) => {
     await using driver = await broker.open();
     assert.deepEqual(await soon("the end of the wait", take(driver, { waitMs: 30 })), []);

@@ -309,6 +309,18 @@ Deno.test("FastCgiExecutor.executeBatch() releases the job that ran when php-fpm
   assert.deepEqual(t.told, [ACK, ACK, ACK, ACK]);
 });
 
+Deno.test("FastCgiExecutor.executeBatch() begins to count anew when a job that was lost with php-fpm has ended", async () => {
+  let batches = 0;
+  await using t = await start(async (peer) => {
+    await peer.readRequest();
+    // Job 8 is lost, but for one time.
+    await peer.write(stdoutRecord(HEAD + record("7") + (++batches === 3 ? record("8") : "")));
+  }, { fpm: { hasLeftWithin: () => Promise.resolve(true) } });
+  const kinds = [];
+  for (let i = 0; i < 6; i++) kinds.push((await t.run())!.kind);
+  assert.deepEqual(kinds, Array(6).fill("release"));
+});
+
 Deno.test("FastCgiExecutor.executeBatch() sends the batch again when the child had left the kept connection, and tells once", async () => {
   const answer = (requestId: number) =>
     concat(

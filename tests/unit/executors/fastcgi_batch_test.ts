@@ -134,6 +134,15 @@ Deno.test("JsonSequenceReader passes over what is no JSON, not ended, or too lon
   assert.deepEqual(readAll("\x1e", ...endless, "\n", good), [{ ok: true }]);
 });
 
+Deno.test("JsonSequenceReader keeps no endless text in memory", () => {
+  const reader = new JsonSequenceReader();
+  const piece = new Uint8Array(1_000_000).fill(0x78);
+  reader.read(Uint8Array.of(0x1e), () => assert.fail());
+  const before = Deno.memoryUsage().external;
+  for (let i = 0; i < 100; i++) reader.read(piece, () => assert.fail());
+  assert.ok(Deno.memoryUsage().external - before < 50_000_000);
+});
+
 Deno.test("JsonSequenceReader gives back any values, among any output, in any pieces", () => {
   // Output that itself has a separator could look like anything.
   const anyNoise = fc.string({ unit: "binary", maxLength: 20 }).map((text) => text.replaceAll("\x1e", ""));
