@@ -83,8 +83,8 @@ export class FpmControl {
         await ask(address, this.#clock, pingRequest(pingPath ?? UNKNOWN_PATH));
         return false;
       }
-      // The page tells whole seconds: in its first one, a php-fpm looks the same as the one before it.
-      const latestAgeMs = isFirstLook ? this.#clock.monotonicMs() - sinceMs : 1_000;
+      // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
+      const latestAgeMs = 1_000 + (isFirstLook ? this.#clock.monotonicMs() - sinceMs : 0);
       return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
     } catch (error) {
       if (!(error instanceof FervoError)) return false;
