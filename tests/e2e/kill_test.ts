@@ -9,7 +9,7 @@ const KILLS = 10;
 const CONCURRENCY = 4;
 /**
  * Jobs of a slot that have begun and are not settled: a running one, and short ones that have ended (docs/adr/0008); with
- * batches, those of as many as a slot has in flight (docs/adr/0009).
+ * batches, those of as many as a slot has in flight (docs/adr/0010).
  */
 const MOST_BEGUN_PER_SLOT = { 1: 6, 10: 30 } as const;
 const SEED = 20_260_131;
