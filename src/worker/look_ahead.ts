@@ -11,8 +11,6 @@ const LAGGING_PER_SLOT = 3;
 /** What has waited for a slot for so long is put back, milliseconds: jobs are not short any more. */
 const STALE_MS = 100;
 
-const NOTHING: readonly never[] = [];
-
 /**
  * Jobs that were taken before their slot was free, so that a slot need not wait for the broker (docs/adr/0008).
  *
@@ -63,8 +61,10 @@ export class LookAhead<T> {
   }
 
   /** Up to `max` of those that have waited longest. */
-  take(max: number): readonly T[] {
-    return this.#items.length === 0 ? NOTHING : this.#items.splice(0, max).map(({ item }) => item);
+  take(max: number): T[] {
+    const taken: T[] = [];
+    while (taken.length < max && this.#items.length > 0) taken.push(this.#items.shift()!.item);
+    return taken;
   }
 
   /** All that wait; none does after that. */
