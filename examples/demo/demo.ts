@@ -1,12 +1,11 @@
 /**
  * The main job, end to end: pushes 1,000 jobs into the embedded queue, runs them on a PHP-FPM of its own, and checks
  * from the outside that each has left exactly the traces that it should. Run it by `./scripts/demo`.
- *
- * FERVO_WORKER names a compiled binary to use instead of the source.
  */
 import { createHash } from "node:crypto";
 import { DatabaseSync } from "node:sqlite";
 import { PhpFpm } from "../../tests/support/php_fpm.ts";
+import { fervoWorker, runDemo, say } from "./fervo_worker.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const CHILDREN = 8;
@@ -55,45 +54,6 @@ attempts = ${RETRY_ATTEMPTS}
 delay_ms = 200
 factor = 2
 `;
-}
-
-/** fervo-worker as a user starts it: the binary, or the source with the permissions of the binary. */
-function workerCommand(): [string, string[]] {
-  const binary = Deno.env.get("FERVO_WORKER");
-  if (binary !== undefined) return [binary, []];
-  const permissions = [
-    "--allow-net",
-    "--allow-read",
-    "--allow-write",
-    "--allow-env",
-    "--allow-run",
-    "--allow-sys=hostname",
-  ];
-  return [Deno.execPath(), ["run", "--quiet", "--no-prompt", ...permissions, `${ROOT}main.ts`]];
-}
-
-/** Runs fervo-worker; its messages and, unless `isQuiet`, its output go to the terminal. Returns the output. */
-async function fervoWorker(
-  args: string[],
-  options: { stdin?: string; isQuiet?: boolean } = {},
-): Promise<string> {
-  const [program, first] = workerCommand();
-  const child = new Deno.Command(program, {
-    args: [...first, ...args],
-    stdin: options.stdin === undefined ? "null" : "piped",
-    stdout: options.isQuiet ? "piped" : "inherit",
-    stderr: "inherit",
-  }).spawn();
-  const isOver = child.status.then(() => stopping.signal.removeEventListener("abort", stop));
-  const stop = () => child.kill("SIGTERM");
-  stopping.signal.addEventListener("abort", stop);
-  if (options.stdin !== undefined) await new Response(options.stdin).body!.pipeTo(child.stdin);
-  const output = options.isQuiet ? await new Response(child.stdout).text() : "";
-  await isOver;
-  const { code } = await child.status;
-  if (stopping.signal.aborted) throw new Error("The demo was interrupted");
-  if (code !== 0) throw new Error(`fervo-worker ${args[0]} exited with ${code}`);
-  return output;
 }
 
 async function demo(): Promise<void> {
@@ -180,17 +140,4 @@ function checkQueue(json: string): string[] {
     .map((row) => `queue "${row.queue}" is not empty: ${JSON.stringify(row)}`);
 }
 
-function say(text: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
-}
-
-/** Aborted by Ctrl-C: then what was started is ended in order. */
-const stopping = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => stopping.abort());
-try {
-  await demo();
-} catch (error) {
-  say(`The demo failed: ${error instanceof Error ? error.message : error}`);
-  Deno.exit(1);
-}
-Deno.exit(0);
+await runDemo(demo);

@@ -1,0 +1,155 @@
+/** The Symfony example with a queue, a worker's configuration and an HTTP server: all that a deferred event passes. */
+import assert from "node:assert/strict";
+import { Beanstalkd } from "../support/beanstalkd.ts";
+import { Site, type SiteOptions } from "../support/fervo_worker.ts";
+import { PhpFpm } from "../support/php_fpm.ts";
+import { RedisServer } from "../support/redis_server.ts";
+import { type JournalEntry, SymfonyApp } from "../support/symfony_app.ts";
+
+/** The listeners and the controller that only tests need. */
+const OVERLAY = new URL("./symfony", import.meta.url).pathname;
+
+export type BrokerKind = "sqlite" | "redis" | "beanstalkd";
+
+/** What the tests' controller takes: see symfony/src/Controller/TaskController.php. */
+export interface Task {
+  readonly name: string;
+  readonly action?: "work" | "exit" | "throw" | "bury";
+  readonly options?: {
+    readonly delay?: number;
+    readonly queue?: string;
+    readonly priority?: number;
+    readonly attempts?: number;
+  };
+}
+
+/** What the tests' listener has written of one run of a task. */
+export interface TaskRun {
+  readonly name: string;
+  readonly queue: string;
+  readonly attempt: number;
+  readonly attempts: number;
+  readonly ageMs: number;
+}
+
+export class SymfonySite implements AsyncDisposable {
+  readonly app: SymfonyApp;
+  readonly worker: Site;
+  readonly fpm: PhpFpm;
+  readonly redis: RedisServer | undefined;
+  readonly #url: string;
+  readonly #broker: SiteOptions["broker"];
+  readonly #resources: AsyncDisposableStack;
+
+  private constructor(parts: {
+    app: SymfonyApp;
+    worker: Site;
+    fpm: PhpFpm;
+    redis: RedisServer | undefined;
+    url: string;
+    broker: SiteOptions["broker"];
+    resources: AsyncDisposableStack;
+  }) {
+    this.app = parts.app;
+    this.worker = parts.worker;
+    this.fpm = parts.fpm;
+    this.redis = parts.redis;
+    this.#url = parts.url;
+    this.#broker = parts.broker;
+    this.#resources = parts.resources;
+  }
+
+  static async create(kind: BrokerKind, options: SiteOptions = {}): Promise<SymfonySite> {
+    await using resources = new AsyncDisposableStack();
+    const redis = kind === "redis" ? resources.use(await RedisServer.start()) : undefined;
+    const beanstalkd = kind === "beanstalkd" ? resources.use(await Beanstalkd.start()) : undefined;
+    const dsn = redis?.url ?? (beanstalkd && `beanstalkd://${beanstalkd.addressText}`) ?? "";
+    const app = resources.use(
+      await SymfonyApp.create({ env: { APP_QUEUE: kind, APP_QUEUE_DSN: dsn }, overlays: [OVERLAY] }),
+    );
+    const brokers: Record<BrokerKind, NonNullable<SiteOptions["broker"]>> = {
+      sqlite: { driver: "sqlite", path: app.queueFile },
+      redis: { driver: "redis", url: dsn },
+      beanstalkd: { driver: "beanstalkd", address: beanstalkd?.addressText ?? "", dialect: "envelope" },
+    };
+    const fpm = resources.use(await PhpFpm.start({ children: 4 }));
+    const worker = resources.use(await Site.create(fpm));
+    const url = await app.serve();
+    const broker = brokers[kind];
+    const site = new SymfonySite({ app, worker, fpm, redis, url, broker, resources: resources.move() });
+    await site.configure(options);
+    // It creates the embedded queue.
+    await worker.runOk(["queues"]);
+    return site;
+  }
+
+  /** Writes the worker's configuration (anew), with what differs from the common case. */
+  async configure(options: SiteOptions): Promise<void> {
+    await this.worker.configure({
+      ...options,
+      broker: { ...this.#broker, ...options.broker },
+      fpm: { script: this.app.frontController, ...options.fpm },
+      consumer: { queues: ["default", "mail"], ...options.consumer },
+    });
+  }
+
+  /** After a change of the application's files: as after any deployment, opcache has to learn of it. */
+  async deployed(): Promise<void> {
+    await this.app.console("cache:clear");
+    await this.fpm.reload();
+  }
+
+  /** Sends a request to the application. */
+  async post(path: string, body?: unknown): Promise<unknown> {
+    const response = await fetch(`${this.#url}${path}`, {
+      method: "POST",
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    assert.ok(response.ok, text);
+    return JSON.parse(text);
+  }
+
+  /** Has the application defer events, in one request. */
+  async defer(...tasks: Task[]): Promise<void> {
+    await this.post("/tasks", tasks);
+  }
+
+  /** Runs all there is; returns what the worker logged, one object a line. */
+  async runAll(): Promise<Record<string, unknown>[]> {
+    const { code, stderr } = await this.worker.run(["run", "--until-empty"]);
+    assert.equal(code, 0, stderr);
+    return stderr.trim().split("\n").map((line) => JSON.parse(line));
+  }
+
+  /** The dead letters, the most recent first. */
+  async deadLetters(): Promise<
+    { id: string; attempts: number; error: { code: string; message: string; stderr?: string } }[]
+  > {
+    return JSON.parse(await this.worker.runOk(["dead", "list", "--json"]));
+  }
+
+  journal(): Promise<JournalEntry[]> {
+    return this.app.journal();
+  }
+
+  /** Every run of a task so far, in order. */
+  async runs(): Promise<TaskRun[]> {
+    const pattern = /^task (\S+), queue (\S*), attempt (\d*) of (\d*), (\d+) ms/;
+    return (await this.journal()).flatMap(({ text }) => {
+      const [, name, queue, attempt, attempts, ageMs] = pattern.exec(text) ?? [];
+      if (name === undefined) return [];
+      return [{
+        name,
+        queue: queue!,
+        attempt: Number(attempt),
+        attempts: Number(attempts),
+        ageMs: Number(ageMs),
+      }];
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync();
+  }
+}
