@@ -1,6 +1,8 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
+import type { Executor } from "../executors/executor.ts";
 import type { Held } from "./held.ts";
+import { STALL_MS } from "./loop.ts";
 
 /** What a slot runs: a job, or several in one request. */
 export interface Run {
@@ -17,13 +19,23 @@ export interface Run {
 /** The slots of a consumer that are in use, and the time limit of what they run. */
 export class Slots {
   readonly #clock: Clock;
+  readonly #slots: number;
   readonly #timeoutMs: number;
+  readonly #abortMs: number;
   readonly #runs = new Set<Run>();
   #timer: Timer | undefined;
 
-  /** @param options.timeoutMs How long one job may take; then its run is aborted with JOB_TIMEOUT. */
-  constructor(deps: { clock: Clock }, options: { timeoutMs: number }) {
+  /**
+   * @param options.concurrency How many there are.
+   * @param options.timeoutMs How long one job may take; then its run is aborted with JOB_TIMEOUT.
+   */
+  constructor(
+    deps: { clock: Clock; executor: Pick<Executor, "abortMs"> },
+    options: { concurrency: number; timeoutMs: number },
+  ) {
     this.#clock = deps.clock;
+    this.#abortMs = deps.executor.abortMs ?? 0;
+    this.#slots = options.concurrency;
     this.#timeoutMs = options.timeoutMs;
   }
 
@@ -35,6 +47,14 @@ export class Slots {
   /** In the order in which they began. */
   get runs(): readonly Run[] {
     return [...this.#runs];
+  }
+
+  /** Why none will ever be free again, as the end of a sentence; undefined when some are, or will be. */
+  get stall(): string | undefined {
+    if (this.#runs.size < this.#slots) return undefined;
+    const latestMs = this.#clock.monotonicMs() - this.#timeoutMs - this.#abortMs - STALL_MS;
+    if (this.runs.some(({ beganMs }) => beganMs > latestMs)) return undefined;
+    return `all its slots (${this.#slots}) run jobs that do not end, though their time is up and they were aborted`;
   }
 
   begin(jobs: readonly Held[]): Run {
