@@ -2,7 +2,7 @@ import type { SocketAddress } from "../core/address.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import { isToken, TOKEN_RULE } from "../core/token.ts";
 import { type Guard, localGuard, tokenGuard } from "./guard.ts";
-import { listen } from "./listen.ts";
+import { listen, type Listening } from "./listen.ts";
 
 export interface HttpServerOptions {
   readonly listen: SocketAddress;
@@ -22,11 +22,14 @@ export type Endpoint = () => Response | Promise<Response>;
  * 2. Lets nobody in without the token, where there is one; a socket's file is its owner's alone.
  */
 export class HttpServer implements AsyncDisposable {
-  readonly #server: Deno.HttpServer<Deno.Addr>;
+  readonly #server: Listening;
+  readonly #address: SocketAddress;
   readonly #end: AbortController;
+  #closed: Promise<void> | undefined;
 
-  private constructor(server: Deno.HttpServer<Deno.Addr>, end: AbortController) {
+  private constructor(server: Listening, address: SocketAddress, end: AbortController) {
     this.#server = server;
+    this.#address = address;
     this.#end = end;
   }
 
@@ -41,18 +44,18 @@ export class HttpServer implements AsyncDisposable {
     else if (options.listen.transport === "tcp") guards.push(localGuard);
     const end = new AbortController();
     const server = await listen(options.listen, (request) => answer(request, guards, endpoints), end.signal);
-    return new HttpServer(server, end);
-  }
-
-  /** Where it listens: the port that it got, where the configuration says 0. */
-  get address(): Deno.Addr {
-    return this.#server.addr;
+    return new HttpServer(server, options.listen, end);
   }
 
   /** Closes it, with all connections. Idempotent. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
     this.#end.abort();
     await this.#server.finished;
+    if (this.#address.transport === "unix") await Deno.remove(this.#address.path).catch(() => {});
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
