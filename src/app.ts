@@ -10,6 +10,9 @@ import type { Executor } from "./executors/executor.ts";
 import { FastCgiExecutor } from "./executors/fastcgi.ts";
 import { FpmControl } from "./executors/fpm_control.ts";
 import { ProcessExecutor } from "./executors/process.ts";
+import { BrokerWatch } from "./http/broker_watch.ts";
+import { FpmWatch } from "./http/fpm_watch.ts";
+import type { WorkerView } from "./http/worker_view.ts";
 import { Pool } from "./fastcgi/pool.ts";
 import type { FpmStatus } from "./fastcgi/status.ts";
 import { Consumer } from "./worker/consumer.ts";
@@ -85,6 +88,8 @@ export interface App extends AsyncDisposable {
   readonly worker: Worker;
   /** Each broker and the queues that are consumed from it. */
   readonly sources: readonly { readonly driver: Driver; readonly queues: readonly string[] }[];
+  /** For those who watch the worker. */
+  readonly view: WorkerView;
 }
 
 /**
@@ -124,8 +129,27 @@ export async function createApp(config: Config, deps: { clock: Clock; observe: O
     driver: brokers.get(broker)!.driver,
     queues: queues.map((queue) => queue.name),
   }));
+  const view: WorkerView = {
+    worker,
+    consumers,
+    brokers: [...brokers].map(([name, { driver }]) =>
+      new BrokerWatch({ clock: deps.clock, driver }, { name, queues: queuesOf(config, name) })
+    ),
+    fpms: [...fpms].map(([name, fpm]) =>
+      new FpmWatch({ clock: deps.clock, ...fpm }, {
+        name,
+        slots: totalConcurrency(config, name),
+        hasStatusAddress: config.fpm.get(name)!.statusAddress !== undefined,
+      })
+    ),
+  };
   const resources = opened.move();
-  return { worker, sources, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+  return { worker, sources, view, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
+function queuesOf(config: Config, broker: string): string[] {
+  return config.consumers.filter((consumer) => consumer.broker === broker)
+    .flatMap(({ queues }) => queues.map((queue) => queue.name));
 }
 
 function createExecutor(

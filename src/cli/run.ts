@@ -7,6 +7,7 @@ import { Tally, type TallySummary } from "../telemetry/tally.ts";
 import type { RunResult } from "../worker/worker.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
+import { Monitoring } from "./monitoring.ts";
 import { configOption } from "./options.ts";
 import { counted } from "./plural.ts";
 import { readConfig } from "./settings.ts";
@@ -51,7 +52,11 @@ Examples:
       const tally = untilEmpty ? await Tally.create(systemClock) : undefined;
       if (tally !== undefined) observers.push(tally.observe);
 
+      using monitoring = config.http && new Monitoring(config.http);
+      if (monitoring !== undefined) observers.push(monitoring.observe);
+
       await using app = await createApp(config, { clock: systemClock, observe: tellAll(observers) });
+      await using _server = await monitoring?.serve(app, log);
       using _stop = onSignals(STOP_SIGNALS, () => app.worker.stop());
       using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
       const result = await runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);

@@ -15,6 +15,7 @@ import {
   show,
   wrongValue,
 } from "./problems.ts";
+import { checkHttp } from "./http.ts";
 import { checkRedis } from "./redis.ts";
 
 /**
@@ -42,6 +43,7 @@ export function checkReferences(data: unknown): Problem[] {
       ...checkRetry(value, path),
     ]),
     ...checkConsumerNames(consumers),
+    ...isTable(data["http"]) ? checkHttp(data["http"], ["http"]) : [],
     ...checkChildren(data["fpm"], consumers.map((consumer) => consumer.value)),
     ...tablesIn(data["fpm"]).flatMap(([name, pool]) => checkPool(pool, ["fpm", name])),
     ...tablesIn(data["brokers"]).filter(([, broker]) => broker["driver"] === "redis")

@@ -1,3 +1,4 @@
+import type { SocketAddress } from "../core/address.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { PoolOptions } from "../fastcgi/pool.ts";
 import type { DialectName } from "../dialects/mod.ts";
@@ -10,6 +11,8 @@ import type { WorkerOptions } from "../worker/worker.ts";
 /** The whole configuration, checked and resolved: paths absolute, references existing, defaults filled in. */
 export interface Config extends WorkerOptions {
   readonly log: LogConfig;
+  /** Where metrics and health are served; undefined for nowhere. */
+  readonly http: HttpConfig | undefined;
   /** By name; at least one. */
   readonly brokers: ReadonlyMap<string, BrokerConfig>;
   /** The php-fpm pools, by name; at least one where a consumer uses them. */
@@ -35,6 +38,14 @@ export interface LogConfig {
   readonly level: typeof LOG_LEVELS[number];
   /** `auto` is `pretty` on a terminal, else `json`. */
   readonly format: typeof LOG_FORMATS[number];
+}
+
+/** Of `token` and `tokenFile` one is set at most; one is where others than this machine can reach it. */
+export interface HttpConfig {
+  readonly listen: SocketAddress;
+  readonly token: string | undefined;
+  /** Absolute. */
+  readonly tokenFile: string | undefined;
 }
 
 /** A broker: its driver's name and options, flat, and the format of its messages. */

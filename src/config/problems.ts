@@ -73,7 +73,7 @@ export function missingKey(path: Path, expected: string): Problem {
 }
 
 export function wrongValue(path: Path, value: unknown, expected: string): Problem {
-  const shown = /password$/.test(String(path.at(-1))) ? "not usable" : show(value);
+  const shown = /(?:password|token)$/.test(String(path.at(-1))) ? "not usable" : show(value);
   return { path, text: `${nameOf(path)} is ${shown}: ${expected}` };
 }
 

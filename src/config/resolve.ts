@@ -8,6 +8,7 @@ import {
   type ConsumerConfig,
   DEFAULT_QUEUE_WEIGHT,
   type FpmConfig,
+  type HttpConfig,
   type ProcessConfig,
 } from "./config.ts";
 import { redisOptions } from "./redis.ts";
@@ -34,10 +35,20 @@ export function resolveConfig(file: ConfigFile, folder: string): Config {
   return {
     shutdownTimeoutMs: file.shutdown_timeout_ms,
     log: file.log,
+    http: httpOf(file.http, folder),
     brokers,
     fpm,
     processes,
     consumers: file.consumers.map((consumer) => consumerOf(consumer, only)),
+  };
+}
+
+function httpOf(http: ConfigFile["http"], folder: string): HttpConfig | undefined {
+  if (http.listen === "") return undefined;
+  return {
+    listen: parseAddress(http.listen),
+    token: http.token === "" ? undefined : http.token,
+    tokenFile: http.token_file === "" ? undefined : resolve(folder, http.token_file),
   };
 }
 

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { formatAddress } from "../core/address.ts";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
+import { isToken, TOKEN_RULE } from "../core/token.ts";
 import { parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
 import { DEFAULT_REDIS_OPTIONS } from "../drivers/redis.ts";
 import { DEFAULT_BEANSTALKD_OPTIONS } from "../drivers/beanstalkd.ts";
@@ -48,6 +49,9 @@ const BEANSTALKD_ADDRESS =
 const REDIS_URL =
   'expected an address such as "redis://127.0.0.1:6379/0", "rediss://host:6380" for TLS, or "unix:///run/redis.sock"';
 const HOST_PORTS = 'expected a list of hosts and ports, such as ["10.0.0.1:26379"]';
+const HTTP_ADDRESS =
+  'expected host and port such as "127.0.0.1:9102", a socket\'s absolute path such as "/run/fervo-worker.sock", or "" for none';
+const TOKEN = `expected ${TOKEN_RULE}, or "" for none; best from the environment, as "\${FERVO_HTTP_TOKEN}"`;
 const COMMAND =
   'expected a list of the program and its arguments, such as ["php", "/srv/app/bin/console", "app:job"]';
 const NO_BROKER = "expected at least one broker: begin a table [brokers.default]";
@@ -62,6 +66,12 @@ const hostPort = z.string(HOST_PORTS).refine((text) => canRead(() => parseHostPo
 const log = table({
   level: choice(LOG_LEVELS).default(DEFAULT_LOG.level),
   format: choice(LOG_FORMATS).default(DEFAULT_LOG.format),
+});
+
+const http = table({
+  listen: z.string(HTTP_ADDRESS).refine((text) => text === "" || isAddress(text), HTTP_ADDRESS).default(""),
+  token: z.string(TOKEN).refine((text) => text === "" || isToken(text), TOKEN).default(""),
+  token_file: filePath("the token").default(""),
 });
 
 const sqliteBroker = table({
@@ -220,6 +230,7 @@ const consumer = table({
 export const configSchema = table({
   shutdown_timeout_ms: wholeNumber(0, DAY_MS).default(DEFAULT_WORKER_OPTIONS.shutdownTimeoutMs),
   log: log.prefault({}),
+  http: http.prefault({}),
   brokers: tablesByName(broker, NO_BROKER)
     .refine((brokers) => Object.keys(brokers).length > 0, NO_BROKER),
   // Which of these are needed depends on the consumers: see checks.ts.
@@ -244,6 +255,7 @@ export const TABLES: readonly TableKeys[] = [
   },
   ...DRIVERS_KEYS.map((keys, i) => ({ place: `in [brokers.NAME] with driver = "${DRIVERS[i]}"`, keys })),
   { place: "in [log]", keys: Object.keys(log.shape) },
+  { place: "in [http]", keys: Object.keys(http.shape) },
 ];
 
 /** A table that refuses unknown keys. The message about those lists the known ones, separated by ", ". */

@@ -22,12 +22,14 @@ export class RedisDepth {
 
   async of(queue: string): Promise<QueueDepth> {
     const { keys } = this.#shared;
+    // Before the others begin: nobody would be there to hear that they failed.
+    const owners = await this.#owners();
     const [ready, scheduled, retried, dead, reserved] = await Promise.all([
       this.#length(keys.queue(queue)),
       this.#jobsByQueue(keys.schedule),
       this.#jobsByQueue(keys.retry),
       this.#jobsByQueue(keys.dead),
-      this.#reserved(queue, await this.#owners()),
+      this.#reserved(queue, owners),
     ]);
     const count = (jobs: ReadonlyMap<string, number>) => jobs.get(queue) ?? 0;
     return { ready, delayed: count(scheduled) + count(retried), reserved, dead: count(dead) };

@@ -18,6 +18,8 @@ export interface Batch {
  * 2. Takes nothing for success but the job's own positive word.
  */
 export interface Executor extends AsyncDisposable {
+  /** How long a run may go on after its signal has aborted, milliseconds; 0 when absent. */
+  readonly abortMs?: number;
   /**
    * @param signal Ends the run. Its reason is a `FervoError`: JOB_TIMEOUT makes a failed attempt, SHUTDOWN a release.
    */

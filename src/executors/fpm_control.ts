@@ -70,6 +70,16 @@ export class FpmControl {
   }
 
   /**
+   * Resolves when php-fpm has answered, be its answer that it knows no such page.
+   *
+   * @throws {FastCgiError} FASTCGI_* when it has not
+   */
+  async ping(): Promise<void> {
+    const { address, pingPath } = this.#options;
+    await ask(address, this.#clock, pingRequest(pingPath ?? UNKNOWN_PATH));
+  }
+
+  /**
    * Whether php-fpm was stopped, restarted or reloaded within the last `ageMs` milliseconds. One that does not answer in
    * time counts as there, as does without a status page one that is there again. Never rejects.
    */
@@ -79,16 +89,14 @@ export class FpmControl {
     try {
       const status = await this.status();
       if (status === undefined) {
-        const { address, pingPath } = this.#options;
-        await ask(address, this.#clock, pingRequest(pingPath ?? UNKNOWN_PATH));
+        await this.ping();
         return false;
       }
       // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
       const latestAgeMs = 1_000 + (isFirstLook ? this.#clock.monotonicMs() - sinceMs : 0);
       return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
     } catch (error) {
-      if (!(error instanceof FervoError)) return false;
-      return error.code === "FASTCGI_CONNECT_FAILED" || error.code === "FASTCGI_CONNECTION_LOST";
+      return isAway(error);
     }
   }
 
@@ -146,6 +154,12 @@ export class FpmControl {
     if (await isStillRunning().catch(() => false)) endProcess(child.pid, "SIGKILL");
     return child.pid;
   }
+}
+
+/** Whether an error says that nobody is there, rather than that nobody has time. */
+export function isAway(error: unknown): error is FervoError {
+  return error instanceof FervoError &&
+    (error.code === "FASTCGI_CONNECT_FAILED" || error.code === "FASTCGI_CONNECTION_LOST");
 }
 
 /** Whether the status page shows only the beginning of `uri`, which may be that of other requests too. */

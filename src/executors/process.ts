@@ -69,6 +69,10 @@ export class ProcessExecutor implements Executor {
     this.#options = options;
   }
 
+  get abortMs(): number {
+    return this.#options.killAfterMs + STDERR_GRACE_MS;
+  }
+
   execute(job: Job, signal: AbortSignal): Promise<Outcome> {
     return this.#track(this.#run(job, signal));
   }

@@ -1,5 +1,6 @@
 import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep } from "../core/clock.ts";
+import type { Delivery } from "../core/delivery.ts";
 import type { Driver } from "../core/driver.ts";
 import { brokerError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
@@ -8,9 +9,11 @@ import type { Outcome } from "../core/outcome.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
+import type { ConsumerStats } from "./consumer_stats.ts";
 import { type Held, HeldDeliveries } from "./held.ts";
 import { jobOf } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
+import { Loop } from "./loop.ts";
 import { Gate } from "./pause.ts";
 import { RateLimit, type RateLimitOptions } from "./rate_limit.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
@@ -86,7 +89,8 @@ export class Consumer {
   readonly #now = new AbortController();
   readonly #held: HeldDeliveries;
   readonly #ahead: LookAhead<Held>;
-  #wakeLoop: (() => void) | undefined;
+  readonly #loop: Loop;
+  #receivedAtMs: number | undefined;
   #fault: FervoError | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -103,12 +107,13 @@ export class Consumer {
     this.#options = options;
     this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
     this.#slots = new Slots(deps, options);
+    this.#loop = new Loop(deps);
     this.#held = new HeldDeliveries(
       {
         ...deps,
         now: this.#now.signal,
         onRelease: () => this.#rateLimit?.giveBack(),
-        onChange: () => this.#wake(),
+        onChange: () => this.#loop.wake(),
       },
       options,
     );
@@ -117,10 +122,29 @@ export class Consumer {
       perSlot: options.batchSize,
     });
     this.#rateLimit = options.rateLimit &&
-      new RateLimit({ clock: deps.clock, onChange: () => this.#wake() }, options.rateLimit);
-    this.#gate = new Gate({ clock: deps.clock, random: deps.random, onChange: () => this.#wake() }, {
+      new RateLimit({ clock: deps.clock, onChange: () => this.#loop.wake() }, options.rateLimit);
+    this.#gate = new Gate({ clock: deps.clock, random: deps.random, onChange: () => this.#loop.wake() }, {
       maxPauseMs: options.pauseMaxMs,
     });
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+
+  get stats(): ConsumerStats {
+    return {
+      slots: this.#options.concurrency,
+      busySlots: this.#slots.busy,
+      inFlight: this.#held.size,
+      isPaused: !this.#gate.isOpen,
+      receivedAtMs: this.#receivedAtMs,
+    };
+  }
+
+  /** Why it makes no progress though it should, as the end of a sentence; undefined when all is well. */
+  get stall(): string | undefined {
+    return this.#loop.stall ?? this.#slots.stall;
   }
 
   /** Deliveries taken and not settled. */
@@ -154,12 +178,8 @@ export class Consumer {
     const brokerBackoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
     for (let room = await this.#room(); room > 0; room = await this.#room()) {
       try {
-        const deliveries = await this.#driver.receive({
-          queues: this.#nextOrder(),
-          max: room,
-          waitMs: RECEIVE_WAIT_MS,
-          signal: this.#quiet.signal,
-        });
+        const deliveries = await this.#loop.ends("its receive", RECEIVE_WAIT_MS, this.#receive(room));
+        this.#receivedAtMs = this.#clock.nowMs();
         brokerBackoff.reset();
         this.#rateLimit?.take(deliveries.length);
         this.#give(deliveries.map((delivery) => this.#held.add(delivery)));
@@ -170,10 +190,13 @@ export class Consumer {
           during: "receive",
           error: brokerError(error),
         });
-        await sleep(this.#clock, brokerBackoff.nextMs(), this.#quiet.signal);
+        const pauseMs = brokerBackoff.nextMs();
+        await this.#loop.ends("its pause", pauseMs, sleep(this.#clock, pauseMs, this.#quiet.signal));
       }
     }
-    while (this.#held.size > 0) await this.#change();
+    while (this.#held.size > 0) {
+      await this.#loop.woken("the wait for its last jobs", () => this.#held.size === 0);
+    }
     this.#gate.close();
     this.#rateLimit?.close();
     this.#held.close();
@@ -186,7 +209,7 @@ export class Consumer {
   quiet(): void {
     this.#quiet.abort();
     this.#held.putBack(this.#ahead.takeAll());
-    this.#wake();
+    this.#loop.wake();
   }
 
   /**
@@ -212,30 +235,34 @@ export class Consumer {
     );
   }
 
+  #receive(max: number): Promise<Delivery[]> {
+    return this.#driver.receive({
+      queues: this.#nextOrder(),
+      max,
+      waitMs: RECEIVE_WAIT_MS,
+      signal: this.#quiet.signal,
+    });
+  }
+
   /** Waits until there are free slots, and returns how many jobs they take; 0 when it is time to end. */
   async #room(): Promise<number> {
-    const { concurrency, batchSize } = this.#options;
-    for (;;) {
-      if (this.#quiet.signal.aborted) return 0;
-      const free = this.#gate.limit(concurrency) - this.#slots.busy;
-      const room = Math.min(
-        // To find out whether the executor is back, one job will do.
-        this.#gate.isOpen ? free * batchSize + this.#ahead.room : free,
-        2 * concurrency * batchSize + this.#ahead.allowance - this.#held.size,
-      );
-      const allowed = room > 0 ? this.#rateLimit?.room() ?? room : 0;
-      if (allowed > 0) return Math.min(room, allowed);
-      await this.#change();
+    while (!this.#quiet.signal.aborted) {
+      const room = this.#roomNow();
+      if (room > 0) return room;
+      await this.#loop.woken("its wait for a free slot", () => this.#roomNow() > 0);
     }
+    return 0;
   }
 
-  #change(): Promise<void> {
-    return new Promise((resolve) => this.#wakeLoop = resolve);
-  }
-
-  #wake(): void {
-    this.#wakeLoop?.();
-    this.#wakeLoop = undefined;
+  #roomNow(): number {
+    const { concurrency, batchSize } = this.#options;
+    const free = this.#gate.limit(concurrency) - this.#slots.busy;
+    const room = Math.min(
+      // To find out whether the executor is back, one job will do.
+      this.#gate.isOpen ? free * batchSize + this.#ahead.room : free,
+      2 * concurrency * batchSize + this.#ahead.allowance - this.#held.size,
+    );
+    return room > 0 ? Math.min(room, this.#rateLimit?.room() ?? room) : 0;
   }
 
   /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */
@@ -282,7 +309,7 @@ export class Consumer {
     this.#ahead.ran(this.#clock.monotonicMs() - slot.startedMs);
     const { concurrency, batchSize } = this.#options;
     if (this.#slots.busy < this.#gate.limit(concurrency)) this.#start(this.#ahead.take(batchSize));
-    this.#wake();
+    this.#loop.wake();
   }
 
   async #runJob(slot: Slot, held: Held): Promise<Outcome> {

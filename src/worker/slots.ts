@@ -1,6 +1,8 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
+import type { Executor } from "../executors/executor.ts";
 import type { Held } from "./held.ts";
+import { STALL_MS } from "./loop.ts";
 
 const NONE: readonly Held[] = [];
 
@@ -21,15 +23,25 @@ export class Slot {
 /** The slots of a consumer, made as they are needed, and the time limit of what they run. */
 export class Slots {
   readonly #clock: Clock;
+  readonly #slots: number;
   readonly #timeoutMs: number;
+  readonly #abortMs: number;
   readonly #all: Slot[] = [];
   readonly #free: Slot[] = [];
   #turns = 0;
   #timer: Timer | undefined;
 
-  /** @param options.timeoutMs How long one job may take; then what its slot runs is aborted with JOB_TIMEOUT. */
-  constructor(deps: { clock: Clock }, options: { timeoutMs: number }) {
+  /**
+   * @param options.concurrency How many there are.
+   * @param options.timeoutMs How long one job may take; then what its slot runs is aborted with JOB_TIMEOUT.
+   */
+  constructor(
+    deps: { clock: Clock; executor: Pick<Executor, "abortMs"> },
+    options: { concurrency: number; timeoutMs: number },
+  ) {
     this.#clock = deps.clock;
+    this.#abortMs = deps.executor.abortMs ?? 0;
+    this.#slots = options.concurrency;
     this.#timeoutMs = options.timeoutMs;
   }
 
@@ -41,6 +53,14 @@ export class Slots {
   /** Those in use, in the order in which that began. */
   get inUse(): readonly Slot[] {
     return this.#all.filter(({ jobs }) => jobs !== NONE).sort((a, b) => a.turn - b.turn);
+  }
+
+  /** Why none will ever be free again, as the end of a sentence; undefined when some are, or will be. */
+  get stall(): string | undefined {
+    if (this.busy < this.#slots) return undefined;
+    const latestMs = this.#clock.monotonicMs() - this.#timeoutMs - this.#abortMs - STALL_MS;
+    if (this.inUse.some(({ beganMs }) => beganMs > latestMs)) return undefined;
+    return `all its slots (${this.#slots}) run jobs that do not end, though their time is up and they were aborted`;
   }
 
   /** Takes a slot for these jobs; the first of them begins. How many there may be is the caller's to know. */

@@ -10,6 +10,8 @@ export interface WorkerOptions {
 
 export const DEFAULT_WORKER_OPTIONS: WorkerOptions = { shutdownTimeoutMs: 30_000 };
 
+export type WorkerState = "running" | "quiet" | "stopping";
+
 /** How a run ended. */
 export interface RunResult {
   /** Jobs that could not be put back; they run again when their lease ends. */
@@ -67,6 +69,12 @@ export class Worker {
     const orphaned = this.#consumers.reduce((sum, consumer) => sum + consumer.orphaned, 0);
     this.#observe({ type: "stopped", orphaned });
     return { orphaned, faults: this.#consumers.flatMap((consumer) => consumer.fault ?? []) };
+  }
+
+  /** Whether it takes jobs (`running`), takes none until it is stopped (`quiet`), or is about to end (`stopping`). */
+  get state(): WorkerState {
+    if (this.#isStopping || this.#ended.signal.aborted) return "stopping";
+    return this.#isQuiet ? "quiet" : "running";
   }
 
   /** Takes no more jobs; those that run may finish. `stop` is still needed to end. Idempotent. */

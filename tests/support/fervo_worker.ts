@@ -189,6 +189,7 @@ type TomlTable = Readonly<Record<string, TomlValue>>;
 export interface SiteOptions {
   readonly top?: TomlTable;
   readonly log?: TomlTable;
+  readonly http?: TomlTable;
   readonly broker?: TomlTable;
   readonly fpm?: TomlTable;
   readonly params?: TomlTable;
@@ -263,6 +264,7 @@ export class Site implements AsyncDisposable {
     const tables: readonly [head: string, table: TomlTable][] = [
       ["", { ...options.top }],
       ["[log]", { ...options.log }],
+      ["[http]", { ...options.http }],
       ["[brokers.default]", {
         ...(options.broker?.["driver"] === undefined && { driver: "sqlite", path: this.queueFile }),
         ...options.broker,

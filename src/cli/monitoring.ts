@@ -1,0 +1,37 @@
+import deno from "../../deno.json" with { type: "json" };
+import type { App } from "../app.ts";
+import type { HttpConfig } from "../config/config.ts";
+import { formatAddress } from "../core/address.ts";
+import { systemClock } from "../core/clock.ts";
+import type { Observer } from "../core/observer.ts";
+import { endpointsOf } from "../http/endpoints.ts";
+import { HttpServer } from "../http/server.ts";
+import { JobMetrics } from "../telemetry/job_metrics.ts";
+import type { Log } from "../telemetry/log.ts";
+import { ProcessMetrics } from "../telemetry/process_metrics.ts";
+
+/** What `[http]` asks for: metrics and health of a worker, and their server. */
+export class Monitoring implements Disposable {
+  readonly #config: HttpConfig;
+  readonly #jobs = new JobMetrics();
+  readonly #process = new ProcessMetrics({ clock: systemClock }, { version: deno.version });
+
+  constructor(config: HttpConfig) {
+    this.#config = config;
+  }
+
+  get observe(): Observer {
+    return this.#jobs.observe;
+  }
+
+  /** @throws {FervoError} CONFIG_INVALID when the address or the token's file cannot be used */
+  async serve({ view }: App, log: Log): Promise<HttpServer> {
+    const server = await HttpServer.start(endpointsOf(view, [this.#jobs, this.#process]), this.#config);
+    log.info({ address: formatAddress(this.#config.listen) }, "Serving /metrics, /livez and /readyz");
+    return server;
+  }
+
+  [Symbol.dispose](): void {
+    this.#process[Symbol.dispose]();
+  }
+}

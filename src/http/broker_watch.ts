@@ -1,0 +1,57 @@
+import type { Clock } from "../core/clock.ts";
+import type { Driver, QueueDepth } from "../core/driver.ts";
+import { brokerError, type FervoError, QueueError } from "../core/errors.ts";
+import { Probe } from "./probe.ts";
+
+/** How long a broker may take to count its jobs, milliseconds. */
+const LIMIT_MS = 2_000;
+/** How long a count is good, milliseconds. */
+const KEEP_MS = 1_000;
+
+export interface BrokerWatchDeps {
+  readonly clock: Clock;
+  readonly driver: Pick<Driver, "depth">;
+}
+
+/** How a broker is doing now. */
+export type BrokerState =
+  | { readonly isUp: true; readonly depths: readonly (readonly [queue: string, depth: QueueDepth])[] }
+  | { readonly isUp: false; readonly error: FervoError };
+
+/** A broker as the worker sees it: whether it answers, and how many jobs wait there. */
+export class BrokerWatch {
+  /** By which the configuration calls it. */
+  readonly name: string;
+  readonly #probe: Probe<BrokerState>;
+
+  /** @param options.queues Those that are consumed. */
+  constructor({ clock, driver }: BrokerWatchDeps, options: { name: string; queues: readonly string[] }) {
+    this.name = options.name;
+    const queues = [...new Set(options.queues)];
+    this.#probe = new Probe({ clock, ask: () => ask(driver, queues) }, {
+      limitMs: LIMIT_MS,
+      keepMs: KEEP_MS,
+    });
+  }
+
+  /** Asks the broker, at most once a second and one time after the other. Never rejects, and takes 2 s at most. */
+  async state(): Promise<BrokerState> {
+    return await this.#probe.get() ?? TOO_LATE;
+  }
+}
+
+const TOO_LATE: BrokerState = {
+  isUp: false,
+  error: new QueueError("QUEUE_UNAVAILABLE", `The broker has not counted its jobs in ${LIMIT_MS} ms`),
+};
+
+async function ask(driver: Pick<Driver, "depth">, queues: readonly string[]): Promise<BrokerState> {
+  try {
+    const depths = await Promise.all(
+      queues.map(async (queue) => [queue, await driver.depth(queue)] as const),
+    );
+    return { isUp: true, depths };
+  } catch (error) {
+    return { isUp: false, error: brokerError(error) };
+  }
+}

@@ -1,0 +1,42 @@
+import type { JobMetrics } from "../telemetry/job_metrics.ts";
+import type { ProcessMetrics } from "../telemetry/process_metrics.ts";
+import { MetricsPage } from "../telemetry/prometheus.ts";
+import { type Health, liveness, readiness } from "./health.ts";
+import type { Endpoint } from "./server.ts";
+import { writeWorkerMetrics } from "./worker_metrics.ts";
+import type { WorkerView } from "./worker_view.ts";
+
+/** Whoever writes metrics that are at hand. */
+export type MetricsWriter = Pick<JobMetrics | ProcessMetrics, "write">;
+
+/**
+ * All that can be asked for.
+ *
+ * @param writers Of metrics, beside those of the worker's own parts.
+ */
+export function endpointsOf(view: WorkerView, writers: readonly MetricsWriter[]): Record<string, Endpoint> {
+  const readMetrics = shared(() => metricsText(view, writers));
+  return {
+    "/metrics": async () =>
+      new Response(await readMetrics(), { headers: { "content-type": MetricsPage.CONTENT_TYPE } }),
+    "/livez": () => healthResponse(liveness(view)),
+    "/readyz": async () => healthResponse(await readiness(view)),
+  };
+}
+
+async function metricsText(view: WorkerView, writers: readonly MetricsWriter[]): Promise<string> {
+  const page = new MetricsPage();
+  await writeWorkerMetrics(page, view);
+  for (const writer of writers) writer.write(page);
+  return page.toString();
+}
+
+function healthResponse({ isWell, problems }: Health): Response {
+  return Response.json({ ok: isWell, problems }, { status: isWell ? 200 : 503 });
+}
+
+/** The same, but whoever asks while an answer is being made gets that one: those who ask often do not pile up. */
+function shared<T>(make: () => Promise<T>): () => Promise<T> {
+  let current: Promise<T> | undefined;
+  return () => current ??= make().finally(() => current = undefined);
+}

@@ -1,0 +1,73 @@
+import type { Clock } from "../core/clock.ts";
+import type { FervoError } from "../core/errors.ts";
+import { type FpmControl, isAway } from "../executors/fpm_control.ts";
+import type { Pool, PoolStats } from "../fastcgi/pool.ts";
+import type { FpmStatus } from "../fastcgi/status.ts";
+import { Probe } from "./probe.ts";
+
+/** How long somebody waits for php-fpm's answer, milliseconds. */
+const LIMIT_MS = 2_000;
+/** How long an answer is good, milliseconds. */
+const KEEP_MS = 1_000;
+
+export interface FpmWatchDeps {
+  readonly clock: Clock;
+  readonly pool: Pick<Pool, "stats">;
+  readonly control: Pick<FpmControl, "status" | "ping">;
+}
+
+export interface FpmWatchOptions {
+  /** By which the configuration calls it. */
+  readonly name: string;
+  /** How many jobs the worker runs there at the same time. */
+  readonly slots: number;
+  /** The status page has a listener of its own, and answers though all children are busy. */
+  readonly hasStatusAddress: boolean;
+}
+
+/** How a php-fpm pool is doing now; it is up also when it is too busy to tell more. */
+export type FpmState =
+  | { readonly isUp: true; readonly status: FpmStatus | undefined }
+  | { readonly isUp: false; readonly error: FervoError };
+
+const BUSY: FpmState = { isUp: true, status: undefined };
+
+/** A php-fpm pool as the worker sees it: whether it is there, and what its status page says. */
+export class FpmWatch {
+  readonly name: string;
+  readonly #deps: FpmWatchDeps;
+  readonly #options: FpmWatchOptions;
+  readonly #probe: Probe<FpmState>;
+
+  constructor(deps: FpmWatchDeps, options: FpmWatchOptions) {
+    this.name = options.name;
+    this.#deps = deps;
+    this.#options = options;
+    const { clock, control } = deps;
+    this.#probe = new Probe({ clock, ask: () => ask(control) }, { limitMs: LIMIT_MS, keepMs: KEEP_MS });
+  }
+
+  /** The worker's own connections to it. */
+  get connections(): PoolStats {
+    return this.#deps.pool.stats;
+  }
+
+  /** Asks php-fpm, at most once a second and one time after the other. Never rejects, and takes 2 s at most. */
+  async state(): Promise<FpmState> {
+    const { hasStatusAddress, slots } = this.#options;
+    // It is there, for it runs our jobs; a question would stand in its listen queue behind them, and stay there.
+    if (!hasStatusAddress && this.#deps.pool.stats.busy >= slots) return BUSY;
+    return await this.#probe.get() ?? BUSY;
+  }
+}
+
+async function ask(control: FpmWatchDeps["control"]): Promise<FpmState> {
+  try {
+    const status = await control.status();
+    if (status === undefined) await control.ping();
+    return { isUp: true, status };
+  } catch (error) {
+    // An answer that is no status page, or none for lack of time, still comes from somebody.
+    return isAway(error) ? { isUp: false, error } : BUSY;
+  }
+}

@@ -1,0 +1,30 @@
+import { Buffer } from "node:buffer";
+import { createHash, timingSafeEqual } from "node:crypto";
+
+/** Why a request gets no answer; undefined when it gets one. */
+export type Guard = (request: Request) => Response | undefined;
+
+/** Lets those in who show the token: `Authorization: Bearer TOKEN`. Compared in constant time. */
+export function tokenGuard(token: string): Guard {
+  // Of the same length whatever was sent: its length tells nothing, either.
+  const wanted = sha256(`Bearer ${token}`);
+  return (request) => {
+    const shown = sha256(request.headers.get("authorization") ?? "");
+    if (timingSafeEqual(shown, wanted)) return undefined;
+    return new Response("unauthorized\n", { status: 401, headers: { "www-authenticate": "Bearer" } });
+  };
+}
+
+/**
+ * Lets those in who ask for this machine by its address: a web page in a browser on this machine cannot read what is here
+ * by giving its own name the address 127.0.0.1.
+ */
+export const localGuard: Guard = (request) => {
+  const host = (request.headers.get("host") ?? "").replace(/:\d+$/, "");
+  if (host === "localhost" || /^\d+\.\d+\.\d+\.\d+$|^\[[0-9a-fA-F:.]+\]$/.test(host)) return undefined;
+  return new Response("use the address instead of a name, or set a token\n", { status: 403 });
+};
+
+function sha256(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}

@@ -1,0 +1,39 @@
+import type { FervoError } from "../core/errors.ts";
+import type { WorkerView } from "./worker_view.ts";
+
+/** Whether something holds, and if not, why: sentences for people, without secrets. */
+export interface Health {
+  readonly isWell: boolean;
+  readonly problems: readonly string[];
+}
+
+/** Whether every consumer's loop gets on; a worker of which one does not has to be started anew. */
+export function liveness({ consumers }: Pick<WorkerView, "consumers">): Health {
+  return health(
+    consumers.flatMap(({ name, stall }) => stall === undefined ? [] : `consumer "${name}": ${stall}`),
+  );
+}
+
+/**
+ * Whether the worker takes jobs, all consumers work, and all that they need is there. Takes 2 s at most.
+ */
+export async function readiness({ worker, consumers, brokers, fpms }: WorkerView): Promise<Health> {
+  const away = await Promise.all([
+    ...brokers.map(async (broker) => awayText(`broker "${broker.name}"`, await broker.state())),
+    ...fpms.map(async (fpm) => awayText(`php-fpm "${fpm.name}"`, await fpm.state())),
+  ]);
+  const faults = consumers.map(({ name, fault }) =>
+    fault && `consumer "${name}" has stopped: ${fault.code}: ${fault.message}`
+  );
+  const { state } = worker;
+  const leaving = state === "running" ? undefined : `the worker takes no jobs: it is ${state}`;
+  return health([leaving, ...faults, ...away].filter((problem) => problem !== undefined));
+}
+
+function awayText(what: string, state: { isUp: boolean; error?: FervoError }): string | undefined {
+  return state.error && `${what} is away: ${state.error.code}: ${state.error.message}`;
+}
+
+function health(problems: readonly string[]): Health {
+  return { isWell: problems.length === 0, problems };
+}

@@ -1,0 +1,136 @@
+import { labelsOf, type MetricsPage } from "../telemetry/prometheus.ts";
+import type { WorkerView } from "./worker_view.ts";
+
+/** Adds how the worker's consumers, brokers and php-fpm pools are doing now. Takes 2 s at most. */
+export async function writeWorkerMetrics(page: MetricsPage, view: WorkerView): Promise<void> {
+  // At the same time, for each may take its time.
+  const [brokers, fpms] = await Promise.all([
+    Promise.all(view.brokers.map(async (broker) => ({ name: broker.name, state: await broker.state() }))),
+    Promise.all(
+      view.fpms.map(async (fpm) => ({ name: fpm.name, state: await fpm.state(), stats: fpm.connections })),
+    ),
+  ]);
+  writeConsumers(page, view.consumers);
+  writeBrokers(page, brokers);
+  writeFpms(page, fpms);
+}
+
+type StateOf<T extends { state(): Promise<unknown> }> = Awaited<ReturnType<T["state"]>>;
+
+function writeConsumers(page: MetricsPage, consumers: WorkerView["consumers"]): void {
+  const all = consumers.map(({ name, stats, stall, fault }) => ({
+    labels: labelsOf({ consumer: name }),
+    stats,
+    isWell: stall === undefined && fault === undefined,
+  }));
+  const gauge = (name: string, help: string, value: (each: (typeof all)[number]) => number) =>
+    page.add({ name, type: "gauge", help }, all.map((each) => [each.labels, value(each)]));
+
+  gauge(
+    "fervo_consumer_up",
+    "1 while the consumer works; 0 when it is stuck or has stopped by an error.",
+    (each) => Number(each.isWell),
+  );
+  gauge(
+    "fervo_consumer_paused",
+    "1 while it waits until what runs its jobs is back.",
+    ({ stats }) => Number(stats.isPaused),
+  );
+  gauge("fervo_slots", "Jobs, or batches, that can run at the same time.", ({ stats }) => stats.slots);
+  gauge("fervo_slots_busy", "Slots in use.", ({ stats }) => stats.busySlots);
+  gauge(
+    "fervo_jobs_in_flight",
+    "Jobs taken and not settled: running, waiting for a slot, or being settled.",
+    ({ stats }) => stats.inFlight,
+  );
+  page.add(
+    {
+      name: "fervo_last_receive_timestamp_seconds",
+      type: "gauge",
+      help:
+        "When the broker last answered a request for jobs, be it that there are none; in seconds since 1970.",
+    },
+    all.flatMap(({ labels, stats: { receivedAtMs } }) =>
+      receivedAtMs === undefined ? [] : [[labels, receivedAtMs / 1_000] as const]
+    ),
+  );
+}
+
+function writeBrokers(
+  page: MetricsPage,
+  brokers: readonly { name: string; state: StateOf<WorkerView["brokers"][number]> }[],
+): void {
+  page.add(
+    { name: "fervo_broker_up", type: "gauge", help: "1 when the broker answers in time." },
+    brokers.map(({ name, state }) => [labelsOf({ broker: name }), Number(state.isUp)]),
+  );
+  page.add(
+    {
+      name: "fervo_queue_jobs",
+      type: "gauge",
+      help:
+        "Jobs in the broker, by state. All workers of a broker tell the same: take the maximum, not the sum.",
+    },
+    brokers.flatMap(({ name, state }) =>
+      state.isUp
+        ? state.depths.flatMap(([queue, depth]) =>
+          (["ready", "delayed", "reserved", "dead"] as const).map((kind) =>
+            [labelsOf({ broker: name, queue, state: kind }), depth[kind]] as const
+          )
+        )
+        : []
+    ),
+  );
+}
+
+function writeFpms(
+  page: MetricsPage,
+  fpms: readonly {
+    name: string;
+    state: StateOf<WorkerView["fpms"][number]>;
+    stats: WorkerView["fpms"][number]["connections"];
+  }[],
+): void {
+  page.add(
+    { name: "fervo_fpm_up", type: "gauge", help: "1 when php-fpm is there, be it too busy to answer." },
+    fpms.map(({ name, state }) => [labelsOf({ fpm: name }), Number(state.isUp)]),
+  );
+  const pages = fpms.flatMap(({ name, state }) =>
+    state.isUp && state.status !== undefined ? [{ name, status: state.status }] : []
+  );
+  page.add(
+    { name: "fervo_fpm_processes", type: "gauge", help: "Children of the pool, by its status page." },
+    pages.flatMap(({ name, status }) => [
+      [labelsOf({ fpm: name, state: "idle" }), status.idleProcesses],
+      [labelsOf({ fpm: name, state: "active" }), status.activeProcesses],
+    ]),
+  );
+  page.add(
+    {
+      name: "fervo_fpm_listen_queue",
+      type: "gauge",
+      help:
+        "Requests that wait for a child, by the status page; always 0 on a unix socket, where php-fpm cannot tell.",
+    },
+    pages.map(({ name, status }) => [labelsOf({ fpm: name }), status.listenQueue]),
+  );
+  page.add(
+    { name: "fervo_fpm_connections", type: "gauge", help: "The worker's connections to php-fpm." },
+    fpms.flatMap(({ name, stats }) => [
+      [labelsOf({ fpm: name, state: "busy" }), stats.busy],
+      [labelsOf({ fpm: name, state: "idle" }), stats.idle],
+    ]),
+  );
+  const counter = (name: string, help: string, value: (stats: (typeof fpms)[number]["stats"]) => number) =>
+    page.add(
+      { name, type: "counter", help },
+      fpms.map(({ name, stats }) => [labelsOf({ fpm: name }), value(stats)]),
+    );
+  counter("fervo_fpm_connections_opened_total", "Connections that were opened.", ({ opened }) => opened);
+  counter("fervo_fpm_requests_total", "Requests that php-fpm has answered.", ({ answered }) => answered);
+  counter(
+    "fervo_fpm_requests_resent_total",
+    "Requests that were sent again because the child had left its kept connection.",
+    ({ resent }) => resent,
+  );
+}

@@ -1,0 +1,12 @@
+import type { Consumer } from "../worker/consumer.ts";
+import type { Worker } from "../worker/worker.ts";
+import type { BrokerWatch } from "./broker_watch.ts";
+import type { FpmWatch } from "./fpm_watch.ts";
+
+/** A worker as those see it who watch it, with all that it depends on. */
+export interface WorkerView {
+  readonly worker: Pick<Worker, "state">;
+  readonly consumers: readonly Pick<Consumer, "name" | "stats" | "stall" | "fault">[];
+  readonly brokers: readonly Pick<BrokerWatch, "name" | "state">[];
+  readonly fpms: readonly Pick<FpmWatch, "name" | "state" | "connections">[];
+}

@@ -1,0 +1,201 @@
+import type { Observer, WorkerEvent } from "../core/observer.ts";
+import { BucketHistogram, labelsOf, type LabelText, type MetricsPage } from "./prometheus.ts";
+
+/** Upper ends of the buckets for waits and runs, seconds: from a job that does nothing to one of an hour. */
+const DURATION_BOUNDS_S = [
+  0.001,
+  0.005,
+  0.01,
+  0.025,
+  0.05,
+  0.1,
+  0.25,
+  0.5,
+  1,
+  2.5,
+  5,
+  10,
+  30,
+  60,
+  300,
+  1_800,
+  3_600,
+];
+
+type Settled = Extract<WorkerEvent, { type: "job_settled" }>;
+
+/** What is counted of one queue of one consumer. */
+interface QueueCounts {
+  readonly labels: { readonly consumer: string; readonly queue: string };
+  done: number;
+  /** Of the other outcomes, by outcome and code. */
+  readonly others: Map<string, { readonly labels: LabelText; count: number }>;
+  leasesLost: number;
+  readonly waits: BucketHistogram;
+  readonly runs: BucketHistogram;
+}
+
+/**
+ * Counts what a worker tells, for Prometheus. Labels are of names in the configuration and of codes, never of jobs: there
+ * is an end to them.
+ *
+ * It is told of every job: one that is done costs two look-ups and some additions, and leaves no garbage.
+ */
+export class JobMetrics {
+  /** By consumer, then by queue. */
+  readonly #consumers = new Map<string, Map<string, QueueCounts>>();
+  /** By consumer and what was being done. */
+  readonly #brokerErrors = new Map<string, { readonly labels: LabelText; count: number }>();
+  /** By consumer. */
+  readonly #pauses = new Map<string, number>();
+  /** By queue. */
+  readonly #recovered = new Map<string, { putBack: number; buried: number }>();
+
+  readonly observe: Observer = (event) => {
+    switch (event.type) {
+      case "job_settled":
+        return this.#settled(event);
+      case "lease_lost":
+        this.#countsOf(event.consumer, event.queue).leasesLost++;
+        return;
+      case "broker_failed": {
+        const { consumer = "", during } = event;
+        countIn(this.#brokerErrors, `${during} ${consumer}`, () => labelsOf({ consumer, during }));
+        return;
+      }
+      case "consumer_started":
+        // A counter that begins at 1 hides its first step from `rate()`.
+        for (const queue of event.queues) this.#countsOf(event.consumer, queue);
+        this.#pauses.set(event.consumer, 0);
+        return;
+      case "consumer_paused":
+        this.#pauses.set(event.consumer, (this.#pauses.get(event.consumer) ?? 0) + 1);
+        return;
+      case "jobs_recovered": {
+        const before = this.#recovered.get(event.queue) ?? { putBack: 0, buried: 0 };
+        this.#recovered.set(event.queue, {
+          putBack: before.putBack + event.putBack,
+          buried: before.buried + event.buried,
+        });
+        return;
+      }
+    }
+  };
+
+  /** Adds all metrics to `page`. */
+  write(page: MetricsPage): void {
+    const counts = [...this.#consumers.values()].flatMap((queues) => [...queues.values()]);
+    const labelled = counts.map((each) => ({ ...each, text: labelsOf(each.labels) }));
+    page.add(
+      {
+        name: "fervo_jobs_total",
+        type: "counter",
+        help: "Tries that have ended, by what became of them: ack, retry, bury, release.",
+      },
+      labelled.flatMap(({ labels, done, others }) => [
+        [labelsOf({ ...labels, outcome: "ack", code: "" }), done] as const,
+        ...[...others.values()].map(({ labels, count }) => [labels, count] as const),
+      ]),
+    );
+    page.addHistograms(
+      {
+        name: "fervo_job_wait_seconds",
+        type: "histogram",
+        help: "From when a job was ready to when it began, where the broker knows.",
+      },
+      labelled.map(({ text, waits }) => [text, waits]),
+    );
+    page.addHistograms(
+      { name: "fervo_job_run_seconds", type: "histogram", help: "How long tries took that ran." },
+      labelled.map(({ text, runs }) => [text, runs]),
+    );
+    page.add(
+      {
+        name: "fervo_leases_lost_total",
+        type: "counter",
+        help: "Jobs that another worker had taken meanwhile.",
+      },
+      labelled.map(({ text, leasesLost }) => [text, leasesLost]),
+    );
+    page.add(
+      {
+        name: "fervo_jobs_recovered_total",
+        type: "counter",
+        help:
+          "Jobs that were taken back from workers that died, and whether they run again or are dead letters.",
+      },
+      [...this.#recovered].flatMap(([queue, { putBack, buried }]) => [
+        [labelsOf({ queue, result: "put_back" }), putBack] as const,
+        [labelsOf({ queue, result: "buried" }), buried] as const,
+      ]),
+    );
+    page.add(
+      {
+        name: "fervo_consumer_pauses_total",
+        type: "counter",
+        help: "Pauses because jobs could not be given to PHP.",
+      },
+      [...this.#pauses].map(([consumer, count]) => [labelsOf({ consumer }), count]),
+    );
+    page.add(
+      {
+        name: "fervo_broker_errors_total",
+        type: "counter",
+        help: "Failed calls to the broker, which are made again; of the driver's own work, outages.",
+      },
+      [...this.#brokerErrors.values()].map(({ labels, count }) => [labels, count]),
+    );
+  }
+
+  #settled(event: Settled): void {
+    const counts = this.#countsOf(event.consumer, event.queue);
+    const { outcome, waitMs, runMs } = event;
+    if (outcome.kind === "ack") counts.done++;
+    else {
+      const { code } = outcome.error;
+      countIn(
+        counts.others,
+        `${outcome.kind} ${code}`,
+        () => labelsOf({ ...counts.labels, outcome: outcome.kind, code }),
+      );
+      // It did not run: its times would say nothing.
+      if (outcome.kind === "release") return;
+    }
+    if (waitMs !== undefined) counts.waits.observe(waitMs / 1_000);
+    counts.runs.observe(runMs / 1_000);
+  }
+
+  #countsOf(consumer: string, queue: string): QueueCounts {
+    const queues = this.#consumers.get(consumer) ?? this.#addConsumer(consumer);
+    return queues.get(queue) ?? addQueue(queues, consumer, queue);
+  }
+
+  #addConsumer(consumer: string): Map<string, QueueCounts> {
+    const queues = new Map<string, QueueCounts>();
+    this.#consumers.set(consumer, queues);
+    return queues;
+  }
+}
+
+function addQueue(queues: Map<string, QueueCounts>, consumer: string, queue: string): QueueCounts {
+  const counts = {
+    labels: { consumer, queue },
+    done: 0,
+    others: new Map(),
+    leasesLost: 0,
+    waits: new BucketHistogram(DURATION_BOUNDS_S),
+    runs: new BucketHistogram(DURATION_BOUNDS_S),
+  };
+  queues.set(queue, counts);
+  return counts;
+}
+
+function countIn(
+  counters: Map<string, { readonly labels: LabelText; count: number }>,
+  key: string,
+  labels: () => LabelText,
+): void {
+  const counter = counters.get(key);
+  if (counter === undefined) counters.set(key, { labels: labels(), count: 1 });
+  else counter.count++;
+}

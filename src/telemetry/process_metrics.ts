@@ -1,0 +1,73 @@
+import process from "node:process";
+import type { Clock, Timer } from "../core/clock.ts";
+import { BucketHistogram, labelsOf, type MetricsPage } from "./prometheus.ts";
+
+/** How often the event loop is timed, milliseconds. */
+const LAG_INTERVAL_MS = 500;
+/** Upper ends of the lag's buckets, seconds. */
+const LAG_BOUNDS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+
+/** This process: its memory and CPU, and whether its event loop keeps up. */
+export class ProcessMetrics implements Disposable {
+  readonly #clock: Clock;
+  readonly #version: string;
+  readonly #startedS: number;
+  readonly #lags = new BucketHistogram(LAG_BOUNDS_S);
+  #timer: Timer;
+
+  /** @param options.version fervo-worker's own. */
+  constructor(deps: { clock: Clock }, options: { version: string }) {
+    this.#clock = deps.clock;
+    this.#version = options.version;
+    this.#startedS = deps.clock.nowMs() / 1_000;
+    this.#timer = this.#timeNext();
+  }
+
+  /** Adds all metrics to `page`. */
+  write(page: MetricsPage): void {
+    page.add({ name: "fervo_build_info", type: "gauge", help: "Always 1; the label tells the version." }, [
+      [labelsOf({ version: this.#version }), 1],
+    ]);
+    page.add({
+      name: "fervo_process_start_time_seconds",
+      type: "gauge",
+      help: "When the worker started, in seconds since 1970.",
+    }, [["", this.#startedS]]);
+    const { user, system } = process.cpuUsage();
+    page.add({
+      name: "fervo_process_cpu_seconds_total",
+      type: "counter",
+      help: "CPU time of the worker itself, without PHP.",
+    }, [["", (user + system) / 1e6]]);
+    const { rss, heapUsed } = Deno.memoryUsage();
+    page.add({
+      name: "fervo_process_resident_memory_bytes",
+      type: "gauge",
+      help: "Memory of the worker itself, without PHP.",
+    }, [["", rss]]);
+    page.add({
+      name: "fervo_process_heap_bytes",
+      type: "gauge",
+      help: "The part of the memory that objects take, garbage included.",
+    }, [["", heapUsed]]);
+    page.addHistograms({
+      name: "fervo_event_loop_lag_seconds",
+      type: "histogram",
+      help:
+        "How late a timer fires, measured twice a second: for so long the worker was busy with something else.",
+    }, [["", this.#lags]]);
+  }
+
+  /** Ends the timing. */
+  [Symbol.dispose](): void {
+    this.#timer.cancel();
+  }
+
+  #timeNext(): Timer {
+    const dueMs = this.#clock.monotonicMs() + LAG_INTERVAL_MS;
+    return this.#clock.setTimer(() => {
+      this.#lags.observe(Math.max(this.#clock.monotonicMs() - dueMs, 0) / 1_000);
+      this.#timer = this.#timeNext();
+    }, LAG_INTERVAL_MS);
+  }
+}

@@ -1,0 +1,100 @@
+/** What Prometheus is told of a metric beside its values. */
+export interface MetricDefinition {
+  /** By Prometheus's conventions: `fervo_` before it, a base unit behind it, `_total` at the end of a counter. */
+  readonly name: string;
+  readonly type: "counter" | "gauge" | "histogram";
+  /** One line for people. */
+  readonly help: string;
+}
+
+/** Labels as {@link labelsOf} writes them. */
+export type LabelText = string;
+
+/** Labels in Prometheus's text format, without the braces: `queue="mail",outcome="ack"`. */
+export function labelsOf(labels: Readonly<Record<string, string>>): LabelText {
+  return Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/[\\"\n]/g, escape)}"`).join(
+    ",",
+  );
+}
+
+function escape(character: string): string {
+  return character === "\n" ? "\\n" : `\\${character}`;
+}
+
+/** Counts values by size, in buckets of fixed bounds. Taking one in allocates nothing. */
+export class BucketHistogram {
+  readonly #bounds: readonly number[];
+  /** One more than there are bounds: the last counts what is above all of them. */
+  readonly #counts: Float64Array;
+  #sum = 0;
+
+  /** @param bounds Upper ends of the buckets, ascending; a value that equals one belongs below it. */
+  constructor(bounds: readonly number[]) {
+    this.#bounds = bounds;
+    this.#counts = new Float64Array(bounds.length + 1);
+  }
+
+  observe(value: number): void {
+    // Most values are small, and the bounds are few: the first one that fits is found soonest from below.
+    let bucket = 0;
+    while (bucket < this.#bounds.length && value > this.#bounds[bucket]!) bucket++;
+    this.#counts[bucket]!++;
+    this.#sum += value;
+  }
+
+  /** Writes the lines of its series to `page`. */
+  write(page: MetricsPage, name: string, labels: LabelText): void {
+    const before = labels === "" ? "" : `${labels},`;
+    let count = 0;
+    for (const [bucket, inBucket] of this.#counts.entries()) {
+      count += inBucket;
+      const bound = this.#bounds[bucket] ?? Infinity;
+      page.sample(`${name}_bucket`, `${before}le="${numberText(bound)}"`, count);
+    }
+    page.sample(`${name}_sum`, labels, this.#sum);
+    page.sample(`${name}_count`, labels, count);
+  }
+}
+
+/**
+ * A page in Prometheus's text format, version 0.0.4.
+ *
+ * Each metric is added once, with all of its series; one that has none is left out.
+ */
+export class MetricsPage {
+  static readonly CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+  #text = "";
+
+  add(definition: MetricDefinition, series: readonly (readonly [labels: LabelText, value: number])[]): void {
+    if (series.length > 0) this.#begin(definition);
+    for (const [labels, value] of series) this.sample(definition.name, labels, value);
+  }
+
+  addHistograms(
+    definition: MetricDefinition,
+    series: readonly (readonly [labels: LabelText, histogram: BucketHistogram])[],
+  ): void {
+    if (series.length > 0) this.#begin(definition);
+    for (const [labels, histogram] of series) histogram.write(this, definition.name, labels);
+  }
+
+  /** One line; for those who write a metric of several. */
+  sample(name: string, labels: LabelText, value: number): void {
+    this.#text += labels === ""
+      ? `${name} ${numberText(value)}\n`
+      : `${name}{${labels}} ${numberText(value)}\n`;
+  }
+
+  toString(): string {
+    return this.#text;
+  }
+
+  #begin({ name, type, help }: MetricDefinition): void {
+    this.#text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
+  }
+}
+
+function numberText(value: number): string {
+  if (value === Infinity) return "+Inf";
+  return value === -Infinity ? "-Inf" : String(value);
+}

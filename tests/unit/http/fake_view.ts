@@ -1,0 +1,33 @@
+import type { PoolStats } from "../../../src/fastcgi/pool.ts";
+import type { BrokerState } from "../../../src/http/broker_watch.ts";
+import type { FpmState } from "../../../src/http/fpm_watch.ts";
+import type { WorkerView } from "../../../src/http/worker_view.ts";
+
+type ViewedConsumer = WorkerView["consumers"][number];
+
+/** A worker that is well, except where a test says otherwise. */
+export function viewOf(o: {
+  state?: WorkerView["worker"]["state"];
+  consumer?: Partial<ViewedConsumer>;
+  broker?: BrokerState;
+  fpm?: FpmState;
+  connections?: Partial<PoolStats>;
+} = {}): WorkerView {
+  const stats = { slots: 4, busySlots: 1, inFlight: 2, isPaused: false, receivedAtMs: 1_700_000_000_500 };
+  return {
+    worker: { state: o.state ?? "running" },
+    consumers: [{ name: "main", stats, stall: undefined, fault: undefined, ...o.consumer }],
+    brokers: [{
+      name: "queue",
+      state: () =>
+        Promise.resolve(
+          o.broker ?? { isUp: true, depths: [["mail", { ready: 5, delayed: 4, reserved: 3, dead: 2 }]] },
+        ),
+    }],
+    fpms: [{
+      name: "default",
+      state: () => Promise.resolve(o.fpm ?? { isUp: true, status: undefined }),
+      connections: { busy: 1, idle: 0, waiting: 0, opened: 7, answered: 9, resent: 1, ...o.connections },
+    }],
+  };
+}

@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { FervoError } from "../../../src/core/errors.ts";
+import { liveness, readiness } from "../../../src/http/health.ts";
+import { unavailable } from "../../support/fake_driver.ts";
+import { viewOf } from "./fake_view.ts";
+
+const WELL = { isWell: true, problems: [] };
+const FPM_AWAY = new FervoError(
+  "FASTCGI_CONNECT_FAILED",
+  `Cannot connect to php-fpm at "/run/fpm.sock": no such socket`,
+);
+const FAULT = new FervoError("FPM_MISCONFIGURED", `php-fpm cannot find the script "/x.php"`);
+
+Deno.test("liveness() is well while every loop gets on, whatever is away", { permissions: "none" }, () => {
+  assert.deepEqual(liveness(viewOf()), WELL);
+  assert.deepEqual(liveness(viewOf({ state: "stopping", fpm: { isUp: false, error: FPM_AWAY } })), WELL);
+});
+
+Deno.test("liveness() names a consumer whose loop is stuck, and in what", { permissions: "none" }, () => {
+  const view = viewOf({
+    consumer: { stall: "its receive has gone on for 151 s and should have ended after 30 s" },
+  });
+  assert.deepEqual(liveness(view), {
+    isWell: false,
+    problems: ['consumer "main": its receive has gone on for 151 s and should have ended after 30 s'],
+  });
+});
+
+Deno.test(
+  "readiness() is well when the worker takes jobs and all is there",
+  { permissions: "none" },
+  async () => {
+    assert.deepEqual(await readiness(viewOf()), WELL);
+  },
+);
+
+Deno.test(
+  "readiness() says which broker and which php-fpm is away, and why",
+  { permissions: "none" },
+  async () => {
+    const view = viewOf({
+      broker: { isUp: false, error: unavailable() },
+      fpm: { isUp: false, error: FPM_AWAY },
+    });
+    assert.deepEqual(await readiness(view), {
+      isWell: false,
+      problems: [
+        'broker "queue" is away: QUEUE_UNAVAILABLE: Cannot use the queue "fake": it is away',
+        'php-fpm "default" is away: FASTCGI_CONNECT_FAILED: Cannot connect to php-fpm at "/run/fpm.sock": no such socket',
+      ],
+    });
+  },
+);
+
+for (const state of ["quiet", "stopping"] as const) {
+  Deno.test(`readiness() is not well while the worker is ${state}`, { permissions: "none" }, async () => {
+    assert.deepEqual(await readiness(viewOf({ state })), {
+      isWell: false,
+      problems: [`the worker takes no jobs: it is ${state}`],
+    });
+  });
+}
+
+Deno.test("readiness() names a consumer that has stopped by an error", { permissions: "none" }, async () => {
+  assert.deepEqual((await readiness(viewOf({ consumer: { fault: FAULT } }))).problems, [
+    'consumer "main" has stopped: FPM_MISCONFIGURED: php-fpm cannot find the script "/x.php"',
+  ]);
+});

@@ -1,0 +1,162 @@
+import assert from "node:assert/strict";
+import type { Delivery } from "../../../src/core/delivery.ts";
+import { raw } from "../../../src/dialects/raw.ts";
+import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
+import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
+import { FakeDelivery, FakeDriver, unavailable } from "../../support/fake_driver.ts";
+import { executorAway, FakeExecutor } from "../../support/fake_executor.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** A broker whose answer a test can hold back. */
+class HangingDriver extends FakeDriver {
+  hang: Promise<Delivery[]> | undefined;
+
+  override receive(request: Parameters<FakeDriver["receive"]>[0]): Promise<Delivery[]> {
+    return this.hang ?? super.receive(request);
+  }
+}
+
+function start(options: Partial<ConsumerOptions> = {}, ofExecutor: { abortMs?: number } = {}) {
+  const clock = new FakeClock();
+  const driver = new HangingDriver(clock);
+  const executor = Object.assign(new FakeExecutor(), ofExecutor);
+  const deps = { driver, dialect: raw, executor, clock, observe: () => {}, random: () => 0.5 };
+  const consumer = new Consumer(deps, {
+    ...DEFAULT_CONSUMER_OPTIONS,
+    name: "main",
+    queues: [{ name: "default", weight: 1 }],
+    concurrency: 2,
+    ...options,
+  });
+  // A call: the compiler would take a property for what it was found to be before.
+  return { clock, driver, executor, consumer, stats: () => consumer.stats };
+}
+
+Deno.test("Consumer.stall says nothing of a consumer that has nothing to do, however long", {
+  permissions: "none",
+}, async () => {
+  const { clock, consumer } = start();
+  const running = consumer.run();
+  for (let minute = 0; minute < 20; minute++) {
+    await clock.advance(60_000);
+    assert.equal(consumer.stall, undefined);
+  }
+  await consumer.stopNow();
+  await running;
+  clock.jump(24 * HOUR_MS);
+  assert.equal(consumer.stall, undefined);
+});
+
+Deno.test("Consumer.stall names a receive that never ends", { permissions: "none" }, async () => {
+  const { clock, driver, consumer } = start();
+  const { promise, resolve } = Promise.withResolvers<Delivery[]>();
+  driver.hang = promise;
+  const running = consumer.run();
+  await clock.advance(150_000);
+  assert.equal(consumer.stall, undefined);
+  await clock.advance(1_000);
+  assert.match(consumer.stall!, /^its receive has gone on for 151 s/);
+  driver.hang = undefined;
+  resolve([]);
+  await settlePromises();
+  assert.equal(consumer.stall, undefined);
+  await consumer.stopNow();
+  await running;
+});
+
+Deno.test(
+  "Consumer.stall says nothing of a broker that is away, nor of php-fpm",
+  { permissions: "none" },
+  async () => {
+    const { clock, driver, executor, consumer } = start();
+    executor.answer = executorAway;
+    driver.give(new FakeDelivery("1"));
+    const running = consumer.run();
+    await settlePromises();
+    driver.outage = unavailable();
+    await clock.advance(300_000);
+    assert.equal(consumer.stall, undefined);
+    driver.outage = undefined;
+    await consumer.stopNow();
+    await running;
+  },
+);
+
+Deno.test(
+  "Consumer.stall says nothing of slots whose jobs take their time, and tells when they outlive their abort",
+  {
+    permissions: "none",
+  },
+  async () => {
+    const { clock, driver, executor, consumer } = start({ timeoutMs: HOUR_MS });
+    executor.isDeaf = true;
+    driver.leaseMs = undefined;
+    driver.give(new FakeDelivery("1"), new FakeDelivery("2"));
+    const running = consumer.run();
+    await clock.advance(HOUR_MS + 119_000);
+    assert.equal(consumer.stall, undefined);
+    await clock.advance(2_000);
+    assert.equal(
+      consumer.stall,
+      "all its slots (2) run jobs that do not end, though their time is up and they were aborted",
+    );
+    executor.runs[0]!.end(executorAway());
+    await settlePromises();
+    assert.equal(consumer.stall, undefined, "one slot is free");
+    executor.runs[1]!.end(executorAway());
+    await consumer.stopNow();
+    await running;
+  },
+);
+
+Deno.test(
+  "Consumer.stall gives an executor the time that it needs to end a job",
+  { permissions: "none" },
+  async () => {
+    const { clock, driver, executor, consumer } = start({ timeoutMs: 1_000, concurrency: 1 }, {
+      abortMs: 500_000,
+    });
+    executor.isDeaf = true;
+    driver.give(new FakeDelivery("1"));
+    const running = consumer.run();
+    await clock.advance(620_000);
+    assert.equal(consumer.stall, undefined);
+    await clock.advance(2_000);
+    assert.match(consumer.stall!, /^all its slots \(1\)/);
+    executor.runs[0]!.end(executorAway());
+    await consumer.stopNow();
+    await running;
+  },
+);
+
+Deno.test("Consumer.stats tells slots, what is in them, and when the broker answered", {
+  permissions: "none",
+}, async () => {
+  const { clock, driver, executor, consumer, stats } = start();
+  assert.deepEqual(stats(), {
+    slots: 2,
+    busySlots: 0,
+    inFlight: 0,
+    isPaused: false,
+    receivedAtMs: undefined,
+  });
+  driver.give(new FakeDelivery("1"));
+  const running = consumer.run();
+  await settlePromises();
+  const startedMs = clock.nowMs();
+  assert.deepEqual(stats(), {
+    slots: 2,
+    busySlots: 1,
+    inFlight: 1,
+    isPaused: false,
+    receivedAtMs: startedMs,
+  });
+  await clock.advance(30_000);
+  assert.equal(stats().receivedAtMs, startedMs + 30_000, "an empty answer counts, too");
+  executor.runs[0]!.end(executorAway());
+  await settlePromises();
+  assert.deepEqual([stats().busySlots, stats().isPaused], [0, true]);
+  await consumer.stopNow();
+  await running;
+});
