@@ -11,7 +11,7 @@ import { FastCgiExecutor } from "./executors/fastcgi.ts";
 import { FpmControl } from "./executors/fpm_control.ts";
 import { ProcessExecutor } from "./executors/process.ts";
 import { Pool } from "./fastcgi/pool.ts";
-import type { FpmStatus } from "./fastcgi/status.ts";
+import { isTooSmall } from "./fastcgi/status.ts";
 import { Consumer } from "./worker/consumer.ts";
 import { Worker } from "./worker/worker.ts";
 
@@ -146,11 +146,6 @@ function createExecutor(
     ackOn,
     payloadParam,
   });
-}
-
-/** Whether a pool has fewer children than `wanted`. Of a dynamic one the page tells only how many it has now. */
-export function isTooSmall({ processManager, totalProcesses }: FpmStatus, wanted: number): boolean {
-  return processManager === "static" && totalProcesses < wanted;
 }
 
 /**
