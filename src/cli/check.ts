@@ -18,7 +18,7 @@ import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { configOption, jsonOption } from "./options.ts";
 import { counted } from "./plural.ts";
-import { readConfig } from "./settings.ts";
+import { descriptorUsers, readConfig } from "./settings.ts";
 
 /** A finding, and which part of the configuration it is about, e.g. `fpm.default`. */
 export interface PlacedFinding extends Finding {
@@ -150,15 +150,6 @@ async function installedPhpFpm(): Promise<string> {
   const found = await findPhp(Deno.env.get("PATH") ?? "").catch(() => undefined);
   if (found !== undefined) return found.fpm;
   throw new FervoError("FPM_MISCONFIGURED", "Cannot find php-fpm on this machine: name it with --php-fpm");
-}
-
-function descriptorUsers({ brokers, consumers }: Config) {
-  return consumers.map(({ broker, executor, concurrency, queues }) => ({
-    driver: brokers.get(broker)!.driver,
-    executor: executor.kind,
-    concurrency,
-    queues: queues.length,
-  }));
 }
 
 function failure(id: Finding["id"], error: unknown): Finding {

@@ -16,6 +16,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   http: 3,
   bench: 3,
   doctor: 3,
+  service: 3,
   config: 3,
   "app.ts": 4,
   cli: 5,
