@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 
@@ -21,18 +22,37 @@ export interface FpmSettingsSource {
 const READ_TIMEOUT_MS = 10_000;
 
 /**
- * Asks php-fpm what it reads in its configuration (`php-fpm -tt`). It serves nothing then; it may create the log file that
- * the configuration names.
+ * Asks php-fpm what it reads in its configuration (`php-fpm -tt`). It serves nothing then.
  *
  * @throws {FervoError} FPM_MISCONFIGURED with php-fpm's own reason, or when it does not tell
  */
 export async function readFpmSettings({ program, file }: FpmSettingsSource): Promise<FpmSettings> {
+  if (file === undefined) return await ask(program, [], "its configuration");
+  const path = resolve(file);
+  const wrapper = await Deno.makeTempFile({ prefix: "fervo-check-", suffix: ".conf" });
+  try {
+    await Deno.stat(path);
+    // It opens its log first, which is the master's and not ours to write, and tells nothing above this level.
+    await Deno.writeTextFile(
+      wrapper,
+      `include = ${path}\n[global]\nerror_log = /dev/null\nlog_level = notice\n`,
+    );
+    return await ask(program, ["-y", wrapper], `"${file}"`);
+  } catch (error) {
+    if (error instanceof FervoError) throw error;
+    const reason = error instanceof Deno.errors.NotFound ? "no such file" : reasonOf(error);
+    throw new FervoError("FPM_MISCONFIGURED", `Cannot read "${file}": ${reason}`, { cause: error });
+  } finally {
+    await Deno.remove(wrapper);
+  }
+}
+
+async function ask(program: string, args: readonly string[], where: string): Promise<FpmSettings> {
   // -R: a pool that runs as root is for others to judge.
-  const args = ["-tt", "-R", ...(file === undefined ? [] : ["-y", file])];
-  const { success, text } = await run(program, args);
+  const { success, text } = await run(program, ["-tt", "-R", ...args]);
   const settings = parseFpmSettings(text);
   if (success && settings.pools.size > 0) return settings;
-  const where = file === undefined ? "its configuration" : `"${file}"`;
+  // The first reason is the cause of the others.
   const reason = /\b(?:ERROR|ALERT): (.*)/.exec(text)?.[1] ??
     (success ? "it prints nothing; is log_level in it above notice?" : text.trim().split("\n")[0]);
   throw new FervoError("FPM_MISCONFIGURED", `"${program}" does not tell ${where}: ${reason}`);
