@@ -14,7 +14,7 @@ import { BrokerWatch } from "./http/broker_watch.ts";
 import { FpmWatch } from "./http/fpm_watch.ts";
 import type { WorkerView } from "./http/worker_view.ts";
 import { Pool } from "./fastcgi/pool.ts";
-import type { FpmStatus } from "./fastcgi/status.ts";
+import { isTooSmall } from "./fastcgi/status.ts";
 import { Consumer } from "./worker/consumer.ts";
 import { Worker } from "./worker/worker.ts";
 
@@ -170,11 +170,6 @@ function createExecutor(
     ackOn,
     payloadParam,
   });
-}
-
-/** Whether a pool has fewer children than `wanted`. Of a dynamic one the page tells only how many it has now. */
-export function isTooSmall({ processManager, totalProcesses }: FpmStatus, wanted: number): boolean {
-  return processManager === "static" && totalProcesses < wanted;
 }
 
 /**

@@ -21,6 +21,10 @@ ob_start();
 
 // `fervo-worker check --call-script` asks whether we are here. There is no job to run.
 if (isset($_SERVER['FERVO_CHECK'])) {
+    // It judges these settings; ini_get() is false where PHP does not know one.
+    $names = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time'];
+    array_push($names, 'opcache.enable', 'opcache.validate_timestamps');
+    header('X-Fervo-Check: ' . json_encode(array_combine($names, array_map('ini_get', $names))));
     header('X-Fervo-Outcome: ack');
     exit;
 }

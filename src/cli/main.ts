@@ -1,6 +1,5 @@
 import { Command } from "@commander-js/extra-typings";
 import { type Command as AnyCommand, CommanderError } from "commander";
-import deno from "../../deno.json" with { type: "json" };
 import { FervoError } from "../core/errors.ts";
 import { benchCommand } from "./bench.ts";
 import { callCommand } from "./call.ts";
@@ -14,6 +13,7 @@ import { type Io, OutputError } from "./io.ts";
 import { pushCommand } from "./push.ts";
 import { queuesCommand } from "./queues.ts";
 import { runCommand } from "./run.ts";
+import { versionText } from "./version.ts";
 
 /**
  * The program: runs the command that `args` name and returns the exit code; never throws.
@@ -23,7 +23,7 @@ import { runCommand } from "./run.ts";
 export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
   let exitCode: ExitCode = ExitCode.ok;
   try {
-    const root = program({ io, setExitCode: (code) => exitCode = code });
+    const root = program({ io, setExitCode: (code) => exitCode = code }, args);
     if (args[0] === COMPLETE) printCandidates(io, root, args.slice(1));
     else await root.parseAsync([...args], { from: "user" });
     return exitCode;
@@ -46,12 +46,16 @@ export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
   }
 }
 
-/** The tree of all commands. */
-export function program(context: Context): AnyCommand {
+/**
+ * The tree of all commands.
+ *
+ * @param args Those that it will be given.
+ */
+export function program(context: Context, args: readonly string[] = []): AnyCommand {
   const { io } = context;
   const root: AnyCommand = new Command("fervo-worker")
     .description("Runs background jobs from a queue on PHP-FPM.")
-    .version(`fervo-worker ${deno.version}`, "-V, --version", "print the version")
+    .option("-V, --version", "print the version; with --json also the commit, the target and the runtime")
     .helpCommand(true)
     .addHelpText(
       "after",
@@ -65,12 +69,17 @@ Examples:
 
 Exit codes:
   0  all went well
-  1  something failed while the command ran
+  1  something failed while the command ran, or check has warnings
   2  the command line is wrong
   3  the configuration is wrong
   4  the broker or php-fpm cannot be reached
   130  bench was interrupted`,
     ) as unknown as AnyCommand;
+  // As commander's own one, which cannot print JSON.
+  root.on("option:version", () => {
+    io.out(versionText(args.includes("--json")));
+    throw new CommanderError(ExitCode.ok, "commander.version", "");
+  });
   const commands = [
     runCommand(context),
     pushCommand(context),

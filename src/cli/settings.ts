@@ -1,6 +1,7 @@
 import { type Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";
+import type { DescriptorUser } from "../doctor/open_files.ts";
 import type { Io } from "./io.ts";
 
 /** Where the configuration is looked for when neither `--config` nor FERVO_CONFIG names it. */
@@ -12,12 +13,27 @@ export const CONFIG_PLACES = ["fervo-worker.toml", "/etc/fervo-worker/fervo-work
  * @throws {FervoError} CONFIG_INVALID, with every problem
  */
 export async function readConfig(io: Io, file: string | undefined): Promise<Config> {
-  // An empty variable is how some supervisors spell one that is not set.
-  const named = file ?? (io.env("FERVO_CONFIG") || undefined);
-  return await loadConfig(named ?? await firstExisting(CONFIG_PLACES), {
+  return await loadConfig(await configPath(io, file), {
     env: io.env,
     readTextFile: Deno.readTextFileSync,
   });
+}
+
+/** Where the configuration is: as named, by FERVO_CONFIG, or in the usual places. */
+export async function configPath(io: Io, file: string | undefined): Promise<string> {
+  // An empty variable is how some supervisors spell one that is not set.
+  const named = file ?? (io.env("FERVO_CONFIG") || undefined);
+  return named ?? await firstExisting(CONFIG_PLACES);
+}
+
+/** What of the consumers takes file descriptors. */
+export function descriptorUsers({ brokers, consumers }: Config): DescriptorUser[] {
+  return consumers.map(({ broker, executor, concurrency, queues }) => ({
+    driver: brokers.get(broker)!.driver,
+    executor: executor.kind,
+    concurrency,
+    queues: queues.length,
+  }));
 }
 
 /** The broker to use: as named, or the one that the queue is consumed from, or the only one. */

@@ -1,4 +1,5 @@
 import type { Delivery } from "./delivery.ts";
+import type { Finding } from "./finding.ts";
 
 /** What a broker can do. A driver declares it; the conformance suite and the documentation go by it. */
 export interface DriverCapabilities {
@@ -96,8 +97,8 @@ export interface Driver extends AsyncDisposable {
   /** Names of all queues that hold a job, sorted. */
   queues(): Promise<string[]>;
   readonly dead: DeadLetters;
-  /** What about the broker's own settings endangers jobs; ends of sentences that say what to do. */
-  warnings?(): Promise<string[]>;
+  /** What is to be said of the broker's own settings, good and bad. */
+  findings?(): Promise<Finding[]>;
 
   /** Shows that this process takes no more jobs, where the broker shows its processes to people. Idempotent. */
   quiet?(): void;

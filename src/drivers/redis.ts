@@ -9,6 +9,7 @@ import type {
   ReceiveRequest,
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
+import type { Finding } from "../core/finding.ts";
 import type { Observer } from "../core/observer.ts";
 import { tooLarge } from "../core/payload.ts";
 import { Calls } from "./redis_calls.ts";
@@ -176,7 +177,7 @@ export class RedisDriver implements Driver {
     return this.#calls.run(() => this.#depth.queues());
   }
 
-  warnings(): Promise<string[]> {
+  findings(): Promise<Finding[]> {
     return this.#calls.run(() => checkServer(this.#shared.connection));
   }
 

@@ -1,38 +1,101 @@
 import type { Buffer } from "node:buffer";
+import type { Finding } from "../core/finding.ts";
 import type { RedisConnection } from "./redis_connection.ts";
 
+/** What a Redis server tells of itself. */
+export interface RedisFacts {
+  /** The fields of `INFO`. */
+  readonly info: ReadonlyMap<string, string>;
+  /** `CONFIG GET save`: when it writes snapshots, "" for never; undefined where it may not be asked. */
+  readonly save: string | undefined;
+}
+
 /**
- * What is wrong with a Redis server for jobs that must not be lost; sentences, each with what to do.
+ * What is to be said of a Redis server to which jobs are entrusted.
  *
  * @throws {QueueError} QUEUE_UNAVAILABLE
  */
-export async function checkServer(connection: RedisConnection): Promise<string[]> {
+export async function checkServer(connection: RedisConnection): Promise<Finding[]> {
   const info = parseInfo(String(await connection.send(["INFO"])));
-  const warnings: string[] = [];
-  const version = info.get("redis_version") ?? "0";
-  const [major = 0, minor = 0] = version.split(".").map(Number);
-  if (major < 6 || (major === 6 && minor < 2)) {
-    warnings.push(`version ${version} is too old: 6.2 or newer is needed`);
+  // Managed servers may not tell.
+  const save = await connection.send<Buffer[]>(["CONFIG", "GET", "save"]).then(
+    (answer) => String(answer[1] ?? ""),
+    () => undefined,
+  );
+  return redisFindings({ info, save });
+}
+
+/** Judges the facts. */
+export function redisFindings({ info, save }: RedisFacts): Finding[] {
+  return [version(info), eviction(info), ...replica(info), persistence(info, save)];
+}
+
+function version(info: RedisFacts["info"]): Finding {
+  const id = "redis.version";
+  const told = info.get("redis_version");
+  if (told === undefined) return { id, severity: "notice", what: "the server's version is not known" };
+  const [major = 0, minor = 0] = told.split(".").map(Number);
+  if (major > 6 || (major === 6 && minor >= 2)) return { id, severity: "ok", what: `version ${told}` };
+  return {
+    id,
+    severity: "error",
+    code: "QUEUE_UNAVAILABLE",
+    what: `version ${told} is too old`,
+    why: "commands that the worker needs are missing",
+    fix: "install Redis 6.2 or newer, or Valkey",
+  };
+}
+
+function eviction(info: RedisFacts["info"]): Finding {
+  const id = "redis.eviction";
+  const policy = info.get("maxmemory_policy");
+  const fix = "in redis.conf: maxmemory-policy noeviction";
+  if (policy === undefined) return { id, severity: "notice", what: "maxmemory-policy is not known", fix };
+  if (policy === "noeviction") return { id, severity: "ok", what: `maxmemory-policy is "${policy}"` };
+  return {
+    id,
+    severity: "warning",
+    what: `maxmemory-policy is "${policy}"`,
+    why: "it throws jobs away when the memory is full",
+    fix,
+  };
+}
+
+function replica(info: RedisFacts["info"]): Finding[] {
+  if (info.get("role") === "master") return [];
+  return [{
+    id: "redis.replica",
+    severity: "error",
+    code: "QUEUE_UNAVAILABLE",
+    what: "it is a replica",
+    why: "it cannot be written to, so that no job can be taken",
+    fix: "in [brokers.NAME]: the master's url, or sentinels and master",
+  }];
+}
+
+function persistence(info: RedisFacts["info"], save: string | undefined): Finding {
+  const id = "redis.persistence";
+  const fix = "in redis.conf: appendonly yes";
+  const aof = info.get("aof_enabled");
+  if (aof === "1") return { id, severity: "ok", what: "appendonly is on" };
+  if (aof === undefined) {
+    return { id, severity: "notice", what: "whether appendonly is on is not known", fix };
   }
-  const policy = info.get("maxmemory_policy") ?? "noeviction";
-  if (policy !== "noeviction") {
-    warnings.push(
-      `maxmemory-policy is "${policy}", which throws jobs away when memory is full: set noeviction`,
-    );
-  }
-  if (info.get("role") !== "master") {
-    warnings.push("it is a replica, which cannot be written to: give the master's address, or its Sentinels");
-  }
-  if (info.get("aof_enabled") === "0") {
-    // Managed servers may not tell.
-    const saves = await connection.send<Buffer[]>(["CONFIG", "GET", "save"]).catch(() => undefined);
-    warnings.push(
-      saves !== undefined && String(saves[1] ?? "") === ""
-        ? "it keeps nothing on its disk, so that jobs are lost when it ends: set appendonly yes"
-        : "appendonly is off, so that the jobs of several minutes are lost when it dies: set appendonly yes",
-    );
-  }
-  return warnings;
+  return save === ""
+    ? {
+      id,
+      severity: "warning",
+      what: "it keeps nothing on its disk",
+      why: "all jobs are lost when it ends",
+      fix,
+    }
+    : {
+      id,
+      severity: "warning",
+      what: "appendonly is off",
+      why: "the jobs of several minutes are lost when it dies",
+      fix,
+    };
 }
 
 /** The fields of an answer to `INFO`. */

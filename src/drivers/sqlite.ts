@@ -10,8 +10,10 @@ import type {
   ReceiveRequest,
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
+import type { Finding } from "../core/finding.ts";
 import { tooLarge } from "../core/payload.ts";
 import { SqliteChanges } from "./sqlite_changes.ts";
+import { sqliteFacts, sqliteFindings } from "./sqlite_check.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
 import { SqliteDelivery, SqliteSettler } from "./sqlite_delivery.ts";
 import { openDatabase } from "./sqlite_open.ts";
@@ -164,6 +166,14 @@ export class SqliteDriver implements Driver {
 
   queues(): Promise<string[]> {
     return read(this.#options.path, () => this.#sql.queues.all().map((row) => row["queue"] as string));
+  }
+
+  findings(): Promise<Finding[]> {
+    const { path } = this.#options;
+    return read(path, () => {
+      const { journal_mode: mode } = this.#db.prepare("PRAGMA journal_mode").get()!;
+      return sqliteFindings(sqliteFacts(path, String(mode)));
+    });
   }
 
   close(): Promise<void> {

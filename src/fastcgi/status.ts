@@ -29,8 +29,15 @@ export interface FpmProcess {
   readonly isBusy: boolean;
   /** SCRIPT_NAME of the request, cut to {@link MAX_REQUEST_URI_LENGTH}. */
   readonly requestUri: string;
+  /** SCRIPT_FILENAME of the request; "-" when it ran none, as for this page. */
+  readonly script: string;
   /** For so long the request has been running, or did; microseconds. */
   readonly requestDurationUs: number;
+}
+
+/** Whether a pool has fewer children than `wanted`. Of a dynamic one the page tells only how many it has now. */
+export function isTooSmall({ processManager, totalProcesses }: FpmStatus, wanted: number): boolean {
+  return processManager === "static" && totalProcesses < wanted;
 }
 
 /** How the process list shows the children of a pool, at the beginning of their titles (fpm_children.c). */
@@ -115,6 +122,7 @@ function processOf(process: Record<string, unknown>): FpmProcess {
     pid: count(process["pid"]),
     isBusy: process["state"] !== "Idle",
     requestUri: String(process["request uri"]),
+    script: String(process["script"]),
     requestDurationUs: count(process["request duration"]),
   };
 }

@@ -216,18 +216,33 @@ for (const verb of ["retry", "remove"]) {
   });
 }
 
+/** A check's findings of that severity, by id. */
+function idsOfSeverity(severity: string, json: string): string[] {
+  return (JSON.parse(json) as { id: string; severity: string }[])
+    .filter((finding) => finding.severity === severity)
+    .map(({ id }) => id);
+}
+
 Deno.test("check finds all in order, and has changed nothing but created the queue", async () => {
-  await using fpm = await PhpFpm.start({ children: 4 });
+  await using fpm = await PhpFpm.start({
+    children: 4,
+    globalLines: ["process_control_timeout = 65s"],
+    poolLines: ["request_terminate_timeout = 90s"],
+  });
   await using site = await Site.create(fpm, { fpm: { status_path: fpm.statusPath } });
   const { code, stdout, stderr } = await site.run(["check"]);
   assert.equal(stderr, "");
-  assert.match(
-    stdout,
-    /^ok +configuration: 1 consumer\nok +brokers.default: .*\nok +fpm.default: pool ".*" at ".*", pm = static, 4 children, \d idle\nok +fpm.default script: ".*" is there\n$/,
-  );
+  assert.match(stdout, /^ok +configuration: 1 consumer\nok +brokers.default: reached; 0 queues with jobs\n/);
+  assert.match(stdout, /^ok +fpm.default: pool ".*" at ".*", pm = static, 4 children, \d idle$/m);
+  assert.match(stdout, /^ok +fpm.default: ".*" is there$/m);
+  assert.doesNotMatch(stdout, /^(?:warning|ERROR)/m);
   assert.equal(code, 0);
-  const called = JSON.parse(await site.runOk(["check", "--call-script", "--json"])) as { result: string }[];
-  assert.deepEqual(called.map(({ result }) => result), ["ok", "ok", "ok", "ok"]);
+  const args = ["check", "--call-script", "--fpm-config", fpm.configPath, "--json"];
+  const json = await site.runOk(args);
+  assert.deepEqual(idsOfSeverity("warning", json).concat(idsOfSeverity("error", json)), []);
+  for (const id of ["fpm.request_terminate_timeout", "php.display_errors", "worker.open_files"]) {
+    assert.ok(idsOfSeverity("ok", json).includes(id), id);
+  }
   assert.deepEqual(site.queueRows("SELECT * FROM fervo_jobs"), []);
   assert.equal(site.effectCount(), 0);
 });
@@ -249,56 +264,56 @@ const FAILURES: readonly [
     "no php-fpm",
     { fpm: { address: NOBODY } },
     [],
-    /FAILED +fpm.default: Cannot connect .*is php-fpm running\?/,
+    /ERROR +fpm.default: Cannot connect .*is php-fpm running\?/,
     4,
   ],
   [
     "no folder for the queue",
     { broker: { path: "/nowhere/q.sqlite" } },
     [],
-    /FAILED +brokers.default: Cannot use/,
+    /ERROR +brokers.default: Cannot use/,
     4,
   ],
   [
     "no script",
     { fpm: { script: "/nowhere.php" } },
     [],
-    /FAILED +fpm.default script: "\/nowhere.php" is not on/,
+    /ERROR +fpm.default: "\/nowhere.php" is not on/,
     3,
   ],
   [
     "script is a folder",
     { fpm: { script: "/tmp" } },
     [],
-    /FAILED +fpm.default script: "\/tmp" is no file/,
+    /ERROR +fpm.default: "\/tmp" is no file/,
     3,
   ],
   [
     "php-fpm does not find the script",
     { fpm: { script: "/nowhere.php" } },
     ["--call-script"],
-    /FAILED +fpm.default script: php-fpm cannot find the script "\/nowhere.php": file not found/,
+    /ERROR +fpm.default: php-fpm cannot find the script "\/nowhere.php": file not found/,
     3,
   ],
   [
     "wrong ping path",
     { fpm: { ping_path: "/pong" } },
     [],
-    /FAILED +fpm.default: ".*" answers 404 at ping_path/,
+    /ERROR +fpm.default: ".*" answers 404 at ping_path/,
     3,
   ],
   [
     "wrong status path",
     { fpm: { status_path: "/stat" } },
     [],
-    /FAILED +fpm.default: Cannot read the status page: /,
-    1,
+    /ERROR +fpm.default: Cannot read the status page: /,
+    3,
   ],
   [
     "more jobs than children",
     { fpm: { status_path: "/status" }, consumer: { concurrency: 5 } },
     [],
-    /FAILED +fpm.default: pool .* 4 children, .*fewer than the 5 jobs/,
+    /ERROR +fpm.default: the pool has 4 children, fewer than the 5 jobs/,
     3,
   ],
 ];
@@ -309,18 +324,33 @@ for (const [what, options, args, found, exitCode] of FAILURES) {
     await using site = await Site.create(fpm, options);
     const { code, stdout, stderr } = await site.run(["check", ...args]);
     assert.match(stdout, found);
-    assert.equal(stdout.match(/^FAILED/gm)?.length, 1);
+    assert.equal(stdout.match(/^ERROR/gm)?.length, 1);
     assert.equal(stderr, "");
     assert.equal(code, exitCode);
   });
 }
 
-Deno.test("check warns when nothing tells how many children the pool has", async () => {
+Deno.test("check warns without a status page, with exit code 1, says why and what to change", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await Site.create(fpm);
-  assert.match(await site.runOk(["check"]), /^warning +fpm.default: ".*" answers; set pm.status_path/m);
+  const { code, stdout } = await site.run(["check"]);
+  assert.equal(code, 1);
+  assert.match(
+    stdout,
+    /^warning +fpm.default: no status page is named \[fpm.status_page\]\n +Why: the number .*\n +Fix: in the pool: pm.status_path/m,
+  );
   await site.configure({ fpm: { ping_path: fpm.pingPath } });
-  assert.match(await site.runOk(["check"]), /^ok +fpm.default: ".*" answers "pong"/m);
+  assert.match((await site.run(["check"])).stdout, /^ok +fpm.default: ".*" answers "pong"/m);
+});
+
+Deno.test("check warns when fewer files may be open than the worker needs, and says what to set", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm, { fpm: { status_path: "/status" } });
+  const shell = 'ulimit -n 60; "$@"';
+  assert.deepEqual(idsOfSeverity("warning", (await site.run(["check", "--json"], { shell })).stdout), [
+    "worker.open_files",
+  ]);
+  assert.deepEqual(idsOfSeverity("warning", await site.runOk(["check", "--json"])), []);
 });
 
 Deno.test("check --call-script finds a script that does not answer as a front controller", async () => {
@@ -328,7 +358,7 @@ Deno.test("check --call-script finds a script that does not answer as a front co
   const script = await fpm.writeScript("silent.php", "<?php echo 'hello';");
   await using site = await Site.create(fpm, { fpm: { script } });
   const { code, stdout } = await site.run(["check", "--call-script"]);
-  assert.match(stdout, /FAILED +fpm.default script: The script ended without an outcome/);
+  assert.match(stdout, /ERROR +fpm.default: The script ended without an outcome/);
   assert.equal(code, 3);
 });
 

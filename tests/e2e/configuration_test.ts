@@ -109,7 +109,7 @@ Deno.test("init writes a configuration that has to be adapted, and is otherwise 
   assert.equal((await Deno.stat(file)).mode! & 0o777, 0o600);
   const { code, stdout, stderr } = await fervoWorker(["check", "--config", file]);
   assert.match(stdout, /^ok +configuration: 1 consumer\nok +brokers\.default: /);
-  assert.match(stdout, /FAILED +fpm.default: Cannot connect to php-fpm at "\/run\/php\/fervo.sock"/);
+  assert.match(stdout, /ERROR +fpm.default: Cannot connect to php-fpm at "\/run\/php\/fervo.sock"/);
   assert.equal(stderr, "");
   assert.equal(code, 4);
 });

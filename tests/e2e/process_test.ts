@@ -63,17 +63,17 @@ Deno.test("run ends its processes on a second signal, and puts their jobs back w
 Deno.test("check and run say that a program is not there, with exit code 3 and no attempt counted", async () => {
   await using site = await Site.create(undefined, PROCESS);
   await site.push("{}");
-  assert.match(await site.runOk(["check"]), /^ok +processes\.default program: "\/.*\/php" is there$/m);
+  assert.match(await site.runOk(["check"]), /^ok +processes\.default: "\/.*\/php" is there$/m);
   await site.configure({ ...PROCESS, process: { command: ["no-such-program"], directory: "/nowhere" } });
   const { code, stdout } = await site.run(["check"]);
   assert.equal(code, 3);
   assert.match(
     stdout,
-    /^FAILED +processes\.default program: "no-such-program" is not there: correct "command"/m,
+    /^ERROR +processes\.default: "no-such-program" is not there \[process\.program\]\n +Fix: in \[processes.NAME\]: command/m,
   );
   assert.match(
     stdout,
-    /^FAILED +processes\.default directory: "\/nowhere" is no folder: correct "directory"$/m,
+    /^ERROR +processes\.default: "\/nowhere" is no folder \[process\.directory\]$/m,
   );
   const run = await site.run(["run"]);
   assert.equal(run.code, 3);

@@ -18,7 +18,7 @@ async function assertUnavailable(site: Site, reason: RegExp, shell?: string): Pr
   }
   const { code, stdout } = await site.run(["check"], shell === undefined ? {} : { shell });
   assert.equal(code, 4);
-  assert.match(stdout, /FAILED +brokers.default: Cannot use the /);
+  assert.match(stdout, /ERROR +brokers.default: Cannot use the /);
 }
 
 Deno.test("Every command says that the queue's folder is missing, with exit code 4", async () => {

@@ -63,7 +63,10 @@ Deno.test("push, queues, dead and check work on Redis", async () => {
   assert.notEqual(refused.code, 0);
   assert.match(refused.stderr, /Cannot read the message as a Sidekiq job: it is not JSON in UTF-8/);
   const check = await site.run(["check"], { env });
-  assert.match(check.stdout, /warning {2}brokers\.default: maxmemory-policy is "allkeys-lru"/);
+  assert.match(
+    check.stdout,
+    /warning {2}brokers\.default: maxmemory-policy is "allkeys-lru" \[redis\.eviction\]/,
+  );
 });
 
 Deno.test("Quiet and stop by Sidekiq's signals end a worker in order", async () => {

@@ -85,7 +85,7 @@ Deno.test("run tells each failed job in the log, with its wait in whole and its 
 Deno.test("run takes jobs that PHP pushed with plain PDO, as text or bytes, now or later", async () => {
   await using fpm = await PhpFpm.start();
   await using site = await Site.create(fpm, { consumer: { concurrency: 1 } });
-  await site.runOk(["check"]);
+  await site.run(["check"]);
   assert.deepEqual(await produce(site.queueFile, "jobs", '"low"', "0", "1"), {
     code: 0,
     said: 'Pushed job 1 to "jobs"\n',

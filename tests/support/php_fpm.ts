@@ -81,7 +81,7 @@ export class PhpFpm implements AsyncDisposable {
     const directory = await Deno.makeTempDir({ prefix: "fervo-fpm-" });
     const fpm = new PhpFpm(binary, directory, options);
     try {
-      await Deno.writeTextFile(fpm.#configPath, fpm.#config(options));
+      await Deno.writeTextFile(fpm.configPath, fpm.#config(options));
       await fpm.#startMaster();
       return fpm;
     } catch (error) {
@@ -155,7 +155,8 @@ export class PhpFpm implements AsyncDisposable {
     }
   }
 
-  get #configPath(): string {
+  /** Its configuration, for `php-fpm -y`. */
+  get configPath(): string {
     return `${this.directory}/fpm.conf`;
   }
 
@@ -168,7 +169,7 @@ export class PhpFpm implements AsyncDisposable {
       args: [
         "--nodaemonize",
         "--fpm-config",
-        this.#configPath,
+        this.configPath,
         ...(Deno.uid() === 0 ? ["--allow-to-run-as-root"] : []),
         // Compiled scripts are kept as in production, and a script that a test writes anew is still seen at once.
         ...["opcache.enable=1", "opcache.revalidate_freq=0", "opcache.file_update_protection=0"]

@@ -15,6 +15,8 @@ const LAYERS: Readonly<Record<string, number>> = {
   telemetry: 2,
   http: 3,
   bench: 3,
+  doctor: 3,
+  service: 3,
   config: 3,
   "app.ts": 4,
   cli: 5,

@@ -303,7 +303,7 @@ Deno.test("The rights that docs/operations.md names are enough for all that a wo
   await (await takeOne(driver)).release();
   await (await takeOne(driver)).ack();
   await driver.dead.retry("all");
-  await driver.warnings();
+  await driver.findings();
   await driver.queues();
   await eventually(
     "it has looked for the dead",

@@ -208,20 +208,26 @@ Deno.test("In a cluster the keys of a prefix with a hash tag are found, also whe
   await moved!.ack();
 });
 
-Deno.test("warnings() tells what endangers jobs, and nothing of a server that is set up well", async () => {
+Deno.test("findings() tell what endangers jobs, and that a server is set up well", async () => {
   await using good = await RedisServer.start({
     tcp: true,
     config: ["appendonly yes", "repl-diskless-sync-delay 0"],
   });
   await using well = openRedis(good);
-  assert.deepEqual(await well.warnings(), []);
+  assert.deepEqual(
+    (await well.findings()).map(({ id, severity }) => `${id} ${severity}`),
+    ["redis.version ok", "redis.eviction ok", "redis.persistence ok"],
+  );
   await using bad = await RedisServer.start({
     config: ["maxmemory-policy allkeys-lru", `replicaof 127.0.0.1 ${good.port}`],
   });
   await using driver = openRedis(bad);
-  const warnings = await driver.warnings();
-  assert.equal(warnings.length, 3, `${warnings}`);
-  assert.match(warnings[0]!, /maxmemory-policy is "allkeys-lru"/);
-  assert.match(warnings[1]!, /it is a replica/);
-  assert.match(warnings[2]!, /it keeps nothing on its disk/);
+  assert.deepEqual(
+    (await driver.findings()).map(({ id, severity, what }) => [id, severity, what]).slice(1),
+    [
+      ["redis.eviction", "warning", 'maxmemory-policy is "allkeys-lru"'],
+      ["redis.replica", "error", "it is a replica"],
+      ["redis.persistence", "warning", "it keeps nothing on its disk"],
+    ],
+  );
 });

@@ -170,6 +170,9 @@ Deno.test("fervo.php answers a check without loading the handlers", async () => 
   const response = await t.pool.request(checkRequest(SCRIPT, t.params), NEVER);
   assert.equal(outcomeOf(response, { ackOn: "outcome", script: SCRIPT }), ACK);
   assert.equal(await exists(t.file("ran")), false);
+  const settings = JSON.parse(response.headers.get("x-fervo-check") ?? "null");
+  assert.equal(settings.max_execution_time, "0", "it has lifted the limit itself");
+  assert.equal(settings.display_errors, "off");
 });
 
 Deno.test("fervo.php does not run a job whose deadline has passed", async () => {

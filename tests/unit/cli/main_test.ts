@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Command } from "commander";
+import deno from "../../../deno.json" with { type: "json" };
 import { type Io, OutputError } from "../../../src/cli/io.ts";
 import { main, program } from "../../../src/cli/main.ts";
 import { FakeIo, runMain } from "./fake_io.ts";
@@ -50,6 +51,21 @@ for (const path of PATHS) {
     );
   });
 }
+
+Deno.test("--version prints the version, and with --json all that tells this program from others", async () => {
+  assert.deepEqual(await runMain(["-V"]), { code: 0, stdout: `fervo-worker ${deno.version}\n`, stderr: "" });
+  for (const args of [["--version", "--json"], ["--json", "--version"]]) {
+    const { code, stdout } = await runMain(args);
+    assert.equal(code, 0);
+    assert.deepEqual(JSON.parse(stdout), {
+      version: deno.version,
+      // This is no binary.
+      commit: null,
+      target: Deno.build.target,
+      deno: Deno.version.deno,
+    });
+  }
+});
 
 /** Mistakes on the command line, and what is said of them. */
 const MISTAKES: readonly [args: string[], said: string][] = [

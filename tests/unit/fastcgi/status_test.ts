@@ -22,6 +22,7 @@ const PAGE = {
     "state": i === 0 ? "Running" : "Idle",
     "request duration": 1_500,
     "request uri": "/mail/17",
+    "script": "/srv/app/fervo.php",
   })),
 };
 
@@ -39,6 +40,7 @@ Deno.test("readStatus() reads php-fpm's JSON page", () => {
       pid: 100 + i,
       isBusy: i === 0,
       requestUri: "/mail/17",
+      script: "/srv/app/fervo.php",
       requestDurationUs: 1_500,
     })),
   });

@@ -1,0 +1,117 @@
+import { dirname, resolve } from "node:path";
+import example from "../../config.example.toml" with { type: "text" };
+import { isOn, totalConcurrency } from "../app.ts";
+import type { Config, FpmConfig } from "../config/config.ts";
+import { parseConfig } from "../config/load.ts";
+import { descriptorsNeeded } from "../doctor/open_files.ts";
+import { formatAddress } from "../fastcgi/address.ts";
+import { fpmFile } from "../service/fpm.ts";
+import type { FpmService, ServiceFile, WorkerService } from "../service/service.ts";
+import { supervisorFile, supervisorFpmFile } from "../service/supervisor.ts";
+import { systemdFile, systemdFpmFile } from "../service/systemd.ts";
+import type { Io } from "./io.ts";
+import { CONFIG_PLACES, configPath, descriptorUsers, readConfig } from "./settings.ts";
+
+/** What is to be made, and what the configuration does not tell. */
+export interface ServiceOptions {
+  readonly supervisor?: true | undefined;
+  readonly systemd?: true | undefined;
+  readonly fpm?: true | undefined;
+  readonly config?: string | undefined;
+  readonly user: string;
+  readonly program: string;
+  readonly phpFpm: string;
+}
+
+/** Where the configuration of a php-fpm for jobs goes. */
+const FPM_FILE = "/etc/fervo-worker/fervo-fpm.conf";
+const STATUS_PATH = "/status";
+/** Beyond shutdown_timeout_ms, to put back what is left, seconds. */
+const PUT_BACK_S = 10;
+/** What a limit is above the one that it encloses, seconds. */
+const CONTROL_MARGIN_S = 5;
+const TERMINATE_MARGIN_S = 30;
+
+/**
+ * The files of the services, made for the configuration; without any, for the one that `init` writes.
+ *
+ * @throws {FervoError} CONFIG_INVALID
+ */
+export async function serviceFiles(io: Io, options: ServiceOptions): Promise<ServiceFile[]> {
+  const { config, path } = await configOrExample(io, options.config);
+  const worker = workerService(config, path, options);
+  const fpm = options.fpm ? fpmService(config, options) : undefined;
+  return [
+    ...(options.supervisor ? [supervisorFile(worker)] : []),
+    ...(options.systemd ? [systemdFile(worker)] : []),
+    ...(fpm === undefined ? [] : [fpmFile(fpm)]),
+    ...(fpm !== undefined && options.supervisor ? [supervisorFpmFile(fpm)] : []),
+    ...(fpm !== undefined && options.systemd ? [systemdFpmFile(fpm)] : []),
+  ];
+}
+
+async function configOrExample(io: Io, named: string | undefined): Promise<{ config: Config; path: string }> {
+  const path = resolve(await configPath(io, named));
+  const isNamed = named !== undefined || (io.env("FERVO_CONFIG") ?? "") !== "";
+  if (isNamed || await Deno.stat(path).then(() => true, () => false)) {
+    return { config: await readConfig(io, named), path };
+  }
+  // Where a configuration for a whole machine belongs.
+  const place = CONFIG_PLACES[1]!;
+  return { config: await parseConfig(example, place, { env: io.env }), path: place };
+}
+
+function workerService(config: Config, configFile: string, options: ServiceOptions): WorkerService {
+  const sockets = [...config.fpm.values()].flatMap(({ address, statusAddress }) => [address, statusAddress])
+    .flatMap((address) => address?.transport === "unix" ? [dirname(address.path)] : []);
+  const killAfterMs = Math.max(0, ...[...config.processes.values()].map((process) => process.killAfterMs));
+  return {
+    program: options.program,
+    configFile,
+    user: options.user,
+    folders: unique(
+      [...config.brokers.values()].flatMap((broker) =>
+        broker.driver === "sqlite" ? [dirname(broker.path)] : []
+      ),
+    ),
+    socketFolders: unique(sockets),
+    stopS: Math.ceil((config.shutdownTimeoutMs + killAfterMs) / 1_000) + PUT_BACK_S,
+    openFiles: descriptorsNeeded(descriptorUsers(config)),
+    runsProcesses: config.consumers.some(({ executor }) => executor.kind === "process"),
+    hasOwnFpm: options.fpm === true,
+  };
+}
+
+function fpmService(config: Config, { phpFpm, user }: ServiceOptions): FpmService {
+  const timeouts = [...config.fpm.keys()].map((name) => longestTimeoutS(config, name));
+  return {
+    program: phpFpm,
+    configFile: FPM_FILE,
+    user,
+    controlS: Math.max(0, ...timeouts) + CONTROL_MARGIN_S,
+    pools: [...config.fpm].map(([name, fpm]) => poolOf(config, name, fpm)),
+  };
+}
+
+function poolOf(config: Config, name: string, { address, statusPath, statusAddress, pingPath }: FpmConfig) {
+  return {
+    name,
+    listen: formatAddress(address),
+    isSocket: address.transport === "unix",
+    // Of a pool that no consumer uses: php-fpm takes no 0.
+    children: Math.max(totalConcurrency(config, name), 1),
+    statusPath: statusPath ?? STATUS_PATH,
+    statusListen: statusAddress && formatAddress(statusAddress),
+    pingPath,
+    terminateS: longestTimeoutS(config, name) + TERMINATE_MARGIN_S,
+  };
+}
+
+function longestTimeoutS(config: Config, fpm: string): number {
+  const users = config.consumers.filter(({ executor }) => isOn(executor, fpm));
+  return Math.ceil(Math.max(0, ...users.map(({ timeoutMs }) => timeoutMs)) / 1_000);
+}
+
+function unique(values: readonly string[]): string[] {
+  return [...new Set(values)];
+}

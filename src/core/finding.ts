@@ -1,0 +1,60 @@
+import type { ErrorCode } from "./errors.ts";
+
+/**
+ * How much a finding matters: looked at and in order; worth knowing, or not to be known; will lose, repeat or delay jobs
+ * some day; jobs cannot run.
+ */
+export const SEVERITIES = ["ok", "notice", "warning", "error"] as const;
+export type Severity = typeof SEVERITIES[number];
+
+/**
+ * The stable ids of all findings. They appear in `check --json` and docs/operations.md; an id is never renamed or reused.
+ */
+export const FINDING_IDS = [
+  "config.valid",
+  "broker.reachable",
+  "redis.version",
+  "redis.eviction",
+  "redis.replica",
+  "redis.persistence",
+  "sqlite.journal",
+  "sqlite.file_system",
+  "fpm.reachable",
+  "fpm.status_page",
+  "fpm.status_listen",
+  "fpm.ping",
+  "fpm.children",
+  "fpm.shared_pool",
+  "fpm.shared_master",
+  "fpm.socket_mode",
+  "fpm.tcp",
+  "fpm.script",
+  "fpm.settings",
+  "fpm.process_control_timeout",
+  "fpm.request_terminate_timeout",
+  "php.settings",
+  "php.display_errors",
+  "php.log_errors",
+  "php.memory_limit",
+  "php.max_execution_time",
+  "php.opcache",
+  "php.opcache_timestamps",
+  "process.program",
+  "process.directory",
+  "worker.open_files",
+] as const;
+export type FindingId = typeof FINDING_IDS[number];
+
+/** One thing that was looked at, before jobs are entrusted to it. */
+export interface Finding {
+  readonly id: FindingId;
+  readonly severity: Severity;
+  /** What was seen: a sentence without a full stop. */
+  readonly what: string;
+  /** Why that matters: what happens to jobs. */
+  readonly why?: string;
+  /** What to change: the line itself, and where it belongs. */
+  readonly fix?: string;
+  /** Of an error: which kind. */
+  readonly code?: ErrorCode;
+}

@@ -1,0 +1,138 @@
+import type { Clock } from "../core/clock.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
+import type { Finding } from "../core/finding.ts";
+import { FpmControl } from "../executors/fpm_control.ts";
+import { formatAddress } from "../fastcgi/address.ts";
+import { ask, type FpmStatus, isTooSmall, pingRequest } from "../fastcgi/status.ts";
+import { type PoolToCheck, WHY_STATUS_PAGE } from "./expected_pool.ts";
+
+/** Any path will do to see that php-fpm answers: it says that it does not find it. */
+const UNKNOWN_PATH = "/fervo-check";
+
+/** Reaches the pool by its status page, or else by its ping page, and judges what the former shows. */
+export async function checkPool(clock: Clock, pool: PoolToCheck): Promise<Finding[]> {
+  try {
+    const status = await new FpmControl({ clock }, pool).status();
+    if (status === undefined) return await withoutStatusPage(clock, pool);
+    return [reached(pool, status), ...statusFindings(status, pool)];
+  } catch (error) {
+    return [poolError(error, pool)];
+  }
+}
+
+/** Judges what the status page shows. */
+export function statusFindings(status: FpmStatus, pool: PoolToCheck): Finding[] {
+  return [...children(status, pool), ...statusListen(pool), sharedPool(status, pool.scripts)];
+}
+
+function reached({ address }: PoolToCheck, status: FpmStatus): Finding {
+  const { pool, processManager, totalProcesses, idleProcesses } = status;
+  return {
+    id: "fpm.reachable",
+    severity: "ok",
+    what:
+      `pool "${pool}" at "${formatAddress(address)}", pm = ${processManager}, ${totalProcesses} children, ` +
+      `${idleProcesses} idle`,
+  };
+}
+
+function children(status: FpmStatus, { jobs, children: configured }: PoolToCheck): Finding[] {
+  const id = "fpm.children";
+  if (isTooSmall(status, jobs)) {
+    return [{
+      id,
+      severity: "error",
+      code: "CONFIG_INVALID",
+      what:
+        `the pool has ${status.totalProcesses} children, fewer than the ${jobs} jobs that its consumers run`,
+      why: "jobs beyond that wait in php-fpm's listen queue while their time runs",
+      fix: `in the pool: pm.max_children = ${jobs}; or lower "concurrency"`,
+    }];
+  }
+  // The configuration has compared this number with the jobs.
+  if (status.processManager === "static" || configured !== undefined) return [];
+  return [{
+    id,
+    severity: "notice",
+    what: `how many children the pool may have is not known: pm = ${status.processManager}`,
+    why: "jobs beyond that wait in php-fpm's listen queue while their time runs",
+    fix:
+      `in the pool: pm = static and pm.max_children = ${jobs}; or in [fpm.NAME]: children = its pm.max_children`,
+  }];
+}
+
+/** The page is wanted just when all children are busy. */
+function statusListen({ killOnTimeout, statusAddress }: PoolToCheck): Finding[] {
+  if (!killOnTimeout || statusAddress !== undefined) return [];
+  return [{
+    id: "fpm.status_listen",
+    severity: "warning",
+    what: "kill_on_timeout is on, and status_address is not set",
+    why: "when all children hang the status page waits behind them, and none of them is ended",
+    fix:
+      "in the pool: pm.status_listen = /run/php/jobs-status.sock; in [fpm.NAME]: status_address = the same",
+  }];
+}
+
+/** Each child shows its latest request, and so whether others use the pool. */
+function sharedPool({ pool, processes }: FpmStatus, scripts: readonly string[]): Finding {
+  const id = "fpm.shared_pool";
+  const ran = processes.filter(({ script }) => script !== "-" && script !== "");
+  const foreign = ran.find(({ script }) => !scripts.includes(script));
+  if (foreign !== undefined) {
+    return {
+      id,
+      severity: "warning",
+      what: `others use the pool, too: a child has run "${foreign.script}"`,
+      why: "jobs and web requests take each other's PHP processes: both wait when it matters",
+      fix: "give jobs a pool of their own: fervo-worker init --fpm",
+    };
+  }
+  if (ran.length > 0) {
+    return { id, severity: "ok", what: `the latest requests of pool "${pool}" were the worker's own` };
+  }
+  return {
+    id,
+    severity: "notice",
+    what: "whether others use the pool is not known: its children have run no script yet",
+  };
+}
+
+async function withoutStatusPage(clock: Clock, pool: PoolToCheck): Promise<Finding[]> {
+  const where = `"${formatAddress(pool.address)}"`;
+  const response = await ask(pool.address, clock, pingRequest(pool.pingPath ?? UNKNOWN_PATH));
+  const body = new TextDecoder().decode(response.body).trim().slice(0, 40);
+  const missing: Finding = {
+    id: "fpm.status_page",
+    severity: "warning",
+    what: "no status page is named",
+    why: WHY_STATUS_PAGE,
+    fix: 'in the pool: pm.status_path = /status; in [fpm.NAME]: status_path = "/status"',
+  };
+  if (pool.pingPath === undefined) {
+    return [{ id: "fpm.reachable", severity: "ok", what: `${where} answers` }, missing];
+  }
+  if (response.status === 200) {
+    return [{ id: "fpm.reachable", severity: "ok", what: `${where} answers "${body}"` }, missing];
+  }
+  return [{
+    id: "fpm.ping",
+    severity: "error",
+    code: "FPM_MISCONFIGURED",
+    what: `${where} answers ${response.status} at ping_path "${pool.pingPath}"`,
+    fix: "in [fpm.NAME]: ping_path = the pool's ping.path",
+  }, missing];
+}
+
+function poolError(error: unknown, { statusPath }: PoolToCheck): Finding {
+  const code = error instanceof FervoError ? error.code : "FASTCGI_CONNECT_FAILED";
+  const what = reasonOf(error);
+  if (code !== "FASTCGI_PROTOCOL") return { id: "fpm.reachable", severity: "error", code, what };
+  return {
+    id: "fpm.status_page",
+    severity: "error",
+    code: "FPM_MISCONFIGURED",
+    what,
+    fix: `in the pool: pm.status_path = ${statusPath ?? "/status"}; in [fpm.NAME]: status_path = the same`,
+  };
+}

@@ -1,0 +1,65 @@
+import { type FpmService, plain, type ServiceFile, type WorkerService } from "./service.ts";
+
+/** How many files supervisord lets its programs open, unless its `minfds` says otherwise. */
+const DEFAULT_MINFDS = 1_024;
+
+const FOLDER = "/etc/supervisor/conf.d";
+
+/** The worker as a program of supervisord. */
+export function supervisorFile(service: WorkerService): ServiceFile {
+  const { program, configFile, user, stopS, openFiles, hasOwnFpm } = service;
+  return {
+    path: `${FOLDER}/fervo-worker.conf`,
+    text: `; fervo-worker under supervisord: ${FOLDER}/fervo-worker.conf
+${
+      openFiles > DEFAULT_MINFDS
+        ? `; It needs more open files than supervisord allows: in [supervisord] set minfds = ${
+          openFiles * 2
+        }\n`
+        : ""
+    }
+[program:fervo-worker]
+command = ${plain(program)} run --config ${plain(configFile)}
+user = ${plain(user)}
+; After php-fpm, and stopped before it.
+priority = ${hasOwnFpm ? 910 : 900}
+autostart = true
+; Also after an exit without an error: Sidekiq's Web UI can stop a worker.
+autorestart = true
+; One that ends sooner did not start. What is wrong with the configuration stays wrong: after some tries it is FATAL.
+startsecs = 2
+startretries = 10
+; Running jobs may finish: shutdown_timeout_ms of the configuration, and some seconds to put back the others.
+stopsignal = TERM
+stopwaitsecs = ${stopS}
+; The log: one JSON object a line.
+redirect_stderr = true
+stdout_logfile = /var/log/supervisor/fervo-worker.log
+stdout_logfile_maxbytes = 20MB
+stdout_logfile_backups = 5
+`,
+  };
+}
+
+/** A php-fpm master for jobs as a program of supervisord. */
+export function supervisorFpmFile({ program, configFile, controlS }: FpmService): ServiceFile {
+  return {
+    path: `${FOLDER}/fervo-fpm.conf`,
+    text: `; php-fpm for fervo-worker under supervisord: ${FOLDER}/fervo-fpm.conf
+; Reload it with: supervisorctl signal USR2 fervo-fpm
+
+[program:fervo-fpm]
+command = ${plain(program)} --nodaemonize --fpm-config ${plain(configFile)}
+priority = 900
+autostart = true
+autorestart = true
+; QUIT lets running jobs finish, for process_control_timeout at most; TERM would kill them.
+stopsignal = QUIT
+stopwaitsecs = ${controlS + 10}
+redirect_stderr = true
+stdout_logfile = /var/log/supervisor/fervo-fpm.log
+stdout_logfile_maxbytes = 20MB
+stdout_logfile_backups = 5
+`,
+  };
+}

@@ -1,0 +1,147 @@
+import { dirname } from "node:path";
+import { type FpmService, plain, type ServiceFile, type WorkerService } from "./service.ts";
+
+const FOLDER = "/etc/systemd/system";
+
+/** The worker as a service of systemd, with no more rights than it needs. */
+export function systemdFile(service: WorkerService): ServiceFile {
+  const { program, configFile, user, stopS, openFiles, hasOwnFpm } = service;
+  // Units that are not there are no obstacle; the worker waits for those that come late.
+  const after = ["network-online.target", hasOwnFpm ? "fervo-fpm.service" : "php8.2-fpm.service"];
+  return {
+    path: `${FOLDER}/fervo-worker.service`,
+    text: `# fervo-worker under systemd: ${FOLDER}/fervo-worker.service
+
+[Unit]
+Description=Background jobs on PHP-FPM
+# And so it is stopped before them.
+After=${after.join(" ")} redis-server.service beanstalkd.service
+Wants=network-online.target
+# It waits for brokers and php-fpm by itself; after a crash it is started again and again.
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart=${plain(program)} run --config ${plain(configFile)}
+User=${plain(user)}
+# Passwords for the configuration's \${NAME}, as lines NAME=value; readable for root only.
+EnvironmentFile=-/etc/fervo-worker/environment
+Restart=always
+RestartSec=1
+# 2 and 3: what is wrong with the command line or the configuration stays wrong until a person mends it.
+RestartPreventExitStatus=2 3
+# SIGTERM goes to the worker alone. Running jobs may finish: shutdown_timeout_ms, and some seconds to put back the others.
+KillMode=mixed
+TimeoutStopSec=${stopS}
+LimitNOFILE=${Math.max(openFiles * 2, 4_096)}
+# When the kernel ends one process for its memory, the others go on.
+OOMPolicy=continue
+# file_mode of the configuration decides, for others nothing.
+UMask=0007
+${writable(service)}
+${service.runsProcesses ? HARDENING_WITH_JOBS : hardening(service)}
+[Install]
+WantedBy=multi-user.target
+`,
+  };
+}
+
+/** What the worker may write to: systemd makes folders below /var/lib itself. */
+function writable({ folders }: WorkerService): string {
+  const own = folders.filter((folder) => folder.startsWith("/var/lib/"));
+  const others = folders.filter((folder) => !folder.startsWith("/var/lib/"));
+  return [
+    ...(own.length === 0
+      ? []
+      : [`StateDirectory=${own.map((folder) => plain(folder.slice("/var/lib/".length))).join(" ")}`]),
+    ...(others.length === 0 ? [] : [`ReadWritePaths=${others.map(plain).join(" ")}`]),
+    "",
+  ].join("\n");
+}
+
+/** Jobs that are processes live under the service's own limits. */
+const HARDENING_WITH_JOBS =
+  `# Jobs of this configuration are processes of this service, and what is forbidden here is
+# forbidden to them: tighten it as far as your jobs allow.
+ProtectSystem=full
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictRealtime=yes
+`;
+
+function hardening({ configFile, folders, socketFolders }: WorkerService): string {
+  const used = [configFile, ...folders, ...socketFolders];
+  const isIn = (...places: string[]) =>
+    used.some((path) => places.some((place) => `${path}/`.startsWith(place)));
+  return `# No rights that it does not need.
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}
+PrivateTmp=${isIn("/tmp/", "/var/tmp/") ? "no" : "yes"}
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+# kill_on_timeout looks at php-fpm's processes, which run as the same user.
+ProtectProc=invisible
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+# Not MemoryDenyWriteExecute=yes: the runtime compiles its code while it runs.
+MemoryDenyWriteExecute=no
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+# The runtime asks for some calls only to see whether it may.
+SystemCallErrorNumber=EPERM
+`;
+}
+
+/** A php-fpm master for jobs as a service of systemd. */
+export function systemdFpmFile({ program, configFile, controlS, pools }: FpmService): ServiceFile {
+  const sockets = pools.flatMap(({ isSocket, listen }) => isSocket ? [dirname(listen)] : []);
+  // /run/php is made by Debian's packages, and shared with other masters.
+  const folders = [...new Set(sockets)].filter((folder) =>
+    folder.startsWith("/run/") && folder !== "/run/php"
+  );
+  const runtime = folders.map((folder) => plain(folder.slice("/run/".length))).join(" ");
+  return {
+    path: `${FOLDER}/fervo-fpm.service`,
+    text: `# php-fpm for fervo-worker under systemd: ${FOLDER}/fervo-fpm.service
+
+[Unit]
+Description=PHP-FPM for background jobs
+After=network.target
+
+[Service]
+Type=notify
+ExecStart=${plain(program)} --nodaemonize --fpm-config ${plain(configFile)}
+ExecReload=/bin/kill -USR2 $MAINPID
+${
+      runtime === ""
+        ? ""
+        : `RuntimeDirectory=${runtime}\n`
+    }# QUIT lets running jobs finish, for process_control_timeout at most; TERM would kill them.
+KillMode=mixed
+KillSignal=SIGQUIT
+TimeoutStopSec=${controlS + 10}
+Restart=always
+RestartSec=1
+# The default stops all of php-fpm when the kernel ends one child for its memory.
+OOMPolicy=continue
+
+[Install]
+WantedBy=multi-user.target
+`,
+  };
+}

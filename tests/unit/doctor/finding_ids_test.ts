@@ -1,0 +1,12 @@
+import assert from "node:assert/strict";
+import { FINDING_IDS } from "../../../src/core/finding.ts";
+
+const OPERATIONS = await Deno.readTextFile(new URL("../../../docs/operations.md", import.meta.url));
+
+Deno.test("docs/operations.md explains every finding, and none that there is not", () => {
+  const documented = [
+    ...OPERATIONS.matchAll(/^\| `((?:config|broker|redis|sqlite|fpm|php|process|worker)\.[a-z_]+)`/gm),
+  ]
+    .map((match) => match[1]!);
+  assert.deepEqual(documented.toSorted(), [...FINDING_IDS].sort());
+});

@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { descriptorsNeeded, openFilesFinding } from "../../../src/doctor/open_files.ts";
+import { checkSocket, socketFinding } from "../../../src/doctor/socket.ts";
+
+Deno.test("socketFinding() warns of a socket that every user can write to and reach", () => {
+  const severity = (mode: number, isReachable = true) =>
+    socketFinding({ path: "/s", mode, isReachable }).severity;
+  assert.equal(severity(0o140666), "warning");
+  assert.equal(severity(0o140602), "warning");
+  assert.equal(severity(0o140666, false), "ok");
+  assert.equal(severity(0o140660), "ok");
+  assert.equal(severity(0o140664), "ok");
+});
+
+Deno.test("checkSocket() does not know who can connect to a TCP port", async () => {
+  const finding = await checkSocket({ transport: "tcp", hostname: "127.0.0.1", port: 9_000 }, "listen");
+  assert.deepEqual([finding.id, finding.severity], ["fpm.tcp", "notice"]);
+});
+
+Deno.test("descriptorsNeeded() counts connections to php-fpm and brokers, and the pipes of processes", () => {
+  const none = descriptorsNeeded([]);
+  const needed = (user: Parameters<typeof descriptorsNeeded>[0][number]) => descriptorsNeeded([user]) - none;
+  assert.equal(needed({ driver: "sqlite", executor: "fastcgi", concurrency: 10, queues: 3 }), 10);
+  assert.equal(needed({ driver: "sqlite", executor: "process", concurrency: 10, queues: 3 }), 60);
+  assert.equal(needed({ driver: "redis", executor: "fastcgi", concurrency: 10, queues: 40 }), 26);
+  assert.equal(needed({ driver: "beanstalkd", executor: "fastcgi", concurrency: 10, queues: 3 }), 21);
+});
+
+Deno.test("openFilesFinding() warns where the limit is below the need, and knows nothing without a limit", () => {
+  assert.equal(openFilesFinding(100, 100).severity, "ok");
+  assert.equal(openFilesFinding(100, 99).severity, "warning");
+  assert.match(openFilesFinding(100, 99).fix ?? "", /LimitNOFILE=200/);
+  assert.equal(openFilesFinding(100, undefined).severity, "notice");
+});
