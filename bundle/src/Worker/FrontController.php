@@ -16,6 +16,9 @@ final class FrontController
 {
     private const RUNNER = 'fervo_deferred_event.runner';
 
+    /** Settings of PHP that `fervo-worker check --call-script` judges. */
+    private const SETTINGS = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time', 'opcache.enable', 'opcache.validate_timestamps'];
+
     /** @param \Closure(): KernelInterface $kernel called once, and not at all for a request that has come too late */
     public static function run(\Closure $kernel): void
     {
@@ -81,6 +84,9 @@ final class FrontController
             return;
         }
         header_remove();
+        if (isset($_SERVER['FERVO_CHECK'])) {
+            header('X-Fervo-Check: '.json_encode(array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS))));
+        }
         if (null !== $outcome->error) {
             header('X-Fervo-Error: '.$outcome->error);
         }

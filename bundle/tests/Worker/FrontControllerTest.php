@@ -178,7 +178,12 @@ final class FrontControllerTest extends TestCase
 
     public function testTheWorkersCheckRunsNoJob(): void
     {
-        self::assertSame(['X-Fervo-Outcome' => 'ack'], $this->request('', ['FERVO_CHECK' => '1'])[0]);
+        $headers = $this->request('', ['FERVO_CHECK' => '1'])[0];
+        self::assertSame(['X-Fervo-Check', 'X-Fervo-Outcome'], array_keys($headers));
+        self::assertSame('ack', $headers['X-Fervo-Outcome']);
+        $settings = json_decode($headers['X-Fervo-Check'], true);
+        self::assertSame('0', $settings['max_execution_time']);
+        self::assertArrayHasKey('opcache.enable', $settings);
         self::assertSame('retry', $this->request('', ['FERVO_CHECK' => '1', 'APP_ENV' => 'broken'])[0]['X-Fervo-Outcome']);
     }
 
