@@ -30,6 +30,8 @@ export interface TaskRun {
   readonly attempt: number;
   readonly attempts: number;
   readonly ageMs: number;
+  /** How many events its request was for; 0 when not in a batch. */
+  readonly batch: number;
 }
 
 export class SymfonySite implements AsyncDisposable {
@@ -135,17 +137,20 @@ export class SymfonySite implements AsyncDisposable {
 
   /** Every run of a task so far, in order. */
   async runs(): Promise<TaskRun[]> {
-    const pattern = /^task (\S+), queue (\S*), attempt (\d*) of (\d*), (\d+) ms/;
+    const pattern =
+      /^task (?<name>\S+), queue (?<queue>\S*), attempt (?<attempt>\d+) of (?<attempts>\d+), (?<ageMs>\d+) ms .* of (?<batch>\d+)$/;
     return (await this.journal()).flatMap(({ text }) => {
-      const [, name, queue, attempt, attempts, ageMs] = pattern.exec(text) ?? [];
-      if (name === undefined) return [];
-      return [{
-        name,
-        queue: queue!,
-        attempt: Number(attempt),
-        attempts: Number(attempts),
-        ageMs: Number(ageMs),
-      }];
+      const found = pattern.exec(text)?.groups;
+      if (found === undefined) return [];
+      const { name, queue, ...numbers } = found as Record<keyof TaskRun, string>;
+      const [attempt, attempts, ageMs, batch] = [
+        numbers.attempt,
+        numbers.attempts,
+        numbers.ageMs,
+        numbers.batch,
+      ]
+        .map(Number) as [number, number, number, number];
+      return [{ name, queue, attempt, attempts, ageMs, batch }];
     });
   }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { signed } from "./symfony_payload.ts";
-import { type BrokerKind, SymfonySite } from "./symfony_site.ts";
+import { type BrokerKind, SymfonySite, type Task } from "./symfony_site.ts";
 
 for (const kind of ["sqlite", "redis", "beanstalkd"] satisfies BrokerKind[]) {
   Deno.test(`What a Symfony controller defers runs in another process, by ${kind}`, async () => {
@@ -211,6 +211,30 @@ Deno.test("Deferred events run as console processes, and exit codes tell what be
   assert.match(buried?.error.stderr ?? "", /^bury: .*UnrecoverableException: There is no such customer$/m);
   assert.match(failed?.error.stderr ?? "", /^retry: DomainException: The printer is on fire$/m);
 });
+
+for (const kind of ["sqlite", "redis", "beanstalkd"] satisfies BrokerKind[]) {
+  Deno.test(`A batch of deferred events: one that exits fails alone, the others run once, by ${kind}`, async () => {
+    const BATCH = 20;
+    await using site = await SymfonySite.create(kind, { consumer: { concurrency: 1, batch_size: BATCH } });
+    const names = Array.from({ length: 2 * BATCH }, (_, i) => String(i));
+    const special: Record<string, Task["action"]> = { "5": "exit", "7": "bury", "25": "throw" };
+    const options = { attempts: 1 };
+    await site.defer(...names.map((name): Task => ({ name, action: special[name] ?? "work", options })));
+    const log = await site.runAll();
+    const runs = await site.runs();
+    assert.deepEqual(runs.map(({ name }) => name).sort(), names.toSorted(), "each one once");
+    assert.ok(
+      runs.every(({ attempt, attempts, queue }) => attempt === 1 && attempts === 1 && queue === "default"),
+    );
+    const dead = log.filter(({ msg }) => msg === "Job is dead").map(({ code, error }) => `${code} ${error}`);
+    assert.match(
+      dead.sort().join("\n"),
+      /^JOB_FAILED .*The printer.*\nJOB_FAILED .*no such customer\nJOB_NO_OUTCOME .*$/,
+    );
+
+    assert.ok(runs.some(({ batch }) => batch === BATCH), "a whole batch was one request");
+  });
+}
 
 /** Takes the only job out of an embedded queue, as it is; returns its payload. */
 function takePayload(queueFile: string): string {

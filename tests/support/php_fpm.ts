@@ -23,10 +23,18 @@ export interface PhpFpmOptions {
   readonly globalLines?: readonly string[];
   /** PHP settings that the pool fixes, e.g. `{ memory_limit: "16M" }`. `display_errors` is off unless given here. */
   readonly ini?: Readonly<Record<string, string>>;
+  /** PHP settings of the whole php-fpm, for those that no pool can change, e.g. `{ "opcache.preload": "…" }`. */
+  readonly masterIni?: Readonly<Record<string, string>>;
 }
 
 /** As in production: errors are logged, which is to STDERR of the request, and not shown. */
 const DEFAULT_INI = { display_errors: "off", log_errors: "on" };
+/** Compiled scripts are kept as in production, and a script that a test writes anew is still seen at once. */
+const DEFAULT_MASTER_INI = {
+  "opcache.enable": "1",
+  "opcache.revalidate_freq": "0",
+  "opcache.file_update_protection": "0",
+};
 const DEFAULT_CHILDREN = 2;
 const START_DEADLINE_MS = 20_000;
 const STOP_DEADLINE_MS = 20_000;
@@ -58,11 +66,13 @@ export class PhpFpm implements AsyncDisposable {
   readonly pingPath = "/ping";
   readonly #binary: string;
   readonly #expectedProcesses: number;
+  readonly #masterIni: Readonly<Record<string, string>>;
   #master: Deno.ChildProcess | undefined;
   #startError = Promise.resolve("");
 
   private constructor(binary: string, directory: string, options: PhpFpmOptions) {
     this.#binary = binary;
+    this.#masterIni = options.masterIni ?? {};
     const hasOwnManager = options.poolLines?.some((line) => line.startsWith("pm =")) ?? false;
     this.#expectedProcesses = hasOwnManager ? 0 : options.children ?? DEFAULT_CHILDREN;
     this.directory = directory;
@@ -171,9 +181,8 @@ export class PhpFpm implements AsyncDisposable {
         "--fpm-config",
         this.configPath,
         ...(Deno.uid() === 0 ? ["--allow-to-run-as-root"] : []),
-        // Compiled scripts are kept as in production, and a script that a test writes anew is still seen at once.
-        ...["opcache.enable=1", "opcache.revalidate_freq=0", "opcache.file_update_protection=0"]
-          .flatMap((line) => ["-d", line]),
+        ...Object.entries({ ...DEFAULT_MASTER_INI, ...this.#masterIni })
+          .flatMap(([name, value]) => ["-d", `${name}=${value}`]),
       ],
       stdin: "null",
       stdout: "null",

@@ -114,7 +114,7 @@ export class SymfonyApp implements AsyncDisposable {
     for (const folder of [`${ROOT}examples/symfony`, ...overlays]) await copy(folder, this.directory);
     await Deno.mkdir(`${this.directory}/var`, { recursive: true });
     await Deno.mkdir(`${this.directory}/vendor/fervo`, { recursive: true });
-    await Deno.copyFile(`${ROOT}tests/support/symfony_autoload.php`, `${this.directory}/vendor/autoload.php`);
+    await copy(`${ROOT}tests/support/symfony_vendor`, `${this.directory}/vendor`);
     // As Composer does it with a package in a folder.
     await Deno.symlink(`${ROOT}bundle`, `${this.directory}/vendor/fervo/deferred-event-bundle`);
     const lines = Object.entries({ APP_ENV: "prod", ...env }).map(([name, value]) => `${name}='${value}'\n`);

@@ -19,12 +19,13 @@ final class DoTask
     public function __invoke(Task $task): void
     {
         $this->journal->write(sprintf(
-            'task %s, queue %s, attempt %d of %d, %d ms after it was deferred',
+            'task %s, queue %s, attempt %d of %d, %d ms after it was deferred, in a batch of %d',
             $task->name,
-            getenv('FERVO_QUEUE'),
-            getenv('FERVO_ATTEMPT'),
-            getenv('FERVO_MAX_ATTEMPTS'),
+            $_SERVER['FERVO_QUEUE'],
+            $_SERVER['FERVO_ATTEMPT'],
+            $_SERVER['FERVO_MAX_ATTEMPTS'],
             1000 * (microtime(true) - $task->deferredAt),
+            $_SERVER['FERVO_BATCH'] ?? 0,
         ));
 
         match ($task->action) {
