@@ -19,6 +19,7 @@ export async function fpmLimitFindings(settings: FpmSettings, pool: PoolToCheck)
     return [{
       ...UNKNOWN_LIMITS,
       what: `no pool of that php-fpm configuration listens there: it has ${names}`,
+      fix: "fervo-worker check --fpm-config, with the php-fpm.conf that has this pool",
     }];
   }
   const own = settings.pools.get(name)!;
