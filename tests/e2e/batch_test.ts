@@ -32,6 +32,9 @@ Deno.test("check refuses a batch size that does not go with other options", asyn
 
 Deno.test("check --call-script calls the script of a consumer with batches as that of any other", async () => {
   await using fpm = await PhpFpm.start();
-  await using site = await Site.create(fpm, { consumer: { concurrency: 2, batch_size: 10 } });
+  await using site = await Site.create(fpm, {
+    fpm: { status_path: fpm.statusPath, status_address: fpm.statusAddress },
+    consumer: { concurrency: 2, batch_size: 10 },
+  });
   await site.runOk(["check", "--call-script"]);
 });
