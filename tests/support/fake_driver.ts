@@ -4,6 +4,7 @@ import type {
   DeadLetters,
   Driver,
   DriverCapabilities,
+  Pauses,
   QueueDepth,
   ReceiveRequest,
 } from "../../src/core/driver.ts";
@@ -79,6 +80,8 @@ export class FakeDriver implements Driver {
     priority: true,
     headers: true,
     deadErrors: true,
+    schedule: false,
+    pauses: "kept",
   };
   leaseMs: number | undefined = 30_000;
   /** What was asked for, in order. */
@@ -149,6 +152,10 @@ export class FakeDriver implements Driver {
 
   get dead(): DeadLetters {
     throw new Error("A worker does not look at dead letters");
+  }
+
+  get pauses(): Pauses {
+    throw new Error("A worker pauses no queue");
   }
 
   close(): Promise<void> {
