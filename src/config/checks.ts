@@ -15,7 +15,9 @@ import {
   show,
   wrongValue,
 } from "./problems.ts";
+import { checkNamed, listOf, namesIn, type Table, tablesIn } from "./tables.ts";
 import { checkRedis } from "./redis.ts";
+import { checkSchedules } from "./schedule.ts";
 
 /**
  * What the schema cannot see: how the values of several keys fit together.
@@ -41,14 +43,13 @@ export function checkReferences(data: unknown): Problem[] {
       ...checkRetry(value, path),
     ]),
     ...checkConsumerNames(consumers),
+    ...checkSchedules(data["brokers"], data["schedule"]),
     ...checkChildren(data["fpm"], consumers.map((consumer) => consumer.value)),
     ...tablesIn(data["fpm"]).flatMap(([name, pool]) => checkPool(pool, ["fpm", name])),
     ...tablesIn(data["brokers"]).filter(([, broker]) => broker["driver"] === "redis")
       .flatMap(([name, broker]) => checkRedis(broker, ["brokers", name])),
   ];
 }
-
-type Table = Readonly<Record<string, unknown>>;
 
 interface PlacedConsumer {
   readonly value: Table;
@@ -96,25 +97,6 @@ function checkExecutor(data: Table, consumer: Table, path: Path): Problem[] {
 function executorOf(consumer: Table): string | undefined {
   const executor = consumer["executor"] ?? DEFAULT_EXECUTOR;
   return typeof executor === "string" && Object.hasOwn(EXECUTORS, executor) ? executor : undefined;
-}
-
-/** `key` names one of the tables in `group`; it may be left out where there is only one. */
-function checkNamed(
-  key: string,
-  names: readonly string[],
-  group: string,
-  consumer: Table,
-  path: Path,
-): Problem[] {
-  if (names.length === 0) return [];
-  const name = consumer[key];
-  if (name === undefined) {
-    return names.length === 1 ? [] : [missingKey([...path, key], `expected ${anyOf(names)}`)];
-  }
-  if (typeof name !== "string" || names.includes(name)) return [];
-  const near = nearest(name, names);
-  const advice = near === undefined ? `expected ${anyOf(names)}` : `did you mean "${near}"?`;
-  return [wrongValue([...path, key], name, `there is no [${nameOf([group, name])}]; ${advice}`)];
 }
 
 function checkQueues(consumer: Table, path: Path): Problem[] {
@@ -272,20 +254,4 @@ function consumerNameOf(consumer: Table): string | undefined {
 function queueNameOf(queue: unknown): string | undefined {
   const name = isTable(queue) ? queue["name"] : queue;
   return typeof name === "string" ? name : undefined;
-}
-
-function namesIn(tables: unknown): readonly string[] {
-  if (!isTable(tables)) return [];
-  // zod drops this one key from records, without a word.
-  return Object.keys(tables).filter((name) => name !== "__proto__");
-}
-
-function tablesIn(tables: unknown): (readonly [name: string, table: Table])[] {
-  return isTable(tables)
-    ? Object.entries(tables).filter((entry): entry is [string, Table] => isTable(entry[1]))
-    : [];
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
 }

@@ -7,6 +7,7 @@ import type {
   Pauses,
   QueueDepth,
   ReceiveRequest,
+  ScheduleBook,
 } from "../../src/core/driver.ts";
 import { type FervoError, QueueError } from "../../src/core/errors.ts";
 
@@ -84,6 +85,8 @@ export class FakeDriver implements Driver {
     pauses: "kept",
   };
   leaseMs: number | undefined = 30_000;
+  /** What a test gives it. */
+  schedule?: ScheduleBook;
   /** What was asked for, in order. */
   readonly requests: ReceiveRequest[] = [];
   /** When, monotonic milliseconds. */

@@ -39,12 +39,12 @@ Deno.test("The embedded queue keeps the last ten failures of a job, also over a 
   await using folder = await makeFolder();
   await using driver = openSqlite(`${folder.path}/queue.sqlite`);
   const id = await driver.push("q", bytes("a job"));
-  const fail = async (n: number) => new JobError("JOB_FAILED", `Failure ${n}`);
-  for (let n = 1; n <= 7; n++) await (await takeOne(driver)).retry(0, await fail(n));
-  await (await takeOne(driver)).bury(await fail(8));
+  const fail = (n: number) => new JobError("JOB_FAILED", `Failure ${n}`);
+  for (let n = 1; n <= 7; n++) await (await takeOne(driver)).retry(0, fail(n));
+  await (await takeOne(driver)).bury(fail(8));
   await driver.dead.retry([id]);
-  for (let n = 9; n <= 12; n++) await (await takeOne(driver)).retry(0, await fail(n));
-  await (await takeOne(driver)).bury(await fail(13));
+  for (let n = 9; n <= 12; n++) await (await takeOne(driver)).retry(0, fail(n));
+  await (await takeOne(driver)).bury(fail(13));
   const letter = (await driver.dead.get(id))!;
   assert.equal(letter.error.message, "Failure 13");
   assert.deepEqual(
