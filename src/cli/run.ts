@@ -10,8 +10,7 @@ import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { configOption } from "./options.ts";
 import { counted } from "./plural.ts";
 import { readConfig } from "./settings.ts";
-
-const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGQUIT"] as const;
+import { onSignals, STOP_SIGNALS } from "./signals.ts";
 
 export function runCommand({ io, setExitCode }: Context) {
   return new Command("run")
@@ -62,15 +61,6 @@ Examples:
       if (result.orphaned > 0) setExitCode(ExitCode.failed);
       for (const fault of result.faults) setExitCode(exitCodeOf(fault.code));
     });
-}
-
-function onSignals(signals: readonly Deno.Signal[], act: () => void): Disposable {
-  for (const signal of signals) Deno.addSignalListener(signal, act);
-  return {
-    [Symbol.dispose]: () => {
-      for (const signal of signals) Deno.removeSignalListener(signal, act);
-    },
-  };
 }
 
 async function runWithProgress(app: App, untilEmpty: boolean, tally: Tally | undefined): Promise<RunResult> {

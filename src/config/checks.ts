@@ -4,17 +4,7 @@ import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
 import { DEFAULT_EXECUTOR } from "./config.ts";
-import {
-  anyOf,
-  isTable,
-  missingKey,
-  nameOf,
-  nearest,
-  type Path,
-  type Problem,
-  show,
-  wrongValue,
-} from "./problems.ts";
+import { isTable, missingKey, type Path, type Problem, show, wrongValue } from "./problems.ts";
 import { checkNamed, listOf, namesIn, type Table, tablesIn } from "./tables.ts";
 import { checkRedis } from "./redis.ts";
 import { checkSchedules } from "./schedule.ts";
