@@ -106,10 +106,12 @@ export async function createApp(config: Config, deps: { clock: Clock; observe: O
     onSignal: (signal) => signal === "stop" ? worker.drain() : worker.quiet(),
   };
   const fpms = new Map<string, Fpm>();
-  for (const { broker, executor } of config.consumers) {
+  for (const { broker } of [...config.consumers, ...config.schedule]) {
     if (!brokers.has(broker)) {
       brokers.set(broker, opened.use(openBroker(config, broker, deps.clock, ears)));
     }
+  }
+  for (const { executor } of config.consumers) {
     if (executor.kind === "fastcgi" && !fpms.has(executor.fpm)) {
       const pool = opened.use(createPool(config, executor.fpm, deps.clock));
       const control = new FpmControl(deps, config.fpm.get(executor.fpm)!);
@@ -123,8 +125,13 @@ export async function createApp(config: Config, deps: { clock: Clock; observe: O
     const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
     return new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
   });
+  // croner is loaded by those who have a schedule.
+  const { Schedule } = config.schedule.length > 0 ? await import("./worker/schedule.ts") : {};
+  const schedules = config.schedule.map(({ broker, ...options }) =>
+    new Schedule!({ ...brokers.get(broker)!, ...deps, random: Math.random }, options)
+  );
   const onQuiet = () => brokers.forEach(({ driver }) => driver.quiet?.());
-  const worker = new Worker({ consumers, ...deps, onQuiet }, config);
+  const worker = new Worker({ consumers, schedules, ...deps, onQuiet }, config);
   const sources = config.consumers.map(({ broker, queues }) => ({
     driver: brokers.get(broker)!.driver,
     queues: queues.map((queue) => queue.name),

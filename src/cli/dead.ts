@@ -1,17 +1,19 @@
 import { Command } from "@commander-js/extra-typings";
-import { type Broker, openBroker } from "../app.ts";
-import { systemClock } from "../core/clock.ts";
-import type { DeadLetter } from "../core/driver.ts";
-import { FervoError } from "../core/errors.ts";
-import { payloadFields } from "../core/payload.ts";
+import type { Failure } from "../core/driver.ts";
 import { wholeNumber } from "./arguments.ts";
 import type { Context } from "./context.ts";
-import { ExitCode } from "./exit_code.ts";
-import type { Io } from "./io.ts";
+import { changeCommand } from "./dead_change.ts";
+import {
+  dateOf,
+  filterOptions,
+  letterJson,
+  letterTable,
+  listLetters,
+  notFound,
+  openDead,
+} from "./dead_letters.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
 import { counted } from "./plural.ts";
-import { chooseBroker, readConfig } from "./settings.ts";
-import { table } from "./table.ts";
 
 export function deadCommand(context: Context) {
   return new Command("dead")
@@ -19,10 +21,8 @@ export function deadCommand(context: Context) {
     .description("Dead letters are jobs that failed for good. They stay until they are retried or removed.")
     .addCommand(listCommand(context))
     .addCommand(showCommand(context))
-    .addCommand(
-      changeCommand(context, "retry", "make dead jobs ready again, with all their tries", "Retried"),
-    )
-    .addCommand(changeCommand(context, "remove", "delete dead jobs", "Removed"))
+    .addCommand(changeCommand(context, "retry", "Retried"))
+    .addCommand(changeCommand(context, "remove", "Removed"))
     .addHelpText(
       "after",
       "\nExamples:\n  $ fervo-worker dead list\n  $ fervo-worker dead show 42\n  $ fervo-worker dead retry --all",
@@ -30,65 +30,69 @@ export function deadCommand(context: Context) {
 }
 
 function listCommand({ io }: Context) {
+  const { queue, code, since, match } = filterOptions();
   return new Command("list")
     .summary("list dead letters, the most recent first")
     .description("Lists dead letters, the most recent first.")
     .addOption(configOption())
     .addOption(brokerOption())
-    .option("--queue <name>", "only of this queue")
+    .addOption(queue)
+    .addOption(code)
+    .addOption(since)
+    .addOption(match)
     .option("--limit <n>", "at most so many", wholeNumber(1), 50)
     .option("--after <id>", "go on behind this one, the last of the former page")
     .addOption(jsonOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  $ fervo-worker dead list\n  $ fervo-worker dead list --queue mail --json",
+      `
+Examples:
+  $ fervo-worker dead list
+  $ fervo-worker dead list --queue mail --code JOB_TIMEOUT --since 1d
+  $ fervo-worker dead list --match ann@example.org --json
+  $ fervo-worker dead list --limit 20 --after 42`,
     )
-    .action(async (options) => {
-      await using broker = await open(io, options, options.queue);
-      const letters = await broker.driver.dead.list({
-        limit: options.limit,
-        ...(options.queue !== undefined && { queue: options.queue }),
-        ...(options.after !== undefined && { afterId: options.after }),
-      });
-      if (options.json) return io.out(`${JSON.stringify(letters.map(toJson))}\n`);
+    .action(async (options, command) => {
+      await using broker = await openDead(io, options);
+      const page = { limit: options.limit, afterId: options.after };
+      const letters = await listLetters(command, broker, options, page);
+      if (options.json) return io.out(`${JSON.stringify(letters.map(letterJson))}\n`);
       if (letters.length === 0) return io.out("No dead letters\n");
-      io.out(table(
-        ["ID", "QUEUE", "DIED", "ATTEMPTS", "CODE", "ERROR"],
-        letters.map(({ id, queue, diedAtMs, attempts, error }) => [
-          id,
-          queue,
-          dateOf(diedAtMs) ?? "-",
-          attempts,
-          error.code,
-          firstLine(error.message),
-        ]),
-      ));
+      io.out(letterTable(letters));
+      if (letters.length === options.limit) {
+        io.err(`There may be more: go on with --after ${letters.at(-1)!.id}\n`);
+      }
     });
 }
 
 function showCommand({ io }: Context) {
   return new Command("show")
-    .summary("show a dead letter with its error, STDERR and payload")
-    .description("Shows a dead letter with its error, what it wrote to STDERR, and its payload.")
+    .summary("show a dead letter with its errors, STDERR and payload")
+    .description(
+      "Shows a dead letter with its error, those before it as far as the broker keeps them, what it wrote to STDERR, and " +
+        "its payload.",
+    )
     .argument("<id>", "the job's id")
     .addOption(configOption())
     .addOption(brokerOption())
     .addOption(jsonOption())
     .addHelpText("after", "\nExamples:\n  $ fervo-worker dead show 42\n  $ fervo-worker dead show 42 --json")
     .action(async (id, options) => {
-      await using broker = await open(io, options);
+      await using broker = await openDead(io, options);
       const letter = await broker.driver.dead.get(id);
       if (letter === undefined) throw notFound(id);
-      if (options.json) return io.out(`${JSON.stringify(toJson(letter))}\n`);
+      if (options.json) return io.out(`${JSON.stringify(letterJson(letter))}\n`);
+      const { earlierErrors = [] } = letter;
       io.out([
         `Job:      ${letter.id}`,
         `Queue:    ${letter.queue}`,
-        `Pushed:   ${new Date(letter.enqueuedAtMs).toISOString()}`,
+        `Pushed:   ${dateOf(letter.enqueuedAtMs)}`,
         `Died:     ${dateOf(letter.diedAtMs) ?? "(not known)"}`,
         `Attempts: ${letter.attempts}`,
         `Error:    ${letter.error.code}: ${letter.error.message}`,
         "STDERR:",
         indent(letter.error.stderr ?? "(nothing)"),
+        ...(earlierErrors.length > 0 ? ["Errors before:", ...earlierErrors.map(earlierText)] : []),
         `Payload (${counted(letter.payload.length, "byte")}):`,
         "",
       ].join("\n"));
@@ -97,70 +101,12 @@ function showCommand({ io }: Context) {
     });
 }
 
-function changeCommand(
-  { io, setExitCode }: Context,
-  verb: "retry" | "remove",
-  summary: string,
-  done: string,
-) {
-  return new Command(verb)
-    .summary(summary)
-    .description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`)
-    .argument("[ids...]", "the jobs' ids")
-    .option("--all", "all dead jobs of the broker")
-    .addOption(configOption())
-    .addOption(brokerOption())
-    .addOption(jsonOption())
-    .addHelpText(
-      "after",
-      `\nExamples:\n  $ fervo-worker dead ${verb} 42 43\n  $ fervo-worker dead ${verb} --all`,
-    )
-    .action(async (ids, options, command) => {
-      const isAll = options.all === true;
-      if (isAll === ids.length > 0) command.error("Name the jobs' ids, or give --all");
-      await using broker = await open(io, options);
-      const { dead } = broker.driver;
-      const isDead = await Promise.all(ids.map(async (id) => await dead.get(id) !== undefined));
-      const count = await dead[verb](isAll ? "all" : ids);
-      io.out(options.json ? `${JSON.stringify({ count })}\n` : `${done} ${counted(count, "job")}\n`);
-      for (const id of ids.filter((_, index) => !isDead[index])) {
-        io.err(`fervo-worker: ${notFound(id).message}\n`);
-        setExitCode(ExitCode.failed);
-      }
-    });
-}
-
-async function open(io: Io, options: { config?: string; broker?: string }, queue?: string): Promise<Broker> {
-  const config = await readConfig(io, options.config);
-  return openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
-}
-
-/** A dead letter as `--json` prints it. A payload that is no text is in `payload_base64` instead of `payload`. */
-function toJson({ id, queue, payload, attempts, enqueuedAtMs, diedAtMs, error }: DeadLetter) {
-  return {
-    id,
-    queue,
-    attempts,
-    enqueued_at: new Date(enqueuedAtMs).toISOString(),
-    died_at: dateOf(diedAtMs),
-    error,
-    ...payloadFields(payload),
-  };
-}
-
-function dateOf(timeMs: number | undefined): string | undefined {
-  return timeMs === undefined ? undefined : new Date(timeMs).toISOString();
-}
-
-function firstLine(text: string): string {
-  const line = text.split("\n", 1)[0]!;
-  return line.length > 100 ? `${line.slice(0, 99)}…` : line;
+function earlierText({ code, message, stderr, attempt, atMs }: Failure): string {
+  const when = [dateOf(atMs), attempt === undefined ? undefined : `attempt ${attempt}`];
+  const head = [...when, `${code}: ${message}`].filter((part) => part !== undefined).join("  ");
+  return indent(stderr === undefined ? head : `${head}\n${indent(stderr)}`);
 }
 
 function indent(text: string): string {
   return text.split("\n").map((line) => `  ${line}`).join("\n");
-}
-
-function notFound(id: string): FervoError {
-  return new FervoError("JOB_FAILED", `There is no dead letter "${id}"; see: fervo-worker dead list`);
 }

@@ -5,6 +5,8 @@ export interface Io {
   /** Data: what another program may read. */
   out(text: string): void;
   outBytes(bytes: Uint8Array): void;
+  /** The size of the terminal that data goes to; undefined when it goes elsewhere. */
+  outSize(): { readonly columns: number; readonly rows: number } | undefined;
   /** Messages and logs for people. */
   err(text: string): void;
   /** Whether messages go to a terminal. */
@@ -27,6 +29,7 @@ const utf8 = new TextEncoder();
 export const processIo: Io = {
   out: (text) => writeAll(Deno.stdout, utf8.encode(text)),
   outBytes: (bytes) => writeAll(Deno.stdout, bytes),
+  outSize: () => Deno.stdout.isTerminal() ? Deno.consoleSize() : undefined,
   err: (text) => {
     try {
       writeAll(Deno.stderr, utf8.encode(text));

@@ -10,6 +10,7 @@ import { deadCommand } from "./dead.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { initCommand } from "./init.ts";
 import { type Io, OutputError } from "./io.ts";
+import { pauseCommand, resumeCommand } from "./pause.ts";
 import { pushCommand } from "./push.ts";
 import { queuesCommand } from "./queues.ts";
 import { runCommand } from "./run.ts";
@@ -84,6 +85,8 @@ Exit codes:
     runCommand(context),
     pushCommand(context),
     queuesCommand(context),
+    pauseCommand(context),
+    resumeCommand(context),
     deadCommand(context),
     checkCommand(context),
     callCommand(context),

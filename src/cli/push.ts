@@ -1,6 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import { openBroker } from "../app.ts";
 import { systemClock } from "../core/clock.ts";
+import { newJob } from "../worker/new_job.ts";
 import { durationMs, queueName, wholeNumber } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
@@ -35,13 +36,9 @@ Examples:
       const config = await readConfig(io, options.config);
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
       const payload = text === "-" ? await io.readStdin() : new TextEncoder().encode(text);
-      const message = broker.dialect.encode({
-        payload,
-        enqueuedAtMs: systemClock.nowMs(),
-        ...(options.attempts !== undefined && { maxAttempts: options.attempts }),
-      });
-      // A format that has it inside needs no place for it in the broker, which may have none.
-      const isInside = broker.dialect.decode({ raw: message, headers: {} }).maxAttempts !== undefined;
+      const { priority, attempts } = options;
+      const nowMs = systemClock.nowMs();
+      const job = newJob(broker.dialect, { payload, priority, attempts, nowMs });
       if (!config.consumers.some((consumer) => consumer.queues.some(({ name }) => name === queue))) {
         io.err(`fervo-worker: No consumer of this configuration takes jobs from "${queue}"\n`);
       }
@@ -49,12 +46,7 @@ Examples:
       while (ids.length < options.count) {
         const batch = Array.from(
           { length: Math.min(BATCH_JOBS, options.count - ids.length) },
-          () =>
-            broker.driver.push(queue, message, {
-              delayMs: options.delay ?? 0,
-              priority: options.priority,
-              ...(options.attempts !== undefined && !isInside && { maxAttempts: options.attempts }),
-            }),
+          () => broker.driver.push(queue, job.message, { delayMs: options.delay ?? 0, ...job.options }),
         );
         const results = await Promise.allSettled(batch);
         for (const result of results) if (result.status === "fulfilled") ids.push(result.value);

@@ -1,44 +1,66 @@
 import { Command } from "@commander-js/extra-typings";
-import { openBroker } from "../app.ts";
+import { type Broker, openBroker } from "../app.ts";
+import type { Config } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
-import type { QueueDepth } from "../core/driver.ts";
 import type { Context } from "./context.ts";
 import { configOption, jsonOption } from "./options.ts";
+import { type QueueRow, queueTable } from "./queue_table.ts";
 import { readConfig } from "./settings.ts";
-import { table } from "./table.ts";
+import { onSignals, STOP_SIGNALS } from "./signals.ts";
+import { watch } from "./watch.ts";
 
 export function queuesCommand({ io }: Context) {
   return new Command("queues")
     .summary("show how many jobs are in the queues")
     .description(
-      "Shows all queues that are consumed or hold a job, and how many jobs they hold in each state.",
+      "Shows all queues that are consumed, paused or hold a job, and how many jobs they hold in each state.",
     )
     .addOption(configOption())
+    .option(
+      "--watch",
+      "show it again each second, with the change of jobs that are not dead, until it is ended with Ctrl-C",
+    )
     .addOption(jsonOption())
     .addHelpText(
       "after",
       `
 Examples:
   $ fervo-worker queues
+  $ fervo-worker queues --watch
   $ fervo-worker queues --json | jq '.[] | select(.dead > 0)'`,
     )
     .action(async (options) => {
       const config = await readConfig(io, options.config);
-      const rows: ({ broker: string; queue: string } & QueueDepth)[] = [];
-      for (const name of config.brokers.keys()) {
-        await using broker = openBroker(config, name, systemClock);
-        const consumed = config.consumers.filter((consumer) => consumer.broker === name)
-          .flatMap(({ queues }) => queues.map((queue) => queue.name));
-        const queues = [...new Set([...consumed, ...await broker.driver.queues()])].sort();
-        for (const queue of queues) rows.push({ broker: name, queue, ...await broker.driver.depth(queue) });
-      }
-      if (options.json) return io.out(`${JSON.stringify(rows)}\n`);
-      const head = ["BROKER", "QUEUE", "READY", "DELAYED", "RESERVED", "DEAD"];
-      io.out(
-        table(
-          head,
-          rows.map((row) => [row.broker, row.queue, row.ready, row.delayed, row.reserved, row.dead]),
-        ),
+      await using opened = new AsyncDisposableStack();
+      const brokers = [...config.brokers.keys()].map((name) =>
+        [name, opened.use(openBroker(config, name, systemClock))] as const
       );
+      const look = async () =>
+        (await Promise.all(brokers.map(([name, broker]) => rowsOf(config, name, broker)))).flat();
+      if (options.watch) {
+        const ending = new AbortController();
+        using _stop = onSignals(STOP_SIGNALS, () => ending.abort());
+        return await watch({ io, clock: systemClock, look }, {
+          isJson: options.json === true,
+          signal: ending.signal,
+        });
+      }
+      const rows = await look();
+      io.out(options.json ? `${JSON.stringify(rows)}\n` : queueTable(rows));
     });
+}
+
+async function rowsOf(config: Config, broker: string, { driver }: Broker): Promise<QueueRow[]> {
+  const consumed = config.consumers.filter((consumer) => consumer.broker === broker)
+    .flatMap(({ queues }) => queues.map((queue) => queue.name));
+  const paused = await driver.pauses.list();
+  const queues = [...new Set([...consumed, ...paused, ...await driver.queues()])].sort();
+  return await Promise.all(
+    queues.map(async (queue) => ({
+      broker,
+      queue,
+      ...await driver.depth(queue),
+      paused: paused.includes(queue),
+    })),
+  );
 }

@@ -11,8 +11,7 @@ import { Monitoring } from "./monitoring.ts";
 import { configOption } from "./options.ts";
 import { counted } from "./plural.ts";
 import { readConfig } from "./settings.ts";
-
-const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGQUIT"] as const;
+import { onSignals, STOP_SIGNALS } from "./signals.ts";
 
 export function runCommand({ io, setExitCode }: Context) {
   return new Command("run")
@@ -67,15 +66,6 @@ Examples:
       if (result.orphaned > 0) setExitCode(ExitCode.failed);
       for (const fault of result.faults) setExitCode(exitCodeOf(fault.code));
     });
-}
-
-function onSignals(signals: readonly Deno.Signal[], act: () => void): Disposable {
-  for (const signal of signals) Deno.addSignalListener(signal, act);
-  return {
-    [Symbol.dispose]: () => {
-      for (const signal of signals) Deno.removeSignalListener(signal, act);
-    },
-  };
 }
 
 async function runWithProgress(app: App, untilEmpty: boolean, tally: Tally | undefined): Promise<RunResult> {

@@ -4,19 +4,11 @@ import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
 import { DEFAULT_EXECUTOR } from "./config.ts";
-import {
-  anyOf,
-  isTable,
-  missingKey,
-  nameOf,
-  nearest,
-  type Path,
-  type Problem,
-  show,
-  wrongValue,
-} from "./problems.ts";
+import { isTable, missingKey, type Path, type Problem, show, wrongValue } from "./problems.ts";
 import { checkHttp } from "./http.ts";
+import { checkNamed, listOf, namesIn, type Table, tablesIn } from "./tables.ts";
 import { checkRedis } from "./redis.ts";
+import { checkSchedules } from "./schedule.ts";
 
 /**
  * What the schema cannot see: how the values of several keys fit together.
@@ -44,14 +36,13 @@ export function checkReferences(data: unknown): Problem[] {
     ]),
     ...checkConsumerNames(consumers),
     ...isTable(data["http"]) ? checkHttp(data["http"], ["http"]) : [],
+    ...checkSchedules(data["brokers"], data["schedule"]),
     ...checkChildren(data["fpm"], consumers.map((consumer) => consumer.value)),
     ...tablesIn(data["fpm"]).flatMap(([name, pool]) => checkPool(pool, ["fpm", name])),
     ...tablesIn(data["brokers"]).filter(([, broker]) => broker["driver"] === "redis")
       .flatMap(([name, broker]) => checkRedis(broker, ["brokers", name])),
   ];
 }
-
-type Table = Readonly<Record<string, unknown>>;
 
 interface PlacedConsumer {
   readonly value: Table;
@@ -116,25 +107,6 @@ function checkBatch(consumer: Table, path: Path): Problem[] {
 function executorOf(consumer: Table): string | undefined {
   const executor = consumer["executor"] ?? DEFAULT_EXECUTOR;
   return typeof executor === "string" && Object.hasOwn(EXECUTORS, executor) ? executor : undefined;
-}
-
-/** `key` names one of the tables in `group`; it may be left out where there is only one. */
-function checkNamed(
-  key: string,
-  names: readonly string[],
-  group: string,
-  consumer: Table,
-  path: Path,
-): Problem[] {
-  if (names.length === 0) return [];
-  const name = consumer[key];
-  if (name === undefined) {
-    return names.length === 1 ? [] : [missingKey([...path, key], `expected ${anyOf(names)}`)];
-  }
-  if (typeof name !== "string" || names.includes(name)) return [];
-  const near = nearest(name, names);
-  const advice = near === undefined ? `expected ${anyOf(names)}` : `did you mean "${near}"?`;
-  return [wrongValue([...path, key], name, `there is no [${nameOf([group, name])}]; ${advice}`)];
 }
 
 function checkQueues(consumer: Table, path: Path): Problem[] {
@@ -292,20 +264,4 @@ function consumerNameOf(consumer: Table): string | undefined {
 function queueNameOf(queue: unknown): string | undefined {
   const name = isTable(queue) ? queue["name"] : queue;
   return typeof name === "string" ? name : undefined;
-}
-
-function namesIn(tables: unknown): readonly string[] {
-  if (!isTable(tables)) return [];
-  // zod drops this one key from records, without a word.
-  return Object.keys(tables).filter((name) => name !== "__proto__");
-}
-
-function tablesIn(tables: unknown): (readonly [name: string, table: Table])[] {
-  return isTable(tables)
-    ? Object.entries(tables).filter((entry): entry is [string, Table] => isTable(entry[1]))
-    : [];
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
 }

@@ -6,6 +6,7 @@ import type { DriverName, DriverOptions } from "../drivers/mod.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi.ts";
 import type { ProcessExecutorOptions } from "../executors/process.ts";
 import type { ConsumerOptions } from "../worker/consumer.ts";
+import type { ScheduleOptions } from "../worker/schedule.ts";
 import type { WorkerOptions } from "../worker/worker.ts";
 
 /** The whole configuration, checked and resolved: paths absolute, references existing, defaults filled in. */
@@ -21,6 +22,8 @@ export interface Config extends WorkerOptions {
   readonly processes: ReadonlyMap<string, ProcessConfig>;
   /** At least one; names are unique. */
   readonly consumers: readonly ConsumerConfig[];
+  /** Names are unique. */
+  readonly schedule: readonly ScheduleConfig[];
 }
 
 /** The message formats of brokers that take any bytes, and those of Sidekiq's Redis. */
@@ -30,6 +33,10 @@ export const SIDEKIQ_DIALECTS = [
   "sidekiq7",
   "sidekiq8",
 ] as const satisfies readonly DialectName[];
+
+/** The brokers that keep a schedule: see DriverCapabilities. */
+export const SCHEDULE_DRIVERS = ["sqlite", "redis"] as const satisfies readonly DriverName[];
+export const CATCH_UPS = ["skip", "one", "all"] as const satisfies readonly ScheduleOptions["catchUp"][];
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
@@ -77,6 +84,11 @@ export interface ConsumerConfig extends ConsumerOptions {
   readonly executor: FastCgiConsumerConfig | ProcessConsumerConfig;
 }
 
+export interface ScheduleConfig extends ScheduleOptions {
+  /** A key of `Config.brokers`; it keeps a schedule. */
+  readonly broker: string;
+}
+
 /** Each job is a request to php-fpm. */
 export interface FastCgiConsumerConfig extends Pick<FastCgiExecutorOptions, "ackOn" | "payloadParam"> {
   readonly kind: "fastcgi";
@@ -97,6 +109,8 @@ export const DEFAULT_DIALECT = "raw";
 export const DEFAULT_SIDEKIQ_DIALECT = "sidekiq7";
 export const DEFAULT_REDIS_URL = "redis://127.0.0.1:6379";
 export const DEFAULT_EXECUTOR: ConsumerConfig["executor"]["kind"] = "fastcgi";
+/** The time zone of a schedule that does not say its own: the same for all workers, wherever they are. */
+export const DEFAULT_TIME_ZONE = "UTC";
 /** The period of a rate limit that does not say its own, milliseconds. */
 export const DEFAULT_RATE_PERIOD_MS = 1_000;
 /** The weight of a queue that does not say its own. */

@@ -102,11 +102,14 @@ export function anyOf(values: readonly string[]): string {
   return quoted.length === 0 ? `${last}` : `${quoted.join(", ")} or ${last}`;
 }
 
-/** The name of a value in a sentence. A consumer has no name in its path; the line tells which one it is. */
+/** The lists of tables. What is in one has no name in its path; the line tells which one it is. */
+const LISTS: readonly unknown[] = ["consumers", "schedule"];
+
+/** The name of a value in a sentence. */
 export function nameOf(path: Path): string {
   const [first, index, ...rest] = path;
-  const isInConsumer = first === "consumers" && typeof index === "number" && rest.length > 0;
-  return (isInConsumer ? rest : path).reduce<string>((name, step) => {
+  const isInList = LISTS.includes(first) && typeof index === "number" && rest.length > 0;
+  return (isInList ? rest : path).reduce<string>((name, step) => {
     if (typeof step === "number") return `${name}[${step}]`;
     const key = /^[A-Za-z0-9_-]+$/.test(step) ? step : JSON.stringify(step);
     return name === "" ? key : `${name}.${key}`;
@@ -140,7 +143,7 @@ function unknownKey(path: Path, known: readonly string[], tables: readonly Table
 
 function placeOf(table: Path): string {
   if (table.length === 0) return "at the top level";
-  if (table[0] === "consumers" && table.length === 2) return "in [[consumers]]";
+  if (LISTS.includes(table[0]) && table.length === 2) return `in [[${table[0]}]]`;
   if (table.slice(2).some((step) => typeof step === "number")) return `in ${nameOf(table)}`;
   return `in [${nameOf(table.filter((step) => typeof step === "string"))}]`;
 }

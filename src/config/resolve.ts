@@ -12,6 +12,7 @@ import {
   type ProcessConfig,
 } from "./config.ts";
 import { redisOptions } from "./redis.ts";
+import { scheduleOf } from "./schedule.ts";
 import type { ConfigFile } from "./schema.ts";
 
 /**
@@ -40,6 +41,7 @@ export function resolveConfig(file: ConfigFile, folder: string): Config {
     fpm,
     processes,
     consumers: file.consumers.map((consumer) => consumerOf(consumer, only)),
+    schedule: file.schedule.map((one) => scheduleOf(one, only.broker)),
   };
 }
 

@@ -12,15 +12,19 @@ import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
+import { DEFAULT_SCHEDULE_OPTIONS } from "../worker/schedule.ts";
+import { isTimeZone, whyCronIsRefused } from "../worker/schedule_rule.ts";
 import { DEFAULT_WORKER_OPTIONS } from "../worker/worker.ts";
 import { NO_FPM, NO_PROCESS } from "./checks.ts";
 import {
+  CATCH_UPS,
   DEFAULT_DIALECT,
   DEFAULT_EXECUTOR,
   DEFAULT_LOG,
   DEFAULT_RATE_PERIOD_MS,
   DEFAULT_REDIS_URL,
   DEFAULT_SIDEKIQ_DIALECT,
+  DEFAULT_TIME_ZONE,
   LOG_FORMATS,
   LOG_LEVELS,
   PLAIN_DIALECTS,
@@ -54,6 +58,9 @@ const HTTP_ADDRESS =
 const TOKEN = `expected ${TOKEN_RULE}, or "" for none; best from the environment, as "\${FERVO_HTTP_TOKEN}"`;
 const COMMAND =
   'expected a list of the program and its arguments, such as ["php", "/srv/app/bin/console", "app:job"]';
+const CRON = 'expected a cron expression such as "30 2 * * *"';
+const TIME_ZONE = 'expected the name of a time zone, such as "Europe/Stockholm" or "UTC"';
+const SCHEDULE_LIST = "expected a list of schedules: begin a table [[schedule]], with two brackets";
 const NO_BROKER = "expected at least one broker: begin a table [brokers.default]";
 const QUEUE_LIST = 'expected a list of at least one queue, such as ["default"]';
 const CONSUMER_LIST =
@@ -227,6 +234,19 @@ const consumer = table({
   retry: retry.prefault({}),
 }, CONSUMER_LIST);
 
+const scheduled = table({
+  name: text(/^[A-Za-z0-9._-]{1,64}$/, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
+  broker: z.string("expected a broker's name").optional(),
+  queue: queueName,
+  cron: z.string(CRON).superRefine(refuseBy(whyCronIsRefused)).optional(),
+  time_zone: z.string(TIME_ZONE).refine(isTimeZone, TIME_ZONE).default(DEFAULT_TIME_ZONE),
+  every_ms: wholeNumber(1_000, 365 * DAY_MS).optional(),
+  payload: z.string("expected a text").default(""),
+  priority: wholeNumber(Number.MIN_SAFE_INTEGER).default(DEFAULT_SCHEDULE_OPTIONS.priority),
+  attempts: wholeNumber(0).default(0),
+  catch_up: choice(CATCH_UPS).default(DEFAULT_SCHEDULE_OPTIONS.catchUp),
+}, SCHEDULE_LIST);
+
 export const configSchema = table({
   shutdown_timeout_ms: wholeNumber(0, DAY_MS).default(DEFAULT_WORKER_OPTIONS.shutdownTimeoutMs),
   log: log.prefault({}),
@@ -237,6 +257,7 @@ export const configSchema = table({
   fpm: tablesByName(fpm, NO_FPM).default({}),
   processes: tablesByName(process, NO_PROCESS).default({}),
   consumers: z.array(consumer, CONSUMER_LIST).min(1, CONSUMER_LIST),
+  schedule: z.array(scheduled, SCHEDULE_LIST).default([]),
 });
 
 /** The file as written, with the defaults filled in. */
@@ -247,6 +268,7 @@ export const TABLES: readonly TableKeys[] = [
   { place: "at the top, above the first [table]", keys: Object.keys(configSchema.shape) },
   { place: "in [[consumers]]", keys: Object.keys(consumer.shape) },
   { place: "in [consumers.retry]", keys: Object.keys(retry.shape) },
+  { place: "in [[schedule]]", keys: Object.keys(scheduled.shape) },
   { place: "in [fpm.NAME]", keys: Object.keys(fpm.shape) },
   { place: "in [processes.NAME]", keys: Object.keys(process.shape) },
   {
@@ -289,8 +311,9 @@ function refuseBy(why: (name: string) => string | undefined) {
 }
 
 function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
-  const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
-  const expected = `expected a whole number ${range}`;
+  const isAny = min === Number.MIN_SAFE_INTEGER;
+  const range = isAny ? "" : max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
+  const expected = `expected a whole number ${range}`.trimEnd();
   return z.int(expected).min(min, expected).max(max, expected);
 }
 

@@ -16,6 +16,13 @@ export interface DriverCapabilities {
    * error says that nothing is known.
    */
   readonly deadErrors: boolean;
+  /** It keeps a {@link ScheduleBook}. */
+  readonly schedule: boolean;
+  /**
+   * How long {@link Pauses} last: until somebody resumes the queue, or `loose`, which may end by itself: when the broker
+   * restarts, or when nobody uses the queue and it holds no job.
+   */
+  readonly pauses: "kept" | "loose";
 }
 
 /** What to receive. */
@@ -49,6 +56,17 @@ export interface QueueDepth {
   readonly dead: number;
 }
 
+/** Why a try failed. */
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly stderr?: string;
+  /** The try that failed, 1-based, where the broker knows. */
+  readonly attempt?: number;
+  /** When, epoch milliseconds, where the broker knows. */
+  readonly atMs?: number;
+}
+
 /** A job that failed for good. */
 export interface DeadLetter {
   readonly id: string;
@@ -58,21 +76,76 @@ export interface DeadLetter {
   readonly enqueuedAtMs: number;
   /** When it was buried, epoch milliseconds, where the broker knows. */
   readonly diedAtMs?: number;
-  readonly error: { readonly code: string; readonly message: string; readonly stderr?: string };
+  /** Why it failed for good. */
+  readonly error: Failure;
+  /** The failures before, the oldest first, where the broker keeps them: not all, and cut. */
+  readonly earlierErrors?: readonly Failure[];
 }
 
 /** The dead letters of a broker, for people and their tools. Every call may reject with QUEUE_UNAVAILABLE. */
 export interface DeadLetters {
   /**
    * The most recent first: by when they died, or by their ids where the broker does not know. `queue` limits to one
-   * queue; `afterId` goes on behind a former page's last one.
+   * queue, `matches` to those for which it holds; `afterId` goes on behind a former page's last one.
    */
-  list(o: { queue?: string; limit: number; afterId?: string }): Promise<DeadLetter[]>;
+  list(o: {
+    queue?: string;
+    matches?: (letter: DeadLetter) => boolean;
+    limit: number;
+    afterId?: string;
+  }): Promise<DeadLetter[]>;
   get(id: string): Promise<DeadLetter | undefined>;
   /** Makes dead jobs ready again with no attempt counted; `ids` or all of them. Returns how many. */
   retry(ids: readonly string[] | "all"): Promise<number>;
   /** Deletes dead jobs; `ids` or all of them. Returns how many. */
   remove(ids: readonly string[] | "all"): Promise<number>;
+}
+
+/**
+ * Queues that nobody takes jobs from until they are resumed, as all workers on the broker see it within two seconds.
+ * Jobs that run already go on, pushes too. Every call may reject with QUEUE_UNAVAILABLE.
+ */
+export interface Pauses {
+  /** The names, sorted. */
+  list(): Promise<string[]>;
+  /** Idempotent. */
+  pause(queue: string): Promise<void>;
+  /** Returns whether it was paused. */
+  resume(queue: string): Promise<boolean>;
+}
+
+/** A time at which a schedule is due. */
+export interface ScheduleSlot {
+  /** The schedule's name, unique on the broker. */
+  readonly schedule: string;
+  /** What its times are, as a text; another one is another schedule of the same name. */
+  readonly rule: string;
+  /** Epoch milliseconds. */
+  readonly dueMs: number;
+}
+
+/**
+ * Up to which time the slots of each schedule are claimed, kept in the broker, so that of all workers on it one pushes
+ * the job of a slot. Every call may reject with QUEUE_UNAVAILABLE, and may then be made again.
+ */
+export interface ScheduleBook {
+  /**
+   * Up to when slots are claimed, epoch milliseconds. One that is not in the book, or with another rule, is entered as
+   * claimed up to `slot.dueMs`: what was due before it was known was not missed.
+   */
+  begin(slot: ScheduleSlot): Promise<number>;
+  /**
+   * Claims a slot, and with it all earlier ones, and pushes its job in the same step. Resolves with the job's id once
+   * the broker holds both durably; with undefined when that slot or a later one was claimed before.
+   */
+  push(
+    slot: ScheduleSlot,
+    queue: string,
+    payload: Uint8Array,
+    options?: Omit<PushOptions, "delayMs">,
+  ): Promise<string | undefined>;
+  /** Claims a slot and all earlier ones, and pushes nothing. False when it was claimed before. */
+  skip(slot: ScheduleSlot): Promise<boolean>;
 }
 
 /**
@@ -97,6 +170,9 @@ export interface Driver extends AsyncDisposable {
   /** Names of all queues that hold a job, sorted. */
   queues(): Promise<string[]>;
   readonly dead: DeadLetters;
+  readonly pauses: Pauses;
+  /** Undefined where the broker has no place for it. */
+  readonly schedule?: ScheduleBook;
   /** What is to be said of the broker's own settings, good and bad. */
   findings?(): Promise<Finding[]>;
 

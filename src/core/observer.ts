@@ -59,11 +59,11 @@ export type WorkerEvent =
     /** The broker failed and is asked again. */
     readonly type: "broker_failed";
     /**
-     * For whom. Undefined for what the driver does by itself: `schedule`, `recovery`, `heartbeat`. Of that an outage is
-     * told once, when it begins.
+     * For whom. Undefined for what the driver does by itself: `schedule`, `recovery`, `heartbeat`, `pauses`; and for a
+     * `schedule` of ours. Of these an outage is told once, when it begins.
      */
     readonly consumer?: string;
-    readonly during: "receive" | "settle" | "extend" | "schedule" | "recovery" | "heartbeat";
+    readonly during: "receive" | "settle" | "extend" | "schedule" | "recovery" | "heartbeat" | "pauses";
     readonly error: FervoError;
   }
   | {
@@ -76,6 +76,23 @@ export type WorkerEvent =
     readonly putBack: number;
     /** Jobs that went to the dead letters: they are taken for the cause. */
     readonly buried: number;
+  }
+  | {
+    /** A schedule was due, and this worker has pushed its job. */
+    readonly type: "job_scheduled";
+    readonly schedule: string;
+    readonly queue: string;
+    readonly id: string;
+    /** The time that it was due for, epoch milliseconds. */
+    readonly dueMs: number;
+  }
+  | {
+    /** Times at which a schedule was due have passed, and no jobs are pushed for them. */
+    readonly type: "schedule_missed";
+    readonly schedule: string;
+    /** The first and the last of them, epoch milliseconds. */
+    readonly fromMs: number;
+    readonly toMs: number;
   }
   | { readonly type: "draining"; readonly inFlight: number }
   | { readonly type: "stopped"; readonly orphaned: number };

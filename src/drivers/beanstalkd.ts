@@ -4,17 +4,19 @@ import type {
   DeadLetters,
   Driver,
   DriverCapabilities,
+  Pauses,
   PushOptions,
   QueueDepth,
   ReceiveRequest,
 } from "../core/driver.ts";
-import { FervoError, JobError, QueueError } from "../core/errors.ts";
+import { JobError, QueueError } from "../core/errors.ts";
 import { tooLarge } from "../core/payload.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./beanstalkd_connection.ts";
 import { BeanstalkdDeadLetters, tubesOf, tubeStats } from "./beanstalkd_dead.ts";
 import type { BeanstalkdDelivery } from "./beanstalkd_delivery.ts";
+import { BeanstalkdPauses } from "./beanstalkd_pauses.ts";
 import { BeanstalkdSessions, closedError } from "./beanstalkd_sessions.ts";
-import { priOf, secondsOf, whyTubeIsRefused } from "./beanstalkd_words.ts";
+import { priOf, refuseTube, secondsOf, whyTubeIsRefused } from "./beanstalkd_words.ts";
 
 export { whyTubeIsRefused };
 
@@ -44,7 +46,8 @@ const LONGEST_WAIT_MS = 60_000;
  * 3. Counts attempts in the job's own statistics, so that all workers agree on them.
  * 4. Opens lost connections again when they are needed, for ever.
  *
- * It refuses what beanstalkd has no place for: headers, and a limit of tries of the job's own.
+ * It refuses what beanstalkd has no place for: headers, and a limit of tries of the job's own. There is no schedule: no
+ * two of its commands happen at once, and there is nothing in it to claim.
  */
 export class BeanstalkdDriver implements Driver {
   readonly capabilities: DriverCapabilities = {
@@ -53,9 +56,12 @@ export class BeanstalkdDriver implements Driver {
     priority: true,
     headers: false,
     deadErrors: false,
+    schedule: false,
+    pauses: "loose",
   };
   readonly leaseMs = undefined;
   readonly dead: DeadLetters;
+  readonly pauses: Pauses;
   readonly #clock: Clock;
   readonly #options: BeanstalkdDriverOptions;
   readonly #sessions: BeanstalkdSessions;
@@ -69,7 +75,9 @@ export class BeanstalkdDriver implements Driver {
     this.#clock = deps.clock;
     this.#options = options;
     this.#sessions = new BeanstalkdSessions(deps, options);
-    this.dead = new BeanstalkdDeadLetters({ clock: deps.clock, call: (run) => this.#call(run) });
+    const call = <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => this.#call(run);
+    this.dead = new BeanstalkdDeadLetters({ clock: deps.clock, call });
+    this.pauses = new BeanstalkdPauses({ call });
   }
 
   async receive(request: ReceiveRequest): Promise<Delivery[]> {
@@ -88,10 +96,7 @@ export class BeanstalkdDriver implements Driver {
 
   async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
     const { maxPayloadBytes, ttrMs } = this.#options;
-    const refused = whyTubeIsRefused(queue);
-    if (refused !== undefined) {
-      throw new FervoError("CONFIG_INVALID", `Cannot use the queue "${queue}": ${refused}`);
-    }
+    refuseTube(queue);
     if (options.headers !== undefined || options.maxAttempts !== undefined) {
       throw new JobError(
         "JOB_MALFORMED",

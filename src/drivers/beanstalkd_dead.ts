@@ -28,7 +28,7 @@ export class BeanstalkdDeadLetters implements DeadLetters {
   }
 
   /** By their ids, for when a job was buried is not known. Takes long where very many jobs came after the oldest. */
-  list(o: { queue?: string; limit: number; afterId?: string }): Promise<DeadLetter[]> {
+  list(o: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
     const after = o.afterId !== undefined && isJobId(o.afterId) ? BigInt(o.afterId) : undefined;
     return this.#call(async (connection) => {
       const letters: DeadLetter[] = [];
@@ -37,7 +37,7 @@ export class BeanstalkdDeadLetters implements DeadLetters {
         if (letters.length >= o.limit) break;
         if (after !== undefined && BigInt(id) >= after) continue;
         const letter = await this.#read(connection, id);
-        if (letter !== undefined) letters.push(letter);
+        if (letter !== undefined && (o.matches?.(letter) ?? true)) letters.push(letter);
       }
       return letters;
     });

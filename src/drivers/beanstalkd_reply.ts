@@ -29,6 +29,7 @@ const ARGUMENTS: ReadonlyMap<string, number> = new Map([
   ["BURIED", 0],
   ["KICKED", 0],
   ["TOUCHED", 0],
+  ["PAUSED", 0],
   ["TIMED_OUT", 0],
   ["DEADLINE_SOON", 0],
   ["NOT_FOUND", 0],

@@ -1,6 +1,7 @@
 /*
  * What the words of the contract are in those of beanstalkd, and back. Pure.
  */
+import { FervoError } from "../core/errors.ts";
 import type { BeanstalkdReply } from "./beanstalkd_reply.ts";
 import { readStats } from "./beanstalkd_reply.ts";
 
@@ -15,6 +16,13 @@ export function whyTubeIsRefused(name: string): string | undefined {
   return TUBE_NAME.test(name)
     ? undefined
     : "beanstalkd's tubes have 1 to 200 characters of A-Z a-z 0-9 + / ; . $ _ ( ) - and do not begin with -";
+}
+
+/** @throws {FervoError} CONFIG_INVALID when a queue cannot be a tube of this name */
+export function refuseTube(name: string): void {
+  const reason = whyTubeIsRefused(name);
+  if (reason === undefined) return;
+  throw new FervoError("CONFIG_INVALID", `Cannot use the queue "${name}": ${reason}`);
 }
 
 /** Higher priorities run first, lower `pri`s do. What is beyond the range becomes its end. */

@@ -7,6 +7,7 @@ import type {
   PushOptions,
   QueueDepth,
   ReceiveRequest,
+  ScheduleBook,
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
@@ -22,8 +23,10 @@ import { RedisFetch } from "./redis_fetch.ts";
 import { RedisHeartbeat, type RedisProcessInfo, type RemoteSignal } from "./redis_heartbeat.ts";
 import type { JobFormat } from "./redis_jobs.ts";
 import { RedisKeys } from "./redis_keys.ts";
+import { RedisPauses } from "./redis_pauses.ts";
 import { RedisRecovery } from "./redis_recovery.ts";
 import { RedisSchedule } from "./redis_schedule.ts";
+import { RedisScheduleBook } from "./redis_schedule_book.ts";
 import { type RedisAccess, RedisServer, type RedisTarget } from "./redis_server.ts";
 import { BLOCK_S } from "./redis_wait.ts";
 
@@ -78,6 +81,7 @@ const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
  * 3. Moves due jobs into their queues ({@link RedisSchedule}).
  * 4. Shows this process in Sidekiq's Web UI while it receives, and obeys that ({@link RedisHeartbeat}).
  * 5. Takes the jobs of dead processes back ({@link RedisRecovery}).
+ * 6. Leaves queues alone that are paused ({@link RedisPauses}).
  */
 export class RedisDriver implements Driver {
   readonly capabilities: DriverCapabilities = {
@@ -86,13 +90,17 @@ export class RedisDriver implements Driver {
     priority: false,
     headers: false,
     deadErrors: true,
+    schedule: true,
+    pauses: "kept",
   };
   readonly leaseMs = undefined;
   readonly dead: DeadLetters;
+  readonly pauses: RedisPauses;
+  readonly schedule: ScheduleBook;
   readonly #shared: RedisShared;
   readonly #maxPayloadBytes: number;
   readonly #calls = new Calls();
-  readonly #schedule: RedisSchedule;
+  readonly #promotion: RedisSchedule;
   readonly #heartbeat: RedisHeartbeat;
   readonly #recovery: RedisRecovery;
   readonly #fetch: RedisFetch;
@@ -117,7 +125,7 @@ export class RedisDriver implements Driver {
       jobs: deps.jobs,
       identity: deps.owner,
     };
-    const schedule = this.#schedule = new RedisSchedule(shared);
+    const schedule = this.#promotion = new RedisSchedule(shared);
     const settler = new RedisSettler({ shared, calls: this.#calls, schedule }, options);
     const heartbeat = this.#heartbeat = new RedisHeartbeat(
       shared,
@@ -125,9 +133,13 @@ export class RedisDriver implements Driver {
       options,
     );
     this.#recovery = new RedisRecovery(shared, options);
-    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, connect });
+    const pauses = this.pauses = new RedisPauses(shared, this.#calls);
+    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, pauses, connect });
     this.#depth = new RedisDepth(shared);
     this.dead = new RedisDeadLetters(shared, this.#calls);
+    this.schedule = new RedisScheduleBook(shared, this.#calls, {
+      newJob: (queue, payload, options) => this.#newJob(queue, payload, options).job,
+    });
   }
 
   /** The driver of a broker; it connects when it is first used. */
@@ -137,28 +149,19 @@ export class RedisDriver implements Driver {
 
   receive(request: ReceiveRequest): Promise<Delivery[]> {
     if (this.#closed !== undefined) return Promise.resolve([]);
-    this.#schedule.start();
+    this.#promotion.start();
     this.#recovery.start();
+    this.pauses.start();
     return this.#fetch.receive(request);
   }
 
   push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
     return this.#calls.run(async () => {
-      if (options.headers !== undefined || options.maxAttempts !== undefined) throw noPlaceBeside(queue);
-      const { connection, keys, clock, jobs } = this.#shared;
-      const nowMs = clock.nowMs();
-      const delayMs = options.delayMs ?? 0;
-      const { raw, id } = jobs.pushed(payload, {
-        id: newId(),
-        queue,
-        isDelayed: delayMs > 0,
-        nowMs,
-      });
-      if (raw.length > this.#maxPayloadBytes) throw tooLarge(queue, raw.length, this.#maxPayloadBytes);
-      if (delayMs > 0) {
-        const dueMs = nowMs + delayMs;
+      const { connection, keys } = this.#shared;
+      const { job: { raw, id }, dueMs } = this.#newJob(queue, payload, options);
+      if (dueMs !== undefined) {
         await connection.send(["ZADD", keys.schedule, scoreOf(dueMs), raw], [keys.schedule]);
-        this.#schedule.expect(dueMs);
+        this.#promotion.expect(dueMs);
       } else {
         const list = keys.queue(queue);
         // One after the other: a push that is reported as failed must not have added the job.
@@ -167,6 +170,16 @@ export class RedisDriver implements Driver {
       }
       return id;
     });
+  }
+
+  #newJob(queue: string, payload: Uint8Array, options: PushOptions) {
+    if (options.headers !== undefined || options.maxAttempts !== undefined) throw noPlaceBeside(queue);
+    const { clock, jobs } = this.#shared;
+    const nowMs = clock.nowMs();
+    const delayMs = options.delayMs ?? 0;
+    const job = jobs.pushed(payload, { id: newId(), queue, isDelayed: delayMs > 0, nowMs });
+    if (job.raw.length > this.#maxPayloadBytes) throw tooLarge(queue, job.raw.length, this.#maxPayloadBytes);
+    return { job, dueMs: delayMs > 0 ? nowMs + delayMs : undefined };
   }
 
   depth(queue: string): Promise<QueueDepth> {
@@ -191,7 +204,7 @@ export class RedisDriver implements Driver {
 
   async #close(): Promise<void> {
     await Promise.all([this.#fetch.close(), this.#calls.close()]);
-    await Promise.all([this.#schedule.close(), this.#recovery.close()]);
+    await Promise.all([this.#promotion.close(), this.#recovery.close(), this.pauses.close()]);
     // Where Redis is away the others notice that this process has left by its missing signs of life.
     await this.#heartbeat.leave().catch(() => {});
     this.#shared.connection.close();

@@ -28,13 +28,14 @@ export class RedisDeadLetters implements DeadLetters {
     this.#calls = calls;
   }
 
-  list(o: { queue?: string; limit: number; afterId?: string }): Promise<DeadLetter[]> {
+  list(o: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
     return this.#calls.run(async () => {
       const letters: DeadLetter[] = [];
       let isBehind = o.afterId === undefined;
       for await (const { letter } of this.#members()) {
         if (letters.length >= o.limit) break;
-        if (isBehind && (o.queue === undefined || letter.queue === o.queue)) letters.push(letter);
+        const isOfQueue = o.queue === undefined || letter.queue === o.queue;
+        if (isBehind && isOfQueue && (o.matches?.(letter) ?? true)) letters.push(letter);
         if (letter.id === o.afterId) isBehind = true;
       }
       return letters;

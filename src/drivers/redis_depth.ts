@@ -15,33 +15,28 @@ const PAGE = 1_000;
  */
 export class RedisDepth {
   readonly #shared: RedisShared;
+  #counting: Promise<readonly ReadonlyMap<string, number>[]> | undefined;
 
   constructor(shared: RedisShared) {
     this.#shared = shared;
   }
 
   async of(queue: string): Promise<QueueDepth> {
-    const { keys } = this.#shared;
     // Before the others begin: nobody would be there to hear that they failed.
     const owners = await this.#owners();
-    const [ready, scheduled, retried, dead, reserved] = await Promise.all([
-      this.#length(keys.queue(queue)),
-      this.#jobsByQueue(keys.schedule),
-      this.#jobsByQueue(keys.retry),
-      this.#jobsByQueue(keys.dead),
+    const [ready, sets, reserved] = await Promise.all([
+      this.#length(this.#shared.keys.queue(queue)),
+      this.#sets(),
       this.#reserved(queue, owners),
     ]);
-    const count = (jobs: ReadonlyMap<string, number>) => jobs.get(queue) ?? 0;
-    return { ready, delayed: count(scheduled) + count(retried), reserved, dead: count(dead) };
+    const [scheduled, retried, dead] = sets.map((jobs) => jobs.get(queue) ?? 0);
+    return { ready, delayed: scheduled! + retried!, reserved, dead: dead! };
   }
 
   /** Names of all queues that hold a job, sorted. */
   async queues(): Promise<string[]> {
     const { connection, keys } = this.#shared;
-    const names = new Set<string>();
-    for (const set of [keys.schedule, keys.retry, keys.dead]) {
-      for (const name of (await this.#jobsByQueue(set)).keys()) names.add(name);
-    }
+    const names = new Set((await this.#sets()).flatMap((jobs) => [...jobs.keys()]));
     const owners = await this.#owners();
     const known = await connection.send<Buffer[]>(["SMEMBERS", keys.queues], [keys.queues]);
     for (const name of known.map(String)) {
@@ -61,6 +56,15 @@ export class RedisDepth {
     const { keys } = this.#shared;
     const lengths = await Promise.all(owners.map((owner) => this.#length(keys.inflight(owner, queue))));
     return lengths.reduce((sum, length) => sum + length, 0);
+  }
+
+  /** Jobs of the three sets by queue. Those who ask in the same turn share the answer, whose reading begins after it. */
+  #sets(): Promise<readonly ReadonlyMap<string, number>[]> {
+    return this.#counting ??= Promise.resolve().then(() => {
+      this.#counting = undefined;
+      const { keys } = this.#shared;
+      return Promise.all([keys.schedule, keys.retry, keys.dead].map((set) => this.#jobsByQueue(set)));
+    });
   }
 
   #length(list: string): Promise<number> {

@@ -4,6 +4,7 @@ import type { ReceiveRequest } from "../core/driver.ts";
 import type { RedisConnection } from "./redis_connection.ts";
 import type { RedisDelivery, RedisSettler, RedisShared } from "./redis_delivery.ts";
 import type { RedisHeartbeat } from "./redis_heartbeat.ts";
+import type { RedisPauses } from "./redis_pauses.ts";
 import type { RedisSchedule } from "./redis_schedule.ts";
 import { TAKE } from "./redis_scripts.ts";
 import { QueueWait, type Waiter } from "./redis_wait.ts";
@@ -17,6 +18,7 @@ interface FetchDeps {
   readonly settler: RedisSettler;
   readonly schedule: RedisSchedule;
   readonly heartbeat: RedisHeartbeat;
+  readonly pauses: RedisPauses;
   /** A further connection, for a wait. */
   readonly connect: () => RedisConnection;
 }
@@ -54,16 +56,19 @@ export class RedisFetch {
     for (const wait of this.#waits.values()) wait.close();
   }
 
-  async #receive({ queues, max, waitMs, signal }: ReceiveRequest): Promise<Delivery[]> {
-    const { schedule, heartbeat, shared } = this.#deps;
+  async #receive({ queues: wanted, max, waitMs, signal }: ReceiveRequest): Promise<Delivery[]> {
+    const { schedule, heartbeat, pauses, shared } = this.#deps;
     const untilMs = shared.clock.monotonicMs() + waitMs;
     const isOver = () => signal.aborted || this.#closing.signal.aborted;
-    if (!isOver() && !heartbeat.hasAnnounced(queues)) await heartbeat.announce(queues);
+    if (!isOver() && !heartbeat.hasAnnounced(wanted)) await heartbeat.announce(wanted);
+    if (!isOver() && !pauses.isKnown) await pauses.know();
     while (!isOver()) {
-      if (this.#doubtful.size > 0) await this.#clearDoubts(queues);
+      const queues = pauses.open(wanted);
+      const pausesVersion = pauses.version;
+      if (this.#doubtful.size > 0) await this.#clearDoubts(wanted);
       if (schedule.isDue) await schedule.promote();
       if (isOver()) break;
-      const taken = await this.#take(queues, max);
+      const taken = queues.length === 0 ? [] : await this.#take(queues, max);
       if (taken === undefined) {
         // This process counted as dead: it has to be alive for others before it takes jobs.
         await heartbeat.beat();
@@ -76,8 +81,7 @@ export class RedisFetch {
       const arrived = await this.#wait(
         queues,
         max,
-        isPartial ? Math.min(leftMs, LOOK_AGAIN_MS) : leftMs,
-        signal,
+        { ms: isPartial ? Math.min(leftMs, LOOK_AGAIN_MS) : leftMs, pausesVersion, signal },
       );
       if (arrived.length > 0) return arrived;
     }
@@ -119,14 +123,13 @@ export class RedisFetch {
     return keys;
   }
 
-  /** Waits until there is a job, or the time is over; what arrives up to the end of the wait, up to `max`. */
+  /** Waits until there is a job, the pauses have changed, or the time is over; what arrives up to the end of the wait, up to `max`. */
   async #wait(
     queues: readonly string[],
     max: number,
-    waitMs: number,
-    signal: AbortSignal,
+    { ms, pausesVersion, signal }: { ms: number; pausesVersion: number; signal: AbortSignal },
   ): Promise<RedisDelivery[]> {
-    const { shared, settler } = this.#deps;
+    const { shared, settler, pauses } = this.#deps;
     const arrived: RedisDelivery[] = [];
     const over = Promise.withResolvers<void>();
     const waiter: Waiter = {
@@ -140,8 +143,10 @@ export class RedisFetch {
     };
     const end = () => over.resolve();
     const signals = [signal, this.#closing.signal];
-    const timer = shared.clock.setTimer(end, waitMs);
+    const timer = shared.clock.setTimer(end, ms);
     for (const one of signals) one.addEventListener("abort", end);
+    using _change = pauses.onChange(end);
+    if (pauses.version !== pausesVersion) end();
     const waits = queues.slice(0, MAX_WAITS).map((queue) => this.#waitOn(queue));
     try {
       for (const wait of waits) wait.join(waiter);

@@ -7,6 +7,7 @@
  * | `queues`                       | set    | names of queues                                                       |
  * | `schedule`, `retry`            | zset   | jobs by the time at which they are due, seconds                       |
  * | `dead`                         | zset   | jobs by the time of their death, seconds                              |
+ * | `paused`                       | set    | names of queues that no jobs are taken from                           |
  * | `processes`                    | set    | identities, for the Web UI                                            |
  * | `IDENTITY`                     | hash   | one process; it lives as long as the process gives signs of life      |
  * | `IDENTITY:work`                | hash   | what it runs, for the Web UI                                          |
@@ -15,6 +16,7 @@
  * | `fervo:queues:IDENTITY`        | set    | the queues from which it takes them                                   |
  * | `fervo:inflight:IDENTITY:NAME` | list   | the jobs that it holds, the newest at its left end                    |
  * | `fervo:suspects`               | hash   | identities without a sign of life, and since when, epoch milliseconds |
+ * | `fervo:schedule`               | hash   | schedules, and up to when each is claimed: `EPOCH-MILLISECONDS RULE`  |
  * | `fervo:recovery`               | string | who looks for the dead now                                            |
  */
 export class RedisKeys {
@@ -23,6 +25,8 @@ export class RedisKeys {
   readonly schedule: string;
   readonly retry: string;
   readonly dead: string;
+  readonly paused: string;
+  readonly schedules: string;
   readonly processes: string;
   readonly owners: string;
   readonly suspects: string;
@@ -35,6 +39,8 @@ export class RedisKeys {
     this.schedule = `${prefix}schedule`;
     this.retry = `${prefix}retry`;
     this.dead = `${prefix}dead`;
+    this.paused = `${prefix}paused`;
+    this.schedules = `${prefix}fervo:schedule`;
     this.processes = `${prefix}processes`;
     this.owners = `${prefix}fervo:processes`;
     this.suspects = `${prefix}fervo:suspects`;
@@ -65,7 +71,7 @@ export class RedisKeys {
   typeOf(key: string): "list" | "set" | "zset" | "hash" | "string" {
     const name = key.slice(this.prefix.length);
     if (/^(?:queue:|fervo:inflight:)/.test(name) || name.endsWith("-signals")) return "list";
-    if (/^(?:queues|processes|fervo:processes|fervo:queues:.*)$/s.test(name)) return "set";
+    if (/^(?:queues|paused|processes|fervo:processes|fervo:queues:.*)$/s.test(name)) return "set";
     if (/^(?:schedule|retry|dead)$/.test(name)) return "zset";
     return /^(?:stat:|fervo:recovery$)/.test(name) ? "string" : "hash";
   }

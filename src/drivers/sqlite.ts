@@ -8,6 +8,7 @@ import type {
   PushOptions,
   QueueDepth,
   ReceiveRequest,
+  ScheduleBook,
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
@@ -17,6 +18,8 @@ import { sqliteFacts, sqliteFindings } from "./sqlite_check.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
 import { SqliteDelivery, SqliteSettler } from "./sqlite_delivery.ts";
 import { openDatabase } from "./sqlite_open.ts";
+import { SqlitePauses } from "./sqlite_pauses.ts";
+import { SqliteSchedule } from "./sqlite_schedule.ts";
 import { read, SqliteWriter } from "./sqlite_writer.ts";
 
 export interface SqliteDriverOptions {
@@ -51,6 +54,7 @@ const MAX_EXACT_LIMIT = 64;
  * 2. Counts an attempt when it hands a job out, so that a job that takes its worker down with it is counted too.
  * 3. Makes delayed jobs, and jobs whose lease has ended, ready again when they are due.
  * 4. Waits for jobs without polling ({@link SqliteChanges}).
+ * 5. Leaves queues alone that are paused ({@link SqlitePauses}).
  */
 export class SqliteDriver implements Driver {
   readonly capabilities: DriverCapabilities = {
@@ -59,9 +63,13 @@ export class SqliteDriver implements Driver {
     priority: true,
     headers: true,
     deadErrors: true,
+    schedule: true,
+    pauses: "kept",
   };
   readonly leaseMs: number;
   readonly dead: DeadLetters;
+  readonly pauses: SqlitePauses;
+  readonly schedule: ScheduleBook;
   readonly #db: DatabaseSync;
   readonly #clock: Clock;
   readonly #options: SqliteDriverOptions;
@@ -99,6 +107,10 @@ export class SqliteDriver implements Driver {
     };
     this.#settler = new SqliteSettler(shared, options.leaseMs);
     this.dead = new SqliteDeadLetters(shared);
+    this.pauses = new SqlitePauses(shared);
+    this.schedule = new SqliteSchedule(shared, {
+      insertJob: (queue, payload, options) => this.#insert(queue, payload, options),
+    });
   }
 
   /**
@@ -134,24 +146,7 @@ export class SqliteDriver implements Driver {
   }
 
   async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
-    const { maxPayloadBytes } = this.#options;
-    if (payload.length > maxPayloadBytes) throw tooLarge(queue, payload.length, maxPayloadBytes);
-    const nowMs = this.#clock.nowMs();
-    const delayMs = options.delayMs ?? 0;
-    const { lastInsertRowid } = await this.#writer.write(() => {
-      this.#changes.announceOwn();
-      return this.#sql.insert.run(
-        queue,
-        payload,
-        options.headers === undefined ? null : JSON.stringify(options.headers),
-        options.priority ?? 0,
-        options.maxAttempts ?? null,
-        nowMs,
-        nowMs + delayMs,
-        delayMs > 0 ? "delayed" : "ready",
-      );
-    }, true);
-    return String(lastInsertRowid);
+    return await this.#writer.write(() => this.#insert(queue, payload, options), true);
   }
 
   depth(queue: string): Promise<QueueDepth> {
@@ -196,8 +191,29 @@ export class SqliteDriver implements Driver {
     const mark = this.#changes.mark();
     const nextDueMs = this.#sql.nextDue.get()!["due_at"] as number | null ?? undefined;
     const isDue = nextDueMs !== undefined && nextDueMs <= this.#clock.nowMs();
-    const hasWork = isDue || queues.some((queue) => this.#sql.hasReady.get(queue) !== undefined);
+    const open = this.pauses.openNow(queues);
+    const hasWork = isDue || open.some((queue) => this.#sql.hasReady.get(queue) !== undefined);
     return { mark, nextDueMs, isDue, hasWork };
+  }
+
+  /** In a transaction: adds a job. */
+  #insert(queue: string, payload: Uint8Array, options: PushOptions): string {
+    const { maxPayloadBytes } = this.#options;
+    if (payload.length > maxPayloadBytes) throw tooLarge(queue, payload.length, maxPayloadBytes);
+    const nowMs = this.#clock.nowMs();
+    const delayMs = options.delayMs ?? 0;
+    this.#changes.announceOwn();
+    const { lastInsertRowid } = this.#sql.insert.run(
+      queue,
+      payload,
+      options.headers === undefined ? null : JSON.stringify(options.headers),
+      options.priority ?? 0,
+      options.maxAttempts ?? null,
+      nowMs,
+      nowMs + delayMs,
+      delayMs > 0 ? "delayed" : "ready",
+    );
+    return String(lastInsertRowid);
   }
 
   /** In a transaction: takes up to `max` jobs, a queue after the other. */
@@ -209,7 +225,7 @@ export class SqliteDriver implements Driver {
     }
     const lease = `${this.#owner}#${++this.#claims}`;
     const deliveries: SqliteDelivery[] = [];
-    for (const queue of queues) {
+    for (const queue of this.pauses.open(queues)) {
       const room = max - deliveries.length;
       if (room === 0) break;
       for (

@@ -1,5 +1,5 @@
 import type { StatementSync } from "node:sqlite";
-import type { DeadLetter, DeadLetters } from "../core/driver.ts";
+import type { DeadLetter, DeadLetters, Failure } from "../core/driver.ts";
 import type { SqliteShared } from "./sqlite_delivery.ts";
 import { read } from "./sqlite_writer.ts";
 
@@ -17,12 +17,12 @@ export class SqliteDeadLetters implements DeadLetters {
     this.#shared = shared;
     const { db } = shared;
     const columns =
-      "id, queue, CAST(payload AS BLOB) AS payload, attempts, created_at AS createdAt, due_at AS diedAt, error";
+      "id, queue, CAST(payload AS BLOB) AS payload, attempts, created_at AS createdAt, due_at AS diedAt, error, errors";
     this.#list = db.prepare(`
       SELECT ${columns} FROM fervo_jobs
       WHERE state = 'dead' AND (?1 IS NULL OR queue = ?1)
         AND (?2 IS NULL OR (due_at, id) < (SELECT due_at, id FROM fervo_jobs WHERE id = ?2))
-      ORDER BY due_at DESC, id DESC LIMIT ?3`);
+      ORDER BY due_at DESC, id DESC`);
     this.#get = db.prepare(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`);
     const revive = "UPDATE fervo_jobs SET state = 'ready', attempts = 0, due_at = ? WHERE state = 'dead'";
     this.#retry = db.prepare(`${revive} AND id = ?`);
@@ -31,12 +31,17 @@ export class SqliteDeadLetters implements DeadLetters {
     this.#removeAll = db.prepare("DELETE FROM fervo_jobs WHERE state = 'dead'");
   }
 
-  list(o: { queue?: string; limit: number; afterId?: string }): Promise<DeadLetter[]> {
-    const afterId = o.afterId === undefined ? null : rowId(o.afterId);
-    return read(
-      this.#shared.path,
-      () => this.#list.all(o.queue ?? null, afterId, o.limit).map(toDeadLetter),
-    );
+  list({ queue, matches, limit, afterId }: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
+    const after = afterId === undefined ? null : rowId(afterId);
+    return read(this.#shared.path, () => {
+      const letters: DeadLetter[] = [];
+      for (const row of this.#list.iterate(queue ?? null, after)) {
+        const letter = toDeadLetter(row);
+        if (matches?.(letter) ?? true) letters.push(letter);
+        if (letters.length >= limit) break;
+      }
+      return letters;
+    });
   }
 
   get(id: string): Promise<DeadLetter | undefined> {
@@ -74,6 +79,7 @@ function rowId(id: string): number {
 }
 
 function toDeadLetter(row: Record<string, unknown>): DeadLetter {
+  const earlier = readJson(row["errors"] as string | null);
   return {
     id: String(row["id"]),
     queue: row["queue"] as string,
@@ -82,16 +88,32 @@ function toDeadLetter(row: Record<string, unknown>): DeadLetter {
     enqueuedAtMs: row["createdAt"] as number,
     diedAtMs: row["diedAt"] as number,
     error: readError(row["error"] as string | null),
+    earlierErrors: Array.isArray(earlier) ? earlier.flatMap((error) => toFailure(error) ?? []) : [],
   };
 }
 
 /** A person may have set the state by hand, with no error or with one in other words. */
-function readError(text: string | null): DeadLetter["error"] {
+function readError(text: string | null): Failure {
+  return toFailure(readJson(text)) ?? { code: "JOB_FAILED", message: text || "No error was recorded" };
+}
+
+function toFailure(value: unknown): Failure | undefined {
+  const { code, message, stderr, attempt, at } = (value ?? {}) as Record<string, unknown>;
+  if (typeof code !== "string" || typeof message !== "string") return undefined;
+  return {
+    code,
+    message,
+    ...(typeof stderr === "string" && { stderr }),
+    ...(typeof attempt === "number" && { attempt }),
+    ...(typeof at === "number" && { atMs: at }),
+  };
+}
+
+/** Undefined when it is not JSON. */
+function readJson(text: string | null): unknown {
   try {
-    const error = JSON.parse(text ?? "") as DeadLetter["error"] | null;
-    if (typeof error?.code === "string" && typeof error.message === "string") return error;
+    return JSON.parse(text ?? "");
   } catch {
-    // Not JSON: shown as it is.
+    return undefined;
   }
-  return { code: "JOB_FAILED", message: text || "No error was recorded" };
 }

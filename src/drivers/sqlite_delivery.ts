@@ -1,6 +1,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
+import type { Failure } from "../core/driver.ts";
 import { type FervoError, QueueError } from "../core/errors.ts";
 import type { SqliteChanges } from "./sqlite_changes.ts";
 import type { SqliteWriter } from "./sqlite_writer.ts";
@@ -45,11 +46,11 @@ export class SqliteDelivery implements Delivery {
   }
 
   retry(delayMs: number, error: FervoError): Promise<void> {
-    return this.#settler.retry(this.#rowId, this.#lease, delayMs, error);
+    return this.#settler.retry(this.#rowId, this.#lease, delayMs, this.#failure(error));
   }
 
   bury(error: FervoError): Promise<void> {
-    return this.#settler.bury(this.#rowId, this.#lease, error);
+    return this.#settler.bury(this.#rowId, this.#lease, this.#failure(error));
   }
 
   release(): Promise<void> {
@@ -59,7 +60,24 @@ export class SqliteDelivery implements Delivery {
   extend(): Promise<void> {
     return this.#settler.extend(this.#rowId, this.#lease);
   }
+
+  #failure({ code, message, details }: FervoError): Omit<Failure, "atMs"> {
+    return { code, message, attempt: this.attempt, ...(details.stderr && { stderr: details.stderr }) };
+  }
 }
+
+/** Failures before the last one that a job keeps, the latest; and how much of the STDERR of each, characters. */
+const MAX_EARLIER = 9;
+const MAX_EARLIER_STDERR = 1_000;
+
+/** `errors` with what is in `error` now; a person may have written something else there. */
+const EARLIER_ERRORS = `
+  CASE WHEN json_valid(error) AND (errors IS NULL OR json_valid(errors)) THEN json_insert(
+    CASE WHEN json_array_length(errors) >= ${MAX_EARLIER} THEN json_remove(errors, '$[0]')
+         ELSE coalesce(errors, '[]') END,
+    '$[#]',
+    json_replace(error, '$.stderr', substr(error ->> '$.stderr', 1, ${MAX_EARLIER_STDERR}))
+  ) ELSE errors END`;
 
 /** Changes the rows of jobs that are ours; a row whose lease is another one is left alone: LEASE_LOST. */
 export class SqliteSettler {
@@ -81,10 +99,12 @@ export class SqliteSettler {
     const ours = "WHERE id = ? AND lease = ?";
     this.#ack = db.prepare(`DELETE FROM fervo_jobs ${ours}`);
     this.#requeue = db.prepare(
-      `UPDATE fervo_jobs SET state = ?, due_at = ?, error = ?, lease = NULL ${ours}`,
+      `UPDATE fervo_jobs
+       SET state = ?, due_at = ?, errors = ${EARLIER_ERRORS}, error = ?, lease = NULL ${ours}`,
     );
     this.#bury = db.prepare(
-      `UPDATE fervo_jobs SET state = 'dead', due_at = ?, error = ?, lease = NULL ${ours}`,
+      `UPDATE fervo_jobs
+       SET state = 'dead', due_at = ?, errors = ${EARLIER_ERRORS}, error = ?, lease = NULL ${ours}`,
     );
     this.#release = db.prepare(
       `UPDATE fervo_jobs SET state = 'ready', due_at = ?, attempts = attempts - 1, lease = NULL ${ours}`,
@@ -96,16 +116,20 @@ export class SqliteSettler {
     return this.#change(id, () => this.#ack.run(id, lease));
   }
 
-  retry(id: number, lease: string, delayMs: number, error: FervoError): Promise<void> {
+  retry(id: number, lease: string, delayMs: number, failure: Omit<Failure, "atMs">): Promise<void> {
     return this.#change(id, () => {
       this.#changes.announceOwn();
-      const dueAtMs = this.#clock.nowMs() + delayMs;
-      return this.#requeue.run(delayMs > 0 ? "delayed" : "ready", dueAtMs, errorColumn(error), id, lease);
+      const nowMs = this.#clock.nowMs();
+      const error = errorColumn(failure, nowMs);
+      return this.#requeue.run(delayMs > 0 ? "delayed" : "ready", nowMs + delayMs, error, id, lease);
     });
   }
 
-  bury(id: number, lease: string, error: FervoError): Promise<void> {
-    return this.#change(id, () => this.#bury.run(this.#clock.nowMs(), errorColumn(error), id, lease));
+  bury(id: number, lease: string, failure: Omit<Failure, "atMs">): Promise<void> {
+    return this.#change(id, () => {
+      const nowMs = this.#clock.nowMs();
+      return this.#bury.run(nowMs, errorColumn(failure, nowMs), id, lease);
+    });
   }
 
   release(id: number, lease: string): Promise<void> {
@@ -131,7 +155,7 @@ export class SqliteSettler {
   }
 }
 
-/** What the `error` column holds: `{"code", "message", "stderr"?}` as JSON. */
-function errorColumn({ code, message, details }: FervoError): string {
-  return JSON.stringify({ code, message, stderr: details.stderr });
+/** What the `error` column holds: `{"code", "message", "stderr"?, "attempt", "at"}` as JSON. */
+function errorColumn(failure: Omit<Failure, "atMs">, nowMs: number): string {
+  return JSON.stringify({ ...failure, at: nowMs });
 }

@@ -51,8 +51,25 @@ BEGIN
 END;
 `;
 
+/**
+ * What workers agree on beside the jobs: the queues that are paused, and up to when the slots of each schedule are
+ * claimed. And a job's failures before its last one (`error`), a JSON array of the same objects.
+ */
+const VERSION_2 = `
+ALTER TABLE fervo_jobs ADD COLUMN errors TEXT;
+CREATE TABLE fervo_paused (
+  queue     TEXT PRIMARY KEY,
+  paused_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE fervo_schedule (
+  name       TEXT PRIMARY KEY,
+  rule       TEXT NOT NULL,
+  claimed_to INTEGER NOT NULL
+) WITHOUT ROWID;
+`;
+
 /** The n-th brings a database from version n to n + 1 (\`PRAGMA user_version\`). */
-export const MIGRATIONS: readonly string[] = [VERSION_1];
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2];
 
 /** "frvo": marks the file as ours (\`PRAGMA application_id\`), so that no other program's database is altered. */
 export const APPLICATION_ID = 0x6672766f;

@@ -75,6 +75,17 @@ export function logObserver(log: Log): Observer {
           "Took jobs back from a worker that died",
         );
       }
+      case "job_scheduled": {
+        const { schedule, queue, id, dueMs } = event;
+        return log.info({ schedule, queue, job: id, due: dateOf(dueMs) }, "The schedule pushed a job");
+      }
+      case "schedule_missed": {
+        const { schedule, fromMs, toMs } = event;
+        return log.warn(
+          { schedule, from: dateOf(fromMs), to: dateOf(toMs) },
+          "The schedule was due, and no worker was there; no jobs are pushed for these times",
+        );
+      }
       case "job_started":
         return log.debug(jobFacts(event), "Job started");
       case "job_settled":
@@ -101,6 +112,10 @@ export function logObserver(log: Log): Observer {
         );
     }
   };
+}
+
+function dateOf(epochMs: number): string {
+  return new Date(epochMs).toISOString();
 }
 
 type Event<T> = Extract<Parameters<Observer>[0], { type: T }>;

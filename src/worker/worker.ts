@@ -2,6 +2,7 @@ import { type Clock, sleep } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Consumer } from "./consumer.ts";
+import type { Schedule } from "./schedule.ts";
 
 export interface WorkerOptions {
   /** How long jobs may go on after `stop`, milliseconds. */
@@ -24,7 +25,7 @@ export interface RunResult {
 const EMPTY_CHECK_MS = 100;
 
 /**
- * Starts, quiets and stops all consumers.
+ * Starts, quiets and stops all consumers, and the schedules.
  *
  * 1. Runs until it is stopped, or until every consumer has stopped by itself.
  * 2. Quiet, takes no more jobs and stays, until it is stopped.
@@ -32,6 +33,7 @@ const EMPTY_CHECK_MS = 100;
  */
 export class Worker {
   readonly #consumers: readonly Consumer[];
+  readonly #schedules: readonly Schedule[];
   readonly #clock: Clock;
   readonly #observe: Observer;
   readonly #onQuiet: () => void;
@@ -44,10 +46,17 @@ export class Worker {
 
   /** @param deps.onQuiet Called when the worker takes no more jobs; several times, maybe. */
   constructor(
-    deps: { consumers: readonly Consumer[]; clock: Clock; observe: Observer; onQuiet?: () => void },
+    deps: {
+      consumers: readonly Consumer[];
+      schedules?: readonly Schedule[];
+      clock: Clock;
+      observe: Observer;
+      onQuiet?: () => void;
+    },
     options: WorkerOptions,
   ) {
     this.#consumers = deps.consumers;
+    this.#schedules = deps.schedules ?? [];
     this.#clock = deps.clock;
     this.#observe = deps.observe;
     this.#onQuiet = deps.onQuiet ?? (() => {});
@@ -57,14 +66,18 @@ export class Worker {
   /**
    * Works until `stop`, or until all consumers have ended.
    *
-   * @param options.untilEmpty End also when no queue has a job left, not even a delayed one.
+   * @param options.untilEmpty End also when no queue has a job left, not even a delayed one; the schedules push none then.
    */
   async run(options: { untilEmpty: boolean }): Promise<RunResult> {
     const { signal } = this.#deadline;
     signal.addEventListener("abort", () => this.#consumers.forEach((consumer) => void consumer.stopNow()));
     if (options.untilEmpty) void this.#stopWhenEmpty();
+    const schedules = options.untilEmpty ? [] : this.#schedules;
+    const scheduling = Promise.all(schedules.map((schedule) => schedule.run()));
     await Promise.all(this.#consumers.map((consumer) => consumer.run()));
     if (this.#isQuiet) await this.#stopping.promise;
+    for (const schedule of schedules) schedule.quiet();
+    await scheduling;
     this.#ended.abort();
     const orphaned = this.#consumers.reduce((sum, consumer) => sum + consumer.orphaned, 0);
     this.#observe({ type: "stopped", orphaned });
@@ -107,7 +120,7 @@ export class Worker {
   }
 
   #takeNoMore(): void {
-    for (const consumer of this.#consumers) consumer.quiet();
+    for (const one of [...this.#consumers, ...this.#schedules]) one.quiet();
     this.#onQuiet();
   }
 

@@ -41,12 +41,21 @@ export function inMessages(
   { encode, decode }: NonNullable<DriverFixture["messages"]>,
 ): Driver {
   const deadLetter = (letter: DeadLetter) => ({ ...letter, payload: decode(letter.payload) });
+  const { schedule } = driver;
   return overlay(driver, {
+    ...(schedule && {
+      schedule: overlay(schedule, {
+        push: (slot, queue, payload, options) => schedule.push(slot, queue, encode(payload), options),
+      }),
+    }),
     push: (queue, payload, options) => driver.push(queue, encode(payload), options),
     receive: async (request) =>
       (await driver.receive(request)).map((delivery) => overlay(delivery, { raw: decode(delivery.raw) })),
     dead: overlay(driver.dead, {
-      list: async (o) => (await driver.dead.list(o)).map(deadLetter),
+      list: async ({ matches, ...o }) => {
+        const isWanted = matches && { matches: (letter: DeadLetter) => matches(deadLetter(letter)) };
+        return (await driver.dead.list({ ...o, ...isWanted })).map(deadLetter);
+      },
       get: async (id) => {
         const letter = await driver.dead.get(id);
         return letter && deadLetter(letter);

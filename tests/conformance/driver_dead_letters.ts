@@ -62,6 +62,24 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
     assert.deepEqual(idsOf(await driver.dead.list({ limit: 100 })), seen);
   });
 
+  test("dead.list() gives those that match, as many as were asked for, and goes on behind them", async (broker) => {
+    await using driver = await broker.open();
+    const ids: string[] = [];
+    for (let i = 0; i < 12; i++) {
+      ids.unshift(await buryNew(driver, i % 3 === 0 ? "wanted" : "other", i % 2 === 0 ? "a" : "b"));
+      await broker.passTime(1);
+    }
+    const wanted = [0, 3, 6, 9].map((i) => ids[11 - i]!).reverse();
+    const matches = (letter: DeadLetter) => new TextDecoder().decode(letter.payload) === "wanted";
+    assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 10 })), wanted);
+    assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 3 })), wanted.slice(0, 3));
+    assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 3, afterId: wanted[2]! })), [wanted[3]]);
+    assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 3, queue: "a" })), [
+      wanted[1],
+      wanted[3],
+    ]);
+  });
+
   test("dead.get() finds dead letters only", async (broker) => {
     await using driver = await broker.open();
     const dead = await buryNew(driver, "dead");

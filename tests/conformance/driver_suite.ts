@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { type BrokerTest, type DriverFixture, inMessages } from "./driver_broker.ts";
 import { deadLetterTests } from "./driver_dead_letters.ts";
 import { leaseTests } from "./driver_leases.ts";
+import { pauseTests } from "./driver_pauses.ts";
 import { pushTests } from "./driver_pushing.ts";
 import { receiveTests } from "./driver_receiving.ts";
+import { scheduleTests } from "./driver_schedule.ts";
 import { settleTests } from "./driver_settling.ts";
 import { sharingTests } from "./driver_sharing.ts";
 
@@ -38,4 +40,6 @@ export function driverConformance(name: string, fixture: DriverFixture): void {
   leaseTests(test, fixture.capabilities);
   deadLetterTests(test, fixture.capabilities);
   sharingTests(test, fixture.capabilities);
+  pauseTests(test, fixture.capabilities);
+  scheduleTests(test, fixture.capabilities);
 }

@@ -90,18 +90,19 @@ Deno.test("queues shows every queue that is consumed or holds a job, by state", 
   await site.runOk(["run", "--until-empty"]);
   await site.push("{}", 3);
   await site.runOk(["push", "other", "{}", "--delay", "1h"]);
+  await site.runOk(["pause", "mail"]);
   const rows = [
-    { broker: "default", queue: "jobs", ready: 3, delayed: 0, reserved: 0, dead: 2 },
-    { broker: "default", queue: "mail", ready: 0, delayed: 0, reserved: 0, dead: 0 },
-    { broker: "default", queue: "other", ready: 0, delayed: 1, reserved: 0, dead: 0 },
+    { broker: "default", queue: "jobs", ready: 3, delayed: 0, reserved: 0, dead: 2, paused: false },
+    { broker: "default", queue: "mail", ready: 0, delayed: 0, reserved: 0, dead: 0, paused: true },
+    { broker: "default", queue: "other", ready: 0, delayed: 1, reserved: 0, dead: 0, paused: false },
   ];
   assert.deepEqual(JSON.parse(await site.runOk(["queues", "--json"])), rows);
   assert.equal(
     await site.runOk(["queues"]),
     [
-      "BROKER   QUEUE  READY  DELAYED  RESERVED  DEAD",
+      "BROKER   QUEUE  READY  DELAYED  RESERVED  DEAD  PAUSED",
       "default  jobs       3        0         0     2",
-      "default  mail       0        0         0     0",
+      "default  mail       0        0         0     0  paused",
       "default  other      0        1         0     0",
       "",
     ].join("\n"),
@@ -115,7 +116,8 @@ Deno.test("queues counts the jobs that run as reserved", async () => {
   await using _worker = site.start(["run"]);
   await eventually("2 jobs run", () => site.effectCount() === 2);
   const [row] = JSON.parse(await site.runOk(["queues", "--json"]));
-  assert.deepEqual(row, { broker: "default", queue: "jobs", ready: 1, delayed: 0, reserved: 2, dead: 0 });
+  const { ready, reserved } = row;
+  assert.deepEqual({ ready, reserved }, { ready: 1, reserved: 2 });
 });
 
 /** A site with the dead letters 1 to 4, buried in this order; 4 is of the queue "mail". */
@@ -168,6 +170,7 @@ Deno.test("dead show tells all of one dead letter: error, STDERR and payload", a
     "enqueued_at",
     "died_at",
     "error",
+    "earlier_errors",
     "payload",
   ]);
   assert.equal(json.payload, payload);
@@ -189,8 +192,8 @@ Deno.test("dead retry makes jobs run again with all their tries, and names the i
     })),
     [{ id: 2, attempts: 0 }, { id: 3, attempts: 0 }],
   );
-  assert.equal(await site.runOk(["dead", "retry", "--all"]), "Retried 2 jobs\n");
-  assert.equal(await site.runOk(["dead", "retry", "--all", "--json"]), '{"count":0}\n');
+  assert.equal(await site.runOk(["dead", "retry", "--all", "--yes"]), "Retried 2 jobs\n");
+  assert.equal(await site.runOk(["dead", "retry", "--all", "--yes", "--json"]), '{"count":0}\n');
 });
 
 Deno.test("dead remove deletes the jobs it is told to, and those only", async () => {
@@ -199,19 +202,22 @@ Deno.test("dead remove deletes the jobs it is told to, and those only", async ()
   await site.push("{}");
   assert.equal(await site.runOk(["dead", "remove", "1"]), "Removed 1 job\n");
   assert.deepEqual(idsOf(await site.runOk(["dead", "list", "--json"])), ["4", "3", "2"]);
-  assert.equal(await site.runOk(["dead", "remove", "--all", "--json"]), '{"count":3}\n');
+  assert.equal(await site.runOk(["dead", "remove", "--all", "--yes", "--json"]), '{"count":3}\n');
   assert.equal(site.queueRows("SELECT * FROM fervo_jobs WHERE state = 'ready'").length, 1);
 });
 
 for (const verb of ["retry", "remove"]) {
-  Deno.test(`dead ${verb} wants either ids or --all, and does nothing else, with exit code 2`, async () => {
+  Deno.test(`dead ${verb} wants either ids, filters or --all, and does nothing else, with exit code 2`, async () => {
     await using fpm = await PhpFpm.start();
     await using site = await siteWithDeadLetters(fpm);
-    for (const args of [[], ["1", "--all"]]) {
+    for (const args of [[], ["1", "--all"], ["--all", "--queue", "jobs"], ["1", "--match", "x"]]) {
       const { code, stderr } = await site.run(["dead", verb, ...args]);
       assert.equal(code, 2);
-      assert.match(stderr, /^fervo-worker: Name the jobs' ids, or give --all\n/);
+      assert.match(stderr, /^fervo-worker: Name the jobs' ids, or say which by --queue, .*, or give --all\n/);
     }
+    const { code, stderr } = await site.run(["dead", verb, "--all"]);
+    assert.equal(code, 2);
+    assert.match(stderr, /^fervo-worker: Nobody is here to be asked: give --yes, or --dry-run\n/);
     assert.equal(site.queueRows("SELECT * FROM fervo_jobs WHERE state = 'dead'").length, 4);
   });
 }

@@ -11,7 +11,7 @@ interface PendingTimer {
  * those due together in the order in which they were set.
  */
 export class FakeClock implements Clock {
-  readonly #startMs: number;
+  #startMs: number;
   readonly #timers = new Set<PendingTimer>();
   #elapsedMs = 0;
   #order = 0;
@@ -60,6 +60,11 @@ export class FakeClock implements Clock {
   /** Moves the time on and fires nothing, as on a machine that was busy: for what is measured, not waited for. */
   jump(ms: number): void {
     this.#elapsedMs += ms;
+  }
+
+  /** Sets the time of day alone, as a person or a time server does, or as it is when the machine wakes up. */
+  setTimeOfDay(nowMs: number): void {
+    this.#startMs = nowMs - this.#elapsedMs;
   }
 
   #earliest(): PendingTimer | undefined {

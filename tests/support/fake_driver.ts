@@ -4,8 +4,10 @@ import type {
   DeadLetters,
   Driver,
   DriverCapabilities,
+  Pauses,
   QueueDepth,
   ReceiveRequest,
+  ScheduleBook,
 } from "../../src/core/driver.ts";
 import { type FervoError, QueueError } from "../../src/core/errors.ts";
 
@@ -79,8 +81,12 @@ export class FakeDriver implements Driver {
     priority: true,
     headers: true,
     deadErrors: true,
+    schedule: false,
+    pauses: "kept",
   };
   leaseMs: number | undefined = 30_000;
+  /** What a test gives it. */
+  schedule?: ScheduleBook;
   /** What was asked for, in order. */
   readonly requests: ReceiveRequest[] = [];
   /** When, monotonic milliseconds. */
@@ -149,6 +155,10 @@ export class FakeDriver implements Driver {
 
   get dead(): DeadLetters {
     throw new Error("A worker does not look at dead letters");
+  }
+
+  get pauses(): Pauses {
+    throw new Error("A worker pauses no queue");
   }
 
   close(): Promise<void> {

@@ -198,6 +198,8 @@ export interface SiteOptions {
   readonly exitCodes?: TomlTable;
   readonly consumer?: TomlTable;
   readonly retry?: TomlTable;
+  /** A schedule for the queue "jobs". */
+  readonly schedule?: TomlTable;
 }
 
 /** How often a job has left its trace. */
@@ -273,6 +275,9 @@ export class Site implements AsyncDisposable {
       ...(options.process === undefined ? fpm : process),
       ["[[consumers]]", { queues: ["jobs"], concurrency: 4, ...executor, ...options.consumer }],
       ["[consumers.retry]", { delay_ms: 10, ...options.retry }],
+      ...(options.schedule
+        ? [["[[schedule]]", { name: "timed", queue: "jobs", ...options.schedule }] as [string, TomlTable]]
+        : []),
     ];
     const lines = tables.flatMap(([head, table]) => [
       head,

@@ -3,7 +3,15 @@ import { driverConformance } from "../../conformance/driver_suite.ts";
 import { Beanstalkd } from "../../support/beanstalkd.ts";
 
 driverConformance("beanstalkd", {
-  capabilities: { lease: "connection", delay: true, priority: true, headers: false, deadErrors: false },
+  capabilities: {
+    lease: "connection",
+    delay: true,
+    priority: true,
+    headers: false,
+    deadErrors: false,
+    schedule: false,
+    pauses: "loose",
+  },
   queueNames: ["mail", "Mail", "mail.high-prio/eu_1", "+;.$()", "x".repeat(200)],
   delayStepMs: 1_000,
   async start(): Promise<TestBroker> {

@@ -212,9 +212,9 @@ Deno.test("What the driver does by itself tells an outage once, and the next one
   await using driver = openRedis(server, { leaseMs: 1_000, observe: log.observe });
   await takeNow(driver);
   const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
-  const works = ["heartbeat", "recovery", "schedule"];
+  const works = ["heartbeat", "pauses", "recovery", "schedule"];
   await server.kill();
-  await log.count("broker_failed", 3);
+  await log.count("broker_failed", 4);
   await server.start();
   await server.cli("DEL", identity);
   await eventually("a sign of life", async () => await server.cli("EXISTS", identity) === "1");
@@ -228,11 +228,16 @@ Deno.test("What the driver does by itself tells an outage once, and the next one
     await server.cli("ZADD", "schedule", "1", `{"class":"X","args":["${name}"],"queue":"other"}`);
     await eventually("it is moved", async () => await server.cli("ZCARD", "schedule") === "0");
   }
+  await server.cli("SADD", "paused", "q");
+  await eventually("it is paused", async () => {
+    await server.cli("LPUSH", "queue:q", '{"class":"X","args":[]}');
+    return (await takeNow(driver)).length === 0;
+  });
   await server.kill();
-  await log.count("broker_failed", 6);
+  await log.count("broker_failed", 8);
   const events = log.of("broker_failed");
-  for (const three of [events.slice(0, 3), events.slice(3)]) {
-    assert.deepEqual(three.map(({ during }) => during).toSorted(), works);
+  for (const four of [events.slice(0, 4), events.slice(4)]) {
+    assert.deepEqual(four.map(({ during }) => during).toSorted(), works);
   }
   for (const { error, consumer } of events) {
     assert.equal(error.code, "QUEUE_UNAVAILABLE");

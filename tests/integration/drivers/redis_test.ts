@@ -2,7 +2,15 @@ import { driverConformance } from "../../conformance/driver_suite.ts";
 import { RedisBroker, sidekiqMessages } from "./redis_broker.ts";
 
 driverConformance("redis", {
-  capabilities: { lease: "connection", delay: true, priority: false, headers: false, deadErrors: true },
+  capabilities: {
+    lease: "connection",
+    delay: true,
+    priority: false,
+    headers: false,
+    deadErrors: true,
+    schedule: true,
+    pauses: "kept",
+  },
   start: () => RedisBroker.start(),
   messages: sidekiqMessages,
 });

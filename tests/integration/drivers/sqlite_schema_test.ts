@@ -59,7 +59,7 @@ Deno.test("SqliteDriver.open() refuses the queue of a newer fervo-worker and lea
   const before = await Deno.readFile(path);
   assert.throws(() => openSqlite(path), {
     code: "QUEUE_UNAVAILABLE",
-    message: /its schema has version 3, and this fervo-worker knows up to 1; upgrade fervo-worker/,
+    message: /its schema has version 4, and this fervo-worker knows up to 2; upgrade fervo-worker/,
   });
   assert.deepEqual(await Deno.readFile(path), before);
 });

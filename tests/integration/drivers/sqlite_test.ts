@@ -2,6 +2,14 @@ import { driverConformance } from "../../conformance/driver_suite.ts";
 import { SqliteBroker } from "./sqlite_broker.ts";
 
 driverConformance("sqlite", {
-  capabilities: { lease: "timed", delay: true, priority: true, headers: true, deadErrors: true },
+  capabilities: {
+    lease: "timed",
+    delay: true,
+    priority: true,
+    headers: true,
+    deadErrors: true,
+    schedule: true,
+    pauses: "kept",
+  },
   start: () => SqliteBroker.start(),
 });

@@ -13,6 +13,8 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
     "run",
     "push",
     "queues",
+    "pause",
+    "resume",
     "dead",
     "check",
     "call",
@@ -34,7 +36,7 @@ Deno.test("candidates() offers the commands of a command", () => {
 Deno.test("candidates() offers the long options of the command in question", () => {
   assert.deepEqual(complete("--"), ["--version", "--help"]);
   assert.deepEqual(complete("-"), ["--version", "--help"]);
-  assert.deepEqual(complete("queues", "-"), ["--config", "--json", "--help"]);
+  assert.deepEqual(complete("queues", "-"), ["--config", "--watch", "--json", "--help"]);
   assert.deepEqual(complete("push", "jobs", "{}", "--de"), ["--delay"]);
   assert.deepEqual(complete("dead", "show", "7", "--j"), ["--json"]);
 });

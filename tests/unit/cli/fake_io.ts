@@ -21,6 +21,10 @@ export class FakeIo implements Io {
     this.stdout += new TextDecoder().decode(bytes);
   };
 
+  size: ReturnType<Io["outSize"]>;
+
+  readonly outSize = () => this.size;
+
   readonly err = (text: string): void => {
     this.stderr += text;
   };

@@ -3,7 +3,7 @@ import { parse } from "smol-toml";
 import * as z from "zod";
 import { parseConfig } from "../../../src/config/load.ts";
 import { configSchema } from "../../../src/config/schema.ts";
-import { BEANSTALKD, BROKER, CONSUMER, FPM, NO_ENVIRONMENT, PROCESS, REDIS } from "./support.ts";
+import { BEANSTALKD, BROKER, CONSUMER, FPM, NO_ENVIRONMENT, PROCESS, REDIS, SCHEDULE } from "./support.ts";
 
 const EXAMPLE = Deno.readTextFileSync(new URL("../../../config.example.toml", import.meta.url));
 /** With the tables that are not always needed. */
@@ -11,7 +11,12 @@ const WHOLE_EXAMPLE = EXAMPLE.replaceAll(/^#(?=[^ -])/gm, "");
 const SOURCE = "/etc/fervo.toml";
 
 /** Keys that the example cannot set: they only go with another value of another key, so a comment shows them. */
-const SHOWN_IN_COMMENT = ["consumers.*.queues.*.name", "consumers.*.queues.*.weight", "consumers.*.process"];
+const SHOWN_IN_COMMENT = [
+  "consumers.*.queues.*.name",
+  "consumers.*.queues.*.weight",
+  "consumers.*.process",
+  "schedule.*.every_ms",
+];
 
 Deno.test("config.example.toml shows the defaults", async () => {
   // Unknown keys in the example are refused here.
@@ -19,7 +24,7 @@ Deno.test("config.example.toml shows the defaults", async () => {
   assert.deepEqual(shown, await parseConfig(BROKER + FPM + CONSUMER, SOURCE, NO_ENVIRONMENT));
   const whole = await parseConfig(WHOLE_EXAMPLE, SOURCE, NO_ENVIRONMENT);
   const brokers = `${BROKER}${BEANSTALKD}${REDIS}`;
-  const text = `${brokers}${FPM}${PROCESS}${CONSUMER}broker = "default"\n`;
+  const text = `${brokers}${FPM}${PROCESS}${CONSUMER}broker = "default"\n${SCHEDULE}broker = "default"\n`;
   assert.deepEqual(whole, await parseConfig(text, SOURCE, NO_ENVIRONMENT));
 });
 
@@ -36,7 +41,8 @@ Deno.test("config.example.toml shows in comments what can be written instead", a
     .replace('queues = ["default"]\n', "").replace('order = "strict"', 'order = "weighted"')
     .replace(/^# (process = .*)$/m, "$1").replace('fpm = "default"\n', "")
     .replace('executor = "fastcgi"', 'executor = "process"').replace(/^ack_on = .*$/m, "")
-    .replace(/^payload_param = .*$/m, "").replace(/^batch_size = .*$/m, "");
+    .replace(/^payload_param = .*$/m, "").replace(/^batch_size = .*$/m, "")
+    .replace(/^# (every_ms = .*)$/m, "$1").replace(/^cron = .*$/m, "").replace(/^time_zone = .*$/m, "");
   const config = await parseConfig(instead, SOURCE, NO_ENVIRONMENT);
   assert.deepEqual(config.consumers[0]?.queues, [{ name: "mail", weight: 3 }, {
     name: "reports",
@@ -44,6 +50,7 @@ Deno.test("config.example.toml shows in comments what can be written instead", a
   }]);
   assert.equal(config.fpm.get("default")?.params["APP_ENV"], "prod");
   assert.equal(config.processes.get("default")?.env["APP_ENV"], "prod");
+  assert.deepEqual(config.schedule[0]?.rule, { everyMs: 60_000 });
   assert.deepEqual(config.consumers[0]?.executor, { kind: "process", process: "default" });
 });
 

@@ -9,6 +9,7 @@ export const BEANSTALKD = '[brokers.beanstalkd]\ndriver = "beanstalkd"\n';
 export const REDIS = '[brokers.redis]\ndriver = "redis"\n';
 export const FPM = '[fpm.default]\naddress = "/run/php/fervo.sock"\nscript = "/srv/app/fervo.php"\n';
 export const PROCESS = '[processes.default]\ncommand = ["php", "/srv/app/bin/console", "app:job"]\n';
+export const SCHEDULE = '[[schedule]]\nname = "nightly"\nqueue = "default"\ncron = "30 2 * * *"\n';
 export const CONSUMER = '[[consumers]]\nqueues = ["default"]\n';
 
 /** The lines of the error that a text causes. */

@@ -43,6 +43,7 @@ const WITHOUT_BODY = [
   ["DELETED"],
   ["RELEASED"],
   ["TOUCHED"],
+  ["PAUSED"],
   ["TIMED_OUT"],
   ["DEADLINE_SOON"],
   ["NOT_FOUND"],

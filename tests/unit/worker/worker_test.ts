@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { ACK } from "../../../src/core/outcome.ts";
 import { raw } from "../../../src/dialects/raw.ts";
+import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule.ts";
 import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
 import { type RunResult, Worker } from "../../../src/worker/worker.ts";
 import { EventLog } from "../../support/event_log.ts";
+import { FakeBook } from "../../support/fake_book.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 import { FakeDelivery, FakeDriver, unavailable } from "../../support/fake_driver.ts";
 import { FakeExecutor, misconfigured } from "../../support/fake_executor.ts";
@@ -11,7 +13,7 @@ import { FakeExecutor, misconfigured } from "../../support/fake_executor.ts";
 const SHUTDOWN_TIMEOUT_MS = 30_000;
 
 /** A worker with a consumer for each queue; each has a broker and an executor of its own. */
-function build(queues: readonly string[] = ["default"]) {
+function build(queues: readonly string[] = ["default"], isScheduled = false) {
   const clock = new FakeClock();
   const log = new EventLog();
   const parts = queues.map((name) => {
@@ -29,10 +31,28 @@ function build(queues: readonly string[] = ["default"]) {
   const quieted: number[] = [];
   const consumers = parts.map(({ consumer }) => consumer);
   const onQuiet = () => void quieted.push(clock.monotonicMs());
-  const worker = new Worker({ consumers, clock, observe: log.observe, onQuiet }, {
+  const book = new FakeBook();
+  const schedules = isScheduled ? [everyMinute(parts[0]!.driver, book, { clock, observe: log.observe })] : [];
+  const worker = new Worker({ consumers, schedules, clock, observe: log.observe, onQuiet }, {
     shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
   });
-  return { clock, log, parts, worker, quieted, ...parts[0]! };
+  return { clock, log, parts, worker, quieted, book, ...parts[0]! };
+}
+
+function everyMinute(
+  driver: FakeDriver,
+  book: FakeBook,
+  deps: { clock: FakeClock; observe: EventLog["observe"] },
+): Schedule {
+  driver.schedule = book;
+  return new Schedule({ driver, dialect: raw, ...deps, random: () => 0.5 }, {
+    ...DEFAULT_SCHEDULE_OPTIONS,
+    name: "minutely",
+    queue: "default",
+    rule: { everyMs: 60_000 },
+    payload: new Uint8Array(0),
+    attempts: undefined,
+  });
 }
 
 function start(t: ReturnType<typeof build>, options = { untilEmpty: false }) {
@@ -321,4 +341,43 @@ Deno.test("Worker.drain() begins to stop, and never means now, however often it 
   t.executor.runs[0]!.end(ACK);
   await running;
   assert.deepEqual(delivery.settled, ["ack"]);
+});
+
+Deno.test("Worker has its schedules push until it is quiet, or stopped", async () => {
+  for (const end of ["quiet", "stop"] as const) {
+    const t = build(["default"], true);
+    const { running } = start(t);
+    await give(t.driver, "1");
+    await t.clock.advance(150_000);
+    assert.equal(t.book.pushedMs.length, 2);
+    t.worker[end]();
+    // The job that runs goes on.
+    await t.clock.advance(20_000);
+    t.executor.runs[0]!.end(ACK);
+    await t.clock.advance(120_000);
+    assert.equal(t.book.pushedMs.length, 2, end);
+    t.worker.drain();
+    await running;
+    assert.equal(t.clock.pendingTimers, 0);
+  }
+});
+
+Deno.test("Worker whose consumers have all stopped by themselves ends its schedules, too", async () => {
+  const t = build(["default"], true);
+  const { running } = start(t);
+  await give(t.driver, "1");
+  t.executor.runs[0]!.end(misconfigured());
+  assert.equal((await running).faults.length, 1);
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.run() until empty pushes no jobs of the schedules", async () => {
+  const t = build(["default"], true);
+  t.driver.depths.set("default", { ready: 1 });
+  const { running } = start(t, { untilEmpty: true });
+  await t.clock.advance(120_000);
+  assert.equal(t.book.calls, 0);
+  t.driver.depths.clear();
+  await t.clock.advance(1_000);
+  await running;
 });

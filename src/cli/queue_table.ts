@@ -1,0 +1,29 @@
+import type { QueueDepth } from "../core/driver.ts";
+import { table } from "./table.ts";
+
+/** A queue as it is shown, and printed by `--json`. */
+export interface QueueRow extends QueueDepth {
+  readonly broker: string;
+  readonly queue: string;
+  readonly paused: boolean;
+  /** How many more jobs that are not dead there are each second; undefined where that is not known. */
+  readonly change_per_s?: number;
+}
+
+/** @param isWatched With the change of each queue. */
+export function queueTable(rows: readonly QueueRow[], isWatched = false): string {
+  const change = isWatched ? ["CHANGE/S"] : [];
+  return table(
+    ["BROKER", "QUEUE", "READY", "DELAYED", "RESERVED", "DEAD", ...change, "PAUSED"],
+    rows.map((row) => [
+      row.broker,
+      row.queue,
+      row.ready,
+      row.delayed,
+      row.reserved,
+      row.dead,
+      ...change.map(() => row.change_per_s ?? "-"),
+      row.paused ? "paused" : "",
+    ]),
+  );
+}

@@ -1,0 +1,71 @@
+import type { StatementSync } from "node:sqlite";
+import type { Pauses } from "../core/driver.ts";
+import type { SqliteShared } from "./sqlite_delivery.ts";
+import { read } from "./sqlite_writer.ts";
+
+/** While jobs flow, the table is read so often, milliseconds; a receive that is about to wait reads it each time. */
+const READ_EVERY_MS = 1_000;
+
+/**
+ * The rows of `fervo_paused`.
+ *
+ * The claim does not look at them, which would cost each job: what was read is good for a second. A worker that waits
+ * is woken by a change of the database anyway.
+ */
+export class SqlitePauses implements Pauses {
+  readonly #shared: SqliteShared;
+  readonly #list: StatementSync;
+  readonly #pause: StatementSync;
+  readonly #resume: StatementSync;
+  #paused: ReadonlySet<string> = new Set();
+  #readAtMs = -Infinity;
+
+  constructor(shared: SqliteShared) {
+    this.#shared = shared;
+    const { db } = shared;
+    this.#list = db.prepare("SELECT queue FROM fervo_paused ORDER BY queue");
+    this.#pause = db.prepare("INSERT OR IGNORE INTO fervo_paused (queue, paused_at) VALUES (?, ?)");
+    this.#resume = db.prepare("DELETE FROM fervo_paused WHERE queue = ?");
+  }
+
+  list(): Promise<string[]> {
+    return read(this.#shared.path, () => this.#read());
+  }
+
+  async pause(queue: string): Promise<void> {
+    await this.#change(() => this.#pause.run(queue, this.#shared.clock.nowMs()));
+  }
+
+  async resume(queue: string): Promise<boolean> {
+    return (await this.#change(() => this.#resume.run(queue))).changes > 0;
+  }
+
+  /** Those of `queues` that jobs may be taken from, as the database has it now. */
+  openNow(queues: readonly string[]): readonly string[] {
+    this.#paused = new Set(this.#read());
+    this.#readAtMs = this.#shared.clock.monotonicMs();
+    return this.#open(queues);
+  }
+
+  /** Those of `queues` that jobs may be taken from, as the database had it in the last second. */
+  open(queues: readonly string[]): readonly string[] {
+    const isStale = this.#shared.clock.monotonicMs() - this.#readAtMs >= READ_EVERY_MS;
+    return isStale ? this.openNow(queues) : this.#open(queues);
+  }
+
+  #open(queues: readonly string[]): readonly string[] {
+    return this.#paused.size === 0 ? queues : queues.filter((queue) => !this.#paused.has(queue));
+  }
+
+  #read(): string[] {
+    return this.#list.all().map((row) => row["queue"] as string);
+  }
+
+  #change<T>(apply: () => T): Promise<T> {
+    return this.#shared.writer.write(() => {
+      this.#readAtMs = -Infinity;
+      this.#shared.changes.announceOwn();
+      return apply();
+    }, true);
+  }
+}

@@ -1,0 +1,66 @@
+import type { StatementSync } from "node:sqlite";
+import type { PushOptions, ScheduleBook, ScheduleSlot } from "../core/driver.ts";
+import type { SqliteShared } from "./sqlite_delivery.ts";
+
+/** The rows of `fervo_schedule`. A slot is claimed in the transaction that inserts its job. */
+export class SqliteSchedule implements ScheduleBook {
+  readonly #shared: SqliteShared;
+  readonly #insertJob: (queue: string, payload: Uint8Array, options: PushOptions) => string;
+  readonly #begin: StatementSync;
+  readonly #claimedTo: StatementSync;
+  readonly #claim: StatementSync;
+
+  /** @param deps.insertJob Within a transaction; returns the job's id. */
+  constructor(
+    shared: SqliteShared,
+    deps: { insertJob: (queue: string, payload: Uint8Array, options: PushOptions) => string },
+  ) {
+    this.#shared = shared;
+    this.#insertJob = deps.insertJob;
+    const { db } = shared;
+    const upsert = `
+      INSERT INTO fervo_schedule (name, rule, claimed_to) VALUES (?, ?, ?)
+      ON CONFLICT (name) DO UPDATE SET rule = excluded.rule, claimed_to = max(claimed_to, excluded.claimed_to)`;
+    this.#begin = db.prepare(`${upsert} WHERE rule <> excluded.rule`);
+    this.#claim = db.prepare(upsert);
+    this.#claimedTo = db.prepare("SELECT claimed_to FROM fervo_schedule WHERE name = ?");
+  }
+
+  begin({ schedule, rule, dueMs }: ScheduleSlot): Promise<number> {
+    return this.#shared.writer.write(() => {
+      this.#begin.run(schedule, rule, dueMs);
+      return this.#claimedUpTo(schedule)!;
+    }, true);
+  }
+
+  push(
+    slot: ScheduleSlot,
+    queue: string,
+    payload: Uint8Array,
+    options: PushOptions = {},
+  ): Promise<string | undefined> {
+    return this.#shared.writer.write(() => {
+      if (this.#isClaimed(slot)) return undefined;
+      // First the job, which the database may refuse: a change that fails must not have begun.
+      const id = this.#insertJob(queue, payload, options);
+      this.#claim.run(slot.schedule, slot.rule, slot.dueMs);
+      return id;
+    }, true);
+  }
+
+  skip(slot: ScheduleSlot): Promise<boolean> {
+    return this.#shared.writer.write(() => {
+      if (this.#isClaimed(slot)) return false;
+      this.#claim.run(slot.schedule, slot.rule, slot.dueMs);
+      return true;
+    }, true);
+  }
+
+  #isClaimed({ schedule, dueMs }: ScheduleSlot): boolean {
+    return (this.#claimedUpTo(schedule) ?? -Infinity) >= dueMs;
+  }
+
+  #claimedUpTo(schedule: string): number | undefined {
+    return this.#claimedTo.get(schedule)?.["claimed_to"] as number | undefined;
+  }
+}
