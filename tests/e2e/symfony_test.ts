@@ -130,7 +130,7 @@ Deno.test("A payload that this application has not signed, or that nothing can b
     const [letter] = await site.deadLetters();
     assert.equal(letter?.attempts, 1, "to try again would not help");
     assert.match(letter?.error.message ?? "", error);
-    await site.worker.runOk(["dead", "remove", "--all"]);
+    await site.worker.runOk(["dead", "remove", "--all", "--yes"]);
   }
   assert.deepEqual(await site.runs(), []);
 
@@ -157,7 +157,7 @@ Deno.test("A kernel that fails to boot costs tries, and its dead letter tells wh
 
   await Deno.remove(`${site.app.directory}/config/packages/mistake.yaml`);
   await site.deployed();
-  await site.worker.runOk(["dead", "retry", "--all"]);
+  await site.worker.runOk(["dead", "retry", "--all", "--yes"]);
   await site.runAll();
   assert.deepEqual((await site.runs()).map(({ name }) => name), ["1"]);
 });

@@ -108,7 +108,7 @@ Deno.test("Jobs that were taken without a wait, and whose answer was lost, come 
   await takeNow(driver);
   const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
   await server.cli("LPUSH", `fervo:inflight:${identity}:q`, '{"class":"Suite","args":["lost"],"jid":"abc"}');
-  await server.cli("CLIENT", "PAUSE", "200", "WRITE");
+  await server.cli("CLIENT", "PAUSE", "20000", "WRITE");
   const failing = rejectsWith("QUEUE_UNAVAILABLE", takeNow(driver));
   await eventually(
     "it asks",
@@ -116,6 +116,7 @@ Deno.test("Jobs that were taken without a wait, and whose answer was lost, come 
   );
   await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
   await failing;
+  await server.cli("CLIENT", "UNPAUSE");
   const [delivery] = await persist(() => takeNow(driver));
   assert.equal(delivery!.id, "abc");
   await delivery!.ack();
@@ -129,12 +130,12 @@ Deno.test("A settle whose answer was lost takes nobody else's job of the same by
   const [one, two] = await take(driver, { max: 2 });
   assert.notEqual(one!.id, two!.id);
   // Redis does it, and cannot answer.
-  await server.cli("CLIENT", "PAUSE", "300", "WRITE");
+  await server.cli("CLIENT", "PAUSE", "20000", "WRITE");
   const acking = rejectsWith("QUEUE_UNAVAILABLE", one!.ack());
   await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
   await acking;
   const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
-  await eventually("writes go on", async () => (await server.cli("SET", "probe", "1")) === "OK");
+  await server.cli("CLIENT", "UNPAUSE");
   const list = `fervo:inflight:${identity}:q`;
   if (await server.cli("LLEN", list) === "2") await server.cli("LREM", list, "1", same);
   await persist(() => one!.ack());
@@ -147,11 +148,11 @@ Deno.test("A settle whose answer was lost takes nobody else's job of the same by
 async function ackUnanswered(server: RedisServer, driver: RedisDriver) {
   await driver.push("q", job("x"));
   const delivery = await takeOne(driver);
-  await server.cli("CLIENT", "PAUSE", "300", "WRITE");
+  await server.cli("CLIENT", "PAUSE", "20000", "WRITE");
   const acking = rejectsWith("QUEUE_UNAVAILABLE", delivery.ack());
   await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
   await acking;
-  await eventually("writes go on", async () => (await server.cli("SET", "probe", "1")) === "OK");
+  await server.cli("CLIENT", "UNPAUSE");
   const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
   return { delivery, identity, list: `fervo:inflight:${identity}:q` };
 }
