@@ -12,7 +12,10 @@ Deno.test("The demo runs on the binary and finds all in order", async () => {
 Deno.test("The Symfony demo runs on the binary and finds all in order", async () => {
   const said = await runs("symfony.ts");
   assert.match(said, /Done: +200 jobs in /);
-  assert.match(said, /Checked: all was done exactly once; stock in the request, confirmations and invoices on php-fpm/);
+  assert.match(
+    said,
+    /Checked: all was done exactly once; stock in the request, confirmations and invoices on php-fpm/,
+  );
 });
 
 /** What a demo says; it must succeed. */
