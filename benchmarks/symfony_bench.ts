@@ -17,6 +17,8 @@ import { createApp } from "../src/app.ts";
 import { summarize } from "../src/bench/statistics.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/clock.ts";
+import { ownCpuUs } from "../src/bench/usage.ts";
+import { readProc } from "../src/system/proc.ts";
 import type { RunTime } from "../src/bench/result.ts";
 import { eventually } from "../tests/support/eventually.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
@@ -62,6 +64,8 @@ interface Round {
   readonly perSecond: number;
   /** Each event's time from the worker's view, milliseconds; empty where no worker of ours was there. */
   readonly runMs: Float64Array;
+  /** CPU time an event, microseconds; of PHP only where its processes stay. */
+  readonly cpuUs: Cpu;
 }
 
 const report = new Report("Deferred events of a Symfony application");
@@ -91,6 +95,9 @@ await using fpm = await PhpFpm.start({
     "realpath_cache_size": "4M",
   },
 });
+
+const fpmPids = (await fpm.control().status())!.processes.map(({ pid }) => pid);
+const redisPid = Number(/process_id:(\d+)/.exec(await redis.cli("INFO", "server"))![1]);
 
 await new Deno.Command("php", {
   args: [`${app.directory}/bin/console`, "bench:push"],
@@ -147,6 +154,7 @@ for (let round = 0; round <= ROUNDS; round++) {
 }
 sayRates();
 sayRatios();
+sayCpu();
 await sayTable();
 if (Deno.args.includes("--write")) await report.write(new URL("results/symfony.md", import.meta.url));
 
@@ -176,6 +184,17 @@ function sayRatios(): void {
   }
 }
 
+/** What limits each: all share the same cores. */
+function sayCpu(): void {
+  report.say("\n## CPU time of an event, µs\n");
+  report.say("| | PHP | worker | Redis |");
+  report.say("|---|---|---|---|");
+  for (const way of ways.filter((way) => way !== "b")) {
+    const of = (part: keyof Round["cpuUs"]) => spread(rounds.map((round) => round[way].cpuUs[part]), 0);
+    report.say(`| ${way} | ${of("php")} | ${way === "e" ? "none" : of("worker")} | ${of("redis")} |`);
+  }
+}
+
 /** The article's own table. */
 async function sayTable(): Promise<void> {
   const [fast, slow] = [await WAYS.a.run(TABLE_EVENTS), await WAYS.b.run(TABLE_EVENTS)]
@@ -197,6 +216,7 @@ async function byWorker(how: string, events: number): Promise<Round> {
   );
   await redis.cli("EVAL", FILL_QUEUE, "1", QUEUE, String(events), job);
   const runMs = new Float64Array(events);
+  const cpuBefore = await cpu(fpmPids);
   let startedMs: number | undefined;
   let endedMs = 0, done = 0;
   let failure: unknown;
@@ -205,7 +225,8 @@ async function byWorker(how: string, events: number): Promise<Round> {
       clock: systemClock,
       observe: (event) => {
         if (event.type === "job_started") startedMs ??= performance.now();
-        if (event.type !== "job_settled") return;
+        // What the look-ahead puts back comes again.
+        if (event.type !== "job_settled" || event.outcome.kind === "release") return;
         if (event.outcome.kind !== "ack") failure = event.outcome;
         runMs[done++] = event.runMs;
         endedMs = performance.now();
@@ -215,13 +236,15 @@ async function byWorker(how: string, events: number): Promise<Round> {
   }
   if (failure !== undefined) throw new Error(`An event failed: ${Deno.inspect(failure)}`);
   if (done !== events || startedMs === undefined) throw new Error(`${done} of ${events} events were done`);
-  return { perSecond: events / (endedMs - startedMs) * 1_000, runMs };
+  const cpuUs = cpuOf(cpuBefore, await cpu(fpmPids), events);
+  return { perSecond: events / (endedMs - startedMs) * 1_000, runMs, cpuUs };
 }
 
 /** From when the messages are there, for consumers that wait for them, to when none is left. */
 async function byMessenger(events: number): Promise<Round> {
   await redis.cli("DEL", STREAM);
   await using consumers = new AsyncDisposableStack();
+  const pids: number[] = [];
   for (let i = 0; i < CHILDREN; i++) {
     const consumer = new Deno.Command("php", {
       args: [`${app.directory}/bin/console`, "messenger:consume", "bench", "--sleep=0.005", "--quiet"],
@@ -230,6 +253,7 @@ async function byMessenger(events: number): Promise<Round> {
       stdout: "null",
       stderr: "inherit",
     }).spawn();
+    pids.push(consumer.pid);
     consumers.defer(async () => {
       consumer.kill("SIGTERM");
       await consumer.status;
@@ -238,6 +262,7 @@ async function byMessenger(events: number): Promise<Round> {
   await eventually("all consumers have asked for messages", async () => {
     return Number(await redis.cli("EVAL", COUNT_CONSUMERS, "1", STREAM, GROUP)) === CHILDREN;
   });
+  const cpuBefore = await cpu(pids);
   await redis.cli("EVAL", FILL_STREAM, "2", STREAM, "message", String(events));
   const startedMs = performance.now();
   // Not by redis-cli, which would take its share of the CPU.
@@ -250,7 +275,29 @@ async function byMessenger(events: number): Promise<Round> {
     if (new TextDecoder().decode(answer.subarray(0, length ?? 0)) === ":0\r\n") break;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  return { perSecond: events / (performance.now() - startedMs) * 1_000, runMs: new Float64Array() };
+  const seconds = (performance.now() - startedMs) / 1_000;
+  const cpuUs = cpuOf(cpuBefore, await cpu(pids), events);
+  return { perSecond: events / seconds, runMs: new Float64Array(), cpuUs };
+}
+
+interface Cpu {
+  readonly php: number;
+  readonly worker: number;
+  readonly redis: number;
+}
+
+/** What PHP's processes, this one and Redis have used since they began, microseconds. */
+async function cpu(phpPids: readonly number[]): Promise<Cpu> {
+  const of = async (pids: readonly number[]) => {
+    const texts = await readProc(pids.map((pid) => `/proc/${pid}/schedstat`));
+    return [...texts.values()].reduce((sum, text) => sum + Number(text.split(" ")[0]) / 1_000, 0);
+  };
+  return { php: await of(phpPids), worker: ownCpuUs(), redis: await of([redisPid]) };
+}
+
+function cpuOf(before: Cpu, after: Cpu, events: number): Cpu {
+  const part = (name: keyof Cpu) => (after[name] - before[name]) / events;
+  return { php: part("php"), worker: part("worker"), redis: part("redis") };
 }
 
 /** Of the one who runs this: php-fpm wants to know it before it preloads as root. */
