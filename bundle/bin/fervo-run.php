@@ -9,11 +9,11 @@ use Fervo\DeferredEventBundle\Worker\FrontController;
  * The front controller: PHP-FPM runs it for each request of fervo-worker. `script` in fervo-worker.toml is this file, as
  * bin/console fervo:front-controller tells.
  *
- * The application is the nearest folder above with a vendor/autoload.php, and its kernel App\Kernel. FERVO_PROJECT_DIR and
- * FERVO_KERNEL_CLASS, in the FPM pool or in the worker's [fpm.NAME.params], say otherwise.
+ * The application is the nearest folder above with a vendor/autoload.php, and its kernel App\Kernel. APP_PROJECT_DIR and
+ * APP_KERNEL_CLASS, in the FPM pool or in the worker's [fpm.NAME.params], say otherwise.
  */
 (static function (): void {
-    $projectDir = $_SERVER['FERVO_PROJECT_DIR'] ?? null;
+    $projectDir = $_SERVER['APP_PROJECT_DIR'] ?? null;
     // First the path as it was called: the package may be a symbolic link to somewhere else.
     foreach ([dirname($_SERVER['SCRIPT_FILENAME'] ?? __FILE__), __DIR__] as $folder) {
         while (null === $projectDir && $folder !== $parent = dirname($folder)) {
@@ -24,7 +24,7 @@ use Fervo\DeferredEventBundle\Worker\FrontController;
         }
     }
     if (null === $projectDir || !is_file($projectDir.'/vendor/autoload.php')) {
-        $reason = sprintf('There is no vendor/autoload.php in %s: set FERVO_PROJECT_DIR to the application\'s folder', $projectDir ?? 'any folder above '.__DIR__);
+        $reason = sprintf('There is no vendor/autoload.php in %s: set APP_PROJECT_DIR to the application\'s folder', $projectDir ?? 'any folder above '.__DIR__);
         error_log($reason);
         header('X-Fervo-Error: '.$reason);
         header('X-Fervo-Outcome: retry');

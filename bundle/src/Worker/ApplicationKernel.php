@@ -21,9 +21,9 @@ final class ApplicationKernel
     {
         self::loadEnvironment($projectDir);
 
-        $class = $_SERVER['FERVO_KERNEL_CLASS'] ?? self::DEFAULT_CLASS;
+        $class = $_SERVER['APP_KERNEL_CLASS'] ?? self::DEFAULT_CLASS;
         if (!is_subclass_of($class, KernelInterface::class)) {
-            throw new \LogicException(sprintf('There is no kernel "%s" in "%s": set FERVO_KERNEL_CLASS and FERVO_PROJECT_DIR in the FPM pool or in [fpm.NAME.params] of the worker, or write a front controller of your own.', $class, $projectDir));
+            throw new \LogicException(sprintf('There is no kernel "%s" in "%s": set APP_KERNEL_CLASS and APP_PROJECT_DIR in the FPM pool or in [fpm.NAME.params] of the worker, or write a front controller of your own.', $class, $projectDir));
         }
 
         return new $class($_SERVER['APP_ENV'], filter_var($_SERVER['APP_DEBUG'], \FILTER_VALIDATE_BOOL));

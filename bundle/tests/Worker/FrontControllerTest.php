@@ -151,7 +151,7 @@ final class FrontControllerTest extends TestCase
 
     public function testAKernelThatIsNotThere(): void
     {
-        [$headers] = $this->request(self::payload('hello'), ['FERVO_KERNEL_CLASS' => null]);
+        [$headers] = $this->request(self::payload('hello'), ['APP_KERNEL_CLASS' => null]);
 
         self::assertSame('retry', $headers['X-Fervo-Outcome']);
         self::assertStringContainsString('There is no kernel "App\Kernel"', $headers['X-Fervo-Error']);
@@ -159,7 +159,7 @@ final class FrontControllerTest extends TestCase
 
     public function testAProjectThatIsNotThere(): void
     {
-        [$headers] = $this->request(self::payload('hello'), ['FERVO_PROJECT_DIR' => '/nowhere']);
+        [$headers] = $this->request(self::payload('hello'), ['APP_PROJECT_DIR' => '/nowhere']);
 
         self::assertSame('retry', $headers['X-Fervo-Outcome']);
         self::assertStringContainsString('vendor/autoload.php in /nowhere', $headers['X-Fervo-Error']);
@@ -310,7 +310,7 @@ final class FrontControllerTest extends TestCase
     private function params(array $params): array
     {
         return $params + [
-            'FERVO_KERNEL_CLASS' => AppKernel::class,
+            'APP_KERNEL_CLASS' => AppKernel::class,
             'SCRIPT_FILENAME' => self::$project.'/vendor/fervo/deferred-event-bundle/bin/fervo-run.php',
         ];
     }
