@@ -91,7 +91,9 @@ Deno.test("queues --watch prints a line for each queue each second, until Ctrl-C
 Deno.test("queues --watch draws on a terminal until Ctrl-C, and leaves the last table there", async () => {
   await using site = await Site.create();
   await site.push("{}", 3);
-  const command = `stty cols 100 rows 20; ${fervoWorkerPath()} queues --watch --config ${site.configFile}`;
+  // Without the shell, which Ctrl-C would end, too.
+  const command =
+    `stty cols 100 rows 20; exec ${fervoWorkerPath()} queues --watch --config ${site.configFile}`;
   const terminal = new Deno.Command("script", {
     args: ["--quiet", "--flush", "--return", "--command", command, "/dev/null"],
     stdin: "piped",
