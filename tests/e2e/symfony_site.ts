@@ -97,6 +97,8 @@ export class SymfonySite implements AsyncDisposable {
 
   /** After a change of the application's files: as after any deployment, opcache has to learn of it. */
   async deployed(): Promise<void> {
+    // To cache:clear a container that was built in this second is a fresh one.
+    await Deno.remove(`${this.app.directory}/var/cache`, { recursive: true });
     await this.app.console("cache:clear");
     await this.fpm.reload();
   }
