@@ -10,7 +10,7 @@ import {
 import { DEFAULT_RESPONSE_LIMITS, type FastCgiResponse } from "./response.ts";
 
 export interface PoolOptions extends ConnectionOptions {
-  /** Connections at most; each takes an FPM child. Further requests wait for one. */
+  /** Connections at most, at first; each takes an FPM child. Further requests wait for one. */
   readonly maxConnections: number;
   /**
    * A connection without a request is closed after so many milliseconds, for it pins an FPM child. 0 opens one for
@@ -57,7 +57,8 @@ const CROWDED_MS = 1_000;
  * The connections to one FastCGI application.
  *
  * 1. Gives each request a connection of its own while it lasts: a kept one when there is one, else a new one.
- * 2. Holds at most `maxConnections`, so that no request waits in the listen queue, where nobody could take it back.
+ * 2. Holds at most `maxConnections`, so that no request waits in the listen queue, where nobody could take it back; the
+ *    number can be changed.
  * 3. Keeps connections for bursts only, the last used first, and closes the idle ones.
  * 4. Keeps none while php-fpm's listen queue is full.
  * 5. Sends a request once more, on a new connection, when a kept one turns out to have been left by its child.
@@ -73,6 +74,7 @@ export class Pool implements AsyncDisposable {
   readonly #waiting: PromiseWithResolvers<Connection | undefined>[] = [];
   /** Places taken: connections busy, idle or being opened. */
   #connections = 0;
+  #maxConnections: number;
   #opened = 0;
   #answered = 0;
   #resent = 0;
@@ -86,6 +88,23 @@ export class Pool implements AsyncDisposable {
     this.#address = deps.address;
     this.#clock = deps.clock;
     this.#options = options;
+    this.#maxConnections = options.maxConnections;
+  }
+
+  /** Connections at most, now. */
+  get maxConnections(): number {
+    return this.#maxConnections;
+  }
+
+  /** From now on at most so many connections; those beyond are closed when their requests have ended. */
+  resize(maxConnections: number): void {
+    this.#maxConnections = maxConnections;
+    // Each gives its place to a request that waits, or frees it.
+    while (this.#connections > maxConnections && this.#idle.length > 0) this.#idle[0]!.destroy();
+    while (this.#connections < maxConnections && this.#waiting.length > 0) {
+      this.#connections++;
+      this.#waiting.shift()!.resolve(undefined);
+    }
   }
 
   get stats(): PoolStats {
@@ -110,7 +129,7 @@ export class Pool implements AsyncDisposable {
     if (this.#closed !== undefined) throw new FervoError("SHUTDOWN", "The connection pool is closed");
     let connection = this.#idle.pop();
     if (connection === undefined) {
-      if (this.#connections < this.#options.maxConnections) this.#connections++;
+      if (this.#connections < this.#maxConnections) this.#connections++;
       else connection = await this.#waitForTurn(signal);
       // The other side may have closed it in the moment in which it was handed on.
       if (connection?.isReusable === false) connection = undefined;
@@ -192,7 +211,8 @@ export class Pool implements AsyncDisposable {
 
   /** A request has ended; `connection` is what it ran on, if it came to that. */
   #giveBack(connection: Connection | undefined): void {
-    if (connection?.isReusable && this.#keepsConnections()) return this.#passOn(connection);
+    const isOneTooMany = this.#connections > this.#maxConnections;
+    if (connection?.isReusable && !isOneTooMany && this.#keepsConnections()) return this.#passOn(connection);
     connection?.destroy();
     this.#passOn(undefined);
   }
@@ -212,8 +232,10 @@ export class Pool implements AsyncDisposable {
 
   /** Gives a place to the request that has waited longest; without one, keeps the connection or frees the place. */
   #passOn(connection: Connection | undefined): void {
-    const waiter = this.#waiting.shift();
-    if (waiter !== undefined) return waiter.resolve(connection);
+    if (this.#connections <= this.#maxConnections) {
+      const waiter = this.#waiting.shift();
+      if (waiter !== undefined) return waiter.resolve(connection);
+    }
     if (connection === undefined) {
       this.#connections--;
       if (this.#connections === 0) this.#closed?.resolve();

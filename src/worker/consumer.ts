@@ -6,46 +6,21 @@ import { brokerError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
-import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
+import type { ConsumerOptions } from "./consumer_options.ts";
 import type { ConsumerStats } from "./consumer_stats.ts";
 import { type Held, HeldDeliveries } from "./held.ts";
 import { jobOf } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
 import { Loop } from "./loop.ts";
 import { Gate } from "./pause.ts";
-import { RateLimit, type RateLimitOptions } from "./rate_limit.ts";
-import { queueOrder, type WeightedQueue } from "./queue_order.ts";
+import { RateLimit } from "./rate_limit.ts";
+import { queueOrder } from "./queue_order.ts";
+import type { SlotLimit } from "./slot_limit.ts";
 import { type Slot, Slots } from "./slots.ts";
 
-export interface ConsumerOptions {
-  /** Names it in logs and metrics. */
-  readonly name: string;
-  readonly queues: readonly WeightedQueue[];
-  readonly order: "strict" | "weighted";
-  /** Slots: jobs, or batches, at the same time. */
-  readonly concurrency: number;
-  /** How many jobs a slot runs as one batch; 1 for each job by itself. More need an executor that runs batches. */
-  readonly batchSize: number;
-  /** How long one try of a job may take, milliseconds. */
-  readonly timeoutMs: number;
-  readonly retry: RetryPolicy;
-  /** How many jobs may start in which time; undefined for as many as there are slots for. */
-  readonly rateLimit: RateLimitOptions | undefined;
-  /** The longest pause between two looks whether the executor or the broker is back, milliseconds. */
-  readonly pauseMaxMs: number;
-}
-
-export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> = {
-  order: "strict",
-  concurrency: 4,
-  batchSize: 1,
-  timeoutMs: 60_000,
-  retry: DEFAULT_RETRY_POLICY,
-  rateLimit: undefined,
-  pauseMaxMs: 1_000,
-};
+export { type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "./consumer_options.ts";
 
 export interface ConsumerDeps {
   readonly driver: Driver;
@@ -55,13 +30,15 @@ export interface ConsumerDeps {
   readonly observe: Observer;
   /** Numbers in [0, 1). */
   readonly random: () => number;
+  /** How many slots there are, where that changes; else as many as `concurrency` says. */
+  readonly limit?: SlotLimit;
 }
 
 /** A receive that finds nothing ends after so long, for no reason but that no wait should be endless. */
 const RECEIVE_WAIT_MS = 30_000;
 
 /**
- * Takes jobs from a list of queues and runs them in a fixed number of slots.
+ * Takes jobs from a list of queues and runs them in slots.
  *
  * 1. Asks the driver for as many deliveries as it has free slots, and while jobs are short for one more each, so that a
  *    slot does not wait for the broker ({@link LookAhead}).
@@ -81,6 +58,7 @@ export class Consumer {
   readonly #observe: Observer;
   readonly #random: () => number;
   readonly #options: ConsumerOptions;
+  readonly #limit: SlotLimit;
   readonly #slots: Slots;
   readonly #nextOrder: () => readonly string[];
   readonly #gate: Gate;
@@ -106,7 +84,8 @@ export class Consumer {
     this.#random = deps.random;
     this.#options = options;
     this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
-    this.#slots = new Slots(deps, options);
+    this.#limit = deps.limit ?? { slots: options.concurrency };
+    this.#slots = new Slots(deps, { limit: this.#limit, timeoutMs: options.timeoutMs });
     this.#loop = new Loop(deps);
     this.#held = new HeldDeliveries(
       {
@@ -118,7 +97,7 @@ export class Consumer {
       options,
     );
     this.#ahead = new LookAhead<Held>({ clock: deps.clock, onStale: (held) => this.#held.putBack(held) }, {
-      slots: options.concurrency,
+      limit: this.#limit,
       perSlot: options.batchSize,
     });
     this.#rateLimit = options.rateLimit &&
@@ -134,7 +113,7 @@ export class Consumer {
 
   get stats(): ConsumerStats {
     return {
-      slots: this.#options.concurrency,
+      slots: this.#limit.slots,
       busySlots: this.#slots.busy,
       inFlight: this.#held.size,
       isPaused: !this.#gate.isOpen,
@@ -205,6 +184,11 @@ export class Consumer {
     this.#observe({ type: "consumer_stopped", consumer: name, ...(fault && { error: fault }) });
   }
 
+  /** There may be more slots than before. */
+  limitChanged(): void {
+    this.#loop.wake();
+  }
+
   /** Takes no more jobs. Idempotent. */
   quiet(): void {
     this.#quiet.abort();
@@ -255,21 +239,22 @@ export class Consumer {
   }
 
   #roomNow(): number {
-    const { concurrency, batchSize } = this.#options;
-    const free = this.#gate.limit(concurrency) - this.#slots.busy;
+    const { batchSize } = this.#options;
+    const { slots } = this.#limit;
+    const free = this.#gate.limit(slots) - this.#slots.busy;
     const room = Math.min(
       // To find out whether the executor is back, one job will do.
       this.#gate.isOpen ? free * batchSize + this.#ahead.room : free,
-      2 * concurrency * batchSize + this.#ahead.allowance - this.#held.size,
+      2 * slots * batchSize + this.#ahead.allowance - this.#held.size,
     );
     return room > 0 ? Math.min(room, this.#rateLimit?.room() ?? room) : 0;
   }
 
   /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */
   #give(jobs: readonly Held[]): void {
-    const { concurrency, batchSize } = this.#options;
+    const { batchSize } = this.#options;
     let at = 0;
-    for (let free = concurrency - this.#slots.busy; free > 0 && at < jobs.length; free--) {
+    for (let free = this.#limit.slots - this.#slots.busy; free > 0 && at < jobs.length; free--) {
       const share = Math.min(Math.ceil((jobs.length - at) / free), batchSize);
       this.#start(jobs.slice(at, at += share));
     }
@@ -307,8 +292,9 @@ export class Consumer {
   #leave(slot: Slot): void {
     this.#slots.end(slot);
     this.#ahead.ran(this.#clock.monotonicMs() - slot.startedMs);
-    const { concurrency, batchSize } = this.#options;
-    if (this.#slots.busy < this.#gate.limit(concurrency)) this.#start(this.#ahead.take(batchSize));
+    if (this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
+      this.#start(this.#ahead.take(this.#options.batchSize));
+    }
     this.#loop.wake();
   }
 

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from "../core/clock.ts";
+import type { SlotLimit } from "./slot_limit.ts";
 
 /** Jobs are short when they take less than this on average, milliseconds. */
 const SHORT_MS = 20;
@@ -21,8 +22,8 @@ const STALE_MS = 100;
 export class LookAhead<T> {
   readonly #clock: Clock;
   readonly #onStale: (items: T[]) => void;
-  readonly #capacity: number;
-  readonly #allowance: number;
+  readonly #limit: SlotLimit;
+  readonly #perSlot: number;
   readonly #items: { readonly item: T; readonly sinceMs: number }[] = [];
   #meanMs = FIRST_MEAN_MS;
   #timer: Timer | undefined;
@@ -33,18 +34,19 @@ export class LookAhead<T> {
    */
   constructor(
     deps: { clock: Clock; onStale: (items: T[]) => void },
-    { slots, perSlot }: { slots: number; perSlot: number },
+    { limit, perSlot }: { limit: SlotLimit; perSlot: number },
   ) {
     this.#clock = deps.clock;
     this.#onStale = deps.onStale;
-    this.#capacity = slots * perSlot;
-    this.#allowance = slots * (perSlot + LAGGING_PER_SLOT);
+    this.#limit = limit;
+    this.#perSlot = perSlot;
   }
 
   /** How many more may be taken ahead now. */
   get room(): number {
-    const isLow = this.#items.length <= this.#capacity >> 1;
-    return isLow && this.#meanMs < SHORT_MS ? this.#capacity - this.#items.length : 0;
+    const capacity = this.#limit.slots * this.#perSlot;
+    const isLow = this.#items.length <= capacity >> 1;
+    return isLow && this.#meanMs < SHORT_MS ? capacity - this.#items.length : 0;
   }
 
   /**
@@ -52,7 +54,7 @@ export class LookAhead<T> {
    * end in a slot before the broker has answered.
    */
   get allowance(): number {
-    return this.#meanMs < SHORT_MS ? this.#allowance : 0;
+    return this.#meanMs < SHORT_MS ? this.#limit.slots * (this.#perSlot + LAGGING_PER_SLOT) : 0;
   }
 
   add(item: T): void {

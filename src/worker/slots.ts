@@ -3,6 +3,7 @@ import { JobError } from "../core/errors.ts";
 import type { Executor } from "../executors/executor.ts";
 import type { Held } from "./held.ts";
 import { STALL_MS } from "./loop.ts";
+import type { SlotLimit } from "./slot_limit.ts";
 
 const NONE: readonly Held[] = [];
 
@@ -23,7 +24,7 @@ export class Slot {
 /** The slots of a consumer, made as they are needed, and the time limit of what they run. */
 export class Slots {
   readonly #clock: Clock;
-  readonly #slots: number;
+  readonly #limit: SlotLimit;
   readonly #timeoutMs: number;
   readonly #abortMs: number;
   readonly #all: Slot[] = [];
@@ -32,16 +33,16 @@ export class Slots {
   #timer: Timer | undefined;
 
   /**
-   * @param options.concurrency How many there are.
+   * @param options.limit How many there are.
    * @param options.timeoutMs How long one job may take; then what its slot runs is aborted with JOB_TIMEOUT.
    */
   constructor(
     deps: { clock: Clock; executor: Pick<Executor, "abortMs"> },
-    options: { concurrency: number; timeoutMs: number },
+    options: { limit: SlotLimit; timeoutMs: number },
   ) {
     this.#clock = deps.clock;
     this.#abortMs = deps.executor.abortMs ?? 0;
-    this.#slots = options.concurrency;
+    this.#limit = options.limit;
     this.#timeoutMs = options.timeoutMs;
   }
 
@@ -57,10 +58,10 @@ export class Slots {
 
   /** Why none will ever be free again, as the end of a sentence; undefined when some are, or will be. */
   get stall(): string | undefined {
-    if (this.busy < this.#slots) return undefined;
+    if (this.busy < this.#limit.slots) return undefined;
     const latestMs = this.#clock.monotonicMs() - this.#timeoutMs - this.#abortMs - STALL_MS;
     if (this.inUse.some(({ beganMs }) => beganMs > latestMs)) return undefined;
-    return `all its slots (${this.#slots}) run jobs that do not end, though their time is up and they were aborted`;
+    return `all its slots (${this.busy}) run jobs that do not end, though their time is up and they were aborted`;
   }
 
   /** Takes a slot for these jobs; the first of them begins. How many there may be is the caller's to know. */

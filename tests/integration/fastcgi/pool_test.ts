@@ -239,6 +239,37 @@ Deno.test("Pool.request() never takes more than maxConnections, and uses them al
   await pool.close();
 });
 
+Deno.test("Pool.resize() lets more requests run at once, and fewer from when those that run have ended", async () => {
+  const running = new Map<string, () => void>();
+  await using server = await ScriptedServer.start(child(async (id) => {
+    await new Promise<void>((resolve) => running.set(id, resolve));
+    running.delete(id);
+  }));
+  const runs = (ids: string) =>
+    eventually(`of the requests, ${ids} run`, () => [...running.keys()].sort().join("") === ids);
+  const pool = poolOf(server, new FakeClock(), { maxConnections: 1 });
+  const all = Promise.all(["1", "2", "3", "4", "5"].map((id) => pool.request(job(id), NEVER)));
+  await runs("1");
+  pool.resize(3);
+  await runs("123");
+  pool.resize(2);
+  running.get("1")!();
+  await eventually("one place is gone", () => pool.stats.busy === 2);
+  assert.deepEqual([pool.stats.waiting, pool.maxConnections], [2, 2]);
+  running.get("2")!();
+  await runs("34");
+  running.get("3")!();
+  running.get("4")!();
+  await runs("5");
+  running.get("5")!();
+  await all;
+  assert.deepEqual([pool.stats.idle, pool.stats.waiting], [2, 0]);
+  pool.resize(1);
+  assert.equal(pool.stats.idle, 1);
+  await pool.close();
+  await server.scriptsEnded();
+});
+
 for (const idleMs of [0, 200]) {
   Deno.test(`Pool.request() serves those who wait in order, and nobody overtakes them (idleMs ${idleMs})`, async () => {
     const ids: string[] = [];

@@ -5,6 +5,7 @@ import type { Dialect } from "../../../src/dialects/dialect.ts";
 import { envelope } from "../../../src/dialects/envelope.ts";
 import { raw } from "../../../src/dialects/raw.ts";
 import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
+import type { SlotLimit } from "../../../src/worker/slot_limit.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 import { FakeDelivery, FakeDriver, leaseLost, unavailable } from "../../support/fake_driver.ts";
@@ -18,13 +19,14 @@ function start(
   options: Partial<ConsumerOptions> = {},
   dialect: Dialect = raw,
   beforeRun: (consumer: Consumer) => void = () => {},
+  limit?: SlotLimit,
 ) {
   const clock = new FakeClock();
   const driver = new FakeDriver(clock);
   const executor = new FakeExecutor();
   const log = new EventLog();
   const deps = { driver, dialect, executor, clock, observe: log.observe, random: MIDDLE };
-  const consumer = new Consumer(deps, {
+  const consumer = new Consumer({ ...deps, ...limit && { limit } }, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "main",
     queues: [{ name: "default", weight: 1 }],
@@ -88,6 +90,24 @@ Deno.test("Consumer asks for as many deliveries as it has free slots, and for no
   t.executor.runs[1]!.end(ACK);
   await settlePromises();
   assert.deepEqual([t.driver.asked, t.executor.ids], [[3, 2, 1, 1], ["1", "2", "3", "4"]]);
+});
+
+Deno.test("Consumer uses more slots as soon as there are more, and with fewer begins none until enough are free", async () => {
+  const limit = { slots: 1 };
+  await using t = start({ concurrency: 9 }, raw, () => {}, limit);
+  for (const id of ["1", "2", "3", "4", "5"]) await t.give(id);
+  assert.deepEqual([t.executor.ids, t.consumer.stats.slots], [["1"], 1]);
+  limit.slots = 3;
+  t.consumer.limitChanged();
+  await settlePromises();
+  assert.deepEqual([t.executor.ids, t.consumer.stats.slots], [["1", "2", "3"], 3]);
+  limit.slots = 2;
+  t.executor.runs[0]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(t.executor.ids, ["1", "2", "3"]);
+  t.executor.runs[1]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(t.executor.ids, ["1", "2", "3", "4"]);
 });
 
 Deno.test("Consumer never runs more jobs than it has slots, however many are ready", async () => {

@@ -5,14 +5,12 @@ import { FakeClock } from "../../support/fake_clock.ts";
 function build(slots = 8, perSlot = 1) {
   const clock = new FakeClock();
   const stale: string[][] = [];
-  const ahead = new LookAhead<string>({ clock, onStale: (items) => stale.push(items) }, {
-    slots,
-    perSlot,
-  });
+  const limit = { slots };
+  const ahead = new LookAhead<string>({ clock, onStale: (items) => stale.push(items) }, { limit, perSlot });
   const run = (jobs: number, ms: number) => {
     for (let i = 0; i < jobs; i++) ahead.ran(ms);
   };
-  return { clock, stale, ahead, run };
+  return { clock, stale, ahead, limit, run };
 }
 
 Deno.test("LookAhead takes nothing ahead before it has seen many short jobs, and nothing while jobs are long", () => {
@@ -58,4 +56,12 @@ Deno.test("LookAhead.takeAll() empties it, and leaves no timer", async () => {
   assert.deepEqual(ahead.takeAll(), ["a"]);
   await clock.advance(1_000);
   assert.deepEqual([stale, ahead.take(1)], [[], []]);
+});
+
+Deno.test("LookAhead follows the number of slots when that changes", () => {
+  const { ahead, limit, run } = build(8);
+  run(100, 1);
+  assert.deepEqual([ahead.room, ahead.allowance], [8, 32]);
+  limit.slots = 2;
+  assert.deepEqual([ahead.room, ahead.allowance], [2, 8]);
 });

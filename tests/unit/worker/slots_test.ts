@@ -6,7 +6,7 @@ import { FakeDelivery } from "../../support/fake_driver.ts";
 
 function build(timeoutMs = 1_000) {
   const clock = new FakeClock();
-  return { clock, slots: new Slots({ clock, executor: {} }, { concurrency: 3, timeoutMs }) };
+  return { clock, slots: new Slots({ clock, executor: {} }, { limit: { slots: 3 }, timeoutMs }) };
 }
 
 function heldOf(id: string): readonly Held[] {
