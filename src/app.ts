@@ -85,6 +85,7 @@ interface Fpm {
 
 /** A worker with all that it uses. */
 export interface App extends AsyncDisposable {
+  readonly config: Config;
   readonly worker: Worker;
   /** Each broker and the queues that are consumed from it. */
   readonly sources: readonly { readonly driver: Driver; readonly queues: readonly string[] }[];
@@ -151,7 +152,7 @@ export async function createApp(config: Config, deps: { clock: Clock; observe: O
     ),
   };
   const resources = opened.move();
-  return { worker, sources, view, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+  return { config, worker, sources, view, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 
 function queuesOf(config: Config, broker: string): string[] {

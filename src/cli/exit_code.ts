@@ -9,7 +9,7 @@ export const ExitCode = {
   usage: 2,
   /** The configuration is wrong. */
   config: 3,
-  /** The broker or php-fpm cannot be reached, or the machine can start no process. */
+  /** The broker, php-fpm or a running worker cannot be reached, or the machine can start no process. */
   unavailable: 4,
   /** A signal ended a measurement before its end: 128 and the number of SIGINT, as shells have it. */
   interrupted: 130,
@@ -28,6 +28,7 @@ export function exitCodeOf(code: ErrorCode): ExitCode {
     case "FASTCGI_OVERLOADED":
     case "FASTCGI_FIRST_BYTE_TIMEOUT":
     case "PROCESS_FAILED":
+    case "WORKER_UNAVAILABLE":
       return ExitCode.unavailable;
     default:
       return ExitCode.failed;

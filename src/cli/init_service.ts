@@ -74,6 +74,7 @@ function workerService(config: Config, configFile: string, options: ServiceOptio
         broker.driver === "sqlite" ? [dirname(broker.path)] : []
       ),
     ),
+    controlFolder: config.controlSocket && dirname(config.controlSocket),
     socketFolders: unique(sockets),
     stopS: Math.ceil((config.shutdownTimeoutMs + killAfterMs) / 1_000) + PUT_BACK_S,
     openFiles: descriptorsNeeded(descriptorUsers(config)),

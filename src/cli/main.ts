@@ -6,6 +6,7 @@ import { callCommand } from "./call.ts";
 import { checkCommand } from "./check.ts";
 import { COMPLETE, completionCommand, printCandidates } from "./completion.ts";
 import type { Context } from "./context.ts";
+import { quietCommand, statusCommand, stopCommand } from "./control.ts";
 import { deadCommand } from "./dead.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { initCommand } from "./init.ts";
@@ -73,7 +74,7 @@ Exit codes:
   1  something failed while the command ran, or check has warnings
   2  the command line is wrong
   3  the configuration is wrong
-  4  the broker or php-fpm cannot be reached
+  4  the broker, php-fpm or a running worker cannot be reached
   130  bench was interrupted`,
     ) as unknown as AnyCommand;
   // As commander's own one, which cannot print JSON.
@@ -83,6 +84,9 @@ Exit codes:
   });
   const commands = [
     runCommand(context),
+    statusCommand(context),
+    quietCommand(context),
+    stopCommand(context),
     pushCommand(context),
     queuesCommand(context),
     pauseCommand(context),

@@ -1,17 +1,20 @@
 import { Command } from "@commander-js/extra-typings";
+import { resolve } from "node:path";
 import { type App, createApp } from "../app.ts";
 import { systemClock } from "../core/clock.ts";
 import { type Observer, tellAll } from "../core/observer.ts";
 import { createLog, logObserver } from "../telemetry/log.ts";
-import { Tally, type TallySummary } from "../telemetry/tally.ts";
+import { Tally } from "../telemetry/tally.ts";
 import type { RunResult } from "../worker/worker.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { Monitoring } from "./monitoring.ts";
 import { configOption } from "./options.ts";
-import { counted } from "./plural.ts";
-import { readConfig } from "./settings.ts";
+import { summaryJson, summaryText } from "./run_summary.ts";
+import { configPath, readConfig } from "./settings.ts";
 import { onSignals, STOP_SIGNALS } from "./signals.ts";
+import { takeCommands } from "./take_commands.ts";
+import { WorkerStatus } from "./worker_status.ts";
 
 export function runCommand({ io, setExitCode }: Context) {
   return new Command("run")
@@ -37,7 +40,8 @@ Examples:
   $ fervo-worker run --until-empty --json`,
     )
     .action(async (options) => {
-      const config = await readConfig(io, options.config);
+      const file = await configPath(io, options.config);
+      const config = await readConfig(io, file);
       const untilEmpty = options.untilEmpty === true;
       const wantsProgress = untilEmpty && (options.progress === true || io.isErrTerminal);
       const { level, format } = config.log;
@@ -47,25 +51,42 @@ Examples:
         level,
         isPretty: format === "pretty" || (format === "auto" && io.isErrTerminal),
       });
-      const observers: Observer[] = [logObserver(log)];
+      const status = new WorkerStatus({ clock: systemClock }, { configFile: resolve(file) });
+      const observers: Observer[] = [logObserver(log), status.observe];
       const tally = untilEmpty ? await Tally.create(systemClock) : undefined;
       if (tally !== undefined) observers.push(tally.observe);
 
       using monitoring = config.http && new Monitoring(config.http);
       if (monitoring !== undefined) observers.push(monitoring.observe);
 
-      await using app = await createApp(config, { clock: systemClock, observe: tellAll(observers) });
-      await using _server = await monitoring?.serve(app, log);
-      using _stop = onSignals(STOP_SIGNALS, () => app.worker.stop());
-      using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
-      const result = await runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);
+      const ended = Promise.withResolvers<ExitCode>();
+      // Outlives the worker: whoever waits for its end is told the exit code.
+      await using control = new AsyncDisposableStack();
+      let result: RunResult;
+      {
+        await using app = await createApp(config, { clock: systemClock, observe: tellAll(observers) });
+        await using _server = await monitoring?.serve(app, log);
+        using _stop = onSignals(STOP_SIGNALS, () => app.worker.stop());
+        using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
+        const socket = untilEmpty ? undefined : config.controlSocket;
+        await takeCommands(socket, { app, status, ended: ended.promise, log }, control);
+        result = await runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);
+      }
 
       if (tally !== undefined) {
-        io.out(options.json ? `${JSON.stringify(toJson(tally.summary()))}\n` : toText(tally.summary()));
+        const summary = tally.summary();
+        io.out(options.json ? `${JSON.stringify(summaryJson(summary))}\n` : summaryText(summary));
       }
-      if (result.orphaned > 0) setExitCode(ExitCode.failed);
-      for (const fault of result.faults) setExitCode(exitCodeOf(fault.code));
+      const exitCode = exitCodeOfRun(result);
+      setExitCode(exitCode);
+      ended.resolve(exitCode);
     });
+}
+
+function exitCodeOfRun({ orphaned, faults }: RunResult): ExitCode {
+  const fault = faults.at(-1);
+  if (fault !== undefined) return exitCodeOf(fault.code);
+  return orphaned > 0 ? ExitCode.failed : ExitCode.ok;
 }
 
 async function runWithProgress(app: App, untilEmpty: boolean, tally: Tally | undefined): Promise<RunResult> {
@@ -83,40 +104,4 @@ async function showProgress(sources: App["sources"], tally: Tally): Promise<Disp
     }
   }
   return startProgress(total, () => tally.finished);
-}
-
-/** The summary as `--json` prints it. */
-function toJson(summary: TallySummary) {
-  const { done, retried, dead, released, leasesLost, recovered, seconds, jobsPerSecond, runMs } = summary;
-  return {
-    done,
-    retried,
-    dead,
-    released,
-    leases_lost: leasesLost,
-    recovered,
-    seconds: rounded(seconds, 3),
-    jobs_per_s: rounded(jobsPerSecond, 1),
-    run_ms: {
-      p50: rounded(runMs.p50, 3),
-      p95: rounded(runMs.p95, 3),
-      p99: rounded(runMs.p99, 3),
-      max: rounded(runMs.max, 3),
-    },
-  };
-}
-
-function rounded(value: number, digits: number): number {
-  return Number(value.toFixed(digits));
-}
-
-function toText({ done, retried, dead, seconds, jobsPerSecond, runMs }: TallySummary): string {
-  const ms = (value: number) => `${value.toFixed(value < 10 ? 2 : 0)} ms`;
-  return [
-    `Done:     ${counted(done, "job")} in ${seconds.toFixed(1)} s (${Math.round(jobsPerSecond)} jobs/s)`,
-    `Retried:  ${counted(retried, "try", "tries")} failed and ${retried === 1 ? "was" : "were"} tried again`,
-    `Dead:     ${counted(dead, "job")}${dead > 0 ? "; see: fervo-worker dead list" : ""}`,
-    `Run time: p50 ${ms(runMs.p50)}, p95 ${ms(runMs.p95)}, max ${ms(runMs.max)}`,
-    "",
-  ].join("\n");
 }

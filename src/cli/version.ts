@@ -3,16 +3,18 @@ import deno from "../../deno.json" with { type: "json" };
 /** scripts/compile puts the commit in here; "" where it does not know. */
 const COMMIT: string = "@FERVO_WORKER_COMMIT@";
 
-/** What this program is, as `--version` prints it. */
-export function versionText(asJson: boolean): string {
-  if (!asJson) return `fervo-worker ${deno.version}\n`;
+/** What this program is. */
+export function program(): { version: string; commit: string | null; target: string; deno: string } {
   const isKnown = COMMIT !== "" && !COMMIT.startsWith("@");
-  return `${
-    JSON.stringify({
-      version: deno.version,
-      commit: isKnown ? COMMIT : null,
-      target: Deno.build.target,
-      deno: Deno.version.deno,
-    })
-  }\n`;
+  return {
+    version: deno.version,
+    commit: isKnown ? COMMIT : null,
+    target: Deno.build.target,
+    deno: Deno.version.deno,
+  };
+}
+
+/** The same, as `--version` prints it. */
+export function versionText(asJson: boolean): string {
+  return asJson ? `${JSON.stringify(program())}\n` : `fervo-worker ${deno.version}\n`;
 }

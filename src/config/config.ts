@@ -14,6 +14,8 @@ export interface Config extends WorkerOptions {
   readonly log: LogConfig;
   /** Where metrics and health are served; undefined for nowhere. */
   readonly http: HttpConfig | undefined;
+  /** The socket where a running worker takes commands, absolute; undefined for none. */
+  readonly controlSocket: string | undefined;
   /** By name; at least one. */
   readonly brokers: ReadonlyMap<string, BrokerConfig>;
   /** The php-fpm pools, by name; at least one where a consumer uses them. */
@@ -105,6 +107,8 @@ export interface ProcessConsumerConfig {
 
 /** Defaults of what belongs to no component; the others come from the components themselves. */
 export const DEFAULT_LOG: LogConfig = { level: "info", format: "auto" };
+/** A socket's name that follows from the configuration's own. */
+export const DEFAULT_CONTROL_SOCKET = "auto";
 export const DEFAULT_DIALECT = "raw";
 export const DEFAULT_SIDEKIQ_DIALECT = "sidekiq7";
 export const DEFAULT_REDIS_URL = "redis://127.0.0.1:6379";

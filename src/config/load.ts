@@ -1,4 +1,3 @@
-import { dirname } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { reasonOf } from "../core/errors.ts";
 import { checkReferences } from "./checks.ts";
@@ -63,7 +62,7 @@ export async function parseConfig(
     ...problemsOf(issues, written, TABLES),
     ...checkReferences(expanded.data).filter((problem) => !follows(problem.path)),
   ];
-  if (result.success && problems.length === 0) return resolveConfig(result.data, dirname(source));
+  if (result.success && problems.length === 0) return resolveConfig(result.data, source);
   throw await invalid(problems, text, source);
 }
 

@@ -1,4 +1,4 @@
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { defaultConsumerName } from "./checks.ts";
@@ -11,6 +11,7 @@ import {
   type HttpConfig,
   type ProcessConfig,
 } from "./config.ts";
+import { controlSocketOf } from "./control.ts";
 import { redisOptions } from "./redis.ts";
 import { scheduleOf } from "./schedule.ts";
 import type { ConfigFile } from "./schema.ts";
@@ -18,9 +19,10 @@ import type { ConfigFile } from "./schema.ts";
 /**
  * The configuration that a checked file means.
  *
- * @param folder Where the file is: its relative paths begin there.
+ * @param source The file's path: its relative paths begin at its folder.
  */
-export function resolveConfig(file: ConfigFile, folder: string): Config {
+export function resolveConfig(file: ConfigFile, source: string): Config {
+  const folder = dirname(source);
   const brokers = new Map(
     Object.entries(file.brokers).map(([name, broker]) => [name, brokerOf(broker, folder)]),
   );
@@ -37,6 +39,7 @@ export function resolveConfig(file: ConfigFile, folder: string): Config {
     shutdownTimeoutMs: file.shutdown_timeout_ms,
     log: file.log,
     http: httpOf(file.http, folder),
+    controlSocket: controlSocketOf(file.control.socket, source),
     brokers,
     fpm,
     processes,

@@ -18,6 +18,7 @@ import { DEFAULT_WORKER_OPTIONS } from "../worker/worker.ts";
 import { NO_FPM, NO_PROCESS } from "./checks.ts";
 import {
   CATCH_UPS,
+  DEFAULT_CONTROL_SOCKET,
   DEFAULT_DIALECT,
   DEFAULT_EXECUTOR,
   DEFAULT_LOG,
@@ -79,6 +80,10 @@ const http = table({
   listen: z.string(HTTP_ADDRESS).refine((text) => text === "" || isAddress(text), HTTP_ADDRESS).default(""),
   token: z.string(TOKEN).refine((text) => text === "" || isToken(text), TOKEN).default(""),
   token_file: filePath("the token").default(""),
+});
+
+const control = table({
+  socket: text(/^[^\0]*$/, 'a socket\'s path, "auto", or "" for none').default(DEFAULT_CONTROL_SOCKET),
 });
 
 const sqliteBroker = table({
@@ -251,6 +256,7 @@ export const configSchema = table({
   shutdown_timeout_ms: wholeNumber(0, DAY_MS).default(DEFAULT_WORKER_OPTIONS.shutdownTimeoutMs),
   log: log.prefault({}),
   http: http.prefault({}),
+  control: control.prefault({}),
   brokers: tablesByName(broker, NO_BROKER)
     .refine((brokers) => Object.keys(brokers).length > 0, NO_BROKER),
   // Which of these are needed depends on the consumers: see checks.ts.
@@ -278,6 +284,7 @@ export const TABLES: readonly TableKeys[] = [
   ...DRIVERS_KEYS.map((keys, i) => ({ place: `in [brokers.NAME] with driver = "${DRIVERS[i]}"`, keys })),
   { place: "in [log]", keys: Object.keys(log.shape) },
   { place: "in [http]", keys: Object.keys(http.shape) },
+  { place: "in [control]", keys: Object.keys(control.shape) },
 ];
 
 /** A table that refuses unknown keys. The message about those lists the known ones, separated by ", ". */

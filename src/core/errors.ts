@@ -21,6 +21,8 @@ export type ErrorCode =
   | "FPM_KILL_FAILED"
   | "PROCESS_FAILED"
   | "PROCESS_MISCONFIGURED"
+  | "WORKER_UNAVAILABLE"
+  | "CONTROL_REFUSED"
   | "SHUTDOWN";
 
 /** What an error may carry beside its text. Every field is safe to log and to store with a dead letter. */

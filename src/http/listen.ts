@@ -1,9 +1,12 @@
-import { dirname } from "node:path";
 import { formatAddress, type SocketAddress } from "../core/address.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
+import { makePrivateSocket, type PrivateSocket } from "../system/private_socket.ts";
 
 type Handler = (request: Request) => Response | Promise<Response>;
-export type Listening = Deno.HttpServer<Deno.Addr>;
+/** A server, and its socket's file where there is one. */
+export type Listening =
+  & Pick<PrivateSocket<Deno.HttpServer<Deno.Addr>>, "server">
+  & Partial<PrivateSocket<unknown>>;
 
 /**
  * Listens, and gives each request to `handler`. A socket's file belongs to its owner alone (mode 0600); one that a worker
@@ -24,47 +27,17 @@ export async function listen(
     onError: () => new Response("internal error\n", { status: 500 }),
   };
   try {
-    if (address.transport === "unix") return await listenAtPath(address.path, handler, options);
+    if (address.transport === "unix") {
+      return await makePrivateSocket(address.path, (path) => Deno.serve({ ...options, path }, handler));
+    }
     const { hostname, port } = address;
-    return Deno.serve({ ...options, hostname, port }, handler);
+    return { server: Deno.serve({ ...options, hostname, port }, handler) };
   } catch (cause) {
     throw new FervoError(
       "CONFIG_INVALID",
       `Cannot listen at "${formatAddress(address)}" ([http]): ${adviceFor(cause)}`,
       { cause },
     );
-  }
-}
-
-/** The socket is made in a folder that is closed to others, so that it is never open to them, whatever the umask. */
-async function listenAtPath(
-  path: string,
-  handler: Handler,
-  options: Deno.ServeOptions,
-): Promise<Listening> {
-  if (await isTaken(path)) throw new Deno.errors.AddrInUse();
-  const folder = await Deno.makeTempDir({ dir: dirname(path), prefix: ".http-" });
-  try {
-    const own = `${folder}/s`;
-    const server = Deno.serve({ ...options, path: own }, handler);
-    await Deno.chmod(own, 0o600);
-    await Deno.rename(own, path);
-    return server;
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-/** Whether somebody listens there, or it is no socket at all. */
-async function isTaken(path: string): Promise<boolean> {
-  const found = await Deno.lstat(path).catch(() => undefined);
-  if (found === undefined) return false;
-  if (!found.isSocket) return true;
-  try {
-    (await Deno.connect({ transport: "unix", path })).close();
-    return true;
-  } catch (error) {
-    return !(error instanceof Deno.errors.ConnectionRefused);
   }
 }
 

@@ -22,14 +22,12 @@ export type Endpoint = () => Response | Promise<Response>;
  * 2. Lets nobody in without the token, where there is one; a socket's file is its owner's alone.
  */
 export class HttpServer implements AsyncDisposable {
-  readonly #server: Listening;
-  readonly #address: SocketAddress;
+  readonly #listening: Listening;
   readonly #end: AbortController;
   #closed: Promise<void> | undefined;
 
-  private constructor(server: Listening, address: SocketAddress, end: AbortController) {
-    this.#server = server;
-    this.#address = address;
+  private constructor(listening: Listening, end: AbortController) {
+    this.#listening = listening;
     this.#end = end;
   }
 
@@ -43,8 +41,8 @@ export class HttpServer implements AsyncDisposable {
     if (token) guards.push(tokenGuard(token));
     else if (options.listen.transport === "tcp") guards.push(localGuard);
     const end = new AbortController();
-    const server = await listen(options.listen, (request) => answer(request, guards, endpoints), end.signal);
-    return new HttpServer(server, options.listen, end);
+    const handler = (request: Request) => answer(request, guards, endpoints);
+    return new HttpServer(await listen(options.listen, handler, end.signal), end);
   }
 
   /** Closes it, with all connections. Idempotent. */
@@ -54,8 +52,8 @@ export class HttpServer implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#end.abort();
-    await this.#server.finished;
-    if (this.#address.transport === "unix") await Deno.remove(this.#address.path).catch(() => {});
+    await this.#listening.server.finished;
+    await this.#listening.remove?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

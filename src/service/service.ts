@@ -8,6 +8,8 @@ export interface WorkerService {
   readonly user: string;
   /** Folders that the worker writes to: those of embedded queues. */
   readonly folders: readonly string[];
+  /** Folder of its control socket; undefined when it has none. */
+  readonly controlFolder: string | undefined;
   /** Folders of the sockets that it connects to. */
   readonly socketFolders: readonly string[];
   /** After SIGTERM it needs so long at most, seconds. */

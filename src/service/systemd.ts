@@ -46,11 +46,16 @@ WantedBy=multi-user.target
   };
 }
 
-/** What the worker may write to: systemd makes folders below /var/lib itself. */
-function writable({ folders }: WorkerService): string {
-  const own = folders.filter((folder) => folder.startsWith("/var/lib/"));
-  const others = folders.filter((folder) => !folder.startsWith("/var/lib/"));
+/** What the worker may write to: systemd makes folders below /var/lib, and of the control socket below /run, itself. */
+function writable({ folders, controlFolder }: WorkerService): string {
+  const all = [...new Set([...folders, ...(controlFolder === undefined ? [] : [controlFolder])])];
+  const own = all.filter((folder) => folder.startsWith("/var/lib/"));
+  const runtime = all.filter((folder) => folder.startsWith("/run/") && folder === controlFolder);
+  const others = all.filter((folder) => !own.includes(folder) && !runtime.includes(folder));
   return [
+    ...(runtime.length === 0
+      ? []
+      : [`RuntimeDirectory=${runtime.map((folder) => plain(folder.slice("/run/".length))).join(" ")}`]),
     ...(own.length === 0
       ? []
       : [`StateDirectory=${own.map((folder) => plain(folder.slice("/var/lib/".length))).join(" ")}`]),
@@ -72,8 +77,13 @@ ProtectHostname=yes
 RestrictRealtime=yes
 `;
 
-function hardening({ configFile, folders, socketFolders }: WorkerService): string {
-  const used = [configFile, ...folders, ...socketFolders];
+function hardening({ configFile, folders, controlFolder, socketFolders }: WorkerService): string {
+  const used = [
+    configFile,
+    ...folders,
+    ...socketFolders,
+    ...(controlFolder === undefined ? [] : [controlFolder]),
+  ];
   const isIn = (...places: string[]) =>
     used.some((path) => places.some((place) => `${path}/`.startsWith(place)));
   return `# No rights that it does not need.

@@ -190,6 +190,7 @@ export interface SiteOptions {
   readonly top?: TomlTable;
   readonly log?: TomlTable;
   readonly http?: TomlTable;
+  readonly control?: TomlTable;
   readonly broker?: TomlTable;
   readonly fpm?: TomlTable;
   readonly params?: TomlTable;
@@ -268,6 +269,7 @@ export class Site implements AsyncDisposable {
       ["", { ...options.top }],
       ["[log]", { ...options.log }],
       ["[http]", { ...options.http }],
+      ["[control]", { ...options.control }],
       ["[brokers.default]", {
         ...(options.broker?.["driver"] === undefined && { driver: "sqlite", path: this.queueFile }),
         ...options.broker,

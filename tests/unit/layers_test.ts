@@ -14,6 +14,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   worker: 2,
   telemetry: 2,
   http: 3,
+  control: 3,
   bench: 3,
   doctor: 3,
   service: 3,

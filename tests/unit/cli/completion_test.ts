@@ -11,6 +11,9 @@ function complete(...words: string[]): string[] {
 Deno.test("candidates() offers the commands, and those that begin with what is typed", () => {
   assert.deepEqual(complete(""), [
     "run",
+    "status",
+    "quiet",
+    "stop",
     "push",
     "queues",
     "pause",

@@ -19,6 +19,9 @@ Deno.test("program() has the documented commands", () => {
   assert.deepEqual(PATHS.map((path) => path.join(" ")), [
     "",
     "run",
+    "status",
+    "quiet",
+    "stop",
     "push",
     "queues",
     "pause",

@@ -1,0 +1,126 @@
+import { Command } from "@commander-js/extra-typings";
+import { resolve } from "node:path";
+import { findControlSocket } from "../config/control.ts";
+import { command } from "../control/control_client.ts";
+import type { ControlRequest } from "../control/protocol.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
+import type { Context } from "./context.ts";
+import { ExitCode } from "./exit_code.ts";
+import type { Io } from "./io.ts";
+import { configOption, jsonOption } from "./options.ts";
+import { counted } from "./plural.ts";
+import { configPath } from "./settings.ts";
+import { statusText } from "./status_text.ts";
+import type { StatusReport } from "./worker_status.ts";
+
+/** Which worker: that of a configuration, or of a socket. */
+interface Target {
+  readonly config?: string | undefined;
+  readonly socket?: string | undefined;
+}
+
+/** How a worker stands once it has heard a command. */
+interface Standing {
+  readonly pid: number;
+  readonly in_flight: number;
+}
+
+export function statusCommand({ io }: Context) {
+  return controlCommand("status")
+    .summary("show how the running worker is doing")
+    .description(
+      "Shows how the running worker is doing: its consumers, their slots and jobs, why one is paused, and the brokers and " +
+        "php-fpm pools that it uses.",
+    )
+    .addOption(jsonOption())
+    .addHelpText("after", "\nExamples:\n  $ fervo-worker status\n  $ fervo-worker status --json | jq .state")
+    .action(async (options) => {
+      for await (const answer of await tell(io, options, { command: "status" })) {
+        const status = answer as unknown as StatusReport;
+        io.out(options.json ? `${JSON.stringify(status)}\n` : statusText(status));
+      }
+    });
+}
+
+export function quietCommand({ io }: Context) {
+  return controlCommand("quiet")
+    .summary("have the running worker take no more jobs")
+    .description(
+      "Has the running worker take no more jobs; those that run may finish, and it stays until it is stopped. As SIGTSTP.",
+    )
+    .option("--wait", "end when no job runs any more")
+    .addOption(jsonOption())
+    .addHelpText("after", "\nExamples:\n  $ fervo-worker quiet\n  $ fervo-worker quiet --wait")
+    .action(async ({ wait = false, ...options }) => {
+      for await (const answer of await tell(io, options, { command: "quiet", wait })) {
+        const { pid, in_flight } = answer as unknown as Standing;
+        const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} may finish`;
+        io.out(
+          options.json ? `${JSON.stringify(answer)}\n` : `The worker (process ${pid}) is quiet; ${jobs}\n`,
+        );
+        if (in_flight === 0) break;
+      }
+    });
+}
+
+export function stopCommand({ io, setExitCode }: Context) {
+  return controlCommand("stop")
+    .summary("stop the running worker")
+    .description(
+      "Stops the running worker: no new jobs, and those that run may finish, for shutdown_timeout_ms at most. As SIGTERM.",
+    )
+    .option("--wait", "end when the process has ended, with exit code 0 if all its jobs are accounted for")
+    .option("--now", "put running jobs back at once")
+    .addOption(jsonOption())
+    .addHelpText("after", "\nExamples:\n  $ fervo-worker stop\n  $ fervo-worker stop --wait && echo stopped")
+    .action(async ({ wait = false, now = false, ...options }) => {
+      let exitCode: number | undefined;
+      for await (const answer of await tell(io, options, { command: "stop", wait, now })) {
+        if (options.json) io.out(`${JSON.stringify(answer)}\n`);
+        if (typeof answer["exit_code"] === "number") {
+          exitCode = answer["exit_code"];
+          continue;
+        }
+        const { pid, in_flight } = answer as unknown as Standing;
+        const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} under way`;
+        if (!options.json) io.out(`The worker (process ${pid}) is stopping; ${jobs}\n`);
+      }
+      if (!wait) return;
+      if (exitCode === undefined) {
+        throw new FervoError("WORKER_UNAVAILABLE", "The worker has ended without saying how: was it killed?");
+      }
+      if (!options.json) io.out(`The worker has ended with exit code ${exitCode}\n`);
+      if (exitCode !== ExitCode.ok) setExitCode(ExitCode.failed);
+    });
+}
+
+function controlCommand(name: string) {
+  return new Command(name).addOption(configOption())
+    .option("--socket <path>", "the worker's control socket, instead of the configuration's");
+}
+
+/** Gives a command to the worker; the lines of its answer. */
+async function tell(io: Io, target: Target, request: ControlRequest) {
+  return command(await socketOf(io, target), request);
+}
+
+/** @throws {FervoError} CONFIG_INVALID */
+async function socketOf(io: Io, { config, socket }: Target): Promise<string> {
+  if (socket !== undefined) return resolve(socket);
+  const file = await configPath(io, config);
+  let text: string;
+  try {
+    text = await Deno.readTextFile(file);
+  } catch (cause) {
+    const message =
+      `Cannot read the configuration "${file}", which names the worker's socket: ${reasonOf(cause)}; ` +
+      "or give the socket with --socket";
+    throw new FervoError("CONFIG_INVALID", message, { cause });
+  }
+  const path = findControlSocket(text, file, { env: io.env });
+  if (path !== undefined) return path;
+  throw new FervoError(
+    "CONFIG_INVALID",
+    `The configuration "${file}" has [control] socket = "", so its worker takes no commands: send it signals instead`,
+  );
+}

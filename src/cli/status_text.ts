@@ -1,0 +1,52 @@
+import { table } from "./table.ts";
+import type { ConsumerReport, StatusReport } from "./worker_status.ts";
+
+/** How a worker is doing, for people. */
+export function statusText(status: StatusReport): string {
+  const { version, pid, state, uptime_s, config, consumers, brokers, fpm } = status;
+  const reasons = [
+    ...consumers.map(({ name, state, reason }) => reason && `Consumer "${name}" is ${state}: ${reason}`),
+    ...brokers.map(({ name, error }) => error && `Broker "${name}" is away: ${error}`),
+    ...fpm.map(({ name, error }) => error && `php-fpm "${name}" is away: ${error}`),
+  ].filter(Boolean);
+  return [
+    `fervo-worker ${version}, process ${pid}: ${state} for ${duration(uptime_s)} with "${config}"\n`,
+    table(
+      ["CONSUMER", "BROKER", "QUEUES", "STATE", "LAST RECEIVE", "SLOTS", "IN FLIGHT"],
+      consumers.map(row),
+      2,
+    ),
+    table(["SERVER", "STATE", "CONNECTIONS"], [
+      ...brokers.map(({ name, up }) => [`broker ${name}`, upText(up), "-"]),
+      ...fpm.map(({ name, up, connections: { busy, idle } }) => [
+        `php-fpm ${name}`,
+        upText(up),
+        `${busy} busy, ${idle} idle`,
+      ]),
+    ]),
+    ...(reasons.length > 0 ? [`${reasons.join("\n")}\n`] : []),
+  ].join("\n");
+}
+
+function row({ name, broker, queues, state, slots, busy, in_flight, last_receive_s }: ConsumerReport) {
+  const received = last_receive_s === null ? "never" : `${duration(last_receive_s)} ago`;
+  return [name, broker, queues.join(" "), state, received, `${busy}/${slots}`, `${in_flight}`];
+}
+
+function upText(isUp: boolean): string {
+  return isUp ? "up" : "away";
+}
+
+/** Seconds in the two largest units that tell something: `1 d 2 h`, `3 min 4 s`, `5 s`. */
+function duration(seconds: number): string {
+  const units = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]] as const;
+  let left = Math.round(seconds);
+  const parts = units.map(([unit, length]) => {
+    const count = Math.floor(left / length);
+    left -= count * length;
+    return { count, text: `${count} ${unit}` };
+  });
+  const first = parts.findIndex(({ count }) => count > 0);
+  if (first < 0) return "0 s";
+  return parts.slice(first, first + 2).filter(({ count }) => count > 0).map(({ text }) => text).join(" ");
+}

@@ -1,0 +1,78 @@
+import type { App } from "../app.ts";
+import { type ControlHandlers, ControlServer } from "../control/control_server.ts";
+import { sleep, systemClock } from "../core/clock.ts";
+import { FervoError } from "../core/errors.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { WorkerStatus } from "./worker_status.ts";
+
+/** How often to look whether all jobs have ended, milliseconds. */
+const IDLE_CHECK_MS = 50;
+
+/** What a running worker is made of, for those who give it commands. */
+export interface Commanded {
+  readonly app: App;
+  readonly status: WorkerStatus;
+  /** The exit code, once nothing but the end of the process is left to do. */
+  readonly ended: Promise<number>;
+  readonly log: Log;
+}
+
+/**
+ * Lets a running worker take commands at its control socket. One that cannot have the socket runs all the same, and says
+ * so: jobs matter more.
+ *
+ * @param path Undefined for a worker that has none.
+ * @param onEnd What is to be done when the worker has ended is added here.
+ */
+export async function takeCommands(
+  path: string | undefined,
+  commanded: Commanded,
+  onEnd: AsyncDisposableStack,
+): Promise<void> {
+  if (path === undefined) return;
+  const { log } = commanded;
+  try {
+    const server = await ControlServer.start(path, handlersOf(commanded));
+    // Those who wait for the end of the process learn it by the end of their connection: it is left to the kernel.
+    onEnd.defer(() => server.leave());
+    log.info({ socket: path }, "Taking commands");
+  } catch (error) {
+    if (!(error instanceof FervoError)) throw error;
+    log.warn({ code: error.code, error: error.message }, "No control socket");
+  }
+}
+
+function handlersOf({ app, status, ended }: Commanded): ControlHandlers {
+  const { worker } = app;
+  const standing = () => ({ state: worker.state, pid: Deno.pid, in_flight: inFlight(app) });
+  return {
+    async *status() {
+      yield await status.report(app);
+    },
+    async *quiet({ wait }) {
+      worker.quiet();
+      yield standing();
+      if (!wait) return;
+      while (inFlight(app) > 0) await sleep(systemClock, IDLE_CHECK_MS);
+      yield standing();
+    },
+    async *stop({ wait, now }) {
+      worker.drain();
+      if (now) worker.stop();
+      yield standing();
+      if (!wait) return;
+      yield { exit_code: await ended };
+      // The connection ends with the process.
+      await new Promise(() => {});
+    },
+    async *reload() {
+      yield await Promise.reject(
+        new FervoError("CONTROL_REFUSED", "This worker cannot reload its configuration"),
+      );
+    },
+  };
+}
+
+function inFlight({ view }: App): number {
+  return view.consumers.reduce((sum, { stats }) => sum + stats.inFlight, 0);
+}

@@ -1,0 +1,124 @@
+import type { App } from "../app.ts";
+import type { Clock } from "../core/clock.ts";
+import type { FervoError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+import { program } from "./version.ts";
+
+/** What `status` tells; as `--json` prints it. It names queues, addresses and errors, and holds no secrets. */
+export interface StatusReport {
+  readonly pid: number;
+  readonly version: string;
+  readonly commit: string | null;
+  readonly state: "running" | "quiet" | "stopping";
+  /** ISO 8601. */
+  readonly started: string;
+  readonly uptime_s: number;
+  /** The configuration's path. */
+  readonly config: string;
+  readonly in_flight: number;
+  readonly consumers: readonly ConsumerReport[];
+  readonly brokers: readonly ServerReport[];
+  readonly fpm: readonly (ServerReport & { readonly connections: { busy: number; idle: number } })[];
+}
+
+export interface ConsumerReport {
+  readonly name: string;
+  readonly broker: string;
+  readonly queues: readonly string[];
+  /** `stuck`: it makes no progress though it should; `failed`: it has stopped by itself. */
+  readonly state: "running" | "paused" | "stuck" | "failed";
+  /** Why, unless it runs. */
+  readonly reason: string | null;
+  readonly slots: number;
+  readonly busy: number;
+  readonly in_flight: number;
+  /** How long ago the broker answered, seconds; null when it has not yet. */
+  readonly last_receive_s: number | null;
+}
+
+/** A broker or php-fpm. */
+export interface ServerReport {
+  readonly name: string;
+  readonly up: boolean;
+  readonly error: string | null;
+}
+
+type ViewedConsumer = App["view"]["consumers"][number];
+
+/** How a worker is doing, for `status`. */
+export class WorkerStatus {
+  readonly #clock: Clock;
+  readonly #configFile: string;
+  readonly #startedMs: number;
+  /** Why a consumer was paused last. */
+  readonly #pauses = new Map<string, FervoError>();
+
+  constructor(deps: { clock: Clock }, options: { configFile: string }) {
+    this.#clock = deps.clock;
+    this.#configFile = options.configFile;
+    this.#startedMs = deps.clock.nowMs();
+  }
+
+  readonly observe: Observer = (event) => {
+    if (event.type === "consumer_paused") this.#pauses.set(event.consumer, event.error);
+  };
+
+  /** Asks brokers and php-fpm, too; takes 2 s at most. */
+  async report({ config, view }: App): Promise<StatusReport> {
+    const nowMs = this.#clock.nowMs();
+    const [brokers, fpm] = await Promise.all([
+      Promise.all(view.brokers.map(async (broker) => serverReport(broker.name, await broker.state()))),
+      Promise.all(view.fpms.map(async (fpm) => {
+        const { busy, idle } = fpm.connections;
+        return { ...serverReport(fpm.name, await fpm.state()), connections: { busy, idle } };
+      })),
+    ]);
+    const { version, commit } = program();
+    return {
+      pid: Deno.pid,
+      version,
+      commit,
+      state: view.worker.state,
+      started: new Date(this.#startedMs).toISOString(),
+      uptime_s: seconds(nowMs - this.#startedMs),
+      config: this.#configFile,
+      in_flight: view.consumers.reduce((sum, { stats }) => sum + stats.inFlight, 0),
+      consumers: view.consumers.map((consumer) => {
+        const { broker, queues } = config.consumers.find(({ name }) => name === consumer.name)!;
+        const { slots, busySlots, inFlight, receivedAtMs } = consumer.stats;
+        return {
+          name: consumer.name,
+          broker,
+          queues: queues.map(({ name }) => name),
+          ...this.#stateOf(consumer),
+          slots,
+          busy: busySlots,
+          in_flight: inFlight,
+          last_receive_s: receivedAtMs === undefined ? null : seconds(nowMs - receivedAtMs),
+        };
+      }),
+      brokers,
+      fpm,
+    };
+  }
+
+  #stateOf({ name, stats, stall, fault }: ViewedConsumer): Pick<ConsumerReport, "state" | "reason"> {
+    if (fault !== undefined) return { state: "failed", reason: errorText(fault) };
+    if (stall !== undefined) return { state: "stuck", reason: stall };
+    if (!stats.isPaused) return { state: "running", reason: null };
+    const error = this.#pauses.get(name);
+    return { state: "paused", reason: error === undefined ? null : errorText(error) };
+  }
+}
+
+function serverReport(name: string, state: { isUp: boolean; error?: FervoError }): ServerReport {
+  return { name, up: state.isUp, error: state.error === undefined ? null : errorText(state.error) };
+}
+
+function errorText({ code, message }: FervoError): string {
+  return `${code}: ${message}`;
+}
+
+function seconds(ms: number): number {
+  return Math.max(Math.round(ms / 100) / 10, 0);
+}

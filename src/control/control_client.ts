@@ -1,0 +1,56 @@
+import { type ErrorCode, FervoError, reasonOf } from "../core/errors.ts";
+import { type ControlAnswer, type ControlRequest, readLines, writeLine } from "./protocol.ts";
+
+/**
+ * Gives a command to the worker that listens at `path`; yields the lines of its answer as they come, and ends when the
+ * worker has no more to say, or has ended.
+ *
+ * @throws {FervoError} WORKER_UNAVAILABLE when no worker is there, or it ends without an answer; else why the worker
+ * refuses the command
+ */
+export async function* command(path: string, request: ControlRequest): AsyncGenerator<ControlAnswer> {
+  using connection = await connect(path);
+  let isAnswered = false;
+  try {
+    await writeLine(connection, request);
+    for await (const line of readLines(connection)) {
+      const answer = line as ControlAnswer;
+      isAnswered = true;
+      if (answer.error !== undefined) {
+        const { code, message, problems } = answer.error;
+        throw new FervoError(code as ErrorCode, message, {
+          ...(problems !== undefined && { details: { problems } }),
+        });
+      }
+      yield answer;
+    }
+  } catch (error) {
+    // The end of the worker can look like this, too.
+    const hasEnded = error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe;
+    if (!hasEnded) throw error;
+  }
+  if (!isAnswered) {
+    throw new FervoError("WORKER_UNAVAILABLE", `The worker at "${path}" has ended without an answer`);
+  }
+}
+
+async function connect(path: string): Promise<Deno.Conn> {
+  try {
+    return await Deno.connect({ transport: "unix", path });
+  } catch (cause) {
+    throw new FervoError("WORKER_UNAVAILABLE", `No worker listens at "${path}": ${adviceFor(cause)}`, {
+      cause,
+    });
+  }
+}
+
+function adviceFor(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) {
+    return "no such socket; is the worker running, with this configuration?";
+  }
+  if (error instanceof Deno.errors.ConnectionRefused) return "it was left behind by a worker that was killed";
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "permission denied; run this as the worker's user or as root";
+  }
+  return reasonOf(error);
+}

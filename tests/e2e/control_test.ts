@@ -1,0 +1,229 @@
+/** The commands that talk to a running worker. */
+import assert from "node:assert/strict";
+import { eventually } from "../support/eventually.ts";
+import { fervoWorker, type RunningCommand, Site } from "../support/fervo_worker.ts";
+import { PhpFpm } from "../support/php_fpm.ts";
+import { RedisServer } from "../support/redis_server.ts";
+
+/** Where the site's worker listens: beside its configuration. */
+const socketOf = (site: Site) => `${site.directory}/fervo-worker.sock`;
+
+async function startTaking(site: Site): Promise<RunningCommand> {
+  const worker = site.start(["run"]);
+  await worker.says('"msg":"Taking commands"');
+  return worker;
+}
+
+const exists = (path: string) => Deno.lstat(path).then(() => true, () => false);
+
+Deno.test("status tells people and programs how the running worker is doing", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm);
+  const gate = `${site.directory}/gate`;
+  await site.push(JSON.stringify({ wait_for: gate }), 3);
+  await using worker = await startTaking(site);
+  await eventually("3 jobs run", () => site.effectCount() === 3);
+  assert.equal((await Deno.stat(socketOf(site))).mode! & 0o777, 0o600);
+
+  const { started, uptime_s, version, commit, ...status } = JSON.parse(
+    await site.runOk(["status", "--json"]),
+  );
+  assert.ok(Math.abs(Date.parse(started) + uptime_s * 1_000 - Date.now()) < 60_000);
+  assert.match(version, /^\d+\.\d+\.\d+/);
+  assert.ok(commit === null || /^[0-9a-f]{40}/.test(commit));
+  const { last_receive_s, ...consumer } = status.consumers[0];
+  assert.ok(last_receive_s >= 0 && last_receive_s < 60);
+  assert.deepEqual({ ...status, consumers: [consumer] }, {
+    pid: worker.pid,
+    state: "running",
+    config: site.configFile,
+    in_flight: 3,
+    consumers: [{
+      name: "jobs",
+      broker: "default",
+      queues: ["jobs"],
+      state: "running",
+      reason: null,
+      slots: 4,
+      busy: 3,
+      in_flight: 3,
+    }],
+    brokers: [{ name: "default", up: true, error: null }],
+    fpm: [{ name: "default", up: true, error: null, connections: { busy: 3, idle: 0 } }],
+  });
+  const text = await site.runOk(["status"]);
+  assert.ok(text.startsWith(`fervo-worker ${version}, process ${worker.pid}: running for `), text);
+  assert.match(text, /^jobs +default +jobs +running +\d+ s ago +3\/4 +3$/m);
+  assert.match(text, /^php-fpm default +up +3 busy, 0 idle$/m);
+  await Deno.writeTextFile(gate, "");
+});
+
+Deno.test("status says why a consumer is paused", async () => {
+  await using site = await Site.create();
+  await site.push("{}");
+  await using _worker = await startTaking(site);
+  await eventually(
+    "it is paused",
+    async () => JSON.parse(await site.runOk(["status", "--json"])).consumers[0].state === "paused",
+  );
+  const text = await site.runOk(["status"]);
+  assert.match(text, /^Consumer "jobs" is paused: FASTCGI_CONNECT_FAILED: Cannot connect to php-fpm at /m);
+  assert.match(text, /^php-fpm "default" is away: FASTCGI_CONNECT_FAILED: /m);
+});
+
+Deno.test("status has no secrets: passwords of brokers, the token, values of params and the environment", async () => {
+  const secrets = ["s3cret-password-of-redis", "s3cret-token-of-http", "s3cret-param", "s3cret-variable"];
+  const [password, token, param, variable] = secrets as [string, string, string, string];
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using redis = await RedisServer.start({ tcp: true, config: [`requirepass ${password}`] });
+  await using site = await Site.create(fpm);
+  await site.configure({
+    log: { level: "debug" },
+    http: { listen: `${site.directory}/http.sock`, token },
+    broker: { driver: "redis", url: `redis://:${password}@127.0.0.1:${redis.port}` },
+    params: { APP_SECRET: param, APP_OTHER: "${OTHER}" },
+  });
+  await using worker = site.start(["run"], { env: { OTHER: variable } });
+  await worker.says('"msg":"Taking commands"');
+  const options = { env: { OTHER: variable } };
+  const said = [await site.runOk(["status", "--json"], options), await site.runOk(["status"], options)];
+  await redis.stop();
+  await eventually(
+    "the broker is away",
+    async () => JSON.parse(await site.runOk(["status", "--json"], options)).brokers[0].up === false,
+  );
+  said.push(await site.runOk(["status", "--json"], options), await site.runOk(["status"], options));
+  assert.match(said[3]!, /^Broker "default" is away: QUEUE_UNAVAILABLE: /m);
+  worker.kill("SIGTERM");
+  said.push((await worker.ended).stderr);
+  for (const text of said) {
+    for (const secret of secrets) assert.equal(text.includes(secret), false, `${secret} in ${text}`);
+  }
+});
+
+Deno.test("stop --wait ends when the worker's process has ended, after its jobs", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm);
+  const gate = `${site.directory}/gate`;
+  await site.push(JSON.stringify({ wait_for: gate }), 2);
+  await using worker = await startTaking(site);
+  await eventually("2 jobs run", () => site.effectCount() === 2);
+  await using stop = site.start(["stop", "--wait"]);
+  await worker.says('"msg":"Stopping');
+  await eventually("it tells what is under way", () => stop.stdout !== "");
+  assert.equal(stop.stdout, `The worker (process ${worker.pid}) is stopping; 2 jobs under way\n`);
+  // A second one only waits, too.
+  await using second = site.start(["stop", "--wait", "--json"]);
+  await eventually("the second is heard", () => second.stdout !== "");
+  assert.equal(worker.hasEnded, false);
+  assert.equal(stop.hasEnded, false);
+  await Deno.writeTextFile(gate, "");
+  assert.equal((await stop.ended).code, 0);
+  assert.match((await stop.ended).stdout, /^The worker has ended with exit code 0$/m);
+  assert.match((await second.ended).stdout, /^\{"state":"stopping",.*\}\n\{"exit_code":0\}\n$/);
+  assert.equal(await exists(`/proc/${worker.pid}/exe`), false, "the process lives");
+  assert.equal((await worker.ended).code, 0);
+  assert.equal(await exists(socketOf(site)), false);
+});
+
+Deno.test("stop --now puts the jobs back that run, and stop --wait tells of a worker that is killed", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm);
+  await site.push(JSON.stringify({ wait_for: `${site.directory}/gate` }), 2);
+  {
+    await using worker = await startTaking(site);
+    await eventually("2 jobs run", () => site.effectCount() === 2);
+    assert.equal((await site.run(["stop", "--now", "--wait"])).code, 0);
+    assert.equal((await worker.ended).stderr.match(/"msg":"Job put back"/g)?.length, 2);
+  }
+  await using worker = await startTaking(site);
+  await eventually("2 jobs run again", () => site.effectCount() === 4);
+  await using stop = site.start(["stop", "--wait"]);
+  await worker.says('"msg":"Stopping');
+  worker.kill("SIGKILL");
+  const { code, stderr } = await stop.ended;
+  assert.equal(code, 4);
+  assert.match(stderr, /^fervo-worker: The worker has ended without saying how: was it killed\?$/m);
+});
+
+Deno.test("quiet --wait ends when no job runs, and the worker stays", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm);
+  const gate = `${site.directory}/gate`;
+  await site.push(JSON.stringify({ wait_for: gate }), 2);
+  await using worker = await startTaking(site);
+  await eventually("2 jobs run", () => site.effectCount() === 2);
+  await using quiet = site.start(["quiet", "--wait"]);
+  await eventually("it tells what is under way", () => quiet.stdout !== "");
+  assert.equal(quiet.stdout, `The worker (process ${worker.pid}) is quiet; 2 jobs may finish\n`);
+  const [id] = await site.push("{}");
+  assert.equal(quiet.hasEnded, false);
+  await Deno.writeTextFile(gate, "");
+  assert.equal((await quiet.ended).code, 0);
+  assert.match((await quiet.ended).stdout, /is quiet; no job runs\n$/);
+  assert.equal(site.effects().some(({ job }) => job === id), false);
+  assert.equal(JSON.parse(await site.runOk(["status", "--json"])).state, "quiet");
+  await site.runOk(["stop", "--wait"]);
+  assert.equal((await worker.ended).code, 0);
+});
+
+Deno.test("Commands without a worker say so, with the path and exit code 4", async () => {
+  await using site = await Site.create();
+  for (const command of ["status", "quiet", "stop"]) {
+    const { code, stdout, stderr } = await site.run([command]);
+    assert.deepEqual({ code, stdout }, { code: 4, stdout: "" });
+    assert.equal(
+      stderr,
+      `fervo-worker: No worker listens at "${
+        socketOf(site)
+      }": no such socket; is the worker running, with this ` +
+        "configuration?\n",
+    );
+  }
+  const { code, stderr } = await fervoWorker(["status", "--socket", "/nowhere/w.sock"]);
+  assert.equal(code, 4);
+  assert.match(stderr, /No worker listens at "\/nowhere\/w\.sock"/);
+});
+
+Deno.test("A worker is reached while its configuration is broken, and a killed one's socket is replaced", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm);
+  {
+    await using killed = await startTaking(site);
+    killed.kill("SIGKILL");
+    await killed.ended;
+  }
+  assert.ok(await exists(socketOf(site)));
+  const { code, stderr } = await site.run(["status"]);
+  assert.equal(code, 4);
+  assert.match(stderr, /it was left behind by a worker that was killed/);
+  await using worker = await startTaking(site);
+  await Deno.writeTextFile(site.configFile, "[brokers.default]\ndriver = \n");
+  await site.runOk(["stop", "--wait"]);
+  assert.equal((await worker.ended).code, 0);
+});
+
+Deno.test("A second worker on one configuration runs, and says that it takes no commands", async () => {
+  await using fpm = await PhpFpm.start({ children: 8 });
+  await using site = await Site.create(fpm);
+  await using first = await startTaking(site);
+  await using second = site.start(["run"]);
+  await second.says('"msg":"No control socket"');
+  assert.match(second.stderr, /"level":"warn".*another worker takes its commands there/);
+  await second.says("Consumer started");
+  second.kill("SIGTERM");
+  assert.equal((await second.ended).code, 0);
+  assert.equal(JSON.parse(await site.runOk(["status", "--json"])).pid, first.pid);
+
+  await site.configure({ top: {}, control: { socket: "" } });
+  await using third = site.start(["run"]);
+  await third.says("Consumer started");
+  const { code, stderr } = await site.run(["status"]);
+  assert.equal(code, 3);
+  assert.match(
+    stderr,
+    /has \[control\] socket = "", so its worker takes no commands: send it signals instead/,
+  );
+  third.kill("SIGTERM");
+  assert.doesNotMatch((await third.ended).stderr, /control|commands/);
+});
