@@ -11,6 +11,7 @@ import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { Monitoring } from "./monitoring.ts";
 import { configOption } from "./options.ts";
 import { summaryJson, summaryText } from "./run_summary.ts";
+import { ServiceState } from "./service_state.ts";
 import { configPath, readConfig } from "./settings.ts";
 import { onSignals, STOP_SIGNALS } from "./signals.ts";
 import { takeCommands } from "./take_commands.ts";
@@ -52,7 +53,9 @@ Examples:
         isPretty: format === "pretty" || (format === "auto" && io.isErrTerminal),
       });
       const status = new WorkerStatus({ clock: systemClock }, { configFile: resolve(file) });
+      using service = await ServiceState.open(log);
       const observers: Observer[] = [logObserver(log), status.observe];
+      if (service !== undefined) observers.push(service.observe);
       const tally = untilEmpty ? await Tally.create(systemClock) : undefined;
       if (tally !== undefined) observers.push(tally.observe);
 
@@ -70,7 +73,9 @@ Examples:
         using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
         const socket = untilEmpty ? undefined : config.controlSocket;
         await takeCommands(socket, { app, status, ended: ended.promise, log }, control);
-        result = await runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);
+        const running = runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);
+        service?.ready(app);
+        result = await running;
       }
 
       if (tally !== undefined) {

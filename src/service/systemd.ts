@@ -21,7 +21,9 @@ Wants=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-Type=exec
+# It says when it runs, and gives a sign of life as long as every consumer makes progress; else it is started anew.
+Type=notify
+WatchdogSec=60
 ExecStart=${plain(program)} run --config ${plain(configFile)}
 User=${plain(user)}
 # Passwords for the configuration's \${NAME}, as lines NAME=value; readable for root only.

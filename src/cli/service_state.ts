@@ -1,0 +1,117 @@
+import type { App } from "../app.ts";
+import { systemClock, type Timer } from "../core/clock.ts";
+import { reasonOf } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+import { liveness } from "../http/health.ts";
+import { monotonicUs, ServiceManager, takeNotifyWishes } from "../system/service_manager.ts";
+import type { Log } from "../telemetry/log.ts";
+import { counted } from "./plural.ts";
+
+/** How often the manager is told what the worker does, milliseconds. */
+const STATUS_MS = 5_000;
+
+/**
+ * Keeps a service manager, as systemd, informed of a worker.
+ *
+ * 1. READY when its consumers run, RELOADING while it reloads, STOPPING when it begins to stop.
+ * 2. A status for people, now and then, when it has changed.
+ * 3. Signs of life, twice as often as wanted, as long as every consumer makes progress: by the same judgement as /livez. A
+ *    worker that is stuck is silent, and the manager starts it anew.
+ */
+export class ServiceState implements Disposable {
+  readonly #manager: ServiceManager;
+  readonly #watchdogMs: number | undefined;
+  readonly #log: Log;
+  #app: Pick<App, "view"> | undefined;
+  #status = "";
+  #isStuck = false;
+  #statusTimer: Timer | undefined;
+  #watchdogTimer: Timer | undefined;
+
+  private constructor(manager: ServiceManager, watchdogMs: number | undefined, log: Log) {
+    this.#manager = manager;
+    this.#watchdogMs = watchdogMs;
+    this.#log = log;
+  }
+
+  /** Undefined when there is no service manager that wants to know; takes its variables out of the environment. */
+  static async open(log: Log): Promise<ServiceState | undefined> {
+    const wishes = takeNotifyWishes();
+    if (wishes === undefined) return undefined;
+    try {
+      return new ServiceState(await ServiceManager.open(wishes.socket), wishes.watchdogMs, log);
+    } catch (error) {
+      log.warn(
+        { socket: wishes.socket, error: reasonOf(error) },
+        "The service manager cannot be told anything",
+      );
+      return undefined;
+    }
+  }
+
+  readonly observe: Observer = (event) => {
+    if (event.type !== "draining") return;
+    this.#status = statusOf("stopping", event.inFlight);
+    void this.#manager.tell("STOPPING=1", `STATUS=${this.#status}`);
+  };
+
+  /** The worker's consumers run. */
+  ready(app: Pick<App, "view">): void {
+    this.#app = app;
+    this.#status = this.#statusNow(app);
+    void this.#manager.tell("READY=1", `STATUS=${this.#status}`);
+    this.#tellStatusLater();
+    this.#giveSigns();
+  }
+
+  /** A reload has begun. */
+  async reloading(): Promise<void> {
+    const us = await monotonicUs();
+    await this.#manager.tell("RELOADING=1", ...(us === undefined ? [] : [`MONOTONIC_USEC=${us}`]));
+  }
+
+  /** A reload has ended, well or not. */
+  reloaded(): void {
+    void this.#manager.tell("READY=1");
+  }
+
+  [Symbol.dispose](): void {
+    this.#statusTimer?.cancel();
+    this.#watchdogTimer?.cancel();
+    this.#manager[Symbol.dispose]();
+  }
+
+  #tellStatusLater(): void {
+    this.#statusTimer = systemClock.setTimer(() => {
+      const status = this.#statusNow(this.#app!);
+      if (status !== this.#status) void this.#manager.tell(`STATUS=${status}`);
+      this.#status = status;
+      this.#tellStatusLater();
+    }, STATUS_MS);
+  }
+
+  #giveSigns(): void {
+    if (this.#watchdogMs === undefined) return;
+    const { isWell, problems } = liveness(this.#app!.view);
+    if (isWell) void this.#manager.tell("WATCHDOG=1");
+    else if (!this.#isStuck) {
+      this.#log.error({ problems }, "The worker is stuck; the service manager is told no more");
+    }
+    this.#isStuck = !isWell;
+    this.#watchdogTimer = systemClock.setTimer(() => this.#giveSigns(), this.#watchdogMs / 2);
+  }
+
+  #statusNow({ view: { worker, consumers } }: Pick<App, "view">): string {
+    const inFlight = consumers.reduce((sum, { stats }) => sum + stats.inFlight, 0);
+    const slots = consumers.reduce((sum, { stats }) => sum + stats.slots, 0);
+    const troubled = consumers.filter(({ stats, stall, fault }) =>
+      stats.isPaused || stall !== undefined || fault !== undefined
+    );
+    return statusOf(worker.state, inFlight) + `, ${counted(slots, "slot")}` +
+      (troubled.length === 0 ? "" : `; not well: ${troubled.map(({ name }) => name).join(", ")}`);
+  }
+}
+
+function statusOf(state: "running" | "quiet" | "stopping", inFlight: number): string {
+  return `${state[0]!.toUpperCase()}${state.slice(1)}: ${counted(inFlight, "job")} in flight`;
+}
