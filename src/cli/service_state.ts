@@ -3,7 +3,7 @@ import { systemClock, type Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import { liveness } from "../http/health.ts";
-import { monotonicUs, ServiceManager, takeNotifyWishes } from "../system/service_manager.ts";
+import { monotonicUs, SdNotify, takeNotifyWishes } from "../system/sd_notify.ts";
 import type { Log } from "../telemetry/log.ts";
 import { counted } from "./plural.ts";
 
@@ -19,7 +19,7 @@ const STATUS_MS = 5_000;
  *    worker that is stuck is silent, and the manager starts it anew.
  */
 export class ServiceState implements Disposable {
-  readonly #manager: ServiceManager;
+  readonly #manager: SdNotify;
   readonly #watchdogMs: number | undefined;
   readonly #log: Log;
   #app: Pick<App, "view"> | undefined;
@@ -28,7 +28,7 @@ export class ServiceState implements Disposable {
   #statusTimer: Timer | undefined;
   #watchdogTimer: Timer | undefined;
 
-  private constructor(manager: ServiceManager, watchdogMs: number | undefined, log: Log) {
+  private constructor(manager: SdNotify, watchdogMs: number | undefined, log: Log) {
     this.#manager = manager;
     this.#watchdogMs = watchdogMs;
     this.#log = log;
@@ -39,7 +39,7 @@ export class ServiceState implements Disposable {
     const wishes = takeNotifyWishes();
     if (wishes === undefined) return undefined;
     try {
-      return new ServiceState(await ServiceManager.open(wishes.socket), wishes.watchdogMs, log);
+      return new ServiceState(await SdNotify.open(wishes.socket), wishes.watchdogMs, log);
     } catch (error) {
       log.warn(
         { socket: wishes.socket, error: reasonOf(error) },

@@ -40,7 +40,7 @@ export function takeNotifyWishes(
  *
  * A socket in the abstract namespace, `@NAME`, cannot be reached: the runtime takes paths only. systemd's is a path.
  */
-export class ServiceManager implements Disposable {
+export class SdNotify implements Disposable {
   readonly #socket: Deno.DatagramConn;
   readonly #address: Deno.UnixAddr;
 
@@ -50,14 +50,14 @@ export class ServiceManager implements Disposable {
   }
 
   /** @throws {Error} when its socket cannot be used */
-  static async open(path: string): Promise<ServiceManager> {
+  static async open(path: string): Promise<SdNotify> {
     if (!path.startsWith("/")) {
       throw new Error(`"${path}" is no path; a socket in the abstract namespace cannot be reached`);
     }
     // The runtime has no sender without a name: it gets one in a folder of its own, which is gone before anybody sees it.
     const folder = await Deno.makeTempDir({ prefix: "fervo-notify-" });
     try {
-      return new ServiceManager(
+      return new SdNotify(
         Deno.listenDatagram({ transport: "unixpacket", path: `${folder}/s` }),
         path,
       );

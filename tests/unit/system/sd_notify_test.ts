@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { takeNotifyWishes } from "../../../src/system/service_manager.ts";
+import { takeNotifyWishes } from "../../../src/system/sd_notify.ts";
 
 const WISHES: readonly [
   what: string,
