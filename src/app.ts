@@ -1,3 +1,4 @@
+import type { ConfigChanges } from "./config/changes.ts";
 import type { Config, ConsumerConfig, FastCgiConsumerConfig } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
 import type { Driver } from "./core/driver.ts";
@@ -10,13 +11,10 @@ import type { Executor } from "./executors/executor.ts";
 import { FastCgiExecutor } from "./executors/fastcgi.ts";
 import { FpmControl } from "./executors/fpm_control.ts";
 import { ProcessExecutor } from "./executors/process.ts";
-import { BrokerWatch } from "./http/broker_watch.ts";
-import { FpmWatch } from "./http/fpm_watch.ts";
-import type { WorkerView } from "./http/worker_view.ts";
 import { Pool } from "./fastcgi/pool.ts";
 import { isTooSmall } from "./fastcgi/status.ts";
 import { Consumer } from "./worker/consumer.ts";
-import { Worker } from "./worker/worker.ts";
+import type { Schedule } from "./worker/schedule.ts";
 
 /** A broker, opened, with the format of its messages. */
 export interface Broker extends AsyncDisposable {
@@ -25,15 +23,22 @@ export interface Broker extends AsyncDisposable {
 }
 
 /** What a broker's driver tells the worker that uses it. */
-type WorkerEars = Required<Pick<DriverDeps, "observe" | "onSignal">>;
+export type WorkerEars = Required<Pick<DriverDeps, "observe" | "onSignal">>;
 
 /**
  * Opens the broker of that name.
  *
  * @param ears Of a worker; whoever only looks at the broker has none.
+ * @param configNow That of the worker, which may have another one later.
  * @throws {FervoError} CONFIG_INVALID when the configuration has none of that name; QUEUE_UNAVAILABLE
  */
-export function openBroker(config: Config, name: string, clock: Clock, ears?: WorkerEars): Broker {
+export function openBroker(
+  config: Config,
+  name: string,
+  clock: Clock,
+  ears?: WorkerEars,
+  configNow = () => config,
+): Broker {
   const options = config.brokers.get(name);
   if (options === undefined) {
     const known = [...config.brokers.keys()].map((key) => `"${key}"`).join(", ");
@@ -43,7 +48,7 @@ export function openBroker(config: Config, name: string, clock: Clock, ears?: Wo
   const driver = openDriver(options.driver, {
     clock,
     owner: processName(),
-    process: processInfo(config, name),
+    process: processInfo(configNow, name),
     ...("recovered" in dialect && { jobs: dialect }),
     ...ears,
   }, options);
@@ -51,19 +56,27 @@ export function openBroker(config: Config, name: string, clock: Clock, ears?: Wo
 }
 
 /** What a worker does with a broker, for those who look into the broker. */
-function processInfo(config: Config, broker: string): NonNullable<DriverDeps["process"]> {
-  const consumers = config.consumers.filter((consumer) => consumer.broker === broker);
+function processInfo(configNow: () => Config, broker: string): NonNullable<DriverDeps["process"]> {
+  const consumers = () => configNow().consumers.filter((consumer) => consumer.broker === broker);
   return {
-    concurrency: consumers.reduce((sum, consumer) => sum + consumer.concurrency, 0),
-    queues: consumers.flatMap(({ queues }) => queues),
+    get concurrency() {
+      return consumers().reduce((sum, consumer) => sum + consumer.concurrency, 0);
+    },
+    get queues() {
+      return consumers().flatMap(({ queues }) => queues);
+    },
   };
 }
 
 /** The connections to a php-fpm pool, as many as its consumers run jobs. */
 function createPool(config: Config, name: string, clock: Clock): Pool {
   const fpm = config.fpm.get(name)!;
-  const maxConnections = Math.max(totalConcurrency(config, name), 1);
-  return new Pool({ address: fpm.address, clock }, { ...fpm, maxConnections });
+  return new Pool({ address: fpm.address, clock }, { ...fpm, maxConnections: maxConnections(config, name) });
+}
+
+/** How many connections a php-fpm pool has at most: as many as its consumers run jobs. */
+export function maxConnections(config: Config, fpm: string): number {
+  return Math.max(totalConcurrency(config, fpm), 1);
 }
 
 /** How many jobs the consumers of a php-fpm pool run at the same time. */
@@ -78,86 +91,89 @@ export function isOn(executor: ConsumerConfig["executor"], fpm: string): executo
 }
 
 /** A php-fpm pool: the connections to it, and how it is looked at from the outside. */
-interface Fpm {
+export interface Fpm {
   readonly pool: Pool;
   readonly control: FpmControl;
 }
 
-/** A worker with all that it uses. */
-export interface App extends AsyncDisposable {
+/** What all parts need. */
+export type AppDeps = { clock: Clock; observe: Observer };
+
+/** The parts of a worker, by name. Two assemblies share those that are the same in both configurations. */
+export interface Assembly {
   readonly config: Config;
-  readonly worker: Worker;
-  /** Each broker and the queues that are consumed from it. */
-  readonly sources: readonly { readonly driver: Driver; readonly queues: readonly string[] }[];
-  /** For those who watch the worker. */
-  readonly view: WorkerView;
+  readonly brokers: ReadonlyMap<string, Broker>;
+  readonly fpms: ReadonlyMap<string, Fpm>;
+  readonly consumers: ReadonlyMap<string, { readonly consumer: Consumer; readonly executor: Executor }>;
+  readonly schedules: ReadonlyMap<string, Schedule>;
+}
+
+export type Parts = Omit<Assembly, "config">;
+
+export interface AssemblyDeps extends AppDeps {
+  readonly ears: WorkerEars;
+  readonly configNow: () => Config;
 }
 
 /**
- * Puts a worker together from its configuration: the only place that knows all the parts.
+ * Makes the parts that a configuration asks for; none of them works yet.
  *
- * @throws {FervoError} QUEUE_UNAVAILABLE; CONFIG_INVALID when a php-fpm pool says that it cannot serve so many jobs
+ * @param from Another assembly, whose parts are taken where nothing has changed.
  */
-export async function createApp(config: Config, deps: { clock: Clock; observe: Observer }): Promise<App> {
+export async function assemble(
+  config: Config,
+  deps: AssemblyDeps,
+  from?: { readonly assembly: Assembly; readonly changes: ConfigChanges },
+): Promise<Assembly> {
   await using opened = new AsyncDisposableStack();
-  const brokers = new Map<string, Broker>();
-  const ears: WorkerEars = {
-    observe: deps.observe,
-    // What a person tells the worker by way of the broker.
-    onSignal: (signal) => signal === "stop" ? worker.drain() : worker.quiet(),
+  /** The part of that name, kept or made; a part that is made is disposed of when another one cannot be. */
+  const part = <T>(
+    kind: keyof ConfigChanges,
+    all: ReadonlyMap<string, T> | undefined,
+    name: string,
+    make: () => T,
+  ) => {
+    const kept = from?.changes[kind].kept.includes(name) ? all?.get(name) : undefined;
+    return kept ?? make();
   };
-  const fpms = new Map<string, Fpm>();
-  for (const { broker } of [...config.consumers, ...config.schedule]) {
-    if (!brokers.has(broker)) {
-      brokers.set(broker, opened.use(openBroker(config, broker, deps.clock, ears)));
-    }
+  const { clock } = deps;
+  const kept = from?.assembly;
+  const brokers = new Map<string, Broker>();
+  for (const { broker: name } of [...config.consumers, ...config.schedule]) {
+    if (brokers.has(name)) continue;
+    const open = () => opened.use(openBroker(config, name, clock, deps.ears, deps.configNow));
+    brokers.set(name, part("brokers", kept?.brokers, name, open));
   }
+  const fpms = new Map<string, Fpm>();
   for (const { executor } of config.consumers) {
-    if (executor.kind === "fastcgi" && !fpms.has(executor.fpm)) {
-      const pool = opened.use(createPool(config, executor.fpm, deps.clock));
-      const control = new FpmControl(deps, config.fpm.get(executor.fpm)!);
-      fpms.set(executor.fpm, { pool, control });
-    }
+    if (executor.kind !== "fastcgi" || fpms.has(executor.fpm)) continue;
+    const { fpm: name } = executor;
+    const open = () => ({
+      pool: opened.use(createPool(config, name, clock)),
+      control: new FpmControl(deps, config.fpm.get(name)!),
+    });
+    fpms.set(name, part("fpm", kept?.fpms, name, open));
   }
   for (const [name, { control }] of fpms) await refuseTooManyJobs(config, name, control);
 
-  const consumers = config.consumers.map((options) => {
-    const { driver, dialect } = brokers.get(options.broker)!;
-    const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
-    return new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
-  });
+  const consumers = new Map(config.consumers.map((options) => {
+    const create = () => {
+      const { driver, dialect } = brokers.get(options.broker)!;
+      const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
+      const consumer = new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
+      return { consumer, executor };
+    };
+    return [options.name, part("consumers", kept?.consumers, options.name, create)];
+  }));
   // croner is loaded by those who have a schedule.
   const { Schedule } = config.schedule.length > 0 ? await import("./worker/schedule.ts") : {};
-  const schedules = config.schedule.map(({ broker, ...options }) =>
-    new Schedule!({ ...brokers.get(broker)!, ...deps, random: Math.random }, options)
-  );
-  const onQuiet = () => brokers.forEach(({ driver }) => driver.quiet?.());
-  const worker = new Worker({ consumers, schedules, ...deps, onQuiet }, config);
-  const sources = config.consumers.map(({ broker, queues }) => ({
-    driver: brokers.get(broker)!.driver,
-    queues: queues.map((queue) => queue.name),
+  const schedules = new Map(config.schedule.map(({ broker, ...options }) => {
+    const create = () => new Schedule!({ ...brokers.get(broker)!, ...deps, random: Math.random }, options);
+    return [options.name, part("schedule", kept?.schedules, options.name, create)];
   }));
-  const view: WorkerView = {
-    worker,
-    consumers,
-    brokers: [...brokers].map(([name, { driver }]) =>
-      new BrokerWatch({ clock: deps.clock, driver }, { name, queues: queuesOf(config, name) })
-    ),
-    fpms: [...fpms].map(([name, fpm]) =>
-      new FpmWatch({ clock: deps.clock, ...fpm }, {
-        name,
-        slots: totalConcurrency(config, name),
-        hasStatusAddress: config.fpm.get(name)!.statusAddress !== undefined,
-      })
-    ),
-  };
-  const resources = opened.move();
-  return { config, worker, sources, view, [Symbol.asyncDispose]: () => resources.disposeAsync() };
-}
-
-function queuesOf(config: Config, broker: string): string[] {
-  return config.consumers.filter((consumer) => consumer.broker === broker)
-    .flatMap(({ queues }) => queues.map((queue) => queue.name));
+  // All is well: they are the assembly's now.
+  opened.move();
+  return { config, brokers, fpms, consumers, schedules };
 }
 
 function createExecutor(
@@ -170,7 +186,12 @@ function createExecutor(
   const { script, params, killOnTimeout, firstByteTimeoutMs } = config.fpm.get(options.fpm)!;
   const { ackOn, payloadParam } = options;
   const { pool, control } = fpms.get(options.fpm)!;
-  return new FastCgiExecutor({ ...deps, pool, fpm: control }, {
+  // Other consumers use the pool, too; it is closed by whoever has opened it.
+  const shared: Pick<Pool, "request" | "close"> = {
+    request: (request, signal) => pool.request(request, signal),
+    close: () => Promise.resolve(),
+  };
+  return new FastCgiExecutor({ ...deps, pool: shared, fpm: control }, {
     script,
     params,
     killOnTimeout,

@@ -10,6 +10,7 @@ import type { Io } from "./io.ts";
 import { configOption, jsonOption } from "./options.ts";
 import { counted } from "./plural.ts";
 import { configPath } from "./settings.ts";
+import type { ReloadReport } from "./reloads.ts";
 import { statusText } from "./status_text.ts";
 import type { StatusReport } from "./worker_status.ts";
 
@@ -92,6 +93,48 @@ export function stopCommand({ io, setExitCode }: Context) {
       if (!options.json) io.out(`The worker has ended with exit code ${exitCode}\n`);
       if (exitCode !== ExitCode.ok) setExitCode(ExitCode.failed);
     });
+}
+
+export function reloadCommand({ io }: Context) {
+  return controlCommand("reload")
+    .summary("have the running worker read its configuration again")
+    .description(
+      "Has the running worker read its configuration again, and use it: consumers are added, changed and removed, and those " +
+        "that are the same go on undisturbed. A file with mistakes changes nothing, and all are told, with exit code 3. As " +
+        "SIGHUP.",
+    )
+    .option("--wait", "end when jobs of consumers that have changed have ended, and the new ones run")
+    .addOption(jsonOption())
+    .addHelpText("after", "\nExamples:\n  $ fervo-worker reload\n  $ fervo-worker reload --wait")
+    .action(async ({ wait = false, ...options }) => {
+      let isFinished = false;
+      for await (const answer of await tell(io, options, { command: "reload", wait })) {
+        isFinished ||= answer["finished"] === true;
+        if (options.json) io.out(`${JSON.stringify(answer)}\n`);
+        else if (!isFinished) io.out(reloadText(answer as unknown as ReloadReport));
+      }
+      if (wait && !isFinished) {
+        throw new FervoError(
+          "WORKER_UNAVAILABLE",
+          "The worker has ended before it was reloaded: was it killed?",
+        );
+      }
+    });
+}
+
+function reloadText({ consumers, schedule, needs_restart }: ReloadReport): string {
+  const kinds = ["added", "changed", "removed"] as const;
+  const lines = [["Consumers", consumers], ["Schedules", schedule]] as const;
+  const changed = lines.flatMap(([what, changes]) =>
+    kinds.filter((kind) => changes[kind].length > 0).map((kind) =>
+      `${what} ${kind}: ${changes[kind].join(", ")}`
+    )
+  );
+  return [
+    ...(changed.length === 0 ? ["No consumer and no schedule has changed"] : changed),
+    ...needs_restart.map((key) => `Changed, and used after a restart only: ${key}`),
+    "",
+  ].join("\n");
 }
 
 function controlCommand(name: string) {

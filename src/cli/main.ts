@@ -6,7 +6,7 @@ import { callCommand } from "./call.ts";
 import { checkCommand } from "./check.ts";
 import { COMPLETE, completionCommand, printCandidates } from "./completion.ts";
 import type { Context } from "./context.ts";
-import { quietCommand, statusCommand, stopCommand } from "./control.ts";
+import { quietCommand, reloadCommand, statusCommand, stopCommand } from "./control.ts";
 import { deadCommand } from "./dead.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { initCommand } from "./init.ts";
@@ -87,6 +87,7 @@ Exit codes:
     statusCommand(context),
     quietCommand(context),
     stopCommand(context),
+    reloadCommand(context),
     pushCommand(context),
     queuesCommand(context),
     pauseCommand(context),

@@ -1,6 +1,6 @@
 import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
-import { type App, createApp } from "../app.ts";
+import { type App, createApp } from "../running_app.ts";
 import { systemClock } from "../core/clock.ts";
 import { type Observer, tellAll } from "../core/observer.ts";
 import { createLog, logObserver } from "../telemetry/log.ts";
@@ -13,6 +13,7 @@ import { configOption } from "./options.ts";
 import { summaryJson, summaryText } from "./run_summary.ts";
 import { ServiceState } from "./service_state.ts";
 import { configPath, readConfig } from "./settings.ts";
+import { Reloads } from "./reloads.ts";
 import { onSignals, STOP_SIGNALS } from "./signals.ts";
 import { takeCommands } from "./take_commands.ts";
 import { WorkerStatus } from "./worker_status.ts";
@@ -23,7 +24,7 @@ export function runCommand({ io, setExitCode }: Context) {
     .description(
       "Takes jobs from the configured queues and runs each as a request to php-fpm, until it is stopped. SIGTERM, " +
         "SIGINT or SIGQUIT: no new jobs, those that run may finish; a second signal puts them back and ends now. " +
-        "SIGTSTP: no new jobs, until it is stopped.",
+        "SIGTSTP: no new jobs, until it is stopped. SIGHUP: read the configuration again, and use it without losing a job.",
     )
     .addOption(configOption())
     .option(
@@ -72,9 +73,24 @@ Examples:
         using _stop = onSignals(STOP_SIGNALS, () => app.worker.stop());
         using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
         const socket = untilEmpty ? undefined : config.controlSocket;
-        await takeCommands(socket, { app, status, ended: ended.promise, log }, control);
+        const started = Promise.withResolvers<void>();
+        const reloads = new Reloads({
+          app,
+          log,
+          setLevel: (level) => log.level = level,
+          read: () => readConfig(io, file),
+          service,
+          started: started.promise,
+        });
+        // What is wrong is in the log.
+        using _reload = untilEmpty
+          ? undefined
+          : onSignals(["SIGHUP"], () =>
+            void reloads.request().then(({ finished }) => finished).catch(() => {}));
+        await takeCommands(socket, { app, status, reloads, ended: ended.promise, log }, control);
         const running = runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);
         service?.ready(app);
+        started.resolve();
         result = await running;
       }
 

@@ -1,4 +1,4 @@
-import type { App } from "../app.ts";
+import type { App } from "../running_app.ts";
 import { systemClock, type Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";

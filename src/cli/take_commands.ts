@@ -1,8 +1,9 @@
-import type { App } from "../app.ts";
+import type { App } from "../running_app.ts";
 import { type ControlHandlers, ControlServer } from "../control/control_server.ts";
 import { sleep, systemClock } from "../core/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import type { Log } from "../telemetry/log.ts";
+import type { Reloads } from "./reloads.ts";
 import type { WorkerStatus } from "./worker_status.ts";
 
 /** How often to look whether all jobs have ended, milliseconds. */
@@ -12,6 +13,7 @@ const IDLE_CHECK_MS = 50;
 export interface Commanded {
   readonly app: App;
   readonly status: WorkerStatus;
+  readonly reloads: Reloads;
   /** The exit code, once nothing but the end of the process is left to do. */
   readonly ended: Promise<number>;
   readonly log: Log;
@@ -42,9 +44,9 @@ export async function takeCommands(
   }
 }
 
-function handlersOf({ app, status, ended }: Commanded): ControlHandlers {
+function handlersOf({ app, status, reloads, ended }: Commanded): ControlHandlers {
   const { worker } = app;
-  const standing = () => ({ state: worker.state, pid: Deno.pid, in_flight: inFlight(app) });
+  const standing = () => ({ state: worker.state, pid: Deno.pid, in_flight: worker.inFlight });
   return {
     async *status() {
       yield await status.report(app);
@@ -53,7 +55,7 @@ function handlersOf({ app, status, ended }: Commanded): ControlHandlers {
       worker.quiet();
       yield standing();
       if (!wait) return;
-      while (inFlight(app) > 0) await sleep(systemClock, IDLE_CHECK_MS);
+      while (worker.inFlight > 0) await sleep(systemClock, IDLE_CHECK_MS);
       yield standing();
     },
     async *stop({ wait, now }) {
@@ -65,14 +67,12 @@ function handlersOf({ app, status, ended }: Commanded): ControlHandlers {
       // The connection ends with the process.
       await new Promise(() => {});
     },
-    async *reload() {
-      yield await Promise.reject(
-        new FervoError("CONTROL_REFUSED", "This worker cannot reload its configuration"),
-      );
+    async *reload({ wait }) {
+      const { report, finished } = await reloads.request();
+      yield report;
+      if (!wait) return;
+      await finished;
+      yield { finished: true };
     },
   };
-}
-
-function inFlight({ view }: App): number {
-  return view.consumers.reduce((sum, { stats }) => sum + stats.inFlight, 0);
 }

@@ -1,4 +1,4 @@
-import type { App } from "../app.ts";
+import type { App } from "../running_app.ts";
 import type { Clock } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
@@ -64,7 +64,7 @@ export class WorkerStatus {
   };
 
   /** Asks brokers and php-fpm, too; takes 2 s at most. */
-  async report({ config, view }: App): Promise<StatusReport> {
+  async report({ config, worker, view }: App): Promise<StatusReport> {
     const nowMs = this.#clock.nowMs();
     const [brokers, fpm] = await Promise.all([
       Promise.all(view.brokers.map(async (broker) => serverReport(broker.name, await broker.state()))),
@@ -82,7 +82,7 @@ export class WorkerStatus {
       started: new Date(this.#startedMs).toISOString(),
       uptime_s: seconds(nowMs - this.#startedMs),
       config: this.#configFile,
-      in_flight: view.consumers.reduce((sum, { stats }) => sum + stats.inFlight, 0),
+      in_flight: worker.inFlight,
       consumers: view.consumers.map((consumer) => {
         const { broker, queues } = config.consumers.find(({ name }) => name === consumer.name)!;
         const { slots, busySlots, inFlight, receivedAtMs } = consumer.stats;

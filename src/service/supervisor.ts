@@ -11,6 +11,7 @@ export function supervisorFile(service: WorkerService): ServiceFile {
   return {
     path: `${FOLDER}/fervo-worker.conf`,
     text: `; fervo-worker under supervisord: ${FOLDER}/fervo-worker.conf
+; Let it read its configuration again with: supervisorctl signal HUP fervo-worker
 ${
       openFiles > DEFAULT_MINFDS
         ? `; It needs more open files than supervisord allows: in [supervisord] set minfds = ${

@@ -5,7 +5,7 @@ const FOLDER = "/etc/systemd/system";
 
 /** The worker as a service of systemd, with no more rights than it needs. */
 export function systemdFile(service: WorkerService): ServiceFile {
-  const { program, configFile, user, stopS, openFiles, hasOwnFpm } = service;
+  const { program, configFile, controlFolder, user, stopS, openFiles, hasOwnFpm } = service;
   // Units that are not there are no obstacle; the worker waits for those that come late.
   const after = ["network-online.target", hasOwnFpm ? "fervo-fpm.service" : "php8.2-fpm.service"];
   return {
@@ -25,6 +25,13 @@ StartLimitIntervalSec=0
 Type=notify
 WatchdogSec=60
 ExecStart=${plain(program)} run --config ${plain(configFile)}
+${
+      controlFolder === undefined
+        ? "ExecReload=/bin/kill -HUP $MAINPID"
+        : `# Fails, and changes nothing, when the configuration has mistakes.\nExecReload=${
+          plain(program)
+        } reload --wait --config ${plain(configFile)}`
+    }
 User=${plain(user)}
 # Passwords for the configuration's \${NAME}, as lines NAME=value; readable for root only.
 EnvironmentFile=-/etc/fervo-worker/environment

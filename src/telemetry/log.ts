@@ -9,6 +9,11 @@ export interface LogOptions {
   readonly isPretty: boolean;
 }
 
+/** A log of which one part is written, from a level on that can be changed. */
+export interface LeveledLog extends Log {
+  level: LogLevel;
+}
+
 /** Writes log lines: a message, and facts by name. */
 export interface Log {
   debug(facts: Record<string, unknown>, message: string): void;
@@ -25,17 +30,17 @@ export interface Log {
 export async function createLog(
   write: (text: string) => void,
   { level, isPretty }: LogOptions,
-): Promise<Log> {
+): Promise<LeveledLog> {
   // Loaded here, for it asks for the machine's name at once: what only makes log lines needs no such permission.
   const { pino } = await import("./pino.ts");
   const format = isPretty ? await loadPretty() : (line: string) => line;
-  const log: Log = pino({
+  const log = pino({
     level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
   }, { write: (line: string) => write(format(line)) });
-  return log;
+  return log as LeveledLog;
 }
 
 /** Only a terminal needs it. */

@@ -24,23 +24,36 @@ export interface RunResult {
 /** How often to look whether all queues are empty, milliseconds. */
 const EMPTY_CHECK_MS = 100;
 
+/** Consumers and schedules. */
+export interface Working {
+  readonly consumers: readonly Consumer[];
+  readonly schedules: readonly Schedule[];
+}
+
 /**
  * Starts, quiets and stops all consumers, and the schedules.
  *
  * 1. Runs until it is stopped, or until every consumer has stopped by itself.
  * 2. Quiet, takes no more jobs and stays, until it is stopped.
- * 3. Stops in order: no more receives, then time to finish, then what is left is put back and aborted.
+ * 3. Puts others in the place of some of them, while the rest goes on.
+ * 4. Stops in order: no more receives, then time to finish, then what is left is put back and aborted.
  */
 export class Worker {
-  readonly #consumers: readonly Consumer[];
-  readonly #schedules: readonly Schedule[];
+  /** All that were started and not replaced, and those that are being replaced. */
+  readonly #consumers: Set<Consumer>;
+  readonly #schedules: Set<Schedule>;
+  /** Those that have not ended; empty before `run`. */
+  readonly #running = new Map<Consumer | Schedule, Promise<void>>();
   readonly #clock: Clock;
   readonly #observe: Observer;
   readonly #onQuiet: () => void;
-  readonly #options: WorkerOptions;
   readonly #deadline = new AbortController();
   readonly #ended = new AbortController();
   readonly #stopping = Promise.withResolvers<void>();
+  #options: WorkerOptions;
+  #replacement: Promise<void> | undefined;
+  /** Of consumers that were replaced. */
+  #orphaned = 0;
   #isStopping = false;
   #isQuiet = false;
 
@@ -55,8 +68,8 @@ export class Worker {
     },
     options: WorkerOptions,
   ) {
-    this.#consumers = deps.consumers;
-    this.#schedules = deps.schedules ?? [];
+    this.#consumers = new Set(deps.consumers);
+    this.#schedules = new Set(deps.schedules);
     this.#clock = deps.clock;
     this.#observe = deps.observe;
     this.#onQuiet = deps.onQuiet ?? (() => {});
@@ -71,23 +84,68 @@ export class Worker {
   async run(options: { untilEmpty: boolean }): Promise<RunResult> {
     const { signal } = this.#deadline;
     signal.addEventListener("abort", () => this.#consumers.forEach((consumer) => void consumer.stopNow()));
-    if (options.untilEmpty) void this.#stopWhenEmpty();
-    const schedules = options.untilEmpty ? [] : this.#schedules;
-    const scheduling = Promise.all(schedules.map((schedule) => schedule.run()));
-    await Promise.all(this.#consumers.map((consumer) => consumer.run()));
+    if (options.untilEmpty) {
+      this.#schedules.clear();
+      void this.#stopWhenEmpty();
+    }
+    for (const one of [...this.#schedules, ...this.#consumers]) this.#start(one);
+    await this.#ends(() => [...this.#consumers]);
     if (this.#isQuiet) await this.#stopping.promise;
-    for (const schedule of schedules) schedule.quiet();
-    await scheduling;
+    for (const schedule of this.#schedules) schedule.quiet();
+    await this.#ends(() => [...this.#running.keys()]);
     this.#ended.abort();
-    const orphaned = this.#consumers.reduce((sum, consumer) => sum + consumer.orphaned, 0);
+    const orphaned = [...this.#consumers].reduce((sum, consumer) => sum + consumer.orphaned, this.#orphaned);
     this.#observe({ type: "stopped", orphaned });
-    return { orphaned, faults: this.#consumers.flatMap((consumer) => consumer.fault ?? []) };
+    return { orphaned, faults: [...this.#consumers].flatMap((consumer) => consumer.fault ?? []) };
   }
 
   /** Whether it takes jobs (`running`), takes none until it is stopped (`quiet`), or is about to end (`stopping`). */
   get state(): WorkerState {
     if (this.#isStopping || this.#ended.signal.aborted) return "stopping";
     return this.#isQuiet ? "quiet" : "running";
+  }
+
+  /** Jobs taken and not settled, those of consumers that are being replaced included. */
+  get inFlight(): number {
+    return [...this.#consumers].reduce((sum, { inFlight }) => sum + inFlight, 0);
+  }
+
+  /**
+   * Puts others in the place of some, while it is `running`. Those that go take no more jobs; what they run may go on until
+   * the shutdown timeout, and is put back then. Only when they have ended do the others begin, so that never more jobs run
+   * than before or after. A worker that is told meanwhile to take no more jobs begins none of them. One at a time.
+   *
+   * @param going Of those that it has.
+   * @param coming Gives those that take their place, when it is time.
+   */
+  async replace(going: Working, coming: () => Working): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#replacement = promise;
+    const leaving = [...going.schedules, ...going.consumers];
+    for (const one of leaving) one.quiet();
+    const timer = this.#clock.setTimer(() => {
+      for (const consumer of going.consumers) void consumer.stopNow();
+    }, this.#options.shutdownTimeoutMs);
+    await Promise.all(leaving.map((one) => this.#running.get(one)));
+    timer.cancel();
+    for (const consumer of going.consumers) {
+      this.#orphaned += consumer.orphaned;
+      this.#consumers.delete(consumer);
+    }
+    for (const schedule of going.schedules) this.#schedules.delete(schedule);
+    if (this.state === "running") {
+      const { consumers, schedules } = coming();
+      for (const consumer of consumers) this.#consumers.add(consumer);
+      for (const schedule of schedules) this.#schedules.add(schedule);
+      for (const one of [...schedules, ...consumers]) this.#start(one);
+    }
+    this.#replacement = undefined;
+    resolve();
+  }
+
+  /** From now on. */
+  setOptions(options: WorkerOptions): void {
+    this.#options = options;
   }
 
   /** Takes no more jobs; those that run may finish. `stop` is still needed to end. Idempotent. */
@@ -111,12 +169,22 @@ export class Worker {
     this.#isStopping = true;
     this.#stopping.resolve();
     this.#takeNoMore();
-    this.#observe({
-      type: "draining",
-      inFlight: this.#consumers.reduce((sum, { inFlight }) => sum + inFlight, 0),
-    });
+    this.#observe({ type: "draining", inFlight: this.inFlight });
     const timer = this.#clock.setTimer(() => this.#deadline.abort(), this.#options.shutdownTimeoutMs);
     this.#ended.signal.addEventListener("abort", () => timer.cancel());
+  }
+
+  #start(one: Consumer | Schedule): void {
+    this.#running.set(one, one.run().then(() => void this.#running.delete(one)));
+  }
+
+  /** Waits until none of them runs, and nobody is to take the place of one. */
+  async #ends(all: () => readonly (Consumer | Schedule)[]): Promise<void> {
+    for (;;) {
+      const running = all().flatMap((one) => this.#running.get(one) ?? []);
+      if (running.length === 0 && this.#replacement === undefined) return;
+      await Promise.all([...running, this.#replacement]);
+    }
   }
 
   #takeNoMore(): void {
@@ -127,7 +195,7 @@ export class Worker {
   async #stopWhenEmpty(): Promise<void> {
     while (!this.#isStopping && !this.#ended.signal.aborted) {
       // One that has stopped by itself leaves its jobs to a person, and is not waited for.
-      const working = this.#consumers.filter((consumer) => consumer.fault === undefined);
+      const working = [...this.#consumers].filter((consumer) => consumer.fault === undefined);
       // A consumer whose broker is away is not known to be empty; it says so itself, and is asked again.
       const isEmpty = await Promise.all(
         working.map((consumer) => consumer.inFlight === 0 && consumer.isEmpty().catch(() => false)),

@@ -7,7 +7,7 @@ declare(strict_types=1);
  * its payload says: `{"write_pid": "/a/file", "sleep_ms": 20, "wait_for": "/a/file", "stderr": "text", "fail_until": 3}`.
  * Other payloads do nothing.
  */
-return array_fill_keys(['jobs', 'mail', 'reports'], function (string $payload, array $job): void {
+return array_fill_keys(['jobs', 'mail', 'reports', 'a', 'b', 'gone', 'new', 'second'], function (string $payload, array $job): void {
     $db = new PDO('sqlite:' . $_SERVER['TEST_EFFECTS'], options: [PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
     $db->exec('PRAGMA busy_timeout = 20000');
     $db->exec('PRAGMA synchronous = OFF');

@@ -20,7 +20,8 @@ const LAYERS: Readonly<Record<string, number>> = {
   service: 3,
   config: 3,
   "app.ts": 4,
-  cli: 5,
+  "running_app.ts": 5,
+  cli: 6,
 };
 
 /** What may be imported within a layer: contracts. */

@@ -14,6 +14,7 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
     "status",
     "quiet",
     "stop",
+    "reload",
     "push",
     "queues",
     "pause",

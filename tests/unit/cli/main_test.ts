@@ -22,6 +22,7 @@ Deno.test("program() has the documented commands", () => {
     "status",
     "quiet",
     "stop",
+    "reload",
     "push",
     "queues",
     "pause",

@@ -381,3 +381,107 @@ Deno.test("Worker.run() until empty pushes no jobs of the schedules", async () =
   await t.clock.advance(1_000);
   await running;
 });
+
+/** A consumer that takes the place of another one, with a broker and an executor of its own. */
+function successor(t: ReturnType<typeof build>) {
+  const driver = new FakeDriver(t.clock);
+  const executor = new FakeExecutor();
+  const deps = { driver, executor, dialect: raw, clock: t.clock, observe: t.log.observe, random: () => 0.5 };
+  const consumer = new Consumer(deps, {
+    ...DEFAULT_CONSUMER_OPTIONS,
+    timeoutMs: 3_600_000,
+    name: "new",
+    queues: [{ name: "new", weight: 1 }],
+  });
+  return { driver, executor, consumer };
+}
+
+Deno.test("Worker.replace() begins what comes when the jobs of what goes have ended, and leaves the rest alone", async () => {
+  const t = build(["a", "b"]);
+  const { running } = start(t);
+  const next = successor(t);
+  const [a, b] = t.parts as [typeof t.parts[0], typeof t.parts[0]];
+  const going = await give(a.driver, "1");
+  let isDone = false;
+  const replaced = t.worker.replace(
+    { consumers: [a.consumer], schedules: [] },
+    () => ({ consumers: [next.consumer], schedules: [] }),
+  ).then(() => isDone = true);
+  await give(a.driver, "2");
+  const staying = await give(b.driver, "1");
+  await give(next.driver, "1");
+  assert.deepEqual([isDone, a.driver.left, next.executor.runs.length, t.worker.inFlight], [false, 1, 0, 2]);
+  b.executor.runs[0]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(staying.settled, ["ack"]);
+  a.executor.runs[0]!.end(ACK);
+  await replaced;
+  await settlePromises();
+  assert.deepEqual([going.settled, next.executor.runs.length], [["ack"], 1]);
+  next.executor.runs[0]!.end(ACK);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+Deno.test("Worker.replace() puts back what runs still when the shutdown timeout has passed, as set last", async () => {
+  const t = build(["a", "b"]);
+  const { running } = start(t);
+  const next = successor(t);
+  const delivery = await give(t.driver, "1");
+  const other = await give(t.parts[1]!.driver, "1");
+  t.worker.setOptions({ shutdownTimeoutMs: 5_000 });
+  const replaced = t.worker.replace(
+    { consumers: [t.consumer], schedules: [] },
+    () => ({ consumers: [next.consumer], schedules: [] }),
+  );
+  await t.clock.advance(4_999);
+  assert.deepEqual(delivery.settled, []);
+  await t.clock.advance(1);
+  await replaced;
+  assert.deepEqual([delivery.settled, other.settled], [["release"], []]);
+  t.parts[1]!.executor.runs[0]!.end(ACK);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.equal(t.clock.pendingTimers, 0);
+});
+
+for (const order of ["stop", "quiet"] as const) {
+  Deno.test(`Worker.${order}() while it replaces begins nothing new, and run() waits for what goes`, async () => {
+    const t = build();
+    const { ended, running } = start(t);
+    const next = successor(t);
+    const delivery = await give(t.driver, "1");
+    const replaced = t.worker.replace(
+      { consumers: [t.consumer], schedules: [] },
+      () => ({ consumers: [next.consumer], schedules: [] }),
+    );
+    t.worker[order]();
+    await settlePromises();
+    assert.equal(ended.result, undefined);
+    t.executor.runs[0]!.end(ACK);
+    await replaced;
+    if (order === "quiet") t.worker.stop();
+    assert.deepEqual(await running, { orphaned: 0, faults: [] });
+    assert.deepEqual(delivery.settled, ["ack"]);
+    assert.equal(t.log.of("consumer_started").length, 1);
+    assert.equal(t.clock.pendingTimers, 0);
+  });
+}
+
+Deno.test("Worker.replace() of all its consumers does not end it, and counts what they could not put back", async () => {
+  const t = build();
+  const { ended, running } = start(t);
+  const next = successor(t);
+  (await give(t.driver, "1")).settleFailures.push(unavailable());
+  const replaced = t.worker.replace(
+    { consumers: [t.consumer], schedules: [] },
+    () => ({ consumers: [next.consumer], schedules: [] }),
+  );
+  await t.clock.advance(SHUTDOWN_TIMEOUT_MS);
+  await replaced;
+  await settlePromises();
+  assert.equal(ended.result, undefined);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 1, faults: [] });
+});

@@ -1,0 +1,115 @@
+import type { App } from "../running_app.ts";
+import { type ConfigChanges, type NameChanges, needsRestart } from "../config/changes.ts";
+import type { Config } from "../config/config.ts";
+import { FervoError } from "../core/errors.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { ServiceState } from "./service_state.ts";
+
+/** What a reload has changed; as `reload --json` prints it. */
+export interface ReloadReport {
+  readonly consumers: NameChanges;
+  readonly schedule: NameChanges;
+  /** What else is different in the file, and has no effect before a restart. */
+  readonly needs_restart: readonly string[];
+}
+
+export interface ReloadsDeps {
+  readonly app: App;
+  readonly log: Log;
+  /** The level of the log, as it is set by a new configuration. */
+  readonly setLevel: (level: Config["log"]["level"]) => void;
+  /** Reads the configuration anew. */
+  readonly read: () => Promise<Config>;
+  readonly service: ServiceState | undefined;
+  /** Nothing is reloaded before. */
+  readonly started: Promise<void>;
+}
+
+/** A reload under way: what it changes, and when that is done. */
+interface Accepted {
+  readonly report: ReloadReport;
+  readonly finished: Promise<void>;
+}
+
+/**
+ * Reloads the configuration of a running worker.
+ *
+ * 1. One reload after the other; requests that come while one is waited for are one, which reads the file after all of them.
+ * 2. A file with problems changes nothing; each problem is logged.
+ * 3. Tells what cannot be changed without a restart.
+ */
+export class Reloads {
+  readonly #deps: ReloadsDeps;
+  readonly #startedWith: Config;
+  /** Resolves when no reload is under way. */
+  #idle: Promise<unknown>;
+  /** One that has not begun. */
+  #next: Promise<Accepted> | undefined;
+
+  constructor(deps: ReloadsDeps) {
+    this.#deps = deps;
+    this.#startedWith = deps.app.config;
+    this.#idle = deps.started;
+  }
+
+  /**
+   * Reads the file and uses it; resolves when that is decided.
+   *
+   * @throws {FervoError} CONFIG_INVALID with all problems; QUEUE_UNAVAILABLE; CONTROL_REFUSED when the worker is about to
+   * end. Nothing has changed then, and it has been logged.
+   */
+  request(): Promise<Accepted> {
+    return this.#next ??= this.#afterOthers();
+  }
+
+  async #afterOthers(): Promise<Accepted> {
+    await this.#idle;
+    this.#next = undefined;
+    const reload = this.#reload();
+    this.#idle = reload.then(({ finished }) => finished).catch(() => {});
+    return await reload;
+  }
+
+  async #reload(): Promise<Accepted> {
+    const { app, log, setLevel, read, service } = this.#deps;
+    await service?.reloading();
+    try {
+      const config = await read();
+      const { changes, finished } = await app.reload(config);
+      setLevel(config.log.level);
+      const report = reportOf(changes, needsRestart(this.#startedWith, config));
+      log.info(factsOf(report), "Reloading the configuration");
+      for (const key of report.needs_restart) {
+        log.warn({ key }, "This part of the configuration is used after a restart only");
+      }
+      const told = finished.then(() => {
+        log.info({}, "The configuration is reloaded");
+        service?.reloaded();
+      });
+      return { report, finished: told };
+    } catch (error) {
+      service?.reloaded();
+      if (error instanceof FervoError) tellProblems(log, error);
+      throw error;
+    }
+  }
+}
+
+function tellProblems(log: Log, { code, message, details }: FervoError): void {
+  const said = "The configuration is not reloaded; the worker goes on with the one that it has";
+  // A list of problems has each in a line of its own, which begins with its place.
+  const problems = Number(details["problems"] ?? 1) > 1 ? message.split("\n") : [message];
+  for (const problem of problems) log.error({ code, error: problem }, said);
+}
+
+function reportOf({ consumers, schedule }: ConfigChanges, needs_restart: readonly string[]): ReloadReport {
+  return { consumers, schedule, needs_restart };
+}
+
+/** Names of what is different only. */
+function factsOf({ consumers, schedule }: ReloadReport): Record<string, unknown> {
+  const facts = (changes: NameChanges, prefix: string) =>
+    (["added", "changed", "removed"] as const).filter((kind) => changes[kind].length > 0)
+      .map((kind) => [`${prefix}${kind}`, changes[kind]]);
+  return Object.fromEntries([...facts(consumers, ""), ...facts(schedule, "schedule_")]);
+}

@@ -1,0 +1,79 @@
+import { isDeepStrictEqual } from "node:util";
+import type { Config } from "./config.ts";
+
+/** What of one kind a new configuration adds, changes and removes, by name. */
+export interface NameChanges {
+  readonly added: readonly string[];
+  readonly changed: readonly string[];
+  readonly removed: readonly string[];
+  /** They are the same, and so is all that they use. */
+  readonly kept: readonly string[];
+}
+
+/** What a new configuration changes. Whatever uses something that has changed has changed, too. */
+export interface ConfigChanges {
+  readonly brokers: NameChanges;
+  /** The php-fpm pools. */
+  readonly fpm: NameChanges;
+  readonly consumers: NameChanges;
+  readonly schedule: NameChanges;
+}
+
+/**
+ * Compares two configurations.
+ *
+ * @param isStopped Consumers that have stopped by themselves: they count as changed, and so begin anew.
+ */
+export function changesBetween(
+  old: Config,
+  next: Config,
+  isStopped: (consumer: string) => boolean = () => false,
+): ConfigChanges {
+  const brokers = compare(old.brokers, next.brokers);
+  const fpm = compare(old.fpm, next.fpm);
+  const processes = compare(old.processes, next.processes);
+  const consumers = compare(byName(old.consumers), byName(next.consumers), ({ name, broker, executor }) => {
+    const runsOn = executor.kind === "fastcgi"
+      ? fpm.kept.includes(executor.fpm)
+      : processes.kept.includes(executor.process);
+    return runsOn && brokers.kept.includes(broker) && !isStopped(name);
+  });
+  const schedule = compare(
+    byName(old.schedule),
+    byName(next.schedule),
+    ({ broker }) => brokers.kept.includes(broker),
+  );
+  return { brokers, fpm, consumers, schedule };
+}
+
+/** What a new configuration changes that only a restart does; named as in the file. */
+export function needsRestart(started: Config, next: Config): string[] {
+  return [
+    ...(isDeepStrictEqual(started.http, next.http) ? [] : ["[http]"]),
+    ...(started.controlSocket === next.controlSocket ? [] : ["[control] socket"]),
+    ...(started.log.format === next.log.format ? [] : ["[log] format"]),
+  ];
+}
+
+/** @param isKept Whether nothing has changed that an equal one uses. */
+function compare<T>(
+  old: ReadonlyMap<string, T>,
+  next: ReadonlyMap<string, T>,
+  isKept: (value: T) => boolean = () => true,
+): NameChanges {
+  const common = [...next.keys()].filter((name) => old.has(name));
+  const kept = common.filter((name) => {
+    const value = next.get(name)!;
+    return isDeepStrictEqual(old.get(name), value) && isKept(value);
+  });
+  return {
+    added: [...next.keys()].filter((name) => !old.has(name)),
+    changed: common.filter((name) => !kept.includes(name)),
+    removed: [...old.keys()].filter((name) => !next.has(name)),
+    kept,
+  };
+}
+
+function byName<T extends { readonly name: string }>(all: readonly T[]): Map<string, T> {
+  return new Map(all.map((one) => [one.name, one]));
+}

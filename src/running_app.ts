@@ -1,0 +1,175 @@
+import {
+  type AppDeps,
+  assemble,
+  type Assembly,
+  type AssemblyDeps,
+  maxConnections,
+  type Parts,
+  totalConcurrency,
+  type WorkerEars,
+} from "./app.ts";
+import { changesBetween, type ConfigChanges } from "./config/changes.ts";
+import type { Config } from "./config/config.ts";
+import type { Driver } from "./core/driver.ts";
+import { FervoError } from "./core/errors.ts";
+import { BrokerWatch } from "./http/broker_watch.ts";
+import { FpmWatch } from "./http/fpm_watch.ts";
+import type { WorkerView } from "./http/worker_view.ts";
+import { Worker, type Working } from "./worker/worker.ts";
+
+/** A worker with all that it uses. */
+export interface App extends AsyncDisposable {
+  /** The one that is in use. */
+  readonly config: Config;
+  readonly worker: Worker;
+  /** Each broker and the queues that are consumed from it. */
+  readonly sources: readonly { readonly driver: Driver; readonly queues: readonly string[] }[];
+  /** For those who watch the worker. */
+  readonly view: WorkerView;
+  /**
+   * Takes another configuration while the worker runs: parts that are the same go on undisturbed. One after the other.
+   *
+   * @throws {FervoError} CONTROL_REFUSED unless the worker is running; else as {@link createApp}. Nothing has changed then.
+   */
+  reload(config: Config): Promise<Reload>;
+}
+
+/** A reload that goes well. */
+export interface Reload {
+  readonly changes: ConfigChanges;
+  /** Resolves when what had to go has gone, and what has taken its place works. */
+  readonly finished: Promise<void>;
+}
+
+/**
+ * Puts a worker together from its configuration.
+ *
+ * @throws {FervoError} QUEUE_UNAVAILABLE; CONFIG_INVALID when a php-fpm pool says that it cannot serve so many jobs
+ */
+export async function createApp(config: Config, deps: AppDeps): Promise<App> {
+  let assembly: Assembly;
+  const ears: WorkerEars = {
+    observe: deps.observe,
+    // What a person tells the worker by way of the broker.
+    onSignal: (signal) => signal === "stop" ? worker.drain() : worker.quiet(),
+  };
+  const assembling: AssemblyDeps = { ...deps, ears, configNow: () => assembly?.config ?? config };
+  assembly = await assemble(config, assembling);
+  let view = viewOf(assembly, deps);
+  let finished = Promise.resolve();
+  const onQuiet = () => assembly.brokers.forEach(({ driver }) => driver.quiet?.());
+  const worker = new Worker({ ...workingOf(assembly), ...deps, onQuiet }, config);
+
+  async function reload(next: Config): Promise<Reload> {
+    await finished;
+    refuseUnlessRunning(worker);
+    const old = assembly;
+    const isStopped = (name: string) => old.consumers.get(name)?.consumer.fault !== undefined;
+    const changes = changesBetween(old.config, next, isStopped);
+    const now = await assemble(next, assembling, { assembly: old, changes });
+    try {
+      refuseUnlessRunning(worker);
+    } catch (error) {
+      await dispose(partsOnlyIn(now, old));
+      throw error;
+    }
+    assembly = now;
+    view = viewOf(now, deps);
+    worker.setOptions(next);
+    const replaced = worker.replace(workingOf(partsOnlyIn(old, now)), () => {
+      for (const [name, { pool }] of now.fpms) pool.resize(maxConnections(next, name));
+      return workingOf(partsOnlyIn(now, old));
+    });
+    finished = replaced.then(() => dispose(partsOnlyIn(old, now)));
+    return { changes, finished };
+  }
+
+  return {
+    worker,
+    reload,
+    get config() {
+      return assembly.config;
+    },
+    get sources() {
+      return assembly.config.consumers.map(({ broker, queues }) => ({
+        driver: assembly.brokers.get(broker)!.driver,
+        queues: queues.map((queue) => queue.name),
+      }));
+    },
+    view: {
+      worker,
+      get consumers() {
+        return view.consumers;
+      },
+      get brokers() {
+        return view.brokers;
+      },
+      get fpms() {
+        return view.fpms;
+      },
+    },
+    [Symbol.asyncDispose]: async () => {
+      await finished;
+      await dispose(assembly);
+    },
+  };
+}
+
+function refuseUnlessRunning({ state }: Worker): void {
+  if (state === "running") return;
+  throw new FervoError(
+    "CONTROL_REFUSED",
+    `Cannot reload the configuration: the worker takes no jobs, it is ${state}`,
+  );
+}
+
+/** The parts of an assembly that another one does not share. */
+function partsOnlyIn(assembly: Assembly, other: Assembly): Parts {
+  const only = <T>(parts: ReadonlyMap<string, T>, others: ReadonlyMap<string, T>) =>
+    new Map([...parts].filter(([name, part]) => others.get(name) !== part));
+  return {
+    brokers: only(assembly.brokers, other.brokers),
+    fpms: only(assembly.fpms, other.fpms),
+    consumers: only(assembly.consumers, other.consumers),
+    schedules: only(assembly.schedules, other.schedules),
+  };
+}
+
+/** In the order in which they use each other. */
+async function dispose({ brokers, fpms, consumers }: Parts): Promise<void> {
+  await using all = new AsyncDisposableStack();
+  for (const broker of brokers.values()) all.use(broker);
+  for (const { pool } of fpms.values()) all.use(pool);
+  for (const { executor } of consumers.values()) all.use(executor);
+}
+
+function workingOf({ consumers, schedules }: Parts): Working {
+  return {
+    consumers: [...consumers.values()].map(({ consumer }) => consumer),
+    schedules: [...schedules.values()],
+  };
+}
+
+function viewOf(
+  { config, brokers, fpms, consumers }: Assembly,
+  { clock }: AppDeps,
+): Omit<WorkerView, "worker"> {
+  return {
+    consumers: [...consumers.values()].map(({ consumer }) => consumer),
+    brokers: [...brokers].map(([name, { driver }]) =>
+      new BrokerWatch({ clock, driver }, { name, queues: queuesOf(config, name) })
+    ),
+    fpms: [...fpms].map(([name, fpm]) =>
+      new FpmWatch({ clock, ...fpm }, {
+        name,
+        slots: totalConcurrency(config, name),
+        hasStatusAddress: config.fpm.get(name)!.statusAddress !== undefined,
+      })
+    ),
+  };
+}
+
+function queuesOf(config: Config, broker: string): string[] {
+  return config.consumers.filter((consumer) => consumer.broker === broker)
+    .flatMap(({ queues }) => queues.map((queue) => queue.name));
+}
