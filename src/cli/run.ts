@@ -14,6 +14,7 @@ import { summaryJson, summaryText } from "./run_summary.ts";
 import { ServiceState } from "./service_state.ts";
 import { configPath, readConfig } from "./settings.ts";
 import { Reloads } from "./reloads.ts";
+import { dumpState } from "./state_dump.ts";
 import { onSignals, STOP_SIGNALS } from "./signals.ts";
 import { takeCommands } from "./take_commands.ts";
 import { WorkerStatus } from "./worker_status.ts";
@@ -24,7 +25,8 @@ export function runCommand({ io, setExitCode }: Context) {
     .description(
       "Takes jobs from the configured queues and runs each as a request to php-fpm, until it is stopped. SIGTERM, " +
         "SIGINT or SIGQUIT: no new jobs, those that run may finish; a second signal puts them back and ends now. " +
-        "SIGTSTP: no new jobs, until it is stopped. SIGHUP: read the configuration again, and use it without losing a job.",
+        "SIGTSTP: no new jobs, until it is stopped. SIGHUP: read the configuration again, and use it without losing a job. " +
+        "SIGUSR1: write what it does now into the log.",
     )
     .addOption(configOption())
     .option(
@@ -82,6 +84,7 @@ Examples:
           service,
           started: started.promise,
         });
+        using _dump = onSignals(["SIGUSR1"], () => void dumpState(app, status, log));
         // What is wrong is in the log.
         using _reload = untilEmpty
           ? undefined

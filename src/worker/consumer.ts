@@ -9,7 +9,7 @@ import type { Outcome } from "../core/outcome.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
 import type { ConsumerOptions } from "./consumer_options.ts";
-import type { ConsumerStats } from "./consumer_stats.ts";
+import type { ConsumerSnapshot, ConsumerStats } from "./consumer_stats.ts";
 import { type Held, HeldDeliveries } from "./held.ts";
 import { jobOf } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
@@ -119,6 +119,12 @@ export class Consumer {
       isPaused: !this.#gate.isOpen,
       receivedAtMs: this.#receivedAtMs,
     };
+  }
+
+  /** The same, to the job. */
+  snapshot(): ConsumerSnapshot {
+    const [gate, ahead] = [this.#gate.state, this.#ahead.size];
+    return { ...this.stats, gate, ahead, inUse: this.#slots.snapshot() };
   }
 
   /** Why it makes no progress though it should, as the end of a sentence; undefined when all is well. */

@@ -1,3 +1,5 @@
+import type { GateState } from "./pause.ts";
+
 /** How a consumer is doing now. */
 export interface ConsumerStats {
   /** How many jobs, or batches, can run at the same time. */
@@ -9,4 +11,27 @@ export interface ConsumerStats {
   readonly isPaused: boolean;
   /** When the broker answered last, with jobs or without, epoch milliseconds; undefined when it has not yet. */
   readonly receivedAtMs: number | undefined;
+}
+
+/** What a consumer does now, to the job. It has no payloads. */
+export interface ConsumerSnapshot extends ConsumerStats {
+  readonly gate: GateState;
+  /** Deliveries that wait here for a slot. */
+  readonly ahead: number;
+  /** Slots in use, in the order in which that began. */
+  readonly inUse: readonly SlotSnapshot[];
+}
+
+/** A slot that is in use. */
+export interface SlotSnapshot {
+  /** How long the job that runs has been running, milliseconds. */
+  readonly runMs: number;
+  /** The jobs of its batch; one where jobs run by themselves. */
+  readonly jobs: readonly {
+    readonly id: string;
+    readonly queue: string;
+    readonly attempt: number;
+    /** It has run, and is being settled or was. */
+    readonly isSettling: boolean;
+  }[];
 }

@@ -42,6 +42,10 @@ export class LookAhead<T> {
     this.#perSlot = perSlot;
   }
 
+  get size(): number {
+    return this.#items.length;
+  }
+
   /** How many more may be taken ahead now. */
   get room(): number {
     const capacity = this.#limit.slots * this.#perSlot;

@@ -4,6 +4,8 @@ import type { Clock, Timer } from "../core/clock.ts";
 /** Connecting fails within this time or not at all; a job that still runs then has shown that the executor is back. */
 const PROBE_MS = 3_000;
 
+export type GateState = "open" | "paused" | "probing";
+
 /**
  * Whether jobs can be given to the executor.
  *
@@ -15,7 +17,7 @@ export class Gate {
   readonly #clock: Clock;
   readonly #backoff: Backoff;
   readonly #onChange: () => void;
-  #state: "open" | "paused" | "probing" = "open";
+  #state: GateState = "open";
   /** Nothing has been run since the last pause. */
   #isUnproven = false;
   #timer: Timer | undefined;
@@ -28,6 +30,10 @@ export class Gate {
     this.#clock = deps.clock;
     this.#backoff = new Backoff(deps, { maxMs: options.maxPauseMs });
     this.#onChange = deps.onChange;
+  }
+
+  get state(): GateState {
+    return this.#state;
   }
 
   /** Whether all slots may be in use, and nothing is in doubt. */
@@ -69,7 +75,7 @@ export class Gate {
   }
 
   /** The one place where the state changes. */
-  #enter(state: "open" | "paused" | "probing", pauseMs = 0): void {
+  #enter(state: GateState, pauseMs = 0): void {
     this.#timer?.cancel();
     this.#state = state;
     if (state === "paused") this.#timer = this.#clock.setTimer(() => this.#enter("probing"), pauseMs);

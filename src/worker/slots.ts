@@ -1,6 +1,7 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
 import type { Executor } from "../executors/executor.ts";
+import type { SlotSnapshot } from "./consumer_stats.ts";
 import type { Held } from "./held.ts";
 import { STALL_MS } from "./loop.ts";
 import type { SlotLimit } from "./slot_limit.ts";
@@ -54,6 +55,20 @@ export class Slots {
   /** Those in use, in the order in which that began. */
   get inUse(): readonly Slot[] {
     return this.#all.filter(({ jobs }) => jobs !== NONE).sort((a, b) => a.turn - b.turn);
+  }
+
+  /** What those in use run, in the same order. */
+  snapshot(): SlotSnapshot[] {
+    const nowMs = this.#clock.monotonicMs();
+    return this.inUse.map(({ beganMs, jobs }) => ({
+      runMs: nowMs - beganMs,
+      jobs: jobs.map(({ id, delivery: { queue, attempt }, isSettling }) => ({
+        id,
+        queue,
+        attempt,
+        isSettling,
+      })),
+    }));
   }
 
   /** Why none will ever be free again, as the end of a sentence; undefined when some are, or will be. */

@@ -105,6 +105,11 @@ export class Worker {
     return this.#isQuiet ? "quiet" : "running";
   }
 
+  /** Those that were started and have not been replaced, and those that are being replaced. */
+  get consumers(): readonly Consumer[] {
+    return [...this.#consumers];
+  }
+
   /** Jobs taken and not settled, those of consumers that are being replaced included. */
   get inFlight(): number {
     return [...this.#consumers].reduce((sum, { inFlight }) => sum + inFlight, 0);

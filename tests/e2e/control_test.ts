@@ -227,3 +227,49 @@ Deno.test("A second worker on one configuration runs, and says that it takes no 
   third.kill("SIGTERM");
   assert.doesNotMatch((await third.ended).stderr, /control|commands/);
 });
+
+Deno.test("SIGUSR1 writes the state into the log whatever its level: jobs by their ids, no payloads, no secrets", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm);
+  const gate = `${site.directory}/gate`;
+  await site.configure({
+    log: { level: "error" },
+    params: { APP_SECRET: "s3cret-param" },
+    fpm: { status_path: fpm.statusPath },
+  });
+  const ids = await site.push(JSON.stringify({ wait_for: gate, secret: "s3cret-payload" }), 2);
+  await using worker = site.start(["run"]);
+  await eventually("2 jobs run", () => site.effectCount() === 2);
+  worker.kill("SIGUSR1");
+  await worker.says("State of a php-fpm pool");
+  const entries = worker.stderr.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual(entries.map(({ msg }) => msg), [
+    "State of the worker",
+    "State of a consumer",
+    "State of a broker",
+    "State of a php-fpm pool",
+  ]);
+  const [state, consumer, broker, pool] = entries;
+  assert.deepEqual([state.pid, state.state, state.in_flight], [worker.pid, "running", 2]);
+  assert.deepEqual([consumer.slots, consumer.busy, consumer.in_flight, consumer.ahead, consumer.gate], [
+    4,
+    2,
+    2,
+    0,
+    "open",
+  ]);
+  assert.deepEqual(
+    consumer.running.map(({ jobs }: { jobs: unknown }) => jobs),
+    ids.map((job) => [{ job, queue: "jobs", attempt: 1 }]),
+  );
+  assert.ok(consumer.running.every(({ run_ms }: { run_ms: number }) => run_ms >= 0 && run_ms < 60_000));
+  assert.deepEqual(broker.queues, { jobs: { ready: 0, delayed: 0, reserved: 2, dead: 0 } });
+  assert.equal(pool.connections.busy, 2);
+  assert.equal(pool.children.active >= 2, true);
+  assert.doesNotMatch(worker.stderr, /s3cret/);
+  await Deno.writeTextFile(gate, "");
+  worker.kill("SIGTERM");
+  const { code, stderr } = await worker.ended;
+  assert.equal(code, 0);
+  assert.equal(stderr.trimEnd().split("\n").length, 4, "the level is what it was");
+});
