@@ -19,7 +19,7 @@ import { Worker, type Working } from "./worker/worker.ts";
 
 /** A worker with all that it uses. */
 export interface App extends AsyncDisposable {
-  /** The one that is in use. */
+  /** The one that is in use; during a reload the former one, until what it had has ended. */
   readonly config: Config;
   readonly worker: Worker;
   /** Each broker and the queues that are consumed from it. */
@@ -73,14 +73,15 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       await dispose(partsOnlyIn(now, old));
       throw error;
     }
-    assembly = now;
-    view = viewOf(now, deps);
     worker.setOptions(next);
     const replaced = worker.replace(workingOf(partsOnlyIn(old, now)), () => {
       for (const [name, { pool }] of now.fpms) pool.resize(maxConnections(next, name));
+      assembly = now;
+      view = viewOf(now, deps);
       return workingOf(partsOnlyIn(now, old));
     });
-    finished = replaced.then(() => dispose(partsOnlyIn(old, now)));
+    // A worker that was stopped meanwhile stays with the old one.
+    finished = replaced.then(() => dispose(assembly === now ? partsOnlyIn(old, now) : partsOnlyIn(now, old)));
     return { changes, finished };
   }
 
@@ -99,7 +100,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     view: {
       worker,
       get consumers() {
-        return view.consumers;
+        return worker.consumers;
       },
       get brokers() {
         return view.brokers;
@@ -151,11 +152,10 @@ function workingOf({ consumers, schedules }: Parts): Working {
 }
 
 function viewOf(
-  { config, brokers, fpms, consumers }: Assembly,
+  { config, brokers, fpms }: Assembly,
   { clock }: AppDeps,
-): Omit<WorkerView, "worker"> {
+): Pick<WorkerView, "brokers" | "fpms"> {
   return {
-    consumers: [...consumers.values()].map(({ consumer }) => consumer),
     brokers: [...brokers].map(([name, { driver }]) =>
       new BrokerWatch({ clock, driver }, { name, queues: queuesOf(config, name) })
     ),

@@ -62,9 +62,11 @@ function writable({ folders, controlFolder }: WorkerService): string {
   const runtime = all.filter((folder) => folder.startsWith("/run/") && folder === controlFolder);
   const others = all.filter((folder) => !own.includes(folder) && !runtime.includes(folder));
   return [
-    ...(runtime.length === 0
-      ? []
-      : [`RuntimeDirectory=${runtime.map((folder) => plain(folder.slice("/run/".length))).join(" ")}`]),
+    ...(runtime.length === 0 ? [] : [
+      `RuntimeDirectory=${runtime.map((folder) => plain(folder.slice("/run/".length))).join(" ")}`,
+      "# Other workers may have their sockets there.",
+      "RuntimeDirectoryPreserve=yes",
+    ]),
     ...(own.length === 0
       ? []
       : [`StateDirectory=${own.map((folder) => plain(folder.slice("/var/lib/".length))).join(" ")}`]),

@@ -92,7 +92,12 @@ Deno.test("reload leaves consumers that are the same alone, and waits for the jo
   // The one that is the same works on; the others are not there before the jobs of the former ones have ended.
   const [during] = await push(site, "jobs", {});
   await eventually("the job has run", () => site.effects().some(({ job }) => job === during));
-  assert.equal((await statusOf(site)).in_flight, 3);
+  const { in_flight, consumers } = await statusOf(site);
+  assert.deepEqual([in_flight, consumers.map(({ name }: { name: string }) => name)], [3, [
+    "jobs",
+    "a",
+    "gone",
+  ]]);
   assert.equal(reload.hasEnded, false);
   assert.equal(said(worker, "Consumer stopped"), 0);
   await Deno.writeTextFile(gate, "");

@@ -41,6 +41,19 @@ Deno.test("init --systemd makes the queue's folder, and all else is read-only", 
   assert.equal(valueOf(text, "TimeoutStopSec"), "40");
 });
 
+Deno.test("init --systemd has the worker say how it is doing, reloads it by command, and makes its socket's folder", async () => {
+  const text = await init("--systemd");
+  const program = "/usr/local/bin/fervo-worker";
+  assert.equal(valueOf(text, "Type"), "notify");
+  assert.equal(valueOf(text, "WatchdogSec"), "60");
+  assert.equal(
+    valueOf(text, "ExecReload"),
+    `${program} reload --wait --config /etc/fervo-worker/fervo-worker.toml`,
+  );
+  assert.equal(valueOf(text, "RuntimeDirectory"), "fervo-worker");
+  assert.equal(valueOf(text, "RuntimeDirectoryPreserve"), "yes");
+});
+
 Deno.test("init --fpm makes as many children as jobs, and limits that nest", async () => {
   const text = await init("--fpm", "--config", PLAIN);
   assert.equal(valueOf(text, "listen"), "/run/php/fervo.sock");
