@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { findControlSocket } from "../config/control.ts";
 import { command } from "../control/control_client.ts";
 import type { ControlRequest } from "../control/protocol.ts";
+import { sleep, systemClock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
@@ -13,6 +14,9 @@ import { configPath } from "./settings.ts";
 import type { ReloadReport } from "./reloads.ts";
 import { statusText } from "./status_text.ts";
 import type { StatusReport } from "./worker_status.ts";
+
+/** How often to look whether a worker is there, milliseconds. */
+const START_CHECK_MS = 200;
 
 /** Which worker: that of a configuration, or of a socket. */
 interface Target {
@@ -33,13 +37,12 @@ export function statusCommand({ io }: Context) {
       "Shows how the running worker is doing: its consumers, their slots and jobs, why one is paused, and the brokers and " +
         "php-fpm pools that it uses.",
     )
+    .option("--wait", "wait for a worker that is about to start, for as long as it takes")
     .addOption(jsonOption())
     .addHelpText("after", "\nExamples:\n  $ fervo-worker status\n  $ fervo-worker status --json | jq .state")
-    .action(async (options) => {
-      for await (const answer of await tell(io, options, { command: "status" })) {
-        const status = answer as unknown as StatusReport;
-        io.out(options.json ? `${JSON.stringify(status)}\n` : statusText(status));
-      }
+    .action(async ({ wait = false, ...options }) => {
+      const status = await statusOf(io, options, wait);
+      io.out(options.json ? `${JSON.stringify(status)}\n` : statusText(status));
     });
 }
 
@@ -135,6 +138,19 @@ function reloadText({ consumers, schedule, needs_restart }: ReloadReport): strin
     ...needs_restart.map((key) => `Changed, and used after a restart only: ${key}`),
     "",
   ].join("\n");
+}
+
+async function statusOf(io: Io, target: Target, wait: boolean): Promise<StatusReport> {
+  for (;;) {
+    try {
+      const answers = await Array.fromAsync(await tell(io, target, { command: "status" }));
+      return answers[0] as unknown as StatusReport;
+    } catch (error) {
+      const isThere = !(error instanceof FervoError && error.code === "WORKER_UNAVAILABLE");
+      if (isThere || !wait) throw error;
+      await sleep(systemClock, START_CHECK_MS);
+    }
+  }
 }
 
 function controlCommand(name: string) {

@@ -185,6 +185,16 @@ Deno.test("Commands without a worker say so, with the path and exit code 4", asy
   assert.match(stderr, /No worker listens at "\/nowhere\/w\.sock"/);
 });
 
+Deno.test("status --wait waits for a worker that is about to start", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using site = await Site.create(fpm);
+  await using status = site.start(["status", "--wait", "--json"]);
+  await using worker = await startTaking(site);
+  const { code, stdout } = await status.ended;
+  assert.equal(code, 0);
+  assert.equal(JSON.parse(stdout).pid, worker.pid);
+});
+
 Deno.test("A worker is reached while its configuration is broken, and a killed one's socket is replaced", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await Site.create(fpm);

@@ -374,3 +374,35 @@ stdout_logfile = ${log}
   await push(site, "a", {});
   await eventually("the next job has run", () => site.effectCount() === 2);
 });
+
+Deno.test("Fifty reloads that exchange brokers, pools and consumers leave no descriptors behind", async () => {
+  await using fpm = await PhpFpm.start({ children: 8 });
+  await using redis = await RedisServer.start({ tcp: true });
+  await using site = await Site.create(fpm);
+  const second = (leaseMs: number) =>
+    `[brokers.second]\ndriver = "redis"\nurl = "redis://127.0.0.1:${redis.port}"\nlease_ms = ${leaseMs}\n` +
+    consumer("a", 'broker = "second"');
+  const configureRound = (round: number) =>
+    configure(site, second(20_000 + round % 2), {
+      broker: { lease_ms: 20_000 + round % 2 },
+      fpm: { idle_ms: 50 + round % 2 },
+      consumer: { broker: "default" },
+    });
+  await configureRound(0);
+  await using worker = await startTaking(site);
+  const descriptors = () => [...Deno.readDirSync(`/proc/${worker.pid}/fd`)].length;
+  for (let round = 1; round <= 5; round++) {
+    await configureRound(round);
+    await site.runOk(["reload", "--wait"]);
+  }
+  const before = descriptors();
+  for (let round = 6; round <= 55; round++) {
+    await configureRound(round);
+    worker.kill("SIGHUP");
+    await eventually("it is reloaded", () => said(worker, RELOADED) === round);
+  }
+  // An idle connection of the last round may still be there, or not yet.
+  await eventually("as many as before", () => descriptors() <= before + 2);
+  worker.kill("SIGTERM");
+  assert.equal((await worker.ended).code, 0);
+});
