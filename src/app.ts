@@ -4,6 +4,7 @@ import type { Clock } from "./core/clock.ts";
 import type { Driver } from "./core/driver.ts";
 import { FervoError } from "./core/errors.ts";
 import type { Observer } from "./core/observer.ts";
+import type { Tracer } from "./core/trace.ts";
 import { DIALECTS } from "./dialects/mod.ts";
 import type { Dialect } from "./dialects/dialect.ts";
 import { type DriverDeps, openDriver } from "./drivers/mod.ts";
@@ -97,7 +98,7 @@ export interface Fpm {
 }
 
 /** What all parts need. */
-export type AppDeps = { clock: Clock; observe: Observer };
+export type AppDeps = { clock: Clock; observe: Observer; tracer?: Tracer };
 
 /** The parts of a worker, by name. Two assemblies share those that are the same in both configurations. */
 export interface Assembly {
@@ -180,7 +181,7 @@ function createExecutor(
   config: Config,
   options: ConsumerConfig["executor"],
   fpms: ReadonlyMap<string, Fpm>,
-  deps: { clock: Clock; observe: Observer },
+  deps: AppDeps,
 ): Executor {
   if (options.kind === "process") return new ProcessExecutor(deps, config.processes.get(options.process)!);
   const { script, params, killOnTimeout, firstByteTimeoutMs } = config.fpm.get(options.fpm)!;

@@ -1,9 +1,10 @@
 import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { type App, createApp } from "../running_app.ts";
+import type { Config, TracingConfig } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import { type Observer, tellAll } from "../core/observer.ts";
-import { createLog, logObserver } from "../telemetry/log.ts";
+import { createLog, type Log, logObserver } from "../telemetry/log.ts";
 import { Tally } from "../telemetry/tally.ts";
 import type { RunResult } from "../worker/worker.ts";
 import type { Context } from "./context.ts";
@@ -70,7 +71,14 @@ Examples:
       await using control = new AsyncDisposableStack();
       let result: RunResult;
       {
-        await using app = await createApp(config, { clock: systemClock, observe: tellAll(observers) });
+        // Outlives the worker, too: the last spans are of jobs that end with it.
+        await using tracing = config.tracing && await startTracing(config.tracing, () => app.config, log);
+        if (tracing !== undefined) observers.push(tracing.observe);
+        await using app = await createApp(config, {
+          clock: systemClock,
+          observe: tellAll(observers),
+          ...(tracing && { tracer: tracing.tracer }),
+        });
         await using _server = await monitoring?.serve(app, log);
         using _stop = onSignals(STOP_SIGNALS, () => app.worker.stop());
         using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
@@ -105,6 +113,12 @@ Examples:
       setExitCode(exitCode);
       ended.resolve(exitCode);
     });
+}
+
+/** Loaded by those who have traces. */
+async function startTracing(options: TracingConfig, configNow: () => Config, log: Log) {
+  const { openTracing } = await import("./open_tracing.ts");
+  return openTracing(options, configNow, log);
 }
 
 function exitCodeOfRun({ orphaned, faults }: RunResult): ExitCode {

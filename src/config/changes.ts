@@ -50,6 +50,7 @@ export function changesBetween(
 export function needsRestart(started: Config, next: Config): string[] {
   return [
     ...(isDeepStrictEqual(started.http, next.http) ? [] : ["[http]"]),
+    ...(isDeepStrictEqual(started.tracing, next.tracing) ? [] : ["[tracing]"]),
     ...(started.controlSocket === next.controlSocket ? [] : ["[control] socket"]),
     ...(started.log.format === next.log.format ? [] : ["[log] format"]),
   ];

@@ -9,6 +9,7 @@ import { checkHttp } from "./http.ts";
 import { checkNamed, listOf, namesIn, type Table, tablesIn } from "./tables.ts";
 import { checkRedis } from "./redis.ts";
 import { checkSchedules } from "./schedule.ts";
+import { checkTracing } from "./tracing.ts";
 
 /**
  * What the schema cannot see: how the values of several keys fit together.
@@ -36,6 +37,7 @@ export function checkReferences(data: unknown): Problem[] {
     ]),
     ...checkConsumerNames(consumers),
     ...isTable(data["http"]) ? checkHttp(data["http"], ["http"]) : [],
+    ...isTable(data["tracing"]) ? checkTracing(data["tracing"], ["tracing"]) : [],
     ...checkSchedules(data["brokers"], data["schedule"]),
     ...checkChildren(data["fpm"], consumers.map((consumer) => consumer.value)),
     ...tablesIn(data["fpm"]).flatMap(([name, pool]) => checkPool(pool, ["fpm", name])),

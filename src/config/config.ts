@@ -14,6 +14,8 @@ export interface Config extends WorkerOptions {
   readonly log: LogConfig;
   /** Where metrics and health are served; undefined for nowhere. */
   readonly http: HttpConfig | undefined;
+  /** Where traces are sent; undefined for nowhere. */
+  readonly tracing: TracingConfig | undefined;
   /** The socket where a running worker takes commands, absolute; undefined for none. */
   readonly controlSocket: string | undefined;
   /** By name; at least one. */
@@ -55,6 +57,17 @@ export interface HttpConfig {
   readonly token: string | undefined;
   /** Absolute. */
   readonly tokenFile: string | undefined;
+}
+
+/** The traces of jobs, sent by OTLP/HTTP. */
+export interface TracingConfig {
+  /** A whole URL. */
+  readonly endpoint: string;
+  readonly serviceName: string;
+  /** The share of the traces that begin in the worker which are sent, 0 to 1. */
+  readonly sampleRatio: number;
+  /** By name; may be secret. */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** A broker: its driver's name and options, flat, and the format of its messages. */

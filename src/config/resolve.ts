@@ -10,6 +10,7 @@ import {
   type FpmConfig,
   type HttpConfig,
   type ProcessConfig,
+  type TracingConfig,
 } from "./config.ts";
 import { controlSocketOf } from "./control.ts";
 import { redisOptions } from "./redis.ts";
@@ -39,6 +40,7 @@ export function resolveConfig(file: ConfigFile, source: string): Config {
     shutdownTimeoutMs: file.shutdown_timeout_ms,
     log: file.log,
     http: httpOf(file.http, folder),
+    tracing: tracingOf(file.tracing),
     controlSocket: controlSocketOf(file.control.socket, source),
     brokers,
     fpm,
@@ -54,6 +56,16 @@ function httpOf(http: ConfigFile["http"], folder: string): HttpConfig | undefine
     listen: parseAddress(http.listen),
     token: http.token === "" ? undefined : http.token,
     tokenFile: http.token_file === "" ? undefined : resolve(folder, http.token_file),
+  };
+}
+
+function tracingOf(tracing: ConfigFile["tracing"]): TracingConfig | undefined {
+  if (tracing.endpoint === "") return undefined;
+  return {
+    endpoint: tracing.endpoint,
+    serviceName: tracing.service_name,
+    sampleRatio: tracing.sample_ratio,
+    headers: tracing.headers,
   };
 }
 

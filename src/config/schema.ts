@@ -33,6 +33,7 @@ import {
 } from "./config.ts";
 import { whyParamIsRefused } from "./params.ts";
 import { anyOf, isTable, type TableKeys } from "./problems.ts";
+import { isTracesEndpoint, TRACES_ENDPOINT, whyHeaderIsRefused } from "./tracing.ts";
 import { whyVariableIsRefused } from "./variables.ts";
 
 /*
@@ -80,6 +81,15 @@ const http = table({
   listen: z.string(HTTP_ADDRESS).refine((text) => text === "" || isAddress(text), HTTP_ADDRESS).default(""),
   token: z.string(TOKEN).refine((text) => text === "" || isToken(text), TOKEN).default(""),
   token_file: filePath("the token").default(""),
+});
+
+const tracing = table({
+  endpoint: z.string(TRACES_ENDPOINT).refine((text) => text === "" || isTracesEndpoint(text), TRACES_ENDPOINT)
+    .default(""),
+  service_name: text(/^[^\p{Cc}]{1,255}$/u, 'a name, such as "fervo-worker"').default("fervo-worker"),
+  sample_ratio: decimal(0, 1).default(1),
+  headers: textsByName(whyHeaderIsRefused, /^[\x20-\x7e]*$/, "a header's text in quotes, of visible ASCII")
+    .default({}),
 });
 
 const control = table({
@@ -256,6 +266,7 @@ export const configSchema = table({
   shutdown_timeout_ms: wholeNumber(0, DAY_MS).default(DEFAULT_WORKER_OPTIONS.shutdownTimeoutMs),
   log: log.prefault({}),
   http: http.prefault({}),
+  tracing: tracing.prefault({}),
   control: control.prefault({}),
   brokers: tablesByName(broker, NO_BROKER)
     .refine((brokers) => Object.keys(brokers).length > 0, NO_BROKER),
@@ -284,6 +295,7 @@ export const TABLES: readonly TableKeys[] = [
   ...DRIVERS_KEYS.map((keys, i) => ({ place: `in [brokers.NAME] with driver = "${DRIVERS[i]}"`, keys })),
   { place: "in [log]", keys: Object.keys(log.shape) },
   { place: "in [http]", keys: Object.keys(http.shape) },
+  { place: "in [tracing]", keys: Object.keys(tracing.shape) },
   { place: "in [control]", keys: Object.keys(control.shape) },
 ];
 
@@ -300,11 +312,15 @@ function tablesByName<Table extends z.ZodType>(table: Table, expected: string) {
 }
 
 /** @param whyRefused What is wrong with a name; undefined when nothing is. */
-function textsByName(whyRefused: (name: string) => string | undefined) {
+function textsByName(
+  whyRefused: (name: string) => string | undefined,
+  value = /^[^\0]*$/,
+  what = "a text in quotes without NUL",
+) {
   const name = z.string().superRefine(refuseBy(whyRefused));
   return z.record(
     name,
-    text(/^[^\0]*$/, "a text in quotes without NUL"),
+    text(value, what),
     "expected a table of names and texts",
   );
 }

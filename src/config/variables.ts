@@ -8,7 +8,9 @@ export function whyVariableIsRefused(name: string): string | undefined {
   if (upper.startsWith("FERVO_")) {
     return "names that begin with FERVO_ are the worker's own; choose another name";
   }
-  if (upper === "TRACEPARENT") return "the worker sets it for each job that has one; remove it";
+  if (upper === "TRACEPARENT" || upper === "TRACESTATE") {
+    return "the worker sets it for each job that has one; remove it";
+  }
   if (upper.startsWith("LD_")) {
     return "it would load other code into the program; set it in a script that the command runs, if that is wanted";
   }

@@ -16,4 +16,6 @@ export interface Job {
   readonly deadlineMs: number;
   /** W3C trace context, where the producer sent one. */
   readonly traceparent?: string;
+  /** What goes with it, untouched. */
+  readonly tracestate?: string;
 }

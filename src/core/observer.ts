@@ -1,5 +1,6 @@
 import type { FervoError } from "./errors.ts";
 import type { Outcome } from "./outcome.ts";
+import type { RunTrace } from "./trace.ts";
 
 /** Something worth telling about a running worker. Times in milliseconds. */
 export type WorkerEvent =
@@ -30,6 +31,8 @@ export type WorkerEvent =
     /** From ready to started; undefined where the broker does not know. */
     readonly waitMs: number | undefined;
     readonly runMs: number;
+    /** Of a job that ran, where traces are made. */
+    readonly trace?: RunTrace;
   }
   | {
     /** Somebody else has the job now; what we did with it does not count. */
@@ -38,6 +41,10 @@ export type WorkerEvent =
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
+    /** As of `job_settled`. */
+    readonly waitMs: number | undefined;
+    readonly runMs: number;
+    readonly trace?: RunTrace;
   }
   | {
     /** The PHP process of a job whose time was up was ended; without `pid`, none was running it. */

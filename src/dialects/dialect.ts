@@ -7,6 +7,7 @@ export interface Message {
   readonly maxAttempts?: number;
   readonly enqueuedAtMs?: number;
   readonly traceparent?: string;
+  readonly tracestate?: string;
 }
 
 /** A producer's message format: bytes to job and back. Pure. */

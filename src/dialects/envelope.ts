@@ -30,12 +30,14 @@ function decode({ raw }: { raw: Uint8Array }): Message {
   }
   const enqueuedAtMs = optionalNumber(fields, "enqueued_at");
   const traceparent = optionalString(fields, "traceparent");
+  const tracestate = optionalString(fields, "tracestate");
   return {
     payload: payloadOf(fields),
     ...(id !== undefined && { id }),
     ...(maxAttempts !== undefined && { maxAttempts }),
     ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
     ...(traceparent !== undefined && { traceparent }),
+    ...(tracestate !== undefined && { tracestate }),
   };
 }
 
@@ -46,6 +48,7 @@ function encode(content: Message): Uint8Array {
     attempts: content.maxAttempts,
     enqueued_at: content.enqueuedAtMs,
     traceparent: content.traceparent,
+    tracestate: content.tracestate,
     ...payloadFields(content.payload),
   }));
 }

@@ -4,8 +4,9 @@ import type { Dialect } from "./dialect.ts";
 export const raw: Dialect = {
   name: "raw",
   decode({ raw, headers }) {
-    const traceparent = headers["traceparent"];
-    return traceparent === undefined ? { payload: raw } : { payload: raw, traceparent };
+    const { traceparent, tracestate } = headers;
+    if (traceparent === undefined) return { payload: raw };
+    return { payload: raw, traceparent, ...(tracestate !== undefined && { tracestate }) };
   },
   encode: ({ payload }) => payload,
 };

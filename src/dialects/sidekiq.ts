@@ -74,23 +74,26 @@ export class SidekiqDialect implements Dialect {
     const maxAttempts = maxAttemptsOf(job);
     const enqueuedAtMs = timeOf(job, "created_at") ?? timeOf(job, "enqueued_at");
     const traceparent = job.string("traceparent");
+    const tracestate = job.string("tracestate");
     return {
       payload: payloadOf(job, raw),
       ...(jid !== undefined && { id: checkedId(jid) }),
       ...(maxAttempts !== undefined && { maxAttempts: maxAttempts + recoveriesOf(job) }),
       ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
       ...(traceparent !== undefined && { traceparent }),
+      ...(tracestate !== undefined && { tracestate }),
     };
   }
 
   /** The payload has to be a job already, with `class` and `args`. */
-  encode({ payload, id, maxAttempts, enqueuedAtMs, traceparent }: Message): Uint8Array {
+  encode({ payload, id, maxAttempts, enqueuedAtMs, traceparent, tracestate }: Message): Uint8Array {
     const job = parseJob(payload);
     return job.with({
       ...(id !== undefined && { jid: JSON.stringify(id) }),
       ...(maxAttempts !== undefined && { retry: retryField(maxAttempts) }),
       ...(enqueuedAtMs !== undefined && !job.has("created_at") && { created_at: this.#time(enqueuedAtMs) }),
       ...(traceparent !== undefined && { traceparent: JSON.stringify(traceparent) }),
+      ...(tracestate !== undefined && { tracestate: JSON.stringify(tracestate) }),
     });
   }
 

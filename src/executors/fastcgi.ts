@@ -62,6 +62,7 @@ export const RESERVED_PARAMS: readonly string[] = [
   "SERVER_PROTOCOL",
   "SERVER_SOFTWARE",
   "HTTP_TRACEPARENT",
+  "HTTP_TRACESTATE",
 ];
 
 /** A job that is lost together with php-fpm so often, one time after the other, may be what ends it: then it counts. */
@@ -242,6 +243,7 @@ export function jobRequests(
       own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, job.deadlineMs))]);
     }
     if (job.traceparent !== undefined) own.push(["HTTP_TRACEPARENT", job.traceparent]);
+    if (job.tracestate !== undefined) own.push(["HTTP_TRACESTATE", job.tracestate]);
     if (!isBody) own.push([payloadParam, payloadText(job.payload, `the param "${payloadParam}"`)]);
     return { sharedParams: shared, params: own, body: isBody ? job.payload : EMPTY };
   };

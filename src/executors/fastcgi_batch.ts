@@ -37,6 +37,7 @@ export function encodeBatch({ jobs, timeoutMs }: Pick<Batch, "jobs" | "timeoutMs
       timeout_ms: timeoutMs,
       // Left out by JSON where there is none.
       traceparent: job.traceparent,
+      tracestate: job.tracestate,
       bytes: job.payload.length,
     };
     return [utf8.encode(JSON.stringify(facts) + "\n"), job.payload, END_OF_LINE];

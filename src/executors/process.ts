@@ -110,6 +110,7 @@ export class ProcessExecutor implements Executor {
     const { command: [program, ...args], payload, payloadVariable, directory, env } = this.#options;
     const variables = jobVariables(job);
     if (job.traceparent !== undefined) variables.push(["TRACEPARENT", job.traceparent]);
+    if (job.tracestate !== undefined) variables.push(["TRACESTATE", job.tracestate]);
     if (payload === "argument") args.push(payloadText(job.payload, "an argument"));
     if (payload === "environment") {
       variables.push([payloadVariable, payloadText(job.payload, `the variable "${payloadVariable}"`)]);
@@ -193,7 +194,7 @@ export function outcomeOfFailedStart(
     error: new FervoError("PROCESS_MISCONFIGURED", `${cannot}${reason}`, { cause: error }),
   });
   // The configuration holds no NUL.
-  if (error instanceof TypeError) return malformed("the job's id or traceparent has a NUL byte");
+  if (error instanceof TypeError) return malformed("the job's id or trace context has a NUL byte");
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (NOT_NOW[code] !== undefined) {
     const unavailable = new FervoError("PROCESS_FAILED", `${cannot}: ${NOT_NOW[code]}`, { cause: error });

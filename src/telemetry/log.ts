@@ -147,7 +147,8 @@ function logSettled(log: Log, event: Event<"job_settled">): void {
 type JobEvent = Event<"job_started" | "job_settled" | "lease_lost" | "child_ended" | "child_not_ended">;
 
 function jobFacts(event: JobEvent): Record<string, unknown> {
-  return { ...consumerFact(event), queue: event.queue, job: event.id, attempt: event.attempt };
+  const facts = { ...consumerFact(event), queue: event.queue, job: event.id, attempt: event.attempt };
+  return "trace" in event && event.trace !== undefined ? { ...facts, trace_id: event.trace.traceId } : facts;
 }
 
 function consumerFact(event: Parameters<Observer>[0]): Record<string, unknown> {

@@ -6,6 +6,7 @@ import { brokerError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
+import type { Tracer } from "../core/trace.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
 import type { ConsumerOptions } from "./consumer_options.ts";
@@ -32,6 +33,8 @@ export interface ConsumerDeps {
   readonly random: () => number;
   /** How many slots there are, where that changes; else as many as `concurrency` says. */
   readonly limit?: SlotLimit;
+  /** Names the span of each try, which PHP gets as its parent; without, PHP gets what the message says. */
+  readonly tracer?: Tracer;
 }
 
 /** A receive that finds nothing ends after so long, for no reason but that no wait should be endless. */
@@ -59,6 +62,7 @@ export class Consumer {
   readonly #random: () => number;
   readonly #options: ConsumerOptions;
   readonly #limit: SlotLimit;
+  readonly #tracer: Tracer | undefined;
   readonly #slots: Slots;
   readonly #nextOrder: () => readonly string[];
   readonly #gate: Gate;
@@ -82,6 +86,7 @@ export class Consumer {
     this.#clock = deps.clock;
     this.#observe = deps.observe;
     this.#random = deps.random;
+    this.#tracer = deps.tracer;
     this.#options = options;
     this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
     this.#limit = deps.limit ?? { slots: options.concurrency };
@@ -360,7 +365,12 @@ export class Consumer {
     if (job instanceof FervoError) return job;
     held.id = job.id;
     held.maxAttempts = job.maxAttempts;
-    return job;
+    if (this.#tracer === undefined) return job;
+    const { tracestate, ...rest } = job;
+    const trace = held.trace = this.#tracer(job.traceparent);
+    // It belongs to the trace that it came with.
+    const state = trace.parentSpanId !== undefined && tracestate !== undefined && { tracestate };
+    return { ...rest, traceparent: trace.traceparent, ...state };
   }
 
   #began(slot: Slot, held: Held, { queue, id, attempt }: Job): void {

@@ -6,6 +6,7 @@ import { brokerError, FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { RetryPolicy } from "../core/retry.ts";
+import type { JobTrace, RunTrace } from "../core/trace.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
 
@@ -18,6 +19,8 @@ export interface Held {
   id: string;
   /** Tries this job may have; the message can have its own limit. */
   maxAttempts: number;
+  /** Where its try stands in a trace, where traces are made. */
+  trace?: JobTrace;
   /** Its settle is under way or done: at shutdown there is nothing to release. */
   isSettling: boolean;
 }
@@ -104,9 +107,12 @@ export class HeldDeliveries {
     const { readyAtMs, attempt } = held.delivery;
     const waitMs = readyAtMs === undefined ? undefined : Math.max(clock.nowMs() - runMs - readyAtMs, 0);
     const { maxAttempts } = held;
+    // Of a batch that ended early some were given a trace, and never ran.
+    const trace = held.trace !== undefined && held.startedMs !== undefined &&
+      { trace: { ...held.trace, startedAtMs: clock.nowMs() - runMs } };
     const done = finalOutcome(outcome, { attempt, maxAttempts, retry, dialect, random });
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
-    while (!await this.#trySettle(held, done, { waitMs, runMs })) {
+    while (!await this.#trySettle(held, done, { waitMs, runMs, ...trace })) {
       if (now.aborted) {
         this.#orphaned++;
         break;
@@ -126,19 +132,19 @@ export class HeldDeliveries {
   async #trySettle(
     { delivery, id }: Held,
     outcome: FinalOutcome,
-    times: { waitMs: number | undefined; runMs: number },
+    run: { waitMs: number | undefined; runMs: number; trace?: RunTrace },
   ): Promise<boolean> {
     const { observe } = this.#deps;
     const consumer = this.#options.name;
     const { queue, attempt } = delivery;
     try {
       await settle(delivery, outcome);
-      observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...times });
+      observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...run });
       return true;
     } catch (thrown) {
       const error = brokerError(thrown);
       if (error.code === "LEASE_LOST") {
-        observe({ type: "lease_lost", consumer, queue, id, attempt });
+        observe({ type: "lease_lost", consumer, queue, id, attempt, ...run });
         return true;
       }
       observe({ type: "broker_failed", consumer, during: "settle", error });

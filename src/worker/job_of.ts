@@ -41,5 +41,6 @@ export function jobOf(
     enqueuedAtMs: message.enqueuedAtMs ?? delivery.enqueuedAtMs ?? o.nowMs,
     deadlineMs: o.nowMs + o.timeoutMs,
     ...(message.traceparent !== undefined && { traceparent: message.traceparent }),
+    ...(message.tracestate !== undefined && { tracestate: message.tracestate }),
   };
 }

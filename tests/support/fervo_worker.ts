@@ -190,6 +190,8 @@ export interface SiteOptions {
   readonly top?: TomlTable;
   readonly log?: TomlTable;
   readonly http?: TomlTable;
+  readonly tracing?: TomlTable;
+  readonly tracingHeaders?: TomlTable;
   readonly control?: TomlTable;
   readonly broker?: TomlTable;
   readonly fpm?: TomlTable;
@@ -269,6 +271,8 @@ export class Site implements AsyncDisposable {
       ["", { ...options.top }],
       ["[log]", { ...options.log }],
       ["[http]", { ...options.http }],
+      ["[tracing]", { ...options.tracing }],
+      ["[tracing.headers]", { ...options.tracingHeaders }],
       ["[control]", { ...options.control }],
       ["[brokers.default]", {
         ...(options.broker?.["driver"] === undefined && { driver: "sqlite", path: this.queueFile }),

@@ -80,6 +80,7 @@ final class BatchAnswer
             'FERVO_ENQUEUED_AT' => $job['enqueued_at'] ?? null,
             'FERVO_DEADLINE' => isset($job['timeout_ms']) ? (int) (microtime(true) * 1000) + (int) $job['timeout_ms'] : null,
             'HTTP_TRACEPARENT' => $job['traceparent'] ?? null,
+            'HTTP_TRACESTATE' => $job['tracestate'] ?? null,
         ];
         foreach ($params as $name => $value) {
             if (null === $value) {

@@ -73,6 +73,7 @@ function keysOfSchema(schema: z.core.JSONSchema._JSONSchema, path = ""): string[
 const NAMED = [
   "brokers.",
   "fpm.",
+  "tracing.headers.",
   "fpm.*.params.",
   "processes.",
   "processes.*.exit_codes.",

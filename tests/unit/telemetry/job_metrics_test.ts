@@ -79,7 +79,7 @@ Deno.test("JobMetrics counts lost leases, pauses, failures of the broker, and jo
   permissions: "none",
 }, () => {
   const events: WorkerEvent[] = [
-    { type: "lease_lost", consumer: "main", queue: "mail", id: "1", attempt: 1 },
+    { type: "lease_lost", consumer: "main", queue: "mail", id: "1", attempt: 1, waitMs: undefined, runMs: 1 },
     { type: "consumer_paused", consumer: "main", error: away, forMs: 50 },
     { type: "consumer_paused", consumer: "main", error: away, forMs: 50 },
     { type: "broker_failed", consumer: "main", during: "receive", error: away },

@@ -94,7 +94,7 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     ...quietFacts,
     msg: "Job put back",
   }],
-  ["a lost lease", { type: "lease_lost", ...job }, {
+  ["a lost lease", { type: "lease_lost", ...job, waitMs: undefined, runMs: 1 }, {
     level: "warn",
     ...jobFacts,
     msg: "The lease was lost; another worker has the job",

@@ -32,7 +32,7 @@ Deno.test("Tally counts what became of the tries", async () => {
   for (let i = 0; i < 3; i++) settle(retry, 1);
   for (let i = 0; i < 2; i++) settle(bury, 1);
   for (let i = 0; i < 5; i++) settle(release, 1);
-  for (let i = 0; i < 6; i++) tally.observe({ type: "lease_lost", ...job });
+  for (let i = 0; i < 6; i++) tally.observe({ type: "lease_lost", ...job, waitMs: undefined, runMs: 1 });
   const { done, retried, dead, released, leasesLost } = tally.summary();
   assert.deepEqual({ done, retried, dead, released, leasesLost }, {
     done: 4,

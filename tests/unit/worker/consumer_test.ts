@@ -483,7 +483,15 @@ Deno.test("Consumer tells of a lease lost at settle, settles no more, and goes o
   await t.clock.advance(60_000);
   assert.deepEqual(delivery.settled, []);
   assert.deepEqual(t.log.of("lease_lost"), [
-    { type: "lease_lost", consumer: "main", queue: "default", id: "1", attempt: 2 },
+    {
+      type: "lease_lost",
+      consumer: "main",
+      queue: "default",
+      id: "1",
+      attempt: 2,
+      waitMs: undefined,
+      runMs: 0,
+    },
   ]);
   assert.deepEqual([t.log.of("job_settled").length, t.consumer.inFlight, t.consumer.orphaned], [0, 0, 0]);
   await t.give("2");

@@ -1,0 +1,33 @@
+import type { Path, Problem } from "./problems.ts";
+
+/** What is expected of `endpoint`. */
+export const TRACES_ENDPOINT =
+  'expected where OTLP/HTTP takes traces, such as "http://127.0.0.1:4318/v1/traces", without user and password, or "" ' +
+  "for nowhere";
+
+/** Whether traces can be sent there; secrets belong into headers, as an address gets into logs. */
+export function isTracesEndpoint(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && /^https?:$/.test(url.protocol) && url.username === "" && url.password === "";
+}
+
+/** Headers that the worker sets itself. */
+const OWN_HEADERS = ["content-type", "content-length", "host", "transfer-encoding", "connection"];
+
+/** Why a header of that name is refused, as the end of a sentence; undefined when it is not. */
+export function whyHeaderIsRefused(name: string): string | undefined {
+  if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/.test(name)) return "it is no name of an HTTP header";
+  if (OWN_HEADERS.includes(name.toLowerCase())) return "the worker sets it itself; remove it";
+  return undefined;
+}
+
+/** How the values of `[tracing]` fit together. */
+export function checkTracing(tracing: Readonly<Record<string, unknown>>, path: Path): Problem[] {
+  const { endpoint, headers } = tracing;
+  const hasHeaders = typeof headers === "object" && headers !== null && Object.keys(headers).length > 0;
+  if (!hasHeaders || (typeof endpoint === "string" && endpoint !== "")) return [];
+  return [{
+    path: [...path, "headers"],
+    text: "headers have no effect without an endpoint: set one, or remove them",
+  }];
+}

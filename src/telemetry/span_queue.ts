@@ -1,0 +1,146 @@
+import type { Clock, Timer } from "../core/clock.ts";
+import { reasonOf } from "../core/errors.ts";
+import type { Log } from "./log.ts";
+import { encodeSpans, type JobSpan, type Resource } from "./otlp.ts";
+
+export interface SpanQueueOptions {
+  /** Where OTLP/HTTP takes traces, such as "http://127.0.0.1:4318/v1/traces". */
+  readonly endpoint: string;
+  /** Further headers of each request; they may be secret. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly resource: Resource;
+  /** Of fervo-worker. */
+  readonly version: string;
+}
+
+/** A span waits so long for others. */
+const WAIT_MS = 1_000;
+const MAX_SPANS_A_REQUEST = 2_000;
+/** A few seconds of the busiest worker, some 20 MB. What comes beyond is dropped, and counted. */
+const MAX_WAITING = 20_000;
+const REQUEST_TIMEOUT_MS = 10_000;
+/** All of the wait for the last exports at the end. */
+const CLOSE_TIMEOUT_MS = 3_000;
+const MAX_PAUSE_MS = 30_000;
+
+/**
+ * Sends spans to a collector, beside the jobs and never before them.
+ *
+ * 1. Keeps what has ended, up to a limit; beyond it drops what is new.
+ * 2. Sends it in requests of many spans, one after the other.
+ * 3. Keeps the spans of a request that failed, and sends them again after pauses that grow; a collector that refuses
+ *    them for good (a 4xx status) is not asked again for these.
+ * 4. Tells an outage once when it begins, and once when it is over with what was lost.
+ * 5. At the end sends what is left, for a short time.
+ */
+export class SpanQueue implements AsyncDisposable {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #options: SpanQueueOptions;
+  readonly #ending = new AbortController();
+  #waiting: JobSpan[] = [];
+  #timer: Timer | undefined;
+  #sending: Promise<void> | undefined;
+  #isAway = false;
+  #pauseMs = WAIT_MS;
+  #dropped = 0;
+
+  constructor(deps: { clock: Clock; log: Log }, options: SpanQueueOptions) {
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#options = options;
+  }
+
+  /** Takes a span; never waits and never throws. */
+  add(span: JobSpan): void {
+    if (this.#waiting.length >= MAX_WAITING) {
+      this.#dropped++;
+      return;
+    }
+    this.#waiting.push(span);
+    if (this.#sending !== undefined) return;
+    if (this.#waiting.length >= MAX_SPANS_A_REQUEST && !this.#isAway) this.#send();
+    else this.#timer ??= this.#clock.setTimer(() => this.#send(), this.#delayMs());
+  }
+
+  /** Sends what is left; ends in a few seconds, whatever the collector does. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#timer?.cancel();
+    const limit = this.#clock.setTimer(() => this.#ending.abort(), CLOSE_TIMEOUT_MS);
+    await this.#sending;
+    this.#timer?.cancel();
+    while (this.#waiting.length > 0 && !this.#ending.signal.aborted) {
+      const left = this.#waiting.length;
+      await this.#sendSome();
+      if (this.#waiting.length === left) break;
+    }
+    limit.cancel();
+    this.#dropped += this.#waiting.length;
+    if (this.#dropped > 0) this.#log.warn({ dropped: this.#dropped }, "Traces were lost");
+  }
+
+  #send(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#sending = this.#sendSome().then(() => {
+      this.#sending = undefined;
+      if (this.#ending.signal.aborted || this.#waiting.length === 0) return;
+      this.#timer = this.#clock.setTimer(() => this.#send(), this.#delayMs());
+    });
+  }
+
+  #delayMs(): number {
+    if (this.#isAway) return this.#pauseMs;
+    return this.#waiting.length >= MAX_SPANS_A_REQUEST ? 0 : WAIT_MS;
+  }
+
+  async #sendSome(): Promise<void> {
+    const spans = this.#waiting.slice(0, MAX_SPANS_A_REQUEST);
+    const problem = await this.#request(spans);
+    if (problem === undefined) this.#back();
+    else this.#away(problem.text);
+    if (problem?.isTransient) return;
+    if (problem !== undefined) this.#dropped += spans.length;
+    this.#waiting = this.#waiting.slice(spans.length);
+  }
+
+  async #request(spans: readonly JobSpan[]): Promise<{ text: string; isTransient: boolean } | undefined> {
+    const { endpoint, headers, resource, version } = this.#options;
+    const timeout = new AbortController();
+    const timer = this.#clock.setTimer(
+      () => timeout.abort(new Error("no answer in 10 s")),
+      REQUEST_TIMEOUT_MS,
+    );
+    try {
+      const answer = await fetch(endpoint, {
+        method: "POST",
+        headers: { ...headers, "content-type": "application/json" },
+        body: encodeSpans(spans, resource, version),
+        // Headers that are secret go nowhere else.
+        redirect: "manual",
+        signal: AbortSignal.any([timeout.signal, this.#ending.signal]),
+      });
+      await answer.body?.cancel();
+      if (answer.ok) return undefined;
+      const isTransient = answer.status === 429 || answer.status >= 500;
+      return { text: `it answers with status ${answer.status}`, isTransient };
+    } catch (error) {
+      return { text: reasonOf(error), isTransient: true };
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  #away(reason: string): void {
+    if (this.#isAway) this.#pauseMs = Math.min(this.#pauseMs * 2, MAX_PAUSE_MS);
+    else this.#log.warn({ endpoint: this.#options.endpoint, error: reason }, "Cannot export traces");
+    this.#isAway = true;
+  }
+
+  #back(): void {
+    if (this.#isAway) this.#log.info({ dropped: this.#dropped }, "Traces are exported again");
+    if (this.#isAway) this.#dropped = 0;
+    this.#isAway = false;
+    this.#pauseMs = WAIT_MS;
+  }
+}
