@@ -22,6 +22,33 @@ Deno.test("The binary grants itself programs, no libraries, of the system only t
   });
 });
 
+for (
+  const [what, file] of [
+    ["its own environment", "/proc/self/environ"],
+    ["another process's memory", "/proc/1/mem"],
+    ["a device", "/dev/mem"],
+  ] as const
+) {
+  Deno.test(`The binary may not read ${what}, whoever runs it`, async () => {
+    const { code, stdout, stderr } = await fervoWorker(["check", "--config", file], {
+      env: { SECRET: "hunter2" },
+    });
+    assert.notEqual(code, 0);
+    // Deno's own refusal, not the kernel's: root may read these.
+    assert.match(stderr, /requires all access|--allow-all/i);
+    assert.doesNotMatch(stdout + stderr, /hunter2/);
+  });
+}
+
+Deno.test("docs/operations.md lists the permissions with which scripts/compile makes the binary", async () => {
+  const script = await Deno.readTextFile(new URL("../../scripts/compile", import.meta.url));
+  const flags = script.match(/^PERMISSIONS=\((.*)\)$/m)![1]!.replaceAll('"', "").split(" ");
+  const docs = await Deno.readTextFile(new URL("../../docs/operations.md", import.meta.url));
+  const section = docs.split("\n## The binary's permissions\n")[1]!.split("\n## ")[0]!;
+  const listed = [...section.matchAll(/`(--(?:allow|deny)-[^`]+)`/g)].map(([, flag]) => flag!);
+  assert.deepEqual(listed.sort(), flags.sort());
+});
+
 Deno.test("No arguments print the help to standard error, with exit code 2", async () => {
   const { code, stdout, stderr } = await fervoWorker([]);
   assert.equal(code, 2);

@@ -218,7 +218,7 @@ for (
   });
 }
 
-Deno.test("ProcessExecutor buries a job whose id or traceparent has a NUL byte", async () => {
+Deno.test("ProcessExecutor buries a job whose id or trace context has a NUL byte", async () => {
   await using t = await setUp("touch started");
   for (const fields of [{ id: "a\0" }, { traceparent: "\0" }]) {
     assert.equal(errorOf(await t.run(fields), "bury").code, "JOB_MALFORMED");
