@@ -52,3 +52,20 @@ Deno.test("createLog() writes one line for a person an entry when it is pretty",
   assert.throws(() => JSON.parse(written[0]!), SyntaxError);
   assert.equal(written[0]!.trimEnd().split("\n").length, 1);
 });
+
+for (const isPretty of [true, false]) {
+  Deno.test(`createLog() lets no text command the terminal or begin a line (${isPretty ? "pretty" : "JSON"})`, async () => {
+    const written: string[] = [];
+    const log = await createLog((text) => written.push(text), { level: "info", isPretty });
+    const evil = "a\x1b[2J\u009b31m\x7f\u2028\u202e\r\nERROR: b\x07";
+    const error = new JobError("JOB_FAILED", evil, { details: { stderr: evil } });
+    const job = { consumer: "main", queue: "mail", id: evil, attempt: 1, waitMs: undefined, runMs: 1 };
+    logObserver(log)({ type: "job_settled", ...job, outcome: { kind: "bury", error } });
+    assert.equal(written.length, 1);
+    // The colors are ours.
+    // deno-lint-ignore no-control-regex
+    const text = written[0]!.replace(/\n$/, "").replaceAll(/\x1b\[\d+m/g, "");
+    assert.doesNotMatch(text, /[\p{Cc}\u2028-\u202e\u2066-\u2069]/u);
+    if (!isPretty) assert.equal(JSON.parse(text).stderr, evil);
+  });
+}
