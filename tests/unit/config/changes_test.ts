@@ -78,3 +78,14 @@ Deno.test("needsRestart() names what only a restart changes", async () => {
     "[log] format",
   ]);
 });
+
+Deno.test("Of every part of the configuration it is said what a reload does with it", async () => {
+  const replaced = ["brokers", "fpm", "processes", "consumers", "schedule"];
+  const setAtOnce = ["log", "shutdownTimeoutMs"];
+  const afterRestart = ["http", "tracing", "controlSocket"];
+  // A new part belongs into changesBetween() or needsRestart(), and then here.
+  assert.deepEqual(
+    Object.keys(await parse(BASE)).sort(),
+    [...replaced, ...setAtOnce, ...afterRestart].sort(),
+  );
+});
