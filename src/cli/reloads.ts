@@ -1,7 +1,7 @@
 import type { App } from "../running_app.ts";
 import { type ConfigChanges, type NameChanges, needsRestart } from "../config/changes.ts";
 import type { Config } from "../config/config.ts";
-import { FervoError } from "../core/errors.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { ServiceState } from "./service_state.ts";
 
@@ -25,7 +25,7 @@ export interface ReloadsDeps {
   readonly started: Promise<void>;
 }
 
-/** A reload under way: what it changes, and when that is done. */
+/** A reload under way: what it changes, and when that is done; rejects with CONTROL_REFUSED when a stop came between. */
 interface Accepted {
   readonly report: ReloadReport;
   readonly finished: Promise<void>;
@@ -83,20 +83,28 @@ export class Reloads {
         log.warn({ key }, "This part of the configuration is used after a restart only");
       }
       const told = finished.then(() => {
-        log.info({}, "The configuration is reloaded");
         service?.reloaded();
+        if (app.config !== config) {
+          throw new FervoError(
+            "CONTROL_REFUSED",
+            "The worker was told to take no more jobs while it was reloaded",
+          );
+        }
+        log.info({}, "The configuration is reloaded");
       });
       return { report, finished: told };
     } catch (error) {
       service?.reloaded();
-      if (error instanceof FervoError) tellProblems(log, error);
+      tellProblems(log, error);
       throw error;
     }
   }
 }
 
-function tellProblems(log: Log, { code, message, details }: FervoError): void {
+function tellProblems(log: Log, thrown: unknown): void {
   const said = "The configuration is not reloaded; the worker goes on with the one that it has";
+  if (!(thrown instanceof FervoError)) return log.error({ error: reasonOf(thrown) }, said);
+  const { code, message, details } = thrown;
   // A list of problems has each in a line of its own, which begins with its place.
   const problems = Number(details["problems"] ?? 1) > 1 ? message.split("\n") : [message];
   for (const problem of problems) log.error({ code, error: problem }, said);

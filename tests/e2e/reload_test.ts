@@ -213,6 +213,7 @@ Deno.test("SIGHUP while the worker drains, and a stop while it reloads, end the 
   const { code, stderr } = await worker.ended;
   assert.equal(code, 0);
   assert.doesNotMatch(stderr, /"consumer":"b"/);
+  assert.equal(said(worker, RELOADED), 0);
   assertEachOnce(site, ids);
 });
 
