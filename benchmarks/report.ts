@@ -11,6 +11,11 @@ export class Report {
     Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
   }
 
+  /** On the terminal only. */
+  note(line: string): void {
+    Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
+  }
+
   async write(file: URL): Promise<void> {
     await Deno.writeTextFile(file, this.#lines.join("\n") + "\n");
   }

@@ -1,5 +1,6 @@
 import type { ConfigChanges } from "./config/changes.ts";
-import type { Config, ConsumerConfig, FastCgiConsumerConfig } from "./config/config.ts";
+import { fixedConcurrency, hasAuto, leastConcurrency } from "./config/concurrency.ts";
+import type { Config, ConsumerConfig } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
 import type { Driver } from "./core/driver.ts";
 import { FervoError } from "./core/errors.ts";
@@ -15,7 +16,9 @@ import { ProcessExecutor } from "./executors/process.ts";
 import { Pool } from "./fastcgi/pool.ts";
 import { isTooSmall } from "./fastcgi/status.ts";
 import { Consumer } from "./worker/consumer.ts";
+import { PoolFit } from "./worker/pool_fit.ts";
 import type { Schedule } from "./worker/schedule.ts";
+import type { SlotLimit } from "./worker/slot_limit.ts";
 
 /** A broker, opened, with the format of its messages. */
 export interface Broker extends AsyncDisposable {
@@ -26,11 +29,19 @@ export interface Broker extends AsyncDisposable {
 /** What a broker's driver tells the worker that uses it. */
 export type WorkerEars = Required<Pick<DriverDeps, "observe" | "onSignal">>;
 
+/** What of a worker can change. */
+export interface WorkerNow {
+  readonly config: () => Config;
+  /** How many slots its consumers with `concurrency = "auto"` have on that php-fpm pool. */
+  readonly slotsOn: (fpm: string) => number;
+}
+
 /**
  * Opens the broker of that name.
  *
  * @param ears Of a worker; whoever only looks at the broker has none.
- * @param configNow That of the worker, which may have another one later.
+ * @param now Of the worker: its configuration, which may be another one later, and how many slots its consumers with
+ * `concurrency = "auto"` have on a php-fpm pool.
  * @throws {FervoError} CONFIG_INVALID when the configuration has none of that name; QUEUE_UNAVAILABLE
  */
 export function openBroker(
@@ -38,7 +49,7 @@ export function openBroker(
   name: string,
   clock: Clock,
   ears?: WorkerEars,
-  configNow = () => config,
+  now: WorkerNow = { config: () => config, slotsOn: () => 0 },
 ): Broker {
   const options = config.brokers.get(name);
   if (options === undefined) {
@@ -49,7 +60,7 @@ export function openBroker(
   const driver = openDriver(options.driver, {
     clock,
     owner: processName(),
-    process: processInfo(configNow, name),
+    process: processInfo(now, name),
     ...("recovered" in dialect && { jobs: dialect }),
     ...ears,
   }, options);
@@ -57,11 +68,21 @@ export function openBroker(
 }
 
 /** What a worker does with a broker, for those who look into the broker. */
-function processInfo(configNow: () => Config, broker: string): NonNullable<DriverDeps["process"]> {
-  const consumers = () => configNow().consumers.filter((consumer) => consumer.broker === broker);
+function processInfo({ config, slotsOn }: WorkerNow, broker: string): NonNullable<DriverDeps["process"]> {
+  const consumers = () => config().consumers.filter((consumer) => consumer.broker === broker);
   return {
     get concurrency() {
-      return consumers().reduce((sum, consumer) => sum + consumer.concurrency, 0);
+      const fixed = consumers().reduce(
+        (sum, one) => sum + (one.concurrency === "auto" ? 0 : one.concurrency),
+        0,
+      );
+      // Consumers that share a pool have its slots together.
+      const shared = new Set(
+        consumers().flatMap(({ concurrency, executor }) =>
+          concurrency === "auto" && executor.kind === "fastcgi" ? [executor.fpm] : []
+        ),
+      );
+      return [...shared].reduce((sum, fpm) => sum + slotsOn(fpm), fixed);
     },
     get queues() {
       return consumers().flatMap(({ queues }) => queues);
@@ -75,26 +96,17 @@ function createPool(config: Config, name: string, clock: Clock): Pool {
   return new Pool({ address: fpm.address, clock }, { ...fpm, maxConnections: maxConnections(config, name) });
 }
 
-/** How many connections a php-fpm pool has at most: as many as its consumers run jobs. */
+/** How many connections a php-fpm pool has at most: as many as its consumers run jobs. A {@link PoolFit} sets it anew. */
 export function maxConnections(config: Config, fpm: string): number {
-  return Math.max(totalConcurrency(config, fpm), 1);
-}
-
-/** How many jobs the consumers of a php-fpm pool run at the same time. */
-export function totalConcurrency(config: Config, fpm: string): number {
-  const users = config.consumers.filter(({ executor }) => isOn(executor, fpm));
-  return users.reduce((sum, consumer) => sum + consumer.concurrency, 0);
-}
-
-/** Whether that php-fpm pool runs the jobs of a consumer. */
-export function isOn(executor: ConsumerConfig["executor"], fpm: string): executor is FastCgiConsumerConfig {
-  return executor.kind === "fastcgi" && executor.fpm === fpm;
+  return Math.max(leastConcurrency(config, fpm), 1);
 }
 
 /** A php-fpm pool: the connections to it, and how it is looked at from the outside. */
 export interface Fpm {
   readonly pool: Pool;
   readonly control: FpmControl;
+  /** Where it has consumers with `concurrency = "auto"`. */
+  readonly fit?: PoolFit;
 }
 
 /** What all parts need. */
@@ -113,7 +125,7 @@ export type Parts = Omit<Assembly, "config">;
 
 export interface AssemblyDeps extends AppDeps {
   readonly ears: WorkerEars;
-  readonly configNow: () => Config;
+  readonly now: WorkerNow;
 }
 
 /**
@@ -142,7 +154,7 @@ export async function assemble(
   const brokers = new Map<string, Broker>();
   for (const { broker: name } of [...config.consumers, ...config.schedule]) {
     if (brokers.has(name)) continue;
-    const open = () => opened.use(openBroker(config, name, clock, deps.ears, deps.configNow));
+    const open = () => opened.use(openBroker(config, name, clock, deps.ears, deps.now));
     brokers.set(name, part("brokers", kept?.brokers, name, open));
   }
   const fpms = new Map<string, Fpm>();
@@ -155,13 +167,22 @@ export async function assemble(
     });
     fpms.set(name, part("fpm", kept?.fpms, name, open));
   }
-  for (const [name, { control }] of fpms) await refuseTooManyJobs(config, name, control);
+  for (const [name, fpm] of fpms) {
+    await refuseTooManyJobs(config, name, fpm.control);
+    if (fpm.fit === undefined && hasAuto(config, name)) {
+      fpms.set(name, { ...fpm, fit: opened.use(await startFit(config, name, fpm, deps)) });
+    }
+  }
 
   const consumers = new Map(config.consumers.map((options) => {
     const create = () => {
       const { driver, dialect } = brokers.get(options.broker)!;
       const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
-      const consumer = new Consumer({ driver, dialect, executor, ...deps, random: Math.random }, options);
+      const limit = limitOf(options, fpms, () => consumer);
+      const consumer: Consumer = new Consumer(
+        { driver, dialect, executor, ...deps, random: Math.random, limit },
+        { ...options, concurrency: leastOf(config, options) },
+      );
       return { consumer, executor };
     };
     return [options.name, part("consumers", kept?.consumers, options.name, create)];
@@ -175,6 +196,40 @@ export async function assemble(
   // All is well: they are the assembly's now.
   opened.move();
   return { config, brokers, fpms, consumers, schedules };
+}
+
+function startFit(config: Config, name: string, fpm: Fpm, deps: AppDeps): Promise<PoolFit> {
+  const { fit, children, statusPath, statusAddress } = config.fpm.get(name)!;
+  return PoolFit.start({ ...deps, ...fpm, random: Math.random }, {
+    ...fit,
+    name,
+    children,
+    statusPath,
+    hasStatusAddress: statusAddress !== undefined,
+    fixed: fixedConcurrency(config, name),
+  });
+}
+
+/**
+ * How many slots a consumer has.
+ *
+ * @param consumer Is not called before that is made.
+ */
+function limitOf(
+  { concurrency, executor }: ConsumerConfig,
+  fpms: ReadonlyMap<string, Fpm>,
+  consumer: () => Consumer,
+): SlotLimit {
+  const fit = executor.kind === "fastcgi" ? fpms.get(executor.fpm)?.fit : undefined;
+  if (concurrency === "auto") return fit!.join(consumer);
+  fit?.setAside(consumer);
+  return { slots: concurrency };
+}
+
+/** How many slots a consumer has at least. */
+function leastOf(config: Config, { concurrency, executor }: ConsumerConfig): number {
+  if (concurrency !== "auto") return concurrency;
+  return executor.kind === "fastcgi" ? config.fpm.get(executor.fpm)!.fit.min : 1;
 }
 
 function createExecutor(
@@ -208,7 +263,7 @@ function createExecutor(
  */
 async function refuseTooManyJobs(config: Config, name: string, fpm: FpmControl): Promise<void> {
   const status = await fpm.status().catch(() => undefined);
-  const wanted = totalConcurrency(config, name);
+  const wanted = leastConcurrency(config, name);
   if (status === undefined || !isTooSmall(status, wanted)) return;
   throw new FervoError(
     "CONFIG_INVALID",

@@ -5,7 +5,6 @@ import {
   type AssemblyDeps,
   maxConnections,
   type Parts,
-  totalConcurrency,
   type WorkerEars,
 } from "./app.ts";
 import { changesBetween, type ConfigChanges } from "./config/changes.ts";
@@ -53,7 +52,14 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     // What a person tells the worker by way of the broker.
     onSignal: (signal) => signal === "stop" ? worker.drain() : worker.quiet(),
   };
-  const assembling: AssemblyDeps = { ...deps, ears, configNow: () => assembly?.config ?? config };
+  const assembling: AssemblyDeps = {
+    ...deps,
+    ears,
+    now: {
+      config: () => assembly?.config ?? config,
+      slotsOn: (fpm) => assembly?.fpms.get(fpm)?.fit?.slots ?? 0,
+    },
+  };
   assembly = await assemble(config, assembling);
   let view = viewOf(assembly, deps);
   let finished = Promise.resolve();
@@ -75,7 +81,9 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     }
     worker.setOptions(next);
     const replaced = worker.replace(workingOf(partsOnlyIn(old, now)), () => {
-      for (const [name, { pool }] of now.fpms) pool.resize(maxConnections(next, name));
+      for (const [name, { pool, fit }] of now.fpms) {
+        if (fit === undefined) pool.resize(maxConnections(next, name));
+      }
       assembly = now;
       view = viewOf(now, deps);
       return workingOf(partsOnlyIn(now, old));
@@ -140,7 +148,10 @@ function partsOnlyIn(assembly: Assembly, other: Assembly): Parts {
 async function dispose({ brokers, fpms, consumers }: Parts): Promise<void> {
   await using all = new AsyncDisposableStack();
   for (const broker of brokers.values()) all.use(broker);
-  for (const { pool } of fpms.values()) all.use(pool);
+  for (const { pool, fit } of fpms.values()) {
+    all.use(pool);
+    if (fit !== undefined) all.use(fit);
+  }
   for (const { executor } of consumers.values()) all.use(executor);
 }
 
@@ -162,7 +173,6 @@ function viewOf(
     fpms: [...fpms].map(([name, fpm]) =>
       new FpmWatch({ clock, ...fpm }, {
         name,
-        slots: totalConcurrency(config, name),
         hasStatusAddress: config.fpm.get(name)!.statusAddress !== undefined,
       })
     ),

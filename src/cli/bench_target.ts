@@ -174,7 +174,13 @@ function choosePool(
   const own = consumer?.executor.kind === "fastcgi" ? consumer.executor : DEFAULT_FASTCGI_EXECUTOR_OPTIONS;
   const { ackOn, payloadParam } = own;
   const request = { script, params, killOnTimeout, firstByteTimeoutMs, ackOn, payloadParam };
-  return { name, fpm, request, concurrency: consumer?.concurrency, queue: consumer?.queues[0]?.name };
+  return {
+    name,
+    fpm,
+    request,
+    concurrency: consumer?.concurrency === "auto" ? undefined : consumer?.concurrency,
+    queue: consumer?.queues[0]?.name,
+  };
 }
 
 /** The process that stands against the pool: a configured one, or the command line PHP with the pool's script. */

@@ -1,5 +1,6 @@
 import { Command } from "@commander-js/extra-typings";
-import { isOn, openBroker, totalConcurrency } from "../app.ts";
+import { openBroker } from "../app.ts";
+import { isOn, leastConcurrency } from "../config/concurrency.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
@@ -118,7 +119,7 @@ async function checkFpm(
   const where = formatAddress(fpm.address);
   const pool: PoolToCheck = {
     ...fpm,
-    jobs: totalConcurrency(config, name),
+    jobs: leastConcurrency(config, name),
     timeoutMs,
     scripts: [...config.fpm.values()].filter(({ address }) => formatAddress(address) === where)
       .map(({ script }) => script),

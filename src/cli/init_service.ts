@@ -1,6 +1,6 @@
 import { dirname, resolve } from "node:path";
 import example from "../../config.example.toml" with { type: "text" };
-import { isOn, totalConcurrency } from "../app.ts";
+import { isOn, leastConcurrency, mostConcurrency } from "../config/concurrency.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
 import { parseConfig } from "../config/load.ts";
 import { descriptorsNeeded } from "../doctor/open_files.ts";
@@ -94,13 +94,16 @@ function fpmService(config: Config, { phpFpm, user }: ServiceOptions): FpmServic
   };
 }
 
+/** Children for consumers with concurrency = "auto" where no number is configured: a person is to choose. */
+const AUTO_CHILDREN = 8;
+
 function poolOf(config: Config, name: string, { address, statusPath, statusAddress, pingPath }: FpmConfig) {
   return {
     name,
     listen: formatAddress(address),
     isSocket: address.transport === "unix",
     // Of a pool that no consumer uses: php-fpm takes no 0.
-    children: Math.max(totalConcurrency(config, name), 1),
+    children: Math.max(mostConcurrency(config, name) ?? AUTO_CHILDREN, leastConcurrency(config, name), 1),
     statusPath: statusPath ?? STATUS_PATH,
     statusListen: statusAddress && formatAddress(statusAddress),
     pingPath,

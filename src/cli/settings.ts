@@ -1,3 +1,4 @@
+import { mostConcurrency } from "../config/concurrency.ts";
 import { type Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";
@@ -26,12 +27,18 @@ export async function configPath(io: Io, file: string | undefined): Promise<stri
   return named ?? await firstExisting(CONFIG_PLACES);
 }
 
+/** More children than a pool has as a rule, where their number is not known. */
+const MANY_CHILDREN = 128;
+
 /** What of the consumers takes file descriptors. */
-export function descriptorUsers({ brokers, consumers }: Config): DescriptorUser[] {
+export function descriptorUsers(config: Config): DescriptorUser[] {
+  const { brokers, consumers } = config;
   return consumers.map(({ broker, executor, concurrency, queues }) => ({
     driver: brokers.get(broker)!.driver,
     executor: executor.kind,
-    concurrency,
+    concurrency: concurrency !== "auto" || executor.kind !== "fastcgi"
+      ? Number(concurrency)
+      : mostConcurrency(config, executor.fpm) ?? MANY_CHILDREN,
     queues: queues.length,
   }));
 }

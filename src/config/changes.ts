@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { hasAuto, isOn } from "./concurrency.ts";
 import type { Config } from "./config.ts";
 
 /** What of one kind a new configuration adds, changes and removes, by name. */
@@ -30,7 +31,14 @@ export function changesBetween(
   isStopped: (consumer: string) => boolean = () => false,
 ): ConfigChanges {
   const brokers = compare(old.brokers, next.brokers);
-  const fpm = compare(old.fpm, next.fpm);
+  // Consumers with "auto" share the pool, with those of a fixed concurrency beside: all are the same, or begin anew.
+  const fpm = compare(old.fpm, next.fpm, (_, name) => {
+    if (!hasAuto(old, name) && !hasAuto(next, name)) return true;
+    const [before, after] = [old, next].map(({ consumers }) =>
+      consumers.filter(({ executor }) => isOn(executor, name))
+    );
+    return isDeepStrictEqual(before, after) && !after!.some((consumer) => isStopped(consumer.name));
+  });
   const processes = compare(old.processes, next.processes);
   const consumers = compare(byName(old.consumers), byName(next.consumers), ({ name, broker, executor }) => {
     const runsOn = executor.kind === "fastcgi"
@@ -60,12 +68,12 @@ export function needsRestart(started: Config, next: Config): string[] {
 function compare<T>(
   old: ReadonlyMap<string, T>,
   next: ReadonlyMap<string, T>,
-  isKept: (value: T) => boolean = () => true,
+  isKept: (value: T, name: string) => boolean = () => true,
 ): NameChanges {
   const common = [...next.keys()].filter((name) => old.has(name));
   const kept = common.filter((name) => {
     const value = next.get(name)!;
-    return isDeepStrictEqual(old.get(name), value) && isKept(value);
+    return isDeepStrictEqual(old.get(name), value) && isKept(value, name);
   });
   return {
     added: [...next.keys()].filter((name) => !old.has(name)),

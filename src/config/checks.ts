@@ -5,6 +5,7 @@ import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
 import { DEFAULT_EXECUTOR } from "./config.ts";
 import { isTable, missingKey, type Path, type Problem, show, wrongValue } from "./problems.ts";
+import { checkAutoBounds, checkAutoConsumer, leastOfAuto } from "./auto.ts";
 import { checkHttp } from "./http.ts";
 import { checkNamed, listOf, namesIn, type Table, tablesIn } from "./tables.ts";
 import { checkRedis } from "./redis.ts";
@@ -30,6 +31,7 @@ export function checkReferences(data: unknown): Problem[] {
     ...consumers.flatMap(({ value, path }) => [
       ...checkNamed("broker", namesIn(data["brokers"]), "brokers", value, path),
       ...checkExecutor(data, value, path),
+      ...checkAutoConsumer(value, path, executorOf(value), poolOf(data["fpm"], value)),
       ...checkBatch(value, path),
       ...checkQueues(value, path),
       ...checkTubes(data["brokers"], value, path),
@@ -39,8 +41,16 @@ export function checkReferences(data: unknown): Problem[] {
     ...isTable(data["http"]) ? checkHttp(data["http"], ["http"]) : [],
     ...isTable(data["tracing"]) ? checkTracing(data["tracing"], ["tracing"]) : [],
     ...checkSchedules(data["brokers"], data["schedule"]),
-    ...checkChildren(data["fpm"], consumers.map((consumer) => consumer.value)),
-    ...tablesIn(data["fpm"]).flatMap(([name, pool]) => checkPool(pool, ["fpm", name])),
+    ...tablesIn(data["fpm"]).flatMap(([name, pool]) => {
+      const users = consumers.map(({ value }) => value).filter((value) =>
+        executorOf(value) === "fastcgi" && poolOf(data["fpm"], value)?.name === name
+      );
+      return [
+        ...checkChildren(pool, ["fpm", name], users),
+        ...checkAutoBounds(pool, ["fpm", name], users),
+        ...checkPool(pool, ["fpm", name]),
+      ];
+    }),
     ...tablesIn(data["brokers"]).filter(([, broker]) => broker["driver"] === "redis")
       .flatMap(([name, broker]) => checkRedis(broker, ["brokers", name])),
   ];
@@ -233,23 +243,26 @@ function isTcp(address: string): boolean {
 }
 
 /** A job beyond the pool's children would wait in the listen queue while its time runs. */
-function checkChildren(pools: unknown, consumers: readonly Table[]): Problem[] {
-  const [onlyPool, ...otherPools] = namesIn(pools);
-  return tablesIn(pools).flatMap(([pool, { children }]) => {
-    if (typeof children !== "number" || children <= 0) return [];
-    const users = consumers.filter((consumer) =>
-      executorOf(consumer) === "fastcgi" &&
-      (consumer["fpm"] ?? (otherPools.length === 0 ? onlyPool : undefined)) === pool
-    );
-    const jobs = users.reduce((sum, consumer) => sum + concurrencyOf(consumer), 0);
-    if (jobs <= children) return [];
-    const expected =
-      `its consumers run up to ${jobs} jobs at once; lower their concurrency to ${children} in all, ` +
-      `or raise pm.max_children of php-fpm and this number with it`;
-    return [wrongValue(["fpm", pool, "children"], children, expected)];
-  });
+function checkChildren(pool: Table, path: Path, users: readonly Table[]): Problem[] {
+  const { children } = pool;
+  if (typeof children !== "number" || children <= 0) return [];
+  const jobs = users.reduce((sum, consumer) => sum + concurrencyOf(consumer), leastOfAuto(pool, users));
+  if (jobs <= children) return [];
+  const expected =
+    `its consumers run up to ${jobs} jobs at once; lower their concurrency to ${children} in all, ` +
+    `or raise pm.max_children of php-fpm and this number with it`;
+  return [wrongValue([...path, "children"], children, expected)];
 }
 
+/** The pool that a consumer uses; undefined when that is not clear, or there is no such table. */
+function poolOf(pools: unknown, consumer: Table): { name: string; table: Table } | undefined {
+  const [only, ...others] = namesIn(pools);
+  const name = consumer["fpm"] ?? (others.length === 0 ? only : undefined);
+  const table = tablesIn(pools).find(([key]) => key === name);
+  return table && { name: table[0], table: table[1] };
+}
+
+/** 0 for "auto". */
 function concurrencyOf(consumer: Table): number {
   const concurrency = consumer["concurrency"] ?? DEFAULT_CONSUMER_OPTIONS.concurrency;
   return typeof concurrency === "number" && concurrency > 0 ? concurrency : 0;

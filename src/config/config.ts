@@ -6,6 +6,7 @@ import type { DriverName, DriverOptions } from "../drivers/mod.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi.ts";
 import type { ProcessExecutorOptions } from "../executors/process.ts";
 import type { ConsumerOptions } from "../worker/consumer.ts";
+import type { FitBounds } from "../worker/fit_rule.ts";
 import type { ScheduleOptions } from "../worker/schedule.ts";
 import type { WorkerOptions } from "../worker/worker.ts";
 
@@ -89,11 +90,15 @@ export interface FpmConfig
   readonly pingPath: string | undefined;
   /** The pool's `pm.max_children`; undefined when only the status page can tell. */
   readonly children: number | undefined;
+  /** For its consumers with `concurrency = "auto"`, all together. */
+  readonly fit: FitBounds;
 }
 
 export type ProcessConfig = ProcessExecutorOptions;
 
-export interface ConsumerConfig extends ConsumerOptions {
+export interface ConsumerConfig extends Omit<ConsumerOptions, "concurrency"> {
+  /** How many jobs, or batches, at the same time; "auto" for what the php-fpm pool has room for. */
+  readonly concurrency: number | "auto";
   /** A key of `Config.brokers`. */
   readonly broker: string;
   readonly executor: FastCgiConsumerConfig | ProcessConsumerConfig;

@@ -102,6 +102,11 @@ function fpmOf(pool: ConfigFile["fpm"][string]): FpmConfig {
     statusAddress: pool.status_address === "" ? undefined : parseAddress(pool.status_address),
     pingPath: pool.ping_path === "" ? undefined : pool.ping_path,
     children: pool.children === 0 ? undefined : pool.children,
+    fit: {
+      min: pool.auto.min,
+      max: pool.auto.max === 0 ? Infinity : pool.auto.max,
+      reserve: pool.auto.reserve,
+    },
     killOnTimeout: pool.kill_on_timeout,
     connectTimeoutMs: pool.connect_timeout_ms,
     firstByteTimeoutMs: pool.first_byte_timeout_ms,

@@ -12,6 +12,7 @@ import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
+import { DEFAULT_FIT_BOUNDS } from "../worker/pool_fit.ts";
 import { DEFAULT_SCHEDULE_OPTIONS } from "../worker/schedule.ts";
 import { isTimeZone, whyCronIsRefused } from "../worker/schedule_rule.ts";
 import { DEFAULT_WORKER_OPTIONS } from "../worker/worker.ts";
@@ -46,6 +47,7 @@ const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 /** SQLite's own limit of a blob. */
 const MAX_BLOB_BYTES = 1_000_000_000;
+const MAX_CONCURRENCY = 10_000;
 
 const QUEUE_NAME = 'expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"';
 const ADDRESS =
@@ -60,6 +62,7 @@ const HTTP_ADDRESS =
 const TOKEN = `expected ${TOKEN_RULE}, or "" for none; best from the environment, as "\${FERVO_HTTP_TOKEN}"`;
 const COMMAND =
   'expected a list of the program and its arguments, such as ["php", "/srv/app/bin/console", "app:job"]';
+const CONCURRENCY = `expected a whole number from 1 to ${MAX_CONCURRENCY}, or "auto"`;
 const CRON = 'expected a cron expression such as "30 2 * * *"';
 const TIME_ZONE = 'expected the name of a time zone, such as "Europe/Stockholm" or "UTC"';
 const SCHEDULE_LIST = "expected a list of schedules: begin a table [[schedule]], with two brackets";
@@ -159,6 +162,12 @@ const broker = z.discriminatedUnion("driver", BROKERS, {
 
 const params = textsByName(whyParamIsRefused);
 
+const auto = table({
+  min: wholeNumber(1, MAX_CONCURRENCY).default(DEFAULT_FIT_BOUNDS.min),
+  max: wholeNumber(0, MAX_CONCURRENCY).default(0),
+  reserve: wholeNumber(0, MAX_CONCURRENCY).default(DEFAULT_FIT_BOUNDS.reserve),
+});
+
 const fpm = table({
   address: z.string(ADDRESS).refine(isAddress, ADDRESS),
   script: text(/^\/[^\0]*$/, 'an absolute path as php-fpm sees it, such as "/srv/app/fervo.php"'),
@@ -179,6 +188,7 @@ const fpm = table({
   max_header_bytes: wholeNumber(256, MAX_BLOB_BYTES).default(DEFAULT_POOL_OPTIONS.maxHeaderBytes),
   max_stderr_bytes: wholeNumber(0, MAX_BLOB_BYTES).default(DEFAULT_POOL_OPTIONS.maxStderrBytes),
   params: params.default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.params),
+  auto: auto.prefault({}),
 }, "expected a table of a php-fpm pool's settings, as in [fpm.default]");
 
 const exitCode = z.string().regex(
@@ -236,7 +246,11 @@ const consumer = table({
     QUEUE_LIST,
   ).min(1, QUEUE_LIST),
   order: choice(["strict", "weighted"]).default(DEFAULT_CONSUMER_OPTIONS.order),
-  concurrency: wholeNumber(1, 10_000).default(DEFAULT_CONSUMER_OPTIONS.concurrency),
+  concurrency: z.literal("auto", CONCURRENCY)
+    .or(z.int(CONCURRENCY).min(1, CONCURRENCY).max(MAX_CONCURRENCY, CONCURRENCY))
+    .default(
+      DEFAULT_CONSUMER_OPTIONS.concurrency,
+    ),
   batch_size: wholeNumber(1, 1_000).default(DEFAULT_CONSUMER_OPTIONS.batchSize),
   timeout_ms: wholeNumber(1, 7 * DAY_MS).default(DEFAULT_CONSUMER_OPTIONS.timeoutMs),
   ack_on: choice(["outcome", "status"]).default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.ackOn),
@@ -287,6 +301,7 @@ export const TABLES: readonly TableKeys[] = [
   { place: "in [consumers.retry]", keys: Object.keys(retry.shape) },
   { place: "in [[schedule]]", keys: Object.keys(scheduled.shape) },
   { place: "in [fpm.NAME]", keys: Object.keys(fpm.shape) },
+  { place: "in [fpm.NAME.auto]", keys: Object.keys(auto.shape) },
   { place: "in [processes.NAME]", keys: Object.keys(process.shape) },
   {
     place: "in [brokers.NAME]",

@@ -2,6 +2,13 @@ import type { FervoError } from "./errors.ts";
 import type { Outcome } from "./outcome.ts";
 import type { RunTrace } from "./trace.ts";
 
+/**
+ * Why more or fewer jobs run at the same time on a php-fpm pool: at the `start`; php-fpm had no room for a connection
+ * (`overloaded`); the pool does not have so many `children`; `others` have them, or get their share; `idle` children were
+ * seen; a `trial` of fewer, whether they do as much; which they did not (`slower`).
+ */
+export type FitReason = "start" | "overloaded" | "children" | "others" | "idle" | "trial" | "slower";
+
 /** Something worth telling about a running worker. Times in milliseconds. */
 export type WorkerEvent =
   | { readonly type: "consumer_started"; readonly consumer: string; readonly queues: readonly string[] }
@@ -100,6 +107,15 @@ export type WorkerEvent =
     /** The first and the last of them, epoch milliseconds. */
     readonly fromMs: number;
     readonly toMs: number;
+  }
+  | {
+    /** Other than before, so many jobs may run at the same time on a php-fpm pool, for consumers that fit it. */
+    readonly type: "slots_changed";
+    readonly fpm: string;
+    readonly slots: number;
+    /** 0 at the start. */
+    readonly before: number;
+    readonly reason: FitReason;
   }
   | { readonly type: "draining"; readonly inFlight: number }
   | { readonly type: "stopped"; readonly orphaned: number };

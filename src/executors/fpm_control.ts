@@ -12,6 +12,7 @@ import {
   readStatus,
   statusRequest,
 } from "../fastcgi/status.ts";
+import type { Pool } from "../fastcgi/pool.ts";
 import { readProc } from "../system/proc.ts";
 
 export interface FpmControlOptions {
@@ -54,12 +55,15 @@ export class FpmControl {
   /**
    * What the status page says; undefined when the pool has none.
    *
+   * @param pool Asks on one of its connections where the page has no address of its own: then the question takes the place
+   * of a job, rather than a child more, and waits for its turn here instead of in php-fpm's listen queue.
    * @throws {FastCgiError} FASTCGI_* when php-fpm cannot be asked
    */
-  async status(): Promise<FpmStatus | undefined> {
+  async status(pool?: Pick<Pool, "request">): Promise<FpmStatus | undefined> {
     const { address, statusAddress, statusPath } = this.#options;
     if (statusPath === undefined) return undefined;
-    const page = await ask(statusAddress ?? address, this.#clock, statusRequest(statusPath));
+    const through = statusAddress === undefined ? pool : undefined;
+    const page = await ask(statusAddress ?? address, this.#clock, statusRequest(statusPath), through);
     const status = readStatus(page);
     if (this.#startTimeS !== undefined && this.#startTimeS !== status.startTimeS) {
       // Whole seconds on both sides: the page may say one too many.

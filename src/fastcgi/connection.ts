@@ -116,6 +116,8 @@ export class Connection {
 
   /** Called once, when the connection has closed while no request was under way. */
   onIdleClose: (() => void) | undefined;
+  /** When it was opened, monotonic milliseconds. */
+  readonly openedMs: number;
   /** When the last request ended, monotonic milliseconds. */
   idleSinceMs = 0;
 
@@ -123,6 +125,7 @@ export class Connection {
     this.#address = address;
     this.#socket = socket;
     this.#clock = clock;
+    this.openedMs = clock.monotonicMs();
     this.#options = options;
     this.#collector = new ResponseCollector(options);
     this.#sink = {

@@ -54,12 +54,19 @@ const LEAVING_WINDOW_MS = 1_000;
 const CROWDED_MS = 1_000;
 
 /**
+ * A connection in use for so long is not kept: somebody else's request may wait in the listen queue for its child, which
+ * nobody can see on a unix socket.
+ */
+const RENEW_MS = 1_000;
+
+/**
  * The connections to one FastCGI application.
  *
  * 1. Gives each request a connection of its own while it lasts: a kept one when there is one, else a new one.
  * 2. Holds at most `maxConnections`, so that no request waits in the listen queue, where nobody could take it back; the
  *    number can be changed.
- * 3. Keeps connections for bursts only, the last used first, and closes the idle ones.
+ * 3. Keeps connections for bursts only, the last used first, and closes the idle ones, and each after a second: others
+ *    who use the application get their turn.
  * 4. Keeps none while php-fpm's listen queue is full.
  * 5. Sends a request once more, on a new connection, when a kept one turns out to have been left by its child.
  */
@@ -69,7 +76,8 @@ export class Pool implements AsyncDisposable {
   readonly #options: PoolOptions;
   /** Kept connections, the last used at the end. */
   readonly #idle: Connection[] = [];
-  readonly #busy = new Set<Connection>();
+  /** What each runs. */
+  readonly #busy = new Map<Connection, FastCgiRequest>();
   /** In order. Each is given a place: a kept connection, or undefined for the right to open one. */
   readonly #waiting: PromiseWithResolvers<Connection | undefined>[] = [];
   /** Places taken: connections busy, idle or being opened. */
@@ -78,6 +86,7 @@ export class Pool implements AsyncDisposable {
   #opened = 0;
   #answered = 0;
   #resent = 0;
+  #overloads = 0;
   #idleTimer: Timer | undefined;
   /** Until when no connection is kept, monotonic milliseconds; 0 for no such time. */
   #crowdedUntilMs = 0;
@@ -116,6 +125,16 @@ export class Pool implements AsyncDisposable {
       answered: this.#answered,
       resent: this.#resent,
     };
+  }
+
+  /** How often php-fpm had no room for a connection, since the start. */
+  get overloads(): number {
+    return this.#overloads;
+  }
+
+  /** The requests that were sent and not answered yet. */
+  get underWay(): ReadonlySet<FastCgiRequest> {
+    return new Set(this.#busy.values());
   }
 
   /**
@@ -169,7 +188,7 @@ export class Pool implements AsyncDisposable {
     void this.close();
     this.#destroyedBy ??= error;
     for (const waiter of this.#waiting.splice(0)) waiter.reject(error);
-    for (const connection of this.#busy) connection.destroy(error);
+    for (const connection of this.#busy.keys()) connection.destroy(error);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -179,7 +198,7 @@ export class Pool implements AsyncDisposable {
   async #open(signal: AbortSignal): Promise<Connection> {
     const connection = await Connection.open(this.#address, this.#clock, this.#options, signal)
       .catch((error) => {
-        if (error instanceof FervoError && error.code === "FASTCGI_OVERLOADED") this.#makeRoom();
+        if (error instanceof FervoError && error.code === "FASTCGI_OVERLOADED") this.#overloaded();
         throw error;
       });
     this.#opened++;
@@ -199,7 +218,7 @@ export class Pool implements AsyncDisposable {
   ): Promise<FastCgiResponse> {
     if (this.#destroyedBy !== undefined) throw this.#destroyedBy;
     const keep = this.#keepsConnections();
-    this.#busy.add(connection);
+    this.#busy.set(connection, request);
     try {
       const response = await connection.request(request, keep, signal);
       this.#answered++;
@@ -211,10 +230,14 @@ export class Pool implements AsyncDisposable {
 
   /** A request has ended; `connection` is what it ran on, if it came to that. */
   #giveBack(connection: Connection | undefined): void {
-    const isOneTooMany = this.#connections > this.#maxConnections;
-    if (connection?.isReusable && !isOneTooMany && this.#keepsConnections()) return this.#passOn(connection);
+    if (connection?.isReusable && this.#keeps(connection)) return this.#passOn(connection);
     connection?.destroy();
     this.#passOn(undefined);
+  }
+
+  #keeps(connection: Connection): boolean {
+    return this.#connections <= this.#maxConnections &&
+      connection.idleSinceMs - connection.openedMs < RENEW_MS && this.#keepsConnections();
   }
 
   #keepsConnections(): boolean {
@@ -225,7 +248,8 @@ export class Pool implements AsyncDisposable {
     return this.#crowdedUntilMs === 0;
   }
 
-  #makeRoom(): void {
+  #overloaded(): void {
+    this.#overloads++;
     this.#crowdedUntilMs = this.#clock.monotonicMs() + CROWDED_MS;
     for (const connection of this.#idle.slice()) connection.destroy();
   }

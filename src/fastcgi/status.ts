@@ -2,17 +2,22 @@ import type { Clock } from "../core/clock.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { Connection, type FastCgiRequest } from "./connection.ts";
 import { FastCgiError } from "./errors.ts";
-import { DEFAULT_POOL_OPTIONS } from "./pool.ts";
+import { DEFAULT_POOL_OPTIONS, type Pool } from "./pool.ts";
 import type { FastCgiResponse } from "./response.ts";
 
-/** What php-fpm's status page tells of its pool (fpm_status.c). */
+/**
+ * What php-fpm's status page tells of its pool (fpm_status.c). Numbers of processes are counted from the list of them:
+ * php-fpm's own sums count each request on a kept connection as one more active child, until its master counts anew,
+ * which it does once a second.
+ */
 export interface FpmStatus {
   readonly pool: string;
   readonly processManager: string;
   readonly idleProcesses: number;
   readonly activeProcesses: number;
-  /** Counted from the list of processes: php-fpm's own sum is off by one for up to a second, in both directions. */
   readonly totalProcesses: number;
+  /** How often the pool wanted more children than it may have, since it started. */
+  readonly maxChildrenReached: number;
   /** Requests waiting in the listen queue; always 0 for unix sockets (fpm_process_ctl.c reads it for inet only). */
   readonly listenQueue: number;
   /** When php-fpm started or was reloaded last, by its own clock, epoch seconds; whole ones. */
@@ -25,9 +30,9 @@ export interface FpmStatus {
 /** A child, as the full page shows it. */
 export interface FpmProcess {
   readonly pid: number;
-  /** It runs a request now; else the request is its latest. */
+  /** It has a connection, and most often runs a request; else the request is its latest. */
   readonly isBusy: boolean;
-  /** SCRIPT_NAME of the request, cut to {@link MAX_REQUEST_URI_LENGTH}. */
+  /** SCRIPT_NAME of the request; "-" while a connection is there and no request is. Cut to {@link MAX_REQUEST_URI_LENGTH}. */
   readonly requestUri: string;
   /** SCRIPT_FILENAME of the request; "-" when it ran none, as for this page. */
   readonly script: string;
@@ -52,7 +57,7 @@ export const MAX_REQUEST_URI_LENGTH = 127;
 const ASK_TIMEOUT_MS = 3_000;
 
 /**
- * Asks php-fpm something that is no job, on a connection of its own.
+ * Asks php-fpm something that is no job, on a connection of its own, or on one of `pool`.
  *
  * @throws {FastCgiError} FASTCGI_*; FASTCGI_OVERLOADED also when there is no answer in 3 s
  */
@@ -60,6 +65,7 @@ export async function ask(
   address: FastCgiAddress,
   clock: Clock,
   request: FastCgiRequest,
+  pool?: Pick<Pool, "request">,
 ): Promise<FastCgiResponse> {
   const tooLate = new AbortController();
   const timer = clock.setTimer(() => {
@@ -68,6 +74,7 @@ export async function ask(
     tooLate.abort(new FastCgiError("FASTCGI_OVERLOADED", text));
   }, ASK_TIMEOUT_MS);
   try {
+    if (pool !== undefined) return await pool.request(request, tooLate.signal);
     const connection = await Connection.open(address, clock, PAGE_OPTIONS, tooLate.signal);
     return await connection.request(request, false, tooLate.signal);
   } finally {
@@ -97,16 +104,19 @@ export function readStatus(response: FastCgiResponse): FpmStatus {
   const text = new TextDecoder().decode(response.body);
   try {
     const page = JSON.parse(text);
+    const processes: FpmProcess[] = page["processes"].map(processOf);
+    const idleProcesses = processes.filter(({ isBusy }) => !isBusy).length;
     return {
       pool: String(page["pool"]),
       processManager: String(page["process manager"]),
-      idleProcesses: count(page["idle processes"]),
-      activeProcesses: count(page["active processes"]),
-      totalProcesses: page["processes"].length,
+      idleProcesses,
+      activeProcesses: processes.length - idleProcesses,
+      totalProcesses: processes.length,
+      maxChildrenReached: count(page["max children reached"]),
       listenQueue: count(page["listen queue"]),
       startTimeS: count(page["start time"]),
       uptimeS: count(page["start since"]),
-      processes: page["processes"].map(processOf),
+      processes,
     };
   } catch (cause) {
     throw new FastCgiError(

@@ -12,15 +12,13 @@ const KEEP_MS = 1_000;
 
 export interface FpmWatchDeps {
   readonly clock: Clock;
-  readonly pool: Pick<Pool, "stats">;
+  readonly pool: Pick<Pool, "stats" | "maxConnections">;
   readonly control: Pick<FpmControl, "status" | "ping">;
 }
 
 export interface FpmWatchOptions {
   /** By which the configuration calls it. */
   readonly name: string;
-  /** How many jobs the worker runs there at the same time. */
-  readonly slots: number;
   /** The status page has a listener of its own, and answers though all children are busy. */
   readonly hasStatusAddress: boolean;
 }
@@ -54,9 +52,9 @@ export class FpmWatch {
 
   /** Asks php-fpm, at most once a second and one time after the other. Never rejects, and takes 2 s at most. */
   async state(): Promise<FpmState> {
-    const { hasStatusAddress, slots } = this.#options;
+    const { pool } = this.#deps;
     // It is there, for it runs our jobs; a question would stand in its listen queue behind them, and stay there.
-    if (!hasStatusAddress && this.#deps.pool.stats.busy >= slots) return BUSY;
+    if (!this.#options.hasStatusAddress && pool.stats.busy >= pool.maxConnections) return BUSY;
     return await this.#probe.get() ?? BUSY;
   }
 }

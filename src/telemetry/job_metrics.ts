@@ -1,4 +1,4 @@
-import type { Observer, WorkerEvent } from "../core/observer.ts";
+import type { FitReason, Observer, WorkerEvent } from "../core/observer.ts";
 import { BucketHistogram, labelsOf, type LabelText, type MetricsPage } from "./prometheus.ts";
 
 /** Upper ends of the buckets for waits and runs, seconds: from a job that does nothing to one of an hour. */
@@ -21,6 +21,8 @@ const DURATION_BOUNDS_S = [
   1_800,
   3_600,
 ];
+
+const FIT_REASONS: readonly FitReason[] = ["overloaded", "children", "others", "idle", "trial", "slower"];
 
 type Settled = Extract<WorkerEvent, { type: "job_settled" }>;
 
@@ -51,6 +53,9 @@ export class JobMetrics {
   /** By queue. */
   readonly #recovered = new Map<string, { putBack: number; buried: number }>();
 
+  /** By php-fpm pool, of those whose consumers fit it: slots now, and changes by reason. */
+  readonly #fits = new Map<string, { slots: number; readonly changes: Map<FitReason, number> }>();
+
   readonly observe: Observer = (event) => {
     switch (event.type) {
       case "job_settled":
@@ -68,6 +73,14 @@ export class JobMetrics {
         for (const queue of event.queues) this.#countsOf(event.consumer, queue);
         this.#pauses.set(event.consumer, 0);
         return;
+      case "slots_changed": {
+        const { fpm, slots, reason } = event;
+        const fit = this.#fits.get(fpm) ?? { slots, changes: new Map(FIT_REASONS.map((each) => [each, 0])) };
+        fit.slots = slots;
+        if (reason !== "start") fit.changes.set(reason, fit.changes.get(reason)! + 1);
+        this.#fits.set(fpm, fit);
+        return;
+      }
       case "consumer_paused":
         this.#pauses.set(event.consumer, (this.#pauses.get(event.consumer) ?? 0) + 1);
         return;
@@ -144,6 +157,30 @@ export class JobMetrics {
         help: "Failed calls to the broker, which are made again; of the driver's own work, outages.",
       },
       [...this.#brokerErrors.values()].map(({ labels, count }) => [labels, count]),
+    );
+    if (this.#fits.size > 0) this.#writeFits(page);
+  }
+
+  #writeFits(page: MetricsPage): void {
+    const fits = [...this.#fits];
+    page.add(
+      {
+        name: "fervo_fpm_slots",
+        type: "gauge",
+        help:
+          'Jobs, or batches, that consumers with concurrency = "auto" may run on the pool at the same time.',
+      },
+      fits.map(([fpm, { slots }]) => [labelsOf({ fpm }), slots]),
+    );
+    page.add(
+      {
+        name: "fervo_fpm_slots_changes_total",
+        type: "counter",
+        help: "Changes of that number, by their reason.",
+      },
+      fits.flatMap(([fpm, { changes }]) =>
+        [...changes].map(([reason, count]) => [labelsOf({ fpm, reason }), count] as const)
+      ),
     );
   }
 

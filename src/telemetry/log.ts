@@ -123,6 +123,11 @@ export function logObserver(log: Log): Observer {
         const facts = { ...jobFacts(event), ...errorFacts(event.error) };
         return log.error(facts, "Cannot end the PHP process of the job whose time was up; it runs on");
       }
+      case "slots_changed": {
+        const { fpm, slots, before, reason } = event;
+        const isStep = reason === "trial" || reason === "slower" || Math.abs(slots - before) === 1;
+        return log[isStep ? "debug" : "info"]({ fpm, slots, before, reason }, "Concurrency changed");
+      }
       case "draining":
         return log.info({ in_flight: event.inFlight }, "Stopping; jobs under way may finish");
       case "stopped":

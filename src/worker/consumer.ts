@@ -9,7 +9,7 @@ import type { Outcome } from "../core/outcome.ts";
 import type { Tracer } from "../core/trace.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
-import type { ConsumerOptions } from "./consumer_options.ts";
+import type { ConsumerDeps, ConsumerOptions } from "./consumer_options.ts";
 import type { ConsumerSnapshot, ConsumerStats } from "./consumer_stats.ts";
 import { type Held, HeldDeliveries } from "./held.ts";
 import { jobOf } from "./job_of.ts";
@@ -21,21 +21,7 @@ import { queueOrder } from "./queue_order.ts";
 import type { SlotLimit } from "./slot_limit.ts";
 import { type Slot, Slots } from "./slots.ts";
 
-export { type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "./consumer_options.ts";
-
-export interface ConsumerDeps {
-  readonly driver: Driver;
-  readonly dialect: Dialect;
-  readonly executor: Executor;
-  readonly clock: Clock;
-  readonly observe: Observer;
-  /** Numbers in [0, 1). */
-  readonly random: () => number;
-  /** How many slots there are, where that changes; else as many as `concurrency` says. */
-  readonly limit?: SlotLimit;
-  /** Names the span of each try, which PHP gets as its parent; without, PHP gets what the message says. */
-  readonly tracer?: Tracer;
-}
+export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "./consumer_options.ts";
 
 /** A receive that finds nothing ends after so long, for no reason but that no wait should be endless. */
 const RECEIVE_WAIT_MS = 30_000;
@@ -72,6 +58,7 @@ export class Consumer {
   readonly #held: HeldDeliveries;
   readonly #ahead: LookAhead<Held>;
   readonly #loop: Loop;
+  readonly #ran = { jobs: 0, ms: 0 };
   #receivedAtMs: number | undefined;
   #fault: FervoError | undefined;
   #stopping: Promise<void> | undefined;
@@ -130,6 +117,16 @@ export class Consumer {
   snapshot(): ConsumerSnapshot {
     const [gate, ahead] = [this.#gate.state, this.#ahead.size];
     return { ...this.stats, gate, ahead, inUse: this.#slots.snapshot() };
+  }
+
+  /** Slots in use. */
+  get busySlots(): number {
+    return this.#slots.busy;
+  }
+
+  /** Since the start: jobs that have run, and how long slots were in use for them, milliseconds. */
+  get ran(): { readonly jobs: number; readonly ms: number } {
+    return this.#ran;
   }
 
   /** Why it makes no progress though it should, as the end of a sentence; undefined when all is well. */
@@ -250,8 +247,7 @@ export class Consumer {
   }
 
   #roomNow(): number {
-    const { batchSize } = this.#options;
-    const { slots } = this.#limit;
+    const [{ batchSize }, { slots }] = [this.#options, this.#limit];
     const free = this.#gate.limit(slots) - this.#slots.busy;
     const room = Math.min(
       // To find out whether the executor is back, one job will do.
@@ -301,8 +297,11 @@ export class Consumer {
 
   /** The slot is free: for what was taken ahead, else for what the next receive brings. */
   #leave(slot: Slot): void {
+    const ms = this.#clock.monotonicMs() - slot.startedMs;
+    this.#ran.jobs += slot.jobs.length;
+    this.#ran.ms += ms;
+    this.#ahead.ran(ms);
     this.#slots.end(slot);
-    this.#ahead.ran(this.#clock.monotonicMs() - slot.startedMs);
     if (this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
       this.#start(this.#ahead.take(this.#options.batchSize));
     }

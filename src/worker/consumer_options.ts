@@ -1,13 +1,20 @@
+import type { Clock } from "../core/clock.ts";
+import type { Driver } from "../core/driver.ts";
+import type { Observer } from "../core/observer.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
+import type { Tracer } from "../core/trace.ts";
+import type { Dialect } from "../dialects/dialect.ts";
+import type { Executor } from "../executors/executor.ts";
 import type { WeightedQueue } from "./queue_order.ts";
 import type { RateLimitOptions } from "./rate_limit.ts";
+import type { SlotLimit } from "./slot_limit.ts";
 
 export interface ConsumerOptions {
   /** Names it in logs and metrics. */
   readonly name: string;
   readonly queues: readonly WeightedQueue[];
   readonly order: "strict" | "weighted";
-  /** Slots: jobs, or batches, at the same time. */
+  /** Slots: jobs, or batches, at the same time; unless there is a limit that changes. */
   readonly concurrency: number;
   /** How many jobs a slot runs as one batch; 1 for each job by itself. More need an executor that runs batches. */
   readonly batchSize: number;
@@ -29,3 +36,17 @@ export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> 
   rateLimit: undefined,
   pauseMaxMs: 1_000,
 };
+
+export interface ConsumerDeps {
+  readonly driver: Driver;
+  readonly dialect: Dialect;
+  readonly executor: Executor;
+  readonly clock: Clock;
+  readonly observe: Observer;
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+  /** How many slots there are, where that changes; else as many as `concurrency` says. */
+  readonly limit?: SlotLimit;
+  /** Names the span of each try, which PHP gets as its parent; without, PHP gets what the message says. */
+  readonly tracer?: Tracer;
+}

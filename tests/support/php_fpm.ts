@@ -65,7 +65,8 @@ export class PhpFpm implements AsyncDisposable {
   readonly statusPath = "/status";
   readonly pingPath = "/ping";
   readonly #binary: string;
-  readonly #expectedProcesses: number;
+  #options: PhpFpmOptions;
+  #expectedProcesses: number;
   readonly #masterIni: Readonly<Record<string, string>>;
   #master: Deno.ChildProcess | undefined;
   #startError = Promise.resolve("");
@@ -73,8 +74,8 @@ export class PhpFpm implements AsyncDisposable {
   private constructor(binary: string, directory: string, options: PhpFpmOptions) {
     this.#binary = binary;
     this.#masterIni = options.masterIni ?? {};
-    const hasOwnManager = options.poolLines?.some((line) => line.startsWith("pm =")) ?? false;
-    this.#expectedProcesses = hasOwnManager ? 0 : options.children ?? DEFAULT_CHILDREN;
+    this.#options = options;
+    this.#expectedProcesses = expectedProcesses(options);
     this.directory = directory;
     this.poolName = directory.slice(directory.lastIndexOf("/") + 1);
     this.address = options.transport === "tcp" ? `${privateLoopback()}:9000` : `${directory}/fpm.sock`;
@@ -131,8 +132,13 @@ export class PhpFpm implements AsyncDisposable {
   /**
    * Reloads as `systemctl reload` does (SIGUSR2). Resolves when the new children serve, that is when the running
    * requests have ended or `process_control_timeout` (10 s here) has ended them.
+   *
+   * @param change Another number of children from then on.
    */
-  async reload(): Promise<void> {
+  async reload(change: Pick<PhpFpmOptions, "children"> = {}): Promise<void> {
+    this.#options = { ...this.#options, ...change };
+    this.#expectedProcesses = expectedProcesses(this.#options);
+    await Deno.writeTextFile(this.configPath, this.#config(this.#options));
     const starts = countOf(await this.log(), READY_LINE);
     Deno.kill(this.pid, "SIGUSR2");
     await this.#poll("reload", async () => countOf(await this.log(), READY_LINE) > starts);
@@ -245,6 +251,12 @@ export class PhpFpm implements AsyncDisposable {
       "",
     ].join("\n");
   }
+}
+
+/** Children that a status page has to show before php-fpm is ready. */
+function expectedProcesses({ poolLines, children }: PhpFpmOptions): number {
+  const hasOwnManager = poolLines?.some((line) => line.startsWith("pm =")) ?? false;
+  return hasOwnManager ? 0 : children ?? DEFAULT_CHILDREN;
 }
 
 /**

@@ -113,6 +113,7 @@ const PAGE = {
   "listen queue": 0,
   "idle processes": 0,
   "active processes": 1,
+  "max children reached": 0,
   "processes": [] as unknown[],
 };
 

@@ -376,6 +376,23 @@ Deno.test("Pool.request() frees its place when it cannot connect, for everybody 
   assert.deepEqual(pool.stats, { busy: 0, idle: 0, waiting: 0, opened: 0, answered: 0, resent: 0 });
 });
 
+Deno.test("Pool keeps no connection for longer than a second, so that others get its child", async () => {
+  await using server = await ScriptedServer.start([child(), child()]);
+  const clock = new FakeClock();
+  const pool = poolOf(server, clock, { maxConnections: 1, idleMs: 5_000 });
+  await pool.request(job(1), NEVER);
+  clock.jump(900);
+  await pool.request(job(2), NEVER);
+  assert.deepEqual([pool.stats.idle, pool.stats.opened], [1, 1]);
+  clock.jump(100);
+  await pool.request(job(3), NEVER);
+  assert.deepEqual([pool.stats.idle, pool.stats.opened], [0, 1]);
+  await pool.request(job(4), NEVER);
+  assert.equal(pool.stats.opened, 2);
+  await pool.close();
+  await server.scriptsEnded();
+});
+
 Deno.test("Pool.request() rejects with FASTCGI_PARAM_TOO_LARGE, sends nothing, and frees its place", async () => {
   await using server = await ScriptedServer.start(async (peer) => assert.equal(await peer.drain(), 0));
   for (const idleMs of [0, 200]) {

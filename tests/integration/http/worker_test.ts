@@ -115,10 +115,11 @@ Deno.test("/metrics is what promtool takes for right, and docs/operations.md lis
   assert.doesNotMatch(body, /secret/);
 
   const rare = ["fervo_broker_errors_total", "fervo_jobs_recovered_total"];
+  const ofAuto = ["fervo_fpm_slots", "fervo_fpm_slots_changes_total"];
   const docs = Deno.readTextFileSync(new URL("docs/operations.md", ROOT));
   const table = docs.slice(docs.indexOf("### Metrics"), docs.indexOf("Alerts to begin with"));
   const listed = [...table.matchAll(/`(fervo_\w+)`/g)].map((match) => match[1]!).sort();
-  assert.deepEqual(listed, [...namesOn(body), ...rare].sort());
+  assert.deepEqual(listed, [...namesOn(body), ...rare, ...ofAuto].sort());
 });
 
 Deno.test("/metrics follows jobs into slots, dead letters and the queue's depth", async () => {

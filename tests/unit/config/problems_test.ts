@@ -179,7 +179,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       '2:1: name is "": expected 1 to 200 characters, none of them a control character',
       '3:1: queues is an empty list: expected a list of at least one queue, such as ["default"]',
       '4:1: order is "random": expected "strict" or "weighted"',
-      "5:1: concurrency is 0: expected a whole number from 1 to 10000",
+      '5:1: concurrency is 0: expected a whole number from 1 to 10000, or "auto"',
       "6:1: timeout_ms is true: expected a whole number from 1 to 604800000",
       '7:1: ack_on is "never": expected "outcome" or "status"',
       "8:1: pause_max_ms is 0: expected a whole number from 1 to 3600000",

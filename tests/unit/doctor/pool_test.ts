@@ -12,6 +12,7 @@ function found(status: Partial<FpmStatus>, scripts: string[], pool: Partial<Pool
     processManager: "static",
     idleProcesses: 3,
     activeProcesses: 1,
+    maxChildrenReached: 0,
     totalProcesses: 4,
     listenQueue: 0,
     startTimeS: 1_700_000_000,

@@ -59,7 +59,7 @@ function watchOf(
   const clock = new FakeClock();
   const watch = new FpmWatch({
     clock,
-    pool: { stats: { ...STATS, busy } },
+    pool: { stats: { ...STATS, busy }, maxConnections: 4 },
     control: {
       status: () => {
         calls.push("status");
@@ -70,7 +70,7 @@ function watchOf(
         return control.ping?.() ?? Promise.resolve();
       },
     },
-  }, { name: "default", slots: 4, hasStatusAddress });
+  }, { name: "default", hasStatusAddress });
   return { watch, clock, calls };
 }
 

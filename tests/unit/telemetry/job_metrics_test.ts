@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FervoError, JobError } from "../../../src/core/errors.ts";
-import type { WorkerEvent } from "../../../src/core/observer.ts";
+import type { FitReason, WorkerEvent } from "../../../src/core/observer.ts";
 import { ACK, type Outcome } from "../../../src/core/outcome.ts";
 import { JobMetrics } from "../../../src/telemetry/job_metrics.ts";
 import { MetricsPage } from "../../../src/telemetry/prometheus.ts";
@@ -114,4 +114,27 @@ Deno.test("JobMetrics has as many lines after many jobs as after one, and none t
   const page = pageOf(metrics);
   assert.equal(page.split("\n").length, lines);
   assert.doesNotMatch(page, /job-|secret/);
+});
+
+Deno.test("JobMetrics tells how many jobs fit a php-fpm pool, and counts the changes by reason", {
+  permissions: "none",
+}, () => {
+  const change = (slots: number, before: number, reason: FitReason): WorkerEvent => ({
+    type: "slots_changed",
+    fpm: "default",
+    slots,
+    before,
+    reason,
+  });
+  const events = [change(8, 0, "start"), change(6, 8, "others"), change(7, 6, "idle"), change(8, 7, "idle")];
+  assert.deepEqual(linesAfter(events, "fervo_fpm_slots"), [
+    'fervo_fpm_slots{fpm="default"} 8',
+    'fervo_fpm_slots_changes_total{fpm="default",reason="overloaded"} 0',
+    'fervo_fpm_slots_changes_total{fpm="default",reason="children"} 0',
+    'fervo_fpm_slots_changes_total{fpm="default",reason="others"} 1',
+    'fervo_fpm_slots_changes_total{fpm="default",reason="idle"} 2',
+    'fervo_fpm_slots_changes_total{fpm="default",reason="trial"} 0',
+    'fervo_fpm_slots_changes_total{fpm="default",reason="slower"} 0',
+  ]);
+  assert.deepEqual(linesAfter([], "fervo_fpm_slots"), []);
 });

@@ -1,0 +1,37 @@
+import type { Config, ConsumerConfig, FastCgiConsumerConfig } from "./config.ts";
+
+/** Whether that php-fpm pool runs the jobs of a consumer. */
+export function isOn(executor: ConsumerConfig["executor"], fpm: string): executor is FastCgiConsumerConfig {
+  return executor.kind === "fastcgi" && executor.fpm === fpm;
+}
+
+/** How many jobs a pool's consumers may run at the same time that say a number. */
+export function fixedConcurrency(config: Config, fpm: string): number {
+  return usersOf(config, fpm).reduce(
+    (sum, { concurrency }) => sum + (concurrency === "auto" ? 0 : concurrency),
+    0,
+  );
+}
+
+/** Whether a pool has consumers whose concurrency fits it. */
+export function hasAuto(config: Config, fpm: string): boolean {
+  return usersOf(config, fpm).some(({ concurrency }) => concurrency === "auto");
+}
+
+/** How many jobs a pool's consumers run at the same time at least, when there are enough. */
+export function leastConcurrency(config: Config, fpm: string): number {
+  return fixedConcurrency(config, fpm) + (hasAuto(config, fpm) ? config.fpm.get(fpm)!.fit.min : 0);
+}
+
+/** How many they run at most; undefined when only the pool's children limit it, and their number is not configured. */
+export function mostConcurrency(config: Config, fpm: string): number | undefined {
+  const { fit, children } = config.fpm.get(fpm)!;
+  const fixed = fixedConcurrency(config, fpm);
+  if (!hasAuto(config, fpm)) return fixed;
+  const most = Math.min(children ?? Infinity, fixed + fit.max);
+  return most === Infinity ? undefined : most;
+}
+
+function usersOf(config: Config, fpm: string): ConsumerConfig[] {
+  return config.consumers.filter(({ executor }) => isOn(executor, fpm));
+}

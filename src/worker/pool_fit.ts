@@ -1,0 +1,232 @@
+import { type Clock, sleep, type Timer } from "../core/clock.ts";
+import type { FitReason, Observer } from "../core/observer.ts";
+import type { Pool } from "../fastcgi/pool.ts";
+import type { FpmStatus } from "../fastcgi/status.ts";
+import { type FitBounds, FitRule, type PoolSight } from "./fit_rule.ts";
+import { type Children, type OwnPart, sightOf } from "./pool_sight.ts";
+import { SharedSlots } from "./shared_slots.ts";
+import type { SlotLimit } from "./slot_limit.ts";
+
+export interface PoolFitOptions extends FitBounds {
+  /** The pool's name in the configuration. */
+  readonly name: string;
+  /** How many children the pool has, where the configuration says it; of a static one the status page knows better. */
+  readonly children: number | undefined;
+  /** The pool's `pm.status_path`; undefined when it has none. */
+  readonly statusPath: string | undefined;
+  /** Whether the page has an address of its own. */
+  readonly hasStatusAddress: boolean;
+  /** The concurrency of the pool's other consumers, where it is fixed, in all. */
+  readonly fixed: number;
+}
+
+/** The bounds where the configuration sets none. */
+export const DEFAULT_FIT_BOUNDS: FitBounds = { min: 1, max: Infinity, reserve: 0 };
+
+/** A consumer as far as it shares a pool. */
+export interface PoolUser {
+  /** Slots in use. */
+  readonly busySlots: number;
+  /** Since the start: jobs that have run, and how long slots were in use for them, milliseconds. */
+  readonly ran: { readonly jobs: number; readonly ms: number };
+  /** There may be more slots than before. */
+  limitChanged(): void;
+}
+
+export interface PoolFitDeps {
+  readonly clock: Clock;
+  readonly observe: Observer;
+  readonly pool: Pick<Pool, "stats" | "maxConnections" | "underWay" | "overloads" | "resize" | "request">;
+  /** Reads the status page; on a connection of `pool` where it is given and the page has no address of its own. */
+  readonly control: { status(pool?: Pick<Pool, "request">): Promise<FpmStatus | undefined> };
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+}
+
+/** From one look at the pool to the next, milliseconds, a fifth more or less: no two workers go in step. */
+const LOOK_MS = 400;
+/** A request that no child shows after so long waits for one, milliseconds; a look takes as long. */
+const UNSEEN_MS = 100;
+/** The same while there is nothing to do. */
+const IDLE_LOOK_MS = 5_000;
+/** Slots that were in use for so much of the time were all in use, as far as anybody can tell. */
+const SATURATED = 0.85;
+
+/**
+ * Keeps the number of jobs at the same time at what a php-fpm pool has room for (docs/adr/0012).
+ *
+ * 1. Looks at the pool's status page, and at what its consumers have done, twice a second while they work. Where the page
+ *    has no address of its own, and our jobs may have all children, the question takes the place of a job: it would wait
+ *    behind them.
+ * 2. Has {@link FitRule} decide; gives the consumers their slots, and the pool as many connections.
+ * 3. Sets aside what consumers with a fixed concurrency may use.
+ */
+export class PoolFit implements Disposable {
+  readonly #deps: PoolFitDeps;
+  readonly #options: PoolFitOptions;
+  readonly #rule: FitRule;
+  readonly #slots: SharedSlots;
+  readonly #users: (() => PoolUser)[] = [];
+  readonly #fixedUsers: (() => PoolUser)[] = [];
+  #before: { readonly ms: number; readonly jobs: number; readonly ranMs: number; readonly overloads: number };
+  /**
+   * Since when php-fpm runs, how often its pool had wanted more children than it may have when we looked first, and the
+   * most children that were seen.
+   */
+  #since: { readonly startTimeS: number; readonly reached: number; most: number } | undefined;
+  /** For how many jobs of ours there was room at the last look, fixed consumers' included. */
+  #room = 0;
+  #timer: Timer | undefined;
+  readonly #end = new AbortController();
+
+  private constructor(deps: PoolFitDeps, options: PoolFitOptions, idle: number | undefined) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#rule = new FitRule(deps, options, idle);
+    this.#slots = new SharedSlots(this.#rule.slots);
+    this.#before = { ms: deps.clock.monotonicMs(), jobs: 0, ranMs: 0, overloads: deps.pool.overloads };
+    this.#apply("start");
+    this.#lookLater(LOOK_MS);
+  }
+
+  /** Looks at the pool for the first time. A pool that cannot be asked now is taken to be as the configuration says. */
+  static async start(deps: PoolFitDeps, options: PoolFitOptions): Promise<PoolFit> {
+    const { fixed, children } = options;
+    const status = await deps.control.status().catch(() => undefined);
+    // The child that answers is as good as idle.
+    const answering = options.hasStatusAddress ? 0 : 1;
+    const own = { connections: answering, kept: answering, requests: [], fixed, fixedBusy: 0 };
+    const idle = status === undefined
+      ? children && children - fixed
+      : sightOf(status, childrenOf(status, options, undefined), own).idle;
+    return new PoolFit(deps, options, idle);
+  }
+
+  /**
+   * The slots of a consumer that shares them with the others here.
+   *
+   * @param user Is not called before it is made, which may be with these slots.
+   */
+  join(user: () => PoolUser): SlotLimit {
+    this.#users.push(user);
+    return this.#slots.share(() => user().busySlots);
+  }
+
+  /** A consumer with a fixed concurrency. */
+  setAside(user: () => PoolUser): void {
+    this.#fixedUsers.push(user);
+  }
+
+  /** How many jobs may run at the same time, those of consumers with a fixed concurrency aside. */
+  get slots(): number {
+    return this.#rule.slots;
+  }
+
+  [Symbol.dispose](): void {
+    this.#end.abort();
+    this.#timer?.cancel();
+  }
+
+  #lookLater(ms: number): void {
+    this.#timer = this.#deps.clock.setTimer(() => void this.#look(), ms * (0.8 + 0.4 * this.#deps.random()));
+  }
+
+  async #look(): Promise<void> {
+    const seen = await this.#seen();
+    if (this.#end.signal.aborted) return;
+    const work = this.#work();
+    const reason = this.#rule.heed({ ...seen, ...work, isSaturated: work.isSaturated && seen.isSeen });
+    if (reason !== undefined) this.#apply(reason);
+    // What one of them leaves, another may use.
+    else if (this.#users.length > 1) this.#users.forEach((user) => user().limitChanged());
+    this.#lookLater(work.jobs === 0 && this.#slots.busy === 0 ? IDLE_LOOK_MS : LOOK_MS);
+  }
+
+  /** What is seen of the children; that nothing could be seen counts as nobody there. */
+  async #seen(): Promise<
+    Pick<PoolSight, "children" | "idle" | "others" | "isQueued"> & { isSeen: boolean }
+  > {
+    const { pool, control } = this.#deps;
+    const { statusPath, hasStatusAddress, children, fixed } = this.#options;
+    const earlier = pool.underWay;
+    await sleep(this.#deps.clock, UNSEEN_MS, this.#end.signal);
+    const first = pool.stats;
+    const isAside = hasStatusAddress || fixed + this.slots < this.#room;
+    const asked = statusPath === undefined
+      ? undefined
+      : await control.status(isAside ? undefined : pool).catch(() => undefined);
+    const { busy, idle: kept } = pool.stats;
+    if (asked === undefined) {
+      const most = children && children - fixed;
+      const isSeen = statusPath === undefined;
+      return { children: most, idle: undefined, others: 0, isQueued: false, isSeen };
+    }
+    const later = pool.underWay;
+    // A child that answers is ours, and free again; on a connection of the pool, a kept one, a new one or that of a job.
+    const answering = isAside && !hasStatusAddress ? 1 : 0;
+    const withQuestion = isAside
+      ? first.busy + first.idle
+      : Math.min(first.busy + Math.max(first.idle, 1), pool.maxConnections);
+    const own: OwnPart = {
+      connections: Math.max(withQuestion, busy + kept) + answering,
+      kept: kept + answering,
+      requests: [...earlier].filter((request) => later.has(request)),
+      fixed,
+      fixedBusy: sum(this.#fixedUsers, (user) => user().busySlots),
+    };
+    const seen = sightOf(asked, this.#childrenOf(asked), own);
+    this.#room = fixed + (seen.children ?? 0) - seen.others;
+    return { ...seen, isSeen: true };
+  }
+
+  #childrenOf(status: FpmStatus): Children {
+    const { startTimeS, maxChildrenReached: reached, totalProcesses } = status;
+    if (this.#since?.startTimeS !== startTimeS) this.#since = { startTimeS, reached, most: 0 };
+    const since = this.#since;
+    since.most = Math.max(since.most, totalProcesses);
+    return childrenOf(status, this.#options, reached > since.reached ? since.most : undefined);
+  }
+
+  /** What was done since the last look. */
+  #work() {
+    const { clock, pool } = this.#deps;
+    const now = {
+      ms: clock.monotonicMs(),
+      jobs: sum(this.#users, (user) => user().ran.jobs),
+      ranMs: sum(this.#users, (user) => user().ran.ms),
+      overloads: pool.overloads,
+    };
+    const before = this.#before;
+    this.#before = now;
+    const slots = this.#slots.total;
+    const inUseMs = now.ranMs - before.ranMs;
+    return {
+      nowMs: now.ms,
+      jobs: now.jobs - before.jobs,
+      overloads: now.overloads - before.overloads,
+      isSaturated: this.#slots.busy >= slots || inUseMs >= SATURATED * slots * (now.ms - before.ms),
+    };
+  }
+
+  #apply(reason: FitReason): void {
+    const { pool, observe } = this.#deps;
+    const { slots } = this.#rule;
+    const before = reason === "start" ? 0 : this.#slots.total;
+    this.#slots.total = slots;
+    pool.resize(this.#options.fixed + slots);
+    observe({ type: "slots_changed", fpm: this.#options.name, slots, before, reason });
+    for (const user of this.#users) user().limitChanged();
+  }
+}
+
+/** @param learned How many it has when it cannot make more, where that is known. */
+function childrenOf(status: FpmStatus, { children }: PoolFitOptions, learned: number | undefined): Children {
+  const { processManager, totalProcesses } = status;
+  if (processManager === "static") return { most: totalProcesses, mayGrow: false };
+  const most = children ?? learned;
+  return { most, mayGrow: most === undefined };
+}
+
+function sum<T>(all: readonly T[], of: (one: T) => number): number {
+  return all.reduce((total, one) => total + of(one), 0);
+}

@@ -1,0 +1,258 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { FitRule, type PoolSight } from "../../../src/worker/fit_rule.ts";
+import { SimulatedPool, type SimulatedWorker } from "../../support/simulated_pool.ts";
+
+const PURE = { permissions: "none" } as const;
+const BOUNDS = { min: 1, max: Infinity, reserve: 0 };
+
+function ruleOf(bounds: Partial<typeof BOUNDS> = {}, idle?: number): FitRule {
+  return new FitRule({ random: () => 0.5 }, { ...BOUNDS, ...bounds }, idle);
+}
+
+/** A pool of 8 with nobody else there, all of it in use by 8 slots. */
+const FULL: PoolSight = {
+  nowMs: 0,
+  children: 8,
+  idle: 0,
+  others: 0,
+  isQueued: false,
+  overloads: 0,
+  jobs: 0,
+  isSaturated: true,
+};
+
+function mean(numbers: readonly number[]): number {
+  return numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+}
+
+/** Children that each had on average since then. */
+function shares(workers: readonly SimulatedWorker[], since: number): number[] {
+  return workers.map(({ servedHistory }) => mean(servedHistory.slice(since)));
+}
+
+// --- one worker
+
+Deno.test("FitRule starts with the idle children less the reserve, within its bounds", PURE, () => {
+  assert.equal(ruleOf({}, 8).slots, 8);
+  assert.equal(ruleOf({ reserve: 2 }, 8).slots, 6);
+  assert.equal(ruleOf({ max: 5 }, 8).slots, 5);
+  assert.equal(ruleOf({ min: 3 }, 0).slots, 3);
+  assert.equal(ruleOf({ min: 2 }).slots, 2);
+});
+
+Deno.test(
+  "FitRule halves when php-fpm has no room for a connection, and not again for the same crowd",
+  PURE,
+  () => {
+    const rule = ruleOf({}, 8);
+    assert.equal(rule.heed({ ...FULL, overloads: 3 }), "overloaded");
+    assert.equal(rule.slots, 4);
+    assert.equal(rule.heed({ ...FULL, nowMs: 500, overloads: 1 }), undefined);
+    assert.equal(rule.slots, 4);
+    assert.equal(rule.heed({ ...FULL, nowMs: 1_000, overloads: 1 }), "overloaded");
+    assert.equal(rule.slots, 2);
+  },
+);
+
+Deno.test(
+  "FitRule grows into idle children: at once where nobody else is, and one by one where others are",
+  PURE,
+  () => {
+    const alone = ruleOf({}, 2);
+    assert.equal(alone.heed({ ...FULL, idle: 6 }), "idle");
+    assert.equal(alone.slots, 8);
+    const shared = ruleOf({}, 2);
+    for (const slots of [3, 4, 5]) {
+      assert.equal(shared.heed({ ...FULL, idle: 3, others: 3 }), "idle");
+      assert.equal(shared.slots, slots);
+    }
+    shared.heed({ ...FULL, idle: 1, others: 3 });
+    assert.equal(shared.slots, 5);
+  },
+);
+
+Deno.test("FitRule does not grow while it has slots to spare, nor right after an overload", PURE, () => {
+  const rule = ruleOf({}, 2);
+  assert.equal(rule.heed({ ...FULL, idle: 6, isSaturated: false }), undefined);
+  rule.heed({ ...FULL, overloads: 1 });
+  assert.equal(rule.slots, 1);
+  assert.equal(rule.heed({ ...FULL, nowMs: 900, idle: 6 }), undefined);
+  assert.equal(rule.heed({ ...FULL, nowMs: 1_000, idle: 6 }), "idle");
+});
+
+Deno.test(
+  "FitRule follows the pool at once when that has fewer children, and leaves those that others have",
+  PURE,
+  () => {
+    const rule = ruleOf({}, 8);
+    assert.equal(rule.heed({ ...FULL, children: 3 }), "children");
+    assert.equal(rule.slots, 3);
+    const polite = ruleOf({ reserve: 1 }, 8);
+    // Once may be a child between two requests.
+    assert.equal(polite.heed({ ...FULL, others: 4 }), undefined);
+    assert.equal(polite.heed({ ...FULL, others: 4 }), "others");
+    assert.equal(polite.slots, 3);
+  },
+);
+
+Deno.test("FitRule learns without a status page how many slots are of use, step by step", PURE, () => {
+  const rule = ruleOf({ max: 50 });
+  let nowMs = 0;
+  const counts: number[] = [];
+  for (let i = 0; i < 400; i++) {
+    nowMs += 500;
+    // Eight children: more slots only wait for each other.
+    const jobs = 50 * Math.min(rule.slots, 8);
+    rule.heed({ ...FULL, nowMs, children: undefined, idle: undefined, jobs });
+    counts.push(rule.slots);
+  }
+  const later = counts.slice(200);
+  assert.ok(
+    Math.min(...later) >= 6 && Math.max(...later) <= 14,
+    `${Math.min(...later)} to ${Math.max(...later)}`,
+  );
+  assert.ok(mean(later) >= 7.5 && mean(later) <= 11, String(mean(later)));
+});
+
+Deno.test("FitRule alone on a pool uses all of it but for ever rarer trials", PURE, () => {
+  for (const children of [1, 4, 8, 16, 100]) {
+    const pool = new SimulatedPool({ children });
+    const worker = pool.join();
+    pool.run(240);
+    assert.equal(worker.rule.slots, children);
+    assert.ok(mean(worker.history) > 0.96 * children, `${mean(worker.history)} of ${children}`);
+    assert.ok(Math.max(...worker.history) <= children);
+  }
+});
+
+Deno.test("FitRule finds out when more slots do no more work, and stays with fewer", PURE, () => {
+  const pool = new SimulatedPool({ children: 16, cores: 5 });
+  const worker = pool.join();
+  pool.run(80);
+  const found = worker.history.slice(40);
+  assert.ok(mean(found) >= 5 && mean(found) <= 8, String(mean(found)));
+  // More processors: more is of use again.
+  pool.cores = 16;
+  pool.run(400);
+  assert.ok(worker.history.slice(-100).every((slots) => slots >= 12), worker.history.slice(-100).join(" "));
+});
+
+Deno.test("FitRule follows a pool that is reloaded with fewer and with more children", PURE, () => {
+  const pool = new SimulatedPool({ children: 8 });
+  const worker = pool.join();
+  pool.run(30);
+  pool.children = 4;
+  pool.run(2);
+  assert.equal(worker.rule.slots, 4);
+  pool.run(40);
+  pool.children = 16;
+  pool.run(3);
+  assert.equal(worker.rule.slots, 16);
+});
+
+Deno.test("FitRule gives way to those who know no rule, and takes all back when they are gone", PURE, () => {
+  const pool = new SimulatedPool({ children: 8 });
+  const worker = pool.join();
+  pool.run(30);
+  pool.web = 3;
+  pool.run(4);
+  assert.ok(worker.rule.slots <= 5);
+  pool.run(60);
+  assert.ok(mean(worker.history.slice(-50)) > 4, "it starves");
+  pool.web = 0;
+  pool.run(3);
+  assert.equal(worker.rule.slots, 8);
+});
+
+// --- several workers
+
+Deno.test(
+  "FitRule shares a pool among workers that start at different times: each gets its part, and little is lost",
+  PURE,
+  () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 4, max: 40 }),
+        fc.integer({ min: 2, max: 4 }),
+        fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 4, maxLength: 4 }),
+        fc.integer(),
+        (children, count, apart, seed) => {
+          fc.pre(children >= 2 * count);
+          const pool = new SimulatedPool({ children, seed });
+          for (let i = 0; i < count; i++) {
+            pool.join();
+            pool.run(apart[i]!);
+          }
+          const joined = pool.workers[0]!.history.length;
+          pool.run(40 + 240);
+          const all = pool.workers.map(({ servedHistory }) => mean(servedHistory.slice(-240)));
+          assert.ok(joined > 0);
+          const fair = children / count;
+          for (const share of all) {
+            assert.ok(
+              share > 0.4 * fair && share < 1.9 * fair,
+              `${all.map((one) => one.toFixed(1))} of ${children}`,
+            );
+          }
+          const used = all.reduce((sum, share) => sum + share, 0);
+          assert.ok(used > 0.9 * children, `${used.toFixed(1)} of ${children} in use`);
+        },
+      ),
+      { numRuns: 60, seed: 20 },
+    );
+  },
+);
+
+Deno.test(
+  "FitRule lets a worker that has nothing to do keep nobody waiting, and gives it its part when it has",
+  PURE,
+  () => {
+    const pool = new SimulatedPool({ children: 8 });
+    const [busy, quiet] = [pool.join(), pool.join()];
+    quiet.demand = 0;
+    pool.run(60);
+    assert.equal(busy.rule.slots, 8);
+    quiet.demand = Infinity;
+    pool.run(120);
+    const [first, second] = shares(pool.workers, 100);
+    assert.ok(second! > 2 && first! > 2, `${first} and ${second}`);
+  },
+);
+
+Deno.test("FitRule never leaves its bounds, whatever it sees", PURE, () => {
+  const sight = fc.record({
+    passedMs: fc.integer({ min: 1, max: 5_000 }),
+    children: fc.option(fc.integer({ min: 0, max: 50 }), { nil: undefined }),
+    idle: fc.option(fc.integer({ min: -3, max: 50 }), { nil: undefined }),
+    others: fc.integer({ min: 0, max: 50 }),
+    isQueued: fc.boolean(),
+    overloads: fc.integer({ min: 0, max: 3 }),
+    jobs: fc.integer({ min: 0, max: 1_000 }),
+    isSaturated: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 10 }),
+      fc.integer({ min: 0, max: 30 }),
+      fc.integer({ min: 0, max: 10 }),
+      fc.array(sight, { maxLength: 200 }),
+      (min, more, reserve, sights) => {
+        const max = min + more;
+        const rule = new FitRule({ random: Math.random }, { min, max, reserve }, 20);
+        let nowMs = 0;
+        for (const { passedMs, ...seen } of sights) {
+          const before = rule.slots;
+          nowMs += passedMs;
+          const reason = rule.heed({ ...seen, nowMs });
+          assert.ok(
+            Number.isInteger(rule.slots) && rule.slots >= min && rule.slots <= max,
+            String(rule.slots),
+          );
+          assert.equal(reason === undefined, rule.slots === before);
+        }
+      },
+    ),
+    { seed: 21 },
+  );
+});
