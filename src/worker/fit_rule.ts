@@ -41,7 +41,7 @@ const EPSILON = 1e-9;
  *
  * 1. Never more than the children that others leave, less the reserve; and while nobody else is there all of those.
  * 2. While others are there and no child is idle, gives up some every two seconds, the more the more it has of the pool;
- *    and takes one more with each look that shows an idle child, as all do.
+ *    and takes one more with each look that shows an idle child; who has more than all others, with each second one.
  * 3. Half as many when php-fpm has no room for a connection.
  * 4. No more than do more work ({@link FitTrials}).
  */
@@ -52,6 +52,8 @@ export class FitRule {
   /** With a fraction: a quarter of a small share counts, too. */
   #slots: number;
   #others = 0;
+  /** A look has shown an idle child that was left to those who have less. */
+  #hasLeft = false;
   #calmUntilMs = -Infinity;
   /** When the pool is shared anew; undefined while it is not full, or all ours. */
   #shareMs: number | undefined;
@@ -100,6 +102,8 @@ export class FitRule {
     const mayGrow = idle === undefined ? !this.#trials.isDue(this.slots) : idle > reserve;
     if (mayGrow && isSaturated && nowMs >= this.#calmUntilMs && !this.#trials.isUnderWay) {
       const step = isShared || idle === undefined ? 1 : idle - reserve;
+      this.#hasLeft = isShared && this.#slots > this.#others && !this.#hasLeft;
+      if (this.#hasLeft) return "idle";
       if (this.slots < Math.floor(most)) return this.#change(Math.min(this.#slots + step, most), "idle");
     }
     const tried = this.#trials.heed(sight, this.slots, min);

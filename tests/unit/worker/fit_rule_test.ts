@@ -64,11 +64,20 @@ Deno.test(
     assert.equal(alone.slots, 8);
     const shared = ruleOf({}, 2);
     for (const slots of [3, 4, 5]) {
-      assert.equal(shared.heed({ ...FULL, idle: 3, others: 3 }), "idle");
+      assert.equal(shared.heed({ ...FULL, children: 12, idle: 3, others: 6 }), "idle");
       assert.equal(shared.slots, slots);
     }
-    shared.heed({ ...FULL, idle: 1, others: 3 });
-    assert.equal(shared.slots, 5);
+  },
+);
+
+Deno.test(
+  "FitRule that has more than the others takes an idle child only when the next look shows it still",
+  PURE,
+  () => {
+    const rule = ruleOf({}, 4);
+    const look = (idle: number) => rule.heed({ ...FULL, idle, others: 2 });
+    assert.deepEqual([look(2), look(2), rule.slots], [undefined, "idle", 5]);
+    assert.deepEqual([look(1), look(1), rule.slots], [undefined, "idle", 6]);
   },
 );
 
