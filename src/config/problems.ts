@@ -73,8 +73,13 @@ export function missingKey(path: Path, expected: string): Problem {
 }
 
 export function wrongValue(path: Path, value: unknown, expected: string): Problem {
-  const shown = /(?:password|token)$/.test(String(path.at(-1))) ? "not usable" : show(value);
+  const shown = isSecret(path) ? "not usable" : show(value);
   return { path, text: `${nameOf(path)} is ${shown}: ${expected}` };
+}
+
+/** Whether a value is nobody's business but its owner's: passwords, tokens, and headers that may hold either. */
+function isSecret(path: Path): boolean {
+  return /(?:password|token)$/.test(String(path.at(-1))) || path.at(-2) === "headers";
 }
 
 /** The candidate that `text` was probably meant to be, if one is near enough: by default a third of its letters. */

@@ -53,7 +53,7 @@ const IDLE_LOOK_MS = 5_000;
 const SATURATED = 0.85;
 
 /**
- * Keeps the number of jobs at the same time at what a php-fpm pool has room for (docs/adr/0012).
+ * Keeps the number of jobs at the same time at what a php-fpm pool has room for (docs/adr/0014).
  *
  * 1. Looks at the pool's status page, and at what its consumers have done, twice a second while they work. Where the page
  *    has no address of its own, and our jobs may have all children, the question takes the place of a job: it would wait

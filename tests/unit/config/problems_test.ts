@@ -103,6 +103,14 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     ],
   ],
   [
+    "a header of traces that cannot be sent, without its text",
+    `[tracing]\nendpoint = "http://127.0.0.1:4318/v1/traces"\n[tracing.headers]\nAuthorization = "hush\\n"\n` +
+    `${BROKER}${FPM}${CONSUMER}`,
+    [
+      "4:1: tracing.headers.Authorization is not usable: expected a header's text in quotes, of visible ASCII",
+    ],
+  ],
+  [
     "a Redis's wrong values, without secrets",
     `[brokers.a]\ndriver = "redis"\nurl = "http://me:hush@host"\ndialect = "raw"\npassword = 5\nlease_ms = 1\n` +
     `sentinels = ["a b"]\ncluster = 1\n${FPM}${CONSUMER}`,
