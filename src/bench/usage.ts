@@ -30,9 +30,9 @@ export interface PhpUsage {
 export function cpuBetween(before: CpuTotal | null, after: CpuTotal | null): number | null {
   if (before === null || after === null) return null;
   const live = sum(after.liveUs) - sum(before.liveUs);
-  // Ticks are coarse: they are taken only when there is something in them.
+  // Ticks are coarse, and may be of another pool's children: they are taken only when something of ours can be in them.
   const haveSomeEnded = before.liveUs.size === 0 ||
-    [...before.liveUs.keys()].some((pid) => !after.liveUs.has(pid));
+    new Set(before.liveUs.keys()).symmetricDifference(new Set(after.liveUs.keys())).size > 0;
   return live + (haveSomeEnded ? after.endedUs - before.endedUs : 0);
 }
 

@@ -24,3 +24,8 @@ Deno.test("cpuBetween() is null when either reading is missing", () => {
   assert.equal(cpuBetween(null, total([], 1)), null);
   assert.equal(cpuBetween(total([], 1), null), null);
 });
+
+Deno.test("cpuBetween() adds what ended processes used, when there are only new ones, of which some may have ended", () => {
+  // A php-fpm whose children had all left when it was first looked at.
+  assert.equal(cpuBetween(total([[1, 10]], 50_000), total([[1, 15], [3, 7]], 60_000)), 10_012);
+});
