@@ -4,6 +4,7 @@ import type { FpmStatus } from "../../../src/fastcgi/status.ts";
 import { DEFAULT_FIT_BOUNDS, PoolFit, type PoolFitOptions } from "../../../src/worker/pool_fit.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
+import { page } from "../../support/status_page.ts";
 
 const OPTIONS: PoolFitOptions = {
   ...DEFAULT_FIT_BOUNDS,
@@ -61,28 +62,7 @@ class Site {
   }
 
   #status(): FpmStatus | undefined {
-    const { children } = this;
-    if (children === undefined) return undefined;
-    const idle = children.filter((uri) => uri === "").length;
-    return {
-      pool: "www",
-      processManager: "static",
-      idleProcesses: idle,
-      activeProcesses: children.length - idle,
-      totalProcesses: children.length,
-      maxChildrenReached: 0,
-      listenQueue: 0,
-      startTimeS: 0,
-      uptimeS: 0,
-      processes: children.map((requestUri, pid) => ({
-        pid,
-        isBusy: requestUri !== "",
-        requestUri,
-        script: "-",
-        requestDurationUs: 0,
-      })),
-      ...this.page,
-    };
+    return this.children && page(this.children, this.page);
   }
 }
 

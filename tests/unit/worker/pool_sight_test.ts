@@ -1,34 +1,10 @@
 import assert from "node:assert/strict";
 import type { FastCgiRequest } from "../../../src/fastcgi/connection.ts";
-import type { FpmProcess, FpmStatus } from "../../../src/fastcgi/status.ts";
 import { type OwnPart, sightOf } from "../../../src/worker/pool_sight.ts";
+import { page } from "../../support/status_page.ts";
 
 const PURE = { permissions: "none" } as const;
 const NONE: OwnPart = { connections: 0, kept: 0, requests: [], fixed: 0, fixedBusy: 0 };
-
-/** A page: each child by what it shows; "" for an idle one, "-" for one whose connection is kept. */
-function page(children: readonly string[], fields: Partial<FpmStatus> = {}): FpmStatus {
-  const idle = children.filter((uri) => uri === "").length;
-  return {
-    pool: "www",
-    processManager: "static",
-    idleProcesses: idle,
-    activeProcesses: children.length - idle,
-    totalProcesses: children.length,
-    maxChildrenReached: 0,
-    listenQueue: 0,
-    startTimeS: 0,
-    uptimeS: 0,
-    processes: children.map((requestUri, pid): FpmProcess => ({
-      pid,
-      isBusy: requestUri !== "",
-      requestUri,
-      script: "-",
-      requestDurationUs: 0,
-    })),
-    ...fields,
-  };
-}
 
 function request(uri: string): FastCgiRequest {
   return { params: [["A", "1"], ["SCRIPT_NAME", uri]], body: new Uint8Array(0) };
