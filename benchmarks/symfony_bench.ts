@@ -90,6 +90,9 @@ await using fpm = await PhpFpm.start({
   children: CHILDREN,
   masterIni: {
     "opcache.validate_timestamps": "0",
+    "opcache.enable_file_override": "1",
+    "max_execution_time": "0",
+    "max_input_time": "-1",
     "opcache.preload": `${app.directory}/config/preload.php`,
     "opcache.preload_user": await userName(),
     "realpath_cache_size": "4M",
@@ -163,7 +166,7 @@ function sayRates(): void {
     `\n## Events a second: ${ROUNDS} rounds of all in turn, ${CHILDREN} children, slots, processes or consumers\n`,
   );
   report.say(
-    "PHP-FPM with opcache, `opcache.validate_timestamps=0` and Symfony's preload file; `APP_ENV=prod`, the",
+    "PHP-FPM's php.ini as examples/symfony/README.md has it: opcache with Symfony's preload file; `APP_ENV=prod`, the",
   );
   report.say("container and .env dumped; PHP's command line without opcache, as it is by default.\n");
   report.say("| | | events a round | events/s |");

@@ -21,7 +21,10 @@ use Fervo\DeferredEventBundle\Payload\PayloadCodec;
 use Fervo\DeferredEventBundle\Payload\Signer;
 use Fervo\DeferredEventBundle\Serializer\JsonEventSerializer;
 use Fervo\DeferredEventBundle\Serializer\PhpEventSerializer;
+use Fervo\DeferredEventBundle\Worker\ApplicationKernel;
+use Fervo\DeferredEventBundle\Worker\FrontController;
 use Fervo\DeferredEventBundle\Worker\JobRunner;
+use Fervo\DeferredEventBundle\Worker\Outcome;
 use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
 
 /*
@@ -94,6 +97,10 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$logger', $logger)
             // Into the container's own file, with all that it needs: each job would load some files more.
             ->tag('container.hot_path')
+            // No services, so that Symfony's preload file would not have them.
+            ->tag('container.preload', ['class' => ApplicationKernel::class])
+            ->tag('container.preload', ['class' => FrontController::class])
+            ->tag('container.preload', ['class' => Outcome::class])
 
         // The console
         ->set('fervo_deferred_event.command.dispatch', DispatchCommand::class)

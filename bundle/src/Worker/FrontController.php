@@ -25,7 +25,9 @@ final class FrontController
         // The worker may give up on us; what has begun is still to end in an orderly way.
         ignore_user_abort(true);
         // PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own.
-        set_time_limit(0);
+        if (0 !== (int) ini_get('max_execution_time')) {
+            set_time_limit(0);
+        }
 
         // The request stood in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now.
         $startByMs = $_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'] ?? null;

@@ -10,4 +10,10 @@ use Symfony\Component\HttpKernel\Kernel as BaseKernel;
 class Kernel extends BaseKernel
 {
     use MicroKernelTrait;
+
+    /** Else Symfony looks for composer.json, at each boot. */
+    public function getProjectDir(): string
+    {
+        return \dirname(__DIR__);
+    }
 }
