@@ -1,0 +1,45 @@
+<?php
+
+declare(strict_types=1);
+
+/*
+ * A job of the soak. What it has decided is written down before PHP answers: a worker, a child or a machine that dies in
+ * between makes a job run twice, and never one that is only believed to have run.
+ */
+ignore_user_abort(true);
+set_time_limit(0);
+if (microtime(true) * 1000 > (float) ($_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'])) {
+    exit; // It stood in the listen queue until the worker gave it up, and runs elsewhere by now.
+}
+
+$job = json_decode(file_get_contents('php://input'), true, 4, JSON_THROW_ON_ERROR);
+$attempt = (int) $_SERVER['FERVO_ATTEMPT'];
+$isFirst = $attempt === 1;
+
+switch ($job['kind']) {
+    case 'slow':
+        usleep(1000 * (1 + $job['number'] % 50));
+        break;
+    case 'noisy':
+        error_log(str_repeat('noise ', 4000));
+        break;
+}
+$outcome = match (true) {
+    $job['kind'] === 'hopeless', $job['kind'] === 'flaky' && $isFirst => 'retry',
+    $job['kind'] === 'wrong' => 'bury',
+    $job['kind'] === 'exits' && $isFirst, $job['kind'] === 'crashes' && $isFirst => 'none',
+    default => 'ack',
+};
+file_put_contents($_SERVER['SOAK_RUNS'], "{$job['number']} $attempt $outcome\n", FILE_APPEND);
+
+if ($outcome === 'none') {
+    if ($job['kind'] === 'crashes') {
+        posix_kill(getmypid(), SIGKILL);
+    }
+    exit;
+}
+if ($outcome !== 'ack') {
+    header('X-Fervo-Error: as asked for');
+    header('X-Fervo-Delay-Ms: 200');
+}
+header('X-Fervo-Outcome: ' . $outcome);

@@ -1,0 +1,137 @@
+import { fervoWorkerOk, fervoWorkerPath } from "../../tests/support/fervo_worker.ts";
+import { findPhpFpm, type PhpFpm } from "../../tests/support/php_fpm.ts";
+import { Supervisord } from "../../tests/support/supervisord.ts";
+import type { SoakBroker } from "./brokers.ts";
+
+/** "steady" is only ever reloaded, so that its memory tells something; "victim" is killed and restarted, too. */
+export const WORKERS = ["steady", "victim"] as const;
+export type WorkerName = typeof WORKERS[number];
+
+export const QUEUE = "soak";
+/** Of all workers together as many as the pool has children. */
+export const CHILDREN = 8;
+export const SHUTDOWN_TIMEOUT_MS = 5_000;
+/** Chaos takes attempts, too: a job that can be done is not to die of it. */
+const ATTEMPTS = 10;
+
+/** Two workers on one queue and one pool, under supervisord by the files that `init` makes. */
+export class Workers implements AsyncDisposable {
+  readonly runs: string;
+  readonly #folder: string;
+  readonly #supervisord: Supervisord;
+
+  private constructor(folder: string, supervisord: Supervisord) {
+    this.#folder = folder;
+    this.#supervisord = supervisord;
+    this.runs = runsFile(folder);
+  }
+
+  static async start(folder: string, broker: SoakBroker, fpm: PhpFpm): Promise<Workers> {
+    const programs: string[] = [];
+    const user = new TextDecoder().decode((await new Deno.Command("id", { args: ["-un"] }).output()).stdout);
+    for (const name of WORKERS) {
+      await Deno.writeTextFile(configFile(folder, name), configuration(folder, broker, fpm));
+      const args = ["--config", configFile(folder, name), "--program", fervoWorkerPath()];
+      const service = ["--user", user.trim(), "--php-fpm", await findPhpFpm()];
+      const program = await fervoWorkerOk(["init", "--supervisor", ...args, ...service]);
+      programs.push(
+        program.replace("[program:fervo-worker]", `[program:${name}]`)
+          .replace(/^stdout_logfile = .*$/m, `stdout_logfile = ${logFile(folder, name)}`)
+          // All of it, for the counts.
+          .replace(/^stdout_logfile_maxbytes = .*$/m, "stdout_logfile_maxbytes = 0"),
+      );
+    }
+    await Deno.writeTextFile(runsFile(folder), "");
+    return new Workers(folder, await Supervisord.start(folder, programs.join("\n")));
+  }
+
+  configFile(name: WorkerName): string {
+    return configFile(this.#folder, name);
+  }
+
+  /** The process id, once it runs. */
+  pid(name: WorkerName): Promise<number> {
+    return this.#supervisord.pidOnce(name);
+  }
+
+  /** Kills it. Resolves when supervisord has started another one. */
+  async kill(name: WorkerName): Promise<void> {
+    const pid = await this.pid(name);
+    Deno.kill(pid, "SIGKILL");
+    await this.#supervisord.pidOnce(name, (other) => other !== pid);
+  }
+
+  /** Stops it as `supervisorctl stop` does. Returns how long that took, milliseconds. */
+  async stop(name: WorkerName): Promise<number> {
+    const startedMs = performance.now();
+    const said = await this.#supervisord.ctl("stop", name);
+    if (!/stopped/.test(said)) throw new Error(`supervisorctl stop ${name}: ${said}`);
+    return performance.now() - startedMs;
+  }
+
+  async start(name: WorkerName): Promise<void> {
+    await this.#supervisord.ctl("start", name);
+    await this.pid(name);
+  }
+
+  /** Reads its configuration again, with another number of slots. */
+  async reload(name: WorkerName, concurrency: number): Promise<void> {
+    const path = this.configFile(name);
+    const text = await Deno.readTextFile(path);
+    await Deno.writeTextFile(path, text.replace(/^concurrency = .*$/m, `concurrency = ${concurrency}`));
+    await this.#supervisord.ctl("signal", "HUP", name);
+  }
+
+  /** How often a worker has said each warning or error: "code: message" or the message, most often first. */
+  async complaints(): Promise<[what: string, count: number][]> {
+    const counts = new Map<string, number>();
+    for (const name of WORKERS) {
+      for (const line of (await Deno.readTextFile(logFile(this.#folder, name))).split("\n")) {
+        if (line === "") continue;
+        const what = complaint(line);
+        if (what !== undefined) counts.set(what, (counts.get(what) ?? 0) + 1);
+      }
+    }
+    return [...counts].sort(([, a], [, b]) => b - a);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#supervisord[Symbol.asyncDispose]();
+  }
+}
+
+const configFile = (folder: string, name: WorkerName) => `${folder}/${name}.toml`;
+const logFile = (folder: string, name: WorkerName) => `${folder}/${name}.log`;
+const runsFile = (folder: string) => `${folder}/runs`;
+
+function configuration(folder: string, broker: SoakBroker, fpm: PhpFpm): string {
+  return `shutdown_timeout_ms = ${SHUTDOWN_TIMEOUT_MS}
+[log]
+level = "warn"
+[brokers.default]
+${broker.table}
+[fpm.default]
+address = "${fpm.address}"
+script = "${new URL("job.php", import.meta.url).pathname}"
+status_path = "${fpm.statusPath}"
+status_address = "${fpm.statusAddress}"
+[fpm.default.params]
+SOAK_RUNS = "${runsFile(folder)}"
+[[consumers]]
+queues = ["${QUEUE}"]
+timeout_ms = 20000
+concurrency = ${CHILDREN / WORKERS.length}
+[consumers.retry]
+attempts = ${ATTEMPTS}
+delay_ms = 200
+max_delay_ms = 2000
+`;
+}
+
+/** What a line of the log complains about; undefined when it does not. What is no line of the log is a complaint. */
+function complaint(line: string): string | undefined {
+  if (!line.startsWith("{")) return line;
+  const { level, msg, code } = JSON.parse(line);
+  if (level !== "warn" && level !== "error") return undefined;
+  return code === undefined ? msg : `${msg} (${code})`;
+}
