@@ -16,12 +16,12 @@ export async function sample(pid: number): Promise<Sample | undefined> {
   }
 }
 
-/** The middle values of the second and of the last quarter: what a process uses when it is warm, and in the end. */
-export function quarters(samples: readonly Sample[], of: keyof Sample): { warm: number; end: number } {
-  const quarter = samples.length / 4;
-  const middle = (from: number, to: number) => {
+/** The middle value of each quarter of the time. */
+export function quarters(samples: readonly Sample[], of: keyof Sample): readonly number[] {
+  return [0, 1, 2, 3].map((quarter) => {
+    const from = Math.floor(samples.length * quarter / 4);
+    const to = Math.floor(samples.length * (quarter + 1) / 4);
     const values = samples.slice(from, to).map((one) => one[of]).sort((a, b) => a - b);
     return values[values.length >> 1] ?? NaN;
-  };
-  return { warm: middle(quarter, 2 * quarter), end: middle(3 * quarter, samples.length) };
+  });
 }
