@@ -221,9 +221,7 @@ function limitOf(
   consumer: () => Consumer,
 ): SlotLimit {
   const fit = executor.kind === "fastcgi" ? fpms.get(executor.fpm)?.fit : undefined;
-  if (concurrency === "auto") return fit!.join(consumer);
-  fit?.setAside(consumer);
-  return { slots: concurrency };
+  return concurrency === "auto" ? fit!.join(consumer) : { slots: concurrency };
 }
 
 /** How many slots a consumer has at least. */

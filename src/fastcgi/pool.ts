@@ -87,6 +87,8 @@ export class Pool implements AsyncDisposable {
   #answered = 0;
   #resent = 0;
   #overloads = 0;
+  /** Collects what is sent, while somebody wants to know. */
+  #watched: Set<FastCgiRequest> | undefined;
   #idleTimer: Timer | undefined;
   /** Until when no connection is kept, monotonic milliseconds; 0 for no such time. */
   #crowdedUntilMs = 0;
@@ -135,6 +137,12 @@ export class Pool implements AsyncDisposable {
   /** The requests that were sent and not answered yet. */
   get underWay(): ReadonlySet<FastCgiRequest> {
     return new Set(this.#busy.values());
+  }
+
+  /** All requests that are under way at some time until it is disposed of. Not to be called while there is one. */
+  watch(): { readonly requests: ReadonlySet<FastCgiRequest> } & Disposable {
+    const requests = this.#watched = new Set(this.#busy.values());
+    return { requests, [Symbol.dispose]: () => void (this.#watched = undefined) };
   }
 
   /**
@@ -219,6 +227,7 @@ export class Pool implements AsyncDisposable {
     if (this.#destroyedBy !== undefined) throw this.#destroyedBy;
     const keep = this.#keepsConnections();
     this.#busy.set(connection, request);
+    this.#watched?.add(request);
     try {
       const response = await connection.request(request, keep, signal);
       this.#answered++;

@@ -15,7 +15,7 @@ export interface FitBounds {
 export interface PoolSight extends Work {
   /** How many children the pool may have; undefined when that is not known. */
   readonly children: number | undefined;
-  /** Children that could take one more job of ours; undefined when that is not known. */
+  /** Children that are left when each of our slots has one; fewer than 0 when not each has; undefined when not known. */
   readonly idle: number | undefined;
   /** Children that others have; 0 when that is not known. */
   readonly others: number;
@@ -28,6 +28,8 @@ export interface PoolSight extends Work {
 /** For so long after a refused connection nothing grows, and no other one counts, milliseconds. */
 const CALM_MS = 1_000;
 const OVERLOADED = 0.5;
+/** For so long others are reckoned with that were seen once, milliseconds. */
+const SHARED_MS = 5_000;
 /** A pool that is full is shared anew so often, half as long more or less, milliseconds: never all workers in one order. */
 const SHARE_MS = 2_000;
 /** What is given up then, as a share of one's own share: who has all but nothing gives up all but nothing. */
@@ -43,7 +45,7 @@ const EPSILON = 1e-9;
  * 2. While others are there and no child is idle, gives up some every two seconds, the more the more it has of the pool;
  *    and takes one more with each look that shows an idle child; who has more than all others, with each second one.
  * 3. Half as many when php-fpm has no room for a connection.
- * 4. No more than do more work ({@link FitTrials}).
+ * 4. While nobody else is there, no more than do more work ({@link FitTrials}).
  */
 export class FitRule {
   readonly #bounds: FitBounds;
@@ -52,6 +54,8 @@ export class FitRule {
   /** With a fraction: a quarter of a small share counts, too. */
   #slots: number;
   #others = 0;
+  /** When others were seen last. */
+  #sharedMs = -Infinity;
   /** A look has shown an idle child that was left to those who have less. */
   #hasLeft = false;
   #calmUntilMs = -Infinity;
@@ -88,7 +92,12 @@ export class FitRule {
     if (this.#slots > room) return this.#change(room, this.#others > 0 ? "others" : "children");
 
     const isShared = this.#others > 0 || sight.isQueued;
-    if (isShared && isSaturated && idle !== undefined && idle <= reserve) {
+    if (isShared) this.#sharedMs = nowMs;
+    // Who has one child of many is not seen at each look.
+    const wasShared = nowMs - this.#sharedMs < SHARED_MS;
+    // What one more slot does is up to the others then: it waits as long as they have the children.
+    if (wasShared) this.#trials.abort();
+    if (wasShared && isSaturated && idle !== undefined && idle <= reserve) {
       this.#shareMs ??= nowMs + this.#sharePauseMs();
       if (nowMs < this.#shareMs) return "others";
       this.#shareMs = nowMs + this.#sharePauseMs();
@@ -97,7 +106,7 @@ export class FitRule {
     }
     this.#shareMs = undefined;
 
-    const most = Math.min(room, this.#trials.worth(nowMs));
+    const most = wasShared ? room : Math.min(room, this.#trials.worth(nowMs));
     // Without a status page each step is tried before the next one.
     const mayGrow = idle === undefined ? !this.#trials.isDue(this.slots) : idle > reserve;
     if (mayGrow && isSaturated && nowMs >= this.#calmUntilMs && !this.#trials.isUnderWay) {
@@ -106,6 +115,7 @@ export class FitRule {
       if (this.#hasLeft) return "idle";
       if (this.slots < Math.floor(most)) return this.#change(Math.min(this.#slots + step, most), "idle");
     }
+    if (wasShared) return "idle";
     const tried = this.#trials.heed(sight, this.slots, min);
     if (tried === this.slots) return "trial";
     const reason = tried < this.slots || this.#trials.isUnderWay ? "trial" : "slower";

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers";
 import { type Clock, sleep, type Timer } from "../core/clock.ts";
 import type { FitReason, Observer } from "../core/observer.ts";
 import type { Pool } from "../fastcgi/pool.ts";
@@ -36,7 +37,10 @@ export interface PoolUser {
 export interface PoolFitDeps {
   readonly clock: Clock;
   readonly observe: Observer;
-  readonly pool: Pick<Pool, "stats" | "maxConnections" | "underWay" | "overloads" | "resize" | "request">;
+  readonly pool: Pick<
+    Pool,
+    "stats" | "maxConnections" | "underWay" | "watch" | "overloads" | "resize" | "request"
+  >;
   /** Reads the status page; on a connection of `pool` where it is given and the page has no address of its own. */
   readonly control: { status(pool?: Pick<Pool, "request">): Promise<FpmStatus | undefined> };
   /** Numbers in [0, 1). */
@@ -47,7 +51,7 @@ export interface PoolFitDeps {
 const LOOK_MS = 400;
 /** A request that no child shows after so long waits for one, milliseconds; a look takes as long. */
 const UNSEEN_MS = 100;
-/** The same while there is nothing to do. */
+/** From one look to the next while there is nothing to do, milliseconds. */
 const IDLE_LOOK_MS = 5_000;
 /** Slots that were in use for so much of the time were all in use, as far as anybody can tell. */
 const SATURATED = 0.85;
@@ -67,7 +71,6 @@ export class PoolFit implements Disposable {
   readonly #rule: FitRule;
   readonly #slots: SharedSlots;
   readonly #users: (() => PoolUser)[] = [];
-  readonly #fixedUsers: (() => PoolUser)[] = [];
   #before: { readonly ms: number; readonly jobs: number; readonly ranMs: number; readonly overloads: number };
   /**
    * Since when php-fpm runs, how often its pool had wanted more children than it may have when we looked first, and the
@@ -93,9 +96,8 @@ export class PoolFit implements Disposable {
   static async start(deps: PoolFitDeps, options: PoolFitOptions): Promise<PoolFit> {
     const { fixed, children } = options;
     const status = await deps.control.status().catch(() => undefined);
-    // The child that answers is as good as idle.
-    const answering = options.hasStatusAddress ? 0 : 1;
-    const own = { connections: answering, kept: answering, requests: [], fixed, fixedBusy: 0 };
+    const answeredBy = options.hasStatusAddress ? "none" : "child";
+    const own: OwnPart = { slots: fixed, fixed, connections: 0, answeredBy, requests: [], recent: new Set() };
     const idle = status === undefined
       ? children && children - fixed
       : sightOf(status, childrenOf(status, options, undefined), own).idle;
@@ -110,11 +112,6 @@ export class PoolFit implements Disposable {
   join(user: () => PoolUser): SlotLimit {
     this.#users.push(user);
     return this.#slots.share(() => user().busySlots);
-  }
-
-  /** A consumer with a fixed concurrency. */
-  setAside(user: () => PoolUser): void {
-    this.#fixedUsers.push(user);
   }
 
   /** How many jobs may run at the same time, those of consumers with a fixed concurrency aside. */
@@ -148,7 +145,8 @@ export class PoolFit implements Disposable {
   > {
     const { pool, control } = this.#deps;
     const { statusPath, hasStatusAddress, children, fixed } = this.#options;
-    const earlier = pool.underWay;
+    using watch = pool.watch();
+    const earlier = [...watch.requests];
     await sleep(this.#deps.clock, UNSEEN_MS, this.#end.signal);
     const first = pool.stats;
     const isAside = hasStatusAddress || fixed + this.slots < this.#room;
@@ -161,18 +159,20 @@ export class PoolFit implements Disposable {
       const isSeen = statusPath === undefined;
       return { children: most, idle: undefined, others: 0, isQueued: false, isSeen };
     }
+    // Answers that came before the page, or with it, are read first, should this process be what is slow.
+    await new Promise<void>((resolve) => setImmediate(resolve));
     const later = pool.underWay;
-    // A child that answers is ours, and free again; on a connection of the pool, a kept one, a new one or that of a job.
-    const answering = isAside && !hasStatusAddress ? 1 : 0;
+    // The question may have taken a connection of the pool: a kept one, a new one or that of a job.
     const withQuestion = isAside
       ? first.busy + first.idle
       : Math.min(first.busy + Math.max(first.idle, 1), pool.maxConnections);
     const own: OwnPart = {
-      connections: Math.max(withQuestion, busy + kept) + answering,
-      kept: kept + answering,
-      requests: [...earlier].filter((request) => later.has(request)),
+      slots: fixed + this.slots,
       fixed,
-      fixedBusy: sum(this.#fixedUsers, (user) => user().busySlots),
+      connections: Math.max(withQuestion, busy + kept),
+      answeredBy: hasStatusAddress ? "none" : isAside ? "child" : "connection",
+      requests: earlier.filter((request) => later.has(request)),
+      recent: watch.requests,
     };
     const seen = sightOf(asked, this.#childrenOf(asked), own);
     this.#room = fixed + (seen.children ?? 0) - seen.others;

@@ -239,6 +239,33 @@ Deno.test("Pool.request() never takes more than maxConnections, and uses them al
   await pool.close();
 });
 
+Deno.test("Pool.watch() collects the requests that are under way and those that are sent, and ends with its scope", async () => {
+  const started = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  const waiting = child(async (id) => {
+    if (id !== "1") return;
+    started.resolve();
+    await gate.promise;
+  });
+  await using server = await ScriptedServer.start([waiting, child()]);
+  const pool = poolOf(server, new FakeClock());
+  const [first, second, third] = [job(1), job(2), job(3)];
+  const running = pool.request(first, NEVER);
+  await started.promise;
+  const seen = await (async () => {
+    using watch = pool.watch();
+    await pool.request(second, NEVER);
+    return watch.requests;
+  })();
+  await pool.request(third, NEVER);
+  assert.deepEqual([...seen], [first, second]);
+  assert.deepEqual([...pool.underWay], [first]);
+  gate.resolve();
+  await running;
+  await pool.close();
+  await server.scriptsEnded();
+});
+
 Deno.test("Pool.resize() lets more requests run at once, and fewer from when those that run have ended", async () => {
   const running = new Map<string, () => void>();
   await using server = await ScriptedServer.start(child(async (id) => {

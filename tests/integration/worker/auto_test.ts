@@ -183,6 +183,20 @@ Deno.test('Worker with concurrency "auto" gives way to others, and comes back wh
   });
 });
 
+Deno.test('Workers with concurrency "auto" share a pool: one that comes later gets its part, and all attempts are first ones', async () => {
+  await using fpm = await PhpFpm.start({ children: 6, statusListen: true });
+  await using first = await startWorker(fpm, SHORT_JOB);
+  await first.busyWhile(async () => {
+    await first.log.count("job_settled", 100);
+    await using second = await startWorker(fpm, SHORT_JOB, { name: "second" });
+    assert.ok(second.slotsNow < 6);
+    await second.busyWhile(async () => {
+      await second.log.next("slots_changed", ({ slots }) => slots >= 2);
+      await first.log.next("slots_changed", ({ slots, reason }) => slots <= 4 && reason === "others");
+    });
+  });
+});
+
 Deno.test('Worker with concurrency "auto" beside a fixed consumer leaves that one its children', async () => {
   await using fpm = await PhpFpm.start({ children: 5, statusListen: true });
   const consumers = `[[consumers]]

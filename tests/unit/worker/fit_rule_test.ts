@@ -105,6 +105,31 @@ Deno.test(
   },
 );
 
+Deno.test("FitRule gives way also to others who are only seen now and then", PURE, () => {
+  const rule = ruleOf({}, 8);
+  for (let look = 0; look < 20; look++) {
+    rule.heed({ ...FULL, nowMs: 500 * look, jobs: 100, isQueued: look % 8 === 0 });
+  }
+  assert.ok(rule.slots <= 5, String(rule.slots));
+});
+
+Deno.test(
+  "FitRule does not ask whether fewer slots would do while others are there: it is they who decide",
+  PURE,
+  () => {
+    const rule = ruleOf({}, 2);
+    const reasons = [];
+    // Two slots do as much as one, for the second one only waits.
+    for (let look = 0; look < 40; look++) {
+      reasons.push(
+        rule.heed({ ...FULL, nowMs: 500 * look, jobs: 100, others: 4, idle: look % 8 === 0 ? 1 : 0 }),
+      );
+    }
+    assert.ok(!reasons.includes("trial"));
+    assert.ok(rule.slots >= 2);
+  },
+);
+
 Deno.test("FitRule learns without a status page how many slots are of use, step by step", PURE, () => {
   const rule = ruleOf({ max: 50 });
   let nowMs = 0;

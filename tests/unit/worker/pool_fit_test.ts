@@ -36,6 +36,7 @@ class Site {
     overloads: 0,
     maxConnections: 0,
     underWay: new Set<FastCgiRequest>(),
+    watch: () => ({ requests: this.#shown(), [Symbol.dispose]: () => {} }),
     resize: (size: number) => {
       this.pool.maxConnections = size;
       this.sizes.push(size);
@@ -59,6 +60,12 @@ class Site {
       random: () => 0.5,
     };
     return await PoolFit.start(deps, { ...OPTIONS, ...options });
+  }
+
+  /** Of ours are those that `busy()` names. */
+  #shown(): Set<FastCgiRequest> {
+    const uris = (this.children ?? []).filter((uri) => uri.startsWith("/q/"));
+    return new Set(uris.map((uri) => ({ params: [["SCRIPT_NAME", uri]], body: new Uint8Array(0) })));
   }
 
   #status(): FpmStatus | undefined {
@@ -132,8 +139,6 @@ Deno.test("PoolFit sets fixed consumers aside: theirs is neither given away nor 
   t.children = idle(8);
   using fit = await t.start({ fixed: 3 });
   const limit = fit.join(() => t.user);
-  const fixed = { ...t.user, busySlots: 2 };
-  fit.setAside(() => fixed);
   assert.deepEqual([limit.slots, t.sizes], [5, [8]]);
   t.children = [...busy(2), ...idle(6)];
   t.pool.stats.busy = 2;
