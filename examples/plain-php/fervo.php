@@ -63,6 +63,7 @@ if (!isset($_SERVER['FERVO_BATCH'])) {
     ]);
     if ($reason !== null) {
         header('X-Fervo-Error: ' . $reason);
+        header('X-Fervo-Pid: ' . getmypid());
     }
     // The last thing: nothing can go wrong any more.
     header('X-Fervo-Outcome: ' . $outcome);
@@ -90,7 +91,10 @@ for ($left = (int) $_SERVER['FERVO_BATCH']; $left > 0; $left--) {
     $startedNs = hrtime(true);
     ob_start();
     [$outcome, $reason] = $run($payload, $job);
-    $record = ['id' => $job['id'], 'outcome' => $outcome] + ($reason === null ? [] : ['error' => $reason]);
+    $record = ['id' => $job['id'], 'outcome' => $outcome];
+    if ($reason !== null) {
+        $record += ['error' => $reason, 'pid' => getmypid()];
+    }
     $send("\x1e" . json_encode($record, JSON_INVALID_UTF8_SUBSTITUTE) . "\n");
 
     // The worker has given up on this request: what is left of the batch runs elsewhere.

@@ -84,12 +84,21 @@ function parseToml(text: string, source: string): unknown {
     const reason = error.message.split("\n", 1)[0]!.replace("Invalid TOML document: ", "");
     // Words for people who forget the quotes, the commonest slip.
     const advice = reason === "invalid value" ? '; a text needs quotes, as in key = "text"' : "";
+    const where = `${source}:${error.line}:${error.column}`;
     throw new ConfigError(
       "CONFIG_INVALID",
-      `${source}:${error.line}:${error.column}: not valid TOML: ${reason}${advice}\n${error.codeblock.trimEnd()}`,
-      { details: { problems: 1 } },
+      `${where}: not valid TOML: ${reason}${keyOf(text, error.line)}${advice}`,
+      {
+        details: { problems: 1 },
+      },
     );
   }
+}
+
+/** Which key a line sets, if it does. What it sets it to may be a secret whose quotes were forgotten. */
+function keyOf(text: string, line: number): string {
+  const key = /^\s*([\w.-]+)\s*=/.exec(text.split("\n")[line - 1] ?? "")?.[1];
+  return key === undefined ? "" : `, in "${key}"`;
 }
 
 function adviceFor(error: unknown): string {

@@ -29,6 +29,8 @@ export type ErrorCode =
 export interface ErrorDetails {
   /** What the job wrote to STDERR, cut to the configured limit. */
   readonly stderr?: string;
+  /** Of the process that ran the job, where that is known. */
+  readonly pid?: number;
   /** Other facts, by name. */
   readonly [fact: string]: string | number | boolean | undefined;
 }

@@ -28,6 +28,7 @@ export function outcomeOf(response: FastCgiResponse, { ackOn, script }: AnswerOp
     return failedOutcome(word, {
       reason: response.headers.get("x-fervo-error"),
       delayMs: delay !== undefined && /^\d{1,12}$/.test(delay) ? Number(delay) : undefined,
+      pid: pidOf(response.headers.get("x-fervo-pid")),
       stderr: response.stderr,
     });
   }
@@ -62,13 +63,16 @@ export interface Failure {
   readonly reason: string | undefined;
   /** Undefined where the policy decides, milliseconds. */
   readonly delayMs: number | undefined;
+  /** Of the PHP process, where the job has told it. */
+  readonly pid: number | undefined;
   readonly stderr: string;
 }
 
 /** A job has said that it failed: in headers, or in its record of a batch. */
-export function failedOutcome(kind: "retry" | "bury", { reason, delayMs, stderr }: Failure): Outcome {
+export function failedOutcome(kind: "retry" | "bury", { reason, delayMs, pid, stderr }: Failure): Outcome {
   const text = reason?.slice(0, MAX_REASON_LENGTH) ?? "the job gave no reason";
-  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, { details: stderrDetails(stderr) });
+  const details = { ...(pid !== undefined && { pid }), ...stderrDetails(stderr) };
+  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, { details });
   return kind === "retry" && delayMs !== undefined ? { kind, error, delayMs } : { kind, error };
 }
 
@@ -130,6 +134,11 @@ export function outcomeOfError(error: unknown): Outcome {
     default:
       return { kind: "retry", error };
   }
+}
+
+/** The process id in a text; undefined where that is none. It is for people: nothing is signalled by it. */
+export function pidOf(text: string | undefined): number | undefined {
+  return text !== undefined && /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
 }
 
 /** STDERR as it is kept with an error. */

@@ -4,7 +4,7 @@ import type { Job } from "../core/job.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
 import type { AnswerSoFar, BodyListener } from "../fastcgi/response.ts";
 import type { Batch } from "./executor.ts";
-import { failedOutcome, stderrDetails } from "./fastcgi_answer.ts";
+import { failedOutcome, pidOf, stderrDetails } from "./fastcgi_answer.ts";
 
 /*
  * A batch on the wire (docs/protocol.md, section 7): STDIN of its request, and the records of its answer.
@@ -141,13 +141,14 @@ export class JsonSequenceReader {
 
 /** What a job's record says; a word that we do not know may have meant anything. */
 function outcomeOfRecord(record: Record<string, unknown>, stderr: string): Outcome {
-  const { outcome, error, delay_ms: delayMs } = record;
+  const { outcome, error, delay_ms: delayMs, pid } = record;
   if (outcome === "ack") return ACK;
   if (outcome === "retry" || outcome === "bury") {
     return failedOutcome(outcome, {
       // One line, as in a header.
       reason: typeof error === "string" ? error.replaceAll(/\p{Cc}+/gu, " ") : undefined,
       delayMs: isDelay(delayMs) ? delayMs : undefined,
+      pid: typeof pid === "number" ? pidOf(String(pid)) : undefined,
       stderr,
     });
   }

@@ -1,5 +1,5 @@
 import type { Clock } from "../core/clock.ts";
-import { FervoError, JobError, reasonOf } from "../core/errors.ts";
+import { type ErrorDetails, FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
 import { payloadText } from "../core/payload.ts";
@@ -86,7 +86,7 @@ export class ProcessExecutor implements Executor {
   }
 
   async #run(job: Job, signal: AbortSignal): Promise<Outcome> {
-    if (signal.aborted) return outcomeOfAbort(signal.reason, "");
+    if (signal.aborted) return outcomeOfAbort(signal.reason, {});
     const { payload, exitCodes, killAfterMs, maxStderrBytes } = this.#options;
     let child: Deno.ChildProcess;
     try {
@@ -103,7 +103,8 @@ export class ProcessExecutor implements Executor {
     // An abort from here on comes too late: the job has ended by itself.
     const wasAborted = signal.aborted;
     const stderr = await tail.end(this.#clock, STDERR_GRACE_MS);
-    return wasAborted ? outcomeOfAbort(signal.reason, stderr) : outcomeOfExit(status, stderr, exitCodes);
+    const details = { pid: child.pid, ...(stderr !== "" && { stderr }) };
+    return wasAborted ? outcomeOfAbort(signal.reason, details) : outcomeOfExit(status, details, exitCodes);
   }
 
   #spawn(job: Job): Deno.ChildProcess {
@@ -148,11 +149,11 @@ async function feed(stdin: WritableStream<Uint8Array>, payload: Uint8Array): Pro
 
 function outcomeOfExit(
   { code, signal }: Deno.CommandStatus,
-  stderr: string,
+  known: ErrorDetails,
   exitCodes: ProcessExecutorOptions["exitCodes"],
 ): Outcome {
   if (signal !== null) {
-    const details = { signal, ...stderrOf(stderr) };
+    const details = { ...known, signal };
     return {
       kind: "retry",
       error: new JobError("JOB_CRASHED", `The process was ended by ${signal}`, { details }),
@@ -160,20 +161,20 @@ function outcomeOfExit(
   }
   const kind = exitCodes.get(code) ?? "retry";
   if (kind === "ack") return ACK;
-  const details = { exitCode: code, ...stderrOf(stderr) };
+  const details = { ...known, exitCode: code };
   return { kind, error: new JobError("JOB_FAILED", `The process ended with exit code ${code}`, { details }) };
 }
 
 /** @param reason Why the job was aborted: a FervoError (see `Executor`). */
-function outcomeOfAbort(reason: unknown, stderr: string): Outcome {
+function outcomeOfAbort(reason: unknown, known: ErrorDetails): Outcome {
   if (!(reason instanceof FervoError)) {
     return {
       kind: "retry",
-      error: new JobError("JOB_FAILED", reasonOf(reason), { details: stderrOf(stderr) }),
+      error: new JobError("JOB_FAILED", reasonOf(reason), { details: known }),
     };
   }
   if (reason.code === "SHUTDOWN") return { kind: "release", reason: "shutdown", error: reason };
-  const details = { ...reason.details, ...stderrOf(stderr) };
+  const details = { ...reason.details, ...known };
   return { kind: "retry", error: new JobError(reason.code, reason.message, { details, cause: reason }) };
 }
 
@@ -230,8 +231,4 @@ function isFolder(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-function stderrOf(stderr: string): { stderr?: string } {
-  return stderr === "" ? {} : { stderr };
 }

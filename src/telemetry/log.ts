@@ -177,5 +177,10 @@ function consumerFact(event: Parameters<Observer>[0]): Record<string, unknown> {
 }
 
 function errorFacts({ code, message, details }: FervoError): Record<string, unknown> {
-  return { code, error: message, ...(details.stderr !== undefined && { stderr: details.stderr }) };
+  return {
+    code,
+    error: message,
+    ...(details.pid !== undefined && { pid: details.pid }),
+    ...(details.stderr !== undefined && { stderr: details.stderr }),
+  };
 }

@@ -14,15 +14,29 @@ async function startTaking(site: Site): Promise<RunningCommand> {
   return worker;
 }
 
+/** A worker that has so many jobs under way, until they are let go. */
+async function startBusy(jobs: number) {
+  await using opened = new AsyncDisposableStack();
+  const fpm = opened.use(await PhpFpm.start({ children: 4 }));
+  const site = opened.use(await Site.create(fpm));
+  const gate = `${site.directory}/gate`;
+  await site.push(JSON.stringify({ wait_for: gate }), jobs);
+  const worker = opened.use(await startTaking(site));
+  await eventually(`${jobs} jobs run`, () => site.effectCount() === jobs);
+  const resources = opened.move();
+  return {
+    site,
+    worker,
+    letGo: () => Deno.writeTextFile(gate, ""),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
 const exists = (path: string) => Deno.lstat(path).then(() => true, () => false);
 
 Deno.test("status tells people and programs how the running worker is doing", async () => {
-  await using fpm = await PhpFpm.start({ children: 4 });
-  await using site = await Site.create(fpm);
-  const gate = `${site.directory}/gate`;
-  await site.push(JSON.stringify({ wait_for: gate }), 3);
-  await using worker = await startTaking(site);
-  await eventually("3 jobs run", () => site.effectCount() === 3);
+  await using t = await startBusy(3);
+  const { site, worker } = t;
   assert.equal((await Deno.stat(socketOf(site))).mode! & 0o777, 0o600);
 
   const { started, uptime_s, version, commit, ...status } = JSON.parse(
@@ -55,7 +69,7 @@ Deno.test("status tells people and programs how the running worker is doing", as
   assert.ok(text.startsWith(`fervo-worker ${version}, process ${worker.pid}: running for `), text);
   assert.match(text, /^jobs +default +jobs +running +\d+ s ago +3\/4 +3$/m);
   assert.match(text, /^php-fpm default +up +3 busy, 0 idle$/m);
-  await Deno.writeTextFile(gate, "");
+  await t.letGo();
 });
 
 Deno.test("status says why a consumer is paused", async () => {
@@ -102,12 +116,8 @@ Deno.test("status has no secrets: passwords of brokers, the token, values of par
 });
 
 Deno.test("stop --wait ends when the worker's process has ended, after its jobs", async () => {
-  await using fpm = await PhpFpm.start({ children: 4 });
-  await using site = await Site.create(fpm);
-  const gate = `${site.directory}/gate`;
-  await site.push(JSON.stringify({ wait_for: gate }), 2);
-  await using worker = await startTaking(site);
-  await eventually("2 jobs run", () => site.effectCount() === 2);
+  await using t = await startBusy(2);
+  const { site, worker } = t;
   await using stop = site.start(["stop", "--wait"]);
   await worker.says('"msg":"Stopping');
   await eventually("it tells what is under way", () => stop.stdout !== "");
@@ -117,7 +127,7 @@ Deno.test("stop --wait ends when the worker's process has ended, after its jobs"
   await eventually("the second is heard", () => second.stdout !== "");
   assert.equal(worker.hasEnded, false);
   assert.equal(stop.hasEnded, false);
-  await Deno.writeTextFile(gate, "");
+  await t.letGo();
   assert.equal((await stop.ended).code, 0);
   assert.match((await stop.ended).stdout, /^The worker has ended with exit code 0$/m);
   assert.match((await second.ended).stdout, /^\{"state":"stopping",.*\}\n\{"exit_code":0\}\n$/);
@@ -147,18 +157,14 @@ Deno.test("stop --now puts the jobs back that run, and stop --wait tells of a wo
 });
 
 Deno.test("quiet --wait ends when no job runs, and the worker stays", async () => {
-  await using fpm = await PhpFpm.start({ children: 4 });
-  await using site = await Site.create(fpm);
-  const gate = `${site.directory}/gate`;
-  await site.push(JSON.stringify({ wait_for: gate }), 2);
-  await using worker = await startTaking(site);
-  await eventually("2 jobs run", () => site.effectCount() === 2);
+  await using t = await startBusy(2);
+  const { site, worker } = t;
   await using quiet = site.start(["quiet", "--wait"]);
   await eventually("it tells what is under way", () => quiet.stdout !== "");
   assert.equal(quiet.stdout, `The worker (process ${worker.pid}) is quiet; 2 jobs may finish\n`);
   const [id] = await site.push("{}");
   assert.equal(quiet.hasEnded, false);
-  await Deno.writeTextFile(gate, "");
+  await t.letGo();
   assert.equal((await quiet.ended).code, 0);
   assert.match((await quiet.ended).stdout, /is quiet; no job runs\n$/);
   assert.equal(site.effects().some(({ job }) => job === id), false);

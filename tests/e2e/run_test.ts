@@ -79,6 +79,7 @@ Deno.test("run tells each failed job in the log, with its wait in whole and its 
     error: "The job failed: RuntimeException: As the payload says",
   });
   assert.match(failed.stderr, /what PHP logs/);
+  assert.ok(failed.pid > 0 && failed.pid !== fpm.pid, `${failed.pid}`);
   assert.match(stderr, /"wait_ms":\d+,"run_ms":\d+(\.\d)?,/);
 });
 

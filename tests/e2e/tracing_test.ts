@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { parseTraceparent } from "../../src/core/trace.ts";
-import { Site } from "../support/fervo_worker.ts";
+import { Site, type SiteOptions } from "../support/fervo_worker.ts";
 import { OtlpReceiver } from "../support/otlp_receiver.ts";
 import { PhpFpm } from "../support/php_fpm.ts";
 
@@ -17,17 +17,36 @@ $seen = [$_SERVER['HTTP_TRACEPARENT'] ?? null, $_SERVER['HTTP_TRACESTATE'] ?? nu
 file_put_contents(__DIR__ . '/seen', json_encode($seen) . "\\n", FILE_APPEND | LOCK_EX);
 header('X-Fervo-Outcome: ' . file_get_contents('php://input'));`;
 
-/** What `[tracing]` says, and `[tracing.headers]`. */
-async function startSite(tracing: Record<string, string | number>, headers: Record<string, string> = {}) {
+/** The same for each job of a batch. */
+const BATCH_SCRIPT = `<?php
+header('X-Fervo-Outcome: batch');
+$input = fopen('php://input', 'rb');
+for ($left = (int) $_SERVER['FERVO_BATCH']; $left > 0; $left--) {
+    $job = json_decode(fgets($input), true);
+    $outcome = stream_get_contents($input, $job['bytes']);
+    fgetc($input);
+    $seen = [$job['traceparent'] ?? null, $job['tracestate'] ?? null];
+    file_put_contents(__DIR__ . '/seen', json_encode($seen) . "\\n", FILE_APPEND | LOCK_EX);
+    echo "\\x1e", json_encode(['id' => $job['id'], 'outcome' => $outcome]), "\\n";
+}`;
+
+/** What `[tracing]` says, and `[tracing.headers]`; and how the jobs run, if not by the script, one by one. */
+async function startSite(
+  tracing: Record<string, string | number>,
+  headers: Record<string, string> = {},
+  how: (folder: string) => SiteOptions = () => ({}),
+) {
   await using opened = new AsyncDisposableStack();
   const fpm = opened.use(await PhpFpm.start({ children: 4 }));
   await fpm.writeScript("trace.php", SCRIPT);
+  await fpm.writeScript("batch.php", BATCH_SCRIPT);
   const site = opened.use(
     await Site.create(fpm, {
       log: { level: "debug" },
       tracing,
       tracingHeaders: headers,
       fpm: { script: `${fpm.directory}/trace.php` },
+      ...how(fpm.directory),
     }),
   );
   const resources = opened.move();
@@ -86,6 +105,40 @@ Deno.test("run exports a span of each try, and PHP gets it as its parent", async
   // The trace is found from the log line; the secret is nowhere.
   assert.match(run.stderr, new RegExp(`"trace_id":"${TRACE}".*"msg":"Job done"`));
   assert.doesNotMatch(run.stdout + run.stderr, /0123456789secret/);
+});
+
+Deno.test("run gives each job of a batch a span of its own for a parent, and the state of its trace", async () => {
+  await using collector = new OtlpReceiver();
+  await using t = await startSite({ endpoint: collector.endpoint }, {}, (folder) => ({
+    fpm: { script: `${folder}/batch.php` },
+    consumer: { concurrency: 1, batch_size: 10 },
+  }));
+  await t.push("ack", { traceparent: TRACEPARENT, tracestate: "vendor=1" });
+  await t.push("bury");
+  const run = await t.site.run(["run", "--until-empty"]);
+  const spanOf = (id: string) =>
+    collector.spans.find((span) => span.attributes["messaging.message.id"] === id)!;
+  const [first, second] = [spanOf("1"), spanOf("2")];
+  assert.equal(collector.spans.length, 2, run.stderr);
+  assert.deepEqual([first.traceId, first.parentSpanId], [TRACE, PARENT]);
+  assert.deepEqual([second.parentSpanId, second.attributes["fervo.outcome"]], [undefined, "bury"]);
+  assert.deepEqual(await t.seen(), [
+    [`00-${TRACE}-${first.spanId}-01`, "vendor=1"],
+    [`00-${second.traceId}-${second.spanId}-01`, null],
+  ]);
+});
+
+Deno.test("run gives a process its span and the state of its trace in the environment", async () => {
+  await using collector = new OtlpReceiver();
+  const code = `printf '["%s","%s"]\\n' "$TRACEPARENT" "$TRACESTATE" >> "$0/seen"`;
+  await using t = await startSite({ endpoint: collector.endpoint }, {}, (folder) => ({
+    process: { command: ["sh", "-c", code, folder] },
+  }));
+  await t.push("{}", { traceparent: TRACEPARENT, tracestate: "vendor=1" });
+  const run = await t.site.run(["run", "--until-empty"]);
+  const [span] = collector.spans;
+  assert.deepEqual([span?.traceId, span?.parentSpanId], [TRACE, PARENT], run.stderr);
+  assert.deepEqual(await t.seen(), [[`00-${TRACE}-${span!.spanId}-01`, "vendor=1"]]);
 });
 
 Deno.test("run begins a trace where the message's is not valid, and tells of a job that failed", async () => {

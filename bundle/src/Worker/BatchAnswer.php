@@ -93,7 +93,7 @@ final class BatchAnswer
 
     private static function write(string $id, Outcome $outcome): void
     {
-        $record = ['id' => $id, 'outcome' => $outcome->kind, 'error' => $outcome->error, 'delay_ms' => $outcome->delayMs];
+        $record = ['id' => $id, 'outcome' => $outcome->kind, 'error' => $outcome->error, 'delay_ms' => $outcome->delayMs, 'pid' => null === $outcome->error ? null : getmypid()];
         echo "\x1e", json_encode(array_filter($record, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE), "\n";
         flush();
     }

@@ -91,6 +91,7 @@ final class FrontController
         }
         if (null !== $outcome->error) {
             header('X-Fervo-Error: '.$outcome->error);
+            header('X-Fervo-Pid: '.getmypid());
         }
         if (null !== $outcome->delayMs) {
             header('X-Fervo-Delay-Ms: '.$outcome->delayMs);

@@ -178,7 +178,8 @@ final class DeferringTest extends KernelTestCase
     public function testJsonAndBack(): void
     {
         $kernel = $this->boot($this->sqlite() + ['serializer' => 'json'], static function ($container): void {
-            $container->extension('framework', ['serializer' => ['enabled' => true]]);
+            // By themselves they are on where the application itself requires them, and not for its development only.
+            $container->extension('framework', ['serializer' => ['enabled' => true], 'property_access' => ['enabled' => true]]);
         });
         $kernel->getContainer()->get('fervo_dispatch.queue')->deferEvent(new OrderPlaced(4));
         self::assertEquals(['id' => 4, 'extra' => null], json_decode($this->payload(0)['data'], true));

@@ -68,6 +68,11 @@ final class Server
         return file_get_contents($this->folder.'/log');
     }
 
+    public function pid(): string
+    {
+        return (string) proc_get_status($this->process)['pid'];
+    }
+
     public function port(): int
     {
         return (int) substr($this->address, strrpos($this->address, ':') + 1);

@@ -64,7 +64,7 @@ final class FrontControllerTest extends TestCase
     {
         [$headers] = $this->request(self::payload('throw'));
 
-        self::assertSame(['X-Fervo-Error' => 'RuntimeException: bad X-Evil: 1', 'X-Fervo-Outcome' => 'retry'], $headers);
+        self::assertSame(['X-Fervo-Error' => 'RuntimeException: bad X-Evil: 1', 'X-Fervo-Outcome' => 'retry', 'X-Fervo-Pid' => self::$server->pid()], $headers);
         self::assertStringContainsString('Listeners->foo(', self::$server->log());
     }
 
@@ -76,7 +76,7 @@ final class FrontControllerTest extends TestCase
     public function testRetryAfter(): void
     {
         self::assertSame(
-            ['X-Fervo-Delay-Ms' => '1500', 'X-Fervo-Error' => 'Fervo\DeferredEventBundle\Exception\RetryAfterException: later', 'X-Fervo-Outcome' => 'retry'],
+            ['X-Fervo-Delay-Ms' => '1500', 'X-Fervo-Error' => 'Fervo\DeferredEventBundle\Exception\RetryAfterException: later', 'X-Fervo-Outcome' => 'retry', 'X-Fervo-Pid' => self::$server->pid()],
             $this->request(self::payload('wait'))[0],
         );
     }
@@ -145,7 +145,7 @@ final class FrontControllerTest extends TestCase
     {
         [$headers] = $this->request(self::payload('hello'), ['APP_ENV' => 'broken']);
 
-        self::assertSame(['X-Fervo-Error' => 'LogicException: The kernel cannot boot', 'X-Fervo-Outcome' => 'retry'], $headers);
+        self::assertSame(['X-Fervo-Error' => 'LogicException: The kernel cannot boot', 'X-Fervo-Outcome' => 'retry', 'X-Fervo-Pid' => self::$server->pid()], $headers);
         self::assertStringContainsString('AppKernel.php', self::$server->log());
     }
 
@@ -196,7 +196,7 @@ final class FrontControllerTest extends TestCase
         $records = self::records($body);
         self::assertSame(['1', '2', '3', '4', '5'], array_column($records, 'id'));
         self::assertSame(['ack', 'ack', 'retry', 'bury', 'ack'], array_column($records, 'outcome'));
-        self::assertSame(1500, $records[2]['delay_ms']);
+        self::assertSame([1500, self::$server->pid()], [$records[2]['delay_ms'], (string) $records[2]['pid']]);
         self::assertSame(['id', 'outcome'], array_keys($records[0]));
         // Between the jobs, services are reset: each saw a new recorder.
         self::assertSame(['foo.action hello 0', 'foo.action print 0', 'foo.action wait 0', 'foo.action n', 'l 0'], $this->recorded());

@@ -276,7 +276,9 @@ Deno.test("ProcessExecutor reads the exit code as it is told, and takes an unkno
   assert.equal(await t.run({ id: "4" }), ACK);
   for (const [code, kind] of [[3, "bury"], [5, "retry"], [1, "retry"], [255, "retry"]] as const) {
     const error = errorOf(await t.run({ id: String(code) }), kind);
-    assert.deepEqual([error.code, error.message, error.details], [
+    const { pid, ...details } = error.details;
+    assert.ok(pid! > 0);
+    assert.deepEqual([error.code, error.message, details], [
       "JOB_FAILED",
       `The process ended with exit code ${code}`,
       { exitCode: code, stderr: "because" },
@@ -295,7 +297,8 @@ Deno.test("ProcessExecutor takes a fatal error of PHP for a failed attempt, with
 
 Deno.test("ProcessExecutor takes a process that a signal ended for a crash, whatever 128 + n means", async () => {
   await using t = await setUp("kill -KILL $$", { exitCodes: new Map([[137, "ack"]]) });
-  const { code, message, details } = errorOf(await t.run(), "retry");
+  const { code, message, details: { pid, ...details } } = errorOf(await t.run(), "retry");
+  assert.ok(pid! > 0);
   assert.deepEqual([code, message, details], ["JOB_CRASHED", "The process was ended by SIGKILL", {
     signal: "SIGKILL",
   }]);

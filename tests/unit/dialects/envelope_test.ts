@@ -20,6 +20,7 @@ const anyMessage: fc.Arbitrary<Message> = fc.record({
   maxAttempts: fc.integer({ min: 1 }),
   enqueuedAtMs: fc.maxSafeInteger(),
   traceparent: fc.string({ unit: "binary" }),
+  tracestate: fc.string({ unit: "binary" }),
 }, { requiredKeys: ["payload"] });
 
 Deno.test("envelope round-trips any payload bytes and any fields", () => {

@@ -64,7 +64,9 @@ Deno.test("decode() reads the limit of tries as Sidekiq does", { permissions: "n
 });
 
 Deno.test("decode() passes on a trace context", { permissions: "none" }, () => {
-  assert.equal(message('{"class":"X","args":[],"traceparent":"00-ab-cd-01"}').traceparent, "00-ab-cd-01");
+  const context = { traceparent: "00-ab-cd-01", tracestate: "vendor=1" };
+  const { traceparent, tracestate } = message(JSON.stringify({ class: "X", args: [], ...context }));
+  assert.deepEqual({ traceparent, tracestate }, context);
 });
 
 Deno.test(

@@ -125,6 +125,15 @@ Deno.test("outcomeOf() reads a retry with its reason and STDERR", () => {
   }]);
 });
 
+Deno.test("outcomeOf() reads which process a failed job names, when that can be one", () => {
+  const pidOf = (pid: string) => {
+    const outcome = outcomeOf(responseOf({ "x-fervo-outcome": "bury", "x-fervo-pid": pid }), byOutcome);
+    return errorOf(outcome).details.pid;
+  };
+  assert.equal(pidOf("4711"), 4_711);
+  for (const pid of ["", "0", "-1", "1e3", "12345678901", "4711\u0000"]) assert.equal(pidOf(pid), undefined);
+});
+
 Deno.test("outcomeOf() reads a retry's delay when it is a whole number of milliseconds", () => {
   const delayOf = (delay: string) => {
     const outcome = outcomeOf(
