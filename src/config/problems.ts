@@ -125,7 +125,7 @@ export function nameOf(path: Path): string {
 export function show(value: unknown): string {
   if (typeof value === "string") {
     // An address can hold a password.
-    const safe = value.replace(/(?<=:\/\/).*@/s, "…@");
+    const safe = value.replace(/^(\w+:\/\/)?.+@/s, "$1…@");
     return JSON.stringify(safe.length > 80 ? `${safe.slice(0, 80)}…` : safe);
   }
   if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";

@@ -127,6 +127,14 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     ],
   ],
   [
+    "an address without its scheme, also without what is before the @",
+    `[brokers.a]\ndriver = "redis"\nurl = "me:hush@host"\n${FPM}${CONSUMER}`,
+    [
+      '3:1: brokers.a.url is "…@host": expected an address such as "redis://127.0.0.1:6379/0", ' +
+      '"rediss://host:6380" for TLS, or "unix:///run/redis.sock"',
+    ],
+  ],
+  [
     "keys of a Redis that do not go together",
     `[brokers.a]\ndriver = "redis"\nurl = "redis://u:p@h/1"\nusername = "x"\npassword = "y"\npassword_file = "z"\n` +
     `ca_file = "c"\nmaster = "m"\nsentinel_password = "s"\ncluster = true\n${FPM}${CONSUMER}`,
