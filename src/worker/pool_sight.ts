@@ -32,8 +32,8 @@ export interface Children {
  * php-fpm does not say whose connection a child has, nor, on a unix socket, how many wait for one. Both follow from what
  * is ours: while no child is idle, a request of ours that no child shows is waiting; children beyond those that our
  * connections have are others', and so is one that shows a request which is not ours: then so many of our connections wait
- * as there are not children enough for all. A connection that is kept has its child, too, for the next job of its slot: it reads the
- * headers of a request that has not come.
+ * as there are not children enough for all. A connection that is kept has its child, too, for the next job of its slot: it
+ * reads the headers of a request that has not come.
  */
 export function sightOf(
   { processes, activeProcesses, idleProcesses, listenQueue }: FpmStatus,
