@@ -125,6 +125,8 @@ async function scrape(socket: string): Promise<void> {
   const startedMs = performance.now();
   try {
     const { status, body } = await ask(socket, "/metrics");
+    // It ended before it had answered.
+    if (Number.isNaN(status)) return;
     if (status !== 200) throw new Error(`/metrics answered ${status}`);
     scrapes.ms.push(performance.now() - startedMs);
     scrapes.bytes = body.length;
