@@ -6,6 +6,7 @@ import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, FastCgiExecutor } from "../../../src/
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import type { FastCgiRequest } from "../../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { FCGIWRAP, NET_ASYNC_FASTCGI, OtherServer, UWSGI } from "../../support/other_server.ts";
 
 const EMPTY = new Uint8Array(0);
@@ -16,8 +17,9 @@ function deadline(): AbortSignal {
   return AbortSignal.timeout(20_000);
 }
 
+/** Its clock stands: however slow the machine is, no connection is so old that it is not kept. */
 function poolOf(server: OtherServer, options: Partial<PoolOptions> = {}): Pool {
-  return new Pool({ address: parseAddress(server.address), clock: systemClock }, {
+  return new Pool({ address: parseAddress(server.address), clock: new FakeClock() }, {
     ...DEFAULT_POOL_OPTIONS,
     maxConnections: 4,
     maxResponseBytes: 2 * MEGABYTE,
