@@ -10,19 +10,18 @@
  * `deno task bench:seeing [--quick] [--write]`; needs `scripts/compile`; `--write` puts the result into
  * benchmarks/results/seeing.md.
  */
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/drivers/sqlite.ts";
-import { systemClock } from "../src/core/clock.ts";
 import { RunningCommand } from "../tests/support/fervo_worker.ts";
 import { ask } from "../tests/support/http.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { freePort } from "../tests/support/redis_server.ts";
+import { fillQueue } from "./fill_queue.ts";
 import { conditions, Report, spread } from "./report.ts";
 
 const isQuick = Deno.args.includes("--quick");
 const CHILDREN = 8;
 const ROUNDS = isQuick ? 2 : 5;
 const JOBS = isQuick ? 20_000 : 80_000;
-const PUSH_TOGETHER = 1_000;
+const PAYLOAD = new TextEncoder().encode(`{"n":1}`);
 /** Takes what it is sent, and keeps nothing. */
 const COLLECTOR = `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.args[0]), onListen: () => {} },
   async (request) => { await request.bytes(); return Response.json({ partialSuccess: {} }); });`;
@@ -109,7 +108,7 @@ queues = ["bench"]
 concurrency = ${CHILDREN}
 `,
   );
-  await fill(path);
+  await fillQueue(path, JOBS, PAYLOAD);
   await using worker = RunningCommand.start(["run", "--until-empty", "--json", "--config", config]);
   const scraper = scrapeEveryMs === undefined
     ? undefined
@@ -135,16 +134,5 @@ async function scrape(socket: string): Promise<void> {
     const isAway = error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused ||
       error instanceof Deno.errors.ConnectionReset;
     if (!isAway) throw error;
-  }
-}
-
-async function fill(path: string): Promise<void> {
-  await using driver = SqliteDriver.open({ clock: systemClock, owner: "bench" }, {
-    ...DEFAULT_SQLITE_OPTIONS,
-    path,
-  });
-  const payload = new TextEncoder().encode(`{"n":1}`);
-  for (let left = JOBS; left > 0; left -= PUSH_TOGETHER) {
-    await Promise.all(Array.from({ length: PUSH_TOGETHER }, () => driver.push("bench", payload)));
   }
 }

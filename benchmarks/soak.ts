@@ -6,15 +6,15 @@
  * queue; the memory and the descriptors of a worker that lives through all of it stay flat; every orderly stop ends within
  * its deadline. Jobs write down what they have decided before PHP answers, so nothing that the worker believes counts.
  *
- * `deno task soak [--quick] [--write] [--jobs N] [--seed N] [sqlite] [redis] [beanstalkd]`; all three unless named. It exits with 1
- * when something is not as it is to be, and leaves its folder then. `--write` puts the result of each broker into
- * benchmarks/results/soak_BROKER.md. Needs supervisor, redis-server and beanstalkd: `scripts/setup test`; and
+ * `deno task soak [--quick] [--write] [--jobs N] [--seed N] [sqlite] [redis] [beanstalkd]`; all three unless named. It
+ * exits with 1 when something is not as it is to be, and leaves its folder then. `--write` puts the result of each broker
+ * into benchmarks/results/soak_BROKER.md. Needs supervisor, redis-server and beanstalkd: `scripts/setup test`; and
  * `scripts/compile`.
  */
 import { openBroker } from "../src/app.ts";
 import { parseConfig } from "../src/config/load.ts";
-import { systemClock } from "../src/core/clock.ts";
-import type { DeadLetter, Driver } from "../src/core/driver.ts";
+import { sleep, systemClock } from "../src/core/clock.ts";
+import type { DeadLetter, Driver, QueueDepth } from "../src/core/driver.ts";
 import { newJob } from "../src/worker/new_job.ts";
 import { eventually } from "../tests/support/eventually.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
@@ -113,9 +113,10 @@ async function run(name: string, folder: string, report: Report): Promise<string
   const pushing = pushUntil(isEnough, { driver, dialect, broker, ledger }).finally(() => isPushed = true);
   await Promise.all([pushing, chaos.run(() => isPushed, PAUSE_MS)]);
   const pushedS = Number(seconds());
-  await eventually("the queue is empty", () => isEmpty(driver), SETTLE_MS).catch((error) => {
-    report.note(String(error));
-  });
+  await eventually("the queue is empty", async () => queuedOf(await driver.depth(QUEUE)) === 0, SETTLE_MS)
+    .catch((error) => {
+      report.note(String(error));
+    });
   const totalS = Number(seconds());
   clearInterval(sampler);
   const end = await driver.depth(QUEUE).catch(() => undefined);
@@ -149,7 +150,7 @@ async function run(name: string, folder: string, report: Report): Promise<string
   report.say("\n| what the workers warned of | times |\n|---|---|");
   for (const [what, times] of complaints) report.say(`| ${what.replaceAll("|", "\\|")} | ${times} |`);
 
-  const queued = end === undefined ? undefined : end.ready + end.delayed + end.reserved;
+  const queued = end && queuedOf(end);
   return [
     ...(balance.left.length > (queued ?? 0)
       ? [
@@ -184,7 +185,7 @@ async function pushUntil(
   while (!isEnough()) {
     const depth = await driver.depth(QUEUE).catch(() => undefined);
     if (depth === undefined || depth.ready > MAX_READY) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(systemClock, 50);
       continue;
     }
     await Promise.all(Array.from({ length: PUSH_TOGETHER }, async () => {
@@ -202,9 +203,9 @@ async function pushUntil(
   }
 }
 
-async function isEmpty(driver: Driver): Promise<boolean> {
-  const { ready, delayed, reserved } = await driver.depth(QUEUE);
-  return ready + delayed + reserved === 0;
+/** Jobs that are still to be done. */
+function queuedOf({ ready, delayed, reserved }: QueueDepth): number {
+  return ready + delayed + reserved;
 }
 
 async function allDead(driver: Driver): Promise<DeadLetter[]> {

@@ -23,6 +23,7 @@ import type { RunTime } from "../src/bench/result.ts";
 import { eventually } from "../tests/support/eventually.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { RedisServer } from "../tests/support/redis_server.ts";
+import { userName } from "../tests/support/run_program.ts";
 import { SymfonyApp } from "../tests/support/symfony_app.ts";
 import { conditions, Report, spread } from "./report.ts";
 
@@ -301,9 +302,4 @@ async function cpu(phpPids: readonly number[]): Promise<Cpu> {
 function cpuOf(before: Cpu, after: Cpu, events: number): Cpu {
   const part = (name: keyof Cpu) => (after[name] - before[name]) / events;
   return { php: part("php"), worker: part("worker"), redis: part("redis") };
-}
-
-/** Of the one who runs this: php-fpm wants to know it before it preloads as root. */
-async function userName(): Promise<string> {
-  return new TextDecoder().decode((await new Deno.Command("id", { args: ["-un"] }).output()).stdout).trim();
 }

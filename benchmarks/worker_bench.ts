@@ -15,10 +15,10 @@ import { encodeRequest } from "../src/bench/raw_loop.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/clock.ts";
 import type { Observer } from "../src/core/observer.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/drivers/sqlite.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, jobRequests } from "../src/executors/fastcgi.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { bareLoop } from "./bare_loop.ts";
+import { fillQueue } from "./fill_queue.ts";
 import { conditions, Report } from "./report.ts";
 
 const isQuick = Deno.args.includes("--quick");
@@ -98,7 +98,7 @@ function cells([raw, rawCpu, worker, workerCpu, ratio]: number[]): string {
 async function memory(): Promise<void> {
   const samples: string[] = [];
   let done = 0;
-  await fill(MEMORY_JOBS);
+  await fillQueue(database, MEMORY_JOBS, PAYLOAD);
   await runWorker((event) => {
     if (event.type !== "job_settled" || ++done % (MEMORY_JOBS / 10) !== 0) return;
     samples.push(`${done}: ${(Deno.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`);
@@ -172,7 +172,7 @@ async function measureRaw(jobs: number) {
 }
 
 async function measureWorker(jobs: number) {
-  await fill(jobs);
+  await fillQueue(database, jobs, PAYLOAD);
   return await measured(jobs, () => runWorker(() => {}));
 }
 
@@ -192,14 +192,4 @@ async function measured(
 async function runWorker(observe: Observer): Promise<void> {
   await using app = await createApp(config, { clock: systemClock, observe });
   await app.worker.run({ untilEmpty: true });
-}
-
-async function fill(jobs: number): Promise<void> {
-  await using driver = SqliteDriver.open({ clock: systemClock, owner: "bench" }, {
-    ...DEFAULT_SQLITE_OPTIONS,
-    path: database,
-  });
-  for (let left = jobs; left > 0; left -= 1_000) {
-    await Promise.all(Array.from({ length: Math.min(left, 1_000) }, () => driver.push("bench", PAYLOAD)));
-  }
 }

@@ -1,5 +1,7 @@
+import { sleep, systemClock } from "../../src/core/clock.ts";
 import { Beanstalkd } from "../../tests/support/beanstalkd.ts";
 import { RedisServer } from "../../tests/support/redis_server.ts";
+import { runProgram } from "../../tests/support/run_program.ts";
 
 /** A broker that can be made to fail. */
 export interface SoakBroker extends AsyncDisposable {
@@ -13,8 +15,6 @@ export interface SoakBroker extends AsyncDisposable {
   fail(ms: number): Promise<void>;
 }
 
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
 /** @param folder On a disk; for the embedded queue's file. */
 export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBroker>>> = {
   sqlite: (folder) => {
@@ -27,9 +27,8 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
       fail: async (ms) => {
         const code = `$db = new PDO('sqlite:' . $argv[1]); $db->exec('PRAGMA busy_timeout = 20000');` +
           `$db->exec('BEGIN IMMEDIATE'); usleep(1000 * $argv[2]); $db->exec('ROLLBACK');`;
-        const { success, stderr } = await new Deno.Command("php", { args: ["-r", code, path, String(ms)] })
-          .output();
-        if (!success) throw new Error(new TextDecoder().decode(stderr));
+        const { success, said } = await runProgram("php", "-r", code, path, String(ms));
+        if (!success) throw new Error(said);
       },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     });
@@ -43,7 +42,7 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
       message: (payload) => JSON.stringify({ class: "DeferEvent", args: [payload] }),
       fail: async (ms) => {
         await server.kill();
-        await pause(ms);
+        await sleep(systemClock, ms);
         await server.start();
       },
       [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
@@ -57,7 +56,7 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
       message: (payload) => payload,
       fail: async (ms) => {
         await server.kill();
-        await pause(ms);
+        await sleep(systemClock, ms);
         await server.restart();
       },
       [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),

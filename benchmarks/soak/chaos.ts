@@ -1,4 +1,5 @@
-import type { PhpFpm } from "../../tests/support/php_fpm.ts";
+import { sleep, systemClock } from "../../src/core/clock.ts";
+import { type PhpFpm, signal } from "../../tests/support/php_fpm.ts";
 import type { SeededRandom } from "../../tests/support/seeded_random.ts";
 import type { SoakBroker } from "./brokers.ts";
 import { CHILDREN, SHUTDOWN_TIMEOUT_MS, WORKERS, type Workers } from "./workers.ts";
@@ -56,7 +57,7 @@ export class Chaos {
   }
 
   async #act([, what, act]: Action, pauseMs: number): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, pauseMs * (0.5 + this.#deps.random.next())));
+    await sleep(systemClock, pauseMs * (0.5 + this.#deps.random.next()));
     this.#deps.note(what);
     this.done.set(what, (this.done.get(what) ?? 0) + 1);
     await act();
@@ -78,20 +79,12 @@ export class Chaos {
     const status = await this.#deps.fpm.control().status();
     const pids = status?.processes.map(({ pid }) => pid).filter((pid) => pid > 0) ?? [];
     // It may have ended by itself.
-    if (pids.length > 0) tryKill(this.#deps.random.pick(pids));
+    if (pids.length > 0) signal(this.#deps.random.pick(pids), "SIGKILL");
   }
 
   async #beginOutage(): Promise<void> {
     await this.#outage;
     const ms = this.#deps.random.below(OUTAGE_MS);
     this.#outage = this.#deps.broker.fail(ms);
-  }
-}
-
-function tryKill(pid: number): void {
-  try {
-    Deno.kill(pid, "SIGKILL");
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

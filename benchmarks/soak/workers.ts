@@ -1,5 +1,6 @@
 import { fervoWorkerOk, fervoWorkerPath } from "../../tests/support/fervo_worker.ts";
 import { findPhpFpm, type PhpFpm } from "../../tests/support/php_fpm.ts";
+import { userName } from "../../tests/support/run_program.ts";
 import { Supervisord } from "../../tests/support/supervisord.ts";
 import type { SoakBroker } from "./brokers.ts";
 
@@ -28,11 +29,10 @@ export class Workers implements AsyncDisposable {
 
   static async start(folder: string, broker: SoakBroker, fpm: PhpFpm): Promise<Workers> {
     const programs: string[] = [];
-    const user = new TextDecoder().decode((await new Deno.Command("id", { args: ["-un"] }).output()).stdout);
+    const service = ["--user", await userName(), "--php-fpm", await findPhpFpm()];
     for (const name of WORKERS) {
       await Deno.writeTextFile(configFile(folder, name), configuration(folder, broker, fpm));
       const args = ["--config", configFile(folder, name), "--program", fervoWorkerPath()];
-      const service = ["--user", user.trim(), "--php-fpm", await findPhpFpm()];
       const program = await fervoWorkerOk(["init", "--supervisor", ...args, ...service]);
       programs.push(
         program.replace("[program:fervo-worker]", `[program:${name}]`)

@@ -17,7 +17,7 @@ use Fervo\DeferredEventBundle\Worker\FrontController;
     // First the path as it was called: the package may be a symbolic link to somewhere else.
     foreach ([dirname($_SERVER['SCRIPT_FILENAME'] ?? __FILE__), __DIR__] as $folder) {
         // Where Composer installs it, vendor/fervo/deferred-event-bundle/bin: without a look at the folders between.
-        if (null === $projectDir && is_file(dirname($folder, 3).'/autoload.php')) {
+        if (null === $projectDir && is_file(dirname($folder, 4).'/vendor/autoload.php')) {
             $projectDir = dirname($folder, 4);
         }
         while (null === $projectDir && $folder !== $parent = dirname($folder)) {

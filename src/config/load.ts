@@ -84,14 +84,10 @@ function parseToml(text: string, source: string): unknown {
     const reason = error.message.split("\n", 1)[0]!.replace("Invalid TOML document: ", "");
     // Words for people who forget the quotes, the commonest slip.
     const advice = reason === "invalid value" ? '; a text needs quotes, as in key = "text"' : "";
-    const where = `${source}:${error.line}:${error.column}`;
-    throw new ConfigError(
-      "CONFIG_INVALID",
-      `${where}: not valid TOML: ${reason}${keyOf(text, error.line)}${advice}`,
-      {
-        details: { problems: 1 },
-      },
-    );
+    const what = `not valid TOML: ${reason}${keyOf(text, error.line)}${advice}`;
+    throw new ConfigError("CONFIG_INVALID", `${source}:${error.line}:${error.column}: ${what}`, {
+      details: { problems: 1 },
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 import { FervoError, JobError, reasonOf } from "../core/errors.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
+import { failureDetails } from "./failure_details.ts";
 
 /*
  * What php-fpm's answers, and requests that failed, mean for a job: the table in docs/protocol.md.
@@ -71,8 +72,9 @@ export interface Failure {
 /** A job has said that it failed: in headers, or in its record of a batch. */
 export function failedOutcome(kind: "retry" | "bury", { reason, delayMs, pid, stderr }: Failure): Outcome {
   const text = reason?.slice(0, MAX_REASON_LENGTH) ?? "the job gave no reason";
-  const details = { ...(pid !== undefined && { pid }), ...stderrDetails(stderr) };
-  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, { details });
+  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, {
+    details: failureDetails(stderr, pid),
+  });
   return kind === "retry" && delayMs !== undefined ? { kind, error, delayMs } : { kind, error };
 }
 
@@ -104,7 +106,7 @@ function noOutcomeError(response: FastCgiResponse, word: string | undefined): Jo
     "JOB_NO_OUTCOME",
     `The script ended ${said}: it answered status ${response.status}, as after a fatal error, exit() or with a ` +
       `script that does not send X-Fervo-Outcome`,
-    { details: { status: response.status, ...stderrDetails(response.stderr) } },
+    { details: { status: response.status, ...failureDetails(response.stderr) } },
   );
 }
 
@@ -139,9 +141,4 @@ export function outcomeOfError(error: unknown): Outcome {
 /** The process id in a text; undefined where that is none. It is for people: nothing is signalled by it. */
 export function pidOf(text: string | undefined): number | undefined {
   return text !== undefined && /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
-}
-
-/** STDERR as it is kept with an error. */
-export function stderrDetails(stderr: string): { stderr?: string } {
-  return stderr === "" ? {} : { stderr };
 }

@@ -4,7 +4,8 @@ import type { Job } from "../core/job.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
 import type { AnswerSoFar, BodyListener } from "../fastcgi/response.ts";
 import type { Batch } from "./executor.ts";
-import { failedOutcome, pidOf, stderrDetails } from "./fastcgi_answer.ts";
+import { failureDetails } from "./failure_details.ts";
+import { failedOutcome, pidOf } from "./fastcgi_answer.ts";
 
 /*
  * A batch on the wire (docs/protocol.md, section 7): STDIN of its request, and the records of its answer.
@@ -154,7 +155,7 @@ function outcomeOfRecord(record: Record<string, unknown>, stderr: string): Outco
   }
   const word = typeof outcome === "string" ? ` with the unknown outcome "${outcome.slice(0, 40)}"` : "";
   const text = `The job's record came ${word === "" ? "without an outcome" : word.trimStart()}`;
-  return { kind: "retry", error: new JobError("JOB_NO_OUTCOME", text, { details: stderrDetails(stderr) }) };
+  return { kind: "retry", error: new JobError("JOB_NO_OUTCOME", text, { details: failureDetails(stderr) }) };
 }
 
 function isDelay(value: unknown): value is number {

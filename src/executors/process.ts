@@ -6,6 +6,7 @@ import { payloadText } from "../core/payload.ts";
 import type { Executor } from "./executor.ts";
 import { jobVariables } from "./job_variables.ts";
 import { endGroup } from "./process_group.ts";
+import { failureDetails } from "./failure_details.ts";
 import { StderrTail } from "./stderr_tail.ts";
 
 export interface ProcessExecutorOptions {
@@ -103,7 +104,7 @@ export class ProcessExecutor implements Executor {
     // An abort from here on comes too late: the job has ended by itself.
     const wasAborted = signal.aborted;
     const stderr = await tail.end(this.#clock, STDERR_GRACE_MS);
-    const details = { pid: child.pid, ...(stderr !== "" && { stderr }) };
+    const details = failureDetails(stderr, child.pid);
     return wasAborted ? outcomeOfAbort(signal.reason, details) : outcomeOfExit(status, details, exitCodes);
   }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { eventually } from "../support/eventually.ts";
 import { type Effect, fervoWorkerOk, Site } from "../support/fervo_worker.ts";
 import { PhpFpm } from "../support/php_fpm.ts";
+import { runProgram } from "../support/run_program.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const COUNTS = "SELECT state, count(*) AS jobs, max(attempts) AS attempts FROM fervo_jobs GROUP BY state";
@@ -15,9 +16,8 @@ function assertEachOnce(effects: readonly Effect[], ids: readonly string[]): voi
 
 /** Runs examples/plain-php/produce.php, a producer that knows nothing but PDO. */
 async function produce(...args: string[]): Promise<{ code: number; said: string }> {
-  const script = `${ROOT}examples/plain-php/produce.php`;
-  const { code, stdout, stderr } = await new Deno.Command("php", { args: [script, ...args] }).output();
-  return { code, said: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+  const { code, said } = await runProgram("php", `${ROOT}examples/plain-php/produce.php`, ...args);
+  return { code, said };
 }
 
 Deno.test("run --until-empty runs each pushed job once, sums up and leaves nothing", async () => {

@@ -5,21 +5,12 @@ import { fervoWorkerPath, Site } from "../support/fervo_worker.ts";
 import { ask } from "../support/http.ts";
 import { PhpFpm } from "../support/php_fpm.ts";
 import { RedisServer } from "../support/redis_server.ts";
+import { runProgram } from "../support/run_program.ts";
 
 /** Another user's and group's, "nobody" on most systems; there need not be an account. */
 const NOBODY = "65534";
 
-interface Result {
-  readonly code: number;
-  readonly said: string;
-}
-
-async function run(command: readonly string[], env: Record<string, string> = {}): Promise<Result> {
-  const [program, ...args] = command;
-  const { code, stdout, stderr } = await new Deno.Command(program!, { args, env }).output();
-  const utf8 = new TextDecoder();
-  return { code, said: utf8.decode(stdout) + utf8.decode(stderr) };
-}
+type Command = [program: string, ...args: string[]];
 
 /** Only root can become somebody else. */
 const isRoot = Deno.uid() === 0;
@@ -41,16 +32,19 @@ Deno.test({
     await worker.says('"msg":"Taking commands"');
     await worker.says("Serving /metrics");
 
-    const asNobody = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"];
-    const connects = (path: string) => [
+    const asNobody: Command = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"];
+    const connects = (path: string): Command => [
       "php",
       "-r",
       'exit(@stream_socket_client("unix://$argv[1]") === false ? 1 : 0);',
       path,
     ];
-    const reads = (
-      path: string,
-    ) => ["php", "-r", "exit(@file_get_contents($argv[1]) === false ? 1 : 0);", path];
+    const reads = (path: string): Command => [
+      "php",
+      "-r",
+      "exit(@file_get_contents($argv[1]) === false ? 1 : 0);",
+      path,
+    ];
     const control = site.configFile.replace(/\.toml$/, ".sock");
     const attempts = {
       "the control socket": connects(control),
@@ -59,12 +53,12 @@ Deno.test({
       "the token": reads(token),
     };
     for (const [what, attempt] of Object.entries(attempts)) {
-      assert.equal((await run(attempt)).code, 0, `${what}, by the worker's user`);
-      assert.equal((await run([...asNobody, ...attempt])).code, 1, `${what}, by another user`);
+      assert.equal((await runProgram(...attempt)).code, 0, `${what}, by the worker's user`);
+      assert.equal((await runProgram(...asNobody, ...attempt)).code, 1, `${what}, by another user`);
     }
 
     const status = ["status", "--config", site.configFile];
-    const refused = await run([...asNobody, fervoWorkerPath(), ...status]);
+    const refused = await runProgram(...asNobody, fervoWorkerPath(), ...status);
     assert.notEqual(refused.code, 0);
     assert.match(refused.said, /permission denied/);
     worker.kill("SIGTERM");

@@ -9,23 +9,12 @@ import {
   type SiteOptions,
 } from "../support/fervo_worker.ts";
 import { findPhpFpm, PhpFpm } from "../support/php_fpm.ts";
+import { runProgram, userName } from "../support/run_program.ts";
 import { Supervisord } from "../support/supervisord.ts";
 
 const WORKER = "fervo-worker";
 /** Who runs the tests, and so the worker: supervisord can change users only as root. */
-const USER = await output("id", "-un");
-
-async function output(program: string, ...args: string[]): Promise<string> {
-  const { stdout } = await new Deno.Command(program, { args }).output();
-  return new TextDecoder().decode(stdout).trim();
-}
-
-/** What a program says of a file, and whether it takes it. */
-async function verdict(program: string, ...args: string[]): Promise<{ success: boolean; said: string }> {
-  const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
-  const utf8 = new TextDecoder();
-  return { success, said: utf8.decode(stdout) + utf8.decode(stderr) };
-}
+const USER = await userName();
 
 /** Runs `init` for the site's configuration, with the programs of this machine; writes into the site's folder. */
 async function initFiles(site: Site, ...args: string[]): Promise<void> {
@@ -38,7 +27,7 @@ for (const [what, options] of [["requests", {}], ["processes", { process: {} }]]
     await using site = await Site.create(undefined, options);
     await initFiles(site, "--systemd", "--fpm");
     const units = ["fervo-worker.service", "fervo-fpm.service"].map((name) => `${site.directory}/${name}`);
-    const { success, said } = await verdict("systemd-analyze", "verify", "--man=no", ...units);
+    const { success, said } = await runProgram("systemd-analyze", "verify", "--man=no", ...units);
     // Of other units of this machine it may have something to say.
     assert.doesNotMatch(said, /fervo-/);
     assert.ok(success, said);
@@ -49,7 +38,7 @@ Deno.test("init --systemd leaves a worker few rights: systemd's own measure is b
   await using site = await Site.create();
   await initFiles(site, "--systemd");
   const unit = `${site.directory}/fervo-worker.service`;
-  const { said } = await verdict("systemd-analyze", "security", "--offline=true", "--no-pager", unit);
+  const { said } = await runProgram("systemd-analyze", "security", "--offline=true", "--no-pager", unit);
   const exposure = /Overall exposure level for .*: ([\d.]+)/.exec(said)?.[1];
   assert.ok(Number(exposure) < 3, said.slice(-300));
 });

@@ -313,7 +313,8 @@ async function processesNamed(title: string): Promise<number[]> {
   return found;
 }
 
-function signal(pid: number, name: Deno.Signal): void {
+/** Sends a signal; to a process that has ended, none. */
+export function signal(pid: number, name: Deno.Signal): void {
   try {
     Deno.kill(pid, name);
   } catch (error) {
