@@ -18,7 +18,7 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
   path: string,
   listen: (path: string) => Server,
 ): Promise<PrivateSocket<Server>> {
-  if (await isTaken(path)) throw new Deno.errors.AddrInUse();
+  if (await stateOf(path) === "taken") throw new Deno.errors.AddrInUse();
   await using opened = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ dir: dirname(path), prefix: ".socket-" });
   opened.defer(() => Deno.remove(folder, { recursive: true }));
@@ -27,11 +27,13 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
   const { ino } = await Deno.lstat(own);
   try {
     await Deno.chmod(own, 0o600);
-    await Deno.rename(own, path);
+    await removeStale(path);
+    // Not by renaming, which would replace the socket of a process that starts in the same instant.
+    await Deno.link(own, path);
   } catch (error) {
     if (Symbol.asyncDispose in server) await server[Symbol.asyncDispose]();
     else server[Symbol.dispose]();
-    throw error;
+    throw error instanceof Deno.errors.AlreadyExists ? new Deno.errors.AddrInUse() : error;
   }
   const remove = async () => {
     const found = await Deno.lstat(path).catch(() => undefined);
@@ -40,15 +42,33 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
   return { server, remove };
 }
 
-/** Whether somebody listens there, or it is no socket at all. */
-async function isTaken(path: string): Promise<boolean> {
-  const found = await Deno.lstat(path).catch(() => undefined);
-  if (found === undefined) return false;
-  if (!found.isSocket) return true;
+/** Removes a socket that was left behind. One process at a time, so that none removes what another has just made. */
+async function removeStale(path: string): Promise<void> {
+  if (await stateOf(path) !== "stale") return;
+  const lockFile = `${path}.lock`;
+  using lock = await Deno.open(lockFile, { create: true, write: true, mode: 0o600 });
+  await lock.lock(true);
+  if (await stateOf(path) === "stale") await Deno.remove(path);
+  // Whoever waits for the lock finds nothing to remove any more.
+  await removeIfThere(lockFile);
+}
+
+/** "taken" is what somebody listens on, or no socket at all. */
+async function stateOf(path: string): Promise<"free" | "stale" | "taken"> {
   try {
+    if (!(await Deno.lstat(path)).isSocket) return "taken";
     (await Deno.connect({ transport: "unix", path })).close();
-    return true;
+    return "taken";
   } catch (error) {
-    return !(error instanceof Deno.errors.ConnectionRefused);
+    if (error instanceof Deno.errors.NotFound) return "free";
+    return error instanceof Deno.errors.ConnectionRefused ? "stale" : "taken";
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

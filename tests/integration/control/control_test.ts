@@ -11,6 +11,14 @@ async function tempFolder(): Promise<{ path: string } & AsyncDisposable> {
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
+/** What a worker leaves behind that was killed. */
+async function staleSocket(path: string): Promise<void> {
+  const listener = Deno.listen({ transport: "unix", path: `${path}.new` });
+  // Closing does not remove the file of a socket that was moved.
+  await Deno.rename(`${path}.new`, path);
+  listener.close();
+}
+
 /** Handlers of which each says its own name and what it was given, and `stop` never ends. */
 const HANDLERS: ControlHandlers = {
   async *status(options) {
@@ -119,11 +127,7 @@ Deno.test("ControlServer.start() replaces the socket of a worker that was killed
   await using folder = await tempFolder();
   const path = `${folder.path}/made/w.sock`;
   await Deno.mkdir(`${folder.path}/made`);
-  // Closing does not remove the file of a socket that was moved.
-  Deno.listen({ transport: "unix", path: `${folder.path}/made/old` }).close();
-  using stale = Deno.listen({ transport: "unix", path: `${folder.path}/stale` });
-  await Deno.rename(`${folder.path}/stale`, path);
-  stale.close();
+  await staleSocket(path);
   await assert.rejects(
     all(path, { command: "status" }),
     refusal("WORKER_UNAVAILABLE", /a worker that was killed/),
@@ -135,6 +139,24 @@ Deno.test("ControlServer.start() replaces the socket of a worker that was killed
     ControlServer.start(`${folder.path}/a/b/w.sock`, HANDLERS),
     refusal("CONFIG_INVALID", /no such folder/),
   );
+});
+
+Deno.test("of several workers that start in the same instant over an old socket, one has it", async () => {
+  await using folder = await tempFolder();
+  const path = `${folder.path}/w.sock`;
+  for (let round = 0; round < 20; round++) {
+    await staleSocket(path);
+    const starts = await Promise.allSettled(
+      Array.from({ length: 8 }, () => ControlServer.start(path, HANDLERS)),
+    );
+    const started = starts.flatMap((start) => start.status === "fulfilled" ? [start.value] : []);
+    assert.equal(started.length, 1);
+    assert.equal((await all(path, { command: "status" })).length, 1);
+    await started[0]![Symbol.asyncDispose]();
+    await assert.rejects(Deno.lstat(path), Deno.errors.NotFound);
+  }
+  // Nothing is left of those that came too late.
+  assert.deepEqual([...Deno.readDirSync(folder.path)], []);
 });
 
 Deno.test("ControlServer.leave() takes no more commands, and keeps those who wait until the end", async () => {
