@@ -14,6 +14,7 @@ import { FervoError } from "./core/errors.ts";
 import { BrokerWatch } from "./http/broker_watch.ts";
 import { FpmWatch } from "./http/fpm_watch.ts";
 import type { WorkerView } from "./http/worker_view.ts";
+import type { Consumer } from "./worker/consumer.ts";
 import { Worker, type Working } from "./worker/worker.ts";
 
 /** A worker with all that it uses. */
@@ -80,16 +81,18 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       throw error;
     }
     worker.setOptions(next);
-    const replaced = worker.replace(workingOf(partsOnlyIn(old, now)), () => {
+    const going = partsOnlyIn(old, now);
+    const losesBroker = ({ name }: Consumer) => going.brokers.has(brokerOf(old.config, name));
+    const replaced = worker.replace(workingOf(going), () => {
       for (const [name, { pool, fit }] of now.fpms) {
         if (fit === undefined) pool.resize(maxConnections(next, name));
       }
       assembly = now;
       view = viewOf(now, deps);
       return workingOf(partsOnlyIn(now, old));
-    });
+    }, losesBroker);
     // A worker that was stopped meanwhile stays with the old one.
-    finished = replaced.then(() => dispose(assembly === now ? partsOnlyIn(old, now) : partsOnlyIn(now, old)));
+    finished = replaced.then(() => dispose(assembly === now ? going : partsOnlyIn(now, old)));
     return { changes, finished };
   }
 
@@ -177,6 +180,10 @@ function viewOf(
       })
     ),
   };
+}
+
+function brokerOf(config: Config, consumer: string): string {
+  return config.consumers.find(({ name }) => name === consumer)!.broker;
 }
 
 function queuesOf(config: Config, broker: string): string[] {

@@ -34,7 +34,8 @@ const RECEIVE_WAIT_MS = 30_000;
  * 2. Runs each in a slot: decode, execute, settle. With a batch size, a slot takes what is there, and never waits for more.
  * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
  * 4. Pauses while the executor or the broker is away, and finds out by itself when it is back.
- * 5. Stops in order: quiet (no more receives), drained (all settled), else release first and abort then.
+ * 5. Stops in order: quiet (no more receives), drained (all settled), else cut off (release first, abort then), and at
+ *    last without what the broker does not take.
  *
  * A slot is free as soon as its settle is handed to the driver, so that the settle and the next receive can share a
  * transaction or a round trip. Settles that lag are bounded: at most as many as there are slots.
@@ -54,14 +55,15 @@ export class Consumer {
   readonly #gate: Gate;
   readonly #rateLimit: RateLimit | undefined;
   readonly #quiet = new AbortController();
-  readonly #now = new AbortController();
+  readonly #cut = new AbortController();
+  readonly #giveUp = new AbortController();
   readonly #held: HeldDeliveries;
   readonly #ahead: LookAhead<Held>;
   readonly #loop: Loop;
   readonly #ran = { jobs: 0, ms: 0 };
   #receivedAtMs: number | undefined;
   #fault: FervoError | undefined;
-  #stopping: Promise<void> | undefined;
+  #cutting: Promise<void> | undefined;
 
   constructor(deps: ConsumerDeps, options: ConsumerOptions) {
     if (options.batchSize > 1 && deps.executor.executeBatch === undefined) {
@@ -82,7 +84,7 @@ export class Consumer {
     this.#held = new HeldDeliveries(
       {
         ...deps,
-        now: this.#now.signal,
+        giveUp: this.#giveUp.signal,
         onRelease: () => this.#rateLimit?.giveBack(),
         onChange: () => this.#loop.wake(),
       },
@@ -204,18 +206,24 @@ export class Consumer {
     this.#loop.wake();
   }
 
-  /**
-   * Ends now: puts back what still runs, first, and aborts it then, so that a job that is cut off is never lost.
-   * Never rejects.
-   */
+  /** Ends now, without what the broker does not take: as {@link cutOff}, and settles are not tried again. Never rejects. */
   stopNow(): Promise<void> {
-    return this.#stopping ??= this.#stop();
+    this.#giveUp.abort();
+    return this.cutOff();
   }
 
-  async #stop(): Promise<void> {
+  /**
+   * Ends as soon as the broker has taken all that is held: puts back what still runs, first, and aborts it then, so that
+   * a job that is cut off is never lost. Never rejects. Idempotent.
+   */
+  cutOff(): Promise<void> {
+    return this.#cutting ??= this.#cutOff();
+  }
+
+  async #cutOff(): Promise<void> {
     this.quiet();
     const error = new FervoError("SHUTDOWN", "The worker shuts down");
-    this.#now.abort(error);
+    this.#cut.abort(error);
     await Promise.all(
       this.#slots.inUse.toReversed().map(async ({ jobs, abort }) => {
         const left = jobs.filter((held) => !held.isSettling).toReversed();
@@ -310,21 +318,21 @@ export class Consumer {
 
   async #runJob(slot: Slot, held: Held): Promise<Outcome> {
     // It was received just when the worker was told to end now.
-    if (this.#now.signal.aborted) {
-      return { kind: "release", reason: "shutdown", error: this.#now.signal.reason };
+    if (this.#cut.signal.aborted) {
+      return { kind: "release", reason: "shutdown", error: this.#cut.signal.reason };
     }
     const job = this.#jobOf(held);
     if (job instanceof FervoError) return { kind: "bury", error: job };
     this.#began(slot, held, job);
     const outcome = await this.#executor.execute(job, slot.abort.signal);
-    // What stopNow has put back is over; its outcome must not begin a pause after the end.
+    // What was cut off is over; its outcome must not begin a pause after the end.
     if (!held.isSettling) this.#heed(outcome);
     return outcome;
   }
 
   /** Settles each job as soon as its outcome has come. */
   async #runBatch(slot: Slot): Promise<void> {
-    if (this.#now.signal.aborted) return;
+    if (this.#cut.signal.aborted) return;
     const ready: { held: Held; job: Job }[] = [];
     for (const held of slot.jobs) {
       const job = this.#jobOf(held);
@@ -338,7 +346,7 @@ export class Consumer {
     };
     const end = (outcome: Outcome) => {
       const { held } = ready[at++]!;
-      // What stopNow has put back is over.
+      // What was cut off is over.
       if (held.isSettling) return;
       this.#heed(outcome);
       void this.#held.settle(held, outcome);

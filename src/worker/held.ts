@@ -40,8 +40,8 @@ export interface HeldDeliveriesDeps {
   readonly observe: Observer;
   /** Numbers in [0, 1). */
   readonly random: () => number;
-  /** Aborts when the worker has to end: then a settle that fails is not tried again. */
-  readonly now: AbortSignal;
+  /** Aborts when a settle that fails is not to be tried again. */
+  readonly giveUp: AbortSignal;
   /** Called when one begins to go back that did not run. */
   readonly onRelease: () => void;
   /** Called when there is one less. */
@@ -52,7 +52,7 @@ export interface HeldDeliveriesDeps {
  * The deliveries that a consumer has taken and not settled.
  *
  * 1. Renews their leases.
- * 2. Settles each, and tries until the broker has taken it or the worker has to end.
+ * 2. Settles each, and tries until the broker has taken it or it has to give up.
  */
 export class HeldDeliveries {
   readonly #deps: HeldDeliveriesDeps;
@@ -96,11 +96,11 @@ export class HeldDeliveries {
     }
   }
 
-  /** Settles; tries until the broker has taken it or the worker has to end. Never rejects. */
+  /** Settles; tries until the broker has taken it or it has to give up. Never rejects. */
   async settle(held: Held, outcome: Outcome): Promise<void> {
     held.isSettling = true;
     if (outcome.kind === "release") this.#deps.onRelease();
-    const { clock, dialect, random, now } = this.#deps;
+    const { clock, dialect, random, giveUp } = this.#deps;
     const { retry, pauseMaxMs } = this.#options;
     const nowMs = clock.monotonicMs();
     const runMs = nowMs - (held.startedMs ?? nowMs);
@@ -113,11 +113,11 @@ export class HeldDeliveries {
     const done = finalOutcome(outcome, { attempt, maxAttempts, retry, dialect, random });
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
     while (!await this.#trySettle(held, done, { waitMs, runMs, ...trace })) {
-      if (now.aborted) {
+      if (giveUp.aborted) {
         this.#orphaned++;
         break;
       }
-      await sleep(clock, backoff.nextMs(), now);
+      await sleep(clock, backoff.nextMs(), giveUp);
     }
     this.#all.delete(held);
     this.#deps.onChange();

@@ -120,16 +120,26 @@ export class Worker {
    * the shutdown timeout, and is put back then. Only when they have ended do the others begin, so that never more jobs run
    * than before or after. A worker that is told meanwhile to take no more jobs begins none of them. One at a time.
    *
+   * A broker that is away then is waited for, unless it goes itself: it might know of no reason to hand the jobs out again,
+   * as long as this process lives.
+   *
    * @param going Of those that it has.
    * @param coming Gives those that take their place, when it is time.
+   * @param losesBroker Whether the broker of a consumer goes, too.
    */
-  async replace(going: Working, coming: () => Working): Promise<void> {
+  async replace(
+    going: Working,
+    coming: () => Working,
+    losesBroker: (consumer: Consumer) => boolean,
+  ): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#replacement = promise;
     const leaving = [...going.schedules, ...going.consumers];
     for (const one of leaving) one.quiet();
     const timer = this.#clock.setTimer(() => {
-      for (const consumer of going.consumers) void consumer.stopNow();
+      for (const consumer of going.consumers) {
+        void (losesBroker(consumer) ? consumer.stopNow() : consumer.cutOff());
+      }
     }, this.#options.shutdownTimeoutMs);
     await Promise.all(leaving.map((one) => this.#running.get(one)));
     timer.cancel();

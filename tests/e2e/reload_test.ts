@@ -135,6 +135,32 @@ Deno.test("reload puts jobs back that do not end in shutdown_timeout_ms, and the
   assert.equal((await worker.ended).code, 0);
 });
 
+Deno.test("What a reload cannot put back, as Redis is away, runs again when Redis is back", async () => {
+  await using redis = await RedisServer.start({ config: ["appendonly yes"] });
+  await using fpm = await PhpFpm.start({ children: 4 });
+  const options = { broker: { driver: "redis", url: redis.url }, top: { shutdown_timeout_ms: 100 } };
+  await using site = await Site.create(fpm, options);
+  const gate = `${site.directory}/gate`;
+  const [id] = await push(site, "jobs", { class: "Wait", args: [], wait_for: gate });
+  await using worker = await startTaking(site);
+  await eventually("the job runs", () => site.effectCount() === 1);
+  await redis.kill();
+  await configure(site, "", { ...options, consumer: { concurrency: 2 } });
+  worker.kill("SIGHUP");
+  // As soon as its time is over.
+  await worker.says('"during":"settle"');
+  await redis.start();
+  await eventually("the job runs again", () => site.effectCount() === 2);
+  assert.deepEqual(site.effects().map(({ job, attempt }) => [job, attempt]), [[id, 1], [id, 1]]);
+  await Deno.writeTextFile(gate, "");
+  await eventually(
+    "no worker holds it",
+    async () => (await redis.elements("KEYS", "*inflight*")).length === 0,
+  );
+  worker.kill("SIGTERM");
+  assert.equal((await worker.ended).code, 0);
+});
+
 Deno.test("A file with mistakes changes nothing: every problem is logged and printed with its line, with exit code 3", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await Site.create(fpm);

@@ -886,6 +886,30 @@ Deno.test("Consumer.stopNow() counts jobs as orphaned that cannot be put back, a
   assert.deepEqual(t.log.of("broker_failed").map(({ during }) => during), ["settle"]);
 });
 
+Deno.test("Consumer.cutOff() puts running jobs back as stopNow() does, and tries until the broker takes them", async () => {
+  await using t = start();
+  const delivery = await t.give("1");
+  delivery.settleFailures.push(unavailable(), unavailable(), unavailable());
+  const cut = t.consumer.cutOff();
+  await t.clock.advance(60_000);
+  await cut;
+  await t.running;
+  assert.deepEqual([delivery.settled, t.consumer.orphaned], [["release"], 0]);
+  assert.equal(t.executor.runs[0]!.signal.aborted, true);
+});
+
+Deno.test("Consumer.stopNow() after cutOff() gives up what the broker does not take", async () => {
+  await using t = start();
+  const delivery = await t.give("1");
+  delivery.settleFailures.push(...Array.from({ length: 9 }, unavailable));
+  const cut = t.consumer.cutOff();
+  await settlePromises();
+  assert.deepEqual([t.ended.isEnded, t.consumer.inFlight], [false, 1]);
+  await t.consumer.stopNow();
+  await Promise.all([cut, t.running]);
+  assert.deepEqual([delivery.settled, t.consumer.orphaned], [[], 1]);
+});
+
 Deno.test("Consumer.stopNow() tries a settle that waits once more, then counts the job as orphaned", async () => {
   for (const failures of [1, 2]) {
     await using t = start();

@@ -406,6 +406,7 @@ Deno.test("Worker.replace() begins what comes when the jobs of what goes have en
   const replaced = t.worker.replace(
     { consumers: [a.consumer], schedules: [] },
     () => ({ consumers: [next.consumer], schedules: [] }),
+    () => false,
   ).then(() => isDone = true);
   await give(a.driver, "2");
   const staying = await give(b.driver, "1");
@@ -434,6 +435,7 @@ Deno.test("Worker.replace() puts back what runs still when the shutdown timeout 
   const replaced = t.worker.replace(
     { consumers: [t.consumer], schedules: [] },
     () => ({ consumers: [next.consumer], schedules: [] }),
+    () => false,
   );
   await t.clock.advance(4_999);
   assert.deepEqual(delivery.settled, []);
@@ -455,6 +457,7 @@ for (const order of ["stop", "quiet"] as const) {
     const replaced = t.worker.replace(
       { consumers: [t.consumer], schedules: [] },
       () => ({ consumers: [next.consumer], schedules: [] }),
+      () => false,
     );
     t.worker[order]();
     await settlePromises();
@@ -469,7 +472,33 @@ for (const order of ["stop", "quiet"] as const) {
   });
 }
 
-Deno.test("Worker.replace() of all its consumers does not end it, and counts what they could not put back", async () => {
+Deno.test("Worker.replace() waits for a broker that stays, and gives up with the worker", async () => {
+  for (const isBack of [true, false]) {
+    const t = build();
+    const { running } = start(t);
+    const next = successor(t);
+    const delivery = await give(t.driver, "1");
+    delivery.settleFailures.push(...Array.from({ length: isBack ? 3 : 1_000 }, unavailable));
+    let isDone = false;
+    const replaced = t.worker.replace(
+      { consumers: [t.consumer], schedules: [] },
+      () => ({ consumers: [next.consumer], schedules: [] }),
+      () => false,
+    ).then(() => isDone = true);
+    await t.clock.advance(SHUTDOWN_TIMEOUT_MS);
+    await settlePromises();
+    assert.deepEqual([isDone, delivery.settled], [false, []]);
+    await t.clock.advance(60_000);
+    assert.deepEqual([isDone, delivery.settled], isBack ? [true, ["release"]] : [false, []]);
+    t.worker.stop();
+    if (!isBack) await t.clock.advance(SHUTDOWN_TIMEOUT_MS);
+    await replaced;
+    assert.deepEqual(await running, { orphaned: isBack ? 0 : 1, faults: [] });
+    assert.equal(t.clock.pendingTimers, 0);
+  }
+});
+
+Deno.test("Worker.replace() of all its consumers does not end it, and counts what a broker that goes did not take back", async () => {
   const t = build();
   const { ended, running } = start(t);
   const next = successor(t);
@@ -477,6 +506,7 @@ Deno.test("Worker.replace() of all its consumers does not end it, and counts wha
   const replaced = t.worker.replace(
     { consumers: [t.consumer], schedules: [] },
     () => ({ consumers: [next.consumer], schedules: [] }),
+    () => true,
   );
   await t.clock.advance(SHUTDOWN_TIMEOUT_MS);
   await replaced;
