@@ -25,7 +25,7 @@ import { Chaos } from "./soak/chaos.ts";
 import { payloadOf } from "./soak/jobs.ts";
 import { type Balance, Ledger } from "./soak/ledger.ts";
 import { quarters, type Sample, sample } from "./soak/samples.ts";
-import { CHILDREN, QUEUE, SHUTDOWN_TIMEOUT_MS, Workers } from "./soak/workers.ts";
+import { CHILDREN, QUEUE, SHUTDOWN_TIMEOUT_MS, STOP_WAIT_MS, Workers } from "./soak/workers.ts";
 
 const isQuick = Deno.args.includes("--quick");
 /** At least; jobs go in until everything has gone wrong once. */
@@ -39,6 +39,11 @@ const MAX_READY = isQuick ? 5_000 : 20_000;
 const SETTLE_MS = 240_000;
 /** Flat: in the last quarter of the time at most so many times what it was in the second, when it was warm. */
 const MAX_GROWTH = { residentMib: 1.2, descriptors: 1.2 };
+/**
+ * Kinds of jobs that run twice as the same attempt: those that kill PHP on a kept connection (docs/adr/0003), and those
+ * that a stop or a reload cuts off, for php-fpm ends no request that its client has left.
+ */
+const REPEATING_KINDS = new Set(["crashes", "long"]);
 const DEAD_PAGE = 1_000;
 
 const seed = numberAfter("--seed") ?? Date.now() % 1_000_000;
@@ -120,6 +125,7 @@ async function run(name: string, folder: string, report: Report): Promise<string
   const totalS = Number(seconds());
   clearInterval(sampler);
   const end = await driver.depth(QUEUE).catch(() => undefined);
+  const livedThrough = await workers.pid("steady") === steadyPid;
   chaos.drainsMs.push(await workers.stop("steady"), await workers.stop("victim"));
 
   const letters = await allDead(driver);
@@ -143,14 +149,17 @@ async function run(name: string, folder: string, report: Report): Promise<string
   report.say(`| resident, MiB | ${memory.map((value) => value.toFixed(0)).join(" | ")} |`);
   report.say(`| descriptors | ${descriptors.join(" | ")} |`);
   report.say(
-    `\n${chaos.drainsMs.length} orderly stops, the longest ${
-      longestDrainMs.toFixed(0)
-    } ms; \`shutdown_timeout_ms\` is ${SHUTDOWN_TIMEOUT_MS}.`,
+    `\n${chaos.drainsMs.length} orderly stops, the longest ${longestDrainMs.toFixed(0)} ms; ` +
+      `\`shutdown_timeout_ms\` is ${SHUTDOWN_TIMEOUT_MS}, supervisord kills after ${STOP_WAIT_MS} ms.`,
   );
   report.say("\n| what the workers warned of | times |\n|---|---|");
-  for (const [what, times] of complaints) report.say(`| ${what.replaceAll("|", "\\|")} | ${times} |`);
+  for (const { what, times } of complaints) report.say(`| ${what.replaceAll("|", "\\|")} | ${times} |`);
 
   const queued = end && queuedOf(end);
+  const repeated = [...balance.repeatedAttempts].reduce(
+    (sum, [kind, times]) => REPEATING_KINDS.has(kind) ? sum : sum + times,
+    0,
+  );
   return [
     ...(balance.left.length > (queued ?? 0)
       ? [
@@ -160,9 +169,15 @@ async function run(name: string, folder: string, report: Report): Promise<string
       ]
       : []),
     ...(queued !== 0 ? [`NOT DONE after ${SETTLE_MS / 1_000} s: ${JSON.stringify(end)}`] : []),
-    ...(longestDrainMs > SHUTDOWN_TIMEOUT_MS ? ["A STOP TOOK LONGER than shutdown_timeout_ms"] : []),
-    ...(await sample(steadyPid) !== undefined ? ["THE STEADY WORKER IS STILL THERE"] : []),
-    ...(grew(memory, MAX_GROWTH.residentMib) ? ["MEMORY GREW"] : []),
+    // A job that had decided when its PHP was ended.
+    ...(!broker.forgetsAttempts && repeated > chaos.childrenEnded
+      ? [`RUN TWICE as the same attempt without a reason: ${repeated} jobs`]
+      : []),
+    ...(longestDrainMs >= STOP_WAIT_MS ? ["A STOP TOOK SO LONG that supervisord killed the worker"] : []),
+    ...(livedThrough ? [] : ["THE STEADY WORKER HAS ENDED by itself"]),
+    ...complaints.filter(({ isLogged }) => !isLogged).map(({ what }) => `NO LINE OF THE LOG: ${what}`),
+    // A quick run ends before the worker is warm.
+    ...(!isQuick && grew(memory, MAX_GROWTH.residentMib) ? ["MEMORY GREW"] : []),
     ...(grew(descriptors, MAX_GROWTH.descriptors) ? ["DESCRIPTORS GREW"] : []),
   ];
 }
@@ -232,6 +247,8 @@ function sayBalance(report: Report, balance: Balance): void {
   report.say(`| pushes without an answer; of these jobs are there | ${unconfirmed}; ${unconfirmedThere} |`);
   report.say(`| runs | ${balance.runs} |`);
   report.say(`| done again, as a later attempt | ${balance.laterAttempts} |`);
-  report.say(`| run twice as the same attempt | ${balance.repeatedAttempts} |`);
+  for (const [kind, times] of balance.repeatedAttempts) {
+    report.say(`| run twice as the same attempt: ${kind} | ${times} |`);
+  }
   report.say(`| done, and dead as well | ${balance.doneAndDead} |`);
 }

@@ -9,6 +9,8 @@ export interface SoakBroker extends AsyncDisposable {
   readonly table: string;
   /** How it fails, for the log. */
   readonly trouble: string;
+  /** Whether a job's attempts are counted anew after that. */
+  readonly forgetsAttempts: boolean;
   /** A message of the broker's dialect with this payload. */
   message(payload: string): string;
   /** Fails for so long; resolves when it is back. */
@@ -22,6 +24,7 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
     return Promise.resolve({
       table: `driver = "sqlite"\npath = "${path}"\nlease_ms = 5000`,
       trouble: "a producer holds the lock of its file",
+      forgetsAttempts: false,
       message: (payload) => payload,
       // As a PHP process that hangs in its transaction.
       fail: async (ms) => {
@@ -38,6 +41,7 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
     return {
       table: `driver = "redis"\nurl = "${server.url}"\nlease_ms = 10000`,
       trouble: "redis-server (appendonly) is killed, and started again",
+      forgetsAttempts: false,
       // Whose only argument is the payload; "retry" stays the consumer's.
       message: (payload) => JSON.stringify({ class: "DeferEvent", args: [payload] }),
       fail: async (ms) => {
@@ -53,6 +57,7 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
     return {
       table: `driver = "beanstalkd"\naddress = "${server.addressText}"\nttr_ms = 10000`,
       trouble: "beanstalkd (-b, -f 0) is killed, and started again",
+      forgetsAttempts: true,
       message: (payload) => payload,
       fail: async (ms) => {
         await server.kill();

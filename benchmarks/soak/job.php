@@ -20,6 +20,9 @@ switch ($job['kind']) {
     case 'slow':
         usleep(1000 * (1 + $job['number'] % 50));
         break;
+    case 'long': // Longer than a worker waits for it at a stop, and php-fpm at a reload.
+        usleep(7_000_000);
+        break;
     case 'noisy':
         error_log(str_repeat('noise ', 4000));
         break;

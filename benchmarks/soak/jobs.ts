@@ -1,13 +1,14 @@
-/** How many of 1,000 jobs do what (see job.php). What is left are plain ones, which do nothing. */
+/** How many of 10,000 jobs do what (see job.php). What is left are plain ones, which do nothing. */
 const SHARES = {
-  slow: 40,
-  flaky: 10,
-  noisy: 5,
-  large: 5,
-  wrong: 4,
-  exits: 2,
-  hopeless: 1,
-  crashes: 1,
+  slow: 400,
+  flaky: 100,
+  noisy: 50,
+  large: 50,
+  wrong: 40,
+  exits: 20,
+  hopeless: 10,
+  crashes: 10,
+  long: 1,
 };
 const LARGE_BYTES = 60_000;
 
@@ -17,9 +18,10 @@ export function payloadOf(number: number): string {
   return JSON.stringify({ number, kind, ...(kind === "large" && { filling: "x".repeat(LARGE_BYTES) }) });
 }
 
-function kindOf(number: number): string {
-  // Neighbours differ: a prime that has no common factor with 1,000.
-  let place = (number * 7_919) % 1_000;
+/** What the job with this number does. */
+export function kindOf(number: number): string {
+  // Neighbours differ: a prime that has no common factor with 10,000.
+  let place = (number * 7_919) % 10_000;
   for (const [kind, share] of Object.entries(SHARES)) {
     if ((place -= share) < 0) return kind;
   }

@@ -1,4 +1,5 @@
 import type { DeadLetter } from "../../src/core/driver.ts";
+import { kindOf } from "./jobs.ts";
 
 /** What became of all jobs. */
 export interface Balance {
@@ -12,8 +13,8 @@ export interface Balance {
   /** Pushes whose answer never came, and how many of those jobs ran or died. */
   readonly unconfirmed: number;
   readonly unconfirmedThere: number;
-  /** Runs beyond the first of a job's attempt. */
-  readonly repeatedAttempts: number;
+  /** Runs beyond the first of a job's attempt, by the kind of the job. */
+  readonly repeatedAttempts: ReadonlyMap<string, number>;
   /** Runs of jobs after one that ended well, as a later attempt. */
   readonly laterAttempts: number;
   /** Jobs that have a run that ended well, and a dead letter. */
@@ -46,13 +47,15 @@ export class Ledger {
   balance(runs: string, letters: readonly DeadLetter[]): Balance {
     const done = new Set<number>();
     const attempts = new Set<string>();
-    let [count, repeatedAttempts, laterAttempts] = [0, 0, 0];
+    const repeatedAttempts = new Map<string, number>();
+    let [count, laterAttempts] = [0, 0];
     for (const line of runs.split("\n")) {
       if (line === "") continue;
       count++;
       const [number, attempt, outcome] = line.split(" ");
       const name = `${number} ${attempt}`;
-      if (attempts.has(name)) repeatedAttempts++;
+      const kind = kindOf(Number(number));
+      if (attempts.has(name)) repeatedAttempts.set(kind, (repeatedAttempts.get(kind) ?? 0) + 1);
       else if (done.has(Number(number))) laterAttempts++;
       attempts.add(name);
       if (outcome === "ack") done.add(Number(number));

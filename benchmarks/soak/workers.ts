@@ -12,8 +12,18 @@ export const QUEUE = "soak";
 /** Of all workers together as many as the pool has children. */
 export const CHILDREN = 8;
 export const SHUTDOWN_TIMEOUT_MS = 5_000;
+/** When supervisord kills a worker that it has told to stop: `stopwaitsecs` of the file that `init` makes. */
+export const STOP_WAIT_MS = SHUTDOWN_TIMEOUT_MS + 10_000;
 /** Chaos takes attempts, too: a job that can be done is not to die of it. */
 const ATTEMPTS = 10;
+
+export interface Complaint {
+  /** "message (CODE)", or the message. */
+  readonly what: string;
+  readonly times: number;
+  /** A line of the log. What is none was said by a runtime that came to its end. */
+  readonly isLogged: boolean;
+}
 
 /** Two workers on one queue and one pool, under supervisord by the files that `init` makes. */
 export class Workers implements AsyncDisposable {
@@ -82,17 +92,19 @@ export class Workers implements AsyncDisposable {
     await this.#supervisord.ctl("signal", "HUP", name);
   }
 
-  /** How often a worker has said each warning or error: "code: message" or the message, most often first. */
-  async complaints(): Promise<[what: string, count: number][]> {
-    const counts = new Map<string, number>();
+  /** How often a worker has said each warning or error, most often first. */
+  async complaints(): Promise<Complaint[]> {
+    const complaints = new Map<string, Complaint>();
     for (const name of WORKERS) {
       for (const line of (await Deno.readTextFile(logFile(this.#folder, name))).split("\n")) {
         if (line === "") continue;
         const what = complaint(line);
-        if (what !== undefined) counts.set(what, (counts.get(what) ?? 0) + 1);
+        if (what === undefined) continue;
+        const times = (complaints.get(what)?.times ?? 0) + 1;
+        complaints.set(what, { what, times, isLogged: line.startsWith("{") });
       }
     }
-    return [...counts].sort(([, a], [, b]) => b - a);
+    return [...complaints.values()].sort((a, b) => b.times - a.times);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -128,7 +140,7 @@ max_delay_ms = 2000
 `;
 }
 
-/** What a line of the log complains about; undefined when it does not. What is no line of the log is a complaint. */
+/** What a line complains about; undefined when it does not. */
 function complaint(line: string): string | undefined {
   if (!line.startsWith("{")) return line;
   const { level, msg, code } = JSON.parse(line);
