@@ -3,7 +3,8 @@
  *
  * - unseen;
  * - while `/metrics` is scraped once, and ten times, a second;
- * - with a span of each job, and of each hundredth, sent to a collector in another process.
+ * - with a span of each job, and of each hundredth, sent to a collector in another process;
+ * - unseen and scraped again with the jobs in batches, for more of them a second.
  *
  * Rounds of all in turn on the same php-fpm; ratios to the unseen one are taken round by round.
  *
@@ -21,6 +22,7 @@ const isQuick = Deno.args.includes("--quick");
 const CHILDREN = 8;
 const ROUNDS = isQuick ? 2 : 5;
 const JOBS = isQuick ? 20_000 : 80_000;
+const BATCHED_JOBS = 3 * JOBS;
 const PAYLOAD = new TextEncoder().encode(`{"n":1}`);
 /** Takes what it is sent, and keeps nothing. */
 const COLLECTOR = `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.args[0]), onListen: () => {} },
@@ -28,17 +30,23 @@ const COLLECTOR = `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.args[0]
 
 interface Way {
   readonly what: string;
+  /** Jobs in a request; 1 when absent. */
+  readonly batch?: number;
   /** Milliseconds. */
   readonly scrapeEveryMs?: number;
   /** Of the jobs. */
   readonly traced?: number;
 }
+const BATCH = 20;
 const WAYS: readonly Way[] = [
   { what: "unseen" },
   { what: "/metrics once a second", scrapeEveryMs: 1_000 },
   { what: "/metrics ten times a second", scrapeEveryMs: 100 },
   { what: "each job traced", traced: 1 },
   { what: "each hundredth job traced", traced: 0.01 },
+  { what: `unseen, batches of ${BATCH}`, batch: BATCH },
+  { what: `/metrics once a second, batches of ${BATCH}`, batch: BATCH, scrapeEveryMs: 1_000 },
+  { what: `/metrics ten times a second, batches of ${BATCH}`, batch: BATCH, scrapeEveryMs: 100 },
 ];
 
 const report = new Report("What it costs to be seen");
@@ -69,12 +77,17 @@ collector.kill("SIGTERM");
 await collector.status;
 await Deno.remove(folder, { recursive: true });
 
-report.say(`\n${ROUNDS} rounds of ${JOBS} null jobs, ${CHILDREN} children, ${CHILDREN} slots\n`);
+report.say(
+  `\n${ROUNDS} rounds of ${JOBS} null jobs, or ${
+    JOBS * 3
+  } in batches; ${CHILDREN} children, ${CHILDREN} slots\n`,
+);
 report.say("| | jobs/s | of the unseen |");
 report.say("|---|---|---|");
-for (const [i, { what }] of WAYS.entries()) {
+for (const [i, { what, batch }] of WAYS.entries()) {
+  const unseen = WAYS.findIndex((way) => way.batch === batch);
   const own = rates.map((round) => round[i]!);
-  const ratios = rates.map((round) => round[i]! / round[0]!);
+  const ratios = rates.map((round) => round[i]! / round[unseen]!);
   report.say(`| ${what} | ${spread(own, 0)} | ${spread(ratios, 2)} |`);
 }
 report.say(
@@ -84,7 +97,7 @@ report.say(
 );
 if (Deno.args.includes("--write")) await report.write(new URL("results/seeing.md", import.meta.url));
 
-async function jobsPerSecond({ scrapeEveryMs, traced }: Way): Promise<number> {
+async function jobsPerSecond({ batch = 1, scrapeEveryMs, traced }: Way): Promise<number> {
   const http = `${folder}/http.sock`;
   const path = `${folder}/queue.sqlite`;
   const config = `${folder}/fervo-worker.toml`;
@@ -102,13 +115,15 @@ driver = "sqlite"
 path = "${path}"
 [fpm.default]
 address = "${fpm.address}"
-script = "${new URL("null_job.php", import.meta.url).pathname}"
+script = "${new URL(batch === 1 ? "null_job.php" : "null_batch.php", import.meta.url).pathname}"
 [[consumers]]
 queues = ["bench"]
 concurrency = ${CHILDREN}
+batch_size = ${batch}
 `,
   );
-  await fillQueue(path, JOBS, PAYLOAD);
+  const jobs = batch === 1 ? JOBS : BATCHED_JOBS;
+  await fillQueue(path, jobs, PAYLOAD);
   await using worker = RunningCommand.start(["run", "--until-empty", "--json", "--config", config]);
   const scraper = scrapeEveryMs === undefined
     ? undefined
@@ -116,7 +131,7 @@ concurrency = ${CHILDREN}
   const { code, stdout, stderr } = await worker.ended;
   clearInterval(scraper);
   const summary = code === 0 ? JSON.parse(stdout) : undefined;
-  if (summary?.done !== JOBS) throw new Error(`Not all jobs were done:\n${stdout}${stderr}`);
+  if (summary?.done !== jobs) throw new Error(`Not all jobs were done:\n${stdout}${stderr}`);
   return summary.jobs_per_s;
 }
 
