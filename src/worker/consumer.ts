@@ -34,8 +34,7 @@ const RECEIVE_WAIT_MS = 30_000;
  * 2. Runs each in a slot: decode, execute, settle. With a batch size, a slot takes what is there, and never waits for more.
  * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
  * 4. Pauses while the executor or the broker is away, and finds out by itself when it is back.
- * 5. Stops in order: quiet (no more receives), drained (all settled), else cut off (release first, abort then), and at
- *    last without what the broker does not take.
+ * 5. Stops in order: quiet (no more receives), drained (all settled), else release first and abort then.
  *
  * A slot is free as soon as its settle is handed to the driver, so that the settle and the next receive can share a
  * transaction or a round trip. Settles that lag are bounded: at most as many as there are slots.
@@ -56,7 +55,6 @@ export class Consumer {
   readonly #rateLimit: RateLimit | undefined;
   readonly #quiet = new AbortController();
   readonly #cut = new AbortController();
-  readonly #giveUp = new AbortController();
   readonly #held: HeldDeliveries;
   readonly #ahead: LookAhead<Held>;
   readonly #loop: Loop;
@@ -84,7 +82,6 @@ export class Consumer {
     this.#held = new HeldDeliveries(
       {
         ...deps,
-        giveUp: this.#giveUp.signal,
         onRelease: () => this.#rateLimit?.giveBack(),
         onChange: () => this.#loop.wake(),
       },
@@ -190,8 +187,7 @@ export class Consumer {
     this.#rateLimit?.close();
     this.#held.close();
     this.#slots.close();
-    const fault = this.#fault;
-    this.#observe({ type: "consumer_stopped", consumer: name, ...(fault && { error: fault }) });
+    this.#observe({ type: "consumer_stopped", consumer: name, ...(this.#fault && { error: this.#fault }) });
   }
 
   /** There may be more slots than before. */
@@ -208,7 +204,7 @@ export class Consumer {
 
   /** Ends now, without what the broker does not take: as {@link cutOff}, and settles are not tried again. Never rejects. */
   stopNow(): Promise<void> {
-    this.#giveUp.abort();
+    this.#held.giveUp();
     return this.cutOff();
   }
 

@@ -40,8 +40,6 @@ export interface HeldDeliveriesDeps {
   readonly observe: Observer;
   /** Numbers in [0, 1). */
   readonly random: () => number;
-  /** Aborts when a settle that fails is not to be tried again. */
-  readonly giveUp: AbortSignal;
   /** Called when one begins to go back that did not run. */
   readonly onRelease: () => void;
   /** Called when there is one less. */
@@ -58,6 +56,7 @@ export class HeldDeliveries {
   readonly #deps: HeldDeliveriesDeps;
   readonly #options: HeldDeliveriesOptions;
   readonly #all = new Set<Held>();
+  readonly #givenUp = new AbortController();
   #renewal: Timer | undefined;
   #orphaned = 0;
 
@@ -100,7 +99,7 @@ export class HeldDeliveries {
   async settle(held: Held, outcome: Outcome): Promise<void> {
     held.isSettling = true;
     if (outcome.kind === "release") this.#deps.onRelease();
-    const { clock, dialect, random, giveUp } = this.#deps;
+    const { clock, dialect, random } = this.#deps;
     const { retry, pauseMaxMs } = this.#options;
     const nowMs = clock.monotonicMs();
     const runMs = nowMs - (held.startedMs ?? nowMs);
@@ -113,14 +112,19 @@ export class HeldDeliveries {
     const done = finalOutcome(outcome, { attempt, maxAttempts, retry, dialect, random });
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
     while (!await this.#trySettle(held, done, { waitMs, runMs, ...trace })) {
-      if (giveUp.aborted) {
+      if (this.#givenUp.signal.aborted) {
         this.#orphaned++;
         break;
       }
-      await sleep(clock, backoff.nextMs(), giveUp);
+      await sleep(clock, backoff.nextMs(), this.#givenUp.signal);
     }
     this.#all.delete(held);
     this.#deps.onChange();
+  }
+
+  /** From now on a settle that fails is not tried again. Idempotent. */
+  giveUp(): void {
+    this.#givenUp.abort();
   }
 
   /** Forgets its timer. */
