@@ -60,6 +60,15 @@ final class FrontControllerTest extends TestCase
         self::assertSame(['foo.action hello 0'], $this->recorded());
     }
 
+    public function testTheApplicationIsFoundWhereComposersFolderHasAnotherPlace(): void
+    {
+        mkdir(self::$project.'/deep/lib', 0700, true);
+        file_put_contents(self::$project.'/deep/lib/autoload.php', '<?php');
+        $script = self::$project.'/deep/lib/fervo/deferred-event-bundle/bin/fervo-run.php';
+
+        self::assertSame('ack', $this->request(self::payload('hello'), ['SCRIPT_FILENAME' => $script])[0]['X-Fervo-Outcome']);
+    }
+
     public function testAnExceptionIsTriedAgainAndItsTraceLogged(): void
     {
         [$headers] = $this->request(self::payload('throw'));
