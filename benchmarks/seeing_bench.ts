@@ -78,9 +78,7 @@ await collector.status;
 await Deno.remove(folder, { recursive: true });
 
 report.say(
-  `\n${ROUNDS} rounds of ${JOBS} null jobs, or ${
-    JOBS * 3
-  } in batches; ${CHILDREN} children, ${CHILDREN} slots\n`,
+  `\n${ROUNDS} rounds of ${JOBS} null jobs, or ${BATCHED_JOBS} in batches; ${CHILDREN} children, ${CHILDREN} slots\n`,
 );
 report.say("| | jobs/s | of the unseen |");
 report.say("|---|---|---|");

@@ -74,14 +74,14 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     const isStopped = (name: string) => old.consumers.get(name)?.consumer.fault !== undefined;
     const changes = changesBetween(old.config, next, isStopped);
     const now = await assemble(next, assembling, { assembly: old, changes });
+    const [going, coming] = [partsOnlyIn(old, now), partsOnlyIn(now, old)];
     try {
       refuseUnlessRunning(worker);
     } catch (error) {
-      await dispose(partsOnlyIn(now, old));
+      await dispose(coming);
       throw error;
     }
     worker.setOptions(next);
-    const going = partsOnlyIn(old, now);
     const losesBroker = ({ name }: Consumer) => going.brokers.has(brokerOf(old.config, name));
     const replaced = worker.replace(workingOf(going), () => {
       for (const [name, { pool, fit }] of now.fpms) {
@@ -89,10 +89,10 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       }
       assembly = now;
       view = viewOf(now, deps);
-      return workingOf(partsOnlyIn(now, old));
+      return workingOf(coming);
     }, losesBroker);
     // A worker that was stopped meanwhile stays with the old one.
-    finished = replaced.then(() => dispose(assembly === now ? going : partsOnlyIn(now, old)));
+    finished = replaced.then(() => dispose(assembly === now ? going : coming));
     return { changes, finished };
   }
 

@@ -54,9 +54,10 @@ export class Ledger {
       count++;
       const [number, attempt, outcome] = line.split(" ");
       const name = `${number} ${attempt}`;
-      const kind = kindOf(Number(number));
-      if (attempts.has(name)) repeatedAttempts.set(kind, (repeatedAttempts.get(kind) ?? 0) + 1);
-      else if (done.has(Number(number))) laterAttempts++;
+      if (attempts.has(name)) {
+        const kind = kindOf(Number(number));
+        repeatedAttempts.set(kind, (repeatedAttempts.get(kind) ?? 0) + 1);
+      } else if (done.has(Number(number))) laterAttempts++;
       attempts.add(name);
       if (outcome === "ack") done.add(Number(number));
     }

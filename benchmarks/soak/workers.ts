@@ -1,3 +1,4 @@
+import { PUT_BACK_S } from "../../src/cli/init_service.ts";
 import { fervoWorkerOk, fervoWorkerPath } from "../../tests/support/fervo_worker.ts";
 import { findPhpFpm, type PhpFpm } from "../../tests/support/php_fpm.ts";
 import { userName } from "../../tests/support/run_program.ts";
@@ -13,10 +14,11 @@ export const QUEUE = "soak";
 export const CHILDREN = 8;
 export const SHUTDOWN_TIMEOUT_MS = 5_000;
 /** When supervisord kills a worker that it has told to stop: `stopwaitsecs` of the file that `init` makes. */
-export const STOP_WAIT_MS = SHUTDOWN_TIMEOUT_MS + 10_000;
+export const STOP_WAIT_MS = SHUTDOWN_TIMEOUT_MS + PUT_BACK_S * 1_000;
 /** Chaos takes attempts, too: a job that can be done is not to die of it. */
 const ATTEMPTS = 10;
 
+/** A warning or an error of the workers. */
 export interface Complaint {
   /** "message (CODE)", or the message. */
   readonly what: string;

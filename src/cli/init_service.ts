@@ -27,7 +27,7 @@ export interface ServiceOptions {
 const FPM_FILE = "/etc/fervo-worker/fervo-fpm.conf";
 const STATUS_PATH = "/status";
 /** Beyond shutdown_timeout_ms, to put back what is left, seconds. */
-const PUT_BACK_S = 10;
+export const PUT_BACK_S = 10;
 /** What a limit is above the one that it encloses, seconds. */
 const CONTROL_MARGIN_S = 5;
 const TERMINATE_MARGIN_S = 30;

@@ -18,7 +18,8 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
   path: string,
   listen: (path: string) => Server,
 ): Promise<PrivateSocket<Server>> {
-  if (await stateOf(path) === "taken") throw new Deno.errors.AddrInUse();
+  const state = await stateOf(path);
+  if (state === "taken") throw new Deno.errors.AddrInUse();
   await using opened = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ dir: dirname(path), prefix: ".socket-" });
   opened.defer(() => Deno.remove(folder, { recursive: true }));
@@ -27,7 +28,7 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
   const { ino } = await Deno.lstat(own);
   try {
     await Deno.chmod(own, 0o600);
-    await removeStale(path);
+    if (state === "stale") await removeStale(path);
     // Not by renaming, which would replace the socket of a process that starts in the same instant.
     await Deno.link(own, path);
   } catch (error) {
@@ -44,7 +45,6 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
 
 /** Removes a socket that was left behind. One process at a time, so that none removes what another has just made. */
 async function removeStale(path: string): Promise<void> {
-  if (await stateOf(path) !== "stale") return;
   const lockFile = `${path}.lock`;
   using lock = await Deno.open(lockFile, { create: true, write: true, mode: 0o600 });
   await lock.lock(true);

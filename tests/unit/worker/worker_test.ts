@@ -396,6 +396,20 @@ function successor(t: ReturnType<typeof build>) {
   return { driver, executor, consumer };
 }
 
+/** Puts one consumer in the place of another. */
+function replace(
+  { worker }: ReturnType<typeof build>,
+  going: Consumer,
+  coming: Consumer,
+  { losesBroker = false } = {},
+): Promise<void> {
+  return worker.replace(
+    { consumers: [going], schedules: [] },
+    () => ({ consumers: [coming], schedules: [] }),
+    () => losesBroker,
+  );
+}
+
 Deno.test("Worker.replace() begins what comes when the jobs of what goes have ended, and leaves the rest alone", async () => {
   const t = build(["a", "b"]);
   const { running } = start(t);
@@ -403,11 +417,7 @@ Deno.test("Worker.replace() begins what comes when the jobs of what goes have en
   const [a, b] = t.parts as [typeof t.parts[0], typeof t.parts[0]];
   const going = await give(a.driver, "1");
   let isDone = false;
-  const replaced = t.worker.replace(
-    { consumers: [a.consumer], schedules: [] },
-    () => ({ consumers: [next.consumer], schedules: [] }),
-    () => false,
-  ).then(() => isDone = true);
+  const replaced = replace(t, a.consumer, next.consumer).then(() => isDone = true);
   await give(a.driver, "2");
   const staying = await give(b.driver, "1");
   await give(next.driver, "1");
@@ -432,11 +442,7 @@ Deno.test("Worker.replace() puts back what runs still when the shutdown timeout 
   const delivery = await give(t.driver, "1");
   const other = await give(t.parts[1]!.driver, "1");
   t.worker.setOptions({ shutdownTimeoutMs: 5_000 });
-  const replaced = t.worker.replace(
-    { consumers: [t.consumer], schedules: [] },
-    () => ({ consumers: [next.consumer], schedules: [] }),
-    () => false,
-  );
+  const replaced = replace(t, t.consumer, next.consumer);
   await t.clock.advance(4_999);
   assert.deepEqual(delivery.settled, []);
   await t.clock.advance(1);
@@ -454,11 +460,7 @@ for (const order of ["stop", "quiet"] as const) {
     const { ended, running } = start(t);
     const next = successor(t);
     const delivery = await give(t.driver, "1");
-    const replaced = t.worker.replace(
-      { consumers: [t.consumer], schedules: [] },
-      () => ({ consumers: [next.consumer], schedules: [] }),
-      () => false,
-    );
+    const replaced = replace(t, t.consumer, next.consumer);
     t.worker[order]();
     await settlePromises();
     assert.equal(ended.result, undefined);
@@ -480,11 +482,7 @@ Deno.test("Worker.replace() waits for a broker that stays, and gives up with the
     const delivery = await give(t.driver, "1");
     delivery.settleFailures.push(...Array.from({ length: isBack ? 3 : 1_000 }, unavailable));
     let isDone = false;
-    const replaced = t.worker.replace(
-      { consumers: [t.consumer], schedules: [] },
-      () => ({ consumers: [next.consumer], schedules: [] }),
-      () => false,
-    ).then(() => isDone = true);
+    const replaced = replace(t, t.consumer, next.consumer).then(() => isDone = true);
     await t.clock.advance(SHUTDOWN_TIMEOUT_MS);
     await settlePromises();
     assert.deepEqual([isDone, delivery.settled], [false, []]);
@@ -503,11 +501,7 @@ Deno.test("Worker.replace() of all its consumers does not end it, and counts wha
   const { ended, running } = start(t);
   const next = successor(t);
   (await give(t.driver, "1")).settleFailures.push(unavailable());
-  const replaced = t.worker.replace(
-    { consumers: [t.consumer], schedules: [] },
-    () => ({ consumers: [next.consumer], schedules: [] }),
-    () => true,
-  );
+  const replaced = replace(t, t.consumer, next.consumer, { losesBroker: true });
   await t.clock.advance(SHUTDOWN_TIMEOUT_MS);
   await replaced;
   await settlePromises();
