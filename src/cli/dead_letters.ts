@@ -4,6 +4,7 @@ import { type Broker, openBroker } from "../app.ts";
 import { systemClock } from "../core/clock.ts";
 import type { DeadLetter, Failure } from "../core/driver.ts";
 import { FervoError } from "../core/errors.ts";
+import { isoDate } from "../core/iso_date.ts";
 import { payloadFields } from "../core/payload.ts";
 import { durationMs } from "./arguments.ts";
 import type { Io } from "./io.ts";
@@ -114,7 +115,7 @@ export function letterJson(letter: DeadLetter) {
     id,
     queue,
     attempts,
-    enqueued_at: new Date(enqueuedAtMs).toISOString(),
+    enqueued_at: isoDate(enqueuedAtMs),
     died_at: dateOf(diedAtMs),
     error: failureJson(error),
     ...(earlierErrors && { earlier_errors: earlierErrors.map(failureJson) }),
@@ -127,7 +128,7 @@ function failureJson({ atMs, ...failure }: Failure) {
 }
 
 export function dateOf(timeMs: number | undefined): string | undefined {
-  return timeMs === undefined ? undefined : new Date(timeMs).toISOString();
+  return timeMs === undefined ? undefined : isoDate(timeMs);
 }
 
 function firstLine(text: string): string {

@@ -1,4 +1,5 @@
 import type { App } from "../running_app.ts";
+import { isoDate } from "../core/iso_date.ts";
 import type { LeveledLog } from "../telemetry/log.ts";
 import type { Consumer } from "../worker/consumer.ts";
 import type { WorkerStatus } from "./worker_status.ts";
@@ -41,7 +42,7 @@ function consumerFacts(consumer: Pick<Consumer, "name" | "snapshot">): Record<st
     in_flight: inFlight,
     ahead,
     gate,
-    last_receive: receivedAtMs === undefined ? undefined : new Date(receivedAtMs).toISOString(),
+    last_receive: receivedAtMs === undefined ? undefined : isoDate(receivedAtMs),
     running: inUse.map(({ runMs, jobs }) => ({
       run_ms: Math.round(runMs),
       jobs: jobs.map(({ id, queue, attempt, isSettling }) => ({

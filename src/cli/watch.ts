@@ -1,5 +1,6 @@
 import { type Clock, sleep } from "../core/clock.ts";
 import { brokerError } from "../core/errors.ts";
+import { isoDate } from "../core/iso_date.ts";
 import type { Io } from "./io.ts";
 import { type QueueRow, queueTable } from "./queue_table.ts";
 
@@ -39,7 +40,7 @@ export async function watch(
   /** When that was, monotonic milliseconds; undefined when it is too long ago to tell a change in a second. */
   let seenMs: number | undefined = clock.monotonicMs();
   const view = isJson ? new JsonView(io) : io.outSize() === undefined ? new LineView(io) : new ScreenView(io);
-  const now = () => new Date(clock.nowMs()).toISOString();
+  const now = () => isoDate(clock.nowMs());
   try {
     for (view.show(now(), rows);;) {
       await sleep(clock, LOOK_EVERY_MS, signal);

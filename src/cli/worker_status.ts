@@ -1,6 +1,7 @@
 import type { App } from "../running_app.ts";
 import type { Clock } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
+import { isoDate } from "../core/iso_date.ts";
 import type { Observer } from "../core/observer.ts";
 import { program } from "./version.ts";
 
@@ -79,7 +80,7 @@ export class WorkerStatus {
       version,
       commit,
       state: view.worker.state,
-      started: new Date(this.#startedMs).toISOString(),
+      started: isoDate(this.#startedMs),
       uptime_s: seconds(nowMs - this.#startedMs),
       config: this.#configFile,
       in_flight: worker.inFlight,

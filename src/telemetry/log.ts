@@ -1,4 +1,5 @@
 import type { FervoError } from "../core/errors.ts";
+import { isoDate } from "../core/iso_date.ts";
 import type { Observer } from "../core/observer.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -98,12 +99,12 @@ export function logObserver(log: Log): Observer {
       }
       case "job_scheduled": {
         const { schedule, queue, id, dueMs } = event;
-        return log.info({ schedule, queue, job: id, due: dateOf(dueMs) }, "The schedule pushed a job");
+        return log.info({ schedule, queue, job: id, due: isoDate(dueMs) }, "The schedule pushed a job");
       }
       case "schedule_missed": {
         const { schedule, fromMs, toMs } = event;
         return log.warn(
-          { schedule, from: dateOf(fromMs), to: dateOf(toMs) },
+          { schedule, from: isoDate(fromMs), to: isoDate(toMs) },
           "The schedule was due, and no worker was there; no jobs are pushed for these times",
         );
       }
@@ -138,10 +139,6 @@ export function logObserver(log: Log): Observer {
         );
     }
   };
-}
-
-function dateOf(epochMs: number): string {
-  return new Date(epochMs).toISOString();
 }
 
 type Event<T> = Extract<Parameters<Observer>[0], { type: T }>;
