@@ -6,6 +6,7 @@ import {
 } from "../../src/drivers/beanstalkd.ts";
 import type { SocketAddress } from "../../src/core/address.ts";
 import { eventually } from "./eventually.ts";
+import { fakeTime } from "./fake_time.ts";
 import { privateLoopback } from "./php_fpm.ts";
 
 /** The longest job that the server takes, bytes. */
@@ -109,7 +110,7 @@ export class Beanstalkd implements AsyncDisposable {
     if (hasMovableClock) await this.#writeClock();
     this.#process = new Deno.Command("beanstalkd", {
       args: [...listen, "-b", this.#folder, "-f", "0", "-z", String(MAX_JOB_BYTES)],
-      env: hasMovableClock ? fakeTime(`${this.#folder}/clock`) : {},
+      env: hasMovableClock ? fakeTime(`${this.#folder}/clock`, { stepsMonotonic: true }) : {},
       stdin: "null",
       stdout: "null",
       stderr: "null",
@@ -181,24 +182,4 @@ export class BeanstalkdClient implements Disposable {
   [Symbol.dispose](): void {
     this.#socket.close();
   }
-}
-
-/** The environment that makes a program go by the clock in that file. */
-function fakeTime(clockFile: string): Record<string, string> {
-  const name = "faketime/libfaketime.so.1";
-  for (const folder of [`/usr/lib/${Deno.build.arch}-linux-gnu`, "/usr/lib64", "/usr/lib"]) {
-    try {
-      Deno.statSync(`${folder}/${name}`);
-      return {
-        LD_PRELOAD: `${folder}/${name}`,
-        FAKETIME_TIMESTAMP_FILE: clockFile,
-        FAKETIME_NO_CACHE: "1",
-      };
-    } catch {
-      // In the next one.
-    }
-  }
-  throw new Error(
-    'Cannot find libfaketime: install it, e.g. "apt-get install libfaketime" on Debian and Ubuntu',
-  );
 }

@@ -25,6 +25,8 @@ export interface PhpFpmOptions {
   readonly ini?: Readonly<Record<string, string>>;
   /** PHP settings of the whole php-fpm, for those that no pool can change, e.g. `{ "opcache.preload": "…" }`. */
   readonly masterIni?: Readonly<Record<string, string>>;
+  /** Further variables of php-fpm's environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** As in production: errors are logged, which is to STDERR of the request, and not shown. */
@@ -190,6 +192,7 @@ export class PhpFpm implements AsyncDisposable {
         ...Object.entries({ ...DEFAULT_MASTER_INI, ...this.#masterIni })
           .flatMap(([name, value]) => ["-d", `${name}=${value}`]),
       ],
+      ...(this.#options.env && { env: this.#options.env }),
       stdin: "null",
       stdout: "null",
       stderr: "piped",

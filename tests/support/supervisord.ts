@@ -64,6 +64,15 @@ files = ${folder}/programs.conf
     this.#process.kill("SIGUSR2");
   }
 
+  /** Stands still until {@link resume}: it reads none of its programs' output, and answers nobody. */
+  suspend(): void {
+    this.#process.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#process.kill("SIGCONT");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     // It ends its programs first.
     this.#process.kill("SIGTERM");
