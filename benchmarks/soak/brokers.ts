@@ -9,12 +9,12 @@ export interface SoakBroker extends AsyncDisposable {
   readonly table: string;
   /** How it fails, for the log. */
   readonly trouble: string;
-  /** Whether a job's attempts are counted anew after that. */
-  readonly forgetsAttempts: boolean;
   /** A message of the broker's dialect with this payload. */
   message(payload: string): string;
   /** Fails for so long; resolves when it is back. */
   fail(ms: number): Promise<void>;
+  /** Puts a backup of it in its place, while the workers run and nobody pushes. */
+  restore?(): Promise<void>;
 }
 
 /** @param folder On a disk; for the embedded queue's file. */
@@ -24,7 +24,6 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
     return Promise.resolve({
       table: `driver = "sqlite"\npath = "${path}"\nlease_ms = 5000`,
       trouble: "a producer holds the lock of its file",
-      forgetsAttempts: false,
       message: (payload) => payload,
       // As a PHP process that hangs in its transaction.
       fail: async (ms) => {
@@ -32,6 +31,14 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
           `$db->exec('BEGIN IMMEDIATE'); usleep(1000 * $argv[2]); $db->exec('ROLLBACK');`;
         const { success, said } = await runProgram("php", "-r", code, path, String(ms));
         if (!success) throw new Error(said);
+      },
+      restore: async () => {
+        const backup = `${path}.backup`;
+        const code = `(new SQLite3($argv[1]))->backup(new SQLite3($argv[2])) || exit(1);`;
+        const { success, said } = await runProgram("php", "-r", code, path, backup);
+        if (!success) throw new Error(said);
+        for (const end of ["", "-wal", "-shm"]) await Deno.rename(path + end, `${path}.old${end}`);
+        await Deno.rename(backup, path);
       },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     });
@@ -41,7 +48,6 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
     return {
       table: `driver = "redis"\nurl = "${server.url}"\nlease_ms = 10000`,
       trouble: "redis-server (appendonly) is killed, and started again",
-      forgetsAttempts: false,
       // Whose only argument is the payload; "retry" stays the consumer's.
       message: (payload) => JSON.stringify({ class: "DeferEvent", args: [payload] }),
       fail: async (ms) => {
@@ -57,7 +63,6 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
     return {
       table: `driver = "beanstalkd"\naddress = "${server.addressText}"\nttr_ms = 10000`,
       trouble: "beanstalkd (-b, -f 0) is killed, and started again",
-      forgetsAttempts: true,
       message: (payload) => payload,
       fail: async (ms) => {
         await server.kill();

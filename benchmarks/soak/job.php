@@ -3,8 +3,9 @@
 declare(strict_types=1);
 
 /*
- * A job of the soak. What it has decided is written down before PHP answers: a worker, a child or a machine that dies in
- * between makes a job run twice, and never one that is only believed to have run.
+ * A job of the soak. It reports to the ledger, a process outside broker, worker and PHP: that it begins, what it has decided
+ * before PHP answers, and, as the connection ends with the script or with the process, when it was over. So a worker, a
+ * child or a machine that dies in between makes a job run twice, and never one that is only believed to have run.
  */
 ignore_user_abort(true);
 set_time_limit(0);
@@ -15,6 +16,10 @@ if (microtime(true) * 1000 > (float) ($_SERVER['FERVO_START_BY'] ?? $_SERVER['FE
 $job = json_decode(file_get_contents('php://input'), true, 4, JSON_THROW_ON_ERROR);
 $attempt = (int) $_SERVER['FERVO_ATTEMPT'];
 $isFirst = $attempt === 1;
+$repeat = isset($_SERVER['FERVO_REPEAT']) ? 1 : 0;
+
+$ledger = stream_socket_client('unix://' . $_SERVER['SOAK_LEDGER'], $code, $message, 30);
+fwrite($ledger, "{$job['number']} $attempt $repeat {$_SERVER['SOAK_WORKER']}\n");
 
 switch ($job['kind']) {
     case 'slow':
@@ -33,7 +38,7 @@ $outcome = match (true) {
     $job['kind'] === 'exits' && $isFirst, $job['kind'] === 'crashes' && $isFirst => 'none',
     default => 'ack',
 };
-file_put_contents($_SERVER['SOAK_RUNS'], "{$job['number']} $attempt $outcome\n", FILE_APPEND);
+fwrite($ledger, "$outcome\n");
 
 if ($outcome === 'none') {
     if ($job['kind'] === 'crashes') {

@@ -1,5 +1,5 @@
 import type { DeadLetter } from "../../src/core/driver.ts";
-import { kindOf } from "./jobs.ts";
+import type { Run } from "./runs.ts";
 
 /** What became of all jobs. */
 export interface Balance {
@@ -13,10 +13,6 @@ export interface Balance {
   /** Pushes whose answer never came, and how many of those jobs ran or died. */
   readonly unconfirmed: number;
   readonly unconfirmedThere: number;
-  /** Runs beyond the first of a job's attempt, by the kind of the job. */
-  readonly repeatedAttempts: ReadonlyMap<string, number>;
-  /** Runs of jobs after one that ended well, as a later attempt. */
-  readonly laterAttempts: number;
   /** Jobs that have a run that ended well, and a dead letter. */
   readonly doneAndDead: number;
   readonly runs: number;
@@ -41,25 +37,15 @@ export class Ledger {
   }
 
   /**
-   * @param runs A line for each run that has decided how it ends: number, attempt, outcome.
+   * @param byJob All runs, by the number of their job.
    * @param letters All dead letters.
    */
-  balance(runs: string, letters: readonly DeadLetter[]): Balance {
+  balance(byJob: ReadonlyMap<number, readonly Run[]>, letters: readonly DeadLetter[]): Balance {
     const done = new Set<number>();
-    const attempts = new Set<string>();
-    const repeatedAttempts = new Map<string, number>();
-    let [count, laterAttempts] = [0, 0];
-    for (const line of runs.split("\n")) {
-      if (line === "") continue;
-      count++;
-      const [number, attempt, outcome] = line.split(" ");
-      const name = `${number} ${attempt}`;
-      if (attempts.has(name)) {
-        const kind = kindOf(Number(number));
-        repeatedAttempts.set(kind, (repeatedAttempts.get(kind) ?? 0) + 1);
-      } else if (done.has(Number(number))) laterAttempts++;
-      attempts.add(name);
-      if (outcome === "ack") done.add(Number(number));
+    let count = 0;
+    for (const [number, runs] of byJob) {
+      count += runs.length;
+      if (runs.some(({ outcome }) => outcome === "ack")) done.add(number);
     }
     const dead = new Set(letters.map(numberOf));
     const isThere = (number: number) => done.has(number) || dead.has(number);
@@ -71,8 +57,6 @@ export class Ledger {
       left: confirmed.filter((number) => !isThere(number)),
       unconfirmed: this.#unconfirmed.size,
       unconfirmedThere: [...this.#unconfirmed].filter(isThere).length,
-      repeatedAttempts,
-      laterAttempts,
       doneAndDead: [...dead].filter((number) => done.has(number)).length,
       runs: count,
     };

@@ -1,5 +1,7 @@
+import { sleep, systemClock } from "../../src/core/clock.ts";
 import { PUT_BACK_S } from "../../src/cli/init_service.ts";
 import { fervoWorkerOk, fervoWorkerPath } from "../../tests/support/fervo_worker.ts";
+import { fakeTime } from "../../tests/support/fake_time.ts";
 import { findPhpFpm, type PhpFpm } from "../../tests/support/php_fpm.ts";
 import { userName } from "../../tests/support/run_program.ts";
 import { Supervisord } from "../../tests/support/supervisord.ts";
@@ -8,6 +10,9 @@ import type { SoakBroker } from "./brokers.ts";
 /** "steady" is only ever reloaded, so that its memory tells something; "victim" is killed and restarted, too. */
 export const WORKERS = ["steady", "victim"] as const;
 export type WorkerName = typeof WORKERS[number];
+
+/** Those that end the PHP of what they cut off before they put it back; the others leave it to its end. */
+export const ENDS_CHILDREN: ReadonlySet<string> = new Set<WorkerName>(["victim"]);
 
 export const QUEUE = "soak";
 /** Of all workers together as many as the pool has children. */
@@ -27,33 +32,38 @@ export interface Complaint {
   readonly isLogged: boolean;
 }
 
+/** What the workers, and php-fpm, take for the time. */
+export function clockOf(folder: string): { file: string; env: Record<string, string> } {
+  const file = `${folder}/clock`;
+  return { file, env: fakeTime(file, { stepsMonotonic: false }) };
+}
+
 /** Two workers on one queue and one pool, under supervisord by the files that `init` makes. */
 export class Workers implements AsyncDisposable {
-  readonly runs: string;
   readonly #folder: string;
   readonly #supervisord: Supervisord;
 
   private constructor(folder: string, supervisord: Supervisord) {
     this.#folder = folder;
     this.#supervisord = supervisord;
-    this.runs = runsFile(folder);
   }
 
-  static async start(folder: string, broker: SoakBroker, fpm: PhpFpm): Promise<Workers> {
+  /** @param ledger The socket to which jobs report. */
+  static async start(folder: string, broker: SoakBroker, fpm: PhpFpm, ledger: string): Promise<Workers> {
     const programs: string[] = [];
+    const env = Object.entries(clockOf(folder).env).map(([name, value]) => `${name}="${value}"`).join(",");
     const service = ["--user", await userName(), "--php-fpm", await findPhpFpm()];
     for (const name of WORKERS) {
-      await Deno.writeTextFile(configFile(folder, name), configuration(folder, broker, fpm));
+      await Deno.writeTextFile(configFile(folder, name), configuration(name, broker, fpm, ledger));
       const args = ["--config", configFile(folder, name), "--program", fervoWorkerPath()];
       const program = await fervoWorkerOk(["init", "--supervisor", ...args, ...service]);
       programs.push(
-        program.replace("[program:fervo-worker]", `[program:${name}]`)
+        program.replace("[program:fervo-worker]", `[program:${name}]\nenvironment = ${env}`)
           .replace(/^stdout_logfile = .*$/m, `stdout_logfile = ${logFile(folder, name)}`)
           // All of it, for the counts.
           .replace(/^stdout_logfile_maxbytes = .*$/m, "stdout_logfile_maxbytes = 0"),
       );
     }
-    await Deno.writeTextFile(runsFile(folder), "");
     return new Workers(folder, await Supervisord.start(folder, programs.join("\n")));
   }
 
@@ -86,12 +96,21 @@ export class Workers implements AsyncDisposable {
     await this.pid(name);
   }
 
-  /** Reads its configuration again, with another number of slots. */
-  async reload(name: WorkerName, concurrency: number): Promise<void> {
+  /** Reads its configuration again, with another value of that key. */
+  async reload(name: WorkerName, key: "concurrency" | "level", value: string): Promise<void> {
     const path = this.configFile(name);
     const text = await Deno.readTextFile(path);
-    await Deno.writeTextFile(path, text.replace(/^concurrency = .*$/m, `concurrency = ${concurrency}`));
+    await Deno.writeTextFile(path, text.replace(new RegExp(`^${key} = .*$`, "m"), `${key} = ${value}`));
     await this.#supervisord.ctl("signal", "HUP", name);
+  }
+
+  /** Nobody reads what the workers write, which is much, for that long. */
+  async stallLogs(ms: number): Promise<void> {
+    for (const name of WORKERS) await this.reload(name, "level", `"debug"`);
+    this.#supervisord.suspend();
+    await sleep(systemClock, ms);
+    this.#supervisord.resume();
+    for (const name of WORKERS) await this.reload(name, "level", `"warn"`);
   }
 
   /** How often a worker has said each warning or error, most often first. */
@@ -116,9 +135,8 @@ export class Workers implements AsyncDisposable {
 
 const configFile = (folder: string, name: WorkerName) => `${folder}/${name}.toml`;
 const logFile = (folder: string, name: WorkerName) => `${folder}/${name}.log`;
-const runsFile = (folder: string) => `${folder}/runs`;
 
-function configuration(folder: string, broker: SoakBroker, fpm: PhpFpm): string {
+function configuration(name: WorkerName, broker: SoakBroker, fpm: PhpFpm, ledger: string): string {
   return `shutdown_timeout_ms = ${SHUTDOWN_TIMEOUT_MS}
 [log]
 level = "warn"
@@ -129,8 +147,10 @@ address = "${fpm.address}"
 script = "${new URL("job.php", import.meta.url).pathname}"
 status_path = "${fpm.statusPath}"
 status_address = "${fpm.statusAddress}"
+kill_on_timeout = ${ENDS_CHILDREN.has(name)}
 [fpm.default.params]
-SOAK_RUNS = "${runsFile(folder)}"
+SOAK_LEDGER = "${ledger}"
+SOAK_WORKER = "${name}"
 [[consumers]]
 queues = ["${QUEUE}"]
 timeout_ms = 20000

@@ -1,0 +1,76 @@
+import { kindOf } from "./jobs.ts";
+import type { Run } from "./runs.ts";
+
+/** A piece of bad luck: what, and from when to when it had effects, milliseconds of the ledger's clock. */
+export interface Trouble {
+  readonly what: string;
+  readonly fromMs: number;
+  toMs: number;
+}
+
+/** Runs of jobs that had run before, with the same cause. */
+export interface Doubles {
+  readonly kind: string;
+  readonly cause: string;
+  /** PHP could tell: a later attempt, or FERVO_REPEAT. */
+  readonly isTold: boolean;
+  /** The run before had not ended. */
+  readonly isBeside: boolean;
+  /** Whose the run before was. */
+  readonly worker: string;
+  times: number;
+}
+
+/** What shows that a job kills its own PHP; no trouble of ours is needed for that. */
+const KILLS_PHP = "the job kills its PHP";
+export const NO_CAUSE = "no known cause";
+/** php-fpm tells its age in whole seconds; in its first two a lost connection counts as its doing (docs/adr/0006). */
+const BEFORE_MS = 3_000;
+/** The end of a process that is killed reaches the ledger and the worker in no order. */
+const SAME_TIME_MS = 50;
+
+/**
+ * Every run of a job that had run before, though that run ended well, was of the same attempt, or had not ended; with what
+ * went wrong from shortly before the first of the two until the second began.
+ */
+export function doublesOf(
+  byJob: ReadonlyMap<number, readonly Run[]>,
+  troubles: readonly Trouble[],
+): readonly Doubles[] {
+  const found = new Map<string, Doubles>();
+  for (const [number, runs] of byJob) {
+    for (let at = 1; at < runs.length; at++) {
+      const later = runs[at]!;
+      const before = runs.slice(0, at).findLast((run) => isDouble(run, later));
+      if (before === undefined) continue;
+      const kind = kindOf(number);
+      const cause = causeOf(kind, before, later, troubles);
+      const isTold = later.isRepeat || later.attempt > before.attempt;
+      const isBeside = isBesideOf(before, later);
+      const { worker } = before;
+      const name = [kind, cause, isTold, isBeside, worker].join();
+      const double = found.get(name) ?? { kind, cause, isTold, isBeside, worker, times: 0 };
+      double.times++;
+      found.set(name, double);
+    }
+  }
+  return [...found.values()].sort((a, b) => b.times - a.times);
+}
+
+function isDouble(before: Run, later: Run): boolean {
+  return before.attempt === later.attempt || isBesideOf(before, later) ||
+    before.outcome === "ack" || before.outcome === "bury";
+}
+
+function isBesideOf(before: Run, later: Run): boolean {
+  return before.endMs > later.startMs + SAME_TIME_MS;
+}
+
+function causeOf(kind: string, before: Run, later: Run, troubles: readonly Trouble[]): string {
+  if (kind === "crashes" && before.outcome === "none") return KILLS_PHP;
+  const causes = troubles.filter(({ fromMs, toMs }) =>
+    fromMs <= later.startMs && toMs >= before.startMs - BEFORE_MS
+  );
+  // The nearest to the second run is the likeliest.
+  return causes.at(-1)?.what ?? NO_CAUSE;
+}
