@@ -22,6 +22,7 @@ export interface ChaosDeps {
 type Action = readonly [weight: number, what: string, act: () => Promise<void>, afterMs: number];
 
 export const STOPPED = "a worker is stopped, and started again";
+const RESTORED = "a backup takes the place of the queue's file";
 export const RELOADED = "a worker is reloaded with other slots";
 
 /** How long a broker is away at most. */
@@ -67,7 +68,7 @@ export class Chaos {
       [2, `the clock steps by ${STEP_S} s`, () => this.#stepClock(), LEASE_MS],
       [1, "nobody reads the logs", () => workers.stallLogs(STALL_MS), LEASE_MS],
       ...(broker.restore === undefined ? [] : [
-        [1, "a backup takes the place of the queue's file", () => {
+        [1, RESTORED, () => {
           return this.#deps.withoutPushes(() => broker.restore!());
         }, LEASE_MS] as const,
       ]),
@@ -88,7 +89,7 @@ export class Chaos {
     await sleep(systemClock, pauseMs * (0.5 + this.#deps.random.next()));
     this.#deps.note(what);
     this.done.set(what, (this.done.get(what) ?? 0) + 1);
-    const trouble = { what, fromMs: performance.now(), toMs: Infinity };
+    const trouble = { what, fromMs: performance.now(), toMs: Infinity, undoes: what === RESTORED };
     this.troubles.push(trouble);
     await act();
     trouble.toMs = performance.now() + afterMs;

@@ -6,6 +6,8 @@ export interface Trouble {
   readonly what: string;
   readonly fromMs: number;
   toMs: number;
+  /** What had been settled shortly before is no longer: it explains more than anything else. */
+  readonly undoes: boolean;
 }
 
 /** Runs of jobs that had run before, with the same cause. */
@@ -72,5 +74,5 @@ function causeOf(kind: string, before: Run, later: Run, troubles: readonly Troub
     fromMs <= later.startMs && toMs >= before.startMs - BEFORE_MS
   );
   // The nearest to the second run is the likeliest.
-  return causes.at(-1)?.what ?? NO_CAUSE;
+  return (causes.find(({ undoes }) => undoes) ?? causes.at(-1))?.what ?? NO_CAUSE;
 }
