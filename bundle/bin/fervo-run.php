@@ -13,6 +13,14 @@ use Fervo\DeferredEventBundle\Worker\FrontController;
  * APP_KERNEL_CLASS, in the FPM pool or in the worker's [fpm.NAME.params], say otherwise.
  */
 (static function (): void {
+    // For the worker alone, as in FrontController: before anything of the application is loaded, or told of.
+    if (!isset($_SERVER['FERVO_JOB_ID']) && !isset($_SERVER['FERVO_BATCH']) && !isset($_SERVER['FERVO_CHECK'])) {
+        http_response_code(403);
+        echo "This script is for fervo-worker.\n";
+
+        return;
+    }
+
     $projectDir = $_SERVER['APP_PROJECT_DIR'] ?? null;
     // First the path as it was called: the package may be a symbolic link to somewhere else.
     foreach ([dirname($_SERVER['SCRIPT_FILENAME'] ?? __FILE__), __DIR__] as $folder) {

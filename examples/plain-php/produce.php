@@ -9,6 +9,10 @@ declare(strict_types=1);
  *
  * docs/protocol.md describes the table. Only `queue` and `payload` are needed.
  */
+if (PHP_SAPI !== 'cli') {
+    http_response_code(403); // A web server may take a visitor's query string for arguments.
+    exit;
+}
 [, $path, $queue, $payload] = $argv + [1 => null, 2 => null, 3 => null];
 if ($payload === null) {
     fwrite(STDERR, "Usage: php produce.php DATABASE QUEUE PAYLOAD [DELAY_SECONDS] [PRIORITY]\n");

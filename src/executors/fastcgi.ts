@@ -107,7 +107,7 @@ export class FastCgiExecutor implements Executor {
     try {
       const response = await this.#pool.request(this.#requestOf(job), signal);
       this.#forgetLosses(job);
-      return outcomeOf(response, this.#options);
+      return outcomeOf(response, this.#options, job.id);
     } catch (error) {
       return await this.#outcomeOfFailure(error, job, () => uriOf(job), startedMs);
     }

@@ -2,6 +2,8 @@ import { FervoError, JobError, reasonOf } from "../core/errors.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
 import { failureDetails } from "./failure_details.ts";
+import { lastRecord, outcomeOfRecord } from "./fastcgi_record.ts";
+import { failedOutcome, pidOf } from "./told_outcome.ts";
 
 /*
  * What php-fpm's answers, and requests that failed, mean for a job: the table in docs/protocol.md.
@@ -15,13 +17,18 @@ export interface AnswerOptions {
   readonly script: string;
 }
 
-/** Characters of a failed job's reason that are kept: it goes into logs and dead letters. */
-const MAX_REASON_LENGTH = 1_000;
-
 const lenientUtf8 = new TextDecoder();
 
-/** The answer's meaning; php-fpm answered, but its word alone proves nothing: see docs/protocol.md. */
-export function outcomeOf(response: FastCgiResponse, { ackOn, script }: AnswerOptions): Outcome {
+/**
+ * The answer's meaning; php-fpm answered, but its word alone proves nothing: see docs/protocol.md.
+ *
+ * @param jobId Of the job that ran; a check has none.
+ */
+export function outcomeOf(
+  response: FastCgiResponse,
+  { ackOn, script }: AnswerOptions,
+  jobId = "",
+): Outcome {
   const word = response.headers.get("x-fervo-outcome");
   if (word === "ack") return ACK;
   if (word === "retry" || word === "bury") {
@@ -33,6 +40,9 @@ export function outcomeOf(response: FastCgiResponse, { ackOn, script }: AnswerOp
       stderr: response.stderr,
     });
   }
+  // The header was not free any more. Where it is there, whatever it says, the body is output.
+  const record = word === undefined ? lastRecord(response.end ?? response.body, jobId) : undefined;
+  if (record !== undefined) return outcomeOfRecord(record, response.stderr);
   const misconfigured = misconfiguration(response, script);
   if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
   // A word that we do not know comes from a script that can send the header, and may have meant anything.
@@ -57,25 +67,6 @@ export function outcomeOfBatchEnd(response: FastCgiResponse, script: string): Ou
     : misconfiguration(response, script);
   if (error !== undefined) return { kind: "release", reason: "misconfigured", error };
   return { kind: "retry", error: noOutcomeError(response, word === "batch" ? undefined : word) };
-}
-
-/** What a job says of its failure. */
-export interface Failure {
-  readonly reason: string | undefined;
-  /** Undefined where the policy decides, milliseconds. */
-  readonly delayMs: number | undefined;
-  /** Of the PHP process, where the job has told it. */
-  readonly pid: number | undefined;
-  readonly stderr: string;
-}
-
-/** A job has said that it failed: in headers, or in its record of a batch. */
-export function failedOutcome(kind: "retry" | "bury", { reason, delayMs, pid, stderr }: Failure): Outcome {
-  const text = reason?.slice(0, MAX_REASON_LENGTH) ?? "the job gave no reason";
-  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, {
-    details: failureDetails(stderr, pid),
-  });
-  return kind === "retry" && delayMs !== undefined ? { kind, error, delayMs } : { kind, error };
 }
 
 /**
@@ -136,9 +127,4 @@ export function outcomeOfError(error: unknown): Outcome {
     default:
       return { kind: "retry", error };
   }
-}
-
-/** The process id in a text; undefined where that is none. It is for people: nothing is signalled by it. */
-export function pidOf(text: string | undefined): number | undefined {
-  return text !== undefined && /^[1-9]\d{0,9}$/.test(text) ? Number(text) : undefined;
 }

@@ -1,11 +1,16 @@
 import { joined } from "../core/bytes.ts";
-import { JobError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
-import { ACK, type Outcome } from "../core/outcome.ts";
+import type { Outcome } from "../core/outcome.ts";
 import type { AnswerSoFar, BodyListener } from "../fastcgi/response.ts";
 import type { Batch } from "./executor.ts";
-import { failureDetails } from "./failure_details.ts";
-import { failedOutcome, pidOf } from "./fastcgi_answer.ts";
+import {
+  isRecord,
+  LF,
+  MAX_RECORD_BYTES,
+  outcomeOfRecord,
+  parseText,
+  RECORD_SEPARATOR,
+} from "./fastcgi_record.ts";
 
 /*
  * A batch on the wire (docs/protocol.md, section 7): STDIN of its request, and the records of its answer.
@@ -14,17 +19,9 @@ import { failedOutcome, pidOf } from "./fastcgi_answer.ts";
 /** CONTENT_TYPE of a batch. */
 export const BATCH_CONTENT_TYPE = "application/x-fervo-batch";
 
-/** A longer record of an answer does not count: what is kept of one has an end. */
-const MAX_RECORD_BYTES = 65_536;
-/** As many digits as X-Fervo-Delay-Ms may have. */
-const MAX_DELAY_MS = 999_999_999_999;
-
-const RECORD_SEPARATOR = 0x1e;
-const LF = 0x0a;
 const END_OF_LINE = Uint8Array.of(LF);
 
 const utf8 = new TextEncoder();
-const lenientUtf8 = new TextDecoder();
 
 /** STDIN: for each job a line of JSON with its facts, its payload, and an end of line. */
 export function encodeBatch({ jobs, timeoutMs }: Pick<Batch, "jobs" | "timeoutMs">): Uint8Array {
@@ -130,38 +127,7 @@ export class JsonSequenceReader {
     const begun = this.#begun ?? [];
     this.#begun = undefined;
     if (this.#begunBytes + text.length > MAX_RECORD_BYTES) return;
-    let value: unknown;
-    try {
-      value = JSON.parse(lenientUtf8.decode(joined([...begun, text])));
-    } catch {
-      return;
-    }
-    onValue(value);
+    const value = parseText(joined([...begun, text]));
+    if (value !== undefined) onValue(value);
   }
-}
-
-/** What a job's record says; a word that we do not know may have meant anything. */
-function outcomeOfRecord(record: Record<string, unknown>, stderr: string): Outcome {
-  const { outcome, error, delay_ms: delayMs, pid } = record;
-  if (outcome === "ack") return ACK;
-  if (outcome === "retry" || outcome === "bury") {
-    return failedOutcome(outcome, {
-      // One line, as in a header.
-      reason: typeof error === "string" ? error.replaceAll(/\p{Cc}+/gu, " ") : undefined,
-      delayMs: isDelay(delayMs) ? delayMs : undefined,
-      pid: typeof pid === "number" ? pidOf(String(pid)) : undefined,
-      stderr,
-    });
-  }
-  const word = typeof outcome === "string" ? ` with the unknown outcome "${outcome.slice(0, 40)}"` : "";
-  const text = `The job's record came ${word === "" ? "without an outcome" : word.trimStart()}`;
-  return { kind: "retry", error: new JobError("JOB_NO_OUTCOME", text, { details: failureDetails(stderr) }) };
-}
-
-function isDelay(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_DELAY_MS;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
 }

@@ -21,6 +21,9 @@ export const DEFAULT_RESPONSE_LIMITS: ResponseLimits = {
   maxHeaderBytes: 65_536,
 };
 
+/** How much of the end of STDOUT is kept where that is longer than the limit: the longest record, with its marks. */
+const END_BYTES = 65_538;
+
 export interface FastCgiResponse {
   /**
    * From the `Status:` header; 200 when the headers have none, as php-fpm leaves it out then; 0 when there are no
@@ -30,6 +33,8 @@ export interface FastCgiResponse {
   /** Names in lower case; a repeated header's values are joined with ", ". */
   readonly headers: ReadonlyMap<string, string>;
   readonly body: Uint8Array;
+  /** Of STDOUT that was longer than the limit, the last {@link END_BYTES} or more. */
+  readonly end?: Uint8Array;
   readonly stderr: string;
   /** STDOUT or STDERR was longer than the limits. */
   readonly isTruncated: boolean;
@@ -58,11 +63,14 @@ export type BodyListener = (piece: Uint8Array, answer: AnswerSoFar) => void;
  * 2. Refuses headers that do not end: nobody could tell where the outcome is.
  * 3. Reads headers once when answer after answer begins with the same ones, as a job's answers do.
  * 4. Hands the body on as it comes, to whom asks for that.
+ * 5. Keeps the end of an answer that is longer than the limit, beside its beginning.
  */
 export class ResponseCollector implements AnswerSoFar {
   readonly #limits: ResponseLimits;
   readonly #stdout = new ByteStore();
   readonly #stderr = new ByteStore();
+  /** The end of STDOUT, where there is more of it than the limit. */
+  readonly #end = new ByteStore();
   #isTruncated = false;
   #headersChecked = false;
   /** Bytes of STDOUT that have come, kept or not. */
@@ -99,6 +107,7 @@ export class ResponseCollector implements AnswerSoFar {
     this.#isInBody = false;
     this.#stdout.clear();
     this.#stderr.clear();
+    this.#end.clear();
     this.#isTruncated = false;
     this.#headersChecked = false;
     this.#stdoutBytes = 0;
@@ -108,6 +117,7 @@ export class ResponseCollector implements AnswerSoFar {
   addStdout(piece: Uint8Array): void {
     this.#keep(this.#stdout, piece, this.#limits.maxResponseBytes);
     this.#stdoutBytes += piece.length;
+    if (this.#stdoutBytes > this.#limits.maxResponseBytes) this.#keepEnd(piece);
     if (!this.#headersChecked && this.#stdoutBytes > this.#limits.maxHeaderBytes) this.#checkHeaders();
     if (this.#onBody !== undefined) this.#handOn(piece, this.#onBody);
   }
@@ -134,7 +144,7 @@ export class ResponseCollector implements AnswerSoFar {
     body: Uint8Array,
     appStatus: number,
   ): FastCgiResponse {
-    return {
+    const response = {
       status,
       headers,
       body: body.length === 0 ? EMPTY : body.slice(),
@@ -142,12 +152,23 @@ export class ResponseCollector implements AnswerSoFar {
       isTruncated: this.#isTruncated,
       appStatus,
     };
+    return this.#end.length === 0 ? response : { ...response, end: this.#end.bytes().slice() };
   }
 
   #keep(store: ByteStore, piece: Uint8Array, limit: number): void {
     const room = limit - store.length;
     if (piece.length > room) this.#isTruncated = true;
     store.append(piece.length > room ? piece.subarray(0, room) : piece);
+  }
+
+  /** `piece` is what came last, and not all of it was kept. */
+  #keepEnd(piece: Uint8Array): void {
+    const end = this.#end;
+    if (end.length === 0) {
+      end.append(this.#stdout.bytes().subarray(0, this.#stdoutBytes - piece.length).subarray(-END_BYTES));
+    }
+    end.append(piece.subarray(-END_BYTES));
+    if (end.length > 2 * END_BYTES) end.keepLast(END_BYTES);
   }
 
   /** `piece` is what came last. */
@@ -191,6 +212,12 @@ class ByteStore {
       this.#buffer = grown;
     }
     this.#buffer.set(piece, this.length);
+    this.length = length;
+  }
+
+  /** Drops all but the last `length` bytes. */
+  keepLast(length: number): void {
+    this.#buffer.copyWithin(0, this.length - length, this.length);
     this.length = length;
   }
 

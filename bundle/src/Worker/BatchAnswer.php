@@ -23,7 +23,7 @@ final class BatchAnswer
     {
         // Whatever buffers would keep a record back until the end.
         ini_set('zlib.output_compression', '0');
-        self::endBuffers();
+        FrontController::endBuffers();
         header_remove();
         header('X-Fervo-Outcome: batch');
 
@@ -39,8 +39,7 @@ final class BatchAnswer
             self::describe($job);
             FrontController::dropOutput();
             $outcome = $run instanceof Outcome ? $run : $run->run($payload);
-            self::endBuffers();
-            self::write((string) $job['id'], $outcome);
+            FrontController::write($outcome->toRecord((string) $job['id']));
         }
     }
 
@@ -89,17 +88,5 @@ final class BatchAnswer
                 $_SERVER[$name] = (string) $value;
             }
         }
-    }
-
-    private static function write(string $id, Outcome $outcome): void
-    {
-        $record = ['id' => $id, 'outcome' => $outcome->kind, 'error' => $outcome->error, 'delay_ms' => $outcome->delayMs, 'pid' => null === $outcome->error ? null : getmypid()];
-        echo "\x1e", json_encode(array_filter($record, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE), "\n";
-        flush();
-    }
-
-    private static function endBuffers(): void
-    {
-        while (ob_get_level() > 0 && ob_end_clean());
     }
 }

@@ -22,6 +22,15 @@ final class FrontController
     /** @param \Closure(): KernelInterface $kernel called once, and not at all for a request that has come too late */
     public static function run(\Closure $kernel): void
     {
+        // One of these params comes with each request of fervo-worker, and none of them can come from a visitor: below a web root
+        // by mistake, nothing runs.
+        if (!isset($_SERVER['FERVO_JOB_ID']) && !isset($_SERVER['FERVO_BATCH']) && !isset($_SERVER['FERVO_CHECK'])) {
+            http_response_code(403);
+            echo "This script is for fervo-worker.\n";
+
+            return;
+        }
+
         // The worker may give up on us; what has begun is still to end in an orderly way.
         ignore_user_abort(true);
         // PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own.
@@ -41,6 +50,8 @@ final class FrontController
             return;
         }
 
+        // Before a listener can change it.
+        $jobId = $_SERVER['FERVO_JOB_ID'] ?? '';
         self::dropOutput();
         $run = self::boot($kernel);
         if ($run instanceof Outcome) {
@@ -51,13 +62,28 @@ final class FrontController
         } else {
             $outcome = $run->run($_SERVER['DEFERRED_DATA'] ?? file_get_contents('php://input'));
         }
-        self::answer($outcome);
+        // Behind what listeners have left for the end of the script: when that fails, no word comes, and the attempt has failed.
+        // Destructors run later still.
+        register_shutdown_function(static fn () => self::answer($jobId, $outcome));
     }
 
     /** What a job prints is kept back, so that headers can still be sent, and is of no use to anyone. */
     public static function dropOutput(): void
     {
         ob_start(static fn (): string => '', 65536);
+    }
+
+    /** Writes a record into the body, at once, and drops what was printed before. */
+    public static function write(string $record): void
+    {
+        self::endBuffers();
+        echo $record;
+        flush();
+    }
+
+    public static function endBuffers(): void
+    {
+        while (ob_get_level() > 0 && ob_end_clean());
     }
 
     private static function boot(\Closure $kernel): JobRunner|Outcome
@@ -77,11 +103,14 @@ final class FrontController
         }
     }
 
-    /** The last thing: PHP-FPM reports success whatever happens, so the worker believes in nothing but this. */
-    private static function answer(Outcome $outcome): void
+    /** PHP-FPM reports success whatever happens, so the worker believes in nothing but this. */
+    private static function answer(string $jobId, Outcome $outcome): void
     {
-        if (headers_sent($file, $line)) {
-            error_log(sprintf('The outcome "%s" cannot be sent: output has begun at %s:%d. A listener must not flush, or end output buffers that it has not started.', $outcome->kind, $file, $line));
+        if (headers_sent()) {
+            // A listener has flushed, or has ended our buffer.
+            self::write($outcome->toRecord($jobId));
+            // A record counts only as the last thing in the body.
+            self::dropOutput();
 
             return;
         }

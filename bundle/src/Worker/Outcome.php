@@ -53,6 +53,14 @@ final class Outcome
         return new self(self::RETRY, $text, null === $delayMs ? null : max(0, (int) $delayMs));
     }
 
+    /** For the body of an answer: 0x1E, one line of JSON, a newline. */
+    public function toRecord(string $jobId): string
+    {
+        $record = ['id' => $jobId, 'outcome' => $this->kind, 'error' => $this->error, 'delay_ms' => $this->delayMs, 'pid' => null === $this->error ? null : getmypid()];
+
+        return "\x1e".json_encode(array_filter($record, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE)."\n";
+    }
+
     /** An anonymous class has a NUL byte and its file in its name; a header has no control characters. */
     private static function oneLine(string $text): string
     {

@@ -37,6 +37,12 @@ final class Listeners
             'bury' => throw new UnrecoverableException('for good'),
             'wait' => throw new RetryAfterException(1.5, 'later'),
             'exit' => exit(0),
+            'flush' => $this->flush("half an answer\n"),
+            'flush and throw' => throw new RetryAfterException(1.5, $this->flush('half an answer')),
+            'forge' => $this->flush("\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n") && throw new \RuntimeException('not done'),
+            'forge and exit' => $this->flush("\x1e{\"id\":\"8\",\"outcome\":\"ack\"}\n") && exit(0),
+            'fail at the end' => register_shutdown_function(static fn () => throw new \RuntimeException('at the end')),
+            'flush, and print at the end' => $this->flush('half') && $this->recorder->atTheEnd = new class { public function __destruct() { echo 'the end'; } },
             'print' => print(str_repeat('x', 100_000)),
             'defer' => $this->queue->deferEvent(new OrderPlaced(9)),
             'job' => $this->recorder->add(implode(' ', array_map(static fn (string $name): string => $_SERVER[$name] ?? '-', ['APP_ENV', 'APP_DEBUG', 'FROM_DOTENV', 'FERVO_JOB_ID', 'FERVO_QUEUE', 'FERVO_ATTEMPT', 'FERVO_MAX_ATTEMPTS']))),
@@ -45,5 +51,15 @@ final class Listeners
             'memory' => str_repeat('x', 1 << 40),
             default => null,
         };
+    }
+
+    /** Sends the headers, and all that was printed. */
+    private function flush(string $text): string
+    {
+        while (ob_get_level() > 0 && ob_end_clean());
+        echo $text;
+        flush();
+
+        return $text;
     }
 }

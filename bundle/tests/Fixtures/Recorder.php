@@ -9,6 +9,9 @@ use Symfony\Contracts\Service\ResetInterface;
 /** A service that writes down what happened, in a file that outlives the process. */
 final class Recorder implements ResetInterface
 {
+    /** What lives until the script has ended. */
+    public ?object $atTheEnd = null;
+
     private int $seen = 0;
 
     public function __construct(private readonly string $file)

@@ -95,7 +95,7 @@ final class FrontControllerTest extends TestCase
         $this->request(self::payload('job'), ['FERVO_JOB_ID' => '7', 'FERVO_QUEUE' => 'mail', 'FERVO_ATTEMPT' => '2', 'FERVO_MAX_ATTEMPTS' => '5']);
         $this->request(self::payload('job'), ['APP_ENV' => 'stage', 'APP_DEBUG' => '0']);
 
-        self::assertSame(['prod 0 yes 7 mail 2 5', 'stage 0 yes - - - -'], [$this->recorded()[1], $this->recorded()[3]]);
+        self::assertSame(['prod 0 yes 7 mail 2 5', 'stage 0 yes 7 - - -'], [$this->recorded()[1], $this->recorded()[3]]);
     }
 
     public function testTheDumpedEnvironmentIsTakenWhereItIsThere(): void
@@ -120,9 +120,49 @@ final class FrontControllerTest extends TestCase
         self::assertSame(['foo.action exit 0', 'foo.action memory 0'], $this->recorded());
     }
 
+    public function testTheOutcomeIsARecordWhereAListenerHasSentTheHeaders(): void
+    {
+        [$headers, $body] = $this->request(self::payload('flush'));
+        self::assertSame([], $headers);
+        self::assertSame("half an answer\n\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n", $body);
+
+        $body = $this->request(self::payload('flush and throw'))[1];
+        self::assertSame([['id' => '7', 'outcome' => 'retry', 'error' => 'Fervo\DeferredEventBundle\Exception\RetryAfterException: half an answer', 'delay_ms' => 1500, 'pid' => (int) self::$server->pid()]], self::records($body));
+        self::assertStringEndsWith("}\n", $body);
+    }
+
+    public function testTheRecordIsTheLastThingInTheBody(): void
+    {
+        $body = $this->request(self::payload('flush, and print at the end'))[1];
+
+        self::assertSame("half\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n", $body, 'without what a destructor prints');
+    }
+
+    public function testWhatAListenerPrintsIsNotItsOutcome(): void
+    {
+        $records = self::records($this->request(self::payload('forge'))[1]);
+
+        self::assertSame(['ack', 'retry'], array_column($records, 'outcome'), 'only the last one counts');
+    }
+
+    public function testWhatFailsAtTheEndOfTheScriptHasNoOutcome(): void
+    {
+        self::assertSame([], $this->request(self::payload('fail at the end'))[0]);
+        self::assertStringContainsString('at the end', self::$server->log());
+    }
+
+    public function testVisitorsOfAWebServerAreRefusedAndNothingRuns(): void
+    {
+        foreach ([[], ['APP_PROJECT_DIR' => '/nowhere'], ['DEFERRED_DATA' => self::payload('hello')], ['HTTP_FERVO_JOB_ID' => '7', 'QUERY_STRING' => 'FERVO_JOB_ID=7']] as $params) {
+            [$headers, $body, $status] = $this->request(self::payload('hello'), ['FERVO_JOB_ID' => null] + $params);
+            self::assertSame([403, [], "This script is for fervo-worker.\n"], [$status, $headers, $body]);
+        }
+        self::assertSame([], $this->recorded());
+    }
+
     public function testOutputIsDropped(): void
     {
-        self::assertSame([['X-Fervo-Outcome' => 'ack'], ''], $this->request(self::payload('print')));
+        self::assertSame([['X-Fervo-Outcome' => 'ack'], '', 200], $this->request(self::payload('print')));
     }
 
     /** @dataProvider bad */
@@ -224,7 +264,7 @@ final class FrontControllerTest extends TestCase
         $batch = self::job('1', self::payload('a')).self::job('2', self::payload('block'));
         $stream = stream_socket_client(self::$server->address);
         stream_set_timeout($stream, 5);
-        fwrite($stream, "POST /mail/1 HTTP/1.0\r\nX-Params: ".json_encode($this->params(['FERVO_BATCH' => '2']), \JSON_UNESCAPED_SLASHES)."\r\nContent-Length: ".\strlen($batch)."\r\n\r\n".$batch);
+        fwrite($stream, "POST /mail/1 HTTP/1.0\r\nX-Params: ".json_encode($this->params(['FERVO_BATCH' => '2', 'FERVO_JOB_ID' => null]), \JSON_UNESCAPED_SLASHES)."\r\nContent-Length: ".\strlen($batch)."\r\n\r\n".$batch);
         try {
             do {
                 $line = fgets($stream);
@@ -287,7 +327,7 @@ final class FrontControllerTest extends TestCase
     /**
      * @param array<string, string|null> $params
      *
-     * @return array{array<string, string>, string} the X-Fervo headers and the body
+     * @return array{array<string, string>, string, int} the X-Fervo headers, the body, the status
      */
     private function request(string $payload, array $params = []): array
     {
@@ -308,7 +348,7 @@ final class FrontControllerTest extends TestCase
         }
         ksort($headers);
 
-        return [$headers, $body];
+        return [$headers, $body, (int) explode(' ', $http_response_header[0])[1]];
     }
 
     /**
@@ -319,6 +359,7 @@ final class FrontControllerTest extends TestCase
     private function params(array $params): array
     {
         return $params + [
+            'FERVO_JOB_ID' => '7',
             'APP_KERNEL_CLASS' => AppKernel::class,
             'SCRIPT_FILENAME' => self::$project.'/vendor/fervo/deferred-event-bundle/bin/fervo-run.php',
         ];

@@ -253,6 +253,10 @@ const WORDLESS: [what: string, stdout: string][] = [
   ["the word after other output", `Warning\n${SAYS_ACK}`],
   ["an unknown word", "X-Fervo-Outcome: done\r\n\r\n"],
   ["two words", "X-Fervo-Outcome: ack\r\nX-Fervo-Outcome: ack\r\n\r\n"],
+  ["another job's record", 'A: 1\r\n\r\n\x1e{"id":"18","outcome":"ack"}\n'],
+  ["a record that is not the last thing", 'A: 1\r\n\r\n\x1e{"id":"17","outcome":"ack"}\nFatal error'],
+  ["a record with an unknown word", 'A: 1\r\n\r\n\x1e{"id":"17","outcome":"done"}\n'],
+  ["an unknown word before a record", 'X-Fervo-Outcome: done\r\n\r\n\x1e{"id":"17","outcome":"ack"}\n'],
   ["another application's 404", "Status: 404 Not Found\r\n\r\nno such page"],
 ];
 
@@ -311,6 +315,30 @@ Deno.test("FastCgiExecutor.execute() obeys retry and bury with their delay and r
     assert.deepEqual([message, details.stderr], ["The job failed: no route", "why"]);
     assert.equal(outcome.kind === "retry" ? outcome.delayMs : 1_500, 1_500);
   }
+});
+
+Deno.test("FastCgiExecutor.execute() obeys a record that the body ends with, however long the body is", async () => {
+  const record = (fields: object) => `\x1e${JSON.stringify({ id: "17", ...fields })}\n`;
+  for (const output of ["", "output", record({ outcome: "bury" }), "x".repeat(60_000)]) {
+    for (const ackOn of ["outcome", "status"] as const) {
+      const settings = { executor: { ackOn }, pool: { maxResponseBytes: 1_000 } };
+      const run = (fields: object) =>
+        outcomeOf(answered(`Status: 404\r\n\r\n${output}${record(fields)}`, "why"), settings);
+      assert.equal(await run({ outcome: "ack" }), ACK);
+      const outcome = await run({ outcome: "retry", error: "no\nroute", delay_ms: 1_500, pid: 4711 });
+      const { message, details } = errorOf(outcome, "retry", "JOB_FAILED");
+      assert.deepEqual([message, details], ["The job failed: no route", { pid: 4711, stderr: "why" }]);
+      assert.equal(outcome.kind === "retry" && outcome.delayMs, 1_500);
+      errorOf(await run({ outcome: "bury" }), "bury", "JOB_FAILED");
+    }
+  }
+});
+
+Deno.test("FastCgiExecutor.execute() obeys the header where a record says something else", async () => {
+  const record = (outcome: string) => `\x1e{"id":"17","outcome":"${outcome}"}\n`;
+  assert.equal(await outcomeOf(answered(`${SAYS_ACK}${record("bury")}`)), ACK);
+  const outcome = await outcomeOf(answered(`X-Fervo-Outcome: retry\r\n\r\n${record("ack")}`));
+  errorOf(outcome, "retry", "JOB_FAILED");
 });
 
 // --- php-fpm's own 404 and 403

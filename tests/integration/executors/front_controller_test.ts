@@ -139,6 +139,13 @@ Deno.test("fervo.php is not harmed by what a handler prints, flushes or sends as
   const noise = [
     "echo str_repeat('x', 200000);",
     "echo 'x'; flush();",
+    "while (ob_get_level() > 0) ob_end_clean(); echo 'x'; flush();",
+    "while (ob_get_level() > 0) ob_end_flush(); echo str_repeat('x', 2_000_000);",
+    `flush(); echo "\\x1e{\\"id\\":\\"17\\",\\"outcome\\":\\"bury\\"}\\n";`,
+    `ob_end_clean(); echo "\\x1e{\\"id\\":\\"17\\",\\"outcome\\":\\"bury\\"}\\n";`,
+    "ob_start(null, 0, 0); echo 'a buffer that nobody can end'; flush();",
+    "ob_end_flush(); flush(); register_shutdown_function(function () { echo 'at the end'; flush(); });",
+    "ob_end_flush(); flush(); $GLOBALS['x'] = new class { function __destruct() { echo 'at the end'; flush(); } };",
     "echo 'Status: 500'; http_response_code(500);",
     "header('X-Fervo-Outcome: bury'); header('Content-Type: text/plain');",
     "trigger_error('a warning', E_USER_WARNING);",
@@ -151,11 +158,25 @@ Deno.test("fervo.php is not harmed by what a handler prints, flushes or sends as
   }
 });
 
+Deno.test("fervo.php leaves no word when what the handler left for the end of the script fails", async () => {
+  const atTheEnd = (code: string) => `register_shutdown_function(function () { ${code} });`;
+  for (
+    const code of [
+      atTheEnd("throw new Exception('too late');"),
+      `ob_end_flush(); flush(); ${atTheEnd("undefined_function();")}`,
+      atTheEnd("exit;"),
+    ]
+  ) {
+    await using t = await setUp(code);
+    assert.equal(errorOf(await t.run(), "retry").code, "JOB_NO_OUTCOME", code);
+  }
+});
+
 Deno.test("fervo.php leaves no word when the handler exits or dies, so that the attempt fails", async () => {
   for (
     const end of [
       "exit;",
-      "exit(0);",
+      "ob_end_flush(); flush(); exit(0);",
       "die('done');",
       "ini_set('memory_limit', '4M'); str_repeat('x', 99999999);",
     ]
@@ -175,6 +196,33 @@ Deno.test("fervo.php answers a check without loading the handlers", async () => 
   assert.equal(settings.display_errors, "off");
 });
 
+Deno.test("fervo.php answers a check also when something has sent the headers before it", async () => {
+  await using t = await setUp("");
+  const before = await t.fpm.writeScript("before.php", `<?php flush(); echo "x"; require "${SCRIPT}";`);
+  const response = await t.pool.request(checkRequest(before, t.params), NEVER);
+  assert.equal(outcomeOf(response, { ackOn: "outcome", script: SCRIPT }), ACK);
+});
+
+Deno.test("fervo.php refuses what is not from fervo-worker, and runs nothing", async () => {
+  await using t = await setUp("", "<?php touch(__DIR__ . '/ran'); return [];");
+  const visitor: [string, string][] = [
+    ["REQUEST_METHOD", "POST"],
+    ["SCRIPT_FILENAME", SCRIPT],
+    ["QUERY_STRING", "FERVO_JOB_ID=7"],
+    ["HTTP_FERVO_JOB_ID", "7"],
+    ["CONTENT_LENGTH", "7"],
+    ...Object.entries(t.params),
+  ];
+  const { status, headers, body } = await t.pool.request(
+    { params: visitor, body: new TextEncoder().encode("payload") },
+    NEVER,
+  );
+  assert.equal(status, 403);
+  assert.deepEqual([...headers.keys()].filter((name) => name.startsWith("x-fervo")), []);
+  assert.equal(new TextDecoder().decode(body), "This script is for fervo-worker.\n");
+  assert.equal(await exists(t.file("ran")), false);
+});
+
 Deno.test("fervo.php does not run a job whose deadline has passed", async () => {
   await using t = await setUp(REMEMBER);
   const { code } = errorOf(await t.run({ deadlineMs: Date.now() - 1 }), "retry");
@@ -185,7 +233,8 @@ Deno.test("fervo.php lets a handler end in order when the worker has given up on
   await using t = await setUp(`
     touch(__DIR__ . '/began');
     while (!file_exists(__DIR__ . '/go')) usleep(1000);
-    for ($i = 0; $i < 10; $i++) { echo str_repeat('x', 100000); ob_flush(); flush(); }
+    ob_end_clean();
+    for ($i = 0; $i < 10; $i++) { echo str_repeat('x', 100000); flush(); }
     touch(__DIR__ . '/ended');`);
   const controller = new AbortController();
   const running = t.run({}, controller.signal);

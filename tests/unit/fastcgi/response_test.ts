@@ -100,6 +100,24 @@ Deno.test("ResponseCollector keeps STDOUT and STDERR up to their limits, and say
   ));
 });
 
+Deno.test("ResponseCollector keeps the end of an answer that is too long, also of one after another", () => {
+  const collector = new ResponseCollector({ ...DEFAULT_RESPONSE_LIMITS, maxResponseBytes: 100_000 });
+  for (const length of [100_000, 100_001, 100_010, 165_000, 230_000, 1_000_000]) {
+    for (const pieceBytes of [1_000, 16_384, 70_000, length]) {
+      const stdout = concat(bytesOf("A: 1\n\n"), new Uint8Array(length - 6).map((_, at) => at % 251));
+      collector.reset();
+      for (let at = 0; at < length; at += pieceBytes) collector.addStdout(stdout.slice(at, at + pieceBytes));
+      const { body, end } = collector.finish(0);
+      assert.deepEqual(body, stdout.slice(6, 100_000));
+      if (length === 100_000) assert.equal(end, undefined);
+      else {
+        assert.ok(end!.length > 65_537 && end!.length <= 2 * 65_538, `${end!.length} bytes`);
+        assert.deepEqual(end, stdout.slice(-end!.length), `${length} in pieces of ${pieceBytes}`);
+      }
+    }
+  }
+});
+
 Deno.test("ResponseCollector does not call an answer cut that fits its limits exactly", () => {
   const collector = new ResponseCollector({
     ...DEFAULT_RESPONSE_LIMITS,

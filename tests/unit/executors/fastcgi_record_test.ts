@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { lastRecord } from "../../../src/executors/fastcgi_record.ts";
+import { bytesOf, concat } from "../../support/scripted_server.ts";
+
+const RECORD = '\x1e{"id":"7","outcome":"ack"}\n';
+
+Deno.test("lastRecord() reads the record of the job that the body ends with, behind any output", () => {
+  const ack = { id: "7", outcome: "ack" };
+  const others = [
+    "",
+    "output",
+    "output\n",
+    "\x1e\n",
+    "\x1e{\n",
+    '\x1e{"id":"7","outcome":"retry"}\n',
+    "\x1e",
+  ];
+  for (const output of others) {
+    assert.deepEqual(lastRecord(bytesOf(`${output}${RECORD}`), "7"), ack, JSON.stringify(output));
+  }
+  fc.assert(fc.property(fc.uint8Array(), (output) => {
+    assert.deepEqual(lastRecord(concat(output, bytesOf(RECORD)), "7"), ack);
+  }));
+  // The name of a job may have any characters.
+  fc.assert(fc.property(fc.string({ unit: "grapheme" }), (id) => {
+    const record = `\x1e${JSON.stringify({ id, outcome: "bury" })}\n`;
+    assert.deepEqual(lastRecord(bytesOf(record), id), { id, outcome: "bury" });
+  }));
+});
+
+Deno.test("lastRecord() takes for output what is not the last thing, another job's, or no record", () => {
+  const cases = [
+    "",
+    "\n",
+    "ack\n",
+    `${RECORD} `,
+    `${RECORD}\n`,
+    `${RECORD}<br />\n<b>Fatal error</b>: Uncaught Exception\n`,
+    `${RECORD}\x1e\n`,
+    RECORD.trimEnd(),
+    RECORD.slice(1),
+    '\x1e{"id":"8","outcome":"ack"}\n',
+    '\x1e{"id":7,"outcome":"ack"}\n',
+    '\x1e{"outcome":"ack"}\n',
+    "\x1enull\n",
+    '\x1e"7"\n',
+    '\x1e{"id":"7",\n"outcome":"ack"}\n',
+    `\x1e${JSON.stringify({ id: "7", outcome: "ack", error: "x".repeat(65_536) })}\n`,
+  ];
+  for (const body of cases) assert.equal(lastRecord(bytesOf(body), "7"), undefined, JSON.stringify(body));
+  assert.equal(lastRecord(bytesOf(RECORD), ""), undefined);
+});
+
+Deno.test("lastRecord() survives any bytes", () => {
+  const anyBytes = fc.uint8Array({ maxLength: 200 })
+    .map((bytes) => bytes.map((byte) => byte % 7 === 0 ? 0x1e : byte % 7 === 1 ? 10 : byte));
+  fc.assert(fc.property(anyBytes, (bytes) => void lastRecord(concat(bytes, bytesOf("\n")), "7")));
+});
