@@ -60,7 +60,7 @@ function workerCommand(): [string, string[]] {
     "--allow-write",
     "--allow-env",
     "--allow-run",
-    "--allow-sys=hostname,statfs",
+    "--allow-sys=hostname,statfs,uid",
   ];
   return [Deno.execPath(), ["run", "--quiet", "--no-prompt", ...permissions, `${ROOT}main.ts`]];
 }

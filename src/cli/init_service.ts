@@ -1,6 +1,6 @@
 import { dirname, resolve } from "node:path";
 import example from "../../config.example.toml" with { type: "text" };
-import { isOn, leastConcurrency, mostConcurrency } from "../config/concurrency.ts";
+import { leastConcurrency, longestRequestMs, mostConcurrency } from "../config/concurrency.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
 import { parseConfig } from "../config/load.ts";
 import { descriptorsNeeded } from "../doctor/open_files.ts";
@@ -112,8 +112,7 @@ function poolOf(config: Config, name: string, { address, statusPath, statusAddre
 }
 
 function longestTimeoutS(config: Config, fpm: string): number {
-  const users = config.consumers.filter(({ executor }) => isOn(executor, fpm));
-  return Math.ceil(Math.max(0, ...users.map(({ timeoutMs }) => timeoutMs)) / 1_000);
+  return Math.ceil(longestRequestMs(config, fpm) / 1_000);
 }
 
 function unique(values: readonly string[]): string[] {

@@ -32,6 +32,11 @@ export function mostConcurrency(config: Config, fpm: string): number | undefined
   return most === Infinity ? undefined : most;
 }
 
+/** How long a request of a pool's consumers may take at most, milliseconds: a batch has the time of each of its jobs. */
+export function longestRequestMs(config: Config, fpm: string): number {
+  return Math.max(0, ...usersOf(config, fpm).map(({ timeoutMs, batchSize }) => timeoutMs * batchSize));
+}
+
 function usersOf(config: Config, fpm: string): ConsumerConfig[] {
   return config.consumers.filter(({ executor }) => isOn(executor, fpm));
 }

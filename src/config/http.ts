@@ -1,3 +1,4 @@
+import { isLoopback } from "../core/address.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import type { Path, Problem } from "./problems.ts";
 
@@ -32,7 +33,7 @@ function isFilled(value: unknown): value is string {
 function isOpenToOthers(text: string): boolean {
   try {
     const address = parseAddress(text);
-    return address.transport === "tcp" && !/^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/.test(address.hostname);
+    return address.transport === "tcp" && !isLoopback(address.hostname);
   } catch {
     return false;
   }

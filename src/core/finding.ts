@@ -2,7 +2,7 @@ import type { ErrorCode } from "./errors.ts";
 
 /**
  * How much a finding matters: looked at and in order; worth knowing, or not to be known; will lose, repeat or delay jobs
- * some day; jobs cannot run.
+ * some day; jobs cannot run, or others can run code.
  */
 export const SEVERITIES = ["ok", "notice", "warning", "error"] as const;
 export type Severity = typeof SEVERITIES[number];
@@ -29,12 +29,17 @@ export const FINDING_IDS = [
   "fpm.socket_mode",
   "fpm.tcp",
   "fpm.script",
+  "fpm.limit_extensions",
+  "fpm.open_basedir",
+  "fpm.kill_on_timeout",
   "fpm.settings",
   "fpm.process_control_timeout",
   "fpm.request_terminate_timeout",
   "php.settings",
   "php.display_errors",
   "php.log_errors",
+  "php.error_log",
+  "php.fastcgi_logging",
   "php.memory_limit",
   "php.max_execution_time",
   "php.opcache",
@@ -55,6 +60,8 @@ export interface Finding {
   readonly why?: string;
   /** What to change: the line itself, and where it belongs. */
   readonly fix?: string;
+  /** What a program has said about it, in lines. It is not ours, and may hold anything. */
+  readonly details?: string;
   /** Of an error: which kind. */
   readonly code?: ErrorCode;
 }

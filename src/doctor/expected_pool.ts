@@ -1,5 +1,12 @@
 import type { FpmControlOptions } from "../executors/fpm_control.ts";
 
+/** How long a request may take: one job, or all of a batch. */
+export interface RequestLimit {
+  readonly ms: number;
+  /** What it is in the configuration. */
+  readonly name: "timeout_ms" | "timeout_ms × batch_size";
+}
+
 /** A php-fpm pool, and what is expected of it. */
 export interface PoolToCheck extends FpmControlOptions {
   readonly killOnTimeout: boolean;
@@ -7,8 +14,10 @@ export interface PoolToCheck extends FpmControlOptions {
   readonly children: number | undefined;
   /** How many jobs its consumers run at once. */
   readonly jobs: number;
-  /** The longest `timeout_ms` of its consumers. */
-  readonly timeoutMs: number;
+  /** The longest that a request of its consumers may take. */
+  readonly limit: RequestLimit;
+  /** Who runs the worker, as far as is known: whoever runs `check`. */
+  readonly uid: number | null;
   /** Every script that the configuration has run at this address. */
   readonly scripts: readonly string[];
 }

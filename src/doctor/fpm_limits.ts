@@ -1,6 +1,8 @@
+import { dirname } from "node:path";
 import type { Finding } from "../core/finding.ts";
 import { type PoolToCheck, WHY_STATUS_PAGE } from "./expected_pool.ts";
-import { findPool, type FpmSettings } from "./fpm_settings.ts";
+import { formatAddress } from "../fastcgi/address.ts";
+import { type Directives, type FpmSettings, listensAt, type PoolSettings, valueOf } from "./fpm_settings.ts";
 
 /** Said where php-fpm's own configuration was not read. */
 export const UNKNOWN_LIMITS: Finding = {
@@ -8,34 +10,51 @@ export const UNKNOWN_LIMITS: Finding = {
   severity: "notice",
   what:
     "php-fpm's own settings (process_control_timeout, request_terminate_timeout, other pools) are not known",
-  fix: "fervo-worker check --fpm-config /etc/php/8.2/fpm/php-fpm.conf",
+  fix:
+    "fervo-worker check --fpm-config, with the php-fpm.conf of the master, such as /etc/php/8.2/fpm/php-fpm.conf",
 };
 
+/** Said where the configuration that was read has no pool at the address. */
+export function unknownPool({ pools }: FpmSettings): Finding {
+  const names = [...pools.keys()].map((name) => `[${name}]`).join(", ");
+  return {
+    ...UNKNOWN_LIMITS,
+    what: `no pool of that php-fpm configuration listens there: it has ${names}`,
+    fix: "fervo-worker check --fpm-config, with the php-fpm.conf that has this pool",
+  };
+}
+
 /** Judges what php-fpm's configuration says of the pool. */
-export async function fpmLimitFindings(settings: FpmSettings, pool: PoolToCheck): Promise<Finding[]> {
-  const name = await findPool(settings, pool.address);
-  if (name === undefined) {
-    const names = [...settings.pools.keys()].map((name) => `[${name}]`).join(", ");
-    return [{
-      ...UNKNOWN_LIMITS,
-      what: `no pool of that php-fpm configuration listens there: it has ${names}`,
-      fix: "fervo-worker check --fpm-config, with the php-fpm.conf that has this pool",
-    }];
-  }
-  const own = settings.pools.get(name)!;
+export async function fpmLimitFindings(settings: PoolSettings, pool: PoolToCheck): Promise<Finding[]> {
+  const { own, global, others, poolFile } = settings;
   return [
-    children(own, pool),
+    children(settings, pool),
     ...statusPage(own, pool),
-    processControl(settings.global, pool),
+    ...await statusListen(own, pool),
     requestTerminate(own, pool),
-    otherPools([...settings.pools.keys()].filter((other) => other !== name)),
+    ...await killRights(own, pool),
+    ...(poolFile === undefined
+      ? [processControl(global, pool), otherPools([...others.keys()])]
+      : [onlyPool(poolFile)]),
   ];
 }
 
-type Directives = ReadonlyMap<string, string>;
+function onlyPool(file: string): Finding {
+  const master = `${dirname(dirname(file))}/php-fpm.conf`;
+  return {
+    id: "fpm.settings",
+    severity: "notice",
+    what:
+      `"${file}" is the file of a pool: process_control_timeout, process.max and other pools are not known`,
+    fix: `fervo-worker check --fpm-config ${master}, or whichever file php-fpm is started with`,
+  };
+}
 
-function children(own: Directives, { jobs, children }: PoolToCheck): Finding {
+/** As many children as jobs: of the pool's own, of the whole master's (process.max), and beside other pools. */
+function children({ own, global, others, poolFile }: PoolSettings, pool: PoolToCheck): Finding {
   const id = "fpm.children";
+  const why = "jobs beyond that wait in php-fpm's listen queue while their time runs";
+  const { jobs, children: configured } = pool;
   const max = Number(own.get("pm.max_children"));
   if (jobs > max) {
     return {
@@ -43,15 +62,44 @@ function children(own: Directives, { jobs, children }: PoolToCheck): Finding {
       severity: "error",
       code: "CONFIG_INVALID",
       what: `pm.max_children is ${max}, and the consumers of the pool run ${jobs} jobs at once`,
-      why: "jobs beyond that wait in php-fpm's listen queue while their time runs",
+      why,
       fix: `in the pool: pm.max_children = ${jobs}; or lower "concurrency"`,
     };
   }
-  if (children !== undefined && children !== max) {
+  const all = Number(global.get("process.max")) || Infinity;
+  const ofOthers = [...others.values()].reduce((sum, other) => sum + Number(other.get("pm.max_children")), 0);
+  const known = poolFile === undefined;
+  if (known && all < jobs) {
+    return {
+      id,
+      severity: "error",
+      code: "CONFIG_INVALID",
+      what:
+        `process.max is ${all}: the pool never has its ${max} children, and its consumers run ${jobs} jobs at once`,
+      why,
+      fix: `in [global] of php-fpm.conf: process.max = ${
+        max + ofOthers
+      }, or 0 for no limit; or lower "concurrency"`,
+    };
+  }
+  if (known && all < max + ofOthers) {
+    const isShort = all - ofOthers < jobs;
+    const what = ofOthers === 0
+      ? `process.max is ${all}: the pool never has its ${max} children`
+      : `process.max is ${all}, and the pools of the master may have ${max + ofOthers} children together`;
+    return {
+      id,
+      severity: isShort ? "warning" : "notice",
+      what,
+      ...(isShort && { why: `the other pools can take the children of the ${jobs} jobs: ${why}` }),
+      fix: `in [global] of php-fpm.conf: process.max = ${max + ofOthers}, or 0 for no limit`,
+    };
+  }
+  if (configured !== undefined && configured !== max) {
     return {
       id,
       severity: "notice",
-      what: `pm.max_children is ${max}, and "children" is ${children}`,
+      what: `pm.max_children is ${max}, and "children" is ${configured}`,
       fix: `in [fpm.NAME]: children = ${max}`,
     };
   }
@@ -71,10 +119,38 @@ function statusPage(own: Directives, { statusPath }: PoolToCheck): Finding[] {
   }];
 }
 
-function processControl(global: Directives, { timeoutMs }: PoolToCheck): Finding {
+/** The page's own listener answers also when all children are busy; that of another pool tells of other children. */
+async function statusListen(own: Directives, pool: PoolToCheck): Promise<Finding[]> {
+  const id = "fpm.status_listen";
+  const { statusPath, statusAddress, killOnTimeout } = pool;
+  const listen = valueOf(own, "pm.status_listen");
+  if (statusAddress !== undefined) {
+    if (await listensAt(listen ?? own.get("listen") ?? "", statusAddress)) return [];
+    return [{
+      id,
+      severity: "warning",
+      what: `status_address is "${formatAddress(statusAddress)}", and pm.status_listen of the pool is ` +
+        `${listen === undefined ? "not set" : `"${listen}"`}`,
+      why: "a page that another pool serves tells of its children, not of those that run the jobs",
+      fix: listen === undefined
+        ? "in the pool: pm.status_listen = status_address of [fpm.NAME]"
+        : `in [fpm.NAME]: status_address = "${listen}"`,
+    }];
+  }
+  if (statusPath === undefined || listen === undefined) return [];
+  return [{
+    id,
+    severity: killOnTimeout ? "warning" : "notice",
+    what: `the pool's status page has a listener of its own at "${listen}", and status_address is not set`,
+    why: "at the pool's own address the page waits behind the jobs when all children are busy",
+    fix: `in [fpm.NAME]: status_address = "${listen}"`,
+  }];
+}
+
+function processControl(global: Directives, { limit }: PoolToCheck): Finding {
   const id = "fpm.process_control_timeout";
   const seconds = secondsOf(global.get("process_control_timeout"));
-  const needed = Math.ceil(timeoutMs / 1_000) + 5;
+  const needed = Math.ceil(limit.ms / 1_000) + 5;
   const fix = `in [global] of php-fpm.conf: process_control_timeout = ${needed}s`;
   if (seconds === 0) {
     return {
@@ -85,8 +161,8 @@ function processControl(global: Directives, { timeoutMs }: PoolToCheck): Finding
       fix,
     };
   }
-  const what = `process_control_timeout is ${seconds} s, timeout_ms is ${timeoutMs}`;
-  if (seconds * 1_000 >= timeoutMs) return { id, severity: "ok", what };
+  const what = `process_control_timeout is ${seconds} s, ${limit.name} is ${limit.ms}`;
+  if (seconds * 1_000 >= limit.ms) return { id, severity: "ok", what };
   return {
     id,
     severity: "notice",
@@ -96,11 +172,11 @@ function processControl(global: Directives, { timeoutMs }: PoolToCheck): Finding
   };
 }
 
-function requestTerminate(own: Directives, { timeoutMs, killOnTimeout }: PoolToCheck): Finding {
+function requestTerminate(own: Directives, { limit, killOnTimeout }: PoolToCheck): Finding {
   const id = "fpm.request_terminate_timeout";
   const seconds = secondsOf(own.get("request_terminate_timeout"));
   // php-fpm looks at a third of the limit only, so that it may be late; early it is not.
-  const fix = `in the pool: request_terminate_timeout = ${Math.ceil(timeoutMs / 1_000) + 30}s`;
+  const fix = `in the pool: request_terminate_timeout = ${Math.ceil(limit.ms / 1_000) + 30}s`;
   if (seconds === 0) {
     if (killOnTimeout) {
       return { id, severity: "ok", what: "request_terminate_timeout is 0; kill_on_timeout ends what hangs" };
@@ -113,8 +189,8 @@ function requestTerminate(own: Directives, { timeoutMs, killOnTimeout }: PoolToC
       fix,
     };
   }
-  const what = `request_terminate_timeout is ${seconds} s, timeout_ms is ${timeoutMs}`;
-  if (seconds * 1_000 > timeoutMs) return { id, severity: "ok", what };
+  const what = `request_terminate_timeout is ${seconds} s, ${limit.name} is ${limit.ms}`;
+  if (seconds * 1_000 > limit.ms) return { id, severity: "ok", what };
   return {
     id,
     severity: "warning",
@@ -122,6 +198,29 @@ function requestTerminate(own: Directives, { timeoutMs, killOnTimeout }: PoolToC
     why: "php-fpm ends jobs before the worker does, which looks like a crash and tells no reason",
     fix,
   };
+}
+
+/** `kill_on_timeout` needs the right to signal the children: that of their user, or root's. */
+async function killRights(own: Directives, { killOnTimeout, uid }: PoolToCheck): Promise<Finding[]> {
+  const user = valueOf(own, "user");
+  if (!killOnTimeout || user === undefined || uid === null || uid === 0) return [];
+  const theirs = await uidOf(user);
+  if (theirs === undefined || theirs === uid) return [];
+  return [{
+    id: "fpm.kill_on_timeout",
+    severity: "warning",
+    what: `kill_on_timeout is on, PHP runs as "${user}" (${theirs}), and this user is ${uid}`,
+    why: "PHP processes that hang cannot be ended: they stay, and in the end all of them hang",
+    fix: `run the worker as "${user}" or root, or run check as the worker's user`,
+  }];
+}
+
+/** By its number, or as /etc/passwd has it; undefined where it is elsewhere. */
+async function uidOf(user: string): Promise<number | undefined> {
+  if (/^\d+$/.test(user)) return Number(user);
+  const lines = (await Deno.readTextFile("/etc/passwd").catch(() => "")).split("\n");
+  const fields = lines.map((line) => line.split(":")).find(([name]) => name === user);
+  return fields && Number(fields[2]);
 }
 
 function otherPools(others: readonly string[]): Finding {
@@ -134,12 +233,6 @@ function otherPools(others: readonly string[]): Finding {
     why: "while it reloads, none of its pools serves until the last running job has ended",
     fix: "give jobs a master of their own: fervo-worker init --fpm",
   };
-}
-
-/** php-fpm prints directives that are not set as "undefined". */
-function valueOf(directives: Directives, name: string): string | undefined {
-  const value = directives.get(name);
-  return value === "undefined" || value === "" ? undefined : value;
 }
 
 /** `90s` or `90`; 0 when it is not set. */

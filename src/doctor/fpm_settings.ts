@@ -2,12 +2,27 @@ import { resolve } from "node:path";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 
+/** Directives of one section by name, as `php-fpm -tt` prints them: "undefined" where one is not set. */
+export type Directives = ReadonlyMap<string, string>;
+
 /** php-fpm's configuration as it reads it itself, included files and defaults and all. */
 export interface FpmSettings {
   /** Of the section [global]. */
-  readonly global: ReadonlyMap<string, string>;
-  /** By the pools' names; each with all its directives, "undefined" where one is not set. */
-  readonly pools: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  readonly global: Directives;
+  /** By the pools' names. */
+  readonly pools: ReadonlyMap<string, Directives>;
+  /** The file that was read, where it is that of a pool only: [global] and the master's other pools are not in it. */
+  readonly poolFile?: string | undefined;
+}
+
+/** What php-fpm's configuration says of one pool. */
+export interface PoolSettings {
+  readonly own: Directives;
+  readonly global: Directives;
+  /** The other pools of the same master, by name. */
+  readonly others: ReadonlyMap<string, Directives>;
+  /** As in {@link FpmSettings}. */
+  readonly poolFile: string | undefined;
 }
 
 /** Which program to ask about which configuration. */
@@ -29,22 +44,37 @@ const READ_TIMEOUT_MS = 10_000;
 export async function readFpmSettings({ program, file }: FpmSettingsSource): Promise<FpmSettings> {
   if (file === undefined) return await ask(program, [], "its configuration");
   const path = resolve(file);
-  const wrapper = await Deno.makeTempFile({ prefix: "fervo-check-", suffix: ".conf" });
+  const text = await Deno.readTextFile(path).catch((cause) => {
+    const reason = cause instanceof Deno.errors.NotFound ? "no such file" : reasonOf(cause);
+    throw new FervoError("FPM_MISCONFIGURED", `Cannot read "${file}": ${reason}`, { cause });
+  });
+  const wrapper = await Deno.makeTempFile({ prefix: "fervo-check-", suffix: ".conf" }).catch((cause) => {
+    const what =
+      `Cannot make a temporary file, for php-fpm to read "${file}": ${reasonOf(cause)}; set TMPDIR to a ` +
+      `folder that this user may write`;
+    throw new FervoError("FPM_MISCONFIGURED", what, { cause });
+  });
   try {
-    await Deno.stat(path);
     // It opens its log first, which is the master's and not ours to write, and tells nothing above this level.
     await Deno.writeTextFile(
       wrapper,
       `include = ${path}\n[global]\nerror_log = /dev/null\nlog_level = notice\n`,
     );
-    return await ask(program, ["-y", wrapper], `"${file}"`);
-  } catch (error) {
-    if (error instanceof FervoError) throw error;
-    const reason = error instanceof Deno.errors.NotFound ? "no such file" : reasonOf(error);
-    throw new FervoError("FPM_MISCONFIGURED", `Cannot read "${file}": ${reason}`, { cause: error });
+    const settings = await ask(program, ["-y", wrapper], `"${file}"`);
+    return isPoolFile(text) ? { ...settings, poolFile: path } : settings;
   } finally {
     await Deno.remove(wrapper);
   }
+}
+
+/** Whether a file has the section of a pool and nothing that concerns the master, as those in pool.d and php-fpm.d. */
+export function isPoolFile(text: string): boolean {
+  const lines = text.split("\n").map((line) => line.trim()).filter((line) =>
+    line !== "" && !line.startsWith(";")
+  );
+  // What stands before the first section belongs to [global] as well.
+  return lines[0]?.startsWith("[") === true &&
+    !lines.some((line) => /^(?:\[global\]|include\s*=)/i.test(line));
 }
 
 async function ask(program: string, args: readonly string[], where: string): Promise<FpmSettings> {
@@ -76,17 +106,71 @@ export function parseFpmSettings(text: string): FpmSettings {
 
 /** The pool that listens at the address, by its name; undefined when none does. */
 export async function findPool(settings: FpmSettings, address: FastCgiAddress): Promise<string | undefined> {
-  const wanted = address.transport === "unix" ? await realPath(address.path) : undefined;
+  if (address.transport === "tcp") return findPort(settings, address.hostname, address.port);
   for (const [name, pool] of settings.pools) {
-    const listen = pool.get("listen") ?? "";
-    if (wanted === undefined ? isPort(listen, address) : await realPath(listen) === wanted) return name;
+    if (await listensAt(pool.get("listen") ?? "", address)) return name;
   }
   return undefined;
 }
 
-/** Of a TCP address only the port is compared: php-fpm may listen on every address, or have another name for its host. */
-function isPort(listen: string, address: FastCgiAddress): boolean {
-  return address.transport === "tcp" && /^(?:.*:)?(\d+)$/.exec(listen)?.[1] === String(address.port);
+/** Whether a directive such as `listen` may mean the address; of TCP only the port is compared. */
+export async function listensAt(listen: string, address: FastCgiAddress): Promise<boolean> {
+  if (address.transport === "tcp") return readListen(listen)?.port === address.port;
+  return await realPath(listen) === await realPath(address.path);
+}
+
+/** Whether two addresses are those of the same pool: a socket by another path, this machine by another name. */
+export async function isSameAddress(a: FastCgiAddress, b: FastCgiAddress): Promise<boolean> {
+  if (a.transport === "unix" && b.transport === "unix") {
+    return await realPath(a.path) === await realPath(b.path);
+  }
+  if (a.transport === "unix" || b.transport === "unix" || a.port !== b.port) return false;
+  return a.hostname === b.hostname || (isLocal(a.hostname) && isLocal(b.hostname));
+}
+
+function isLocal(hostname: string): boolean {
+  return ["localhost", "127.0.0.1", "::1"].includes(hostname);
+}
+
+/**
+ * Several pools may have the same port on other addresses: the one with this address is meant, else the one on every
+ * address, else any: php-fpm may have another name for the host, and a container publish its port.
+ */
+function findPort({ pools }: FpmSettings, hostname: string, port: number): string | undefined {
+  const found = [...pools].map(([name, pool]) => ({ name, listen: readListen(pool.get("listen") ?? "") }))
+    .filter(({ listen }) => listen?.port === port);
+  const best = found.find(({ listen }) => listen?.hostname === hostname) ??
+    found.find(({ listen }) => listen?.hostname === undefined) ?? found[0];
+  return best?.name;
+}
+
+/** Where a pool listens: on a port of every address, or of one. Undefined for a unix socket. */
+export function readListen(
+  listen: string,
+): { readonly hostname?: string; readonly port: number } | undefined {
+  const match = /^(?:(.*):)?(\d+)$/.exec(listen);
+  if (match === null || listen.startsWith("/")) return undefined;
+  const port = Number(match[2]);
+  const hostname = (match[1] ?? "").replace(/^\[(.*)\]$/, "$1");
+  return ["", "*", "0.0.0.0", "::", ":"].includes(hostname) ? { port } : { hostname, port };
+}
+
+/** What the configuration says of the pool that listens at the address; undefined when none does. */
+export async function poolSettings(
+  settings: FpmSettings,
+  address: FastCgiAddress,
+): Promise<PoolSettings | undefined> {
+  const name = await findPool(settings, address);
+  if (name === undefined) return undefined;
+  const { global, pools, poolFile } = settings;
+  const others = new Map([...pools].filter(([other]) => other !== name));
+  return { own: pools.get(name)!, global, others, poolFile };
+}
+
+/** A directive's value; undefined where php-fpm prints that it is not set. */
+export function valueOf(directives: Directives, name: string): string | undefined {
+  const value = directives.get(name);
+  return value === "undefined" ? undefined : value;
 }
 
 async function realPath(path: string): Promise<string> {

@@ -1,4 +1,6 @@
 import type { Finding } from "../core/finding.ts";
+import type { RequestLimit } from "./expected_pool.ts";
+import type { Directives } from "./fpm_settings.ts";
 
 /**
  * PHP's settings as the front controller tells them, by `ini_get`; false where PHP does not know the setting, as when
@@ -8,9 +10,11 @@ export type PhpSettings = Readonly<Record<string, string | false>>;
 
 /** What of the configuration decides how much a setting of PHP's matters. */
 export interface PhpExpectations {
-  readonly ackOn: "outcome" | "status";
-  /** The longest `timeout_ms` of the consumers. */
-  readonly timeoutMs: number;
+  /** The consumers with `ack_on = "status"`, by name. */
+  readonly ackOnStatus: readonly string[];
+  readonly limit: RequestLimit;
+  /** Settings that the pool has fixed, where that is known (php_admin_value): no script can change them. */
+  readonly fixed: ReadonlySet<string>;
 }
 
 /** The header with which a front controller answers FERVO_CHECK; see docs/protocol.md. */
@@ -30,23 +34,50 @@ export function readPhpSettings(header: string | undefined): PhpSettings | undef
 }
 
 /** Said where nobody has told PHP's settings. */
-export function unknownSettings(how: string): Finding {
+export function unknownSettings(how: string, names: readonly string[] = Object.keys(RULES)): Finding {
   return {
     id: "php.settings",
     severity: "notice",
-    what:
-      "PHP's settings (display_errors, log_errors, memory_limit, max_execution_time, opcache) are not known",
+    what: `PHP's settings (${names.join(", ")}) are not known`,
     fix: how,
   };
+}
+
+/** PHP's settings that a pool sets, and which of them it has fixed. */
+export function poolPhpSettings(own: Directives): { settings: PhpSettings; fixed: ReadonlySet<string> } {
+  const settings: Record<string, string> = {};
+  const fixed = new Set<string>();
+  for (const [directive, value] of own) {
+    const [, admin, name] = /^php_(admin_)?value\[(.+)\]$/.exec(directive) ?? [];
+    if (name === undefined || fixed.has(name)) continue;
+    settings[name] = value;
+    if (admin !== undefined) fixed.add(name);
+  }
+  return { settings, fixed };
+}
+
+/**
+ * Judges what the pool sets of PHP's settings; those of php.ini are not known. A front controller lifts
+ * max_execution_time, unless the pool has fixed it.
+ *
+ * @param how The others become known.
+ */
+export function poolPhpFindings(own: Directives, expected: PhpExpectations, how: string): Finding[] {
+  const { settings, fixed } = poolPhpSettings(own);
+  const told = Object.fromEntries(
+    Object.entries(settings).filter(([name]) => name !== "max_execution_time" || fixed.has(name)),
+  );
+  const unknown = Object.keys(RULES).filter((name) => told[name] === undefined);
+  return [
+    ...judge(told, { ...expected, fixed }),
+    ...(unknown.length === 0 ? [] : [unknownSettings(how, unknown)]),
+  ];
 }
 
 /** Judges PHP's settings. One that is not told is said to be unknown. */
 export function phpFindings(settings: PhpSettings, expected: PhpExpectations): Finding[] {
   const missing = Object.keys(RULES).filter((name) => settings[name] === undefined);
-  const findings = Object.entries(RULES).flatMap(([name, judge]) => {
-    const value = settings[name];
-    return value === undefined ? [] : judge(value, expected, settings);
-  });
+  const findings = judge(settings, expected);
   if (missing.length === 0) return findings;
   const unknown: Finding = {
     id: "php.settings",
@@ -57,21 +88,28 @@ export function phpFindings(settings: PhpSettings, expected: PhpExpectations): F
   return [...findings, unknown];
 }
 
+function judge(settings: PhpSettings, expected: PhpExpectations): Finding[] {
+  return Object.entries({ ...RULES, ...FURTHER_RULES }).flatMap(([name, rule]) => {
+    const value = settings[name];
+    return value === undefined ? [] : rule(value, expected, settings);
+  });
+}
+
 type Rule = (value: string | false, expected: PhpExpectations, all: PhpSettings) => Finding[];
 
 const RULES: Readonly<Record<string, Rule>> = {
-  display_errors: (value, { ackOn }) => {
+  display_errors: (value, { ackOnStatus }) => {
     const id = "php.display_errors";
     // "stderr" counts as on in php-fpm: only the command line knows the difference (main.c).
     if (!isOn(value)) return [{ id, severity: "ok", what: "display_errors is off" }];
     const fix = "in the pool: php_admin_flag[display_errors] = off";
     const what = "display_errors is on";
-    return ackOn === "status"
+    return ackOnStatus.length > 0
       ? [{
         id,
         severity: "error",
         code: "FPM_MISCONFIGURED",
-        what: `${what}, with ack_on = "status"`,
+        what: `${what}, with ack_on = "status" (${ackOnStatus.map((name) => `"${name}"`).join(", ")})`,
         why: "a fatal error is answered with the status 200 then: jobs that failed count as done",
         fix,
       }]
@@ -105,21 +143,23 @@ const RULES: Readonly<Record<string, Rule>> = {
       fix: "in the pool: php_admin_value[memory_limit] = 256M",
     }];
   },
-  max_execution_time: (value, { timeoutMs }) => {
+  max_execution_time: (value, { limit, fixed }) => {
     const id = "php.max_execution_time";
     const seconds = Number(value);
     if (seconds === 0) {
       return [{ id, severity: "ok", what: "max_execution_time is 0: the worker's limit counts" }];
     }
-    if (seconds * 1_000 >= timeoutMs) {
+    if (seconds * 1_000 >= limit.ms) {
       return [{ id, severity: "ok", what: `max_execution_time is ${seconds} s of CPU` }];
     }
     return [{
       id,
       severity: "warning",
-      what: `max_execution_time is ${seconds} s of CPU, timeout_ms is ${timeoutMs}`,
+      what: `max_execution_time is ${seconds} s of CPU, ${limit.name} is ${limit.ms}`,
       why: "PHP ends jobs before the worker does, with a fatal error",
-      fix: "in the script: set_time_limit(0);",
+      fix: fixed.has("max_execution_time")
+        ? "in the pool: php_admin_value[max_execution_time] = 0; the script cannot lift it"
+        : "in the script: set_time_limit(0); where the pool has php_admin_value[max_execution_time], remove it there",
     }];
   },
   "opcache.enable": (value) => {
@@ -148,6 +188,33 @@ const RULES: Readonly<Record<string, Rule>> = {
       why: "it costs time, and jobs see a mixture of old and new files during a deployment",
       fix:
         "in the pool: php_admin_flag[opcache.validate_timestamps] = off, and reload php-fpm at each deployment",
+    }];
+  },
+};
+
+/** For settings that nobody has to tell. */
+const FURTHER_RULES: Readonly<Record<string, Rule>> = {
+  // A file takes the place of the answer's STDERR (main.c, php_log_err_with_severity).
+  error_log: (value) => {
+    const id = "php.error_log";
+    if (value === false || value === "") return [];
+    return [{
+      id,
+      severity: "notice",
+      what: `error_log is "${value}": PHP's errors go there, and not to the worker`,
+      why: "dead letters and the worker's log do not tell why PHP failed",
+      fix: "in the pool: remove error_log; or look there for the reasons",
+    }];
+  },
+  "fastcgi.logging": (value) => {
+    const id = "php.fastcgi_logging";
+    if (isOn(value)) return [];
+    return [{
+      id,
+      severity: "warning",
+      what: "fastcgi.logging is off: PHP's errors do not reach the worker",
+      why: "dead letters and the worker's log do not tell why PHP failed",
+      fix: "in the pool: remove php_admin_value[fastcgi.logging], or set it to 1",
     }];
   },
 };

@@ -78,7 +78,8 @@ function statusListen({ killOnTimeout, statusAddress }: PoolToCheck): Finding[] 
 function sharedPool({ pool, processes }: FpmStatus, scripts: readonly string[]): Finding {
   const id = "fpm.shared_pool";
   const ran = processes.filter(({ script }) => script !== "-" && script !== "");
-  const foreign = ran.find(({ script }) => !scripts.includes(script));
+  const own = scripts.map(asShown);
+  const foreign = ran.find(({ script }) => !own.includes(asShown(script)));
   if (foreign !== undefined) {
     return {
       id,
@@ -94,8 +95,15 @@ function sharedPool({ pool, processes }: FpmStatus, scripts: readonly string[]):
   return {
     id,
     severity: "notice",
-    what: "whether others use the pool is not known: its children have run no script yet",
+    what:
+      "whether others use the pool is not known: its children show no script, as before the first request, and " +
+      "after one on a kept connection",
   };
+}
+
+/** The page shows 255 bytes of a script's path (fpm_scoreboard.h: a buffer of 256 with its NUL). */
+function asShown(script: string): string {
+  return new TextDecoder().decode(new TextEncoder().encode(script).subarray(0, 255));
 }
 
 async function withoutStatusPage(clock: Clock, pool: PoolToCheck): Promise<Finding[]> {

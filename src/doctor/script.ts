@@ -1,31 +1,65 @@
+import { extname, relative, resolve } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
 import { checkRequest } from "../executors/fastcgi.ts";
 import { outcomeOf } from "../executors/fastcgi_answer.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
+import type { FastCgiResponse } from "../fastcgi/response.ts";
 import { ask } from "../fastcgi/status.ts";
-import { CHECK_HEADER, type PhpExpectations, phpFindings, readPhpSettings, unknownSettings } from "./php.ts";
+import { type Directives, valueOf } from "./fpm_settings.ts";
+import {
+  CHECK_HEADER,
+  type PhpExpectations,
+  phpFindings,
+  poolPhpFindings,
+  readPhpSettings,
+  unknownSettings,
+} from "./php.ts";
 
 /** A front controller, where it runs, and what its consumers expect. */
 export interface ScriptToCheck extends PhpExpectations {
   readonly address: FastCgiAddress;
   readonly script: string;
   readonly params: Readonly<Record<string, string>>;
+  /** Each `ack_on` that its consumers have. */
+  readonly ackOn: ReadonlySet<"outcome" | "status">;
 }
 
-/** Looks for the script on this machine. */
-export async function findScript({ script }: Pick<ScriptToCheck, "script">): Promise<Finding[]> {
-  const unknown = unknownSettings("fervo-worker check --call-script");
+/**
+ * Looks for the script on this machine, and whether the pool runs it.
+ *
+ * @param own The pool, where php-fpm's configuration is known.
+ */
+export async function findScript(target: ScriptToCheck, own: Directives | undefined): Promise<Finding[]> {
+  const { script } = target;
+  const chroot = own && valueOf(own, "chroot");
+  const path = `${chroot ?? ""}${script}`;
+  return [
+    await placeFinding(script, path, chroot),
+    ...(own === undefined ? [] : [...limitExtensions(own, script), ...await openBasedir(own, path)]),
+    ...poolPhpFindings(own ?? new Map(), target, "fervo-worker check --call-script"),
+  ];
+}
+
+/** @param path The script's, as this machine has it. */
+async function placeFinding(script: string, path: string, chroot: string | undefined): Promise<Finding> {
+  const isThere = `"${path}" is there`;
   try {
-    const { isFile } = await Deno.stat(script);
-    if (isFile) return [{ id: "fpm.script", severity: "ok", what: `"${script}" is there` }, unknown];
-    return [misplaced(`"${script}" is no file`), unknown];
+    const { isFile } = await Deno.stat(path);
+    return isFile ? { id: "fpm.script", severity: "ok", what: isThere } : misplaced(`"${path}" is no file`);
   } catch (error) {
-    const what = error instanceof Deno.errors.NotFound
-      ? `"${script}" is not on this machine`
-      : `Cannot look for "${script}": ${reasonOf(error)}`;
-    return [misplaced(what), unknown];
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
+      return misplaced(`Cannot look for "${path}": ${reasonOf(error)}`);
+    }
+    if (chroot === undefined) return misplaced(`"${path}" is not on this machine`);
+    const inside = relative(chroot, script);
+    return {
+      ...misplaced(
+        `"${path}" is not on this machine; the pool has chroot = ${chroot}, where "script" begins`,
+      ),
+      ...(!inside.startsWith("..") && { fix: `in [fpm.NAME]: script = "/${inside}"` }),
+    };
   }
 }
 
@@ -40,26 +74,105 @@ function misplaced(what: string): Finding {
   };
 }
 
+/** php-fpm runs files with certain endings only; none in the list is for all (fpm_php.c, fpm_php_limit_extensions). */
+function limitExtensions(own: Directives, script: string): Finding[] {
+  const list = valueOf(own, "security.limit_extensions") ?? "";
+  const extensions = list.split(/[\s,]+/).filter((extension) => extension !== "");
+  if (extensions.length === 0 || extensions.some((extension) => script.endsWith(extension))) return [];
+  return [{
+    id: "fpm.limit_extensions",
+    severity: "error",
+    code: "FPM_MISCONFIGURED",
+    what: `security.limit_extensions of the pool is "${list}", and the script is "${script}"`,
+    why: 'php-fpm refuses to run it ("Access denied.")',
+    fix: extname(script) === ""
+      ? "give the script the ending .php, and set it in [fpm.NAME]: script"
+      : `in the pool: security.limit_extensions = ${list} ${extname(script)}`,
+  }];
+}
+
+/** PHP opens no file outside of `open_basedir`, the script included. Relative folders are not judged. */
+async function openBasedir(own: Directives, script: string): Promise<Finding[]> {
+  const list = own.get("php_admin_value[open_basedir]") ?? own.get("php_value[open_basedir]") ?? "";
+  const folders = list.split(":").filter((folder) => folder !== "");
+  if (folders.length === 0 || valueOf(own, "chroot") !== undefined) return [];
+  const real = (path: string) => Deno.realPath(path).catch(() => resolve(path));
+  const file = await real(script);
+  for (const folder of folders) {
+    if (!folder.startsWith("/") || !relative(await real(folder), file).startsWith("..")) return [];
+  }
+  return [{
+    id: "fpm.open_basedir",
+    severity: "error",
+    code: "FPM_MISCONFIGURED",
+    what: `open_basedir of the pool is "${list}", and the script is "${script}"`,
+    why: 'PHP may not open it ("No input file specified.")',
+    fix: `in the pool: php_admin_value[open_basedir] = ${list}:${script.slice(0, script.lastIndexOf("/"))}`,
+  }];
+}
+
 /** Has php-fpm run the script with FERVO_CHECK=1 and no job, and judges the settings that it tells. */
 export async function callScript(clock: Clock, target: ScriptToCheck): Promise<Finding[]> {
   const { address, script, params, ackOn } = target;
   try {
     const response = await ask(address, clock, checkRequest(script, params));
-    const outcome = outcomeOf(response, { ackOn, script });
     const settings = readPhpSettings(response.headers.get(CHECK_HEADER));
     return [
-      outcome.kind === "ack"
-        ? { id: "fpm.script", severity: "ok", what: `"${script}" answers` }
-        : { id: "fpm.script", severity: "error", code: "FPM_MISCONFIGURED", what: reasonOf(outcome.error) },
+      answerFinding(response, script, ackOn),
       ...(settings === undefined ? [unknownSettings(ANSWER_CHECK)] : phpFindings(settings, target)),
     ];
   } catch (error) {
-    const code = error instanceof FervoError ? error.code : "FASTCGI_CONNECT_FAILED";
+    const known = error instanceof FervoError ? error : undefined;
+    const stderr = known?.details.stderr;
     return [
-      { id: "fpm.script", severity: "error", code, what: reasonOf(error) },
+      {
+        id: "fpm.script",
+        severity: "error",
+        code: known?.code ?? "FASTCGI_CONNECT_FAILED",
+        what: reasonOf(error),
+        fix: known?.code === "FASTCGI_CONNECTION_LOST"
+          ? "look into php-fpm's log: the PHP process died, or listen.allowed_clients of the pool refuses this machine"
+          : "is php-fpm running, and has this user the rights to connect?",
+        ...(stderr !== undefined && { details: `STDERR:\n${stderr}` }),
+      },
       unknownSettings("fervo-worker check --call-script, once php-fpm can be reached"),
     ];
   }
 }
 
 const ANSWER_CHECK = "in the script: answer FERVO_CHECK with X-Fervo-Check, as docs/protocol.md says";
+
+/** What the answer means to each consumer: it has to be good for all. */
+function answerFinding(
+  response: FastCgiResponse,
+  script: string,
+  ackOn: ReadonlySet<"outcome" | "status">,
+): Finding {
+  const wrong = [...ackOn].map((one) => outcomeOf(response, { ackOn: one, script }))
+    .find((outcome) => outcome.kind !== "ack");
+  if (wrong === undefined) return { id: "fpm.script", severity: "ok", what: `"${script}" answers` };
+  return {
+    id: "fpm.script",
+    severity: "error",
+    code: "FPM_MISCONFIGURED",
+    what: reasonOf(wrong.error),
+    fix: "correct the script: its answer to FERVO_CHECK is X-Fervo-Outcome: ack, as docs/protocol.md says",
+    details: answerText(response),
+  };
+}
+
+/** So much of a body is shown: enough for a message of PHP's, not for a page. */
+const SHOWN_BODY_BYTES = 2_000;
+
+/** The status, STDERR, and how the body begins. */
+function answerText({ status, stderr, body }: FastCgiResponse): string {
+  const head = new TextDecoder().decode(body.subarray(0, SHOWN_BODY_BYTES)).trimEnd();
+  const more = body.length > SHOWN_BODY_BYTES
+    ? ` (the first ${SHOWN_BODY_BYTES} of ${body.length} bytes)`
+    : "";
+  return [
+    status === 0 ? "Status: none; the answer has no headers" : `Status: ${status}`,
+    stderr === "" ? "STDERR: nothing" : `STDERR:\n${stderr}`,
+    head === "" ? "Body: nothing" : `Body${more}:\n${head}`,
+  ].join("\n");
+}

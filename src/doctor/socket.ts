@@ -1,7 +1,10 @@
+import { isIP } from "node:net";
 import { dirname } from "node:path";
+import { isLoopback } from "../core/address.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
+import { type Directives, readListen, valueOf } from "./fpm_settings.ts";
 
 /** Who may connect to a unix socket. */
 export interface SocketFacts {
@@ -15,21 +18,29 @@ export interface SocketFacts {
 const OTHERS_WRITE = 0o002;
 const OTHERS_ENTER = 0o001;
 
+/** What says where a pool listens, or its status page. */
+export type ListenDirective = "listen" | "pm.status_listen";
+
+const WHY_TCP = "whoever can connect can run any PHP script, as the pool's user";
+
 /**
  * Whether others than the worker can have php-fpm run scripts. A status page's own listener runs them as well.
  *
- * @param directive Of the pool: what says where it listens.
+ * @param own The pool, where php-fpm's configuration is known.
  */
 export async function checkSocket(
   address: FastCgiAddress,
-  directive: "listen" | "pm.status_listen",
+  directive: ListenDirective,
+  own?: Directives,
 ): Promise<Finding> {
   if (address.transport === "tcp") {
+    const listen = own && valueOf(own, directive);
+    if (listen !== undefined) return portFinding(directive, listen, valueOf(own!, "listen.allowed_clients"));
     return {
       id: "fpm.tcp",
       severity: "notice",
       what: `"${formatAddress(address)}" is a TCP port; who can connect to it is not known`,
-      why: "whoever can connect can run any PHP script, as the pool's user",
+      why: WHY_TCP,
       fix: `in the pool: ${directive} = a unix socket; else keep all but the worker away from the port`,
     };
   }
@@ -39,6 +50,55 @@ export async function checkSocket(
     id: "fpm.socket_mode",
     severity: "notice",
     what: `who can connect to "${address.path}" is not known: ${facts}`,
+  };
+}
+
+/**
+ * Judges where a pool listens by TCP, by its own configuration.
+ *
+ * @param allowed `listen.allowed_clients`; undefined when it is not set: then anybody is.
+ */
+export function portFinding(
+  directive: ListenDirective,
+  listen: string,
+  allowed: string | undefined,
+): Finding {
+  const id = "fpm.tcp";
+  const clients = allowed?.split(",").map((client) => client.trim()).filter((client) => isIP(client) !== 0);
+  if (clients?.length === 0) {
+    return {
+      id,
+      severity: "error",
+      code: "FPM_MISCONFIGURED",
+      what:
+        `listen.allowed_clients is "${allowed}", which has no IP address: php-fpm closes every connection`,
+      why: "no job can run",
+      fix:
+        "in the pool: listen.allowed_clients = the IP address that the worker connects from, such as 127.0.0.1",
+    };
+  }
+  const { hostname, port } = readListen(listen) ?? {};
+  if (clients !== undefined) {
+    return { id, severity: "ok", what: `${directive} = ${listen} is for ${clients.join(", ")} only` };
+  }
+  if (hostname !== undefined && isLoopback(hostname)) {
+    return {
+      id,
+      severity: "notice",
+      what: `${directive} = ${listen}: every user of this machine can connect`,
+      why: WHY_TCP,
+      fix: `in the pool: ${directive} = a unix socket`,
+    };
+  }
+  return {
+    id,
+    severity: "error",
+    code: "FPM_MISCONFIGURED",
+    what: `${directive} = ${listen} is open to other machines, and listen.allowed_clients is not set`,
+    why: WHY_TCP,
+    fix:
+      `in the pool: ${directive} = a unix socket, or 127.0.0.1:${port}; where the worker is on another machine or in ` +
+      "another container: listen.allowed_clients = its IP address",
   };
 }
 

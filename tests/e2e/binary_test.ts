@@ -7,7 +7,7 @@ Deno.test("--version prints the version of deno.json", async () => {
   assert.equal(await fervoWorkerOk(["--version"]), `fervo-worker ${deno.version}\n`);
 });
 
-Deno.test("The binary grants itself programs, no libraries, of the system only the host's name and file systems, and asks nobody", async () => {
+Deno.test("The binary grants itself programs, no libraries, of the system only the host's name, file systems and its user, and asks nobody", async () => {
   const binary = Buffer.from((await Deno.readFile(fervoWorkerPath())).buffer);
   const start = binary.indexOf('"permissions":{"');
   assert.ok(start > 0, "no permissions in the binary");
@@ -17,7 +17,7 @@ Deno.test("The binary grants itself programs, no libraries, of the system only t
   assert.deepEqual({ allow_run, allow_ffi, allow_sys, prompt }, {
     allow_run: [],
     allow_ffi: null,
-    allow_sys: ["hostname", "statfs"],
+    allow_sys: ["hostname", "statfs", "uid"],
     prompt: false,
   });
 });

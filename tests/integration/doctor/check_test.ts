@@ -19,6 +19,7 @@ interface Told {
   readonly what: string;
   readonly why: string | null;
   readonly fix: string | null;
+  readonly details: string | null;
 }
 
 /** What `check --json` finds, and its exit code. */
@@ -273,4 +274,62 @@ Deno.test("check tells a queue in memory from one on a disk", async () => {
       await Deno.remove(directory, { recursive: true });
     }
   }
+});
+
+Deno.test("check looks at every consumer's ack_on, whichever comes first", async () => {
+  await using fpm = await PhpFpm.start({ children: 4, ini: { display_errors: "on" } });
+  await using site = await Site.create(fpm, WITH_STATUS);
+  const second = '[[consumers]]\nname = "second"\nqueues = ["second"]\nconcurrency = 1\n';
+  for (const [first, other] of [["outcome", "status"], ["status", "outcome"]] as const) {
+    await site.configure({ ...WITH_STATUS, consumer: { ack_on: first, concurrency: 3 } });
+    await Deno.writeTextFile(site.configFile, `${second}ack_on = "${other}"\n`, { append: true });
+    for (const args of [["--call-script"], ["--fpm-config", fpm.configPath]]) {
+      assert.equal(await severityOf("php.display_errors", site, ...args), "error", `${first} ${args}`);
+    }
+  }
+});
+
+Deno.test("check counts the jobs of all [fpm.NAME] that share a pool, by whichever name, and knows their scripts", async () => {
+  await using fpm = await PhpFpm.start({ children: 4, statusListen: true });
+  const link = `${fpm.directory}/link.sock`;
+  await Deno.symlink(fpm.address, link);
+  await using site = await Site.create(fpm, {
+    fpm: { ...WITH_STATUS.fpm, status_address: fpm.statusAddress },
+    consumer: { fpm: "default" },
+  });
+  const second = await fpm.writeScript("second.php", "<?php header('X-Fervo-Outcome: ack');");
+  const text = await Deno.readTextFile(site.configFile);
+  const more = (concurrency: number) =>
+    `[fpm.second]\naddress = "${link}"\nscript = "${second}"\n` +
+    `[[consumers]]\nname = "second"\nqueues = ["second"]\nfpm = "second"\nconcurrency = ${concurrency}\n`;
+  await Deno.writeTextFile(site.configFile, `${text}${more(1)}`);
+  await check(site, "--call-script");
+  const { findings } = await check(site);
+  const of = (id: FindingId) => findings.find((one) => one.id === id && one.subject === "fpm.default");
+  assert.equal(of("fpm.children")?.severity, "error");
+  assert.match(of("fpm.children")!.what, /\b5 jobs/);
+  assert.equal(of("fpm.shared_pool")?.severity, "ok");
+});
+
+Deno.test("check --call-script shows what php-fpm sent where the script does not answer as it should", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  const details = async (name: string, code: string) => {
+    const script = await fpm.writeScript(name, code);
+    await using site = await Site.create(fpm, { fpm: { ...WITH_STATUS.fpm, script } });
+    const { findings } = await check(site, "--call-script");
+    const found = findings.find(({ id }) => id === "fpm.script")!;
+    assert.equal(found.severity, "error");
+    assert.ok(found.fix);
+    return found.details;
+  };
+  const fatal = await details("fatal.php", '<?php require "/nowhere/vendor/autoload.php";');
+  assert.match(fatal ?? "", /^Status: 500\nSTDERR:\nPHP message: .*\/nowhere\/vendor\/autoload\.php/);
+  const page = await details("page.php", '<?php echo "<h1>", str_repeat("a", 5000);');
+  assert.match(page ?? "", /^Status: 200\nSTDERR: nothing\nBody \(the first 2000 of 5004 bytes\):\n<h1>a+$/);
+  // A child that dies has said why before.
+  const died = await details(
+    "died.php",
+    "<?php error_log('about to die'); flush(); posix_kill(getmypid(), 9);",
+  );
+  assert.match(died ?? "", /about to die/);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { PoolToCheck } from "../../../src/doctor/expected_pool.ts";
 import { fpmLimitFindings } from "../../../src/doctor/fpm_limits.ts";
-import { findPool, parseFpmSettings } from "../../../src/doctor/fpm_settings.ts";
+import { findPool, isPoolFile, parseFpmSettings, poolSettings } from "../../../src/doctor/fpm_settings.ts";
 import { POOL } from "./support.ts";
 
 const DATE = "[23-Nov-2026 20:36:20]";
@@ -35,7 +35,8 @@ async function troubles(
   pool: Partial<PoolToCheck> = {},
 ): Promise<string[]> {
   const settings = parseFpmSettings(printed({ ...GLOBAL, ...global }, ["jobs", { ...OWN, ...own }]));
-  return (await fpmLimitFindings(settings, { ...POOL, ...pool }))
+  const found = await poolSettings(settings, POOL.address);
+  return (await fpmLimitFindings(found!, { ...POOL, ...pool }))
     .filter(({ severity }) => severity !== "ok")
     .map(({ id, severity }) => `${severity} ${id}`);
 }
@@ -87,6 +88,29 @@ const TROUBLES: readonly [
   [{ "pm.max_children": "5" }, {}, { children: 4 }, ["notice fpm.children"]],
   [{}, {}, { statusPath: undefined }, ["warning fpm.status_page"]],
   [{ "pm.status_path": "undefined" }, {}, { statusPath: undefined }, []],
+  [{}, { "process.max": "0" }, {}, []],
+  [{}, { "process.max": "3" }, {}, ["error fpm.children"]],
+  [{ "pm.max_children": "9" }, { "process.max": "4" }, {}, ["notice fpm.children"]],
+  [{ "pm.max_children": "9" }, { "process.max": "9" }, {}, []],
+  [{ "pm.status_listen": "/run/s.sock" }, {}, {}, ["notice fpm.status_listen"]],
+  [{ "pm.status_listen": "/run/s.sock" }, {}, { killOnTimeout: true }, ["warning fpm.status_listen"]],
+  [
+    { "pm.status_listen": "/run/s.sock" },
+    {},
+    { statusAddress: { transport: "unix", path: "/run/s.sock" } },
+    [],
+  ],
+  [{ "pm.status_listen": "/run/t.sock" }, {}, { statusAddress: { transport: "unix", path: "/run/s.sock" } }, [
+    "warning fpm.status_listen",
+  ]],
+  [{ user: "1234" }, {}, { killOnTimeout: true, uid: 1_000 }, ["warning fpm.kill_on_timeout"]],
+  [{ user: "1234" }, {}, { killOnTimeout: true, uid: 1_234 }, []],
+  [{ user: "1234" }, {}, { killOnTimeout: true, uid: 0 }, []],
+  [{ user: "1234" }, {}, { uid: 1_000 }, []],
+  [{}, {}, { limit: { ms: 3_000_000, name: "timeout_ms × batch_size" } }, [
+    "warning fpm.request_terminate_timeout",
+    "notice fpm.process_control_timeout",
+  ]],
 ];
 for (const [own, global, pool, expected] of TROUBLES) {
   const given = JSON.stringify({ ...own, ...global, ...pool });
@@ -97,12 +121,51 @@ for (const [own, global, pool, expected] of TROUBLES) {
 
 Deno.test("fpmLimitFindings() names the other pools of the master, and knows nothing of a pool that is not there", async () => {
   const settings = parseFpmSettings(printed(GLOBAL, ["www", { listen: "/run/www.sock" }], ["jobs", OWN]));
-  const shared = (await fpmLimitFindings(settings, POOL)).find(({ id }) => id === "fpm.shared_master");
+  const found = await poolSettings(settings, POOL.address);
+  const shared = (await fpmLimitFindings(found!, POOL)).find(({ id }) => id === "fpm.shared_master");
   assert.equal(shared?.severity, "notice");
   assert.match(shared?.what ?? "", /\[www\]$/);
-  const elsewhere = { ...POOL, address: { transport: "unix", path: "/run/other.sock" } } as const;
-  assert.deepEqual(
-    (await fpmLimitFindings(settings, elsewhere)).map(({ id, severity }) => `${severity} ${id}`),
-    ["notice fpm.settings"],
+  assert.equal(await poolSettings(settings, { transport: "unix", path: "/run/other.sock" }), undefined);
+});
+
+Deno.test("fpmLimitFindings() counts the children that other pools may have against process.max", async () => {
+  const shared = async (processMax: string) => {
+    const settings = parseFpmSettings(
+      printed({ ...GLOBAL, "process.max": processMax }, ["www", {
+        listen: "/run/www.sock",
+        "pm.max_children": "5",
+      }], ["jobs", OWN]),
+    );
+    const findings = await fpmLimitFindings((await poolSettings(settings, POOL.address))!, POOL);
+    return findings.find(({ id }) => id === "fpm.children")!.severity;
+  };
+  assert.deepEqual([await shared("9"), await shared("8"), await shared("3")], ["ok", "warning", "error"]);
+});
+
+Deno.test("isPoolFile() knows a file of pool.d from one that a master is started with", () => {
+  const WWW = "; a comment\n\n[www]\nlisten = 9000\n";
+  assert.equal(isPoolFile(WWW), true);
+  for (
+    const whole of [
+      `[global]\n${WWW}`,
+      `[Global]\npid = a\n${WWW}`,
+      `${WWW}[global]\n`,
+      `process.max = 3\n${WWW}`,
+      "include=/etc/php/8.2/fpm/pool.d/*.conf",
+      `${WWW}include = a.conf`,
+      "",
+    ]
+  ) {
+    assert.equal(isPoolFile(whole), false, whole);
+  }
+});
+
+Deno.test("findPool() prefers the pool at the very address to one with the same port elsewhere", async () => {
+  const settings = parseFpmSettings(
+    printed({}, ["a", { listen: "127.0.0.2:9000" }], ["b", { listen: "*:9000" }], ["c", {
+      listen: "127.0.0.1:9000",
+    }]),
   );
+  const at = (hostname: string) => findPool(settings, { transport: "tcp", hostname, port: 9_000 });
+  assert.deepEqual([await at("127.0.0.1"), await at("127.0.0.2"), await at("php")], ["c", "a", "b"]);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { descriptorsNeeded, openFilesFinding } from "../../../src/doctor/open_files.ts";
-import { checkSocket, socketFinding } from "../../../src/doctor/socket.ts";
+import { checkSocket, portFinding, socketFinding } from "../../../src/doctor/socket.ts";
 
 Deno.test("socketFinding() warns of a socket that every user can write to and reach", () => {
   const severity = (mode: number, isReachable = true) =>
@@ -32,3 +32,27 @@ Deno.test("openFilesFinding() warns where the limit is below the need, and knows
   assert.match(openFilesFinding(100, 99).fix ?? "", /LimitNOFILE=200/);
   assert.equal(openFilesFinding(100, undefined).severity, "notice");
 });
+
+const PORTS: readonly [listen: string, allowed: string | undefined, severity: string][] = [
+  ["9000", undefined, "error"],
+  ["0.0.0.0:9000", undefined, "error"],
+  ["*:9000", undefined, "error"],
+  ["[::]:9000", undefined, "error"],
+  ["192.0.2.7:9000", undefined, "error"],
+  ["php:9000", undefined, "error"],
+  ["[2001:db8::1]:9000", undefined, "error"],
+  ["127.0.0.1:9000", undefined, "notice"],
+  ["127.8.9.10:9000", undefined, "notice"],
+  ["localhost:9000", undefined, "notice"],
+  ["[::1]:9000", undefined, "notice"],
+  ["9000", "192.0.2.8", "ok"],
+  ["0.0.0.0:9000", "192.0.2.8, 2001:db8::2", "ok"],
+  // php-fpm takes neither for "anybody": it closes every connection.
+  ["9000", "", "error"],
+  ["127.0.0.1:9000", "any", "error"],
+];
+for (const [listen, allowed, severity] of PORTS) {
+  Deno.test(`portFinding() takes listen = ${listen} with allowed_clients ${allowed ?? "not set"} for ${severity}`, () => {
+    assert.equal(portFinding("listen", listen, allowed).severity, severity);
+  });
+}

@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
-import { phpFindings, readPhpSettings } from "../../../src/doctor/php.ts";
+import {
+  type PhpExpectations,
+  phpFindings,
+  poolPhpFindings,
+  readPhpSettings,
+} from "../../../src/doctor/php.ts";
 
 const GOOD = {
   display_errors: "0",
@@ -9,7 +14,11 @@ const GOOD = {
   "opcache.enable": "1",
   "opcache.validate_timestamps": "0",
 };
-const EXPECTED = { ackOn: "outcome", timeoutMs: 60_000 } as const;
+const EXPECTED: PhpExpectations = {
+  ackOnStatus: [],
+  limit: { ms: 60_000, name: "timeout_ms" },
+  fixed: new Set(),
+};
 
 type Changes = Partial<Record<keyof typeof GOOD, string | false>>;
 
@@ -35,7 +44,7 @@ Deno.test("phpFindings() takes display_errors for off only where php-fpm does", 
 });
 
 Deno.test("phpFindings() takes display_errors for an error where the status decides: a fatal error is 200 then", () => {
-  const [finding] = phpFindings({ ...GOOD, display_errors: "1" }, { ...EXPECTED, ackOn: "status" });
+  const [finding] = phpFindings({ ...GOOD, display_errors: "1" }, { ...EXPECTED, ackOnStatus: ["mail"] });
   assert.equal(finding!.severity, "error");
   assert.equal(finding!.code, "FPM_MISCONFIGURED");
 });
@@ -68,4 +77,35 @@ Deno.test("readPhpSettings() reads a JSON object of texts and false, and nothing
   for (const wrong of [undefined, "", "ok", "[]", "null", '"text"', "{"]) {
     assert.equal(readPhpSettings(wrong), undefined, `${wrong}`);
   }
+});
+
+Deno.test("poolPhpFindings() judges what the pool sets, and knows what a script cannot change", () => {
+  const found = (own: Record<string, string>) =>
+    poolPhpFindings(new Map(Object.entries(own)), EXPECTED, "how").filter(({ severity }) =>
+      severity !== "ok"
+    );
+  const ids = (own: Record<string, string>) => found(own).map(({ id, severity }) => `${severity} ${id}`);
+  assert.deepEqual(ids({}), ["notice php.settings"]);
+  assert.deepEqual(ids({ "php_value[display_errors]": "1" }), [
+    "warning php.display_errors",
+    "notice php.settings",
+  ]);
+  // The pool's admin value wins over its other one.
+  assert.deepEqual(ids({ "php_value[display_errors]": "1", "php_admin_value[display_errors]": "0" }), [
+    "notice php.settings",
+  ]);
+  assert.deepEqual(ids({ "php_value[max_execution_time]": "10" }), ["notice php.settings"]);
+  const [fixed] = found({ "php_admin_value[max_execution_time]": "10" });
+  assert.equal(fixed!.id, "php.max_execution_time");
+  assert.match(fixed!.fix!, /^in the pool: php_admin_value\[max_execution_time\] = 0/);
+  assert.deepEqual(
+    ids({ "php_admin_value[error_log]": "/var/log/php.log", "php_admin_value[fastcgi.logging]": "0" }),
+    [
+      "notice php.error_log",
+      "warning php.fastcgi_logging",
+      "notice php.settings",
+    ],
+  );
+  const [unknown] = found({ "php_admin_value[memory_limit]": "32M" });
+  assert.ok(!unknown!.what.includes("memory_limit") && unknown!.what.includes("log_errors"), unknown!.what);
 });

@@ -59,3 +59,9 @@ Deno.test("statusFindings() wants a listener for the page where children are to 
   const statusAddress = { transport: "unix", path: "/run/status.sock" } as const;
   assert.deepEqual(found({}, [SCRIPT], { ...pool, statusAddress }), ["ok fpm.shared_pool"]);
 });
+
+Deno.test("statusFindings() knows its script by the 255 bytes of it that the page shows", () => {
+  const long = `/srv/${"å".repeat(140)}/fervo.php`;
+  const shown = new TextDecoder().decode(new TextEncoder().encode(long).subarray(0, 255));
+  assert.deepEqual(found({}, [shown], { scripts: [long] }), ["ok fpm.shared_pool"]);
+});

@@ -9,6 +9,7 @@ export const POOL: PoolToCheck = {
   killOnTimeout: false,
   children: undefined,
   jobs: 4,
-  timeoutMs: 60_000,
+  limit: { ms: 60_000, name: "timeout_ms" },
+  uid: 0,
   scripts: ["/srv/app/fervo.php"],
 };

@@ -1,0 +1,46 @@
+import type { Finding } from "../core/finding.ts";
+import { checkOpenFiles, descriptorsNeeded } from "../doctor/open_files.ts";
+import { checkProgram } from "../doctor/program.ts";
+import { checkBroker } from "./check_broker.ts";
+import type { CheckContext, PlacedFinding } from "./check_context.ts";
+import { fpmPoolCheck } from "./check_fpm.ts";
+import { counted } from "./plural.ts";
+import { descriptorUsers } from "./settings.ts";
+
+/** Looks at one kind of parts, and yields what it finds of each. */
+type Check = (
+  context: CheckContext,
+) => AsyncIterable<readonly [subject: string, findings: readonly Finding[]]>;
+
+/** All that is looked at, in the order in which it is told. A further check is a line here. */
+const CHECKS: readonly Check[] = [
+  async function* configuration({ config }) {
+    yield ["configuration", [
+      { id: "config.valid", severity: "ok", what: counted(config.consumers.length, "consumer") },
+    ]];
+  },
+  async function* brokers({ config }) {
+    for (const name of config.brokers.keys()) yield [`brokers.${name}`, await checkBroker(config, name)];
+  },
+  async function* fpm({ config, options }) {
+    const check = await fpmPoolCheck(config, options);
+    for (const name of config.fpm.keys()) yield [`fpm.${name}`, await check(name)];
+  },
+  async function* processes({ config }) {
+    for (const [name, process] of config.processes) yield [`processes.${name}`, await checkProgram(process)];
+  },
+  async function* worker({ config }) {
+    yield ["worker", [await checkOpenFiles(descriptorsNeeded(descriptorUsers(config)))]];
+  },
+];
+
+/** Every finding. */
+export async function examine(context: CheckContext): Promise<PlacedFinding[]> {
+  const all: PlacedFinding[] = [];
+  for (const check of CHECKS) {
+    for await (const [subject, findings] of check(context)) {
+      all.push(...findings.map((finding) => ({ ...finding, subject })));
+    }
+  }
+  return all;
+}
