@@ -10,6 +10,7 @@ import { quietCommand, reloadCommand, statusCommand, stopCommand } from "./contr
 import { deadCommand } from "./dead.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { initCommand } from "./init.ts";
+import { Faults, faultText } from "./faults.ts";
 import { type Io, OutputError } from "./io.ts";
 import { pauseCommand, resumeCommand } from "./pause.ts";
 import { pushCommand } from "./push.ts";
@@ -23,9 +24,14 @@ import { versionText } from "./version.ts";
  * @param args As in `Deno.args`.
  */
 export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
+  using faults = new Faults(io);
+  return await Promise.race([runCommandOf(args, io, faults), faults.fatal]);
+}
+
+async function runCommandOf(args: readonly string[], io: Io, faults: Faults): Promise<ExitCode> {
   let exitCode: ExitCode = ExitCode.ok;
   try {
-    const root = program({ io, setExitCode: (code) => exitCode = code }, args);
+    const root = program({ io, setExitCode: (code) => exitCode = code, faults }, args);
     if (args[0] === COMPLETE) printCandidates(io, root, args.slice(1));
     else await root.parseAsync([...args], { from: "user" });
     return exitCode;
@@ -42,8 +48,7 @@ export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
       io.err(`fervo-worker: ${error.message}\n`);
       return ExitCode.failed;
     }
-    io.err(`fervo-worker: This is a fault in fervo-worker itself; please report it:\n`);
-    io.err(`${error instanceof Error ? error.stack : String(error)}\n`);
+    io.err(faultText(error));
     return ExitCode.failed;
   }
 }

@@ -3,6 +3,7 @@ import type { App } from "../running_app.ts";
 import type { HttpConfig } from "../config/config.ts";
 import { formatAddress } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
+import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import { endpointsOf } from "../http/endpoints.ts";
 import { HttpServer } from "../http/server.ts";
@@ -26,8 +27,14 @@ export class Monitoring implements Disposable {
 
   /** @throws {FervoError} CONFIG_INVALID when the address or the token's file cannot be used */
   async serve({ view }: App, log: Log): Promise<HttpServer> {
-    const server = await HttpServer.start(endpointsOf(view, [this.#jobs, this.#process]), this.#config);
-    log.info({ address: formatAddress(this.#config.listen) }, "Serving /metrics, /livez and /readyz");
+    const address = formatAddress(this.#config.listen);
+    const server = await HttpServer.start({
+      clock: systemClock,
+      endpoints: endpointsOf(view, [this.#jobs, this.#process]),
+      onUnavailable: (error) =>
+        log.warn({ address, error: reasonOf(error) }, "Cannot accept connections; trying again"),
+    }, this.#config);
+    log.info({ address }, "Serving /metrics, /livez and /readyz");
     return server;
   }
 

@@ -3,12 +3,14 @@ import { resolve } from "node:path";
 import { type App, createApp } from "../running_app.ts";
 import type { Config, TracingConfig } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
+import { reasonOf } from "../core/errors.ts";
 import { type Observer, tellAll } from "../core/observer.ts";
 import { createLog, type Log, logObserver } from "../telemetry/log.ts";
 import { Tally } from "../telemetry/tally.ts";
 import type { RunResult } from "../worker/worker.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
+import { stackOf } from "./faults.ts";
 import { Monitoring } from "./monitoring.ts";
 import { configOption } from "./options.ts";
 import { summaryJson, summaryText } from "./run_summary.ts";
@@ -20,7 +22,10 @@ import { onSignals, STOP_SIGNALS } from "./signals.ts";
 import { takeCommands } from "./take_commands.ts";
 import { WorkerStatus } from "./worker_status.ts";
 
-export function runCommand({ io, setExitCode }: Context) {
+const FAULT = "A fault in fervo-worker itself, please report it; the worker takes no more jobs, and ends";
+const FAULT_AGAIN = "Another fault in fervo-worker itself, please report it; the worker ends now";
+
+export function runCommand({ io, setExitCode, faults }: Context) {
   return new Command("run")
     .summary("run jobs")
     .description(
@@ -56,6 +61,16 @@ Examples:
         level,
         isPretty: format === "pretty" || (format === "auto" && io.isErrTerminal),
       });
+      let stop = (): boolean => false;
+      let isFaulty = false;
+      faults.handleBy((error) => {
+        log.error(
+          { error: reasonOf(error), stack: stackOf(error) },
+          isFaulty ? FAULT_AGAIN : FAULT,
+        );
+        isFaulty = true;
+        return stop();
+      });
       const status = new WorkerStatus({ clock: systemClock }, { configFile: resolve(file) });
       using service = await ServiceState.open(log);
       const observers: Observer[] = [logObserver(log), status.observe];
@@ -79,6 +94,10 @@ Examples:
           observe: tellAll(observers),
           ...(tracing && { tracer: tracing.tracer }),
         });
+        stop = () => {
+          app.worker.drain();
+          return true;
+        };
         await using _server = await monitoring?.serve(app, log);
         using _stop = onSignals(STOP_SIGNALS, () => app.worker.stop());
         using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
@@ -109,7 +128,7 @@ Examples:
         const summary = tally.summary();
         io.out(options.json ? `${JSON.stringify(summaryJson(summary))}\n` : summaryText(summary));
       }
-      const exitCode = exitCodeOfRun(result);
+      const exitCode = isFaulty ? ExitCode.failed : exitCodeOfRun(result);
       setExitCode(exitCode);
       ended.resolve(exitCode);
     });

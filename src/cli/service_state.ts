@@ -39,7 +39,11 @@ export class ServiceState implements Disposable {
     const wishes = takeNotifyWishes();
     if (wishes === undefined) return undefined;
     try {
-      return new ServiceState(await SdNotify.open(wishes.socket), wishes.watchdogMs, log);
+      return new ServiceState(
+        await SdNotify.open({ clock: systemClock }, wishes.socket),
+        wishes.watchdogMs,
+        log,
+      );
     } catch (error) {
       log.warn(
         { socket: wishes.socket, error: reasonOf(error) },

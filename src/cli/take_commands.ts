@@ -1,7 +1,7 @@
 import type { App } from "../running_app.ts";
 import { type ControlHandlers, ControlServer } from "../control/control_server.ts";
 import { sleep, systemClock } from "../core/clock.ts";
-import { FervoError } from "../core/errors.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Reloads } from "./reloads.ts";
 import type { WorkerStatus } from "./worker_status.ts";
@@ -34,7 +34,12 @@ export async function takeCommands(
   if (path === undefined) return;
   const { log } = commanded;
   try {
-    const server = await ControlServer.start(path, handlersOf(commanded));
+    const server = await ControlServer.start(path, {
+      clock: systemClock,
+      handlers: handlersOf(commanded),
+      onUnavailable: (error) =>
+        log.warn({ socket: path, error: reasonOf(error) }, "Cannot accept connections; trying again"),
+    });
     // Those who wait for the end of the process learn it by the end of their connection: it is left to the kernel.
     onEnd.defer(() => server.leave());
     log.info({ socket: path }, "Taking commands");

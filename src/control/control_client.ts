@@ -1,5 +1,11 @@
 import { type ErrorCode, FervoError, reasonOf } from "../core/errors.ts";
-import { type ControlAnswer, type ControlRequest, readLines, writeLine } from "./protocol.ts";
+import {
+  type ControlAnswer,
+  type ControlRequest,
+  lineBytes,
+  MAX_ANSWER_BYTES,
+  readLines,
+} from "./protocol.ts";
 
 /**
  * Gives a command to the worker that listens at `path`; yields the lines of its answer as they come, and ends when the
@@ -12,8 +18,9 @@ export async function* command(path: string, request: ControlRequest): AsyncGene
   using connection = await connect(path);
   let isAnswered = false;
   try {
-    await writeLine(connection, request);
-    for await (const line of readLines(connection)) {
+    const bytes = lineBytes(request);
+    for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+    for await (const line of readLines(connection, MAX_ANSWER_BYTES)) {
       const answer = line as ControlAnswer;
       isAnswered = true;
       if (answer.error !== undefined) {

@@ -1,13 +1,29 @@
 import { dirname } from "node:path";
+import type { Clock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
+import { ConnectionEnded, ConnectionServer, type ServedConnection } from "../system/connection_server.ts";
 import { makePrivateSocket } from "../system/private_socket.ts";
 import {
   type ControlAnswer,
   type ControlCommand,
+  type ControlRequest,
   isControlRequest,
+  lineBytes,
+  MAX_REQUEST_BYTES,
   readLines,
-  writeLine,
 } from "./protocol.ts";
+
+/** The most connections at the same time, those included that wait for the end of the worker. */
+export const MAX_CONTROL_CONNECTIONS = 16;
+/** How long a request may take to come, and a line of the answer to be taken, milliseconds. */
+const LINE_LIMIT_MS = 5_000;
+
+export interface ControlServerDeps {
+  readonly clock: Clock;
+  readonly handlers: ControlHandlers;
+  /** Called when no command can be taken, once until one can again. */
+  readonly onUnavailable: (error: unknown) => void;
+}
 
 /**
  * What is done for each command. Each thing that it yields is a line of the answer; the connection ends with the last
@@ -20,31 +36,32 @@ export type ControlHandlers = Readonly<
 /**
  * Takes commands for a worker, on a socket that only its user and root can use.
  *
- * 1. Answers each connection's one request, any number of connections at the same time.
+ * 1. Answers each connection's one request, several connections at the same time.
  * 2. Replaces the socket of a worker that was killed, and never that of one that lives.
  * 3. Leaves in two steps: no new connections, and later the end of those that wait for the end of the worker.
  */
 export class ControlServer implements AsyncDisposable {
-  readonly #listener: Deno.Listener;
-  readonly #handlers: ControlHandlers;
+  readonly #connections: ConnectionServer;
   readonly #remove: () => Promise<void>;
-  readonly #connections = new Set<Deno.Conn>();
-  #isLeaving = false;
+  #left: Promise<void> | undefined;
 
-  private constructor(listener: Deno.Listener, remove: () => Promise<void>, handlers: ControlHandlers) {
-    this.#listener = listener;
+  private constructor(connections: ConnectionServer, remove: () => Promise<void>) {
+    this.#connections = connections;
     this.#remove = remove;
-    this.#handlers = handlers;
-    void this.#accept();
   }
 
   /** @throws {FervoError} CONFIG_INVALID when the socket cannot be made, or another worker has it */
-  static async start(path: string, handlers: ControlHandlers): Promise<ControlServer> {
+  static async start(path: string, deps: ControlServerDeps): Promise<ControlServer> {
     // The last folder of the path, where the worker may make it.
     await Deno.mkdir(dirname(path), { mode: 0o755 }).catch(() => {});
     try {
       const socket = await makePrivateSocket(path, (own) => Deno.listen({ transport: "unix", path: own }));
-      return new ControlServer(socket.server, socket.remove, handlers);
+      const connections = new ConnectionServer({
+        ...deps,
+        listener: socket.server,
+        serve: (connection) => answer(connection, deps.handlers),
+      }, { maxConnections: MAX_CONTROL_CONNECTIONS, idleLimitMs: LINE_LIMIT_MS });
+      return new ControlServer(connections, socket.remove);
     } catch (cause) {
       throw new FervoError("CONFIG_INVALID", `Cannot take commands at "${path}": ${adviceFor(cause)}`, {
         cause,
@@ -53,70 +70,57 @@ export class ControlServer implements AsyncDisposable {
   }
 
   /** Takes no more commands, and removes the socket's file; those who wait for an answer stay. Idempotent. */
-  async leave(): Promise<void> {
-    if (this.#isLeaving) return;
-    this.#isLeaving = true;
-    await this.#remove();
-    this.#listener.close();
+  leave(): Promise<void> {
+    return this.#left ??= this.#remove().then(() => this.#connections.leave());
   }
 
   /** Leaves, and ends all connections. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.leave();
-    for (const connection of this.#connections) connection.close();
-    this.#connections.clear();
-  }
-
-  async #accept(): Promise<void> {
-    while (!this.#isLeaving) {
-      try {
-        void this.#answer(await this.#listener.accept());
-      } catch (error) {
-        // Out of file descriptors, as a rule; or it has left.
-        if (!this.#isLeaving && !(error instanceof Deno.errors.BadResource)) {
-          await new Promise((resolve) => setTimeout(resolve, ACCEPT_PAUSE_MS));
-        }
-      }
-    }
-  }
-
-  /** Never rejects. */
-  async #answer(connection: Deno.Conn): Promise<void> {
-    this.#connections.add(connection);
-    try {
-      // Without a request it was somebody who looks whether the socket is in use.
-      for await (const request of readLines(connection)) {
-        await this.#handle(connection, request);
-        break;
-      }
-    } catch {
-      // Whoever asked has gone.
-    }
-    if (this.#connections.delete(connection)) connection.close();
-  }
-
-  async #handle(connection: Deno.Conn, request: unknown): Promise<void> {
-    try {
-      if (!isControlRequest(request)) {
-        throw new FervoError("CONTROL_REFUSED", "The worker does not know this command; is it an older one?");
-      }
-      const { command, wait = false, now = false } = request;
-      for await (const answer of this.#handlers[command]({ wait, now })) await writeLine(connection, answer);
-    } catch (error) {
-      const known = error instanceof FervoError ? error : undefined;
-      const answer: ControlAnswer = {
-        error: {
-          code: known?.code ?? "CONTROL_REFUSED",
-          message: reasonOf(error),
-          ...(known?.details["problems"] !== undefined && { problems: Number(known.details["problems"]) }),
-        },
-      };
-      await writeLine(connection, answer);
-    }
+    this.#connections[Symbol.dispose]();
   }
 }
 
-const ACCEPT_PAUSE_MS = 100;
+async function answer(connection: ServedConnection, handlers: ControlHandlers): Promise<void> {
+  const tell = async (line: object) => {
+    connection.endsWithin(LINE_LIMIT_MS);
+    await connection.write(lineBytes(line));
+    connection.endsWithin(undefined);
+  };
+  try {
+    const request = await readRequest(connection);
+    // It was somebody who looks whether the socket is in use.
+    if (request === undefined) return;
+    connection.isIdle = false;
+    connection.endsWithin(undefined);
+    const { command, wait = false, now = false } = request;
+    for await (const line of handlers[command]({ wait, now })) await tell(line);
+  } catch (error) {
+    if (error instanceof ConnectionEnded) throw error;
+    const known = error instanceof FervoError ? error : undefined;
+    const line: ControlAnswer = {
+      error: {
+        code: known?.code ?? "CONTROL_REFUSED",
+        message: reasonOf(error),
+        ...(known?.details["problems"] !== undefined && { problems: Number(known.details["problems"]) }),
+      },
+    };
+    await tell(line);
+  }
+}
+
+/**
+ * Undefined when nobody says anything.
+ *
+ * @throws {FervoError} CONTROL_REFUSED
+ */
+async function readRequest(connection: ServedConnection): Promise<ControlRequest | undefined> {
+  for await (const line of readLines(connection, MAX_REQUEST_BYTES)) {
+    if (isControlRequest(line)) return line;
+    throw new FervoError("CONTROL_REFUSED", "The worker does not know this command; is it an older one?");
+  }
+  return undefined;
+}
 
 function adviceFor(error: unknown): string {
   if (error instanceof Deno.errors.AddrInUse) {

@@ -1,3 +1,5 @@
+import { FervoError, reasonOf } from "../core/errors.ts";
+
 /*
  * What goes over the control socket: lines of JSON. One connection, one request:
  *
@@ -30,8 +32,10 @@ export interface ControlAnswer {
   readonly [fact: string]: unknown;
 }
 
-/** No request and no answer is nearly as long; a status has some hundred bytes a consumer. */
-const MAX_LINE_BYTES = 16 * 1_048_576;
+/** No request is nearly as long. */
+export const MAX_REQUEST_BYTES = 65_536;
+/** No answer is nearly as long; a status has some hundred bytes a consumer. */
+export const MAX_ANSWER_BYTES = 16 * 1_048_576;
 
 export function isControlRequest(value: unknown): value is ControlRequest {
   if (typeof value !== "object" || value === null) return false;
@@ -40,28 +44,43 @@ export function isControlRequest(value: unknown): value is ControlRequest {
     [wait, now].every((flag) => flag === undefined || typeof flag === "boolean");
 }
 
-export async function writeLine(connection: Deno.Conn, value: object): Promise<void> {
-  const bytes = new TextEncoder().encode(`${JSON.stringify(value)}\n`);
-  for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+/** A line as it is sent. */
+export function lineBytes(value: object): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${JSON.stringify(value)}\n`);
 }
 
 /**
  * What the other side says, line by line, until it has no more to say; half a line at the end is left out.
  *
- * @throws {Error} when a line is no JSON or has no end
+ * @param maxBytes How long a line may be.
+ * @throws {FervoError} CONTROL_REFUSED when a line is no JSON or too long
  */
-export async function* readLines(connection: Deno.Conn): AsyncGenerator<unknown> {
+export async function* readLines(
+  source: { read(into: Uint8Array<ArrayBuffer>): Promise<number | null> },
+  maxBytes: number,
+): AsyncGenerator<unknown> {
   const decoder = new TextDecoder();
   const chunk = new Uint8Array(65_536);
   let text = "";
   for (;;) {
-    const length = await connection.read(chunk);
+    const length = await source.read(chunk);
     if (length === null) return;
+    const from = text.length;
     text += decoder.decode(chunk.subarray(0, length), { stream: true });
-    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
-      yield JSON.parse(text.slice(0, end));
+    for (let end = text.indexOf("\n", from); end >= 0; end = text.indexOf("\n")) {
+      yield parseLine(text.slice(0, end));
       text = text.slice(end + 1);
     }
-    if (text.length > MAX_LINE_BYTES) throw new Error("A line without an end");
+    if (text.length > maxBytes) {
+      throw new FervoError("CONTROL_REFUSED", `A line is longer than ${maxBytes} bytes`);
+    }
+  }
+}
+
+function parseLine(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch (cause) {
+    throw new FervoError("CONTROL_REFUSED", `A line is no JSON: ${reasonOf(cause)}`, { cause });
   }
 }

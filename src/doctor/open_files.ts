@@ -9,8 +9,11 @@ export interface DescriptorUser {
   readonly queues: number;
 }
 
-/** The runtime, its streams, the database, connections that never wait, and questions to status pages. */
-const BASE = 64;
+/**
+ * The runtime, its streams, the database, connections that never wait, and questions to status pages: 64. And what others
+ * may connect at most, to [http] 64 and to the control socket 16.
+ */
+const BASE = 144;
 /** A connection to php-fpm, or the pipes of a process. */
 const PER_SLOT = { fastcgi: 1, process: 6 } as const;
 /** Connections to the broker beside those of {@link BASE}, at most. */

@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import { createHash, timingSafeEqual } from "node:crypto";
 
 /** Why a request gets no answer; undefined when it gets one. */
-export type Guard = (request: Request) => Response | undefined;
+export type Guard = (request: { readonly headers: Headers }) => Response | undefined;
 
 /** Lets those in who show the token: `Authorization: Bearer TOKEN`. Compared in constant time. */
 export function tokenGuard(token: string): Guard {

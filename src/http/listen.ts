@@ -1,43 +1,101 @@
 import { formatAddress, type SocketAddress } from "../core/address.ts";
+import type { Clock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
+import { ConnectionServer, type ServedConnection } from "../system/connection_server.ts";
 import { makePrivateSocket, type PrivateSocket } from "../system/private_socket.ts";
+import { BadRequest, readHead, type RequestHead, responseBytes } from "./http1.ts";
 
-type Handler = (request: Request) => Response | Promise<Response>;
-/** A server, and its socket's file where there is one. */
-export type Listening =
-  & Pick<PrivateSocket<Deno.HttpServer<Deno.Addr>>, "server">
-  & Partial<PrivateSocket<unknown>>;
+/** Answers a request. */
+export type Handler = (request: RequestHead) => Response | Promise<Response>;
+
+/** The most connections at the same time: those who scrape and probe are few, and gone soon. */
+export const MAX_HTTP_CONNECTIONS = 64;
+/** How long a request may take to come, milliseconds. */
+const REQUEST_LIMIT_MS = 5_000;
+/** How long its answer may take to be made and sent, milliseconds. */
+const ANSWER_LIMIT_MS = 10_000;
+/** How long the other side may take to close after that, milliseconds. */
+const CLOSE_LIMIT_MS = 1_000;
+
+export interface ListenDeps {
+  readonly clock: Clock;
+  readonly handler: Handler;
+  /** Called when nobody can connect, once until somebody can again. */
+  readonly onUnavailable: (error: unknown) => void;
+}
+
+/** A server that listens. */
+export interface Listening {
+  /** Ends it at once, with all connections. Never rejects. */
+  close(): Promise<void>;
+}
 
 /**
  * Listens, and gives each request to `handler`. A socket's file belongs to its owner alone (mode 0600); one that a worker
  * has left behind which was killed is replaced.
  *
- * @param signal Ends it, with all connections; the socket's file is left to the caller.
  * @throws {FervoError} CONFIG_INVALID when the address cannot be used
  */
-export async function listen(
-  address: SocketAddress,
-  handler: Handler,
-  signal: AbortSignal,
-): Promise<Listening> {
-  // Deno would print where it listens, and the stack of what a handler throws.
-  const options = {
-    signal,
-    onListen: () => {},
-    onError: () => new Response("internal error\n", { status: 500 }),
+export async function listen(address: SocketAddress, deps: ListenDeps): Promise<Listening> {
+  const { server, remove } = await open(address);
+  const connections = new ConnectionServer({
+    ...deps,
+    listener: server,
+    serve: (connection) => answerOne(connection, deps),
+  }, { maxConnections: MAX_HTTP_CONNECTIONS, idleLimitMs: REQUEST_LIMIT_MS });
+  return {
+    close: async () => {
+      connections[Symbol.dispose]();
+      await remove?.();
+    },
   };
+}
+
+async function open(
+  address: SocketAddress,
+): Promise<{ server: Deno.Listener } & Partial<PrivateSocket<unknown>>> {
   try {
     if (address.transport === "unix") {
-      return await makePrivateSocket(address.path, (path) => Deno.serve({ ...options, path }, handler));
+      return await makePrivateSocket(address.path, (path) => Deno.listen({ transport: "unix", path }));
     }
     const { hostname, port } = address;
-    return { server: Deno.serve({ ...options, hostname, port }, handler) };
+    return { server: Deno.listen({ hostname, port }) };
   } catch (cause) {
     throw new FervoError(
       "CONFIG_INVALID",
       `Cannot listen at "${formatAddress(address)}" ([http]): ${adviceFor(cause)}`,
       { cause },
     );
+  }
+}
+
+async function answerOne(connection: ServedConnection, { clock, handler }: ListenDeps): Promise<void> {
+  const head = await readHead(connection).catch((error) => {
+    if (error instanceof BadRequest) return error;
+    throw error;
+  });
+  if (head === undefined) return;
+  connection.isIdle = false;
+  connection.endsWithin(ANSWER_LIMIT_MS);
+  const response = head instanceof BadRequest
+    ? new Response(`${head.message}\n`, { status: head.status })
+    : await respond(handler, head);
+  const isHead = !(head instanceof BadRequest) && head.method === "HEAD";
+  await connection.write(await responseBytes(response, { isHead, nowMs: clock.nowMs() }));
+  await connection.closeWrite();
+  connection.isIdle = true;
+  connection.endsWithin(CLOSE_LIMIT_MS);
+  // To close with bytes unread would reset the connection, and take the answer from whoever has not read it yet.
+  const rest = new Uint8Array(4_096);
+  while (await connection.read(rest) !== null);
+}
+
+async function respond(handler: Handler, head: RequestHead): Promise<Response> {
+  try {
+    return await handler(head);
+  } catch {
+    // It may hold what is nobody's business.
+    return new Response("internal error\n", { status: 500 });
   }
 }
 

@@ -1,8 +1,18 @@
 import type { SocketAddress } from "../core/address.ts";
+import type { Clock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import { isToken, TOKEN_RULE } from "../core/token.ts";
 import { type Guard, localGuard, tokenGuard } from "./guard.ts";
+import type { RequestHead } from "./http1.ts";
 import { listen, type Listening } from "./listen.ts";
+
+export interface HttpServerDeps {
+  readonly clock: Clock;
+  /** By path. */
+  readonly endpoints: Readonly<Record<string, Endpoint>>;
+  /** Called when nobody can connect, once until somebody can again. */
+  readonly onUnavailable: (error: unknown) => void;
+}
 
 export interface HttpServerOptions {
   readonly listen: SocketAddress;
@@ -20,40 +30,32 @@ export type Endpoint = () => Response | Promise<Response>;
  *
  * 1. Answers GET and HEAD, and only the paths it was given.
  * 2. Lets nobody in without the token, where there is one; a socket's file is its owner's alone.
+ * 3. Nobody who connects can keep others out, or take more than a bounded part of the worker's memory and descriptors.
  */
 export class HttpServer implements AsyncDisposable {
   readonly #listening: Listening;
-  readonly #end: AbortController;
   #closed: Promise<void> | undefined;
 
-  private constructor(listening: Listening, end: AbortController) {
+  private constructor(listening: Listening) {
     this.#listening = listening;
-    this.#end = end;
   }
 
   /** @throws {FervoError} CONFIG_INVALID when the address or the token's file cannot be used */
   static async start(
-    endpoints: Readonly<Record<string, Endpoint>>,
+    { endpoints, ...deps }: HttpServerDeps,
     options: HttpServerOptions,
   ): Promise<HttpServer> {
     const token = options.token ?? (options.tokenFile && await readToken(options.tokenFile));
     const guards: Guard[] = [];
     if (token) guards.push(tokenGuard(token));
     else if (options.listen.transport === "tcp") guards.push(localGuard);
-    const end = new AbortController();
-    const handler = (request: Request) => answer(request, guards, endpoints);
-    return new HttpServer(await listen(options.listen, handler, end.signal), end);
+    const handler = (request: RequestHead) => answer(request, guards, endpoints);
+    return new HttpServer(await listen(options.listen, { ...deps, handler }));
   }
 
   /** Closes it, with all connections. Idempotent. */
   close(): Promise<void> {
-    return this.#closed ??= this.#close();
-  }
-
-  async #close(): Promise<void> {
-    this.#end.abort();
-    await this.#listening.server.finished;
-    await this.#listening.remove?.();
+    return this.#closed ??= this.#listening.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -62,7 +64,7 @@ export class HttpServer implements AsyncDisposable {
 }
 
 async function answer(
-  request: Request,
+  request: RequestHead,
   guards: readonly Guard[],
   endpoints: Readonly<Record<string, Endpoint>>,
 ): Promise<Response> {
@@ -73,15 +75,17 @@ async function answer(
   return response;
 }
 
-async function ask(request: Request, endpoints: Readonly<Record<string, Endpoint>>): Promise<Response> {
-  const { pathname } = new URL(request.url);
-  if (!Object.hasOwn(endpoints, pathname)) {
+async function ask(
+  { method, path }: RequestHead,
+  endpoints: Readonly<Record<string, Endpoint>>,
+): Promise<Response> {
+  if (!Object.hasOwn(endpoints, path)) {
     return new Response(`not found; there is ${Object.keys(endpoints).join(", ")}\n`, { status: 404 });
   }
-  if (request.method !== "GET" && request.method !== "HEAD") {
+  if (method !== "GET" && method !== "HEAD") {
     return new Response("method not allowed\n", { status: 405, headers: { allow: "GET, HEAD" } });
   }
-  return await endpoints[pathname]!();
+  return await endpoints[path]!();
 }
 
 async function readToken(path: string): Promise<string> {

@@ -1,3 +1,4 @@
+import { type Clock, sleep } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { readProc } from "./proc.ts";
 
@@ -35,6 +36,11 @@ export function takeNotifyWishes(
   return { socket, watchdogMs: isForUs && watchdogMs > 0 ? watchdogMs : undefined };
 }
 
+/** How long to wait for a manager that does not read, milliseconds. */
+const SEND_LIMIT_MS = 1_000;
+/** How many messages may wait for it; further ones are dropped. */
+const MAX_UNSENT = 16;
+
 /**
  * Tells the service manager how this process is doing, by the protocol of sd_notify(3): datagrams to its socket.
  *
@@ -43,14 +49,18 @@ export function takeNotifyWishes(
 export class SdNotify implements Disposable {
   readonly #socket: Deno.DatagramConn;
   readonly #address: Deno.UnixAddr;
+  readonly #clock: Clock;
+  #unsent = 0;
+  #last = Promise.resolve();
 
-  private constructor(socket: Deno.DatagramConn, path: string) {
+  private constructor(clock: Clock, socket: Deno.DatagramConn, path: string) {
+    this.#clock = clock;
     this.#socket = socket;
     this.#address = { transport: "unixpacket", path };
   }
 
   /** @throws {Error} when its socket cannot be used */
-  static async open(path: string): Promise<SdNotify> {
+  static async open({ clock }: { clock: Clock }, path: string): Promise<SdNotify> {
     if (!path.startsWith("/")) {
       throw new Error(`"${path}" is no path; a socket in the abstract namespace cannot be reached`);
     }
@@ -58,6 +68,7 @@ export class SdNotify implements Disposable {
     const folder = await Deno.makeTempDir({ prefix: "fervo-notify-" });
     try {
       return new SdNotify(
+        clock,
         Deno.listenDatagram({ transport: "unixpacket", path: `${folder}/s` }),
         path,
       );
@@ -69,10 +80,22 @@ export class SdNotify implements Disposable {
   }
 
   /**
-   * Sends assignments, e.g. `READY=1`, as one datagram. Never rejects: a manager that cannot be told anything is no reason
-   * to fail.
+   * Sends assignments, e.g. `READY=1`, as one datagram. Never rejects, and waits for a second at most: a manager that cannot
+   * be told anything is no reason to fail, nor to stand still.
    */
   async tell(...assignments: readonly string[]): Promise<void> {
+    if (this.#unsent >= MAX_UNSENT) return;
+    this.#unsent++;
+    const sent = new AbortController();
+    // One after the other: the runtime refuses a second one meanwhile.
+    this.#last = this.#last.then(() => this.#send(assignments)).then(() => {
+      this.#unsent--;
+      sent.abort();
+    });
+    await sleep(this.#clock, SEND_LIMIT_MS, sent.signal);
+  }
+
+  async #send(assignments: readonly string[]): Promise<void> {
     try {
       await this.#socket.send(new TextEncoder().encode(assignments.join("\n")), this.#address);
     } catch {

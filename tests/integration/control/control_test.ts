@@ -1,5 +1,6 @@
 /** The two ends of the control socket. */
 import assert from "node:assert/strict";
+import { systemClock } from "../../../src/core/clock.ts";
 import { command } from "../../../src/control/control_client.ts";
 import { type ControlHandlers, ControlServer } from "../../../src/control/control_server.ts";
 import type { ControlAnswer, ControlRequest } from "../../../src/control/protocol.ts";
@@ -38,6 +39,14 @@ const HANDLERS: ControlHandlers = {
   },
 };
 
+function start(path: string, handlers: ControlHandlers): Promise<ControlServer> {
+  return ControlServer.start(path, {
+    clock: systemClock,
+    handlers,
+    onUnavailable: (error) => assert.fail(String(error)),
+  });
+}
+
 async function all(path: string, request: ControlRequest): Promise<ControlAnswer[]> {
   return await Array.fromAsync(command(path, request));
 }
@@ -54,7 +63,7 @@ function refusal(code: string, message: RegExp) {
 Deno.test("ControlServer answers a command with all that its handler yields", async () => {
   await using folder = await tempFolder();
   const path = `${folder.path}/w.sock`;
-  await using _server = await ControlServer.start(path, HANDLERS);
+  await using _server = await start(path, HANDLERS);
   assert.deepEqual(await all(path, { command: "status" }), [{ command: "status", wait: false, now: false }]);
   assert.deepEqual(await all(path, { command: "quiet", wait: true }), [
     { command: "quiet", wait: true, now: false },
@@ -65,7 +74,7 @@ Deno.test("ControlServer answers a command with all that its handler yields", as
 Deno.test("command() rejects with the error that a handler has thrown, problems included", async () => {
   await using folder = await tempFolder();
   const path = `${folder.path}/w.sock`;
-  await using _server = await ControlServer.start(path, HANDLERS);
+  await using _server = await start(path, HANDLERS);
   await assert.rejects(all(path, { command: "reload" }), (error) => {
     refusal("CONFIG_INVALID", /^a:1:1: x\na:2:1: y$/)(error);
     assert.equal((error as FervoError).details["problems"], 2);
@@ -76,14 +85,23 @@ Deno.test("command() rejects with the error that a handler has thrown, problems 
 Deno.test("ControlServer refuses what is no command, and goes on after nonsense", async () => {
   await using folder = await tempFolder();
   const path = `${folder.path}/w.sock`;
-  await using _server = await ControlServer.start(path, HANDLERS);
-  for (const text of ["{}\n", '{"command":"toString"}\n', '{"command":"stop","wait":1}\n', "[]\n", "7\n"]) {
+  await using _server = await start(path, HANDLERS);
+  const refused = [
+    "{}",
+    '{"command":"toString"}',
+    '{"command":"stop","wait":1}',
+    "[]",
+    "7",
+    "",
+    "GET / HTTP/1.1\r\n",
+  ];
+  for (const text of refused) {
     using connection = await Deno.connect({ transport: "unix", path });
-    await connection.write(new TextEncoder().encode(text));
+    await connection.write(new TextEncoder().encode(`${text}\n`));
     const answer = await new Response(connection.readable).text();
     assert.match(answer, /^\{"error":\{"code":"CONTROL_REFUSED",/, text);
   }
-  for (const text of ["GET / HTTP/1.1\r\n\r\n", "\n", ""]) {
+  for (const text of ['{"command":"status"}', "GET", ""]) {
     using connection = await Deno.connect({ transport: "unix", path });
     await connection.write(new TextEncoder().encode(text));
     await connection.closeWrite();
@@ -97,7 +115,7 @@ Deno.test("The control socket belongs to its owner alone, whatever the umask, an
   const path = `${folder.path}/w.sock`;
   const umask = Deno.umask(0);
   try {
-    await using _server = await ControlServer.start(path, HANDLERS);
+    await using _server = await start(path, HANDLERS);
     assert.equal((await Deno.stat(path)).mode! & 0o777, 0o600);
     assert.deepEqual(Array.from(Deno.readDirSync(folder.path), ({ name }) => name), ["w.sock"]);
   } finally {
@@ -109,9 +127,9 @@ Deno.test("The control socket belongs to its owner alone, whatever the umask, an
 Deno.test("ControlServer.start() leaves a living worker its socket, and any other file what it is", async () => {
   await using folder = await tempFolder();
   const path = `${folder.path}/w.sock`;
-  await using _server = await ControlServer.start(path, HANDLERS);
+  await using _server = await start(path, HANDLERS);
   await assert.rejects(
-    ControlServer.start(path, HANDLERS),
+    start(path, HANDLERS),
     refusal(
       "CONFIG_INVALID",
       /^Cannot take commands at ".*w\.sock": another worker takes its commands there/,
@@ -119,7 +137,7 @@ Deno.test("ControlServer.start() leaves a living worker its socket, and any othe
   );
   assert.equal((await all(path, { command: "status" })).length, 1);
   await Deno.writeTextFile(`${folder.path}/file`, "precious");
-  await assert.rejects(ControlServer.start(`${folder.path}/file`, HANDLERS), refusal("CONFIG_INVALID", /./));
+  await assert.rejects(start(`${folder.path}/file`, HANDLERS), refusal("CONFIG_INVALID", /./));
   assert.equal(await Deno.readTextFile(`${folder.path}/file`), "precious");
 });
 
@@ -132,11 +150,11 @@ Deno.test("ControlServer.start() replaces the socket of a worker that was killed
     all(path, { command: "status" }),
     refusal("WORKER_UNAVAILABLE", /a worker that was killed/),
   );
-  await using _server = await ControlServer.start(path, HANDLERS);
+  await using _server = await start(path, HANDLERS);
   assert.equal((await all(path, { command: "status" })).length, 1);
-  await using _other = await ControlServer.start(`${folder.path}/new/w.sock`, HANDLERS);
+  await using _other = await start(`${folder.path}/new/w.sock`, HANDLERS);
   await assert.rejects(
-    ControlServer.start(`${folder.path}/a/b/w.sock`, HANDLERS),
+    start(`${folder.path}/a/b/w.sock`, HANDLERS),
     refusal("CONFIG_INVALID", /no such folder/),
   );
 });
@@ -147,7 +165,7 @@ Deno.test("of several workers that start in the same instant over an old socket,
   for (let round = 0; round < 20; round++) {
     await staleSocket(path);
     const starts = await Promise.allSettled(
-      Array.from({ length: 8 }, () => ControlServer.start(path, HANDLERS)),
+      Array.from({ length: 8 }, () => start(path, HANDLERS)),
     );
     const started = starts.flatMap((start) => start.status === "fulfilled" ? [start.value] : []);
     assert.equal(started.length, 1);
@@ -162,7 +180,7 @@ Deno.test("of several workers that start in the same instant over an old socket,
 Deno.test("ControlServer.leave() takes no more commands, and keeps those who wait until the end", async () => {
   await using folder = await tempFolder();
   const path = `${folder.path}/w.sock`;
-  const server = await ControlServer.start(path, HANDLERS);
+  const server = await start(path, HANDLERS);
   const answers = command(path, { command: "stop", wait: true });
   assert.deepEqual((await answers.next()).value, { state: "stopping" });
   await server.leave();
@@ -175,9 +193,9 @@ Deno.test("ControlServer.leave() takes no more commands, and keeps those who wai
 Deno.test("ControlServer removes its own socket only, not that of a worker that came after it", async () => {
   await using folder = await tempFolder();
   const path = `${folder.path}/w.sock`;
-  const first = await ControlServer.start(path, HANDLERS);
+  const first = await start(path, HANDLERS);
   await Deno.remove(path);
-  await using _second = await ControlServer.start(path, HANDLERS);
+  await using _second = await start(path, HANDLERS);
   await first[Symbol.asyncDispose]();
   assert.equal((await all(path, { command: "status" })).length, 1);
 });

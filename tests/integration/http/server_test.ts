@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { systemClock } from "../../../src/core/clock.ts";
 import { FervoError } from "../../../src/core/errors.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { type Endpoint, HttpServer } from "../../../src/http/server.ts";
@@ -14,7 +15,11 @@ function start(
   options: { token?: string; tokenFile?: string } = {},
   endpoints = HELLO,
 ): Promise<HttpServer> {
-  return HttpServer.start(endpoints, {
+  return HttpServer.start({
+    clock: systemClock,
+    endpoints,
+    onUnavailable: (error) => assert.fail(String(error)),
+  }, {
     listen: parseAddress(at),
     token: options.token,
     tokenFile: options.tokenFile,

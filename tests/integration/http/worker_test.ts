@@ -54,7 +54,14 @@ async function start(fpm: PhpFpm, options: SiteOptions = {}) {
   const jobs = new JobMetrics();
   const process = opened.use(new ProcessMetrics({ clock }, { version: "0" }));
   const app = opened.use(await createApp(config, { clock, observe: tellAll([log.observe, jobs.observe]) }));
-  opened.use(await HttpServer.start(endpointsOf(app.view, [jobs, process]), config.http!));
+  const endpoints = endpointsOf(app.view, [jobs, process]);
+  opened.use(
+    await HttpServer.start({
+      clock: systemClock,
+      endpoints,
+      onUnavailable: (error) => assert.fail(String(error)),
+    }, config.http!),
+  );
   let running: ReturnType<App["worker"]["run"]> | undefined;
   opened.defer(async () => {
     app.worker.stop();

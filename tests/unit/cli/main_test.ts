@@ -13,7 +13,9 @@ function* commandPaths(command: Command, path: string[] = []): Generator<string[
   for (const sub of command.commands) yield* commandPaths(sub, [...path, sub.name()]);
 }
 
-const PATHS = [...commandPaths(program({ io: new FakeIo(), setExitCode: () => {} }))];
+const PATHS = [
+  ...commandPaths(program({ io: new FakeIo(), setExitCode: () => {}, faults: { handleBy: () => {} } })),
+];
 
 Deno.test("program() has the documented commands", () => {
   assert.deepEqual(PATHS.map((path) => path.join(" ")), [

@@ -1,0 +1,125 @@
+import { Buffer } from "node:buffer";
+import { STATUS_CODES } from "node:http";
+
+/*
+ * HTTP/1.1 (RFC 9112), as much as those speak who ask for metrics and health: one request, without a body, on each
+ * connection, which ends with the answer.
+ *
+ *   GET /livez HTTP/1.1\r\n        the head: a request line,
+ *   Host: 127.0.0.1:9102\r\n       fields,
+ *   \r\n                           an empty line
+ */
+
+/** No head of those who ask is nearly as long. */
+export const MAX_HEAD_BYTES = 16_384;
+const MAX_FIELDS = 100;
+
+/** What was sent is no request, or none that is answered. */
+export class BadRequest extends Error {
+  readonly status: number;
+
+  /** @param message What is wrong, for whoever has sent it. */
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export interface RequestHead {
+  readonly method: string;
+  /** As it was sent, percent-encoded, without the query. */
+  readonly path: string;
+  readonly headers: Headers;
+}
+
+/** Where bytes come from; null at their end. */
+interface Source {
+  read(into: Uint8Array<ArrayBuffer>): Promise<number | null>;
+}
+
+/**
+ * Reads the head of a request, and maybe some of what comes behind it, which is left out.
+ *
+ * @returns Undefined when there is no more to read before it is whole
+ * @throws {BadRequest} and what the source throws
+ */
+export async function readHead(source: Source): Promise<RequestHead | undefined> {
+  const bytes = new Uint8Array(MAX_HEAD_BYTES);
+  for (let length = 0; length < bytes.length;) {
+    const read = await source.read(bytes.subarray(length));
+    if (read === null) return undefined;
+    // The empty line may have begun in the piece before.
+    const end = endOfHead(bytes.subarray(0, length + read), Math.max(length - 2, 0));
+    if (end >= 0) return parseHead(Buffer.from(bytes.buffer, 0, end).toString("latin1"));
+    length += read;
+  }
+  throw new BadRequest(431, `the head of the request is longer than ${MAX_HEAD_BYTES} bytes`);
+}
+
+const [LF, CR] = [0x0a, 0x0d];
+
+/** Where the line before the empty one ends, looked for from `from` on; -1 when there is no empty line. */
+function endOfHead(bytes: Uint8Array, from: number): number {
+  for (let at = bytes.indexOf(LF, from); at >= 0; at = bytes.indexOf(LF, at + 1)) {
+    if (bytes[at + 1] === LF || (bytes[at + 1] === CR && bytes[at + 2] === LF)) return at;
+  }
+  return -1;
+}
+
+/** A method, a target, and a version. */
+const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP\/(\d\.\d)$/;
+/** A name, a colon at once, a value. A line that goes on with the one before, as was allowed long ago, is none. */
+const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r]*)$/;
+
+/**
+ * @param text Without the empty line.
+ * @throws {BadRequest}
+ */
+function parseHead(text: string): RequestHead {
+  // Some clients of old send an end of line too many, before.
+  const [first = "", ...lines] = text.replace(/^\r?\n/, "").replace(/\r$/, "").split(/\r?\n/);
+  const [, method, target, version] = REQUEST_LINE.exec(first) ?? [];
+  if (method === undefined || target === undefined) throw new BadRequest(400, "this is no HTTP request");
+  if (version !== "1.1" && version !== "1.0") throw new BadRequest(505, "only HTTP/1.1 is spoken here");
+  if (lines.length > MAX_FIELDS) throw new BadRequest(431, `there are more than ${MAX_FIELDS} fields`);
+  const headers = new Headers();
+  for (const line of lines) {
+    const [, name, value] = FIELD.exec(line) ?? [];
+    if (name === undefined || value === undefined) throw new BadRequest(400, "a field is malformed");
+    if (name.toLowerCase() === "host" && headers.has("host")) {
+      throw new BadRequest(400, "there are two hosts");
+    }
+    headers.append(name, value);
+  }
+  if (version === "1.1" && !headers.has("host")) throw new BadRequest(400, "the field Host is missing");
+  return { method, path: pathOf(target), headers };
+}
+
+/** The path of a target, which may also be a whole URL, as it is for proxies. */
+function pathOf(target: string): string {
+  const [path = ""] = target.replace(/^https?:\/\/[^/?#]*/i, "").split(/[?#]/, 1);
+  return path === "" ? "/" : path;
+}
+
+/**
+ * An answer as it is sent, with all of its bytes.
+ *
+ * @param options.isHead Of a HEAD request: without the body.
+ * @param options.nowMs Epoch milliseconds.
+ */
+export async function responseBytes(
+  response: Response,
+  { isHead, nowMs }: { isHead: boolean; nowMs: number },
+): Promise<Uint8Array<ArrayBuffer>> {
+  const body = new Uint8Array(await response.arrayBuffer());
+  const { status, headers } = response;
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
+    `date: ${new Date(nowMs).toUTCString()}`,
+    ...[...headers].map(([name, value]) => `${name}: ${value}`),
+    `content-length: ${body.length}`,
+    "connection: close",
+  ];
+  const head = Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
+  return new Uint8Array(Buffer.concat(isHead ? [head] : [head, body]));
+}

@@ -1,0 +1,189 @@
+import { type Clock, sleep, type Timer } from "../core/clock.ts";
+
+export interface ConnectionServerDeps {
+  readonly clock: Clock;
+  /** Is closed by the server. */
+  readonly listener: Deno.Listener;
+  /** Talks to whoever has connected; the connection is closed when it ends. */
+  readonly serve: (connection: ServedConnection) => Promise<void>;
+  /** Called when connections cannot be accepted, once until one can be again. They are tried again by themselves. */
+  readonly onUnavailable: (error: unknown) => void;
+}
+
+export interface ConnectionServerOptions {
+  /** The most connections at the same time. At least 1. */
+  readonly maxConnections: number;
+  /** How long a connection may stay, milliseconds, unless {@link ServedConnection.endsWithin} says otherwise. */
+  readonly idleLimitMs: number;
+}
+
+/** How long to wait after a connection could not be accepted, milliseconds. */
+const RETRY_MS = 100;
+/** How long a full house waits before it takes the next one, milliseconds: it bounds what a flood costs. */
+const FULL_MS = 1;
+
+/**
+ * Accepts connections from anybody, and lets nobody take more than their part.
+ *
+ * 1. Holds a bounded number. When there is one too many, the one goes that has been idle for longest, then the one that is
+ *    served for longest: whoever connects and speaks at once is served, however many others are silent.
+ * 2. Ends each connection in time.
+ * 3. Goes on when nothing can be accepted, as without file descriptors: makes room, waits, and tries again.
+ */
+export class ConnectionServer implements Disposable {
+  readonly #deps: ConnectionServerDeps;
+  readonly #options: ConnectionServerOptions;
+  /** In the order in which they came. A closed one stays until its last read or write has ended: it takes a descriptor. */
+  readonly #connections = new Set<ServedConnection>();
+  readonly #left = new AbortController();
+
+  constructor(deps: ConnectionServerDeps, options: ConnectionServerOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    void this.#accept();
+  }
+
+  /** Accepts no more; those that are there stay. Idempotent. */
+  leave(): void {
+    if (this.#left.signal.aborted) return;
+    this.#left.abort();
+    this.#deps.listener.close();
+  }
+
+  /** Leaves, and ends all connections. Idempotent. */
+  [Symbol.dispose](): void {
+    this.leave();
+    for (const connection of this.#connections) connection.close();
+  }
+
+  async #accept(): Promise<void> {
+    const { clock, listener, onUnavailable } = this.#deps;
+    const { signal } = this.#left;
+    let isAvailable = true;
+    while (!signal.aborted) {
+      let accepted: Deno.Conn;
+      try {
+        accepted = await listener.accept();
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isAvailable) onUnavailable(error);
+        isAvailable = false;
+        this.#oldest((connection) => connection.isIdle)?.close();
+        await sleep(clock, RETRY_MS, signal);
+        continue;
+      }
+      isAvailable = true;
+      if (signal.aborted) return accepted.close();
+      const connection = new ServedConnection({ clock, connection: accepted });
+      if (this.#connections.size >= this.#options.maxConnections) {
+        const victim = this.#oldest((connection) => connection.isIdle) ?? this.#oldest(() => true);
+        (victim ?? connection).close();
+        await sleep(clock, FULL_MS, signal);
+      }
+      void this.#serve(connection);
+    }
+  }
+
+  /** The oldest one of a kind that is not closed. */
+  #oldest(isOfKind: (connection: ServedConnection) => boolean): ServedConnection | undefined {
+    for (const connection of this.#connections) {
+      if (!connection.isClosed && isOfKind(connection)) return connection;
+    }
+    return undefined;
+  }
+
+  /** Never rejects, unless `serve` has a fault. */
+  async #serve(connection: ServedConnection): Promise<void> {
+    this.#connections.add(connection);
+    connection.endsWithin(this.#options.idleLimitMs);
+    try {
+      await this.#deps.serve(connection);
+    } catch (error) {
+      if (!(error instanceof ConnectionEnded)) throw error;
+    } finally {
+      connection.close();
+      this.#connections.delete(connection);
+    }
+  }
+}
+
+/** The other side has gone, or its time was up. */
+export class ConnectionEnded extends Error {}
+
+/** A connection that a {@link ConnectionServer} has accepted. */
+export class ServedConnection {
+  readonly #clock: Clock;
+  readonly #connection: Deno.Conn;
+  #timer: Timer | undefined;
+  #isIdle = true;
+  #isClosed = false;
+
+  constructor({ clock, connection }: { clock: Clock; connection: Deno.Conn }) {
+    this.#clock = clock;
+    this.#connection = connection;
+  }
+
+  /** Nothing was asked yet, or all is answered: the first to go when there is no room. */
+  get isIdle(): boolean {
+    return this.#isIdle;
+  }
+
+  set isIdle(isIdle: boolean) {
+    this.#isIdle = isIdle;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Closes it after so many milliseconds from now, instead of what was said before; undefined for never. */
+  endsWithin(limitMs: number | undefined): void {
+    this.#timer?.cancel();
+    this.#timer = limitMs === undefined || this.#isClosed
+      ? undefined
+      : this.#clock.setTimer(() => this.close(), limitMs);
+  }
+
+  /**
+   * Reads some bytes into `into`. Returns how many, or null at the end.
+   *
+   * @throws {ConnectionEnded}
+   */
+  async read(into: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    return await this.#ended(this.#connection.read(into));
+  }
+
+  /**
+   * Writes all of `bytes`.
+   *
+   * @throws {ConnectionEnded}
+   */
+  async write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    for (let at = 0; at < bytes.length;) at += await this.#ended(this.#connection.write(bytes.subarray(at)));
+  }
+
+  /**
+   * Says that nothing more will be written.
+   *
+   * @throws {ConnectionEnded}
+   */
+  async closeWrite(): Promise<void> {
+    await this.#ended(this.#connection.closeWrite());
+  }
+
+  /** Idempotent. A read under way ends; a write does on runtimes that can end it, else when the other side has gone. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    this.#connection.close();
+  }
+
+  async #ended<T>(operation: Promise<T>): Promise<T> {
+    try {
+      return await operation;
+    } catch (cause) {
+      throw new ConnectionEnded("The connection has ended", { cause });
+    }
+  }
+}
