@@ -6,7 +6,9 @@ namespace Fervo\DeferredEventBundle;
 
 use Fervo\DeferredEventBundle\Backend\BackendInterface;
 use Fervo\DeferredEventBundle\Backend\DeferredJob;
+use Fervo\DeferredEventBundle\Backend\InProcessBackendInterface;
 use Fervo\DeferredEventBundle\DataCollector\DeferralLog;
+use Fervo\DeferredEventBundle\Doctrine\TransactionScope;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
 use Psr\Log\LoggerInterface;
@@ -17,17 +19,24 @@ use Symfony\Contracts\Service\ResetInterface;
  *
  * 1. `immediately`: each job at once.
  * 2. `on_terminate`: at terminate(), which comes after the response, the console command, or the worker's job.
- * 3. `after_commit`: while a transaction is open, when it is committed; dropped when it is rolled back. Else at once.
+ * 3. `after_commit`: within transactions, when all that are open have been committed; dropped if one of them, or the
+ *    savepoint in it, is not. Outside of one at once.
  *
- * Nothing is lost silently: what could not be sent stays here, is tried again at terminate() and when PHP ends, and is
- * logged as an error then.
+ * Nothing is lost silently: a job that may be sent and could not be is due, is tried again at the next occasion and when PHP
+ * ends, and is logged as an error then. Nothing that happens here makes a commit fail, and no listener runs inside of one.
  *
  * @internal
  */
 final class Outbox implements ResetInterface
 {
-    /** @var list<DeferredJob> */
-    private array $waiting = [];
+    /** @var list<DeferredJob> those that may be sent */
+    private array $due = [];
+
+    /** @var array<int, DeferredJob> those whose transactions have not ended, by their object id */
+    private array $pending = [];
+
+    /** @var list<DeferredJob> those whose transaction was not committed, until that is logged */
+    private array $dropped = [];
 
     private bool $isShutdownWatched = false;
 
@@ -43,6 +52,7 @@ final class Outbox implements ResetInterface
         private readonly ?TransactionTracker $transactions = null,
         private readonly ?DeferralLog $log = null,
     ) {
+        $transactions?->onEnded($this->transactionEnded(...));
     }
 
     /** @throws SendFailedException when it is sent at once, and cannot be */
@@ -50,35 +60,38 @@ final class Outbox implements ResetInterface
     {
         $this->log?->deferred($job);
 
-        if (SendMode::OnTerminate === $this->mode) {
-            $this->hold($job);
-        } elseif (SendMode::AfterCommit === $this->mode && $this->transactions?->isOpen()) {
-            if ([] === $this->waiting) {
-                $this->transactions->whenEnded($this->transactionEnded(...));
-            }
-            $this->hold($job);
-        } else {
+        $scopes = SendMode::AfterCommit === $this->mode ? $this->transactions?->openScopes() ?? [] : [];
+        if ([] !== $scopes) {
+            $this->awaitCommit($job, $scopes);
+        } elseif (SendMode::OnTerminate === $this->mode) {
+            $this->due[] = $job;
+            $this->watchShutdown();
+        } elseif ($this->backend instanceof InProcessBackendInterface) {
+            $this->terminate();
             $this->send([$job]);
+        } else {
+            $this->sendNow($job);
         }
     }
 
     /**
-     * Sends what is held, except for what waits for a transaction that is still open.
+     * Sends what is due.
      *
-     * @throws SendFailedException what could not be sent is held on
+     * @throws SendFailedException what could not be sent is due still
      */
     public function flush(): void
     {
-        if ($this->transactions?->isOpen()) {
+        // What runs here would run within the transaction.
+        if ($this->backend instanceof InProcessBackendInterface && $this->transactions?->isOpen()) {
             return;
         }
         // Taken out first: a job that is run at once may defer further ones.
-        while ([] !== $jobs = $this->waiting) {
-            $this->waiting = [];
+        while ([] !== $jobs = $this->due) {
+            $this->due = [];
             try {
                 $this->send($jobs);
             } catch (SendFailedException $failure) {
-                $this->waiting = [...$failure->unsentJobs, ...$this->waiting];
+                $this->due = [...$failure->unsentJobs, ...$this->due];
                 throw $failure;
             }
         }
@@ -90,7 +103,10 @@ final class Outbox implements ResetInterface
         try {
             $this->flush();
         } catch (SendFailedException $failure) {
-            $this->error('Could not send deferred events yet: {reason}', $failure, $failure->unsentJobs);
+            $this->sendLater($failure);
+        } catch (\Throwable $error) {
+            // A listener's, of a job that ran here.
+            $this->error('A deferred event failed: {reason}', $error, []);
         }
     }
 
@@ -100,39 +116,98 @@ final class Outbox implements ResetInterface
         $this->terminate();
     }
 
-    private function transactionEnded(bool $isCommitted): void
+    /** @param non-empty-list<TransactionScope> $scopes */
+    private function awaitCommit(DeferredJob $job, array $scopes): void
     {
-        if ($isCommitted) {
-            $this->terminate();
-
-            return;
+        $this->pending[spl_object_id($job)] = $job;
+        $this->watchShutdown();
+        $open = \count($scopes);
+        $areCommitted = true;
+        $ended = function (bool $isCommitted) use ($job, &$open, &$areCommitted): void {
+            $areCommitted = $areCommitted && $isCommitted;
+            if (0 !== --$open) {
+                return;
+            }
+            unset($this->pending[spl_object_id($job)]);
+            if ($areCommitted) {
+                $this->due[] = $job;
+            } else {
+                $this->dropped[] = $job;
+            }
+        };
+        foreach ($scopes as $scope) {
+            $scope->whenEnded($ended);
         }
-        foreach ($this->waiting as $job) {
-            $this->log?->dropped($job);
-        }
-        ($this->logger)()->info('Dropped {count} deferred events: the transaction was rolled back', ['count' => \count($this->waiting)]);
-        $this->waiting = [];
     }
 
-    private function hold(DeferredJob $job): void
+    /** It may well be the driver's commit() that is under way: no listener is run, and nothing is thrown. */
+    private function transactionEnded(): void
     {
-        $this->waiting[] = $job;
-        if (!$this->isShutdownWatched) {
-            $this->isShutdownWatched = true;
-            register_shutdown_function($this->shutdown(...));
+        if ([] !== $jobs = $this->dropped) {
+            $this->dropped = [];
+            foreach ($jobs as $job) {
+                $this->log?->dropped($job);
+            }
+            ($this->logger)()->info('Dropped {count} deferred events: the transaction was not committed', ['count' => \count($jobs)]);
         }
+        if ([] === $this->due || $this->backend instanceof InProcessBackendInterface) {
+            return;
+        }
+        $jobs = $this->due;
+        $this->due = [];
+        try {
+            $this->sendToQueue($jobs);
+        } catch (SendFailedException $failure) {
+            $this->due = [...$failure->unsentJobs, ...$this->due];
+            $this->sendLater($failure);
+        }
+    }
+
+    /** With what is due already, so that a queue that is away is asked once, and the order stays. */
+    private function sendNow(DeferredJob $job): void
+    {
+        $this->due[] = $job;
+        try {
+            $this->flush();
+        } catch (SendFailedException $failure) {
+            $others = array_values(array_filter($failure->unsentJobs, static fn (DeferredJob $unsent): bool => $unsent !== $job));
+            $this->due = array_values(array_filter($this->due, static fn (DeferredJob $due): bool => $due !== $job));
+            if (\count($others) === \count($failure->unsentJobs)) {
+                $this->sendLater($failure);
+
+                return;
+            }
+            // The caller is told of this one, and has it.
+            throw [] === $others ? $failure : new SendFailedException($failure->getMessage(), [$job], $failure);
+        }
+    }
+
+    private function sendLater(SendFailedException $failure): void
+    {
+        $this->error('Could not send deferred events yet: {reason}', $failure, $failure->unsentJobs);
+        $this->watchShutdown();
+    }
+
+    private function watchShutdown(): void
+    {
+        if ($this->isShutdownWatched) {
+            return;
+        }
+        $this->isShutdownWatched = true;
+        // As the last one: what the application registers may commit, or defer.
+        register_shutdown_function(fn () => register_shutdown_function($this->shutdown(...)));
     }
 
     private function shutdown(): void
     {
         try {
-            if ($this->transactions?->isOpen()) {
-                throw new SendFailedException('the transaction was never committed', $this->waiting);
-            }
             $this->flush();
         } catch (\Throwable $failure) {
-            $this->error('Deferred events are lost, for PHP ends now: {reason}', $failure, $this->waiting);
-            $this->waiting = [];
+            $this->error('Deferred events are lost, for PHP ends now: {reason}', $failure, $this->due);
+            $this->due = [];
+        }
+        if ([] !== $this->pending) {
+            ($this->logger)()->warning('Did not send deferred events: PHP ends, and their transaction was never committed', ['events' => $this->names($this->pending)]);
         }
     }
 
@@ -140,39 +215,50 @@ final class Outbox implements ResetInterface
     private function send(array $jobs): void
     {
         try {
-            $this->backend->send(...$jobs);
-            $unsent = [];
+            $this->sendToQueue($jobs);
         } catch (SendFailedException $failure) {
-            $unsent = $failure->unsentJobs;
-        }
-
-        foreach ($jobs as $job) {
-            if (!\in_array($job, $unsent, true)) {
-                $this->log?->sent($job);
+            // What runs here would run within the transaction.
+            if (null === $this->fallback || $this->transactions?->isOpen()) {
+                throw $failure;
             }
+            $this->error('Could not send deferred events, running them now: {reason}', $failure, $failure->unsentJobs);
+            ($this->fallback)()->send(...$failure->unsentJobs);
         }
-        if ([] === $unsent) {
-            return;
-        }
-
-        foreach ($unsent as $job) {
-            $this->log?->failed($job);
-        }
-        if (null === $this->fallback) {
-            throw $failure;
-        }
-        $this->error('Could not send deferred events, running them now: {reason}', $failure, $unsent);
-        ($this->fallback)()->send(...$unsent);
     }
 
-    /** @param list<DeferredJob> $jobs */
+    /**
+     * @param list<DeferredJob> $jobs
+     *
+     * @throws SendFailedException
+     */
+    private function sendToQueue(array $jobs): void
+    {
+        $unsent = [];
+        try {
+            $this->backend->send(...$jobs);
+        } catch (SendFailedException $failure) {
+            $unsent = $failure->unsentJobs;
+            throw $failure;
+        } finally {
+            foreach ($jobs as $job) {
+                \in_array($job, $unsent, true) ? $this->log?->failed($job) : $this->log?->sent($job);
+            }
+        }
+    }
+
+    /** @param array<DeferredJob> $jobs */
     private function error(string $message, \Throwable $reason, array $jobs): void
     {
-        $context = [
-            'reason' => $reason->getMessage(),
-            'exception' => $reason,
-            'events' => array_map(static fn (DeferredJob $job): string => $job->eventName.' for queue '.$job->queue, $jobs),
-        ];
-        ($this->logger)()->error($message, $context);
+        ($this->logger)()->error($message, ['reason' => $reason->getMessage(), 'exception' => $reason, 'events' => $this->names($jobs)]);
+    }
+
+    /**
+     * @param array<DeferredJob> $jobs
+     *
+     * @return list<string>
+     */
+    private function names(array $jobs): array
+    {
+        return array_values(array_map(static fn (DeferredJob $job): string => $job->eventName.' for queue '.$job->queue, $jobs));
     }
 }

@@ -55,13 +55,14 @@ final class OutboxTest extends TestCase
         $outbox->add(Queue::job('outside'));
         self::assertSame([['outside']], $backend->calls);
 
-        $transactions->begun();
+        $connection = $transactions->watch();
+        $connection->begun();
         $outbox->add(Queue::job('1'));
         $outbox->add(Queue::job('2'));
         $outbox->terminate();
         self::assertCount(1, $backend->calls);
 
-        $transactions->ended(true);
+        $connection->committed();
         self::assertSame([['outside'], ['1', '2']], $backend->calls);
     }
 
@@ -70,12 +71,13 @@ final class OutboxTest extends TestCase
         $transactions = new TransactionTracker();
         $log = new DeferralLog();
         $outbox = $this->outbox(SendMode::AfterCommit, $backend = new FakeBackend(), transactions: $transactions, log: $log);
-        $transactions->begun();
+        $connection = $transactions->watch();
+        $connection->begun();
         $outbox->add(Queue::job('1'));
-        $transactions->ended(false);
-        $transactions->begun();
+        $connection->rolledBack();
+        $connection->begun();
         $outbox->add(Queue::job('2'));
-        $transactions->ended(true);
+        $connection->committed();
 
         self::assertSame([['2']], $backend->calls);
         self::assertSame(['dropped', 'sent'], array_column($log->entries(), 'state'));
@@ -120,11 +122,11 @@ final class OutboxTest extends TestCase
     /**
      * @testWith ["on_terminate", 0, "sent:1,2"]
      *           ["on_terminate", 9, "error: Deferred events are lost, for PHP ends now: {reason} [away]"]
-     *           ["after_commit", 0, "error: Deferred events are lost, for PHP ends now: {reason} [the transaction was never committed]"]
+     *           ["after_commit", 0, "warning: Did not send deferred events: PHP ends, and their transaction was never committed []"]
      */
     #[\PHPUnit\Framework\Attributes\TestWith(['on_terminate', 0, 'sent:1,2'])]
     #[\PHPUnit\Framework\Attributes\TestWith(['on_terminate', 9, 'error: Deferred events are lost, for PHP ends now: {reason} [away]'])]
-    #[\PHPUnit\Framework\Attributes\TestWith(['after_commit', 0, 'error: Deferred events are lost, for PHP ends now: {reason} [the transaction was never committed]'])]
+    #[\PHPUnit\Framework\Attributes\TestWith(['after_commit', 0, 'warning: Did not send deferred events: PHP ends, and their transaction was never committed []'])]
     public function testWhenPhpEnds(string $mode, int $failures, string $expected): void
     {
         $script = sprintf('require %s; (new %s)->run(%s, %d);', var_export(__DIR__.'/autoload.php', true), ExitingProcess::class, var_export($mode, true), $failures);

@@ -10,7 +10,7 @@ use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
  * No queue: runs jobs in this process, at once, whatever their delay. They go through their payload all the same, so
  * that what would not reach a worker does not work here either.
  */
-final class ImmediateBackend implements BackendInterface
+final class ImmediateBackend implements InProcessBackendInterface
 {
     public function __construct(private readonly PayloadDispatcher $dispatcher)
     {

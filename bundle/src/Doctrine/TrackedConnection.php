@@ -10,21 +10,35 @@ use Doctrine\DBAL\Driver\Middleware\AbstractConnectionMiddleware;
 /** @internal */
 final class TrackedConnection extends AbstractConnectionMiddleware
 {
-    public function __construct(Connection $connection, private readonly TransactionTracker $tracker)
+    public function __construct(Connection $connection, private readonly ConnectionTransactions $transactions)
     {
         parent::__construct($connection);
+    }
+
+    public function exec(string $sql): int|string
+    {
+        $result = parent::exec($sql);
+        $this->transactions->executed($sql);
+
+        return $result;
     }
 
     public function beginTransaction(): void
     {
         parent::beginTransaction();
-        $this->tracker->begun();
+        $this->transactions->begun();
     }
 
     public function commit(): void
     {
-        parent::commit();
-        $this->tracker->ended(true);
+        $isFailed = $this->transactions->isAwaited() && FailedTransaction::isOpenOn($this);
+        try {
+            parent::commit();
+        } catch (\Throwable $error) {
+            $this->transactions->commitFailed();
+            throw $error;
+        }
+        $isFailed ? $this->transactions->rolledBack() : $this->transactions->committed();
     }
 
     public function rollBack(): void
@@ -33,7 +47,7 @@ final class TrackedConnection extends AbstractConnectionMiddleware
         try {
             parent::rollBack();
         } finally {
-            $this->tracker->ended(false);
+            $this->transactions->rolledBack();
         }
     }
 }

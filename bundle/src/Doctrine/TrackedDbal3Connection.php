@@ -10,16 +10,24 @@ use Doctrine\DBAL\Driver\Middleware\AbstractConnectionMiddleware;
 /** @internal */
 final class TrackedDbal3Connection extends AbstractConnectionMiddleware
 {
-    public function __construct(Connection $connection, private readonly TransactionTracker $tracker)
+    public function __construct(Connection $connection, private readonly ConnectionTransactions $transactions)
     {
         parent::__construct($connection);
+    }
+
+    public function exec(string $sql): int
+    {
+        $result = parent::exec($sql);
+        $this->transactions->executed($sql);
+
+        return $result;
     }
 
     /** @return bool */
     public function beginTransaction()
     {
         if (false !== $result = parent::beginTransaction()) {
-            $this->tracker->begun();
+            $this->transactions->begun();
         }
 
         return $result;
@@ -28,8 +36,17 @@ final class TrackedDbal3Connection extends AbstractConnectionMiddleware
     /** @return bool */
     public function commit()
     {
-        if (false !== $result = parent::commit()) {
-            $this->tracker->ended(true);
+        $isFailed = $this->transactions->isAwaited() && FailedTransaction::isOpenOn($this);
+        try {
+            $result = parent::commit();
+        } catch (\Throwable $error) {
+            $this->transactions->commitFailed();
+            throw $error;
+        }
+        if (false === $result) {
+            $this->transactions->commitFailed();
+        } else {
+            $isFailed ? $this->transactions->rolledBack() : $this->transactions->committed();
         }
 
         return $result;
@@ -42,7 +59,7 @@ final class TrackedDbal3Connection extends AbstractConnectionMiddleware
         try {
             return parent::rollBack();
         } finally {
-            $this->tracker->ended(false);
+            $this->transactions->rolledBack();
         }
     }
 }

@@ -35,8 +35,8 @@ final class TransactionMiddleware implements Middleware
 
                 // DBAL 3 returns true from these methods, DBAL 4 nothing: one class cannot do both.
                 return (new \ReflectionMethod(Connection::class, 'commit'))->hasReturnType()
-                    ? new TrackedConnection($connection, $this->tracker)
-                    : new TrackedDbal3Connection($connection, $this->tracker);
+                    ? new TrackedConnection($connection, $this->tracker->watch())
+                    : new TrackedDbal3Connection($connection, $this->tracker->watch());
             }
         };
     }

@@ -5,40 +5,56 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Doctrine;
 
 /**
- * Whether the connection is in a transaction, and when it ends. Of nested ones only the outermost counts.
+ * The transactions that are open now, on all connections that are watched.
  *
  * @internal
  */
 final class TransactionTracker
 {
-    private bool $isOpen = false;
+    /** @var \WeakMap<ConnectionTransactions, true> a connection that is closed is gone */
+    private \WeakMap $connections;
 
-    /** @var list<\Closure(bool): void> */
-    private array $callbacks = [];
+    /** @var \Closure(): void */
+    private \Closure $onEnded;
+
+    public function __construct()
+    {
+        $this->connections = new \WeakMap();
+        $this->onEnded = static function (): void {};
+    }
+
+    /** @param \Closure(): void $callback is called after each transaction, and each savepoint that is rolled back; must not throw */
+    public function onEnded(\Closure $callback): void
+    {
+        $this->onEnded = $callback;
+    }
+
+    /** For a connection that has just been opened. */
+    public function watch(): ConnectionTransactions
+    {
+        $connection = new ConnectionTransactions(function (): void {
+            ($this->onEnded)();
+        });
+        $this->connections[$connection] = true;
+
+        return $connection;
+    }
 
     public function isOpen(): bool
     {
-        return $this->isOpen;
+        return [] !== $this->openScopes();
     }
 
-    /** @param \Closure(bool): void $callback is told once whether this transaction was committed */
-    public function whenEnded(\Closure $callback): void
+    /** @return list<TransactionScope> the innermost of each connection that is in a transaction */
+    public function openScopes(): array
     {
-        $this->callbacks[] = $callback;
-    }
-
-    public function begun(): void
-    {
-        $this->isOpen = true;
-    }
-
-    public function ended(bool $isCommitted): void
-    {
-        $this->isOpen = false;
-        $callbacks = $this->callbacks;
-        $this->callbacks = [];
-        foreach ($callbacks as $callback) {
-            $callback($isCommitted);
+        $scopes = [];
+        foreach ($this->connections as $connection => $_) {
+            if (null !== $scope = $connection->scope()) {
+                $scopes[] = $scope;
+            }
         }
+
+        return $scopes;
     }
 }

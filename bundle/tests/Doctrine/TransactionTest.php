@@ -7,6 +7,9 @@ namespace Fervo\DeferredEventBundle\Tests\Doctrine;
 use Doctrine\DBAL\Configuration;
 use Doctrine\DBAL\Connection;
 use Doctrine\DBAL\DriverManager;
+use Fervo\DeferredEventBundle\Backend\BackendInterface;
+use Fervo\DeferredEventBundle\Backend\DeferredJob;
+use Fervo\DeferredEventBundle\Backend\InProcessBackendInterface;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\AfterCommitPass;
 use Fervo\DeferredEventBundle\Doctrine\TransactionMiddleware;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
@@ -29,9 +32,7 @@ final class TransactionTest extends TestCase
     protected function setUp(): void
     {
         $tracker = new TransactionTracker();
-        $configuration = new Configuration();
-        $configuration->setMiddlewares([new TransactionMiddleware($tracker)]);
-        $this->connection = DriverManager::getConnection(['driver' => 'pdo_sqlite', 'memory' => true], $configuration);
+        $this->connection = $this->connection($tracker);
         $this->connection->executeStatement('CREATE TABLE t (x INTEGER UNIQUE)');
         $this->logger = new FakeLogger();
         $this->outbox = $this->outbox($tracker, $this->backend = new FakeBackend());
@@ -74,12 +75,122 @@ final class TransactionTest extends TestCase
         self::assertSame([['2']], $this->backend->calls);
     }
 
+    public function testDropsWhatWasDeferredInASavepointThatIsRolledBack(): void
+    {
+        $this->connection->setNestTransactionsWithSavepoints(true);
+        $this->connection->transactional(function (Connection $connection): void {
+            $this->outbox->add(Queue::job('1'));
+            $connection->beginTransaction();
+            $this->outbox->add(Queue::job('2'));
+            $connection->rollBack();
+            $connection->transactional(fn () => $this->outbox->add(Queue::job('3')));
+        });
+
+        self::assertSame([['1', '3']], $this->backend->calls);
+    }
+
+    public function testDropsWhenTheConnectionIsClosed(): void
+    {
+        $this->connection->beginTransaction();
+        $this->outbox->add(Queue::job('ghost'));
+        $this->connection->close();
+        $this->connection->transactional(fn () => $this->outbox->add(Queue::job('good')));
+
+        self::assertSame([['good']], $this->backend->calls);
+    }
+
+    public function testACommitThatFailsSendsNothingAndIsOver(): void
+    {
+        $this->connection->executeStatement('PRAGMA foreign_keys = ON');
+        $this->connection->executeStatement('CREATE TABLE parent (id INTEGER PRIMARY KEY)');
+        $this->connection->executeStatement('CREATE TABLE child (parent INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)');
+        $this->connection->beginTransaction();
+        $this->connection->executeStatement('INSERT INTO child VALUES (1)');
+        $this->outbox->add(Queue::job('failed'));
+        try {
+            $this->connection->commit();
+            self::fail('It was committed.');
+        } catch (\Doctrine\DBAL\Exception|\Doctrine\DBAL\Driver\Exception) {
+        }
+        $this->outbox->add(Queue::job('outside'));
+        self::assertSame([['outside']], $this->backend->calls);
+
+        $this->connection->close();
+        self::assertSame([['outside']], $this->backend->calls);
+    }
+
+    public function testARepeatedCommitSends(): void
+    {
+        $connection = (new TransactionTracker())->watch();
+        $connection->begun();
+        $told = [];
+        $connection->scope()->whenEnded(static function (bool $isCommitted) use (&$told): void {
+            $told[] = $isCommitted;
+        });
+        $connection->commitFailed();
+        self::assertNull($connection->scope());
+        self::assertSame([], $told);
+
+        $connection->committed();
+        self::assertSame([true], $told);
+    }
+
+    public function testAnOutageDoesNotMixTransactions(): void
+    {
+        $this->backend->failures = 1;
+        $this->connection->transactional(fn () => $this->outbox->add(Queue::job('1')));
+        $this->connection->beginTransaction();
+        $this->outbox->add(Queue::job('rolled back'));
+        $this->connection->rollBack();
+        $this->connection->transactional(fn () => $this->outbox->add(Queue::job('2')));
+
+        self::assertSame([['1'], ['1'], ['2']], $this->backend->calls);
+    }
+
+    /** Neither inside of the driver's commit, nor so that the commit seems to have failed. */
+    public function testListenersThatRunHereRunWhenTheCommitIsOver(): void
+    {
+        $tracker = new TransactionTracker();
+        $connection = $this->connection($tracker);
+        $levels = [];
+        $outbox = $this->outbox($tracker, new class($connection, $levels) implements InProcessBackendInterface {
+            /** @param list<int> $levels */
+            public function __construct(private readonly Connection $connection, private array &$levels)
+            {
+            }
+
+            public function send(DeferredJob ...$jobs): void
+            {
+                $this->levels[] = $this->connection->getTransactionNestingLevel();
+                throw new \DomainException('of a listener');
+            }
+        });
+        $connection->transactional(static fn () => $outbox->add(Queue::job('1')));
+        self::assertSame([], $levels);
+
+        $outbox->terminate();
+        self::assertSame([0], $levels);
+        self::assertSame(['error: A deferred event failed: {reason} [of a listener]'], $this->logger->lines);
+    }
+
+    /** With `on_failure: run`, too. */
+    public function testTheFallbackRunsWhenTheCommitIsOver(): void
+    {
+        $tracker = new TransactionTracker();
+        $connection = $this->connection($tracker);
+        $fallback = new FakeBackend();
+        $outbox = new Outbox(new FakeBackend(failures: 2), SendMode::AfterCommit, fn () => $this->logger, static fn () => $fallback, $tracker);
+        $connection->transactional(static fn () => $outbox->add(Queue::job('1')));
+        self::assertSame([], $fallback->calls);
+
+        $outbox->terminate();
+        self::assertSame([['1']], $fallback->calls);
+    }
+
     public function testAQueueThatIsAwayDoesNotSpoilTheCommit(): void
     {
         $tracker = new TransactionTracker();
-        $configuration = new Configuration();
-        $configuration->setMiddlewares([new TransactionMiddleware($tracker)]);
-        $connection = DriverManager::getConnection(['driver' => 'pdo_sqlite', 'memory' => true], $configuration);
+        $connection = $this->connection($tracker);
         $outbox = $this->outbox($tracker, $backend = new FakeBackend(failures: 1));
         $connection->executeStatement('CREATE TABLE t (x)');
         $connection->transactional(static function (Connection $connection) use ($outbox): void {
@@ -106,7 +217,15 @@ final class TransactionTest extends TestCase
         self::assertSame([['connection' => 'main']], $container->getDefinition('fervo_deferred_event.transaction_middleware')->getTag('doctrine.middleware'));
     }
 
-    private function outbox(TransactionTracker $tracker, FakeBackend $backend): Outbox
+    private function connection(TransactionTracker $tracker): Connection
+    {
+        $configuration = new Configuration();
+        $configuration->setMiddlewares([new TransactionMiddleware($tracker)]);
+
+        return DriverManager::getConnection(['driver' => 'pdo_sqlite', 'memory' => true], $configuration);
+    }
+
+    private function outbox(TransactionTracker $tracker, BackendInterface $backend): Outbox
     {
         return new Outbox($backend, SendMode::AfterCommit, fn () => $this->logger, transactions: $tracker);
     }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Tests\Fixtures;
 
+use Fervo\DeferredEventBundle\Doctrine\ConnectionTransactions;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Outbox;
 use Fervo\DeferredEventBundle\SendMode;
@@ -12,10 +13,14 @@ use Fervo\DeferredEventBundle\Tests\Support\Queue;
 /** A process that ends while jobs are held. It prints what becomes of them. */
 final class ExitingProcess
 {
+    /** Open until the end. */
+    private static ConnectionTransactions $connection;
+
     public function run(string $mode, int $failures): never
     {
         $transactions = new TransactionTracker();
-        $transactions->begun();
+        self::$connection = $transactions->watch();
+        self::$connection->begun();
         $outbox = new Outbox(
             new FakeBackend($failures, echoes: true),
             SendMode::from($mode),

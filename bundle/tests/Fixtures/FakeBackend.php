@@ -14,7 +14,7 @@ final class FakeBackend implements BackendInterface
     public array $calls = [];
 
     /** @param list<string>|null $refused payloads that fail; null = all */
-    public function __construct(private int $failures = 0, private readonly ?array $refused = null, private readonly bool $echoes = false)
+    public function __construct(public int $failures = 0, private readonly ?array $refused = null, private readonly bool $echoes = false)
     {
     }
 
