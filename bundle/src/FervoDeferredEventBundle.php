@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle;
 
-use Fervo\DeferredEventBundle\DependencyInjection\Compiler\AfterCommitPass;
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DoctrinePass;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\CheckRequirementsPass;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DeferredListenerPass;
 use Symfony\Component\DependencyInjection\Compiler\PassConfig;
@@ -18,7 +18,7 @@ final class FervoDeferredEventBundle extends Bundle
         $container->addCompilerPass(new CheckRequirementsPass());
         $container->addCompilerPass(new DeferredListenerPass());
         // Before DoctrineBundle hands the middlewares to its connections.
-        $container->addCompilerPass(new AfterCommitPass(), PassConfig::TYPE_BEFORE_OPTIMIZATION, 10);
+        $container->addCompilerPass(new DoctrinePass(), PassConfig::TYPE_BEFORE_OPTIMIZATION, 10);
     }
 
     public function getPath(): string

@@ -110,6 +110,18 @@ final class Outbox implements ResetInterface
         }
     }
 
+    /** The worker's job has failed, and so have the events that it held back: when it runs again, it defers them again. */
+    public function jobFailed(): void
+    {
+        if (SendMode::OnTerminate === $this->mode) {
+            $this->dropped = [...$this->dropped, ...$this->due];
+            $this->due = [];
+            $this->logDropped('the job failed');
+        }
+        // Those whose transaction was committed before are not the job's any more.
+        $this->terminate();
+    }
+
     /** Between two requests of one process. */
     public function reset(): void
     {
@@ -143,13 +155,7 @@ final class Outbox implements ResetInterface
     /** It may well be the driver's commit() that is under way: no listener is run, and nothing is thrown. */
     private function transactionEnded(): void
     {
-        if ([] !== $jobs = $this->dropped) {
-            $this->dropped = [];
-            foreach ($jobs as $job) {
-                $this->log?->dropped($job);
-            }
-            ($this->logger)()->info('Dropped {count} deferred events: the transaction was not committed', ['count' => \count($jobs)]);
-        }
+        $this->logDropped('the transaction was not committed');
         if ([] === $this->due || $this->backend instanceof InProcessBackendInterface) {
             return;
         }
@@ -180,6 +186,18 @@ final class Outbox implements ResetInterface
             // The caller is told of this one, and has it.
             throw [] === $others ? $failure : new SendFailedException($failure->getMessage(), [$job], $failure);
         }
+    }
+
+    private function logDropped(string $reason): void
+    {
+        if ([] === $jobs = $this->dropped) {
+            return;
+        }
+        $this->dropped = [];
+        foreach ($jobs as $job) {
+            $this->log?->dropped($job);
+        }
+        ($this->logger)()->info('Dropped {count} deferred events: {reason}', ['count' => \count($jobs), 'reason' => $reason]);
     }
 
     private function sendLater(SendFailedException $failure): void

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Worker;
 
+use Fervo\DeferredEventBundle\Doctrine\OpenTransactions;
+use Fervo\DeferredEventBundle\Exception\OpenTransactionException;
 use Fervo\DeferredEventBundle\Outbox;
 use Psr\Log\LoggerInterface;
 use Symfony\Contracts\Service\ResetInterface;
@@ -24,6 +26,7 @@ final class JobRunner
         private readonly iterable $outboxes,
         private readonly ResetInterface $servicesResetter,
         private readonly \Closure $logger,
+        private readonly ?OpenTransactions $openTransactions = null,
     ) {
     }
 
@@ -31,13 +34,7 @@ final class JobRunner
     public function run(string $payload): Outcome
     {
         try {
-            try {
-                $this->dispatcher->dispatch($payload);
-            } finally {
-                foreach ($this->outboxes as $outbox) {
-                    $outbox->flush();
-                }
-            }
+            $this->dispatch($payload);
             $outcome = Outcome::ack();
         } catch (\Throwable $error) {
             $outcome = Outcome::failed($error);
@@ -47,6 +44,30 @@ final class JobRunner
         $this->reset();
 
         return $outcome;
+    }
+
+    /** A listener that has returned is not one that is done: not within a transaction, and not while its events are not sent. */
+    private function dispatch(string $payload): void
+    {
+        try {
+            try {
+                $this->dispatcher->dispatch($payload);
+            } finally {
+                // Whatever has happened: the next job of a batch must not go on in it.
+                $connections = $this->openTransactions?->rollBack() ?? [];
+            }
+            if ([] !== $connections) {
+                throw new OpenTransactionException($connections);
+            }
+            foreach ($this->outboxes as $outbox) {
+                $outbox->flush();
+            }
+        } catch (\Throwable $error) {
+            foreach ($this->outboxes as $outbox) {
+                $outbox->jobFailed();
+            }
+            throw $error;
+        }
     }
 
     private function log(\Throwable $error, Outcome $outcome): void

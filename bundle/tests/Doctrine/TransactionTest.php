@@ -10,7 +10,7 @@ use Doctrine\DBAL\DriverManager;
 use Fervo\DeferredEventBundle\Backend\BackendInterface;
 use Fervo\DeferredEventBundle\Backend\DeferredJob;
 use Fervo\DeferredEventBundle\Backend\InProcessBackendInterface;
-use Fervo\DeferredEventBundle\DependencyInjection\Compiler\AfterCommitPass;
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DoctrinePass;
 use Fervo\DeferredEventBundle\Doctrine\TransactionMiddleware;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Outbox;
@@ -212,7 +212,7 @@ final class TransactionTest extends TestCase
         $container->register('fervo_deferred_event.transaction_middleware', TransactionMiddleware::class);
         $container->setParameter('fervo_deferred_event.after_commit', true);
         $container->setParameter('doctrine.default_connection', 'main');
-        (new AfterCommitPass())->process($container);
+        (new DoctrinePass())->process($container);
 
         self::assertSame([['connection' => 'main']], $container->getDefinition('fervo_deferred_event.transaction_middleware')->getTag('doctrine.middleware'));
     }

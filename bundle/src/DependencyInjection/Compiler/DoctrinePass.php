@@ -4,22 +4,37 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\DependencyInjection\Compiler;
 
+use Fervo\DeferredEventBundle\Doctrine\OpenTransactions;
+use Symfony\Component\DependencyInjection\Argument\IteratorArgument;
 use Symfony\Component\DependencyInjection\Compiler\CompilerPassInterface;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
+use Symfony\Component\DependencyInjection\ContainerInterface;
+use Symfony\Component\DependencyInjection\Definition;
 use Symfony\Component\DependencyInjection\Exception\LogicException;
+use Symfony\Component\DependencyInjection\Reference;
 
 /**
- * `send: after_commit`: watches the transactions of Doctrine's default connection.
+ * Where there is DoctrineBundle: the worker looks for transactions that a job has left open, on all connections, and
+ * `send: after_commit` watches the transactions of the default one.
  *
  * @internal
  */
-final class AfterCommitPass implements CompilerPassInterface
+final class DoctrinePass implements CompilerPassInterface
 {
     public function process(ContainerBuilder $container): void
     {
         if (!$container->hasDefinition('fervo_deferred_event.outbox')) {
             return;
         }
+        if ($container->hasParameter('doctrine.connections')) {
+            /** @var array<string, string> $ids */
+            $ids = $container->getParameter('doctrine.connections');
+            // A job pays for none that it has not used.
+            $used = array_map(static fn (string $id): Reference => new Reference($id, ContainerInterface::IGNORE_ON_UNINITIALIZED_REFERENCE), $ids);
+            $container->getDefinition('fervo_deferred_event.runner')
+                ->setArgument('$openTransactions', new Definition(OpenTransactions::class, [new IteratorArgument($used)]));
+        }
+
         if (!$container->hasParameter('fervo_deferred_event.after_commit')) {
             $container->removeDefinition('fervo_deferred_event.transactions');
             $container->removeDefinition('fervo_deferred_event.transaction_middleware');

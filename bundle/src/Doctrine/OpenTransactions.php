@@ -1,0 +1,61 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Doctrine;
+
+use Doctrine\DBAL\Connection;
+
+/**
+ * Transactions that a job has left open. What was done in one of them is done only when somebody commits it, and in a batch
+ * the next job would go on in it.
+ *
+ * @internal
+ */
+final class OpenTransactions
+{
+    /** @param iterable<string, Connection> $connections by their names, those that have been used */
+    public function __construct(private readonly iterable $connections)
+    {
+    }
+
+    /**
+     * Rolls them back.
+     *
+     * @return list<string> the names of their connections
+     */
+    public function rollBack(): array
+    {
+        $names = [];
+        foreach ($this->connections as $name => $connection) {
+            // Without auto-commit there is always one, and no telling whether anything is in it.
+            if ($connection->isAutoCommit() && $this->isInTransaction($connection)) {
+                $names[] = $name;
+                $this->end($connection);
+            }
+        }
+
+        return $names;
+    }
+
+    /** Also one that DBAL does not know of: begun by hand, or left by a commit that failed, on SQLite. */
+    private function isInTransaction(Connection $connection): bool
+    {
+        return $connection->isTransactionActive()
+            || ($connection->isConnected() && ($native = $connection->getNativeConnection()) instanceof \PDO && $native->inTransaction());
+    }
+
+    private function end(Connection $connection): void
+    {
+        try {
+            while ($connection->isTransactionActive()) {
+                $connection->rollBack();
+            }
+        } catch (\Throwable) {
+            // The connection is lost, and the transaction with it.
+        }
+        if ($this->isInTransaction($connection)) {
+            $connection->close();
+        }
+    }
+}
