@@ -10,6 +10,8 @@ export interface Job {
   readonly attempt: number;
   /** The try after which a failure is final. */
   readonly maxAttempts: number;
+  /** After this time a failure is final as well, epoch milliseconds. */
+  readonly retryUntilMs?: number;
   /** When it was pushed, epoch milliseconds. */
   readonly enqueuedAtMs: number;
   /** When its time is up and its result no longer counts, epoch milliseconds. */

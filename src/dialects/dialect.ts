@@ -5,6 +5,10 @@ export interface Message {
   readonly payload: Uint8Array;
   readonly id?: string;
   readonly maxAttempts?: number;
+  /** Attempts that it may have whatever the limit is, for it was put back by a person or another program. */
+  readonly minAttempts?: number;
+  /** After this time a failure is final, epoch milliseconds. */
+  readonly retryUntilMs?: number;
   readonly enqueuedAtMs?: number;
   readonly traceparent?: string;
   readonly tracestate?: string;

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { joined } from "../core/bytes.ts";
 import { exactText } from "../core/payload.ts";
 
@@ -66,6 +67,21 @@ export class JsonObject {
   number(name: string): number | undefined {
     const value = this.get(name);
     return typeof value === "number" && Number.isFinite(value) ? value : undefined;
+  }
+
+  /** Whether a field's value is written as an integer: 5.0 and 5e0 are none, though they are as large. */
+  isInteger(name: string): boolean {
+    const value = this.get(name);
+    if (typeof value !== "number") return false;
+    // Only what might be written otherwise is worth to be read again.
+    if (Number.isInteger(value) && !mayBeFloat(this.#bytes, name)) return true;
+    return /^-?\d+$/.test(this.source(name)!);
+  }
+
+  /** A field's value as it is written; undefined when there is none. */
+  source(name: string): string | undefined {
+    const field = fieldsOf(this.#bytes).findLast((field) => field.name === name);
+    return field && exactText(this.#bytes.subarray(field.valueStart, field.end));
   }
 
   /**
@@ -162,4 +178,15 @@ function wordEnd(bytes: Uint8Array, start: number): number {
 function concat(parts: readonly (Uint8Array | string)[]): Uint8Array {
   const encoder = new TextEncoder();
   return joined(parts.map((part) => typeof part === "string" ? encoder.encode(part) : part));
+}
+
+/** False when a number under this name, wherever in the bytes, is surely an integer. */
+function mayBeFloat(bytes: Uint8Array, name: string): boolean {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const quoted = `"${name}"`;
+  for (let at = buffer.indexOf(quoted); at >= 0; at = buffer.indexOf(quoted, at + 1)) {
+    const valueStart = nextOf(bytes, nextOf(bytes, at + quoted.length) + 1);
+    if (/^-?\d+[.eE]/.test(buffer.toString("latin1", valueStart, valueStart + 32))) return true;
+  }
+  return false;
 }

@@ -1,7 +1,21 @@
-import { type FervoError, JobError, reasonOf } from "../core/errors.ts";
+import type { FervoError } from "../core/errors.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Dialect, Message } from "./dialect.ts";
 import { JsonObject } from "./json_object.ts";
+import {
+  errorOf,
+  failuresOf,
+  idOf,
+  jsonText,
+  limitsOf,
+  malformed,
+  mendsOf,
+  parseJob,
+  queueOf,
+  recoveriesOf,
+  timeOf,
+} from "./sidekiq_fields.ts";
+import { fileUnreadable, readUnreadable, unreadableIn } from "./sidekiq_unreadable.ts";
 
 /** What differs between the versions of Sidekiq. */
 interface Generation {
@@ -12,14 +26,18 @@ interface Generation {
   readonly time: (epochMs: number) => string;
   /** The random part of a retry's delay, whole seconds. @param random A number in [0, 1). */
   readonly jitterS: (count: number, random: number) => number;
+  /** `retry_for` stands instead of the count of `retry`; else beside it. */
+  readonly isTimeAlone: boolean;
 }
 
 /** Since 8.0 a whole number is milliseconds, one with a fraction seconds: the fraction has to be there, be it 0. */
 const seconds = (epochMs: number) => (epochMs / 1_000).toFixed(3);
 const milliseconds = (epochMs: number) => Math.round(epochMs).toFixed(0);
 
-/** Tries after the first one that a job may have which only says that it wants some. */
-const DEFAULT_RETRIES = 25;
+/** No retry waits longer: a hundred years, seconds. */
+const MAX_DELAY_S = 100 * 366 * 86_400;
+/** The queue of a job that names none. */
+const DEFAULT_QUEUE = "default";
 /** As Sidekiq cuts it, characters. */
 const MAX_ERROR_MESSAGE = 10_000;
 /** The class whose only argument is the payload: the jobs of FervoDeferredEventBundle. */
@@ -35,6 +53,7 @@ const FAILURE_FIELDS = [
   "error_backtrace",
   "fervo_stderr",
   "fervo_recovered",
+  "fervo_lost",
 ];
 
 /** What is asked of a job when it is filed; see JobFormat of the Redis driver. */
@@ -49,9 +68,12 @@ interface Failure {
  * Sidekiq's job, a JSON object: https://github.com/sidekiq/sidekiq/wiki/Job-Format.
  *
  * 1. Reads what PHP gets: the whole message; of a `DeferEvent` its one argument, as the Ruby worker gave it to PHP.
- * 2. Reads how often the job may be tried, and says how long to wait before the next try, by Sidekiq's rules.
- * 3. Writes what happens to a job into its message, in the fields and units of one version of Sidekiq. Two fields are
- *    our own: `fervo_stderr`, and `fervo_recovered`, how often the job's worker died.
+ * 2. Reads how often and until when the job may be tried, and says how long to wait before the next attempt, by Sidekiq's
+ *    rules. What is in a queue is run once, whatever its count says: somebody has put it there.
+ * 3. Writes what happens to a job into its message, in the fields and units of one version of Sidekiq. Three fields are
+ *    our own: `fervo_stderr`; `fervo_recovered`, how often the job's worker died; and `fervo_lost`, which says that it
+ *    died in the last attempt.
+ * 4. Files what is no job in a form that Sidekiq's Web UI can show, with its bytes ({@link fileUnreadable}).
  */
 export class SidekiqDialect implements Dialect {
   readonly name: string;
@@ -59,26 +81,31 @@ export class SidekiqDialect implements Dialect {
   readonly workKeys: readonly string[];
   readonly #time: Generation["time"];
   readonly #jitterS: Generation["jitterS"];
+  readonly #isTimeAlone: boolean;
 
-  constructor({ name, version, workKeys, time, jitterS }: Generation) {
+  constructor({ name, version, workKeys, time, jitterS, isTimeAlone }: Generation) {
     this.name = name;
     this.version = version;
     this.workKeys = workKeys;
     this.#time = time;
     this.#jitterS = jitterS;
+    this.#isTimeAlone = isTimeAlone;
   }
 
   decode({ raw, parsed }: Pick<Delivery, "raw" | "headers" | "parsed">): Message {
     const job = parsed instanceof JsonObject ? parsed : parseJob(raw);
-    const jid = job.string("jid");
-    const maxAttempts = maxAttemptsOf(job);
+    const id = idOf(job);
+    const recoveries = recoveriesOf(job);
+    const { maxAttempts, retryUntilMs } = limitsOf(job, this.#isTimeAlone);
     const enqueuedAtMs = timeOf(job, "created_at") ?? timeOf(job, "enqueued_at");
     const traceparent = job.string("traceparent");
     const tracestate = job.string("tracestate");
     return {
       payload: payloadOf(job, raw),
-      ...(jid !== undefined && { id: checkedId(jid) }),
-      ...(maxAttempts !== undefined && { maxAttempts: maxAttempts + recoveriesOf(job) }),
+      ...(id !== undefined && { id }),
+      ...(maxAttempts !== undefined && { maxAttempts: maxAttempts + recoveries }),
+      ...(job.get("fervo_lost") !== true && { minAttempts: failuresOf(job) + recoveries + 1 }),
+      ...(retryUntilMs !== undefined && { retryUntilMs }),
       ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
       ...(traceparent !== undefined && { traceparent }),
       ...(tracestate !== undefined && { tracestate }),
@@ -105,13 +132,16 @@ export class SidekiqDialect implements Dialect {
    */
   retryDelayMs(attempt: number, random: number): number {
     const count = attempt - 1;
-    return (baseDelayS(count) + this.#jitterS(count, random)) * 1_000;
+    return Math.min(count ** 4 + 15 + this.#jitterS(count, random), MAX_DELAY_S) * 1_000;
   }
 
   read(raw: Uint8Array) {
     const job = parseJob(raw);
-    const id = job.string("jid");
-    const queue = job.string("queue");
+    if (unreadableIn(job) !== undefined) {
+      throw malformed("it is a dead letter that holds a message that is none");
+    }
+    const id = idOf(job);
+    const queue = queueOf(job);
     const recoveries = recoveriesOf(job);
     const failures = failuresOf(job);
     const createdAtMs = timeOf(job, "created_at");
@@ -122,7 +152,7 @@ export class SidekiqDialect implements Dialect {
       tries: failures + recoveries,
       recoveries,
       isKeptWhenDead: job.get("dead") !== false,
-      ...(id !== undefined && { id: checkedId(id) }),
+      ...(id !== undefined && { id }),
       ...(queue !== undefined && { queue }),
       ...(createdAtMs !== undefined && { createdAtMs }),
       ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
@@ -140,6 +170,7 @@ export class SidekiqDialect implements Dialect {
     return {
       id,
       raw: job.with({
+        ...mendsOf(job),
         queue: JSON.stringify(o.queue),
         ...(!job.has("jid") && { jid: JSON.stringify(id) }),
         ...(!job.has("created_at") && { created_at: now }),
@@ -149,24 +180,43 @@ export class SidekiqDialect implements Dialect {
     };
   }
 
+  /** What {@link read} tells of a member of the dead set, and the message in it. */
+  letter(raw: Uint8Array) {
+    const unreadable = readUnreadable(raw);
+    if (unreadable === undefined) return { payload: raw, ...this.read(raw) };
+    const { message: payload, queue = "", ...facts } = unreadable;
+    return { payload, queue, ...facts, tries: 1 };
+  }
+
+  /** The dead letter of a message that is no job. */
+  unreadable(
+    raw: Uint8Array,
+    { id, queue, error, nowMs }: Omit<Failure, "queue"> & { readonly queue: string | undefined },
+  ): Uint8Array {
+    return fileUnreadable(raw, { id, queue, error, now: this.#time(nowMs) });
+  }
+
   failed(raw: Uint8Array, { id, queue, error, nowMs }: Failure): { raw: Uint8Array; queue: string } {
     const job = parseJob(raw);
-    const target = job.string("retry_queue") ?? queue;
+    const target = queueOf(job, "retry_queue") ?? queue;
     const now = this.#time(nowMs);
     const isFirst = job.number("retry_count") === undefined;
     const { stderr } = error.details;
     return {
       queue: target,
       raw: job.with({
+        ...mendsOf(job),
         ...(!job.has("jid") && { jid: JSON.stringify(id) }),
         queue: JSON.stringify(target),
         error_message: jsonText(error.message.slice(0, MAX_ERROR_MESSAGE)),
         error_class: JSON.stringify(error.code),
         retry_count: `${failuresOf(job)}`,
-        ...(isFirst ? { failed_at: now } : { retried_at: now }),
-        // A former error's, of a try by Sidekiq: ours have none.
+        ...((isFirst || timeOf(job, "failed_at") === undefined) && { failed_at: now }),
+        ...(!isFirst && { retried_at: now }),
+        // A former error's, of an attempt by Sidekiq: ours have none.
         error_backtrace: undefined,
         fervo_stderr: stderr === undefined ? undefined : jsonText(stderr),
+        fervo_lost: undefined,
       }),
     };
   }
@@ -174,16 +224,21 @@ export class SidekiqDialect implements Dialect {
   enqueued(raw: Uint8Array, nowMs: number): { raw: Uint8Array; queue: string } {
     const job = parseJob(raw);
     return {
-      queue: job.string("queue") ?? "default",
+      queue: queueOf(job) ?? DEFAULT_QUEUE,
       raw: job.with({ enqueued_at: this.#time(nowMs) }),
     };
   }
 
   revived(raw: Uint8Array, nowMs: number): { raw: Uint8Array; queue: string } {
+    const unreadable = readUnreadable(raw);
+    if (unreadable !== undefined) {
+      if (unreadable.queue === undefined) throw malformed("it is none, and it is not known from which queue");
+      return { raw: unreadable.message, queue: unreadable.queue };
+    }
     const job = parseJob(raw);
     const cleared = Object.fromEntries(FAILURE_FIELDS.map((name) => [name, undefined]));
     return {
-      queue: job.string("queue") ?? "default",
+      queue: queueOf(job) ?? DEFAULT_QUEUE,
       raw: job.with({ ...cleared, enqueued_at: this.#time(nowMs) }),
     };
   }
@@ -194,6 +249,7 @@ export class SidekiqDialect implements Dialect {
       ...(!job.has("jid") && { jid: JSON.stringify(id) }),
       ...(!job.has("queue") && { queue: JSON.stringify(queue) }),
       fervo_recovered: `${recoveriesOf(job) + 1}`,
+      fervo_lost: "true",
     });
   }
 }
@@ -208,6 +264,7 @@ export const sidekiq6 = new SidekiqDialect({
   workKeys: ["work", "workers"],
   time: seconds,
   jitterS: formerJitterS,
+  isTimeAlone: false,
 });
 
 export const sidekiq7 = new SidekiqDialect({
@@ -216,6 +273,7 @@ export const sidekiq7 = new SidekiqDialect({
   workKeys: ["work"],
   time: seconds,
   jitterS: formerJitterS,
+  isTimeAlone: false,
 });
 
 export const sidekiq8 = new SidekiqDialect({
@@ -224,19 +282,8 @@ export const sidekiq8 = new SidekiqDialect({
   workKeys: ["work"],
   time: milliseconds,
   jitterS: (count, random) => Math.floor(random * 10 * (count + 1)),
+  isTimeAlone: true,
 });
-
-function parseJob(raw: Uint8Array): JsonObject {
-  let job: JsonObject;
-  try {
-    job = JsonObject.parse(raw);
-  } catch (error) {
-    throw malformed(reasonOf(error));
-  }
-  if (job.string("class") === undefined) throw malformed(`it has no "class", or one that is not a text`);
-  if (!Array.isArray(job.get("args"))) throw malformed(`it has no "args", or some that are not a list`);
-  return job;
-}
 
 function payloadOf(job: JsonObject, raw: Uint8Array): Uint8Array {
   if (job.string("class") !== DEFERRED_EVENT) return raw;
@@ -246,74 +293,6 @@ function payloadOf(job: JsonObject, raw: Uint8Array): Uint8Array {
   return new TextEncoder().encode(event);
 }
 
-/** Tries that failed: Sidekiq counts from 0, and writes no count before the first. */
-function failuresOf(job: JsonObject): number {
-  const count = job.number("retry_count");
-  return count === undefined ? 0 : Math.max(Math.trunc(count), 0) + 1;
-}
-
-function recoveriesOf(job: JsonObject): number {
-  return Math.max(Math.trunc(job.number("fervo_recovered") ?? 0), 0);
-}
-
-/** Tries that a job may have in all; undefined when it leaves that to whoever runs it. */
-function maxAttemptsOf(job: JsonObject): number | undefined {
-  const windowS = job.number("retry_for");
-  if (windowS !== undefined) return attemptsWithin(windowS);
-  if (!job.has("retry")) return undefined;
-  const retry = job.get("retry");
-  if (retry === false || retry === null) return 1;
-  const retries = typeof retry === "number" && Number.isInteger(retry) ? retry : DEFAULT_RETRIES;
-  return Math.max(retries, 0) + 1;
-}
-
-/** Tries that a job can have until it has been failing for longer than `windowS` seconds. */
-function attemptsWithin(windowS: number): number {
-  let attempts = 1;
-  for (let failingS = 0; failingS <= windowS && attempts < 1_000; attempts++) {
-    failingS += baseDelayS(attempts - 1);
-  }
-  return attempts;
-}
-
-/** The part of a retry's delay that grows, seconds. */
-function baseDelayS(count: number): number {
-  return count ** 4 + 15;
-}
-
 function retryField(maxAttempts: number): string {
   return maxAttempts <= 1 ? "false" : String(maxAttempts - 1);
-}
-
-/** A time in epoch milliseconds, whatever its unit is: in seconds it would be before 1973, in milliseconds after 5000. */
-function timeOf(job: JsonObject, name: string): number | undefined {
-  const time = job.number(name);
-  if (time === undefined || time < 0) return undefined;
-  return Math.round(time < 1e11 ? time * 1_000 : time);
-}
-
-/** Ours have a code for their class; of Ruby's the class is a part of the text. */
-function errorOf(job: JsonObject): { code: string; message: string; stderr?: string } | undefined {
-  const message = job.string("error_message");
-  const errorClass = job.string("error_class");
-  if (message === undefined && errorClass === undefined) return undefined;
-  if (errorClass !== undefined && /^[A-Z]+(?:_[A-Z]+)+$/.test(errorClass)) {
-    const stderr = job.string("fervo_stderr");
-    return { code: errorClass, message: message ?? "", ...(stderr !== undefined && { stderr }) };
-  }
-  return { code: "JOB_FAILED", message: [errorClass, message].filter(Boolean).join(": ") };
-}
-
-/** It becomes a param and part of a URI: PHP cuts a param at its first NUL, and a lone surrogate has no bytes. */
-function checkedId(jid: string): string {
-  if (jid.isWellFormed() && !/\p{Cc}/u.test(jid)) return jid;
-  throw malformed(`field "jid" has a control character or a lone surrogate`);
-}
-
-function jsonText(text: string): string {
-  return JSON.stringify(text.toWellFormed());
-}
-
-function malformed(reason: string): JobError {
-  return new JobError("JOB_MALFORMED", `Cannot read the message as a Sidekiq job: ${reason}`);
 }

@@ -17,7 +17,7 @@ interface Member {
 /**
  * The dead set. Sidekiq keeps the youngest 10,000 of 180 days there; the order is that of their scores.
  *
- * A letter's id is the job's own, or the SHA-1 of the bytes of what is no job. A letter is found by going through the set.
+ * A letter's id is the job's own, or the SHA-1 of the bytes of a message that is no job. A letter is found by going through the set.
  */
 export class RedisDeadLetters implements DeadLetters {
   readonly #shared: RedisShared;
@@ -49,7 +49,7 @@ export class RedisDeadLetters implements DeadLetters {
     });
   }
 
-  /** What is no job has no queue to go to, and stays. */
+  /** What is no job goes back to its queue as it was; where that is not known it stays, as what others have filed. */
   retry(ids: readonly string[] | "all"): Promise<number> {
     return this.#change(ids, async (raw) => {
       const { connection, keys, clock, jobs } = this.#shared;
@@ -101,12 +101,12 @@ export class RedisDeadLetters implements DeadLetters {
 
   #letter(raw: Buffer, diedAtMs: number): DeadLetter {
     try {
-      const { id, queue, tries, createdAtMs, enqueuedAtMs, error } = this.#shared.jobs.read(raw);
+      const { payload, id, queue, tries, createdAtMs, enqueuedAtMs, error } = this.#shared.jobs.letter(raw);
       return {
         id: id ?? hashOf(raw),
         queue: queue ?? "default",
-        payload: raw,
-        attempts: tries,
+        payload,
+        attempts: tries ?? 1,
         enqueuedAtMs: createdAtMs ?? enqueuedAtMs ?? diedAtMs,
         diedAtMs,
         error: error ?? { code: "JOB_FAILED", message: "No error was recorded" },

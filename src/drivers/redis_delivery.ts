@@ -211,9 +211,10 @@ export class RedisSettler {
     if (delivery.problem === undefined && !jobs.read(delivery.raw).isKeptWhenDead) {
       return this.#remove(inflight, delivery.raw);
     }
-    const dead = delivery.parsed !== undefined
-      ? jobs.failed(delivery.raw, { id: delivery.id, queue: delivery.queue, error, nowMs }).raw
-      : delivery.raw;
+    const failure = { id: delivery.id, queue: delivery.queue, error, nowMs };
+    const dead = delivery.parsed === undefined
+      ? jobs.unreadable(delivery.raw, failure)
+      : jobs.failed(delivery.raw, failure).raw;
     return connection.run(BURY, [inflight, keys.dead], [delivery.raw, scoreOf(nowMs), dead]);
   }
 

@@ -93,10 +93,10 @@ export class RedisDepth {
   }
 }
 
-/** Undefined for what is no job. */
+/** Undefined for what is no job, unless it is known where it came from. */
 function queueOf(jobs: RedisShared["jobs"], raw: Buffer): string | undefined {
   try {
-    return jobs.read(raw).queue ?? "default";
+    return (jobs.letter(raw).queue ?? "default") || undefined;
   } catch (error) {
     if (error instanceof JobError) return undefined;
     throw error;

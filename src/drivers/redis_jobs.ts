@@ -22,6 +22,14 @@ export interface JobFacts {
   readonly error?: DeadLetter["error"];
 }
 
+/** What is told of a dead letter. */
+export interface LetterFacts extends Partial<Omit<JobFacts, "parsed">> {
+  /** The message that died. */
+  readonly payload: Uint8Array;
+  /** Where it came from; "" where that is not known of a message that is no job. */
+  readonly queue?: string;
+}
+
 /** A message and the queue that it belongs into. */
 export interface PlacedMessage {
   readonly raw: Uint8Array;
@@ -58,7 +66,14 @@ export interface JobFormat {
   failed(raw: Uint8Array, failure: Failure): PlacedMessage;
   /** A job whose time has come, as it enters its queue. */
   enqueued(raw: Uint8Array, nowMs: number): PlacedMessage;
-  /** A dead job that is to begin anew. */
+  /** What a dead letter says of its job, or of its message that is no job. */
+  letter(raw: Uint8Array): LetterFacts;
+  /** The dead letter of a message that is no job; `queue` is where it came from, if that is known. Never throws. */
+  unreadable(
+    raw: Uint8Array,
+    failure: Omit<Failure, "queue"> & { readonly queue: string | undefined },
+  ): Uint8Array;
+  /** A dead letter's job that is to begin anew; what is no job goes back as it was. */
   revived(raw: Uint8Array, nowMs: number): PlacedMessage;
   /** A job whose worker died. */
   recovered(raw: Uint8Array, o: { id: string; queue: string }): Uint8Array;

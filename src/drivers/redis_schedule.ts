@@ -2,7 +2,7 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
 import { BackgroundWork } from "./redis_background.ts";
-import { type RedisShared, scoreOf } from "./redis_delivery.ts";
+import { hashOf, type RedisShared, scoreOf } from "./redis_delivery.ts";
 import { PROMOTE, PROMOTE_TO_DEAD } from "./redis_scripts.ts";
 
 /** How often to look for jobs that others have scheduled, milliseconds. */
@@ -113,7 +113,8 @@ export class RedisSchedule {
       placed = jobs.enqueued(member, nowMs);
     } catch (error) {
       if (!(error instanceof JobError)) throw error;
-      await connection.run(PROMOTE_TO_DEAD, [set, keys.dead], [member, scoreOf(nowMs)]);
+      const letter = jobs.unreadable(member, { id: hashOf(member), queue: undefined, error, nowMs });
+      await connection.run(PROMOTE_TO_DEAD, [set, keys.dead], [member, scoreOf(nowMs), letter]);
       return;
     }
     const { raw, queue } = placed;

@@ -131,12 +131,12 @@ return 1
 /**
  * Moves a member that is no job from a sorted set into the dead set.
  *
- * KEYS: sorted set, dead set. ARGV: member, score. Returns 0 when another process was faster.
+ * KEYS: sorted set, dead set. ARGV: member, score, its dead letter. Returns 0 when another process was faster.
  */
 export const PROMOTE_TO_DEAD = new Script(`
 redis.call('ZCARD', KEYS[2])
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
 ${TRIM_DEAD}
 return 1
 `);

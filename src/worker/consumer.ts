@@ -366,8 +366,7 @@ export class Consumer {
     const limits = { maxAttempts: held.maxAttempts, timeoutMs, nowMs: this.#clock.nowMs() };
     const job = jobOf(held.delivery, this.#dialect, limits);
     if (job instanceof FervoError) return job;
-    held.id = job.id;
-    held.maxAttempts = job.maxAttempts;
+    ({ id: held.id, maxAttempts: held.maxAttempts, retryUntilMs: held.retryUntilMs } = job);
     if (this.#tracer === undefined) return job;
     const { tracestate, ...rest } = job;
     const trace = held.trace = this.#tracer(job.traceparent);

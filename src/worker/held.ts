@@ -19,6 +19,8 @@ export interface Held {
   id: string;
   /** Tries this job may have; the message can have its own limit. */
   maxAttempts: number;
+  /** After this time a failure is final, epoch milliseconds; the message can have such a limit. */
+  retryUntilMs?: number | undefined;
   /** Where its try stands in a trace, where traces are made. */
   trace?: JobTrace;
   /** Its settle is under way or done: at shutdown there is nothing to release. */
@@ -105,11 +107,19 @@ export class HeldDeliveries {
     const runMs = nowMs - (held.startedMs ?? nowMs);
     const { readyAtMs, attempt } = held.delivery;
     const waitMs = readyAtMs === undefined ? undefined : Math.max(clock.nowMs() - runMs - readyAtMs, 0);
-    const { maxAttempts } = held;
+    const { maxAttempts, retryUntilMs } = held;
     // Of a batch that ended early some were given a trace, and never ran.
     const trace = held.trace !== undefined && held.startedMs !== undefined &&
       { trace: { ...held.trace, startedAtMs: clock.nowMs() - runMs } };
-    const done = finalOutcome(outcome, { attempt, maxAttempts, retry, dialect, random });
+    const done = finalOutcome(outcome, {
+      attempt,
+      maxAttempts,
+      retryUntilMs,
+      nowMs: clock.nowMs(),
+      retry,
+      dialect,
+      random,
+    });
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
     while (!await this.#trySettle(held, done, { waitMs, runMs, ...trace })) {
       if (this.#givenUp.signal.aborted) {

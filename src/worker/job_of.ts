@@ -24,7 +24,7 @@ export function jobOf(
       ? error
       : new JobError("JOB_MALFORMED", "Cannot read the message", { cause: error });
   }
-  const maxAttempts = message.maxAttempts ?? o.maxAttempts;
+  const maxAttempts = Math.max(message.maxAttempts ?? o.maxAttempts, message.minAttempts ?? 1);
   if (delivery.attempt > maxAttempts) {
     return new JobError(
       "JOB_CRASHED",
@@ -40,6 +40,7 @@ export function jobOf(
     maxAttempts,
     enqueuedAtMs: message.enqueuedAtMs ?? delivery.enqueuedAtMs ?? o.nowMs,
     deadlineMs: o.nowMs + o.timeoutMs,
+    ...(message.retryUntilMs !== undefined && { retryUntilMs: message.retryUntilMs }),
     ...(message.traceparent !== undefined && { traceparent: message.traceparent }),
     ...(message.tracestate !== undefined && { tracestate: message.tracestate }),
   };

@@ -10,21 +10,24 @@ export type FinalOutcome =
 
 /**
  * A retry gets its delay where it brings none, from the rule of the job's format or else from the policy, and after the
- * last try becomes a burial.
+ * last attempt, or when the time for attempts is over, becomes a burial.
  */
 export function finalOutcome(
   outcome: Outcome,
   job: {
     attempt: number;
     maxAttempts: number;
+    /** Epoch milliseconds. */
+    retryUntilMs?: number | undefined;
+    nowMs: number;
     retry: RetryPolicy;
     dialect: Pick<Dialect, "retryDelayMs">;
     random: () => number;
   },
 ): FinalOutcome {
   if (outcome.kind !== "retry") return outcome;
-  const { attempt, maxAttempts, retry, dialect, random } = job;
-  if (attempt >= maxAttempts) return { kind: "bury", error: outcome.error };
+  const { attempt, maxAttempts, retryUntilMs = Infinity, nowMs, retry, dialect, random } = job;
+  if (attempt >= maxAttempts || nowMs > retryUntilMs) return { kind: "bury", error: outcome.error };
   const delayMs = outcome.delayMs ?? dialect.retryDelayMs?.(attempt, random()) ??
     retryDelayMs(retry, attempt, random());
   return { ...outcome, delayMs };

@@ -401,7 +401,13 @@ Deno.test("What is no job goes to the dead letters with its bytes, from a queue 
     assert.equal(error.code, "JOB_MALFORMED");
     assert.equal((await driver.dead.get(id))!.id, id);
   }
-  assert.equal(await driver.dead.retry("all"), 0, "they have no queue to go to");
-  assert.equal(await driver.dead.remove([letters[0]!.id]), 1);
-  assert.equal(await driver.dead.remove("all"), bad.length + 1);
+  assert.equal((await driver.depth("q")).dead, bad.length);
+  assert.deepEqual(await driver.queues(), ["q"]);
+  assert.equal(await driver.dead.retry("all"), bad.length, "the others have no queue to go to");
+  const back = await server.elements("LRANGE", "queue:q", "0", "-1");
+  assert.deepEqual(back.toSorted(), bad.toSorted(), "as they were");
+  const [first, second] = await driver.dead.list({ limit: 10 });
+  assert.deepEqual([first!.queue, second!.queue], ["", ""]);
+  assert.equal(await driver.dead.remove([first!.id]), 1);
+  assert.equal(await driver.dead.remove("all"), 1);
 });

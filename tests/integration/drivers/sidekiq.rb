@@ -15,6 +15,25 @@ COMMANDS = {
   "retries" => -> { Sidekiq::RetrySet.new.map { |entry| entry.item.merge("at" => entry.at.to_f, "queue_name" => entry.queue) } },
   "scheduled" => -> { Sidekiq::ScheduledSet.new.map { |entry| entry.item.merge("at" => entry.at.to_f) } },
   "dead" => -> { Sidekiq::DeadSet.new.map { |entry| [entry.jid, entry.value, entry.queue] } },
+  "version" => -> { Sidekiq::VERSION },
+  # What "Retry" in the Web UI does, for all that is in both sets. It takes what it cannot push out of the set, and raises.
+  "retry_all" => lambda {
+    [Sidekiq::DeadSet, Sidekiq::RetrySet].flat_map { |set| set.new.to_a }.map do |entry|
+      entry.retry && nil
+    rescue StandardError => error
+      error.class.name
+    end.compact
+  },
+  # The status of a page of the Web UI, or what it raises.
+  "page" => lambda { |path|
+    require "sidekiq/web"
+    require "rack/mock"
+    begin
+      Rack::MockRequest.new(Sidekiq::Web).get(path, "rack.session" => {}).status
+    rescue StandardError => error
+      error.class.name
+    end
+  },
   "retry_dead" => ->(jid) { Sidekiq::DeadSet.new.find_job(jid).retry },
   "processes" => lambda {
     Sidekiq::ProcessSet.new.map do |process|

@@ -13,3 +13,11 @@ class Suite
     File.open(ENV.fetch("RUNS"), "a") { |file| file.write("ruby #{name}\n") }
   end
 end
+
+class Fails
+  include Sidekiq::Worker
+
+  def perform(*)
+    raise "it fails"
+  end
+end

@@ -7,6 +7,8 @@ const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const message = (text: string, dialect: SidekiqDialect = sidekiq7) =>
   dialect.decode({ raw: encode(text), headers: {} });
 
+/** The class of Rails' jobs. */
+const RAILS = "ActiveJob::QueueAdapters::SidekiqAdapter::JobWrapper";
 const FAILED = new JobError("JOB_FAILED", "It went wrong", { details: { stderr: "oh" } });
 const NOW_MS = 1_700_000_000_000;
 /** In the form in which Sidekiq 6.4.1 pushes jobs; its numbers are not what JavaScript would write. */
@@ -24,6 +26,7 @@ Deno.test(
       payload: RUBY,
       id: "4f4f485d4ac2603ea8b7173c",
       maxAttempts: 26,
+      minAttempts: 1,
       enqueuedAtMs: 1_795_456_398_375,
     });
   },
@@ -35,7 +38,7 @@ Deno.test(
   () => {
     const { payload, ...rest } = message(DEFERRED);
     assert.equal(decode(payload), "Tzo4OiJzdGRDbGFzcyI6MDp7fQ==");
-    assert.deepEqual(rest, { maxAttempts: 1 });
+    assert.deepEqual(rest, { maxAttempts: 1, minAttempts: 1 });
     for (const args of ['["a","b"]', "[]", "[1]"]) {
       const text = `{"class":"DeferEvent","args":${args}}`;
       assert.equal(decode(message(text).payload), text, "not what that bundle pushes: the whole job");
@@ -43,24 +46,84 @@ Deno.test(
   },
 );
 
-Deno.test("decode() reads the limit of tries as Sidekiq does", { permissions: "none" }, () => {
+Deno.test("decode() reads the limit of attempts as Sidekiq does", { permissions: "none" }, () => {
   const limits: [fields: string, expected: number | undefined][] = [
     ["", undefined],
-    [',"retry":null', 1],
+    [',"retry":null', undefined],
     [',"retry":true', 26],
     [',"retry":false', 1],
     [',"retry":0', 1],
     [',"retry":5', 6],
     [',"retry":-3', 1],
     [',"retry":"yes"', 26],
+    [',"retry":"5"', 26],
+    [',"retry":""', 26],
+    [',"retry":[]', 26],
+    [',"retry":{"retry":3}', 26],
+    [',"retry":2.5', 26],
+    // Not written as integers, which Ruby tells apart.
+    [',"retry":5.0', 26],
+    [',"retry" : 5e0', 26],
+    [',"retry":-0.0', 26],
+    [',"x":{"retry":1.5},"retry":5', 6],
+    [',"retry":5.0,"retry":4', 5],
+    [',"retry":12345678901234567890', 2 ** 31],
     [',"retry":5,"fervo_recovered":2', 8],
-    // Failures at about 0, 15, 31, 62 and 158 seconds.
-    [',"retry_for":30', 3],
-    [',"retry_for":100', 5],
+    [',"retry":5,"fervo_recovered":"x"', 6],
   ];
   for (const [fields, expected] of limits) {
     assert.equal(message(`{"class":"X","args":[]${fields}}`).maxAttempts, expected, fields);
   }
+});
+
+Deno.test(
+  "decode() takes retry_for for a time since the first failure, beside a count up to 7, instead of it from 8 on",
+  {
+    permissions: "none",
+  },
+  () => {
+    const limits = (fields: string, dialect: SidekiqDialect) => {
+      const { maxAttempts, retryUntilMs } = message(`{"class":"X","args":[]${fields}}`, dialect);
+      return [maxAttempts, retryUntilMs];
+    };
+    const failed = `,"retry_count":0,"failed_at":${NOW_MS / 1_000}.0`;
+    for (const dialect of [sidekiq6, sidekiq7, sidekiq8]) {
+      const most = dialect === sidekiq8 ? 2 ** 31 : undefined;
+      assert.deepEqual(limits(',"retry_for":30', dialect), [most ?? 26, undefined], "it has not failed yet");
+      assert.deepEqual(limits(`,"retry_for":30${failed}`, dialect), [most ?? 26, NOW_MS + 30_000]);
+      assert.deepEqual(limits(`,"retry":3,"retry_for":0.5${failed}`, dialect), [most ?? 4, NOW_MS + 500]);
+      assert.deepEqual(limits(`,"retry":null,"retry_for":9${failed}`, dialect), [most ?? 26, NOW_MS + 9_000]);
+      assert.deepEqual(limits(`,"retry":false,"retry_for":30${failed}`, dialect), [1, undefined]);
+      for (const window of ["0", "-5"]) {
+        assert.deepEqual(limits(`,"retry_for":${window}`, dialect), [
+          1,
+          undefined,
+        ]);
+      }
+      for (const window of ['"48h"', "null", "[]", "1e999"]) {
+        assert.deepEqual(
+          limits(`,"retry":2,"retry_for":${window}${failed}`, dialect),
+          [3, undefined],
+          window,
+        );
+      }
+      // A time that nobody can know, and one after "Retry" on a job that has failed once: its time goes on.
+      assert.deepEqual(limits(',"retry_for":30,"retry_count":1', dialect), [most ?? 26, undefined]);
+      assert.equal(limits(`,"retry_for":1e300${failed}`, dialect)[1], NOW_MS + 1e303);
+    }
+    const inMs = `,"retry_for":30,"retry_count":0,"failed_at":${NOW_MS}`;
+    assert.deepEqual(limits(inMs, sidekiq8), [2 ** 31, NOW_MS + 30_000]);
+  },
+);
+
+Deno.test("decode() reads the jobs of Rails", { permissions: "none" }, () => {
+  for (
+    const fields of [
+      '"args":[{"arguments":[]}],"wrapped":"Y"',
+      '"args":[{"arguments":["M","m","now",{"args":[]}]}],"wrapped":"ActionMailer::MailDeliveryJob"',
+      '"args":["Y"]',
+    ]
+  ) assert.ok(message(`{"class":"${RAILS}",${fields}}`).payload.length > 0, fields);
 });
 
 Deno.test("decode() passes on a trace context", { permissions: "none" }, () => {
@@ -86,6 +149,11 @@ Deno.test(
       '{"class":"X","args":[],"jid":"a\\u0000b"}',
       '{"class":"X","args":[],"jid":"\\ud800"}',
       '{"class":"DeferEvent","args":["\\ud800"]}',
+      '{"class":"X","args":[],"encrypt":true}',
+      `{"class":"${RAILS}","args":[],"wrapped":"Y"}`,
+      `{"class":"${RAILS}","args":[{"arguments":5}],"wrapped":"Y"}`,
+      `{"class":"${RAILS}","args":["ActionMailer::DeliveryJob"]}`,
+      `{"class":"${RAILS}","args":[{"arguments":[1,2,3]}],"wrapped":"ActionMailer::MailDeliveryJob"}`,
     ];
     for (const text of texts) {
       assert.throws(
@@ -107,6 +175,13 @@ Deno.test("read() tells tries, times of either unit, and why a job failed", { pe
   );
   assert.equal(read(',"retry_count":0').tries, 1);
   assert.equal(read(',"retry_count":3,"fervo_recovered":2').tries, 6);
+  assert.equal(read(',"retry_count":-1').tries, 0, 'what "Retry" makes of 0');
+  assert.equal(read(',"retry_count":-1e300').tries, 0);
+  assert.equal(read(',"retry_count":1e300').tries, 2 ** 31);
+  assert.equal(read(',"retry_count":1e999').tries, 0);
+  assert.equal(read(',"retry_count":"3"').tries, 0);
+  assert.equal(read(',"queue":""').queue, undefined);
+  assert.equal(read(',"queue":5').queue, undefined);
   assert.equal(read(',"dead":false').isKeptWhenDead, false);
   assert.equal(read(',"created_at":1700000000.5').createdAtMs, 1_700_000_000_500);
   assert.equal(
@@ -115,6 +190,9 @@ Deno.test("read() tells tries, times of either unit, and why a job failed", { pe
     "seconds, as old clients write them",
   );
   assert.equal(read(',"created_at":1700000000500').createdAtMs, 1_700_000_000_500);
+  for (const time of ["1e300", "8640000000000001", "-5", "null", '"2026-01-31"', "{}"]) {
+    assert.equal(read(`,"created_at":${time}`).createdAtMs, undefined, time);
+  }
   assert.deepEqual(read(',"error_class":"JOB_CRASHED","error_message":"m","fervo_stderr":"s"').error, {
     code: "JOB_CRASHED",
     message: "m",
@@ -192,6 +270,94 @@ Deno.test(
   },
 );
 
+Deno.test(
+  'failed() counts from what "Retry" left, and gives a job without the time of its first failure one',
+  {
+    permissions: "none",
+  },
+  () => {
+    const failed = (fields: string) => {
+      const raw = encode(`{"class":"X","args":[]${fields}}`);
+      const { retry_count, failed_at, retried_at } = JSON.parse(
+        decode(sidekiq7.failed(raw, { id: "a", queue: "q", error: FAILED, nowMs: NOW_MS }).raw),
+      );
+      return [retry_count, failed_at, retried_at];
+    };
+    const now = NOW_MS / 1_000;
+    assert.deepEqual(failed(',"retry_count":-1,"failed_at":1600000000.5'), [0, 1_600_000_000.5, now]);
+    assert.deepEqual(failed(',"retry_count":0,"failed_at":1600000000.5'), [1, 1_600_000_000.5, now]);
+    assert.deepEqual(failed(',"retry_count":2'), [3, now, now]);
+    assert.deepEqual(failed(',"retry_count":2,"failed_at":"x"'), [3, now, now]);
+    assert.deepEqual(failed(',"retry_count":"x"'), [0, now, undefined]);
+  },
+);
+
+Deno.test("pushed() and failed() make a list of tags that are none, which Sidekiq's pages would raise at", {
+  permissions: "none",
+}, () => {
+  const nested = "[".repeat(20_000) + "]".repeat(20_000);
+  for (
+    const [tags, written] of [
+      ["5", "[5]"],
+      ['"a"', '["a"]'],
+      ['{"a": 1.0}', '[{"a": 1.0}]'],
+      ["[5]", "[5]"],
+      [
+        "null",
+        "null",
+      ],
+      [`{"a":${nested}}`, `[{"a":${nested}}]`],
+    ] as const
+  ) {
+    const raw = encode(`{"class":"X","args":[],"tags":${tags},"jid":"a"}`);
+    const texts = [
+      sidekiq7.pushed(raw, { id: "a", queue: "q", isDelayed: false, nowMs: NOW_MS }).raw,
+      sidekiq7.failed(raw, { id: "a", queue: "q", error: FAILED, nowMs: NOW_MS }).raw,
+    ].map(decode);
+    for (const text of texts) assert.ok(text.includes(`"tags":${written},"jid"`), text.slice(0, 200));
+  }
+});
+
+Deno.test("unreadable() files any bytes as a job in form; letter() and revived() give them back", {
+  permissions: "none",
+}, () => {
+  const error = new JobError("JOB_MALFORMED", "Cannot read it");
+  const failure = { id: "a1", queue: "mail", error, nowMs: NOW_MS };
+  for (const text of ["null", "5", "[1]", '"x"', "", "{not json", "{}", '{"class":5}', "\u0000"]) {
+    const letter = sidekiq7.unreadable(encode(text), failure);
+    const fields = JSON.parse(decode(letter));
+    assert.deepEqual([fields.class, fields.args, fields.queue, fields.jid, fields.retry], [
+      "fervo-worker: unreadable message",
+      [text],
+      "mail",
+      "a1",
+      0,
+    ]);
+    assert.deepEqual([fields.error_class, fields.retry_count, fields.failed_at], [
+      "JOB_MALFORMED",
+      0,
+      NOW_MS / 1_000,
+    ]);
+    const { payload, ...facts } = sidekiq7.letter(letter);
+    assert.equal(decode(payload), text);
+    assert.deepEqual(facts, {
+      queue: "mail",
+      id: "a1",
+      error: { code: "JOB_MALFORMED", message: "Cannot read it" },
+      tries: 1,
+    });
+    assert.deepEqual(sidekiq7.revived(letter, NOW_MS), { raw: encode(text), queue: "mail" });
+    // The Web UI's "Retry" brings it back: it is no job, and is filed once.
+    assert.throws(() => sidekiq7.read(letter), (thrown) => (thrown as JobError).code === "JOB_MALFORMED");
+    assert.deepEqual(sidekiq7.unreadable(letter, failure), letter);
+  }
+  const bytes = new Uint8Array([0xff, 0xfe, 0, 0x80]);
+  assert.deepEqual(sidekiq7.letter(sidekiq7.unreadable(bytes, failure)).payload, bytes);
+  const lost = sidekiq7.unreadable(encode("5"), { ...failure, queue: undefined });
+  assert.equal(sidekiq7.letter(lost).queue, "");
+  assert.throws(() => sidekiq7.revived(lost, NOW_MS), /not known from which queue/);
+});
+
 Deno.test("failed() cuts the message as Sidekiq does, and writes texts that JSON can hold", {
   permissions: "none",
 }, () => {
@@ -234,7 +400,13 @@ Deno.test("revived() begins anew, recovered() counts", { permissions: "none" }, 
     id: "2",
     queue: "r",
   });
-  assert.equal(decode(twice), `${DEFERRED.slice(0, -1)},"jid":"1","queue":"q","fervo_recovered":2}`);
+  assert.equal(
+    decode(twice),
+    `${DEFERRED.slice(0, -1)},"jid":"1","queue":"q","fervo_recovered":2,"fervo_lost":true}`,
+  );
+  const buried = sidekiq7.failed(twice, { id: "1", queue: "q", error: FAILED, nowMs: NOW_MS });
+  assert.equal(JSON.parse(decode(buried.raw)).fervo_recovered, 2);
+  assert.equal("fervo_lost" in JSON.parse(decode(buried.raw)), false);
 });
 
 Deno.test("retryDelayMs() is Sidekiq's formula", { permissions: "none" }, () => {
@@ -245,6 +417,8 @@ Deno.test("retryDelayMs() is Sidekiq's formula", { permissions: "none" }, () => 
   assert.deepEqual(delays(sidekiq8, 0), base);
   assert.equal(sidekiq7.retryDelayMs(3, 0.99), (31 + 9 * 3) * 1_000);
   assert.equal(sidekiq8.retryDelayMs(3, 0.99), (31 + 29) * 1_000);
+  // A date can hold the time of any retry.
+  assert.ok(sidekiq7.retryDelayMs(2 ** 31, 0) < 1e14);
 });
 
 Deno.test("encode() takes a job and adds what it is told", { permissions: "none" }, () => {

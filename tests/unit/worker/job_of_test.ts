@@ -4,9 +4,14 @@ import { sidekiq7 } from "../../../src/dialects/sidekiq.ts";
 import { jobOf } from "../../../src/worker/job_of.ts";
 import { FakeDelivery } from "../../support/fake_driver.ts";
 
-/** What becomes of a Sidekiq job that was taken back from so many workers that died, with so many tries by the consumer. */
+/** What becomes of a Sidekiq job that was taken back from this many workers that died, the last one just now. */
 function triedAgain(fields: string, deaths: number, attempts: number): string {
-  const text = `{"class":"X","args":[]${fields},"fervo_recovered":${deaths}}`;
+  return tried(`${fields},"fervo_recovered":${deaths},"fervo_lost":true`, attempts);
+}
+
+/** What becomes of a Sidekiq job with this many attempts by the consumer. */
+function tried(fields: string, attempts: number): string {
+  const text = `{"class":"X","args":[]${fields}}`;
   const raw = new TextEncoder().encode(text);
   const delivery = new FakeDelivery("1", { raw, attempt: sidekiq7.read(raw).tries + 1 });
   const job = jobOf(delivery, sidekiq7, { maxAttempts: attempts, timeoutMs: 1_000, nowMs: 0 });
@@ -20,4 +25,18 @@ Deno.test("jobOf() lets a Sidekiq job with `retry` be lost with its worker besid
   assert.equal(triedAgain("", 1, 1), "JOB_CRASHED");
   assert.equal(triedAgain("", 1, 2), "try 2 of 2");
   assert.equal(triedAgain("", 2, 2), "JOB_CRASHED");
+});
+
+Deno.test("jobOf() runs a Sidekiq job that somebody has put back after its last attempt, once more", () => {
+  // "Retry" takes one off the count of a job that had no retries, whose only attempt made it 0.
+  for (const retry of ["0", "false", "-3"]) {
+    assert.equal(tried(`,"retry":${retry},"retry_count":-1`, 5), "try 1 of 1", retry);
+  }
+  assert.equal(tried(',"retry":1,"retry_count":-1', 5), "try 1 of 2");
+  assert.equal(tried(',"retry":1,"retry_count":0', 5), "try 2 of 2");
+  assert.equal(tried(',"retry_count":3', 5), "try 5 of 5");
+  // The limit was lowered, or its worker had died in all that it had.
+  assert.equal(tried(',"retry_count":3', 2), "try 5 of 5");
+  assert.equal(tried(',"retry_count":-1,"fervo_recovered":1', 1), "try 2 of 2");
+  assert.equal(tried(',"retry":false,"retry_count":1e300', 1), "try 2147483649 of 2147483649");
 });

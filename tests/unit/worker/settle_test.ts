@@ -4,7 +4,14 @@ import { DEFAULT_RETRY_POLICY } from "../../../src/core/retry.ts";
 import { finalOutcome } from "../../../src/worker/settle.ts";
 
 const error = new JobError("JOB_FAILED", "It went wrong");
-const job = { attempt: 2, maxAttempts: 3, retry: { ...DEFAULT_RETRY_POLICY, jitter: 0 }, random: () => 0.5 };
+const NOW_MS = 1_700_000_000_000;
+const job = {
+  attempt: 2,
+  maxAttempts: 3,
+  nowMs: NOW_MS,
+  retry: { ...DEFAULT_RETRY_POLICY, jitter: 0 },
+  random: () => 0.5,
+};
 const withRule = {
   ...job,
   dialect: { retryDelayMs: (attempt: number, random: number) => attempt * 1_000 + random },
@@ -23,4 +30,14 @@ Deno.test("finalOutcome() takes PHP's delay, then the rule of the format, then t
 Deno.test("finalOutcome() buries after the last try, whatever the delay", { permissions: "none" }, () => {
   const outcome = { kind: "retry", error, delayMs: 7 } as const;
   assert.deepEqual(finalOutcome(outcome, { ...withRule, attempt: 3 }), { kind: "bury", error });
+});
+
+Deno.test("finalOutcome() buries when the time for attempts is over, whatever their count", {
+  permissions: "none",
+}, () => {
+  const outcome = { kind: "retry", error, delayMs: 7 } as const;
+  assert.deepEqual(finalOutcome(outcome, { ...withRule, retryUntilMs: NOW_MS }), outcome);
+  assert.deepEqual(finalOutcome(outcome, { ...withRule, retryUntilMs: NOW_MS - 1 }), { kind: "bury", error });
+  const ack = { kind: "ack" } as const;
+  assert.deepEqual(finalOutcome(ack, { ...withRule, retryUntilMs: NOW_MS - 1 }), ack);
 });
