@@ -14,13 +14,14 @@ namespace Fervo\DeferredEventBundle\Attribute;
 final class AsDeferredListener
 {
     /**
-     * @param string|null           $event       the event's name; null = the type of the method's first parameter
+     * @param string|null           $event       the event's name; null = the type of the method's first parameter, each class of a union
      * @param string|null           $method      on a class: the method; null = on + the event's name, else __invoke
      * @param int                   $priority    among the event's listeners: when the deferring happens, as with AsEventListener
      * @param int|float|string|null $delay       run it no sooner than in so many seconds, or an interval such as "PT5M"
      * @param string|null           $queue       as in DeferOptions
      * @param int                   $jobPriority among the jobs of the queue: DeferOptions' priority
      * @param int|null              $attempts    as in DeferOptions
+     * @param string|null           $dispatcher  the service id of the dispatcher to listen to; null = the application's
      */
     public function __construct(
         public readonly ?string $event = null,
@@ -30,6 +31,7 @@ final class AsDeferredListener
         public readonly ?string $queue = null,
         public readonly int $jobPriority = 0,
         public readonly ?int $attempts = null,
+        public readonly ?string $dispatcher = null,
     ) {
     }
 }

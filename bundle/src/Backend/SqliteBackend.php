@@ -37,7 +37,11 @@ final class SqliteBackend implements BackendInterface
                 }
                 $this->db->exec('COMMIT');
             } catch (\PDOException $error) {
-                $this->db->exec('ROLLBACK');
+                try {
+                    $this->db->exec('ROLLBACK');
+                } catch (\PDOException) {
+                    // SQLite has done so by itself, as when the disk is full; the first error is the one to tell.
+                }
                 throw $error;
             }
         } catch (\PDOException|\UnexpectedValueException $error) {

@@ -104,12 +104,27 @@ final class Configuration implements ConfigurationInterface
                 ->integerNode('ttr_ms')->info('beanstalkd: the jobs\' time to run, which the worker renews. Default: 60000')->min(1000)->end()
                 ->scalarNode('service')->info('service: the id of your Fervo\DeferredEventBundle\Backend\BackendInterface.')->end()
             ->end()
+            // Of each file by itself: one for an environment may choose another type than the one it is laid over.
+            ->beforeNormalization()
+                ->ifArray()
+                ->then(static function (array $backend): array {
+                    $type = $backend['type'] ?? null;
+                    foreach (self::BACKEND_OPTIONS as $option => $types) {
+                        if (isset($type, $backend[$option]) && !\in_array($type, $types, true)) {
+                            throw new \InvalidArgumentException(sprintf('The option "%s" is not for the backend "%s", but for %s.', $option, $type, implode(' and ', $types)));
+                        }
+                    }
+
+                    return $backend;
+                })
+            ->end()
             ->validate()
                 ->always(static function (array $backend): array {
                     $type = $backend['type'];
+                    // Those that are left of the type that was overridden.
                     foreach (self::BACKEND_OPTIONS as $option => $types) {
-                        if (isset($backend[$option]) && !\in_array($type, $types, true)) {
-                            throw new \InvalidArgumentException(sprintf('The option "%s" is not for the backend "%s", but for %s.', $option, $type, implode(' and ', $types)));
+                        if (!\in_array($type, $types, true)) {
+                            unset($backend[$option]);
                         }
                     }
                     $required = self::BACKEND_REQUIRED[$type] ?? null;

@@ -145,6 +145,7 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
                 'queue' => $attribute->queue,
                 'job_priority' => $attribute->jobPriority,
                 'attempts' => $attribute->attempts,
+                'dispatcher' => $attribute->dispatcher,
             ], static fn (mixed $value): bool => null !== $value));
         });
     }

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Payload;
 
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
+use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
 use Fervo\DeferredEventBundle\Exception\UnserializableEventException;
 use Fervo\DeferredEventBundle\Serializer\EventSerializerInterface;
@@ -41,6 +42,9 @@ final class PayloadCodec
         if ([] !== $this->allowedClasses && !\in_array($class, $this->allowedClasses, true)) {
             throw new UnserializableEventException(sprintf('Cannot defer an event of the class "%s": add it to "fervo_deferred_event.allowed_classes".', $class));
         }
+        if (null === $listener) {
+            StoppedEvent::refuse($event);
+        }
         $body = ['event' => $name, 'class' => $class, 'format' => $this->format, 'data' => $this->serializer($this->format)->serialize($event)];
         if (null !== $listener) {
             [$service, $method] = explode('::', $listener, 2);
@@ -52,6 +56,7 @@ final class PayloadCodec
 
     /**
      * @throws InvalidSignatureException
+     * @throws NotDeployedException
      * @throws UndecodablePayloadException
      */
     public function decode(string $payload): DecodedEvent
@@ -64,16 +69,21 @@ final class PayloadCodec
         $name = $body['event'] ?? null;
         $class = $body['class'] ?? null;
         $data = $body['data'] ?? null;
-        if (!\is_string($name) || !\is_string($class) || !\is_string($data) || !$this->serializers->has($format = (string) ($body['format'] ?? ''))) {
-            throw new UndecodablePayloadException('The payload is signed, but is no deferred event that this version of the bundle knows.');
+        $format = $body['format'] ?? null;
+        if (!\is_string($name) || !\is_string($class) || !\is_string($data) || !\is_string($format)) {
+            throw new UndecodablePayloadException('The payload is signed, and is no deferred event.');
+        }
+        if (!$this->serializers->has($format)) {
+            throw new NotDeployedException(sprintf('The payload has the format "%s", which this version of the bundle does not know, or whose serializer is not enabled.', $format));
         }
         if (!class_exists($class)) {
-            throw new UndecodablePayloadException(sprintf('The class "%s" of the event "%s" is not there.', $class, $name));
+            throw new NotDeployedException(sprintf('The class "%s" of the event "%s" is not there.', $class, $name));
         }
         if ([] !== $this->allowedClasses && !\in_array($class, $this->allowedClasses, true)) {
-            throw new UndecodablePayloadException(sprintf('The class "%s" of the event "%s" is not in "fervo_deferred_event.allowed_classes".', $class, $name));
+            throw new NotDeployedException(sprintf('The class "%s" of the event "%s" is not in "fervo_deferred_event.allowed_classes".', $class, $name));
         }
         $event = $this->serializer($format)->deserialize($data, $class);
+        StoppedEvent::resume($event);
         $listener = isset($body['listener']) ? $body['listener']['service'].'::'.$body['listener']['method'] : null;
 
         return new DecodedEvent($name, $event, $listener);

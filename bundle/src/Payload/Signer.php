@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Payload;
 
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
+use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 
 /**
  * Signs payloads, so that nobody but this application decides what is unserialized here.
@@ -42,6 +43,7 @@ final class Signer
      * The body of a payload that one of our keys has signed.
      *
      * @throws InvalidSignatureException
+     * @throws NotDeployedException      when the key is not ours
      */
     public function verify(string $payload): string
     {
@@ -69,7 +71,7 @@ final class Signer
             }
         }
 
-        throw new InvalidSignatureException(sprintf('The payload was signed with another key, "%s": is the secret here the same as where it was deferred? After a change of the secret, add the old one to "fervo_deferred_event.signing.previous_secrets".', $id));
+        throw new NotDeployedException(sprintf('The payload was signed with another key, "%s": is the secret here the same as where it was deferred? After a change of the secret, add the old one to "fervo_deferred_event.signing.previous_secrets".', $id));
     }
 
     private static function derive(#[\SensitiveParameter] string $secret): string

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Serializer;
 
+use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
 use Fervo\DeferredEventBundle\Exception\UnserializableEventException;
 
@@ -43,7 +44,7 @@ final class PhpEventSerializer implements EventSerializerInterface
             throw new UndecodablePayloadException(sprintf('The payload does not hold an event%s.', null === $class ? ' of a class that is allowed' : " of the class \"$class\""));
         }
         if ([] !== $this->allowedClasses && null !== $refused = UnserializableValue::in($event, UnserializableValue::isIncomplete(...))) {
-            throw new UndecodablePayloadException(sprintf('The event has an object at %s whose class is not in "fervo_deferred_event.allowed_classes".', $refused->path));
+            throw new NotDeployedException(sprintf('The event has an object at %s whose class is not in "fervo_deferred_event.allowed_classes".', $refused->path));
         }
 
         return $event;
@@ -71,6 +72,6 @@ final class PhpEventSerializer implements EventSerializerInterface
     /** Called by PHP. */
     public static function refuseUnknownClass(string $class): never
     {
-        throw new UndecodablePayloadException(sprintf('The event holds an object of the class "%s", which is not there.', $class));
+        throw new NotDeployedException(sprintf('The event holds an object of the class "%s", which is not there.', $class));
     }
 }

@@ -6,8 +6,10 @@ namespace Fervo\DeferredEventBundle\Worker;
 
 use Fervo\DeferredEventBundle\Exception\RetryAfterExceptionInterface;
 use Fervo\DeferredEventBundle\Exception\UnrecoverableExceptionInterface;
+use Symfony\Component\Messenger\Exception\HandlerFailedException;
 use Symfony\Component\Messenger\Exception\RecoverableExceptionInterface as MessengerRecoverable;
 use Symfony\Component\Messenger\Exception\UnrecoverableExceptionInterface as MessengerUnrecoverable;
+use Symfony\Component\Messenger\Exception\WrappedExceptionsInterface;
 
 /**
  * What became of a job, in the words of fervo-worker.
@@ -42,15 +44,45 @@ final class Outcome
     public static function failed(\Throwable $error): self
     {
         $text = self::oneLine($error::class.': '.$error->getMessage());
-        if ($error instanceof UnrecoverableExceptionInterface || $error instanceof MessengerUnrecoverable) {
+        $causes = self::causes($error);
+        if ([] === array_filter($causes, static fn (\Throwable $cause): bool => !self::isUnrecoverable($cause))) {
             return new self(self::BURY, $text);
         }
+        $delays = array_filter(array_map(self::delayOf(...), $causes), static fn (?int $delayMs): bool => null !== $delayMs);
 
+        return new self(self::RETRY, $text, [] === $delays ? null : max(0, min($delays)));
+    }
+
+    /**
+     * What was thrown by the handlers themselves: Messenger wraps that, also several of them, when a listener dispatches to a
+     * bus. As with Messenger, one that may be tried again outweighs those that may not.
+     *
+     * @return non-empty-list<\Throwable>
+     */
+    private static function causes(\Throwable $error): array
+    {
+        $wrapped = match (true) {
+            $error instanceof WrappedExceptionsInterface => $error->getWrappedExceptions(),
+            // Symfony 5.4.
+            $error instanceof HandlerFailedException => $error->getNestedExceptions(),
+            default => [],
+        };
+
+        return [] === $wrapped ? [$error] : array_merge(...array_map(self::causes(...), array_values($wrapped)));
+    }
+
+    private static function isUnrecoverable(\Throwable $error): bool
+    {
+        return $error instanceof UnrecoverableExceptionInterface || $error instanceof MessengerUnrecoverable;
+    }
+
+    private static function delayOf(\Throwable $error): ?int
+    {
         $hasDelay = $error instanceof RetryAfterExceptionInterface
             || ($error instanceof MessengerRecoverable && method_exists($error, 'getRetryDelay'));
         $delayMs = $hasDelay ? $error->getRetryDelay() : null;
 
-        return new self(self::RETRY, $text, null === $delayMs ? null : max(0, (int) $delayMs));
+        return null === $delayMs ? null : (int) $delayMs;
     }
 
     /** For the body of an answer: 0x1E, one line of JSON, a newline. */

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Worker;
 
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
+use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
 use Psr\Container\ContainerInterface;
@@ -32,6 +33,7 @@ final class PayloadDispatcher
 
     /**
      * @throws InvalidSignatureException
+     * @throws NotDeployedException
      * @throws UndecodablePayloadException
      * @throws \Throwable                  whatever a listener throws
      */
@@ -52,7 +54,7 @@ final class PayloadDispatcher
         }
 
         if (!$this->listeners->has($decoded->listener)) {
-            throw new UndecodablePayloadException(sprintf('There is no deferred listener "%s" for the event "%s"; "debug:fervo" lists those that are there.', $decoded->listener, $decoded->name));
+            throw new NotDeployedException(sprintf('There is no deferred listener "%s" for the event "%s"; "debug:fervo" lists those that are there.', $decoded->listener, $decoded->name));
         }
         $method = substr($decoded->listener, strrpos($decoded->listener, '::') + 2);
         $this->listeners->get($decoded->listener)->$method($decoded->event, $decoded->name, $this->dispatcher);

@@ -4,10 +4,15 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Tests\Functional;
 
+use Fervo\DeferredEventBundle\Attribute\AsDeferredListener;
+use Fervo\DeferredEventBundle\DependencyInjection\Configuration;
 use Fervo\DeferredEventBundle\Tests\Fixtures\OrderPlaced;
 use Symfony\Bundle\FrameworkBundle\Console\Application;
+use Symfony\Component\Config\Definition\Processor;
 use Symfony\Component\Console\Tester\ApplicationTester;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
+use Symfony\Component\EventDispatcher\Attribute\AsEventListener;
+use Symfony\Component\EventDispatcher\EventSubscriberInterface;
 
 /** What is wrong is said when the container is built; what is right is shown by commands. */
 final class ContainerTest extends KernelTestCase
@@ -61,6 +66,42 @@ final class ContainerTest extends KernelTestCase
         yield 'no such attribute' => [['event' => 'foo.action', 'method' => 'untyped', 'retries' => 3], 'has the attribute "retries"'];
         yield 'a bad queue' => [['event' => 'foo.action', 'method' => 'untyped', 'queue' => 'a b'], 'The queue "a b" cannot be'];
         yield 'a bad delay' => [['event' => 'foo.action', 'method' => 'untyped', 'delay' => 'soon'], 'options of the deferred listener "listener" are wrong'];
+    }
+
+    /** As `when@test` has it, over the configuration of production. */
+    public function testAnotherTypeOfBackendMayBeLaidOverOne(): void
+    {
+        $process = static fn (array ...$configs): array => (new Processor())->processConfiguration(new Configuration(), $configs)['backend'];
+        $sqlite = ['backend' => ['type' => 'sqlite', 'path' => '/queue', 'busy_timeout_ms' => 5]];
+
+        self::assertSame(['type' => 'immediate'], $process($sqlite, ['backend' => ['type' => 'immediate']]));
+        self::assertSame(['type' => 'redis', 'dsn' => 'redis://localhost'], $process($sqlite, ['backend' => ['type' => 'redis', 'dsn' => 'redis://localhost']]));
+        self::assertSame(7, $process($sqlite, ['backend' => ['busy_timeout_ms' => 7]])['busy_timeout_ms']);
+    }
+
+    /** @dataProvider twice */
+    #[\PHPUnit\Framework\Attributes\DataProvider('twice')]
+    public function testAListenerThatWouldRunAtOnceToo(string $class): void
+    {
+        $this->expectExceptionMessage('would run at once and once more later');
+
+        $this->boot([], static fn (ContainerConfigurator $container) => $container->services()->defaults()->autoconfigure()->set($class));
+    }
+
+    /** @return iterable<array{class-string}> */
+    public static function twice(): iterable
+    {
+        yield [ListenerOfBothKinds::class];
+        yield [SubscriberOfBothKinds::class];
+    }
+
+    public function testAUnionOfEvents(): void
+    {
+        $kernel = $this->boot([], static fn (ContainerConfigurator $container) => $container->services()->defaults()->autoconfigure()->set(UnionListener::class));
+        $dispatcher = $kernel->getContainer()->get('event_dispatcher');
+
+        self::assertTrue($dispatcher->hasListeners(\ArrayObject::class));
+        self::assertTrue($dispatcher->hasListeners(\stdClass::class));
     }
 
     public function testTagsAreAsSymfonys(): void
@@ -127,6 +168,39 @@ final class GoodListener
     }
 
     public function __invoke(OrderPlaced $event): void
+    {
+    }
+}
+
+final class ListenerOfBothKinds
+{
+    #[AsEventListener, AsDeferredListener]
+    public function run(\ArrayObject $event): void
+    {
+    }
+}
+
+final class SubscriberOfBothKinds implements EventSubscriberInterface
+{
+    public static function getSubscribedEvents(): array
+    {
+        return [\ArrayObject::class => [['other'], ['run', 5]]];
+    }
+
+    public function other(): void
+    {
+    }
+
+    #[AsDeferredListener]
+    public function run(\ArrayObject $event): void
+    {
+    }
+}
+
+final class UnionListener
+{
+    #[AsDeferredListener]
+    public function run(\ArrayObject|\stdClass $event): void
     {
     }
 }

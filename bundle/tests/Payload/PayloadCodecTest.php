@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Tests\Payload;
 
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
+use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
 use Fervo\DeferredEventBundle\Exception\UnserializableEventException;
 use Fervo\DeferredEventBundle\Payload\LegacyPayload;
@@ -65,6 +66,33 @@ final class PayloadCodecTest extends TestCase
         self::assertFalse($decoded->isPropagationStopped());
     }
 
+    public function testAStoppedEventGoesOnWhereItArrives(): void
+    {
+        foreach (['php', 'json'] as $format) {
+            $event = new FooActionEvent('text');
+            $event->stopPropagation();
+            $decoded = $this->codec()->decode($this->codec($format)->encode('foo', $event))->event;
+
+            self::assertFalse($decoded->isPropagationStopped());
+            self::assertTrue($event->isPropagationStopped());
+        }
+    }
+
+    public function testAStoppedEventThatCannotGoOnIsRefused(): void
+    {
+        $event = new class implements \Psr\EventDispatcher\StoppableEventInterface {
+            public function isPropagationStopped(): bool
+            {
+                return true;
+            }
+        };
+
+        $this->expectException(\Fervo\DeferredEventBundle\Exception\InvalidOptionException::class);
+        $this->expectExceptionMessage('propagation is stopped');
+
+        $this->codec()->encode('foo', $event);
+    }
+
     public function testNothingUnsignedIsUnserialized(): void
     {
         $this->expectException(InvalidSignatureException::class);
@@ -74,10 +102,18 @@ final class PayloadCodecTest extends TestCase
 
     public function testAnUnknownClassIsNamed(): void
     {
-        $this->expectException(UndecodablePayloadException::class);
+        $this->expectException(NotDeployedException::class);
         $this->expectExceptionMessage('The class "App\Gone" of the event "foo" is not there.');
 
         $this->codec()->decode(self::signed(['event' => 'foo', 'class' => 'App\Gone', 'format' => 'php', 'data' => base64_encode('O:8:"App\Gone":0:{}')]));
+    }
+
+    public function testAnUnknownFormatIsNamed(): void
+    {
+        $this->expectException(NotDeployedException::class);
+        $this->expectExceptionMessage('"igbinary"');
+
+        $this->codec()->decode(self::signed(['event' => 'foo', 'class' => OrderPlaced::class, 'format' => 'igbinary', 'data' => '']));
     }
 
     public function testAnUnknownClassInsideIsNamed(): void
@@ -86,7 +122,7 @@ final class PayloadCodecTest extends TestCase
         $event->extra = 'placeholder';
         $bytes = str_replace('s:11:"placeholder"', 'O:8:"App\Gone":0:{}', serialize($event));
 
-        $this->expectException(UndecodablePayloadException::class);
+        $this->expectException(NotDeployedException::class);
         $this->expectExceptionMessage('"App\Gone"');
 
         $this->codec()->decode(self::signed(['event' => 'foo', 'class' => OrderPlaced::class, 'format' => 'php', 'data' => base64_encode($bytes)]));
@@ -108,7 +144,6 @@ final class PayloadCodecTest extends TestCase
         yield 'no JSON' => [(new Signer('s3cret'))->sign('{')];
         yield 'a number' => [(new Signer('s3cret'))->sign('1')];
         yield 'no class' => [self::signed(array_diff_key($event, ['class' => 1]))];
-        yield 'an unknown format' => [self::signed(['format' => 'igbinary'] + $event)];
         yield 'no base64' => [self::signed(['data' => '*'] + $event)];
         yield 'truncated data' => [self::signed(['data' => base64_encode(substr(serialize(new OrderPlaced()), 0, -3))] + $event)];
         yield 'another class inside' => [self::signed(['class' => FooActionEvent::class] + $event)];
@@ -134,7 +169,7 @@ final class PayloadCodecTest extends TestCase
     {
         $payload = $this->codec($format)->encode('foo', new FooActionEvent());
 
-        $this->expectException(UndecodablePayloadException::class);
+        $this->expectException(NotDeployedException::class);
         $this->expectExceptionMessage('allowed_classes');
 
         $this->codec(allowed: [OrderPlaced::class])->decode($payload);
@@ -148,7 +183,7 @@ final class PayloadCodecTest extends TestCase
 
         self::assertEquals($event, $this->codec(allowed: [OrderPlaced::class, \ArrayObject::class])->decode($payload)->event);
 
-        $this->expectException(UndecodablePayloadException::class);
+        $this->expectException(NotDeployedException::class);
         $this->expectExceptionMessage(OrderPlaced::class.'::$extra[\'when\']');
 
         $this->codec(allowed: [OrderPlaced::class])->decode($payload);

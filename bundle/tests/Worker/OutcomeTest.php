@@ -9,6 +9,8 @@ use Fervo\DeferredEventBundle\Exception\RetryAfterException;
 use Fervo\DeferredEventBundle\Exception\UnrecoverableException;
 use Fervo\DeferredEventBundle\Worker\Outcome;
 use PHPUnit\Framework\TestCase;
+use Symfony\Component\Messenger\Envelope;
+use Symfony\Component\Messenger\Exception\HandlerFailedException;
 use Symfony\Component\Messenger\Exception\RecoverableMessageHandlingException;
 use Symfony\Component\Messenger\Exception\UnrecoverableMessageHandlingException;
 
@@ -34,6 +36,19 @@ final class OutcomeTest extends TestCase
         self::assertSame(0, Outcome::failed(new RetryAfterException(-1))->delayMs);
         self::assertSame('retry', Outcome::failed(new RecoverableMessageHandlingException())->kind);
         self::assertNull(Outcome::failed(new RecoverableMessageHandlingException())->delayMs);
+    }
+
+    /** As a listener has them that dispatches to a bus. */
+    public function testWhatMessengerWrapsIsLookedAt(): void
+    {
+        $never = new UnrecoverableMessageHandlingException('never again');
+        $wrap = static fn (\Throwable ...$errors): HandlerFailedException => new HandlerFailedException(new Envelope(new \stdClass()), $errors);
+
+        self::assertSame('bury', Outcome::failed($wrap($never))->kind);
+        self::assertSame('bury', Outcome::failed($wrap($wrap($never), new UnrecoverableException()))->kind);
+        self::assertSame('retry', Outcome::failed($wrap($never, new \RuntimeException()))->kind);
+        self::assertSame('retry', Outcome::failed($wrap($never, new RecoverableMessageHandlingException()))->kind);
+        self::assertSame(2000, Outcome::failed($wrap(new RetryAfterException(5), $wrap(new RetryAfterException(2), new \RuntimeException())))->delayMs);
     }
 
     public function testTheErrorIsOneShortLineInUtf8(): void

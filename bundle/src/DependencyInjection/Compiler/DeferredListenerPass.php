@@ -13,6 +13,7 @@ use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\DependencyInjection\Definition;
 use Symfony\Component\DependencyInjection\Exception\InvalidArgumentException;
 use Symfony\Component\DependencyInjection\Reference;
+use Symfony\Component\EventDispatcher\EventSubscriberInterface;
 
 /**
  * Puts a DeferringListener where each listener with the tag fervo_deferred_event.listener would be, and collects what the
@@ -41,16 +42,17 @@ final class DeferredListenerPass implements CompilerPassInterface
                     throw new InvalidArgumentException(sprintf('The class of the deferred listener "%s" cannot be found.', $id));
                 }
                 $method = $this->methodOf($class, $id, $tag);
-                $event = $tag['event'] ?? $this->eventOf($class, $id, $method);
                 $listener = $id.'::'.$method;
-
                 $services[$listener] = new Reference($id);
-                $rows[] = [$event, $listener, $tag['priority'] ?? 0];
-                $container->setDefinition(
-                    sprintf('fervo_deferred_event.deferring_listener.%d', \count($rows)),
-                    (new Definition(DeferringListener::class, [new Reference('fervo_dispatch.queue'), $listener, $this->options($id, $tag)]))
-                        ->addTag('kernel.event_listener', array_intersect_key($tag, ['dispatcher' => 1]) + ['event' => $event, 'method' => '__invoke', 'priority' => $tag['priority'] ?? 0]),
-                );
+                foreach (isset($tag['event']) ? [$tag['event']] : $this->eventsOf($class, $id, $method) as $event) {
+                    $this->refuseOtherListener($container, $class, $id, $method, $event);
+                    $rows[] = [$event, $listener, $tag['priority'] ?? 0];
+                    $container->setDefinition(
+                        sprintf('fervo_deferred_event.deferring_listener.%d', \count($rows)),
+                        (new Definition(DeferringListener::class, [new Reference('fervo_dispatch.queue'), $listener, $this->options($id, $tag)]))
+                            ->addTag('kernel.event_listener', array_intersect_key($tag, ['dispatcher' => 1]) + ['event' => $event, 'method' => '__invoke', 'priority' => $tag['priority'] ?? 0]),
+                    );
+                }
             }
         }
 
@@ -80,15 +82,52 @@ final class DeferredListenerPass implements CompilerPassInterface
         throw new InvalidArgumentException(sprintf('The deferred listener "%s" has no public method %s(): name one with the attribute "method".', $id, implode('() or ', $candidates)));
     }
 
-    /** @param \ReflectionClass<object> $class */
-    private function eventOf(\ReflectionClass $class, string $id, string $method): string
+    /**
+     * @param \ReflectionClass<object> $class
+     *
+     * @return non-empty-list<string> several for a union of classes
+     */
+    private function eventsOf(\ReflectionClass $class, string $id, string $method): array
     {
         $type = ($class->getMethod($method)->getParameters()[0] ?? null)?->getType();
-        if (!$type instanceof \ReflectionNamedType || $type->isBuiltin()) {
-            throw new InvalidArgumentException(sprintf('Which event does the deferred listener "%s" listen to? Give the first parameter of %s() the event\'s class as its type, or name the event.', $id, $method));
+        $events = [];
+        foreach ($type instanceof \ReflectionUnionType ? $type->getTypes() : [$type] as $one) {
+            if (!$one instanceof \ReflectionNamedType || $one->isBuiltin()) {
+                throw new InvalidArgumentException(sprintf('Which event does the deferred listener "%s" listen to? Give the first parameter of %s() the event\'s class as its type, or name the event.', $id, $method));
+            }
+            $events[] = 'self' === $one->getName() ? $class->name : $one->getName();
         }
 
-        return 'self' === $type->getName() ? $class->name : $type->getName();
+        return $events;
+    }
+
+    /**
+     * The same method for the same event at once would run twice: now, and later.
+     *
+     * @param \ReflectionClass<object> $class
+     */
+    private function refuseOtherListener(ContainerBuilder $container, \ReflectionClass $class, string $id, string $method, string $event): void
+    {
+        $definition = $container->getDefinition($id);
+        foreach ($definition->getTag('kernel.event_listener') as $tag) {
+            if (0 === strcasecmp($method, $this->methodOf($class, $id, $tag)) && \in_array($event, isset($tag['event']) ? [$tag['event']] : $this->eventsOf($class, $id, $method), true)) {
+                throw $this->runsTwice($id, $method, $event, '#[AsEventListener] or the tag "kernel.event_listener"');
+            }
+        }
+        if ($definition->hasTag('kernel.event_subscriber') && $class->implementsInterface(EventSubscriberInterface::class)) {
+            // A name, [a name, a priority], or a list of these.
+            $subscribed = (array) ($class->name::getSubscribedEvents()[$event] ?? []);
+            foreach (\is_array($subscribed[0] ?? null) ? $subscribed : [$subscribed] as $entry) {
+                if (0 === strcasecmp($method, (string) ($entry[0] ?? ''))) {
+                    throw $this->runsTwice($id, $method, $event, 'getSubscribedEvents()');
+                }
+            }
+        }
+    }
+
+    private function runsTwice(string $id, string $method, string $event, string $where): InvalidArgumentException
+    {
+        return new InvalidArgumentException(sprintf('%s() of "%s" would run at once and once more later, at the event "%s": it is a deferred listener, and in %s. Remove one of the two.', $method, $id, $event, $where));
     }
 
     /** @param array<string, mixed> $tag */
