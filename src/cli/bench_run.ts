@@ -35,6 +35,7 @@ type Fail = (text: string) => never;
  */
 export async function bench(context: Context, flags: BenchFlags, fail: Fail): Promise<void> {
   const { io, setExitCode } = context;
+  io.live("err");
   const payload = await readPayload(flags.payload, fail);
   const configFile = flags.own ? undefined : flags.config ?? (io.env("FERVO_CONFIG") || undefined);
   refuseForeignFlags(flags, configFile, fail);
@@ -97,6 +98,7 @@ export async function bench(context: Context, flags: BenchFlags, fail: Fail): Pr
     if (signals.hasTwo) return;
     const conditions = conditionsOf(opened, options, machine, started, run);
     const result = evaluate(run, conditions, notesOf(flags, opened, run));
+    await io.flush();
     await output.write({
       text: () => textReport(result),
       json: () => `${JSON.stringify(result, null, 2)}\n`,
@@ -198,7 +200,7 @@ async function agrees(
 async function withProgress<T>(io: Io, runner: Bench, run: () => Promise<T>): Promise<T> {
   if (!io.isErrTerminal) return await run();
   const { startProgress } = await import("./progress.ts");
-  using _progress = startProgress(runner.total, () => runner.ended);
+  using _progress = startProgress(io, runner.total, () => runner.ended);
   return await run();
 }
 

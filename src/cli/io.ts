@@ -1,4 +1,6 @@
+import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
+import { LineWriter } from "../telemetry/line_writer.ts";
 
 /** What a command can say and be told; the only way from the commands to the terminal. */
 export interface Io {
@@ -9,6 +11,13 @@ export interface Io {
   outSize(): { readonly columns: number; readonly rows: number } | undefined;
   /** Messages and logs for people. */
   err(text: string): void;
+  /**
+   * For a command that goes on whether or not somebody reads what it says. From now on `out`, or `err`, goes this way, too,
+   * and waits for nobody; else both wait for their readers.
+   */
+  live(stream: "out" | "err"): LineWriter;
+  /** Waits until what was said live is written, for a second at most. */
+  flush(): Promise<void>;
   /** Whether messages go to a terminal. */
   readonly isErrTerminal: boolean;
   /** All of standard input. */
@@ -23,19 +32,39 @@ export interface Io {
 /** What a command has to say could not be written. */
 export class OutputError extends Error {}
 
+export function outputError(cause: unknown): OutputError {
+  return new OutputError(`Cannot write the output: ${reasonOf(cause)}`, { cause });
+}
+
 const utf8 = new TextEncoder();
+
+/** What may wait for a reader that stands still: some thousand lines, in UTF-16 units. */
+const LIVE_LENGTH = 1024 * 1024;
+/** How long the end of a command may wait for whoever reads what was said live, milliseconds. */
+const FLUSH_MS = 1_000;
+
+const live: { out?: LineWriter; err?: LineWriter } = {};
 
 /** The process's own streams. */
 export const processIo: Io = {
-  out: (text) => writeAll(Deno.stdout, utf8.encode(text)),
+  out: (text) => live.out === undefined ? writeAll(Deno.stdout, utf8.encode(text)) : live.out.write(text),
   outBytes: (bytes) => writeAll(Deno.stdout, bytes),
   outSize: () => Deno.stdout.isTerminal() ? Deno.consoleSize() : undefined,
   err: (text) => {
+    if (live.err !== undefined) return live.err.write(text);
     try {
       writeAll(Deno.stderr, utf8.encode(text));
     } catch {
       // A log on a full disk must not end the jobs.
     }
+  },
+  live: (stream) =>
+    live[stream] ??= new LineWriter({
+      clock: systemClock,
+      sink: stream === "out" ? Deno.stdout : Deno.stderr,
+    }, { maxLength: LIVE_LENGTH }),
+  flush: async () => {
+    await Promise.all(Object.values(live).map((writer) => writer.flush(FLUSH_MS)));
   },
   isErrTerminal: Deno.stderr.isTerminal(),
   readStdin: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
@@ -55,6 +84,6 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8
   } catch (error) {
     // Whoever read our output has gone, as in `fervo-worker queues | head -1`.
     if (error instanceof Deno.errors.BrokenPipe) return;
-    throw new OutputError(`Cannot write the output: ${reasonOf(error)}`, { cause: error });
+    throw outputError(error);
   }
 }

@@ -25,7 +25,11 @@ import { versionText } from "./version.ts";
  */
 export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
   using faults = new Faults(io);
-  return await Promise.race([runCommandOf(args, io, faults), faults.fatal]);
+  try {
+    return await Promise.race([runCommandOf(args, io, faults), faults.fatal]);
+  } finally {
+    await io.flush();
+  }
 }
 
 async function runCommandOf(args: readonly string[], io: Io, faults: Faults): Promise<ExitCode> {

@@ -8,6 +8,7 @@ import type { Observer } from "../core/observer.ts";
 import { endpointsOf } from "../http/endpoints.ts";
 import { HttpServer } from "../http/server.ts";
 import { JobMetrics } from "../telemetry/job_metrics.ts";
+import type { LineWriter } from "../telemetry/line_writer.ts";
 import type { Log } from "../telemetry/log.ts";
 import { ProcessMetrics } from "../telemetry/process_metrics.ts";
 
@@ -15,10 +16,11 @@ import { ProcessMetrics } from "../telemetry/process_metrics.ts";
 export class Monitoring implements Disposable {
   readonly #config: HttpConfig;
   readonly #jobs = new JobMetrics();
-  readonly #process = new ProcessMetrics({ clock: systemClock }, { version: deno.version });
+  readonly #process: ProcessMetrics;
 
-  constructor(config: HttpConfig) {
+  constructor({ log }: { log: Pick<LineWriter, "dropped"> }, config: HttpConfig) {
     this.#config = config;
+    this.#process = new ProcessMetrics({ clock: systemClock, log }, { version: deno.version });
   }
 
   get observe(): Observer {

@@ -11,6 +11,7 @@ import type { RunResult } from "../worker/worker.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { stackOf } from "./faults.ts";
+import type { Io } from "./io.ts";
 import { Monitoring } from "./monitoring.ts";
 import { configOption } from "./options.ts";
 import { summaryJson, summaryText } from "./run_summary.ts";
@@ -56,8 +57,9 @@ Examples:
       const wantsProgress = untilEmpty && (options.progress === true || io.isErrTerminal);
       const { level, format } = config.log;
       // On a terminal the bar stands in the last line: a log line takes its place, and the bar is drawn again below.
-      const write = wantsProgress && io.isErrTerminal ? (line: string) => io.err(`\r\x1b[K${line}`) : io.err;
-      const log = await createLog(write, {
+      const before = wantsProgress && io.isErrTerminal ? "\r\x1b[K" : "";
+      const lines = io.live("err");
+      const log = await createLog((line) => lines.write(`${before}${line}`), {
         level,
         isPretty: format === "pretty" || (format === "auto" && io.isErrTerminal),
       });
@@ -71,14 +73,15 @@ Examples:
         isFaulty = true;
         return stop();
       });
-      const status = new WorkerStatus({ clock: systemClock }, { configFile: resolve(file) });
+      lines.onDropped((dropped) => log.error({ lines: dropped }, "Log lines were dropped before this one"));
+      const status = new WorkerStatus({ clock: systemClock, log: lines }, { configFile: resolve(file) });
       using service = await ServiceState.open(log);
       const observers: Observer[] = [logObserver(log), status.observe];
       if (service !== undefined) observers.push(service.observe);
       const tally = untilEmpty ? await Tally.create(systemClock) : undefined;
       if (tally !== undefined) observers.push(tally.observe);
 
-      using monitoring = config.http && new Monitoring(config.http);
+      using monitoring = config.http && new Monitoring({ log: lines }, config.http);
       if (monitoring !== undefined) observers.push(monitoring.observe);
 
       const ended = Promise.withResolvers<ExitCode>();
@@ -118,7 +121,7 @@ Examples:
           : onSignals(["SIGHUP"], () =>
             void reloads.request().then(({ finished }) => finished).catch(() => {}));
         await takeCommands(socket, { app, status, reloads, ended: ended.promise, log }, control);
-        const running = runWithProgress(app, untilEmpty, wantsProgress ? tally : undefined);
+        const running = runWithProgress(app, untilEmpty, wantsProgress && tally ? { tally, io } : undefined);
         service?.ready(app);
         started.resolve();
         result = await running;
@@ -126,6 +129,8 @@ Examples:
 
       if (tally !== undefined) {
         const summary = tally.summary();
+        // Both may go to one terminal.
+        await io.flush();
         io.out(options.json ? `${JSON.stringify(summaryJson(summary))}\n` : summaryText(summary));
       }
       const exitCode = isFaulty ? ExitCode.failed : exitCodeOfRun(result);
@@ -146,12 +151,19 @@ function exitCodeOfRun({ orphaned, faults }: RunResult): ExitCode {
   return orphaned > 0 ? ExitCode.failed : ExitCode.ok;
 }
 
-async function runWithProgress(app: App, untilEmpty: boolean, tally: Tally | undefined): Promise<RunResult> {
-  using _progress = tally && await showProgress(app.sources, tally);
+async function runWithProgress(
+  app: App,
+  untilEmpty: boolean,
+  shown: { tally: Tally; io: Io } | undefined,
+): Promise<RunResult> {
+  using _progress = shown && await showProgress(app.sources, shown);
   return await app.worker.run({ untilEmpty });
 }
 
-async function showProgress(sources: App["sources"], tally: Tally): Promise<Disposable> {
+async function showProgress(
+  sources: App["sources"],
+  { tally, io }: { tally: Tally; io: Io },
+): Promise<Disposable> {
   const { startProgress } = await import("./progress.ts");
   let total = 0;
   for (const { driver, queues } of sources) {
@@ -160,5 +172,5 @@ async function showProgress(sources: App["sources"], tally: Tally): Promise<Disp
       total += ready + delayed + reserved;
     }
   }
-  return startProgress(total, () => tally.finished);
+  return startProgress(io, total, () => tally.finished);
 }

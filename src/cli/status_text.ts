@@ -1,13 +1,17 @@
+import { counted } from "./plural.ts";
 import { table } from "./table.ts";
 import type { ConsumerReport, StatusReport } from "./worker_status.ts";
 
 /** How a worker is doing, for people. */
 export function statusText(status: StatusReport): string {
-  const { version, pid, state, uptime_s, config, consumers, brokers, fpm } = status;
+  const { version, pid, state, uptime_s, config, log_lines_dropped, consumers, brokers, fpm } = status;
   const reasons = [
     ...consumers.map(({ name, state, reason }) => reason && `Consumer "${name}" is ${state}: ${reason}`),
     ...brokers.map(({ name, error }) => error && `Broker "${name}" is away: ${error}`),
     ...fpm.map(({ name, error }) => error && `php-fpm "${name}" is away: ${error}`),
+    // A worker of an older version tells none.
+    log_lines_dropped > 0 &&
+    `The log has lost ${counted(log_lines_dropped, "line")}: whoever reads standard error does not keep up`,
   ].filter(Boolean);
   return [
     `fervo-worker ${version}, process ${pid}: ${state} for ${duration(uptime_s)} with "${config}"\n`,

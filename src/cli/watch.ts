@@ -1,7 +1,8 @@
 import { type Clock, sleep } from "../core/clock.ts";
 import { brokerError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
-import type { Io } from "./io.ts";
+import type { LineWriter } from "../telemetry/line_writer.ts";
+import { type Io, outputError } from "./io.ts";
 import { type QueueRow, queueTable } from "./queue_table.ts";
 
 /** How often to look, milliseconds. */
@@ -27,10 +28,11 @@ interface View {
  *
  * On a terminal it draws the table anew on a screen of its own, and leaves the last one behind. Elsewhere it prints a
  * line for each queue, or with `isJson` an object for each look. A broker that fails at the first look is an error; later
- * it is told, and asked again.
+ * it is told, and asked again. It ends as well when nobody reads it any more.
  *
  * @param deps.look The queues as they are now; without changes.
  * @throws {FervoError} QUEUE_UNAVAILABLE
+ * @throws {OutputError} when what it shows cannot be written
  */
 export async function watch(
   { io, clock, look }: { io: Io; clock: Clock; look: () => Promise<QueueRow[]> },
@@ -39,10 +41,16 @@ export async function watch(
   let rows: readonly QueueRow[] = await look();
   /** When that was, monotonic milliseconds; undefined when it is too long ago to tell a change in a second. */
   let seenMs: number | undefined = clock.monotonicMs();
+  const out = io.live("out");
+  io.live("err");
   const view = isJson ? new JsonView(io) : io.outSize() === undefined ? new LineView(io) : new ScreenView(io);
+  const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
   const now = () => isoDate(clock.nowMs());
   try {
     for (view.show(now(), rows);;) {
+      // What is not read is not looked for either, and a reader that stands still must not keep the command from its end.
+      await Promise.race([out.drained(), aborted]);
+      if (hasGone(out)) return;
       await sleep(clock, LOOK_EVERY_MS, signal);
       if (signal.aborted) return;
       try {
@@ -59,6 +67,16 @@ export async function watch(
   } finally {
     view.close(rows);
   }
+}
+
+/**
+ * Whether nobody reads any more, as in `fervo-worker queues --watch | head -1`.
+ *
+ * @throws {OutputError} when what was said cannot be written
+ */
+function hasGone({ failure }: Pick<LineWriter, "failure">): boolean {
+  if (failure === undefined || failure instanceof Deno.errors.BrokenPipe) return failure !== undefined;
+  throw outputError(failure);
 }
 
 function withChanges(rows: readonly QueueRow[], before: readonly QueueRow[], sinceMs: number): QueueRow[] {
@@ -100,10 +118,11 @@ class JsonView extends ErrorLine implements View {
 class LineView extends ErrorLine implements View {
   override show(at: string, rows: readonly QueueRow[]): void {
     super.show(at, rows);
-    for (const { broker, queue, paused, ...counts } of rows) {
+    const lines = rows.map(({ broker, queue, paused, ...counts }) => {
       const facts = Object.entries(counts).map(([name, value]) => `${name}=${value}`);
-      this.io.out(`${[at, broker, queue, ...facts, ...(paused ? ["paused"] : [])].join(" ")}\n`);
-    }
+      return `${[at, broker, queue, ...facts, ...(paused ? ["paused"] : [])].join(" ")}\n`;
+    });
+    this.io.out(lines.join(""));
   }
 }
 

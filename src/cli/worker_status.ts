@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
 import type { Observer } from "../core/observer.ts";
+import type { LineWriter } from "../telemetry/line_writer.ts";
 import { program } from "./version.ts";
 
 /** What `status` tells; as `--json` prints it. It names queues, addresses and errors, and holds no secrets. */
@@ -17,6 +18,8 @@ export interface StatusReport {
   /** The configuration's path. */
   readonly config: string;
   readonly in_flight: number;
+  /** Since it was started, because nobody read them. */
+  readonly log_lines_dropped: number;
   readonly consumers: readonly ConsumerReport[];
   readonly brokers: readonly ServerReport[];
   readonly fpm: readonly (ServerReport & { readonly connections: { busy: number; idle: number } })[];
@@ -49,13 +52,18 @@ type ViewedConsumer = App["view"]["consumers"][number];
 /** How a worker is doing, for `status`. */
 export class WorkerStatus {
   readonly #clock: Clock;
+  readonly #log: Pick<LineWriter, "dropped">;
   readonly #configFile: string;
   readonly #startedMs: number;
   /** Why a consumer was paused last. */
   readonly #pauses = new Map<string, FervoError>();
 
-  constructor(deps: { clock: Clock }, options: { configFile: string }) {
+  constructor(
+    deps: { clock: Clock; log: Pick<LineWriter, "dropped"> },
+    options: { configFile: string },
+  ) {
     this.#clock = deps.clock;
+    this.#log = deps.log;
     this.#configFile = options.configFile;
     this.#startedMs = deps.clock.nowMs();
   }
@@ -84,6 +92,7 @@ export class WorkerStatus {
       uptime_s: seconds(nowMs - this.#startedMs),
       config: this.#configFile,
       in_flight: worker.inFlight,
+      log_lines_dropped: this.#log.dropped,
       consumers: view.consumers.map((consumer) => {
         const { broker, queues } = config.consumers.find(({ name }) => name === consumer.name)!;
         const { slots, busySlots, inFlight, receivedAtMs } = consumer.stats;

@@ -1,5 +1,6 @@
 import process from "node:process";
 import type { Clock, Timer } from "../core/clock.ts";
+import type { LineWriter } from "./line_writer.ts";
 import { BucketHistogram, labelsOf, type MetricsPage } from "./prometheus.ts";
 
 /** How often the event loop is timed, milliseconds. */
@@ -7,17 +8,19 @@ const LAG_INTERVAL_MS = 500;
 /** Upper ends of the lag's buckets, seconds. */
 const LAG_BOUNDS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
-/** This process: its memory and CPU, and whether its event loop keeps up. */
+/** This process: its memory and CPU, whether its event loop keeps up, and whether its log is read. */
 export class ProcessMetrics implements Disposable {
   readonly #clock: Clock;
+  readonly #log: Pick<LineWriter, "dropped">;
   readonly #version: string;
   readonly #startedS: number;
   readonly #lags = new BucketHistogram(LAG_BOUNDS_S);
   #timer: Timer;
 
   /** @param options.version fervo-worker's own. */
-  constructor(deps: { clock: Clock }, options: { version: string }) {
+  constructor(deps: { clock: Clock; log: Pick<LineWriter, "dropped"> }, options: { version: string }) {
     this.#clock = deps.clock;
+    this.#log = deps.log;
     this.#version = options.version;
     this.#startedS = deps.clock.nowMs() / 1_000;
     this.#timer = this.#timeNext();
@@ -56,6 +59,12 @@ export class ProcessMetrics implements Disposable {
       help:
         "How late a timer fires, measured twice a second: for so long the worker was busy with something else.",
     }, [["", this.#lags]]);
+    page.add({
+      name: "fervo_log_lines_dropped_total",
+      type: "counter",
+      help:
+        "Lines of the log for which there was no room: whoever reads it stands still, or cannot write it.",
+    }, [["", this.#log.dropped]]);
   }
 
   /** Ends the timing. */

@@ -52,6 +52,7 @@ Deno.test("status tells people and programs how the running worker is doing", as
     state: "running",
     config: site.configFile,
     in_flight: 3,
+    log_lines_dropped: 0,
     consumers: [{
       name: "jobs",
       broker: "default",

@@ -52,7 +52,7 @@ async function start(fpm: PhpFpm, options: SiteOptions = {}) {
   );
   const log = new EventLog();
   const jobs = new JobMetrics();
-  const process = opened.use(new ProcessMetrics({ clock }, { version: "0" }));
+  const process = opened.use(new ProcessMetrics({ clock, log: { dropped: 3 } }, { version: "0" }));
   const app = opened.use(await createApp(config, { clock, observe: tellAll([log.observe, jobs.observe]) }));
   const endpoints = endpointsOf(app.view, [jobs, process]);
   opened.use(

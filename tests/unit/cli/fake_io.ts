@@ -1,3 +1,5 @@
+import { systemClock } from "../../../src/core/clock.ts";
+import { LineWriter } from "../../../src/telemetry/line_writer.ts";
 import { main } from "../../../src/cli/main.ts";
 import type { Io } from "../../../src/cli/io.ts";
 
@@ -20,6 +22,19 @@ export class FakeIo implements Io {
   readonly outBytes = (bytes: Uint8Array): void => {
     this.stdout += new TextDecoder().decode(bytes);
   };
+
+  /** Takes all at once; a write is never under way. */
+  readonly live = (stream: "out" | "err"): LineWriter => {
+    const write = (bytes: Uint8Array) => {
+      const text = new TextDecoder().decode(bytes);
+      if (stream === "out") this.stdout += text;
+      else this.stderr += text;
+      return Promise.resolve(bytes.length);
+    };
+    return new LineWriter({ clock: systemClock, sink: { write } }, { maxLength: Infinity });
+  };
+
+  readonly flush = (): Promise<void> => Promise.resolve();
 
   size: ReturnType<Io["outSize"]>;
 

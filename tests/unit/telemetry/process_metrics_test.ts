@@ -14,7 +14,7 @@ Deno.test(
   { permissions: "none" },
   async () => {
     const clock = new FakeClock();
-    using metrics = new ProcessMetrics({ clock }, { version: "1.2.3" });
+    using metrics = new ProcessMetrics({ clock, log: { dropped: 3 } }, { version: "1.2.3" });
     await clock.advance(500);
     // Busy for 300 ms when the timer is due.
     clock.jump(800);
@@ -31,7 +31,7 @@ Deno.test(
   { permissions: "none" },
   () => {
     const clock = new FakeClock(1_700_000_000_500);
-    using metrics = new ProcessMetrics({ clock }, { version: "1.2.3" });
+    using metrics = new ProcessMetrics({ clock, log: { dropped: 3 } }, { version: "1.2.3" });
     const page = pageOf(metrics);
     assert.match(page, /^fervo_build_info\{version="1\.2\.3"\} 1$/m);
     assert.match(page, /^fervo_process_start_time_seconds 1700000000\.5$/m);
@@ -40,12 +40,13 @@ Deno.test(
     assert.ok(cpuS > 0 && cpuS < 10_000, `${cpuS} s`);
     assert.ok(number("fervo_process_resident_memory_bytes") > 1_000_000);
     assert.ok(number("fervo_process_heap_bytes") > 100_000);
+    assert.equal(number("fervo_log_lines_dropped_total"), 3);
   },
 );
 
 Deno.test("ProcessMetrics leaves no timer behind", { permissions: "none" }, async () => {
   const clock = new FakeClock();
-  const metrics = new ProcessMetrics({ clock }, { version: "" });
+  const metrics = new ProcessMetrics({ clock, log: { dropped: 3 } }, { version: "" });
   await clock.advance(1_200);
   metrics[Symbol.dispose]();
   assert.equal(clock.pendingTimers, 0);
