@@ -1,15 +1,14 @@
 import assert from "node:assert/strict";
 import { FAILED, take, takeNow, takeOne } from "../../conformance/driver_broker.ts";
-import { sidekiq6 } from "../../../src/dialects/sidekiq.ts";
 import type { RemoteSignal } from "../../../src/drivers/redis_heartbeat.ts";
 import { eventually } from "../../support/eventually.ts";
 import { MovableClock } from "../../support/movable_clock.ts";
 import { RedisServer } from "../../support/redis_server.ts";
 import { openRedis } from "./redis_broker.ts";
-import { SidekiqApi, SidekiqProcess } from "./ruby_sidekiq.ts";
+import { installedDialect, SidekiqApi, SidekiqProcess } from "./ruby_sidekiq.ts";
 
-/** Debian's Sidekiq is a 6.4. */
-const OURS = { jobs: sidekiq6 };
+/** As the machine's Sidekiq writes jobs. */
+const OURS = { jobs: await installedDialect() };
 
 const job = (fields: object) => new TextEncoder().encode(JSON.stringify(fields));
 

@@ -1,8 +1,33 @@
+import { DIALECTS } from "../../../src/dialects/mod.ts";
+import { SidekiqDialect } from "../../../src/dialects/sidekiq.ts";
 import { OtherProcess } from "./sqlite_process.ts";
 import type { RedisServer } from "../../support/redis_server.ts";
+import { runProgram } from "../../support/run_program.ts";
 
 const API = new URL("./sidekiq.rb", import.meta.url).pathname;
 const JOBS = new URL("./sidekiq_jobs.rb", import.meta.url).pathname;
+
+/**
+ * The dialect of the Sidekiq that this machine has.
+ *
+ * @throws {Error} when there is none, or we have no dialect for it.
+ */
+export async function installedDialect(): Promise<SidekiqDialect> {
+  const { success, said } = await runProgram(
+    "ruby",
+    "-W0",
+    "-r",
+    "sidekiq/version",
+    "-e",
+    "print Sidekiq::VERSION",
+  );
+  if (!success) {
+    throw new Error(`Cannot find Sidekiq; install it, e.g. "apt-get install ruby-sidekiq":\n${said}`);
+  }
+  const dialect = new Map<string, unknown>(Object.entries(DIALECTS)).get(`sidekiq${said.split(".")[0]}`);
+  if (dialect instanceof SidekiqDialect) return dialect;
+  throw new Error(`There is no dialect for Sidekiq ${said}`);
+}
 
 /** The real Sidekiq's API on a server: the commands of sidekiq.rb. */
 export class SidekiqApi implements AsyncDisposable {

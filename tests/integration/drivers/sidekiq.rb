@@ -4,9 +4,20 @@
 require "json"
 require "sidekiq/api"
 
-Redis.sadd_returns_boolean = false if Redis.respond_to?(:sadd_returns_boolean=)
+# Of the gem "redis", which Sidekiq 6 uses; later ones use "redis-client".
+Redis.sadd_returns_boolean = false if defined?(Redis) && Redis.respond_to?(:sadd_returns_boolean=)
 socket = ARGV.fetch(0)
-Sidekiq.configure_client { |config| config.redis = { path: socket } }
+Sidekiq.configure_client do |config|
+  config.logger = Logger.new($stderr, level: Logger::WARN) # standard output is for the answers
+  config.redis = { path: socket }
+end
+
+# What is known of a job that runs; Sidekiq 6 has it as a Hash.
+def facts(work)
+  return work.values_at("queue", "payload", "run_at") if work.is_a?(Hash)
+
+  [work.queue, work.job.item, work.run_at.to_i]
+end
 
 COMMANDS = {
   "push" => ->(item) { Sidekiq::Client.push(item) },
@@ -43,7 +54,7 @@ COMMANDS = {
     end
   },
   "workers" => lambda {
-    Sidekiq::Workers.new.map { |process, thread, work| [process, thread, work["queue"], work["payload"], work["run_at"]] }
+    Sidekiq::Workers.new.map { |process, thread, work| [process, thread, *facts(work)] }
   },
   "quiet" => -> { Sidekiq::ProcessSet.new.each(&:quiet!); nil },
   "stop" => -> { Sidekiq::ProcessSet.new.each(&:stop!); nil },
