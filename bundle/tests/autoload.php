@@ -10,6 +10,7 @@ $composer = getenv('FERVO_TEST_AUTOLOAD') ?: dirname(__DIR__).'/vendor/autoload.
 if (is_file($composer)) {
     require_once $composer;
 } else {
+    require_once __DIR__.'/Support/Composer/InstalledVersions.php';
     foreach ([
         'Symfony/Bundle/FrameworkBundle', 'Symfony/Bundle/TwigBundle', 'Symfony/Bundle/WebProfilerBundle',
         'Symfony/Component/Console', 'Symfony/Component/Dotenv', 'Symfony/Component/Messenger', 'Symfony/Component/Serializer',

@@ -101,8 +101,9 @@ declare(strict_types=1);
             'attempt' => (int) $_SERVER['FERVO_ATTEMPT'],
             'max_attempts' => (int) $_SERVER['FERVO_MAX_ATTEMPTS'],
         ]);
-        // Behind what the job has left for the end of the script: when that fails, no word comes, and the attempt has
-        // failed. Destructors of global objects run later still.
+        // The answer comes behind what the job has left for the end of the script: when that fails or exits, no word comes, and
+        // the attempt has failed. Destructors of global objects run later still.
+        set_exception_handler(null); // A framework's would keep PHP from ending there.
         register_shutdown_function($answer, $id, $outcome, $reason);
         return;
     }

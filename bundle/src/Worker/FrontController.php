@@ -62,8 +62,9 @@ final class FrontController
         } else {
             $outcome = $run->run($_SERVER['DEFERRED_DATA'] ?? file_get_contents('php://input'));
         }
-        // Behind what listeners have left for the end of the script: when that fails, no word comes, and the attempt has failed.
-        // Destructors run later still.
+        // The answer comes behind what listeners have left for the end of the script: when that fails or exits, no word comes, and
+        // the attempt has failed. Destructors run later still.
+        set_exception_handler(null); // Symfony's would keep PHP from ending there.
         register_shutdown_function(static fn () => self::answer($jobId, $outcome));
     }
 

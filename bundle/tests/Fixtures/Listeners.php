@@ -42,6 +42,8 @@ final class Listeners
             'forge' => $this->flush("\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n") && throw new \RuntimeException('not done'),
             'forge and exit' => $this->flush("\x1e{\"id\":\"8\",\"outcome\":\"ack\"}\n") && exit(0),
             'fail at the end' => register_shutdown_function(static fn () => throw new \RuntimeException('at the end')),
+            'die at the end' => register_shutdown_function(static fn () => str_repeat('x', 1 << 40)),
+            'exit at the end' => register_shutdown_function(static fn () => exit(0)),
             'flush, and print at the end' => $this->flush('half') && $this->recorder->atTheEnd = new class { public function __destruct() { echo 'the end'; } },
             'print' => print(str_repeat('x', 100_000)),
             'defer' => $this->queue->deferEvent(new OrderPlaced(9)),

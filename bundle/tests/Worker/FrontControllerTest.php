@@ -147,8 +147,10 @@ final class FrontControllerTest extends TestCase
 
     public function testWhatFailsAtTheEndOfTheScriptHasNoOutcome(): void
     {
-        self::assertSame([], $this->request(self::payload('fail at the end'))[0]);
-        self::assertStringContainsString('at the end', self::$server->log());
+        foreach (['fail at the end', 'die at the end', 'exit at the end'] as $job) {
+            self::assertSame([], $this->request(self::payload($job))[0], $job);
+        }
+        self::assertStringContainsString('PHP Fatal error:  Uncaught RuntimeException: at the end', self::$server->log());
     }
 
     public function testVisitorsOfAWebServerAreRefusedAndNothingRuns(): void

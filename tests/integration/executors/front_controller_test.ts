@@ -157,18 +157,35 @@ Deno.test("fervo.php is not harmed by what a handler prints, flushes or sends as
   }
 });
 
-Deno.test("fervo.php leaves no word when what the handler left for the end of the script fails", async () => {
+Deno.test("fervo.php leaves no word when what the handler left for the end of the script fails or exits", async () => {
   const atTheEnd = (code: string) => `register_shutdown_function(function () { ${code} });`;
+  const throws = atTheEnd("throw new Exception('too late');");
   for (
     const code of [
-      atTheEnd("throw new Exception('too late');"),
-      `ob_end_flush(); flush(); ${atTheEnd("undefined_function();")}`,
+      throws,
+      `ob_end_flush(); flush(); ${throws}`,
+      `set_exception_handler(function () {}); ${throws}`,
+      atTheEnd("ini_set('memory_limit', '4M'); str_repeat('x', 99999999);"),
       atTheEnd("exit;"),
     ]
   ) {
     await using t = await setUp(code);
-    assert.equal(errorOf(await t.run(), "retry").code, "JOB_NO_OUTCOME", code);
+    const { code: error, details } = errorOf(await t.run(), "retry");
+    assert.equal(error, "JOB_NO_OUTCOME", code);
+    if (code.includes(throws)) assert.match(details.stderr!, /Fatal error: {2}Uncaught Exception: too late/);
   }
+});
+
+Deno.test("fervo.php says what a destructor throws behind its answer in STDERR, as PHP does", async () => {
+  await using t = await setUp("");
+  const script = await t.fpm.writeScript(
+    "late.php",
+    `<?php class Late { function __destruct() { throw new Exception('from a destructor'); } }
+    $GLOBALS['late'] = new Late(); require "${SCRIPT}";`,
+  );
+  const { headers, stderr } = await t.pool.request(checkRequest(script, t.params), NEVER);
+  assert.equal(headers.get("x-fervo-outcome"), "ack");
+  assert.match(stderr, /PHP Fatal error: {2}Uncaught Exception: from a destructor/);
 });
 
 Deno.test("fervo.php leaves no word when the handler exits or dies, so that the attempt fails", async () => {
