@@ -176,7 +176,9 @@ export class BeanstalkdClient implements Disposable {
   async job(id: string): Promise<Readonly<Record<string, string>> | undefined> {
     const said = await this.ask(`stats-job ${id}\r\n`);
     if (said.startsWith("NOT_FOUND")) return undefined;
-    return Object.fromEntries(said.split("\n").map((line) => line.trim().split(": ") as [string, string]));
+    // 1.13 has quotes around names.
+    const lines = said.matchAll(/^([a-z-]+): ("?)(.*)\2\r?$/gm);
+    return Object.fromEntries(Array.from(lines, ([, name, , value]) => [name, value]));
   }
 
   [Symbol.dispose](): void {
