@@ -5,11 +5,13 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Tests\Functional;
 
 use Fervo\DeferredEventBundle\Attribute\AsDeferredListener;
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DeferredListenerPass;
 use Fervo\DeferredEventBundle\DependencyInjection\Configuration;
 use Fervo\DeferredEventBundle\Tests\Fixtures\OrderPlaced;
 use Symfony\Bundle\FrameworkBundle\Console\Application;
 use Symfony\Component\Config\Definition\Processor;
 use Symfony\Component\Console\Tester\ApplicationTester;
+use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\EventDispatcher\Attribute\AsEventListener;
 use Symfony\Component\EventDispatcher\EventSubscriberInterface;
@@ -79,20 +81,33 @@ final class ContainerTest extends KernelTestCase
         self::assertSame(7, $process($sqlite, ['backend' => ['busy_timeout_ms' => 7]])['busy_timeout_ms']);
     }
 
-    /** @dataProvider twice */
-    #[\PHPUnit\Framework\Attributes\DataProvider('twice')]
-    public function testAListenerThatWouldRunAtOnceToo(string $class): void
+    public function testASubscriberThatWouldRunAtOnceToo(): void
     {
         $this->expectExceptionMessage('would run at once and once more later');
 
-        $this->boot([], static fn (ContainerConfigurator $container) => $container->services()->defaults()->autoconfigure()->set($class));
+        $this->boot([], static fn (ContainerConfigurator $container) => $container->services()->defaults()->autoconfigure()->set(SubscriberOfBothKinds::class));
     }
 
-    /** @return iterable<array{class-string}> */
-    public static function twice(): iterable
+    public function testAListenerOfBothKindsRunsLaterOnly(): void
     {
-        yield [ListenerOfBothKinds::class];
-        yield [SubscriberOfBothKinds::class];
+        $kernel = $this->boot([], static fn (ContainerConfigurator $container) => $container->services()->defaults()->autoconfigure()->set(ListenerOfBothKinds::class));
+
+        self::assertCount(1, $kernel->getContainer()->get('event_dispatcher')->getListeners(\ArrayObject::class));
+    }
+
+    public function testTheContainersLogSaysThatItRunsLaterOnly(): void
+    {
+        $container = new ContainerBuilder();
+        $container->register('fervo_deferred_event.payload_dispatcher');
+        $container->register('fervo_deferred_event.command.debug');
+        $container->register('both', ListenerOfBothKinds::class)
+            ->addTag('fervo_deferred_event.listener', ['method' => 'run'])
+            ->addTag('kernel.event_listener', ['method' => 'run'])
+            ->addTag('kernel.event_listener', ['event' => 'other', 'method' => 'run']);
+        (new DeferredListenerPass())->process($container);
+
+        self::assertStringContainsString('both::run() is a deferred listener of "ArrayObject", and runs later only', $container->getCompiler()->getLog()[0]);
+        self::assertSame([['event' => 'other', 'method' => 'run']], $container->getDefinition('both')->getTag('kernel.event_listener'));
     }
 
     public function testAUnionOfEvents(): void

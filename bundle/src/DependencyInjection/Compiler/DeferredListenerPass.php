@@ -45,7 +45,7 @@ final class DeferredListenerPass implements CompilerPassInterface
                 $listener = $id.'::'.$method;
                 $services[$listener] = new Reference($id);
                 foreach (isset($tag['event']) ? [$tag['event']] : $this->eventsOf($class, $id, $method) as $event) {
-                    $this->refuseOtherListener($container, $class, $id, $method, $event);
+                    $this->onlyLater($container, $class, $id, $method, $event);
                     $rows[] = [$event, $listener, $tag['priority'] ?? 0];
                     $container->setDefinition(
                         sprintf('fervo_deferred_event.deferring_listener.%d', \count($rows)),
@@ -102,32 +102,33 @@ final class DeferredListenerPass implements CompilerPassInterface
     }
 
     /**
-     * The same method for the same event at once would run twice: now, and later.
+     * The same method for the same event, at once and later, would run twice. Later is what was asked for in particular.
      *
      * @param \ReflectionClass<object> $class
      */
-    private function refuseOtherListener(ContainerBuilder $container, \ReflectionClass $class, string $id, string $method, string $event): void
+    private function onlyLater(ContainerBuilder $container, \ReflectionClass $class, string $id, string $method, string $event): void
     {
         $definition = $container->getDefinition($id);
-        foreach ($definition->getTag('kernel.event_listener') as $tag) {
-            if (0 === strcasecmp($method, $this->methodOf($class, $id, $tag)) && \in_array($event, isset($tag['event']) ? [$tag['event']] : $this->eventsOf($class, $id, $method), true)) {
-                throw $this->runsTwice($id, $method, $event, '#[AsEventListener] or the tag "kernel.event_listener"');
+        $tags = $definition->getTag('kernel.event_listener');
+        $others = array_filter($tags, fn (array $tag): bool => 0 !== strcasecmp($method, $this->methodOf($class, $id, $tag))
+            || !\in_array($event, isset($tag['event']) ? [$tag['event']] : $this->eventsOf($class, $id, $method), true));
+        if (\count($others) < \count($tags)) {
+            $definition->clearTag('kernel.event_listener');
+            foreach ($others as $tag) {
+                $definition->addTag('kernel.event_listener', $tag);
             }
+            $container->log($this, sprintf('%s::%s() is a deferred listener of "%s", and runs later only: its #[AsEventListener], or tag "kernel.event_listener", for the same event has no effect. Remove it.', $id, $method, $event));
         }
+
         if ($definition->hasTag('kernel.event_subscriber') && $class->implementsInterface(EventSubscriberInterface::class)) {
             // A name, [a name, a priority], or a list of these.
             $subscribed = (array) ($class->name::getSubscribedEvents()[$event] ?? []);
             foreach (\is_array($subscribed[0] ?? null) ? $subscribed : [$subscribed] as $entry) {
                 if (0 === strcasecmp($method, (string) ($entry[0] ?? ''))) {
-                    throw $this->runsTwice($id, $method, $event, 'getSubscribedEvents()');
+                    throw new InvalidArgumentException(sprintf('%s::%s() would run at once and once more later, at the event "%s": it is a deferred listener, and in getSubscribedEvents(). Remove it from one of the two.', $id, $method, $event));
                 }
             }
         }
-    }
-
-    private function runsTwice(string $id, string $method, string $event, string $where): InvalidArgumentException
-    {
-        return new InvalidArgumentException(sprintf('%s() of "%s" would run at once and once more later, at the event "%s": it is a deferred listener, and in %s. Remove one of the two.', $method, $id, $event, $where));
     }
 
     /** @param array<string, mixed> $tag */
