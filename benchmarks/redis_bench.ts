@@ -150,6 +150,7 @@ async function drain(redis: RedisServer, observe: Observer): Promise<void> {
   await using driver = openRedis(redis);
   const executor = {
     execute: () => Promise.resolve(ACK),
+    probe: () => Promise.resolve(undefined),
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

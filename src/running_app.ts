@@ -71,8 +71,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     await finished;
     refuseUnlessRunning(worker);
     const old = assembly;
-    const isStopped = (name: string) => old.consumers.get(name)?.consumer.fault !== undefined;
-    const changes = changesBetween(old.config, next, isStopped);
+    const changes = changesBetween(old.config, next);
     const now = await assemble(next, assembling, { assembly: old, changes });
     const [going, coming] = [partsOnlyIn(old, now), partsOnlyIn(now, old)];
     try {
@@ -82,6 +81,8 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       throw error;
     }
     worker.setOptions(next);
+    // Whoever reloads may have mended what keeps one from running jobs.
+    for (const consumer of worker.consumers) consumer.probeNow();
     const losesBroker = ({ name }: Consumer) => going.brokers.has(brokerOf(old.config, name));
     const replaced = worker.replace(workingOf(going), () => {
       for (const [name, { pool, fit }] of now.fpms) {

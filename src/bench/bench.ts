@@ -1,7 +1,6 @@
 import { type Clock, sleep } from "../core/clock.ts";
 import { FervoError } from "../core/errors.ts";
-import type { Executor } from "../executors/executor.ts";
-import { FIRST_JOB_ID, Load, type LoadResult } from "./load.ts";
+import { type BenchExecutor, FIRST_JOB_ID, Load, type LoadResult } from "./load.ts";
 import { type ModeOptions, openMode, type Target } from "./modes.ts";
 import type { ModeName, RoundResult } from "./result.ts";
 import { type Memory, ownCpuUs, type PhpUsage } from "./usage.ts";
@@ -170,7 +169,7 @@ export class Bench {
   }
 
   /** @throws {FervoError} the first failure when no job goes well */
-  async #warmUp(executor: Executor, mode: ModeName, stop: AbortSignal): Promise<void> {
+  async #warmUp(executor: BenchExecutor, mode: ModeName, stop: AbortSignal): Promise<void> {
     const jobs = this.#warmupOf(mode);
     if (jobs === 0) return;
     const { failures, failed } = await this.#run(executor, this.#options.concurrency, jobs, undefined, stop);
@@ -213,17 +212,22 @@ export class Bench {
     if (load.isComplete) run.atChildren = load;
   }
 
-  #open(mode: ModeName, concurrency: number): Promise<Executor> {
+  #open(mode: ModeName, concurrency: number): Promise<BenchExecutor> {
     const { target, clock } = this.#deps;
     return openMode(mode, target, { clock }, { ...this.#options, concurrency });
   }
 
-  #measure(executor: Executor, mode: ModeName, concurrency: number, stop: AbortSignal): Promise<LoadResult> {
+  #measure(
+    executor: BenchExecutor,
+    mode: ModeName,
+    concurrency: number,
+    stop: AbortSignal,
+  ): Promise<LoadResult> {
     return this.#run(executor, concurrency, this.#jobsOf(mode), this.#options.ratePerS, stop);
   }
 
   async #run(
-    executor: Executor,
+    executor: BenchExecutor,
     concurrency: number,
     jobs: number,
     ratePerS: number | undefined,

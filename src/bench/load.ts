@@ -67,7 +67,7 @@ class Slot {
  * 4. Ends early when it is stopped, and with an error when no job can run at all; what runs then is not counted.
  */
 export class Load {
-  readonly #executor: Executor;
+  readonly #executor: BenchExecutor;
   readonly #clock: Clock;
   readonly #options: LoadOptions;
   readonly #slots: readonly Slot[];
@@ -83,7 +83,7 @@ export class Load {
   #failed = 0;
   #fault: FervoError | undefined;
 
-  constructor(deps: { executor: Executor; clock: Clock }, options: LoadOptions) {
+  constructor(deps: { executor: BenchExecutor; clock: Clock }, options: LoadOptions) {
     this.#executor = deps.executor;
     this.#clock = deps.clock;
     this.#options = options;
@@ -214,6 +214,9 @@ export class Load {
     for (const slot of this.#slots) slot.controller.abort(error);
   }
 }
+
+/** What runs the jobs of a benchmark, which ends where it cannot. */
+export type BenchExecutor = Omit<Executor, "probe">;
 
 /** The ids of jobs are numbers from here on: all of the same length, so that all requests are. */
 export const FIRST_JOB_ID = 1_000_000;

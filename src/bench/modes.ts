@@ -1,10 +1,9 @@
 import type { Clock } from "../core/clock.ts";
-import type { Executor } from "../executors/executor.ts";
 import { FastCgiExecutor, type FastCgiExecutorOptions, jobRequests } from "../executors/fastcgi.ts";
 import { FpmControl, type FpmControlOptions } from "../executors/fpm_control.ts";
 import { ProcessExecutor, type ProcessExecutorOptions } from "../executors/process.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../fastcgi/pool.ts";
-import { benchJob, FIRST_JOB_ID } from "./load.ts";
+import { type BenchExecutor, benchJob, FIRST_JOB_ID } from "./load.ts";
 import { encodeRequest, RawLoop } from "./raw_loop.ts";
 import type { ModeName } from "./result.ts";
 
@@ -31,7 +30,7 @@ export async function openMode(
   target: Target,
   deps: { clock: Clock },
   options: ModeOptions,
-): Promise<Executor> {
+): Promise<BenchExecutor> {
   const { concurrency } = options;
   switch (mode) {
     case "fastcgi":
@@ -54,7 +53,7 @@ function fastCgi(
   deps: { clock: Clock },
   concurrency: number,
   idleMs: number,
-): Executor {
+): BenchExecutor {
   const { address } = pool;
   return new FastCgiExecutor({
     clock: deps.clock,

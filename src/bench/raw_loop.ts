@@ -2,7 +2,7 @@ import { type Clock, MAX_TIMER_MS, type Timer } from "../core/clock.ts";
 import { type FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";
-import type { Executor } from "../executors/executor.ts";
+import type { BenchExecutor } from "./load.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import { connect } from "../fastcgi/connect.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
@@ -28,7 +28,7 @@ const IDLE_MS = 200;
  *    no checks, no pool, no look at the outcome.
  * 2. Keeps its connections, the last used first, and opens a new one when php-fpm has closed it (`pm.max_requests`).
  */
-export class RawLoop implements Executor {
+export class RawLoop implements BenchExecutor {
   readonly #address: FastCgiAddress;
   readonly #request: Uint8Array;
   readonly #clock: Clock;

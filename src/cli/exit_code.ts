@@ -9,7 +9,7 @@ export const ExitCode = {
   usage: 2,
   /** The configuration is wrong. */
   config: 3,
-  /** The broker, php-fpm or a running worker cannot be reached, or the machine can start no process. */
+  /** The broker, php-fpm or a running worker cannot be reached, or nothing can run the jobs. */
   unavailable: 4,
   /** A signal ended a measurement before its end: 128 and the number of SIGINT, as shells have it. */
   interrupted: 130,

@@ -83,7 +83,7 @@ Exit codes:
   1  something failed while the command ran, or check has warnings
   2  the command line is wrong
   3  the configuration is wrong
-  4  the broker, php-fpm or a running worker cannot be reached
+  4  the broker, php-fpm or a running worker cannot be reached, or nothing can run the jobs
   130  bench was interrupted`,
     ) as unknown as AnyCommand;
   // As commander's own one, which cannot print JSON.

@@ -9,7 +9,7 @@ import { createLog, type Log, logObserver } from "../telemetry/log.ts";
 import { Tally } from "../telemetry/tally.ts";
 import type { RunResult } from "../worker/worker.ts";
 import type { Context } from "./context.ts";
-import { ExitCode, exitCodeOf } from "./exit_code.ts";
+import { ExitCode } from "./exit_code.ts";
 import { stackOf } from "./faults.ts";
 import type { Io } from "./io.ts";
 import { Monitoring } from "./monitoring.ts";
@@ -38,7 +38,8 @@ export function runCommand({ io, setExitCode, faults }: Context) {
     .addOption(configOption())
     .option(
       "--until-empty",
-      "end when no queue has a job left, not even a delayed one, and print a summary",
+      "end when no queue has a job left, not even a delayed one, and print a summary; also when the script or program that " +
+        "runs them is not there, with exit code 4",
     )
     .option("--progress", "show a progress bar also where standard error is no terminal")
     .option("--json", "print the summary as JSON")
@@ -76,7 +77,7 @@ Examples:
       lines.onDropped((dropped) => log.error({ lines: dropped }, "Log lines were dropped before this one"));
       const status = new WorkerStatus({ clock: systemClock, log: lines }, { configFile: resolve(file) });
       using service = await ServiceState.open(log);
-      const observers: Observer[] = [logObserver(log), status.observe];
+      const observers: Observer[] = [logObserver(log, systemClock), status.observe];
       if (service !== undefined) observers.push(service.observe);
       const tally = untilEmpty ? await Tally.create(systemClock) : undefined;
       if (tally !== undefined) observers.push(tally.observe);
@@ -146,8 +147,7 @@ async function startTracing(options: TracingConfig, configNow: () => Config, log
 }
 
 function exitCodeOfRun({ orphaned, faults }: RunResult): ExitCode {
-  const fault = faults.at(-1);
-  if (fault !== undefined) return exitCodeOf(fault.code);
+  if (faults.length > 0) return ExitCode.unavailable;
   return orphaned > 0 ? ExitCode.failed : ExitCode.ok;
 }
 

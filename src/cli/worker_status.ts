@@ -29,7 +29,7 @@ export interface ConsumerReport {
   readonly name: string;
   readonly broker: string;
   readonly queues: readonly string[];
-  /** `stuck`: it makes no progress though it should; `failed`: it has stopped by itself. */
+  /** `stuck`: it makes no progress though it should; `failed`: it can run no jobs until somebody mends why. */
   readonly state: "running" | "paused" | "stuck" | "failed";
   /** Why, unless it runs. */
   readonly reason: string | null;

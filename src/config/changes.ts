@@ -20,16 +20,8 @@ export interface ConfigChanges {
   readonly schedule: NameChanges;
 }
 
-/**
- * Compares two configurations.
- *
- * @param isStopped Consumers that have stopped by themselves: they count as changed, and so begin anew.
- */
-export function changesBetween(
-  old: Config,
-  next: Config,
-  isStopped: (consumer: string) => boolean = () => false,
-): ConfigChanges {
+/** Compares two configurations. */
+export function changesBetween(old: Config, next: Config): ConfigChanges {
   const brokers = compare(old.brokers, next.brokers);
   // Consumers with "auto" share the pool, with those of a fixed concurrency beside: all are the same, or begin anew.
   const fpm = compare(old.fpm, next.fpm, (_, name) => {
@@ -37,14 +29,14 @@ export function changesBetween(
     const [before, after] = [old, next].map(({ consumers }) =>
       consumers.filter(({ executor }) => isOn(executor, name))
     );
-    return isDeepStrictEqual(before, after) && !after!.some((consumer) => isStopped(consumer.name));
+    return isDeepStrictEqual(before, after);
   });
   const processes = compare(old.processes, next.processes);
-  const consumers = compare(byName(old.consumers), byName(next.consumers), ({ name, broker, executor }) => {
+  const consumers = compare(byName(old.consumers), byName(next.consumers), ({ broker, executor }) => {
     const runsOn = executor.kind === "fastcgi"
       ? fpm.kept.includes(executor.fpm)
       : processes.kept.includes(executor.process);
-    return runsOn && brokers.kept.includes(broker) && !isStopped(name);
+    return runsOn && brokers.kept.includes(broker);
   });
   const schedule = compare(
     byName(old.schedule),

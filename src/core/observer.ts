@@ -13,13 +13,23 @@ export type FitReason = "start" | "overloaded" | "children" | "others" | "idle" 
 export type WorkerEvent =
   | { readonly type: "consumer_started"; readonly consumer: string; readonly queues: readonly string[] }
   | {
+    /** Jobs cannot be run, as a job or a probe has just shown; the consumer tries again by itself. */
     readonly type: "consumer_paused";
     readonly consumer: string;
     readonly error: FervoError;
     readonly forMs: number;
   }
-  | { readonly type: "consumer_resumed"; readonly consumer: string }
-  | { readonly type: "consumer_stopped"; readonly consumer: string; readonly error?: FervoError }
+  | {
+    readonly type: "consumer_resumed";
+    readonly consumer: string;
+    /** Why jobs could not be run, by the last job or probe that said so. */
+    readonly error: FervoError;
+    /** Jobs and probes in a row that said so. */
+    readonly failures: number;
+    /** Since the first of them. */
+    readonly afterMs: number;
+  }
+  | { readonly type: "consumer_stopped"; readonly consumer: string }
   | {
     readonly type: "job_started";
     readonly consumer: string;

@@ -18,10 +18,15 @@ export type Outcome =
     readonly error: FervoError;
     /**
      * Why it could not run, and so what the consumer does about it: `unavailable`, pause and try again by itself;
-     * `misconfigured`, stop, for a person has to change something; `shutdown`, nothing, we are leaving.
+     * `misconfigured`, the same, and loudly, for a person may have to change something; `shutdown`, nothing, we are leaving.
      */
     readonly reason: "unavailable" | "misconfigured" | "shutdown";
   };
+
+/** Whether an error says that jobs cannot be run as what runs them is set up, so that a person may have to change that. */
+export function isMisconfigured({ code }: FervoError): boolean {
+  return code === "FPM_MISCONFIGURED" || code === "PROCESS_MISCONFIGURED";
+}
 
 /** The one shared value of a job that went well; the common case allocates nothing. */
 export const ACK: Outcome = Object.freeze({ kind: "ack" });

@@ -1,3 +1,4 @@
+import type { FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Outcome } from "../core/outcome.ts";
 
@@ -16,6 +17,7 @@ export interface Batch {
  *
  * 1. Runs each job at most once a call, and says what became of it; a failure is an outcome, not an exception.
  * 2. Takes nothing for success but the job's own positive word.
+ * 3. Finds out whether jobs can be run again when one could not be.
  */
 export interface Executor extends AsyncDisposable {
   /** How long a run may go on after its signal has aborted, milliseconds; 0 when absent. */
@@ -33,6 +35,14 @@ export interface Executor extends AsyncDisposable {
    * and those behind it were not begun. Undefined when all have ended.
    */
   executeBatch?(batch: Batch, signal: AbortSignal): Promise<Outcome | undefined>;
+  /**
+   * Looks whether jobs can be run, and runs none. Ends in some seconds; never rejects.
+   *
+   * @param cause What a job's outcome, or the last probe, said of why they could not.
+   * @param signal Ends it; nobody wants its result then.
+   * @returns Why they still cannot; undefined when they can, as far as that shows without running one.
+   */
+  probe(cause: FervoError, signal: AbortSignal): Promise<FervoError | undefined>;
   /** Waits for runs under way, then closes. Idempotent. */
   close(): Promise<void>;
 }

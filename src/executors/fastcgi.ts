@@ -2,14 +2,20 @@ import type { Clock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
-import type { Outcome } from "../core/outcome.ts";
+import { isMisconfigured, type Outcome } from "../core/outcome.ts";
 import { payloadText } from "../core/payload.ts";
 import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
 import type { BodyListener } from "../fastcgi/response.ts";
 import type { Batch, Executor } from "./executor.ts";
-import { type AnswerOptions, outcomeOf, outcomeOfBatchEnd, outcomeOfError } from "./fastcgi_answer.ts";
+import {
+  type AnswerOptions,
+  misconfiguration,
+  outcomeOf,
+  outcomeOfBatchEnd,
+  outcomeOfError,
+} from "./fastcgi_answer.ts";
 import { BATCH_CONTENT_TYPE, BatchAnswer, encodeBatch } from "./fastcgi_batch.ts";
 import type { FpmControl } from "./fpm_control.ts";
 import { jobVariables } from "./job_variables.ts";
@@ -36,7 +42,7 @@ export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "scr
 export interface FastCgiExecutorDeps {
   readonly pool: Pick<Pool, "request" | "close">;
   /** The same pool, looked at from the outside. */
-  readonly fpm: Pick<FpmControl, "hasLeftWithin" | "isRunning" | "endChild">;
+  readonly fpm: Pick<FpmControl, "hasLeftWithin" | "isRunning" | "endChild" | "ping" | "ask">;
   readonly clock: Clock;
   readonly observe: Observer;
 }
@@ -78,6 +84,7 @@ const EMPTY = new Uint8Array(0);
  * 2. Reads the answer by the table in docs/protocol.md.
  * 3. Where an answer does not come, finds out whether that was the job's doing or php-fpm's.
  * 4. Ends the PHP process of a job whose time is up, if it is to; the job's slot does not wait for that.
+ * 5. Finds out by requests without a job whether php-fpm is back, and finds the script.
  */
 export class FastCgiExecutor implements Executor {
   readonly #pool: FastCgiExecutorDeps["pool"];
@@ -131,6 +138,27 @@ export class FastCgiExecutor implements Executor {
         this.#endChildOf(batch.jobs.at(-1)!, uri());
       }
       return undefined;
+    }
+  }
+
+  /**
+   * A script that was not found is asked for by the check of docs/protocol.md, section 1; whatever it answers, it is there.
+   * So one that does not know the check gets an empty request at most once each time. One that cannot send the outcome
+   * header cannot be expected to know it, and is not asked: the next job shows.
+   */
+  async probe(cause: FervoError, signal: AbortSignal): Promise<FervoError | undefined> {
+    const { script, params, ackOn } = this.#options;
+    try {
+      if (!isMisconfigured(cause) || ackOn === "status") {
+        await this.#fpm.ping(this.#pool, signal);
+        return undefined;
+      }
+      return misconfiguration(await this.#fpm.ask(checkRequest(script, params), this.#pool, signal), script);
+    } catch (error) {
+      if (error instanceof FervoError) return error;
+      return new FervoError("FASTCGI_CONNECT_FAILED", `Cannot ask php-fpm: ${reasonOf(error)}`, {
+        cause: error,
+      });
     }
   }
 
@@ -295,7 +323,10 @@ function nameOf({ queue, id }: Job): string {
   return `${queue}/${id}`;
 }
 
-/** The request with which `check` asks the front controller whether it is there; it runs no job. */
+/**
+ * The request that asks the front controller whether it is there; it runs no job. One that does not know FERVO_CHECK finds
+ * no payload, no id, and a deadline that has passed.
+ */
 export function checkRequest(script: string, params: Readonly<Record<string, string>>): FastCgiRequest {
   return {
     sharedParams: encodeParams(sharedParams(script, params)),
@@ -304,6 +335,7 @@ export function checkRequest(script: string, params: Readonly<Record<string, str
       ["SCRIPT_NAME", "/fervo-check"],
       ["CONTENT_LENGTH", "0"],
       ["FERVO_CHECK", "1"],
+      ["FERVO_DEADLINE", "0"],
     ],
     body: EMPTY,
   };

@@ -73,7 +73,7 @@ export function outcomeOfBatchEnd(response: FastCgiResponse, script: string): Ou
  * php-fpm's own answers to a wrong SCRIPT_FILENAME (fpm_main.c). No front controller of ours gives them: they come
  * without an outcome and with just these bodies.
  */
-function misconfiguration(response: FastCgiResponse, script: string): FervoError | undefined {
+export function misconfiguration(response: FastCgiResponse, script: string): FervoError | undefined {
   const body = response.body.length < 100 ? lenientUtf8.decode(response.body).trim() : "";
   if (response.status === 404 && body === "File not found.") {
     return new FervoError(

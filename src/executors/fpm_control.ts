@@ -12,7 +12,9 @@ import {
   readStatus,
   statusRequest,
 } from "../fastcgi/status.ts";
+import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
+import type { FastCgiResponse } from "../fastcgi/response.ts";
 import { readProc } from "../system/proc.ts";
 
 export interface FpmControlOptions {
@@ -76,11 +78,27 @@ export class FpmControl {
   /**
    * Resolves when php-fpm has answered, be its answer that it knows no such page.
    *
+   * @param pool As for `status`.
+   * @param signal Ends it early.
    * @throws {FastCgiError} FASTCGI_* when it has not
    */
-  async ping(): Promise<void> {
-    const { address, pingPath } = this.#options;
-    await ask(address, this.#clock, pingRequest(pingPath ?? UNKNOWN_PATH));
+  async ping(pool?: Pick<Pool, "request">, signal?: AbortSignal): Promise<void> {
+    await this.ask(pingRequest(this.#options.pingPath ?? UNKNOWN_PATH), pool, signal);
+  }
+
+  /**
+   * The answer to a request that is no job.
+   *
+   * @param pool As for `status`.
+   * @param signal Ends it early.
+   * @throws {FastCgiError} FASTCGI_*
+   */
+  ask(
+    request: FastCgiRequest,
+    pool?: Pick<Pool, "request">,
+    signal?: AbortSignal,
+  ): Promise<FastCgiResponse> {
+    return ask(this.#options.address, this.#clock, request, pool, signal);
   }
 
   /**

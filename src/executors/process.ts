@@ -1,11 +1,12 @@
 import type { Clock } from "../core/clock.ts";
 import { type ErrorDetails, FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
-import { ACK, type Outcome } from "../core/outcome.ts";
+import { ACK, isMisconfigured, type Outcome } from "../core/outcome.ts";
 import { payloadText } from "../core/payload.ts";
 import type { Executor } from "./executor.ts";
 import { jobVariables } from "./job_variables.ts";
 import { endGroup } from "./process_group.ts";
+import { findProgram, isFolder } from "./program.ts";
 import { failureDetails } from "./failure_details.ts";
 import { StderrTail } from "./stderr_tail.ts";
 
@@ -58,6 +59,7 @@ const NOT_NOW: Readonly<Record<string, string>> = {
  * 2. Reads the exit code by `exitCodes`; a process that a signal has ended is a crash.
  * 3. Ends the process with all that it has started when the job is aborted (see `endGroup`), and holds the slot until
  *    it has ended: there are never more processes than slots.
+ * 4. Looks for the program and its folder when they were not there.
  */
 export class ProcessExecutor implements Executor {
   readonly #clock: Clock;
@@ -76,6 +78,16 @@ export class ProcessExecutor implements Executor {
 
   execute(job: Job, signal: AbortSignal): Promise<Outcome> {
     return this.#track(this.#run(job, signal));
+  }
+
+  /** A look at the program and the folder; what else keeps a process from starting, the next job shows. */
+  async probe(cause: FervoError): Promise<FervoError | undefined> {
+    if (!isMisconfigured(cause)) return undefined;
+    const { directory } = this.#options;
+    if (directory !== undefined && !await isFolder(directory)) return noFolder(this.#options);
+    const program = await findProgram(this.#options);
+    if (program === undefined) return noProgram(this.#options);
+    return program.isExecutable ? undefined : notPermitted(this.#options);
   }
 
   async close(): Promise<void> {
@@ -182,19 +194,16 @@ function outcomeOfAbort(reason: unknown, known: ErrorDetails): Outcome {
 /** What it means for a job that its process could not be started. */
 export function outcomeOfFailedStart(
   error: unknown,
-  { command: [program], directory }: Pick<ProcessExecutorOptions, "command" | "directory">,
+  options: Place,
 ): Outcome {
+  const { command: [program], directory } = options;
   if (error instanceof JobError) return { kind: "bury", error };
-  const cannot = `Cannot start the program "${program}"`;
+  const cannot = cannotStart(program);
   const malformed = (reason: string): Outcome => ({
     kind: "bury",
     error: new JobError("JOB_MALFORMED", `${cannot}: ${reason}`, { cause: error }),
   });
-  const misconfigured = (reason: string): Outcome => ({
-    kind: "release",
-    reason: "misconfigured",
-    error: new FervoError("PROCESS_MISCONFIGURED", `${cannot}${reason}`, { cause: error }),
-  });
+  const misconfigured = (error: FervoError): Outcome => ({ kind: "release", reason: "misconfigured", error });
   // The configuration holds no NUL.
   if (error instanceof TypeError) return malformed("the job's id or trace context has a NUL byte");
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
@@ -208,25 +217,46 @@ export function outcomeOfFailedStart(
         'the job is too long for arguments and variables, which hold 128 KiB each at most; use payload = "stdin"',
       );
     case "ENOENT":
-      if (directory !== undefined && !isFolder(directory)) {
-        return misconfigured(` in "${directory}": no such folder; correct "directory"`);
-      }
       return misconfigured(
-        ': there is no such program, or the interpreter that its first line names is missing; correct "command"',
+        directory !== undefined && !isFolderNow(directory)
+          ? noFolder(options, error)
+          : noProgram(options, error),
       );
     case "EACCES":
-      return misconfigured(
-        `${
-          directory === undefined ? "" : ` in "${directory}"`
-        }: permission denied; make it executable, and let the ` +
-          "worker's user reach it",
-      );
+      return misconfigured(notPermitted(options, error));
     default:
-      return misconfigured(`: ${reasonOf(error)}; correct "command"`);
+      return misconfigured(unusable(options, `: ${reasonOf(error)}; correct "command"`, error));
   }
 }
 
-function isFolder(path: string): boolean {
+type Place = Pick<ProcessExecutorOptions, "command" | "directory">;
+
+function noFolder(place: Place, cause?: unknown): FervoError {
+  return unusable(place, ` in "${place.directory}": no such folder; correct "directory"`, cause);
+}
+
+function noProgram(place: Place, cause?: unknown): FervoError {
+  const reason = "there is no such program, or the interpreter that its first line names is missing";
+  return unusable(place, `: ${reason}; correct "command"`, cause);
+}
+
+function notPermitted(place: Place, cause?: unknown): FervoError {
+  const where = place.directory === undefined ? "" : ` in "${place.directory}"`;
+  const advice = "make it executable, and let the worker's user reach it";
+  return unusable(place, `${where}: permission denied; ${advice}`, cause);
+}
+
+function unusable({ command: [program] }: Place, reason: string, cause: unknown): FervoError {
+  return new FervoError("PROCESS_MISCONFIGURED", `${cannotStart(program)}${reason}`, {
+    ...(cause !== undefined && { cause }),
+  });
+}
+
+function cannotStart(program: string): string {
+  return `Cannot start the program "${program}"`;
+}
+
+function isFolderNow(path: string): boolean {
   try {
     return Deno.statSync(path).isDirectory;
   } catch {

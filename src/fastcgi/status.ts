@@ -59,6 +59,7 @@ const ASK_TIMEOUT_MS = 3_000;
 /**
  * Asks php-fpm something that is no job, on a connection of its own, or on one of `pool`.
  *
+ * @param signal Ends it early; rejects with the signal's reason then.
  * @throws {FastCgiError} FASTCGI_*; FASTCGI_OVERLOADED also when there is no answer in 3 s
  */
 export async function ask(
@@ -66,6 +67,7 @@ export async function ask(
   clock: Clock,
   request: FastCgiRequest,
   pool?: Pick<Pool, "request">,
+  signal?: AbortSignal,
 ): Promise<FastCgiResponse> {
   const tooLate = new AbortController();
   const timer = clock.setTimer(() => {
@@ -73,10 +75,11 @@ export async function ask(
       "all its children may be busy";
     tooLate.abort(new FastCgiError("FASTCGI_OVERLOADED", text));
   }, ASK_TIMEOUT_MS);
+  const end = signal === undefined ? tooLate.signal : AbortSignal.any([tooLate.signal, signal]);
   try {
-    if (pool !== undefined) return await pool.request(request, tooLate.signal);
-    const connection = await Connection.open(address, clock, PAGE_OPTIONS, tooLate.signal);
-    return await connection.request(request, false, tooLate.signal);
+    if (pool !== undefined) return await pool.request(request, end);
+    const connection = await Connection.open(address, clock, PAGE_OPTIONS, end);
+    return await connection.request(request, false, end);
   } finally {
     timer.cancel();
   }

@@ -15,7 +15,7 @@ export function liveness({ consumers }: Pick<WorkerView, "consumers">): Health {
 }
 
 /**
- * Whether the worker takes jobs, all consumers work, and all that they need is there. Takes 2 s at most.
+ * Whether the worker takes jobs, all consumers can run them, and all that they need is there. Takes 2 s at most.
  */
 export async function readiness({ worker, consumers, brokers, fpms }: WorkerView): Promise<Health> {
   const away = await Promise.all([
@@ -23,7 +23,7 @@ export async function readiness({ worker, consumers, brokers, fpms }: WorkerView
     ...fpms.map(async (fpm) => awayText(`php-fpm "${fpm.name}"`, await fpm.state())),
   ]);
   const faults = consumers.map(({ name, fault }) =>
-    fault && `consumer "${name}" has stopped: ${fault.code}: ${fault.message}`
+    fault && `consumer "${name}" can run no jobs: ${fault.code}: ${fault.message}`
   );
   const { state } = worker;
   const leaving = state === "running" ? undefined : `the worker takes no jobs: it is ${state}`;

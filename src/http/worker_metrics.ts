@@ -28,12 +28,12 @@ function writeConsumers(page: MetricsPage, consumers: WorkerView["consumers"]): 
 
   gauge(
     "fervo_consumer_up",
-    "1 while the consumer works; 0 when it is stuck or has stopped by an error.",
+    "1 while the consumer works; 0 when it is stuck, or what runs its jobs is misconfigured.",
     (each) => Number(each.isWell),
   );
   gauge(
     "fervo_consumer_paused",
-    "1 while it waits until what runs its jobs is back.",
+    "1 while it waits until what runs its jobs can do so again.",
     ({ stats }) => Number(stats.isPaused),
   );
   gauge("fervo_slots", "Jobs, or batches, that can run at the same time.", ({ stats }) => stats.slots);

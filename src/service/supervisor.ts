@@ -25,9 +25,11 @@ user = ${plain(user)}
 ; After php-fpm, and stopped before it.
 priority = ${hasOwnFpm ? 910 : 900}
 autostart = true
-; Also after an exit without an error: Sidekiq's Web UI can stop a worker.
-autorestart = true
-; One that ends sooner did not start. What is wrong with the configuration stays wrong: after some tries it is FATAL.
+; Also after an exit without an error, for Sidekiq's Web UI can stop a worker; but not after 2 and 3: the command line or the
+; configuration file cannot be used, until a person mends it. All else it waits for.
+autorestart = unexpected
+exitcodes = 2,3
+; One that ends sooner did not start: after some tries it is FATAL.
 startsecs = 2
 startretries = 10
 ; Running jobs may finish: shutdown_timeout_ms of the configuration, and some seconds to put back the others.

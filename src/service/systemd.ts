@@ -37,7 +37,7 @@ User=${plain(user)}
 EnvironmentFile=-/etc/fervo-worker/environment
 Restart=always
 RestartSec=1
-# 2 and 3: what is wrong with the command line or the configuration stays wrong until a person mends it.
+# 2 and 3: the command line or the configuration file cannot be used, until a person mends it. All else it waits for.
 RestartPreventExitStatus=2 3
 # SIGTERM goes to the worker alone. Running jobs may finish: shutdown_timeout_ms, and some seconds to put back the others.
 KillMode=mixed

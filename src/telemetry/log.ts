@@ -1,6 +1,9 @@
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
+import type { Clock } from "../core/clock.ts";
 import type { Observer } from "../core/observer.ts";
+import { isMisconfigured } from "../core/outcome.ts";
+import { RepeatedStates, type Repetition } from "./repeated.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -67,23 +70,28 @@ function escapeUnseen(line: string): string {
 }
 
 /** Tells a log what a worker does. Each job that goes well is a debug line; what needs attention stands out. */
-export function logObserver(log: Log): Observer {
+export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observer {
+  const repeated = new RepeatedStates({ clock });
   return (event) => {
     switch (event.type) {
       case "consumer_started":
         return log.info({ consumer: event.consumer, queues: event.queues }, "Consumer started");
       case "consumer_paused": {
-        const facts = { consumer: event.consumer, for_ms: event.forMs, ...errorFacts(event.error) };
-        return log.warn(facts, "Consumer paused");
+        const { consumer, error, forMs } = event;
+        const level = isMisconfigured(error) ? "error" : "warn";
+        const again = repeated.met(`${consumer} runs jobs`, error);
+        const facts = { consumer, for_ms: forMs, ...errorFacts(error), ...repetitionFacts(again) };
+        return log[again === undefined ? "debug" : level](facts, "Consumer paused");
       }
-      case "consumer_resumed":
-        return log.info({ consumer: event.consumer }, "Consumer resumed");
+      case "consumer_resumed": {
+        const { consumer, failures, afterMs } = event;
+        // One that pauses and resumes all the time is told of now and then.
+        const level = repeated.ended(`${consumer} runs jobs`) === undefined ? "debug" : "info";
+        return log[level]({ consumer, failures, after_s: seconds(afterMs) }, "Consumer resumed");
+      }
       case "consumer_stopped":
-        if (event.error === undefined) return log.info({ consumer: event.consumer }, "Consumer stopped");
-        return log.error(
-          { consumer: event.consumer, ...errorFacts(event.error) },
-          "Consumer stopped by an error",
-        );
+        repeated.ended(`${event.consumer} runs jobs`);
+        return log.info({ consumer: event.consumer }, "Consumer stopped");
       case "broker_failed": {
         const facts = { ...consumerFact(event), during: event.during, ...errorFacts(event.error) };
         return log.error(facts, "The broker failed; trying again");
@@ -157,9 +165,22 @@ function logSettled(log: Log, event: Event<"job_settled">): void {
       return log.warn({ ...facts, retry_in_ms: outcome.delayMs, ...errorFacts(outcome.error) }, "Job failed");
     case "bury":
       return log.error({ ...facts, ...errorFacts(outcome.error) }, "Job is dead");
-    case "release":
-      return log.info({ ...facts, ...errorFacts(outcome.error) }, "Job put back");
+    case "release": {
+      // What keeps jobs from running is told once for all of them, when the consumer pauses.
+      const level = outcome.reason === "shutdown" ? "info" : "debug";
+      return log[level]({ ...facts, ...errorFacts(outcome.error) }, "Job put back");
+    }
   }
+}
+
+/** Of a state that has lasted for a while. */
+function repetitionFacts(repetition: Repetition | undefined): Record<string, unknown> {
+  if (repetition === undefined || repetition.times === 1) return {};
+  return { failures: repetition.times, since_s: seconds(repetition.forMs) };
+}
+
+function seconds(ms: number): number {
+  return Math.round(ms / 100) / 10;
 }
 
 type JobEvent = Event<"job_started" | "job_settled" | "lease_lost" | "child_ended" | "child_not_ended">;

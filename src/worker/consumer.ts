@@ -33,7 +33,7 @@ const RECEIVE_WAIT_MS = 30_000;
  *    slot does not wait for the broker ({@link LookAhead}).
  * 2. Runs each in a slot: decode, execute, settle. With a batch size, a slot takes what is there, and never waits for more.
  * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
- * 4. Pauses while the executor or the broker is away, and finds out by itself when it is back.
+ * 4. Pauses while the executor cannot run jobs, or the broker is away, and finds out by itself when that is over.
  * 5. Stops in order: quiet (no more receives), drained (all settled), else release first and abort then.
  *
  * A slot is free as soon as its settle is handed to the driver, so that the settle and the next receive can share a
@@ -60,7 +60,6 @@ export class Consumer {
   readonly #loop: Loop;
   readonly #ran = { jobs: 0, ms: 0 };
   #receivedAtMs: number | undefined;
-  #fault: FervoError | undefined;
   #cutting: Promise<void> | undefined;
 
   constructor(deps: ConsumerDeps, options: ConsumerOptions) {
@@ -93,9 +92,10 @@ export class Consumer {
     });
     this.#rateLimit = options.rateLimit &&
       new RateLimit({ clock: deps.clock, onChange: () => this.#loop.wake() }, options.rateLimit);
-    this.#gate = new Gate({ clock: deps.clock, random: deps.random, onChange: () => this.#loop.wake() }, {
-      maxPauseMs: options.pauseMaxMs,
-    });
+    this.#gate = new Gate(
+      { ...deps, isIdle: () => this.#slots.busy === 0, onChange: () => this.#loop.wake() },
+      { name: options.name, maxPauseMs: options.pauseMaxMs },
+    );
   }
 
   get name(): string {
@@ -143,9 +143,17 @@ export class Consumer {
     return this.#held.orphaned;
   }
 
-  /** Why it stopped by itself, where it did: FPM_MISCONFIGURED, PROCESS_MISCONFIGURED. */
+  /**
+   * Why it can run no jobs, where a person may have to mend that: FPM_MISCONFIGURED, PROCESS_MISCONFIGURED. It tries again
+   * by itself.
+   */
   get fault(): FervoError | undefined {
-    return this.#fault;
+    return this.#gate.fault;
+  }
+
+  /** The same, once it has tried so often that waiting is of no use to whoever wants to see an end. */
+  get lastingFault(): FervoError | undefined {
+    return this.#gate.isLasting ? this.fault : undefined;
   }
 
   /** Whether nothing is left to do now: no job held, none in the broker, not even a delayed one. */
@@ -157,7 +165,7 @@ export class Consumer {
     return this.#held.size === 0;
   }
 
-  /** Works until it is quiet and every job it holds is settled, or until it stops by itself; never rejects. */
+  /** Works until it is quiet and every job it holds is settled; never rejects. */
   async run(): Promise<void> {
     const { name, queues } = this.#options;
     this.#observe({ type: "consumer_started", consumer: name, queues: queues.map((queue) => queue.name) });
@@ -169,13 +177,9 @@ export class Consumer {
         brokerBackoff.reset();
         this.#rateLimit?.take(deliveries.length);
         this.#give(deliveries.map((delivery) => this.#held.add(delivery)));
-      } catch (error) {
-        this.#observe({
-          type: "broker_failed",
-          consumer: name,
-          during: "receive",
-          error: brokerError(error),
-        });
+      } catch (thrown) {
+        const error = brokerError(thrown);
+        this.#observe({ type: "broker_failed", consumer: name, during: "receive", error });
         const pauseMs = brokerBackoff.nextMs();
         await this.#loop.ends("its pause", pauseMs, sleep(this.#clock, pauseMs, this.#quiet.signal));
       }
@@ -187,7 +191,12 @@ export class Consumer {
     this.#rateLimit?.close();
     this.#held.close();
     this.#slots.close();
-    this.#observe({ type: "consumer_stopped", consumer: name, ...(this.#fault && { error: this.#fault }) });
+    this.#observe({ type: "consumer_stopped", consumer: name });
+  }
+
+  /** Somebody may have mended what keeps it from running jobs: it looks at once. */
+  probeNow(): void {
+    this.#gate.probeNow();
   }
 
   /** There may be more slots than before. */
@@ -382,18 +391,9 @@ export class Consumer {
 
   /** What an outcome says of the executor, rather than of its job. */
   #heed(outcome: Outcome): void {
-    const consumer = this.#options.name;
-    if (outcome.kind !== "release") {
-      if (this.#gate.available()) this.#observe({ type: "consumer_resumed", consumer });
-    } else if (outcome.reason === "unavailable") {
-      const forMs = this.#gate.unavailable();
-      this.#held.putBack(this.#ahead.takeAll());
-      if (forMs !== undefined) {
-        this.#observe({ type: "consumer_paused", consumer, error: outcome.error, forMs });
-      }
-    } else if (outcome.reason === "misconfigured") {
-      this.#fault ??= outcome.error;
-      this.quiet();
-    }
+    if (outcome.kind !== "release") return this.#gate.available();
+    if (outcome.reason === "shutdown") return;
+    this.#gate.unable(outcome.error);
+    this.#held.putBack(this.#ahead.takeAll());
   }
 }

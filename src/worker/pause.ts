@@ -1,35 +1,77 @@
 import { Backoff } from "../core/backoff.ts";
 import type { Clock, Timer } from "../core/clock.ts";
+import type { FervoError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+import { isMisconfigured } from "../core/outcome.ts";
+import type { Executor } from "../executors/executor.ts";
 
 /** Connecting fails within this time or not at all; a job that still runs then has shown that the executor is back. */
-const PROBE_MS = 3_000;
+const TRIAL_MS = 3_000;
+
+/**
+ * The longest pause after a job showed what the probe does not, milliseconds: such a job may have been run in part, as by a
+ * script that does not know batches.
+ */
+const MAX_TRIAL_PAUSE_MS = 30_000;
+
+/** A cause that passes in a moment, as a deployment that moves a folder, is over before this many failures: 2.6 s or more. */
+const LASTING_FAILURES = 8;
 
 export type GateState = "open" | "paused" | "probing";
+
+/** Why no jobs can be run. */
+export interface Closure {
+  /** As the last job or probe said. */
+  readonly error: FervoError;
+  /** Jobs and probes in a row that said so. */
+  readonly failures: number;
+  /** Since when, monotonic milliseconds. */
+  readonly sinceMs: number;
+}
+
+export interface GateDeps {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly observe: Observer;
+  readonly executor: Pick<Executor, "probe">;
+  /** Whether no job is with the executor now. */
+  readonly isIdle: () => boolean;
+  /** Called when more jobs can be given than before. */
+  readonly onChange: () => void;
+}
+
+export interface GateOptions {
+  /** The consumer's name. */
+  readonly name: string;
+  readonly maxPauseMs: number;
+}
 
 /**
  * Whether jobs can be given to the executor.
  *
- * States: `open` -> unavailable() -> `paused` -> the pause ends -> `probing` -> available(), or PROBE_MS without a
- * failure -> `open`; or unavailable() -> `paused` for longer. While probing, one job at a time finds out. The executor
- * counts as back, and the next pause is a short one again, once a job has ended; that PROBE_MS passed proves less.
+ * States: `open` -> unable() -> `paused` -> the pause ends, and the executor's probe, which runs no job, finds nothing wrong
+ * -> `probing` -> available(), or TRIAL_MS without a failure -> `open`; a probe or unable() -> `paused` for longer. While
+ * probing, one job at a time finds out what a probe cannot. The executor counts as back, and the next pause is a short one
+ * again, once a job has ended, or when there was none in TRIAL_MS; that a job still runs proves less.
  */
 export class Gate {
-  readonly #clock: Clock;
+  readonly #deps: GateDeps;
+  readonly #name: string;
+  /** Of pauses after a probe, or after a job that met an executor that is unavailable. */
   readonly #backoff: Backoff;
-  readonly #onChange: () => void;
+  /** Of pauses after a job that met one that is misconfigured. */
+  readonly #trialBackoff: Backoff;
   #state: GateState = "open";
-  /** Nothing has been run since the last pause. */
-  #isUnproven = false;
+  /** Undefined once something has been run since. */
+  #closure: Closure | undefined;
   #timer: Timer | undefined;
+  #probe: AbortController | undefined;
 
-  /** @param deps.onChange Called when more jobs can be given than before. */
-  constructor(
-    deps: { clock: Clock; random: () => number; onChange: () => void },
-    options: { maxPauseMs: number },
-  ) {
-    this.#clock = deps.clock;
-    this.#backoff = new Backoff(deps, { maxMs: options.maxPauseMs });
-    this.#onChange = deps.onChange;
+  constructor(deps: GateDeps, { name, maxPauseMs }: GateOptions) {
+    this.#deps = deps;
+    this.#name = name;
+    this.#backoff = new Backoff(deps, { maxMs: maxPauseMs });
+    this.#trialBackoff = new Backoff(deps, { maxMs: Math.max(maxPauseMs, MAX_TRIAL_PAUSE_MS) });
   }
 
   get state(): GateState {
@@ -41,45 +83,91 @@ export class Gate {
     return this.#state === "open";
   }
 
+  /** Why not; undefined while it is open. */
+  get closure(): Closure | undefined {
+    return this.#state === "open" ? undefined : this.#closure;
+  }
+
+  /** Why, where a person may have to mend that. */
+  get fault(): FervoError | undefined {
+    const error = this.closure?.error;
+    return error && isMisconfigured(error) ? error : undefined;
+  }
+
+  /** It is closed, and has been through so many failures that the cause is none that passes in a moment. */
+  get isLasting(): boolean {
+    return (this.closure?.failures ?? 0) >= LASTING_FAILURES;
+  }
+
   /** How many of `slots` may be in use. */
   limit(slots: number): number {
     if (this.#state === "open") return slots;
     return this.#state === "probing" ? 1 : 0;
   }
 
-  /**
-   * A job could not be run. Returns for how long the gate is closed now, in milliseconds, or undefined when it was
-   * closed already: the failures of all jobs under way are one.
-   */
-  unavailable(): number | undefined {
-    if (this.#state === "paused") return undefined;
-    this.#isUnproven = true;
-    const pauseMs = this.#backoff.nextMs();
-    this.#enter("paused", pauseMs);
-    return pauseMs;
+  /** A job could not be run. While it is closed already that changes nothing: the failures of all jobs under way are one. */
+  unable(error: FervoError): void {
+    if (this.#state === "paused") return;
+    this.#pause(error, isMisconfigured(error) ? this.#trialBackoff : this.#backoff);
   }
 
-  /** A job was run. Returns whether it is the first one since the pause. */
-  available(): boolean {
-    // One that began before the pause says nothing of what came after.
-    if (!this.#isUnproven || this.#state === "paused") return false;
-    this.#isUnproven = false;
-    this.#backoff.reset();
-    if (this.#state === "probing") this.#enter("open");
-    return true;
+  /** A job was run. One that began before the pause says nothing of what came after. */
+  available(): void {
+    if (this.#closure !== undefined && this.#state !== "paused") this.#resume();
   }
 
-  /** Forgets its timer. */
+  /** Ends the pause, if there is one: somebody may have mended what was wrong. */
+  probeNow(): void {
+    if (this.#state === "paused" && this.#probe === undefined) void this.#look();
+  }
+
+  /** Forgets its timer, and ends its probe. */
   close(): void {
     this.#timer?.cancel();
+    this.#probe?.abort();
+  }
+
+  #pause(error: FervoError, backoff: Backoff): void {
+    const { clock, observe } = this.#deps;
+    const { failures, sinceMs } = this.#closure ?? { failures: 0, sinceMs: clock.monotonicMs() };
+    this.#closure = { error, failures: failures + 1, sinceMs };
+    const forMs = backoff.nextMs();
+    observe({ type: "consumer_paused", consumer: this.#name, error, forMs });
+    this.#enter("paused", forMs);
+  }
+
+  async #look(): Promise<void> {
+    this.#timer?.cancel();
+    const { signal } = this.#probe = new AbortController();
+    const error = await this.#deps.executor.probe(this.#closure!.error, signal);
+    if (signal.aborted) return;
+    this.#probe = undefined;
+    if (error === undefined) this.#enter("probing");
+    else this.#pause(error, this.#backoff);
+  }
+
+  #resume(): void {
+    const { error, failures, sinceMs } = this.#closure!;
+    this.#closure = undefined;
+    this.#backoff.reset();
+    this.#trialBackoff.reset();
+    const afterMs = this.#deps.clock.monotonicMs() - sinceMs;
+    this.#deps.observe({ type: "consumer_resumed", consumer: this.#name, error, failures, afterMs });
+    if (this.#state !== "open") this.#enter("open");
+  }
+
+  #endTrial(): void {
+    if (this.#deps.isIdle()) this.#resume();
+    else this.#enter("open");
   }
 
   /** The one place where the state changes. */
   #enter(state: GateState, pauseMs = 0): void {
+    const { clock, onChange } = this.#deps;
     this.#timer?.cancel();
     this.#state = state;
-    if (state === "paused") this.#timer = this.#clock.setTimer(() => this.#enter("probing"), pauseMs);
-    if (state === "probing") this.#timer = this.#clock.setTimer(() => this.#enter("open"), PROBE_MS);
-    if (state !== "paused") this.#onChange();
+    if (state === "paused") this.#timer = clock.setTimer(() => void this.#look(), pauseMs);
+    if (state === "probing") this.#timer = clock.setTimer(() => this.#endTrial(), TRIAL_MS);
+    if (state !== "paused") onChange();
   }
 }

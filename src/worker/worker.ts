@@ -17,7 +17,7 @@ export type WorkerState = "running" | "quiet" | "stopping";
 export interface RunResult {
   /** Jobs that could not be put back; they run again when their lease ends. */
   readonly orphaned: number;
-  /** Why consumers stopped by themselves. */
+  /** Why consumers could run no jobs, where the worker has ended without them: only until empty. */
   readonly faults: readonly FervoError[];
 }
 
@@ -33,7 +33,7 @@ export interface Working {
 /**
  * Starts, quiets and stops all consumers, and the schedules.
  *
- * 1. Runs until it is stopped, or until every consumer has stopped by itself.
+ * 1. Runs until it is stopped, or until there is nothing left to do.
  * 2. Quiet, takes no more jobs and stays, until it is stopped.
  * 3. Puts others in the place of some of them, while the rest goes on.
  * 4. Stops in order: no more receives, then time to finish, then what is left is put back and aborted.
@@ -52,6 +52,7 @@ export class Worker {
   readonly #stopping = Promise.withResolvers<void>();
   #options: WorkerOptions;
   #replacement: Promise<void> | undefined;
+  #faults: readonly FervoError[] = [];
   /** Of consumers that were replaced. */
   #orphaned = 0;
   #isStopping = false;
@@ -77,9 +78,10 @@ export class Worker {
   }
 
   /**
-   * Works until `stop`, or until all consumers have ended.
+   * Works until `stop`.
    *
-   * @param options.untilEmpty End also when no queue has a job left, not even a delayed one; the schedules push none then.
+   * @param options.untilEmpty End also when no queue has a job left, not even a delayed one, but those of consumers that
+   * can run none (`lastingFault`); the schedules push none then.
    */
   async run(options: { untilEmpty: boolean }): Promise<RunResult> {
     const { signal } = this.#deadline;
@@ -96,7 +98,7 @@ export class Worker {
     this.#ended.abort();
     const orphaned = [...this.#consumers].reduce((sum, consumer) => sum + consumer.orphaned, this.#orphaned);
     this.#observe({ type: "stopped", orphaned });
-    return { orphaned, faults: [...this.#consumers].flatMap((consumer) => consumer.fault ?? []) };
+    return { orphaned, faults: this.#faults };
   }
 
   /** Whether it takes jobs (`running`), takes none until it is stopped (`quiet`), or is about to end (`stopping`). */
@@ -209,13 +211,13 @@ export class Worker {
 
   async #stopWhenEmpty(): Promise<void> {
     while (!this.#isStopping && !this.#ended.signal.aborted) {
-      // One that has stopped by itself leaves its jobs to a person, and is not waited for.
-      const working = [...this.#consumers].filter((consumer) => consumer.fault === undefined);
+      const consumers = [...this.#consumers];
+      // One that can run no jobs leaves them to a person, and is not waited for.
+      const working = consumers.filter((consumer) => consumer.lastingFault === undefined);
       // A consumer whose broker is away is not known to be empty; it says so itself, and is asked again.
-      const isEmpty = await Promise.all(
-        working.map((consumer) => consumer.inFlight === 0 && consumer.isEmpty().catch(() => false)),
-      );
-      if (isEmpty.every(Boolean) && working.every((consumer) => consumer.inFlight === 0)) {
+      const isEmpty = await Promise.all(working.map((consumer) => consumer.isEmpty().catch(() => false)));
+      if (isEmpty.every(Boolean) && consumers.every((consumer) => consumer.inFlight === 0)) {
+        this.#faults = consumers.flatMap((consumer) => consumer.lastingFault ?? []);
         // It may have been stopped meanwhile, and a second stop would mean: now.
         if (!this.#isStopping) this.stop();
         return;

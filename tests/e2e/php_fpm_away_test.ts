@@ -55,15 +55,15 @@ Deno.test("run stops on a signal also while php-fpm is away", async () => {
   ]);
 });
 
-Deno.test("run stops with exit code 3 when php-fpm does not find the script, with no attempt counted", async () => {
+Deno.test("run --until-empty ends with exit code 4 when php-fpm does not find the script, with no attempt counted", async () => {
   await using fpm = await PhpFpm.start();
   await using site = await Site.create(fpm, {
     fpm: { script: "/srv/nowhere/fervo.php" },
     consumer: { concurrency: 1 },
   });
   await site.push("{}", 2);
-  const { code, stderr } = await site.run(["run"]);
-  assert.equal(code, 3);
+  const { code, stderr } = await site.run(["run", "--until-empty"]);
+  assert.equal(code, 4);
   assert.match(stderr, /"code":"FPM_MISCONFIGURED"/);
   assert.match(
     stderr,
@@ -75,13 +75,13 @@ Deno.test("run stops with exit code 3 when php-fpm does not find the script, wit
   ]);
 });
 
-Deno.test("run stops with exit code 3 when php-fpm refuses the script, with no attempt counted", async () => {
+Deno.test("run --until-empty ends with exit code 4 when php-fpm refuses the script, with no attempt counted", async () => {
   await using fpm = await PhpFpm.start();
   const script = await fpm.writeScript("job.txt", "<?php");
   await using site = await Site.create(fpm, { fpm: { script }, consumer: { concurrency: 1 } });
   await site.push("{}");
-  const { code, stderr } = await site.run(["run"]);
-  assert.equal(code, 3);
+  const { code, stderr } = await site.run(["run", "--until-empty"]);
+  assert.equal(code, 4);
   assert.match(stderr, /access denied; see security.limit_extensions/);
   assert.deepEqual(site.queueRows(QUEUE).map(({ state, attempts }) => [state, attempts]), [["ready", 0]]);
 });

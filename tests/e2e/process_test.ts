@@ -60,7 +60,7 @@ Deno.test("run ends its processes on a second signal, and puts their jobs back w
   assert.throws(() => Deno.kill(pid, "SIGTERM"), Deno.errors.NotFound);
 });
 
-Deno.test("check and run say that a program is not there, with exit code 3 and no attempt counted", async () => {
+Deno.test("check and run --until-empty say that a program is not there, with exit codes 3 and 4 and no attempt counted", async () => {
   await using site = await Site.create(undefined, PROCESS);
   await site.push("{}");
   assert.match(await site.runOk(["check"]), /^ok +processes\.default: "\/.*\/php" is there$/m);
@@ -75,8 +75,8 @@ Deno.test("check and run say that a program is not there, with exit code 3 and n
     stdout,
     /^ERROR +processes\.default: "\/nowhere" is no folder \[process\.directory\]$/m,
   );
-  const run = await site.run(["run"]);
-  assert.equal(run.code, 3);
+  const run = await site.run(["run", "--until-empty"]);
+  assert.equal(run.code, 4);
   assert.match(run.stderr, /"code":"PROCESS_MISCONFIGURED"/);
   const left = site.queueRows("SELECT state, attempts FROM fervo_jobs").map((row) => ({ ...row }));
   assert.deepEqual(left, [{ state: "ready", attempts: 0 }]);

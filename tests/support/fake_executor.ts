@@ -31,6 +31,9 @@ export class FakeExecutor implements Executor {
   readonly batches: FakeBatch[] = [];
   answer: ((job: Job) => Outcome | undefined) | undefined;
   isDeaf = false;
+  /** What each probe was told, and what it says. */
+  readonly probes: FervoError[] = [];
+  probeAnswer: FervoError | undefined;
   /** Called as a run is aborted. */
   onAbort: (job: Job) => void = () => {};
   #running = 0;
@@ -90,6 +93,11 @@ export class FakeExecutor implements Executor {
     return outcome;
   }
 
+  probe(cause: FervoError, _signal: AbortSignal): Promise<FervoError | undefined> {
+    this.probes.push(cause);
+    return Promise.resolve(this.probeAnswer);
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }
@@ -126,12 +134,13 @@ export function executorAway(): Outcome {
 }
 
 export function misconfigured(): Outcome {
-  return {
-    kind: "release",
-    reason: "misconfigured",
-    error: new FervoError(
-      "FPM_MISCONFIGURED",
-      `php-fpm cannot find the script "/srv/fervo.php": file not found`,
-    ),
-  };
+  return { kind: "release", reason: "misconfigured", error: scriptMissing() };
+}
+
+/** What a probe says while jobs would end as {@link misconfigured}. */
+export function scriptMissing(): FervoError {
+  return new FervoError(
+    "FPM_MISCONFIGURED",
+    `php-fpm cannot find the script "/srv/fervo.php": file not found`,
+  );
 }

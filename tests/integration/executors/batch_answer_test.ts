@@ -64,6 +64,8 @@ async function start(scripts: Script | Script[], settings: Settings = {}) {
     hasLeftWithin: () => Promise.resolve(false),
     isRunning: () => Promise.resolve(true),
     endChild: () => assert.fail("kill_on_timeout is off"),
+    ping: () => assert.fail("nobody probes"),
+    ask: () => assert.fail("nobody probes"),
     ...settings.fpm,
   };
   const executor = new FastCgiExecutor({ pool, fpm, clock, observe: log.observe }, {

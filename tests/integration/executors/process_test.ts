@@ -266,6 +266,39 @@ Deno.test("ProcessExecutor says what is wrong with a command that cannot be star
   }
 });
 
+Deno.test("ProcessExecutor.probe() looks at the program and its folder, as they are now, and starts nothing", async () => {
+  await using t = await setUp("touch ran");
+  const [folder, program] = [`${t.directory}/release`, `${t.directory}/release/job`];
+  const executor = new ProcessExecutor({ clock: systemClock }, {
+    ...DEFAULT_PROCESS_EXECUTOR_OPTIONS,
+    command: ["./job"],
+    directory: folder,
+  });
+  const cause = errorOf(await executor.execute(jobOf({}), NEVER), "release");
+  const text = async () => (await executor.probe(cause))?.message;
+  assert.equal(await text(), cause.message);
+  await Deno.mkdir(folder);
+  assert.match((await text())!, /^Cannot start the program ".\/job": there is no such program/);
+  await Deno.writeTextFile(program, "#!/bin/sh\ntouch ran\n", { mode: 0o644 });
+  assert.match(
+    (await text())!,
+    /^Cannot start the program ".\/job" in ".*release": permission denied; make it/,
+  );
+  await Deno.chmod(program, 0o755);
+  assert.equal(await executor.probe(cause), undefined);
+  await assert.rejects(Deno.stat(`${folder}/ran`), Deno.errors.NotFound);
+});
+
+Deno.test("ProcessExecutor.probe() cannot look at what the machine has no room for, and lets a job show it", async () => {
+  await using t = await setUp("");
+  const executor = new ProcessExecutor({ clock: systemClock }, {
+    ...DEFAULT_PROCESS_EXECUTOR_OPTIONS,
+    command: ["/nowhere"],
+    directory: t.directory,
+  });
+  assert.equal(await executor.probe(new FervoError("PROCESS_FAILED", "too many processes")), undefined);
+});
+
 // --- how it ends
 
 Deno.test("ProcessExecutor reads the exit code as it is told, and takes an unknown one for a failed attempt", async () => {

@@ -71,6 +71,8 @@ async function outcomeOf(
       hasLeftWithin: () => Promise.resolve(false),
       isRunning: () => Promise.resolve(undefined),
       endChild: () => assert.fail("kill_on_timeout is off"),
+      ping: () => assert.fail("nobody probes"),
+      ask: () => assert.fail("nobody probes"),
     },
     clock: systemClock,
     observe: () => {},

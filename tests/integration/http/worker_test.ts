@@ -237,16 +237,16 @@ Deno.test("/readyz is 503 while the worker is quiet, and while its last jobs run
   await site.log.next("stopped");
 });
 
-Deno.test("/readyz names a consumer that has stopped, as the script is not there", async () => {
+Deno.test("/readyz names a consumer that can run no jobs, as the script is not there", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await start(fpm);
   await Deno.remove(`${fpm.directory}/job.php`);
   await site.driver.push("mail", new Uint8Array(1));
   site.run();
-  await site.log.next("consumer_stopped");
+  await site.log.next("consumer_paused");
   assert.match(
     (await site.ask("/readyz")).body,
-    /consumer \\"mail\\" has stopped: FPM_MISCONFIGURED: php-fpm cannot find/,
+    /consumer \\"mail\\" can run no jobs: FPM_MISCONFIGURED: php-fpm cannot find/,
   );
   assert.equal(await site.metric('fervo_consumer_up{consumer="mail"}'), 0);
 });

@@ -205,10 +205,10 @@ Deno.test("Worker burns no attempt of a batch when php-fpm is reloaded under it"
   assert.deepEqual(settles(t).filter((line) => !/ (?:ack|release \w+)$/.test(line)), []);
 });
 
-Deno.test("Worker stops when its script does not know batches, and leaves the jobs untouched", async () => {
+Deno.test("Worker until empty ends when its script does not know batches, and leaves the jobs untouched", async () => {
   await using t = await startWorkerSite("header('X-Fervo-Outcome: ack');", { consumer: { batchSize: 5 } });
   await t.push(3);
-  const { orphaned, faults } = await t.run({ untilEmpty: false });
+  const { orphaned, faults } = await t.run({ untilEmpty: true });
   assert.deepEqual([orphaned, faults.map(({ code }) => code)], [0, ["FPM_MISCONFIGURED"]]);
   assert.match(faults[0]!.message, /does not know batches/);
   assert.deepEqual(await t.driver.depth(QUEUE), { ...EMPTY, ready: 3 });

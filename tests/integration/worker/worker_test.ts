@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { DEFAULT_RETRY_POLICY } from "../../../src/core/retry.ts";
+import { eventually } from "../../support/eventually.ts";
 import {
   assertRanOnce,
   EMPTY,
@@ -97,15 +98,33 @@ Deno.test("Worker ends a job whose time is up, counts the attempt, and goes on w
   assert.deepEqual(await t.runs(), [`${good} 1`]);
 });
 
-Deno.test("Worker ends by itself when php-fpm does not find the script, and leaves the jobs untouched", async () => {
+Deno.test("Worker until empty ends by itself when php-fpm does not find the script, and leaves the jobs untouched", async () => {
   await using t = await startWorkerSite("", { script: "missing.php" });
   const ids = await t.push(3);
-  const { orphaned, faults } = await t.run({ untilEmpty: false });
+  const { orphaned, faults } = await t.run({ untilEmpty: true });
   assert.deepEqual([orphaned, faults.map(({ code }) => code)], [0, ["FPM_MISCONFIGURED"]]);
   assert.deepEqual(await t.driver.depth(QUEUE), { ...EMPTY, ready: 3 });
   const signal = new AbortController().signal;
   const again = await t.driver.receive({ queues: [QUEUE], max: 3, waitMs: 0, signal });
   assert.deepEqual(again.map(({ id, attempt }) => [id, attempt]), ids.map((id) => [id, 1]));
+});
+
+Deno.test("Worker waits for a script that php-fpm does not find, calls it by the check alone, and goes on when it is there", async () => {
+  await using t = await startWorkerSite("", { script: "late.php" });
+  const ids = await t.push(3);
+  const running = t.run({ untilEmpty: false });
+  await t.log.count("consumer_paused", 4);
+  await t.fpm.writeScript(
+    "late.php",
+    `<?php if (isset($_SERVER['FERVO_CHECK'])) file_put_contents('${t.file("checks")}', 'c', FILE_APPEND);
+    else { ${REMEMBER} } ${SAY_ACK}`,
+  );
+  await t.log.next("consumer_resumed");
+  await eventually("all jobs have run", async () => (await t.runs()).length === 3);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assertRanOnce(await t.runs(), ids);
+  assert.equal(await Deno.readTextFile(t.file("checks")), "c");
 });
 
 Deno.test("Worker.stop() lets jobs under way finish and takes no more", async () => {

@@ -62,12 +62,6 @@ for (const [what, text, expected] of CASES) {
   });
 }
 
-Deno.test("changesBetween() takes a consumer that has stopped for changed, and no other", async () => {
-  const changes = changesBetween(await parse(BASE), await parse(BASE), (name) => name === "b");
-  assert.deepEqual(told(changes), ["consumers b changed"]);
-  assert.deepEqual(changes.consumers.kept, ["a", "c"]);
-});
-
 Deno.test("needsRestart() names what only a restart changes", async () => {
   const before = await parse(BASE);
   assert.deepEqual(needsRestart(before, await parse(`[log]\nlevel = "debug"\n${BASE}`)), []);

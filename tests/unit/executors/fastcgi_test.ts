@@ -53,6 +53,8 @@ const FPM: FastCgiExecutorDeps["fpm"] = {
   hasLeftWithin: () => Promise.resolve(false),
   isRunning: () => Promise.resolve(undefined),
   endChild: () => Promise.reject(new Error("nobody asked for it")),
+  ping: () => Promise.reject(new Error("nobody asked for it")),
+  ask: () => Promise.reject(new Error("nobody asked for it")),
 };
 
 /** An executor on a pool that answers as it is told, and what it asked the pool for. */
@@ -426,6 +428,73 @@ Deno.test("checkRequest() asks the front controller without a job", () => {
   const all = Object.fromEntries([...decodeParams(sharedParams!.bytes), ...params]);
   assert.deepEqual([all["FERVO_CHECK"], all["SCRIPT_FILENAME"], all["APP_ENV"]], ["1", SCRIPT, "prod"]);
   assert.deepEqual([all["CONTENT_LENGTH"], body.length, "FERVO_JOB_ID" in all], ["0", 0, false]);
+});
+
+Deno.test("checkRequest() comes too late, for a front controller that knows deadlines and not the check", () => {
+  const { params } = checkRequest(SCRIPT, {});
+  assert.equal(Object.fromEntries(params)["FERVO_DEADLINE"], "0");
+});
+
+/** What the probe of an executor says after `cause`, and what it has asked php-fpm. */
+async function probe(
+  cause: FervoError,
+  answer: FastCgiResponse | Error,
+  options: Partial<FastCgiExecutorOptions> = {},
+) {
+  const asked: string[] = [];
+  const answered = <T>(what: string, value: T | Error): Promise<T> => {
+    asked.push(what);
+    return value instanceof Error ? Promise.reject(value) : Promise.resolve(value);
+  };
+  const { executor } = build(responseOf(), options, {
+    ping: () => answered("ping", answer instanceof Error ? answer : undefined),
+    ask: ({ params }) => answered(Object.fromEntries(params)["FERVO_CHECK"] === "1" ? "check" : "?", answer),
+  });
+  return { error: await executor.probe(cause, NEVER), asked };
+}
+
+const NO_SCRIPT = new FervoError("FPM_MISCONFIGURED", "php-fpm cannot find the script");
+const NO_FPM = new FastCgiError("FASTCGI_CONNECT_FAILED", "refused");
+const notFound = () => responseOf({}, { status: 404, body: "File not found.\n" });
+
+Deno.test("FastCgiExecutor.probe() asks php-fpm itself when that was not there, and calls no script", async () => {
+  assert.deepEqual(await probe(NO_FPM, notFound()), { error: undefined, asked: ["ping"] });
+  assert.deepEqual(await probe(NO_FPM, NO_FPM), { error: NO_FPM, asked: ["ping"] });
+});
+
+Deno.test("FastCgiExecutor.probe() asks for the script by the check when php-fpm did not find it", async () => {
+  const { error, asked } = await probe(NO_SCRIPT, notFound());
+  assert.deepEqual([error?.code, asked], ["FPM_MISCONFIGURED", ["check"]]);
+  assert.match(error!.message, /cannot find the script "\/srv/);
+  assert.deepEqual(await probe(NO_SCRIPT, NO_FPM), { error: NO_FPM, asked: ["check"] });
+});
+
+Deno.test("FastCgiExecutor.probe() takes any answer of a script for one that jobs can be given to", async () => {
+  // One that does not know the check may answer anything; it was called once, and no more.
+  const answers = [
+    responseOf({ "x-fervo-outcome": "ack" }),
+    responseOf({ "x-fervo-outcome": "retry" }),
+    responseOf({}, { status: 500, body: "" }),
+    responseOf(),
+  ];
+  for (const answer of answers) {
+    assert.deepEqual(await probe(NO_SCRIPT, answer), { error: undefined, asked: ["check"] });
+  }
+});
+
+Deno.test("FastCgiExecutor.probe() never calls a script that need not know the check", async () => {
+  assert.deepEqual(await probe(NO_SCRIPT, notFound(), { ackOn: "status" }), {
+    error: undefined,
+    asked: ["ping"],
+  });
+});
+
+Deno.test("FastCgiExecutor.probe() never rejects", async () => {
+  const { error } = await probe(NO_SCRIPT, new Error("unforeseen"));
+  assert.deepEqual([error?.code, error?.message], [
+    "FASTCGI_CONNECT_FAILED",
+    "Cannot ask php-fpm: unforeseen",
+  ]);
 });
 
 const LOST = new ConnectionLostError(

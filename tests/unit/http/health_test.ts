@@ -61,8 +61,8 @@ for (const state of ["quiet", "stopping"] as const) {
   });
 }
 
-Deno.test("readiness() names a consumer that has stopped by an error", { permissions: "none" }, async () => {
+Deno.test("readiness() names a consumer that can run no jobs", { permissions: "none" }, async () => {
   assert.deepEqual((await readiness(viewOf({ consumer: { fault: FAULT } }))).problems, [
-    'consumer "main" has stopped: FPM_MISCONFIGURED: php-fpm cannot find the script "/x.php"',
+    'consumer "main" can run no jobs: FPM_MISCONFIGURED: php-fpm cannot find the script "/x.php"',
   ]);
 });

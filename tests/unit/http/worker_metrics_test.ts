@@ -75,7 +75,7 @@ Deno.test("writeWorkerMetrics() leaves out what a broker or php-fpm that is away
   );
 });
 
-Deno.test("writeWorkerMetrics() shows a consumer that is stuck, has stopped or is paused", {
+Deno.test("writeWorkerMetrics() shows a consumer that is stuck, misconfigured or paused", {
   permissions: "none",
 }, async () => {
   const up = async (consumer: NonNullable<Parameters<typeof viewOf>[0]>["consumer"]) =>

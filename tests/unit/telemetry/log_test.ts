@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { FervoError, JobError } from "../../../src/core/errors.ts";
 import type { WorkerEvent } from "../../../src/core/observer.ts";
 import { ACK } from "../../../src/core/outcome.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { type Log, logObserver } from "../../../src/telemetry/log.ts";
 
 /** What the observer writes for the events: the level, the message as `msg`, and the facts. */
-function linesOf(events: readonly WorkerEvent[]): Record<string, unknown>[] {
+function linesOf(events: readonly WorkerEvent[], clock = new FakeClock()): Record<string, unknown>[] {
   const lines: Record<string, unknown>[] = [];
   const writeAs = (level: string) => (facts: Record<string, unknown>, msg: string) =>
     void lines.push({ level, ...facts, msg });
@@ -15,7 +16,7 @@ function linesOf(events: readonly WorkerEvent[]): Record<string, unknown>[] {
     warn: writeAs("warn"),
     error: writeAs("error"),
   };
-  events.forEach(logObserver(log));
+  events.forEach(logObserver(log, clock));
   return lines;
 }
 
@@ -71,21 +72,23 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     reason: "trial",
     msg: "Concurrency changed",
   }],
-  ["the end of a pause", { type: "consumer_resumed", consumer: "main" }, {
-    level: "info",
+  ["a pause that a person may have to end", {
+    type: "consumer_paused",
     consumer: "main",
-    msg: "Consumer resumed",
+    error: new FervoError("FPM_MISCONFIGURED", "no script"),
+    forMs: 50,
+  }, {
+    level: "error",
+    consumer: "main",
+    for_ms: 50,
+    code: "FPM_MISCONFIGURED",
+    error: "no script",
+    msg: "Consumer paused",
   }],
   ["a consumer's end", { type: "consumer_stopped", consumer: "main" }, {
     level: "info",
     consumer: "main",
     msg: "Consumer stopped",
-  }],
-  ["a consumer's end by an error", { type: "consumer_stopped", consumer: "main", error }, {
-    level: "error",
-    consumer: "main",
-    ...errorFacts,
-    msg: "Consumer stopped by an error",
   }],
   ["a job's start", { type: "job_started", ...job }, { level: "debug", ...jobFacts, msg: "Job started" }],
   ["a job that was done", { ...settled, outcome: ACK }, { level: "debug", ...settledFacts, msg: "Job done" }],
@@ -113,6 +116,15 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     outcome: { kind: "release", reason: "shutdown", error: quietError },
   }, {
     level: "info",
+    ...settledFacts,
+    ...quietFacts,
+    msg: "Job put back",
+  }],
+  ["a job that could not be run, of which the pause tells", {
+    ...settled,
+    outcome: { kind: "release", reason: "unavailable", error: quietError },
+  }, {
+    level: "debug",
     ...settledFacts,
     ...quietFacts,
     msg: "Job put back",
@@ -167,6 +179,22 @@ for (const [claim, event, facts] of CASES) {
     assert.deepEqual(linesOf([event]), [facts]);
   });
 }
+
+Deno.test("logObserver() tells a consumer's pauses once while they last, a job's in detail, and the end", () => {
+  const clock = new FakeClock();
+  const paused = { type: "consumer_paused", consumer: "main", error: quietError, forMs: 1_000 } as const;
+  const released = {
+    ...settled,
+    outcome: { kind: "release", reason: "unavailable", error: quietError },
+  } as const;
+  const events: WorkerEvent[] = Array.from({ length: 60 }, () => [released, paused]).flat();
+  const resumed = { type: "consumer_resumed", consumer: "main", error: quietError } as const;
+  const lines = linesOf([...events, { ...resumed, failures: 60, afterMs: 60_000 }], clock);
+  assert.deepEqual(lines.filter(({ level }) => level !== "debug"), [
+    { level: "warn", consumer: "main", for_ms: 1_000, ...quietFacts, msg: "Consumer paused" },
+    { level: "info", consumer: "main", failures: 60, after_s: 60, msg: "Consumer resumed" },
+  ]);
+});
 
 Deno.test("logObserver() writes nothing of an error but its code, its text and STDERR", () => {
   const lines = JSON.stringify(linesOf(CASES.map(([, event]) => event)));

@@ -94,6 +94,7 @@ Deno.test("Consumer is not made with a batch size for an executor that runs no b
   const clock = new FakeClock();
   const executor: Executor = {
     execute: () => Promise.resolve(ACK),
+    probe: () => Promise.resolve(undefined),
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
@@ -211,13 +212,19 @@ Deno.test("Consumer settles the job that ran when a batch ended early by its out
   assert.equal(t.log.of("consumer_paused").length, 0);
 });
 
-Deno.test("Consumer stops when the script does not know batches, and has put all jobs back", async () => {
+Deno.test("Consumer has put all jobs back when the script does not know batches, and tries again with one", async () => {
   await using t = start();
   const jobs = await t.give(..."abc");
   t.executor.batches[0]!.end(misconfigured());
-  await t.running;
+  await settlePromises();
   assert.deepEqual(settledOf(jobs), ["release", "release", "release"]);
   assert.equal(t.consumer.fault?.code, "FPM_MISCONFIGURED");
+  await t.give(..."de");
+  await t.clock.advance(50);
+  assert.deepEqual(t.executor.batchIds, [["a", "b", "c"], ["d"]]);
+  t.executor.batches[1]!.end(misconfigured());
+  await t.clock.advance(99);
+  assert.equal(t.executor.batches.length, 2);
 });
 
 Deno.test("Consumer goes on with a batch while a settle of one of its jobs has to be made again", async () => {

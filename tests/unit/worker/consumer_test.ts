@@ -9,7 +9,14 @@ import type { SlotLimit } from "../../../src/worker/slot_limit.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 import { FakeDelivery, FakeDriver, leaseLost, unavailable } from "../../support/fake_driver.ts";
-import { buried, executorAway, failed, FakeExecutor, misconfigured } from "../../support/fake_executor.ts";
+import {
+  buried,
+  executorAway,
+  failed,
+  FakeExecutor,
+  misconfigured,
+  scriptMissing,
+} from "../../support/fake_executor.ts";
 
 /** No jitter: the number in the middle changes no delay. */
 const MIDDLE = () => 0.5;
@@ -642,7 +649,10 @@ Deno.test("Consumer probes with one job, and uses all its slots again when that 
   assert.equal(t.log.of("consumer_resumed").length, 0);
   t.executor.runs[early]!.end(ACK);
   await settlePromises();
-  assert.deepEqual(t.log.of("consumer_resumed"), [{ type: "consumer_resumed", consumer: "main" }]);
+  assert.deepEqual(t.log.of("consumer_resumed").map(({ failures, afterMs }) => [failures, afterMs]), [[
+    1,
+    50,
+  ]]);
   for (const id of ["6", "7", "8"]) await t.give(id);
   assert.equal(t.executor.running, 3);
 });
@@ -727,33 +737,38 @@ Deno.test("Consumer that pauses ends at once when it is quieted", async () => {
   assert.equal(t.clock.pendingTimers, 0);
 });
 
-Deno.test("Consumer stops with its fault when the executor is misconfigured; the job is put back", async () => {
-  await using t = start({ concurrency: 2 });
+Deno.test("Consumer does not stop when the executor is misconfigured: it puts jobs back, and goes on when a probe shows that it can", async () => {
+  await using t = start({ concurrency: 2, pauseMaxMs: 1_000, timeoutMs: 3_600_000 });
   const other = await t.give("0");
   const delivery = await t.give("1");
+  t.executor.probeAnswer = scriptMissing();
   t.executor.runs[1]!.end(misconfigured());
   await t.give("2");
-  assert.deepEqual(delivery.settled, ["release"]);
-  assert.deepEqual([t.executor.ids, t.driver.left], [["0", "1"], 1]);
-  assert.equal(t.ended.isEnded, false, "the other job runs still");
+  assert.deepEqual([delivery.settled, t.executor.ids], [["release"], ["0", "1"]]);
+  assert.deepEqual([t.consumer.fault, t.consumer.lastingFault], [scriptMissing(), undefined]);
+  await t.clock.advance(600_000);
+  assert.deepEqual([t.executor.ids, t.driver.left, t.ended.isEnded], [["0", "1"], 1, false]);
+  assert.deepEqual(t.consumer.lastingFault, scriptMissing());
+  assert.ok(t.executor.probes.length > 600, "it looks once a second");
   t.executor.runs[0]!.end(ACK);
-  await t.running;
-  assert.deepEqual(other.settled, ["ack"]);
-  assert.equal(t.consumer.fault?.code, "FPM_MISCONFIGURED");
-  const [event] = t.log.of("consumer_stopped");
-  assert.equal(event!.error, t.consumer.fault);
+  await settlePromises();
+  assert.deepEqual([other.settled, t.consumer.fault?.code], [["ack"], "FPM_MISCONFIGURED"]);
+  t.executor.probeAnswer = undefined;
+  await t.clock.advance(1_000);
+  assert.deepEqual(t.executor.ids, ["0", "1", "2"]);
+  t.executor.runs[2]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual([t.consumer.fault, t.consumer.lastingFault], [undefined, undefined]);
+  assert.equal(t.log.of("consumer_resumed").length, 1);
 });
 
-Deno.test("Consumer keeps the first fault", async () => {
-  await using t = start({ concurrency: 2 });
-  await t.give("1");
+Deno.test("Consumer.probeNow() ends a long pause of one that is misconfigured", async () => {
+  await using t = start({ concurrency: 1 });
+  await t.run(misconfigured());
   await t.give("2");
-  const first = misconfigured();
-  t.executor.runs[0]!.end(first);
+  t.consumer.probeNow();
   await settlePromises();
-  t.executor.runs[1]!.end(misconfigured());
-  await t.running;
-  assert.equal(t.consumer.fault, first.kind === "release" && first.error);
+  assert.deepEqual(t.executor.ids, ["1", "2"]);
 });
 
 // --- the end

@@ -8,7 +8,7 @@ import { EventLog } from "../../support/event_log.ts";
 import { FakeBook } from "../../support/fake_book.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 import { FakeDelivery, FakeDriver, unavailable } from "../../support/fake_driver.ts";
-import { FakeExecutor, misconfigured } from "../../support/fake_executor.ts";
+import { FakeExecutor, misconfigured, scriptMissing } from "../../support/fake_executor.ts";
 
 const SHUTDOWN_TIMEOUT_MS = 30_000;
 
@@ -64,6 +64,14 @@ function start(t: ReturnType<typeof build>, options = { untilEmpty: false }) {
   return { ended, running };
 }
 
+/** A job of it cannot be run, and none can until `executor.probeAnswer` is another one. */
+async function misconfigure({ driver, executor }: ReturnType<typeof build>["parts"][number]): Promise<void> {
+  await give(driver, "1");
+  executor.probeAnswer = scriptMissing();
+  executor.runs.at(-1)!.end(misconfigured());
+  await settlePromises();
+}
+
 async function give(driver: FakeDriver, id: string): Promise<FakeDelivery> {
   const delivery = new FakeDelivery(id);
   driver.give(delivery);
@@ -85,7 +93,7 @@ Deno.test("Worker runs all its consumers until it is stopped", async () => {
   assert.equal(t.clock.pendingTimers, 0);
 });
 
-Deno.test("Worker tells when it takes no more jobs, by quiet() and by stop(), and not when one consumer gives up", async () => {
+Deno.test("Worker tells when it takes no more jobs, by quiet() and by stop(), and not when one consumer can run none", async () => {
   const t = build(["a", "b"]);
   const { running } = start(t);
   await give(t.parts[0]!.driver, "1");
@@ -179,14 +187,6 @@ Deno.test("Worker.stop() after the end does nothing", async () => {
   t.worker.stop();
   t.worker.stop();
   assert.deepEqual([t.log.events.length, t.clock.pendingTimers], [events, 0]);
-
-  const other = build();
-  const run = start(other);
-  await give(other.driver, "1");
-  other.executor.runs[0]!.end(misconfigured());
-  await run.running;
-  other.worker.stop();
-  assert.deepEqual([other.log.types.at(-1), other.clock.pendingTimers], ["stopped", 0]);
 });
 
 Deno.test("Worker tells how many jobs it could not put back, of all its consumers", async () => {
@@ -202,25 +202,29 @@ Deno.test("Worker tells how many jobs it could not put back, of all its consumer
   assert.deepEqual(t.log.of("stopped"), [{ type: "stopped", orphaned: 4 }]);
 });
 
-Deno.test("Worker ends when all its consumers have stopped by themselves, and says why", async () => {
+Deno.test("Worker does not end because none of its consumers can run jobs, and goes on when they can", async () => {
   const t = build(["a", "b"]);
   const { ended, running } = start(t);
-  const [first, second] = t.parts;
-  await give(first!.driver, "1");
-  first!.executor.runs[0]!.end(misconfigured());
-  await t.clock.advance(60_000);
+  for (const part of t.parts) await misconfigure(part);
+  await t.clock.advance(3_600_000);
   assert.equal(ended.result, undefined);
-  const delivery = await give(second!.driver, "1");
-  second!.executor.runs[0]!.end(ACK);
-  await give(second!.driver, "2");
-  assert.deepEqual(delivery.settled, ["ack"]);
-  second!.executor.runs[1]!.end(misconfigured());
-  const { orphaned, faults } = await running;
-  assert.deepEqual([orphaned, faults.map(({ code }) => code)], [0, [
-    "FPM_MISCONFIGURED",
-    "FPM_MISCONFIGURED",
-  ]]);
-  assert.deepEqual(faults, t.parts.map(({ consumer }) => consumer.fault));
+  for (const { executor } of t.parts) executor.probeAnswer = undefined;
+  await t.clock.advance(1_000);
+  const deliveries = await Promise.all(t.parts.map(({ driver }) => give(driver, "2")));
+  for (const { executor } of t.parts) executor.runs[1]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual(deliveries.map(({ settled }) => settled), [["ack"], ["ack"]]);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+});
+
+Deno.test("Worker that is stopped while a consumer can run no jobs has ended well: they wait in the broker", async () => {
+  const t = build();
+  const { running } = start(t);
+  await misconfigure(t.parts[0]!);
+  await t.clock.advance(60_000);
+  t.worker.stop();
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
@@ -280,26 +284,44 @@ Deno.test("Worker.run() until empty can be stopped before it is empty", async ()
   assert.equal(t.clock.pendingTimers, 0);
 });
 
-Deno.test("Worker.run() until empty ends when its consumers stop by themselves", async () => {
+Deno.test("Worker.run() until empty ends when its consumers have failed to run a job eight times, and says why", async () => {
   const t = build();
   t.driver.depths.set("default", { ready: 1 });
-  const { running } = start(t, { untilEmpty: true });
-  await give(t.driver, "1");
-  t.executor.runs[0]!.end(misconfigured());
-  assert.equal((await running).faults.length, 1);
+  const { ended, running } = start(t, { untilEmpty: true });
+  await misconfigure(t.parts[0]!);
+  await t.clock.advance(2_500);
+  assert.deepEqual([ended.result, t.executor.probes.length], [undefined, 6]);
+  await t.clock.advance(300);
+  assert.deepEqual((await running).faults, [scriptMissing()]);
   assert.equal(t.clock.pendingTimers, 0);
 });
 
-Deno.test("Worker.run() until empty does not wait for the jobs of a consumer that has stopped by itself", async () => {
+Deno.test("Worker.run() until empty goes on with a consumer that could run no jobs for a moment", async () => {
+  const t = build();
+  t.driver.depths.set("default", { ready: 1 });
+  const { ended, running } = start(t, { untilEmpty: true });
+  await misconfigure(t.parts[0]!);
+  await t.clock.advance(2_000);
+  t.executor.probeAnswer = undefined;
+  await t.clock.advance(1_000);
+  await give(t.driver, "1");
+  t.executor.runs[1]!.end(ACK);
+  await t.clock.advance(60_000);
+  assert.equal(ended.result, undefined);
+  t.driver.depths.clear();
+  await t.clock.advance(100);
+  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+});
+
+Deno.test("Worker.run() until empty does not wait for the jobs of a consumer that can run none", async () => {
   const t = build(["a", "b"]);
   const [a, b] = t.parts;
   // What a released is ready still, for a person to look at; b has a job that takes its time.
   a!.driver.depths.set("a", { ready: 1 });
   const { ended, running } = start(t, { untilEmpty: true });
-  await give(a!.driver, "1");
+  await misconfigure(a!);
   await give(b!.driver, "2");
-  a!.executor.runs[0]!.end(misconfigured());
-  await t.clock.advance(1_000);
+  await t.clock.advance(60_000);
   assert.equal(ended.result, undefined);
   b!.executor.runs[0]!.end(ACK);
   await t.clock.advance(1_000);
@@ -360,15 +382,6 @@ Deno.test("Worker has its schedules push until it is quiet, or stopped", async (
     await running;
     assert.equal(t.clock.pendingTimers, 0);
   }
-});
-
-Deno.test("Worker whose consumers have all stopped by themselves ends its schedules, too", async () => {
-  const t = build(["default"], true);
-  const { running } = start(t);
-  await give(t.driver, "1");
-  t.executor.runs[0]!.end(misconfigured());
-  assert.equal((await running).faults.length, 1);
-  assert.equal(t.clock.pendingTimers, 0);
 });
 
 Deno.test("Worker.run() until empty pushes no jobs of the schedules", async () => {
