@@ -172,7 +172,10 @@ Deno.test("A file with mistakes changes nothing: every problem is logged and pri
     /fervo-worker\.toml:\d+:1: unknown key "concurency" in \[\[consumers\]\]; did you mean "concurrency"\?/,
     /fervo-worker\.toml:\d+:1: queues is an empty list/,
   ];
-  const entries = worker.stderr.split("\n").filter((line) => line.includes("is not reloaded"));
+  const logged = () =>
+    worker.stderr.split("\n").slice(0, -1).filter((line) => line.includes("is not reloaded"));
+  await eventually("both are in the log", () => logged().length >= 2);
+  const entries = logged();
   assert.equal(entries.length, 2);
   lines.forEach((line, i) => assert.match(JSON.parse(entries[i]!).error, line));
 
