@@ -67,9 +67,9 @@ function toText({ id, subject, severity, what, why, fix, details }: PlacedFindin
   if (severity === "ok") return `${MARKS.ok}  ${subject}: ${what}\n`;
   return [
     `${MARKS[severity]}  ${subject}: ${what} [${id}]`,
+    ...(details === undefined ? [] : details.split("\n").map((line) => `${INDENT}| ${line}`)),
     ...(why === undefined ? [] : [`${INDENT}Why: ${why}`]),
     ...(fix === undefined ? [] : [`${INDENT}Fix: ${fix}`]),
-    ...(details === undefined ? [] : details.split("\n").map((line) => `${INDENT}| ${line}`)),
     "",
   ].join("\n");
 }

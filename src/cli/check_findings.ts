@@ -1,9 +1,12 @@
+import { systemClock } from "../core/clock.ts";
 import type { Finding } from "../core/finding.ts";
 import { checkOpenFiles, descriptorsNeeded } from "../doctor/open_files.ts";
 import { checkProgram } from "../doctor/program.ts";
-import { checkBroker } from "./check_broker.ts";
+import { checkTracing } from "../doctor/tracing.ts";
+import { checkBroker, scheduleFindings } from "./check_broker.ts";
 import type { CheckContext, PlacedFinding } from "./check_context.ts";
 import { fpmPoolCheck } from "./check_fpm.ts";
+import { checkControl, checkHttp } from "./check_worker.ts";
 import { counted } from "./plural.ts";
 import { descriptorUsers } from "./settings.ts";
 
@@ -22,12 +25,24 @@ const CHECKS: readonly Check[] = [
   async function* brokers({ config }) {
     for (const name of config.brokers.keys()) yield [`brokers.${name}`, await checkBroker(config, name)];
   },
+  async function* schedules({ config }) {
+    yield* scheduleFindings(config);
+  },
   async function* fpm({ config, options }) {
     const check = await fpmPoolCheck(config, options);
     for (const name of config.fpm.keys()) yield [`fpm.${name}`, await check(name)];
   },
   async function* processes({ config }) {
     for (const [name, process] of config.processes) yield [`processes.${name}`, await checkProgram(process)];
+  },
+  async function* http({ config }) {
+    if (config.http !== undefined) yield ["http", await checkHttp(config.http, config)];
+  },
+  async function* control({ config }) {
+    if (config.controlSocket !== undefined) yield ["control", [await checkControl(config.controlSocket)]];
+  },
+  async function* tracing({ config }) {
+    if (config.tracing !== undefined) yield ["tracing", [await checkTracing(systemClock, config.tracing)]];
   },
   async function* worker({ config }) {
     yield ["worker", [await checkOpenFiles(descriptorsNeeded(descriptorUsers(config)))]];

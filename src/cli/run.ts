@@ -2,6 +2,7 @@ import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { type App, createApp } from "../running_app.ts";
 import type { Config, TracingConfig } from "../config/config.ts";
+import { formatAddress } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { type Observer, tellAll } from "../core/observer.ts";
@@ -75,7 +76,10 @@ Examples:
         return stop();
       });
       lines.onDropped((dropped) => log.error({ lines: dropped }, "Log lines were dropped before this one"));
-      const status = new WorkerStatus({ clock: systemClock, log: lines }, { configFile: resolve(file) });
+      const status = new WorkerStatus({ clock: systemClock, log: lines }, {
+        configFile: resolve(file),
+        http: config.http && formatAddress(config.http.listen),
+      });
       using service = await ServiceState.open(log);
       const observers: Observer[] = [logObserver(log, systemClock), status.observe];
       if (service !== undefined) observers.push(service.observe);

@@ -17,6 +17,8 @@ export interface StatusReport {
   readonly uptime_s: number;
   /** The configuration's path. */
   readonly config: string;
+  /** Where metrics and health are served; null for nowhere. */
+  readonly http: string | null;
   readonly in_flight: number;
   /** Since it was started, because nobody read them. */
   readonly log_lines_dropped: number;
@@ -54,17 +56,19 @@ export class WorkerStatus {
   readonly #clock: Clock;
   readonly #log: Pick<LineWriter, "dropped">;
   readonly #configFile: string;
+  readonly #http: string | null;
   readonly #startedMs: number;
   /** Why a consumer was paused last. */
   readonly #pauses = new Map<string, FervoError>();
 
   constructor(
     deps: { clock: Clock; log: Pick<LineWriter, "dropped"> },
-    options: { configFile: string },
+    options: { configFile: string; http?: string | undefined },
   ) {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#configFile = options.configFile;
+    this.#http = options.http ?? null;
     this.#startedMs = deps.clock.nowMs();
   }
 
@@ -91,6 +95,7 @@ export class WorkerStatus {
       started: isoDate(this.#startedMs),
       uptime_s: seconds(nowMs - this.#startedMs),
       config: this.#configFile,
+      http: this.#http,
       in_flight: worker.inFlight,
       log_lines_dropped: this.#log.dropped,
       consumers: view.consumers.map((consumer) => {

@@ -5,6 +5,7 @@ import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
 import { isToken, TOKEN_RULE } from "../core/token.ts";
 import { parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
 import { DEFAULT_REDIS_OPTIONS } from "../drivers/redis.ts";
+import { MAX_SOCKET_PATH_BYTES } from "../core/address.ts";
 import { DEFAULT_BEANSTALKD_OPTIONS } from "../drivers/beanstalkd.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../drivers/sqlite.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../executors/fastcgi.ts";
@@ -52,6 +53,7 @@ const MAX_CONCURRENCY = 10_000;
 const QUEUE_NAME = 'expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"';
 const ADDRESS =
   'expected a socket\'s absolute path such as "/run/php/fervo.sock", or host and port such as "127.0.0.1:9000"';
+const SOCKET_PATH = `expected a socket's path of at most ${MAX_SOCKET_PATH_BYTES} bytes`;
 const BEANSTALKD_ADDRESS =
   'expected host and port such as "127.0.0.1:11300", or a socket\'s absolute path such as "/run/beanstalkd.sock"';
 const REDIS_URL =
@@ -81,7 +83,7 @@ const log = table({
 });
 
 const http = table({
-  listen: z.string(HTTP_ADDRESS).refine((text) => text === "" || isAddress(text), HTTP_ADDRESS).default(""),
+  listen: address(HTTP_ADDRESS, "").default(""),
   token: z.string(TOKEN).refine((text) => text === "" || isToken(text), TOKEN).default(""),
   token_file: filePath("the token").default(""),
 });
@@ -112,7 +114,7 @@ const sqliteBroker = table({
 
 const beanstalkdBroker = table({
   driver: z.literal("beanstalkd"),
-  address: z.string(BEANSTALKD_ADDRESS).refine(isAddress, BEANSTALKD_ADDRESS)
+  address: address(BEANSTALKD_ADDRESS)
     .default(formatAddress(DEFAULT_BEANSTALKD_OPTIONS.address)),
   dialect: choice(PLAIN_DIALECTS).default(DEFAULT_DIALECT),
   ttr_ms: wholeNumber(1_000, 7 * DAY_MS).default(DEFAULT_BEANSTALKD_OPTIONS.ttrMs),
@@ -169,14 +171,13 @@ const auto = table({
 });
 
 const fpm = table({
-  address: z.string(ADDRESS).refine(isAddress, ADDRESS),
+  address: address(ADDRESS),
   script: text(/^\/[^\0]*$/, 'an absolute path as php-fpm sees it, such as "/srv/app/fervo.php"'),
   status_path: pagePath("pm.status_path").default(""),
   ping_path: pagePath("ping.path").default(""),
-  status_address: z.string(`${ADDRESS}, or "" for the pool's own address`)
-    .refine((text) => text === "" || isAddress(text), `${ADDRESS}, or "" for the pool's own address`).default(
-      "",
-    ),
+  status_address: address(`${ADDRESS}, or "" for the pool's own address`, "").default(
+    "",
+  ),
   kill_on_timeout: z.boolean("expected true or false").default(
     DEFAULT_FASTCGI_EXECUTOR_OPTIONS.killOnTimeout,
   ),
@@ -376,8 +377,11 @@ function filePath(what: string) {
   return text(/^[^\0]*$/, `the path of a file with ${what}, or "" for none`);
 }
 
-function isAddress(text: string): boolean {
-  return canRead(() => parseAddress(text));
+/** @param none What stands for no address. */
+function address(expected: string, none?: string) {
+  return z.string(expected).refine((text) => text === none || canRead(() => parseAddress(text)), {
+    error: ({ input }) => /^(?:unix:)?\//.test(String(input)) ? SOCKET_PATH : expected,
+  });
 }
 
 function canRead(read: () => unknown): boolean {

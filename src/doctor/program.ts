@@ -4,7 +4,13 @@ import { findProgram, isFolder, type ProgramFile, type ProgramPlace } from "../e
 /** Whether the program of a process a job is there, and its folder. */
 export async function checkProgram(place: ProgramPlace): Promise<Finding[]> {
   const found = await findProgram(place);
-  return [programFinding(place.command[0], found), ...await folderFindings(place.directory)];
+  const interpreter = found?.isExecutable ? await missingInterpreter(found.path) : undefined;
+  return [
+    interpreter === undefined
+      ? programFinding(place.command[0], found)
+      : interpreterFinding(found!.path, interpreter),
+    ...await folderFindings(place.directory),
+  ];
 }
 
 function programFinding(program: string, found: ProgramFile | undefined): Finding {
@@ -22,6 +28,31 @@ function programFinding(program: string, found: ProgramFile | undefined): Findin
       what: `"${found.path}" is no program: it is not executable`,
       fix: `chmod +x ${found.path}`,
     };
+}
+
+function interpreterFinding(script: string, interpreter: string): Finding {
+  return {
+    id: "process.program",
+    severity: "error",
+    code: "PROCESS_MISCONFIGURED",
+    what: `"${script}" wants to be run by "${interpreter}", which is not there`,
+    why: "no job can run",
+    fix: interpreter.endsWith("\\r")
+      ? `end the lines of ${script} with LF, not CRLF`
+      : `correct the first line of ${script}, or install ${interpreter}`,
+  };
+}
+
+/** What the first line of a script names to run it, where that is not there; its end is shown as it is, CR included. */
+async function missingInterpreter(path: string): Promise<string | undefined> {
+  using file = await Deno.open(path).catch(() => undefined);
+  // A program that may be run and not read.
+  if (file === undefined) return undefined;
+  const start = new Uint8Array(256);
+  const length = await file.read(start) ?? 0;
+  const interpreter = /^#! *([^ \t\n]+)/.exec(new TextDecoder().decode(start.subarray(0, length)))?.[1];
+  if (interpreter === undefined) return undefined;
+  return await Deno.stat(interpreter).then(() => undefined, () => interpreter.replace("\r", "\\r"));
 }
 
 async function folderFindings(directory: string | undefined): Promise<Finding[]> {

@@ -133,7 +133,7 @@ export async function callScript(clock: Clock, target: ScriptToCheck): Promise<F
         fix: known?.code === "FASTCGI_CONNECTION_LOST"
           ? "look into php-fpm's log: the PHP process died, or listen.allowed_clients of the pool refuses this machine"
           : "is php-fpm running, and has this user the rights to connect?",
-        ...(stderr !== undefined && { details: `STDERR:\n${stderr}` }),
+        ...(stderr !== undefined && { details: stderrText(stderr) }),
       },
       unknownSettings("fervo-worker check --call-script, once php-fpm can be reached"),
     ];
@@ -164,15 +164,19 @@ function answerFinding(
 /** So much of a body is shown: enough for a message of PHP's, not for a page. */
 const SHOWN_BODY_BYTES = 2_000;
 
-/** The status, STDERR, and how the body begins. */
+function stderrText(stderr: string): string {
+  return `STDERR: ${stderr === "" ? "nothing" : stderr}`;
+}
+
+/** STDERR, where the reason is as a rule; the status, and how the body begins. */
 function answerText({ status, stderr, body }: FastCgiResponse): string {
   const head = new TextDecoder().decode(body.subarray(0, SHOWN_BODY_BYTES)).trimEnd();
   const more = body.length > SHOWN_BODY_BYTES
     ? ` (the first ${SHOWN_BODY_BYTES} of ${body.length} bytes)`
     : "";
   return [
+    stderrText(stderr),
     status === 0 ? "Status: none; the answer has no headers" : `Status: ${status}`,
-    stderr === "" ? "STDERR: nothing" : `STDERR:\n${stderr}`,
     head === "" ? "Body: nothing" : `Body${more}:\n${head}`,
   ].join("\n");
 }

@@ -10,7 +10,9 @@ import type {
   ReceiveRequest,
 } from "../core/driver.ts";
 import { JobError, QueueError } from "../core/errors.ts";
+import type { Finding } from "../core/finding.ts";
 import { tooLarge } from "../core/payload.ts";
+import { checkBeanstalkd } from "./beanstalkd_check.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./beanstalkd_connection.ts";
 import { BeanstalkdDeadLetters, tubesOf, tubeStats } from "./beanstalkd_dead.ts";
 import type { BeanstalkdDelivery } from "./beanstalkd_delivery.ts";
@@ -145,6 +147,10 @@ export class BeanstalkdDriver implements Driver {
         Object.values(depth ?? {}).some((count) => count > 0);
       return tubes.filter((_, i) => hasJobs(depths[i])).sort();
     });
+  }
+
+  findings(): Promise<Finding[]> {
+    return this.#call((connection) => checkBeanstalkd(connection, this.#options.maxPayloadBytes));
   }
 
   close(): Promise<void> {

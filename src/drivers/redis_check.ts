@@ -27,7 +27,7 @@ export async function checkServer(connection: RedisConnection): Promise<Finding[
 
 /** Judges the facts. */
 export function redisFindings({ info, save }: RedisFacts): Finding[] {
-  return [version(info), eviction(info), ...replica(info), persistence(info, save)];
+  return [version(info), eviction(info), ...replica(info), ...memory(info), persistence(info, save)];
 }
 
 function version(info: RedisFacts["info"]): Finding {
@@ -73,10 +73,43 @@ function replica(info: RedisFacts["info"]): Finding[] {
   }];
 }
 
+/** So much of maxmemory is in use that writes are soon refused. */
+const NEARLY_FULL = 0.9;
+
+function memory(info: RedisFacts["info"]): Finding[] {
+  const [used, max] = [Number(info.get("used_memory")), Number(info.get("maxmemory"))];
+  // 0 is for no limit; not a number where the server does not tell. Where it may, it makes room: see redis.eviction.
+  if (info.get("maxmemory_policy") !== "noeviction" || !(max > 0) || !(used > NEARLY_FULL * max)) return [];
+  const id = "redis.memory";
+  const what = `it uses ${used} of maxmemory's ${max} bytes`;
+  const fix = "in redis.conf: a larger maxmemory; or remove what is not needed";
+  return used < max
+    ? [{ id, severity: "warning", what, why: "when it is full no job can be pushed, taken or settled", fix }]
+    : [{
+      id,
+      severity: "error",
+      code: "QUEUE_UNAVAILABLE",
+      what,
+      why: "it is full: no job can be pushed, taken or settled",
+      fix,
+    }];
+}
+
 function persistence(info: RedisFacts["info"], save: string | undefined): Finding {
   const id = "redis.persistence";
   const fix = "in redis.conf: appendonly yes";
   const aof = info.get("aof_enabled");
+  const failed = ["rdb_last_bgsave_status", "aof_last_write_status"].find((name) => info.get(name) === "err");
+  if (failed !== undefined) {
+    return {
+      id,
+      severity: "warning",
+      what: `it cannot write to its disk (${failed} is err)`,
+      why:
+        "jobs are lost when it ends; as a rule it takes no writes then, so that none can be pushed, taken or settled",
+      fix: "see Redis's log: its disk is full, or its folder is not its user's",
+    };
+  }
   if (aof === "1") return { id, severity: "ok", what: "appendonly is on" };
   if (aof === undefined) {
     return { id, severity: "notice", what: "whether appendonly is on is not known", fix };

@@ -10,6 +10,8 @@ export interface SqliteFacts {
   readonly journalMode: string;
   /** `f_type` of statfs(2); or why that is not known. */
   readonly fileSystem: number | string;
+  /** Users by their numbers: whose the file is, whose its folder, and who asks; undefined where that is not known. */
+  readonly owners?: { readonly file: number; readonly folder: number; readonly asking: number } | undefined;
 }
 
 interface FileSystem {
@@ -36,12 +38,34 @@ const FILE_SYSTEMS: ReadonlyMap<number, FileSystem> = new Map([
 
 /** The facts of a file that is open with this journal mode. */
 export function sqliteFacts(path: string, journalMode: string): SqliteFacts {
-  return { path, journalMode, fileSystem: fileSystemOf(path) };
+  return { path, journalMode, fileSystem: fileSystemOf(path), owners: ownersOf(path) };
 }
 
 /** Judges the facts. */
-export function sqliteFindings({ path, journalMode, fileSystem }: SqliteFacts): Finding[] {
-  return [journal(journalMode), fileSystemFinding(path, fileSystem)];
+export function sqliteFindings({ path, journalMode, fileSystem, owners }: SqliteFacts): Finding[] {
+  return [journal(journalMode), fileSystemFinding(path, fileSystem), ...ownerFindings(path, owners)];
+}
+
+/** root may do all: what it makes, and what it finds in order, is not for others. */
+function ownerFindings(path: string, owners: SqliteFacts["owners"]): Finding[] {
+  const id = "sqlite.owner";
+  if (owners === undefined || owners.asking !== 0 || owners.folder === 0) return [];
+  const { file, folder } = owners;
+  if (file === 0) {
+    return [{
+      id,
+      severity: "notice",
+      what: `"${path}" is root's, in a folder of user ${folder}`,
+      why: "a worker that runs as that user cannot open it",
+      fix: `chown ${folder} ${path} ${path}-wal ${path}-shm`,
+    }];
+  }
+  return [{
+    id,
+    severity: "notice",
+    what: `"${path}" is user ${file}'s, and root has looked: what that user may not do is not seen`,
+    fix: `run check as that user: setpriv --reuid=${file} --clear-groups fervo-worker check`,
+  }];
 }
 
 function journal(mode: string): Finding {
@@ -107,6 +131,11 @@ function fileSystemFinding(path: string, fileSystem: SqliteFacts["fileSystem"]):
         fix,
       };
   }
+}
+
+function ownersOf(path: string): SqliteFacts["owners"] {
+  const [file, folder, asking] = [Deno.statSync(path).uid, Deno.statSync(dirname(path)).uid, Deno.uid()];
+  return file === null || folder === null || asking === null ? undefined : { file, folder, asking };
 }
 
 function fileSystemOf(path: string): number | string {

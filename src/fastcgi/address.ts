@@ -1,4 +1,4 @@
-import type { SocketAddress } from "../core/address.ts";
+import { MAX_SOCKET_PATH_BYTES, type SocketAddress } from "../core/address.ts";
 
 export { formatAddress } from "../core/address.ts";
 
@@ -12,7 +12,14 @@ export type FastCgiAddress = SocketAddress;
  */
 export function parseAddress(text: string): FastCgiAddress {
   const path = text.startsWith("unix:") ? text.slice("unix:".length).replace(/^\/\/(?=\/)/, "") : text;
-  if (path.startsWith("/")) return { transport: "unix", path };
+  if (path.startsWith("/")) {
+    const bytes = new TextEncoder().encode(path).length;
+    if (bytes <= MAX_SOCKET_PATH_BYTES) return { transport: "unix", path };
+    throw new TypeError(
+      `Cannot use the address "${text}": the path of a socket has at most ${MAX_SOCKET_PATH_BYTES} bytes, and this one ` +
+        `has ${bytes}`,
+    );
+  }
 
   const match = /^(?:tcp:\/\/)?(?:\[(?<v6>[0-9a-fA-F:.]+)\]|(?<host>[^:/\s[\]]+)):(?<port>\d{1,5})$/.exec(
     text,

@@ -88,7 +88,8 @@ async function ask(
   return await endpoints[path]!();
 }
 
-async function readToken(path: string): Promise<string> {
+/** @throws {FervoError} CONFIG_INVALID when the file cannot be read, or holds no token */
+export async function readToken(path: string): Promise<string> {
   let text: string;
   try {
     text = await Deno.readTextFile(path);

@@ -1,3 +1,4 @@
+import { reasonOf } from "../core/errors.ts";
 import type { JobTrace } from "../core/trace.ts";
 
 /*
@@ -63,4 +64,12 @@ function attributesOf(attributes: JobSpan["attributes"]) {
 function nanosOf(epochMs: number): string {
   const wholeMs = Math.floor(epochMs);
   return `${wholeMs}${String(Math.floor((epochMs - wholeMs) * 1e6)).padStart(6, "0")}`;
+}
+
+/** Why a request with spans failed, for the end of a sentence: the runtime's own words are long, or in the error's cause. */
+export function exportReason(error: unknown): string {
+  const text = reasonOf(error instanceof Error && error.cause instanceof Error ? error.cause : error);
+  if (/failed to lookup address/.test(text)) return "no such host";
+  if (/connection refused/i.test(text)) return "connection refused";
+  return text.replace(/^error sending request (?:for url|from) .*?\): /, "");
 }

@@ -1,7 +1,6 @@
 import type { Clock, Timer } from "../core/clock.ts";
-import { reasonOf } from "../core/errors.ts";
 import type { Log } from "./log.ts";
-import { encodeSpans, type JobSpan, type Resource } from "./otlp.ts";
+import { encodeSpans, exportReason, type JobSpan, type Resource } from "./otlp.ts";
 
 export interface SpanQueueOptions {
   /** Where OTLP/HTTP takes traces, such as "http://127.0.0.1:4318/v1/traces". */
@@ -125,7 +124,7 @@ export class SpanQueue implements AsyncDisposable {
       const isTransient = answer.status === 429 || answer.status >= 500;
       return { text: `it answers with status ${answer.status}`, isTransient };
     } catch (error) {
-      return { text: reasonOf(error), isTransient: true };
+      return { text: exportReason(error), isTransient: true };
     } finally {
       timer.cancel();
     }

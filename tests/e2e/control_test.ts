@@ -51,6 +51,7 @@ Deno.test("status tells people and programs how the running worker is doing", as
     pid: worker.pid,
     state: "running",
     config: site.configFile,
+    http: null,
     in_flight: 3,
     log_lines_dropped: 0,
     consumers: [{

@@ -323,9 +323,12 @@ Deno.test("check --call-script shows what php-fpm sent where the script does not
     return found.details;
   };
   const fatal = await details("fatal.php", '<?php require "/nowhere/vendor/autoload.php";');
-  assert.match(fatal ?? "", /^Status: 500\nSTDERR:\nPHP message: .*\/nowhere\/vendor\/autoload\.php/);
+  assert.match(
+    fatal ?? "",
+    /^STDERR: PHP message: .*\/nowhere\/vendor\/autoload\.php[^]*\nStatus: 500\nBody: nothing$/,
+  );
   const page = await details("page.php", '<?php echo "<h1>", str_repeat("a", 5000);');
-  assert.match(page ?? "", /^Status: 200\nSTDERR: nothing\nBody \(the first 2000 of 5004 bytes\):\n<h1>a+$/);
+  assert.match(page ?? "", /^STDERR: nothing\nStatus: 200\nBody \(the first 2000 of 5004 bytes\):\n<h1>a+$/);
   // A child that dies has said why before.
   const died = await details(
     "died.php",

@@ -46,3 +46,16 @@ Deno.test("redisFindings() says of what a server does not tell that it is not kn
     ],
   );
 });
+
+Deno.test("redisFindings() tells of a server that soon, or already, takes no writes", () => {
+  const INFO = { ...GOOD, maxmemory: "1000" };
+  const found = (changed: Record<string, string>) =>
+    redisFindings({ info: new Map(Object.entries({ ...INFO, ...changed })), save: undefined })
+      .filter(({ severity }) => severity !== "ok").map(({ id, severity }) => `${severity} ${id}`);
+  assert.deepEqual(found({ used_memory: "900" }), []);
+  assert.deepEqual(found({ used_memory: "901" }), ["warning redis.memory"]);
+  assert.deepEqual(found({ used_memory: "1000" }), ["error redis.memory"]);
+  assert.deepEqual(found({ used_memory: "1000", maxmemory: "0" }), []);
+  assert.deepEqual(found({ rdb_last_bgsave_status: "err" }), ["warning redis.persistence"]);
+  assert.deepEqual(found({ aof_last_write_status: "err" }), ["warning redis.persistence"]);
+});

@@ -35,3 +35,12 @@ Deno.test("sqliteFindings() says that a file system is not known, and why", () =
   assert.equal(finding!.severity, "notice");
   assert.equal(finding!.what, 'the file system of "/q" is not known: not permitted');
 });
+
+Deno.test("sqliteFindings() tells root whose the queue is, where it is somebody else's", () => {
+  const notices = (file: number, folder: number, asking: number) =>
+    found({ owners: { file, folder, asking } }).filter((text) => text.endsWith("sqlite.owner"));
+  assert.deepEqual(notices(0, 0, 0), []);
+  assert.deepEqual(notices(33, 33, 33), []);
+  assert.deepEqual(notices(0, 33, 0), ["notice sqlite.owner"]);
+  assert.deepEqual(notices(33, 33, 0), ["notice sqlite.owner"]);
+});

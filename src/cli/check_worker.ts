@@ -1,0 +1,104 @@
+import type { Config, HttpConfig } from "../config/config.ts";
+import { command } from "../control/control_client.ts";
+import { formatAddress } from "../core/address.ts";
+import { systemClock } from "../core/clock.ts";
+import type { Finding } from "../core/finding.ts";
+import { inTime } from "../core/time_limit.ts";
+import { type ListenProblem, listenProblem } from "../doctor/listening.ts";
+import { readToken } from "../http/server.ts";
+import { failure } from "./check_context.ts";
+
+/** How long a worker may take to answer: it asks brokers and php-fpm for up to 2 s, milliseconds. */
+const ASK_TIMEOUT_MS = 5_000;
+
+/** A worker that runs with this configuration. */
+interface RunningWorker {
+  readonly pid: number;
+  /** Where it serves metrics and health. */
+  readonly http: string | null;
+}
+
+/** Whether metrics and health can be served as `[http]` says; the worker that runs may do so already. */
+export async function checkHttp({ listen, tokenFile }: HttpConfig, config: Config): Promise<Finding[]> {
+  const token = tokenFile === undefined ? [] : [await tokenFinding(tokenFile)];
+  return [await listenFinding(formatAddress(listen), await listenProblem(listen), config), ...token];
+}
+
+async function listenFinding(
+  where: string,
+  problem: ListenProblem | undefined,
+  { controlSocket }: Config,
+): Promise<Finding> {
+  const id = "http.listen";
+  if (problem === undefined) return { id, severity: "ok", what: `"${where}" is free` };
+  const worker = problem.isTaken && controlSocket !== undefined ? await workerAt(controlSocket) : undefined;
+  if (worker?.http === where) {
+    return { id, severity: "ok", what: `"${where}" is served by the worker that runs (${worker.pid})` };
+  }
+  if (problem.isTaken && controlSocket === undefined) {
+    return {
+      id,
+      severity: "notice",
+      what:
+        `Cannot listen at "${where}": ${problem.what}; whether by the worker of this configuration is not known`,
+      fix: "in [control]: socket, by which a worker that runs can be asked",
+    };
+  }
+  return {
+    id,
+    severity: "error",
+    code: "CONFIG_INVALID",
+    what: `Cannot listen at "${where}": ${problem.what}`,
+    why: "the worker cannot serve metrics and health there, and does not start",
+    fix: `in [http]: listen = ${problem.fix}`,
+  };
+}
+
+async function tokenFinding(path: string): Promise<Finding> {
+  const id = "http.token";
+  try {
+    await readToken(path);
+    return { id, severity: "ok", what: `"${path}" holds a token` };
+  } catch (error) {
+    return {
+      ...failure(id, error),
+      why: "the worker cannot guard metrics and health, and does not start",
+      fix:
+        `install -m 600 /dev/null ${path} && head -c 32 /dev/urandom | base64 > ${path}, as the worker's user`,
+    };
+  }
+}
+
+/** Whether the worker can take commands. It works without, and obeys signals only. */
+export async function checkControl(path: string): Promise<Finding> {
+  const id = "control.socket";
+  const worker = await workerAt(path);
+  if (worker !== undefined) {
+    return { id, severity: "ok", what: `the worker that runs (${worker.pid}) takes commands at "${path}"` };
+  }
+  const problem = await listenProblem({ transport: "unix", path }, { makesFolder: true });
+  if (problem === undefined) return { id, severity: "ok", what: `commands can be taken at "${path}"` };
+  return {
+    id,
+    severity: "warning",
+    what: `Cannot take commands at "${path}": ${problem.what}`,
+    why: "the worker runs, but status, quiet, stop and reload do not reach it",
+    fix: `in [control]: socket = ${problem.fix}`,
+  };
+}
+
+/** The worker that takes commands at a socket; undefined when none answers. */
+async function workerAt(path: string): Promise<RunningWorker | undefined> {
+  const answer = async () => {
+    for await (const { pid, http } of command(path, { command: "status" })) {
+      return { pid: Number(pid), http: typeof http === "string" ? http : null };
+    }
+    return undefined;
+  };
+  try {
+    return await inTime(systemClock, answer(), { ms: ASK_TIMEOUT_MS, discard: () => {} });
+  } catch {
+    // Nobody is there, or it is no worker.
+    return undefined;
+  }
+}

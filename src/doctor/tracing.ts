@@ -1,0 +1,54 @@
+import type { Clock } from "../core/clock.ts";
+import type { Finding } from "../core/finding.ts";
+import { encodeSpans, exportReason } from "../telemetry/otlp.ts";
+
+/** Where traces go. */
+export interface TracesToCheck {
+  readonly endpoint: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly serviceName: string;
+}
+
+/** How long the collector may take to answer, milliseconds. */
+const ANSWER_TIMEOUT_MS = 5_000;
+
+/** Whether the collector takes an export, of no spans. */
+export async function checkTracing(
+  clock: Clock,
+  { endpoint, headers, serviceName }: TracesToCheck,
+): Promise<Finding> {
+  const id = "tracing.endpoint";
+  const tooLate = new AbortController();
+  const timer = clock.setTimer(
+    () => tooLate.abort(new Error(`no answer in ${ANSWER_TIMEOUT_MS} ms`)),
+    ANSWER_TIMEOUT_MS,
+  );
+  try {
+    const answer = await fetch(endpoint, {
+      method: "POST",
+      headers: { ...headers, "content-type": "application/json" },
+      body: encodeSpans([], { "service.name": serviceName }, ""),
+      redirect: "manual",
+      signal: tooLate.signal,
+    });
+    await answer.body?.cancel();
+    if (answer.ok) return { id, severity: "ok", what: `"${endpoint}" takes traces` };
+    return problem(`"${endpoint}" answers an export with status ${answer.status}`);
+  } catch (error) {
+    return problem(`Cannot reach "${endpoint}": ${exportReason(error)}`);
+  } finally {
+    timer.cancel();
+  }
+}
+
+function problem(what: string): Finding {
+  return {
+    id: "tracing.endpoint",
+    severity: "warning",
+    what,
+    why: "jobs run, and their traces are dropped",
+    fix:
+      'in [tracing]: endpoint = where the collector takes OTLP/HTTP, such as "http://127.0.0.1:4318/v1/traces"; or ' +
+      "headers that it lets in",
+  };
+}
