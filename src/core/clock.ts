@@ -27,6 +27,36 @@ export const systemClock: Clock = {
   },
 };
 
+/** The two clocks may part by less than this, milliseconds: they are not read in one step. */
+const PARTED_MS = 250;
+
+/**
+ * Notices that the time of day was set: it and the monotonic clock have parted. So they have, too, when the machine was
+ * suspended, which stops only the monotonic clock. Both are slowed or sped up alike by a time server that sets no time.
+ */
+export class ClockWatch {
+  readonly #clock: Clock;
+  /** How far the time of day is ahead of the monotonic clock, milliseconds. */
+  #aheadMs: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#aheadMs = clock.nowMs() - clock.monotonicMs();
+  }
+
+  /** How far the time of day was set since the last call that noticed it, milliseconds; 0 when it was not. */
+  stepMs(): number {
+    const beforeMs = this.#clock.monotonicMs();
+    const aheadMs = this.#clock.nowMs() - beforeMs;
+    const stepMs = aheadMs - this.#aheadMs;
+    if (Math.abs(stepMs) < PARTED_MS) return 0;
+    // The process may have stood still between the two.
+    if (this.#clock.monotonicMs() - beforeMs >= PARTED_MS / 2) return 0;
+    this.#aheadMs = aheadMs;
+    return stepMs;
+  }
+}
+
 /** Resolves after `delayMs` milliseconds or when `signal` aborts, whichever comes first; never rejects. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve();

@@ -83,11 +83,19 @@ export type WorkerEvent =
     /** The broker failed and is asked again. */
     readonly type: "broker_failed";
     /**
-     * For whom. Undefined for what the driver does by itself: `schedule`, `recovery`, `heartbeat`, `pauses`; and for a
-     * `schedule` of ours. Of these an outage is told once, when it begins.
+     * For whom. Undefined for what the driver does by itself: `schedule`, `recovery`, `heartbeat`, `pauses`, `leases`;
+     * and for a `schedule` of ours. Of these an outage is told once, when it begins.
      */
     readonly consumer?: string;
-    readonly during: "receive" | "settle" | "extend" | "schedule" | "recovery" | "heartbeat" | "pauses";
+    readonly during:
+      | "receive"
+      | "settle"
+      | "extend"
+      | "schedule"
+      | "recovery"
+      | "heartbeat"
+      | "pauses"
+      | "leases";
     readonly error: FervoError;
   }
   | {
@@ -100,6 +108,12 @@ export type WorkerEvent =
     readonly putBack: number;
     /** Jobs that went to the dead letters: they are taken for the cause. */
     readonly buried: number;
+  }
+  | {
+    /** The machine's time of day was set. Of brokers whose leases go by it. */
+    readonly type: "clock_stepped";
+    /** How far it was set, milliseconds; negative when it was set back. */
+    readonly byMs: number;
   }
   | {
     /** A schedule was due, and this worker has pushed its job. */

@@ -6,6 +6,7 @@ import { BeanstalkdDriver, type BeanstalkdDriverOptions } from "./beanstalkd.ts"
 import { RedisDriver, type RedisDriverDeps, type RedisDriverOptions } from "./redis.ts";
 import type { JobFormat } from "./redis_jobs.ts";
 import { SqliteDriver, type SqliteDriverOptions } from "./sqlite.ts";
+import { SqliteHoldings } from "./sqlite_leases.ts";
 
 /** What a broker needs to be opened, by its driver's name. A new driver is a file, and a row in the two tables here. */
 export interface DriverOptions {
@@ -30,8 +31,11 @@ export interface DriverDeps {
   readonly onSignal?: NonNullable<RedisDriverDeps["onSignal"]>;
 }
 
+/** Several brokers of a process, or two of which one takes the other's place, may be on one file. */
+const holdings = new SqliteHoldings();
+
 const OPENERS: { [N in DriverName]: (deps: DriverDeps, options: DriverOptions[N]) => Driver } = {
-  sqlite: (deps, options) => SqliteDriver.open(deps, options),
+  sqlite: (deps, options) => SqliteDriver.open({ ...deps, holdings }, options),
   beanstalkd: (deps, options) => new BeanstalkdDriver(deps, options),
   redis: ({ jobs, ...deps }, options) => {
     if (jobs === undefined) {

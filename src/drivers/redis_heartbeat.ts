@@ -1,6 +1,6 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
-import { BackgroundWork } from "./redis_background.ts";
+import { BackgroundWork } from "./background.ts";
 import type { RedisSettler, RedisShared } from "./redis_delivery.ts";
 import { BEAT, COUNT, LEAVE, PUT_ALL_BACK } from "./redis_scripts.ts";
 

@@ -1,7 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import type { Pauses } from "../core/driver.ts";
-import { BackgroundWork } from "./redis_background.ts";
+import { BackgroundWork } from "./background.ts";
 import type { Calls } from "./redis_calls.ts";
 import type { RedisShared } from "./redis_delivery.ts";
 

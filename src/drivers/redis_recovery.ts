@@ -1,7 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
-import { BackgroundWork } from "./redis_background.ts";
+import { BackgroundWork } from "./background.ts";
 import { newId, type RedisShared, scoreOf } from "./redis_delivery.ts";
 import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./redis_scripts.ts";
 

@@ -1,7 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
-import { BackgroundWork } from "./redis_background.ts";
+import { BackgroundWork } from "./background.ts";
 import { hashOf, type RedisShared, scoreOf } from "./redis_delivery.ts";
 import { PROMOTE, PROMOTE_TO_DEAD } from "./redis_scripts.ts";
 

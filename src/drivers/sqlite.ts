@@ -12,15 +12,27 @@ import type {
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
+import type { Observer } from "../core/observer.ts";
 import { tooLarge } from "../core/payload.ts";
 import { SqliteChanges } from "./sqlite_changes.ts";
 import { sqliteFacts, sqliteFindings } from "./sqlite_check.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
 import { SqliteDelivery, SqliteSettler } from "./sqlite_delivery.ts";
+import { leaseName, SqliteHoldings, SqliteLeases } from "./sqlite_leases.ts";
 import { openDatabase } from "./sqlite_open.ts";
 import { SqlitePauses } from "./sqlite_pauses.ts";
 import { SqliteSchedule } from "./sqlite_schedule.ts";
 import { read, SqliteWriter } from "./sqlite_writer.ts";
+
+export interface SqliteDriverDeps {
+  readonly clock: Clock;
+  /** Names this process in the leases it takes, for people who look into the table. */
+  readonly owner: string;
+  /** What this process holds, where it opens several drivers. */
+  readonly holdings?: SqliteHoldings;
+  /** Is told what the driver does by itself. */
+  readonly observe?: Observer;
+}
 
 export interface SqliteDriverOptions {
   /** The database file, absolute. Its folder must exist; `-wal` and `-shm` files appear beside it. */
@@ -52,7 +64,7 @@ const MAX_EXACT_LIMIT = 64;
  *
  * 1. Claims, settles and pushes in transactions that {@link SqliteWriter} shares among all that happens in one turn.
  * 2. Counts an attempt when it hands a job out, so that a job that takes its worker down with it is counted too.
- * 3. Makes delayed jobs, and jobs whose lease has ended, ready again when they are due.
+ * 3. Makes delayed jobs, and jobs whose lease has ended, ready again when they are due ({@link SqliteLeases}).
  * 4. Waits for jobs without polling ({@link SqliteChanges}).
  * 5. Leaves queues alone that are paused ({@link SqlitePauses}).
  */
@@ -76,14 +88,15 @@ export class SqliteDriver implements Driver {
   readonly #owner: string;
   readonly #writer: SqliteWriter;
   readonly #changes: SqliteChanges;
-  readonly #settler: SqliteSettler;
+  readonly #leases: SqliteLeases;
+  readonly #makers: { readonly settler: SqliteSettler; readonly leases: SqliteLeases };
   readonly #sql: ReturnType<typeof prepareStatements>;
   readonly #nextReadyByLimit: StatementSync[] = [];
   #closed: Promise<void> | undefined;
   #claims = 0;
-  #promotedAtMs = 0;
+  #promotedAtMs = -Infinity;
 
-  private constructor(db: DatabaseSync, deps: { clock: Clock; owner: string }, options: SqliteDriverOptions) {
+  private constructor(db: DatabaseSync, deps: SqliteDriverDeps, options: SqliteDriverOptions) {
     this.#db = db;
     this.#clock = deps.clock;
     // Another worker may have the same name, say in another container: a lease is never equal to one of its.
@@ -92,9 +105,10 @@ export class SqliteDriver implements Driver {
     this.leaseMs = options.leaseMs;
     this.#writer = new SqliteWriter({ db, path: options.path, clock: deps.clock }, options);
     this.#sql = prepareStatements(db);
+    // SQLite follows a link and keeps the log beside the file itself.
+    const realPath = Deno.realPathSync(options.path);
     this.#changes = new SqliteChanges({
-      // SQLite follows a link and keeps the log beside the file itself.
-      path: Deno.realPathSync(options.path),
+      path: realPath,
       clock: deps.clock,
       readDataVersion: () => this.#sql.dataVersion.get()!["data_version"] as number,
     });
@@ -105,7 +119,9 @@ export class SqliteDriver implements Driver {
       writer: this.#writer,
       changes: this.#changes,
     };
-    this.#settler = new SqliteSettler(shared, options.leaseMs);
+    const { holdings = new SqliteHoldings(), observe = () => {} } = deps;
+    this.#leases = new SqliteLeases(shared, { held: holdings.of(realPath), observe }, options);
+    this.#makers = { settler: new SqliteSettler(shared, options.leaseMs), leases: this.#leases };
     this.dead = new SqliteDeadLetters(shared);
     this.pauses = new SqlitePauses(shared);
     this.schedule = new SqliteSchedule(shared, {
@@ -116,14 +132,14 @@ export class SqliteDriver implements Driver {
   /**
    * Opens the database; creates or migrates it where needed.
    *
-   * @param deps.owner Names this process in the leases it takes, for people who look into the table.
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
-  static open(deps: { clock: Clock; owner: string }, options: SqliteDriverOptions): SqliteDriver {
+  static open(deps: SqliteDriverDeps, options: SqliteDriverOptions): SqliteDriver {
     return new SqliteDriver(openDatabase(options), deps, options);
   }
 
   async receive(request: ReceiveRequest): Promise<Delivery[]> {
+    this.#leases.start();
     const untilMs = this.#clock.monotonicMs() + request.waitMs;
     while (!request.signal.aborted && this.#closed === undefined) {
       // Under load there is always a settle to share the transaction with, and looking first would cost more.
@@ -133,6 +149,7 @@ export class SqliteDriver implements Driver {
       if (request.signal.aborted || this.#closed !== undefined) break;
       if (before === undefined || before.hasWork) {
         const deliveries = await this.#writer.write(() => this.#claim(request, before?.isDue ?? false));
+        for (const delivery of deliveries) this.#leases.hold(delivery);
         if (deliveries.length > 0) return deliveries;
       }
       const leftMs = untilMs - this.#clock.monotonicMs();
@@ -178,6 +195,7 @@ export class SqliteDriver implements Driver {
   async #close(): Promise<void> {
     // Ends the waits.
     this.#changes.announceOwn();
+    await this.#leases.close();
     await this.#writer.drain();
     this.#db.close();
   }
@@ -189,7 +207,7 @@ export class SqliteDriver implements Driver {
   /** What a waiting receive has to know, read before it waits. */
   #look(queues: readonly string[]) {
     const mark = this.#changes.mark();
-    const nextDueMs = this.#sql.nextDue.get()!["due_at"] as number | null ?? undefined;
+    const nextDueMs = this.#leases.nextDueMs();
     const isDue = nextDueMs !== undefined && nextDueMs <= this.#clock.nowMs();
     const open = this.pauses.openNow(queues);
     const hasWork = isDue || open.some((queue) => this.#sql.hasReady.get(queue) !== undefined);
@@ -218,12 +236,12 @@ export class SqliteDriver implements Driver {
 
   /** In a transaction: takes up to `max` jobs, a queue after the other. */
   #claim({ queues, max }: ReceiveRequest, isDue: boolean): SqliteDelivery[] {
-    const nowMs = this.#clock.nowMs();
-    if (isDue || nowMs - this.#promotedAtMs >= PROMOTE_EVERY_MS || nowMs < this.#promotedAtMs) {
-      this.#promotedAtMs = nowMs;
-      this.#sql.promote.run(nowMs);
+    const [nowMs, monotonicMs] = [this.#clock.nowMs(), this.#clock.monotonicMs()];
+    if (isDue || monotonicMs - this.#promotedAtMs >= PROMOTE_EVERY_MS) {
+      this.#promotedAtMs = monotonicMs;
+      this.#leases.promote(nowMs);
     }
-    const lease = `${this.#owner}#${++this.#claims}`;
+    const lease = leaseName(this.#owner, ++this.#claims, this.leaseMs);
     const deliveries: SqliteDelivery[] = [];
     for (const queue of this.pauses.open(queues)) {
       const room = max - deliveries.length;
@@ -250,7 +268,7 @@ export class SqliteDriver implements Driver {
 
   #toDelivery(queue: string, lease: string, row: ReadyRow): SqliteDelivery {
     const [id, payload, bytes, headers, attempts, maxAttempts, createdAtMs, dueAtMs] = row;
-    const delivery = new SqliteDelivery(this.#settler, lease, id, queue, payload ?? new Uint8Array(0));
+    const delivery = new SqliteDelivery(this.#makers, lease, id, queue, payload ?? new Uint8Array(0));
     delivery.attempt = attempts + 1;
     delivery.enqueuedAtMs = createdAtMs;
     delivery.readyAtMs = dueAtMs;
@@ -314,11 +332,6 @@ function prepareStatements(db: DatabaseSync) {
   return {
     dataVersion: prepare("PRAGMA data_version"),
     hasReady: prepare("SELECT 1 FROM fervo_jobs WHERE state = 'ready' AND queue = ? LIMIT 1"),
-    nextDue: prepare("SELECT min(due_at) AS due_at FROM fervo_jobs WHERE state IN ('delayed', 'reserved')"),
-    // The lease stays in the row: until somebody else takes the job, a late settle by its holder still counts.
-    promote: prepare(
-      "UPDATE fervo_jobs SET state = 'ready' WHERE state IN ('delayed', 'reserved') AND due_at <= ?",
-    ),
     reserve: prepare(
       "UPDATE fervo_jobs SET state = 'reserved', attempts = attempts + 1, due_at = ?, lease = ? WHERE id = ?",
     ),

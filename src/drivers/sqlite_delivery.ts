@@ -4,6 +4,7 @@ import type { Delivery } from "../core/delivery.ts";
 import type { Failure } from "../core/driver.ts";
 import { type FervoError, QueueError } from "../core/errors.ts";
 import type { SqliteChanges } from "./sqlite_changes.ts";
+import type { SqliteLeases } from "./sqlite_leases.ts";
 import type { SqliteWriter } from "./sqlite_writer.ts";
 
 /** What the parts of the driver share. */
@@ -28,37 +29,46 @@ export class SqliteDelivery implements Delivery {
   maxAttempts?: number;
   enqueuedAtMs?: number;
   readyAtMs?: number;
+  /** The name of its lease, and who keeps that. */
+  readonly lease: string;
+  readonly leases: SqliteLeases;
+  readonly rowId: number;
   readonly #settler: SqliteSettler;
-  readonly #rowId: number;
-  readonly #lease: string;
 
-  constructor(settler: SqliteSettler, lease: string, rowId: number, queue: string, raw: Uint8Array) {
-    this.#settler = settler;
-    this.#lease = lease;
-    this.#rowId = rowId;
+  constructor(
+    deps: { settler: SqliteSettler; leases: SqliteLeases },
+    lease: string,
+    rowId: number,
+    queue: string,
+    raw: Uint8Array,
+  ) {
+    this.#settler = deps.settler;
+    this.leases = deps.leases;
+    this.lease = lease;
+    this.rowId = rowId;
     this.id = String(rowId);
     this.queue = queue;
     this.raw = raw;
   }
 
   ack(): Promise<void> {
-    return this.#settler.ack(this.#rowId, this.#lease);
+    return this.#settler.ack(this);
   }
 
   retry(delayMs: number, error: FervoError): Promise<void> {
-    return this.#settler.retry(this.#rowId, this.#lease, delayMs, this.#failure(error));
+    return this.#settler.retry(this, delayMs, this.#failure(error));
   }
 
   bury(error: FervoError): Promise<void> {
-    return this.#settler.bury(this.#rowId, this.#lease, this.#failure(error));
+    return this.#settler.bury(this, this.#failure(error));
   }
 
   release(): Promise<void> {
-    return this.#settler.release(this.#rowId, this.#lease);
+    return this.#settler.release(this);
   }
 
   extend(): Promise<void> {
-    return this.#settler.extend(this.#rowId, this.#lease);
+    return this.#settler.extend(this);
   }
 
   #failure({ code, message, details }: FervoError): Omit<Failure, "atMs"> {
@@ -112,47 +122,57 @@ export class SqliteSettler {
     this.#extend = db.prepare(`UPDATE fervo_jobs SET state = 'reserved', due_at = ? ${ours}`);
   }
 
-  ack(id: number, lease: string): Promise<void> {
-    return this.#change(id, () => this.#ack.run(id, lease));
+  ack(delivery: SqliteDelivery): Promise<void> {
+    return this.#settle(delivery, () => this.#ack.run(delivery.rowId, delivery.lease));
   }
 
-  retry(id: number, lease: string, delayMs: number, failure: Omit<Failure, "atMs">): Promise<void> {
-    return this.#change(id, () => {
+  retry(delivery: SqliteDelivery, delayMs: number, failure: Omit<Failure, "atMs">): Promise<void> {
+    return this.#settle(delivery, () => {
       this.#changes.announceOwn();
       const nowMs = this.#clock.nowMs();
       const error = errorColumn(failure, nowMs);
-      return this.#requeue.run(delayMs > 0 ? "delayed" : "ready", nowMs + delayMs, error, id, lease);
+      const state = delayMs > 0 ? "delayed" : "ready";
+      return this.#requeue.run(state, nowMs + delayMs, error, delivery.rowId, delivery.lease);
     });
   }
 
-  bury(id: number, lease: string, failure: Omit<Failure, "atMs">): Promise<void> {
-    return this.#change(id, () => {
+  bury(delivery: SqliteDelivery, failure: Omit<Failure, "atMs">): Promise<void> {
+    return this.#settle(delivery, () => {
       const nowMs = this.#clock.nowMs();
-      return this.#bury.run(nowMs, errorColumn(failure, nowMs), id, lease);
+      return this.#bury.run(nowMs, errorColumn(failure, nowMs), delivery.rowId, delivery.lease);
     });
   }
 
-  release(id: number, lease: string): Promise<void> {
-    return this.#change(id, () => {
+  release(delivery: SqliteDelivery): Promise<void> {
+    return this.#settle(delivery, () => {
       this.#changes.announceOwn();
-      return this.#release.run(this.#clock.nowMs(), id, lease);
+      return this.#release.run(this.#clock.nowMs(), delivery.rowId, delivery.lease);
     });
   }
 
-  extend(id: number, lease: string): Promise<void> {
-    return this.#change(id, () => this.#extend.run(this.#clock.nowMs() + this.#leaseMs, id, lease));
-  }
-
-  #change(id: number, apply: () => { changes: number | bigint }): Promise<void> {
+  extend(delivery: SqliteDelivery): Promise<void> {
     return this.#writer.write(() => {
-      if (apply().changes === 0) {
-        throw new QueueError(
-          "LEASE_LOST",
-          `Job "${id}" is no longer ours: it is settled, or its lease ended and another worker took it`,
-        );
-      }
+      const endMs = this.#clock.nowMs() + this.#leaseMs;
+      refuseIfLost(delivery, this.#extend.run(endMs, delivery.rowId, delivery.lease));
     });
   }
+
+  /** Once it is done the job is not held any more; until then a lease that ends must not hand it out again. */
+  #settle(delivery: SqliteDelivery, apply: () => Changes): Promise<void> {
+    const drop = () => delivery.leases.drop(delivery);
+    return this.#writer.write(() => refuseIfLost(delivery, apply()), false, drop);
+  }
+}
+
+type Changes = { changes: number | bigint };
+
+function refuseIfLost(delivery: SqliteDelivery, { changes }: Changes): void {
+  if (changes !== 0) return;
+  delivery.leases.drop(delivery);
+  throw new QueueError(
+    "LEASE_LOST",
+    `Job "${delivery.id}" is no longer ours: it is settled, or its lease ended and another worker took it`,
+  );
 }
 
 /** What the `error` column holds: `{"code", "message", "stderr"?, "attempt", "at"}` as JSON. */

@@ -7,6 +7,7 @@ import { FervoError, QueueError, reasonOf } from "../core/errors.ts";
 interface Change {
   readonly apply: () => unknown;
   readonly isDurable: boolean;
+  readonly onCommit: (() => void) | undefined;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: FervoError) => void;
 }
@@ -61,11 +62,13 @@ export class SqliteWriter {
    *
    * @param isDurable Whether the change must survive a power failure once it is resolved. The others survive the death
    * of every process, and after a power failure the database is as it was a moment earlier, never torn.
+   * @param onCommit Called when the change is made, before anything else is.
    * @throws {FervoError} what `apply` throws, if it is one: only this change is not made; else QUEUE_UNAVAILABLE.
    */
-  write<T>(apply: () => T, isDurable = false): Promise<T> {
+  write<T>(apply: () => T, isDurable = false, onCommit?: () => void): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#changes.push({ apply, isDurable, resolve: resolve as (result: unknown) => void, reject });
+      const change = { apply, isDurable, onCommit, resolve: resolve as (result: unknown) => void, reject };
+      this.#changes.push(change);
       this.#running ??= this.#run();
     });
   }
@@ -114,8 +117,12 @@ export class SqliteWriter {
     }
     for (const [i, change] of changes.entries()) {
       const result = results[i];
-      if (result instanceof FervoError) change.reject(result);
-      else change.resolve(result);
+      if (result instanceof FervoError) {
+        change.reject(result);
+        continue;
+      }
+      change.onCommit?.();
+      change.resolve(result);
     }
   }
 

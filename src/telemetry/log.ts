@@ -105,6 +105,11 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
           "Took jobs back from a worker that died",
         );
       }
+      case "clock_stepped":
+        return log.warn(
+          { by_ms: Math.round(event.byMs) },
+          "The time of day was set; all leases are renewed, delayed jobs come sooner or later by as much",
+        );
       case "job_scheduled": {
         const { schedule, queue, id, dueMs } = event;
         return log.info({ schedule, queue, job: id, due: isoDate(dueMs) }, "The schedule pushed a job");

@@ -10,9 +10,10 @@ interface PendingTimer {
 export class MovableClock implements Clock {
   readonly #timers = new Set<PendingTimer>();
   #aheadMs = 0;
+  #setByMs = 0;
 
   nowMs(): number {
-    return Math.floor(systemClock.nowMs() + this.#aheadMs);
+    return Math.floor(systemClock.nowMs() + this.#aheadMs + this.#setByMs);
   }
 
   monotonicMs(): number {
@@ -37,6 +38,11 @@ export class MovableClock implements Clock {
       pending.timer.cancel();
       this.#arm(pending);
     }
+  }
+
+  /** Sets the time of day alone, forward or back, as a person or a time server does. */
+  setTimeOfDay(byMs: number): void {
+    this.#setByMs += byMs;
   }
 
   #arm(pending: PendingTimer): void {

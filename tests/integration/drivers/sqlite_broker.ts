@@ -1,8 +1,9 @@
 import type { TestBroker } from "../../conformance/driver_broker.ts";
-import { type Clock, systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/clock.ts";
 import {
   DEFAULT_SQLITE_OPTIONS,
   SqliteDriver,
+  type SqliteDriverDeps,
   type SqliteDriverOptions,
 } from "../../../src/drivers/sqlite.ts";
 import { MovableClock } from "../../support/movable_clock.ts";
@@ -16,14 +17,17 @@ export async function makeFolder(): Promise<{ path: string } & AsyncDisposable> 
 /** Opens the queue at `path` with the machine's clock and the default options, unless told otherwise. */
 export function openSqlite(
   path: string,
-  { clock = systemClock, ...options }: Partial<SqliteDriverOptions> & { clock?: Clock } = {},
+  { clock = systemClock, holdings, observe, ...options }: OpenSqliteOptions = {},
 ): SqliteDriver {
-  return SqliteDriver.open({ clock, owner: `test:${Deno.pid}` }, {
+  const deps = { ...(holdings && { holdings }), ...(observe && { observe }) };
+  return SqliteDriver.open({ clock, owner: `test:${Deno.pid}`, ...deps }, {
     ...DEFAULT_SQLITE_OPTIONS,
     path,
     ...options,
   });
 }
+
+export type OpenSqliteOptions = Partial<SqliteDriverOptions> & Partial<SqliteDriverDeps>;
 
 /** The embedded queue for the conformance suite. Each instance has a connection of its own, as a process would. */
 export class SqliteBroker implements TestBroker {

@@ -93,7 +93,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
     await using driver = openSqlite(path);
     const pushed: string[] = [];
     const push = async (name: string) => {
-      await driver.push("q", bytes(name.padEnd(4_000, ".")));
+      await driver.push("q", bytes(name.padEnd(3_900, ".")));
       pushed.push(name);
     };
     for (let i = 0; i < 5; i++) await push(`job ${i}`);
@@ -102,7 +102,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
     while (error === undefined && pushed.length < 10_000) {
       await push(`job ${pushed.length}`).catch((thrown) => error = thrown);
     }
-    const again = await driver.push("q", bytes("more".padEnd(4_000, "."))).then(() => "pushed", codeOf);
+    const again = await driver.push("q", bytes("more".padEnd(3_900, "."))).then(() => "pushed", codeOf);
     const depthWhenFull = await driver.depth("q");
     await new Deno.Command("sh", { args: ["-c", args[0]!], env: { PID: `${Deno.pid}` } }).output();
     const received = held.map(textOf);

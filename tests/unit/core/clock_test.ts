@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { MAX_TIMER_MS, sleep, systemClock } from "../../../src/core/clock.ts";
+import { ClockWatch, MAX_TIMER_MS, sleep, systemClock } from "../../../src/core/clock.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 
 /** Whether a promise has settled yet. */
@@ -106,4 +106,41 @@ Deno.test("FakeClock.advance() also fires timers that promise chains set on the 
   await clock.advance(35);
   await done;
   assert.deepEqual(woke, [1_010, 1_020, 1_030]);
+});
+
+Deno.test("ClockWatch.stepMs() tells once how far the time of day was set, forward or back", async () => {
+  const clock = new FakeClock();
+  const watch = new ClockWatch(clock);
+  await clock.advance(86_400_000);
+  assert.equal(watch.stepMs(), 0);
+  clock.setTimeOfDay(clock.nowMs() + 5_000);
+  assert.equal(watch.stepMs(), 5_000);
+  assert.equal(watch.stepMs(), 0);
+  await clock.advance(10_000);
+  clock.setTimeOfDay(clock.nowMs() - 3_600_000);
+  assert.equal(watch.stepMs(), -3_600_000);
+  assert.equal(watch.stepMs(), 0);
+});
+
+Deno.test("ClockWatch.stepMs() adds small steps up until they matter", async () => {
+  const clock = new FakeClock();
+  const watch = new ClockWatch(clock);
+  const steps: number[] = [];
+  for (let i = 0; i < 10; i++) {
+    clock.setTimeOfDay(clock.nowMs() + 100);
+    await clock.advance(1_000);
+    steps.push(watch.stepMs());
+  }
+  assert.deepEqual(steps, [0, 0, 300, 0, 0, 300, 0, 0, 300, 0]);
+});
+
+Deno.test("ClockWatch.stepMs() takes no pause of the process between the two clocks for a step", () => {
+  const clock = new FakeClock();
+  const watch = new ClockWatch(clock);
+  const halting = Object.assign(Object.create(clock), {
+    nowMs: () => (clock.jump(60_000), clock.nowMs()),
+    monotonicMs: () => clock.monotonicMs(),
+  });
+  assert.equal(new ClockWatch(halting).stepMs(), 0);
+  assert.equal(watch.stepMs(), 0);
 });

@@ -147,6 +147,11 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     ...quietFacts,
     msg: "The broker failed; trying again",
   }],
+  ["that the time of day was set", { type: "clock_stepped", byMs: -1_500.4 }, {
+    level: "warn",
+    by_ms: -1_500,
+    msg: "The time of day was set; all leases are renewed, delayed jobs come sooner or later by as much",
+  }],
   ["jobs that were taken back", {
     type: "jobs_recovered",
     queue: "mail",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { QueueError } from "../../../src/core/errors.ts";
-import { BackgroundWork } from "../../../src/drivers/redis_background.ts";
+import { BackgroundWork } from "../../../src/drivers/background.ts";
 import { EventLog } from "../../support/event_log.ts";
 
 const away = new QueueError("QUEUE_UNAVAILABLE", "Cannot use it");
