@@ -1,5 +1,5 @@
 import { type Clock, sleep } from "../core/clock.ts";
-import { brokerError } from "../core/errors.ts";
+import { asFervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
 import { type Io, outputError } from "./io.ts";
@@ -61,7 +61,7 @@ export async function watch(
         seenMs = lookedMs;
       } catch (thrown) {
         seenMs = undefined;
-        view.fail(now(), brokerError(thrown).message);
+        view.fail(now(), asFervoError(thrown).message);
       }
     }
   } finally {

@@ -23,6 +23,7 @@ export type ErrorCode =
   | "PROCESS_MISCONFIGURED"
   | "WORKER_UNAVAILABLE"
   | "CONTROL_REFUSED"
+  | "WORKER_FAULT"
   | "SHUTDOWN";
 
 /** What an error may carry beside its text. Every field is safe to log and to store with a dead letter. */
@@ -31,6 +32,8 @@ export interface ErrorDetails {
   readonly stderr?: string;
   /** Of the process that ran the job, where that is known. */
   readonly pid?: number;
+  /** Where in our code a WORKER_FAULT came from. */
+  readonly stack?: string;
   /** Other facts, by name. */
   readonly [fact: string]: string | number | boolean | undefined;
 }
@@ -59,10 +62,21 @@ export class QueueError extends FervoError {}
 /** A job failed by itself. Codes JOB_*. */
 export class JobError extends FervoError {}
 
-/** What a driver has thrown, which should be a FervoError already. */
-export function brokerError(error: unknown): FervoError {
+/** Characters of a stack that are kept. */
+const MAX_STACK_LENGTH = 2_000;
+
+/**
+ * Anything that was thrown, as a FervoError. What is none was not foreseen: that is a fault of ours, and is told as one
+ * (WORKER_FAULT), never as a failure of the job, the broker or php-fpm that it met.
+ */
+export function asFervoError(error: unknown): FervoError {
   if (error instanceof FervoError) return error;
-  return new QueueError("QUEUE_UNAVAILABLE", reasonOf(error), { cause: error });
+  const [name, stack] = error instanceof Error ? [`${error.name}: `, error.stack] : [""];
+  return new FervoError(
+    "WORKER_FAULT",
+    `This is a fault in fervo-worker itself; please report it: ${name}${reasonOf(error)}`,
+    { cause: error, details: stack === undefined ? {} : { stack: stack.slice(0, MAX_STACK_LENGTH) } },
+  );
 }
 
 /** The text of anything that was thrown, for a sentence such as `Cannot do this: ${reasonOf(error)}`. */

@@ -1,4 +1,4 @@
-import type { FervoError } from "./errors.ts";
+import { asFervoError, type FervoError } from "./errors.ts";
 
 /**
  * What became of one try of a job, and so how its delivery is settled:
@@ -30,3 +30,11 @@ export function isMisconfigured({ code }: FervoError): boolean {
 
 /** The one shared value of a job that went well; the common case allocates nothing. */
 export const ACK: Outcome = Object.freeze({ kind: "ack" });
+
+/**
+ * The outcome of a job that an error came in the way of which nobody foresaw. It says nothing of the job, so that it
+ * costs no attempt: the job is put back, and the consumer backs off, so that a fault that stays does not spin.
+ */
+export function outcomeOfFault(error: unknown): Outcome {
+  return { kind: "release", reason: "unavailable", error: asFervoError(error) };
+}

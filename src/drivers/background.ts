@@ -1,4 +1,4 @@
-import { brokerError } from "../core/errors.ts";
+import { asFervoError } from "../core/errors.ts";
 import type { Observer, WorkerEvent } from "../core/observer.ts";
 
 type Work = Exclude<
@@ -29,7 +29,7 @@ export class BackgroundWork {
       const isFirst = !this.#isFailing;
       this.#isFailing = true;
       if (isFirst) {
-        this.#observe({ type: "broker_failed", during: this.#during, error: brokerError(thrown) });
+        this.#observe({ type: "broker_failed", during: this.#during, error: asFervoError(thrown) });
       }
     }
   }

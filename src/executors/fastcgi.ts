@@ -1,8 +1,8 @@
 import type { Clock } from "../core/clock.ts";
-import { FervoError, reasonOf } from "../core/errors.ts";
+import { asFervoError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
-import { isMisconfigured, type Outcome } from "../core/outcome.ts";
+import { isMisconfigured, type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import { payloadText } from "../core/payload.ts";
 import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
@@ -17,7 +17,7 @@ import {
   outcomeOfError,
 } from "./fastcgi_answer.ts";
 import { BATCH_CONTENT_TYPE, BatchAnswer, encodeBatch } from "./fastcgi_batch.ts";
-import type { FpmControl } from "./fpm_control.ts";
+import { type FpmControl, isAway } from "./fpm_control.ts";
 import { jobVariables } from "./job_variables.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions {
@@ -73,6 +73,8 @@ export const RESERVED_PARAMS: readonly string[] = [
 
 /** A job that is lost together with php-fpm so often, one time after the other, may be what ends it: then it counts. */
 const MAX_UNCOUNTED_LOSSES = 3;
+/** Of so many jobs it is known how often they were lost; another worker may run them next. */
+const MAX_REMEMBERED_LOSSES = 10_000;
 
 const EMPTY = new Uint8Array(0);
 
@@ -112,6 +114,8 @@ export class FastCgiExecutor implements Executor {
   async execute(job: Job, signal: AbortSignal): Promise<Outcome> {
     const startedMs = this.#clock.monotonicMs();
     try {
+      const unavailable = this.#losses.size > 0 && await this.#stillAway(job);
+      if (unavailable) return unavailable;
       const response = await this.#pool.request(this.#requestOf(job), signal);
       this.#forgetLosses(job);
       return outcomeOf(response, this.#options, job.id);
@@ -127,6 +131,8 @@ export class FastCgiExecutor implements Executor {
       batch.onOutcome(outcome);
     });
     try {
+      const unavailable = this.#losses.size > 0 && await this.#stillAway(batch.jobs[0]!);
+      if (unavailable) return unavailable;
       const response = await this.#pool.request(this.#batchRequestOf(batch, answer.onBody), signal);
       return answer.running && outcomeOfBatchEnd(response, this.#options.script);
     } catch (error) {
@@ -155,10 +161,7 @@ export class FastCgiExecutor implements Executor {
       }
       return misconfiguration(await this.#fpm.ask(checkRequest(script, params), this.#pool, signal), script);
     } catch (error) {
-      if (error instanceof FervoError) return error;
-      return new FervoError("FASTCGI_CONNECT_FAILED", `Cannot ask php-fpm: ${reasonOf(error)}`, {
-        cause: error,
-      });
+      return asFervoError(error);
     }
   }
 
@@ -176,23 +179,27 @@ export class FastCgiExecutor implements Executor {
    *
    * @param uri SCRIPT_NAME of the request.
    */
-  #outcomeOfFailure(
+  async #outcomeOfFailure(
     error: unknown,
     job: Job,
     uri: () => string,
     startedMs: number,
-  ): Outcome | Promise<Outcome> {
+  ): Promise<Outcome> {
     if (!(error instanceof FervoError)) return outcomeOfError(error);
-    switch (error.code) {
-      case "FASTCGI_CONNECTION_LOST":
-        return this.#outcomeOfLoss(error, job, this.#clock.monotonicMs() - startedMs);
-      case "FASTCGI_FIRST_BYTE_TIMEOUT":
-        return this.#outcomeOfSilence(error, job, uri());
-      case "JOB_TIMEOUT":
-        this.#endChildOf(job, uri());
-        return outcomeOfError(error);
-      default:
-        return outcomeOfError(error);
+    try {
+      switch (error.code) {
+        case "FASTCGI_CONNECTION_LOST":
+          return await this.#outcomeOfLoss(error, job, this.#clock.monotonicMs() - startedMs);
+        case "FASTCGI_FIRST_BYTE_TIMEOUT":
+          return await this.#outcomeOfSilence(error, job, uri());
+        case "FASTCGI_PROTOCOL":
+          return await this.#outcomeOfNonsense(error);
+        case "JOB_TIMEOUT":
+          this.#endChildOf(job, uri());
+      }
+      return outcomeOfError(error);
+    } catch (fault) {
+      return outcomeOfFault(fault);
     }
   }
 
@@ -203,12 +210,25 @@ export class FastCgiExecutor implements Executor {
     this.#losses.delete(name);
     if (!await this.#fpm.hasLeftWithin(ageMs) || losses > MAX_UNCOUNTED_LOSSES) return outcomeOfError(error);
     this.#losses.set(name, losses);
-    const text = `php-fpm was stopped, restarted or reloaded while it had the job: ${error.message}`;
-    return {
-      kind: "release",
-      reason: "unavailable",
-      error: new FervoError(error.code, text, { details: error.details, cause: error }),
-    };
+    if (this.#losses.size > MAX_REMEMBERED_LOSSES) this.#losses.delete(this.#losses.keys().next().value!);
+    return lostWithFpm(error);
+  }
+
+  /**
+   * A job that was lost together with php-fpm is sent again when php-fpm answers: what ends the connections of all, as
+   * listen.allowed_clients or a proxy does, is not that job's doing however often it is met.
+   *
+   * @returns What the job gets while php-fpm does not.
+   */
+  async #stillAway(job: Job): Promise<Outcome | undefined> {
+    if (!this.#losses.has(nameOf(job))) return undefined;
+    try {
+      await this.#fpm.ping();
+    } catch (error) {
+      if (isAway(error)) return lostWithFpm(error);
+      if (!(error instanceof FervoError)) throw error;
+    }
+    return undefined;
   }
 
   #forgetLosses(job: Job): void {
@@ -227,16 +247,24 @@ export class FastCgiExecutor implements Executor {
     return outcomeOfError(error);
   }
 
+  /** What answers a ping with nonsense, too, is no FastCGI application: no job has run there. */
+  async #outcomeOfNonsense(error: FervoError): Promise<Outcome> {
+    try {
+      await this.#fpm.ping();
+    } catch (alike) {
+      if (!(alike instanceof FervoError)) throw alike;
+      if (alike.code !== "FASTCGI_OVERLOADED") return { kind: "release", reason: "unavailable", error };
+    }
+    return outcomeOfError(error);
+  }
+
   #endChildOf(job: Job, uri: string): void {
     if (!this.#options.killOnTimeout) return;
     const { queue, id, attempt } = job;
     const ending = this.#fpm.endChild(uri).then(
       (pid) => this.#observe({ type: "child_ended", queue, id, attempt, pid }),
       (thrown) => {
-        const error = thrown instanceof FervoError
-          ? thrown
-          : new FervoError("FPM_KILL_FAILED", reasonOf(thrown), { cause: thrown });
-        this.#observe({ type: "child_not_ended", queue, id, attempt, error });
+        this.#observe({ type: "child_not_ended", queue, id, attempt, error: asFervoError(thrown) });
       },
     ).finally(() => this.#endings.delete(ending));
     this.#endings.add(ending);
@@ -308,9 +336,23 @@ function batchRequests(
   };
 }
 
+/** The connection was lost, and that is not the job's doing. */
+function lostWithFpm(cause: FervoError): Outcome {
+  const text =
+    "php-fpm was stopped, restarted or reloaded, or does not serve this machine (listen.allowed_clients): " +
+    cause.message;
+  const error = new FervoError(cause.code, text, { details: cause.details, cause });
+  return { kind: "release", reason: "unavailable", error };
+}
+
 /** What names the job in php-fpm's access log and status page. */
 function uriOf(job: Job): string {
-  return `/${encodeURIComponent(job.queue)}/${encodeURIComponent(job.id)}`;
+  return `/${uriPart(job.queue)}/${uriPart(job.id)}`;
+}
+
+/** A lone surrogate, which stands for no bytes, becomes U+FFFD, as in the params. */
+function uriPart(text: string): string {
+  return encodeURIComponent(text.toWellFormed());
 }
 
 /** The same of a batch: its first job, and how many follow. */

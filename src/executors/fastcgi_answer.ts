@@ -1,5 +1,5 @@
-import { FervoError, JobError, reasonOf } from "../core/errors.ts";
-import { ACK, type Outcome } from "../core/outcome.ts";
+import { FervoError, JobError } from "../core/errors.ts";
+import { ACK, type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
 import { failureDetails } from "./failure_details.ts";
 import { lastRecord, outcomeOfRecord } from "./fastcgi_record.ts";
@@ -103,9 +103,7 @@ function noOutcomeError(response: FastCgiResponse, word: string | undefined): Jo
 
 /** What the failure of a request means for its job. */
 export function outcomeOfError(error: unknown): Outcome {
-  if (!(error instanceof FervoError)) {
-    return { kind: "retry", error: new JobError("JOB_FAILED", reasonOf(error), { cause: error }) };
-  }
+  if (!(error instanceof FervoError)) return outcomeOfFault(error);
   switch (error.code) {
     case "FASTCGI_CONNECT_FAILED":
     case "FASTCGI_OVERLOADED":

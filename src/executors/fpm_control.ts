@@ -102,28 +102,28 @@ export class FpmControl {
   }
 
   /**
-   * Whether php-fpm was stopped, restarted or reloaded within the last `ageMs` milliseconds. One that does not answer in
-   * time counts as there, as does without a status page one that is there again. Never rejects.
+   * Whether php-fpm was stopped, restarted or reloaded within the last `ageMs` milliseconds, or does not serve us at all:
+   * it is asked at the address that jobs are sent to, as the status page may have one of its own. A php-fpm that does not
+   * answer in time counts as there, as does without a status page one that is there again.
    */
   async hasLeftWithin(ageMs: number): Promise<boolean> {
     const sinceMs = this.#clock.monotonicMs() - ageMs;
     const isFirstLook = this.#startTimeS === undefined;
     try {
       const status = await this.status();
-      if (status === undefined) {
-        await this.ping();
-        return false;
-      }
+      if (status === undefined || this.#options.statusAddress !== undefined) await this.ping();
+      if (status === undefined) return false;
       // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
       const latestAgeMs = 1_000 + (isFirstLook ? this.#clock.monotonicMs() - sinceMs : 0);
       return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
     } catch (error) {
+      if (!(error instanceof FervoError)) throw error;
       return isAway(error);
     }
   }
 
   /**
-   * Whether a child runs the request for `uri`; undefined when that cannot be found out. Never rejects.
+   * Whether a child runs the request for `uri`; undefined when that cannot be found out.
    *
    * @param uri SCRIPT_NAME of the request.
    */
@@ -132,7 +132,8 @@ export class FpmControl {
     try {
       const status = await this.status();
       return status && runningOf(status, uri).length > 0;
-    } catch {
+    } catch (error) {
+      if (!(error instanceof FervoError)) throw error;
       return undefined;
     }
   }

@@ -1,7 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import { type ErrorDetails, FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
-import { ACK, isMisconfigured, type Outcome } from "../core/outcome.ts";
+import { ACK, isMisconfigured, type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import { payloadText } from "../core/payload.ts";
 import type { Executor } from "./executor.ts";
 import { jobVariables } from "./job_variables.ts";
@@ -125,6 +125,11 @@ export class ProcessExecutor implements Executor {
     const variables = jobVariables(job);
     if (job.traceparent !== undefined) variables.push(["TRACEPARENT", job.traceparent]);
     if (job.tracestate !== undefined) variables.push(["TRACESTATE", job.tracestate]);
+    for (const [name, value] of variables) {
+      if (!value.includes("\0")) continue;
+      const text = `Cannot start the program "${program}": the job's value for "${name}" has a NUL byte`;
+      throw new JobError("JOB_MALFORMED", text);
+    }
     if (payload === "argument") args.push(payloadText(job.payload, "an argument"));
     if (payload === "environment") {
       variables.push([payloadVariable, payloadText(job.payload, `the variable "${payloadVariable}"`)]);
@@ -180,12 +185,7 @@ function outcomeOfExit(
 
 /** @param reason Why the job was aborted: a FervoError (see `Executor`). */
 function outcomeOfAbort(reason: unknown, known: ErrorDetails): Outcome {
-  if (!(reason instanceof FervoError)) {
-    return {
-      kind: "retry",
-      error: new JobError("JOB_FAILED", reasonOf(reason), { details: known }),
-    };
-  }
+  if (!(reason instanceof FervoError)) return outcomeOfFault(reason);
   if (reason.code === "SHUTDOWN") return { kind: "release", reason: "shutdown", error: reason };
   const details = { ...reason.details, ...known };
   return { kind: "retry", error: new JobError(reason.code, reason.message, { details, cause: reason }) };
@@ -204,9 +204,9 @@ export function outcomeOfFailedStart(
     error: new JobError("JOB_MALFORMED", `${cannot}: ${reason}`, { cause: error }),
   });
   const misconfigured = (error: FervoError): Outcome => ({ kind: "release", reason: "misconfigured", error });
-  // The configuration holds no NUL.
-  if (error instanceof TypeError) return malformed("the job's id or trace context has a NUL byte");
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  // What the system says has a code; anything else is none of its doing, nor of the job's.
+  const code = error instanceof Error && "code" in error ? String(error.code) : undefined;
+  if (code === undefined) return outcomeOfFault(error);
   if (NOT_NOW[code] !== undefined) {
     const unavailable = new FervoError("PROCESS_FAILED", `${cannot}: ${NOT_NOW[code]}`, { cause: error });
     return { kind: "release", reason: "unavailable", error: unavailable };

@@ -49,6 +49,20 @@ async function connectTcp(
   }
 }
 
+/**
+ * The connection ended before anything was sent. php-fpm does so with clients that are not in listen.allowed_clients, a
+ * proxy while php-fpm is unavailable.
+ */
+export function closedAtOnce(address: FastCgiAddress): FastCgiError {
+  return new FastCgiError(
+    "FASTCGI_CONNECT_FAILED",
+    `Cannot connect to php-fpm at "${
+      formatAddress(address)
+    }": it accepted the connection and closed it at once; ` +
+      "does listen.allowed_clients of the pool have this machine, and is php-fpm running behind its proxy?",
+  );
+}
+
 function connectError(address: FastCgiAddress, error: unknown): FastCgiError {
   const where = `Cannot connect to php-fpm at "${formatAddress(address)}"`;
   // A unix socket says so at once (EAGAIN); over TCP the connect waits and times out.

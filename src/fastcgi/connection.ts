@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "../core/clock.ts";
-import { reasonOf } from "../core/errors.ts";
+import { asFervoError, reasonOf } from "../core/errors.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
-import { connect } from "./connect.ts";
+import { closedAtOnce, connect } from "./connect.ts";
 import { FastCgiError } from "./errors.ts";
 import { type EncodedParams, ParamsWriter } from "./params.ts";
 import {
@@ -163,13 +163,15 @@ export class Connection {
    *
    * @param keep Ask the application to leave the connection open afterwards.
    * @param signal Ends the request: the connection is destroyed and the promise rejects with the signal's reason.
-   * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE (nothing was sent), FASTCGI_CONNECTION_LOST
-   * ({@link ConnectionLostError}), FASTCGI_FIRST_BYTE_TIMEOUT, FASTCGI_OVERLOADED, FASTCGI_PROTOCOL
+   * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE, and FASTCGI_CONNECT_FAILED when the other side has closed the
+   * connection before (nothing was sent); FASTCGI_CONNECTION_LOST ({@link ConnectionLostError}),
+   * FASTCGI_FIRST_BYTE_TIMEOUT, FASTCGI_OVERLOADED, FASTCGI_PROTOCOL
    */
   request(request: FastCgiRequest, keep: boolean, signal: AbortSignal): Promise<FastCgiResponse> {
     return new Promise((resolve, reject) => {
-      if (!this.isReusable) throw new TypeError("The connection is closed or has a request under way");
       signal.throwIfAborted();
+      if (this.#isClosed) throw closedAtOnce(this.#address);
+      if (!this.isReusable) throw new TypeError("The connection has a request under way");
       const head = this.#encodeHead(request, keep);
       const abort = () => this.destroy(signal.reason);
       signal.addEventListener("abort", abort);
@@ -276,17 +278,22 @@ export class Connection {
 
   async #readAll(): Promise<void> {
     const buffer = new Uint8Array(READ_BUFFER_BYTES);
-    try {
-      while (!this.#isClosed) {
-        const bytes = await this.#socket.read(buffer);
-        if (bytes === null) return this.#lose("the other side closed it");
-        this.#firstByteTimer?.cancel();
-        if (this.#pending !== undefined) this.#pending.receivedBytes += bytes;
-        this.#parser.parse(buffer.subarray(0, bytes), this.#sink);
+    while (!this.#isClosed) {
+      let bytes;
+      try {
+        bytes = await this.#socket.read(buffer);
+      } catch (error) {
+        return this.#lose(reasonOf(error));
       }
-    } catch (error) {
-      if (error instanceof FastCgiError) this.#end(error);
-      else this.#lose(reasonOf(error));
+      if (bytes === null) return this.#lose("the other side closed it");
+      this.#firstByteTimer?.cancel();
+      if (this.#pending !== undefined) this.#pending.receivedBytes += bytes;
+      try {
+        this.#parser.parse(buffer.subarray(0, bytes), this.#sink);
+      } catch (error) {
+        // FASTCGI_PROTOCOL, or a fault in what the answer is given to: the other side did not end the connection.
+        return this.#end(asFervoError(error));
+      }
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import type { Driver, QueueDepth } from "../core/driver.ts";
-import { brokerError, type FervoError, QueueError } from "../core/errors.ts";
+import { asFervoError, type FervoError, QueueError } from "../core/errors.ts";
 import { Probe } from "./probe.ts";
 
 /** How long a broker may take to count its jobs, milliseconds. */
@@ -52,6 +52,6 @@ async function ask(driver: Pick<Driver, "depth">, queues: readonly string[]): Pr
     );
     return { isUp: true, depths };
   } catch (error) {
-    return { isUp: false, error: brokerError(error) };
+    return { isUp: false, error: asFervoError(error) };
   }
 }

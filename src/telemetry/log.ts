@@ -171,9 +171,12 @@ function logSettled(log: Log, event: Event<"job_settled">): void {
     case "bury":
       return log.error({ ...facts, ...errorFacts(outcome.error) }, "Job is dead");
     case "release": {
+      const shown = { ...facts, ...errorFacts(outcome.error) };
+      if (outcome.error.code === "WORKER_FAULT") {
+        return log.error(shown, "Job put back after a fault in fervo-worker");
+      }
       // What keeps jobs from running is told once for all of them, when the consumer pauses.
-      const level = outcome.reason === "shutdown" ? "info" : "debug";
-      return log[level]({ ...facts, ...errorFacts(outcome.error) }, "Job put back");
+      return log[outcome.reason === "shutdown" ? "info" : "debug"](shown, "Job put back");
     }
   }
 }
@@ -205,5 +208,6 @@ function errorFacts({ code, message, details }: FervoError): Record<string, unkn
     error: message,
     ...(details.pid !== undefined && { pid: details.pid }),
     ...(details.stderr !== undefined && { stderr: details.stderr }),
+    ...(details.stack !== undefined && { stack: details.stack }),
   };
 }

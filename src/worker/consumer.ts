@@ -2,17 +2,17 @@ import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Driver } from "../core/driver.ts";
-import { brokerError, FervoError } from "../core/errors.ts";
+import { asFervoError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
-import type { Outcome } from "../core/outcome.ts";
+import { type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import type { Tracer } from "../core/trace.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import type { Executor } from "../executors/executor.ts";
 import type { ConsumerDeps, ConsumerOptions } from "./consumer_options.ts";
 import type { ConsumerSnapshot, ConsumerStats } from "./consumer_stats.ts";
 import { type Held, HeldDeliveries } from "./held.ts";
-import { jobOf } from "./job_of.ts";
+import { jobOf, withTrace } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
 import { Loop } from "./loop.ts";
 import { Gate } from "./pause.ts";
@@ -178,7 +178,7 @@ export class Consumer {
         this.#rateLimit?.take(deliveries.length);
         this.#give(deliveries.map((delivery) => this.#held.add(delivery)));
       } catch (thrown) {
-        const error = brokerError(thrown);
+        const error = asFervoError(thrown);
         this.#observe({ type: "broker_failed", consumer: name, during: "receive", error });
         const pauseMs = brokerBackoff.nextMs();
         await this.#loop.ends("its pause", pauseMs, sleep(this.#clock, pauseMs, this.#quiet.signal));
@@ -241,12 +241,8 @@ export class Consumer {
   }
 
   #receive(max: number): Promise<Delivery[]> {
-    return this.#driver.receive({
-      queues: this.#nextOrder(),
-      max,
-      waitMs: RECEIVE_WAIT_MS,
-      signal: this.#quiet.signal,
-    });
+    const { signal } = this.#quiet;
+    return this.#driver.receive({ queues: this.#nextOrder(), max, waitMs: RECEIVE_WAIT_MS, signal });
   }
 
   /** Waits until there are free slots, and returns how many jobs they take; 0 when it is time to end. */
@@ -327,9 +323,9 @@ export class Consumer {
       return { kind: "release", reason: "shutdown", error: this.#cut.signal.reason };
     }
     const job = this.#jobOf(held);
-    if (job instanceof FervoError) return { kind: "bury", error: job };
+    if (job instanceof FervoError) return this.#notRun(job);
     this.#began(slot, held, job);
-    const outcome = await this.#executor.execute(job, slot.abort.signal);
+    const outcome = await this.#executor.execute(job, slot.abort.signal).catch(outcomeOfFault);
     // What was cut off is over; its outcome must not begin a pause after the end.
     if (!held.isSettling) this.#heed(outcome);
     return outcome;
@@ -341,7 +337,7 @@ export class Consumer {
     const ready: { held: Held; job: Job }[] = [];
     for (const held of slot.jobs) {
       const job = this.#jobOf(held);
-      if (job instanceof FervoError) void this.#held.settle(held, { kind: "bury", error: job });
+      if (job instanceof FervoError) void this.#held.settle(held, this.#notRun(job));
       else ready.push({ held, job });
     }
     let at = 0;
@@ -366,22 +362,25 @@ export class Consumer {
         this.#slots.next(slot);
         begin();
       },
-    }, slot.abort.signal);
-    if (last !== undefined) end(last);
+    }, slot.abort.signal).catch(outcomeOfFault);
+    if (last !== undefined && at < ready.length) end(last);
+  }
+
+  /** What becomes of a delivery without a job that could be run. */
+  #notRun(error: FervoError): Outcome {
+    if (error.code !== "WORKER_FAULT") return { kind: "bury", error };
+    this.#heed(outcomeOfFault(error));
+    return outcomeOfFault(error);
   }
 
   #jobOf(held: Held): Job | FervoError {
-    const { timeoutMs } = this.#options;
-    const limits = { maxAttempts: held.maxAttempts, timeoutMs, nowMs: this.#clock.nowMs() };
-    const job = jobOf(held.delivery, this.#dialect, limits);
+    const [{ timeoutMs }, nowMs] = [this.#options, this.#clock.nowMs()];
+    const job = jobOf(held.delivery, this.#dialect, { maxAttempts: held.maxAttempts, timeoutMs, nowMs });
     if (job instanceof FervoError) return job;
     ({ id: held.id, maxAttempts: held.maxAttempts, retryUntilMs: held.retryUntilMs } = job);
     if (this.#tracer === undefined) return job;
-    const { tracestate, ...rest } = job;
-    const trace = held.trace = this.#tracer(job.traceparent);
-    // It belongs to the trace that it came with.
-    const state = trace.parentSpanId !== undefined && tracestate !== undefined && { tracestate };
-    return { ...rest, traceparent: trace.traceparent, ...state };
+    held.trace = this.#tracer(job.traceparent);
+    return withTrace(job, held.trace);
   }
 
   #began(slot: Slot, held: Held, { queue, id, attempt }: Job): void {

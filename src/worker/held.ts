@@ -2,7 +2,7 @@ import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep, type Timer } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Driver } from "../core/driver.ts";
-import { brokerError, FervoError } from "../core/errors.ts";
+import { asFervoError, FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { RetryPolicy } from "../core/retry.ts";
@@ -156,7 +156,7 @@ export class HeldDeliveries {
       observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...run });
       return true;
     } catch (thrown) {
-      const error = brokerError(thrown);
+      const error = asFervoError(thrown);
       if (error.code === "LEASE_LOST") {
         observe({ type: "lease_lost", consumer, queue, id, attempt, ...run });
         return true;
@@ -179,7 +179,7 @@ export class HeldDeliveries {
     try {
       await delivery.extend?.();
     } catch (thrown) {
-      const error = brokerError(thrown);
+      const error = asFervoError(thrown);
       // A lost lease shows when the job is settled; there is nothing to do about it before.
       if (error.code === "LEASE_LOST") return;
       this.#deps.observe({ type: "broker_failed", consumer: this.#options.name, during: "extend", error });

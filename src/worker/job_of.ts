@@ -1,10 +1,12 @@
 import type { Delivery } from "../core/delivery.ts";
-import { FervoError, JobError } from "../core/errors.ts";
+import { asFervoError, type FervoError, JobError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
+import type { JobTrace } from "../core/trace.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 
 /**
- * The job that a delivery carries, or why it carries none that could be run: it cannot be read, or it has no try left.
+ * The job that a delivery carries, or why it carries none that could be run: it cannot be read, it has no try left, or we failed to
+ * read it (WORKER_FAULT).
  *
  * @param o.maxAttempts The tries where the message sets no limit of its own.
  * @param o.timeoutMs How long the try may take, milliseconds.
@@ -20,9 +22,8 @@ export function jobOf(
   try {
     message = dialect.decode(delivery);
   } catch (error) {
-    return error instanceof FervoError
-      ? error
-      : new JobError("JOB_MALFORMED", "Cannot read the message", { cause: error });
+    // What is no FervoError is a fault of the dialect, which says nothing of the message.
+    return asFervoError(error);
   }
   const maxAttempts = Math.max(message.maxAttempts ?? o.maxAttempts, message.minAttempts ?? 1);
   if (delivery.attempt > maxAttempts) {
@@ -44,4 +45,11 @@ export function jobOf(
     ...(message.traceparent !== undefined && { traceparent: message.traceparent }),
     ...(message.tracestate !== undefined && { tracestate: message.tracestate }),
   };
+}
+
+/** The job as its try hands it on, in the trace that the try is a span of. */
+export function withTrace({ tracestate, ...job }: Job, trace: JobTrace): Job {
+  // It belongs to the trace that it came with.
+  const state = trace.parentSpanId !== undefined && tracestate !== undefined && { tracestate };
+  return { ...job, traceparent: trace.traceparent, ...state };
 }

@@ -1,7 +1,7 @@
 import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import type { Driver, ScheduleBook } from "../core/driver.ts";
-import { brokerError, type FervoError } from "../core/errors.ts";
+import { asFervoError, type FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import { type NewJob, newJob } from "./new_job.ts";
@@ -92,7 +92,7 @@ export class Schedule {
         this.#isFailing = false;
         this.#backoff.reset();
       } catch (thrown) {
-        this.#tellFailure(brokerError(thrown));
+        this.#tellFailure(asFervoError(thrown));
         await sleep(this.#clock, this.#backoff.nextMs(), signal);
         continue;
       }

@@ -135,9 +135,9 @@ export class PhpFpm implements AsyncDisposable {
    * Reloads as `systemctl reload` does (SIGUSR2). Resolves when the new children serve, that is when the running
    * requests have ended or `process_control_timeout` (10 s here) has ended them.
    *
-   * @param change Another number of children from then on.
+   * @param change Another number of children, or other lines of the pool's section, from then on.
    */
-  async reload(change: Pick<PhpFpmOptions, "children"> = {}): Promise<void> {
+  async reload(change: Pick<PhpFpmOptions, "children" | "poolLines"> = {}): Promise<void> {
     this.#options = { ...this.#options, ...change };
     this.#expectedProcesses = expectedProcesses(this.#options);
     await Deno.writeTextFile(this.configPath, this.#config(this.#options));

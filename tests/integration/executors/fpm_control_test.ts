@@ -183,3 +183,21 @@ Deno.test("FpmControl.hasLeftWithin() tells a reload and a stop from a child tha
   await fpm.stop();
   assert.deepEqual([await control.hasLeftWithin(0), await blind.hasLeftWithin(0)], [true, true]);
 });
+
+Deno.test("FpmControl.hasLeftWithin() asks at the jobs' own address, too, where the status page has one of its own", async () => {
+  await using fpm = await PhpFpm.start({ children: 1, statusListen: true });
+  const statusAddress = parseAddress(fpm.statusAddress);
+  const control = (address: string) =>
+    new FpmControl({ clock: systemClock }, {
+      address: parseAddress(address),
+      statusAddress,
+      statusPath: fpm.statusPath,
+      pingPath: undefined,
+    });
+  // A proxy, or listen.allowed_clients.
+  await using closer = await ScriptedServer.start((peer) => peer.close());
+  const [shut, open] = [control(closer.address), control(fpm.address)];
+  // The page tells whole seconds.
+  await eventually("php-fpm is older than a second or two", async () => (await open.status())!.uptimeS > 2);
+  assert.deepEqual([await shut.hasLeftWithin(0), await open.hasLeftWithin(0)], [true, false]);
+});

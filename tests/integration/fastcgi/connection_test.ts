@@ -410,7 +410,7 @@ Deno.test("Connection.request() refuses a param that is too large by name, sends
   await server.scriptsEnded();
 });
 
-Deno.test("Connection.request() throws a TypeError while a request is under way and after the end", async () => {
+Deno.test("Connection.request() throws a TypeError while a request is under way, and FASTCGI_CONNECT_FAILED after the end", async () => {
   const answer = Promise.withResolvers<void>();
   await using server = await ScriptedServer.start([async (peer) => {
     await peer.readRequest();
@@ -424,7 +424,7 @@ Deno.test("Connection.request() throws a TypeError while a request is under way 
   answer.resolve();
   await first;
   connection.destroy();
-  await assert.rejects(connection.request(GET, true, NEVER), TypeError);
+  await assert.rejects(connection.request(GET, true, NEVER), { code: "FASTCGI_CONNECT_FAILED" });
   await server.scriptsEnded();
 });
 
@@ -573,3 +573,31 @@ async function asOrdinaryUser<T>(action: () => Promise<T>): Promise<T> {
     libc.close();
   }
 }
+
+Deno.test("Connection.request() rejects with FASTCGI_CONNECT_FAILED when the other side has closed it before anything was sent", async () => {
+  for (const transport of TRANSPORTS) {
+    await using server = await ScriptedServer.start((peer) => peer.close(), { transport });
+    const connection = await open(server);
+    const closed = Promise.withResolvers<void>();
+    connection.onIdleClose = () => closed.resolve();
+    await closed.promise;
+    await assert.rejects(connection.request(GET, true, NEVER), {
+      name: "FastCgiError",
+      code: "FASTCGI_CONNECT_FAILED",
+      message: /it accepted the connection and closed it at once; does listen\.allowed_clients/,
+    });
+    await server.scriptsEnded();
+  }
+});
+
+Deno.test("Connection.request() tells a listener's mistake as it is, not as a connection that was lost", async () => {
+  const thrown = new TypeError("broken");
+  const request = {
+    ...GET,
+    onBody() {
+      throw thrown;
+    },
+  };
+  const answering = exchange((peer) => peer.answer("A: 1\r\n\r\nbody"), { request });
+  await assert.rejects(answering, { code: "WORKER_FAULT", cause: thrown });
+});

@@ -71,7 +71,7 @@ async function outcomeOf(
       hasLeftWithin: () => Promise.resolve(false),
       isRunning: () => Promise.resolve(undefined),
       endChild: () => assert.fail("kill_on_timeout is off"),
-      ping: () => assert.fail("nobody probes"),
+      ping: () => Promise.resolve(),
       ask: () => assert.fail("nobody probes"),
     },
     clock: systemClock,

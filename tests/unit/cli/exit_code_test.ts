@@ -5,6 +5,7 @@ import { runMain } from "./fake_io.ts";
 
 const EXPECTED: Readonly<Record<ErrorCode, ExitCode>> = {
   CONFIG_INVALID: 3,
+  WORKER_FAULT: 1,
   FPM_MISCONFIGURED: 3,
   PROCESS_MISCONFIGURED: 3,
   QUEUE_UNAVAILABLE: 4,

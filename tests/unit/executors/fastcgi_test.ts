@@ -53,7 +53,7 @@ const FPM: FastCgiExecutorDeps["fpm"] = {
   hasLeftWithin: () => Promise.resolve(false),
   isRunning: () => Promise.resolve(undefined),
   endChild: () => Promise.reject(new Error("nobody asked for it")),
-  ping: () => Promise.reject(new Error("nobody asked for it")),
+  ping: () => Promise.resolve(),
   ask: () => Promise.reject(new Error("nobody asked for it")),
 };
 
@@ -317,18 +317,37 @@ Deno.test("FastCgiExecutor buries a job with a param that is too large for a rec
   assert.deepEqual(await build(error).executor.execute(jobOf(), NEVER), { kind: "bury", error });
 });
 
-Deno.test("FastCgiExecutor takes an unforeseen error for a failed attempt", async () => {
+/** Puts back, uncounted, and told as ours. */
+function assertFault(outcome: Outcome, cause: unknown): void {
+  assert.equal(outcome.kind === "release" && outcome.reason, "unavailable");
+  const { code, message, details } = errorOf(outcome);
+  assert.equal(code, "WORKER_FAULT");
+  assert.match(message, /^This is a fault in fervo-worker itself; please report it: /);
+  assert.equal(errorOf(outcome).cause, cause);
+  assert.match(details.stack!, /fastcgi_test\.ts/);
+}
+
+Deno.test("FastCgiExecutor puts a job back after an unforeseen error, and tells it as a fault of ours", async () => {
   const thrown = new TypeError("broken");
-  const outcome = await build(thrown).executor.execute(jobOf(), NEVER);
-  assert.equal(outcome.kind, "retry");
-  const { code, message, cause } = errorOf(outcome);
-  assert.deepEqual([code, message, cause], ["JOB_FAILED", "broken", thrown]);
+  assertFault(await build(thrown).executor.execute(jobOf(), NEVER), thrown);
+  const batch = { jobs: [jobOf()], timeoutMs: 1_000, onOutcome: () => {} };
+  assertFault((await build(thrown).executor.executeBatch(batch, NEVER))!, thrown);
 });
 
-Deno.test("FastCgiExecutor never rejects, not even for an id that cannot be part of a URI", async () => {
-  const { executor, requests } = build(responseOf({ "x-fervo-outcome": "ack" }));
-  const outcome = await executor.execute(jobOf({ id: "\ud800" }), NEVER);
-  assert.deepEqual([outcome.kind, errorOf(outcome).code, requests.length], ["retry", "JOB_FAILED", 0]);
+Deno.test("FastCgiExecutor puts a job back after an unforeseen error of its own questions to php-fpm", async () => {
+  const thrown = new TypeError("broken");
+  const broken = () => Promise.reject(thrown);
+  const outcomes = [
+    await build(LOST, {}, { hasLeftWithin: broken }).executor.execute(jobOf(), NEVER),
+    await build(SILENT, {}, { isRunning: broken }).executor.execute(jobOf(), NEVER),
+    await build(NONSENSE, {}, { ping: broken }).executor.execute(jobOf(), NEVER),
+  ];
+  for (const outcome of outcomes) assertFault(outcome, thrown);
+});
+
+Deno.test("FastCgiExecutor runs a job whose id has a lone surrogate, which stands for no bytes", async () => {
+  const { params } = await paramsOf(jobOf({ id: "\ud800" }));
+  assert.equal(params["REQUEST_URI"], "/mail/%EF%BF%BD");
 });
 
 // --- the request
@@ -491,10 +510,7 @@ Deno.test("FastCgiExecutor.probe() never calls a script that need not know the c
 
 Deno.test("FastCgiExecutor.probe() never rejects", async () => {
   const { error } = await probe(NO_SCRIPT, new Error("unforeseen"));
-  assert.deepEqual([error?.code, error?.message], [
-    "FASTCGI_CONNECT_FAILED",
-    "Cannot ask php-fpm: unforeseen",
-  ]);
+  assert.equal(error?.code, "WORKER_FAULT");
 });
 
 const LOST = new ConnectionLostError(
@@ -524,8 +540,47 @@ Deno.test("FastCgiExecutor releases a job whose connection is lost because php-f
   const outcome = await executor.execute(jobOf(), NEVER);
   assert.ok(outcome.kind === "release" && outcome.reason === "unavailable");
   assert.equal(outcome.error.code, "FASTCGI_CONNECTION_LOST");
-  assert.match(outcome.error.message, /stopped, restarted or reloaded while it had the job/);
+  assert.match(
+    outcome.error.message,
+    /^php-fpm was stopped, restarted or reloaded, or does not serve this machine/,
+  );
   assert.deepEqual(asked, [1_234]);
+});
+
+const NONSENSE = new FastCgiError("FASTCGI_PROTOCOL", "it is not FastCGI");
+const REFUSED = new FastCgiError("FASTCGI_CONNECT_FAILED", "refused");
+const BUSY = new FastCgiError("FASTCGI_OVERLOADED", "no answer in 3 s");
+
+for (
+  const [answer, error, kind] of [
+    ["a ping", undefined, "retry"],
+    ["a ping too late", BUSY, "retry"],
+    ["a ping with nonsense, too", NONSENSE, "release"],
+    ["no more", REFUSED, "release"],
+  ] as const
+) {
+  Deno.test(`FastCgiExecutor answers ${kind} to nonsense from what answers ${answer}`, async () => {
+    const ping = () => error === undefined ? Promise.resolve() : Promise.reject(error);
+    const outcome = await build(NONSENSE, {}, { ping }).executor.execute(jobOf(), NEVER);
+    assert.deepEqual([outcome.kind, errorOf(outcome)], [kind, NONSENSE]);
+  });
+}
+
+Deno.test("FastCgiExecutor sends a job that was lost with php-fpm again when php-fpm answers, and counts no loss before", async () => {
+  let away: FervoError | undefined;
+  const { executor, requests } = build(LOST, {}, {
+    hasLeftWithin: () => Promise.resolve(true),
+    ping: () => away === undefined ? Promise.resolve() : Promise.reject(away),
+  });
+  const run = async (job = jobOf()) => (await executor.execute(job, NEVER)).kind;
+  assert.equal(await run(), "release");
+  away = REFUSED;
+  for (let i = 0; i < 5; i++) assert.equal(await run(), "release");
+  assert.equal(requests.length, 1, "it was sent while php-fpm was away");
+  // Other jobs find out for themselves.
+  assert.deepEqual([await run(jobOf({ id: "other" })), requests.length], ["release", 2]);
+  away = BUSY;
+  assert.deepEqual([await run(), await run(), await run()], ["release", "release", "retry"]);
 });
 
 const SILENT = new FastCgiError("FASTCGI_FIRST_BYTE_TIMEOUT", "nothing came");
@@ -561,18 +616,14 @@ Deno.test("FastCgiExecutor ends the child of a job whose time is up, does not wa
 
 Deno.test("FastCgiExecutor tells that a child could not be ended", async () => {
   const refused = new FervoError("FPM_KILL_FAILED", "not permitted");
-  for (const [thrown, message] of [[refused, "not permitted"], [new TypeError("odd"), "odd"]] as const) {
+  for (const [thrown, code] of [[refused, refused.code], [new TypeError("odd"), "WORKER_FAULT"]] as const) {
     const { executor, log } = build(SILENT, { killOnTimeout: true }, {
       endChild: () => Promise.reject(thrown),
     });
     await executor.execute(jobOf(), NEVER);
     await executor.close();
     const [event] = log.of("child_not_ended");
-    assert.deepEqual([event!.id, event!.error.code, event!.error.message], [
-      "17",
-      "FPM_KILL_FAILED",
-      message,
-    ]);
+    assert.deepEqual([event!.id, event!.error.code], ["17", code]);
   }
 });
 

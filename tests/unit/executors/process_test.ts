@@ -34,7 +34,12 @@ Deno.test("outcomeOfFailedStart() takes a failure that it does not know for the 
 Deno.test("outcomeOfFailedStart() buries a job whose data cannot be passed", { permissions: "none" }, () => {
   const malformed = new JobError("JOB_MALFORMED", "The payload is not UTF-8");
   assert.deepEqual(outcomeOfFailedStart(malformed, OPTIONS), { kind: "bury", error: malformed });
-  const outcome = outcomeOfFailedStart(new TypeError("nul byte found"), OPTIONS);
-  assert.ok(outcome.kind === "bury");
-  assert.equal(outcome.error.code, "JOB_MALFORMED");
+});
+
+Deno.test("outcomeOfFailedStart() takes what is no word of the system for a fault of ours", {
+  permissions: "none",
+}, () => {
+  const outcome = outcomeOfFailedStart(new TypeError("broken"), OPTIONS);
+  assert.equal(outcome.kind === "release" && outcome.reason, "unavailable");
+  assert.equal(outcome.kind === "release" && outcome.error.code, "WORKER_FAULT");
 });

@@ -58,6 +58,33 @@ function start(options: Partial<ConsumerOptions> = {}, dialect: Dialect = raw) {
 
 const settledOf = (deliveries: FakeDelivery[]) => deliveries.map(({ settled }) => settled[0]);
 
+// --- faults of ours
+
+Deno.test("Consumer with a batch size puts back what has no outcome, uncounted, when its executor throws", async () => {
+  await using t = start();
+  t.executor.executeBatch = ({ onOutcome }) => {
+    onOutcome(ACK);
+    return Promise.reject(new TypeError("broken"));
+  };
+  const jobs = await t.give(..."abc");
+  assert.deepEqual(settledOf(jobs), ["ack", "release", "release"]);
+  assert.equal(t.log.of("consumer_paused")[0]!.error.code, "WORKER_FAULT");
+});
+
+Deno.test("Consumer with a batch size runs the others when its format throws at one job", async () => {
+  const odd: Dialect = {
+    ...raw,
+    decode: (delivery) => delivery.raw[0] === 0 ? assert.fail("a bug") : raw.decode(delivery),
+  };
+  await using t = start({}, odd);
+  const jobs = await t.give(new FakeDelivery("a", { raw: Uint8Array.of(0) }), "b");
+  assert.deepEqual(t.executor.batchIds, [["b"]]);
+  t.executor.batches[0]!.tell(ACK);
+  t.executor.batches[0]!.end();
+  await t.clock.advance(0);
+  assert.deepEqual(settledOf(jobs), ["release", "ack"]);
+});
+
 // --- what a slot takes
 
 Deno.test("Consumer with a batch size asks for so many jobs a slot, and spreads what comes evenly over free slots", async () => {

@@ -331,19 +331,6 @@ Deno.test("Consumer buries a message that its dialect cannot read without runnin
   assert.deepEqual(t.executor.ids, ["2"]);
 });
 
-Deno.test("Consumer buries a message as JOB_MALFORMED when its dialect throws something unforeseen", async () => {
-  const broken: Dialect = {
-    ...raw,
-    decode: () => {
-      throw new RangeError("Too much recursion");
-    },
-  };
-  await using t = start({}, broken);
-  const delivery = await t.give("1");
-  assert.deepEqual(delivery.settled, ["bury JOB_MALFORMED"]);
-  assert.equal(delivery.error!.message, "Cannot read the message");
-});
-
 Deno.test("Consumer buries a job that comes after its last attempt as JOB_CRASHED without running it", async () => {
   for (const maxAttempts of [undefined, 3]) {
     await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 } });
@@ -524,16 +511,52 @@ Deno.test("Consumer settles again with growing pauses until the broker takes it"
   assert.deepEqual([t.log.of("job_settled").length, t.consumer.inFlight], [1, 0]);
 });
 
-Deno.test("Consumer takes any unforeseen error of a settle for a broker that is away", async () => {
+Deno.test("Consumer tells an unforeseen error of a settle as a fault of ours, and settles again", async () => {
   await using t = start();
   const delivery = await t.give("1");
   delivery.settleFailures.push(new TypeError("broken"));
   t.executor.runs[0]!.end(ACK);
   await t.clock.advance(50);
   assert.deepEqual(delivery.settled, ["ack"]);
-  assert.deepEqual(t.log.of("broker_failed").map(({ error }) => [error.code, error.message]), [
-    ["QUEUE_UNAVAILABLE", "broken"],
-  ]);
+  const [failure] = t.log.of("broker_failed");
+  assert.equal(failure!.error.code, "WORKER_FAULT");
+  assert.match(failure!.error.message, /fault in fervo-worker itself; please report it: TypeError: broken$/);
+});
+
+Deno.test("Consumer puts a job back uncounted and backs off when its executor throws, and goes on afterwards", async () => {
+  await using t = start();
+  let thrown: Error | undefined = new TypeError("broken");
+  const { execute } = t.executor;
+  t.executor.execute = (job, signal) =>
+    thrown === undefined ? execute.call(t.executor, job, signal) : Promise.reject(thrown);
+  const first = await t.give("1");
+  assert.deepEqual(first.settled, ["release"]);
+  const [paused] = t.log.of("consumer_paused");
+  assert.equal(paused!.error.code, "WORKER_FAULT");
+  // However often: it waits longer each time, and never buries.
+  const pauses = () => t.log.of("consumer_paused").map(({ forMs }) => forMs);
+  for (const id of ["2", "3", "4"]) {
+    const next = await t.give(id);
+    await t.clock.advance(pauses().at(-1)!);
+    assert.deepEqual(next.settled, ["release"]);
+  }
+  assert.ok(pauses().length > 2);
+  assert.deepEqual(pauses(), pauses().toSorted((a, b) => a - b));
+  thrown = undefined;
+  const last = await t.give("5");
+  await t.clock.advance(t.log.of("consumer_paused").at(-1)!.forMs);
+  t.executor.runs[0]!.end(ACK);
+  await settlePromises();
+  assert.deepEqual([last.settled, t.log.of("consumer_resumed").length], [["ack"], 1]);
+});
+
+Deno.test("Consumer puts a job back uncounted when its format throws what is no FervoError", async () => {
+  const odd: Dialect = { ...raw, decode: () => assert.fail("a bug") };
+  await using t = start({}, odd);
+  const delivery = await t.give("1");
+  assert.deepEqual(delivery.settled, ["release"]);
+  assert.equal(t.log.of("consumer_paused")[0]!.error.code, "WORKER_FAULT");
+  assert.equal(t.executor.runs.length, 0);
 });
 
 Deno.test("Consumer has all its slots again after settles that failed for a while", async () => {

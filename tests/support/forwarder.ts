@@ -1,0 +1,73 @@
+/** A TCP proxy: what php-fpm sees of the worker when something stands between them. */
+import { type FastCgiAddress, formatAddress } from "../../src/fastcgi/address.ts";
+
+/**
+ * Listens on a port of its own and passes every connection on.
+ *
+ * 1. Passes bytes on unchanged, in both directions, and the end of either.
+ * 2. Ends the client's connection when the other one ends, in whatever way, as proxies do.
+ */
+export class Forwarder implements AsyncDisposable {
+  /** As `parseAddress` reads it. */
+  readonly address: string;
+  readonly #listener: Deno.TcpListener;
+  readonly #to: FastCgiAddress & { transport: "tcp" };
+  readonly #running: Promise<void>[] = [];
+  readonly #open = new Set<Deno.Conn>();
+  #connections = 0;
+
+  private constructor(to: FastCgiAddress) {
+    if (to.transport !== "tcp") throw new TypeError(`${formatAddress(to)} is no TCP address`);
+    this.#to = to;
+    this.#listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    this.address = `127.0.0.1:${this.#listener.addr.port}`;
+    this.#running.push(this.#acceptAll());
+  }
+
+  static start(to: FastCgiAddress): Promise<Forwarder> {
+    return Promise.resolve(new Forwarder(to));
+  }
+
+  /** Connections that have come so far. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    for (const socket of this.#open) close(socket);
+    await Promise.all(this.#running);
+  }
+
+  async #acceptAll(): Promise<void> {
+    for await (const client of this.#listener) {
+      this.#connections++;
+      this.#running.push(this.#pass(client));
+    }
+  }
+
+  async #pass(client: Deno.TcpConn): Promise<void> {
+    this.#open.add(client);
+    try {
+      const server = await Deno.connect(this.#to);
+      this.#open.add(server);
+      const away = client.readable.pipeTo(server.writable);
+      // Whichever ends first, with an error or without, ends both.
+      await Promise.race([server.readable.pipeTo(client.writable), away]).catch(() => {});
+      close(server);
+      this.#open.delete(server);
+      await away.catch(() => {});
+    } finally {
+      close(client);
+      this.#open.delete(client);
+    }
+  }
+}
+
+function close(socket: Deno.Conn): void {
+  try {
+    socket.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
+}
