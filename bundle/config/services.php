@@ -8,9 +8,12 @@ use Fervo\DeferredEventBundle\Backend\ImmediateBackend;
 use Fervo\DeferredEventBundle\Command\DebugCommand;
 use Fervo\DeferredEventBundle\Command\DispatchCommand;
 use Fervo\DeferredEventBundle\Command\FrontControllerCommand;
+use Fervo\DeferredEventBundle\Command\RelayCommand;
 use Fervo\DeferredEventBundle\DeferOptions;
 use Fervo\DeferredEventBundle\DeferredEventQueue;
 use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
+use Fervo\DeferredEventBundle\Doctrine\OutboxTable;
+use Fervo\DeferredEventBundle\Doctrine\SchemaListener;
 use Fervo\DeferredEventBundle\Doctrine\TransactionMiddleware;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Event\DeferEvent;
@@ -26,6 +29,7 @@ use Fervo\DeferredEventBundle\Worker\FrontController;
 use Fervo\DeferredEventBundle\Worker\JobRunner;
 use Fervo\DeferredEventBundle\Worker\Outcome;
 use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
+use Fervo\DeferredEventBundle\Worker\Relay;
 
 /*
  * A job in the worker pays for each service that it instantiates. So the logger comes as a closure, the outbox only where a
@@ -69,6 +73,17 @@ return static function (ContainerConfigurator $container): void {
         ->set('fervo_deferred_event.transactions', TransactionTracker::class)
         ->set('fervo_deferred_event.transaction_middleware', TransactionMiddleware::class)
             ->args([service('fervo_deferred_event.transactions')])
+
+        // `send: transactional`
+        ->set('fervo_deferred_event.outbox_table', OutboxTable::class)
+            ->args([abstract_arg('set by DoctrinePass'), abstract_arg('set by DoctrinePass')])
+        ->set('fervo_deferred_event.schema_listener', SchemaListener::class)
+            ->args([service('fervo_deferred_event.outbox_table')])
+        ->set('fervo_deferred_event.relay', Relay::class)
+            ->args([service('fervo_deferred_event.outbox_table'), service('fervo_deferred_event.backend')])
+        ->set('fervo_deferred_event.command.relay', RelayCommand::class)
+            ->args([service('fervo_deferred_event.relay')])
+            ->tag('console.command')
 
         // Payloads
         ->set('fervo_deferred_event.signer', Signer::class)

@@ -8,9 +8,11 @@ use Fervo\DeferredEventBundle\Backend\BackendInterface;
 use Fervo\DeferredEventBundle\Backend\DeferredJob;
 use Fervo\DeferredEventBundle\Backend\InProcessBackendInterface;
 use Fervo\DeferredEventBundle\DataCollector\DeferralLog;
+use Fervo\DeferredEventBundle\Doctrine\OutboxTable;
 use Fervo\DeferredEventBundle\Doctrine\TransactionScope;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
+use Fervo\DeferredEventBundle\Worker\Relay;
 use Psr\Log\LoggerInterface;
 use Symfony\Contracts\Service\ResetInterface;
 
@@ -21,6 +23,8 @@ use Symfony\Contracts\Service\ResetInterface;
  * 2. `on_terminate`: at terminate(), which comes after the response, the console command, or the worker's job.
  * 3. `after_commit`: within transactions, when all that are open have been committed; dropped if one of them, or the
  *    savepoint in it, is not. Outside of one at once.
+ * 4. `transactional`: each job at once into a table of the application's own database, which is part of its transactions;
+ *    at terminate() what is there is moved on, and what is left then is the relay's.
  *
  * Nothing is lost silently: a job that may be sent and could not be is due, is tried again at the next occasion and when PHP
  * ends, and is logged as an error then. Nothing that happens here makes a commit fail, and no listener runs inside of one.
@@ -40,6 +44,9 @@ final class Outbox implements ResetInterface
 
     private bool $isShutdownWatched = false;
 
+    /** Since the last terminate(). */
+    private bool $hasStored = false;
+
     /**
      * @param \Closure(): LoggerInterface         $logger
      * @param (\Closure(): BackendInterface)|null $fallback `on_failure: run`
@@ -51,6 +58,7 @@ final class Outbox implements ResetInterface
         private readonly ?\Closure $fallback = null,
         private readonly ?TransactionTracker $transactions = null,
         private readonly ?DeferralLog $log = null,
+        private readonly ?OutboxTable $table = null,
     ) {
         $transactions?->onEnded($this->transactionEnded(...));
     }
@@ -59,6 +67,14 @@ final class Outbox implements ResetInterface
     public function add(DeferredJob $job): void
     {
         $this->log?->deferred($job);
+        // Without a queue there is nothing to move events to.
+        if (null !== $this->table && !$this->backend instanceof InProcessBackendInterface) {
+            $this->table->add($job);
+            $this->hasStored = true;
+            $this->log?->stored($job);
+
+            return;
+        }
 
         $scopes = SendMode::AfterCommit === $this->mode ? $this->transactions?->openScopes() ?? [] : [];
         if ([] !== $scopes) {
@@ -85,6 +101,7 @@ final class Outbox implements ResetInterface
         if ($this->backend instanceof InProcessBackendInterface && $this->transactions?->isOpen()) {
             return;
         }
+        $this->relay();
         // Taken out first: a job that is run at once may defer further ones.
         while ([] !== $jobs = $this->due) {
             $this->due = [];
@@ -198,6 +215,23 @@ final class Outbox implements ResetInterface
             $this->log?->dropped($job);
         }
         ($this->logger)()->info('Dropped {count} deferred events: {reason}', ['count' => \count($jobs), 'reason' => $reason]);
+    }
+
+    /** What the relay would do a little later, and does if it fails here. */
+    private function relay(): void
+    {
+        if (null === $this->table || !$this->hasStored) {
+            return;
+        }
+        try {
+            if ($this->table->isInTransaction()) {
+                return;
+            }
+            $this->hasStored = false;
+            (new Relay($this->table, $this->backend))->run();
+        } catch (\Throwable $error) {
+            ($this->logger)()->warning('Deferred events stay in the database until the relay moves them: {reason}', ['reason' => $error->getMessage(), 'exception' => $error]);
+        }
     }
 
     private function sendLater(SendFailedException $failure): void

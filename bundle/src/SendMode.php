@@ -10,4 +10,5 @@ enum SendMode: string
     case Immediately = 'immediately';
     case OnTerminate = 'on_terminate';
     case AfterCommit = 'after_commit';
+    case Transactional = 'transactional';
 }

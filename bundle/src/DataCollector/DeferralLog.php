@@ -27,6 +27,11 @@ final class DeferralLog implements ResetInterface
         $this->set($job, 'sent');
     }
 
+    public function stored(DeferredJob $job): void
+    {
+        $this->set($job, 'stored');
+    }
+
     public function failed(DeferredJob $job): void
     {
         $this->set($job, 'failed');

@@ -106,6 +106,9 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
             $outbox->setArgument('$transactions', new Reference('fervo_deferred_event.transactions'));
             $container->setParameter('fervo_deferred_event.after_commit', true);
         }
+        if (SendMode::Transactional === $mode) {
+            $container->setParameter('fervo_deferred_event.transactional', $config['transactional']);
+        }
         if (SendMode::Immediately === $mode) {
             $container->removeDefinition('fervo_deferred_event.terminate_listener');
         }

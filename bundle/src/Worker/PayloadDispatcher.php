@@ -22,12 +22,14 @@ final class PayloadDispatcher
     /**
      * @param ContainerInterface           $listeners "service::method" => the service; nothing else can be called
      * @param \Closure(): LoggerInterface $logger
+     * @param (\Closure(): Relay)|null    $relay     with `send: transactional`
      */
     public function __construct(
         private readonly PayloadCodec $codec,
         private readonly EventDispatcherInterface $dispatcher,
         private readonly ContainerInterface $listeners,
         private readonly \Closure $logger,
+        private readonly ?\Closure $relay = null,
     ) {
     }
 
@@ -39,6 +41,11 @@ final class PayloadDispatcher
      */
     public function dispatch(string $payload): void
     {
+        if (null !== $this->relay && Relay::PAYLOAD === trim($payload)) {
+            ($this->relay)()->run();
+
+            return;
+        }
         $decoded = $this->codec->decode($payload);
         if (!$decoded->isSigned) {
             $this->warn('Accepted the unsigned event "{event}": UNSAFE, switch "legacy.accept_unsigned" off when the old queue is empty', $decoded->name);

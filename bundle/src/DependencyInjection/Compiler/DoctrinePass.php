@@ -6,6 +6,7 @@ namespace Fervo\DeferredEventBundle\DependencyInjection\Compiler;
 
 use Fervo\DeferredEventBundle\Doctrine\OpenTransactions;
 use Symfony\Component\DependencyInjection\Argument\IteratorArgument;
+use Symfony\Component\DependencyInjection\Argument\ServiceClosureArgument;
 use Symfony\Component\DependencyInjection\Compiler\CompilerPassInterface;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\DependencyInjection\ContainerInterface;
@@ -34,6 +35,7 @@ final class DoctrinePass implements CompilerPassInterface
             $container->getDefinition('fervo_deferred_event.runner')
                 ->setArgument('$openTransactions', new Definition(OpenTransactions::class, [new IteratorArgument($used)]));
         }
+        $this->registerTable($container);
 
         if (!$container->hasParameter('fervo_deferred_event.after_commit')) {
             $container->removeDefinition('fervo_deferred_event.transactions');
@@ -46,5 +48,34 @@ final class DoctrinePass implements CompilerPassInterface
         }
         $container->getDefinition('fervo_deferred_event.transaction_middleware')
             ->addTag('doctrine.middleware', ['connection' => $container->getParameter('doctrine.default_connection')]);
+    }
+
+    /** `send: transactional`. */
+    private function registerTable(ContainerBuilder $container): void
+    {
+        if (!$container->hasParameter('fervo_deferred_event.transactional')) {
+            foreach (['outbox_table', 'schema_listener', 'relay', 'command.relay'] as $name) {
+                $container->removeDefinition('fervo_deferred_event.'.$name);
+            }
+
+            return;
+        }
+        /** @var array{connection: string|null, table: string} $config */
+        $config = $container->getParameter('fervo_deferred_event.transactional');
+        /** @var array<string, string> $ids */
+        $ids = $container->hasParameter('doctrine.connections') ? $container->getParameter('doctrine.connections') : [];
+        $name = $config['connection'] ?? ($container->hasParameter('doctrine.default_connection') ? $container->getParameter('doctrine.default_connection') : null);
+        if (null === $name || !isset($ids[$name])) {
+            throw new LogicException(sprintf('"fervo_deferred_event.send: transactional" needs DoctrineBundle with the connection "%s" ("doctrine.dbal"); there is %s.', $name ?? 'default', [] === $ids ? 'none' : '"'.implode('", "', array_keys($ids)).'"'));
+        }
+        $container->getDefinition('fervo_deferred_event.outbox_table')
+            ->setArguments([new ServiceClosureArgument(new Reference($ids[$name])), $config['table']]);
+        $container->getDefinition('fervo_deferred_event.outbox')->setArgument('$table', new Reference('fervo_deferred_event.outbox_table'));
+        $container->getDefinition('fervo_deferred_event.payload_dispatcher')->setArgument('$relay', new ServiceClosureArgument(new Reference('fervo_deferred_event.relay')));
+        if ($container->hasParameter('doctrine.entity_managers')) {
+            $container->getDefinition('fervo_deferred_event.schema_listener')->addTag('doctrine.event_listener', ['event' => 'postGenerateSchema']);
+        } else {
+            $container->removeDefinition('fervo_deferred_event.schema_listener');
+        }
     }
 }
