@@ -86,7 +86,7 @@ function showCommand({ io }: Context) {
       io.out([
         `Job:      ${letter.id}`,
         `Queue:    ${letter.queue}`,
-        `Pushed:   ${dateOf(letter.enqueuedAtMs)}`,
+        `Pushed:   ${dateOf(letter.enqueuedAtMs) ?? "(not known)"}`,
         `Died:     ${dateOf(letter.diedAtMs) ?? "(not known)"}`,
         `Attempts: ${letter.attempts}`,
         `Error:    ${letter.error.code}: ${letter.error.message}`,

@@ -115,7 +115,7 @@ export function letterJson(letter: DeadLetter) {
     id,
     queue,
     attempts,
-    enqueued_at: isoDate(enqueuedAtMs),
+    enqueued_at: dateOf(enqueuedAtMs),
     died_at: dateOf(diedAtMs),
     error: failureJson(error),
     ...(earlierErrors && { earlier_errors: earlierErrors.map(failureJson) }),

@@ -73,7 +73,8 @@ export interface DeadLetter {
   readonly queue: string;
   readonly payload: Uint8Array;
   readonly attempts: number;
-  readonly enqueuedAtMs: number;
+  /** When it was pushed, epoch milliseconds, where that is known. */
+  readonly enqueuedAtMs?: number;
   /** When it was buried, epoch milliseconds, where the broker knows. */
   readonly diedAtMs?: number;
   /** Why it failed for good. */

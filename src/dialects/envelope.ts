@@ -1,4 +1,5 @@
 import { JobError } from "../core/errors.ts";
+import { whyIdIsRefused } from "../core/job_id.ts";
 import { exactText, payloadFields } from "../core/payload.ts";
 import type { Dialect, Message } from "./dialect.ts";
 
@@ -20,10 +21,8 @@ function decode({ raw }: { raw: Uint8Array }): Message {
     throw malformed(`field "fervo" is ${show(fields["fervo"])}, not 1, the format's version`);
   }
   const id = optionalString(fields, "id");
-  // It becomes a param and part of a URI: PHP cuts a param at its first NUL, and a lone surrogate has no bytes.
-  if (id !== undefined && (!id.isWellFormed() || /\p{Cc}/u.test(id))) {
-    throw malformed(`field "id" has a control character or a lone surrogate`);
-  }
+  const reason = id && whyIdIsRefused(id);
+  if (reason) throw malformed(`field "id" ${reason}`);
   const maxAttempts = optionalNumber(fields, "attempts");
   if (maxAttempts !== undefined && !(Number.isSafeInteger(maxAttempts) && maxAttempts >= 1)) {
     throw malformed(`field "attempts" is ${maxAttempts}, not a whole number of at least 1`);

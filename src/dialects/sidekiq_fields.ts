@@ -3,6 +3,7 @@
  * missing.
  */
 import { JobError, reasonOf } from "../core/errors.ts";
+import { whyIdIsRefused } from "../core/job_id.ts";
 import { JsonObject } from "./json_object.ts";
 
 /** Attempts after the first one of a job that only says that it wants some. */
@@ -134,11 +135,12 @@ export function errorOf(job: JsonObject): { code: string; message: string; stder
   return { code: "JOB_FAILED", message: [errorClass, message].filter(Boolean).join(": ") };
 }
 
-/** The job's id. It becomes a param and part of a URI: PHP cuts a param at its first NUL, and a lone surrogate has no bytes. */
+/** @throws {JobError} JOB_MALFORMED when it is none that a job can have */
 export function idOf(job: JsonObject): string | undefined {
   const jid = job.string("jid");
-  if (jid === undefined || (jid.isWellFormed() && !/\p{Cc}/u.test(jid))) return jid;
-  throw malformed(`field "jid" has a control character or a lone surrogate`);
+  const reason = jid && whyIdIsRefused(jid);
+  if (reason) throw malformed(`field "jid" ${reason}`);
+  return jid;
 }
 
 /** A text as JSON that any reader takes. */

@@ -2,7 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import type { DeadLetter, DeadLetters } from "../core/driver.ts";
 import { QueueError } from "../core/errors.ts";
 import type { BeanstalkdConnection } from "./beanstalkd_connection.ts";
-import { isJobId, type JobStats, jobStatsOf, numberIn } from "./beanstalkd_words.ts";
+import { isJobId, type JobStats, jobStatsOf, numberIn, putAtMs } from "./beanstalkd_words.ts";
 import { readList, readStats } from "./beanstalkd_reply.ts";
 
 /** So many ids are asked about before the answers are looked at. */
@@ -62,12 +62,13 @@ export class BeanstalkdDeadLetters implements DeadLetters {
       connection.send(`peek ${id}`, ["FOUND", "NOT_FOUND"]),
     ]);
     if (stats === undefined || found.word === "NOT_FOUND") return undefined;
+    const enqueuedAtMs = putAtMs(stats, this.#clock.nowMs());
     return {
       id,
       queue: stats.tube,
       payload: found.body!,
       attempts: Math.max(stats.attempts, 0),
-      enqueuedAtMs: this.#clock.nowMs() - stats.ageMs,
+      ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
       error: { code: "JOB_FAILED", message: NOT_KEPT },
     };
   }

@@ -14,7 +14,7 @@ export class BeanstalkdDelivery implements Delivery {
   readonly problem?: FervoError;
   readonly attempt: number;
   /** Known to the second. */
-  readonly enqueuedAtMs: number;
+  readonly enqueuedAtMs?: number;
   readonly #session: BeanstalkdSession;
 
   /** @param job.body Undefined when it is longer than `maxPayloadBytes`. */
@@ -26,7 +26,7 @@ export class BeanstalkdDelivery implements Delivery {
       readonly body: Uint8Array | undefined;
       readonly bytes: number;
       readonly attempt: number;
-      readonly enqueuedAtMs: number;
+      readonly enqueuedAtMs: number | undefined;
     },
     maxPayloadBytes: number,
   ) {
@@ -35,7 +35,7 @@ export class BeanstalkdDelivery implements Delivery {
     this.queue = job.queue;
     this.raw = job.body ?? new Uint8Array(0);
     this.attempt = job.attempt;
-    this.enqueuedAtMs = job.enqueuedAtMs;
+    if (job.enqueuedAtMs !== undefined) this.enqueuedAtMs = job.enqueuedAtMs;
     if (job.body === undefined) this.problem = tooLarge(job.queue, job.bytes, maxPayloadBytes);
   }
 

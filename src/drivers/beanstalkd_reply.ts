@@ -152,30 +152,21 @@ export class BeanstalkdReplyParser {
 }
 
 /**
- * What `stats-…` gives: lines `name: value`, as YAML. Newer versions have quotes around some values.
- *
- * @throws {SyntaxError} when a line is none of these
+ * What `stats-…` gives: lines `name: value`, as YAML. Newer versions have quotes around some values. Other lines say
+ * nothing that is known here.
  */
 export function readStats(body: Uint8Array): ReadonlyMap<string, string> {
-  return new Map(
-    linesOf(body).map((line) => {
-      const match = /^([a-z-]+): (.*)$/.exec(line);
-      if (match === null) throw notBeanstalkd(body);
-      return [match[1]!, unquoted(match[2]!)];
-    }),
-  );
+  const stats = new Map<string, string>();
+  for (const line of linesOf(body)) {
+    const at = line.indexOf(": ");
+    if (at > 0) stats.set(line.slice(0, at), unquoted(line.slice(at + 2)));
+  }
+  return stats;
 }
 
-/**
- * What `list-…` gives: lines `- name`, as YAML.
- *
- * @throws {SyntaxError} when a line is none of these
- */
+/** What `list-…` gives: lines `- name`, as YAML. */
 export function readList(body: Uint8Array): string[] {
-  return linesOf(body).map((line) => {
-    if (!line.startsWith("- ")) throw notBeanstalkd(body);
-    return unquoted(line.slice(2));
-  });
+  return linesOf(body).filter((line) => line.startsWith("- ")).map((line) => unquoted(line.slice(2)));
 }
 
 function linesOf(body: Uint8Array): string[] {

@@ -3,7 +3,7 @@ import { QueueError } from "../core/errors.ts";
 import type { BeanstalkdConnection } from "./beanstalkd_connection.ts";
 import { BeanstalkdDelivery } from "./beanstalkd_delivery.ts";
 import type { BeanstalkdReply } from "./beanstalkd_reply.ts";
-import { type JobStats, jobStatsOf, secondsOf } from "./beanstalkd_words.ts";
+import { type JobStats, jobStatsOf, putAtMs, secondsOf } from "./beanstalkd_words.ts";
 
 /** So many reserves are sent before their replies are looked at. */
 const RESERVES_TOGETHER = 64;
@@ -202,7 +202,7 @@ export class BeanstalkdSession {
       body: reserved.body,
       bytes: reserved.bytes,
       attempt: Math.max(stats.attempts - uncounted, 1),
-      enqueuedAtMs: this.#clock.nowMs() - stats.ageMs,
+      enqueuedAtMs: putAtMs(stats, this.#clock.nowMs()),
     }, this.#maxPayloadBytes);
     // One of the same id is in the map when its reservation has ended unnoticed: it is not held any longer.
     this.#held.set(id, {

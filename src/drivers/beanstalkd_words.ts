@@ -45,7 +45,7 @@ export interface JobStats {
   readonly tube: string;
   readonly state: "ready" | "delayed" | "reserved" | "buried";
   readonly pri: number;
-  /** Since it was put, milliseconds; known to the second. */
+  /** Since it was put by the server's clock, milliseconds; known to the second. Below 0 when that clock was set back. */
   readonly ageMs: number;
   /** Time to run: how long a reservation lasts unless renewed, milliseconds. */
   readonly ttrMs: number;
@@ -72,9 +72,18 @@ export function jobStatsOf(reply: BeanstalkdReply): JobStats {
   };
 }
 
-/** @throws {SyntaxError} when there is no such number */
+/** When a job was put, epoch milliseconds; undefined when its age cannot be true. */
+export function putAtMs({ ageMs }: JobStats, nowMs: number): number | undefined {
+  return ageMs >= 0 && ageMs <= nowMs ? nowMs - ageMs : undefined;
+}
+
+/**
+ * A whole number. Ages and times left are below 0 after the server's clock was set back.
+ *
+ * @throws {SyntaxError} when there is no such number
+ */
 export function numberIn(stats: ReadonlyMap<string, string>, name: string): number {
   const text = stats.get(name) ?? "";
-  if (!/^\d+$/.test(text)) throw new SyntaxError(`its statistics have "${text}" for "${name}"`);
+  if (!/^-?\d+$/.test(text)) throw new SyntaxError(`its statistics have "${text}" for "${name}"`);
   return Number(text);
 }

@@ -3,10 +3,13 @@ import type { DeadLetter, DeadLetters } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Calls } from "./redis_calls.ts";
 import { hashOf, type RedisShared } from "./redis_delivery.ts";
-import { PROMOTE } from "./redis_scripts.ts";
+import { isForItsKey } from "./redis_errors.ts";
+import { timeOfScore } from "./redis_score.ts";
+import { PROMOTE, READ_SET } from "./redis_scripts.ts";
 
 /** Members that are read at once. */
 const PAGE = 200;
+const PAGE_BYTES = 8 * 2 ** 20;
 
 /** A member of the dead set. */
 interface Member {
@@ -69,46 +72,73 @@ export class RedisDeadLetters implements DeadLetters {
     return this.#change(ids, (raw) => connection.send<number>(["ZREM", keys.dead, raw], [keys.dead]));
   }
 
-  /** @param apply Answers 1 when it has changed the member, 0 when it was not there. */
+  /** @param apply Answers 1 when it has changed the member, 0 when it stays. */
   #change(ids: readonly string[] | "all", apply: (raw: Buffer) => Promise<number>): Promise<number> {
     return this.#calls.run(async () => {
       const wanted = ids === "all" ? undefined : new Set(ids);
       if (wanted?.size === 0) return 0;
-      const members: Buffer[] = [];
-      for await (const { raw, letter } of this.#members()) {
-        if (wanted === undefined || wanted.has(letter.id)) members.push(raw);
+      const { connection, keys } = this.#shared;
+      // No more than there are now: a worker may bury them again meanwhile.
+      let left = await connection.send<number>(["ZCARD", keys.dead], [keys.dead]);
+      let changed = 0;
+      let failure: unknown;
+      const applied = (raw: Buffer) =>
+        apply(raw).catch((error) => {
+          // The others do not wait for one whose queue's key is another program's.
+          if (!isForItsKey(error)) throw error;
+          failure ??= error;
+          return 0;
+        });
+      for (let from = 0; left > 0;) {
+        const page = await this.#page(from);
+        if (page.length === 0) break;
+        const isChosen = ({ letter }: Member) => wanted === undefined || wanted.has(letter.id);
+        const counts = await Promise.all(page.map((one) => isChosen(one) ? applied(one.raw) : 0));
+        const here = counts.reduce((sum, count) => sum + count, 0);
+        changed += here;
+        // What is changed has left the set.
+        from += page.length - here;
+        left -= page.length;
       }
-      const changed = await Promise.all(members.map(apply));
-      return changed.reduce((sum, count) => sum + count, 0);
+      if (failure !== undefined) throw failure;
+      return changed;
     });
   }
 
   /** All members, the most recent first. */
   async *#members(): AsyncGenerator<Member> {
-    const { connection, keys } = this.#shared;
-    for (let from = 0;; from += PAGE) {
-      const page = await connection.send<Buffer[]>(
-        ["ZREVRANGE", keys.dead, String(from), String(from + PAGE - 1), "WITHSCORES"],
-        [keys.dead],
-      );
-      for (let i = 0; i < page.length; i += 2) {
-        const raw = page[i]!;
-        yield { raw, letter: this.#letter(raw, Math.round(Number(page[i + 1]) * 1_000)) };
-      }
-      if (page.length < 2 * PAGE) return;
+    for (let from = 0;;) {
+      const page = await this.#page(from);
+      if (page.length === 0) return;
+      yield* page;
+      from += page.length;
     }
   }
 
-  #letter(raw: Buffer, diedAtMs: number): DeadLetter {
+  /** Members from this place on; none at the end. */
+  async #page(from: number): Promise<Member[]> {
+    const { connection, keys } = this.#shared;
+    const part = ["ZREVRANGE", String(from), String(PAGE), String(PAGE_BYTES)];
+    const read = await connection.run<Buffer[]>(READ_SET, [keys.dead], part);
+    const members: Member[] = [];
+    for (let i = 0; i < read.length; i += 2) {
+      members.push({ raw: read[i]!, letter: this.#letter(read[i]!, timeOfScore(read[i + 1]!)) });
+    }
+    return members;
+  }
+
+  #letter(raw: Buffer, diedAtMs: number | undefined): DeadLetter {
+    const died = diedAtMs !== undefined && { diedAtMs };
     try {
       const { payload, id, queue, tries, createdAtMs, enqueuedAtMs, error } = this.#shared.jobs.letter(raw);
+      const pushedAtMs = createdAtMs ?? enqueuedAtMs ?? diedAtMs;
       return {
         id: id ?? hashOf(raw),
         queue: queue ?? "default",
         payload,
         attempts: tries ?? 1,
-        enqueuedAtMs: createdAtMs ?? enqueuedAtMs ?? diedAtMs,
-        diedAtMs,
+        ...(pushedAtMs !== undefined && { enqueuedAtMs: pushedAtMs }),
+        ...died,
         error: error ?? { code: "JOB_FAILED", message: "No error was recorded" },
       };
     } catch (error) {
@@ -119,8 +149,8 @@ export class RedisDeadLetters implements DeadLetters {
         queue: "",
         payload: raw,
         attempts: 1,
-        enqueuedAtMs: diedAtMs,
-        diedAtMs,
+        ...(diedAtMs !== undefined && { enqueuedAtMs: diedAtMs }),
+        ...died,
         error: { code, message },
       };
     }

@@ -11,6 +11,7 @@ import type { JobFormat } from "./redis_jobs.ts";
 import type { RedisKeys } from "./redis_keys.ts";
 import type { Reply } from "./redis_resp.ts";
 import type { RedisSchedule } from "./redis_schedule.ts";
+import { scoreOf } from "./redis_score.ts";
 import { BURY, LOOK_FOR, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./redis_scripts.ts";
 
 /** What the parts of the driver share. */
@@ -265,11 +266,6 @@ export class RedisSettler {
     this.#doubts = turn.catch(() => {});
     return turn;
   }
-}
-
-/** A time as the score of a sorted set: seconds with three decimals. */
-export function scoreOf(epochMs: number): string {
-  return (epochMs / 1_000).toFixed(3);
 }
 
 /** An id as Sidekiq makes them: 12 random bytes. */

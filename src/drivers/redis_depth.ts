@@ -2,16 +2,21 @@ import type { Buffer } from "node:buffer";
 import type { QueueDepth } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { RedisShared } from "./redis_delivery.ts";
+import { isForItsKey } from "./redis_errors.ts";
+import { READ_SET } from "./redis_scripts.ts";
 
 /** Members of a sorted set that are read to count the jobs of a queue, and how many at once. */
 const MAX_COUNTED = 10_000;
 const PAGE = 1_000;
+/** Nor are more bytes read of a set, and how many at once. */
+const MAX_BYTES = 64 * 2 ** 20;
+const PAGE_BYTES = 8 * 2 ** 20;
 
 /**
  * How many jobs there are, for people and their tools.
  *
  * The jobs of a queue in the sets `schedule`, `retry` and `dead` can only be counted by reading all members. 10,000 of a
- * set are; in a longer one the queue is taken to have the same share of the rest.
+ * set are, and no more than 64 MiB; in a longer one the queue is taken to have the same share of the rest.
  */
 export class RedisDepth {
   readonly #shared: RedisShared;
@@ -67,25 +72,30 @@ export class RedisDepth {
     });
   }
 
-  #length(list: string): Promise<number> {
-    return this.#shared.connection.send<number>(["LLEN", list], [list]);
+  /** 0 for a key that is another program's, or not for us: it holds no job, and the others are counted all the same. */
+  async #length(list: string): Promise<number> {
+    try {
+      return await this.#shared.connection.send<number>(["LLEN", list], [list]);
+    } catch (error) {
+      if (isForItsKey(error)) return 0;
+      throw error;
+    }
   }
 
   async #jobsByQueue(set: string): Promise<Map<string, number>> {
     const { connection, jobs } = this.#shared;
     const counts = new Map<string, number>();
     let counted = 0;
-    while (counted < MAX_COUNTED) {
-      const members = await connection.send<Buffer[]>(
-        ["ZRANGE", set, String(counted), String(counted + PAGE - 1)],
-        [set],
-      );
+    for (let bytes = 0; counted < MAX_COUNTED && bytes < MAX_BYTES;) {
+      const part = ["ZRANGE", String(counted), String(PAGE), String(PAGE_BYTES)];
+      const members = (await connection.run<Buffer[]>(READ_SET, [set], part)).filter((_, i) => i % 2 === 0);
+      if (members.length === 0) return counts;
       for (const member of members) {
         const queue = queueOf(jobs, member);
         if (queue !== undefined) counts.set(queue, (counts.get(queue) ?? 0) + 1);
+        bytes += member.length;
       }
       counted += members.length;
-      if (members.length < PAGE) return counts;
     }
     const all = await connection.send<number>(["ZCARD", set], [set]);
     for (const [queue, count] of counts) counts.set(queue, Math.round(count * all / counted));

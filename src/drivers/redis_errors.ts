@@ -41,6 +41,15 @@ export function answerCode(error: unknown): string | undefined {
     ANSWER.exec(error.message)?.[1];
 }
 
+/**
+ * Whether Redis refused a command for the sake of a key that it names: of another type than ours, or not allowed to this
+ * user. Other commands may do well.
+ */
+export function isForItsKey(error: unknown): boolean {
+  const code = error instanceof FervoError ? answerCode(error.cause) : undefined;
+  return code === "WRONGTYPE" || code === "NOPERM";
+}
+
 /** Whether it is best to look for the server anew before the next command. */
 export function isFromWrongServer(error: unknown): boolean {
   return OTHER_SERVER.has(answerCode(error) ?? "");

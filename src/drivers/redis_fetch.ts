@@ -103,12 +103,24 @@ export class RedisFetch {
     if (reply === null) return undefined;
     const taken: RedisDelivery[] = [];
     let at = 0;
+    let foreign: string | undefined;
     for (const queue of queues) {
       if (at >= reply.length) break;
       const count = reply[at++] as number;
+      if (count < 0) foreign ??= queue;
       for (let i = 0; i < count; i++) taken.push(settler.hold(queue, reply[at++] as Buffer));
     }
+    // The others are served all the same; when they have nothing, it is told why this one has not.
+    if (foreign !== undefined && taken.length === 0) await this.#tellForeign(foreign);
     return taken;
+  }
+
+  /** Rejects with what Redis says of a queue one of whose keys is another program's. */
+  async #tellForeign(queue: string): Promise<void> {
+    const { shared: { connection, keys }, settler } = this.#deps;
+    for (const key of [keys.queue(queue), settler.inflightKey(queue)]) {
+      await connection.send(["LLEN", key], [key]);
+    }
   }
 
   /** The keys that TAKE wants. */

@@ -248,10 +248,16 @@ export class RedisHeartbeat {
 
   /** Fields and values of the list of running jobs. */
   #work(): string[] {
-    return [...this.#settler.held].flatMap(({ id, queue, raw, takenAtMs }) => {
-      const payload = raw.length > MAX_SHOWN_BYTES
-        ? JSON.stringify({ class: "(too long to show)", args: [], jid: id, queue })
-        : raw.toString();
+    return [...this.#settler.held].flatMap(({ id, queue, raw, takenAtMs, parsed }) => {
+      // The Web UI reads it as a job, and would raise at what is none.
+      const instead = parsed === undefined
+        ? "(no job)"
+        : raw.length > MAX_SHOWN_BYTES
+        ? "(too long to show)"
+        : undefined;
+      const payload = instead === undefined
+        ? raw.toString()
+        : JSON.stringify({ class: instead, args: [], jid: id, queue });
       const run_at = Math.floor(takenAtMs / 1_000);
       return [id, JSON.stringify({ queue, payload, run_at })];
     });

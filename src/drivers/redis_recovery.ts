@@ -2,11 +2,15 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
 import { BackgroundWork } from "./background.ts";
-import { newId, type RedisShared, scoreOf } from "./redis_delivery.ts";
-import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./redis_scripts.ts";
+import { newId, type RedisShared } from "./redis_delivery.ts";
+import { scoreOf } from "./redis_score.ts";
+import { FIND_DEAD, FORGET, READ_LIST, RECOVER, RECOVER_TO_DEAD } from "./redis_scripts.ts";
 
 /** A job whose worker died so often is taken for the cause. */
 const MAX_RECOVERIES = 3;
+/** Jobs that are read at once. */
+const BATCH_JOBS = 100;
+const BATCH_BYTES = 8 * 2 ** 20;
 
 /**
  * Takes jobs back from processes that died.
@@ -67,16 +71,18 @@ export class RedisRecovery {
       share(3),
       share(2),
     ]);
-    for (const one of dead) await this.#recover(String(one));
+    await eachByItself(dead, (one) => this.#recover(String(one)));
   }
 
   /** Takes all jobs of a dead process back. */
   async #recover(dead: string): Promise<void> {
     const { connection, keys } = this.#shared;
     const queues = (await connection.send<Buffer[]>(["SMEMBERS", keys.queuesOf(dead)])).map(String);
-    for (const queue of queues) {
-      if (!await this.#recoverQueue(dead, queue)) return;
-    }
+    let isAlive = false;
+    await eachByItself(queues, async (queue) => {
+      isAlive ||= !await this.#recoverQueue(dead, queue);
+    });
+    if (isAlive) return;
     const inflight = queues.map((queue) => keys.inflight(dead, queue));
     const forgotten = [keys.process(dead), keys.owners, keys.suspects, keys.queuesOf(dead), ...inflight];
     await connection.run(FORGET, forgotten, [dead]);
@@ -89,12 +95,16 @@ export class RedisRecovery {
     const counts = { putBack: 0, buried: 0, gone: 0 };
     try {
       // The newest first: each goes to the end from which jobs are taken, so that the oldest is taken first.
-      for (const raw of await connection.send<Buffer[]>(["LRANGE", inflight, "0", "-1"], [inflight])) {
-        const end = await this.#recoverJob(dead, queue, raw);
-        if (end === "alive") return false;
-        counts[end]++;
+      for (;;) {
+        const limits = [String(BATCH_JOBS), String(BATCH_BYTES)];
+        const jobs = await connection.run<Buffer[]>(READ_LIST, [inflight], limits);
+        if (jobs.length === 0) return true;
+        for (const raw of jobs) {
+          const end = await this.#recoverJob(dead, queue, raw);
+          if (end === "alive") return false;
+          counts[end]++;
+        }
       }
-      return true;
     } finally {
       const { putBack, buried } = counts;
       if (putBack + buried > 0) {
@@ -132,6 +142,13 @@ export class RedisRecovery {
     const places = [process, inflight, keys.queue(queue)];
     return endOf(await connection.run(RECOVER, places, [raw, recovered]), "putBack");
   }
+}
+
+/** Does the work for each; what fails for one is thrown when it was tried for all. */
+async function eachByItself<T>(all: readonly T[], work: (one: T) => Promise<unknown>): Promise<void> {
+  const failures: unknown[] = [];
+  for (const one of all) await work(one).catch((error) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
 }
 
 /** What the answer of a script says that takes a job back. */

@@ -2,13 +2,16 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
 import { BackgroundWork } from "./background.ts";
-import { hashOf, type RedisShared, scoreOf } from "./redis_delivery.ts";
-import { PROMOTE, PROMOTE_TO_DEAD } from "./redis_scripts.ts";
+import { isForItsKey } from "./redis_errors.ts";
+import { hashOf, type RedisShared } from "./redis_delivery.ts";
+import { dueOfScore, scoreOf } from "./redis_score.ts";
+import { PROMOTE, PROMOTE_TO_DEAD, READ_DUE } from "./redis_scripts.ts";
 
 /** How often to look for jobs that others have scheduled, milliseconds. */
 const LOOK_EVERY_MS = 1_000;
 /** Due jobs that are read at once. */
 const BATCH_JOBS = 100;
+const BATCH_BYTES = 8 * 2 ** 20;
 
 /**
  * Moves jobs of the sets `retry` and `schedule` into their queues when they are due.
@@ -17,12 +20,16 @@ const BATCH_JOBS = 100;
  * 2. Works beside any number of other processes that do the same, ours or Ruby's: a job leaves its set and enters its
  *    queue in one step, for whoever is first.
  *
+ * 3. Leaves a job where it is whose queue's key is another program's, tells so, and goes on with the others.
+ *
  * A look without due jobs is two commands, each of constant cost.
  */
 export class RedisSchedule {
   readonly #shared: RedisShared;
   readonly #background: BackgroundWork;
   #nextDueMs = -Infinity;
+  /** Why a job stays that is due. */
+  #stuck: unknown;
   #timer: Timer | undefined;
   #promoting: Promise<void> | undefined;
   #isStarted = false;
@@ -52,16 +59,20 @@ export class RedisSchedule {
     if (this.#isStarted) this.#lookLater(dueMs - this.#shared.clock.nowMs());
   }
 
-  /** Moves all that is due. */
+  /** Moves all that is due. Never rejects: what goes wrong is told, and tried again within a second. */
   promote(): Promise<void> {
-    return this.#promoting ??= this.#promoteAll().finally(() => this.#promoting = undefined);
+    return this.#promoting ??= this.#background.run(async () => {
+      this.#stuck = undefined;
+      await this.#promoteAll();
+      if (this.#stuck !== undefined) throw this.#stuck;
+    }).finally(() => this.#promoting = undefined);
   }
 
   /** Ends the looking, and waits for what is under way. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
-    await this.#promoting?.catch(() => {});
+    await this.#promoting;
   }
 
   #lookLater(delayMs: number): void {
@@ -71,7 +82,7 @@ export class RedisSchedule {
   }
 
   async #look(): Promise<void> {
-    await this.#background.run(() => this.promote());
+    await this.promote();
     this.#lookLater(this.#nextDueMs - this.#shared.clock.nowMs());
   }
 
@@ -91,22 +102,35 @@ export class RedisSchedule {
   /** Returns when the next job of the set is due, epoch milliseconds; Infinity when there is none. */
   async #promoteSet(set: string): Promise<number> {
     const { connection, clock } = this.#shared;
-    for (;;) {
-      const first = await connection.send<Buffer[]>(["ZRANGE", set, "0", "0", "WITHSCORES"], [set]);
-      const dueMs = first.length === 0 ? Infinity : Math.ceil(Number(first[1]) * 1_000);
+    for (let stuck = 0;;) {
       const nowMs = clock.nowMs();
-      if (dueMs > nowMs) return dueMs;
-      const due = await connection.send<Buffer[]>(
-        ["ZRANGEBYSCORE", set, "-inf", scoreOf(nowMs), "LIMIT", "0", String(BATCH_JOBS)],
-      );
-      if (due.length === 0) return nowMs + 1;
-      await Promise.all(due.map((member) => this.#promoteJob(set, member, nowMs)));
+      const limits = [String(stuck), String(BATCH_JOBS), String(BATCH_BYTES)];
+      const [due, next] = await connection.run<[Buffer[], Buffer | null]>(READ_DUE, [set], [
+        scoreOf(nowMs),
+        ...limits,
+      ]);
+      if (due.length === 0) return next === null ? Infinity : Math.max(dueOfScore(next), nowMs + 1);
+      const isMoved = await Promise.all(due.map((member) => this.#promoteJob(set, member, nowMs)));
+      const stays = isMoved.filter((moved) => !moved).length;
+      stuck += stays;
       // There may be very many: whoever waits for this takes jobs in between.
-      if (due.length === BATCH_JOBS || this.#isClosed) return nowMs;
+      if (this.#isClosed || stays < due.length && due.length === BATCH_JOBS) return nowMs;
     }
   }
 
-  async #promoteJob(set: string, member: Buffer, nowMs: number): Promise<void> {
+  /** False when the job stays, for nothing can be put into the key of its queue: the others do not wait for it. */
+  async #promoteJob(set: string, member: Buffer, nowMs: number): Promise<boolean> {
+    try {
+      await this.#moveJob(set, member, nowMs);
+      return true;
+    } catch (error) {
+      if (!isForItsKey(error)) throw error;
+      this.#stuck ??= error;
+      return false;
+    }
+  }
+
+  async #moveJob(set: string, member: Buffer, nowMs: number): Promise<void> {
     const { connection, keys, jobs } = this.#shared;
     let placed;
     try {

@@ -12,7 +12,7 @@ import { Script } from "./redis_connection.ts";
  *
  * KEYS: the process, then queue and in-flight list in turn. ARGV: max.
  * Returns false when the process counts as dead, so that nothing is given to it that others would take away again; else
- * for each queue that was looked at, the number of its jobs and the jobs.
+ * for each queue that was looked at, the number of its jobs and the jobs; -1 for one whose key is no list.
  */
 export const TAKE = new Script(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
@@ -24,8 +24,12 @@ for i = 2, #KEYS, 2 do
   local at = #taken + 1
   taken[at] = 0
   while room > 0 do
-    local job = redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'RIGHT', 'LEFT')
-    if not job then break end
+    local job = redis.pcall('LMOVE', KEYS[i], KEYS[i + 1], 'RIGHT', 'LEFT')
+    if type(job) == 'table' then
+      if not string.find(job.err, 'WRONGTYPE') then return job end
+      taken[at] = -1
+    end
+    if type(job) ~= 'string' then break end
     taken[#taken + 1] = job
     taken[at] = taken[at] + 1
     room = room - 1
@@ -142,6 +146,68 @@ return 1
 `);
 
 /**
+ * Reads due members of a sorted set, at least one if there is one; no more than a client can take at once.
+ *
+ * KEYS: sorted set. ARGV: score, how many to leave out, how many at most, after how many bytes to stop.
+ * Returns them, and when the next one is due if all were read; false when there is none.
+ */
+export const READ_DUE = new Script(`
+local due = {}
+local bytes = 0
+local at = tonumber(ARGV[2])
+while #due < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
+  local one = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', at, 1)
+  if not one[1] then
+    local after = redis.call('ZRANGE', KEYS[1], at, at, 'WITHSCORES')
+    return { due, after[2] or false }
+  end
+  due[#due + 1] = one[1]
+  bytes = bytes + #one[1]
+  at = at + 1
+end
+return { due, ARGV[1] }
+`);
+
+/**
+ * Reads a part of a sorted set, at least one member if there is one; no more than a client can take at once.
+ *
+ * KEYS: sorted set. ARGV: `ZRANGE` or `ZREVRANGE`, where to begin, how many at most, after how many bytes to stop.
+ * Returns members and their scores in turn.
+ */
+export const READ_SET = new Script(`
+local read = {}
+local bytes = 0
+local from = tonumber(ARGV[2])
+for at = from, from + tonumber(ARGV[3]) - 1 do
+  if bytes >= tonumber(ARGV[4]) then break end
+  local one = redis.call(ARGV[1], KEYS[1], at, at, 'WITHSCORES')
+  if not one[1] then break end
+  read[#read + 1] = one[1]
+  read[#read + 1] = one[2]
+  bytes = bytes + #one[1]
+end
+return read
+`);
+
+/**
+ * Reads the left end of a list, at least one element if there is one; no more than a client can take at once.
+ *
+ * KEYS: list. ARGV: how many at most, after how many bytes to stop.
+ */
+export const READ_LIST = new Script(`
+local read = {}
+local bytes = 0
+for at = 0, tonumber(ARGV[1]) - 1 do
+  if bytes >= tonumber(ARGV[2]) then break end
+  local one = redis.call('LINDEX', KEYS[1], at)
+  if not one then break end
+  read[#read + 1] = one
+  bytes = bytes + #one
+end
+return read
+`);
+
+/**
  * Enters a schedule that is not known, or has another rule now.
  *
  * KEYS: schedules. ARGV: its name, due time in ms, rule. Returns up to when its slots are claimed, in ms.
@@ -251,9 +317,9 @@ for _, identity in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   if redis.call('EXISTS', ARGV[1] .. identity) == 1 then
     redis.call('HDEL', KEYS[2], identity)
   else
-    local since = redis.call('HGET', KEYS[2], identity)
-    if not since then redis.call('HSET', KEYS[2], identity, now)
-    elseif now - tonumber(since) >= tonumber(ARGV[2]) then dead[#dead + 1] = identity end
+    local since = tonumber(redis.call('HGET', KEYS[2], identity) or '')
+    if not since or since > now then redis.call('HSET', KEYS[2], identity, now)
+    elseif now - since >= tonumber(ARGV[2]) then dead[#dead + 1] = identity end
   end
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[3])

@@ -112,8 +112,8 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
     assert.equal(letter.id, id);
     assert.equal(letter.queue, "q");
     assert.equal(letter.attempts, 2);
-    assert.ok(letter.enqueuedAtMs > Date.UTC(2025, 0, 1));
-    if (letter.diedAtMs !== undefined) assert.ok(letter.diedAtMs >= letter.enqueuedAtMs);
+    assert.ok(letter.enqueuedAtMs! > Date.UTC(2025, 0, 1));
+    if (letter.diedAtMs !== undefined) assert.ok(letter.diedAtMs >= letter.enqueuedAtMs!);
     await broker.passTime(broker.leaseMs);
     assert.deepEqual(await takeNow(driver), []);
   });

@@ -354,3 +354,22 @@ Deno.test("The driver works over a unix socket", async () => {
   await pushAll(driver, ["job"]);
   assert.deepEqual((await soon("the job", waiting)).map(textOf), ["job"]);
 });
+
+Deno.test("Jobs are taken, settled and listed also when the server's clock was set back since they were put", async () => {
+  await using server = await Beanstalkd.start({ hasMovableClock: true });
+  await server.passTime(7_200_000);
+  await using driver = server.open();
+  await buryNew(driver, "dead");
+  const ids = await pushAll(driver, ["1", "2"]);
+  await server.passTime(-3_600_000);
+  using client = await server.client();
+  await eventually("it is noticed", async () => Number((await client.job(ids[0]!))!["age"]) < 0);
+  const taken = await take(driver, { max: 2 });
+  assert.deepEqual(taken.map(textOf), ["1", "2"]);
+  assert.equal(taken[0]!.enqueuedAtMs, undefined, "what is not known is not told");
+  const [letter] = await driver.dead.list({ limit: 10 });
+  assert.equal(letter!.enqueuedAtMs, undefined);
+  assert.deepEqual(await driver.queues(), ["q"]);
+  for (const delivery of taken) await delivery.ack();
+  assert.deepEqual(await driver.depth("q"), { ...NOTHING, dead: 1 });
+});

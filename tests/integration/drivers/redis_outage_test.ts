@@ -343,7 +343,8 @@ Deno.test("A key of a wrong type is named", async () => {
 
 Deno.test("A job that falls due is not lost when its queue's key is of a wrong type", async () => {
   await using server = await RedisServer.start();
-  await using driver = openRedis(server);
+  const log = new EventLog();
+  await using driver = openRedis(server, { observe: log.observe });
   await server.cli("SET", "queue:q", "a text");
   await server.cli(
     "ZADD",
@@ -351,7 +352,10 @@ Deno.test("A job that falls due is not lost when its queue's key is of a wrong t
     "1",
     '{"class":"X","args":[],"jid":"0123456789abcdef01234567","queue":"q"}',
   );
-  await failureOf(driver, (one) => take(one, { queues: ["other"], waitMs: 100 }));
+  assert.deepEqual(await take(driver, { queues: ["other"], waitMs: 100 }), []);
+  const { during, error } = await log.next("broker_failed");
+  assert.equal(during, "schedule");
+  assert.match(error.message, /the key "queue:q" holds something else/);
   assert.equal(await server.cli("ZCARD", "retry"), "1");
 });
 

@@ -130,6 +130,11 @@ const MALFORMED: [what: string, raw: string | Uint8Array, reason: string | RegEx
     `field "id" has a control character or a lone surrogate`,
   ],
   [
+    "an id that is too long for a param or an environment",
+    `{"fervo":1,"payload":"","id":"${"a".repeat(256)}"}`,
+    `field "id" has 256 characters, more than 255`,
+  ],
+  [
     "an id with a lone surrogate",
     `{"fervo":1,"payload":"","id":"\\ud800"}`,
     `field "id" has a control character or a lone surrogate`,

@@ -148,6 +148,7 @@ Deno.test(
       '{"class":"X","args":{}}',
       '{"class":"X","args":[],"jid":"a\\u0000b"}',
       '{"class":"X","args":[],"jid":"\\ud800"}',
+      `{"class":"X","args":[],"jid":"${"a".repeat(256)}"}`,
       '{"class":"DeferEvent","args":["\\ud800"]}',
       '{"class":"X","args":[],"encrypt":true}',
       `{"class":"${RAILS}","args":[],"wrapped":"Y"}`,

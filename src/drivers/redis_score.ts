@@ -1,0 +1,26 @@
+/*
+ * Times as the scores of Redis's sorted sets: seconds, as a text. Anybody may have written one.
+ */
+import type { Buffer } from "node:buffer";
+
+/** The last time that a date can hold, epoch milliseconds. */
+const MAX_TIME_MS = 8.64e15;
+
+/** A time as a score: three decimals. */
+export function scoreOf(epochMs: number): string {
+  return (epochMs / 1_000).toFixed(3);
+}
+
+/** When a score is due, epoch milliseconds: any number, -Infinity and Infinity. What is no number is due never. */
+export function dueOfScore(score: Buffer): number {
+  const text = String(score);
+  if (/^[+-]?inf/i.test(text)) return text.startsWith("-") ? -Infinity : Infinity;
+  const dueMs = Math.ceil(Number(text) * 1_000);
+  return Number.isNaN(dueMs) ? Infinity : dueMs;
+}
+
+/** When that was, epoch milliseconds; undefined for what no date can hold. */
+export function timeOfScore(score: Buffer): number | undefined {
+  const timeMs = Math.round(Number(String(score)) * 1_000);
+  return Math.abs(timeMs) <= MAX_TIME_MS ? timeMs : undefined;
+}
