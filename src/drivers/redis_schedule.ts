@@ -102,6 +102,9 @@ export class RedisSchedule {
   /** Returns when the next job of the set is due, epoch milliseconds; Infinity when there is none. */
   async #promoteSet(set: string): Promise<number> {
     const { connection, clock } = this.#shared;
+    const [, first] = await connection.send<Buffer[]>(["ZRANGE", set, "0", "0", "WITHSCORES"], [set]);
+    const dueMs = first === undefined ? Infinity : dueOfScore(first);
+    if (dueMs > clock.nowMs()) return dueMs;
     for (let stuck = 0;;) {
       const nowMs = clock.nowMs();
       const limits = [String(stuck), String(BATCH_JOBS), String(BATCH_BYTES)];
