@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
-import { FastCgiExecutor, type FastCgiExecutorOptions, jobRequests } from "../executors/fastcgi.ts";
+import { FastCgiExecutor, type FastCgiExecutorOptions } from "../executors/fastcgi.ts";
+import { jobRequests } from "../executors/fastcgi_requests.ts";
 import { FpmControl, type FpmControlOptions } from "../executors/fpm_control.ts";
 import { ProcessExecutor, type ProcessExecutorOptions } from "../executors/process.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../fastcgi/pool.ts";

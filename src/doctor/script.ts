@@ -2,7 +2,7 @@ import { extname, relative, resolve } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
-import { checkRequest } from "../executors/fastcgi.ts";
+import { checkRequest } from "../executors/fastcgi_requests.ts";
 import { outcomeOf } from "../executors/fastcgi_answer.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";

@@ -3,32 +3,33 @@ import { asFervoError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
 import { isMisconfigured, type Outcome, outcomeOfFault } from "../core/outcome.ts";
-import { payloadText } from "../core/payload.ts";
-import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
-import type { BodyListener } from "../fastcgi/response.ts";
+import { pingRequest } from "../fastcgi/status.ts";
+import type { BodyListener, FastCgiResponse } from "../fastcgi/response.ts";
 import type { Batch, Executor } from "./executor.ts";
 import {
   type AnswerOptions,
-  misconfiguration,
+  noOutcome,
   outcomeOf,
   outcomeOfBatchEnd,
   outcomeOfError,
 } from "./fastcgi_answer.ts";
-import { BATCH_CONTENT_TYPE, BatchAnswer, encodeBatch } from "./fastcgi_batch.ts";
-import { type FpmControl, isAway } from "./fpm_control.ts";
-import { jobVariables } from "./job_variables.ts";
+import { BatchAnswer } from "./fastcgi_batch.ts";
+import {
+  batchRequests,
+  checkRequest,
+  jobRequests,
+  type RequestOptions,
+  uriOf,
+  uriOfBatch,
+} from "./fastcgi_requests.ts";
+import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
+import { type FpmControl, isAway, UNKNOWN_PATH } from "./fpm_control.ts";
 
-export interface FastCgiExecutorOptions extends AnswerOptions {
-  /** Further params of every request. */
-  readonly params: Readonly<Record<string, string>>;
-  /** Names the param that carries the payload instead of STDIN; "" for STDIN. */
-  readonly payloadParam: string;
+export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions {
   /** End the PHP process of a job whose time is up. */
   readonly killOnTimeout: boolean;
-  /** The pool's own limit for the first byte of an answer, milliseconds; 0 for none. PHP is told until when to begin. */
-  readonly firstByteTimeoutMs: number;
 }
 
 export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "script"> = {
@@ -47,36 +48,10 @@ export interface FastCgiExecutorDeps {
   readonly observe: Observer;
 }
 
-/**
- * Params that no configuration and no message sets: the executor sets them itself, or they would change php-fpm for
- * all later requests (PHP_VALUE), read a file of its machine (REQUEST_BODY_FILE) or redirect PHP's HTTP clients
- * (HTTP_PROXY). All that begin with FERVO_ are reserved too.
- */
-export const RESERVED_PARAMS: readonly string[] = [
-  "PHP_VALUE",
-  "PHP_ADMIN_VALUE",
-  "REQUEST_BODY_FILE",
-  "HTTP_PROXY",
-  "SCRIPT_FILENAME",
-  "SCRIPT_NAME",
-  "REQUEST_METHOD",
-  "REQUEST_URI",
-  "QUERY_STRING",
-  "CONTENT_LENGTH",
-  "CONTENT_TYPE",
-  "GATEWAY_INTERFACE",
-  "SERVER_PROTOCOL",
-  "SERVER_SOFTWARE",
-  "HTTP_TRACEPARENT",
-  "HTTP_TRACESTATE",
-];
-
 /** A job that is lost together with php-fpm so often, one time after the other, may be what ends it: then it counts. */
 const MAX_UNCOUNTED_LOSSES = 3;
 /** Of so many jobs it is known how often they were lost; another worker may run them next. */
 const MAX_REMEMBERED_LOSSES = 10_000;
-
-const EMPTY = new Uint8Array(0);
 
 /**
  * Runs each job, or several of them, as one FastCGI request to the front controller.
@@ -118,7 +93,8 @@ export class FastCgiExecutor implements Executor {
       if (unavailable) return unavailable;
       const response = await this.#pool.request(this.#requestOf(job), signal);
       this.#forgetLosses(job);
-      return outcomeOf(response, this.#options, job.id);
+      const outcome = outcomeOf(response, this.#options, job.id);
+      return outcome.kind === "release" ? await this.#confirmed(outcome, response, signal) : outcome;
     } catch (error) {
       return await this.#outcomeOfFailure(error, job, () => uriOf(job), startedMs);
     }
@@ -134,7 +110,8 @@ export class FastCgiExecutor implements Executor {
       const unavailable = this.#losses.size > 0 && await this.#stillAway(batch.jobs[0]!);
       if (unavailable) return unavailable;
       const response = await this.#pool.request(this.#batchRequestOf(batch, answer.onBody), signal);
-      return answer.running && outcomeOfBatchEnd(response, this.#options.script);
+      const outcome = answer.running && outcomeOfBatchEnd(response, this.#options.script);
+      return outcome?.kind === "release" ? await this.#confirmed(outcome, response, signal) : outcome;
     } catch (error) {
       const job = answer.running;
       const uri = () => uriOfBatch(batch.jobs);
@@ -159,7 +136,7 @@ export class FastCgiExecutor implements Executor {
         await this.#fpm.ping(this.#pool, signal);
         return undefined;
       }
-      return misconfiguration(await this.#fpm.ask(checkRequest(script, params), this.#pool, signal), script);
+      return fpmsOwnAnswer(await this.#fpm.ask(checkRequest(script, params), this.#pool, signal), script);
     } catch (error) {
       return asFervoError(error);
     }
@@ -201,6 +178,28 @@ export class FastCgiExecutor implements Executor {
     } catch (fault) {
       return outcomeOfFault(fault);
     }
+  }
+
+  /**
+   * A job can answer what php-fpm itself does. Asked once more, without a job, php-fpm does it again, and a script does not;
+   * one that need not know the check is not asked: php-fpm shows by an answer of its own what these look like.
+   */
+  async #confirmed(misconfigured: Outcome, response: FastCgiResponse, signal: AbortSignal): Promise<Outcome> {
+    const { script, params, ackOn } = this.#options;
+    if (fpmsOwnAnswer(response, script) === undefined) return misconfigured;
+    let isOwn = isLogged(response);
+    try {
+      if (ackOn === "outcome") {
+        const again = await this.#fpm.ask(checkRequest(script, params), this.#pool, signal);
+        isOwn = fpmsOwnAnswer(again, script) !== undefined;
+      } else if (!isOwn) {
+        isOwn = isAnsweredAlike(response, await this.#fpm.ask(pingRequest(UNKNOWN_PATH), this.#pool, signal));
+      }
+    } catch (error) {
+      if (isAway(error)) return { kind: "release", reason: "unavailable", error };
+      if (!(error instanceof FervoError)) throw error;
+    }
+    return isOwn ? misconfigured : noOutcome(response);
   }
 
   /** A child that dies is the job's doing; that php-fpm is stopped, restarted or reloaded is not. */
@@ -271,71 +270,6 @@ export class FastCgiExecutor implements Executor {
   }
 }
 
-/**
- * Makes the requests for jobs; what they share is encoded once.
- *
- * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record; the function that is
- * returned throws JOB_MALFORMED when the payload cannot be sent as a param.
- */
-export function jobRequests(
-  { script, params, payloadParam, firstByteTimeoutMs }: Pick<
-    FastCgiExecutorOptions,
-    "script" | "params" | "payloadParam" | "firstByteTimeoutMs"
-  >,
-  clock: Clock,
-): (job: Job) => FastCgiRequest {
-  const shared: EncodedParams = encodeParams(sharedParams(script, params));
-  const isBody = payloadParam === "";
-  return (job) => {
-    const uri = uriOf(job);
-    const own: [string, string][] = [
-      ["REQUEST_URI", uri],
-      // What FPM's status page and access log show as the request (fpm_main.c, init_request_info).
-      ["SCRIPT_NAME", uri],
-      ["CONTENT_LENGTH", String(isBody ? job.payload.length : 0)],
-      ...jobVariables(job),
-    ];
-    if (firstByteTimeoutMs > 0) {
-      own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, job.deadlineMs))]);
-    }
-    if (job.traceparent !== undefined) own.push(["HTTP_TRACEPARENT", job.traceparent]);
-    if (job.tracestate !== undefined) own.push(["HTTP_TRACESTATE", job.tracestate]);
-    if (!isBody) own.push([payloadParam, payloadText(job.payload, `the param "${payloadParam}"`)]);
-    return { sharedParams: shared, params: own, body: isBody ? job.payload : EMPTY };
-  };
-}
-
-/**
- * Makes the requests for batches; what they share is encoded once.
- *
- * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record
- */
-function batchRequests(
-  { script, params, firstByteTimeoutMs }: Pick<
-    FastCgiExecutorOptions,
-    "script" | "params" | "firstByteTimeoutMs"
-  >,
-  clock: Clock,
-): (batch: Batch, onBody: BodyListener) => FastCgiRequest {
-  const shared = encodeParams({ ...sharedParams(script, params), CONTENT_TYPE: BATCH_CONTENT_TYPE });
-  return (batch, onBody) => {
-    const uri = uriOfBatch(batch.jobs);
-    const { deadlineMs } = batch.jobs[0]!;
-    const body = encodeBatch(batch);
-    const own: [string, string][] = [
-      ["REQUEST_URI", uri],
-      ["SCRIPT_NAME", uri],
-      ["CONTENT_LENGTH", String(body.length)],
-      ["FERVO_BATCH", String(batch.jobs.length)],
-      ["FERVO_DEADLINE", String(deadlineMs)],
-    ];
-    if (firstByteTimeoutMs > 0) {
-      own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, deadlineMs))]);
-    }
-    return { sharedParams: shared, params: own, body, onBody };
-  };
-}
-
 /** The connection was lost, and that is not the job's doing. */
 function lostWithFpm(cause: FervoError): Outcome {
   const text =
@@ -345,54 +279,7 @@ function lostWithFpm(cause: FervoError): Outcome {
   return { kind: "release", reason: "unavailable", error };
 }
 
-/** What names the job in php-fpm's access log and status page. */
-function uriOf(job: Job): string {
-  return `/${uriPart(job.queue)}/${uriPart(job.id)}`;
-}
-
-/** A lone surrogate, which stands for no bytes, becomes U+FFFD, as in the params. */
-function uriPart(text: string): string {
-  return encodeURIComponent(text.toWellFormed());
-}
-
-/** The same of a batch: its first job, and how many follow. */
-function uriOfBatch(jobs: readonly Job[]): string {
-  return `${uriOf(jobs[0]!)}+${jobs.length - 1}`;
-}
-
 /** Tells a job from all others of its broker. */
 function nameOf({ queue, id }: Job): string {
   return `${queue}/${id}`;
-}
-
-/**
- * The request that asks the front controller whether it is there; it runs no job. One that does not know FERVO_CHECK finds
- * no payload, no id, and a deadline that has passed.
- */
-export function checkRequest(script: string, params: Readonly<Record<string, string>>): FastCgiRequest {
-  return {
-    sharedParams: encodeParams(sharedParams(script, params)),
-    params: [
-      ["REQUEST_URI", "/fervo-check"],
-      ["SCRIPT_NAME", "/fervo-check"],
-      ["CONTENT_LENGTH", "0"],
-      ["FERVO_CHECK", "1"],
-      ["FERVO_DEADLINE", "0"],
-    ],
-    body: EMPTY,
-  };
-}
-
-function sharedParams(script: string, params: Readonly<Record<string, string>>): Record<string, string> {
-  return {
-    GATEWAY_INTERFACE: "CGI/1.1",
-    SERVER_PROTOCOL: "HTTP/1.1",
-    SERVER_SOFTWARE: "fervo-worker",
-    REQUEST_METHOD: "POST",
-    SCRIPT_FILENAME: script,
-    QUERY_STRING: "",
-    // Not a form: PHP would parse it, and count its fields against max_input_vars.
-    CONTENT_TYPE: "application/octet-stream",
-    ...params,
-  };
 }

@@ -3,6 +3,7 @@ import { ACK, type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
 import { failureDetails } from "./failure_details.ts";
 import { lastRecord, outcomeOfRecord } from "./fastcgi_record.ts";
+import { fpmsOwnAnswer } from "./fpm_answer.ts";
 import { failedOutcome, pidOf } from "./told_outcome.ts";
 
 /*
@@ -16,8 +17,6 @@ export interface AnswerOptions {
   /** The front controller, as php-fpm sees it; for messages. */
   readonly script: string;
 }
-
-const lenientUtf8 = new TextDecoder();
 
 /**
  * The answer's meaning; php-fpm answered, but its word alone proves nothing: see docs/protocol.md.
@@ -43,12 +42,12 @@ export function outcomeOf(
   // The header was not free any more. Where it is there, whatever it says, the body is output.
   const record = word === undefined ? lastRecord(response.end ?? response.body, jobId) : undefined;
   if (record !== undefined) return outcomeOfRecord(record, response.stderr);
-  const misconfigured = misconfiguration(response, script);
+  const misconfigured = fpmsOwnAnswer(response, script);
   if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
   // A word that we do not know comes from a script that can send the header, and may have meant anything.
   const isStatusEnough = ackOn === "status" && word === undefined && response.appStatus === 0;
   if (isStatusEnough && response.status >= 200 && response.status < 300) return ACK;
-  return { kind: "retry", error: noOutcomeError(response, word) };
+  return noOutcome(response, word);
 }
 
 /**
@@ -64,31 +63,14 @@ export function outcomeOfBatchEnd(response: FastCgiResponse, script: string): Ou
       `The script "${script}" does not know batches: it answered one with the outcome "${word}"; set ` +
         `"batch_size = 1", or use a script that does`,
     )
-    : misconfiguration(response, script);
+    : fpmsOwnAnswer(response, script);
   if (error !== undefined) return { kind: "release", reason: "misconfigured", error };
-  return { kind: "retry", error: noOutcomeError(response, word === "batch" ? undefined : word) };
+  return noOutcome(response, word === "batch" ? undefined : word);
 }
 
-/**
- * php-fpm's own answers to a wrong SCRIPT_FILENAME (fpm_main.c). No front controller of ours gives them: they come
- * without an outcome and with just these bodies.
- */
-export function misconfiguration(response: FastCgiResponse, script: string): FervoError | undefined {
-  const body = response.body.length < 100 ? lenientUtf8.decode(response.body).trim() : "";
-  if (response.status === 404 && body === "File not found.") {
-    return new FervoError(
-      "FPM_MISCONFIGURED",
-      `php-fpm cannot find the script "${script}": file not found; correct "script", or give php-fpm's user access`,
-    );
-  }
-  if (response.status === 403 && body === "Access denied.") {
-    return new FervoError(
-      "FPM_MISCONFIGURED",
-      `php-fpm does not run the script "${script}": access denied; see security.limit_extensions of the pool and the ` +
-        `file's permissions`,
-    );
-  }
-  return undefined;
+/** The script has ended and said nothing. */
+export function noOutcome(response: FastCgiResponse, word?: string): Outcome {
+  return { kind: "retry", error: noOutcomeError(response, word) };
 }
 
 function noOutcomeError(response: FastCgiResponse, word: string | undefined): JobError {

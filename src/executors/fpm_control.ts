@@ -29,7 +29,7 @@ export interface FpmControlOptions {
 }
 
 /** Any path will do to see that php-fpm answers: it says that it does not find it. */
-const UNKNOWN_PATH = "/fervo-check";
+export const UNKNOWN_PATH = "/fervo-check";
 
 /** A child that has not ended so long after SIGTERM is killed, milliseconds. */
 const KILL_AFTER_MS = 1_000;

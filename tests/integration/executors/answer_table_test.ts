@@ -13,6 +13,7 @@ import {
   type FastCgiExecutorOptions,
 } from "../../../src/executors/fastcgi.ts";
 import { type FastCgiAddress, parseAddress } from "../../../src/fastcgi/address.ts";
+import { parseCgi } from "../../../src/fastcgi/response.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
 import { eventually } from "../../support/eventually.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
@@ -349,11 +350,17 @@ for (
   const [stdout, text] of [
     ["Status: 404 Not Found\r\nContent-type: text/html\r\n\r\nFile not found.\n", "file not found"],
     ["Status: 403 Forbidden\r\nContent-type: text/html\r\n\r\nAccess denied.\n", "access denied"],
+    [
+      "Status: 404 Not Found\r\nContent-type: text/html\r\n\r\nNo input file specified.\n",
+      "see open_basedir",
+    ],
   ] as const
 ) {
   Deno.test(`FastCgiExecutor.execute() puts the job back as misconfigured at php-fpm's own "${text}"`, async () => {
     for (const ackOn of ["outcome", "status"] as const) {
-      const outcome = await outcomeOf(answered(stdout, "Primary script unknown"), { executor: { ackOn } });
+      const again = { ...parseCgi(bytesOf(stdout)), stderr: "", isTruncated: false, appStatus: 0 };
+      const fpm = { ask: () => Promise.resolve(again) };
+      const outcome = await outcomeOf(answered(stdout), { executor: { ackOn }, fpm });
       assert.match(putBack(outcome, "misconfigured", "FPM_MISCONFIGURED").message, new RegExp(text));
     }
   });

@@ -13,6 +13,7 @@ import {
   type FastCgiExecutorOptions,
 } from "../../../src/executors/fastcgi.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
+import { parseCgi } from "../../../src/fastcgi/response.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -371,10 +372,17 @@ Deno.test("FastCgiExecutor.executeBatch() finds a script misconfigured that answ
 });
 
 Deno.test("FastCgiExecutor.executeBatch() knows php-fpm's own answers to a wrong script", async () => {
-  const { last } = await resultOf(
-    concat(stdoutRecord("Status: 404 Not Found\r\n\r\nFile not found.\n"), ended),
+  const stdout = "Status: 404 Not Found\r\n\r\nFile not found.\n";
+  const again = (text: string) => ({
+    ask: () => Promise.resolve({ ...parseCgi(bytesOf(text)), stderr: "", isTruncated: false, appStatus: 0 }),
+  });
+  const answer = concat(stdoutRecord(stdout), ended);
+  errorOf((await resultOf(answer, { fpm: again(stdout) })).last, "release", "FPM_MISCONFIGURED");
+  errorOf(
+    (await resultOf(answer, { fpm: again(`X-Fervo-Outcome: ack\r\n\r\n`) })).last,
+    "retry",
+    "JOB_NO_OUTCOME",
   );
-  errorOf(last, "release", "FPM_MISCONFIGURED");
 });
 
 // --- limits of time

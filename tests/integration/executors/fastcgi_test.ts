@@ -7,8 +7,8 @@ import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
   type FastCgiExecutorOptions,
-  RESERVED_PARAMS,
 } from "../../../src/executors/fastcgi.ts";
+import { RESERVED_PARAMS } from "../../../src/executors/fastcgi_requests.ts";
 import { formatAddress, parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
 import { EventLog } from "../../support/event_log.ts";
@@ -39,14 +39,8 @@ async function setUp(code: string, settings: Settings = {}) {
   });
   const options = { ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script, ...settings.executor };
   const log = new EventLog();
-  const executor = opened.use(
-    new FastCgiExecutor({
-      pool,
-      fpm: fpm.control({ hasStatusPage: false }),
-      clock: systemClock,
-      observe: log.observe,
-    }, options),
-  );
+  const deps = { pool, fpm: fpm.control({ hasStatusPage: false }), clock: systemClock };
+  const executor = opened.use(new FastCgiExecutor({ ...deps, observe: log.observe }, options));
   // First of all at the end, so that a job that is held by a test that failed holds nobody else.
   opened.defer(() => fpm.stop());
   const resources = opened.move();
@@ -56,6 +50,9 @@ async function setUp(code: string, settings: Settings = {}) {
     log,
     address: formatAddress(address),
     run: (fields: Partial<Job> = {}, signal = NEVER) => executor.execute(jobOf(fields), signal),
+    /** Runs a job by an executor of its own. */
+    runAs: (own: Partial<FastCgiExecutorOptions>) =>
+      new FastCgiExecutor({ ...deps, observe: log.observe }, { ...options, ...own }).execute(jobOf(), NEVER),
     file: (name: string) => `${fpm.directory}/${name}`,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
@@ -165,28 +162,51 @@ Deno.test("FastCgiExecutor does not mind STDERR when the script says ack", async
   assert.equal(await t.run(), ACK);
 });
 
-Deno.test("FastCgiExecutor takes a script that php-fpm does not find for a misconfiguration", async () => {
-  const script = "/nonexistent/fervo.php";
-  for (const ackOn of ["outcome", "status"] as const) {
-    await using t = await setUp("", { executor: { script, ackOn } });
-    const outcome = await t.run();
-    const { code, message } = errorOf(outcome, "release");
-    assert.equal(outcome.kind === "release" && outcome.reason, "misconfigured");
-    assert.equal(code, "FPM_MISCONFIGURED");
-    assert.ok(message.includes(`"${script}": file not found`), message);
-  }
-});
+for (
+  const [logging, ackOn] of [["1", "outcome"], ["1", "status"], ["0", "outcome"], ["0", "status"]] as const
+) {
+  const setting = `fastcgi.logging = ${logging}, ack_on = ${ackOn}`;
 
-Deno.test("FastCgiExecutor takes a script that php-fpm does not run for a misconfiguration", async () => {
-  await using fixture = await setUp("");
-  const script = await fixture.fpm.writeScript("job.txt", `<?php ${SAY_ACK}`);
-  await using t = await setUp("", { executor: { script } });
-  const outcome = await t.run();
-  assert.equal(outcome.kind === "release" && outcome.reason, "misconfigured");
-  const { code, message } = errorOf(outcome, "release");
-  assert.equal(code, "FPM_MISCONFIGURED");
-  assert.ok(message.includes(`"${script}": access denied`), message);
-});
+  Deno.test(`FastCgiExecutor takes what php-fpm itself answers to a wrong script for a misconfiguration (${setting})`, async () => {
+    await using t = await setUp("", {
+      fpm: { masterIni: { "fastcgi.logging": logging }, ini: { open_basedir: "/nonexistent" } },
+    });
+    const text = await t.fpm.writeScript("job.txt", `<?php ${SAY_ACK}`);
+    const cases: [script: string, says: RegExp][] = [
+      [t.file("missing.php"), /cannot find the script ".*\/missing.php": file not found/],
+      [text, /does not run the script ".*\/job.txt": access denied; see security.limit_extensions/],
+      [
+        t.file("job.php"),
+        logging === "1" ? /job.php": Operation not permitted; see open_basedir/ : /see open_basedir/,
+      ],
+    ];
+    for (const [script, says] of cases) {
+      const outcome = await t.runAs({ script, ackOn });
+      assert.equal(outcome.kind === "release" && outcome.reason, "misconfigured");
+      assert.match(errorOf(outcome, "release").message, says);
+    }
+  });
+
+  Deno.test(`FastCgiExecutor takes the same from a job for the job's failure (${setting})`, async () => {
+    const answers = [
+      `http_response_code(403); echo "Access denied.";`,
+      `http_response_code(404); header('X-Mine: 1'); echo "File not found.\n";`,
+      `http_response_code(404); error_log("Primary script unknown"); echo "File not found.\n";`,
+      // Byte for byte: only a script that knows the check, or STDERR, can be told from php-fpm then.
+      ...ackOn === "outcome" || logging === "1"
+        ? [`http_response_code(404); echo "No input file specified.\n";`]
+        : [],
+    ].filter((code) => logging === "1" || !code.includes("error_log"));
+    for (const code of answers) {
+      const knowsCheck = `if (isset($_SERVER['FERVO_CHECK'])) { ${SAY_ACK} exit; }`;
+      await using t = await setUp(`${knowsCheck} ${code}`, {
+        fpm: { masterIni: { "fastcgi.logging": logging } },
+        executor: { ackOn },
+      });
+      assert.equal(errorOf(await t.run(), "retry").code, "JOB_NO_OUTCOME", code);
+    }
+  });
+}
 
 Deno.test("FastCgiExecutor takes a PHP process that was killed for a crash, counted", async () => {
   for (

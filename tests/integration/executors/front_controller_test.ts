@@ -4,11 +4,8 @@ import { systemClock } from "../../../src/core/clock.ts";
 import { type FervoError, JobError } from "../../../src/core/errors.ts";
 import type { Job } from "../../../src/core/job.ts";
 import { ACK, type Outcome } from "../../../src/core/outcome.ts";
-import {
-  checkRequest,
-  DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
-  FastCgiExecutor,
-} from "../../../src/executors/fastcgi.ts";
+import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, FastCgiExecutor } from "../../../src/executors/fastcgi.ts";
+import { checkRequest } from "../../../src/executors/fastcgi_requests.ts";
 import { outcomeOf } from "../../../src/executors/fastcgi_answer.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";

@@ -4,13 +4,12 @@ import { FervoError, JobError } from "../../../src/core/errors.ts";
 import type { Job } from "../../../src/core/job.ts";
 import { ACK, type Outcome } from "../../../src/core/outcome.ts";
 import {
-  checkRequest,
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
   type FastCgiExecutorDeps,
   type FastCgiExecutorOptions,
-  RESERVED_PARAMS,
 } from "../../../src/executors/fastcgi.ts";
+import { checkRequest, RESERVED_PARAMS } from "../../../src/executors/fastcgi_requests.ts";
 import { outcomeOf } from "../../../src/executors/fastcgi_answer.ts";
 import { ConnectionLostError, type FastCgiRequest } from "../../../src/fastcgi/connection.ts";
 import { FastCgiError } from "../../../src/fastcgi/errors.ts";
@@ -215,11 +214,11 @@ Deno.test("outcomeOf() by status obeys a word that came all the same", () => {
 });
 
 Deno.test("outcomeOf() takes php-fpm's own 404 and 403 for a misconfiguration, and names the script", () => {
-  const cases = [[404, "File not found.\n", "file not found"], [
-    403,
-    "Access denied.\n",
-    "access denied",
-  ]] as const;
+  const cases = [
+    [404, "File not found.\n", "file not found"],
+    [403, "Access denied.\n", "access denied"],
+    [404, "No input file specified.\n", "it cannot be opened"],
+  ] as const;
   for (const [status, body, reason] of cases) {
     for (const options of [byOutcome, byStatus]) {
       const outcome = outcomeOf(responseOf({}, { status, body }), options);
@@ -235,7 +234,10 @@ Deno.test("outcomeOf() takes a script's own 404 or 403 for a failed attempt", ()
   const cases = [
     [404, "Not found"],
     [404, "File not found. Sorry!"],
-    [404, `File not found.${" ".repeat(100)}`],
+    [404, "File not found."],
+    [404, "File not found.\n\n"],
+    [403, "Access denied."],
+    [404, "No input file specified."],
     [200, "File not found.\n"],
     [403, "File not found.\n"],
     [404, "Access denied.\n"],
@@ -511,6 +513,63 @@ Deno.test("FastCgiExecutor.probe() never calls a script that need not know the c
 Deno.test("FastCgiExecutor.probe() never rejects", async () => {
   const { error } = await probe(NO_SCRIPT, new Error("unforeseen"));
   assert.equal(error?.code, "WORKER_FAULT");
+});
+
+/** What becomes of a job that is answered `first`, by an executor that gets `again` for what it asks, and what it asks. */
+async function confirmed(
+  first: FastCgiResponse,
+  again: FastCgiResponse | Error,
+  options: Partial<FastCgiExecutorOptions> = {},
+) {
+  const asked: string[] = [];
+  const { executor } = build(first, options, {
+    ask: ({ params }) => {
+      const names = Object.fromEntries(params);
+      asked.push(names["FERVO_CHECK"] === "1" ? "check" : names["SCRIPT_FILENAME"]!);
+      return again instanceof Error ? Promise.reject(again) : Promise.resolve(again);
+    },
+  });
+  const outcome = await executor.execute(jobOf(), NEVER);
+  return [outcome.kind === "release" ? outcome.reason : outcome.kind, errorOf(outcome).code, ...asked];
+}
+
+const OWN = { "status": "404 Not Found", "content-type": "text/html; charset=UTF-8" };
+const fpmSays = (stderr: string, headers: Record<string, string> = OWN) =>
+  responseOf(headers, { status: 404, body: "File not found.\n", stderr });
+
+Deno.test("FastCgiExecutor asks by the check before it takes a script for misconfigured, also where php-fpm says so on STDERR", async () => {
+  for (const stderr of ["Primary script unknown", ""]) {
+    const same = await confirmed(fpmSays(stderr), fpmSays(stderr));
+    assert.deepEqual(same, ["misconfigured", "FPM_MISCONFIGURED", "check"]);
+    const answers = await confirmed(fpmSays(stderr), responseOf({ "x-fervo-outcome": "ack" }));
+    assert.deepEqual(answers, ["retry", "JOB_NO_OUTCOME", "check"]);
+  }
+});
+
+Deno.test("FastCgiExecutor never asks a script that need not know the check: php-fpm shows its own answer to another one", async () => {
+  const byStatus = { ackOn: "status" } as const;
+  const missing = "/fervo-check";
+  const misconfigured = ["misconfigured", "FPM_MISCONFIGURED"];
+  const failed = ["retry", "JOB_NO_OUTCOME"];
+  const cases: [FastCgiResponse, FastCgiResponse, string[]][] = [
+    // fastcgi.logging is on: php-fpm's own answers say so.
+    [fpmSays("Primary script unknown"), fpmSays(""), misconfigured],
+    [fpmSays(""), fpmSays("Primary script unknown"), [...failed, missing]],
+    // It is off: the headers tell.
+    [fpmSays(""), fpmSays(""), [...misconfigured, missing]],
+    [fpmSays(""), fpmSays("", { ...OWN, "x-powered-by": "PHP/9" }), [...failed, missing]],
+    [fpmSays("", { ...OWN, "content-type": "text/plain" }), fpmSays(""), [...failed, missing]],
+  ];
+  for (const [first, again, expected] of cases) {
+    assert.deepEqual(await confirmed(first, again, byStatus), expected);
+  }
+});
+
+Deno.test("FastCgiExecutor puts the job back when php-fpm goes away while it is asked, and believes its STDERR while it is busy", async () => {
+  assert.deepEqual(await confirmed(fpmSays(""), REFUSED), ["unavailable", REFUSED.code, "check"]);
+  const logged = await confirmed(fpmSays("Primary script unknown"), BUSY);
+  assert.deepEqual(logged, ["misconfigured", "FPM_MISCONFIGURED", "check"]);
+  assert.deepEqual(await confirmed(fpmSays(""), BUSY), ["retry", "JOB_NO_OUTCOME", "check"]);
 });
 
 const LOST = new ConnectionLostError(

@@ -1,0 +1,157 @@
+import type { Clock } from "../core/clock.ts";
+import type { Job } from "../core/job.ts";
+import { payloadText } from "../core/payload.ts";
+import type { FastCgiRequest } from "../fastcgi/connection.ts";
+import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
+import type { BodyListener } from "../fastcgi/response.ts";
+import type { Batch } from "./executor.ts";
+import { BATCH_CONTENT_TYPE, encodeBatch } from "./fastcgi_batch.ts";
+import { jobVariables } from "./job_variables.ts";
+
+/*
+ * What PHP is sent: docs/protocol.md, sections 1 and 7.
+ */
+
+/** What the requests of a consumer have in common. */
+export interface RequestOptions {
+  /** SCRIPT_FILENAME. */
+  readonly script: string;
+  /** Further params of every request. */
+  readonly params: Readonly<Record<string, string>>;
+  /** Names the param that carries the payload instead of STDIN; "" for STDIN. */
+  readonly payloadParam: string;
+  /** The pool's own limit for the first byte of an answer, milliseconds; 0 for none. PHP is told until when to begin. */
+  readonly firstByteTimeoutMs: number;
+}
+
+/**
+ * Params that no configuration and no message sets: the executor sets them itself, or they would change php-fpm for
+ * all later requests (PHP_VALUE), read a file of its machine (REQUEST_BODY_FILE) or redirect PHP's HTTP clients
+ * (HTTP_PROXY). All that begin with FERVO_ are reserved too.
+ */
+export const RESERVED_PARAMS: readonly string[] = [
+  "PHP_VALUE",
+  "PHP_ADMIN_VALUE",
+  "REQUEST_BODY_FILE",
+  "HTTP_PROXY",
+  "SCRIPT_FILENAME",
+  "SCRIPT_NAME",
+  "REQUEST_METHOD",
+  "REQUEST_URI",
+  "QUERY_STRING",
+  "CONTENT_LENGTH",
+  "CONTENT_TYPE",
+  "GATEWAY_INTERFACE",
+  "SERVER_PROTOCOL",
+  "SERVER_SOFTWARE",
+  "HTTP_TRACEPARENT",
+  "HTTP_TRACESTATE",
+];
+
+const EMPTY = new Uint8Array(0);
+
+/**
+ * Makes the requests for jobs; what they share is encoded once.
+ *
+ * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record; the function that is
+ * returned throws JOB_MALFORMED when the payload cannot be sent as a param.
+ */
+export function jobRequests(
+  { script, params, payloadParam, firstByteTimeoutMs }: RequestOptions,
+  clock: Clock,
+): (job: Job) => FastCgiRequest {
+  const shared: EncodedParams = encodeParams(sharedParams(script, params));
+  const isBody = payloadParam === "";
+  return (job) => {
+    const uri = uriOf(job);
+    const own: [string, string][] = [
+      ["REQUEST_URI", uri],
+      // What FPM's status page and access log show as the request (fpm_main.c, init_request_info).
+      ["SCRIPT_NAME", uri],
+      ["CONTENT_LENGTH", String(isBody ? job.payload.length : 0)],
+      ...jobVariables(job),
+    ];
+    if (firstByteTimeoutMs > 0) {
+      own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, job.deadlineMs))]);
+    }
+    if (job.traceparent !== undefined) own.push(["HTTP_TRACEPARENT", job.traceparent]);
+    if (job.tracestate !== undefined) own.push(["HTTP_TRACESTATE", job.tracestate]);
+    if (!isBody) own.push([payloadParam, payloadText(job.payload, `the param "${payloadParam}"`)]);
+    return { sharedParams: shared, params: own, body: isBody ? job.payload : EMPTY };
+  };
+}
+
+/**
+ * Makes the requests for batches; what they share is encoded once.
+ *
+ * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record
+ */
+export function batchRequests(
+  { script, params, firstByteTimeoutMs }: RequestOptions,
+  clock: Clock,
+): (batch: Batch, onBody: BodyListener) => FastCgiRequest {
+  const shared = encodeParams({ ...sharedParams(script, params), CONTENT_TYPE: BATCH_CONTENT_TYPE });
+  return (batch, onBody) => {
+    const uri = uriOfBatch(batch.jobs);
+    const { deadlineMs } = batch.jobs[0]!;
+    const body = encodeBatch(batch);
+    const own: [string, string][] = [
+      ["REQUEST_URI", uri],
+      ["SCRIPT_NAME", uri],
+      ["CONTENT_LENGTH", String(body.length)],
+      ["FERVO_BATCH", String(batch.jobs.length)],
+      ["FERVO_DEADLINE", String(deadlineMs)],
+    ];
+    if (firstByteTimeoutMs > 0) {
+      own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, deadlineMs))]);
+    }
+    return { sharedParams: shared, params: own, body, onBody };
+  };
+}
+
+/** What names the job in php-fpm's access log and status page. */
+export function uriOf(job: Job): string {
+  return `/${uriPart(job.queue)}/${uriPart(job.id)}`;
+}
+
+/** A lone surrogate, which stands for no bytes, becomes U+FFFD, as in the params. */
+function uriPart(text: string): string {
+  return encodeURIComponent(text.toWellFormed());
+}
+
+/** The same of a batch: its first job, and how many follow. */
+export function uriOfBatch(jobs: readonly Job[]): string {
+  return `${uriOf(jobs[0]!)}+${jobs.length - 1}`;
+}
+
+/**
+ * The request that asks the front controller whether it is there; it runs no job. One that does not know FERVO_CHECK finds
+ * no payload, no id, and a deadline that has passed.
+ */
+export function checkRequest(script: string, params: Readonly<Record<string, string>>): FastCgiRequest {
+  return {
+    sharedParams: encodeParams(sharedParams(script, params)),
+    params: [
+      ["REQUEST_URI", "/fervo-check"],
+      ["SCRIPT_NAME", "/fervo-check"],
+      ["CONTENT_LENGTH", "0"],
+      ["FERVO_CHECK", "1"],
+      ["FERVO_DEADLINE", "0"],
+    ],
+    body: EMPTY,
+  };
+}
+
+function sharedParams(script: string, params: Readonly<Record<string, string>>): Record<string, string> {
+  return {
+    GATEWAY_INTERFACE: "CGI/1.1",
+    SERVER_PROTOCOL: "HTTP/1.1",
+    SERVER_SOFTWARE: "fervo-worker",
+    REQUEST_METHOD: "POST",
+    SCRIPT_FILENAME: script,
+    QUERY_STRING: "",
+    // Not a form: PHP would parse it, and count its fields against max_input_vars.
+    CONTENT_TYPE: "application/octet-stream",
+    ...params,
+  };
+}
