@@ -27,7 +27,7 @@ export interface Broker extends AsyncDisposable {
 }
 
 /** What a broker's driver tells the worker that uses it. */
-export type WorkerEars = Required<Pick<DriverDeps, "observe" | "onSignal">>;
+export type WorkerEars = Required<Pick<DriverDeps, "observe" | "onSignal">> & Pick<DriverDeps, "isPatient">;
 
 /** What of a worker can change. */
 export interface WorkerNow {
@@ -110,7 +110,13 @@ export interface Fpm {
 }
 
 /** What all parts need. */
-export type AppDeps = { clock: Clock; observe: Observer; tracer?: Tracer };
+export type AppDeps = {
+  clock: Clock;
+  observe: Observer;
+  tracer?: Tracer;
+  /** A broker that cannot be opened at the start is waited for. */
+  isPatient?: boolean;
+};
 
 /** The parts of a worker, by name. Two assemblies share those that are the same in both configurations. */
 export interface Assembly {
@@ -131,7 +137,9 @@ export interface AssemblyDeps extends AppDeps {
 /**
  * Makes the parts that a configuration asks for; none of them works yet.
  *
- * @param from Another assembly, whose parts are taken where nothing has changed.
+ * @param from Another assembly, whose parts are taken where nothing has changed. It is a reason to refuse what would be
+ * waited for at a start.
+ * @throws {FervoError} QUEUE_UNAVAILABLE; with `from`, also FPM_MISCONFIGURED when a pool has fewer children than jobs
  */
 export async function assemble(
   config: Config,
@@ -154,7 +162,8 @@ export async function assemble(
   const brokers = new Map<string, Broker>();
   for (const { broker: name } of [...config.consumers, ...config.schedule]) {
     if (brokers.has(name)) continue;
-    const open = () => opened.use(openBroker(config, name, clock, deps.ears, deps.now));
+    const isPatient = from === undefined && deps.isPatient === true;
+    const open = () => opened.use(openBroker(config, name, clock, { ...deps.ears, isPatient }, deps.now));
     brokers.set(name, part("brokers", kept?.brokers, name, open));
   }
   const fpms = new Map<string, Fpm>();
@@ -167,8 +176,11 @@ export async function assemble(
     });
     fpms.set(name, part("fpm", kept?.fpms, name, open));
   }
+  const problems = new Map<string, FervoError>();
   for (const [name, fpm] of fpms) {
-    await refuseTooManyJobs(config, name, fpm.control);
+    const problem = await poolProblem(config, name, fpm.control);
+    if (problem !== undefined && from !== undefined) throw problem;
+    if (problem !== undefined) problems.set(name, problem);
     if (fpm.fit === undefined && hasAuto(config, name)) {
       fpms.set(name, { ...fpm, fit: opened.use(await startFit(config, name, fpm, deps)) });
     }
@@ -179,8 +191,9 @@ export async function assemble(
       const { driver, dialect } = brokers.get(options.broker)!;
       const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
       const limit = limitOf(options, fpms, () => consumer);
+      const problem = options.executor.kind === "fastcgi" && problems.get(options.executor.fpm);
       const consumer: Consumer = new Consumer(
-        { driver, dialect, executor, ...deps, random: Math.random, limit },
+        { driver, dialect, executor, ...deps, random: Math.random, limit, ...problem && { problem } },
         { ...options, concurrency: leastOf(config, options) },
       );
       return { consumer, executor };
@@ -234,7 +247,7 @@ function createExecutor(
   config: Config,
   options: ConsumerConfig["executor"],
   fpms: ReadonlyMap<string, Fpm>,
-  deps: AppDeps,
+  deps: AssemblyDeps,
 ): Executor {
   if (options.kind === "process") return new ProcessExecutor(deps, config.processes.get(options.process)!);
   const { script, params, killOnTimeout, firstByteTimeoutMs } = config.fpm.get(options.fpm)!;
@@ -245,7 +258,8 @@ function createExecutor(
     request: (request, signal) => pool.request(request, signal),
     close: () => Promise.resolve(),
   };
-  return new FastCgiExecutor({ ...deps, pool: shared, fpm: control }, {
+  const problem = () => poolProblem(deps.now.config(), options.fpm, control);
+  return new FastCgiExecutor({ ...deps, pool: shared, fpm: control, poolProblem: problem }, {
     script,
     params,
     killOnTimeout,
@@ -257,14 +271,18 @@ function createExecutor(
 
 /**
  * Jobs beyond the pool's children would wait in its listen queue, where they can neither be timed nor taken back. A
- * pool that cannot be asked now is no reason not to start: the worker waits for it.
+ * pool that cannot be asked now is no problem: the worker waits for it.
  */
-async function refuseTooManyJobs(config: Config, name: string, fpm: FpmControl): Promise<void> {
+async function poolProblem(
+  config: Config,
+  name: string,
+  fpm: FpmControl,
+): Promise<FervoError | undefined> {
   const status = await fpm.status().catch(() => undefined);
   const wanted = leastConcurrency(config, name);
-  if (status === undefined || !isTooSmall(status, wanted)) return;
-  throw new FervoError(
-    "CONFIG_INVALID",
+  if (status === undefined || !isTooSmall(status, wanted)) return undefined;
+  return new FervoError(
+    "FPM_MISCONFIGURED",
     `The consumers of [fpm.${name}] run up to ${wanted} jobs at the same time, and its pool "${status.pool}" has ` +
       `${status.totalProcesses} children: lower "concurrency", or raise pm.max_children of the pool`,
   );

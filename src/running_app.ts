@@ -44,7 +44,7 @@ export interface Reload {
 /**
  * Puts a worker together from its configuration.
  *
- * @throws {FervoError} QUEUE_UNAVAILABLE; CONFIG_INVALID when a php-fpm pool says that it cannot serve so many jobs
+ * @throws {FervoError} QUEUE_UNAVAILABLE, unless it is patient
  */
 export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   let assembly: Assembly;

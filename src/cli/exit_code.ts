@@ -28,6 +28,7 @@ export function exitCodeOf(code: ErrorCode): ExitCode {
     case "FASTCGI_OVERLOADED":
     case "FASTCGI_FIRST_BYTE_TIMEOUT":
     case "PROCESS_FAILED":
+    case "LISTEN_FAILED":
     case "WORKER_UNAVAILABLE":
       return ExitCode.unavailable;
     default:

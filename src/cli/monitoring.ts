@@ -10,6 +10,7 @@ import { HttpServer } from "../http/server.ts";
 import { JobMetrics } from "../telemetry/job_metrics.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
 import type { Log } from "../telemetry/log.ts";
+import { keepTrying } from "./keep_trying.ts";
 import { ProcessMetrics } from "../telemetry/process_metrics.ts";
 
 /** What `[http]` asks for: metrics and health of a worker, and their server. */
@@ -27,17 +28,23 @@ export class Monitoring implements Disposable {
     return this.#jobs.observe;
   }
 
-  /** @throws {FervoError} CONFIG_INVALID when the address or the token's file cannot be used */
-  async serve({ view }: App, log: Log): Promise<HttpServer> {
+  /** Serves it, be it later: what keeps it from that may pass, and jobs matter more. Never rejects. */
+  async serve({ view }: App, log: Log): Promise<AsyncDisposable> {
     const address = formatAddress(this.#config.listen);
-    const server = await HttpServer.start({
-      clock: systemClock,
-      endpoints: endpointsOf(view, [this.#jobs, this.#process]),
-      onUnavailable: (error) =>
-        log.warn({ address, error: reasonOf(error) }, "Cannot accept connections; trying again"),
-    }, this.#config);
-    log.info({ address }, "Serving /metrics, /livez and /readyz");
-    return server;
+    const start = () =>
+      HttpServer.start({
+        clock: systemClock,
+        endpoints: endpointsOf(view, [this.#jobs, this.#process]),
+        onUnavailable: (error) =>
+          log.warn({ address, error: reasonOf(error) }, "Cannot accept connections; trying again"),
+      }, this.#config);
+    const trying = await keepTrying({ clock: systemClock, log, random: Math.random }, {
+      start,
+      facts: { address },
+      started: "Serving /metrics, /livez and /readyz",
+      failed: "Cannot serve /metrics, /livez and /readyz; trying again",
+    });
+    return { [Symbol.asyncDispose]: async () => await (await trying.end())?.close() };
   }
 
   [Symbol.dispose](): void {

@@ -100,6 +100,7 @@ Examples:
         await using app = await createApp(config, {
           clock: systemClock,
           observe: tellAll(observers),
+          isPatient: !untilEmpty,
           ...(tracing && { tracer: tracing.tracer }),
         });
         stop = () => {

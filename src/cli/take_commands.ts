@@ -3,6 +3,7 @@ import { type ControlHandlers, ControlServer } from "../control/control_server.t
 import { sleep, systemClock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Log } from "../telemetry/log.ts";
+import { keepTrying } from "./keep_trying.ts";
 import type { Reloads } from "./reloads.ts";
 import type { WorkerStatus } from "./worker_status.ts";
 
@@ -20,8 +21,8 @@ export interface Commanded {
 }
 
 /**
- * Lets a running worker take commands at its control socket. One that cannot have the socket runs all the same, and says
- * so: jobs matter more.
+ * Lets a running worker take commands at its control socket. One that cannot have the socket runs all the same, says so, and
+ * tries again: jobs matter more.
  *
  * @param path Undefined for a worker that has none.
  * @param onEnd What is to be done when the worker has ended is added here.
@@ -33,20 +34,23 @@ export async function takeCommands(
 ): Promise<void> {
   if (path === undefined) return;
   const { log } = commanded;
-  try {
-    const server = await ControlServer.start(path, {
+  const start = () =>
+    ControlServer.start(path, {
       clock: systemClock,
       handlers: handlersOf(commanded),
       onUnavailable: (error) =>
         log.warn({ socket: path, error: reasonOf(error) }, "Cannot accept connections; trying again"),
     });
-    // Those who wait for the end of the process learn it by the end of their connection: it is left to the kernel.
-    onEnd.defer(() => server.leave());
-    log.info({ socket: path }, "Taking commands");
-  } catch (error) {
-    if (!(error instanceof FervoError)) throw error;
-    log.warn({ code: error.code, error: error.message }, "No control socket");
-  }
+  const trying = await keepTrying({ clock: systemClock, log, random: Math.random }, {
+    start,
+    facts: { socket: path },
+    started: "Taking commands",
+    failed: "No control socket",
+    // Workers that share a configuration: one of them has it, and another one after that.
+    mayLast: (error) => error instanceof FervoError && error.cause instanceof Deno.errors.AddrInUse,
+  });
+  // Those who wait for the end of the process learn it by the end of their connection: it is left to the kernel.
+  onEnd.defer(async () => await (await trying.end())?.leave());
 }
 
 function handlersOf({ app, status, reloads, ended }: Commanded): ControlHandlers {

@@ -50,7 +50,7 @@ export class ControlServer implements AsyncDisposable {
     this.#remove = remove;
   }
 
-  /** @throws {FervoError} CONFIG_INVALID when the socket cannot be made, or another worker has it */
+  /** @throws {FervoError} LISTEN_FAILED when the socket cannot be made, or another worker has it */
   static async start(path: string, deps: ControlServerDeps): Promise<ControlServer> {
     // The last folder of the path, where the worker may make it.
     await Deno.mkdir(dirname(path), { mode: 0o755 }).catch(() => {});
@@ -63,7 +63,7 @@ export class ControlServer implements AsyncDisposable {
       }, { maxConnections: MAX_CONTROL_CONNECTIONS, idleLimitMs: LINE_LIMIT_MS });
       return new ControlServer(connections, socket.remove);
     } catch (cause) {
-      throw new FervoError("CONFIG_INVALID", `Cannot take commands at "${path}": ${adviceFor(cause)}`, {
+      throw new FervoError("LISTEN_FAILED", `Cannot take commands at "${path}": ${adviceFor(cause)}`, {
         cause,
       });
     }

@@ -5,7 +5,8 @@ import type { Observer } from "../core/observer.ts";
 import { BeanstalkdDriver, type BeanstalkdDriverOptions } from "./beanstalkd.ts";
 import { RedisDriver, type RedisDriverDeps, type RedisDriverOptions } from "./redis.ts";
 import type { JobFormat } from "./redis_jobs.ts";
-import { SqliteDriver, type SqliteDriverOptions } from "./sqlite.ts";
+import { LateDriver } from "./late.ts";
+import { SQLITE_CAPABILITIES, SqliteDriver, type SqliteDriverOptions } from "./sqlite.ts";
 import { SqliteHoldings } from "./sqlite_leases.ts";
 
 /** What a broker needs to be opened, by its driver's name. A new driver is a file, and a row in the two tables here. */
@@ -27,6 +28,8 @@ export interface DriverDeps {
   readonly process?: NonNullable<RedisDriverDeps["process"]>;
   /** Is told what the driver does by itself. */
   readonly observe?: Observer;
+  /** A broker that cannot be opened now is opened later: its calls reject until then. */
+  readonly isPatient?: boolean;
   /** Is told what a person has told this process by way of the broker. */
   readonly onSignal?: NonNullable<RedisDriverDeps["onSignal"]>;
 }
@@ -35,7 +38,16 @@ export interface DriverDeps {
 const holdings = new SqliteHoldings();
 
 const OPENERS: { [N in DriverName]: (deps: DriverDeps, options: DriverOptions[N]) => Driver } = {
-  sqlite: (deps, options) => SqliteDriver.open({ ...deps, holdings }, options),
+  sqlite: (deps, options) => {
+    const open = () => SqliteDriver.open({ ...deps, holdings }, options);
+    if (deps.isPatient !== true) return open();
+    try {
+      return open();
+    } catch {
+      const late = { capabilities: SQLITE_CAPABILITIES, leaseMs: options.leaseMs };
+      return new LateDriver({ clock: deps.clock, open }, late);
+    }
+  },
   beanstalkd: (deps, options) => new BeanstalkdDriver(deps, options),
   redis: ({ jobs, ...deps }, options) => {
     if (jobs === undefined) {
@@ -48,7 +60,7 @@ const OPENERS: { [N in DriverName]: (deps: DriverDeps, options: DriverOptions[N]
 /**
  * Opens a broker.
  *
- * @throws {FervoError} QUEUE_UNAVAILABLE
+ * @throws {FervoError} QUEUE_UNAVAILABLE, unless it is patient
  */
 export function openDriver<N extends DriverName>(
   name: N,

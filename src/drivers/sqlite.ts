@@ -54,6 +54,16 @@ export const DEFAULT_SQLITE_OPTIONS: Omit<SqliteDriverOptions, "path"> = {
   maxPayloadBytes: 64 * 1024 * 1024,
 };
 
+export const SQLITE_CAPABILITIES: DriverCapabilities = {
+  lease: "timed",
+  delay: true,
+  priority: true,
+  headers: true,
+  deadErrors: true,
+  schedule: true,
+  pauses: "kept",
+};
+
 /** While jobs flow, due ones are looked for so often, milliseconds; a waiting receive has an exact timer instead. */
 const PROMOTE_EVERY_MS = 10;
 /** Up to here, each limit of a claim has a statement of its own. */
@@ -69,15 +79,7 @@ const MAX_EXACT_LIMIT = 64;
  * 5. Leaves queues alone that are paused ({@link SqlitePauses}).
  */
 export class SqliteDriver implements Driver {
-  readonly capabilities: DriverCapabilities = {
-    lease: "timed",
-    delay: true,
-    priority: true,
-    headers: true,
-    deadErrors: true,
-    schedule: true,
-    pauses: "kept",
-  };
+  readonly capabilities = SQLITE_CAPABILITIES;
   readonly leaseMs: number;
   readonly dead: DeadLetters;
   readonly pauses: SqlitePauses;

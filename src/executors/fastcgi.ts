@@ -2,7 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import { asFervoError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
-import { isMisconfigured, type Outcome, outcomeOfFault } from "../core/outcome.ts";
+import { type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
 import { pingRequest } from "../fastcgi/status.ts";
@@ -25,6 +25,7 @@ import {
   uriOfBatch,
 } from "./fastcgi_requests.ts";
 import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
+import { type FpmProbeDeps, probeFpm } from "./fastcgi_probe.ts";
 import { type FpmControl, isAway, UNKNOWN_PATH } from "./fpm_control.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions {
@@ -40,7 +41,7 @@ export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "scr
   firstByteTimeoutMs: 0,
 };
 
-export interface FastCgiExecutorDeps {
+export interface FastCgiExecutorDeps extends FpmProbeDeps {
   readonly pool: Pick<Pool, "request" | "close">;
   /** The same pool, looked at from the outside. */
   readonly fpm: Pick<FpmControl, "hasLeftWithin" | "isRunning" | "endChild" | "ping" | "ask">;
@@ -68,6 +69,7 @@ export class FastCgiExecutor implements Executor {
   readonly #fpm: FastCgiExecutorDeps["fpm"];
   readonly #clock: Clock;
   readonly #observe: Observer;
+  readonly #probing: FpmProbeDeps;
   readonly #options: FastCgiExecutorOptions;
   readonly #requestOf: (job: Job) => FastCgiRequest;
   readonly #batchRequestOf: (batch: Batch, onBody: BodyListener) => FastCgiRequest;
@@ -81,6 +83,7 @@ export class FastCgiExecutor implements Executor {
     this.#fpm = deps.fpm;
     this.#clock = deps.clock;
     this.#observe = deps.observe;
+    this.#probing = deps;
     this.#options = options;
     this.#requestOf = jobRequests(options, deps.clock);
     this.#batchRequestOf = batchRequests(options, deps.clock);
@@ -124,22 +127,8 @@ export class FastCgiExecutor implements Executor {
     }
   }
 
-  /**
-   * A script that was not found is asked for by the check of docs/protocol.md, section 1; whatever it answers, it is there.
-   * So one that does not know the check gets an empty request at most once each time. One that cannot send the outcome
-   * header cannot be expected to know it, and is not asked: the next job shows.
-   */
-  async probe(cause: FervoError, signal: AbortSignal): Promise<FervoError | undefined> {
-    const { script, params, ackOn } = this.#options;
-    try {
-      if (!isMisconfigured(cause) || ackOn === "status") {
-        await this.#fpm.ping(this.#pool, signal);
-        return undefined;
-      }
-      return fpmsOwnAnswer(await this.#fpm.ask(checkRequest(script, params), this.#pool, signal), script);
-    } catch (error) {
-      return asFervoError(error);
-    }
+  probe(cause: FervoError, signal: AbortSignal): Promise<FervoError | undefined> {
+    return probeFpm(this.#probing, this.#options, cause, signal);
   }
 
   async close(): Promise<void> {

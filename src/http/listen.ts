@@ -34,7 +34,7 @@ export interface Listening {
  * Listens, and gives each request to `handler`. A socket's file belongs to its owner alone (mode 0600); one that a worker
  * has left behind which was killed is replaced.
  *
- * @throws {FervoError} CONFIG_INVALID when the address cannot be used
+ * @throws {FervoError} LISTEN_FAILED when the address cannot be used
  */
 export async function listen(address: SocketAddress, deps: ListenDeps): Promise<Listening> {
   const { server, remove } = await open(address);
@@ -62,7 +62,7 @@ async function open(
     return { server: Deno.listen({ hostname, port }) };
   } catch (cause) {
     throw new FervoError(
-      "CONFIG_INVALID",
+      "LISTEN_FAILED",
       `Cannot listen at "${formatAddress(address)}" ([http]): ${adviceFor(cause)}`,
       { cause },
     );

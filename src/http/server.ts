@@ -40,7 +40,7 @@ export class HttpServer implements AsyncDisposable {
     this.#listening = listening;
   }
 
-  /** @throws {FervoError} CONFIG_INVALID when the address or the token's file cannot be used */
+  /** @throws {FervoError} LISTEN_FAILED when the address or the token's file cannot be used */
   static async start(
     { endpoints, ...deps }: HttpServerDeps,
     options: HttpServerOptions,
@@ -94,11 +94,11 @@ export async function readToken(path: string): Promise<string> {
   try {
     text = await Deno.readTextFile(path);
   } catch (cause) {
-    throw new FervoError("CONFIG_INVALID", `Cannot read the token_file "${path}": ${reasonOf(cause)}`, {
+    throw new FervoError("LISTEN_FAILED", `Cannot read the token_file "${path}": ${reasonOf(cause)}`, {
       cause,
     });
   }
   const token = text.trim();
   if (isToken(token)) return token;
-  throw new FervoError("CONFIG_INVALID", `The token_file "${path}" holds no token: expected ${TOKEN_RULE}`);
+  throw new FervoError("LISTEN_FAILED", `The token_file "${path}" holds no token: expected ${TOKEN_RULE}`);
 }

@@ -23,7 +23,7 @@ import { type Slot, Slots } from "./slots.ts";
 
 export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "./consumer_options.ts";
 
-/** A receive that finds nothing ends after so long, for no reason but that no wait should be endless. */
+/** A receive that finds nothing ends after so long: no wait should be endless. */
 const RECEIVE_WAIT_MS = 30_000;
 
 /**
@@ -49,6 +49,7 @@ export class Consumer {
   readonly #options: ConsumerOptions;
   readonly #limit: SlotLimit;
   readonly #tracer: Tracer | undefined;
+  readonly #problem: FervoError | undefined;
   readonly #slots: Slots;
   readonly #nextOrder: () => readonly string[];
   readonly #gate: Gate;
@@ -73,6 +74,7 @@ export class Consumer {
     this.#observe = deps.observe;
     this.#random = deps.random;
     this.#tracer = deps.tracer;
+    this.#problem = deps.problem;
     this.#options = options;
     this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
     this.#limit = deps.limit ?? { slots: options.concurrency };
@@ -114,8 +116,7 @@ export class Consumer {
 
   /** The same, to the job. */
   snapshot(): ConsumerSnapshot {
-    const [gate, ahead] = [this.#gate.state, this.#ahead.size];
-    return { ...this.stats, gate, ahead, inUse: this.#slots.snapshot() };
+    return { ...this.stats, gate: this.#gate.state, ahead: this.#ahead.size, inUse: this.#slots.snapshot() };
   }
 
   /** Slots in use. */
@@ -169,6 +170,7 @@ export class Consumer {
   async run(): Promise<void> {
     const { name, queues } = this.#options;
     this.#observe({ type: "consumer_started", consumer: name, queues: queues.map((queue) => queue.name) });
+    if (this.#problem !== undefined) this.#gate.unable(this.#problem);
     const brokerBackoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
     for (let room = await this.#room(); room > 0; room = await this.#room()) {
       try {
@@ -184,9 +186,8 @@ export class Consumer {
         await this.#loop.ends("its pause", pauseMs, sleep(this.#clock, pauseMs, this.#quiet.signal));
       }
     }
-    while (this.#held.size > 0) {
-      await this.#loop.woken("the wait for its last jobs", () => this.#held.size === 0);
-    }
+    const isDone = () => this.#held.size === 0;
+    while (!isDone()) await this.#loop.woken("the wait for its last jobs", isDone);
     this.#gate.close();
     this.#rateLimit?.close();
     this.#held.close();
@@ -282,9 +283,9 @@ export class Consumer {
 
   /** Begins jobs in a slot that is free. */
   #start(jobs: readonly Held[]): void {
-    if (jobs.length === 0) return;
-    if (this.#options.batchSize === 1) void this.#processJob(jobs);
-    else void this.#processBatch(jobs);
+    if (jobs.length > 0) {
+      void (this.#options.batchSize === 1 ? this.#processJob(jobs) : this.#processBatch(jobs));
+    }
   }
 
   /** One job through its slot. */

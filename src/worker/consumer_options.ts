@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import type { Driver } from "../core/driver.ts";
+import type { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Tracer } from "../core/trace.ts";
@@ -47,6 +48,8 @@ export interface ConsumerDeps {
   readonly random: () => number;
   /** How many slots there are, where that changes; else as many as `concurrency` says. */
   readonly limit?: SlotLimit;
+  /** Why it can run no jobs at first, where that is known; it looks by itself whether it still is so. */
+  readonly problem?: FervoError;
   /** Names the span of each try, which PHP gets as its parent; without, PHP gets what the message says. */
   readonly tracer?: Tracer;
 }

@@ -65,20 +65,27 @@ Deno.test("run asks for the token of the environment, and never says it", async 
   for (const text of [body, stdout, stderr]) assert.equal(text.includes(TOKEN), false);
 });
 
-Deno.test("run ends with exit code 3 when its address is taken, and says what to do", async () => {
+Deno.test("run says what to do when its address is taken, works all the same, and serves when it is free", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await Site.create(fpm);
   const at = `${privateLoopback()}:9102`;
   await site.configure({ http: { listen: at } });
   await using first = site.start(["run"]);
   await first.says("Serving /metrics");
-  const { code, stderr } = await site.run(["run"]);
-  assert.equal(code, 3);
-  assert.equal(
-    stderr,
-    `fervo-worker: Cannot listen at "${at}" ([http]): it is in use; is another worker running with this configuration? ` +
-      "Give each its own address\n",
-  );
+  await using second = site.start(["run"]);
+  await second.says("Cannot serve /metrics, /livez and /readyz; trying again");
+  const entry = JSON.parse(second.stderr.split("\n").find((line) => line.includes("Cannot serve"))!);
+  assert.deepEqual([entry.level, entry.code, entry.error], [
+    "error",
+    "LISTEN_FAILED",
+    `Cannot listen at "${at}" ([http]): it is in use; is another worker running with this configuration? ` +
+    "Give each its own address",
+  ]);
+  await second.says("Consumer started");
+  first.kill("SIGTERM");
+  await second.says("Serving /metrics");
+  second.kill("SIGTERM");
+  assert.equal((await second.ended).code, 0);
 });
 
 Deno.test("check says what is wrong with [http] before a worker is started", async () => {

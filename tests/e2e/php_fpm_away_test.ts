@@ -86,18 +86,18 @@ Deno.test("run --until-empty ends with exit code 4 when php-fpm refuses the scri
   assert.deepEqual(site.queueRows(QUEUE).map(({ state, attempts }) => [state, attempts]), [["ready", 0]]);
 });
 
-Deno.test("run refuses to start with exit code 3 when the pool has fewer children than jobs at the same time", async () => {
+Deno.test("run --until-empty ends with exit code 4 when the pool has fewer children than jobs at the same time", async () => {
   await using fpm = await PhpFpm.start({ children: 2 });
   await using site = await Site.create(fpm, {
     fpm: { status_path: fpm.statusPath },
     consumer: { concurrency: 3 },
   });
   await site.push("{}");
-  const { code, stderr } = await site.run(["run"]);
-  assert.equal(code, 3);
+  const { code, stderr } = await site.run(["run", "--until-empty"]);
+  assert.equal(code, 4);
   assert.match(
     stderr,
-    /^fervo-worker: The consumers of \[fpm.default\] run up to 3 jobs at the same time, and its pool ".*" has 2 children: lower "concurrency"/,
+    /"code":"FPM_MISCONFIGURED","error":"The consumers of \[fpm.default\] run up to 3 jobs at the same time, and its pool \\".*\\" has 2 children: lower \\"concurrency\\"/,
   );
   assert.equal(site.effectCount(), 0);
 });

@@ -98,8 +98,8 @@ Deno.test("A read-only queue is told at once, with exit code 4, and nothing is p
   assert.equal(code, 4, stderr);
   assert.equal(stdout, "");
   assert.match(stderr, /^fervo-worker: Cannot use the queue ".*": .*read-?only/);
-  for (const command of ["run", "check"]) {
-    const told = await site.run([command], { shell: ORDINARY_USER });
+  for (const command of [["run", "--until-empty"], ["check"]]) {
+    const told = await site.run(command, { shell: ORDINARY_USER });
     assert.equal(told.code, 4, told.stderr);
     assert.match(told.stdout + told.stderr, /Cannot use the queue ".*": .*read-?only/);
   }

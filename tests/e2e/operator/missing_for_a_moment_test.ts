@@ -75,3 +75,87 @@ Deno.test("reload lets a consumer look at once, which had to wait long for a scr
   await eventually("all jobs have run", () => site.effectCount() === 3);
   assert.deepEqual(site.effects().filter(({ attempt }) => attempt !== 1), []);
 });
+
+/** A worker whose other broker, file of a token, and folders of sockets are missing at its start. */
+async function withoutFolders() {
+  await using opened = new AsyncDisposableStack();
+  const site = opened.use(
+    await Site.create(undefined, {
+      process: { command: ["/bin/true"] },
+      consumer: { queues: ["jobs"], broker: "default", pause_max_ms: 100 },
+    }),
+  );
+  const folder = `${site.directory}/later`;
+  const at = `${folder}/http.sock`;
+  const config = await Deno.readTextFile(site.configFile);
+  const extra = `
+[brokers.late]
+driver = "sqlite"
+path = "${folder}/queue.sqlite"
+[[consumers]]
+name = "late"
+queues = ["jobs"]
+broker = "late"
+executor = "process"
+pause_max_ms = 100
+`;
+  const tables = config.replace("[http]\n", `[http]\nlisten = "${at}"\ntoken_file = "${folder}/token"\n`)
+    .replace("[control]\n", `[control]\nsocket = "${folder}/more/control.sock"\n`);
+  await Deno.writeTextFile(site.configFile, tables + extra);
+  const resources = opened.move();
+  return { site, folder, at, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
+Deno.test("run works with what is there when folders are missing at its start, and uses them as soon as they come", async () => {
+  await using t = await withoutFolders();
+  const push = (broker: string) => t.site.runOk(["push", "--broker", broker, "jobs", "{}"]);
+  await push("default");
+  await using worker = t.site.start(["run"]);
+  await worker.says("Cannot serve /metrics");
+  await worker.says('"msg":"No control socket"');
+  await worker.says('"consumer":"late","during":"receive","code":"QUEUE_UNAVAILABLE"');
+  await eventually("the job of the broker that is there is done", () => t.site.queueRows(QUEUE).length === 0);
+  await Deno.mkdir(`${t.folder}/more`, { recursive: true });
+  await Deno.writeTextFile(`${t.folder}/token`, "a-token-of-some-length-0123456789");
+  await worker.says("Serving /metrics");
+  await worker.says('"msg":"Taking commands"');
+  await eventually(
+    "the late queue is there",
+    () => Deno.stat(`${t.folder}/queue.sqlite`).then(() => true, () => false),
+  );
+  await push("late");
+  await eventually("its job is done", async () => {
+    const queues = JSON.parse(await t.site.runOk(["queues", "--json"]));
+    return queues.every(({ ready, reserved }: { ready: number; reserved: number }) => ready + reserved === 0);
+  });
+  const { consumers, brokers } = JSON.parse(await t.site.runOk(["status", "--json"]));
+  assert.deepEqual(consumers.map(({ state }: { state: string }) => state), ["running", "running"]);
+  assert.deepEqual(brokers.map(({ up }: { up: boolean }) => up), [true, true]);
+  worker.kill("SIGTERM");
+  assert.equal((await worker.ended).code, 0);
+});
+
+Deno.test("run that can never use what is missing ends on a signal all the same", async () => {
+  await using t = await withoutFolders();
+  await using worker = t.site.start(["run"]);
+  await worker.says("Cannot serve /metrics");
+  await worker.says('"consumer":"late","during":"receive"');
+  worker.kill("SIGTERM");
+  assert.equal((await worker.ended).code, 0);
+});
+
+Deno.test("run gives a pool no jobs that has fewer children than jobs at the same time, until it has more", async () => {
+  await using fpm = await PhpFpm.start({ children: 2, statusListen: true });
+  await using site = await Site.create(fpm, {
+    fpm: { status_path: fpm.statusPath, status_address: fpm.statusAddress },
+    consumer: { concurrency: 3, pause_max_ms: 100 },
+  });
+  await site.push("{}");
+  await using worker = site.start(["run"]);
+  await worker.says("run up to 3 jobs at the same time, and its pool");
+  assert.equal(site.effectCount(), 0);
+  await fpm.reload({ children: 3 });
+  await worker.says('"msg":"Consumer resumed"');
+  await eventually("the job has run", () => site.effectCount() === 1);
+  assert.deepEqual(site.effects().map(({ attempt }) => attempt), [1]);
+});

@@ -131,13 +131,13 @@ Deno.test("ControlServer.start() leaves a living worker its socket, and any othe
   await assert.rejects(
     start(path, HANDLERS),
     refusal(
-      "CONFIG_INVALID",
+      "LISTEN_FAILED",
       /^Cannot take commands at ".*w\.sock": another worker takes its commands there/,
     ),
   );
   assert.equal((await all(path, { command: "status" })).length, 1);
   await Deno.writeTextFile(`${folder.path}/file`, "precious");
-  await assert.rejects(start(`${folder.path}/file`, HANDLERS), refusal("CONFIG_INVALID", /./));
+  await assert.rejects(start(`${folder.path}/file`, HANDLERS), refusal("LISTEN_FAILED", /./));
   assert.equal(await Deno.readTextFile(`${folder.path}/file`), "precious");
 });
 
@@ -155,7 +155,7 @@ Deno.test("ControlServer.start() replaces the socket of a worker that was killed
   await using _other = await start(`${folder.path}/new/w.sock`, HANDLERS);
   await assert.rejects(
     start(`${folder.path}/a/b/w.sock`, HANDLERS),
-    refusal("CONFIG_INVALID", /no such folder/),
+    refusal("LISTEN_FAILED", /no such folder/),
   );
 });
 

@@ -86,7 +86,7 @@ Deno.test("HttpServer does not start with a token file that is missing or holds 
   const tokenFile = `${folder.path}/token`;
   const refusal = async () => {
     const error = await start(loopback(), { tokenFile }).then(() => undefined, (error) => error);
-    assert.ok(error instanceof FervoError && error.code === "CONFIG_INVALID", String(error));
+    assert.ok(error instanceof FervoError && error.code === "LISTEN_FAILED", String(error));
     assert.ok(error.message.includes(`token_file "${tokenFile}"`));
     return error.message;
   };
@@ -134,7 +134,7 @@ Deno.test("HttpServer does not take an address from another worker, nor a file's
   await using folder = await tempFolder();
   const refused = async (at: string) => {
     const error = await start(at).then(() => undefined, (error) => error);
-    assert.ok(error instanceof FervoError && error.code === "CONFIG_INVALID", String(error));
+    assert.ok(error instanceof FervoError && error.code === "LISTEN_FAILED", String(error));
     assert.ok(error.message.startsWith(`Cannot listen at "${at}" ([http]): it is in use`), error.message);
   };
   for (const at of [loopback(), `${folder.path}/worker.sock`]) {

@@ -1,0 +1,76 @@
+import { Backoff } from "../core/backoff.ts";
+import { type Clock, sleep } from "../core/clock.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
+import type { Log } from "../telemetry/log.ts";
+import { RepeatedStates } from "../telemetry/repeated.ts";
+
+/** The longest pause between two tries, milliseconds. */
+const MAX_PAUSE_MS = 5_000;
+
+export interface Tries<T> {
+  /** What is to be started. It may reject as often as it likes. */
+  readonly start: () => Promise<T>;
+  /** What the log says while it cannot be. */
+  readonly failed: string;
+  /** And when it has been, first or late. */
+  readonly started: string;
+  /** Facts for both. */
+  readonly facts: Readonly<Record<string, unknown>>;
+  /** Whether a failure may last without being told again. */
+  readonly mayLast?: (error: unknown) => boolean;
+}
+
+/** Something that has been started, or is still being tried. */
+export interface Trying<T> {
+  /** Ends the tries. Resolves with what has been started, if it came to that; never rejects. */
+  end(): Promise<T | undefined>;
+}
+
+/**
+ * Starts something that a worker can do without for a while. Where that fails it is tried again, with backoff, in the
+ * background: at once and once a minute the log says why, and when it has been started. Resolves after the first try.
+ */
+export async function keepTrying<T>(
+  deps: { readonly clock: Clock; readonly log: Log; readonly random: () => number },
+  { start, failed, started, facts, mayLast = () => false }: Tries<T>,
+): Promise<Trying<T>> {
+  const { clock, log, random } = deps;
+  const repeated = new RepeatedStates({ clock });
+  const backoff = new Backoff({ random }, { maxMs: MAX_PAUSE_MS });
+  const over = new AbortController();
+
+  async function tryOnce(): Promise<{ readonly value: T } | undefined> {
+    try {
+      const value = await start();
+      repeated.ended(failed);
+      log.info(facts, started);
+      return { value };
+    } catch (thrown) {
+      const error = thrown instanceof FervoError ? thrown : new FervoError("LISTEN_FAILED", reasonOf(thrown));
+      const again = repeated.met(failed, error);
+      const isFirst = again?.times === 1;
+      const level = mayLast(thrown) ? (isFirst ? "warn" : "debug") : again === undefined ? "debug" : "error";
+      log[level]({ ...facts, code: error.code, error: error.message }, failed);
+      return undefined;
+    }
+  }
+
+  async function tryAgain(): Promise<T | undefined> {
+    while (!over.signal.aborted) {
+      await sleep(clock, backoff.nextMs(), over.signal);
+      if (over.signal.aborted) return undefined;
+      const result = await tryOnce();
+      if (result !== undefined) return result.value;
+    }
+    return undefined;
+  }
+
+  const first = await tryOnce();
+  const trying = first === undefined ? tryAgain() : Promise.resolve(first.value);
+  return {
+    end: () => {
+      over.abort();
+      return trying;
+    },
+  };
+}
