@@ -1,3 +1,4 @@
+import { visibleLines } from "../core/visible.ts";
 import type { BenchFlags } from "./bench.ts";
 import { fileReason } from "./file_error.ts";
 import type { Io } from "./io.ts";
@@ -55,7 +56,7 @@ export class BenchOutput implements AsyncDisposable {
   ): Promise<void> {
     for (const [format, { file }] of this.#files) {
       await file.truncate();
-      const bytes = new TextEncoder().encode(reports[format]());
+      const bytes = new TextEncoder().encode(visibleLines(reports[format]()));
       for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
     }
     this.#isWritten = true;

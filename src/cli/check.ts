@@ -4,6 +4,7 @@ import type { PlacedFinding } from "./check_context.ts";
 import { examine } from "./check_findings.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
+import { jsonLine } from "./json_line.ts";
 import { configOption, jsonOption } from "./options.ts";
 import { readConfig } from "./settings.ts";
 
@@ -40,7 +41,7 @@ Exit codes:
     .action(async (options) => {
       const config = await readConfig(io, options.config);
       const findings = await examine({ config, options });
-      io.out(options.json ? `${JSON.stringify(findings.map(toJson))}\n` : findings.map(toText).join(""));
+      io.out(options.json ? jsonLine(findings.map(toJson)) : findings.map(toText).join(""));
       setExitCode(exitCodeOfFindings(findings));
     });
 }

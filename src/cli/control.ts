@@ -7,6 +7,7 @@ import { sleep, systemClock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
+import { jsonLine } from "./json_line.ts";
 import type { Io } from "./io.ts";
 import { configOption, jsonOption } from "./options.ts";
 import { counted } from "./plural.ts";
@@ -42,7 +43,7 @@ export function statusCommand({ io }: Context) {
     .addHelpText("after", "\nExamples:\n  $ fervo-worker status\n  $ fervo-worker status --json | jq .state")
     .action(async ({ wait = false, ...options }) => {
       const status = await statusOf(io, options, wait);
-      io.out(options.json ? `${JSON.stringify(status)}\n` : statusText(status));
+      io.out(options.json ? jsonLine(status) : statusText(status));
     });
 }
 
@@ -60,7 +61,7 @@ export function quietCommand({ io }: Context) {
         const { pid, in_flight } = answer as unknown as Standing;
         const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} may finish`;
         io.out(
-          options.json ? `${JSON.stringify(answer)}\n` : `The worker (process ${pid}) is quiet; ${jobs}\n`,
+          options.json ? jsonLine(answer) : `The worker (process ${pid}) is quiet; ${jobs}\n`,
         );
         if (in_flight === 0) break;
       }
@@ -80,7 +81,7 @@ export function stopCommand({ io, setExitCode }: Context) {
     .action(async ({ wait = false, now = false, ...options }) => {
       let exitCode: number | undefined;
       for await (const answer of await tell(io, options, { command: "stop", wait, now })) {
-        if (options.json) io.out(`${JSON.stringify(answer)}\n`);
+        if (options.json) io.out(jsonLine(answer));
         if (typeof answer["exit_code"] === "number") {
           exitCode = answer["exit_code"];
           continue;
@@ -113,7 +114,7 @@ export function reloadCommand({ io }: Context) {
       let isFinished = false;
       for await (const answer of await tell(io, options, { command: "reload", wait })) {
         isFinished ||= answer["finished"] === true;
-        if (options.json) io.out(`${JSON.stringify(answer)}\n`);
+        if (options.json) io.out(jsonLine(answer));
         else if (!isFinished) io.out(reloadText(answer as unknown as ReloadReport));
       }
       if (wait && !isFinished) {

@@ -1,5 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import type { Failure } from "../core/driver.ts";
+import { payloadFields } from "../core/payload.ts";
+import { visible } from "../core/visible.ts";
 import { wholeNumber } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { changeCommand } from "./dead_change.ts";
@@ -12,6 +14,7 @@ import {
   notFound,
   openDead,
 } from "./dead_letters.ts";
+import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
 import { counted } from "./plural.ts";
 
@@ -56,7 +59,7 @@ Examples:
       await using broker = await openDead(io, options);
       const page = { limit: options.limit, afterId: options.after };
       const letters = await listLetters(command, broker, options, page);
-      if (options.json) return io.out(`${JSON.stringify(letters.map(letterJson))}\n`);
+      if (options.json) return io.out(jsonLine(letters.map(letterJson)));
       if (letters.length === 0) return io.out("No dead letters\n");
       io.out(letterTable(letters));
       if (letters.length === options.limit) {
@@ -75,29 +78,41 @@ function showCommand({ io }: Context) {
     .argument("<id>", "the job's id")
     .addOption(configOption())
     .addOption(brokerOption())
+    .option("--payload", "print the payload alone, byte for byte where it goes into a file or a pipe")
     .addOption(jsonOption())
-    .addHelpText("after", "\nExamples:\n  $ fervo-worker dead show 42\n  $ fervo-worker dead show 42 --json")
-    .action(async (id, options) => {
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker dead show 42
+  $ fervo-worker dead show 42 --json
+  $ fervo-worker dead show 42 --payload > payload`,
+    )
+    .action(async (id, options, command) => {
+      if (options.json && options.payload) command.error("Give --json or --payload, not both");
       await using broker = await openDead(io, options);
       const letter = await broker.driver.dead.get(id);
       if (letter === undefined) throw notFound(id);
-      if (options.json) return io.out(`${JSON.stringify(letterJson(letter))}\n`);
-      const { earlierErrors = [] } = letter;
+      if (options.json) return io.out(jsonLine(letterJson(letter)));
+      if (options.payload) return io.outBytes(letter.payload);
+      const { earlierErrors = [], payload } = letter;
+      const size = counted(payload.length, "byte");
       io.out([
-        `Job:      ${letter.id}`,
-        `Queue:    ${letter.queue}`,
+        `Job:      ${visible(letter.id)}`,
+        `Queue:    ${visible(letter.queue)}`,
         `Pushed:   ${dateOf(letter.enqueuedAtMs) ?? "(not known)"}`,
         `Died:     ${dateOf(letter.diedAtMs) ?? "(not known)"}`,
         `Attempts: ${letter.attempts}`,
-        `Error:    ${letter.error.code}: ${letter.error.message}`,
+        `Error:    ${letter.error.code}: ${letter.error.message.replaceAll("\n", "\n          ")}`,
         "STDERR:",
         indent(letter.error.stderr ?? "(nothing)"),
         ...(earlierErrors.length > 0 ? ["Errors before:", ...earlierErrors.map(earlierText)] : []),
-        `Payload (${counted(letter.payload.length, "byte")}):`,
+        isText(payload)
+          ? `Payload (${size}):`
+          : `Payload (${size}, not all of it text; --payload prints them):`,
+        new TextDecoder().decode(payload),
         "",
       ].join("\n"));
-      io.outBytes(letter.payload);
-      io.out("\n");
     });
 }
 
@@ -105,6 +120,10 @@ function earlierText({ code, message, stderr, attempt, atMs }: Failure): string 
   const when = [dateOf(atMs), attempt === undefined ? undefined : `attempt ${attempt}`];
   const head = [...when, `${code}: ${message}`].filter((part) => part !== undefined).join("  ");
   return indent(stderr === undefined ? head : `${head}\n${indent(stderr)}`);
+}
+
+function isText(payload: Uint8Array): boolean {
+  return "payload" in payloadFields(payload);
 }
 
 function indent(text: string): string {

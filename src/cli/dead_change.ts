@@ -13,6 +13,7 @@ import {
   type UsageErrors,
 } from "./dead_letters.ts";
 import { ExitCode } from "./exit_code.ts";
+import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
 import { counted } from "./plural.ts";
 
@@ -91,7 +92,7 @@ Examples:
       }
 
       function tell(result: object, text: string): void {
-        io.out(options.json ? `${JSON.stringify(result)}\n` : `${text}\n`);
+        io.out(options.json ? jsonLine(result) : `${text}\n`);
       }
     });
 }

@@ -103,7 +103,7 @@ export function letterTable(letters: readonly DeadLetter[]): string {
       dateOf(diedAtMs) ?? "-",
       attempts,
       error.code,
-      firstLine(error.message),
+      error.message.split("\n", 1)[0]!,
     ]),
   );
 }
@@ -129,11 +129,6 @@ function failureJson({ atMs, ...failure }: Failure) {
 
 export function dateOf(timeMs: number | undefined): string | undefined {
   return timeMs === undefined ? undefined : isoDate(timeMs);
-}
-
-function firstLine(text: string): string {
-  const line = text.split("\n", 1)[0]!;
-  return line.length > 100 ? `${line.slice(0, 99)}…` : line;
 }
 
 export function notFound(id: string): FervoError {

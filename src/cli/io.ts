@@ -1,11 +1,18 @@
 import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
+import { visibleLines } from "../core/visible.ts";
 import { LineWriter } from "../telemetry/line_writer.ts";
 
-/** What a command can say and be told; the only way from the commands to the terminal. */
+/**
+ * What a command can say and be told; the only way from the commands to the terminal.
+ *
+ * Queues, ids, errors and payloads come from others. So each text is escaped where a terminal would obey it; what is our own to
+ * be obeyed goes through `live`.
+ */
 export interface Io {
   /** Data: what another program may read. */
   out(text: string): void;
+  /** Data of others, byte for byte; on a terminal as text. */
   outBytes(bytes: Uint8Array): void;
   /** The size of the terminal that data goes to; undefined when it goes elsewhere. */
   outSize(): { readonly columns: number; readonly rows: number } | undefined;
@@ -13,7 +20,7 @@ export interface Io {
   err(text: string): void;
   /**
    * For a command that goes on whether or not somebody reads what it says. From now on `out`, or `err`, goes this way, too,
-   * and waits for nobody; else both wait for their readers.
+   * and waits for nobody; else both wait for their readers. What is written here is not escaped.
    */
   live(stream: "out" | "err"): LineWriter;
   /** Waits until what was said live is written, for a second at most. */
@@ -43,17 +50,28 @@ const LIVE_LENGTH = 1024 * 1024;
 /** How long the end of a command may wait for whoever reads what was said live, milliseconds. */
 const FLUSH_MS = 1_000;
 
+/** A character may be in two pieces. */
+const terminalText = new TextDecoder();
+
 const live: { out?: LineWriter; err?: LineWriter } = {};
 
 /** The process's own streams. */
 export const processIo: Io = {
-  out: (text) => live.out === undefined ? writeAll(Deno.stdout, utf8.encode(text)) : live.out.write(text),
-  outBytes: (bytes) => writeAll(Deno.stdout, bytes),
+  out: (text) => {
+    const seen = visibleLines(text);
+    if (live.out === undefined) writeAll(Deno.stdout, utf8.encode(seen));
+    else live.out.write(seen);
+  },
+  outBytes: (bytes) => {
+    if (Deno.stdout.isTerminal()) processIo.out(terminalText.decode(bytes, { stream: true }));
+    else writeAll(Deno.stdout, bytes);
+  },
   outSize: () => Deno.stdout.isTerminal() ? Deno.consoleSize() : undefined,
   err: (text) => {
-    if (live.err !== undefined) return live.err.write(text);
+    const seen = visibleLines(text);
+    if (live.err !== undefined) return live.err.write(seen);
     try {
-      writeAll(Deno.stderr, utf8.encode(text));
+      writeAll(Deno.stderr, utf8.encode(seen));
     } catch {
       // A log on a full disk must not end the jobs.
     }

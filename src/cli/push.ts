@@ -4,6 +4,7 @@ import { systemClock } from "../core/clock.ts";
 import { newJob } from "../worker/new_job.ts";
 import { durationMs, queueName, wholeNumber } from "./arguments.ts";
 import type { Context } from "./context.ts";
+import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
 
@@ -62,7 +63,7 @@ Examples:
         }
         throw failure.reason;
       }
-      if (options.json) return io.out(`${JSON.stringify({ queue, count: ids.length, ids })}\n`);
+      if (options.json) return io.out(jsonLine({ queue, count: ids.length, ids }));
       const what = ids.length === 1 ? `job ${ids[0]}` : `${ids.length} jobs, ${ids[0]} to ${ids.at(-1)},`;
       io.out(`Pushed ${what} to "${queue}"\n`);
     });

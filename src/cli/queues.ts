@@ -3,6 +3,7 @@ import { type Broker, openBroker } from "../app.ts";
 import type { Config } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Context } from "./context.ts";
+import { jsonLine } from "./json_line.ts";
 import { configOption, jsonOption } from "./options.ts";
 import { type QueueRow, queueTable } from "./queue_table.ts";
 import { readConfig } from "./settings.ts";
@@ -46,7 +47,7 @@ Examples:
         });
       }
       const rows = await look();
-      io.out(options.json ? `${JSON.stringify(rows)}\n` : queueTable(rows));
+      io.out(options.json ? jsonLine(rows) : queueTable(rows));
     });
 }
 

@@ -12,6 +12,7 @@ import type { RunResult } from "../worker/worker.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
 import { stackOf } from "./faults.ts";
+import { jsonLine } from "./json_line.ts";
 import type { Io } from "./io.ts";
 import { Monitoring } from "./monitoring.ts";
 import { configOption } from "./options.ts";
@@ -137,7 +138,7 @@ Examples:
         const summary = tally.summary();
         // Both may go to one terminal.
         await io.flush();
-        io.out(options.json ? `${JSON.stringify(summaryJson(summary))}\n` : summaryText(summary));
+        io.out(options.json ? jsonLine(summaryJson(summary)) : summaryText(summary));
       }
       const exitCode = isFaulty ? ExitCode.failed : exitCodeOfRun(result);
       setExitCode(exitCode);

@@ -1,26 +1,12 @@
-import Table from "cli-table3";
+import { visible } from "../core/visible.ts";
+import { cutText, textWidth } from "./text_width.ts";
 
-const NO_BORDERS = Object.fromEntries(
-  [
-    "top",
-    "top-mid",
-    "top-left",
-    "top-right",
-    "bottom",
-    "bottom-mid",
-    "bottom-left",
-    "bottom-right",
-    "left",
-    "left-mid",
-    "mid",
-    "mid-mid",
-    "right",
-    "right-mid",
-  ].map((name) => [name, ""]),
-);
+/** What a cell may take, columns: enough for any id that is not made to be long. */
+const CELL_COLUMNS = 100;
+const BETWEEN = "  ";
 
 /**
- * Columns under a head line, as `ps` and `docker ps` print them.
+ * Columns under a head line, as `ps` and `docker ps` print them. A cell that would take more than 100 columns is cut.
  *
  * @param figures How many columns of figures there are at the right, where they come as texts; numbers are known as such.
  */
@@ -29,14 +15,22 @@ export function table(
   rows: readonly (readonly (string | number)[])[],
   figures = 0,
 ): string {
-  const columns = new Table({
-    head: [...head],
-    chars: { ...NO_BORDERS, middle: "  " },
-    colAligns: head.map((_, i) =>
-      typeof rows[0]?.[i] === "number" || i >= head.length - figures ? "right" : "left"
+  const lines = [
+    head,
+    ...rows.map((row) =>
+      row.map((cell) => typeof cell === "number" ? String(cell) : cutText(visible(cell), CELL_COLUMNS))
     ),
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
-  });
-  columns.push(...rows.map((row) => [...row]));
-  return `${columns.toString().replaceAll(/ +$/gm, "")}\n`;
+  ];
+  const columns = head.map((_, index) => ({
+    width: lines.reduce((width, line) => Math.max(width, textWidth(line[index]!)), 0),
+    isRight: typeof rows[0]?.[index] === "number" || index >= head.length - figures,
+  }));
+  const text = lines.map((line) =>
+    columns.map(({ width, isRight }, index) => {
+      const cell = line[index]!;
+      const space = " ".repeat(width - textWidth(cell));
+      return isRight ? space + cell : cell + space;
+    }).join(BETWEEN).trimEnd()
+  );
+  return `${text.join("\n")}\n`;
 }

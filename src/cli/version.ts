@@ -1,4 +1,5 @@
 import deno from "../../deno.json" with { type: "json" };
+import { jsonLine } from "./json_line.ts";
 
 /** scripts/compile puts the commit in here; "" where it does not know. */
 const COMMIT: string = "@FERVO_WORKER_COMMIT@";
@@ -16,5 +17,5 @@ export function program(): { version: string; commit: string | null; target: str
 
 /** The same, as `--version` prints it. */
 export function versionText(asJson: boolean): string {
-  return asJson ? `${JSON.stringify(program())}\n` : `fervo-worker ${deno.version}\n`;
+  return asJson ? jsonLine(program()) : `fervo-worker ${deno.version}\n`;
 }

@@ -2,8 +2,11 @@ import { type Clock, sleep } from "../core/clock.ts";
 import { asFervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
+import { visible } from "../core/visible.ts";
+import { jsonLine } from "./json_line.ts";
 import { type Io, outputError } from "./io.ts";
 import { type QueueRow, queueTable } from "./queue_table.ts";
+import { cutText } from "./text_width.ts";
 
 /** How often to look, milliseconds. */
 const LOOK_EVERY_MS = 1_000;
@@ -111,7 +114,7 @@ class ErrorLine {
 class JsonView extends ErrorLine implements View {
   override show(at: string, rows: readonly QueueRow[]): void {
     super.show(at, rows);
-    this.io.out(`${JSON.stringify({ at, queues: rows })}\n`);
+    this.io.out(jsonLine({ at, queues: rows }));
   }
 }
 
@@ -120,7 +123,7 @@ class LineView extends ErrorLine implements View {
     super.show(at, rows);
     const lines = rows.map(({ broker, queue, paused, ...counts }) => {
       const facts = Object.entries(counts).map(([name, value]) => `${name}=${value}`);
-      return `${[at, broker, queue, ...facts, ...(paused ? ["paused"] : [])].join(" ")}\n`;
+      return `${[at, broker, visible(queue), ...facts, ...(paused ? ["paused"] : [])].join(" ")}\n`;
     });
     this.io.out(lines.join(""));
   }
@@ -128,11 +131,13 @@ class LineView extends ErrorLine implements View {
 
 class ScreenView implements View {
   readonly #io: Io;
+  readonly #screen: LineWriter;
   #table = "";
 
   constructor(io: Io) {
     this.#io = io;
-    io.out(ENTER_SCREEN);
+    this.#screen = io.live("out");
+    this.#screen.write(ENTER_SCREEN);
   }
 
   show(at: string, rows: readonly QueueRow[]): void {
@@ -141,11 +146,11 @@ class ScreenView implements View {
   }
 
   fail(at: string, message: string): void {
-    this.#draw(`${at}   ${message}`);
+    this.#draw(`${at}   ${visible(message)}`);
   }
 
   close(rows: readonly QueueRow[]): void {
-    this.#io.out(LEAVE_SCREEN);
+    this.#screen.write(LEAVE_SCREEN);
     this.#io.out(queueTable(rows));
   }
 
@@ -153,7 +158,7 @@ class ScreenView implements View {
   #draw(head: string): void {
     const { columns, rows } = this.#io.outSize() ?? { columns: 80, rows: 24 };
     const lines = [head, "", ...this.#table.trimEnd().split("\n")].slice(0, rows - 1);
-    const text = lines.map((line) => `${line.slice(0, columns)}${CLEAR_REST_OF_LINE}\r\n`).join("");
-    this.#io.out(`${HOME}${text}${CLEAR_REST}`);
+    const text = lines.map((line) => `${cutText(line, columns, "")}${CLEAR_REST_OF_LINE}\r\n`).join("");
+    this.#screen.write(`${HOME}${text}${CLEAR_REST}`);
   }
 }

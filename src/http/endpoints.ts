@@ -1,3 +1,4 @@
+import { visibleLines } from "../core/visible.ts";
 import type { JobMetrics } from "../telemetry/job_metrics.ts";
 import type { ProcessMetrics } from "../telemetry/process_metrics.ts";
 import { MetricsPage } from "../telemetry/prometheus.ts";
@@ -32,7 +33,12 @@ async function metricsText(view: WorkerView, writers: readonly MetricsWriter[]):
 }
 
 function healthResponse({ isWell, problems }: Health): Response {
-  return Response.json({ ok: isWell, problems }, { status: isWell ? 200 : 503 });
+  // Problems have words of others, and people look at them with curl.
+  const body = visibleLines(JSON.stringify({ ok: isWell, problems }));
+  return new Response(body, {
+    status: isWell ? 200 : 503,
+    headers: { "content-type": "application/json" },
+  });
 }
 
 /** The same, but whoever asks while an answer is being made gets that one: those who ask often do not pile up. */

@@ -1,6 +1,7 @@
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
 import type { Clock } from "../core/clock.ts";
+import { visibleBesideC0 } from "../core/visible.ts";
 import type { Observer } from "../core/observer.ts";
 import { isMisconfigured } from "../core/outcome.ts";
 import { RepeatedStates, type Repetition } from "./repeated.ts";
@@ -43,7 +44,7 @@ export async function createLog(
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
-  }, { write: (line: string) => write(escapeUnseen(format(line))) });
+  }, { write: (line: string) => write(visibleBesideC0(format(line))) });
   return log as LeveledLog;
 }
 
@@ -56,17 +57,6 @@ async function loadPretty(): Promise<(line: string) => string> {
     singleLine: true,
     errorLikeObjectKeys: [],
   });
-}
-
-/**
- * What JSON leaves as it is and a terminal or an editor obeys: DEL and the controls of ISO 6429 (U+009B begins a command as
- * ESC [ does), ends of lines and of paragraphs, and what turns the direction of text.
- */
-const UNSEEN = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
-
-/** Writes these as JSON does the others, so that a job's words stay words. */
-function escapeUnseen(line: string): string {
-  return line.replaceAll(UNSEEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** Tells a log what a worker does. Each job that goes well is a debug line; what needs attention stands out. */

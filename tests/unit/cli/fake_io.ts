@@ -1,4 +1,5 @@
 import { systemClock } from "../../../src/core/clock.ts";
+import { visibleLines } from "../../../src/core/visible.ts";
 import { LineWriter } from "../../../src/telemetry/line_writer.ts";
 import { main } from "../../../src/cli/main.ts";
 import type { Io } from "../../../src/cli/io.ts";
@@ -9,6 +10,7 @@ export class FakeIo implements Io {
   stderr = "";
   readonly isErrTerminal = false;
   readonly isAttended = false;
+  readonly #live: { out?: LineWriter; err?: LineWriter } = {};
   readonly #env: Readonly<Record<string, string>>;
 
   constructor(env: Readonly<Record<string, string>> = {}) {
@@ -16,7 +18,9 @@ export class FakeIo implements Io {
   }
 
   readonly out = (text: string): void => {
-    this.stdout += text;
+    const seen = visibleLines(text);
+    if (this.#live.out === undefined) this.stdout += seen;
+    else this.#live.out.write(seen);
   };
 
   readonly outBytes = (bytes: Uint8Array): void => {
@@ -31,17 +35,23 @@ export class FakeIo implements Io {
       else this.stderr += text;
       return Promise.resolve(bytes.length);
     };
-    return new LineWriter({ clock: systemClock, sink: { write } }, { maxLength: Infinity });
+    return this.#live[stream] ??= new LineWriter({ clock: systemClock, sink: { write } }, {
+      maxLength: Infinity,
+    });
   };
 
-  readonly flush = (): Promise<void> => Promise.resolve();
+  readonly flush = async (): Promise<void> => {
+    for (const writer of Object.values(this.#live)) await writer.drained();
+  };
 
   size: ReturnType<Io["outSize"]>;
 
   readonly outSize = () => this.size;
 
   readonly err = (text: string): void => {
-    this.stderr += text;
+    const seen = visibleLines(text);
+    if (this.#live.err === undefined) this.stderr += seen;
+    else this.#live.err.write(seen);
   };
 
   readonly readStdin = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array(0));

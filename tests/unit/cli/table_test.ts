@@ -22,6 +22,19 @@ Deno.test("table() keeps characters that take two columns in their columns", () 
   assert.equal(table(["A", "B"], [["日本", "x"], ["ab", "y"]]), "A     B\n日本  x\nab    y\n");
 });
 
+Deno.test("table() cuts a cell that is too long, and escapes what a terminal would obey", () => {
+  assert.equal(
+    table(["A", "B"], [["q".repeat(101), "x"], ["\x1b[2J\n", "y"]]),
+    [`A${" ".repeat(101)}B`, `${"q".repeat(99)}…  x`, `\\u001b[2J\\u000a${" ".repeat(87)}y`, ""].join("\n"),
+  );
+});
+
+Deno.test("table() takes time in proportion to its rows and to the length of its cells", () => {
+  const rows = Array.from({ length: 100_000 }, (_, row) => [`id${row}`, row]);
+  assert.equal(table(["ID", "N"], rows).split("\n").length, rows.length + 2);
+  assert.equal(table(["ID"], [["x".repeat(10_000_000)]]), `ID\n${"x".repeat(99)}…\n`);
+});
+
 Deno.test("counted() gives a number its noun in the right form", () => {
   assert.equal(counted(0, "job"), "0 jobs");
   assert.equal(counted(1, "job"), "1 job");

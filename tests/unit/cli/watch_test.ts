@@ -31,7 +31,7 @@ function start(seen: QueueRow[] | Error, { isJson = false, size }: {
   const ending = new AbortController();
   const t = { io, clock, seen, ending };
   const look = () => t.seen instanceof Error ? Promise.reject(t.seen) : Promise.resolve(t.seen);
-  const watching = watch({ io, clock, look }, { isJson, signal: ending.signal });
+  const watching = watch({ io, clock, look }, { isJson, signal: ending.signal }).finally(io.flush);
   return { ...t, t, watching, said: () => io.stdout.split("\n").slice(0, -1) };
 }
 
@@ -122,4 +122,19 @@ Deno.test("watch() fails when the first look does, and has drawn nothing", async
   const { io, watching } = start(unavailable(), { size: { columns: 80, rows: 24 } });
   await assert.rejects(watching, { code: "QUEUE_UNAVAILABLE" });
   assert.equal(io.stdout, "");
+});
+
+Deno.test("watch() shows names and errors that a terminal would obey as text", async () => {
+  for (const size of [undefined, { columns: 100, rows: 24 }]) {
+    const { t, io, clock, ending, watching } = start([row(1, { queue: "evil\x1b[2J\u202e\n" })], {
+      ...(size && { size }),
+    });
+    await clock.advance(0);
+    t.seen = new Error("no\x1b]0;title\x07");
+    await clock.advance(1_000);
+    ending.abort();
+    await watching;
+    assert.ok(io.stdout.includes("evil\\u001b[2J\\u202e\\u000a"), io.stdout);
+    assert.ok(`${io.stdout}${io.stderr}`.includes("no\\u001b]0;title\\u0007"));
+  }
 });
