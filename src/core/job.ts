@@ -16,8 +16,10 @@ export interface Job {
   readonly enqueuedAtMs: number;
   /** When its time is up and its result no longer counts, epoch milliseconds. */
   readonly deadlineMs: number;
-  /** W3C trace context, where the producer sent one. */
+  /** W3C trace context, where the producer sent one that keeps its rules. */
   readonly traceparent?: string;
   /** What goes with it, untouched. */
   readonly tracestate?: string;
+  /** Fields of its message that break their rules, and are not handed on. */
+  readonly ignored?: readonly string[];
 }

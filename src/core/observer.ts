@@ -36,6 +36,8 @@ export type WorkerEvent =
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
+    /** Fields of its message that break their rules, and are not handed on. */
+    readonly ignored?: readonly string[];
   }
   | {
     /** The broker holds the result. `outcome.kind` is what was done: a last retry shows as `bury`. */

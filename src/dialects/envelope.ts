@@ -28,15 +28,15 @@ function decode({ raw }: { raw: Uint8Array }): Message {
     throw malformed(`field "attempts" is ${maxAttempts}, not a whole number of at least 1`);
   }
   const enqueuedAtMs = optionalNumber(fields, "enqueued_at");
-  const traceparent = optionalString(fields, "traceparent");
-  const tracestate = optionalString(fields, "tracestate");
+  const { traceparent, tracestate } = fields;
   return {
     payload: payloadOf(fields),
     ...(id !== undefined && { id }),
     ...(maxAttempts !== undefined && { maxAttempts }),
     ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
-    ...(traceparent !== undefined && { traceparent }),
-    ...(tracestate !== undefined && { tracestate }),
+    // No job is worth less for its trace: what is no text is left out, what it says is checked later.
+    ...(typeof traceparent === "string" && { traceparent }),
+    ...(typeof tracestate === "string" && { tracestate }),
   };
 }
 

@@ -112,7 +112,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         );
       }
       case "job_started":
-        return log.debug(jobFacts(event), "Job started");
+        return log.debug({ ...jobFacts(event), ...ignoredFact(event) }, "Job started");
       case "job_settled":
         return logSettled(log, event);
       case "child_ended":
@@ -186,6 +186,10 @@ type JobEvent = Event<"job_started" | "job_settled" | "lease_lost" | "child_ende
 function jobFacts(event: JobEvent): Record<string, unknown> {
   const facts = { ...consumerFact(event), queue: event.queue, job: event.id, attempt: event.attempt };
   return "trace" in event && event.trace !== undefined ? { ...facts, trace_id: event.trace.traceId } : facts;
+}
+
+function ignoredFact({ ignored }: Event<"job_started">): Record<string, unknown> {
+  return ignored === undefined ? {} : { ignored };
 }
 
 function consumerFact(event: Parameters<Observer>[0]): Record<string, unknown> {

@@ -384,9 +384,10 @@ export class Consumer {
     return withTrace(job, held.trace);
   }
 
-  #began(slot: Slot, held: Held, { queue, id, attempt }: Job): void {
+  #began(slot: Slot, held: Held, { queue, id, attempt, ignored }: Job): void {
     held.startedMs = slot.beganMs;
-    this.#observe({ type: "job_started", consumer: this.#options.name, queue, id, attempt });
+    const event = { type: "job_started", consumer: this.#options.name, queue, id, attempt } as const;
+    this.#observe(ignored === undefined ? event : { ...event, ignored });
   }
 
   /** What an outcome says of the executor, rather than of its job. */

@@ -1,7 +1,7 @@
 import type { Delivery } from "../core/delivery.ts";
 import { asFervoError, type FervoError, JobError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
-import type { JobTrace } from "../core/trace.ts";
+import { checkedTrace, type JobTrace } from "../core/trace.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 
 /**
@@ -39,11 +39,10 @@ export function jobOf(
     payload: message.payload,
     attempt: delivery.attempt,
     maxAttempts,
-    enqueuedAtMs: message.enqueuedAtMs ?? delivery.enqueuedAtMs ?? o.nowMs,
+    enqueuedAtMs: timeOf(message.enqueuedAtMs) ?? timeOf(delivery.enqueuedAtMs) ?? o.nowMs,
     deadlineMs: o.nowMs + o.timeoutMs,
     ...(message.retryUntilMs !== undefined && { retryUntilMs: message.retryUntilMs }),
-    ...(message.traceparent !== undefined && { traceparent: message.traceparent }),
-    ...(message.tracestate !== undefined && { tracestate: message.tracestate }),
+    ...checkedTrace(message.traceparent, message.tracestate),
   };
 }
 
@@ -52,4 +51,12 @@ export function withTrace({ tracestate, ...job }: Job, trace: JobTrace): Job {
   // It belongs to the trace that it came with.
   const state = trace.parentSpanId !== undefined && tracestate !== undefined && { tracestate };
   return { ...job, traceparent: trace.traceparent, ...state };
+}
+
+/** The end of what a date holds, epoch milliseconds. */
+const MAX_TIME_MS = 8.64e15;
+
+/** A time that PHP can use; others write any number. */
+function timeOf(epochMs: number | undefined): number | undefined {
+  return epochMs !== undefined && Math.abs(epochMs) <= MAX_TIME_MS ? Math.round(epochMs) : undefined;
 }

@@ -191,7 +191,7 @@ Deno.test("Consumer gives the executor the job as the delivery and the dialect s
     queue: "mail",
     attempt: 2,
     enqueuedAtMs: 1_700_000_000_123,
-    headers: { traceparent: "00-1" },
+    headers: { traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" },
   });
   const { payload, ...job } = t.executor.runs[0]!.job;
   assert.equal(text(payload), "payload");
@@ -202,7 +202,7 @@ Deno.test("Consumer gives the executor the job as the delivery and the dialect s
     maxAttempts: 7,
     enqueuedAtMs: 1_700_000_000_123,
     deadlineMs: nowMs + 5_000,
-    traceparent: "00-1",
+    traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
   });
 });
 

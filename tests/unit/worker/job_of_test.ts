@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { FervoError } from "../../../src/core/errors.ts";
+import { raw } from "../../../src/dialects/raw.ts";
 import { sidekiq7 } from "../../../src/dialects/sidekiq.ts";
 import { jobOf } from "../../../src/worker/job_of.ts";
 import { FakeDelivery } from "../../support/fake_driver.ts";
@@ -39,4 +40,27 @@ Deno.test("jobOf() runs a Sidekiq job that somebody has put back after its last 
   assert.equal(tried(',"retry_count":3', 2), "try 5 of 5");
   assert.equal(tried(',"retry_count":-1,"fervo_recovered":1', 1), "try 2 of 2");
   assert.equal(tried(',"retry":false,"retry_count":1e300', 1), "try 2147483649 of 2147483649");
+});
+
+/** The job of a message in the format `raw` with these headers. */
+function rawJob(headers: Record<string, string>, times: { enqueuedAtMs?: number } = {}) {
+  const delivery = new FakeDelivery("1", { headers, ...times });
+  const job = jobOf(delivery, raw, { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5 });
+  assert.ok(!(job instanceof FervoError));
+  return job;
+}
+
+Deno.test("jobOf() hands on a trace that keeps its rules, and names what does not", () => {
+  const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const { traceparent: parent, tracestate, ignored } = rawJob({ traceparent, tracestate: "a=1" });
+  assert.deepEqual([parent, tracestate, ignored], [traceparent, "a=1", undefined]);
+  const evil = rawJob({ traceparent: `${traceparent}\r\nX: y`, tracestate: "a=1" });
+  assert.deepEqual([evil.traceparent, evil.tracestate, evil.ignored], [undefined, undefined, [
+    "traceparent",
+  ]]);
+});
+
+Deno.test("jobOf() takes now for the time of pushing where the message's can be none", () => {
+  for (const odd of [1e300, -Infinity, NaN]) assert.equal(rawJob({}, { enqueuedAtMs: odd }).enqueuedAtMs, 5);
+  assert.equal(rawJob({}, { enqueuedAtMs: 1.5 }).enqueuedAtMs, 2);
 });
