@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { QueueError } from "../../../src/core/errors.ts";
 import type { QueueRow } from "../../../src/cli/queue_table.ts";
 import { watch } from "../../../src/cli/watch.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
@@ -130,7 +131,7 @@ Deno.test("watch() shows names and errors that a terminal would obey as text", a
       ...(size && { size }),
     });
     await clock.advance(0);
-    t.seen = new Error("no\x1b]0;title\x07");
+    t.seen = new QueueError("QUEUE_UNAVAILABLE", "no\x1b]0;title\x07");
     await clock.advance(1_000);
     ending.abort();
     await watching;
