@@ -38,9 +38,10 @@ final class FrontController
             set_time_limit(0);
         }
 
-        // The request stood in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now.
+        // The request stood in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now. A check has no job,
+        // and a deadline for scripts that do not know it.
         $startByMs = $_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'] ?? null;
-        if (null !== $startByMs && microtime(true) * 1000 > (float) $startByMs) {
+        if (null !== $startByMs && !isset($_SERVER['FERVO_CHECK']) && microtime(true) * 1000 > (float) $startByMs) {
             return;
         }
 

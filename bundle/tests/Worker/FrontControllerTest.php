@@ -229,7 +229,7 @@ final class FrontControllerTest extends TestCase
 
     public function testTheWorkersCheckRunsNoJob(): void
     {
-        $headers = $this->request('', ['FERVO_CHECK' => '1'])[0];
+        $headers = $this->request('', ['FERVO_CHECK' => '1', 'FERVO_DEADLINE' => '0'])[0];
         self::assertSame(['X-Fervo-Check', 'X-Fervo-Outcome'], array_keys($headers));
         self::assertSame('ack', $headers['X-Fervo-Outcome']);
         $settings = json_decode($headers['X-Fervo-Check'], true);
