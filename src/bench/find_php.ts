@@ -13,6 +13,7 @@ export interface Php {
 
 /** Where distributions keep php-fpm, which is not in every user's PATH. */
 const SBIN_FOLDERS = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+const FPM_NAME = /^php-fpm(?:-?(\d+)\.?(\d+))?$/;
 
 /**
  * Finds the newest php-fpm (`php-fpm8.2`, `php-fpm`) in the folders of `path` and those of system programs, and the
@@ -22,11 +23,8 @@ const SBIN_FOLDERS = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
  * @throws {FervoError} FASTCGI_CONNECT_FAILED when there is no php-fpm, with what to install.
  */
 export async function findPhp(path: string, sbinFolders = SBIN_FOLDERS): Promise<Php> {
-  const folders = [
-    ...new Set([...path.split(":").filter((folder) => folder.startsWith("/")), ...sbinFolders]),
-  ];
-  const found = await programs(folders, /^php-fpm(?:-?(\d+)\.?(\d+))?$/);
-  for (const fpm of found) {
+  const folders = foldersOf(path, sbinFolders);
+  for (const fpm of await programs(folders, FPM_NAME)) {
     const fpmVersion = await versionOf(fpm);
     if (fpmVersion === undefined) continue;
     const cli = await findCli(folders.join(":"), seriesOf(fpmVersion));
@@ -39,6 +37,15 @@ export async function findPhp(path: string, sbinFolders = SBIN_FOLDERS): Promise
     }": install PHP, e.g. "apt-get install php-fpm php-cli" on Debian and ` +
       `Ubuntu, "dnf install php-fpm php-cli" on Fedora, or measure a php-fpm of yours with --config`,
   );
+}
+
+/** The path of the newest php-fpm, by its name alone: nothing is run. Undefined when there is none. */
+export async function newestFpm(path: string, sbinFolders = SBIN_FOLDERS): Promise<string | undefined> {
+  return (await programs(foldersOf(path, sbinFolders), FPM_NAME))[0];
+}
+
+function foldersOf(path: string, sbinFolders: readonly string[]): string[] {
+  return [...new Set([...path.split(":").filter((folder) => folder.startsWith("/")), ...sbinFolders])];
 }
 
 /**

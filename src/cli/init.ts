@@ -27,7 +27,7 @@ export function initCommand({ io }: Context) {
     .option("--output <folder>", "write these files into a folder instead")
     .option("--user <name>", "who runs the worker and the jobs", "www-data")
     .option("--program <path>", "where fervo-worker is installed", "/usr/local/bin/fervo-worker")
-    .option("--php-fpm <path>", "where php-fpm is", "/usr/sbin/php-fpm8.2")
+    .option("--php-fpm <path>", "where php-fpm is (default: the newest one that is installed)")
     .addOption(configOption())
     .addHelpText(
       "after",

@@ -2,7 +2,9 @@ import { dirname, resolve } from "node:path";
 import example from "../../config.example.toml" with { type: "text" };
 import { leastConcurrency, longestRequestMs, mostConcurrency } from "../config/concurrency.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
+import { newestFpm } from "../bench/find_php.ts";
 import { parseConfig } from "../config/load.ts";
+import { FervoError } from "../core/errors.ts";
 import { descriptorsNeeded } from "../doctor/open_files.ts";
 import { formatAddress } from "../fastcgi/address.ts";
 import { fpmFile } from "../service/fpm.ts";
@@ -20,7 +22,8 @@ export interface ServiceOptions {
   readonly config?: string | undefined;
   readonly user: string;
   readonly program: string;
-  readonly phpFpm: string;
+  /** The newest one that is installed, when absent. */
+  readonly phpFpm?: string | undefined;
 }
 
 /** Where the configuration of a php-fpm for jobs goes. */
@@ -39,8 +42,13 @@ const TERMINATE_MARGIN_S = 30;
  */
 export async function serviceFiles(io: Io, options: ServiceOptions): Promise<ServiceFile[]> {
   const { config, path } = await configOrExample(io, options.config);
-  const worker = workerService(config, path, options);
-  const fpm = options.fpm ? fpmService(config, options) : undefined;
+  const phpFpm = options.phpFpm ?? await newestFpm(io.env("PATH") ?? "");
+  if (phpFpm === undefined && options.fpm && (options.supervisor || options.systemd)) {
+    const text = "Cannot find php-fpm on this machine: install it, or say with --php-fpm where it will be";
+    throw new FervoError("CONFIG_INVALID", text);
+  }
+  const worker = workerService(config, path, options, phpFpm);
+  const fpm = options.fpm ? fpmService(config, options.user, phpFpm ?? "") : undefined;
   return [
     ...(options.supervisor ? [supervisorFile(worker)] : []),
     ...(options.systemd ? [systemdFile(worker)] : []),
@@ -61,7 +69,12 @@ async function configOrExample(io: Io, named: string | undefined): Promise<{ con
   return { config: await parseConfig(example, place, { env: io.env }), path: place };
 }
 
-function workerService(config: Config, configFile: string, options: ServiceOptions): WorkerService {
+function workerService(
+  config: Config,
+  configFile: string,
+  options: ServiceOptions,
+  fpmProgram: string | undefined,
+): WorkerService {
   const sockets = [...config.fpm.values()].flatMap(({ address, statusAddress }) => [address, statusAddress])
     .flatMap((address) => address?.transport === "unix" ? [dirname(address.path)] : []);
   const killAfterMs = Math.max(0, ...[...config.processes.values()].map((process) => process.killAfterMs));
@@ -80,13 +93,14 @@ function workerService(config: Config, configFile: string, options: ServiceOptio
     openFiles: descriptorsNeeded(descriptorUsers(config)),
     runsProcesses: config.consumers.some(({ executor }) => executor.kind === "process"),
     hasOwnFpm: options.fpm === true,
+    fpmProgram,
   };
 }
 
-function fpmService(config: Config, { phpFpm, user }: ServiceOptions): FpmService {
+function fpmService(config: Config, user: string, program: string): FpmService {
   const timeouts = [...config.fpm.keys()].map((name) => longestTimeoutS(config, name));
   return {
-    program: phpFpm,
+    program,
     configFile: FPM_FILE,
     user,
     controlS: Math.max(0, ...timeouts) + CONTROL_MARGIN_S,

@@ -171,7 +171,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       what: value === false ? "opcache is not loaded" : "opcache is off",
       why: "every job compiles all of its code anew",
       fix: value === false
-        ? "install PHP's opcache (php8.2-opcache), and in php.ini: zend_extension=opcache"
+        ? "install PHP's opcache (on Debian a package of PHP's version, as php8.4-opcache), and in php.ini: zend_extension=opcache"
         : "in php.ini: opcache.enable=1",
     }];
   },

@@ -20,11 +20,13 @@ export interface WorkerService {
   readonly runsProcesses: boolean;
   /** php-fpm is one of {@link FpmService}. */
   readonly hasOwnFpm: boolean;
+  /** php-fpm as the system has it; undefined when there is none on this machine. */
+  readonly fpmProgram: string | undefined;
 }
 
 /** How a php-fpm master for jobs alone is to be run. Paths are absolute. */
 export interface FpmService {
-  /** php-fpm. */
+  /** php-fpm; "" where nothing is to run it. */
   readonly program: string;
   /** Where its configuration will be. */
   readonly configFile: string;

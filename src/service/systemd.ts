@@ -5,9 +5,9 @@ const FOLDER = "/etc/systemd/system";
 
 /** The worker as a service of systemd, with no more rights than it needs. */
 export function systemdFile(service: WorkerService): ServiceFile {
-  const { program, configFile, controlFolder, user, stopS, openFiles, hasOwnFpm } = service;
+  const { program, configFile, controlFolder, user, stopS, openFiles } = service;
   // Units that are not there are no obstacle; the worker waits for those that come late.
-  const after = ["network-online.target", hasOwnFpm ? "fervo-fpm.service" : "php8.2-fpm.service"];
+  const after = ["network-online.target", fpmUnit(service)];
   return {
     path: `${FOLDER}/fervo-worker.service`,
     text: `# fervo-worker under systemd: ${FOLDER}/fervo-worker.service
@@ -53,6 +53,13 @@ ${service.runsProcesses ? HARDENING_WITH_JOBS : hardening(service)}
 WantedBy=multi-user.target
 `,
   };
+}
+
+/** The unit that runs php-fpm. Debian names its own by the version, as its programs: php-fpm8.4 is of php8.4-fpm.service. */
+function fpmUnit({ hasOwnFpm, fpmProgram }: WorkerService): string {
+  if (hasOwnFpm) return "fervo-fpm.service";
+  const version = /\/php-fpm(\d+\.\d+)$/.exec(fpmProgram ?? "")?.[1] ?? "";
+  return `php${version}-fpm.service`;
 }
 
 /** What the worker may write to: systemd makes folders below /var/lib, and of the control socket below /run, itself. */

@@ -18,7 +18,7 @@ const USER = await userName();
 
 /** Runs `init` for the site's configuration, with the programs of this machine; writes into the site's folder. */
 async function initFiles(site: Site, ...args: string[]): Promise<void> {
-  const program = ["--program", fervoWorkerPath(), "--php-fpm", await findPhpFpm(), "--user", USER];
+  const program = ["--program", fervoWorkerPath(), "--user", USER];
   await site.runOk(["init", ...args, ...program, "--output", site.directory]);
 }
 
@@ -33,6 +33,13 @@ for (const [what, options] of [["requests", {}], ["processes", { process: {} }]]
     assert.ok(success, said);
   });
 }
+
+Deno.test("init --systemd --fpm runs the php-fpm that this machine has", async () => {
+  await using site = await Site.create();
+  const php = await findPhpFpm();
+  const [, ...runs] = (await site.runOk(["init", "--systemd", "--fpm"])).matchAll(/^ExecStart=(\S+)/gm);
+  assert.deepEqual(runs.map(([, program]) => program), [php]);
+});
 
 Deno.test("init --systemd leaves a worker few rights: systemd's own measure is below 3 of 10", async () => {
   await using site = await Site.create();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { findCli, findPhp } from "../../../src/bench/find_php.ts";
+import { findCli, findPhp, newestFpm } from "../../../src/bench/find_php.ts";
 
 /** A folder with programs that say of themselves that they are this PHP; removed with the scope. */
 async function folderOf(
@@ -25,6 +25,14 @@ Deno.test("findPhp() takes the newest php-fpm, and the command line of the same 
     cli: `${folder.path}/php8.10`,
     cliVersion: "8.10.4",
   });
+});
+
+Deno.test("newestFpm() tells the newest php-fpm by its name, and runs nothing", async () => {
+  await using folder = await folderOf({ "php-fpm8.9": "", "php-fpm8.10": "", "php-fpm-helper": "" });
+  await using sbin = await folderOf({ "php-fpm": "" });
+  assert.equal(await newestFpm(folder.path, [sbin.path]), `${folder.path}/php-fpm8.10`);
+  assert.equal(await newestFpm("/nowhere", [sbin.path]), `${sbin.path}/php-fpm`);
+  assert.equal(await newestFpm("/nowhere", []), undefined);
 });
 
 Deno.test("findPhp() knows names without a version, and looks into the folders of system programs", async () => {

@@ -66,15 +66,21 @@ Deno.test("init --fpm makes as many children as jobs, and limits that nest", asy
 });
 
 Deno.test("init takes the example's values where there is no configuration", async () => {
-  const text = await init("--systemd", "--fpm");
+  const text = await init("--systemd", "--fpm", "--php-fpm", "/usr/sbin/php-fpm9.1");
   assert.equal(
     valueOf(text, "ExecStart"),
     "/usr/local/bin/fervo-worker run --config /etc/fervo-worker/fervo-worker.toml",
   );
   assert.match(text, /^listen = \/run\/php\/fervo\.sock$/m);
   // What runs that php-fpm, too, and the worker after it.
-  assert.match(text, /^ExecStart=\/usr\/sbin\/php-fpm8\.2 .* \/etc\/fervo-worker\/fervo-fpm\.conf$/m);
+  assert.match(text, /^ExecStart=\/usr\/sbin\/php-fpm9\.1 .* \/etc\/fervo-worker\/fervo-fpm\.conf$/m);
   assert.match(text, /^After=.* fervo-fpm\.service /m);
+});
+
+Deno.test("init --systemd starts the worker after the php-fpm of the machine's PHP", async () => {
+  const after = async (program: string) => valueOf(await init("--systemd", "--php-fpm", program), "After");
+  assert.match((await after("/usr/sbin/php-fpm9.1"))!, / php9\.1-fpm\.service /);
+  assert.match((await after("/usr/sbin/php-fpm"))!, / php-fpm\.service /);
 });
 
 Deno.test("init refuses a configuration that is not there or wrong, with exit code 3", async () => {
