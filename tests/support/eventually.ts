@@ -1,4 +1,5 @@
-const DEADLINE_MS = 10_000;
+/** Far beyond what anything takes, also on a busy machine: only a test that fails waits so long. */
+const DEADLINE_MS = 30_000;
 const POLL_MS = 5;
 
 /** Resolves when `condition` holds; fails with `what` when it does not in time. For what gives no event to wait for. */
