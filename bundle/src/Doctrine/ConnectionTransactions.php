@@ -56,6 +56,15 @@ final class ConnectionTransactions
         $this->scopes = [new TransactionScope()];
     }
 
+    /** The database is in a transaction already: after a commit that failed it is still the same one, on SQLite. */
+    public function beginFailed(): void
+    {
+        if (null !== $this->doubtful) {
+            $this->scopes = [$this->doubtful];
+            $this->doubtful = null;
+        }
+    }
+
     public function committed(): void
     {
         $this->end($this->takeTransaction(), true);

@@ -25,7 +25,12 @@ final class TrackedConnection extends AbstractConnectionMiddleware
 
     public function beginTransaction(): void
     {
-        parent::beginTransaction();
+        try {
+            parent::beginTransaction();
+        } catch (\Throwable $error) {
+            $this->transactions->beginFailed();
+            throw $error;
+        }
         $this->transactions->begun();
     }
 

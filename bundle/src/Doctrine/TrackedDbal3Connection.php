@@ -26,9 +26,13 @@ final class TrackedDbal3Connection extends AbstractConnectionMiddleware
     /** @return bool */
     public function beginTransaction()
     {
-        if (false !== $result = parent::beginTransaction()) {
-            $this->transactions->begun();
+        try {
+            $result = parent::beginTransaction();
+        } catch (\Throwable $error) {
+            $this->transactions->beginFailed();
+            throw $error;
         }
+        false === $result ? $this->transactions->beginFailed() : $this->transactions->begun();
 
         return $result;
     }

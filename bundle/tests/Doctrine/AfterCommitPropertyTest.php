@@ -6,6 +6,7 @@ namespace Fervo\DeferredEventBundle\Tests\Doctrine;
 
 use Doctrine\DBAL\Configuration;
 use Doctrine\DBAL\Connection;
+use Doctrine\DBAL\Driver\Connection as DriverConnection;
 use Doctrine\DBAL\DriverManager;
 use Fervo\DeferredEventBundle\Doctrine\TransactionMiddleware;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
@@ -128,7 +129,8 @@ final class AfterCommitPropertyTest extends TestCase
         $this->isInLimbo = [false, false];
         foreach ($this->connections as $connection) {
             if (!$connection->isTransactionActive()) {
-                $connection->setNestTransactionsWithSavepoints(1 === mt_rand(0, 1));
+                // DBAL 4 always uses savepoints.
+                $connection->setNestTransactionsWithSavepoints(1 === mt_rand(0, 1) || (new \ReflectionMethod(DriverConnection::class, 'commit'))->hasReturnType());
             }
             if ('sqlite' === $database) {
                 $connection->executeStatement('PRAGMA foreign_keys = ON');
@@ -176,18 +178,19 @@ final class AfterCommitPropertyTest extends TestCase
     {
         $line = "$at $what";
         $connection = $this->connections[$at];
-        if (!\in_array($what, ['defer', 'outage', 'terminate', 'kill', 'poison'], true)) {
-            $this->isInLimbo[$at] = false;
-        }
         try {
             $act();
+            if (\in_array($what, ['begin', 'commit', 'roll back', 'close'], true)) {
+                $this->isInLimbo[$at] = false;
+            }
         } catch (\Throwable $error) {
             $line .= ': '.$error::class;
             $this->isInLimbo[$at] = $this->isInLimbo[$at] || 'commit' === $what;
             $answer = mt_rand(0, 2);
             if (1 === $answer) {
                 $line .= ', rolled back';
-                $this->isInLimbo[$at] = false;
+                // DBAL 4 believes it to be over, and rolls nothing back.
+                $this->isInLimbo[$at] = $this->isInLimbo[$at] && !$connection->isTransactionActive();
                 try {
                     while ($connection->isTransactionActive()) {
                         $connection->rollBack();
