@@ -5,6 +5,7 @@ import type { Clock } from "./core/clock.ts";
 import type { Driver } from "./core/driver.ts";
 import { FervoError } from "./core/errors.ts";
 import type { Observer } from "./core/observer.ts";
+import type { OutputListener } from "./core/output.ts";
 import type { Tracer } from "./core/trace.ts";
 import { DIALECTS } from "./dialects/mod.ts";
 import type { Dialect } from "./dialects/dialect.ts";
@@ -91,7 +92,7 @@ function processInfo({ config, slotsOn }: WorkerNow, broker: string): NonNullabl
 }
 
 /** The connections to a php-fpm pool, as many as its consumers run jobs. */
-function createPool(config: Config, name: string, clock: Clock): Pool {
+export function createPool(config: Config, name: string, clock: Clock): Pool {
   const fpm = config.fpm.get(name)!;
   return new Pool({ address: fpm.address, clock }, { ...fpm, maxConnections: maxConnections(config, name) });
 }
@@ -243,17 +244,25 @@ function leastOf(config: Config, { concurrency, executor }: ConsumerConfig): num
   return executor.kind === "fastcgi" ? config.fpm.get(executor.fpm)!.fit.min : 1;
 }
 
-function createExecutor(
+/**
+ * What runs the jobs of a consumer.
+ *
+ * @param fpms Has the pool that it uses. It is closed by whoever has opened it.
+ * @param deps.output Is given what processes write.
+ */
+export function createExecutor(
   config: Config,
   options: ConsumerConfig["executor"],
-  fpms: ReadonlyMap<string, Fpm>,
-  deps: AssemblyDeps,
+  fpms: ReadonlyMap<string, { readonly pool: Pick<Pool, "request">; readonly control: FpmControl }>,
+  deps: Pick<AppDeps, "clock" | "observe"> & {
+    readonly now: Pick<WorkerNow, "config">;
+    readonly output?: OutputListener;
+  },
 ): Executor {
   if (options.kind === "process") return new ProcessExecutor(deps, config.processes.get(options.process)!);
   const { script, params, killOnTimeout, firstByteTimeoutMs } = config.fpm.get(options.fpm)!;
   const { ackOn, payloadParam } = options;
   const { pool, control } = fpms.get(options.fpm)!;
-  // Other consumers use the pool, too; it is closed by whoever has opened it.
   const shared: Pick<Pool, "request" | "close"> = {
     request: (request, signal) => pool.request(request, signal),
     close: () => Promise.resolve(),

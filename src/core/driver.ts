@@ -72,7 +72,11 @@ export interface DeadLetter {
   readonly id: string;
   readonly queue: string;
   readonly payload: Uint8Array;
+  /** What came beside the payload, by name, where the broker keeps that. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly attempts: number;
+  /** The job's own limit of attempts, where the broker keeps one beside the payload. */
+  readonly maxAttempts?: number;
   /** When it was pushed, epoch milliseconds, where that is known. */
   readonly enqueuedAtMs?: number;
   /** When it was buried, epoch milliseconds, where the broker knows. */

@@ -17,7 +17,8 @@ export class SqliteDeadLetters implements DeadLetters {
     this.#shared = shared;
     const { db } = shared;
     const columns =
-      "id, queue, CAST(payload AS BLOB) AS payload, attempts, created_at AS createdAt, due_at AS diedAt, error, errors";
+      "id, queue, CAST(payload AS BLOB) AS payload, CAST(headers AS TEXT) AS headers, attempts, " +
+      "max_attempts AS maxAttempts, created_at AS createdAt, due_at AS diedAt, error, errors";
     this.#list = db.prepare(`
       SELECT ${columns} FROM fervo_jobs
       WHERE state = 'dead' AND (?1 IS NULL OR queue = ?1)
@@ -84,12 +85,22 @@ function toDeadLetter(row: Record<string, unknown>): DeadLetter {
     id: String(row["id"]),
     queue: row["queue"] as string,
     payload: row["payload"] as Uint8Array,
+    headers: headersOf(readJson(row["headers"] as string | null)),
     attempts: row["attempts"] as number,
+    ...(typeof row["maxAttempts"] === "number" && { maxAttempts: row["maxAttempts"] }),
     enqueuedAtMs: row["createdAt"] as number,
     diedAtMs: row["diedAt"] as number,
     error: readError(row["error"] as string | null),
     earlierErrors: Array.isArray(earlier) ? earlier.flatMap((error) => toFailure(error) ?? []) : [],
   };
+}
+
+/** What is no text belongs to a job that died of its headers. */
+function headersOf(value: unknown): Record<string, string> {
+  const entries = Object.entries(value ?? {}).filter((entry): entry is [string, string] =>
+    typeof entry[1] === "string"
+  );
+  return Object.fromEntries(entries);
 }
 
 /** A person may have set the state by hand, with no error or with one in other words. */

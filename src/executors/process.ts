@@ -2,6 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import { type ErrorDetails, FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { ACK, isMisconfigured, type Outcome, outcomeOfFault } from "../core/outcome.ts";
+import type { OutputListener } from "../core/output.ts";
 import { payloadText } from "../core/payload.ts";
 import type { Executor } from "./executor.ts";
 import { jobVariables } from "./job_variables.ts";
@@ -64,11 +65,14 @@ const NOT_NOW: Readonly<Record<string, string>> = {
 export class ProcessExecutor implements Executor {
   readonly #clock: Clock;
   readonly #options: ProcessExecutorOptions;
+  readonly #output: OutputListener | undefined;
   /** Runs, and groups that are being ended. */
   readonly #underWay = new Set<Promise<unknown>>();
 
-  constructor(deps: { clock: Clock }, options: ProcessExecutorOptions) {
+  /** @param deps.output Is given what processes write; without, STDOUT goes nowhere. */
+  constructor(deps: { clock: Clock; output?: OutputListener }, options: ProcessExecutorOptions) {
     this.#clock = deps.clock;
+    this.#output = deps.output;
     this.#options = options;
   }
 
@@ -107,7 +111,10 @@ export class ProcessExecutor implements Executor {
     } catch (error) {
       return outcomeOfFailedStart(error, this.#options);
     }
-    const tail = new StderrTail(child.stderr, maxStderrBytes);
+    const output = this.#output;
+    const stderr = output === undefined ? child.stderr : told(child.stderr, (piece) => output.stderr(piece));
+    const tail = new StderrTail(stderr, maxStderrBytes);
+    const stdout = output && new StderrTail(told(child.stdout, (piece) => output.stdout(piece)), 0);
     if (payload === "stdin") void feed(child.stdin, job.payload);
     const end = () => void this.#track(endGroup(child, this.#clock, killAfterMs));
     signal.addEventListener("abort", end);
@@ -115,8 +122,9 @@ export class ProcessExecutor implements Executor {
     signal.removeEventListener("abort", end);
     // An abort from here on comes too late: the job has ended by itself.
     const wasAborted = signal.aborted;
-    const stderr = await tail.end(this.#clock, STDERR_GRACE_MS);
-    const details = failureDetails(stderr, child.pid);
+    await stdout?.end(this.#clock, STDERR_GRACE_MS);
+    const written = await tail.end(this.#clock, STDERR_GRACE_MS);
+    const details = failureDetails(written, child.pid);
     return wasAborted ? outcomeOfAbort(signal.reason, details) : outcomeOfExit(status, details, exitCodes);
   }
 
@@ -141,7 +149,7 @@ export class ProcessExecutor implements Executor {
       // A group of its own: it can be ended as a whole, and Ctrl-C at the worker's terminal does not reach it.
       detached: true,
       stdin: payload === "stdin" ? "piped" : "null",
-      stdout: "null",
+      stdout: this.#output === undefined ? "null" : "piped",
       stderr: "piped",
     }).spawn();
   }
@@ -152,6 +160,21 @@ export class ProcessExecutor implements Executor {
     work.then(done, done);
     return work;
   }
+}
+
+/** The same stream, of which `tell` is given each piece. */
+function told(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  tell: (piece: Uint8Array) => void,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return stream.pipeThrough(
+    new TransformStream({
+      transform: (piece, controller) => {
+        tell(piece);
+        controller.enqueue(piece);
+      },
+    }),
+  );
 }
 
 /** Writes the payload. A process need not read it: what it leaves is no failure. */

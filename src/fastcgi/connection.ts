@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { asFervoError, reasonOf } from "../core/errors.ts";
+import type { OutputListener } from "../core/output.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { closedAtOnce, connect } from "./connect.ts";
 import { FastCgiError } from "./errors.ts";
@@ -32,6 +33,8 @@ export interface FastCgiRequest {
   readonly body: Uint8Array;
   /** Is given the answer's body while it comes, beside the answer as a whole. */
   readonly onBody?: BodyListener;
+  /** Is given both streams of the answer as they come, headers and all, however long they are. */
+  readonly onOutput?: OutputListener;
 }
 
 export interface ConnectionOptions extends ResponseLimits {
@@ -73,6 +76,7 @@ const SMALL_BODY_BYTES = 32_768;
 
 interface Pending {
   readonly signal: AbortSignal;
+  readonly onOutput: OutputListener | undefined;
   readonly abort: () => void;
   /** Whether the connection stays open afterwards. */
   readonly keep: boolean;
@@ -178,6 +182,7 @@ export class Connection {
       this.#collector.reset(request.onBody);
       this.#pending = {
         signal,
+        onOutput: request.onOutput,
         abort,
         keep,
         startedMs: this.#clock.monotonicMs(),
@@ -301,8 +306,10 @@ export class Connection {
     if (requestId === 0) return;
     this.#expectRequest(type, requestId);
     if (type === RecordType.stdout) {
+      this.#pending!.onOutput?.stdout(piece);
       this.#collector.addStdout(piece);
     } else if (type === RecordType.stderr) {
+      this.#pending!.onOutput?.stderr(piece);
       this.#collector.addStderr(piece);
     } else if (type === RecordType.endRequest) {
       const room = this.#endRequest.length - this.#endRequestBytes;

@@ -4,6 +4,12 @@ import type { Job } from "../core/job.ts";
 import { checkedTrace, type JobTrace } from "../core/trace.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 
+/** A delivery, as far as it says what the job is. */
+export type Message = Pick<
+  Delivery,
+  "id" | "queue" | "raw" | "headers" | "parsed" | "problem" | "attempt" | "maxAttempts" | "enqueuedAtMs"
+>;
+
 /**
  * The job that a delivery carries, or why it carries none that could be run: it cannot be read, it has no try left, or we failed to
  * read it (WORKER_FAULT).
@@ -13,7 +19,7 @@ import type { Dialect } from "../dialects/dialect.ts";
  * @param o.nowMs Epoch milliseconds.
  */
 export function jobOf(
-  delivery: Delivery,
+  delivery: Message,
   dialect: Dialect,
   o: { maxAttempts: number; timeoutMs: number; nowMs: number },
 ): Job | FervoError {

@@ -384,8 +384,8 @@ for (const transport of ["unix", "tcp"] as const) {
     const args = ["call", fpm.address, "--script", script, "--param", "FERVO_QUEUE=a=b", "--param", "EMPTY="];
     const { code, stdout, stderr } = await fervoWorker(args);
     assert.equal(code, 0);
-    assert.match(stdout, /^(?:[a-z-]+: .*\n)*x-said: yes\n(?:[a-z-]+: .*\n)*\n/);
-    assert.ok(stdout.endsWith("\n\nREQUEST_METHOD=GET\nFERVO_QUEUE=a=b\nEMPTY=\nbody="), stdout);
+    assert.match(stdout, /^(?:[A-Za-z-]+: .*\r\n)*X-Said: yes\r\n(?:[A-Za-z-]+: .*\r\n)*\r\n/);
+    assert.ok(stdout.endsWith("\r\n\r\nREQUEST_METHOD=GET\nFERVO_QUEUE=a=b\nEMPTY=\nbody="), stdout);
     assert.match(stderr, /a word on the side/);
   });
 }
@@ -427,7 +427,10 @@ Deno.test("call fails with exit code 1 when the answer is not complete, or takes
   const hangs = await fpm.writeScript("hangs.php", "<?php sleep(3600);");
   const hung = await fervoWorker(["call", fpm.address, "--script", hangs, "--timeout", "50ms"]);
   assert.equal(hung.code, 1);
-  assert.equal(hung.stderr, `fervo-worker: No complete answer from "${hangs}" in 50 ms\n`);
+  assert.equal(
+    hung.stderr,
+    `fervo-worker: No complete answer from "${hangs}" in 50 ms; --timeout gives it longer\n`,
+  );
 });
 
 Deno.test("call says why it cannot read the body, with exit code 2", async () => {
