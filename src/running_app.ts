@@ -13,6 +13,7 @@ import type { Driver } from "./core/driver.ts";
 import { FervoError } from "./core/errors.ts";
 import { BrokerWatch } from "./http/broker_watch.ts";
 import { FpmWatch } from "./http/fpm_watch.ts";
+import { StuckJobsWatch, type WatchedBroker } from "./http/stuck_jobs_watch.ts";
 import type { WorkerView } from "./http/worker_view.ts";
 import type { Consumer } from "./worker/consumer.ts";
 import { Worker, type Working } from "./worker/worker.ts";
@@ -65,6 +66,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   let view = viewOf(assembly, deps);
   let finished = Promise.resolve();
   const onQuiet = () => assembly.brokers.forEach(({ driver }) => driver.quiet?.());
+  const stuckJobs = new StuckJobsWatch({ ...deps, brokers: () => watchedBrokers(assembly) });
   const worker = new Worker({ ...workingOf(assembly), ...deps, onQuiet }, config);
 
   async function reload(next: Config): Promise<Reload> {
@@ -120,8 +122,12 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       get fpms() {
         return view.fpms;
       },
+      get stuck() {
+        return stuckJobs.stuck;
+      },
     },
     [Symbol.asyncDispose]: async () => {
+      stuckJobs[Symbol.dispose]();
       await finished;
       await dispose(assembly);
     },
@@ -181,6 +187,18 @@ function viewOf(
       })
     ),
   };
+}
+
+/** A broker that only a schedule uses has none to compare with. */
+function watchedBrokers({ config, brokers, consumers }: Assembly): WatchedBroker[] {
+  return [...brokers].map(([name, { driver }]) => ({
+    name,
+    driver,
+    consumers: config.consumers.filter(({ broker }) => broker === name).map((one) => ({
+      consumer: consumers.get(one.name)!.consumer,
+      queues: one.queues.map((queue) => queue.name),
+    })),
+  }));
 }
 
 function brokerOf(config: Config, consumer: string): string {

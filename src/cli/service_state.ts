@@ -2,6 +2,7 @@ import type { App } from "../running_app.ts";
 import { systemClock, type Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
+import { isLasting } from "../core/stuck_jobs.ts";
 import { liveness } from "../http/health.ts";
 import { monotonicUs, SdNotify, takeNotifyWishes } from "../system/sd_notify.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -105,11 +106,14 @@ export class ServiceState implements Disposable {
     this.#watchdogTimer = systemClock.setTimer(() => this.#giveSigns(), this.#watchdogMs / 2);
   }
 
-  #statusNow({ view: { worker, consumers } }: Pick<App, "view">): string {
+  #statusNow({ view: { worker, consumers, stuck } }: Pick<App, "view">): string {
     const inFlight = consumers.reduce((sum, { stats }) => sum + stats.inFlight, 0);
     const slots = consumers.reduce((sum, { stats }) => sum + stats.slots, 0);
-    const troubled = consumers.filter(({ stats, stall, fault }) =>
-      stats.isPaused || stall !== undefined || fault !== undefined
+    const starved = new Set(
+      stuck.flatMap((one) => one.kind === "starved" && isLasting(one) ? one.consumer : []),
+    );
+    const troubled = consumers.filter(({ name, stats, stall, fault }) =>
+      stats.isPaused || stall !== undefined || fault !== undefined || starved.has(name)
     );
     return statusOf(worker.state, inFlight) + `, ${counted(slots, "slot")}` +
       (troubled.length === 0 ? "" : `; not well: ${troubled.map(({ name }) => name).join(", ")}`);

@@ -8,6 +8,9 @@ export function statusText(status: StatusReport): string {
   const reasons = [
     ...consumers.map(({ name, state, reason }) => reason && `Consumer "${name}" is ${state}: ${reason}`),
     ...brokers.map(({ name, error }) => error && `Broker "${name}" is away: ${error}`),
+    ...brokers.map(({ name, orphans }) =>
+      orphans > 0 && `Broker "${name}" counts jobs in flight with this worker that are not here: ${orphans}`
+    ),
     ...fpm.map(({ name, error }) => error && `php-fpm "${name}" is away: ${error}`),
     // A worker of an older version tells none.
     log_lines_dropped > 0 &&

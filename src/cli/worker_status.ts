@@ -2,6 +2,7 @@ import type { App } from "../running_app.ts";
 import type { Clock } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
+import { isLasting, type StuckJobs, stuckReason } from "../core/stuck_jobs.ts";
 import type { Observer } from "../core/observer.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
 import { program } from "./version.ts";
@@ -23,7 +24,10 @@ export interface StatusReport {
   /** Since it was started, because nobody read them. */
   readonly log_lines_dropped: number;
   readonly consumers: readonly ConsumerReport[];
-  readonly brokers: readonly ServerReport[];
+  readonly brokers: readonly (ServerReport & {
+    /** Jobs that it counts as in flight with this worker, and that are not here. */
+    readonly orphans: number;
+  })[];
   readonly fpm: readonly (ServerReport & { readonly connections: { busy: number; idle: number } })[];
 }
 
@@ -31,8 +35,11 @@ export interface ConsumerReport {
   readonly name: string;
   readonly broker: string;
   readonly queues: readonly string[];
-  /** `stuck`: it makes no progress though it should; `failed`: it can run no jobs until somebody mends why. */
-  readonly state: "running" | "paused" | "stuck" | "failed";
+  /**
+   * `starved`: it takes no jobs though some are ready and slots are free; `stuck`: it makes no progress though it should;
+   * `failed`: it can run no jobs until somebody mends why.
+   */
+  readonly state: "running" | "paused" | "starved" | "stuck" | "failed";
   /** Why, unless it runs. */
   readonly reason: string | null;
   readonly slots: number;
@@ -79,8 +86,12 @@ export class WorkerStatus {
   /** Asks brokers and php-fpm, too; takes 2 s at most. */
   async report({ config, worker, view }: App): Promise<StatusReport> {
     const nowMs = this.#clock.nowMs();
+    const stuck = view.stuck.filter(isLasting);
     const [brokers, fpm] = await Promise.all([
-      Promise.all(view.brokers.map(async (broker) => serverReport(broker.name, await broker.state()))),
+      Promise.all(view.brokers.map(async (broker) => {
+        const orphaned = stuck.find((one) => one.kind === "orphaned" && one.broker === broker.name);
+        return { ...serverReport(broker.name, await broker.state()), orphans: orphaned?.jobs ?? 0 };
+      })),
       Promise.all(view.fpms.map(async (fpm) => {
         const { busy, idle } = fpm.connections;
         return { ...serverReport(fpm.name, await fpm.state()), connections: { busy, idle } };
@@ -105,7 +116,7 @@ export class WorkerStatus {
           name: consumer.name,
           broker,
           queues: queues.map(({ name }) => name),
-          ...this.#stateOf(consumer),
+          ...this.#stateOf(consumer, stuck),
           slots,
           busy: busySlots,
           in_flight: inFlight,
@@ -117,9 +128,14 @@ export class WorkerStatus {
     };
   }
 
-  #stateOf({ name, stats, stall, fault }: ViewedConsumer): Pick<ConsumerReport, "state" | "reason"> {
+  #stateOf(
+    { name, stats, stall, fault }: ViewedConsumer,
+    stuck: readonly StuckJobs[],
+  ): Pick<ConsumerReport, "state" | "reason"> {
     if (fault !== undefined) return { state: "failed", reason: errorText(fault) };
     if (stall !== undefined) return { state: "stuck", reason: stall };
+    const starved = stuck.find((one) => one.kind === "starved" && one.consumer === name);
+    if (starved !== undefined) return { state: "starved", reason: stuckReason(starved) };
     if (!stats.isPaused) return { state: "running", reason: null };
     const error = this.#pauses.get(name);
     return { state: "paused", reason: error === undefined ? null : errorText(error) };

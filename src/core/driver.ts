@@ -56,6 +56,17 @@ export interface QueueDepth {
   readonly dead: number;
 }
 
+/** What a broker counts that concerns a worker now. */
+export interface Census {
+  /** Jobs that are ready, or overdue to be, by queue; a count of {@link CENSUS_LIMIT} means so many or more. */
+  readonly ready: ReadonlyMap<string, number>;
+  /** Jobs in flight that the broker has given to this process; undefined where it does not know to whom. */
+  readonly inFlight: number | undefined;
+}
+
+/** Up to here the ready jobs of a queue are counted. */
+export const CENSUS_LIMIT = 1_000;
+
 /** Why a try failed. */
 export interface Failure {
   readonly code: string;
@@ -172,6 +183,8 @@ export interface Driver extends AsyncDisposable {
   /** Resolves with the job's id once the broker holds it durably. */
   push(queue: string, payload: Uint8Array, options?: PushOptions): Promise<string>;
   depth(queue: string): Promise<QueueDepth>;
+  /** Asked every few seconds while jobs run, so it costs the broker next to nothing, however many jobs there are. */
+  census(queues: readonly string[]): Promise<Census>;
   /** Names of all queues that hold a job, sorted. */
   queues(): Promise<string[]>;
   readonly dead: DeadLetters;

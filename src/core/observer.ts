@@ -1,5 +1,6 @@
 import type { FervoError } from "./errors.ts";
 import type { Outcome } from "./outcome.ts";
+import type { StuckJobs } from "./stuck_jobs.ts";
 import type { RunTrace } from "./trace.ts";
 
 /**
@@ -142,6 +143,17 @@ export type WorkerEvent =
     /** 0 at the start. */
     readonly before: number;
     readonly reason: FitReason;
+  }
+  | {
+    /** Jobs should move and do not, as the broker and the worker count them. Told again each minute as long as that lasts. */
+    readonly type: "jobs_stuck";
+    readonly stuck: StuckJobs;
+  }
+  | {
+    /** They move again. */
+    readonly type: "jobs_moving";
+    /** As it was told last. */
+    readonly stuck: StuckJobs;
   }
   | { readonly type: "draining"; readonly inFlight: number }
   | { readonly type: "stopped"; readonly orphaned: number };

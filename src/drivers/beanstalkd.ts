@@ -1,6 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type {
+  Census,
   DeadLetters,
   Driver,
   DriverCapabilities,
@@ -137,6 +138,11 @@ export class BeanstalkdDriver implements Driver {
       const none = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
       return whyTubeIsRefused(queue) === undefined ? await tubeStats(connection, queue) ?? none : none;
     });
+  }
+
+  async census(queues: readonly string[]): Promise<Census> {
+    const ready = queues.map(async (queue) => [queue, (await this.depth(queue)).ready] as const);
+    return { ready: new Map(await Promise.all(ready)), inFlight: undefined };
   }
 
   queues(): Promise<string[]> {

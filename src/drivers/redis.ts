@@ -1,6 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type {
+  Census,
   DeadLetters,
   Driver,
   DriverCapabilities,
@@ -185,6 +186,10 @@ export class RedisDriver implements Driver {
 
   depth(queue: string): Promise<QueueDepth> {
     return this.#calls.run(() => this.#depth.of(queue));
+  }
+
+  census(queues: readonly string[]): Promise<Census> {
+    return this.#calls.run(() => this.#depth.census(queues));
   }
 
   queues(): Promise<string[]> {

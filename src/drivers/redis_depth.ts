@@ -1,5 +1,5 @@
 import type { Buffer } from "node:buffer";
-import type { QueueDepth } from "../core/driver.ts";
+import type { Census, QueueDepth } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { RedisShared } from "./redis_delivery.ts";
 import { isForItsKey } from "./redis_errors.ts";
@@ -36,6 +36,18 @@ export class RedisDepth {
     ]);
     const [scheduled, retried, dead] = sets.map((jobs) => jobs.get(queue) ?? 0);
     return { ready, delayed: scheduled! + retried!, reserved, dead: dead! };
+  }
+
+  async census(queues: readonly string[]): Promise<Census> {
+    const { connection, keys, identity } = this.#shared;
+    const taken = await connection.send<Buffer[]>(["SMEMBERS", keys.queuesOf(identity)], [
+      keys.queuesOf(identity),
+    ]);
+    const [ready, inFlight] = await Promise.all([
+      Promise.all(queues.map(async (queue) => [queue, await this.#length(keys.queue(queue))] as const)),
+      Promise.all(taken.map((queue) => this.#length(keys.inflight(identity, String(queue))))),
+    ]);
+    return { ready: new Map(ready), inFlight: inFlight.reduce((sum, length) => sum + length, 0) };
   }
 
   /** Names of all queues that hold a job, sorted. */

@@ -1,14 +1,16 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
-import type {
-  DeadLetters,
-  Driver,
-  DriverCapabilities,
-  PushOptions,
-  QueueDepth,
-  ReceiveRequest,
-  ScheduleBook,
+import {
+  type Census,
+  CENSUS_LIMIT,
+  type DeadLetters,
+  type Driver,
+  type DriverCapabilities,
+  type PushOptions,
+  type QueueDepth,
+  type ReceiveRequest,
+  type ScheduleBook,
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
@@ -175,6 +177,19 @@ export class SqliteDriver implements Driver {
         counts[row["state"] as keyof QueueDepth] = row["jobs"] as number;
       }
       return counts;
+    });
+  }
+
+  census(queues: readonly string[]): Promise<Census> {
+    return read(this.#options.path, () => {
+      const nowMs = this.#clock.nowMs();
+      const count = (statement: StatementSync, ...values: (string | number)[]) =>
+        statement.get(...values)!["jobs"] as number;
+      return {
+        ready: new Map(queues.map((queue) => [queue, count(this.#sql.ready, queue, nowMs, queue)])),
+        // A lease is the owner, "#" and a number, and ends within its length: see #claim.
+        inFlight: count(this.#sql.inFlight, nowMs + this.leaseMs, `${this.#owner}#`, `${this.#owner}$`),
+      };
     });
   }
 
@@ -346,6 +361,20 @@ function prepareStatements(db: DatabaseSync) {
       SELECT state, count(*) FROM fervo_jobs WHERE state IN ('delayed', 'reserved') AND queue = ? GROUP BY state
       UNION ALL
       SELECT 'dead', count(*) FROM fervo_jobs WHERE state = 'dead' AND queue = ?`),
+    ready: prepare(`
+      SELECT count(*) AS jobs FROM (
+        SELECT * FROM (SELECT 1 FROM fervo_jobs WHERE state = 'ready' AND queue = ? LIMIT ${CENSUS_LIMIT})
+        UNION ALL
+        SELECT * FROM (
+          SELECT 1 FROM fervo_jobs WHERE state IN ('delayed', 'reserved') AND due_at <= ? AND queue = ?
+          LIMIT ${CENSUS_LIMIT}
+        )
+        LIMIT ${CENSUS_LIMIT}
+      )`),
+    // The index on due_at is for both states.
+    inFlight: prepare(`
+      SELECT count(*) AS jobs FROM fervo_jobs
+      WHERE state IN ('delayed', 'reserved') AND due_at <= ? AND state = 'reserved' AND lease >= ? AND lease < ?`),
     queues: prepare(`
       SELECT queue FROM fervo_jobs WHERE state = 'ready'
       UNION SELECT queue FROM fervo_jobs WHERE state IN ('delayed', 'reserved')

@@ -1,4 +1,5 @@
 import type { FervoError } from "../core/errors.ts";
+import { isLasting, type StuckJobs, stuckReason } from "../core/stuck_jobs.ts";
 import type { WorkerView } from "./worker_view.ts";
 
 /** Whether something holds, and if not, why: sentences for people, without secrets. */
@@ -15,9 +16,10 @@ export function liveness({ consumers }: Pick<WorkerView, "consumers">): Health {
 }
 
 /**
- * Whether the worker takes jobs, all consumers can run them, and all that they need is there. Takes 2 s at most.
+ * Whether the worker takes jobs, all consumers can run them, all that they need is there, and no jobs are stuck. Takes 2 s at
+ * most.
  */
-export async function readiness({ worker, consumers, brokers, fpms }: WorkerView): Promise<Health> {
+export async function readiness({ worker, consumers, brokers, fpms, stuck }: WorkerView): Promise<Health> {
   const away = await Promise.all([
     ...brokers.map(async (broker) => awayText(`broker "${broker.name}"`, await broker.state())),
     ...fpms.map(async (fpm) => awayText(`php-fpm "${fpm.name}"`, await fpm.state())),
@@ -27,7 +29,16 @@ export async function readiness({ worker, consumers, brokers, fpms }: WorkerView
   );
   const { state } = worker;
   const leaving = state === "running" ? undefined : `the worker takes no jobs: it is ${state}`;
-  return health([leaving, ...faults, ...away].filter((problem) => problem !== undefined));
+  return health(
+    [leaving, ...faults, ...away, ...stuck.filter(isLasting).map(stuckText)].filter((problem) =>
+      problem !== undefined
+    ),
+  );
+}
+
+function stuckText(stuck: StuckJobs): string {
+  const subject = stuck.kind === "starved" ? `consumer "${stuck.consumer}"` : `broker "${stuck.broker}"`;
+  return `${subject}: ${stuckReason(stuck)}`;
 }
 
 function awayText(what: string, state: { isUp: boolean; error?: FervoError }): string | undefined {

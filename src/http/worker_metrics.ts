@@ -1,3 +1,4 @@
+import { isLasting } from "../core/stuck_jobs.ts";
 import { labelsOf, type MetricsPage } from "../telemetry/prometheus.ts";
 import type { WorkerView } from "./worker_view.ts";
 
@@ -10,16 +11,17 @@ export async function writeWorkerMetrics(page: MetricsPage, view: WorkerView): P
       view.fpms.map(async (fpm) => ({ name: fpm.name, state: await fpm.state(), stats: fpm.connections })),
     ),
   ]);
-  writeConsumers(page, view.consumers);
-  writeBrokers(page, brokers);
+  writeConsumers(page, view);
+  writeBrokers(page, brokers, view.stuck);
   writeFpms(page, fpms);
 }
 
 type StateOf<T extends { state(): Promise<unknown> }> = Awaited<ReturnType<T["state"]>>;
 
-function writeConsumers(page: MetricsPage, consumers: WorkerView["consumers"]): void {
+function writeConsumers(page: MetricsPage, { consumers, stuck }: WorkerView): void {
   const all = consumers.map(({ name, stats, stall, fault }) => ({
     labels: labelsOf({ consumer: name }),
+    starvedMs: stuck.find((one) => one.kind === "starved" && one.consumer === name)?.forMs ?? 0,
     stats,
     isWell: stall === undefined && fault === undefined,
   }));
@@ -35,6 +37,11 @@ function writeConsumers(page: MetricsPage, consumers: WorkerView["consumers"]): 
     "fervo_consumer_paused",
     "1 while it waits until what runs its jobs can do so again.",
     ({ stats }) => Number(stats.isPaused),
+  );
+  gauge(
+    "fervo_consumer_starved_seconds",
+    "For how long jobs have been ready, slots free, and none was taken; 0 when that is not so. Looked at every 5 s.",
+    ({ starvedMs }) => starvedMs / 1_000,
   );
   gauge("fervo_slots", "Jobs, or batches, that can run at the same time.", ({ stats }) => stats.slots);
   gauge("fervo_slots_busy", "Slots in use.", ({ stats }) => stats.busySlots);
@@ -59,10 +66,22 @@ function writeConsumers(page: MetricsPage, consumers: WorkerView["consumers"]): 
 function writeBrokers(
   page: MetricsPage,
   brokers: readonly { name: string; state: StateOf<WorkerView["brokers"][number]> }[],
+  stuck: WorkerView["stuck"],
 ): void {
   page.add(
     { name: "fervo_broker_up", type: "gauge", help: "1 when the broker answers in time." },
     brokers.map(({ name, state }) => [labelsOf({ broker: name }), Number(state.isUp)]),
+  );
+  const orphans = (name: string) =>
+    stuck.find((one) => one.kind === "orphaned" && one.broker === name && isLasting(one))?.jobs ?? 0;
+  page.add(
+    {
+      name: "fervo_broker_orphans",
+      type: "gauge",
+      help:
+        "Jobs that the broker has counted as in flight with this worker for 30 s or more, and that are not here.",
+    },
+    brokers.map(({ name }) => [labelsOf({ broker: name }), orphans(name)]),
   );
   page.add(
     {

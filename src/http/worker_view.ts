@@ -1,3 +1,4 @@
+import type { StuckJobs } from "../core/stuck_jobs.ts";
 import type { Consumer } from "../worker/consumer.ts";
 import type { Worker } from "../worker/worker.ts";
 import type { BrokerWatch } from "./broker_watch.ts";
@@ -8,5 +9,7 @@ export interface WorkerView {
   readonly worker: Pick<Worker, "state">;
   readonly consumers: readonly Pick<Consumer, "name" | "stats" | "stall" | "fault">[];
   readonly brokers: readonly Pick<BrokerWatch, "name" | "state">[];
+  /** What was stuck at the last look, be it since then. */
+  readonly stuck: readonly StuckJobs[];
   readonly fpms: readonly Pick<FpmWatch, "name" | "state" | "connections">[];
 }

@@ -2,6 +2,7 @@ import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
 import type { Clock } from "../core/clock.ts";
 import { visibleBesideC0 } from "../core/visible.ts";
+import type { StuckJobs } from "../core/stuck_jobs.ts";
 import type { Observer } from "../core/observer.ts";
 import { isMisconfigured } from "../core/outcome.ts";
 import { RepeatedStates, type Repetition } from "./repeated.ts";
@@ -132,6 +133,10 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         const isStep = reason === "trial" || reason === "slower" || Math.abs(slots - before) === 1;
         return log[isStep ? "debug" : "info"]({ fpm, slots, before, reason }, "Concurrency changed");
       }
+      case "jobs_stuck":
+        return log.warn(stuckFacts(event.stuck), STUCK[event.stuck.kind]);
+      case "jobs_moving":
+        return log.info(stuckFacts(event.stuck), MOVING[event.stuck.kind]);
       case "draining":
         return log.info({ in_flight: event.inFlight }, "Stopping; jobs under way may finish");
       case "stopped":
@@ -142,6 +147,20 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         );
     }
   };
+}
+
+const STUCK = {
+  starved: "Jobs are ready, and the consumer takes none though slots are free",
+  orphaned:
+    "The broker counts jobs in flight with this worker that are not here; after a restart they run again",
+};
+const MOVING = {
+  starved: "The consumer takes jobs again, or none is ready any more",
+  orphaned: "The broker counts no more jobs in flight than are here again",
+};
+
+function stuckFacts({ forMs, kind: _, ...stuck }: StuckJobs): Record<string, unknown> {
+  return { ...stuck, for_s: Math.round(forMs / 1_000) };
 }
 
 type Event<T> = Extract<Parameters<Observer>[0], { type: T }>;

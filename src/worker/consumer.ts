@@ -109,6 +109,7 @@ export class Consumer {
       slots: this.#limit.slots,
       busySlots: this.#slots.busy,
       inFlight: this.#held.size,
+      hasRoom: !this.#quiet.signal.aborted && this.#roomNow() > 0,
       isPaused: !this.#gate.isOpen,
       receivedAtMs: this.#receivedAtMs,
     };
@@ -188,10 +189,7 @@ export class Consumer {
     }
     const isDone = () => this.#held.size === 0;
     while (!isDone()) await this.#loop.woken("the wait for its last jobs", isDone);
-    this.#gate.close();
-    this.#rateLimit?.close();
-    this.#held.close();
-    this.#slots.close();
+    for (const part of [this.#gate, this.#rateLimit, this.#held, this.#slots]) part?.close();
     this.#observe({ type: "consumer_stopped", consumer: name });
   }
 

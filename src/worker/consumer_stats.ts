@@ -7,6 +7,8 @@ export interface ConsumerStats {
   readonly busySlots: number;
   /** Deliveries taken and not settled: those that run, wait for a slot, or are being settled. */
   readonly inFlight: number;
+  /** It may take more jobs: it is not quiet, within its limits, and has a place for one, if not a free slot. */
+  readonly hasRoom: boolean;
   /** It waits until what runs the jobs is back. */
   readonly isPaused: boolean;
   /** When the broker answered last, with jobs or without, epoch milliseconds; undefined when it has not yet. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type BrokerTest, type DriverFixture, inMessages } from "./driver_broker.ts";
+import { censusTests } from "./driver_census.ts";
 import { deadLetterTests } from "./driver_dead_letters.ts";
 import { leaseTests } from "./driver_leases.ts";
 import { pauseTests } from "./driver_pauses.ts";
@@ -42,4 +43,5 @@ export function driverConformance(name: string, fixture: DriverFixture): void {
   sharingTests(test, fixture.capabilities);
   pauseTests(test, fixture.capabilities);
   scheduleTests(test, fixture.capabilities);
+  censusTests(test, fixture.capabilities);
 }

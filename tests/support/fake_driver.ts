@@ -1,6 +1,7 @@
 import { type Clock, sleep } from "../../src/core/clock.ts";
 import type { Delivery } from "../../src/core/delivery.ts";
 import type {
+  Census,
   DeadLetters,
   Driver,
   DriverCapabilities,
@@ -101,6 +102,8 @@ export class FakeDriver implements Driver {
   readonly lastMoment: FakeDelivery[] = [];
   /** Jobs a queue holds; `depth` says so. */
   readonly depths = new Map<string, Partial<QueueDepth>>();
+  /** Jobs that this process has, as the broker counts them. */
+  inFlight: number | undefined;
   readonly #clock: Clock;
   readonly #ready: FakeDelivery[] = [];
   #arrival = Promise.withResolvers<void>();
@@ -147,6 +150,11 @@ export class FakeDriver implements Driver {
   depth(queue: string): Promise<QueueDepth> {
     if (this.outage !== undefined) return Promise.reject(this.outage);
     return Promise.resolve({ ready: 0, delayed: 0, reserved: 0, dead: 0, ...this.depths.get(queue) });
+  }
+
+  async census(queues: readonly string[]): Promise<Census> {
+    const ready = queues.map(async (queue) => [queue, (await this.depth(queue)).ready] as const);
+    return { ready: new Map(await Promise.all(ready)), inFlight: this.inFlight };
   }
 
   queues(): Promise<string[]> {

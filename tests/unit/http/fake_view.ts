@@ -12,8 +12,16 @@ export function viewOf(o: {
   broker?: BrokerState;
   fpm?: FpmState;
   connections?: Partial<PoolStats>;
+  stuck?: WorkerView["stuck"];
 } = {}): WorkerView {
-  const stats = { slots: 4, busySlots: 1, inFlight: 2, isPaused: false, receivedAtMs: 1_700_000_000_500 };
+  const stats = {
+    slots: 4,
+    busySlots: 1,
+    inFlight: 2,
+    hasRoom: true,
+    isPaused: false,
+    receivedAtMs: 1_700_000_000_500,
+  };
   return {
     worker: { state: o.state ?? "running" },
     consumers: [{ name: "main", stats, stall: undefined, fault: undefined, ...o.consumer }],
@@ -24,6 +32,7 @@ export function viewOf(o: {
           o.broker ?? { isUp: true, depths: [["mail", { ready: 5, delayed: 4, reserved: 3, dead: 2 }]] },
         ),
     }],
+    stuck: o.stuck ?? [],
     fpms: [{
       name: "default",
       state: () => Promise.resolve(o.fpm ?? { isUp: true, status: undefined }),

@@ -66,3 +66,26 @@ Deno.test("readiness() names a consumer that can run no jobs", { permissions: "n
     'consumer "main" can run no jobs: FPM_MISCONFIGURED: php-fpm cannot find the script "/x.php"',
   ]);
 });
+
+Deno.test(
+  "readiness() tells of jobs that have been stuck for half a minute",
+  { permissions: "none" },
+  async () => {
+    const stuck = (forMs: number) =>
+      viewOf({
+        stuck: [
+          { kind: "starved", broker: "redis", consumer: "main", queues: ["a", "b"], jobs: 12, forMs },
+          { kind: "orphaned", broker: "redis", jobs: 1, forMs },
+        ],
+      });
+    assert.deepEqual(await readiness(stuck(29_999)), WELL);
+    assert.deepEqual(await readiness(stuck(45_000)), {
+      isWell: false,
+      problems: [
+        'consumer "main": no job has been taken for 45 s, though slots are free and "a", "b" have jobs ready: 12',
+        'broker "redis": 1 job is in flight with this worker there and not here, for 45 s',
+      ],
+    });
+    assert.deepEqual(liveness(stuck(45_000)), WELL, "a restart is a person's decision");
+  },
+);

@@ -16,6 +16,7 @@ async function valuesOf(view: WorkerView): Promise<string[]> {
 
 const CONSUMER = [
   'fervo_consumer_paused{consumer="main"} 0',
+  'fervo_consumer_starved_seconds{consumer="main"} 0',
   'fervo_consumer_up{consumer="main"} 1',
 ];
 const CONNECTIONS = [
@@ -39,6 +40,7 @@ Deno.test(
   async () => {
     const status = { idleProcesses: 3, activeProcesses: 2, listenQueue: 6 } as FpmStatus;
     assert.deepEqual(await valuesOf(viewOf({ fpm: { isUp: true, status } })), [
+      'fervo_broker_orphans{broker="queue"} 0',
       'fervo_broker_up{broker="queue"} 1',
       ...CONSUMER,
       ...CONNECTIONS,
@@ -64,6 +66,7 @@ Deno.test("writeWorkerMetrics() leaves out what a broker or php-fpm that is away
   assert.deepEqual(
     await valuesOf(viewOf({ broker: { isUp: false, error: unavailable() }, fpm: { isUp: false, error } })),
     [
+      'fervo_broker_orphans{broker="queue"} 0',
       'fervo_broker_up{broker="queue"} 0',
       ...CONSUMER,
       ...CONNECTIONS,
@@ -82,8 +85,33 @@ Deno.test("writeWorkerMetrics() shows a consumer that is stuck, misconfigured or
     (await valuesOf(viewOf({ consumer: consumer! }))).find((line) => line.startsWith("fervo_consumer_up"));
   assert.equal(await up({ stall: "its receive" }), 'fervo_consumer_up{consumer="main"} 0');
   assert.equal(await up({ fault: unavailable() }), 'fervo_consumer_up{consumer="main"} 0');
-  const stats = { slots: 4, busySlots: 0, inFlight: 0, isPaused: true, receivedAtMs: undefined };
+  const stats = {
+    slots: 4,
+    busySlots: 0,
+    inFlight: 0,
+    hasRoom: true,
+    isPaused: true,
+    receivedAtMs: undefined,
+  };
   const lines = await valuesOf(viewOf({ consumer: { stats } }));
   assert.ok(lines.includes('fervo_consumer_paused{consumer="main"} 1'));
   assert.ok(!lines.some((line) => line.startsWith("fervo_last_receive")), "the broker has not answered yet");
 });
+
+Deno.test(
+  "writeWorkerMetrics() shows for how long a consumer is starved, and how many jobs have lasted as orphans",
+  {
+    permissions: "none",
+  },
+  async () => {
+    const values = async (forMs: number) =>
+      (await valuesOf(viewOf({
+        stuck: [
+          { kind: "starved", broker: "queue", consumer: "main", queues: ["mail"], jobs: 3, forMs },
+          { kind: "orphaned", broker: "queue", jobs: 2, forMs },
+        ],
+      }))).filter((line) => /starved|orphans/.test(line)).map((line) => Number(line.split(" ")[1]));
+    assert.deepEqual(await values(5_000), [0, 5], "jobs may be on their way");
+    assert.deepEqual(await values(45_000), [2, 45]);
+  },
+);

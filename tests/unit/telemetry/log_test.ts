@@ -166,6 +166,39 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     buried: 1,
     msg: "Took jobs back from a worker that died",
   }],
+  ["jobs that are not taken", {
+    type: "jobs_stuck",
+    stuck: { kind: "starved", broker: "redis", consumer: "main", queues: ["mail"], jobs: 3, forMs: 30_100 },
+  }, {
+    level: "warn",
+    broker: "redis",
+    consumer: "main",
+    queues: ["mail"],
+    jobs: 3,
+    for_s: 30,
+    msg: "Jobs are ready, and the consumer takes none though slots are free",
+  }],
+  ["jobs that the broker takes for ours", {
+    type: "jobs_stuck",
+    stuck: { kind: "orphaned", broker: "redis", jobs: 2, forMs: 90_000 },
+  }, {
+    level: "warn",
+    broker: "redis",
+    jobs: 2,
+    for_s: 90,
+    msg:
+      "The broker counts jobs in flight with this worker that are not here; after a restart they run again",
+  }],
+  ["jobs that move again", {
+    type: "jobs_moving",
+    stuck: { kind: "orphaned", broker: "redis", jobs: 2, forMs: 90_000 },
+  }, {
+    level: "info",
+    broker: "redis",
+    jobs: 2,
+    for_s: 90,
+    msg: "The broker counts no more jobs in flight than are here again",
+  }],
   ["a stop", { type: "draining", inFlight: 3 }, {
     level: "info",
     in_flight: 3,

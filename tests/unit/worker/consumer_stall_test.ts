@@ -130,33 +130,56 @@ Deno.test(
   },
 );
 
-Deno.test("Consumer.stats tells slots, what is in them, and when the broker answered", {
+Deno.test(
+  "Consumer.stats tells slots, what is in them, whether there is room, and when the broker answered",
+  {
+    permissions: "none",
+  },
+  async () => {
+    const { clock, driver, executor, consumer, stats } = start();
+    assert.deepEqual(stats(), {
+      slots: 2,
+      busySlots: 0,
+      inFlight: 0,
+      hasRoom: true,
+      isPaused: false,
+      receivedAtMs: undefined,
+    });
+    driver.give(new FakeDelivery("1"));
+    const running = consumer.run();
+    await settlePromises();
+    const startedMs = clock.nowMs();
+    assert.deepEqual(stats(), {
+      slots: 2,
+      busySlots: 1,
+      inFlight: 1,
+      hasRoom: true,
+      isPaused: false,
+      receivedAtMs: startedMs,
+    });
+    await clock.advance(30_000);
+    assert.equal(stats().receivedAtMs, startedMs + 30_000, "an empty answer counts, too");
+    executor.runs[0]!.end(executorAway());
+    await settlePromises();
+    assert.deepEqual([stats().busySlots, stats().isPaused, stats().hasRoom], [0, true, false]);
+    await consumer.stopNow();
+    await running;
+  },
+);
+
+Deno.test("Consumer.stats has no room when its slots are full, its rate limit is reached, or it is quiet", {
   permissions: "none",
 }, async () => {
-  const { clock, driver, executor, consumer, stats } = start();
-  assert.deepEqual(stats(), {
-    slots: 2,
-    busySlots: 0,
-    inFlight: 0,
-    isPaused: false,
-    receivedAtMs: undefined,
-  });
-  driver.give(new FakeDelivery("1"));
-  const running = consumer.run();
-  await settlePromises();
-  const startedMs = clock.nowMs();
-  assert.deepEqual(stats(), {
-    slots: 2,
-    busySlots: 1,
-    inFlight: 1,
-    isPaused: false,
-    receivedAtMs: startedMs,
-  });
-  await clock.advance(30_000);
-  assert.equal(stats().receivedAtMs, startedMs + 30_000, "an empty answer counts, too");
-  executor.runs[0]!.end(executorAway());
-  await settlePromises();
-  assert.deepEqual([stats().busySlots, stats().isPaused], [0, true]);
-  await consumer.stopNow();
-  await running;
+  for (const options of [{ concurrency: 1 }, { rateLimit: { jobs: 1, periodMs: 60_000 } }]) {
+    const { driver, executor, consumer, stats } = start(options);
+    assert.equal(stats().hasRoom, true);
+    driver.give(new FakeDelivery("1"));
+    const running = consumer.run();
+    await settlePromises();
+    assert.equal(stats().hasRoom, false);
+    consumer.quiet();
+    executor.runs[0]!.end({ kind: "ack" });
+    await running;
+    assert.equal(stats().hasRoom, false);
+  }
 });

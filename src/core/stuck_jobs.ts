@@ -1,0 +1,41 @@
+/** Jobs that should move and do not, as a worker and its broker count them. */
+export type StuckJobs =
+  | {
+    /** They are ready, and a consumer with free slots takes none. */
+    readonly kind: "starved";
+    readonly broker: string;
+    readonly consumer: string;
+    /** Those of its queues that they are in. */
+    readonly queues: readonly string[];
+    readonly jobs: number;
+    readonly forMs: number;
+  }
+  | {
+    /** The broker has given them to this worker, which does not have them: nobody runs them, nor does anybody else get them. */
+    readonly kind: "orphaned";
+    readonly broker: string;
+    /** At least. */
+    readonly jobs: number;
+    readonly forMs: number;
+  };
+
+/** What lasts for so long is no coincidence, milliseconds. */
+export const STUCK_MS = 30_000;
+
+/** Whether it has lasted long enough to be told. */
+export function isLasting({ forMs }: StuckJobs): boolean {
+  return forMs >= STUCK_MS;
+}
+
+/** What is wrong with the consumer or the broker, as the end of a sentence. */
+export function stuckReason(stuck: StuckJobs): string {
+  const lasting = `for ${Math.round(stuck.forMs / 1_000)} s`;
+  if (stuck.kind === "orphaned") {
+    const counted = stuck.jobs === 1 ? "1 job is" : `${stuck.jobs} jobs are`;
+    return `${counted} in flight with this worker there and not here, ${lasting}`;
+  }
+  const queues = stuck.queues.map((queue) => `"${queue}"`).join(", ");
+  return `no job has been taken ${lasting}, though slots are free and ${queues} ${
+    stuck.queues.length === 1 ? "has" : "have"
+  } jobs ready: ${stuck.jobs}`;
+}

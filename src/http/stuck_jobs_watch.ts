@@ -1,0 +1,147 @@
+import type { Clock, Timer } from "../core/clock.ts";
+import type { Driver } from "../core/driver.ts";
+import type { Observer } from "../core/observer.ts";
+import { isLasting, type StuckJobs } from "../core/stuck_jobs.ts";
+import { inTime } from "../core/time_limit.ts";
+import type { Consumer } from "../worker/consumer.ts";
+import {
+  type BrokerCounts,
+  type BrokerSight,
+  type ConsumerSight,
+  keyOf,
+  StuckJobsRule,
+} from "./stuck_jobs_rule.ts";
+
+/** How often to look, milliseconds. */
+const LOOK_MS = 5_000;
+/** How long a broker may take to count, milliseconds. */
+const LIMIT_MS = 2_000;
+/** How often it is told again what lasts, milliseconds. */
+const TELL_AGAIN_MS = 60_000;
+
+/** A broker, and the consumers that take jobs from it. */
+export interface WatchedBroker {
+  readonly name: string;
+  readonly driver: Pick<Driver, "census" | "pauses">;
+  readonly consumers: readonly {
+    readonly consumer: Pick<Consumer, "name" | "stats" | "ran" | "inFlight">;
+    readonly queues: readonly string[];
+  }[];
+}
+
+export interface StuckJobsWatchDeps {
+  readonly clock: Clock;
+  readonly observe: Observer;
+  /** Those that there are now. */
+  readonly brokers: () => readonly WatchedBroker[];
+}
+
+/**
+ * Looks every few seconds for jobs that should move and do not ({@link StuckJobsRule}).
+ *
+ * 1. Asks a broker for the ready jobs of those consumers only that are idle, so that a busy worker asks next to nothing.
+ * 2. Tells when jobs have been stuck for a while, now and then as long as they are, and when they move again.
+ */
+export class StuckJobsWatch implements Disposable {
+  readonly #deps: StuckJobsWatchDeps;
+  readonly #rule = new StuckJobsRule();
+  /** Of whom an answer is awaited; nobody asks again meanwhile, however long it takes. */
+  readonly #asked = new WeakSet<WatchedBroker["driver"]>();
+  /** What was told, and when, monotonic milliseconds. */
+  readonly #told = new Map<string, { readonly stuck: StuckJobs; readonly atMs: number }>();
+  readonly #ended = new AbortController();
+  #stuck: readonly StuckJobs[] = [];
+  #timer: Timer | undefined;
+
+  constructor(deps: StuckJobsWatchDeps) {
+    this.#deps = deps;
+    this.#lookLater();
+  }
+
+  /** What was stuck at the last look, be it since then. */
+  get stuck(): readonly StuckJobs[] {
+    return this.#stuck;
+  }
+
+  [Symbol.dispose](): void {
+    this.#ended.abort();
+    this.#timer?.cancel();
+  }
+
+  #lookLater(): void {
+    this.#timer = this.#deps.clock.setTimer(async () => {
+      await this.#look();
+      if (!this.#ended.signal.aborted) this.#lookLater();
+    }, LOOK_MS);
+  }
+
+  /** Never rejects. */
+  async #look(): Promise<void> {
+    const { clock, brokers } = this.#deps;
+    const sights = await Promise.all(brokers().map((broker) => this.#sightOf(broker)));
+    if (this.#ended.signal.aborted) return;
+    this.#stuck = this.#rule.look(sights, clock.monotonicMs());
+    this.#tell();
+  }
+
+  async #sightOf(broker: WatchedBroker): Promise<BrokerSight> {
+    const consumers = broker.consumers.map(consumerSight);
+    const counts = await this.#countsOf(broker, this.#rule.suspects(consumers));
+    return { name: broker.name, consumers, counts };
+  }
+
+  async #countsOf(
+    { driver, consumers }: WatchedBroker,
+    suspects: readonly ConsumerSight[],
+  ): Promise<BrokerCounts | undefined> {
+    if (this.#asked.has(driver)) return undefined;
+    this.#asked.add(driver);
+    const inFlight = () => consumers.reduce((sum, { consumer }) => sum + consumer.inFlight, 0);
+    const inFlightBefore = inFlight();
+    const asking = ask(driver, suspects).finally(() => this.#asked.delete(driver));
+    try {
+      const counts = await inTime(this.#deps.clock, asking, { ms: LIMIT_MS, discard: () => {} });
+      return { ...counts, inFlightHere: Math.max(inFlightBefore, inFlight()) };
+    } catch {
+      // It is away, which others tell.
+      return undefined;
+    }
+  }
+
+  #tell(): void {
+    const { clock, observe } = this.#deps;
+    const nowMs = clock.monotonicMs();
+    const lasting = new Map(this.#stuck.filter(isLasting).map((stuck) => [keyOf(stuck), stuck]));
+    for (const [key, { stuck }] of this.#told) {
+      if (lasting.has(key)) continue;
+      this.#told.delete(key);
+      observe({ type: "jobs_moving", stuck });
+    }
+    for (const [key, stuck] of lasting) {
+      const toldAtMs = this.#told.get(key)?.atMs ?? -Infinity;
+      if (nowMs - toldAtMs < TELL_AGAIN_MS) continue;
+      this.#told.set(key, { stuck, atMs: nowMs });
+      observe({ type: "jobs_stuck", stuck });
+    }
+  }
+}
+
+function consumerSight({ consumer, queues }: WatchedBroker["consumers"][number]): ConsumerSight {
+  const { slots, busySlots, isPaused, hasRoom, inFlight } = consumer.stats;
+  return {
+    name: consumer.name,
+    queues,
+    canTake: hasRoom && !isPaused && busySlots < slots,
+    taken: consumer.ran.jobs + inFlight,
+  };
+}
+
+async function ask(
+  driver: WatchedBroker["driver"],
+  suspects: readonly ConsumerSight[],
+): Promise<Omit<BrokerCounts, "inFlightHere">> {
+  const paused = suspects.length === 0 ? [] : await driver.pauses.list();
+  const queues = new Set(suspects.flatMap((suspect) => suspect.queues));
+  const { ready, inFlight } = await driver.census([...queues].filter((queue) => !paused.includes(queue)));
+  return { ready, paused, inFlightThere: inFlight };
+}

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { CENSUS_LIMIT, type DriverCapabilities } from "../../src/core/driver.ts";
+import { type BrokerTest, bytes, FAILED, pushAll, rejectsWith, takeNow, takeOne } from "./driver_broker.ts";
+
+/** What a worker is told of its jobs every few seconds. */
+export function censusTests(test: BrokerTest, { delay }: DriverCapabilities): void {
+  test("census() counts what is ready, a queue by itself, and none that runs, waits or is dead", async (broker) => {
+    await using driver = await broker.open();
+    await pushAll(driver, ["1", "2", "3"], "a");
+    await pushAll(driver, ["4"], "b");
+    if (delay) await driver.push("a", bytes("5"), { delayMs: 3_600_000 });
+    await (await takeOne(driver, { queues: ["a"] })).bury(FAILED);
+    await takeOne(driver, { queues: ["a"] });
+    const { ready } = await driver.census(["a", "none"]);
+    assert.deepEqual([...ready], [["a", 1], ["none", 0]]);
+  });
+
+  test("census() tells how many jobs this process has, where it knows, and none of another's", async (broker) => {
+    await using driver = await broker.open();
+    await using other = await broker.open();
+    const inFlight = async () => (await driver.census([])).inFlight;
+    await pushAll(driver, ["1", "2", "3", "4"], "a");
+    await pushAll(driver, ["5"], "b");
+    const held = await takeNow(driver, { queues: ["a"], max: 3 });
+    held.push(await takeOne(driver, { queues: ["b"] }));
+    await takeOne(other, { queues: ["a"] });
+    if (await inFlight() === undefined) return;
+    assert.equal(await inFlight(), 4);
+    await held[0]!.ack();
+    await held[1]!.release();
+    await held[2]!.retry(0, FAILED);
+    assert.equal(await inFlight(), 1);
+    await held[3]!.bury(FAILED);
+    assert.equal(await inFlight(), 0);
+    await rejectsWith("LEASE_LOST", held[3]!.ack());
+  });
+
+  test("census() counts no further than it has to", async (broker) => {
+    await using driver = await broker.open();
+    const jobs = Array.from({ length: CENSUS_LIMIT + 1 }, () => driver.push("a", bytes("x")));
+    await Promise.all(jobs);
+    const ready = (await driver.census(["a"])).ready.get("a")!;
+    assert.ok(ready === CENSUS_LIMIT || ready === CENSUS_LIMIT + 1, String(ready));
+  });
+}
