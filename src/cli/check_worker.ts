@@ -2,11 +2,11 @@ import type { Config, HttpConfig } from "../config/config.ts";
 import { command } from "../control/control_client.ts";
 import { formatAddress } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
+import { reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
 import { inTime } from "../core/time_limit.ts";
 import { type ListenProblem, listenProblem } from "../doctor/listening.ts";
 import { readToken } from "../http/server.ts";
-import { failure } from "./check_context.ts";
 
 /** How long a worker may take to answer: it asks brokers and php-fpm for up to 2 s, milliseconds. */
 const ASK_TIMEOUT_MS = 5_000;
@@ -46,10 +46,9 @@ async function listenFinding(
   }
   return {
     id,
-    severity: "error",
-    code: "CONFIG_INVALID",
+    severity: "warning",
     what: `Cannot listen at "${where}": ${problem.what}`,
-    why: "the worker cannot serve metrics and health there, and does not start",
+    why: "the worker runs, tries again and again, and until then nobody can ask for metrics and health",
     fix: `in [http]: listen = ${problem.fix}`,
   };
 }
@@ -61,8 +60,10 @@ async function tokenFinding(path: string): Promise<Finding> {
     return { id, severity: "ok", what: `"${path}" holds a token` };
   } catch (error) {
     return {
-      ...failure(id, error),
-      why: "the worker cannot guard metrics and health, and does not start",
+      id,
+      severity: "warning",
+      what: reasonOf(error),
+      why: "the worker runs, tries again and again, and until then nobody can ask for metrics and health",
       fix:
         `install -m 600 /dev/null ${path} && head -c 32 /dev/urandom | base64 > ${path}, as the worker's user`,
     };

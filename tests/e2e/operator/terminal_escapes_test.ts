@@ -112,10 +112,10 @@ Deno.test("call shows what php-fpm answers as text on a terminal, and byte for b
   const args = ["call", fpm.address, "--script", script];
   const { code, stdout, stderr } = await fervoWorker(args);
   assert.equal(code, 0);
-  const end = stdout.indexOf("\n\n");
-  assertHarmless(stdout.slice(0, end), args);
   assertHarmless(stderr, args);
-  assert.equal(stdout.slice(end + 2), HOSTILE);
+  const end = stdout.indexOf("\r\n\r\n");
+  assert.ok(stdout.startsWith("X-Hostile: evil\u001b"), stdout);
+  assert.equal(stdout.slice(end + 4), HOSTILE);
   const seen = await onTerminal(args);
   assert.match(seen, /\\u001b\]0;PWNED/);
   assertHarmless(seen, args);
