@@ -6,7 +6,7 @@ import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { jsonLine } from "./json_line.ts";
 import { configOption, jsonOption } from "./options.ts";
-import { readConfig } from "./settings.ts";
+import { configPath, readConfig } from "./settings.ts";
 
 export function checkCommand({ io, setExitCode }: Context) {
   return new Command("check")
@@ -39,8 +39,9 @@ Exit codes:
   4  jobs cannot run: a broker or php-fpm cannot be reached or used`,
     )
     .action(async (options) => {
-      const config = await readConfig(io, options.config);
-      const findings = await examine({ config, options });
+      const file = await configPath(io, options.config);
+      const config = await readConfig(io, file);
+      const findings = await examine({ config, file, options });
       io.out(options.json ? jsonLine(findings.map(toJson)) : findings.map(toText).join(""));
       setExitCode(exitCodeOfFindings(findings));
     });

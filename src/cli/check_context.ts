@@ -17,6 +17,8 @@ export interface CheckOptions {
 /** What is to be looked at. */
 export interface CheckContext {
   readonly config: Config;
+  /** Where the configuration is. */
+  readonly file: string;
   readonly options: CheckOptions;
 }
 

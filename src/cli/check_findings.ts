@@ -7,6 +7,7 @@ import { checkBroker, scheduleFindings } from "./check_broker.ts";
 import type { CheckContext, PlacedFinding } from "./check_context.ts";
 import { fpmPoolCheck } from "./check_fpm.ts";
 import { checkControl, checkHttp } from "./check_worker.ts";
+import { secretFindings } from "./check_secrets.ts";
 import { counted } from "./plural.ts";
 import { descriptorUsers } from "./settings.ts";
 
@@ -21,6 +22,9 @@ const CHECKS: readonly Check[] = [
     yield ["configuration", [
       { id: "config.valid", severity: "ok", what: counted(config.consumers.length, "consumer") },
     ]];
+  },
+  async function* secrets({ config, file }) {
+    yield* secretFindings(config, file);
   },
   async function* brokers({ config }) {
     for (const name of config.brokers.keys()) yield [`brokers.${name}`, await checkBroker(config, name)];

@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import { Command } from "@commander-js/extra-typings";
 import example from "../../config.example.toml" with { type: "text" };
 import type { ServiceFile } from "../service/service.ts";
+import { writeWithMode } from "../system/write_with_mode.ts";
 import type { Context } from "./context.ts";
 import { fileReason } from "./file_error.ts";
 import { serviceFiles } from "./init_service.ts";
@@ -52,7 +53,7 @@ Examples:
       async function writeExample(path: string): Promise<void> {
         if (path === "-") return io.out(example);
         // Private, for it may come to hold passwords.
-        await write(path, example, { createNew: !force, mode: 0o600 });
+        await write(path, example, 0o600, force === true);
         io.out(
           `Wrote "${path}"; set "address" and "script" in it, then run: fervo-worker check --config ${path}\n`,
         );
@@ -74,14 +75,14 @@ Examples:
           if (exists && !overwrite) command.error(`"${path}" exists; --force overwrites it`);
         }
         for (const { path, home, text } of placed) {
-          await write(path, text, { createNew: !overwrite, mode: 0o644 });
+          await write(path, text, 0o644, overwrite);
           io.out(`Wrote "${path}"${path === home ? "" : `, which belongs at "${home}"`}\n`);
         }
       }
 
-      async function write(path: string, text: string, how: Deno.WriteFileOptions): Promise<void> {
+      async function write(path: string, text: string, mode: number, overwrite: boolean): Promise<void> {
         try {
-          await Deno.writeTextFile(path, text, how);
+          await writeWithMode(path, text, { mode, overwrite });
         } catch (error) {
           if (error instanceof Deno.errors.AlreadyExists) {
             command.error(`"${path}" exists; --force overwrites it`);

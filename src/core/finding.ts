@@ -12,6 +12,8 @@ export type Severity = typeof SEVERITIES[number];
  */
 export const FINDING_IDS = [
   "config.valid",
+  "config.writable",
+  "secrets.readable",
   "broker.reachable",
   "queue.unconsumed",
   "queue.paused",

@@ -1,3 +1,4 @@
+import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { QueueError } from "../core/errors.ts";
 import { APPLICATION_ID, checkedVersion, migrate } from "./sqlite_schema.ts";
@@ -42,12 +43,23 @@ export function openDatabase(options: FileOptions): DatabaseSync {
   }
 }
 
-/** Creates the file with the wanted permissions; SQLite gives its `-wal` and `-shm` files the same. */
-function createFile(path: string, mode: number): void {
+/** Links that a path may lead through, as many as the system follows. */
+const MAX_LINKS = 40;
+
+/**
+ * Creates the file with the wanted permissions, whatever the umask; SQLite gives its `-wal` and `-shm` files the same. Where
+ * a link is at the path whose target is not there, it is the target that is created: SQLite would do so with other permissions.
+ */
+function createFile(path: string, mode: number, links = MAX_LINKS): void {
   try {
+    // Makes no file through a link.
     Deno.openSync(path, { write: true, createNew: true, mode }).close();
+    Deno.chmodSync(path, mode);
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    if (links > 0 && Deno.lstatSync(path).isSymlink) {
+      createFile(resolve(dirname(path), Deno.readLinkSync(path)), mode, links - 1);
+    }
   }
 }
 

@@ -46,11 +46,30 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
 /** Removes a socket that was left behind. One process at a time, so that none removes what another has just made. */
 async function removeStale(path: string): Promise<void> {
   const lockFile = `${path}.lock`;
-  using lock = await Deno.open(lockFile, { create: true, write: true, mode: 0o600 });
+  using lock = await openLock(lockFile);
   await lock.lock(true);
   if (await stateOf(path) === "stale") await Deno.remove(path);
   // Whoever waits for the lock finds nothing to remove any more.
   await removeIfThere(lockFile);
+}
+
+/** Creates the file where there is none, and never what a link leads to, which somebody may have put there. */
+async function openLock(path: string): Promise<Deno.FsFile> {
+  for (;;) {
+    try {
+      return await Deno.open(path, { createNew: true, write: true, mode: 0o600 });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    }
+    try {
+      return await Deno.open(path, { write: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      const found = await Deno.lstat(path).catch(() => undefined);
+      if (found !== undefined) throw new Deno.errors.AddrInUse(`"${path}" is in the way`);
+      // Another process has just removed it.
+    }
+  }
 }
 
 /** "taken" is what somebody listens on, or no socket at all. */

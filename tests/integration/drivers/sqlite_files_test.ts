@@ -38,6 +38,38 @@ Deno.test("SqliteDriver.open() creates files with fileMode and leaves existing p
   }
 });
 
+Deno.test("SqliteDriver.open() creates files with fileMode also with an umask that takes it away", async () => {
+  await using folder = await makeFolder();
+  const umask = Deno.umask(0o077);
+  try {
+    const path = `${folder.path}/queue.sqlite`;
+    await using driver = openSqlite(path, { fileMode: 0o660 });
+    await driver.push("q", bytes("shared"));
+    for (const file of [path, `${path}-wal`, `${path}-shm`]) assert.equal(permissions(file), "660", file);
+  } finally {
+    Deno.umask(umask);
+  }
+});
+
+Deno.test("SqliteDriver.open() creates what a link leads to with fileMode", async () => {
+  await using folder = await makeFolder();
+  await Deno.mkdir(`${folder.path}/data`);
+  await Deno.symlink("data/second", `${folder.path}/first`);
+  await Deno.symlink(`${folder.path}/data/queue.sqlite`, `${folder.path}/data/second`);
+  await using driver = openSqlite(`${folder.path}/first`);
+  await driver.push("q", bytes("secret"));
+  const path = `${folder.path}/data/queue.sqlite`;
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) assert.equal(permissions(file), "600", file);
+});
+
+Deno.test("SqliteDriver.open() says what is wrong with a link to itself", async () => {
+  await using folder = await makeFolder();
+  await Deno.symlink("loop", `${folder.path}/loop`);
+  await assert.rejects(async () => await openSqlite(`${folder.path}/loop`).close(), {
+    code: "QUEUE_UNAVAILABLE",
+  });
+});
+
 Deno.test("openDriver() opens the embedded queue by its name", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;

@@ -1,0 +1,62 @@
+import { dirname } from "node:path";
+import type { Finding } from "../core/finding.ts";
+
+const READABLE_BY_OTHERS = 0o004;
+const WRITABLE_BY_OTHERS = 0o002;
+/** Of a folder: they may reach what is in it. */
+const OPEN_TO_OTHERS = 0o001;
+
+/**
+ * Whether a file that holds secrets is kept from this machine's other users.
+ *
+ * @param holds What it holds, as in a sentence.
+ * @returns Undefined of a file that is not there, and of what is no file, such as a pipe.
+ */
+export async function checkSecretFile(path: string, holds: string): Promise<Finding | undefined> {
+  const id = "secrets.readable";
+  if (!await isOpenToOthers(path, READABLE_BY_OTHERS)) {
+    return await isFile(path)
+      ? { id, severity: "ok", what: `"${path}" is kept from other users` }
+      : undefined;
+  }
+  return {
+    id,
+    severity: "warning",
+    what: `every user of this machine can read "${path}", which holds ${holds}`,
+    why: "whoever runs code here as any user, such as another site's PHP, has the secret",
+    fix: `chmod 640 "${path}", and chgrp it to the group of the worker's user`,
+  };
+}
+
+/** Whether others choose what the worker runs. */
+export async function checkWritable(path: string): Promise<Finding | undefined> {
+  if (!await isOpenToOthers(path, WRITABLE_BY_OTHERS)) return undefined;
+  return {
+    id: "config.writable",
+    severity: "error",
+    code: "CONFIG_INVALID",
+    what: `every user of this machine can write "${path}"`,
+    why: "the configuration names the programs that the worker runs: they can run theirs as its user",
+    fix: `chmod o-w "${path}"`,
+  };
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return await Deno.stat(path).then((found) => found.isFile, () => false);
+}
+
+/** Whether other users have this right to a file, and can reach it through all of its folders. */
+async function isOpenToOthers(path: string, right: number): Promise<boolean> {
+  try {
+    const real = await Deno.realPath(path);
+    const { isFile, mode } = await Deno.stat(real);
+    if (!isFile || ((mode ?? 0) & right) === 0) return false;
+    for (let folder = dirname(real);; folder = dirname(folder)) {
+      if ((((await Deno.stat(folder)).mode ?? 0) & OPEN_TO_OTHERS) === 0) return false;
+      if (folder === dirname(folder)) return true;
+    }
+  } catch {
+    // Whether it is there and can be read is told elsewhere.
+    return false;
+  }
+}
