@@ -12,19 +12,21 @@ import {
   type ReceiveRequest,
   type ScheduleBook,
 } from "../core/driver.ts";
-import { JobError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
 import type { Observer } from "../core/observer.ts";
+import { QueueError } from "../core/errors.ts";
 import { tooLarge } from "../core/payload.ts";
 import { SqliteChanges } from "./sqlite_changes.ts";
+import { SqliteClaims } from "./sqlite_claims.ts";
 import { sqliteFacts, sqliteFindings } from "./sqlite_check.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
-import { SqliteDelivery, SqliteSettler } from "./sqlite_delivery.ts";
-import { leaseName, SqliteHoldings, SqliteLeases } from "./sqlite_leases.ts";
+import { SqliteSettler } from "./sqlite_delivery.ts";
+import { SqliteHoldings, SqliteLeases } from "./sqlite_leases.ts";
 import { openDatabase } from "./sqlite_open.ts";
 import { SqlitePauses } from "./sqlite_pauses.ts";
 import { SqliteSchedule } from "./sqlite_schedule.ts";
-import { read, SqliteWriter } from "./sqlite_writer.ts";
+import { asBytes, textOf } from "./sqlite_values.ts";
+import { isSqliteError, read, SQLITE_FULL, SqliteWriter } from "./sqlite_writer.ts";
 
 export interface SqliteDriverDeps {
   readonly clock: Clock;
@@ -66,11 +68,6 @@ export const SQLITE_CAPABILITIES: DriverCapabilities = {
   pauses: "kept",
 };
 
-/** While jobs flow, due ones are looked for so often, milliseconds; a waiting receive has an exact timer instead. */
-const PROMOTE_EVERY_MS = 10;
-/** Up to here, each limit of a claim has a statement of its own. */
-const MAX_EXACT_LIMIT = 64;
-
 /**
  * The embedded queue: one SQLite file in WAL mode, shared by any number of workers and producers on one machine.
  *
@@ -93,19 +90,16 @@ export class SqliteDriver implements Driver {
   readonly #writer: SqliteWriter;
   readonly #changes: SqliteChanges;
   readonly #leases: SqliteLeases;
-  readonly #makers: { readonly settler: SqliteSettler; readonly leases: SqliteLeases };
+  readonly #claims: SqliteClaims;
   readonly #sql: ReturnType<typeof prepareStatements>;
-  readonly #nextReadyByLimit: StatementSync[] = [];
   #closed: Promise<void> | undefined;
-  #claims = 0;
-  #promotedAtMs = -Infinity;
 
   private constructor(db: DatabaseSync, deps: SqliteDriverDeps, options: SqliteDriverOptions) {
     this.#db = db;
     this.#clock = deps.clock;
+    this.#options = options;
     // Another worker may have the same name, say in another container: a lease is never equal to one of its.
     this.#owner = `${deps.owner}#${crypto.randomUUID().slice(0, 8)}`;
-    this.#options = options;
     this.leaseMs = options.leaseMs;
     this.#writer = new SqliteWriter({ db, path: options.path, clock: deps.clock }, options);
     this.#sql = prepareStatements(db);
@@ -125,9 +119,13 @@ export class SqliteDriver implements Driver {
     };
     const { holdings = new SqliteHoldings(), observe = () => {} } = deps;
     this.#leases = new SqliteLeases(shared, { held: holdings.of(realPath), observe }, options);
-    this.#makers = { settler: new SqliteSettler(shared, options.leaseMs), leases: this.#leases };
     this.dead = new SqliteDeadLetters(shared);
     this.pauses = new SqlitePauses(shared);
+    const settler = new SqliteSettler(shared, options.leaseMs);
+    this.#claims = new SqliteClaims(shared, { settler, leases: this.#leases, pauses: this.pauses }, {
+      ...options,
+      owner: this.#owner,
+    });
     this.schedule = new SqliteSchedule(shared, {
       insertJob: (queue, payload, options) => this.#insert(queue, payload, options),
     });
@@ -152,7 +150,9 @@ export class SqliteDriver implements Driver {
         : await read(this.#options.path, () => this.#look(request.queues));
       if (request.signal.aborted || this.#closed !== undefined) break;
       if (before === undefined || before.hasWork) {
-        const deliveries = await this.#writer.write(() => this.#claim(request, before?.isDue ?? false));
+        const deliveries = await this.#writer.write(() =>
+          this.#claims.claim(request, before?.isDue ?? false)
+        );
         for (const delivery of deliveries) this.#leases.hold(delivery);
         if (deliveries.length > 0) return deliveries;
       }
@@ -187,14 +187,14 @@ export class SqliteDriver implements Driver {
         statement.get(...values)!["jobs"] as number;
       return {
         ready: new Map(queues.map((queue) => [queue, count(this.#sql.ready, queue, nowMs, queue)])),
-        // A lease is the owner, "#" and a number, and ends within its length: see #claim.
+        // A lease is the owner, "#" and more, and ends within its length: see leaseName().
         inFlight: count(this.#sql.inFlight, nowMs + this.leaseMs, `${this.#owner}#`, `${this.#owner}$`),
       };
     });
   }
 
   queues(): Promise<string[]> {
-    return read(this.#options.path, () => this.#sql.queues.all().map((row) => row["queue"] as string));
+    return read(this.#options.path, () => this.#sql.queues.all().map(({ queue }) => textOf(queue)));
   }
 
   findings(): Promise<Finding[]> {
@@ -238,7 +238,7 @@ export class SqliteDriver implements Driver {
     const nowMs = this.#clock.nowMs();
     const delayMs = options.delayMs ?? 0;
     this.#changes.announceOwn();
-    const { lastInsertRowid } = this.#sql.insert.run(
+    const values = [
       queue,
       payload,
       options.headers === undefined ? null : JSON.stringify(options.headers),
@@ -247,114 +247,43 @@ export class SqliteDriver implements Driver {
       nowMs,
       nowMs + delayMs,
       delayMs > 0 ? "delayed" : "ready",
-    );
-    return String(lastInsertRowid);
-  }
-
-  /** In a transaction: takes up to `max` jobs, a queue after the other. */
-  #claim({ queues, max }: ReceiveRequest, isDue: boolean): SqliteDelivery[] {
-    const [nowMs, monotonicMs] = [this.#clock.nowMs(), this.#clock.monotonicMs()];
-    if (isDue || monotonicMs - this.#promotedAtMs >= PROMOTE_EVERY_MS) {
-      this.#promotedAtMs = monotonicMs;
-      this.#leases.promote(nowMs);
-    }
-    const lease = leaseName(this.#owner, ++this.#claims, this.leaseMs);
-    const deliveries: SqliteDelivery[] = [];
-    for (const queue of this.pauses.open(queues)) {
-      const room = max - deliveries.length;
-      if (room === 0) break;
-      for (
-        const row of this.#nextReady(room).all(this.#options.maxPayloadBytes, queue) as unknown as ReadyRow[]
-      ) {
-        if (deliveries.length === max) break;
-        this.#sql.reserve.run(nowMs + this.leaseMs, lease, row[0]);
-        deliveries.push(this.#toDelivery(queue, lease, row));
+    ];
+    try {
+      return String(this.#sql.insert.run(...values).lastInsertRowid);
+    } catch (error) {
+      // SQLite says the same when it has no id left.
+      if (isSqliteError(error, SQLITE_FULL) && this.#sql.lastId.get()?.["is_highest"] === 1) {
+        throw idsUsedUp(this.#options.path);
       }
+      throw error;
     }
-    return deliveries;
-  }
-
-  /**
-   * A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. Large
-   * limits are rounded up, so that they are not too many: it may find more than it was asked for.
-   */
-  #nextReady(limit: number): StatementSync {
-    const rounded = limit <= MAX_EXACT_LIMIT ? limit : 2 ** Math.ceil(Math.log2(limit));
-    return this.#nextReadyByLimit[rounded] ??= prepareNextReady(this.#db, rounded);
-  }
-
-  #toDelivery(queue: string, lease: string, row: ReadyRow): SqliteDelivery {
-    const [id, payload, bytes, headers, attempts, maxAttempts, createdAtMs, dueAtMs] = row;
-    const delivery = new SqliteDelivery(this.#makers, lease, id, queue, payload ?? new Uint8Array(0));
-    delivery.attempt = attempts + 1;
-    delivery.enqueuedAtMs = createdAtMs;
-    delivery.readyAtMs = dueAtMs;
-    if (maxAttempts !== null) delivery.maxAttempts = maxAttempts;
-    if (payload === null) {
-      delivery.problem = tooLarge(queue, bytes, this.#options.maxPayloadBytes);
-    } else if (headers !== null) {
-      const parsed = parseHeaders(headers);
-      if (parsed instanceof JobError) delivery.problem = parsed;
-      else delivery.headers = parsed;
-    }
-    return delivery;
   }
 }
 
-/** A job that can be claimed; `payload` is null when it is longer than the limit. */
-type ReadyRow = [
-  id: number,
-  payload: Uint8Array | null,
-  bytes: number,
-  headers: string | null,
-  attempts: number,
-  maxAttempts: number | null,
-  createdAtMs: number,
-  dueAtMs: number,
-];
-
-function parseHeaders(text: string): Record<string, string> | JobError {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // Said below, together with values that are JSON but not headers.
-  }
-  const isHeaders = typeof value === "object" && value !== null && !Array.isArray(value) &&
-    Object.values(value).every((header) => typeof header === "string");
-  if (isHeaders) return value as Record<string, string>;
-  return new JobError(
-    "JOB_MALFORMED",
-    "Cannot read the job's headers: they are not a JSON object of strings",
+/** An id is never given twice, so there is none after the highest, which only a producer can have given. */
+function idsUsedUp(path: string): QueueError {
+  return new QueueError(
+    "QUEUE_UNAVAILABLE",
+    `Cannot push into the queue "${path}": a job was inserted with the id 9223372036854775807, the highest there is, and ` +
+      'none is left for later jobs. When that job is gone: sqlite3 FILE "UPDATE sqlite_sequence SET seq = ' +
+      "(SELECT coalesce(max(id), 0) FROM fervo_jobs) WHERE name = 'fervo_jobs'\"; let producers give no ids of their own",
   );
-}
-
-/**
- * The next jobs of a queue, as {@link ReadyRow}s. A SELECT and an UPDATE a row take half the time of one
- * `UPDATE … WHERE id IN (SELECT …) RETURNING`, which materialises both the sub-select and its result.
- */
-function prepareNextReady(db: DatabaseSync, limit: number): StatementSync {
-  // PHP's PDO binds strings as TEXT unless told otherwise: the cast gives their bytes, not their characters.
-  const statement = db.prepare(`
-    SELECT id, CASE WHEN octet_length(payload) <= ? THEN CAST(payload AS BLOB) END, octet_length(payload),
-           CAST(headers AS TEXT), attempts, max_attempts, created_at, due_at
-    FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}`);
-  // The runtime has it, its type declarations do not yet.
-  (statement as StatementSync & { setReturnArrays(enabled: boolean): void }).setReturnArrays(true);
-  return statement;
 }
 
 function prepareStatements(db: DatabaseSync) {
   const prepare = (sql: string): StatementSync => db.prepare(sql);
+  const insert = prepare(`
+    INSERT INTO fervo_jobs (queue, payload, headers, priority, max_attempts, created_at, due_at, state)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)`);
+  // Ids go on above the highest that any producer has given.
+  insert.setReadBigInts(true);
   return {
+    insert,
+    lastId: prepare(
+      "SELECT seq = 9223372036854775807 AS is_highest FROM sqlite_sequence WHERE name = 'fervo_jobs'",
+    ),
     dataVersion: prepare("PRAGMA data_version"),
     hasReady: prepare("SELECT 1 FROM fervo_jobs WHERE state = 'ready' AND queue = ? LIMIT 1"),
-    reserve: prepare(
-      "UPDATE fervo_jobs SET state = 'reserved', attempts = attempts + 1, due_at = ?, lease = ? WHERE id = ?",
-    ),
-    insert: prepare(`
-      INSERT INTO fervo_jobs (queue, payload, headers, priority, max_attempts, created_at, due_at, state)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?)`),
     depth: prepare(`
       SELECT 'ready' AS state, count(*) AS jobs FROM fervo_jobs WHERE state = 'ready' AND queue = ?
       UNION ALL
@@ -376,9 +305,10 @@ function prepareStatements(db: DatabaseSync) {
       SELECT count(*) AS jobs FROM fervo_jobs
       WHERE state IN ('delayed', 'reserved') AND due_at <= ? AND state = 'reserved' AND lease >= ? AND lease < ?`),
     queues: prepare(`
-      SELECT queue FROM fervo_jobs WHERE state = 'ready'
-      UNION SELECT queue FROM fervo_jobs WHERE state IN ('delayed', 'reserved')
-      UNION SELECT queue FROM fervo_jobs WHERE state = 'dead'
+      SELECT ${asBytes("queue")} AS queue FROM (
+        SELECT queue FROM fervo_jobs WHERE state = 'ready'
+        UNION SELECT queue FROM fervo_jobs WHERE state IN ('delayed', 'reserved')
+        UNION SELECT queue FROM fervo_jobs WHERE state = 'dead')
       ORDER BY queue`),
   };
 }

@@ -1,6 +1,7 @@
 import type { StatementSync } from "node:sqlite";
 import type { DeadLetter, DeadLetters, Failure } from "../core/driver.ts";
 import type { SqliteShared } from "./sqlite_delivery.ts";
+import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./sqlite_values.ts";
 import { read } from "./sqlite_writer.ts";
 
 /** The rows in state `dead`. */
@@ -16,15 +17,22 @@ export class SqliteDeadLetters implements DeadLetters {
   constructor(shared: SqliteShared) {
     this.#shared = shared;
     const { db } = shared;
-    const columns =
-      "id, queue, CAST(payload AS BLOB) AS payload, CAST(headers AS TEXT) AS headers, attempts, " +
-      "max_attempts AS maxAttempts, created_at AS createdAt, due_at AS diedAt, error, errors";
-    this.#list = db.prepare(`
+    const text = (column: string) => `substr(${asBytes(column)}, 1, ${MAX_TEXT_BYTES}) AS ${column}`;
+    const columns = `id, ${asBytes("queue")} AS queue, ${asBytes("payload")} AS payload,
+      ${text("headers")}, attempts, max_attempts AS maxAttempts, created_at AS createdAt, due_at AS diedAt, ${
+      text("error")
+    }, ${text("errors")}`;
+    const prepareExact = (sql: string) => {
+      const statement = db.prepare(sql);
+      statement.setReadBigInts(true);
+      return statement;
+    };
+    this.#list = prepareExact(`
       SELECT ${columns} FROM fervo_jobs
-      WHERE state = 'dead' AND (?1 IS NULL OR queue = ?1)
+      WHERE state = 'dead' AND (?1 IS NULL OR fervo_jobs.queue = ?1)
         AND (?2 IS NULL OR (due_at, id) < (SELECT due_at, id FROM fervo_jobs WHERE id = ?2))
       ORDER BY due_at DESC, id DESC`);
-    this.#get = db.prepare(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`);
+    this.#get = prepareExact(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`);
     const revive = "UPDATE fervo_jobs SET state = 'ready', attempts = 0, due_at = ? WHERE state = 'dead'";
     this.#retry = db.prepare(`${revive} AND id = ?`);
     this.#retryAll = db.prepare(revive);
@@ -74,23 +82,18 @@ export class SqliteDeadLetters implements DeadLetters {
   }
 }
 
-/** An id that no row can have when the text is not one of ours. */
-function rowId(id: string): number {
-  return /^\d{1,15}$/.test(id) ? Number(id) : -1;
-}
-
 function toDeadLetter(row: Record<string, unknown>): DeadLetter {
-  const earlier = readJson(row["errors"] as string | null);
+  const earlier = readJson(textOf(row["errors"] ?? NO_BYTES));
   return {
     id: String(row["id"]),
-    queue: row["queue"] as string,
+    queue: textOf(row["queue"]),
     payload: row["payload"] as Uint8Array,
-    headers: headersOf(readJson(row["headers"] as string | null)),
-    attempts: row["attempts"] as number,
-    ...(typeof row["maxAttempts"] === "number" && { maxAttempts: row["maxAttempts"] }),
-    enqueuedAtMs: row["createdAt"] as number,
-    diedAtMs: row["diedAt"] as number,
-    error: readError(row["error"] as string | null),
+    headers: headersOf(readJson(textOf(row["headers"] ?? NO_BYTES))),
+    attempts: nearestNumber(row["attempts"]),
+    ...(row["maxAttempts"] !== null && { maxAttempts: nearestNumber(row["maxAttempts"]) }),
+    enqueuedAtMs: nearestNumber(row["createdAt"]),
+    diedAtMs: nearestNumber(row["diedAt"]),
+    error: readError(textOf(row["error"] ?? NO_BYTES)),
     earlierErrors: Array.isArray(earlier) ? earlier.flatMap((error) => toFailure(error) ?? []) : [],
   };
 }
@@ -103,8 +106,10 @@ function headersOf(value: unknown): Record<string, string> {
   return Object.fromEntries(entries);
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 /** A person may have set the state by hand, with no error or with one in other words. */
-function readError(text: string | null): Failure {
+function readError(text: string): Failure {
   return toFailure(readJson(text)) ?? { code: "JOB_FAILED", message: text || "No error was recorded" };
 }
 
@@ -121,9 +126,9 @@ function toFailure(value: unknown): Failure | undefined {
 }
 
 /** Undefined when it is not JSON. */
-function readJson(text: string | null): unknown {
+function readJson(text: string): unknown {
   try {
-    return JSON.parse(text ?? "");
+    return JSON.parse(text);
   } catch {
     return undefined;
   }

@@ -32,13 +32,13 @@ export class SqliteDelivery implements Delivery {
   /** The name of its lease, and who keeps that. */
   readonly lease: string;
   readonly leases: SqliteLeases;
-  readonly rowId: number;
+  readonly rowId: number | bigint;
   readonly #settler: SqliteSettler;
 
   constructor(
     deps: { settler: SqliteSettler; leases: SqliteLeases },
     lease: string,
-    rowId: number,
+    rowId: number | bigint,
     queue: string,
     raw: Uint8Array,
   ) {

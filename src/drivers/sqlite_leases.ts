@@ -140,7 +140,7 @@ export class SqliteLeases {
         this.#isInDoubt = true;
         return;
       } else {
-        this.#sql.end.run(id, lease, dueMs);
+        this.#sql.end.run(id, dueMs);
       }
     }
   }
@@ -199,7 +199,7 @@ export class SqliteLeases {
     const ended = await read(path, () => this.#judge());
     if (ended.length === 0) return;
     await writer.write(() => {
-      for (const { id, lease, dueMs } of ended) this.#sql.end.run(id, lease, dueMs);
+      for (const { id, dueMs } of ended) this.#sql.end.run(id, dueMs);
     });
     changes.announceOwn();
   }
@@ -224,14 +224,16 @@ export class SqliteLeases {
       // It reads past all delayed jobs. Between two steps of the clock no such lease comes into being.
       for (const row of this.#sql.after.iterate(nowMs + SLACK_MS)) {
         const { lease, dueMs } = row as unknown as Suspect;
-        if (Number(dueMs) > nowMs + (lengthOf(lease) ?? this.#leaseMs) + SLACK_MS) suspect(row);
+        const latestMs = nowMs + (lengthOf(lease) ?? this.#leaseMs) + SLACK_MS;
+        // It may be no number.
+        if (!(Number(dueMs) <= latestMs)) suspect(row);
       }
       this.#mustSearch = false;
     }
     if (this.#isInDoubt) { for (const row of this.#sql.ended.all(nowMs)) suspect(row); }
     const ended: Suspect[] = [];
     for (const one of this.#suspects.values()) {
-      const isSame = this.#sql.isSame.get(one.id, one.lease, one.dueMs) !== undefined;
+      const isSame = this.#sql.isSame.get(one.id, one.dueMs) !== undefined;
       const hasEnded = sinceMs - one.sinceMs >= (lengthOf(one.lease) ?? this.#leaseMs);
       if (!isSame || this.#isHeld(one.id, one.lease)) this.#suspects.delete(one.id);
       else if (hasEnded) ended.push(one);
@@ -255,14 +257,15 @@ function prepareStatements({ db }: SqliteShared) {
   // The first condition is the index's own.
   const delayed = "state IN ('delayed', 'reserved') AND state = 'delayed'";
   const reserved = "state IN ('delayed', 'reserved') AND state = 'reserved'";
+  // Whatever is there, it is a number that can be read.
+  const earliest = `SELECT min(min(due_at), ${Number.MAX_SAFE_INTEGER}) AS due_at FROM fervo_jobs`;
   const suspect =
     `SELECT id, CAST(lease AS TEXT) AS lease, due_at AS dueMs FROM fervo_jobs WHERE ${reserved}`;
-  const same = "id = ? AND CAST(lease AS TEXT) IS ? AND due_at = ? AND state = 'reserved'";
+  // A lease that is renewed, or another one, ends at another time.
+  const same = "id = ? AND due_at = ? AND state = 'reserved'";
   return {
-    nextDue: db.prepare(
-      "SELECT min(due_at) AS due_at FROM fervo_jobs WHERE state IN ('delayed', 'reserved')",
-    ),
-    nextDelayed: db.prepare(`SELECT min(due_at) AS due_at FROM fervo_jobs WHERE ${delayed}`),
+    nextDue: db.prepare(`${earliest} WHERE state IN ('delayed', 'reserved')`),
+    nextDelayed: db.prepare(`${earliest} WHERE ${delayed}`),
     promote: db.prepare(`UPDATE fervo_jobs SET state = 'ready' WHERE ${delayed} AND due_at <= ?`),
     ended: withBigIds(`${suspect} AND due_at <= ?`),
     after: withBigIds(`${suspect} AND due_at > ?`),

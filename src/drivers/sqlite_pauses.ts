@@ -1,6 +1,7 @@
 import type { StatementSync } from "node:sqlite";
 import type { Pauses } from "../core/driver.ts";
 import type { SqliteShared } from "./sqlite_delivery.ts";
+import { asBytes, textOf } from "./sqlite_values.ts";
 import { read } from "./sqlite_writer.ts";
 
 /** While jobs flow, the table is read so often, milliseconds; a receive that is about to wait reads it each time. */
@@ -23,7 +24,9 @@ export class SqlitePauses implements Pauses {
   constructor(shared: SqliteShared) {
     this.#shared = shared;
     const { db } = shared;
-    this.#list = db.prepare("SELECT queue FROM fervo_paused ORDER BY queue");
+    this.#list = db.prepare(
+      `SELECT ${asBytes("queue")} AS queue FROM fervo_paused ORDER BY fervo_paused.queue`,
+    );
     this.#pause = db.prepare("INSERT OR IGNORE INTO fervo_paused (queue, paused_at) VALUES (?, ?)");
     this.#resume = db.prepare("DELETE FROM fervo_paused WHERE queue = ?");
   }
@@ -58,7 +61,7 @@ export class SqlitePauses implements Pauses {
   }
 
   #read(): string[] {
-    return this.#list.all().map((row) => row["queue"] as string);
+    return this.#list.all().map(({ queue }) => textOf(queue));
   }
 
   #change<T>(apply: () => T): Promise<T> {

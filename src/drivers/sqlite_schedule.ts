@@ -23,7 +23,10 @@ export class SqliteSchedule implements ScheduleBook {
       ON CONFLICT (name) DO UPDATE SET rule = excluded.rule, claimed_to = max(claimed_to, excluded.claimed_to)`;
     this.#begin = db.prepare(`${upsert} WHERE rule <> excluded.rule`);
     this.#claim = db.prepare(upsert);
-    this.#claimedTo = db.prepare("SELECT claimed_to FROM fervo_schedule WHERE name = ?");
+    this.#claimedTo = db.prepare(
+      `SELECT min(max(CAST(claimed_to AS INTEGER), 0), ${Number.MAX_SAFE_INTEGER}) AS claimed_to
+       FROM fervo_schedule WHERE name = ?`,
+    );
   }
 
   begin({ schedule, rule, dueMs }: ScheduleSlot): Promise<number> {

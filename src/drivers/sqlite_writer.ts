@@ -14,6 +14,7 @@ interface Change {
 
 /** SQLite's result codes (https://sqlite.org/rescode.html); extended codes carry these in their lowest byte. */
 export const SQLITE_BUSY = 5;
+export const SQLITE_FULL = 13;
 const SQLITE_TOOBIG = 18;
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
@@ -26,7 +27,7 @@ export const LOCK_WAIT_MS = 10;
  * one, for a transaction costs more than the change of a row.
  *
  * 1. Applies changes in the order of the calls.
- * 2. Resolves a change once its transaction is committed, and rejects it when that was rolled back.
+ * 2. Resolves a change once its transaction is committed, and rejects it when that was rolled back, and it alone fails.
  * 3. Waits for other processes' locks without blocking this one.
  */
 export class SqliteWriter {
@@ -95,6 +96,11 @@ export class SqliteWriter {
         return this.#transact(changes);
       } catch (error) {
         if (!isSqliteError(error, SQLITE_BUSY) || this.#clock.monotonicMs() >= giveUpAtMs) {
+          // One of them may be the cause, and the others are not to suffer for it.
+          if (changes.length > 1 && !isSqliteError(error, SQLITE_BUSY)) {
+            for (const change of changes) await this.#commitAll([change]);
+            return;
+          }
           const unavailable = unavailableError(this.#path, error);
           for (const change of changes) change.reject(unavailable);
           return;
@@ -198,7 +204,11 @@ const ADVICE: readonly { readonly code: number | string; readonly text?: string;
       advice:
         "the file is damaged; stop all its workers, keep a copy, and save what is left with `sqlite3 FILE .recover`",
     },
-    { code: 13, text: "database or disk is full", advice: "the disk is full; make room on its file system" },
+    {
+      code: SQLITE_FULL,
+      text: "database or disk is full",
+      advice: "the disk is full; make room on its file system",
+    },
     {
       code: 14,
       text: "unable to open database file",

@@ -57,23 +57,30 @@ Deno.test("SqliteWriter.write() rejects a change that breaks a constraint, and m
   assert.deepEqual(db.prepare("SELECT n FROM t").all().map((row) => row["n"]), [1, 2]);
 });
 
-Deno.test("SqliteWriter.write() rejects all of a transaction with what broke it, makes none, and goes on", async () => {
+Deno.test("SqliteWriter.write() rejects only the change that broke its transaction, and makes the others", async () => {
   using db = databaseWith("CREATE TABLE t (n INTEGER)");
   const insert = db.prepare("INSERT INTO t VALUES (?)");
   const writer = writerOn(db);
-  const results = await Promise.allSettled([
-    writer.write(() => insert.run(1)),
-    writer.write(() => {
-      throw new TypeError("a bug");
-    }),
+  const committed: number[] = [];
+  const [first, broken, last] = await Promise.allSettled([
+    writer.write(() => insert.run(1), false, () => committed.push(1)),
+    writer.write(
+      () => {
+        insert.run(2);
+        throw new TypeError("a bug");
+      },
+      false,
+      () => committed.push(2),
+    ),
+    writer.write(() => insert.run(3), false, () => committed.push(3)),
   ]);
-  for (const result of results) {
-    assert.equal(result.status, "rejected");
-    assert.equal(result.reason.message, 'Cannot use the queue "/q": a bug');
-    assert.ok(result.reason.cause instanceof TypeError);
-  }
-  await writer.write(() => insert.run(2));
-  assert.deepEqual(db.prepare("SELECT n FROM t").all().map((row) => row["n"]), [2]);
+  assert.equal(first.status, "fulfilled");
+  assert.equal(last.status, "fulfilled");
+  assert.ok(broken.status === "rejected");
+  assert.equal(broken.reason.message, 'Cannot use the queue "/q": a bug');
+  assert.ok(broken.reason.cause instanceof TypeError);
+  assert.deepEqual(db.prepare("SELECT n FROM t").all().map((row) => row["n"]), [1, 3]);
+  assert.deepEqual(committed, [1, 3]);
 });
 
 Deno.test("SqliteWriter.write() waits for the disk when one of the changes has to be durable, else not", async () => {

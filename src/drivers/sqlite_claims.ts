@@ -1,0 +1,183 @@
+import type { StatementSync } from "node:sqlite";
+import type { ReceiveRequest } from "../core/driver.ts";
+import { JobError } from "../core/errors.ts";
+import { tooLarge } from "../core/payload.ts";
+import { SqliteDelivery, type SqliteSettler, type SqliteShared } from "./sqlite_delivery.ts";
+import { leaseName, type SqliteLeases } from "./sqlite_leases.ts";
+import type { SqlitePauses } from "./sqlite_pauses.ts";
+import { asBytes, isOutOfRange, shown, wholeNumber } from "./sqlite_values.ts";
+
+/** While jobs flow, due ones are looked for so often, milliseconds; a waiting receive has an exact timer instead. */
+const PROMOTE_EVERY_MS = 10;
+/** Up to here, each limit of a claim has a statement of its own. */
+const MAX_EXACT_LIMIT = 64;
+
+export interface SqliteClaimsOptions {
+  readonly leaseMs: number;
+  readonly maxPayloadBytes: number;
+  /** Unique among all that take jobs of the file. */
+  readonly owner: string;
+}
+
+/**
+ * Takes jobs that are ready.
+ *
+ * 1. Reserves them, and counts an attempt of each.
+ * 2. Reads each row by itself: what cannot be a job is handed out with the reason, and hinders no other.
+ */
+export class SqliteClaims {
+  readonly #shared: SqliteShared;
+  readonly #makers: { readonly settler: SqliteSettler; readonly leases: SqliteLeases };
+  readonly #pauses: SqlitePauses;
+  readonly #options: SqliteClaimsOptions;
+  readonly #reserve: StatementSync;
+  readonly #nextReady: StatementSync[] = [];
+  readonly #nextReadyExact: StatementSync[] = [];
+  #claims = 0;
+  #promotedAtMs = -Infinity;
+
+  constructor(
+    shared: SqliteShared,
+    deps: { settler: SqliteSettler; leases: SqliteLeases; pauses: SqlitePauses },
+    options: SqliteClaimsOptions,
+  ) {
+    this.#shared = shared;
+    this.#makers = deps;
+    this.#pauses = deps.pauses;
+    this.#options = options;
+    this.#reserve = shared.db.prepare(
+      "UPDATE fervo_jobs SET state = 'reserved', attempts = attempts + 1, due_at = ?, lease = ? WHERE id = ?",
+    );
+  }
+
+  /** In a transaction: takes up to `max` jobs, a queue after the other. They are held once that is committed. */
+  claim({ queues, max }: ReceiveRequest, isDue: boolean): SqliteDelivery[] {
+    const { clock } = this.#shared;
+    const { owner, leaseMs } = this.#options;
+    const [nowMs, monotonicMs] = [clock.nowMs(), clock.monotonicMs()];
+    if (isDue || monotonicMs - this.#promotedAtMs >= PROMOTE_EVERY_MS) {
+      this.#promotedAtMs = monotonicMs;
+      this.#makers.leases.promote(nowMs);
+    }
+    const lease = leaseName(owner, ++this.#claims, leaseMs);
+    const deliveries: SqliteDelivery[] = [];
+    for (const queue of this.#pauses.open(queues)) {
+      const room = max - deliveries.length;
+      if (room === 0) break;
+      for (const row of this.#readyRows(queue, room)) {
+        if (deliveries.length === max) break;
+        this.#reserve.run(nowMs + leaseMs, lease, row[0]);
+        deliveries.push(this.#toDelivery(queue, lease, row));
+      }
+    }
+    return deliveries;
+  }
+
+  /** It may find more than it is asked for. */
+  #readyRows(queue: string, limit: number): ReadyRow[] {
+    const { maxPayloadBytes } = this.#options;
+    const read = (all: StatementSync[], isExact: boolean) => {
+      // A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. Large
+      // limits are rounded up, so that they are not too many.
+      const rounded = limit <= MAX_EXACT_LIMIT ? limit : 2 ** Math.ceil(Math.log2(limit));
+      const statement = all[rounded] ??= this.#prepareNextReady(rounded, isExact);
+      return statement.all(maxPayloadBytes, maxPayloadBytes, queue) as unknown as ReadyRow[];
+    };
+    try {
+      return read(this.#nextReady, false);
+    } catch (error) {
+      if (!isOutOfRange(error)) throw error;
+      return read(this.#nextReadyExact, true);
+    }
+  }
+
+  /**
+   * The next jobs of a queue, as {@link ReadyRow}s. A SELECT and an UPDATE a row take half the time of one
+   * `UPDATE … WHERE id IN (SELECT …) RETURNING`, which materialises both the sub-select and its result.
+   */
+  #prepareNextReady(limit: number, isExact: boolean): StatementSync {
+    // PHP's PDO binds strings as TEXT unless told otherwise: the cast gives their bytes, not their characters.
+    const statement = this.#shared.db.prepare(`
+      SELECT id, CASE WHEN octet_length(payload) <= ? THEN ${asBytes("payload")} END, octet_length(payload),
+             CASE WHEN octet_length(headers) <= ? THEN ${asBytes("headers")} END, octet_length(headers),
+             attempts, max_attempts, created_at, due_at
+      FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}`);
+    // The runtime has it, its type declarations do not yet.
+    (statement as StatementSync & { setReturnArrays(enabled: boolean): void }).setReturnArrays(true);
+    statement.setReadBigInts(isExact);
+    return statement;
+  }
+
+  #toDelivery(queue: string, lease: string, row: ReadyRow): SqliteDelivery {
+    const [id, payload, bytes, headers, headersBytes, attempts, maxAttempts, createdAt, dueAt] = row;
+    const delivery = new SqliteDelivery(this.#makers, lease, id, queue, payload ?? new Uint8Array(0));
+    const before = countOf(attempts, 0, MAX_COUNT - 1);
+    const createdAtMs = wholeNumber(createdAt);
+    const readyAtMs = wholeNumber(dueAt);
+    if (createdAtMs !== undefined) delivery.enqueuedAtMs = createdAtMs;
+    if (readyAtMs !== undefined) delivery.readyAtMs = readyAtMs;
+    if (before === undefined) delivery.problem = notACount("attempts", attempts, "0 to 2^53 - 2");
+    else delivery.attempt = before + 1;
+    if (maxAttempts !== null) {
+      const most = countOf(maxAttempts, 1, MAX_COUNT);
+      if (most === undefined) delivery.problem = notACount("max_attempts", maxAttempts, "1 to 2^53 - 1");
+      else delivery.maxAttempts = most;
+    }
+    if (headersBytes !== null) {
+      const parsed = parseHeaders(headers);
+      if (parsed instanceof JobError) delivery.problem = parsed;
+      else delivery.headers = parsed;
+    }
+    if (payload === null) {
+      delivery.problem = tooLarge(queue, Number(bytes), this.#options.maxPayloadBytes);
+    }
+    return delivery;
+  }
+}
+
+/** A job that can be claimed, as others have written it; `payload` and `headers` are null when longer than the limit. */
+type ReadyRow = [
+  id: number | bigint,
+  payload: Uint8Array | null,
+  bytes: number | bigint,
+  headers: Uint8Array | null,
+  headersBytes: number | bigint | null,
+  attempts: unknown,
+  maxAttempts: unknown,
+  createdAtMs: unknown,
+  dueAtMs: unknown,
+];
+
+const MAX_COUNT = Number.MAX_SAFE_INTEGER;
+
+/** A number of attempts; undefined when it is none. */
+function countOf(value: unknown, least: number, most: number): number | undefined {
+  const count = wholeNumber(value);
+  return count !== undefined && count >= least && count <= most ? count : undefined;
+}
+
+function notACount(column: string, value: unknown, range: string): JobError {
+  return new JobError(
+    "JOB_MALFORMED",
+    `Cannot run the job: its "${column}" is ${shown(value)}, and has to be a whole number from ${range}`,
+  );
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** @param text Null when it is too long. */
+function parseHeaders(text: Uint8Array | null): Record<string, string> | JobError {
+  let value: unknown;
+  try {
+    value = text && JSON.parse(utf8.decode(text));
+  } catch {
+    // Said below, together with values that are JSON but not headers.
+  }
+  const isHeaders = typeof value === "object" && value !== null && !Array.isArray(value) &&
+    Object.values(value).every((header) => typeof header === "string");
+  if (isHeaders) return value as Record<string, string>;
+  return new JobError(
+    "JOB_MALFORMED",
+    "Cannot read the job's headers: they are not a JSON object of strings",
+  );
+}
