@@ -6,7 +6,7 @@ import { checkTracing } from "../doctor/tracing.ts";
 import { checkBroker, scheduleFindings } from "./check_broker.ts";
 import type { CheckContext, PlacedFinding } from "./check_context.ts";
 import { fpmPoolCheck } from "./check_fpm.ts";
-import { checkControl, checkHttp } from "./check_worker.ts";
+import { checkControl, checkHttp, checkStuckJobs } from "./check_worker.ts";
 import { secretFindings } from "./check_secrets.ts";
 import { counted } from "./plural.ts";
 import { descriptorUsers } from "./settings.ts";
@@ -49,7 +49,8 @@ const CHECKS: readonly Check[] = [
     if (config.tracing !== undefined) yield ["tracing", [await checkTracing(systemClock, config.tracing)]];
   },
   async function* worker({ config }) {
-    yield ["worker", [await checkOpenFiles(descriptorsNeeded(descriptorUsers(config)))]];
+    const stuck = config.controlSocket === undefined ? [] : await checkStuckJobs(config.controlSocket);
+    yield ["worker", [await checkOpenFiles(descriptorsNeeded(descriptorUsers(config))), ...stuck]];
   },
 ];
 

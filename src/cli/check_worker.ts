@@ -7,16 +7,15 @@ import type { Finding } from "../core/finding.ts";
 import { inTime } from "../core/time_limit.ts";
 import { type ListenProblem, listenProblem } from "../doctor/listening.ts";
 import { readToken } from "../http/server.ts";
+import type { StatusReport } from "./worker_status.ts";
 
 /** How long a worker may take to answer: it asks brokers and php-fpm for up to 2 s, milliseconds. */
 const ASK_TIMEOUT_MS = 5_000;
 
-/** A worker that runs with this configuration. */
-interface RunningWorker {
-  readonly pid: number;
-  /** Where it serves metrics and health. */
-  readonly http: string | null;
-}
+/** A worker that runs with this configuration; an older one may say less of itself. */
+type RunningWorker =
+  & Pick<StatusReport, "pid">
+  & Partial<Pick<StatusReport, "http" | "consumers" | "brokers">>;
 
 /** Whether metrics and health can be served as `[http]` says; the worker that runs may do so already. */
 export async function checkHttp({ listen, tokenFile }: HttpConfig, config: Config): Promise<Finding[]> {
@@ -88,11 +87,42 @@ export async function checkControl(path: string): Promise<Finding> {
   };
 }
 
+/** Whether jobs are stuck that the worker which runs should take, or has; nothing where none runs. */
+export async function checkStuckJobs(path: string): Promise<Finding[]> {
+  const id = "worker.stuck_jobs";
+  const worker = await workerAt(path);
+  if (worker === undefined) return [];
+  const starved = (worker.consumers ?? []).filter(({ state }) => state === "starved").map((
+    { name, reason },
+  ): Finding => ({
+    id,
+    severity: "warning",
+    what: `consumer "${name}" of the worker that runs (${worker.pid}): ${reason}`,
+    why: "its jobs wait for as long as that lasts",
+    fix:
+      "find what keeps it from taking them: a lock on the queue's file, rights in the broker, a broker that hangs",
+  }));
+  const orphaned = (worker.brokers ?? []).filter(({ orphans }) => orphans > 0).map((
+    { name, orphans },
+  ): Finding => ({
+    id,
+    severity: "warning",
+    what:
+      `broker "${name}" counts jobs in flight with the worker that runs (${worker.pid}), which it does not have: ${orphans}`,
+    why: "nobody runs them",
+    fix: "restart the worker: they run again then",
+  }));
+  const all = [...starved, ...orphaned];
+  return all.length > 0
+    ? all
+    : [{ id, severity: "ok", what: `no jobs are stuck in the worker that runs (${worker.pid})` }];
+}
+
 /** The worker that takes commands at a socket; undefined when none answers. */
 async function workerAt(path: string): Promise<RunningWorker | undefined> {
   const answer = async () => {
-    for await (const { pid, http } of command(path, { command: "status" })) {
-      return { pid: Number(pid), http: typeof http === "string" ? http : null };
+    for await (const status of command(path, { command: "status" })) {
+      return status as unknown as RunningWorker;
     }
     return undefined;
   };

@@ -62,6 +62,7 @@ export const FINDING_IDS = [
   "control.socket",
   "tracing.endpoint",
   "worker.open_files",
+  "worker.stuck_jobs",
 ] as const;
 export type FindingId = typeof FINDING_IDS[number];
 

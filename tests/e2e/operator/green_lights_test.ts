@@ -56,6 +56,14 @@ async function start(options: SiteOptions, prepare: (site: Site) => Promise<unkn
   };
 }
 
+/** What check says of stuck jobs. */
+async function findings(site: Site): Promise<string> {
+  const { stdout } = await site.run(["check", "--json"]);
+  const all = JSON.parse(stdout) as { id: string; severity: string; what: string }[];
+  const found = all.filter(({ id }) => id === "worker.stuck_jobs");
+  return found.map(({ severity, what }) => `${severity} ${what}`).join("\n");
+}
+
 /** Another program keeps the queue's file locked. */
 async function lockedQueue(): Promise<void> {
   await using t = await start({}, (site) => site.push("{}", 50));
@@ -76,6 +84,10 @@ async function lockedQueue(): Promise<void> {
     assert.match(String(consumer?.reason), /^no job has been taken for/);
     assert.match(await site.runOk(["status"]), /^Consumer "jobs" is starved: no job has been taken for/m);
     await worker.says('"msg":"Jobs are ready, and the consumer takes none though slots are free"');
+    assert.match(
+      await findings(site),
+      /^warning consumer "jobs" of the worker that runs \(\d+\): no job has been/m,
+    );
     other.exec("ROLLBACK");
   }
   await t.turnsGreen();
@@ -90,7 +102,7 @@ async function withoutRights(): Promise<void> {
   await using redis = await RedisServer.start();
   const broker = { driver: "redis", url: redis.url };
   await using t = await start({ broker }, async () => {
-    await redis.cli("ACL", "SETUSER", "default", "-@scripting", "-@blocking");
+    await redis.cli("ACL", "SETUSER", "default", "-lmove", "-blmove");
     await redis.cli("LPUSH", "queue:jobs", '{"class":"J","args":[],"jid":"1"}');
   });
   const { ready, status } = await t.turnsRed();
@@ -120,6 +132,10 @@ async function orphan(): Promise<void> {
   assert.equal(liveStatus, 200);
   assert.match(metrics, /^fervo_broker_orphans\{broker="default"\} 1$/m);
   assert.equal(status.brokers[0]?.orphans, 1);
+  assert.match(
+    await findings(t.site),
+    /^warning broker "default" counts jobs in flight with .* does not have: 1/m,
+  );
   await worker.says(
     '"msg":"The broker counts jobs in flight with this worker that are not here; after a restart they run again"',
   );
@@ -155,6 +171,7 @@ async function waiting(untilOthersAreRed: Promise<unknown>): Promise<void> {
     assert.deepEqual(ready, { ok: true, problems: [] }, why);
     assert.match(metrics, /^fervo_consumer_starved_seconds\{consumer="jobs"\} 0$/m, why);
     assert.deepEqual([status.consumers[0]?.state, status.brokers[0]?.orphans], ["running", 0], why);
+    assert.match(await findings(t.site), /^ok no jobs are stuck/, why);
     assert.doesNotMatch(t.worker.stderr, /"level":"(?:warn|error)"/, why);
   }));
 }
