@@ -264,7 +264,7 @@ export function createExecutor(
   const { ackOn, payloadParam } = options;
   const { pool, control } = fpms.get(options.fpm)!;
   const shared: Pick<Pool, "request" | "close"> = {
-    request: (request, signal) => pool.request(request, signal),
+    request: (...args) => pool.request(...args),
     close: () => Promise.resolve(),
   };
   const problem = () => poolProblem(deps.now.config(), options.fpm, control);

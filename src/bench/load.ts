@@ -232,7 +232,8 @@ export function benchJob(
     queue,
     payload,
     attempt: 1,
-    maxAttempts: 1,
+    // As by default: the last attempt has a connection of its own.
+    maxAttempts: 5,
     enqueuedAtMs: nowMs,
     deadlineMs: nowMs + timeoutMs,
   };

@@ -8,6 +8,8 @@ export interface Job {
   readonly payload: Uint8Array;
   /** 1 on the first try. */
   readonly attempt: number;
+  /** This attempt may have been begun before, so that the job is done again, wholly or in part. PHP is told so. */
+  readonly isRepeat?: boolean;
   /** The try after which a failure is final. */
   readonly maxAttempts: number;
   /** After this time a failure is final as well, epoch milliseconds. */

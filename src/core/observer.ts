@@ -67,6 +67,17 @@ export type WorkerEvent =
     readonly trace?: RunTrace;
   }
   | {
+    /**
+     * The connection of a job ended without an answer, and it was sent again in the same attempt, as it may not have been
+     * run. PHP is told that it may be a repeat.
+     */
+    readonly type: "job_resent";
+    readonly queue: string;
+    readonly id: string;
+    readonly attempt: number;
+    readonly error: FervoError;
+  }
+  | {
     /** The PHP process of a job whose time was up was ended; without `pid`, none was running it. */
     readonly type: "child_ended";
     readonly queue: string;

@@ -3,8 +3,8 @@ import { asFervoError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../core/outcome.ts";
-import type { FastCgiRequest } from "../fastcgi/connection.ts";
-import type { Pool } from "../fastcgi/pool.ts";
+import type { ConnectionLostError, FastCgiRequest } from "../fastcgi/connection.ts";
+import type { Pool, Sending } from "../fastcgi/pool.ts";
 import { pingRequest } from "../fastcgi/status.ts";
 import type { BodyListener, FastCgiResponse } from "../fastcgi/response.ts";
 import type { Batch, Executor } from "./executor.ts";
@@ -27,6 +27,7 @@ import {
 import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
 import { type FpmProbeDeps, probeFpm } from "./fastcgi_probe.ts";
 import { type FpmControl, isAway, UNKNOWN_PATH } from "./fpm_control.ts";
+import { REPEAT } from "./job_variables.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions {
   /** End the PHP process of a job whose time is up. */
@@ -54,6 +55,8 @@ const MAX_UNCOUNTED_LOSSES = 3;
 /** Of so many jobs it is known how often they were lost; another worker may run them next. */
 const MAX_REMEMBERED_LOSSES = 10_000;
 
+const ALONE: Sending = { isAlone: true };
+
 /**
  * Runs each job, or several of them, as one FastCGI request to the front controller.
  *
@@ -73,6 +76,8 @@ export class FastCgiExecutor implements Executor {
   readonly #options: FastCgiExecutorOptions;
   readonly #requestOf: (job: Job) => FastCgiRequest;
   readonly #batchRequestOf: (batch: Batch, onBody: BodyListener) => FastCgiRequest;
+  /** How jobs are sent that have attempts left; one value for all. */
+  readonly #anyConnection: Sending;
   readonly #endings = new Set<Promise<void>>();
   /** How often a job was lost together with php-fpm, by queue and id. */
   readonly #losses = new Map<string, number>();
@@ -87,14 +92,19 @@ export class FastCgiExecutor implements Executor {
     this.#options = options;
     this.#requestOf = jobRequests(options, deps.clock);
     this.#batchRequestOf = batchRequests(options, deps.clock);
+    this.#anyConnection = { again: (request, lost) => this.#repeat(request, lost) };
   }
 
   async execute(job: Job, signal: AbortSignal): Promise<Outcome> {
     const startedMs = this.#clock.monotonicMs();
     try {
-      const unavailable = this.#losses.size > 0 && await this.#stillAway(job);
-      if (unavailable) return unavailable;
-      const response = await this.#pool.request(this.#requestOf(job), signal);
+      if (this.#losses.size > 0 && this.#losses.has(nameOf(job))) {
+        const unavailable = await this.#stillAway();
+        if (unavailable) return unavailable;
+        job = { ...job, isRepeat: true };
+      }
+      const how = this.#isLastAttempt(job) ? ALONE : this.#anyConnection;
+      const response = await this.#pool.request(this.#requestOf(job), signal, how);
       this.#forgetLosses(job);
       const outcome = outcomeOf(response, this.#options, job.id);
       return outcome.kind === "release" ? await this.#confirmed(outcome, response, signal) : outcome;
@@ -110,9 +120,19 @@ export class FastCgiExecutor implements Executor {
       batch.onOutcome(outcome);
     });
     try {
-      const unavailable = this.#losses.size > 0 && await this.#stillAway(batch.jobs[0]!);
-      if (unavailable) return unavailable;
-      const response = await this.#pool.request(this.#batchRequestOf(batch, answer.onBody), signal);
+      const [first, ...others] = batch.jobs as [Job, ...Job[]];
+      // Records come as jobs end: without one, at most the first has begun.
+      const repeat = () => ({ ...batch, jobs: [{ ...first, isRepeat: true }, ...others] });
+      if (this.#losses.size > 0 && this.#losses.has(nameOf(first))) {
+        const unavailable = await this.#stillAway();
+        if (unavailable) return unavailable;
+        batch = repeat();
+      }
+      const how: Sending = batch.jobs.some((job) => this.#isLastAttempt(job)) ? ALONE : {
+        again: async (_, lost) =>
+          await this.#mayNotHaveRun(lost, first) ? this.#batchRequestOf(repeat(), answer.onBody) : undefined,
+      };
+      const response = await this.#pool.request(this.#batchRequestOf(batch, answer.onBody), signal, how);
       const outcome = answer.running && outcomeOfBatchEnd(response, this.#options.script);
       return outcome?.kind === "release" ? await this.#confirmed(outcome, response, signal) : outcome;
     } catch (error) {
@@ -191,12 +211,47 @@ export class FastCgiExecutor implements Executor {
     return isOwn ? misconfigured : noOutcome(response);
   }
 
+  /**
+   * No other attempt will make good what this one has done: nothing may be in doubt. A kept connection that is lost leaves
+   * open whether its child had left before or has died of the job; one of the job's own does not.
+   */
+  #isLastAttempt({ attempt, maxAttempts, retryUntilMs }: Job): boolean {
+    return attempt >= maxAttempts || (retryUntilMs !== undefined && this.#clock.nowMs() > retryUntilMs);
+  }
+
+  /** The same request as a repeat, if it is to be sent once more. */
+  async #repeat(request: FastCgiRequest, lost: ConnectionLostError): Promise<FastCgiRequest | undefined> {
+    const facts = Object.fromEntries(request.params);
+    const [id, queue, attempt] = [
+      facts["FERVO_JOB_ID"]!,
+      facts["FERVO_QUEUE"]!,
+      Number(facts["FERVO_ATTEMPT"]),
+    ];
+    if (!await this.#mayNotHaveRun(lost, { id, queue, attempt })) return undefined;
+    return REPEAT[0] in facts ? request : { ...request, params: [...request.params, REPEAT] };
+  }
+
+  /**
+   * Whether a job whose kept connection ended without an answer is sent once more: unless a child alone died, of a php-fpm
+   * that has stayed.
+   */
+  async #mayNotHaveRun(
+    lost: ConnectionLostError,
+    { queue, id, attempt }: Pick<Job, "queue" | "id" | "attempt">,
+  ): Promise<boolean> {
+    if (lost.isReset && await this.#fpm.hasLeftWithin(lost.afterMs) === false) return false;
+    this.#observe({ type: "job_resent", queue, id, attempt, error: lost });
+    return true;
+  }
+
   /** A child that dies is the job's doing; that php-fpm is stopped, restarted or reloaded is not. */
   async #outcomeOfLoss(error: FervoError, job: Job, ageMs: number): Promise<Outcome> {
     const name = nameOf(job);
     const losses = (this.#losses.get(name) ?? 0) + 1;
     this.#losses.delete(name);
-    if (!await this.#fpm.hasLeftWithin(ageMs) || losses > MAX_UNCOUNTED_LOSSES) return outcomeOfError(error);
+    if (await this.#fpm.hasLeftWithin(ageMs) !== true || losses > MAX_UNCOUNTED_LOSSES) {
+      return outcomeOfError(error);
+    }
     this.#losses.set(name, losses);
     if (this.#losses.size > MAX_REMEMBERED_LOSSES) this.#losses.delete(this.#losses.keys().next().value!);
     return lostWithFpm(error);
@@ -208,8 +263,7 @@ export class FastCgiExecutor implements Executor {
    *
    * @returns What the job gets while php-fpm does not.
    */
-  async #stillAway(job: Job): Promise<Outcome | undefined> {
-    if (!this.#losses.has(nameOf(job))) return undefined;
+  async #stillAway(): Promise<Outcome | undefined> {
     try {
       await this.#fpm.ping();
     } catch (error) {

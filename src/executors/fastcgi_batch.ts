@@ -31,9 +31,10 @@ export function encodeBatch({ jobs, timeoutMs }: Pick<Batch, "jobs" | "timeoutMs
       queue: job.queue,
       attempt: job.attempt,
       max_attempts: job.maxAttempts,
+      // Left out by JSON where it is not known, as are those below.
+      repeat: job.isRepeat,
       enqueued_at: job.enqueuedAtMs,
       timeout_ms: timeoutMs,
-      // Left out by JSON where there is none.
       traceparent: job.traceparent,
       tracestate: job.tracestate,
       bytes: job.payload.length,

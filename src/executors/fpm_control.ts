@@ -103,22 +103,22 @@ export class FpmControl {
 
   /**
    * Whether php-fpm was stopped, restarted or reloaded within the last `ageMs` milliseconds, or does not serve us at all:
-   * it is asked at the address that jobs are sent to, as the status page may have one of its own. A php-fpm that does not
-   * answer in time counts as there, as does without a status page one that is there again.
+   * it is asked at the address that jobs are sent to, as the status page may have one of its own. Undefined when that
+   * cannot be found out: it has no status page, or does not answer in time.
    */
-  async hasLeftWithin(ageMs: number): Promise<boolean> {
+  async hasLeftWithin(ageMs: number): Promise<boolean | undefined> {
     const sinceMs = this.#clock.monotonicMs() - ageMs;
     const isFirstLook = this.#startTimeS === undefined;
     try {
       const status = await this.status();
       if (status === undefined || this.#options.statusAddress !== undefined) await this.ping();
-      if (status === undefined) return false;
+      if (status === undefined) return undefined;
       // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
       const latestAgeMs = 1_000 + (isFirstLook ? this.#clock.monotonicMs() - sinceMs : 0);
       return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
     } catch (error) {
       if (!(error instanceof FervoError)) throw error;
-      return isAway(error);
+      return isAway(error) ? true : undefined;
     }
   }
 

@@ -1,8 +1,11 @@
 import type { Job } from "../core/job.ts";
 
+/** Says that this attempt may have been begun before. */
+export const REPEAT: [name: string, value: string] = ["FERVO_REPEAT", "1"];
+
 /** What PHP is told of a job beside its payload, by name; see docs/protocol.md. Times are epoch milliseconds. */
 export function jobVariables(job: Job): [name: string, value: string][] {
-  return [
+  const variables: [string, string][] = [
     ["FERVO_JOB_ID", job.id],
     ["FERVO_QUEUE", job.queue],
     ["FERVO_ATTEMPT", String(job.attempt)],
@@ -10,4 +13,6 @@ export function jobVariables(job: Job): [name: string, value: string][] {
     ["FERVO_ENQUEUED_AT", String(job.enqueuedAtMs)],
     ["FERVO_DEADLINE", String(job.deadlineMs)],
   ];
+  if (job.isRepeat) variables.push(REPEAT);
+  return variables;
 }

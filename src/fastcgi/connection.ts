@@ -3,19 +3,18 @@ import { asFervoError, reasonOf } from "../core/errors.ts";
 import type { OutputListener } from "../core/output.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { closedAtOnce, connect } from "./connect.ts";
-import { FastCgiError } from "./errors.ts";
-import { type EncodedParams, ParamsWriter } from "./params.ts";
+import { ConnectionLostError, FastCgiError } from "./errors.ts";
+import type { EncodedParams } from "./params.ts";
 import {
-  FLAG_KEEP_CONNECTION,
   FULL_CONTENT_BYTES,
   HEADER_BYTES,
   ProtocolStatus,
   RecordParser,
   type RecordSink,
   RecordType,
-  ROLE_RESPONDER,
   writeHeader,
 } from "./record.ts";
+import { RequestWriter, SMALL_BODY_BYTES } from "./request_writer.ts";
 import {
   type BodyListener,
   type FastCgiResponse,
@@ -44,35 +43,10 @@ export interface ConnectionOptions extends ResponseLimits {
   readonly firstByteTimeoutMs: number;
 }
 
-/** The connection ended before the answer did. Code FASTCGI_CONNECTION_LOST. */
-export class ConnectionLostError extends FastCgiError {
-  /** Bytes of the answer that had come, record headers included. */
-  readonly responseBytes: number;
-  /** Whether the connection had served an earlier request. */
-  readonly isReused: boolean;
-  /** From writing the request to the end, milliseconds. */
-  readonly afterMs: number;
-
-  constructor(
-    address: FastCgiAddress,
-    reason: string,
-    facts: { responseBytes: number; isReused: boolean; afterMs: number; stderr: string },
-  ) {
-    super(
-      "FASTCGI_CONNECTION_LOST",
-      `Lost the connection to "${formatAddress(address)}" before the answer was complete: ${reason}`,
-      { details: { responseBytes: facts.responseBytes, ...(facts.stderr && { stderr: facts.stderr }) } },
-    );
-    this.responseBytes = facts.responseBytes;
-    this.isReused = facts.isReused;
-    this.afterMs = facts.afterMs;
-  }
-}
+export { ConnectionLostError };
 
 const MAX_REQUEST_ID = 65_535;
 const READ_BUFFER_BYTES = 16_384;
-/** A body up to this size goes out in one write, together with everything before it. */
-const SMALL_BODY_BYTES = 32_768;
 
 interface Pending {
   readonly signal: AbortSignal;
@@ -104,13 +78,12 @@ export class Connection {
   readonly #options: ConnectionOptions;
   readonly #clock: Clock;
   readonly #socket: Deno.Conn;
-  readonly #params = new ParamsWriter(0);
+  readonly #writer = new RequestWriter();
   readonly #collector: ResponseCollector;
   readonly #parser = new RecordParser();
   readonly #sink: RecordSink;
   readonly #endRequest = new Uint8Array(8);
   #endRequestBytes = 0;
-  #out = new Uint8Array(2048);
   #pending: Pending | undefined;
   #firstByteTimer: Timer | undefined;
   #isWriting = false;
@@ -176,7 +149,8 @@ export class Connection {
       signal.throwIfAborted();
       if (this.#isClosed) throw closedAtOnce(this.#address);
       if (!this.isReusable) throw new TypeError("The connection has a request under way");
-      const head = this.#encodeHead(request, keep);
+      this.#requestId = this.#requestId % MAX_REQUEST_ID + 1;
+      const head = this.#writer.head(request, this.#requestId, keep);
       const abort = () => this.destroy(signal.reason);
       signal.addEventListener("abort", abort);
       this.#collector.reset(request.onBody);
@@ -198,39 +172,6 @@ export class Connection {
   /** Closes the connection; a request under way rejects with `error`. Idempotent. */
   destroy(error?: unknown): void {
     this.#end(error);
-  }
-
-  /** BEGIN_REQUEST, PARAMS and, for a small body, STDIN: all that goes into the first write. */
-  #encodeHead(request: FastCgiRequest, keep: boolean): Uint8Array {
-    const requestId = this.#requestId = this.#requestId % MAX_REQUEST_ID + 1;
-    const params = this.#params;
-    params.reset(requestId);
-    if (request.sharedParams !== undefined) params.addEncoded(request.sharedParams);
-    for (const [name, value] of request.params) params.add(name, value);
-    const paramRecords = params.bytes();
-
-    const { body } = request;
-    const stdinBytes = body.length > 0 && body.length <= SMALL_BODY_BYTES ? HEADER_BYTES + body.length : 0;
-    const endBytes = body.length <= SMALL_BODY_BYTES ? HEADER_BYTES : 0;
-    const headBytes = 16 + paramRecords.length + HEADER_BYTES + stdinBytes + endBytes;
-    if (headBytes > this.#out.length) this.#out = new Uint8Array(2 * headBytes);
-
-    const out = this.#out;
-    writeHeader(out, 0, RecordType.beginRequest, requestId, 8);
-    out.fill(0, 8, 16);
-    out[9] = ROLE_RESPONDER;
-    out[10] = keep ? FLAG_KEEP_CONNECTION : 0;
-    out.set(paramRecords, 16);
-    let at = 16 + paramRecords.length;
-    writeHeader(out, at, RecordType.params, requestId, 0);
-    at += HEADER_BYTES;
-    if (stdinBytes > 0) {
-      writeHeader(out, at, RecordType.stdin, requestId, body.length);
-      out.set(body, at + HEADER_BYTES);
-      at += stdinBytes;
-    }
-    if (endBytes > 0) writeHeader(out, at, RecordType.stdin, requestId, 0);
-    return out.subarray(0, headBytes);
   }
 
   /**
@@ -288,7 +229,7 @@ export class Connection {
       try {
         bytes = await this.#socket.read(buffer);
       } catch (error) {
-        return this.#lose(reasonOf(error));
+        return this.#lose(reasonOf(error), error instanceof Deno.errors.ConnectionReset);
       }
       if (bytes === null) return this.#lose("the other side closed it");
       this.#firstByteTimer?.cancel();
@@ -365,13 +306,14 @@ export class Connection {
   }
 
   /** The other side ended the connection. */
-  #lose(reason: string): void {
+  #lose(reason: string, isReset = false): void {
     const pending = this.#pending;
     this.#end(
       pending && new ConnectionLostError(this.#address, reason, {
         responseBytes: pending.receivedBytes,
         isReused: this.#requests > 1,
         afterMs: this.#clock.monotonicMs() - pending.startedMs,
+        isReset,
         stderr: this.#collector.stderr,
       }),
     );

@@ -1,4 +1,36 @@
 import { FervoError } from "../core/errors.ts";
+import { type FastCgiAddress, formatAddress } from "./address.ts";
 
 /** A FastCGI request could not be carried out. Codes FASTCGI_*. */
 export class FastCgiError extends FervoError {}
+
+/** The connection ended before the answer did. Code FASTCGI_CONNECTION_LOST. */
+export class ConnectionLostError extends FastCgiError {
+  /** Bytes of the answer that had come, record headers included. */
+  readonly responseBytes: number;
+  /** Whether the connection had served an earlier request. */
+  readonly isReused: boolean;
+  /** From writing the request to the end, milliseconds. */
+  readonly afterMs: number;
+  /**
+   * The other side left with bytes of ours unread. Of php-fpm's children those do that which die while they run a request,
+   * and those that leave just when one comes; one that reaches pm.max_requests closes in order.
+   */
+  readonly isReset: boolean;
+
+  constructor(
+    address: FastCgiAddress,
+    reason: string,
+    facts: { responseBytes: number; isReused: boolean; afterMs: number; isReset: boolean; stderr: string },
+  ) {
+    super(
+      "FASTCGI_CONNECTION_LOST",
+      `Lost the connection to "${formatAddress(address)}" before the answer was complete: ${reason}`,
+      { details: { responseBytes: facts.responseBytes, ...(facts.stderr && { stderr: facts.stderr }) } },
+    );
+    this.responseBytes = facts.responseBytes;
+    this.isReused = facts.isReused;
+    this.afterMs = facts.afterMs;
+    this.isReset = facts.isReset;
+  }
+}

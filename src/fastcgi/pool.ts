@@ -26,6 +26,20 @@ export const DEFAULT_POOL_OPTIONS: Omit<PoolOptions, "maxConnections"> = {
   idleMs: 200,
 };
 
+/** How a request is to be sent. */
+export interface Sending {
+  /** On a connection of its own, not on a kept one: when that is lost, there is no doubt whose doing it was. */
+  readonly isAlone?: boolean;
+  /**
+   * The kept connection ended at once and with no byte of an answer, so that the request may have been run or not. Returns
+   * what is sent now, on a new connection; undefined for nothing. Without this it is the request itself.
+   */
+  readonly again?: (
+    request: FastCgiRequest,
+    lost: ConnectionLostError,
+  ) => Promise<FastCgiRequest | undefined>;
+}
+
 export interface PoolStats {
   /** Connections with a request under way, being opened included. */
   readonly busy: number;
@@ -37,13 +51,13 @@ export interface PoolStats {
   readonly opened: number;
   /** Requests answered since the start. */
   readonly answered: number;
-  /** Requests sent a second time because the child had left the kept connection. */
+  /** Requests sent a second time because the child may have left the kept connection before them. */
   readonly resent: number;
 }
 
 /**
- * A child that leaves (reload, pm.max_requests, pm.process_idle_timeout) closes its kept connections at once; a request
- * that crossed with that was not run. One that lost its connection later than this was being run by the child that died.
+ * A child that leaves (reload, pm.max_requests) closes its kept connections at once; a request that crossed with that was
+ * not run. One that lost its connection later than this was being run by the child that died.
  */
 const LEAVING_WINDOW_MS = 1_000;
 
@@ -59,6 +73,8 @@ const CROWDED_MS = 1_000;
  */
 const RENEW_MS = 1_000;
 
+const ANYHOW: Sending = {};
+
 /**
  * The connections to one FastCGI application.
  *
@@ -68,7 +84,7 @@ const RENEW_MS = 1_000;
  * 3. Keeps connections for bursts only, the last used first, and closes the idle ones, and each after a second: others
  *    who use the application get their turn.
  * 4. Keeps none while php-fpm's listen queue is full.
- * 5. Sends a request once more, on a new connection, when a kept one turns out to have been left by its child.
+ * 5. Sends a request once more, on a new connection, when a kept one may have been left by its child, if it is to.
  */
 export class Pool implements AsyncDisposable {
   readonly #address: FastCgiAddress;
@@ -149,15 +165,23 @@ export class Pool implements AsyncDisposable {
    * Sends a request and reads its answer.
    *
    * @param signal Ends the request, also while it waits for a connection or connects; rejects with the signal's reason.
+   * @param how In any way, where absent.
    * @throws {FastCgiError} FASTCGI_CONNECT_FAILED, FASTCGI_OVERLOADED and FASTCGI_PARAM_TOO_LARGE: nothing was run;
    * FASTCGI_CONNECTION_LOST, FASTCGI_PROTOCOL: it may have been.
    */
-  async request(request: FastCgiRequest, signal: AbortSignal): Promise<FastCgiResponse> {
+  async request(
+    request: FastCgiRequest,
+    signal: AbortSignal,
+    { isAlone = false, again }: Sending = ANYHOW,
+  ): Promise<FastCgiResponse> {
     if (this.#closed !== undefined) throw new FervoError("SHUTDOWN", "The connection pool is closed");
-    let connection = this.#idle.pop();
+    // The one that has been idle for longest makes room.
+    if (isAlone && this.#connections >= this.#maxConnections) this.#idle[0]?.destroy();
+    let connection = isAlone ? undefined : this.#idle.pop();
     if (connection === undefined) {
       if (this.#connections < this.#maxConnections) this.#connections++;
       else connection = await this.#waitForTurn(signal);
+      if (isAlone) connection?.destroy();
       // The other side may have closed it in the moment in which it was handed on.
       if (connection?.isReusable === false) connection = undefined;
     }
@@ -165,15 +189,18 @@ export class Pool implements AsyncDisposable {
     try {
       if (connection !== undefined) {
         try {
-          return await this.#send(connection, request, signal);
+          return await this.#send(connection, request, signal, this.#keepsConnections());
         } catch (error) {
-          if (!hasChildLeft(error)) throw error;
+          if (!mayHaveLeft(error)) throw error;
+          const repeat = again === undefined ? request : await again(request, error);
+          if (repeat === undefined) throw error;
+          request = repeat;
           this.#resent++;
           connection = undefined;
         }
       }
       connection = await this.#open(signal);
-      return await this.#send(connection, request, signal);
+      return await this.#send(connection, request, signal, !isAlone && this.#keepsConnections());
     } finally {
       this.#giveBack(connection);
     }
@@ -223,9 +250,9 @@ export class Pool implements AsyncDisposable {
     connection: Connection,
     request: FastCgiRequest,
     signal: AbortSignal,
+    keep: boolean,
   ): Promise<FastCgiResponse> {
     if (this.#destroyedBy !== undefined) throw this.#destroyedBy;
-    const keep = this.#keepsConnections();
     this.#busy.set(connection, request);
     this.#watched?.add(request);
     try {
@@ -308,8 +335,8 @@ export class Pool implements AsyncDisposable {
   }
 }
 
-/** Whether the request can be taken for not run: see LEAVING_WINDOW_MS. */
-function hasChildLeft(error: unknown): boolean {
+/** Whether the request may not have been run: see LEAVING_WINDOW_MS. */
+function mayHaveLeft(error: unknown): error is ConnectionLostError {
   return error instanceof ConnectionLostError && error.isReused && error.responseBytes === 0 &&
     error.afterMs <= LEAVING_WINDOW_MS;
 }

@@ -116,6 +116,10 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         return log.debug({ ...jobFacts(event), ...ignoredFact(event) }, "Job started");
       case "job_settled":
         return logSettled(log, event);
+      case "job_resent": {
+        const facts = { ...jobFacts(event), ...errorFacts(event.error) };
+        return log.info(facts, "Sent the job again, as a repeat: its PHP process may have left before it");
+      }
       case "child_ended":
         if (event.pid === undefined) {
           return log.warn(jobFacts(event), "No PHP process runs the job whose time was up");
@@ -200,7 +204,9 @@ function seconds(ms: number): number {
   return Math.round(ms / 100) / 10;
 }
 
-type JobEvent = Event<"job_started" | "job_settled" | "lease_lost" | "child_ended" | "child_not_ended">;
+type JobEvent = Event<
+  "job_started" | "job_settled" | "lease_lost" | "job_resent" | "child_ended" | "child_not_ended"
+>;
 
 function jobFacts(event: JobEvent): Record<string, unknown> {
   const facts = { ...consumerFact(event), queue: event.queue, job: event.id, attempt: event.attempt };

@@ -81,6 +81,14 @@ export class ScriptedPeer {
     return { type: type!, requestId, content };
   }
 
+  /** Waits for the next request and leaves all of it but one byte unread: what closes the connection then resets it. */
+  async waitForRequest(): Promise<void> {
+    if (this.#unread.length > 0) throw new Error("It has been read already");
+    if (await this.#socket.read(new Uint8Array(1)) === null) {
+      throw new Error("The client closed the connection");
+    }
+  }
+
   /** Writes bytes as they are. */
   async write(...pieces: Uint8Array[]): Promise<void> {
     for (const piece of pieces) {

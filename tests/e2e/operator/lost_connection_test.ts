@@ -102,3 +102,34 @@ Deno.test("call says that the other side has closed the connection, and does not
     }
   }
 });
+
+/** Notes each run of a job and whether it was told that it may be a repeat; runs the payload as code. */
+const NOTE_AND_EVALUATE = `<?php
+  $note = ($_SERVER['FERVO_JOB_ID'] ?? '-') . ' ' . ($_SERVER['FERVO_ATTEMPT'] ?? '-') . ' ' . ($_SERVER['FERVO_REPEAT'] ?? '0');
+  file_put_contents(__DIR__ . '/runs', "$note\\n", FILE_APPEND);
+  eval(file_get_contents('php://input'));
+  header('X-Fervo-Outcome: ack');`;
+const DIE = "posix_kill(getmypid(), 9); usleep(1000000);";
+
+for (const [attempts, page] of [[1, false], [1, true], [2, true]] as const) {
+  const title = `attempts = ${attempts}, ${page ? "with" : "without"} a status page`;
+  Deno.test(`run runs a job once in each attempt that kills PHP at once on a connection that was used before (${title})`, async () => {
+    await using fpm = await PhpFpm.start({ children: 2, statusListen: true });
+    const script = await fpm.writeScript("job.php", NOTE_AND_EVALUATE);
+    await using site = await Site.create(fpm, {
+      consumer: { concurrency: 1 },
+      retry: { attempts },
+      fpm: { script, ...(page && { status_path: fpm.statusPath, status_address: fpm.statusAddress }) },
+    });
+    // Within its first second or two php-fpm itself is taken for the cause.
+    await eventually("php-fpm is old enough", async () => (await fpm.control().status())!.uptimeS > 2);
+    await site.push("", 2);
+    const [bad] = await site.push(DIE);
+    const { stderr } = await site.run(["run", "--until-empty"]);
+    const runs = (await Deno.readTextFile(`${fpm.directory}/runs`)).split("\n").filter((line) =>
+      line.startsWith(`${bad} `)
+    );
+    assert.deepEqual(runs, Array.from({ length: attempts }, (_, i) => `${bad} ${i + 1} 0`), stderr);
+    assert.match(stderr, /"code":"JOB_CRASHED"/);
+  });
+}

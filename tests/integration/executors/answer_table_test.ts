@@ -57,7 +57,8 @@ function build(address: FastCgiAddress, settings: Settings = {}) {
     ...settings.pool,
   });
   const fpm: FastCgiExecutorDeps["fpm"] = {
-    hasLeftWithin: () => Promise.resolve(false),
+    // Without a status page.
+    hasLeftWithin: () => Promise.resolve(undefined),
     isRunning: () => Promise.resolve(true),
     endChild: () => assert.fail("kill_on_timeout is off"),
     ping: () => Promise.resolve(),
@@ -161,7 +162,7 @@ const leaves: Record<string, Script> = {
   },
   "is reset": async (peer) => {
     await peer.serve(SAYS_ACK);
-    await peer.readRecord();
+    await peer.waitForRequest();
   },
 };
 
@@ -169,7 +170,10 @@ for (const [how, leave] of Object.entries(leaves)) {
   for (const transport of ["unix", "tcp"] as const) {
     Deno.test(`FastCgiExecutor.execute() runs the job on a fresh connection when a kept one ${how} without a byte (${transport})`, async () => {
       const { outcomes, stats } = await outcomesOf(
-        [leave, async (peer) => void await peer.serve(SAYS_ACK)],
+        [leave, async (peer) => {
+          const { params } = await peer.serve(SAYS_ACK);
+          assert.deepEqual([params.get("FERVO_JOB_ID"), params.get("FERVO_REPEAT")], ["17", "1"]);
+        }],
         2,
         { transport },
       );
@@ -178,6 +182,35 @@ for (const [how, leave] of Object.entries(leaves)) {
     });
   }
 }
+
+Deno.test("FastCgiExecutor.execute() takes a kept connection that is reset for a crash where php-fpm has stayed, and runs the job once", async () => {
+  // Over TCP, Deno's server says that it ends before it resets; php-fpm's kernel does not.
+  const fpm = { hasLeftWithin: () => Promise.resolve(false) };
+  const { outcomes, stats } = await outcomesOf([leaves["is reset"]!], 2, { fpm });
+  errorOf(outcomes[1]!, "retry", "JOB_CRASHED");
+  assert.deepEqual([stats.opened, stats.resent], [1, 0]);
+});
+
+Deno.test("FastCgiExecutor.execute() gives the last attempt a connection of its own, and sends it once", async () => {
+  const dies: Script = async (peer) => {
+    assert.equal((await peer.readHead()).keep, false);
+  };
+  await using server = await ScriptedServer.start([
+    async (peer) => {
+      await peer.serve(SAYS_ACK);
+      // The kept one, which had the only place, makes room.
+      await peer.clientCloses();
+    },
+    dies,
+    dies,
+  ]);
+  const { run, pool, clock } = build(parseAddress(server.address));
+  assert.equal(await run(), ACK);
+  const last: Job[] = [{ ...JOB, attempt: 5 }, { ...JOB, retryUntilMs: clock.nowMs() - 1 }];
+  for (const job of last) errorOf(await run(deadline(), job), "retry", "JOB_CRASHED");
+  await server.scriptsEnded();
+  assert.deepEqual([pool.stats.opened, pool.stats.resent], [3, 0]);
+});
 
 Deno.test("FastCgiExecutor.execute() takes the loss of a fresh connection for a crash, also the second one of a job", async () => {
   const loses: Script[] = [

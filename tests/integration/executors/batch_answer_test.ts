@@ -337,12 +337,20 @@ Deno.test("FastCgiExecutor.executeBatch() sends the batch again when the child h
     // Swallows the next one, as a child at pm.max_requests does.
     await peer.readRequest();
   }, async (peer) => {
-    await peer.readRequest();
+    const { stdin } = await peer.readRequest();
+    const facts = new TextDecoder().decode(stdin).split("\n").filter((line) => line.startsWith("{"))
+      .map((line) => JSON.parse(line));
+    // At most the first had begun: a record comes as soon as a job has ended.
+    assert.deepEqual(facts.map(({ id, repeat }) => [id, repeat]), [["7", true], ["8", undefined], [
+      "9",
+      undefined,
+    ]]);
     await peer.write(answer(peer.requestId));
   }]);
   assert.equal(await t.run(), undefined);
   assert.equal(await t.run(), undefined);
   assert.deepEqual([t.told.length, t.pool.stats.resent], [6, 1]);
+  assert.deepEqual(t.log.of("job_resent").map(({ id, attempt }) => [id, attempt]), [["7", 2]]);
 });
 
 Deno.test("FastCgiExecutor.executeBatch() does not send a batch again of which a part was answered", async () => {

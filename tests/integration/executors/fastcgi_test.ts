@@ -24,6 +24,7 @@ interface Settings {
   readonly fpm?: PhpFpmOptions;
   readonly pool?: Partial<PoolOptions>;
   readonly executor?: Partial<FastCgiExecutorOptions>;
+  readonly hasStatusPage?: boolean;
 }
 
 /** A php-fpm with this script, and an executor that gives it jobs. */
@@ -39,13 +40,15 @@ async function setUp(code: string, settings: Settings = {}) {
   });
   const options = { ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script, ...settings.executor };
   const log = new EventLog();
-  const deps = { pool, fpm: fpm.control({ hasStatusPage: false }), clock: systemClock };
+  const control = fpm.control({ hasStatusPage: settings.hasStatusPage ?? false });
+  const deps = { pool, fpm: control, clock: systemClock };
   const executor = opened.use(new FastCgiExecutor({ ...deps, observe: log.observe }, options));
   // First of all at the end, so that a job that is held by a test that failed holds nobody else.
   opened.defer(() => fpm.stop());
   const resources = opened.move();
   return {
     fpm,
+    control,
     pool,
     log,
     address: formatAddress(address),
@@ -443,3 +446,36 @@ Deno.test("FastCgiExecutor lets no message set PHP's settings, its script or fur
   }
   assert.equal(await seenBy({ traceparent: "00" }), usual);
 });
+
+/** Notes each run, and dies at once. */
+const DIE_AT_ONCE =
+  `file_put_contents(__DIR__ . '/runs', ($_SERVER['FERVO_REPEAT'] ?? '0') . "\\n", FILE_APPEND);
+  if (file_get_contents('php://input') === 'die') { posix_kill(getmypid(), 9); usleep(1000000); }
+  header('X-Fervo-Outcome: ack');`;
+
+for (
+  const [what, transport, hasStatusPage, attempt, runs] of [
+    ["once where the status page shows that php-fpm has stayed", "unix", true, 1, ["0", "0"]],
+    ["once where the status page shows that php-fpm has stayed", "tcp", true, 1, ["0", "0"]],
+    ["once more, as a repeat, without a status page", "unix", false, 1, ["0", "0", "1"]],
+    ["once at its last attempt, without a status page", "unix", false, 5, ["0", "0"]],
+  ] as const
+) {
+  Deno.test(`FastCgiExecutor runs a job that kills its kept child at once ${what} (${transport})`, async () => {
+    await using t = await setUp(DIE_AT_ONCE, {
+      fpm: { children: 1, transport },
+      pool: { idleMs: 60_000 },
+      hasStatusPage,
+    });
+    if (hasStatusPage) {
+      // Within its first second or two everything is php-fpm's doing.
+      await eventually("php-fpm is old enough", async () => (await t.control.status())!.uptimeS > 2);
+    }
+    assert.equal(await t.run(), ACK);
+    const die = await t.run({ payload: new TextEncoder().encode("die"), attempt });
+    assert.equal(errorOf(die, "retry").code, "JOB_CRASHED");
+    const lines = (await Deno.readTextFile(t.file("runs"))).trimEnd().split("\n");
+    assert.deepEqual(lines, runs);
+    assert.equal(t.log.of("job_resent").length, runs.length - 2);
+  });
+}

@@ -61,14 +61,14 @@ Deno.test("Load runs exactly the jobs asked for, each with an id of its own, at 
   });
 });
 
-Deno.test("Load gives each job the payload, one try, and a deadline", async () => {
+Deno.test("Load gives each job the payload, the first attempt of several, and a deadline", async () => {
   const { executor } = await runTimed(() => 0, { jobs: 1, timeoutMs: 1_000 });
   assert.deepEqual(executor.runs[0]!.job, {
     id: String(FIRST_JOB_ID),
     queue: "bench",
     payload: OPTIONS.payload,
     attempt: 1,
-    maxAttempts: 1,
+    maxAttempts: 5,
     enqueuedAtMs: Date.UTC(2026, 0, 1),
     deadlineMs: Date.UTC(2026, 0, 1) + 1_000,
   });

@@ -289,7 +289,7 @@ Deno.test("FastCgiExecutor takes a job for failed whose time was up", async () =
 });
 
 Deno.test("FastCgiExecutor takes a lost connection for a crash of the job, with its STDERR", async () => {
-  const facts = { responseBytes: 10, isReused: false, afterMs: 5, stderr: "PHP message" };
+  const facts = { responseBytes: 10, isReused: false, afterMs: 5, isReset: false, stderr: "PHP message" };
   const lost = new ConnectionLostError(
     { transport: "unix", path: "/run/fpm.sock" },
     "the other side closed it",
@@ -579,6 +579,7 @@ const LOST = new ConnectionLostError(
     responseBytes: 0,
     isReused: false,
     afterMs: 5,
+    isReset: false,
     stderr: "",
   },
 );
@@ -640,6 +641,15 @@ Deno.test("FastCgiExecutor sends a job that was lost with php-fpm again when php
   assert.deepEqual([await run(jobOf({ id: "other" })), requests.length], ["release", 2]);
   away = BUSY;
   assert.deepEqual([await run(), await run(), await run()], ["release", "release", "retry"]);
+});
+
+Deno.test("FastCgiExecutor tells PHP that a job may be a repeat which was lost with php-fpm", async () => {
+  const { executor, requests } = build(LOST, {}, { hasLeftWithin: () => Promise.resolve(true) });
+  for (let i = 0; i < 2; i++) await executor.execute(jobOf(), NEVER);
+  assert.deepEqual(requests.map(({ params }) => Object.fromEntries(params)["FERVO_REPEAT"]), [
+    undefined,
+    "1",
+  ]);
 });
 
 const SILENT = new FastCgiError("FASTCGI_FIRST_BYTE_TIMEOUT", "nothing came");
