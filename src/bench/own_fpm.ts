@@ -3,6 +3,7 @@ import { FervoError } from "../core/errors.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import { ask, readStatus, statusRequest } from "../fastcgi/status.ts";
 import { readProc } from "../system/proc.ts";
+import { makeTemporaryFolder } from "../system/temporary.ts";
 
 /** The article's job: it does nothing for 5 µs, and says that it went well. */
 const JOB_SCRIPT = `<?php
@@ -50,10 +51,11 @@ export class OwnFpm implements AsyncDisposable {
    * Starts php-fpm and waits until it answers.
    *
    * @param program Path of php-fpm.
-   * @throws {FervoError} FASTCGI_CONNECT_FAILED when it does not start, with what it says.
+   * @throws {FervoError} FASTCGI_CONNECT_FAILED when it does not start, with what it says; PROCESS_FAILED without a place
+   * for its files.
    */
   static async start(deps: { clock: Clock }, program: string, children: number): Promise<OwnFpm> {
-    const directory = await Deno.makeTempDir({ prefix: "fervo-bench-" });
+    const directory = await makeTemporaryFolder("fervo-bench-");
     const fpm = new OwnFpm(deps, program, directory, children);
     try {
       await Deno.writeTextFile(fpm.script, JOB_SCRIPT);

@@ -161,12 +161,20 @@ function choosePool(
   const name = consumer?.executor.kind === "fastcgi" ? consumer.executor.fpm : choice.fpm;
   const fpm = name === undefined ? undefined : config.fpm.get(name);
   if (name === undefined || fpm === undefined || (choice.consumer !== undefined && consumer === undefined)) {
+    if (config.fpm.size === 0) {
+      throw new FervoError(
+        "CONFIG_INVALID",
+        "The configuration has no php-fpm pool: add [fpm.NAME] to it, or leave out --config to measure a php-fpm of bench's own",
+      );
+    }
     const what = choice.consumer === undefined
       ? `php-fpm pool${choice.fpm === undefined ? "" : ` "${choice.fpm}"`}; it has ${
         quoted(config.fpm.keys())
       }`
       : `consumer "${choice.consumer}" on php-fpm; it has ${
-        quoted(config.consumers.filter(({ executor }) => executor.kind === "fastcgi").map(({ name }) => name))
+        quoted(
+          config.consumers.filter(({ executor }) => executor.kind === "fastcgi").map(({ name }) => name),
+        ) || "none"
       }`;
     throw new FervoError("CONFIG_INVALID", `The configuration has no ${what}`);
   }

@@ -1,6 +1,7 @@
 import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { visibleLines } from "../core/visible.ts";
+import { fileReason } from "./file_error.ts";
 import { LineWriter } from "../telemetry/line_writer.ts";
 
 /**
@@ -36,8 +37,11 @@ export interface Io {
   env(name: string): string | undefined;
 }
 
+/** One of the process's own streams cannot be used: it is not a fault of ours. */
+export class StreamError extends Error {}
+
 /** What a command has to say could not be written. */
-export class OutputError extends Error {}
+export class OutputError extends StreamError {}
 
 export function outputError(cause: unknown): OutputError {
   return new OutputError(`Cannot write the output: ${reasonOf(cause)}`, { cause });
@@ -85,7 +89,13 @@ export const processIo: Io = {
     await Promise.all(Object.values(live).map((writer) => writer.flush(FLUSH_MS)));
   },
   isErrTerminal: Deno.stderr.isTerminal(),
-  readStdin: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
+  readStdin: async () => {
+    try {
+      return new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer());
+    } catch (cause) {
+      throw new StreamError(`Cannot read standard input: ${fileReason(cause)}`, { cause });
+    }
+  },
   isAttended: Deno.stdin.isTerminal() && Deno.stderr.isTerminal(),
   confirm: async (question) => {
     processIo.err(`${question} [y/N] `);

@@ -11,7 +11,7 @@ import { deadCommand } from "./dead.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { initCommand } from "./init.ts";
 import { Faults, faultText } from "./faults.ts";
-import { type Io, OutputError } from "./io.ts";
+import { type Io, StreamError } from "./io.ts";
 import { pauseCommand, resumeCommand } from "./pause.ts";
 import { pushCommand } from "./push.ts";
 import { queuesCommand } from "./queues.ts";
@@ -48,7 +48,7 @@ async function runCommandOf(args: readonly string[], io: Io, faults: Faults): Pr
       io.err(`fervo-worker: ${head}${error.message}\n`);
       return exitCodeOf(error.code);
     }
-    if (error instanceof OutputError) {
+    if (error instanceof StreamError) {
       io.err(`fervo-worker: ${error.message}\n`);
       return ExitCode.failed;
     }

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
+import { makeTemporaryFolder } from "../system/temporary.ts";
 
 /** Directives of one section by name, as `php-fpm -tt` prints them: "undefined" where one is not set. */
 export type Directives = ReadonlyMap<string, string>;
@@ -39,7 +40,8 @@ const READ_TIMEOUT_MS = 10_000;
 /**
  * Asks php-fpm what it reads in its configuration (`php-fpm -tt`). It serves nothing then.
  *
- * @throws {FervoError} FPM_MISCONFIGURED with php-fpm's own reason, or when it does not tell
+ * @throws {FervoError} FPM_MISCONFIGURED with php-fpm's own reason, or when it does not tell; PROCESS_FAILED without a place
+ * for a temporary file
  */
 export async function readFpmSettings({ program, file }: FpmSettingsSource): Promise<FpmSettings> {
   if (file === undefined) return await ask(program, [], "its configuration");
@@ -48,12 +50,8 @@ export async function readFpmSettings({ program, file }: FpmSettingsSource): Pro
     const reason = cause instanceof Deno.errors.NotFound ? "no such file" : reasonOf(cause);
     throw new FervoError("FPM_MISCONFIGURED", `Cannot read "${file}": ${reason}`, { cause });
   });
-  const wrapper = await Deno.makeTempFile({ prefix: "fervo-check-", suffix: ".conf" }).catch((cause) => {
-    const what =
-      `Cannot make a temporary file, for php-fpm to read "${file}": ${reasonOf(cause)}; set TMPDIR to a ` +
-      `folder that this user may write`;
-    throw new FervoError("FPM_MISCONFIGURED", what, { cause });
-  });
+  const folder = await makeTemporaryFolder("fervo-check-");
+  const wrapper = `${folder}/php-fpm.conf`;
   try {
     // It opens its log first, which is the master's and not ours to write, and tells nothing above this level.
     await Deno.writeTextFile(
@@ -63,7 +61,7 @@ export async function readFpmSettings({ program, file }: FpmSettingsSource): Pro
     const settings = await ask(program, ["-y", wrapper], `"${file}"`);
     return isPoolFile(text) ? { ...settings, poolFile: path } : settings;
   } finally {
-    await Deno.remove(wrapper);
+    await Deno.remove(folder, { recursive: true });
   }
 }
 

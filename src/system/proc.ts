@@ -4,21 +4,18 @@
  * The runtime closes /proc to this program, so it is read through `grep`, which every system has: one short process
  * for any number of files. Only for rare questions.
  */
+import { FervoError, reasonOf } from "../core/errors.ts";
 
 /**
  * The texts of files below /proc by their paths, e.g. `/proc/1/stat`. A file that cannot be read, as its process has
  * ended, is left out; so is an empty one.
+ *
+ * @throws {FervoError} PROCESS_FAILED
  */
 export async function readProc(paths: readonly string[]): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
   if (paths.length === 0) return texts;
-  const { stdout } = await new Deno.Command("grep", {
-    // Every line, with the path before it; binary files as if they were text, no word on missing ones.
-    args: ["-aHs", "-e", "", "--", ...paths],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "null",
-  }).output();
+  const stdout = await grep(paths);
   for (const line of new TextDecoder().decode(stdout).split("\n")) {
     const colon = line.indexOf(":");
     if (colon < 0) continue;
@@ -28,4 +25,24 @@ export async function readProc(paths: readonly string[]): Promise<Map<string, st
     texts.set(path, earlier === undefined ? text : `${earlier}\n${text}`);
   }
   return texts;
+}
+
+async function grep(paths: readonly string[]): Promise<Uint8Array> {
+  try {
+    const { stdout } = await new Deno.Command("grep", {
+      // Every line, with the path before it; binary files as if they were text, no word on missing ones.
+      args: ["-aHs", "-e", "", "--", ...paths],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "null",
+    }).output();
+    return stdout;
+  } catch (cause) {
+    const reason = cause instanceof Deno.errors.NotFound
+      ? "there is none in PATH; install it"
+      : reasonOf(cause);
+    throw new FervoError("PROCESS_FAILED", `Cannot run "grep", by which processes are looked at: ${reason}`, {
+      cause,
+    });
+  }
 }
