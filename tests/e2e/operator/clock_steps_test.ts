@@ -23,7 +23,7 @@ class Jobs implements AsyncDisposable {
     const site = await Site.create();
     const { directory } = site;
     const job = `unset LD_PRELOAD; read -r name; echo "$name" >> ${directory}/begun
-while [ ! -e ${directory}/end ]; do sleep 0.05; done; echo "$name" >> ${directory}/ended`;
+while [ ! -e ${directory}/end ] && [ -d ${directory} ]; do sleep 0.05; done; echo "$name" >> ${directory}/ended`;
     await site.configure({
       ...options,
       broker: { lease_ms: LEASE_MS, ...options.broker },

@@ -7,7 +7,7 @@ import { StalledReader } from "../../support/stalled_reader.ts";
 
 /** Jobs fail at once with much to say, but for one that waits for the file `gate`, and says where it runs. */
 const JOB = `read gate; if [ -n "$gate" ]; then echo "$FERVO_JOB_ID" >>"$gate.ran"
-while [ ! -e "$gate" ]; do sleep 0.02; done
+while [ ! -e "$gate" ] && [ -e "$gate.ran" ]; do sleep 0.02; done
 else head -c 200000 /dev/zero | tr '\\0' x >&2; exit 1; fi`;
 
 const LEASE_MS = 1_000;
