@@ -60,7 +60,7 @@ declare(strict_types=1);
     if (isset($_SERVER['FERVO_CHECK'])) {
         // It judges these settings; ini_get() is false where PHP does not know one.
         $names = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time'];
-        array_push($names, 'opcache.enable', 'opcache.validate_timestamps');
+        array_push($names, 'opcache.enable', 'opcache.validate_timestamps', 'error_log', 'fastcgi.logging');
         if (!headers_sent()) {
             header('X-Fervo-Check: ' . json_encode(array_combine($names, array_map('ini_get', $names))));
         }

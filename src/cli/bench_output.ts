@@ -1,6 +1,6 @@
 import { visibleLines } from "../core/visible.ts";
 import type { BenchFlags } from "./bench.ts";
-import { fileReason } from "./file_error.ts";
+import { fileReason } from "../core/file_error.ts";
 import type { Io } from "./io.ts";
 
 const FORMATS = ["json", "csv", "html"] as const;

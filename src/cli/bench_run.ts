@@ -16,7 +16,7 @@ import { type BenchTarget, configuredTarget, ownTarget } from "./bench_target.ts
 import { textReport } from "./bench_text.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
-import { fileReason } from "./file_error.ts";
+import { fileReason } from "../core/file_error.ts";
 import type { Io } from "./io.ts";
 import { counted } from "./plural.ts";
 

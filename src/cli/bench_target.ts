@@ -12,7 +12,7 @@ import { FpmControl } from "../executors/fpm_control.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS, type ProcessExecutorOptions } from "../executors/process.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import type { FpmStatus } from "../fastcgi/status.ts";
-import { fileReason } from "./file_error.ts";
+import { fileReason } from "../core/file_error.ts";
 
 /** What a benchmark measures, ready to be measured. */
 export interface BenchTarget extends AsyncDisposable {

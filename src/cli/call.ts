@@ -11,7 +11,7 @@ import { callDead, exitCodeOfOutcome, outcomeText } from "./call_dead.ts";
 import type { Context } from "./context.ts";
 import { notFound } from "./dead_letters.ts";
 import { ExitCode } from "./exit_code.ts";
-import { fileReason } from "./file_error.ts";
+import { fileReason } from "../core/file_error.ts";
 import { brokerOption, configOption } from "./options.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
 

@@ -4,7 +4,7 @@ import example from "../../config.example.toml" with { type: "text" };
 import type { ServiceFile } from "../service/service.ts";
 import { writeWithMode } from "../system/write_with_mode.ts";
 import type { Context } from "./context.ts";
-import { fileReason } from "./file_error.ts";
+import { fileReason } from "../core/file_error.ts";
 import { serviceFiles } from "./init_service.ts";
 import { configOption } from "./options.ts";
 import { CONFIG_PLACES } from "./settings.ts";

@@ -1,7 +1,7 @@
 import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { visibleLines } from "../core/visible.ts";
-import { fileReason } from "./file_error.ts";
+import { fileReason } from "../core/file_error.ts";
 import { LineWriter } from "../telemetry/line_writer.ts";
 
 /**

@@ -35,12 +35,14 @@ export async function fpmLimitFindings(settings: PoolSettings, pool: PoolToCheck
     ...await killRights(own, pool),
     ...(poolFile === undefined
       ? [processControl(global, pool), otherPools([...others.keys()])]
-      : [onlyPool(poolFile)]),
+      : [await onlyPool(poolFile)]),
   ];
 }
 
-function onlyPool(file: string): Finding {
-  const master = `${dirname(dirname(file))}/php-fpm.conf`;
+async function onlyPool(file: string): Promise<Finding> {
+  const beside = `${dirname(dirname(file))}/php-fpm.conf`;
+  const isThere = await Deno.stat(beside).then(() => true, () => false);
+  const master = isThere ? beside : "with the php-fpm.conf of the master";
   return {
     id: "fpm.settings",
     severity: "notice",

@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { FervoError, reasonOf } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import { makeTemporaryFolder } from "../system/temporary.ts";
 
@@ -47,8 +48,7 @@ export async function readFpmSettings({ program, file }: FpmSettingsSource): Pro
   if (file === undefined) return await ask(program, [], "its configuration");
   const path = resolve(file);
   const text = await Deno.readTextFile(path).catch((cause) => {
-    const reason = cause instanceof Deno.errors.NotFound ? "no such file" : reasonOf(cause);
-    throw new FervoError("FPM_MISCONFIGURED", `Cannot read "${file}": ${reason}`, { cause });
+    throw new FervoError("FPM_MISCONFIGURED", `Cannot read "${file}": ${fileReason(cause)}`, { cause });
   });
   const folder = await makeTemporaryFolder("fervo-check-");
   const wrapper = `${folder}/php-fpm.conf`;

@@ -208,7 +208,8 @@ const FURTHER_RULES: Readonly<Record<string, Rule>> = {
   },
   "fastcgi.logging": (value) => {
     const id = "php.fastcgi_logging";
-    if (isOn(value)) return [];
+    // Without the setting it is not php-fpm.
+    if (value === false || isOn(value)) return [];
     return [{
       id,
       severity: "warning",

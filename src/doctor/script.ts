@@ -1,5 +1,6 @@
 import { extname, relative, resolve } from "node:path";
 import type { Clock } from "../core/clock.ts";
+import { fileReason } from "../core/file_error.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
 import { checkRequest } from "../executors/fastcgi_requests.ts";
@@ -50,7 +51,7 @@ async function placeFinding(script: string, path: string, chroot: string | undef
     return isFile ? { id: "fpm.script", severity: "ok", what: isThere } : misplaced(`"${path}" is no file`);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
-      return misplaced(`Cannot look for "${path}": ${reasonOf(error)}`);
+      return misplaced(`Cannot look for "${path}": ${fileReason(error)}`);
     }
     if (chroot === undefined) return misplaced(`"${path}" is not on this machine`);
     const inside = relative(chroot, script);

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { dirname } from "node:path";
 import { isLoopback } from "../core/address.ts";
-import { reasonOf } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
 import type { Finding } from "../core/finding.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
 import { type Directives, readListen, valueOf } from "./fpm_settings.ts";
@@ -130,6 +130,6 @@ async function socketFacts(path: string): Promise<SocketFacts | string> {
     }
     return { path, mode: mode ?? 0, isReachable };
   } catch (error) {
-    return reasonOf(error);
+    return fileReason(error);
   }
 }

@@ -1,5 +1,6 @@
 import { formatAddress, type SocketAddress } from "../core/address.ts";
-import { QueueError, reasonOf } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
+import { QueueError } from "../core/errors.ts";
 import { parseHostPort } from "./redis_address.ts";
 import { type ClientTimeouts, RedisClient } from "./redis_client.ts";
 import { unavailableError } from "./redis_errors.ts";
@@ -182,7 +183,7 @@ async function readFile(option: string, path: string): Promise<string> {
   try {
     return await Deno.readTextFile(path);
   } catch (error) {
-    throw new QueueError("QUEUE_UNAVAILABLE", `Cannot read the ${option} "${path}": ${reasonOf(error)}`, {
+    throw new QueueError("QUEUE_UNAVAILABLE", `Cannot read the ${option} "${path}": ${fileReason(error)}`, {
       cause: error,
     });
   }

@@ -1,7 +1,7 @@
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Finding } from "../core/finding.ts";
-import { reasonOf } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
 
 /** What is known of a database file and where it is. */
 export interface SqliteFacts {
@@ -142,6 +142,6 @@ function fileSystemOf(path: string): number | string {
   try {
     return statfsSync(dirname(path)).type;
   } catch (error) {
-    return reasonOf(error);
+    return fileReason(error);
   }
 }

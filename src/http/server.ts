@@ -1,6 +1,7 @@
 import type { SocketAddress } from "../core/address.ts";
+import { fileReason } from "../core/file_error.ts";
 import type { Clock } from "../core/clock.ts";
-import { FervoError, reasonOf } from "../core/errors.ts";
+import { FervoError } from "../core/errors.ts";
 import { isToken, TOKEN_RULE } from "../core/token.ts";
 import { type Guard, localGuard, tokenGuard } from "./guard.ts";
 import type { RequestHead } from "./http1.ts";
@@ -94,7 +95,7 @@ export async function readToken(path: string): Promise<string> {
   try {
     text = await Deno.readTextFile(path);
   } catch (cause) {
-    throw new FervoError("LISTEN_FAILED", `Cannot read the token_file "${path}": ${reasonOf(cause)}`, {
+    throw new FervoError("LISTEN_FAILED", `Cannot read the token_file "${path}": ${fileReason(cause)}`, {
       cause,
     });
   }

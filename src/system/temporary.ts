@@ -1,4 +1,5 @@
-import { FervoError, reasonOf } from "../core/errors.ts";
+import { FervoError } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
 
 /**
  * Makes a folder of one's own for files that are gone in the end; the caller removes it.
@@ -10,14 +11,11 @@ export async function makeTemporaryFolder(prefix: string): Promise<string> {
     return await Deno.makeTempDir({ prefix });
   } catch (cause) {
     const place = Deno.env.get("TMPDIR") || "/tmp";
-    const reason = cause instanceof Deno.errors.NotFound
-      ? "no such folder"
-      : cause instanceof Deno.errors.PermissionDenied
-      ? "permission denied"
-      : reasonOf(cause);
     throw new FervoError(
       "PROCESS_FAILED",
-      `Cannot make a temporary folder in "${place}": ${reason}; set TMPDIR to a folder that this user may write`,
+      `Cannot make a temporary folder in "${place}": ${
+        fileReason(cause)
+      }; set TMPDIR to a folder that this user may write`,
       { cause },
     );
   }

@@ -17,7 +17,7 @@ final class FrontController
     private const RUNNER = 'fervo_deferred_event.runner';
 
     /** Settings of PHP that `fervo-worker check --call-script` judges. */
-    private const SETTINGS = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time', 'opcache.enable', 'opcache.validate_timestamps'];
+    private const SETTINGS = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time', 'opcache.enable', 'opcache.validate_timestamps', 'error_log', 'fastcgi.logging'];
 
     /** @param \Closure(): KernelInterface $kernel called once, and not at all for a request that has come too late */
     public static function run(\Closure $kernel): void

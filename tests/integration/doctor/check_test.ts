@@ -140,7 +140,7 @@ Deno.test("check --fpm-config says why a configuration cannot be read, with exit
   await using site = await Site.create(fpm, WITH_STATUS);
   for (
     const [args, said] of [
-      [["--fpm-config", "/nowhere.conf"], /^Cannot read "\/nowhere.conf": no such file$/],
+      [["--fpm-config", "/nowhere.conf"], /^Cannot read "\/nowhere.conf": no such file or folder$/],
       [["--fpm-config", site.configFile], /: \[.*:\d+\] unknown entry/],
       [["--php-fpm", "/nowhere/php-fpm"], /^Cannot run "\/nowhere\/php-fpm": no such program$/],
       [["--php-fpm", "/bin/true"], /: it prints nothing/],
@@ -335,4 +335,20 @@ Deno.test("check --call-script shows what php-fpm sent where the script does not
     "<?php error_log('about to die'); flush(); posix_kill(getmypid(), 9);",
   );
   assert.match(died ?? "", /about to die/);
+});
+
+Deno.test("check --call-script tells where PHP's errors go instead of into dead letters", async () => {
+  await using well = await PhpFpm.start({ children: 4, ini: GOOD_INI });
+  await using fine = await Site.create(well, WITH_STATUS);
+  assert.equal(await severityOf("php.error_log", fine, "--call-script"), undefined);
+  assert.equal(await severityOf("php.fastcgi_logging", fine, "--call-script"), undefined);
+  await using fpm = await PhpFpm.start({
+    children: 4,
+    ini: { ...GOOD_INI, error_log: "/tmp/php-errors.log", "fastcgi.logging": "0" },
+  });
+  await using site = await Site.create(fpm, WITH_STATUS);
+  for (const args of [["--call-script"], ["--fpm-config", fpm.configPath]]) {
+    assert.equal(await severityOf("php.error_log", site, ...args), "notice", `${args}`);
+    assert.equal(await severityOf("php.fastcgi_logging", site, ...args), "warning", `${args}`);
+  }
 });

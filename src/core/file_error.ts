@@ -1,0 +1,22 @@
+import { reasonOf } from "./errors.ts";
+
+/** By the names and codes that the runtime gives its errors. */
+const REASONS: Readonly<Record<string, string>> = {
+  NotFound: "no such file or folder",
+  ENOENT: "no such file or folder",
+  PermissionDenied: "permission denied",
+  EACCES: "permission denied",
+  EPERM: "not permitted",
+  IsADirectory: "it is a folder",
+  EISDIR: "it is a folder",
+  NotADirectory: "a part of the path is no folder",
+  ENOTDIR: "a part of the path is no folder",
+  // The runtime guards the files of the system's own devices and processes more strictly than the others.
+  NotCapable: "not an ordinary file",
+};
+
+/** Why a file could not be read or written, in the words of a sentence such as `Cannot read "a": ${fileReason(error)}`. */
+export function fileReason(error: unknown): string {
+  const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
+  return REASONS[String(code)] ?? REASONS[String(name)] ?? reasonOf(error);
+}
