@@ -152,6 +152,7 @@ function consumerOf(
     order: consumer.order,
     concurrency: consumer.concurrency,
     batchSize: consumer.batch_size,
+    maxInFlightBytes: consumer.max_in_flight_bytes,
     timeoutMs: consumer.timeout_ms,
     rateLimit: consumer.rate_limit === 0
       ? undefined

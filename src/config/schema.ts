@@ -253,6 +253,7 @@ const consumer = table({
       DEFAULT_CONSUMER_OPTIONS.concurrency,
     ),
   batch_size: wholeNumber(1, 1_000).default(DEFAULT_CONSUMER_OPTIONS.batchSize),
+  max_in_flight_bytes: wholeNumber(1).default(DEFAULT_CONSUMER_OPTIONS.maxInFlightBytes),
   timeout_ms: wholeNumber(1, 7 * DAY_MS).default(DEFAULT_CONSUMER_OPTIONS.timeoutMs),
   ack_on: choice(["outcome", "status"]).default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.ackOn),
   payload_param: z.string('expected a param\'s name, or "" for STDIN')

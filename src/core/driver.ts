@@ -31,6 +31,8 @@ export interface ReceiveRequest {
   readonly queues: readonly string[];
   /** At most this many deliveries; at least 1. */
   readonly max: number;
+  /** Once their messages have this many bytes, no further one is given; the first always is. No limit when absent. */
+  readonly maxBytes?: number;
   /** Wait at most so long for the first one, milliseconds. 0 asks without waiting. */
   readonly waitMs: number;
   /** Ends the wait. */

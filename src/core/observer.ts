@@ -124,6 +124,18 @@ export type WorkerEvent =
     readonly buried: number;
   }
   | {
+    /**
+     * Jobs were in flight at the broker for this process, which did not hold them: an answer was lost, or they arrived
+     * otherwise than they are there, so that they could not be settled. Of brokers where nobody else would take them back.
+     */
+    readonly type: "strays_returned";
+    readonly queue: string;
+    /** Jobs that are ready to run again. */
+    readonly putBack: number;
+    /** Jobs that went to the dead letters, for they have run several times without being settled. */
+    readonly buried: number;
+  }
+  | {
     /** The machine's time of day was set. Of brokers whose leases go by it. */
     readonly type: "clock_stepped";
     /** How far it was set, milliseconds; negative when it was set back. */

@@ -173,10 +173,11 @@ export class BeanstalkdDriver implements Driver {
     await this.close();
   }
 
-  async #receive({ queues, max, waitMs }: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+  async #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+    const { queues, waitMs } = request;
     const untilMs = this.#clock.monotonicMs() + waitMs;
     for (let leftMs = waitMs;;) {
-      const ready = await this.#takeReady(queues, max);
+      const ready = await this.#takeReady(request);
       if (ready.length > 0) return ready;
       leftMs = untilMs - this.#clock.monotonicMs();
       if (leftMs <= 0 || signal.aborted) return [];
@@ -187,13 +188,16 @@ export class BeanstalkdDriver implements Driver {
     }
   }
 
-  async #takeReady(queues: readonly string[], max: number): Promise<BeanstalkdDelivery[]> {
+  async #takeReady({ queues, max, maxBytes = Infinity }: ReceiveRequest): Promise<BeanstalkdDelivery[]> {
     const main = await this.#sessions.main();
     const deliveries: BeanstalkdDelivery[] = [];
+    let roomBytes = maxBytes;
     try {
       for (const queue of queues) {
-        if (deliveries.length === max) break;
-        deliveries.push(...await main.take(queue, max - deliveries.length));
+        if (deliveries.length === max || roomBytes <= 0) break;
+        const taken = await main.take(queue, { max: max - deliveries.length, maxBytes: roomBytes });
+        deliveries.push(...taken);
+        for (const { raw } of taken) roomBytes -= raw.length;
       }
       return deliveries;
     } catch (error) {

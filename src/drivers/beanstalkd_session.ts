@@ -2,7 +2,7 @@ import type { Clock, Timer } from "../core/clock.ts";
 import { QueueError } from "../core/errors.ts";
 import type { BeanstalkdConnection } from "./beanstalkd_connection.ts";
 import { BeanstalkdDelivery } from "./beanstalkd_delivery.ts";
-import type { BeanstalkdReply } from "./beanstalkd_reply.ts";
+import { type BeanstalkdReply, readStats } from "./beanstalkd_reply.ts";
 import { type JobStats, jobStatsOf, putAtMs, secondsOf } from "./beanstalkd_words.ts";
 
 /** So many reserves are sent before their replies are looked at. */
@@ -38,6 +38,7 @@ export class BeanstalkdSession {
   #touchTimer: Timer | undefined;
   #touchAtMs = Infinity;
   #isClosed = false;
+  #longest: number | undefined;
 
   /** Called when the last job held is settled. */
   onEmpty: (() => void) | undefined;
@@ -58,18 +59,28 @@ export class BeanstalkdSession {
   }
 
   /**
-   * Reserves up to `max` jobs of a queue that are ready now, in their order.
+   * Reserves up to `max` jobs of a queue that are ready now, in their order, until they have `maxBytes`.
    *
    * @throws {QueueError} QUEUE_UNAVAILABLE; what was reserved has gone back then
    */
-  async take(queue: string, max: number): Promise<BeanstalkdDelivery[]> {
+  async take(
+    queue: string,
+    { max, maxBytes }: { max: number; maxBytes: number },
+  ): Promise<BeanstalkdDelivery[]> {
     const deliveries: BeanstalkdDelivery[] = [];
-    for (let room = max; room > 0;) {
-      const count = Math.min(room, RESERVES_TOGETHER);
+    const longestBytes = maxBytes < Infinity ? await this.#longestBytes() : 0;
+    let [room, roomBytes] = [max, maxBytes];
+    while (room > 0 && roomBytes > 0) {
+      // How long a job is shows when it is reserved: so many as fit whatever they are.
+      const count = Math.min(room, RESERVES_TOGETHER, Math.max(Math.floor(roomBytes / longestBytes), 1));
       // Again in each round: another receive may have watched something else in between.
       this.connection.watch([queue]);
       const taken = await Promise.all(Array.from({ length: count }, () => this.#reserve()));
-      for (const delivery of taken) if (delivery instanceof BeanstalkdDelivery) deliveries.push(delivery);
+      for (const delivery of taken) {
+        if (!(delivery instanceof BeanstalkdDelivery)) continue;
+        deliveries.push(delivery);
+        roomBytes -= delivery.raw.length;
+      }
       if (taken.includes("nothing")) break;
       room = max - deliveries.length;
     }
@@ -161,6 +172,16 @@ export class BeanstalkdSession {
     this.#isClosed = true;
     while (this.#settling.size > 0) await Promise.allSettled(this.#settling);
     await this.connection.quit();
+  }
+
+  /** The longest message that a reservation brings, bytes: the server has a limit, and what is above ours is skipped. */
+  async #longestBytes(): Promise<number> {
+    if (this.#longest !== undefined) return this.#longest;
+    const reply = await this.connection.send("stats", ["OK"]);
+    const serverBytes = Number(readStats(reply.body!).get("max-job-size"));
+    return this.#longest = serverBytes > 0
+      ? Math.min(serverBytes, this.#maxPayloadBytes)
+      : this.#maxPayloadBytes;
   }
 
   /** "nothing" when there is none; "lost" when there was one that went elsewhere at once. */

@@ -156,8 +156,11 @@ export class Pipeline<Reply> {
     try {
       while (this.#out.length > 0 && this.#loss === undefined) {
         const bytes = this.#out.take();
-        for (let at = 0; at < bytes.length;) at += await this.#socket.write(bytes.subarray(at));
-        this.#heardMs = this.#clock.monotonicMs();
+        for (let at = 0; at < bytes.length;) {
+          at += await this.#socket.write(bytes.subarray(at));
+          // It takes what it is sent, however long that is.
+          this.#heardMs = this.#clock.monotonicMs();
+        }
       }
     } catch (error) {
       this.lose(this.#lossOf(reasonOf(error)));

@@ -28,6 +28,7 @@ import { RedisKeys } from "./redis_keys.ts";
 import { RedisPauses } from "./redis_pauses.ts";
 import { RedisRecovery } from "./redis_recovery.ts";
 import { RedisSchedule } from "./redis_schedule.ts";
+import { RedisStrays } from "./redis_strays.ts";
 import { RedisScheduleBook } from "./redis_schedule_book.ts";
 import { type RedisAccess, RedisServer, type RedisTarget } from "./redis_server.ts";
 import { BLOCK_S } from "./redis_wait.ts";
@@ -84,6 +85,7 @@ const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
  * 4. Shows this process in Sidekiq's Web UI while it receives, and obeys that ({@link RedisHeartbeat}).
  * 5. Takes the jobs of dead processes back ({@link RedisRecovery}).
  * 6. Leaves queues alone that are paused ({@link RedisPauses}).
+ * 7. Puts back what is in its in-flight lists and not held ({@link RedisStrays}).
  */
 export class RedisDriver implements Driver {
   readonly capabilities: DriverCapabilities = {
@@ -129,14 +131,15 @@ export class RedisDriver implements Driver {
     };
     const schedule = this.#promotion = new RedisSchedule(shared);
     const settler = new RedisSettler({ shared, calls: this.#calls, schedule }, options);
+    const strays = new RedisStrays(shared, { settler, isArmed: (queue) => this.#fetch.isArmed(queue) });
     const heartbeat = this.#heartbeat = new RedisHeartbeat(
       shared,
-      { settler, info: deps.process, onSignal: deps.onSignal ?? (() => {}) },
+      { settler, strays, info: deps.process, onSignal: deps.onSignal ?? (() => {}) },
       options,
     );
     this.#recovery = new RedisRecovery(shared, options);
     const pauses = this.pauses = new RedisPauses(shared, this.#calls);
-    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, pauses, connect });
+    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, pauses, strays, connect });
     this.#depth = new RedisDepth(shared);
     this.dead = new RedisDeadLetters(shared, this.#calls);
     this.schedule = new RedisScheduleBook(shared, this.#calls, {

@@ -90,6 +90,12 @@ export class RedisSettler {
   readonly held = new Set<RedisDelivery>();
   /** Grows each time that this process may have counted as dead. */
   life = 0;
+  /** Commands under way that take jobs. */
+  taking = 0;
+  /** While it is looked for strays: takes and settles wait for it. */
+  looking: Promise<void> | undefined;
+  /** Is told the queue of a job that was not in its list, though others have not taken it. */
+  onMissing: (queue: string) => void = () => {};
   /** Not yet told to Redis. */
   processed = 0;
   failed = 0;
@@ -186,19 +192,19 @@ export class RedisSettler {
     return this.#settle(delivery, undefined, () => connection.run(PUT_BACK, places, [delivery.raw]));
   }
 
-  /** Puts back what is in the in-flight list and held by nobody, as after a take whose answer was lost. */
-  async putBackStrays(queue: string): Promise<void> {
-    const { connection, keys } = this.#shared;
-    const key = this.inflightKey(queue);
-    const listed = await connection.send<Buffer[]>(["LRANGE", key, "0", "-1"], [key]);
-    // What was answered before that becomes deliveries in this turn.
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    const held = [...this.held].filter((delivery) => delivery.queue === queue);
-    for (const raw of listed) {
-      const at = held.findIndex((delivery) => delivery.raw.equals(raw));
-      if (at >= 0) held.splice(at, 1);
-      else await connection.run(PUT_BACK, [key, keys.queue(queue)], [raw]);
-    }
+  /** Runs `work` while no job is taken, and none of the queue is settled. One at a time. */
+  alone(queue: string, work: () => Promise<void>): Promise<void> {
+    const turn = (this.looking ?? Promise.resolve()).then(async () => {
+      const isSettling = ({ queue: its, state }: RedisDelivery) => its === queue && state === "settling";
+      while (this.taking > 0 || [...this.held].some(isSettling)) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      await work();
+    });
+    const looking = this.looking = turn.catch(() => {}).then(() => {
+      if (this.looking === looking) this.looking = undefined;
+    });
+    return turn;
   }
 
   #remove(list: string, job: Buffer): Promise<Reply> {
@@ -231,6 +237,7 @@ export class RedisSettler {
     apply: () => Promise<Reply>,
   ): Promise<void> {
     return this.#calls.run(async () => {
+      while (this.looking !== undefined) await this.looking;
       if (delivery.state === "settling" || delivery.state === "settled") throw lost(delivery);
       const isDoubtful = delivery.state === "unknown";
       delivery.state = "settling";
@@ -238,7 +245,10 @@ export class RedisSettler {
         const removed = isDoubtful ? await this.#applyOnce(delivery, apply) : await apply();
         delivery.state = "settled";
         this.held.delete(delivery);
-        if (removed === 0) throw lost(delivery);
+        if (removed === 0) {
+          if (delivery.life === this.life) this.onMissing(delivery.queue);
+          throw lost(delivery);
+        }
       } catch (error) {
         if (delivery.state === "settling") delivery.state = "unknown";
         throw error;

@@ -7,6 +7,7 @@ import type { RedisHeartbeat } from "./redis_heartbeat.ts";
 import type { RedisPauses } from "./redis_pauses.ts";
 import type { RedisSchedule } from "./redis_schedule.ts";
 import { TAKE } from "./redis_scripts.ts";
+import type { RedisStrays } from "./redis_strays.ts";
 import { QueueWait, type Waiter } from "./redis_wait.ts";
 
 /** At most so many queues are waited on, with a connection each; of others a wait ends in time to look again. */
@@ -19,22 +20,27 @@ interface FetchDeps {
   readonly schedule: RedisSchedule;
   readonly heartbeat: RedisHeartbeat;
   readonly pauses: RedisPauses;
+  readonly strays: RedisStrays;
   /** A further connection, for a wait. */
   readonly connect: () => RedisConnection;
 }
+
+/** How much to take: {@link ReceiveRequest}. */
+type Limits = Required<Pick<ReceiveRequest, "max" | "maxBytes">>;
+
+/** For each queue that was looked at, how many jobs were taken, and the jobs. */
+type Taken = (Buffer | number)[];
 
 /**
  * Takes jobs.
  *
  * 1. Takes as many as were asked for in one step of Redis, a queue after the other, each into the in-flight list.
  * 2. Waits without asking again and again when there are none ({@link QueueWait}), never longer than it should.
- * 3. Finds jobs again that were taken by a command whose answer was lost, and puts them back.
+ * 3. Doubts where a command's answer was lost that may have taken jobs ({@link RedisStrays}).
  */
 export class RedisFetch {
   readonly #deps: FetchDeps;
   readonly #waits = new Map<string, QueueWait>();
-  /** Queues whose in-flight list may hold jobs that nobody holds. */
-  readonly #doubtful = new Map<string, Promise<void> | undefined>();
   readonly #keysOf = new WeakMap<readonly string[], string[]>();
   readonly #closing = new AbortController();
   readonly #receiving = new Set<Promise<unknown>>();
@@ -56,8 +62,10 @@ export class RedisFetch {
     for (const wait of this.#waits.values()) wait.close();
   }
 
-  async #receive({ queues: wanted, max, waitMs, signal }: ReceiveRequest): Promise<Delivery[]> {
-    const { schedule, heartbeat, pauses, shared } = this.#deps;
+  async #receive(request: ReceiveRequest): Promise<Delivery[]> {
+    const { queues: wanted, max, maxBytes = Number.MAX_SAFE_INTEGER, waitMs, signal } = request;
+    const limits = { max, maxBytes };
+    const { schedule, heartbeat, pauses, shared, strays } = this.#deps;
     const untilMs = shared.clock.monotonicMs() + waitMs;
     const isOver = () => signal.aborted || this.#closing.signal.aborted;
     if (!isOver() && !heartbeat.hasAnnounced(wanted)) await heartbeat.announce(wanted);
@@ -65,10 +73,10 @@ export class RedisFetch {
     while (!isOver()) {
       const queues = pauses.open(wanted);
       const pausesVersion = pauses.version;
-      if (this.#doubtful.size > 0) await this.#clearDoubts(wanted);
+      if (strays.hasDoubts) await strays.clearAll(wanted);
       if (schedule.isDue) await schedule.promote();
       if (isOver()) break;
-      const taken = queues.length === 0 ? [] : await this.#take(queues, max);
+      const taken = queues.length === 0 ? [] : await this.#take(queues, limits);
       if (taken === undefined) {
         // This process counted as dead: it has to be alive for others before it takes jobs.
         await heartbeat.beat();
@@ -80,7 +88,7 @@ export class RedisFetch {
       const isPartial = queues.length > MAX_WAITS;
       const arrived = await this.#wait(
         queues,
-        max,
+        limits,
         { ms: isPartial ? Math.min(leftMs, LOOK_AGAIN_MS) : leftMs, pausesVersion, signal },
       );
       if (arrived.length > 0) return arrived;
@@ -89,18 +97,30 @@ export class RedisFetch {
   }
 
   /** Undefined when nothing was given, for this process counts as dead. */
-  async #take(queues: readonly string[], max: number): Promise<RedisDelivery[] | undefined> {
-    const { shared, settler } = this.#deps;
-    let reply: (Buffer | number)[] | null;
+  async #take(queues: readonly string[], limits: Limits): Promise<RedisDelivery[] | undefined> {
+    const { settler } = this.#deps;
+    while (settler.looking !== undefined) await settler.looking;
+    settler.taking++;
     try {
-      reply = await shared.connection.run<(Buffer | number)[] | null>(TAKE, this.#keys(queues), [
-        String(max),
-      ]);
+      const reply = await this.#askFor(queues, limits);
+      return reply === null ? undefined : await this.#holdAll(queues, reply);
+    } finally {
+      settler.taking--;
+    }
+  }
+
+  async #askFor(queues: readonly string[], { max, maxBytes }: Limits): Promise<Taken | null> {
+    const { shared: { connection }, strays } = this.#deps;
+    try {
+      return await connection.run<Taken | null>(TAKE, this.#keys(queues), [String(max), String(maxBytes)]);
     } catch (error) {
-      for (const queue of queues) this.#doubt(queue);
+      for (const queue of queues) strays.doubt(queue);
       throw error;
     }
-    if (reply === null) return undefined;
+  }
+
+  async #holdAll(queues: readonly string[], reply: Taken): Promise<RedisDelivery[]> {
+    const { settler } = this.#deps;
     const taken: RedisDelivery[] = [];
     let at = 0;
     let foreign: string | undefined;
@@ -135,18 +155,20 @@ export class RedisFetch {
     return keys;
   }
 
-  /** Waits until there is a job, the pauses have changed, or the time is over; what arrives up to the end of the wait, up to `max`. */
+  /** Waits until there is a job, the pauses have changed, or the time is over; what arrives up to the end of the wait, within the limits. */
   async #wait(
     queues: readonly string[],
-    max: number,
+    { max, maxBytes }: Limits,
     { ms, pausesVersion, signal }: { ms: number; pausesVersion: number; signal: AbortSignal },
   ): Promise<RedisDelivery[]> {
     const { shared, settler, pauses } = this.#deps;
     const arrived: RedisDelivery[] = [];
+    let bytes = 0;
     const over = Promise.withResolvers<void>();
     const waiter: Waiter = {
       offer: (queue, raw) => {
-        if (arrived.length >= max) return false;
+        if (arrived.length >= max || bytes >= maxBytes) return false;
+        bytes += raw.length;
         arrived.push(settler.hold(queue, raw));
         over.resolve();
         return true;
@@ -174,10 +196,15 @@ export class RedisFetch {
     return arrived;
   }
 
+  /** Whether Redis may move a job of this queue at any moment, for somebody waits. */
+  isArmed(queue: string): boolean {
+    return this.#waits.get(queue)?.isArmed === true;
+  }
+
   #waitOn(queue: string): QueueWait {
     let wait = this.#waits.get(queue);
     if (wait === undefined) {
-      const { shared, settler, heartbeat, connect } = this.#deps;
+      const { shared, settler, heartbeat, strays, connect } = this.#deps;
       wait = new QueueWait({
         shared,
         settler,
@@ -185,39 +212,10 @@ export class RedisFetch {
         connection: connect(),
         isFresh: () => heartbeat.isFresh,
         beat: () => heartbeat.beat(),
-        onDoubt: () => this.#doubt(queue),
-        clearDoubt: () => this.#clearDoubt(queue),
+        strays,
       });
       this.#waits.set(queue, wait);
     }
     return wait;
-  }
-
-  #doubt(queue: string): void {
-    if (!this.#doubtful.has(queue)) this.#doubtful.set(queue, undefined);
-  }
-
-  async #clearDoubts(queues: readonly string[]): Promise<void> {
-    for (const queue of queues) {
-      // A job may be on its way from there; the wait looks itself before it goes on.
-      if (this.#waits.get(queue)?.isArmed !== true) await this.#clearDoubt(queue);
-    }
-  }
-
-  /** Puts back what is held by nobody, if there may be something. */
-  async #clearDoubt(queue: string): Promise<void> {
-    if (!this.#doubtful.has(queue)) return;
-    let clearing = this.#doubtful.get(queue);
-    if (clearing === undefined) {
-      clearing = this.#deps.settler.putBackStrays(queue).then(
-        () => void this.#doubtful.delete(queue),
-        (error) => {
-          this.#doubtful.set(queue, undefined);
-          throw error;
-        },
-      );
-      this.#doubtful.set(queue, clearing);
-    }
-    await clearing;
   }
 }

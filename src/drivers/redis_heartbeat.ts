@@ -2,7 +2,9 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { BackgroundWork } from "./background.ts";
 import type { RedisSettler, RedisShared } from "./redis_delivery.ts";
-import { BEAT, COUNT, LEAVE, PUT_ALL_BACK } from "./redis_scripts.ts";
+import type { RedisStrays } from "./redis_strays.ts";
+import { BEAT, COUNT, LEAVE } from "./redis_process_scripts.ts";
+import { PUT_ALL_BACK } from "./redis_scripts.ts";
 
 /** What the process list shows beside what the driver knows itself. */
 export interface RedisProcessInfo {
@@ -19,6 +21,8 @@ const SIGNALS: Readonly<Record<string, RemoteSignal>> = { TSTP: "quiet", TERM: "
 /** One that could not be given is given again after so long, milliseconds; sooner with a short lease. */
 const BEAT_AGAIN_MS = 1_000;
 
+const BEATS_IN_LEASE = 6;
+
 /** A longer job is not shown in the list of running jobs, which is written anew with every beat. */
 const MAX_SHOWN_BYTES = 10_000;
 
@@ -30,11 +34,13 @@ const MAX_SHOWN_BYTES = 10_000;
  * 2. Registers every queue before a job is taken from it, so that those others know where to look.
  * 3. Shows in the Web UI what the process is and runs, and passes on what the UI tells it.
  * 4. Adds to Sidekiq's statistics.
+ * 5. Has compared once within a lease what is in flight with what is held ({@link RedisStrays}).
  */
 export class RedisHeartbeat {
   readonly #shared: RedisShared;
   readonly #background: BackgroundWork;
   readonly #settler: RedisSettler;
+  readonly #strays: RedisStrays;
   readonly #leaseMs: number;
   readonly #info: RedisProcessInfo | undefined;
   readonly #onSignal: (signal: RemoteSignal) => void;
@@ -46,6 +52,7 @@ export class RedisHeartbeat {
   #timer: Timer | undefined;
   #beatenAtMs = -Infinity;
   #roundTripMs = 0;
+  #beats = 0;
   #hasSignal = false;
   #isQuiet = false;
   #isClosed = false;
@@ -54,6 +61,7 @@ export class RedisHeartbeat {
     shared: RedisShared,
     deps: {
       settler: RedisSettler;
+      strays: RedisStrays;
       info: RedisProcessInfo | undefined;
       onSignal: (signal: RemoteSignal) => void;
     },
@@ -62,6 +70,7 @@ export class RedisHeartbeat {
     this.#shared = shared;
     this.#background = new BackgroundWork(shared.observe, "heartbeat");
     this.#settler = deps.settler;
+    this.#strays = deps.strays;
     this.#info = deps.info;
     this.#onSignal = deps.onSignal;
     this.#leaseMs = options.leaseMs;
@@ -95,9 +104,9 @@ export class RedisHeartbeat {
   beat(): Promise<void> {
     return this.#beating ??= this.#beat().then(
       // A signal may have others behind it, and people wait to see that it was heard.
-      () => this.#beatLater(this.#hasSignal ? 0 : this.#leaseMs / 6),
+      () => this.#beatLater(this.#hasSignal ? 0 : this.#leaseMs / BEATS_IN_LEASE),
       (error) => {
-        this.#beatLater(Math.min(BEAT_AGAIN_MS, this.#leaseMs / 6));
+        this.#beatLater(Math.min(BEAT_AGAIN_MS, this.#leaseMs / BEATS_IN_LEASE));
         throw error;
       },
     ).finally(() => this.#beating = undefined);
@@ -154,6 +163,7 @@ export class RedisHeartbeat {
     this.#hasSignal = signal !== null;
     this.#obey(signal === null ? undefined : SIGNALS[String(signal)]);
     await this.#count();
+    if (++this.#beats % BEATS_IN_LEASE === 0) await this.#strays.compare(this.#queues);
   }
 
   /** Resolves as BEAT returns. */

@@ -4,7 +4,8 @@ import { JobError } from "../core/errors.ts";
 import { BackgroundWork } from "./background.ts";
 import { newId, type RedisShared } from "./redis_delivery.ts";
 import { scoreOf } from "./redis_score.ts";
-import { FIND_DEAD, FORGET, READ_LIST, RECOVER, RECOVER_TO_DEAD } from "./redis_scripts.ts";
+import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./redis_process_scripts.ts";
+import { READ_LIST } from "./redis_scripts.ts";
 
 /** A job whose worker died so often is taken for the cause. */
 const MAX_RECOVERIES = 3;

@@ -8,9 +8,9 @@ import { Script } from "./redis_connection.ts";
  */
 
 /**
- * Takes up to `max` jobs into this process's in-flight lists, a queue after the other.
+ * Takes jobs into this process's in-flight lists, a queue after the other.
  *
- * KEYS: the process, then queue and in-flight list in turn. ARGV: max.
+ * KEYS: the process, then queue and in-flight list in turn. ARGV: how many at most, after how many bytes to stop.
  * Returns false when the process counts as dead, so that nothing is given to it that others would take away again; else
  * for each queue that was looked at, the number of its jobs and the jobs; -1 for one whose key is no list.
  */
@@ -18,12 +18,13 @@ export const TAKE = new Script(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 redis.call('PERSIST', KEYS[2])
 local room = tonumber(ARGV[1])
+local bytes = tonumber(ARGV[2])
 local taken = {}
 for i = 2, #KEYS, 2 do
-  if room == 0 then break end
+  if room == 0 or bytes <= 0 then break end
   local at = #taken + 1
   taken[at] = 0
-  while room > 0 do
+  while room > 0 and bytes > 0 do
     local job = redis.pcall('LMOVE', KEYS[i], KEYS[i + 1], 'RIGHT', 'LEFT')
     if type(job) == 'table' then
       if not string.find(job.err, 'WRONGTYPE') then return job end
@@ -33,6 +34,7 @@ for i = 2, #KEYS, 2 do
     taken[#taken + 1] = job
     taken[at] = taken[at] + 1
     room = room - 1
+    bytes = bytes - #job
   end
 end
 return taken
@@ -72,6 +74,54 @@ return count
 `);
 
 /**
+ * Puts back what is in an in-flight list and not held, so that it is taken again in the order in which it was taken. A mark
+ * is the SHA-1 of the two ends of a job, and its length. Nothing is moved while a job that is held is not in the list: it
+ * was altered on its way, and is one of those that would count as not held.
+ *
+ * KEYS: in-flight list, queue, dead set. ARGV: score, the length of an end, n, n marks of jobs that go to the dead set
+ * instead, then the marks of those that are held. Returns the marks of what was put back, and how many went to the dead set.
+ */
+export const PUT_BACK_STRAYS = new Script(`
+redis.call('LLEN', KEYS[2])
+redis.call('ZCARD', KEYS[3])
+local size = tonumber(ARGV[2])
+local spent = {}
+for i = 4, 3 + tonumber(ARGV[3]) do spent[ARGV[i]] = true end
+local held = {}
+local missing = 0
+for i = 4 + tonumber(ARGV[3]), #ARGV do
+  held[ARGV[i]] = (held[ARGV[i]] or 0) + 1
+  missing = missing + 1
+end
+local strays = {}
+for i = 0, redis.call('LLEN', KEYS[1]) - 1 do
+  local job = redis.call('LINDEX', KEYS[1], i)
+  local mark = redis.sha1hex(string.sub(job, 1, size) .. string.sub(job, -size)) .. #job
+  if (held[mark] or 0) > 0 then
+    held[mark] = held[mark] - 1
+    missing = missing - 1
+  else
+    strays[#strays + 1] = { job, mark }
+  end
+end
+local returned = {}
+local buried = 0
+if missing == 0 then
+  for _, stray in ipairs(strays) do
+    redis.call('LREM', KEYS[1], 1, stray[1])
+    if spent[stray[2]] then
+      redis.call('ZADD', KEYS[3], ARGV[1], stray[1])
+      buried = buried + 1
+    else
+      redis.call('RPUSH', KEYS[2], stray[1])
+      returned[#returned + 1] = stray[2]
+    end
+  end
+end
+return { returned, buried }
+`);
+
+/**
  * Moves a held job into the retry set.
  *
  * KEYS: in-flight list, retry set. ARGV: job, score, the job with its failure. Returns 0 when the job was not there.
@@ -99,7 +149,7 @@ return 1
 `);
 
 /** Of 180 days and 10,000 jobs, as Sidekiq trims it; behind \`ZADD\` to KEYS[2] at the time ARGV[2], seconds. */
-const TRIM_DEAD = `
+export const TRIM_DEAD = `
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(ARGV[2]) - 15552000)
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -10000)
 `;
@@ -238,132 +288,5 @@ if #KEYS > 1 then
   redis.call('SADD', KEYS[3], ARGV[4])
   redis.call('LPUSH', KEYS[2], ARGV[5])
 end
-return 1
-`);
-
-/**
- * A sign of life, and what the Web UI shows of a process.
- *
- * KEYS: the process, processes, our processes, its queues, its signals, set of queues, the lists of its work.
- * ARGV: identity, life in ms, n, n fields and values of the process, m, m names of queues, then fields and values of its
- * work. Returns the oldest signal, and whether the process counted as alive until now.
- */
-export const BEAT = new Script(`
-local signal = redis.call('RPOP', KEYS[5])
-local was_alive = redis.call('EXISTS', KEYS[1])
-local life = ARGV[2]
-local at = 4
-local fields = {}
-for i = 1, tonumber(ARGV[3]) do fields[i] = ARGV[at]; at = at + 1 end
-redis.call('HSET', KEYS[1], unpack(fields))
-redis.call('PEXPIRE', KEYS[1], life)
-redis.call('SADD', KEYS[2], ARGV[1])
-redis.call('SADD', KEYS[3], ARGV[1])
-local queues = tonumber(ARGV[at])
-at = at + 1
-for i = 1, queues do
-  redis.call('SADD', KEYS[4], ARGV[at])
-  redis.call('SADD', KEYS[6], ARGV[at])
-  at = at + 1
-end
-for i = 7, #KEYS do
-  redis.call('UNLINK', KEYS[i])
-  for j = at, #ARGV, 2 do redis.call('HSET', KEYS[i], ARGV[j], ARGV[j + 1]) end
-  redis.call('PEXPIRE', KEYS[i], life)
-end
-return { signal, was_alive }
-`);
-
-/**
- * The end of a process that holds nothing any more.
- *
- * KEYS: processes, our processes, then the keys to delete. ARGV: identity.
- */
-export const LEAVE = new Script(`
-redis.call('SREM', KEYS[1], ARGV[1])
-redis.call('SREM', KEYS[2], ARGV[1])
-for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
-return 1
-`);
-
-/**
- * Adds to Sidekiq's counters; those of a day are kept for five years.
- *
- * KEYS: processed, processed on this day, failed, failed on this day. ARGV: how many were processed, and failed.
- */
-export const COUNT = new Script(`
-for i = 1, 2 do
-  if tonumber(ARGV[i]) > 0 then
-    redis.call('INCRBY', KEYS[2 * i - 1], ARGV[i])
-    redis.call('INCRBY', KEYS[2 * i], ARGV[i])
-    redis.call('EXPIRE', KEYS[2 * i], 157680000)
-  end
-end
-return 1
-`);
-
-/**
- * Looks for dead processes: those that have given no sign of life for a while since that was first noticed. Two looks,
- * so that a Redis that was away itself does not take the living, whose signs have run out meanwhile, for dead. What was
- * noticed is forgotten when nobody has looked for longer: Redis may have been away again, and they with it.
- *
- * KEYS: our processes, suspects. ARGV: prefix of the keys, wait in ms, memory in ms. Returns identities.
- */
-export const FIND_DEAD = new Script(`
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local dead = {}
-for _, identity in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  if redis.call('EXISTS', ARGV[1] .. identity) == 1 then
-    redis.call('HDEL', KEYS[2], identity)
-  else
-    local since = tonumber(redis.call('HGET', KEYS[2], identity) or '')
-    if not since or since > now then redis.call('HSET', KEYS[2], identity, now)
-    elseif now - since >= tonumber(ARGV[2]) then dead[#dead + 1] = identity end
-  end
-end
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return dead
-`);
-
-/**
- * Takes a job back from a dead process.
- *
- * KEYS: the process, in-flight list, queue. ARGV: job, the job with its recovery.
- * Returns -1 when the process lives after all, 0 when the job was not there.
- */
-export const RECOVER = new Script(`
-redis.call('LLEN', KEYS[3])
-if redis.call('EXISTS', KEYS[1]) == 1 then return -1 end
-if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
-redis.call('RPUSH', KEYS[3], ARGV[2])
-return 1
-`);
-
-/**
- * Takes a job back from a dead process, into the dead set.
- *
- * KEYS: in-flight list, dead set, the process. ARGV: job, score, the job with its failure. Returns as RECOVER.
- */
-export const RECOVER_TO_DEAD = new Script(`
-redis.call('ZCARD', KEYS[2])
-if redis.call('EXISTS', KEYS[3]) == 1 then return -1 end
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
-${TRIM_DEAD}
-return 1
-`);
-
-/**
- * Forgets a dead process that holds nothing.
- *
- * KEYS: the process, our processes, suspects, its queues, then its in-flight lists. ARGV: identity.
- */
-export const FORGET = new Script(`
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-for i = 5, #KEYS do if redis.call('EXISTS', KEYS[i]) == 1 then return 0 end end
-redis.call('SREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[3], ARGV[1])
-redis.call('UNLINK', KEYS[4])
 return 1
 `);

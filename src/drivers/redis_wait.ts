@@ -2,6 +2,7 @@ import type { Buffer } from "node:buffer";
 import type { RedisConnection } from "./redis_connection.ts";
 import type { RedisSettler, RedisShared } from "./redis_delivery.ts";
 import { PUT_BACK } from "./redis_scripts.ts";
+import type { RedisStrays } from "./redis_strays.ts";
 
 /** How long Redis holds a wait until it answers that there is nothing, seconds: so a dead connection is noticed. */
 export const BLOCK_S = 5;
@@ -23,10 +24,7 @@ interface QueueWaitDeps {
   /** Whether others surely take this process for alive. */
   readonly isFresh: () => boolean;
   readonly beat: () => Promise<void>;
-  /** A job may be in the in-flight list that nobody holds. */
-  readonly onDoubt: () => void;
-  /** Resolves when there is none. */
-  readonly clearDoubt: () => Promise<void>;
+  readonly strays: RedisStrays;
 }
 
 /**
@@ -77,13 +75,15 @@ export class QueueWait {
   }
 
   async #run(): Promise<void> {
-    const { connection, isFresh, beat, clearDoubt, onDoubt } = this.#deps;
+    const { connection, queue, isFresh, beat, strays } = this.#deps;
     try {
       while (this.#waiters.size > 0) {
-        await clearDoubt();
+        await strays.clear(queue);
         if (!isFresh()) await beat();
         await connection.open();
         if (this.#waiters.size === 0) break;
+        // While it is looked for strays no job may be on its way.
+        if (strays.isDoubtful(queue)) continue;
         this.#armed = this.#waitOnce();
         try {
           await this.#armed;
@@ -92,7 +92,7 @@ export class QueueWait {
         }
       }
     } catch (error) {
-      onDoubt();
+      strays.doubt(queue);
       const waiters = [...this.#waiters];
       this.#waiters.clear();
       for (const waiter of waiters) waiter.fail(error);
@@ -103,7 +103,7 @@ export class QueueWait {
   }
 
   async #waitOnce(): Promise<void> {
-    const { connection, shared, settler, queue, isFresh, onDoubt } = this.#deps;
+    const { connection, shared, settler, queue, isFresh, strays } = this.#deps;
     const places = [shared.keys.queue(queue), settler.inflightKey(queue)];
     const raw = await connection.send<Buffer | null>(
       ["BLMOVE", places[0]!, places[1]!, "RIGHT", "LEFT", String(BLOCK_S)],
@@ -111,7 +111,7 @@ export class QueueWait {
     );
     if (raw === null) return;
     // After a standstill of this machine others may have taken the job back.
-    if (!isFresh()) return onDoubt();
+    if (!isFresh()) return strays.doubt(queue);
     for (const waiter of [...this.#waiters, ...this.#leaving]) {
       if (waiter.offer(queue, raw)) return;
     }

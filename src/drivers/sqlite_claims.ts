@@ -31,6 +31,7 @@ export class SqliteClaims {
   readonly #pauses: SqlitePauses;
   readonly #options: SqliteClaimsOptions;
   readonly #reserve: StatementSync;
+  readonly #payload: StatementSync;
   readonly #nextReady: StatementSync[] = [];
   readonly #nextReadyExact: StatementSync[] = [];
   #claims = 0;
@@ -48,12 +49,16 @@ export class SqliteClaims {
     this.#reserve = shared.db.prepare(
       "UPDATE fervo_jobs SET state = 'reserved', attempts = attempts + 1, due_at = ?, lease = ? WHERE id = ?",
     );
+    this.#payload = shared.db.prepare(`SELECT ${asBytes("payload")} AS payload FROM fervo_jobs WHERE id = ?`);
   }
 
-  /** In a transaction: takes up to `max` jobs, a queue after the other. They are held once that is committed. */
-  claim({ queues, max }: ReceiveRequest, isDue: boolean): SqliteDelivery[] {
+  /**
+   * In a transaction: takes up to `max` jobs, a queue after the other, until they have `maxBytes`. They are held once that
+   * is committed.
+   */
+  claim({ queues, max, maxBytes = Infinity }: ReceiveRequest, isDue: boolean): SqliteDelivery[] {
     const { clock } = this.#shared;
-    const { owner, leaseMs } = this.#options;
+    const { owner, leaseMs, maxPayloadBytes } = this.#options;
     const [nowMs, monotonicMs] = [clock.nowMs(), clock.monotonicMs()];
     if (isDue || monotonicMs - this.#promotedAtMs >= PROMOTE_EVERY_MS) {
       this.#promotedAtMs = monotonicMs;
@@ -61,11 +66,15 @@ export class SqliteClaims {
     }
     const lease = leaseName(owner, ++this.#claims, leaseMs);
     const deliveries: SqliteDelivery[] = [];
+    let roomBytes = maxBytes;
     for (const queue of this.#pauses.open(queues)) {
       const room = max - deliveries.length;
-      if (room === 0) break;
-      for (const row of this.#readyRows(queue, room)) {
-        if (deliveries.length === max) break;
+      if (room === 0 || roomBytes <= 0) break;
+      // All that are read together fit; a longer one is read by itself when its turn has come.
+      for (const row of this.#readyRows(queue, room, Math.floor(roomBytes / room))) {
+        if (deliveries.length === max || roomBytes <= 0) break;
+        if (row[1] === null && row[2] <= maxPayloadBytes) row[1] = this.#payloadOf(row[0]);
+        roomBytes -= row[1]?.length ?? 0;
         this.#reserve.run(nowMs + leaseMs, lease, row[0]);
         deliveries.push(this.#toDelivery(queue, lease, row));
       }
@@ -74,14 +83,15 @@ export class SqliteClaims {
   }
 
   /** It may find more than it is asked for. */
-  #readyRows(queue: string, limit: number): ReadyRow[] {
+  #readyRows(queue: string, limit: number, shareBytes: number): ReadyRow[] {
     const { maxPayloadBytes } = this.#options;
+    const longestBytes = Math.min(shareBytes, maxPayloadBytes);
     const read = (all: StatementSync[], isExact: boolean) => {
       // A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. Large
       // limits are rounded up, so that they are not too many.
       const rounded = limit <= MAX_EXACT_LIMIT ? limit : 2 ** Math.ceil(Math.log2(limit));
       const statement = all[rounded] ??= this.#prepareNextReady(rounded, isExact);
-      return statement.all(maxPayloadBytes, maxPayloadBytes, queue) as unknown as ReadyRow[];
+      return statement.all(longestBytes, maxPayloadBytes, queue) as unknown as ReadyRow[];
     };
     try {
       return read(this.#nextReady, false);
@@ -89,6 +99,10 @@ export class SqliteClaims {
       if (!isOutOfRange(error)) throw error;
       return read(this.#nextReadyExact, true);
     }
+  }
+
+  #payloadOf(id: number | bigint): Uint8Array {
+    return this.#payload.get(id)!["payload"] as Uint8Array;
   }
 
   /**
@@ -135,7 +149,7 @@ export class SqliteClaims {
   }
 }
 
-/** A job that can be claimed, as others have written it; `payload` and `headers` are null when longer than the limit. */
+/** A job that can be claimed, as others have written it; `payload` and `headers` are null when longer than asked for. */
 type ReadyRow = [
   id: number | bigint,
   payload: Uint8Array | null,

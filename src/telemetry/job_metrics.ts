@@ -84,7 +84,8 @@ export class JobMetrics {
       case "consumer_paused":
         this.#pauses.set(event.consumer, (this.#pauses.get(event.consumer) ?? 0) + 1);
         return;
-      case "jobs_recovered": {
+      case "jobs_recovered":
+      case "strays_returned": {
         const before = this.#recovered.get(event.queue) ?? { putBack: 0, buried: 0 };
         this.#recovered.set(event.queue, {
           putBack: before.putBack + event.putBack,
@@ -135,7 +136,7 @@ export class JobMetrics {
         name: "fervo_jobs_recovered_total",
         type: "counter",
         help:
-          "Jobs that were taken back from workers that died, and whether they run again or are dead letters.",
+          "Jobs that were taken back from workers that died or do not hold them, and whether they run again or are dead letters.",
       },
       [...this.#recovered].flatMap(([queue, { putBack, buried }]) => [
         [labelsOf({ queue, result: "put_back" }), putBack] as const,

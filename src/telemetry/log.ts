@@ -96,6 +96,14 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
           "Took jobs back from a worker that died",
         );
       }
+      case "strays_returned": {
+        const { queue, putBack, buried } = event;
+        return log.warn(
+          { queue, put_back: putBack, buried },
+          "Jobs were in flight that this worker does not hold, for an answer was lost or they were altered on their way; " +
+            "they run again",
+        );
+      }
       case "clock_stepped":
         return log.warn(
           { by_ms: Math.round(event.byMs) },

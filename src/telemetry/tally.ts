@@ -67,7 +67,7 @@ export class Tally {
 
   readonly observe: Observer = (event) => {
     if (event.type === "lease_lost") this.#leasesLost++;
-    if (event.type === "jobs_recovered") {
+    if (event.type === "jobs_recovered" || event.type === "strays_returned") {
       this.#recovered += event.putBack;
       this.#dead += event.buried;
     }

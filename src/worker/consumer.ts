@@ -240,8 +240,8 @@ export class Consumer {
   }
 
   #receive(max: number): Promise<Delivery[]> {
-    const { signal } = this.#quiet;
-    return this.#driver.receive({ queues: this.#nextOrder(), max, waitMs: RECEIVE_WAIT_MS, signal });
+    const [{ signal }, queues, maxBytes] = [this.#quiet, this.#nextOrder(), this.#held.roomBytes];
+    return this.#driver.receive({ queues, max, maxBytes, waitMs: RECEIVE_WAIT_MS, signal });
   }
 
   /** Waits until there are free slots, and returns how many jobs they take; 0 when it is time to end. */
@@ -262,7 +262,7 @@ export class Consumer {
       this.#gate.isOpen ? free * batchSize + this.#ahead.room : free,
       2 * slots * batchSize + this.#ahead.allowance - this.#held.size,
     );
-    return room > 0 ? Math.min(room, this.#rateLimit?.room() ?? room) : 0;
+    return room > 0 && this.#held.roomBytes > 0 ? Math.min(room, this.#rateLimit?.room() ?? room) : 0;
   }
 
   /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */

@@ -19,6 +19,8 @@ export interface ConsumerOptions {
   readonly concurrency: number;
   /** How many jobs a slot runs as one batch; 1 for each job by itself. More need an executor that runs batches. */
   readonly batchSize: number;
+  /** Once the messages that are in flight have this many bytes, no further one is taken. */
+  readonly maxInFlightBytes: number;
   /** How long one try of a job may take, milliseconds. */
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
@@ -32,6 +34,7 @@ export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> 
   order: "strict",
   concurrency: 4,
   batchSize: 1,
+  maxInFlightBytes: 256 * 2 ** 20,
   timeoutMs: 60_000,
   retry: DEFAULT_RETRY_POLICY,
   rateLimit: undefined,

@@ -31,6 +31,7 @@ export interface HeldDeliveriesOptions {
   /** The consumer's name. */
   readonly name: string;
   readonly retry: RetryPolicy;
+  readonly maxInFlightBytes: number;
   /** The longest pause between two tries to settle, milliseconds. */
   readonly pauseMaxMs: number;
 }
@@ -61,6 +62,7 @@ export class HeldDeliveries {
   readonly #givenUp = new AbortController();
   #renewal: Timer | undefined;
   #orphaned = 0;
+  #bytes = 0;
 
   constructor(deps: HeldDeliveriesDeps, options: HeldDeliveriesOptions) {
     this.#deps = deps;
@@ -69,6 +71,11 @@ export class HeldDeliveries {
 
   get size(): number {
     return this.#all.size;
+  }
+
+  /** How many bytes more may be taken. */
+  get roomBytes(): number {
+    return this.#options.maxInFlightBytes - this.#bytes;
   }
 
   /** Deliveries that could not be settled before the end. */
@@ -85,6 +92,7 @@ export class HeldDeliveries {
       isSettling: false,
     };
     this.#all.add(held);
+    this.#bytes += delivery.raw.length;
     this.#renewal ??= this.#renewLater();
     return held;
   }
@@ -129,6 +137,7 @@ export class HeldDeliveries {
       await sleep(clock, backoff.nextMs(), this.#givenUp.signal);
     }
     this.#all.delete(held);
+    this.#bytes -= held.delivery.raw.length;
     this.#deps.onChange();
   }
 

@@ -86,6 +86,7 @@ export const DELAY_MS = 20_000;
 export interface Wanted {
   readonly queues?: readonly string[];
   readonly max?: number;
+  readonly maxBytes?: number;
   readonly waitMs?: number;
   readonly signal?: AbortSignal;
 }
@@ -95,6 +96,7 @@ export function take(driver: Driver, wanted: Wanted = {}): Promise<Delivery[]> {
   return driver.receive({
     queues: wanted.queues ?? ["q"],
     max: wanted.max ?? 1,
+    ...(wanted.maxBytes !== undefined && { maxBytes: wanted.maxBytes }),
     waitMs: wanted.waitMs ?? WAIT_MS,
     signal: wanted.signal ?? new AbortController().signal,
   });

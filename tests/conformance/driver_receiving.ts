@@ -37,6 +37,22 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
     assert.deepEqual(await takeNow(driver, { max: 100 }), []);
   });
 
+  test("receive() gives no further job when those that it gives have maxBytes, and always one", async (broker) => {
+    await using driver = await broker.open();
+    const payload = new Uint8Array(1_000);
+    for (const queue of ["a", "b"]) {
+      for (let i = 0; i < 5; i++) await driver.push(queue, payload);
+    }
+    // Of Sidekiq's form a message is longer than its payload, and less than twice as long.
+    const queuesOf = async (maxBytes: number) =>
+      (await takeNow(driver, { queues: ["a", "b"], maxBytes })).map(({ queue }) => queue);
+    assert.deepEqual(await queuesOf(1), ["a"]);
+    assert.deepEqual(await queuesOf(1), ["a"]);
+    assert.deepEqual(await queuesOf(2_000), ["a", "a"], "the second one reaches the limit");
+    assert.deepEqual(await queuesOf(2_000), ["a", "b"], "of all queues together");
+    assert.deepEqual(await queuesOf(1e6), ["b", "b", "b", "b"]);
+  });
+
   test("receive() gives [] when its wait is over", async (broker) => {
     await using driver = await broker.open();
     assert.deepEqual(await soon("the end of the wait", take(driver, { waitMs: 30 })), []);

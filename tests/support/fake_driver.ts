@@ -140,7 +140,14 @@ export class FakeDriver implements Driver {
       for (const delivery of this.lastMoment) delivery.calls = this.calls;
       return this.lastMoment.splice(0, request.max);
     }
-    return this.#ready.splice(0, request.max);
+    const taken: FakeDelivery[] = [];
+    let roomBytes = request.maxBytes ?? Infinity;
+    while (this.#ready.length > 0 && taken.length < request.max && roomBytes > 0) {
+      const delivery = this.#ready.shift()!;
+      taken.push(delivery);
+      roomBytes -= delivery.raw.length;
+    }
+    return taken;
   }
 
   push(): Promise<string> {

@@ -65,6 +65,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
       order = "weighted"
       concurrency = 2
       timeout_ms = 11
+      max_in_flight_bytes = 21
       ack_on = "status"
       payload_param = "DATA"
       pause_max_ms = 12
@@ -132,6 +133,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
     concurrency: 2,
     batchSize: 1,
     timeoutMs: 11,
+    maxInFlightBytes: 21,
     rateLimit: { jobs: 19, periodMs: 20 },
     pauseMaxMs: 12,
     retry: { attempts: 13, delayMs: 14, factor: 1.5, maxDelayMs: 16, jitter: 0.25 },

@@ -1107,3 +1107,27 @@ Deno.test("Consumer puts back what it took ahead when php-fpm is away, and when 
   assert.deepEqual(waiting.settled, ["release"]);
   u.executor.runs[100]!.end(ACK);
 });
+
+Deno.test("A consumer takes no more than max_in_flight_bytes allows, and a longer job by itself", async () => {
+  await using site = start({ concurrency: 8, maxInFlightBytes: 1_000 });
+  const { driver, executor } = site;
+  const raw = new Uint8Array(400);
+  const jobs = ["1", "2", "3", "4", "5"].map((id) => new FakeDelivery(id, { raw }));
+  driver.give(...jobs, new FakeDelivery("long", { raw: new Uint8Array(5_000) }));
+  await settlePromises();
+  assert.deepEqual(
+    executor.runs.map(({ job }) => job.id),
+    ["1", "2", "3"],
+    "the third one reaches the limit",
+  );
+  assert.equal(driver.left, 3);
+  assert.equal(driver.requests.at(-1)!.maxBytes, 1_000);
+  executor.runs[0]!.end(ACK);
+  await settlePromises();
+  assert.equal(driver.requests.at(-1)!.maxBytes, 200);
+  assert.deepEqual(executor.runs.map(({ job }) => job.id).slice(3), ["4"]);
+  for (const run of executor.runs.slice(1)) run.end(ACK);
+  await settlePromises();
+  assert.deepEqual(executor.runs.map(({ job }) => job.id).slice(4), ["5", "long"]);
+  for (const run of executor.runs.slice(4)) run.end(ACK);
+});
