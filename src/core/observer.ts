@@ -142,6 +142,13 @@ export type WorkerEvent =
     readonly byMs: number;
   }
   | {
+    /** The file of an embedded queue was replaced, and the new one is in use. */
+    readonly type: "queue_replaced";
+    readonly path: string;
+    /** Jobs that this worker has of the old file: what they end with is lost where the new one does not have them. */
+    readonly inFlight: number;
+  }
+  | {
     /** A schedule was due, and this worker has pushed its job. */
     readonly type: "job_scheduled";
     readonly schedule: string;

@@ -1,4 +1,3 @@
-import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import {
@@ -21,8 +20,8 @@ import { SqliteClaims } from "./sqlite_claims.ts";
 import { sqliteFacts, sqliteFindings } from "./sqlite_check.ts";
 import { SqliteDeadLetters } from "./sqlite_dead.ts";
 import { SqliteSettler } from "./sqlite_delivery.ts";
+import { SqliteFile, type SqliteStatement, type StatementOptions } from "./sqlite_file.ts";
 import { SqliteHoldings, SqliteLeases } from "./sqlite_leases.ts";
-import { openDatabase } from "./sqlite_open.ts";
 import { SqlitePauses } from "./sqlite_pauses.ts";
 import { SqliteSchedule } from "./sqlite_schedule.ts";
 import { asBytes, textOf } from "./sqlite_values.ts";
@@ -83,7 +82,7 @@ export class SqliteDriver implements Driver {
   readonly dead: DeadLetters;
   readonly pauses: SqlitePauses;
   readonly schedule: ScheduleBook;
-  readonly #db: DatabaseSync;
+  readonly #file: SqliteFile;
   readonly #clock: Clock;
   readonly #options: SqliteDriverOptions;
   readonly #owner: string;
@@ -94,31 +93,28 @@ export class SqliteDriver implements Driver {
   readonly #sql: ReturnType<typeof prepareStatements>;
   #closed: Promise<void> | undefined;
 
-  private constructor(db: DatabaseSync, deps: SqliteDriverDeps, options: SqliteDriverOptions) {
-    this.#db = db;
+  private constructor(file: SqliteFile, deps: SqliteDriverDeps, options: SqliteDriverOptions) {
+    this.#file = file;
     this.#clock = deps.clock;
     this.#options = options;
     // Another worker may have the same name, say in another container: a lease is never equal to one of its.
     this.#owner = `${deps.owner}#${crypto.randomUUID().slice(0, 8)}`;
     this.leaseMs = options.leaseMs;
-    this.#writer = new SqliteWriter({ db, path: options.path, clock: deps.clock }, options);
-    this.#sql = prepareStatements(db);
-    // SQLite follows a link and keeps the log beside the file itself.
-    const realPath = Deno.realPathSync(options.path);
+    this.#writer = new SqliteWriter({ db: file, path: options.path, clock: deps.clock }, options);
+    this.#sql = prepareStatements(file);
     this.#changes = new SqliteChanges({
-      path: realPath,
+      path: file.realPath,
       clock: deps.clock,
       readDataVersion: () => this.#sql.dataVersion.get()!["data_version"] as number,
     });
     const shared = {
-      db,
-      path: options.path,
+      file,
       clock: deps.clock,
       writer: this.#writer,
       changes: this.#changes,
     };
     const { holdings = new SqliteHoldings(), observe = () => {} } = deps;
-    this.#leases = new SqliteLeases(shared, { held: holdings.of(realPath), observe }, options);
+    this.#leases = new SqliteLeases(shared, { held: holdings.of(file.realPath), observe }, options);
     this.dead = new SqliteDeadLetters(shared);
     this.pauses = new SqlitePauses(shared);
     const settler = new SqliteSettler(shared, options.leaseMs);
@@ -129,6 +125,13 @@ export class SqliteDriver implements Driver {
     this.schedule = new SqliteSchedule(shared, {
       insertJob: (queue, payload, options) => this.#insert(queue, payload, options),
     });
+    // Whoever waits is told why there is nothing to wait for.
+    file.whenLost(() => this.#changes.announceOwn());
+    file.whenReplaced(() => {
+      this.#writer.begin();
+      this.#changes.moveTo(file.realPath);
+      this.#leases.begin();
+    });
   }
 
   /**
@@ -137,7 +140,7 @@ export class SqliteDriver implements Driver {
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
   static open(deps: SqliteDriverDeps, options: SqliteDriverOptions): SqliteDriver {
-    return new SqliteDriver(openDatabase(options), deps, options);
+    return new SqliteDriver(new SqliteFile(deps.clock, options), deps, options);
   }
 
   async receive(request: ReceiveRequest): Promise<Delivery[]> {
@@ -147,7 +150,7 @@ export class SqliteDriver implements Driver {
       // Under load there is always a settle to share the transaction with, and looking first would cost more.
       const before = this.#writer.hasChanges
         ? undefined
-        : await read(this.#options.path, () => this.#look(request.queues));
+        : await read(this.#file, () => this.#look(request.queues));
       if (request.signal.aborted || this.#closed !== undefined) break;
       if (before === undefined || before.hasWork) {
         const deliveries = await this.#writer.write(() =>
@@ -171,7 +174,7 @@ export class SqliteDriver implements Driver {
   }
 
   depth(queue: string): Promise<QueueDepth> {
-    return read(this.#options.path, () => {
+    return read(this.#file, () => {
       const counts = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
       for (const row of this.#sql.depth.all(queue, queue, queue)) {
         counts[row["state"] as keyof QueueDepth] = row["jobs"] as number;
@@ -181,9 +184,9 @@ export class SqliteDriver implements Driver {
   }
 
   census(queues: readonly string[]): Promise<Census> {
-    return read(this.#options.path, () => {
+    return read(this.#file, () => {
       const nowMs = this.#clock.nowMs();
-      const count = (statement: StatementSync, ...values: (string | number)[]) =>
+      const count = (statement: SqliteStatement, ...values: (string | number)[]) =>
         statement.get(...values)!["jobs"] as number;
       return {
         ready: new Map(queues.map((queue) => [queue, count(this.#sql.ready, queue, nowMs, queue)])),
@@ -194,13 +197,13 @@ export class SqliteDriver implements Driver {
   }
 
   queues(): Promise<string[]> {
-    return read(this.#options.path, () => this.#sql.queues.all().map(({ queue }) => textOf(queue)));
+    return read(this.#file, () => this.#sql.queues.all().map(({ queue }) => textOf(queue)));
   }
 
   findings(): Promise<Finding[]> {
     const { path } = this.#options;
-    return read(path, () => {
-      const { journal_mode: mode } = this.#db.prepare("PRAGMA journal_mode").get()!;
+    return read(this.#file, () => {
+      const { journal_mode: mode } = this.#file.prepare("PRAGMA journal_mode").get()!;
       return sqliteFindings(sqliteFacts(path, String(mode)));
     });
   }
@@ -214,7 +217,7 @@ export class SqliteDriver implements Driver {
     this.#changes.announceOwn();
     await this.#leases.close();
     await this.#writer.drain();
-    this.#db.close();
+    this.#file.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -270,15 +273,14 @@ function idsUsedUp(path: string): QueueError {
   );
 }
 
-function prepareStatements(db: DatabaseSync) {
-  const prepare = (sql: string): StatementSync => db.prepare(sql);
-  const insert = prepare(`
+function prepareStatements(file: SqliteFile) {
+  const prepare = (sql: string, options?: StatementOptions) => file.prepare(sql, options);
+  const insert = `
     INSERT INTO fervo_jobs (queue, payload, headers, priority, max_attempts, created_at, due_at, state)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)`);
-  // Ids go on above the highest that any producer has given.
-  insert.setReadBigInts(true);
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
   return {
-    insert,
+    // Ids go on above the highest that any producer has given.
+    insert: prepare(insert, { bigInts: true }),
     lastId: prepare(
       "SELECT seq = 9223372036854775807 AS is_highest FROM sqlite_sequence WHERE name = 'fervo_jobs'",
     ),

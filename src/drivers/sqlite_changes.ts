@@ -28,7 +28,7 @@ const UNWATCHED_SLEEP_MS = 20;
  * section 2.2). SQLite locks the database and its `-shm` file, and never the log.
  */
 export class SqliteChanges {
-  readonly #path: string;
+  #path: string;
   readonly #clock: Clock;
   readonly #readDataVersion: () => number;
   readonly #wakeups = new Set<() => void>();
@@ -53,6 +53,15 @@ export class SqliteChanges {
   announceOwn(): void {
     this.#own++;
     this.#wakeAll();
+  }
+
+  /** Another file has taken the database's place. */
+  moveTo(path: string): void {
+    this.#path = path;
+    this.#stopWatching();
+    this.#canWatch = true;
+    if (this.#sleepers > 0) this.#startWatching();
+    this.announceOwn();
   }
 
   /** Resolves when something has changed since `since`, after `timeoutMs`, or when `signal` aborts. */
@@ -135,6 +144,7 @@ export class SqliteChanges {
     try {
       for await (const _event of watcher) this.#wakeAll();
     } catch {
+      if (watcher !== this.#watcher) return;
       this.#canWatch = false;
       this.#wakeAll();
     }

@@ -1,8 +1,8 @@
-import type { StatementSync } from "node:sqlite";
 import type { ReceiveRequest } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import { tooLarge } from "../core/payload.ts";
 import { SqliteDelivery, type SqliteSettler, type SqliteShared } from "./sqlite_delivery.ts";
+import type { SqliteStatement } from "./sqlite_file.ts";
 import { leaseName, type SqliteLeases } from "./sqlite_leases.ts";
 import type { SqlitePauses } from "./sqlite_pauses.ts";
 import { asBytes, isOutOfRange, shown, wholeNumber } from "./sqlite_values.ts";
@@ -30,10 +30,10 @@ export class SqliteClaims {
   readonly #makers: { readonly settler: SqliteSettler; readonly leases: SqliteLeases };
   readonly #pauses: SqlitePauses;
   readonly #options: SqliteClaimsOptions;
-  readonly #reserve: StatementSync;
-  readonly #payload: StatementSync;
-  readonly #nextReady: StatementSync[] = [];
-  readonly #nextReadyExact: StatementSync[] = [];
+  readonly #reserve: SqliteStatement;
+  readonly #payload: SqliteStatement;
+  readonly #nextReady: SqliteStatement[] = [];
+  readonly #nextReadyExact: SqliteStatement[] = [];
   #claims = 0;
   #promotedAtMs = -Infinity;
 
@@ -46,10 +46,12 @@ export class SqliteClaims {
     this.#makers = deps;
     this.#pauses = deps.pauses;
     this.#options = options;
-    this.#reserve = shared.db.prepare(
+    this.#reserve = shared.file.prepare(
       "UPDATE fervo_jobs SET state = 'reserved', attempts = attempts + 1, due_at = ?, lease = ? WHERE id = ?",
     );
-    this.#payload = shared.db.prepare(`SELECT ${asBytes("payload")} AS payload FROM fervo_jobs WHERE id = ?`);
+    this.#payload = shared.file.prepare(
+      `SELECT ${asBytes("payload")} AS payload FROM fervo_jobs WHERE id = ?`,
+    );
   }
 
   /**
@@ -86,7 +88,7 @@ export class SqliteClaims {
   #readyRows(queue: string, limit: number, shareBytes: number): ReadyRow[] {
     const { maxPayloadBytes } = this.#options;
     const longestBytes = Math.min(shareBytes, maxPayloadBytes);
-    const read = (all: StatementSync[], isExact: boolean) => {
+    const read = (all: SqliteStatement[], isExact: boolean) => {
       // A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. Large
       // limits are rounded up, so that they are not too many.
       const rounded = limit <= MAX_EXACT_LIMIT ? limit : 2 ** Math.ceil(Math.log2(limit));
@@ -109,17 +111,16 @@ export class SqliteClaims {
    * The next jobs of a queue, as {@link ReadyRow}s. A SELECT and an UPDATE a row take half the time of one
    * `UPDATE … WHERE id IN (SELECT …) RETURNING`, which materialises both the sub-select and its result.
    */
-  #prepareNextReady(limit: number, isExact: boolean): StatementSync {
+  #prepareNextReady(limit: number, isExact: boolean): SqliteStatement {
     // PHP's PDO binds strings as TEXT unless told otherwise: the cast gives their bytes, not their characters.
-    const statement = this.#shared.db.prepare(`
+    return this.#shared.file.prepare(
+      `
       SELECT id, CASE WHEN octet_length(payload) <= ? THEN ${asBytes("payload")} END, octet_length(payload),
              CASE WHEN octet_length(headers) <= ? THEN ${asBytes("headers")} END, octet_length(headers),
              attempts, max_attempts, created_at, due_at
-      FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}`);
-    // The runtime has it, its type declarations do not yet.
-    (statement as StatementSync & { setReturnArrays(enabled: boolean): void }).setReturnArrays(true);
-    statement.setReadBigInts(isExact);
-    return statement;
+      FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}`,
+      { arrays: true, bigInts: isExact },
+    );
   }
 
   #toDelivery(queue: string, lease: string, row: ReadyRow): SqliteDelivery {

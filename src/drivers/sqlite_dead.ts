@@ -1,48 +1,47 @@
-import type { StatementSync } from "node:sqlite";
 import type { DeadLetter, DeadLetters, Failure } from "../core/driver.ts";
 import type { SqliteShared } from "./sqlite_delivery.ts";
+import type { SqliteStatement } from "./sqlite_file.ts";
 import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./sqlite_values.ts";
 import { read } from "./sqlite_writer.ts";
 
 /** The rows in state `dead`. */
 export class SqliteDeadLetters implements DeadLetters {
   readonly #shared: SqliteShared;
-  readonly #list: StatementSync;
-  readonly #get: StatementSync;
-  readonly #retry: StatementSync;
-  readonly #retryAll: StatementSync;
-  readonly #remove: StatementSync;
-  readonly #removeAll: StatementSync;
+  readonly #list: SqliteStatement;
+  readonly #get: SqliteStatement;
+  readonly #retry: SqliteStatement;
+  readonly #retryAll: SqliteStatement;
+  readonly #remove: SqliteStatement;
+  readonly #removeAll: SqliteStatement;
 
   constructor(shared: SqliteShared) {
     this.#shared = shared;
-    const { db } = shared;
+    const { file } = shared;
     const text = (column: string) => `substr(${asBytes(column)}, 1, ${MAX_TEXT_BYTES}) AS ${column}`;
     const columns = `id, ${asBytes("queue")} AS queue, ${asBytes("payload")} AS payload,
       ${text("headers")}, attempts, max_attempts AS maxAttempts, created_at AS createdAt, due_at AS diedAt, ${
       text("error")
     }, ${text("errors")}`;
-    const prepareExact = (sql: string) => {
-      const statement = db.prepare(sql);
-      statement.setReadBigInts(true);
-      return statement;
-    };
-    this.#list = prepareExact(`
+    const exact = { bigInts: true };
+    this.#list = file.prepare(
+      `
       SELECT ${columns} FROM fervo_jobs
       WHERE state = 'dead' AND (?1 IS NULL OR fervo_jobs.queue = ?1)
         AND (?2 IS NULL OR (due_at, id) < (SELECT due_at, id FROM fervo_jobs WHERE id = ?2))
-      ORDER BY due_at DESC, id DESC`);
-    this.#get = prepareExact(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`);
+      ORDER BY due_at DESC, id DESC`,
+      exact,
+    );
+    this.#get = file.prepare(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`, exact);
     const revive = "UPDATE fervo_jobs SET state = 'ready', attempts = 0, due_at = ? WHERE state = 'dead'";
-    this.#retry = db.prepare(`${revive} AND id = ?`);
-    this.#retryAll = db.prepare(revive);
-    this.#remove = db.prepare("DELETE FROM fervo_jobs WHERE state = 'dead' AND id = ?");
-    this.#removeAll = db.prepare("DELETE FROM fervo_jobs WHERE state = 'dead'");
+    this.#retry = file.prepare(`${revive} AND id = ?`);
+    this.#retryAll = file.prepare(revive);
+    this.#remove = file.prepare("DELETE FROM fervo_jobs WHERE state = 'dead' AND id = ?");
+    this.#removeAll = file.prepare("DELETE FROM fervo_jobs WHERE state = 'dead'");
   }
 
   list({ queue, matches, limit, afterId }: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
     const after = afterId === undefined ? null : rowId(afterId);
-    return read(this.#shared.path, () => {
+    return read(this.#shared.file, () => {
       const letters: DeadLetter[] = [];
       for (const row of this.#list.iterate(queue ?? null, after)) {
         const letter = toDeadLetter(row);
@@ -54,7 +53,7 @@ export class SqliteDeadLetters implements DeadLetters {
   }
 
   get(id: string): Promise<DeadLetter | undefined> {
-    return read(this.#shared.path, () => {
+    return read(this.#shared.file, () => {
       const row = this.#get.get(rowId(id));
       return row && toDeadLetter(row);
     });

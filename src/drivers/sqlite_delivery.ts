@@ -1,16 +1,15 @@
-import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Clock } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Failure } from "../core/driver.ts";
 import { type FervoError, QueueError } from "../core/errors.ts";
 import type { SqliteChanges } from "./sqlite_changes.ts";
+import type { SqliteFile, SqliteStatement } from "./sqlite_file.ts";
 import type { SqliteLeases } from "./sqlite_leases.ts";
 import type { SqliteWriter } from "./sqlite_writer.ts";
 
 /** What the parts of the driver share. */
 export interface SqliteShared {
-  readonly db: DatabaseSync;
-  readonly path: string;
+  readonly file: SqliteFile;
   readonly clock: Clock;
   readonly writer: SqliteWriter;
   readonly changes: SqliteChanges;
@@ -33,6 +32,8 @@ export class SqliteDelivery implements Delivery {
   readonly lease: string;
   readonly leases: SqliteLeases;
   readonly rowId: number | bigint;
+  /** Of which opening of the file it is. */
+  readonly opening: number;
   readonly #settler: SqliteSettler;
 
   constructor(
@@ -44,6 +45,7 @@ export class SqliteDelivery implements Delivery {
   ) {
     this.#settler = deps.settler;
     this.leases = deps.leases;
+    this.opening = deps.leases.opening;
     this.lease = lease;
     this.rowId = rowId;
     this.id = String(rowId);
@@ -95,31 +97,31 @@ export class SqliteSettler {
   readonly #writer: SqliteWriter;
   readonly #changes: SqliteChanges;
   readonly #leaseMs: number;
-  readonly #ack: StatementSync;
-  readonly #requeue: StatementSync;
-  readonly #bury: StatementSync;
-  readonly #release: StatementSync;
-  readonly #extend: StatementSync;
+  readonly #ack: SqliteStatement;
+  readonly #requeue: SqliteStatement;
+  readonly #bury: SqliteStatement;
+  readonly #release: SqliteStatement;
+  readonly #extend: SqliteStatement;
 
-  constructor({ db, clock, writer, changes }: SqliteShared, leaseMs: number) {
+  constructor({ file, clock, writer, changes }: SqliteShared, leaseMs: number) {
     this.#clock = clock;
     this.#writer = writer;
     this.#changes = changes;
     this.#leaseMs = leaseMs;
     const ours = "WHERE id = ? AND lease = ?";
-    this.#ack = db.prepare(`DELETE FROM fervo_jobs ${ours}`);
-    this.#requeue = db.prepare(
+    this.#ack = file.prepare(`DELETE FROM fervo_jobs ${ours}`);
+    this.#requeue = file.prepare(
       `UPDATE fervo_jobs
        SET state = ?, due_at = ?, errors = ${EARLIER_ERRORS}, error = ?, lease = NULL ${ours}`,
     );
-    this.#bury = db.prepare(
+    this.#bury = file.prepare(
       `UPDATE fervo_jobs
        SET state = 'dead', due_at = ?, errors = ${EARLIER_ERRORS}, error = ?, lease = NULL ${ours}`,
     );
-    this.#release = db.prepare(
+    this.#release = file.prepare(
       `UPDATE fervo_jobs SET state = 'ready', due_at = ?, attempts = attempts - 1, lease = NULL ${ours}`,
     );
-    this.#extend = db.prepare(`UPDATE fervo_jobs SET state = 'reserved', due_at = ? ${ours}`);
+    this.#extend = file.prepare(`UPDATE fervo_jobs SET state = 'reserved', due_at = ? ${ours}`);
   }
 
   ack(delivery: SqliteDelivery): Promise<void> {
@@ -169,10 +171,10 @@ type Changes = { changes: number | bigint };
 function refuseIfLost(delivery: SqliteDelivery, { changes }: Changes): void {
   if (changes !== 0) return;
   delivery.leases.drop(delivery);
-  throw new QueueError(
-    "LEASE_LOST",
-    `Job "${delivery.id}" is no longer ours: it is settled, or its lease ended and another worker took it`,
-  );
+  const reason = delivery.opening === delivery.leases.opening
+    ? "it is settled, or its lease ended and another worker took it"
+    : "the queue's file was replaced while it ran, and the new one does not have it so";
+  throw new QueueError("LEASE_LOST", `Job "${delivery.id}" is no longer ours: ${reason}`);
 }
 
 /** What the `error` column holds: `{"code", "message", "stderr"?, "attempt", "at"}` as JSON. */

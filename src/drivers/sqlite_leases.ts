@@ -1,4 +1,3 @@
-import type { StatementSync } from "node:sqlite";
 import { ClockWatch, type Timer } from "../core/clock.ts";
 import type { Observer } from "../core/observer.ts";
 import { BackgroundWork } from "./background.ts";
@@ -63,7 +62,7 @@ export class SqliteLeases {
   readonly #watch: ClockWatch;
   readonly #sql: ReturnType<typeof prepareStatements>;
   readonly #suspects = new Map<bigint, Suspect>();
-  readonly #trustedFromMs: number;
+  #trustedFromMs: number;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #isStarted = false;
@@ -88,6 +87,21 @@ export class SqliteLeases {
     this.#watch = new ClockWatch(shared.clock);
     this.#sql = prepareStatements(shared);
     this.#trustedFromMs = shared.clock.monotonicMs() + SETTLE_IN_MS;
+  }
+
+  /** Which opening of the file this is. */
+  get opening(): number {
+    return this.#shared.file.openings;
+  }
+
+  /** To be called when another file was opened in the place of the former one. */
+  begin(): void {
+    this.#suspects.clear();
+    this.#mustSearch = true;
+    this.#lookedAtMs = -Infinity;
+    this.#trustedFromMs = this.#shared.clock.monotonicMs() + SETTLE_IN_MS;
+    const inFlight = [...this.#held.values()].filter(({ leases }) => leases === this).length;
+    this.#observe({ type: "queue_replaced", path: this.#shared.file.path, inFlight });
   }
 
   /** Begins to look. Idempotent. */
@@ -181,14 +195,14 @@ export class SqliteLeases {
 
   async #look(): Promise<void> {
     this.#noticeStep();
-    const { writer, changes, path } = this.#shared;
+    const { writer, changes, file } = this.#shared;
     if (this.#mustRenew) {
       await writer.write(() => this.#renewAll());
       this.#mustRenew = false;
     }
     if (this.#isTrusted) {
       // What is held is the holder's to renew.
-      const rows = await read(path, () => this.#sql.ended.all(this.#shared.clock.nowMs()));
+      const rows = await read(file, () => this.#sql.ended.all(this.#shared.clock.nowMs()));
       if ((rows as unknown as Suspect[]).every(({ id, lease }) => this.#isHeld(id, lease))) {
         this.#lookedAtMs = this.#shared.clock.monotonicMs();
       } else {
@@ -196,7 +210,7 @@ export class SqliteLeases {
         changes.announceOwn();
       }
     }
-    const ended = await read(path, () => this.#judge());
+    const ended = await read(file, () => this.#judge());
     if (ended.length === 0) return;
     await writer.write(() => {
       for (const { id, dueMs } of ended) this.#sql.end.run(id, dueMs);
@@ -248,12 +262,7 @@ function lengthOf(lease: string | null): number | undefined {
   return length === undefined ? undefined : Number(length);
 }
 
-function prepareStatements({ db }: SqliteShared) {
-  const withBigIds = (sql: string): StatementSync => {
-    const statement = db.prepare(sql);
-    statement.setReadBigInts(true);
-    return statement;
-  };
+function prepareStatements({ file }: SqliteShared) {
   // The first condition is the index's own.
   const delayed = "state IN ('delayed', 'reserved') AND state = 'delayed'";
   const reserved = "state IN ('delayed', 'reserved') AND state = 'reserved'";
@@ -264,14 +273,14 @@ function prepareStatements({ db }: SqliteShared) {
   // A lease that is renewed, or another one, ends at another time.
   const same = "id = ? AND due_at = ? AND state = 'reserved'";
   return {
-    nextDue: db.prepare(`${earliest} WHERE state IN ('delayed', 'reserved')`),
-    nextDelayed: db.prepare(`${earliest} WHERE ${delayed}`),
-    promote: db.prepare(`UPDATE fervo_jobs SET state = 'ready' WHERE ${delayed} AND due_at <= ?`),
-    ended: withBigIds(`${suspect} AND due_at <= ?`),
-    after: withBigIds(`${suspect} AND due_at > ?`),
-    isSame: db.prepare(`SELECT 1 FROM fervo_jobs WHERE ${same}`),
+    nextDue: file.prepare(`${earliest} WHERE state IN ('delayed', 'reserved')`),
+    nextDelayed: file.prepare(`${earliest} WHERE ${delayed}`),
+    promote: file.prepare(`UPDATE fervo_jobs SET state = 'ready' WHERE ${delayed} AND due_at <= ?`),
+    ended: file.prepare(`${suspect} AND due_at <= ?`, { bigInts: true }),
+    after: file.prepare(`${suspect} AND due_at > ?`, { bigInts: true }),
+    isSame: file.prepare(`SELECT 1 FROM fervo_jobs WHERE ${same}`),
     // The lease stays in the row: until somebody else takes the job, a late settle by its holder still counts.
-    end: db.prepare(`UPDATE fervo_jobs SET state = 'ready' WHERE ${same}`),
-    renew: db.prepare("UPDATE fervo_jobs SET state = 'reserved', due_at = ? WHERE id = ? AND lease = ?"),
+    end: file.prepare(`UPDATE fervo_jobs SET state = 'ready' WHERE ${same}`),
+    renew: file.prepare("UPDATE fervo_jobs SET state = 'reserved', due_at = ? WHERE id = ? AND lease = ?"),
   };
 }

@@ -11,7 +11,7 @@ import { isSqliteError, LOCK_WAIT_MS, SQLITE_BUSY, unavailableError } from "./sq
 const CHECKPOINT_PAGES = 4_000;
 
 /** What of the driver's options concerns the file. */
-interface FileOptions {
+export interface FileOptions {
   readonly path: string;
   readonly busyTimeoutMs: number;
   readonly fileMode: number;
@@ -20,13 +20,14 @@ interface FileOptions {
 /**
  * Opens the queue's database, ready for use; creates or migrates it where needed.
  *
+ * @param o.create Whether to create a file that is not there.
  * @throws {QueueError} QUEUE_UNAVAILABLE
  */
-export function openDatabase(options: FileOptions): DatabaseSync {
+export function openDatabase(options: FileOptions, { create = true } = {}): DatabaseSync {
   const { path } = options;
   let db: DatabaseSync | undefined;
   try {
-    createFile(path, options.fileMode);
+    if (create) createFile(path, options.fileMode);
     db = new DatabaseSync(path, { timeout: options.busyTimeoutMs });
     // Before the journal mode: it is written into the file, and another program's file is left as it is.
     checkedVersion(db, path);

@@ -1,6 +1,6 @@
-import type { StatementSync } from "node:sqlite";
 import type { Pauses } from "../core/driver.ts";
 import type { SqliteShared } from "./sqlite_delivery.ts";
+import type { SqliteStatement } from "./sqlite_file.ts";
 import { asBytes, textOf } from "./sqlite_values.ts";
 import { read } from "./sqlite_writer.ts";
 
@@ -15,24 +15,24 @@ const READ_EVERY_MS = 1_000;
  */
 export class SqlitePauses implements Pauses {
   readonly #shared: SqliteShared;
-  readonly #list: StatementSync;
-  readonly #pause: StatementSync;
-  readonly #resume: StatementSync;
+  readonly #list: SqliteStatement;
+  readonly #pause: SqliteStatement;
+  readonly #resume: SqliteStatement;
   #paused: ReadonlySet<string> = new Set();
   #readAtMs = -Infinity;
 
   constructor(shared: SqliteShared) {
     this.#shared = shared;
-    const { db } = shared;
-    this.#list = db.prepare(
+    const { file } = shared;
+    this.#list = file.prepare(
       `SELECT ${asBytes("queue")} AS queue FROM fervo_paused ORDER BY fervo_paused.queue`,
     );
-    this.#pause = db.prepare("INSERT OR IGNORE INTO fervo_paused (queue, paused_at) VALUES (?, ?)");
-    this.#resume = db.prepare("DELETE FROM fervo_paused WHERE queue = ?");
+    this.#pause = file.prepare("INSERT OR IGNORE INTO fervo_paused (queue, paused_at) VALUES (?, ?)");
+    this.#resume = file.prepare("DELETE FROM fervo_paused WHERE queue = ?");
   }
 
   list(): Promise<string[]> {
-    return read(this.#shared.path, () => this.#read());
+    return read(this.#shared.file, () => this.#read());
   }
 
   async pause(queue: string): Promise<void> {

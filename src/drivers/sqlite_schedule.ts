@@ -1,14 +1,14 @@
-import type { StatementSync } from "node:sqlite";
 import type { PushOptions, ScheduleBook, ScheduleSlot } from "../core/driver.ts";
 import type { SqliteShared } from "./sqlite_delivery.ts";
+import type { SqliteStatement } from "./sqlite_file.ts";
 
 /** The rows of `fervo_schedule`. A slot is claimed in the transaction that inserts its job. */
 export class SqliteSchedule implements ScheduleBook {
   readonly #shared: SqliteShared;
   readonly #insertJob: (queue: string, payload: Uint8Array, options: PushOptions) => string;
-  readonly #begin: StatementSync;
-  readonly #claimedTo: StatementSync;
-  readonly #claim: StatementSync;
+  readonly #begin: SqliteStatement;
+  readonly #claimedTo: SqliteStatement;
+  readonly #claim: SqliteStatement;
 
   /** @param deps.insertJob Within a transaction; returns the job's id. */
   constructor(
@@ -17,13 +17,13 @@ export class SqliteSchedule implements ScheduleBook {
   ) {
     this.#shared = shared;
     this.#insertJob = deps.insertJob;
-    const { db } = shared;
+    const { file } = shared;
     const upsert = `
       INSERT INTO fervo_schedule (name, rule, claimed_to) VALUES (?, ?, ?)
       ON CONFLICT (name) DO UPDATE SET rule = excluded.rule, claimed_to = max(claimed_to, excluded.claimed_to)`;
-    this.#begin = db.prepare(`${upsert} WHERE rule <> excluded.rule`);
-    this.#claim = db.prepare(upsert);
-    this.#claimedTo = db.prepare(
+    this.#begin = file.prepare(`${upsert} WHERE rule <> excluded.rule`);
+    this.#claim = file.prepare(upsert);
+    this.#claimedTo = file.prepare(
       `SELECT min(max(CAST(claimed_to AS INTEGER), 0), ${Number.MAX_SAFE_INTEGER}) AS claimed_to
        FROM fervo_schedule WHERE name = ?`,
     );

@@ -1,4 +1,3 @@
-import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { setImmediate } from "node:timers";
 import { type Clock, sleep } from "../core/clock.ts";
 import { FervoError, QueueError, reasonOf } from "../core/errors.ts";
@@ -10,6 +9,19 @@ interface Change {
   readonly onCommit: (() => void) | undefined;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: FervoError) => void;
+}
+
+interface Runnable {
+  run(): unknown;
+}
+
+/** What is written to. */
+export interface WritableDatabase {
+  readonly isTransaction: boolean;
+  prepare(sql: string): Runnable;
+  exec(sql: string): void;
+  /** Called before each transaction. @throws {FervoError} when it cannot be used */
+  check?(): void;
 }
 
 /** SQLite's result codes (https://sqlite.org/rescode.html); extended codes carry these in their lowest byte. */
@@ -31,18 +43,21 @@ export const LOCK_WAIT_MS = 10;
  * 3. Waits for other processes' locks without blocking this one.
  */
 export class SqliteWriter {
-  readonly #db: DatabaseSync;
+  readonly #db: WritableDatabase;
   readonly #path: string;
   readonly #clock: Clock;
   readonly #busyTimeoutMs: number;
-  readonly #begin: StatementSync;
-  readonly #commit: StatementSync;
-  readonly #rollback: StatementSync;
+  readonly #begin: Runnable;
+  readonly #commit: Runnable;
+  readonly #rollback: Runnable;
   #changes: Change[] = [];
   #isDurable = false;
   #running: Promise<void> | undefined;
 
-  constructor(deps: { db: DatabaseSync; path: string; clock: Clock }, options: { busyTimeoutMs: number }) {
+  constructor(
+    deps: { db: WritableDatabase; path: string; clock: Clock },
+    options: { busyTimeoutMs: number },
+  ) {
     this.#db = deps.db;
     this.#path = deps.path;
     this.#clock = deps.clock;
@@ -50,7 +65,13 @@ export class SqliteWriter {
     this.#begin = this.#db.prepare("BEGIN IMMEDIATE");
     this.#commit = this.#db.prepare("COMMIT");
     this.#rollback = this.#db.prepare("ROLLBACK");
+    this.begin();
+  }
+
+  /** To be called for each database that is opened in the place of the former one. */
+  begin(): void {
     this.#db.exec("PRAGMA synchronous = NORMAL");
+    this.#isDurable = false;
   }
 
   /** Whether a transaction is about to begin, that a further change can join at little cost. */
@@ -111,6 +132,7 @@ export class SqliteWriter {
   }
 
   #transact(changes: readonly Change[]): void {
+    this.#db.check?.();
     this.#setDurable(changes.some((change) => change.isDurable));
     const results: unknown[] = [];
     this.#begin.run();
@@ -237,12 +259,13 @@ function adviceFor(error: unknown, reason: string): string | undefined {
   return ADVICE.find(isIt)?.advice;
 }
 
-/** Reads from the database at `path`; rejects with QUEUE_UNAVAILABLE when that fails. */
+/** Reads from a database; rejects with QUEUE_UNAVAILABLE when that fails. */
 // deno-lint-ignore require-await -- so that a synchronous failure rejects
-export async function read<T>(path: string, look: () => T): Promise<T> {
+export async function read<T>(file: { readonly path: string; check(): void }, look: () => T): Promise<T> {
   try {
+    file.check();
     return look();
   } catch (error) {
-    throw unavailableError(path, error);
+    throw unavailableError(file.path, error);
   }
 }

@@ -109,6 +109,11 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
           { by_ms: Math.round(event.byMs) },
           "The time of day was set; all leases are renewed, delayed jobs come sooner or later by as much",
         );
+      case "queue_replaced":
+        return log.warn(
+          { path: event.path, in_flight: event.inFlight },
+          "The queue's file was replaced; the new one is in use, and jobs of the old one are no longer ours",
+        );
       case "job_scheduled": {
         const { schedule, queue, id, dueMs } = event;
         return log.info({ schedule, queue, job: id, due: isoDate(dueMs) }, "The schedule pushed a job");

@@ -9,6 +9,10 @@ function writerOn(db: DatabaseSync): SqliteWriter {
   return new SqliteWriter({ db, path: "/q", clock: new FakeClock() }, { busyTimeoutMs: 1_000 });
 }
 
+function fileAt(path: string) {
+  return { path, check: () => {} };
+}
+
 function databaseWith(sql: string): DatabaseSync {
   const db = new DatabaseSync(":memory:");
   db.exec(sql);
@@ -152,9 +156,9 @@ Deno.test("unavailableError() says what to do by SQLite's result code, and keeps
 });
 
 Deno.test("read() rejects when the look throws, and never throws itself", async () => {
-  assert.equal(await read("/q", () => 7), 7);
+  assert.equal(await read(fileAt("/q"), () => 7), 7);
   await assert.rejects(
-    read("/q", () => {
+    read(fileAt("/q"), () => {
       throw new Error("no such table: x");
     }),
     { code: "QUEUE_UNAVAILABLE", message: 'Cannot use the queue "/q": no such table: x' },

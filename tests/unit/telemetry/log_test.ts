@@ -147,6 +147,12 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     ...quietFacts,
     msg: "The broker failed; trying again",
   }],
+  ["that a queue's file was replaced", { type: "queue_replaced", path: "/q", inFlight: 2 }, {
+    level: "warn",
+    path: "/q",
+    in_flight: 2,
+    msg: "The queue's file was replaced; the new one is in use, and jobs of the old one are no longer ours",
+  }],
   ["that the time of day was set", { type: "clock_stepped", byMs: -1_500.4 }, {
     level: "warn",
     by_ms: -1_500,
