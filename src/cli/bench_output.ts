@@ -1,7 +1,7 @@
+import { fileReason } from "../core/file_error.ts";
 import { visibleLines } from "../core/visible.ts";
 import type { BenchFlags } from "./bench.ts";
-import { fileReason } from "../core/file_error.ts";
-import type { Io } from "./io.ts";
+import { type Io, StreamError } from "./io.ts";
 
 const FORMATS = ["json", "csv", "html"] as const;
 type Format = typeof FORMATS[number];
@@ -54,10 +54,14 @@ export class BenchOutput implements AsyncDisposable {
   async write(
     reports: { readonly text: () => string } & Readonly<Record<Format, () => string>>,
   ): Promise<void> {
-    for (const [format, { file }] of this.#files) {
-      await file.truncate();
+    for (const [format, { path, file }] of this.#files) {
       const bytes = new TextEncoder().encode(visibleLines(reports[format]()));
-      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      try {
+        await file.truncate();
+        for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      } catch (cause) {
+        throw new StreamError(`Cannot write "${path}": ${fileReason(cause)}`, { cause });
+      }
     }
     this.#isWritten = true;
     this.#io.out(reports[this.#onStdout ?? "text"]());

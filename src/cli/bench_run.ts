@@ -9,6 +9,7 @@ import { describeMachine } from "../bench/machine.ts";
 import { type BenchResult, type Conditions, MODE_NAMES, type ModeName } from "../bench/result.ts";
 import { loadConfig } from "../config/load.ts";
 import { systemClock } from "../core/clock.ts";
+import { fileReason } from "../core/file_error.ts";
 import { formatAddress } from "../fastcgi/address.ts";
 import type { BenchFlags } from "./bench.ts";
 import { BenchOutput } from "./bench_output.ts";
@@ -16,7 +17,6 @@ import { type BenchTarget, configuredTarget, ownTarget } from "./bench_target.ts
 import { textReport } from "./bench_text.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
-import { fileReason } from "../core/file_error.ts";
 import type { Io } from "./io.ts";
 import { counted } from "./plural.ts";
 

@@ -6,13 +6,13 @@ import { OwnFpm } from "../bench/own_fpm.ts";
 import { ChildUsage, FpmUsage, type PhpUsage } from "../bench/usage.ts";
 import type { Config, FpmConfig, ProcessConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
+import { fileReason } from "../core/file_error.ts";
 import { FervoError } from "../core/errors.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, type FastCgiExecutorOptions } from "../executors/fastcgi.ts";
 import { FpmControl } from "../executors/fpm_control.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS, type ProcessExecutorOptions } from "../executors/process.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import type { FpmStatus } from "../fastcgi/status.ts";
-import { fileReason } from "../core/file_error.ts";
 
 /** What a benchmark measures, ready to be measured. */
 export interface BenchTarget extends AsyncDisposable {

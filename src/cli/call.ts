@@ -1,6 +1,7 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
 import { systemClock } from "../core/clock.ts";
+import { fileReason } from "../core/file_error.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import { type FastCgiAddress, parseAddress } from "../fastcgi/address.ts";
 import { Pool } from "../fastcgi/pool.ts";
@@ -11,7 +12,6 @@ import { callDead, exitCodeOfOutcome, outcomeText } from "./call_dead.ts";
 import type { Context } from "./context.ts";
 import { notFound } from "./dead_letters.ts";
 import { ExitCode } from "./exit_code.ts";
-import { fileReason } from "../core/file_error.ts";
 import { brokerOption, configOption } from "./options.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
 

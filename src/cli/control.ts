@@ -4,7 +4,8 @@ import { findControlSocket } from "../config/control.ts";
 import { command } from "../control/control_client.ts";
 import type { ControlRequest } from "../control/protocol.ts";
 import { sleep, systemClock } from "../core/clock.ts";
-import { FervoError, reasonOf } from "../core/errors.ts";
+import { FervoError } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
 import { jsonLine } from "./json_line.ts";
@@ -173,7 +174,7 @@ async function socketOf(io: Io, { config, socket }: Target): Promise<string> {
     text = await Deno.readTextFile(file);
   } catch (cause) {
     const message =
-      `Cannot read the configuration "${file}", which names the worker's socket: ${reasonOf(cause)}; ` +
+      `Cannot read the configuration "${file}", which names the worker's socket: ${fileReason(cause)}; ` +
       "or give the socket with --socket";
     throw new FervoError("CONFIG_INVALID", message, { cause });
   }

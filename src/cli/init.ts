@@ -1,10 +1,10 @@
 import { basename } from "node:path";
 import { Command } from "@commander-js/extra-typings";
 import example from "../../config.example.toml" with { type: "text" };
+import { fileReason } from "../core/file_error.ts";
 import type { ServiceFile } from "../service/service.ts";
 import { writeWithMode } from "../system/write_with_mode.ts";
 import type { Context } from "./context.ts";
-import { fileReason } from "../core/file_error.ts";
 import { serviceFiles } from "./init_service.ts";
 import { configOption } from "./options.ts";
 import { CONFIG_PLACES } from "./settings.ts";

@@ -1,7 +1,6 @@
 import { systemClock } from "../core/clock.ts";
-import { reasonOf } from "../core/errors.ts";
-import { visibleLines } from "../core/visible.ts";
 import { fileReason } from "../core/file_error.ts";
+import { visibleLines } from "../core/visible.ts";
 import { LineWriter } from "../telemetry/line_writer.ts";
 
 /**
@@ -28,7 +27,11 @@ export interface Io {
   flush(): Promise<void>;
   /** Whether messages go to a terminal. */
   readonly isErrTerminal: boolean;
-  /** All of standard input. */
+  /**
+   * All of standard input.
+   *
+   * @throws {StreamError}
+   */
   readStdin(): Promise<Uint8Array>;
   /** Whether somebody is there to be asked. */
   readonly isAttended: boolean;
@@ -37,14 +40,11 @@ export interface Io {
   env(name: string): string | undefined;
 }
 
-/** One of the process's own streams cannot be used: it is not a fault of ours. */
+/** What a command has to say could not be written, or what it is told not be read: a sentence for people. */
 export class StreamError extends Error {}
 
-/** What a command has to say could not be written. */
-export class OutputError extends StreamError {}
-
-export function outputError(cause: unknown): OutputError {
-  return new OutputError(`Cannot write the output: ${reasonOf(cause)}`, { cause });
+export function outputError(cause: unknown): StreamError {
+  return new StreamError(`Cannot write the output: ${fileReason(cause)}`, { cause });
 }
 
 const utf8 = new TextEncoder();

@@ -35,7 +35,7 @@ interface View {
  *
  * @param deps.look The queues as they are now; without changes.
  * @throws {FervoError} QUEUE_UNAVAILABLE
- * @throws {OutputError} when what it shows cannot be written
+ * @throws {StreamError} when what it shows cannot be written
  */
 export async function watch(
   { io, clock, look }: { io: Io; clock: Clock; look: () => Promise<QueueRow[]> },
@@ -75,7 +75,7 @@ export async function watch(
 /**
  * Whether nobody reads any more, as in `fervo-worker queues --watch | head -1`.
  *
- * @throws {OutputError} when what was said cannot be written
+ * @throws {StreamError} when what was said cannot be written
  */
 function hasGone({ failure }: Pick<LineWriter, "failure">): boolean {
   if (failure === undefined || failure instanceof Deno.errors.BrokenPipe) return failure !== undefined;

@@ -1,5 +1,5 @@
 import { parse, TomlError } from "smol-toml";
-import { reasonOf } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
 import { checkReferences } from "./checks.ts";
 import type { Config } from "./config.ts";
 import { expandEnvironment } from "./environment.ts";
@@ -102,5 +102,5 @@ function adviceFor(error: unknown): string {
   if (error instanceof Deno.errors.PermissionDenied) {
     return "permission denied; let the user that runs fervo-worker read it";
   }
-  return `${reasonOf(error)}; give the path of a TOML file`;
+  return `${fileReason(error)}; give the path of a TOML file`;
 }

@@ -80,7 +80,20 @@ export function asFervoError(error: unknown): FervoError {
   );
 }
 
-/** The text of anything that was thrown, for a sentence such as `Cannot do this: ${reasonOf(error)}`. */
+/**
+ * What the runtime keeps from every program that is made with it; it gives advice to whoever compiles the program, which is of
+ * no use to those who run it.
+ */
+const NO_ORDINARY_FILE =
+  "it is no ordinary file, but a device, a pipe, or a file of the system or of a process, which cannot be used here";
+
+/** What the system says, before its number and what the runtime was doing. */
+const SYSTEM_TEXT = /^(.+?) \(os error \d+\)/;
+
+/** The text of anything that was thrown, in words for an operator, for a sentence such as `Cannot do this: ${reasonOf(error)}`. */
 export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  if (error.name === "NotCapable") return NO_ORDINARY_FILE;
+  const system = SYSTEM_TEXT.exec(error.message)?.[1];
+  return system === undefined ? error.message : `${system[0]!.toLowerCase()}${system.slice(1)}`;
 }

@@ -11,8 +11,9 @@ const REASONS: Readonly<Record<string, string>> = {
   EISDIR: "it is a folder",
   NotADirectory: "a part of the path is no folder",
   ENOTDIR: "a part of the path is no folder",
-  // The runtime guards the files of the system's own devices and processes more strictly than the others.
-  NotCapable: "not an ordinary file",
+  // The runtime follows no link whose target is not there.
+  FilesystemLoop: "it is a link to what is not there, or links in a circle",
+  ELOOP: "it is a link to what is not there, or links in a circle",
 };
 
 /** Why a file could not be read or written, in the words of a sentence such as `Cannot read "a": ${fileReason(error)}`. */

@@ -1,6 +1,6 @@
 import { formatAddress, type SocketAddress } from "../core/address.ts";
-import { fileReason } from "../core/file_error.ts";
 import { QueueError } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
 import { parseHostPort } from "./redis_address.ts";
 import { type ClientTimeouts, RedisClient } from "./redis_client.ts";
 import { unavailableError } from "./redis_errors.ts";

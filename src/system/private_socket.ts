@@ -64,10 +64,10 @@ async function openLock(path: string): Promise<Deno.FsFile> {
     try {
       return await Deno.open(path, { write: true });
     } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
       const found = await Deno.lstat(path).catch(() => undefined);
-      if (found !== undefined) throw new Deno.errors.AddrInUse(`"${path}" is in the way`);
+      if (found?.isSymlink) throw new Deno.errors.AddrInUse(`a link is in the way: "${path}"`);
       // Another process has just removed it.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
 }

@@ -73,6 +73,11 @@ Deno.test("init writes a private configuration, also over one that was open, and
   const refused = await fervoWorker(["init", link]);
   assert.equal(refused.code, 2);
   assert.match(refused.stderr, /exists; --force overwrites it/);
+  const forced = await fervoWorker(["init", link, "--force"], withUmask("000"));
+  assert.equal(forced.code, 2);
+  assert.match(forced.stderr, /link\.toml": it is a link to what is not there/);
+  // One that leads to a file is followed.
+  await Deno.writeTextFile(`${site.directory}/target.toml`, "");
   await fervoWorkerOk(["init", link, "--force"], withUmask("000"));
   assert.equal(await modeOf(`${site.directory}/target.toml`), "600");
 });

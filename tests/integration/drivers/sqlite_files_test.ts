@@ -96,7 +96,7 @@ for (
     [
       "a missing folder",
       (folder: string) => `${folder}/missing/queue.sqlite`,
-      /missing\/queue\.sqlite": its folder does not exist; create it .*\(No such file or directory/,
+      /missing\/queue\.sqlite": its folder does not exist; create it .*\(no such file or directory/,
     ],
     [
       "a folder",
@@ -109,7 +109,7 @@ for (
         Deno.writeTextFileSync(`${folder}/file`, "");
         return `${folder}/file/queue.sqlite`;
       },
-      /its folder is not a folder; choose another path \(Not a directory/,
+      /its folder is not a folder; choose another path \(not a directory/,
     ],
     [
       "a file that is no database",

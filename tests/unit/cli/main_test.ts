@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Command } from "commander";
 import deno from "../../../deno.json" with { type: "json" };
-import { type Io, OutputError } from "../../../src/cli/io.ts";
+import { type Io, StreamError } from "../../../src/cli/io.ts";
 import { main, program } from "../../../src/cli/main.ts";
 import { FakeIo, runMain } from "./fake_io.ts";
 
@@ -171,7 +171,7 @@ Deno.test("main() says that its output cannot be written, with exit code 1 and n
   const full: Io = {
     ...io,
     out: () => {
-      throw new OutputError("Cannot write the output: no space left on device");
+      throw new StreamError("Cannot write the output: no space left on device");
     },
   };
   assert.equal(await main(["init", "-"], full), 1);

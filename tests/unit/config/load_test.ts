@@ -253,7 +253,7 @@ const unreadable: [claim: string, cause: Error, message: string][] = [
   [
     "that is a folder",
     new Deno.errors.IsADirectory("Is a directory (os error 21)"),
-    'Cannot read the configuration "/etc/fervo.toml": Is a directory (os error 21); give the path of a TOML file',
+    'Cannot read the configuration "/etc/fervo.toml": it is a folder; give the path of a TOML file',
   ],
 ];
 for (const [claim, cause, message] of unreadable) {

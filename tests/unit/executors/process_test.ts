@@ -27,7 +27,7 @@ Deno.test("outcomeOfFailedStart() takes a failure that it does not know for the 
   assert.deepEqual([outcome.reason, outcome.error.code, outcome.error.message], [
     "misconfigured",
     "PROCESS_MISCONFIGURED",
-    `Cannot start the program "php": Failed to spawn 'php': ENOEXEC (os error 1); correct "command"`,
+    `Cannot start the program "php": failed to spawn 'php': ENOEXEC; correct "command"`,
   ]);
 });
 
