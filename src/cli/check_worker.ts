@@ -110,7 +110,7 @@ export async function checkStuckJobs(path: string): Promise<Finding[]> {
     what:
       `broker "${name}" counts jobs in flight with the worker that runs (${worker.pid}), which it does not have: ${orphans}`,
     why: "nobody runs them",
-    fix: "restart the worker: they run again then",
+    fix: "they should be put back within two lease_ms; a restart of the worker does it now",
   }));
   const all = [...starved, ...orphaned];
   return all.length > 0

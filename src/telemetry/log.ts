@@ -168,8 +168,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
 
 const STUCK = {
   starved: "Jobs are ready, and the consumer takes none though slots are free",
-  orphaned:
-    "The broker counts jobs in flight with this worker that are not here; after a restart they run again",
+  orphaned: "The broker counts jobs in flight with this worker that are not here; a restart puts them back",
 };
 const MOVING = {
   starved: "The consumer takes jobs again, or none is ready any more",

@@ -192,8 +192,7 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     broker: "redis",
     jobs: 2,
     for_s: 90,
-    msg:
-      "The broker counts jobs in flight with this worker that are not here; after a restart they run again",
+    msg: "The broker counts jobs in flight with this worker that are not here; a restart puts them back",
   }],
   ["jobs that move again", {
     type: "jobs_moving",
