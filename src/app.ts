@@ -13,6 +13,7 @@ import { type DriverDeps, openDriver } from "./drivers/mod.ts";
 import type { Executor } from "./executors/executor.ts";
 import { FastCgiExecutor } from "./executors/fastcgi.ts";
 import { FpmControl } from "./executors/fpm_control.ts";
+import { LingerWatch } from "./executors/linger_watch.ts";
 import { ProcessExecutor } from "./executors/process.ts";
 import { Pool } from "./fastcgi/pool.ts";
 import { isTooSmall } from "./fastcgi/status.ts";
@@ -171,10 +172,12 @@ export async function assemble(
   for (const { executor } of config.consumers) {
     if (executor.kind !== "fastcgi" || fpms.has(executor.fpm)) continue;
     const { fpm: name } = executor;
-    const open = () => ({
-      pool: opened.use(createPool(config, name, clock)),
-      control: new FpmControl(deps, config.fpm.get(name)!),
-    });
+    const open = () => {
+      const pool = opened.use(createPool(config, name, clock));
+      const control = new FpmControl(deps, config.fpm.get(name)!);
+      new LingerWatch({ ...deps, pool, fpm: control }, name);
+      return { pool, control };
+    };
     fpms.set(name, part("fpm", kept?.fpms, name, open));
   }
   const problems = new Map<string, FervoError>();

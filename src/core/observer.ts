@@ -68,6 +68,17 @@ export type WorkerEvent =
   }
   | {
     /**
+     * A script was seen to go on after it had answered, so that no connections to that php-fpm pool are kept any more. Told
+     * once.
+     */
+    readonly type: "connections_not_kept";
+    /** The pool's name in the configuration. */
+    readonly fpm: string;
+    /** SCRIPT_NAME of the request: `/QUEUE/JOB-ID`. */
+    readonly uri: string;
+  }
+  | {
+    /**
      * The connection of a job ended without an answer, and it was sent again in the same attempt, as it may not have been
      * run. PHP is told that it may be a repeat.
      */

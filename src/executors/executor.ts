@@ -2,6 +2,12 @@ import type { FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Outcome } from "../core/outcome.ts";
 
+/** What an executor may say of a run under way. */
+export interface Run {
+  /** It is told that the job has not begun yet: its time begins now. May be said again and again. */
+  notBegun(): void;
+}
+
 /** Jobs that are run one after the other, in one go. */
 export interface Batch {
   /** In the order in which they run; at least one. */
@@ -24,8 +30,9 @@ export interface Executor extends AsyncDisposable {
   readonly abortMs?: number;
   /**
    * @param signal Ends the run. Its reason is a `FervoError`: JOB_TIMEOUT makes a failed attempt, SHUTDOWN a release.
+   * @param run Is told what is seen of the run.
    */
-  execute(job: Job, signal: AbortSignal): Promise<Outcome>;
+  execute(job: Job, signal: AbortSignal, run?: Run): Promise<Outcome>;
   /**
    * Runs several jobs in one go; absent where that is not possible. A failure of one does not end the others, except
    * when it ends the process that they share.
@@ -34,7 +41,7 @@ export interface Executor extends AsyncDisposable {
    * @returns The outcome of the first job of which `onOutcome` was not told: it ran when the batch came to an early end,
    * and those behind it were not begun. Undefined when all have ended.
    */
-  executeBatch?(batch: Batch, signal: AbortSignal): Promise<Outcome | undefined>;
+  executeBatch?(batch: Batch, signal: AbortSignal, run?: Run): Promise<Outcome | undefined>;
   /**
    * Looks whether jobs can be run, and runs none. Ends in some seconds; never rejects.
    *

@@ -2,12 +2,12 @@ import type { Clock } from "../core/clock.ts";
 import { asFervoError, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
-import { type Outcome, outcomeOfFault } from "../core/outcome.ts";
+import { ACK, type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import type { ConnectionLostError, FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool, Sending } from "../fastcgi/pool.ts";
 import { pingRequest } from "../fastcgi/status.ts";
 import type { BodyListener, FastCgiResponse } from "../fastcgi/response.ts";
-import type { Batch, Executor } from "./executor.ts";
+import type { Batch, Executor, Run } from "./executor.ts";
 import {
   type AnswerOptions,
   noOutcome,
@@ -21,6 +21,7 @@ import {
   checkRequest,
   jobRequests,
   type RequestOptions,
+  startByOf,
   uriOf,
   uriOfBatch,
 } from "./fastcgi_requests.ts";
@@ -74,8 +75,8 @@ export class FastCgiExecutor implements Executor {
   readonly #observe: Observer;
   readonly #probing: FpmProbeDeps;
   readonly #options: FastCgiExecutorOptions;
-  readonly #requestOf: (job: Job) => FastCgiRequest;
-  readonly #batchRequestOf: (batch: Batch, onBody: BodyListener) => FastCgiRequest;
+  readonly #requestOf: (job: Job, run?: Run) => FastCgiRequest;
+  readonly #batchRequestOf: (batch: Batch, onBody: BodyListener, run?: Run) => FastCgiRequest;
   /** How jobs are sent that have attempts left; one value for all. */
   readonly #anyConnection: Sending;
   readonly #endings = new Set<Promise<void>>();
@@ -95,7 +96,7 @@ export class FastCgiExecutor implements Executor {
     this.#anyConnection = { again: (request, lost) => this.#repeat(request, lost) };
   }
 
-  async execute(job: Job, signal: AbortSignal): Promise<Outcome> {
+  async execute(job: Job, signal: AbortSignal, run?: Run): Promise<Outcome> {
     const startedMs = this.#clock.monotonicMs();
     try {
       if (this.#losses.size > 0 && this.#losses.has(nameOf(job))) {
@@ -104,16 +105,17 @@ export class FastCgiExecutor implements Executor {
         job = { ...job, isRepeat: true };
       }
       const how = this.#isLastAttempt(job) ? ALONE : this.#anyConnection;
-      const response = await this.#pool.request(this.#requestOf(job), signal, how);
+      const request = this.#requestOf(job, run);
+      const response = await this.#pool.request(request, signal, how);
       this.#forgetLosses(job);
       const outcome = outcomeOf(response, this.#options, job.id);
-      return outcome.kind === "release" ? await this.#confirmed(outcome, response, signal) : outcome;
+      return outcome === ACK ? ACK : await this.#confirmed(outcome, response, request, signal);
     } catch (error) {
       return await this.#outcomeOfFailure(error, job, () => uriOf(job), startedMs);
     }
   }
 
-  async executeBatch(batch: Batch, signal: AbortSignal): Promise<Outcome | undefined> {
+  async executeBatch(batch: Batch, signal: AbortSignal, run?: Run): Promise<Outcome | undefined> {
     const startedMs = this.#clock.monotonicMs();
     const answer = new BatchAnswer(batch.jobs, (outcome, job) => {
       this.#forgetLosses(job);
@@ -130,11 +132,14 @@ export class FastCgiExecutor implements Executor {
       }
       const how: Sending = batch.jobs.some((job) => this.#isLastAttempt(job)) ? ALONE : {
         again: async (_, lost) =>
-          await this.#mayNotHaveRun(lost, first) ? this.#batchRequestOf(repeat(), answer.onBody) : undefined,
+          await this.#mayNotHaveRun(lost, first)
+            ? this.#batchRequestOf(repeat(), answer.onBody, run)
+            : undefined,
       };
-      const response = await this.#pool.request(this.#batchRequestOf(batch, answer.onBody), signal, how);
+      const request = this.#batchRequestOf(batch, answer.onBody, run);
+      const response = await this.#pool.request(request, signal, how);
       const outcome = answer.running && outcomeOfBatchEnd(response, this.#options.script);
-      return outcome?.kind === "release" ? await this.#confirmed(outcome, response, signal) : outcome;
+      return outcome && await this.#confirmed(outcome, response, request, signal);
     } catch (error) {
       const job = answer.running;
       const uri = () => uriOfBatch(batch.jobs);
@@ -189,11 +194,37 @@ export class FastCgiExecutor implements Executor {
     }
   }
 
+  /** What a job that is not done gets in the end, where its answer alone does not tell. */
+  #confirmed(
+    outcome: Outcome,
+    response: FastCgiResponse,
+    request: FastCgiRequest,
+    signal: AbortSignal,
+  ): Outcome | Promise<Outcome> {
+    if (outcome.kind === "release") return this.#confirmMisconfigured(outcome, response, signal);
+    if (outcome.kind !== "retry" || outcome.error.code !== "JOB_NO_OUTCOME" || !response.hasWaited) {
+      return outcome;
+    }
+    // A script that begins too late does nothing, as docs/protocol.md says.
+    if (this.#clock.nowMs() < startByOf(request)) return outcome;
+    const text =
+      "The job could not begin in time: its PHP process went on with the one before after its answer";
+    return {
+      kind: "release",
+      reason: "unavailable",
+      error: new FervoError("FASTCGI_FIRST_BYTE_TIMEOUT", text),
+    };
+  }
+
   /**
    * A job can answer what php-fpm itself does. Asked once more, without a job, php-fpm does it again, and a script does not;
    * one that need not know the check is not asked: php-fpm shows by an answer of its own what these look like.
    */
-  async #confirmed(misconfigured: Outcome, response: FastCgiResponse, signal: AbortSignal): Promise<Outcome> {
+  async #confirmMisconfigured(
+    misconfigured: Outcome,
+    response: FastCgiResponse,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
     const { script, params, ackOn } = this.#options;
     if (fpmsOwnAnswer(response, script) === undefined) return misconfigured;
     let isOwn = isLogged(response);
@@ -233,13 +264,15 @@ export class FastCgiExecutor implements Executor {
 
   /**
    * Whether a job whose kept connection ended without an answer is sent once more: unless a child alone died, of a php-fpm
-   * that has stayed.
+   * that has stayed, and not while it went on with the job before.
    */
   async #mayNotHaveRun(
     lost: ConnectionLostError,
     { queue, id, attempt }: Pick<Job, "queue" | "id" | "attempt">,
   ): Promise<boolean> {
-    if (lost.isReset && await this.#fpm.hasLeftWithin(lost.afterMs) === false) return false;
+    if (lost.isReset && !lost.isWaiting && await this.#fpm.hasLeftWithin(lost.afterMs) === false) {
+      return false;
+    }
     this.#observe({ type: "job_resent", queue, id, attempt, error: lost });
     return true;
   }

@@ -4,7 +4,7 @@ import { payloadText } from "../core/payload.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
 import type { BodyListener } from "../fastcgi/response.ts";
-import type { Batch } from "./executor.ts";
+import type { Batch, Run } from "./executor.ts";
 import { BATCH_CONTENT_TYPE, encodeBatch } from "./fastcgi_batch.ts";
 import { jobVariables } from "./job_variables.ts";
 
@@ -59,10 +59,10 @@ const EMPTY = new Uint8Array(0);
 export function jobRequests(
   { script, params, payloadParam, firstByteTimeoutMs }: RequestOptions,
   clock: Clock,
-): (job: Job) => FastCgiRequest {
+): (job: Job, run?: Run) => FastCgiRequest {
   const shared: EncodedParams = encodeParams(sharedParams(script, params));
   const isBody = payloadParam === "";
-  return (job) => {
+  return (job, run) => {
     const uri = uriOf(job);
     const own: [string, string][] = [
       ["REQUEST_URI", uri],
@@ -77,7 +77,7 @@ export function jobRequests(
     if (job.traceparent !== undefined) own.push(["HTTP_TRACEPARENT", job.traceparent]);
     if (job.tracestate !== undefined) own.push(["HTTP_TRACESTATE", job.tracestate]);
     if (!isBody) own.push([payloadParam, payloadText(job.payload, `the param "${payloadParam}"`)]);
-    return { sharedParams: shared, params: own, body: isBody ? job.payload : EMPTY };
+    return { sharedParams: shared, params: own, body: isBody ? job.payload : EMPTY, run };
   };
 }
 
@@ -89,9 +89,9 @@ export function jobRequests(
 export function batchRequests(
   { script, params, firstByteTimeoutMs }: RequestOptions,
   clock: Clock,
-): (batch: Batch, onBody: BodyListener) => FastCgiRequest {
+): (batch: Batch, onBody: BodyListener, run?: Run) => FastCgiRequest {
   const shared = encodeParams({ ...sharedParams(script, params), CONTENT_TYPE: BATCH_CONTENT_TYPE });
-  return (batch, onBody) => {
+  return (batch, onBody, run) => {
     const uri = uriOfBatch(batch.jobs);
     const { deadlineMs } = batch.jobs[0]!;
     const body = encodeBatch(batch);
@@ -105,8 +105,14 @@ export function batchRequests(
     if (firstByteTimeoutMs > 0) {
       own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, deadlineMs))]);
     }
-    return { sharedParams: shared, params: own, body, onBody };
+    return { sharedParams: shared, params: own, body, onBody, run };
   };
+}
+
+/** When PHP has to have begun a request of these, epoch milliseconds. */
+export function startByOf({ params }: FastCgiRequest): number {
+  const facts = Object.fromEntries(params);
+  return Number(facts["FERVO_START_BY"] ?? facts["FERVO_DEADLINE"]);
 }
 
 /** What names the job in php-fpm's access log and status page. */

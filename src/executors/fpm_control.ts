@@ -186,12 +186,12 @@ export function isAway(error: unknown): error is FervoError {
 }
 
 /** Whether the status page shows only the beginning of `uri`, which may be that of other requests too. */
-function isCut(uri: string): boolean {
+export function isCut(uri: string): boolean {
   return uri.length > MAX_REQUEST_URI_LENGTH;
 }
 
 /** The children that run the request for `uri`, the one that has for longest first. */
-function runningOf({ processes }: FpmStatus, uri: string): FpmProcess[] {
+export function runningOf({ processes }: FpmStatus, uri: string): FpmProcess[] {
   return processes
     .filter(({ isBusy, requestUri }) => isBusy && requestUri === uri)
     .sort((a, b) => b.requestDurationUs - a.requestDurationUs);

@@ -1,10 +1,8 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { asFervoError, reasonOf } from "../core/errors.ts";
-import type { OutputListener } from "../core/output.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { closedAtOnce, connect } from "./connect.ts";
 import { ConnectionLostError, FastCgiError } from "./errors.ts";
-import type { EncodedParams } from "./params.ts";
 import {
   FULL_CONTENT_BYTES,
   HEADER_BYTES,
@@ -15,48 +13,28 @@ import {
   writeHeader,
 } from "./record.ts";
 import { RequestWriter, SMALL_BODY_BYTES } from "./request_writer.ts";
-import {
-  type BodyListener,
-  type FastCgiResponse,
-  ResponseCollector,
-  type ResponseLimits,
-} from "./response.ts";
-
-/** One request to a FastCGI application. */
-export interface FastCgiRequest {
-  /** Pairs that every request shares, encoded once. Sent first. */
-  readonly sharedParams?: EncodedParams;
-  /** Pairs of this request; what they mean is between the caller and the application. */
-  readonly params: readonly (readonly [name: string, value: string])[];
-  /** STDIN, of any size. The caller sends its length as CONTENT_LENGTH: php-fpm reads exactly that many bytes. */
-  readonly body: Uint8Array;
-  /** Is given the answer's body while it comes, beside the answer as a whole. */
-  readonly onBody?: BodyListener;
-  /** Is given both streams of the answer as they come, headers and all, however long they are. */
-  readonly onOutput?: OutputListener;
-}
-
-export interface ConnectionOptions extends ResponseLimits {
-  /** How long connecting may take, milliseconds. */
-  readonly connectTimeoutMs: number;
-  /** How long the first byte of an answer may take from when the request was written, milliseconds; 0 for ever. */
-  readonly firstByteTimeoutMs: number;
-}
+import type { ConnectionOptions, FastCgiRequest, SilentRequest } from "./request.ts";
+import { type FastCgiResponse, ResponseCollector } from "./response.ts";
 
 export { ConnectionLostError };
+export type { ConnectionOptions, FastCgiRequest, SilentRequest };
 
 const MAX_REQUEST_ID = 65_535;
 const READ_BUFFER_BYTES = 16_384;
 
 interface Pending {
+  readonly request: FastCgiRequest;
   readonly signal: AbortSignal;
-  readonly onOutput: OutputListener | undefined;
   readonly abort: () => void;
   /** Whether the connection stays open afterwards. */
   readonly keep: boolean;
   readonly startedMs: number;
   /** Of the answer, as they came from the socket: a lone record header is a sign of life, too. */
   receivedBytes: number;
+  /** By the latest that is known it has not begun, though it was sent. */
+  isWaiting: boolean;
+  /** That was so once. */
+  hasWaited: boolean;
   readonly resolve: (response: FastCgiResponse) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -89,8 +67,13 @@ export class Connection {
   #isWriting = false;
   #isClosed = false;
   #requests = 0;
+  /** Of the request sent last, and of the one before. */
+  #latestParams: FastCgiRequest["params"] = [];
+  #previousParams: FastCgiRequest["params"] = [];
   #requestId = 0;
 
+  /** Called when output of a request comes after its END_REQUEST: its script goes on. */
+  onLateOutput: ((params: FastCgiRequest["params"]) => void) | undefined;
   /** Called once, when the connection has closed while no request was under way. */
   onIdleClose: (() => void) | undefined;
   /** When it was opened, monotonic milliseconds. */
@@ -130,6 +113,11 @@ export class Connection {
     return connection;
   }
 
+  /** Whether it has served a request before the one under way. */
+  get isKept(): boolean {
+    return this.#requests > 1;
+  }
+
   /** Whether a request can be given to it now. */
   get isReusable(): boolean {
     return !this.#isClosed && this.#pending === undefined && !this.#isWriting;
@@ -155,18 +143,39 @@ export class Connection {
       signal.addEventListener("abort", abort);
       this.#collector.reset(request.onBody);
       this.#pending = {
+        request,
         signal,
-        onOutput: request.onOutput,
         abort,
         keep,
         startedMs: this.#clock.monotonicMs(),
         receivedBytes: 0,
+        isWaiting: false,
+        hasWaited: false,
         resolve,
         reject,
       };
       this.#requests++;
+      this.#previousParams = this.#latestParams;
+      this.#latestParams = request.params;
       void this.#write(head, request.body);
     });
+  }
+
+  /**
+   * The request under way, where it is not the first one here and has had no byte of an answer for `ms` milliseconds: it
+   * runs, or waits for the end of the one before, which can go on after END_REQUEST.
+   */
+  silentFor(ms: number): SilentRequest | undefined {
+    const pending = this.#pending;
+    if (pending === undefined || this.#requests < 2 || pending.receivedBytes > 0) return undefined;
+    if (this.#clock.monotonicMs() - pending.startedMs < ms) return undefined;
+    return {
+      params: pending.request.params,
+      previousParams: this.#previousParams,
+      setBegun: (hasBegun) => {
+        if (this.#pending === pending && pending.receivedBytes === 0) this.#setBegun(pending, hasBegun);
+      },
+    };
   }
 
   /** Closes the connection; a request under way rejects with `error`. Idempotent. */
@@ -244,13 +253,12 @@ export class Connection {
   }
 
   #content(type: number, requestId: number, piece: Uint8Array): void {
-    if (requestId === 0) return;
-    this.#expectRequest(type, requestId);
+    if (!this.#concernsRequest(type, requestId, true)) return;
     if (type === RecordType.stdout) {
-      this.#pending!.onOutput?.stdout(piece);
+      this.#pending!.request.onOutput?.stdout(piece);
       this.#collector.addStdout(piece);
     } else if (type === RecordType.stderr) {
-      this.#pending!.onOutput?.stderr(piece);
+      this.#pending!.request.onOutput?.stderr(piece);
       this.#collector.addStderr(piece);
     } else if (type === RecordType.endRequest) {
       const room = this.#endRequest.length - this.#endRequestBytes;
@@ -260,10 +268,7 @@ export class Connection {
   }
 
   #recordEnd(type: number, requestId: number, contentBytes: number): void {
-    // Request id 0 is management (section 4); we ask nothing there, so nothing there concerns us.
-    if (requestId === 0) return;
-    this.#expectRequest(type, requestId);
-    if (type !== RecordType.endRequest) return;
+    if (!this.#concernsRequest(type, requestId, false) || type !== RecordType.endRequest) return;
     if (contentBytes < 8) {
       throw new FastCgiError(
         "FASTCGI_PROTOCOL",
@@ -274,8 +279,26 @@ export class Connection {
     this.#finish();
   }
 
-  #expectRequest(type: number, requestId: number): void {
-    if (this.#pending !== undefined && requestId === this.#requestId) return;
+  /**
+   * Whether a record is for the request under way.
+   *
+   * @param hasContent It is content of the record, rather than its end.
+   */
+  #concernsRequest(type: number, requestId: number, hasContent: boolean): boolean {
+    const pending = this.#pending;
+    if (pending !== undefined && requestId === this.#requestId) {
+      // Where output of an earlier request came before, the count began anew.
+      pending.receivedBytes ||= 1;
+      return true;
+    }
+    // Request id 0 is management (section 4); we ask nothing there, so nothing there concerns us.
+    if (requestId === 0) return false;
+    if ((type === RecordType.stdout || type === RecordType.stderr) && requestId <= this.#requestId) {
+      // Whoever came next would have to wait.
+      if (pending === undefined) this.destroy();
+      if (hasContent) this.#takeLate(pending);
+      return false;
+    }
     throw new FastCgiError(
       "FASTCGI_PROTOCOL",
       `Cannot read the answer: a record of type ${type} for request "${requestId}" came, ` +
@@ -285,14 +308,36 @@ export class Connection {
     );
   }
 
+  /** Output of a request that has ended: its script goes on, and a request under way has not begun. */
+  #takeLate(pending: Pending | undefined): void {
+    this.onLateOutput?.(pending === undefined ? this.#latestParams : this.#previousParams);
+    if (pending === undefined) return;
+    // What came was no sign of life of the request under way.
+    pending.receivedBytes = 0;
+    this.#setBegun(pending, false);
+  }
+
+  #setBegun(pending: Pending, hasBegun: boolean): void {
+    // It begins now, or later: its time does.
+    if (!hasBegun || pending.isWaiting) {
+      pending.request.run?.notBegun();
+      this.#firstByteTimer?.cancel();
+      if (this.#options.firstByteTimeoutMs > 0 && !this.#isWriting) this.#awaitFirstByte();
+    }
+    pending.isWaiting = !hasBegun;
+    pending.hasWaited ||= !hasBegun;
+  }
+
   /** END_REQUEST came. */
   #finish(): void {
-    const { resolve, reject, keep } = this.#takePending()!;
+    const { resolve, reject, keep, hasWaited } = this.#takePending()!;
     this.idleSinceMs = this.#clock.monotonicMs();
     const [b0, b1, b2, b3, protocolStatus] = this.#endRequest;
     const appStatus = (b0! << 24) | (b1! << 16) | (b2! << 8) | b3!;
-    if (protocolStatus === ProtocolStatus.requestComplete) resolve(this.#collector.finish(appStatus));
-    else reject(this.#refusal(protocolStatus!));
+    if (protocolStatus === ProtocolStatus.requestComplete) {
+      const response = this.#collector.finish(appStatus);
+      resolve(hasWaited ? { ...response, hasWaited } : response);
+    } else reject(this.#refusal(protocolStatus!));
     if (!keep) this.destroy();
   }
 
@@ -314,6 +359,7 @@ export class Connection {
         isReused: this.#requests > 1,
         afterMs: this.#clock.monotonicMs() - pending.startedMs,
         isReset,
+        isWaiting: pending.isWaiting,
         stderr: this.#collector.stderr,
       }),
     );

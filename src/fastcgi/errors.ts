@@ -17,11 +17,20 @@ export class ConnectionLostError extends FastCgiError {
    * and those that leave just when one comes; one that reaches pm.max_requests closes in order.
    */
   readonly isReset: boolean;
+  /** The request was not begun, by the latest that was seen: its child went on with the one before. */
+  readonly isWaiting: boolean;
 
   constructor(
     address: FastCgiAddress,
     reason: string,
-    facts: { responseBytes: number; isReused: boolean; afterMs: number; isReset: boolean; stderr: string },
+    facts: {
+      responseBytes: number;
+      isReused: boolean;
+      afterMs: number;
+      isReset: boolean;
+      isWaiting?: boolean;
+      stderr: string;
+    },
   ) {
     super(
       "FASTCGI_CONNECTION_LOST",
@@ -32,5 +41,6 @@ export class ConnectionLostError extends FastCgiError {
     this.isReused = facts.isReused;
     this.afterMs = facts.afterMs;
     this.isReset = facts.isReset;
+    this.isWaiting = facts.isWaiting ?? false;
   }
 }

@@ -6,6 +6,7 @@ import {
   ConnectionLostError,
   type ConnectionOptions,
   type FastCgiRequest,
+  type SilentRequest,
 } from "./connection.ts";
 import { DEFAULT_RESPONSE_LIMITS, type FastCgiResponse } from "./response.ts";
 
@@ -73,6 +74,9 @@ const CROWDED_MS = 1_000;
  */
 const RENEW_MS = 1_000;
 
+/** What has had no byte of an answer for so long on a kept connection may be waiting, milliseconds. */
+const SILENCE_MS = 100;
+
 const ANYHOW: Sending = {};
 
 /**
@@ -84,7 +88,8 @@ const ANYHOW: Sending = {};
  * 3. Keeps connections for bursts only, the last used first, and closes the idle ones, and each after a second: others
  *    who use the application get their turn.
  * 4. Keeps none while php-fpm's listen queue is full.
- * 5. Sends a request once more, on a new connection, when a kept one may have been left by its child, if it is to.
+ * 5. Tells of requests on kept connections that get no answer: their child may be at work on the one before.
+ * 6. Sends a request once more, on a new connection, when a kept one may have been left by its child, if it is to.
  */
 export class Pool implements AsyncDisposable {
   readonly #address: FastCgiAddress;
@@ -102,14 +107,24 @@ export class Pool implements AsyncDisposable {
   #opened = 0;
   #answered = 0;
   #resent = 0;
+  #keepsNone = false;
   #overloads = 0;
   /** Collects what is sent, while somebody wants to know. */
   #watched: Set<FastCgiRequest> | undefined;
   #idleTimer: Timer | undefined;
+  #silenceTimer: Timer | undefined;
   /** Until when no connection is kept, monotonic milliseconds; 0 for no such time. */
   #crowdedUntilMs = 0;
   #closed: PromiseWithResolvers<void> | undefined;
   #destroyedBy: FervoError | undefined;
+
+  /**
+   * Called now and then with the requests on kept connections that have had no byte of an answer for some 0.1 s. Most of
+   * them just run.
+   */
+  onSilence: ((silent: readonly SilentRequest[]) => void) | undefined;
+  /** Called when output of a request comes after its END_REQUEST. */
+  onLateOutput: ((params: FastCgiRequest["params"]) => void) | undefined;
 
   constructor(deps: { address: FastCgiAddress; clock: Clock }, options: PoolOptions) {
     this.#address = deps.address;
@@ -188,6 +203,7 @@ export class Pool implements AsyncDisposable {
     // From here on the request holds a place, and gives it back whatever happens.
     try {
       if (connection !== undefined) {
+        if (this.onSilence !== undefined) this.#silenceTimer ??= this.#watchSilence();
         try {
           return await this.#send(connection, request, signal, this.#keepsConnections());
         } catch (error) {
@@ -206,10 +222,17 @@ export class Pool implements AsyncDisposable {
     }
   }
 
+  /** From now on each request has a connection of its own: a child that has answered need not be free. Idempotent. */
+  keepNone(): void {
+    this.#keepsNone = true;
+    for (const connection of this.#idle.slice()) connection.destroy();
+  }
+
   /** Closes the idle connections, waits for the requests it has taken, and takes no more. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= Promise.withResolvers();
     this.#idleTimer?.cancel();
+    this.#silenceTimer?.cancel();
     for (const connection of this.#idle.slice()) connection.destroy();
     if (this.#connections === 0) this.#closed.resolve();
     return this.#closed.promise;
@@ -237,6 +260,7 @@ export class Pool implements AsyncDisposable {
         throw error;
       });
     this.#opened++;
+    connection.onLateOutput = (params) => this.onLateOutput?.(params);
     connection.onIdleClose = () => {
       const at = this.#idle.indexOf(connection);
       if (at < 0) return;
@@ -277,11 +301,25 @@ export class Pool implements AsyncDisposable {
   }
 
   #keepsConnections(): boolean {
-    if (this.#options.idleMs === 0 || this.#closed !== undefined) return false;
+    if (this.#options.idleMs === 0 || this.#keepsNone || this.#closed !== undefined) return false;
     if (this.#crowdedUntilMs > 0 && this.#clock.monotonicMs() > this.#crowdedUntilMs) {
       this.#crowdedUntilMs = 0;
     }
     return this.#crowdedUntilMs === 0;
+  }
+
+  /** One timer for all connections, as long as kept ones are in use. */
+  #watchSilence(): Timer {
+    return this.#clock.setTimer(() => {
+      this.#silenceTimer = undefined;
+      const silent: SilentRequest[] = [];
+      for (const connection of this.#busy.keys()) {
+        const one = connection.silentFor(SILENCE_MS);
+        if (one !== undefined) silent.push(one);
+        if (connection.isKept && this.#closed === undefined) this.#silenceTimer ??= this.#watchSilence();
+      }
+      if (silent.length > 0) this.onSilence?.(silent);
+    }, SILENCE_MS);
   }
 
   #overloaded(): void {
@@ -335,8 +373,8 @@ export class Pool implements AsyncDisposable {
   }
 }
 
-/** Whether the request may not have been run: see LEAVING_WINDOW_MS. */
+/** Whether the request may not have been run: see LEAVING_WINDOW_MS; or was not, by what was seen of it. */
 function mayHaveLeft(error: unknown): error is ConnectionLostError {
   return error instanceof ConnectionLostError && error.isReused && error.responseBytes === 0 &&
-    error.afterMs <= LEAVING_WINDOW_MS;
+    (error.isWaiting || error.afterMs <= LEAVING_WINDOW_MS);
 }

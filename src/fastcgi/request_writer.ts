@@ -1,4 +1,4 @@
-import type { FastCgiRequest } from "./connection.ts";
+import type { FastCgiRequest } from "./request.ts";
 import { ParamsWriter } from "./params.ts";
 import { FLAG_KEEP_CONNECTION, HEADER_BYTES, RecordType, ROLE_RESPONDER, writeHeader } from "./record.ts";
 

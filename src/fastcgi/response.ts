@@ -38,6 +38,8 @@ export interface FastCgiResponse {
   readonly stderr: string;
   /** STDOUT or STDERR was longer than the limits. */
   readonly isTruncated: boolean;
+  /** The request was seen not to have begun for a while after it was sent. */
+  readonly hasWaited?: boolean;
   /** As the application gave it in END_REQUEST. Always 0 from php-fpm, even after `exit(3)` or a fatal error. */
   readonly appStatus: number;
 }

@@ -56,6 +56,9 @@ export class JobMetrics {
   /** By php-fpm pool, of those whose consumers fit it: slots now, and changes by reason. */
   readonly #fits = new Map<string, { slots: number; readonly changes: Map<FitReason, number> }>();
 
+  /** php-fpm pools to which no connections are kept any more. */
+  readonly #notKept = new Set<string>();
+
   readonly observe: Observer = (event) => {
     switch (event.type) {
       case "job_settled":
@@ -83,6 +86,9 @@ export class JobMetrics {
       }
       case "consumer_paused":
         this.#pauses.set(event.consumer, (this.#pauses.get(event.consumer) ?? 0) + 1);
+        return;
+      case "connections_not_kept":
+        this.#notKept.add(event.fpm);
         return;
       case "jobs_recovered":
       case "strays_returned": {
@@ -158,6 +164,15 @@ export class JobMetrics {
         help: "Failed calls to the broker, which are made again; of the driver's own work, outages.",
       },
       [...this.#brokerErrors.values()].map(({ labels, count }) => [labels, count]),
+    );
+    page.add(
+      {
+        name: "fervo_fpm_connections_not_kept",
+        type: "gauge",
+        help:
+          "1 since a script of the pool was seen to go on after its answer: no connections are kept any more.",
+      },
+      [...this.#notKept].map((fpm) => [labelsOf({ fpm }), 1]),
     );
     if (this.#fits.size > 0) this.#writeFits(page);
   }

@@ -129,6 +129,14 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         return log.debug({ ...jobFacts(event), ...ignoredFact(event) }, "Job started");
       case "job_settled":
         return logSettled(log, event);
+      case "connections_not_kept": {
+        const { fpm, uri } = event;
+        return log.warn(
+          { fpm, uri },
+          "A script goes on after it has answered, as with fastcgi_finish_request(): connections to the pool are no " +
+            "longer kept, as its child is not free for the next job; do such work in the job, or in a job of its own",
+        );
+      }
       case "job_resent": {
         const facts = { ...jobFacts(event), ...errorFacts(event.error) };
         return log.info(facts, "Sent the job again, as a repeat: its PHP process may have left before it");

@@ -324,7 +324,7 @@ export class Consumer {
     const job = this.#jobOf(held);
     if (job instanceof FervoError) return this.#notRun(job);
     this.#began(slot, held, job);
-    const outcome = await this.#executor.execute(job, slot.abort.signal).catch(outcomeOfFault);
+    const outcome = await this.#executor.execute(job, slot.abort.signal, slot).catch(outcomeOfFault);
     // What was cut off is over; its outcome must not begin a pause after the end.
     if (!held.isSettling) this.#heed(outcome);
     return outcome;
@@ -353,15 +353,14 @@ export class Consumer {
     };
     if (ready.length === 0) return;
     begin();
-    const last = await this.#executor.executeBatch!({
-      jobs: ready.map(({ job }) => job),
-      timeoutMs: this.#options.timeoutMs,
-      onOutcome: (outcome) => {
-        end(outcome);
-        this.#slots.next(slot);
-        begin();
-      },
-    }, slot.abort.signal).catch(outcomeOfFault);
+    const jobs = ready.map(({ job }) => job);
+    const onOutcome = (outcome: Outcome) => {
+      end(outcome);
+      this.#slots.next(slot);
+      begin();
+    };
+    const batch = { jobs, timeoutMs: this.#options.timeoutMs, onOutcome };
+    const last = await this.#executor.executeBatch!(batch, slot.abort.signal, slot).catch(outcomeOfFault);
     if (last !== undefined && at < ready.length) end(last);
   }
 

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
-import type { Executor } from "../executors/executor.ts";
+import type { Executor, Run } from "../executors/executor.ts";
 import type { SlotSnapshot } from "./consumer_stats.ts";
 import type { Held } from "./held.ts";
 import { STALL_MS } from "./loop.ts";
@@ -9,7 +9,7 @@ import type { SlotLimit } from "./slot_limit.ts";
 const NONE: readonly Held[] = [];
 
 /** A slot and what it runs: a job, or several in one request. Used again and again. */
-export class Slot {
+export class Slot implements Run {
   /** In the order in which they run; none while the slot is free. */
   jobs = NONE;
   /** Ends what it runs. */
@@ -20,6 +20,15 @@ export class Slot {
   beganMs = 0;
   /** Counts on with each use of any slot. */
   turn = 0;
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  notBegun(): void {
+    this.beganMs = this.#clock.monotonicMs();
+  }
 }
 
 /** The slots of a consumer, made as they are needed, and the time limit of what they run. */
@@ -92,7 +101,7 @@ export class Slots {
 
   /** The next of the slot's jobs begins. */
   next(slot: Slot): void {
-    slot.beganMs = this.#clock.monotonicMs();
+    slot.notBegun();
   }
 
   end(slot: Slot): void {
@@ -106,7 +115,7 @@ export class Slots {
   }
 
   #add(): Slot {
-    const slot = new Slot();
+    const slot = new Slot(this.#clock);
     this.#all.push(slot);
     return slot;
   }

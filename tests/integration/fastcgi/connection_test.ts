@@ -18,6 +18,7 @@ import {
   endRequestRecord,
   record,
   type Script,
+  type ScriptedPeer,
   ScriptedServer,
   stderrRecord,
   stdoutRecord,
@@ -600,4 +601,95 @@ Deno.test("Connection.request() tells a listener's mistake as it is, not as a co
   };
   const answering = exchange((peer) => peer.answer("A: 1\r\n\r\nbody"), { request });
   await assert.rejects(answering, { code: "WORKER_FAULT", cause: thrown });
+});
+
+/** Answers the first request, and lets a test see how the second one fares. */
+async function afterTheAnswer(script: (peer: ScriptedPeer) => Promise<void>) {
+  const server = await ScriptedServer.start([async (peer) => {
+    await peer.serve("A: 1\r\n\r\n");
+    await script(peer);
+  }]);
+  const connection = await open(server);
+  const late: unknown[] = [];
+  connection.onLateOutput = (params) => late.push(params);
+  await connection.request({ ...GET, params: [["N", "1"]] }, true, NEVER);
+  let notBegun = 0;
+  const run = { notBegun: () => void notBegun++ };
+  return {
+    connection,
+    late,
+    notBegun: () => notBegun,
+    request: () => connection.request({ ...GET, params: [["N", "2"]], run }, true, NEVER),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("Connection.request() passes over late output of the request before, which tells that its own has not begun", async () => {
+  const o = { requestId: 1 };
+  await using t = await afterTheAnswer(async (peer) => {
+    await peer.readRequest();
+    await peer.write(stdoutRecord("late", o), stderrRecord("late, too", o));
+    await peer.answer("A: 2\r\n\r\nmine");
+  });
+  const { headers, body, stderr, hasWaited } = await t.request();
+  assert.deepEqual([headers.get("a"), new TextDecoder().decode(body), stderr, hasWaited], [
+    "2",
+    "mine",
+    "",
+    true,
+  ]);
+  assert.ok(t.notBegun() > 0);
+  assert.deepEqual(t.late[0], [["N", "1"]]);
+});
+
+Deno.test("Connection.request() that is lost after late output of the one before has had no byte of an answer, and waited", async () => {
+  await using t = await afterTheAnswer(async (peer) => {
+    await peer.readRequest();
+    await peer.write(stdoutRecord("late", { requestId: 1 }));
+  });
+  await assert.rejects(t.request(), { responseBytes: 0, isReused: true, isWaiting: true });
+});
+
+Deno.test("Connection is closed by late output while it is idle: its child is not free", async () => {
+  await using t = await afterTheAnswer(async (peer) => {
+    await peer.write(stdoutRecord("late", { requestId: 1 }));
+    await peer.clientCloses();
+  });
+  await eventually("it is closed", () => !t.connection.isReusable);
+  assert.deepEqual(t.late[0], [["N", "1"]]);
+});
+
+Deno.test("Connection.request() still refuses a record of a request that never was, and a second END_REQUEST", async () => {
+  for (const bytes of [stdoutRecord("x", { requestId: 3 }), endRequestRecord({ requestId: 1 })]) {
+    await using t = await afterTheAnswer(async (peer) => {
+      await peer.readRequest();
+      await peer.write(bytes);
+      await peer.clientCloses();
+    });
+    await assert.rejects(t.request(), { code: "FASTCGI_PROTOCOL" });
+  }
+});
+
+Deno.test("Connection.silentFor() is the request under way that has had no byte, and not the first one", async () => {
+  const go = Promise.withResolvers<void>();
+  await using t = await afterTheAnswer(async (peer) => {
+    await peer.readRequest();
+    await go.promise;
+    await peer.answer("A: 2\r\n\r\n");
+  });
+  assert.equal(t.connection.silentFor(0), undefined);
+  const answering = t.request();
+  const silent = t.connection.silentFor(0)!;
+  assert.deepEqual([silent.params, silent.previousParams], [[["N", "2"]], [["N", "1"]]]);
+  assert.equal(t.connection.silentFor(60_000), undefined);
+  silent.setBegun(false);
+  silent.setBegun(false);
+  // It begins: its time begins once more, and then no more.
+  silent.setBegun(true);
+  silent.setBegun(true);
+  assert.equal(t.notBegun(), 3);
+  go.resolve();
+  assert.equal((await answering).hasWaited, true);
+  silent.setBegun(false);
+  assert.equal(t.notBegun(), 3);
 });

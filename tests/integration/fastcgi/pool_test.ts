@@ -576,3 +576,37 @@ Deno.test("Pool passes the answer's bytes on as they came", async () => {
   await using pool = poolOf(server, new FakeClock());
   assert.deepEqual((await pool.request(job(1), NEVER)).body, body);
 });
+
+Deno.test("Pool.onSilence is given what gets no answer on kept connections, and nothing else; Pool.keepNone() keeps none", async () => {
+  const go = Promise.withResolvers<void>();
+  await using server = await ScriptedServer.start([async (peer) => {
+    await peer.serve("A: 1\n\n");
+    await peer.readRequest();
+    await go.promise;
+    await peer.answer("A: 1\n\n");
+    await peer.clientCloses();
+  }, async (peer) => {
+    await peer.readRequest();
+    await go.promise;
+    await peer.answer("A: 1\n\n");
+  }]);
+  const clock = new FakeClock();
+  const pool = poolOf(server, clock, { maxConnections: 2 });
+  const silent: unknown[] = [];
+  pool.onSilence = (all) => silent.push(all.map(({ params }) => params));
+  const request = (name: string) => pool.request({ params: [["N", name]], body: new Uint8Array(0) }, NEVER);
+  await request("1");
+  // The second one is on the kept connection, the third on a new one.
+  const answers = [request("2"), request("3")];
+  await clock.advance(99);
+  assert.deepEqual(silent, []);
+  await clock.advance(101);
+  assert.deepEqual(silent, [[[["N", "2"]]], [[["N", "2"]]]]);
+  pool.keepNone();
+  go.resolve();
+  await Promise.all(answers);
+  assert.deepEqual([pool.stats.idle, pool.stats.busy], [0, 0]);
+  await pool.close();
+  assert.equal(clock.pendingTimers, 0);
+  await server.scriptsEnded();
+});

@@ -121,7 +121,7 @@ Deno.test("/metrics is what promtool takes for right, and docs/operations.md lis
   assert.match(body, /^fervo_fpm_requests_total\{fpm="jobs"\} 20$/m);
   assert.doesNotMatch(body, /secret/);
 
-  const rare = ["fervo_broker_errors_total", "fervo_jobs_recovered_total"];
+  const rare = ["fervo_broker_errors_total", "fervo_fpm_connections_not_kept", "fervo_jobs_recovered_total"];
   const ofAuto = ["fervo_fpm_slots", "fervo_fpm_slots_changes_total"];
   const docs = Deno.readTextFileSync(new URL("docs/operations.md", ROOT));
   const table = docs.slice(docs.indexOf("### Metrics"), docs.indexOf("Alerts to begin with"));

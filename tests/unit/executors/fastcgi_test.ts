@@ -727,3 +727,14 @@ Deno.test("FastCgiExecutor tells PHP until when to begin where the first byte ha
     String(deadlineMs),
   ]);
 });
+
+Deno.test("FastCgiExecutor puts a job back that began too late and did nothing, where its child was seen at work on another", async () => {
+  const { executor, clock } = build({ ...responseOf(), hasWaited: true });
+  const run = (deadlineMs: number) => executor.execute(jobOf({ deadlineMs }), NEVER);
+  const late = await run(clock.nowMs() - 1);
+  assert.equal(late.kind === "release" && late.reason, "unavailable");
+  // In time, it has begun and said nothing.
+  assert.equal(errorOf(await run(clock.nowMs() + 1)).code, "JOB_NO_OUTCOME");
+  const { executor: other } = build(responseOf());
+  assert.equal(errorOf(await other.execute(jobOf({ deadlineMs: 0 }), NEVER)).code, "JOB_NO_OUTCOME");
+});

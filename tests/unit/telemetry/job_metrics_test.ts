@@ -138,3 +138,14 @@ Deno.test("JobMetrics tells how many jobs fit a php-fpm pool, and counts the cha
   ]);
   assert.deepEqual(linesAfter([], "fervo_fpm_slots"), []);
 });
+
+Deno.test(
+  "JobMetrics shows the pools to which no connections are kept any more",
+  { permissions: "none" },
+  () => {
+    const found = { type: "connections_not_kept", fpm: "jobs", uri: "/mail/1" } as const;
+    assert.deepEqual(linesAfter([found, found], "fervo_fpm_connections_not_kept"), [
+      'fervo_fpm_connections_not_kept{fpm="jobs"} 1',
+    ]);
+  },
+);

@@ -60,3 +60,16 @@ Deno.test("Slots aborts a slot once, and the others each at their own time", asy
   assert.equal(second.abort.signal.reason.code, "JOB_TIMEOUT");
   assert.equal(first.abort.signal.reason, reason);
 });
+
+Deno.test("Slot.notBegun() begins its time anew, however often", async () => {
+  const { clock, slots } = build();
+  const slot = slots.begin(heldOf("a"));
+  for (let i = 0; i < 3; i++) {
+    await clock.advance(900);
+    slot.notBegun();
+  }
+  await clock.advance(999);
+  assert.equal(slot.abort.signal.aborted, false);
+  await clock.advance(1);
+  assert.equal(slot.abort.signal.aborted, true);
+});
