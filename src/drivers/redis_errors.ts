@@ -33,9 +33,13 @@ const SYSTEM_ADVICE: Readonly<Record<string, string>> = {
   ETIMEDOUT: "no answer",
 };
 
+/** What Redis says for NOPERM of a command within a script: 7.0, and from 7.2 on. */
+const NOT_ALLOWED_IN_SCRIPT = /The user executing the script can't |ACL failure in script: /;
+
 /** The word with which Redis refused a command; undefined for errors that are no answer of Redis. */
 export function answerCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || error instanceof FervoError) return undefined;
+  if (NOT_ALLOWED_IN_SCRIPT.test(error.message)) return "NOPERM";
   // Of a script's own command some versions say "ERR Error running script …: WRONGTYPE …".
   return /\b(?:WRONGTYPE|READONLY|OOM|MISCONF|NOREPLICAS|NOPERM)\b/.exec(error.message)?.[0] ??
     ANSWER.exec(error.message)?.[1];

@@ -91,6 +91,15 @@ Deno.test(
       ["UNBLOCKED force unblock from blocking operation", /has become a replica/],
       ["CLUSTERDOWN Hash slot not served", /the cluster has no master/],
       ["NOREPLICAS Not enough good replicas to write.", /min-replicas-to-write/],
+      // In a script, of 7.0 and of 8.0.
+      [
+        "ERR The user executing the script can't run this command or subcommand",
+        /list of what a worker needs/,
+      ],
+      [
+        "ERR ACL failure in script: User default has no permissions to run the 'lmove' command",
+        /list of what a worker needs/,
+      ],
       ["OOM command not allowed when used memory > 'maxmemory'.", /its memory is full/],
       ["ERR unknown command 'LMOVE', with args beginning with:", /6\.2 or newer/],
       ["CROSSSLOT Keys in request don't hash to the same slot", /a part in braces/],
