@@ -67,12 +67,14 @@ export interface CheckedTrace {
   readonly ignored?: readonly string[];
 }
 
+const NO_TRACE: CheckedTrace = Object.freeze({});
+
 /**
  * Checks the trace context of a message, which becomes HTTP headers in PHP and from there on: only what keeps the rules is
  * handed on. A `traceparent` of a later version is handed on as one of version 00, a `tracestate` only with a `traceparent`.
  */
 export function checkedTrace(traceparent: string | undefined, tracestate: string | undefined): CheckedTrace {
-  if (traceparent === undefined) return {};
+  if (traceparent === undefined) return NO_TRACE;
   const parent = parseTraceparent(traceparent);
   if (parent === undefined) return { ignored: ["traceparent"] };
   const isCurrent = traceparent.startsWith("00-");

@@ -59,7 +59,8 @@ function createFile(path: string, mode: number, links = MAX_LINKS): void {
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     if (links > 0 && Deno.lstatSync(path).isSymlink) {
-      createFile(resolve(dirname(path), Deno.readLinkSync(path)), mode, links - 1);
+      // Two dots in it lead up from where the link really is.
+      createFile(resolve(Deno.realPathSync(dirname(path)), Deno.readLinkSync(path)), mode, links - 1);
     }
   }
 }

@@ -54,9 +54,11 @@ Deno.test("SqliteDriver.open() creates files with fileMode also with an umask th
 Deno.test("SqliteDriver.open() creates what a link leads to with fileMode", async () => {
   await using folder = await makeFolder();
   await Deno.mkdir(`${folder.path}/data`);
-  await Deno.symlink("data/second", `${folder.path}/first`);
+  await Deno.mkdir(`${folder.path}/deep/links`, { recursive: true });
+  await Deno.symlink("deep/links", `${folder.path}/alias`);
+  await Deno.symlink("../../data/second", `${folder.path}/deep/links/first`);
   await Deno.symlink(`${folder.path}/data/queue.sqlite`, `${folder.path}/data/second`);
-  await using driver = openSqlite(`${folder.path}/first`);
+  await using driver = openSqlite(`${folder.path}/alias/first`);
   await driver.push("q", bytes("secret"));
   const path = `${folder.path}/data/queue.sqlite`;
   for (const file of [path, `${path}-wal`, `${path}-shm`]) assert.equal(permissions(file), "600", file);
