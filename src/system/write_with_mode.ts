@@ -12,7 +12,7 @@ export async function writeWithMode(
   text: string,
   { mode, overwrite }: { mode: number; overwrite: boolean },
 ): Promise<void> {
-  if (overwrite) path = await targetOf(path);
+  if (overwrite && await leadsNowhere(path)) path = await targetOf(path);
   const old = overwrite ? await Deno.stat(path).catch(() => undefined) : undefined;
   // First the mode, and then what may be secret.
   if (old?.isFile) await Deno.chmod(path, mode);
@@ -20,9 +20,16 @@ export async function writeWithMode(
   if (old === undefined) await Deno.chmod(path, mode);
 }
 
+/** Of links to what is there the runtime takes care itself: what it refuses, such as /dev/stdin, stays refused. */
+async function leadsNowhere(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => false, (error) => error instanceof Deno.errors.NotFound);
+}
+
 /** Where a link leads, be there a file or not: the binary's runtime opens no file through a link that leads nowhere. */
 async function targetOf(path: string, links = MAX_LINKS): Promise<string> {
   // Fails on all that is no link; whether it can be written to shows when it is.
   const link = await Deno.readLink(path).catch(() => undefined);
-  return link === undefined || links === 0 ? path : await targetOf(resolve(dirname(path), link), links - 1);
+  if (link === undefined || links === 0) return path;
+  // Two dots in it lead up from where the link really is.
+  return await targetOf(resolve(await Deno.realPath(dirname(path)), link), links - 1);
 }
