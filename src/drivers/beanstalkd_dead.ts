@@ -53,7 +53,11 @@ export class BeanstalkdDeadLetters implements DeadLetters {
   }
 
   remove(ids: readonly string[] | "all"): Promise<number> {
-    return this.#change(ids, (connection, id) => deleteJob(connection, id));
+    return this.#change(
+      ids,
+      async (connection, id) =>
+        await buriedStats(connection, id) !== undefined && await deleteJob(connection, id),
+    );
   }
 
   async #read(connection: BeanstalkdConnection, id: string): Promise<DeadLetter | undefined> {
@@ -79,36 +83,69 @@ export class BeanstalkdDeadLetters implements DeadLetters {
   ): Promise<number> {
     return this.#call(async (connection) => {
       let count = 0;
+      const changeOne = async (id: string) => {
+        if (await change(connection, id)) count++;
+      };
       if (ids !== "all") {
-        for (const id of new Set(ids)) {
-          const isDead = isJobId(id) && await buriedStats(connection, id) !== undefined;
-          if (isDead && await change(connection, id)) count++;
-        }
-        return count;
-      }
-      for (const tube of await tubesOf(connection)) {
-        // No more than there are now: a worker may bury them again meanwhile.
-        for (let left = await buriedIn(connection, tube); left > 0; left--) {
-          connection.use(tube);
-          const first = await connection.send("peek-buried", ["FOUND", "NOT_FOUND"]);
-          if (first.word === "NOT_FOUND") break;
-          if (await change(connection, first.args[0]!)) count++;
-        }
-      }
+        for (const id of new Set(ids)) if (isJobId(id)) await changeOne(id);
+      } else await this.#eachBuried(connection, changeOne);
       return count;
     });
   }
+
+  /** Those of all tubes, each once: no more than there are now, for a worker may bury them again meanwhile. */
+  async #eachBuried(connection: BeanstalkdConnection, use: (id: string) => Promise<void>): Promise<void> {
+    for (const tube of await tubesOf(connection)) {
+      for (let left = await buriedIn(connection, tube); left > 0; left--) {
+        connection.use(tube);
+        const first = await connection.send("peek-buried", ["FOUND", "NOT_FOUND"]);
+        if (first.word === "NOT_FOUND") break;
+        await use(first.args[0]!);
+      }
+    }
+  }
 }
 
-/** Puts a copy of a buried job and deletes the job; in this order, so that it is never gone. */
+/**
+ * Makes a buried job ready with no attempt counted: puts a copy of it and deletes it; in this order, so that it is never
+ * gone. It is reserved before, for who has reserved a job has it alone: another admin, or a worker, who wants the same job at
+ * the same time finds nothing. Should this process die in between, the job is ready again, and with it perhaps its copy.
+ *
+ * @returns False when it is no dead letter any more.
+ */
 async function putAgain(connection: BeanstalkdConnection, id: string): Promise<boolean> {
   const stats = await buriedStats(connection, id);
-  const found = await connection.send(`peek ${id}`, ["FOUND", "NOT_FOUND"]);
-  if (stats === undefined || found.body === undefined) return false;
+  if (stats === undefined) return false;
+  const reserved = await connection.send(`reserve-job ${id}`, ["RESERVED", "NOT_FOUND"]);
+  if (reserved.word === "NOT_FOUND") return false;
+  let copy: string;
+  try {
+    // Of a long job a reservation brings no body.
+    const body = reserved.body ?? (await connection.send(`peek ${id}`, ["FOUND"])).body!;
+    copy = await putCopy(connection, id, stats, body);
+  } catch (error) {
+    // Where the connection is lost, it is ready again by that.
+    await connection.send(`bury ${id} ${stats.pri}`, ["BURIED", "NOT_FOUND"]).catch(() => {});
+    throw error;
+  }
+  // Its time to run was over meanwhile, and made it ready: it is enough of the two.
+  if (!await deleteJob(connection, id)) await deleteJob(connection, copy);
+  return true;
+}
+
+/** Returns the copy's id. */
+async function putCopy(
+  connection: BeanstalkdConnection,
+  id: string,
+  stats: JobStats,
+  body: Uint8Array,
+): Promise<string> {
   connection.use(stats.tube);
-  const put = `put ${stats.pri} 0 ${stats.ttrMs / 1_000} ${found.body.length}`;
-  const { word } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body: found.body });
-  if (word === "INSERTED") return await deleteJob(connection, id);
+  const put = `put ${stats.pri} 0 ${stats.ttrMs / 1_000} ${body.length}`;
+  const { word, args } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body });
+  if (word === "INSERTED") return args[0]!;
+  // It has stored the copy all the same.
+  if (word === "BURIED") await deleteJob(connection, args[0]!);
   throw new QueueError(
     "QUEUE_UNAVAILABLE",
     `Cannot retry job "${id}": beanstalkd answers ${word} to a copy of it; see its memory and its option -z`,

@@ -109,7 +109,15 @@ export class Beanstalkd implements AsyncDisposable {
     if (isUnix) await Deno.remove(`${this.#folder}/socket`).catch(() => {});
     if (hasMovableClock) await this.#writeClock();
     this.#process = new Deno.Command("beanstalkd", {
-      args: [...listen, "-b", this.#folder, "-f", "0", "-z", String(MAX_JOB_BYTES)],
+      args: [
+        ...listen,
+        "-b",
+        this.#folder,
+        "-f",
+        "0",
+        "-z",
+        String(MAX_JOB_BYTES),
+      ],
       env: hasMovableClock ? fakeTime(`${this.#folder}/clock`, { stepsMonotonic: true }) : {},
       stdin: "null",
       stdout: "null",

@@ -14,6 +14,7 @@ import {
   takeOne,
   textOf,
 } from "../../conformance/driver_broker.ts";
+import type { BeanstalkdDriver } from "../../../src/drivers/beanstalkd.ts";
 import { Beanstalkd, type BeanstalkdClient } from "../../support/beanstalkd.ts";
 import { eventually } from "../../support/eventually.ts";
 
@@ -372,4 +373,72 @@ Deno.test("Jobs are taken, settled and listed also when the server's clock was s
   assert.deepEqual(await driver.queues(), ["q"]);
   for (const delivery of taken) await delivery.ack();
   assert.deepEqual(await driver.depth("q"), { ...NOTHING, dead: 1 });
+});
+
+/** Buries as many jobs, as fast as can be. */
+async function buryMany(driver: BeanstalkdDriver, count: number): Promise<void> {
+  await pushAll(driver, Array.from({ length: count }, (_, i) => `job ${i}`));
+  for (const delivery of await take(driver, { max: count })) await delivery.bury(FAILED);
+}
+
+/** The payloads of all that is ready, sorted. */
+async function readyTexts(driver: BeanstalkdDriver): Promise<string[]> {
+  return (await takeNow(driver, { max: 10_000 })).map(textOf).sort();
+}
+
+Deno.test("Dead letters that two admins retry at once are retried once each", async () => {
+  await using server = await Beanstalkd.start();
+  await using one = server.open();
+  await using another = server.open();
+  const count = 400;
+  await buryMany(one, count);
+  const letters = (await one.dead.list({ limit: count })).map(({ id }) => id);
+  const retried = await Promise.all([
+    one.dead.retry("all"),
+    another.dead.retry("all"),
+    // By their ids, too, the last ones first.
+    one.dead.retry(letters),
+  ]);
+  assert.equal(retried.reduce((sum, n) => sum + n, 0), count);
+  assert.deepEqual(await one.depth("q"), { ...NOTHING, ready: count });
+  const texts = await readyTexts(one);
+  assert.equal(new Set(texts).size, count);
+});
+
+Deno.test("Dead letters that one admin retries and another removes at once are one or the other", async () => {
+  await using server = await Beanstalkd.start();
+  await using one = server.open();
+  await using another = server.open();
+  const count = 400;
+  await buryMany(one, count);
+  const [retried, removed] = await Promise.all([one.dead.retry("all"), another.dead.remove("all")]);
+  assert.equal(retried + removed, count);
+  assert.ok(retried > 0 && removed > 0, `${retried} ${removed}`);
+  assert.deepEqual(await one.depth("q"), { ...NOTHING, ready: retried });
+});
+
+Deno.test("Dead letters that are retried beside a kick of beanstalkd's own tools are ready once each", async () => {
+  await using server = await Beanstalkd.start();
+  await using driver = server.open();
+  using client = await server.client();
+  const count = 400;
+  await buryMany(driver, count);
+  await client.ask("use q\r\n");
+  const kick = async () => {
+    for (let i = 0; i < count / 2; i++) await client.ask("kick 1\r\n");
+  };
+  const [retried] = await Promise.all([driver.dead.retry("all"), kick()]);
+  assert.ok(retried > 0 && retried < count, `${retried}`);
+  const { ready, dead } = await driver.depth("q");
+  assert.deepEqual([ready + dead, new Set(await readyTexts(driver)).size], [count, ready]);
+});
+
+Deno.test("A dead letter that cannot be put again stays one", async () => {
+  await using server = await Beanstalkd.start();
+  await using driver = server.open();
+  await buryMany(driver, 2);
+  Deno.kill(server.pid, "SIGUSR1");
+  await assert.rejects(driver.dead.retry("all"), /it is in drain mode/);
+  assert.deepEqual(await driver.depth("q"), { ...NOTHING, dead: 2 });
+  assert.equal(await driver.dead.remove("all"), 2);
 });
