@@ -20,7 +20,8 @@ Deno.test("OwnFpm starts a master and its children in a private folder, and leav
   const fpm = await OwnFpm.start(DEPS, PROGRAM, 3);
   const { directory } = fpm;
   assert.equal((await Deno.stat(directory)).mode! & 0o777, 0o700);
-  assert.equal((await processesOf(directory)).length, 1 + 3);
+  // A child answers before it has its title.
+  await eventually("all are there", async () => (await processesOf(directory)).length === 1 + 3);
   await fpm[Symbol.asyncDispose]();
   assert.deepEqual(await processesOf(directory), []);
   await assert.rejects(Deno.stat(directory), Deno.errors.NotFound);

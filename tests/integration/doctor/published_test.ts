@@ -122,7 +122,7 @@ const PUBLISHED: readonly Published[] = [
       "www.conf":
         `[global]\nprocess_control_timeout = 90\nprocess.max = 3\n[www]\n${USER}listen = FOLDER/a.sock\n` +
         `${STATIC}request_terminate_timeout = 90\nsecurity.limit_extensions = .phtml\n` +
-        "php_admin_value[open_basedir] = /var/www/:/tmp/\n",
+        "php_admin_value[open_basedir] = /var/www/:/usr/share/php/\n",
     },
     address: "FOLDER/a.sock",
     expected: ["error fpm.children", "error fpm.limit_extensions", "error fpm.open_basedir"],
