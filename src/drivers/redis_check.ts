@@ -1,6 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Finding } from "../core/finding.ts";
 import type { RedisConnection } from "./redis_connection.ts";
+import { isNotAllowed } from "./redis_errors.ts";
 
 /** What a Redis server tells of itself. */
 export interface RedisFacts {
@@ -11,13 +12,16 @@ export interface RedisFacts {
 }
 
 /**
- * What is to be said of a Redis server to which jobs are entrusted.
+ * What is to be said of a Redis server to which jobs are entrusted, as far as it tells: managed servers and users with few
+ * rights may not ask.
  *
  * @throws {QueueError} QUEUE_UNAVAILABLE
  */
 export async function checkServer(connection: RedisConnection): Promise<Finding[]> {
-  const info = parseInfo(String(await connection.send(["INFO"])));
-  // Managed servers may not tell.
+  const info = await connection.send(["INFO"]).then((answer) => parseInfo(String(answer)), (error) => {
+    if (isNotAllowed(error)) return new Map<string, string>();
+    throw error;
+  });
   const save = await connection.send<Buffer[]>(["CONFIG", "GET", "save"]).then(
     (answer) => String(answer[1] ?? ""),
     () => undefined,
@@ -62,7 +66,7 @@ function eviction(info: RedisFacts["info"]): Finding {
 }
 
 function replica(info: RedisFacts["info"]): Finding[] {
-  if (info.get("role") === "master") return [];
+  if (["master", undefined].includes(info.get("role"))) return [];
   return [{
     id: "redis.replica",
     severity: "error",

@@ -50,8 +50,17 @@ export function answerCode(error: unknown): string | undefined {
  * user. Other commands may do well.
  */
 export function isForItsKey(error: unknown): boolean {
-  const code = error instanceof FervoError ? answerCode(error.cause) : undefined;
-  return code === "WRONGTYPE" || code === "NOPERM";
+  return refusalOf(error) === "WRONGTYPE" || isNotAllowed(error);
+}
+
+/** Whether this user may not do it. */
+export function isNotAllowed(error: unknown): boolean {
+  return refusalOf(error) === "NOPERM";
+}
+
+/** The word with which Redis refused what a QUEUE_UNAVAILABLE tells of. */
+function refusalOf(error: unknown): string | undefined {
+  return error instanceof FervoError ? answerCode(error.cause) : undefined;
 }
 
 /** Whether it is best to look for the server anew before the next command. */

@@ -51,8 +51,12 @@ for (const by of ["another worker", "the same one"] as const) {
     for (const _ of Object.keys(SETTLES)) ids.push(await client.put("q", "job", { ttr: 3 }));
     const lost = await takeNow(holder);
     assert.equal(lost.length, 4);
-    standStill(3_200);
     const found: Delivery[] = [];
+    // On a busy machine beanstalkd can be late, and the renewal that comes behind the standstill in time.
+    for (let standstills = 0; found.length === 0 && standstills < 5; standstills++) {
+      standStill(3_200);
+      found.push(...await takeNow(taker));
+    }
     await eventually("the jobs are taken again", async () => {
       found.push(...await takeNow(taker));
       return found.length === 4;
@@ -75,8 +79,13 @@ Deno.test("A job that was lost and buried by another worker stays buried when it
   using client = await server.client();
   await client.put("q", "job", { ttr: 2 });
   const lost = await takeOne(holder);
-  standStill(2_100);
-  await (await takeOne(another)).bury(FAILED);
+  const found: Delivery[] = [];
+  for (let standstills = 0; found.length === 0 && standstills < 5; standstills++) {
+    standStill(2_100);
+    found.push(...await takeNow(another));
+  }
+  assert.equal(found.length, 1);
+  await found[0]!.bury(FAILED);
   await rejectsWith("LEASE_LOST", lost.ack());
   assert.deepEqual(await another.depth("q"), { ...NOTHING, dead: 1 });
 });

@@ -12,7 +12,7 @@ import { FervoError } from "../../../src/core/errors.ts";
 import type { RedisDriver } from "../../../src/drivers/redis.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
-import { RedisServer } from "../../support/redis_server.ts";
+import { documentedRights, RedisServer } from "../../support/redis_server.ts";
 import { soon } from "../../support/soon.ts";
 import { openRedis } from "./redis_broker.ts";
 
@@ -291,9 +291,8 @@ Deno.test("password_file is read at each connect; ACL users work, and what they 
 
 Deno.test("The rights that docs/operations.md names are enough for all that a worker does", async () => {
   await using server = await RedisServer.start();
-  const rights = ["~*", "+@read", "+@write", "+@blocking", "+@scripting", "+@connection", "+info", "+time"];
-  await server.cli("ACL", "SETUSER", "worker", "on", ">secret", ...rights);
-  const worker = { username: "worker", password: "secret", leaseMs: 1_000 };
+  await server.cli("ACL", "SETUSER", "worker", ...await documentedRights());
+  const worker = { username: "worker", password: "SECRET", leaseMs: 1_000 };
   const dead = openRedis(server, worker);
   await dead.push("q", job("1"));
   await takeOne(dead);
