@@ -3,7 +3,8 @@ import { dirname, resolve } from "node:path";
 const MAX_LINKS = 10;
 
 /**
- * Writes a file that has this mode, whatever the umask, and whatever it had before.
+ * Writes a file that has this mode, whatever the umask, and whatever it had before. What is no file, as a device or a pipe, keeps
+ * its own: it is others', too.
  *
  * @throws {Deno.errors.AlreadyExists} when there is one, or a link, which is not to be overwritten; and what the system throws
  */
@@ -14,8 +15,9 @@ export async function writeWithMode(
 ): Promise<void> {
   if (overwrite && await leadsNowhere(path)) path = await targetOf(path);
   const old = overwrite ? await Deno.stat(path).catch(() => undefined) : undefined;
+  if (old !== undefined && !old.isFile) return await Deno.writeTextFile(path, text);
   // First the mode, and then what may be secret.
-  if (old?.isFile) await Deno.chmod(path, mode);
+  if (old !== undefined) await Deno.chmod(path, mode);
   await Deno.writeTextFile(path, text, { createNew: !overwrite, mode });
   if (old === undefined) await Deno.chmod(path, mode);
 }
