@@ -6,6 +6,7 @@ import { newestFpm } from "../bench/find_php.ts";
 import { parseConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";
 import { descriptorsNeeded } from "../doctor/open_files.ts";
+import { END_CHILD_MS } from "../executors/fpm_control.ts";
 import { formatAddress } from "../fastcgi/address.ts";
 import { fpmFile } from "../service/fpm.ts";
 import type { FpmService, ServiceFile, WorkerService } from "../service/service.ts";
@@ -77,7 +78,11 @@ function workerService(
 ): WorkerService {
   const sockets = [...config.fpm.values()].flatMap(({ address, statusAddress }) => [address, statusAddress])
     .flatMap((address) => address?.transport === "unix" ? [dirname(address.path)] : []);
-  const killAfterMs = Math.max(0, ...[...config.processes.values()].map((process) => process.killAfterMs));
+  const killAfterMs = Math.max(
+    0,
+    ...[...config.processes.values()].map((process) => process.killAfterMs),
+    ...[...config.fpm.values()].map((fpm) => fpm.killOnTimeout ? END_CHILD_MS : 0),
+  );
   return {
     program: options.program,
     configFile,

@@ -89,16 +89,18 @@ export type WorkerEvent =
     readonly error: FervoError;
   }
   | {
-    /** The PHP process of a job whose time was up was ended; without `pid`, none was running it. */
+    /** The PHP process of a job whose time was up, or that was cut off, was ended; without `pid`, none was running it. */
     readonly type: "child_ended";
+    readonly after: "timeout" | "shutdown";
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
     readonly pid: number | undefined;
   }
   | {
-    /** The PHP process of a job whose time was up could not be ended, and runs on. */
+    /** The PHP process of a job whose time was up, or that was cut off, could not be ended, and runs on. */
     readonly type: "child_not_ended";
+    readonly after: "timeout" | "shutdown";
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;

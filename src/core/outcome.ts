@@ -7,7 +7,7 @@ import { asFervoError, type FervoError } from "./errors.ts";
  * - `retry`: failed; the attempt counts. Again after `delayMs` milliseconds (the retry policy's delay when absent),
  *   or to the dead letters when it was the last attempt.
  * - `bury`: failed for good; to the dead letters, a person decides.
- * - `release`: it never ran; put back untouched, the attempt does not count.
+ * - `release`: it never ran, or was cut off; put back untouched, the attempt does not count.
  */
 export type Outcome =
   | { readonly kind: "ack" }
@@ -21,6 +21,8 @@ export type Outcome =
      * `misconfigured`, the same, and loudly, for a person may have to change something; `shutdown`, nothing, we are leaving.
      */
     readonly reason: "unavailable" | "misconfigured" | "shutdown";
+    /** It ran, was cut off, and what ran it has not ended for certain: its next run may begin beside this one. */
+    readonly mayRunOn?: boolean;
   };
 
 /** Whether an error says that jobs cannot be run as what runs them is set up, so that a person may have to change that. */

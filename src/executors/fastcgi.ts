@@ -27,7 +27,7 @@ import {
 } from "./fastcgi_requests.ts";
 import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
 import { type FpmProbeDeps, probeFpm } from "./fastcgi_probe.ts";
-import { type FpmControl, isAway, UNKNOWN_PATH } from "./fpm_control.ts";
+import { END_CHILD_MS, type FpmControl, isAway, UNKNOWN_PATH } from "./fpm_control.ts";
 import { REPEAT } from "./job_variables.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions {
@@ -65,7 +65,8 @@ const ALONE: Sending = { isAlone: true };
  *    or the address.
  * 2. Reads the answer by the table in docs/protocol.md.
  * 3. Where an answer does not come, finds out whether that was the job's doing or php-fpm's.
- * 4. Ends the PHP process of a job whose time is up, if it is to; the job's slot does not wait for that.
+ * 4. Ends the PHP process of a job whose time is up, if it is to; the job's slot does not wait for that. One that is cut off
+ *    ends when its process has.
  * 5. Finds out by requests without a job whether php-fpm is back, and finds the script.
  */
 export class FastCgiExecutor implements Executor {
@@ -79,7 +80,7 @@ export class FastCgiExecutor implements Executor {
   readonly #batchRequestOf: (batch: Batch, onBody: BodyListener, run?: Run) => FastCgiRequest;
   /** How jobs are sent that have attempts left; one value for all. */
   readonly #anyConnection: Sending;
-  readonly #endings = new Set<Promise<void>>();
+  readonly #endings = new Set<Promise<unknown>>();
   /** How often a job was lost together with php-fpm, by queue and id. */
   readonly #losses = new Map<string, number>();
 
@@ -94,6 +95,11 @@ export class FastCgiExecutor implements Executor {
     this.#requestOf = jobRequests(options, deps.clock);
     this.#batchRequestOf = batchRequests(options, deps.clock);
     this.#anyConnection = { again: (request, lost) => this.#repeat(request, lost) };
+  }
+
+  /** A run that is cut off ends when its child has. */
+  get abortMs(): number {
+    return this.#options.killOnTimeout ? END_CHILD_MS : 0;
   }
 
   async execute(job: Job, signal: AbortSignal, run?: Run): Promise<Outcome> {
@@ -146,7 +152,7 @@ export class FastCgiExecutor implements Executor {
       if (job !== undefined) return await this.#outcomeOfFailure(error, job, uri, startedMs);
       // All jobs have ended: what is left is a child that has not.
       if (error instanceof FervoError && error.code === "JOB_TIMEOUT") {
-        this.#endChildOf(batch.jobs.at(-1)!, uri());
+        void this.#endChildOf(batch.jobs.at(-1)!, uri(), "timeout");
       }
       return undefined;
     }
@@ -185,8 +191,10 @@ export class FastCgiExecutor implements Executor {
           return await this.#outcomeOfSilence(error, job, uri());
         case "FASTCGI_PROTOCOL":
           return await this.#outcomeOfNonsense(error);
+        case "SHUTDOWN":
+          return await this.#outcomeOfCut(error, job, uri());
         case "JOB_TIMEOUT":
-          this.#endChildOf(job, uri());
+          void this.#endChildOf(job, uri(), "timeout");
       }
       return outcomeOfError(error);
     } catch (fault) {
@@ -318,8 +326,14 @@ export class FastCgiExecutor implements Executor {
     if (await this.#fpm.isRunning(uri) === false) {
       return { kind: "release", reason: "unavailable", error };
     }
-    this.#endChildOf(job, uri);
+    void this.#endChildOf(job, uri, "timeout");
     return outcomeOfError(error);
+  }
+
+  /** PHP does not end when its connection does. Whoever puts the job back is to know whether it has. */
+  async #outcomeOfCut(error: FervoError, job: Job, uri: string): Promise<Outcome> {
+    const hasEnded = await this.#endChildOf(job, uri, "shutdown");
+    return { kind: "release", reason: "shutdown", error, ...(!hasEnded && { mayRunOn: true }) };
   }
 
   /** What answers a ping with nonsense, too, is no FastCGI application: no job has run there. */
@@ -333,16 +347,22 @@ export class FastCgiExecutor implements Executor {
     return outcomeOfError(error);
   }
 
-  #endChildOf(job: Job, uri: string): void {
-    if (!this.#options.killOnTimeout) return;
+  /** Resolves with whether the child has ended for certain; never rejects. */
+  #endChildOf(job: Job, uri: string, after: "timeout" | "shutdown"): Promise<boolean> {
+    if (!this.#options.killOnTimeout) return Promise.resolve(false);
     const { queue, id, attempt } = job;
     const ending = this.#fpm.endChild(uri).then(
-      (pid) => this.#observe({ type: "child_ended", queue, id, attempt, pid }),
+      (pid) => {
+        this.#observe({ type: "child_ended", after, queue, id, attempt, pid });
+        return pid !== undefined;
+      },
       (thrown) => {
-        this.#observe({ type: "child_not_ended", queue, id, attempt, error: asFervoError(thrown) });
+        this.#observe({ type: "child_not_ended", after, queue, id, attempt, error: asFervoError(thrown) });
+        return false;
       },
     ).finally(() => this.#endings.delete(ending));
     this.#endings.add(ending);
+    return ending;
   }
 }
 

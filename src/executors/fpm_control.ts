@@ -4,6 +4,7 @@ import { FervoError, reasonOf } from "../core/errors.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
 import {
   ask,
+  ASK_TIMEOUT_MS,
   childTitle,
   type FpmProcess,
   type FpmStatus,
@@ -15,7 +16,7 @@ import {
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
-import { readProc } from "../system/proc.ts";
+import { isProcessThere, readProc } from "../system/proc.ts";
 
 export interface FpmControlOptions {
   /** Where the pool listens. */
@@ -33,6 +34,10 @@ export const UNKNOWN_PATH = "/fervo-check";
 
 /** A child that has not ended so long after SIGTERM is killed, milliseconds. */
 const KILL_AFTER_MS = 1_000;
+/** How often to look whether it has ended, milliseconds. */
+const LOOK_MS = 20;
+/** How long it takes at most to end a child: two looks at the status page, and the signals; milliseconds. */
+export const END_CHILD_MS = 2 * ASK_TIMEOUT_MS + 2 * KILL_AFTER_MS;
 
 /**
  * A php-fpm pool, looked at from the outside.
@@ -139,12 +144,12 @@ export class FpmControl {
   }
 
   /**
-   * Ends the child that runs the request for `uri`: SIGTERM, and SIGKILL when it still runs it a second later. Returns
-   * its process id, or undefined when no child runs that request.
+   * Ends the child that runs the request for `uri`: SIGTERM, and SIGKILL when it is still there a second later. Returns
+   * its process id when it has ended, or undefined when no child runs that request.
    *
    * @param uri SCRIPT_NAME of the request; when several children run it, the one that has for longest is meant.
    * @throws {FervoError} FASTCGI_* when the status page cannot be read, FPM_KILL_FAILED when the child is not one of
-   * this machine or may not be signalled, or when the page does not show enough of `uri`
+   * this machine, may not be signalled or does not end, or when the page does not show enough of `uri`
    */
   async endChild(uri: string): Promise<number | undefined> {
     if (isCut(uri)) {
@@ -172,10 +177,23 @@ export class FpmControl {
     // It may have begun another job meanwhile.
     if (!await isStillRunning()) return undefined;
     endProcess(child.pid, "SIGTERM");
-    await sleep(this.#clock, KILL_AFTER_MS);
-    // A page that cannot be read any more tells nothing against it: SIGTERM ends a child of php-fpm.
-    if (await isStillRunning().catch(() => false)) endProcess(child.pid, "SIGKILL");
-    return child.pid;
+    if (await this.#isGoneIn(KILL_AFTER_MS, child.pid)) return child.pid;
+    endProcess(child.pid, "SIGKILL");
+    if (await this.#isGoneIn(KILL_AFTER_MS, child.pid)) return child.pid;
+    throw new FervoError(
+      "FPM_KILL_FAILED",
+      `Cannot end the PHP process "${child.pid}": SIGKILL has not ended it`,
+    );
+  }
+
+  /** Waits until that process is gone; false when it is still there after `limitMs` milliseconds. */
+  async #isGoneIn(limitMs: number, pid: number): Promise<boolean> {
+    const untilMs = this.#clock.monotonicMs() + limitMs;
+    while (isProcessThere(pid)) {
+      if (this.#clock.monotonicMs() >= untilMs) return false;
+      await sleep(this.#clock, LOOK_MS);
+    }
+    return true;
   }
 }
 

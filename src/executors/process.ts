@@ -59,7 +59,7 @@ const NOT_NOW: Readonly<Record<string, string>> = {
  *    never the program, another argument or a variable's name.
  * 2. Reads the exit code by `exitCodes`; a process that a signal has ended is a crash.
  * 3. Ends the process with all that it has started when the job is aborted (see `endGroup`), and holds the slot until
- *    it has ended: there are never more processes than slots.
+ *    that has ended: there are never more processes than slots, and no run beside another of the same job.
  * 4. Looks for the program and its folder when they were not there.
  */
 export class ProcessExecutor implements Executor {
@@ -116,12 +116,15 @@ export class ProcessExecutor implements Executor {
     const tail = new StderrTail(stderr, maxStderrBytes);
     const stdout = output && new StderrTail(told(child.stdout, (piece) => output.stdout(piece)), 0);
     if (payload === "stdin") void feed(child.stdin, job.payload);
-    const end = () => void this.#track(endGroup(child, this.#clock, killAfterMs));
+    let ending: Promise<void> | undefined;
+    const end = () => ending = this.#track(endGroup(child, this.#clock, killAfterMs));
     signal.addEventListener("abort", end);
     const status = await child.status;
     signal.removeEventListener("abort", end);
     // An abort from here on comes too late: the job has ended by itself.
     const wasAborted = signal.aborted;
+    // Whoever runs the job again is not to meet what this run has started.
+    await ending;
     await stdout?.end(this.#clock, STDERR_GRACE_MS);
     const written = await tail.end(this.#clock, STDERR_GRACE_MS);
     const details = failureDetails(written, child.pid);

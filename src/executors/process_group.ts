@@ -1,5 +1,5 @@
-import process from "node:process";
 import { type Clock, sleep } from "../core/clock.ts";
+import { isProcessThere } from "../system/proc.ts";
 
 /** How often to look whether what a process has left behind has ended, milliseconds. */
 const LOOK_MS = 50;
@@ -23,9 +23,13 @@ export async function endGroup(
   void leader.status.then(() => leaderEnded.abort());
   await sleep(clock, killAfterMs, leaderEnded.signal);
   // The number of a group that is gone may be given to a new one: that must get no KILL.
-  while (isGroupThere(leader.pid)) {
+  while (isProcessThere(-leader.pid)) {
     const leftMs = deadlineMs - clock.monotonicMs();
-    if (leftMs <= 0) return signalGroup(leader.pid, "SIGKILL");
+    if (leftMs <= 0) {
+      signalGroup(leader.pid, "SIGKILL");
+      // The kernel ends it by the time; what is left, nobody has collected.
+      return await sleep(clock, LOOK_MS);
+    }
     await sleep(clock, Math.min(leftMs, LOOK_MS));
   }
 }
@@ -36,15 +40,5 @@ function signalGroup(group: number, signal: Deno.Signal): void {
     Deno.kill(-group, signal);
   } catch {
     // Its leader's end shows what came of it.
-  }
-}
-
-function isGroupThere(group: number): boolean {
-  try {
-    // Signal 0 is none: the kernel only looks whom it would reach (kill(2)).
-    process.kill(-group, 0);
-    return true;
-  } catch (error) {
-    return !(error instanceof Error && "code" in error && error.code === "ESRCH");
   }
 }

@@ -54,7 +54,7 @@ export function childTitle(pool: string): string {
 export const MAX_REQUEST_URI_LENGTH = 127;
 
 /** How long php-fpm may take to answer a question of ours, milliseconds. */
-const ASK_TIMEOUT_MS = 3_000;
+export const ASK_TIMEOUT_MS = 3_000;
 
 /**
  * Asks php-fpm something that is no job, on a connection of its own, or on one of `pool`.

@@ -1,3 +1,5 @@
+import process from "node:process";
+
 /**
  * What the kernel tells of processes under /proc (proc(5)).
  *
@@ -44,5 +46,20 @@ async function grep(paths: readonly string[]): Promise<Uint8Array> {
     throw new FervoError("PROCESS_FAILED", `Cannot run "grep", by which processes are looked at: ${reason}`, {
       cause,
     });
+  }
+}
+
+/**
+ * Whether a process is there, be it one that has ended and whose parent has not noticed yet.
+ *
+ * @param id Negative for a group of processes: whether any of it is there.
+ */
+export function isProcessThere(id: number): boolean {
+  try {
+    // Signal 0 is none: the kernel only looks whom it would reach (kill(2)).
+    process.kill(id, 0);
+    return true;
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && error.code === "ESRCH");
   }
 }

@@ -60,6 +60,9 @@ async function loadPretty(): Promise<(line: string) => string> {
   });
 }
 
+/** Which job it was whose process is ended. */
+const CUT_OFF = { timeout: "job whose time was up", shutdown: "job that was cut off" } as const;
+
 /** Tells a log what a worker does. Each job that goes well is a debug line; what needs attention stands out. */
 export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observer {
   const repeated = new RepeatedStates({ clock });
@@ -141,17 +144,14 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         const facts = { ...jobFacts(event), ...errorFacts(event.error) };
         return log.info(facts, "Sent the job again, as a repeat: its PHP process may have left before it");
       }
-      case "child_ended":
-        if (event.pid === undefined) {
-          return log.warn(jobFacts(event), "No PHP process runs the job whose time was up");
-        }
-        return log.warn(
-          { ...jobFacts(event), pid: event.pid },
-          "Ended the PHP process of the job whose time was up",
-        );
+      case "child_ended": {
+        const which = CUT_OFF[event.after];
+        if (event.pid === undefined) return log.warn(jobFacts(event), `No PHP process runs the ${which}`);
+        return log.warn({ ...jobFacts(event), pid: event.pid }, `Ended the PHP process of the ${which}`);
+      }
       case "child_not_ended": {
         const facts = { ...jobFacts(event), ...errorFacts(event.error) };
-        return log.error(facts, "Cannot end the PHP process of the job whose time was up; it runs on");
+        return log.error(facts, `Cannot end the PHP process of the ${CUT_OFF[event.after]}; it runs on`);
       }
       case "slots_changed": {
         const { fpm, slots, before, reason } = event;
@@ -207,6 +207,9 @@ function logSettled(log: Log, event: Event<"job_settled">): void {
       const shown = { ...facts, ...errorFacts(outcome.error) };
       if (outcome.error.code === "WORKER_FAULT") {
         return log.error(shown, "Job put back after a fault in fervo-worker");
+      }
+      if (outcome.mayRunOn) {
+        return log.warn(shown, "Job put back; what ran it may run on, and its next run begin beside that");
       }
       // What keeps jobs from running is told once for all of them, when the consumer pauses.
       return log[outcome.reason === "shutdown" ? "info" : "debug"](shown, "Job put back");

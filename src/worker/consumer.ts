@@ -34,7 +34,7 @@ const RECEIVE_WAIT_MS = 30_000;
  * 2. Runs each in a slot: decode, execute, settle. With a batch size, a slot takes what is there, and never waits for more.
  * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
  * 4. Pauses while the executor cannot run jobs, or the broker is away, and finds out by itself when that is over.
- * 5. Stops in order: quiet (no more receives), drained (all settled), else release first and abort then.
+ * 5. Stops in order: quiet (no more receives), drained (all settled), else abort what runs, and put it back then.
  *
  * A slot is free as soon as its settle is handed to the driver, so that the settle and the next receive can share a
  * transaction or a round trip. Settles that lag are bounded: at most as many as there are slots.
@@ -217,8 +217,9 @@ export class Consumer {
   }
 
   /**
-   * Ends as soon as the broker has taken all that is held: puts back what still runs, first, and aborts it then, so that
-   * a job that is cut off is never lost. Never rejects. Idempotent.
+   * Ends as soon as the broker has taken all that is held: aborts what still runs, and puts it back when that has ended, so
+   * that its next run does not begin beside it. What does not end in time is put back all the same. Until then it is held
+   * with its lease, and a worker that is killed meanwhile loses none. Never rejects. Idempotent.
    */
   cutOff(): Promise<void> {
     return this.#cutting ??= this.#cutOff();
@@ -228,15 +229,9 @@ export class Consumer {
     this.quiet();
     const error = new FervoError("SHUTDOWN", "The worker shuts down");
     this.#cut.abort(error);
-    await Promise.all(
-      this.#slots.inUse.toReversed().map(async ({ jobs, abort }) => {
-        const left = jobs.filter((held) => !held.isSettling).toReversed();
-        await Promise.all(
-          left.map((held) => this.#held.settle(held, { kind: "release", reason: "shutdown", error })),
-        );
-        abort.abort(error);
-      }),
-    );
+    const late = await this.#slots.abortAll(error);
+    const outcome: Outcome = { kind: "release", reason: "shutdown", error, mayRunOn: true };
+    await Promise.all(late.map((held) => held.isSettling || this.#held.settle(held, outcome)));
   }
 
   #receive(max: number): Promise<Delivery[]> {
@@ -300,7 +295,7 @@ export class Consumer {
     const slot = this.#slots.begin(jobs);
     await this.#runBatch(slot);
     this.#leave(slot);
-    this.#held.putBack(jobs.filter((held) => !held.isSettling));
+    this.#held.putBack(jobs);
   }
 
   /** The slot is free: for what was taken ahead, else for what the next receive brings. */
@@ -361,7 +356,10 @@ export class Consumer {
     };
     const batch = { jobs, timeoutMs: this.#options.timeoutMs, onOutcome };
     const last = await this.#executor.executeBatch!(batch, slot.abort.signal, slot).catch(outcomeOfFault);
-    if (last !== undefined && at < ready.length) end(last);
+    if (last === undefined || at === ready.length) return;
+    // Each goes to the front of its queue.
+    if (last.kind === "release") this.#held.putBack(ready.slice(at + 1).map(({ held }) => held));
+    end(last);
   }
 
   /** What becomes of a delivery without a job that could be run. */

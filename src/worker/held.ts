@@ -97,11 +97,11 @@ export class HeldDeliveries {
     return held;
   }
 
-  /** Puts back what no slot has begun; the last one first, for each goes to the front of its queue. */
+  /** Puts back what no slot has begun, of what is not being settled already; the last one first, for each goes to the front of its queue. */
   putBack(all: readonly Held[]): void {
     const error = new FervoError("SHUTDOWN", "The job was not begun");
     for (const held of all.toReversed()) {
-      void this.settle(held, { kind: "release", reason: "shutdown", error });
+      if (!held.isSettling) void this.settle(held, { kind: "release", reason: "shutdown", error });
     }
   }
 

@@ -1,5 +1,5 @@
-import type { Clock, Timer } from "../core/clock.ts";
-import { JobError } from "../core/errors.ts";
+import { type Clock, sleep, type Timer } from "../core/clock.ts";
+import { type FervoError, JobError } from "../core/errors.ts";
 import type { Executor, Run } from "../executors/executor.ts";
 import type { SlotSnapshot } from "./consumer_stats.ts";
 import type { Held } from "./held.ts";
@@ -7,6 +7,9 @@ import { STALL_MS } from "./loop.ts";
 import type { SlotLimit } from "./slot_limit.ts";
 
 const NONE: readonly Held[] = [];
+
+/** How much longer than its executor says what was aborted may take to end, milliseconds. */
+const ABORT_MARGIN_MS = 1_000;
 
 /** A slot and what it runs: a job, or several in one request. Used again and again. */
 export class Slot implements Run {
@@ -40,6 +43,7 @@ export class Slots {
   readonly #all: Slot[] = [];
   readonly #free: Slot[] = [];
   #turns = 0;
+  #allFree: AbortController | undefined;
   #timer: Timer | undefined;
 
   /**
@@ -107,6 +111,18 @@ export class Slots {
   end(slot: Slot): void {
     slot.jobs = NONE;
     this.#free.push(slot);
+    if (this.#allFree !== undefined && this.busy === 0) this.#allFree.abort();
+  }
+
+  /**
+   * Aborts what those in use run, the last one first, and waits until that has ended, for as long as the executor may take.
+   * Returns the jobs of what has not, the last one first.
+   */
+  async abortAll(reason: FervoError): Promise<Held[]> {
+    for (const { abort } of this.inUse.toReversed()) abort.abort(reason);
+    const { signal } = this.#allFree = new AbortController();
+    if (this.busy > 0) await sleep(this.#clock, this.#abortMs + ABORT_MARGIN_MS, signal);
+    return this.inUse.toReversed().flatMap(({ jobs }) => jobs.toReversed());
   }
 
   /** Forgets its timer. */

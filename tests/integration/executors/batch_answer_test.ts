@@ -410,7 +410,14 @@ Deno.test("FastCgiExecutor.executeBatch() gives an abort to the job that runs, a
   errorOf(await running, "retry", "JOB_TIMEOUT");
   await t.executor.close();
   assert.deepEqual(uris, ["/a%20b/7+2"]);
-  assert.deepEqual(t.log.events, [{ type: "child_ended", queue: "a b", id: "8", attempt: 2, pid: 4711 }]);
+  assert.deepEqual(t.log.events, [{
+    type: "child_ended",
+    after: "timeout",
+    queue: "a b",
+    id: "8",
+    attempt: 2,
+    pid: 4711,
+  }]);
 });
 
 Deno.test("FastCgiExecutor.executeBatch() ends a child that does not end when all its jobs have", async () => {

@@ -159,7 +159,7 @@ Deno.test("Worker ends the PHP process of a job whose time is up, tells which, a
   const running = t.run({ untilEmpty: false });
   const ended = await t.log.next("child_ended");
   const pid = Number(await Deno.readTextFile(t.file("pid")));
-  assert.deepEqual(ended, { type: "child_ended", queue: QUEUE, id: bad, attempt: 1, pid });
+  assert.deepEqual(ended, { type: "child_ended", after: "timeout", queue: QUEUE, id: bad, attempt: 1, pid });
   const [dead] = await t.driver.dead.list({ limit: 10 });
   assert.deepEqual([dead!.id, dead!.error.code], [bad, "JOB_TIMEOUT"]);
   const [good] = await t.push(1);

@@ -16,7 +16,7 @@ import { FastCgiError } from "../../../src/fastcgi/errors.ts";
 import { decodeParams } from "../../../src/fastcgi/params.ts";
 import type { FastCgiResponse } from "../../../src/fastcgi/response.ts";
 import { EventLog } from "../../support/event_log.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
+import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 
 const SCRIPT = "/srv/app/fervo.php";
 const NEVER = new AbortController().signal;
@@ -274,13 +274,47 @@ Deno.test("FastCgiExecutor puts a job back and pauses when php-fpm is down or fu
   }
 });
 
-Deno.test("FastCgiExecutor puts a job back that a shutdown has cut off", async () => {
-  const error = new FervoError("SHUTDOWN", "The worker shuts down");
-  assert.deepEqual(await build(error).executor.execute(jobOf(), NEVER), {
+const CUT = new FervoError("SHUTDOWN", "The worker shuts down");
+
+Deno.test("FastCgiExecutor says of a job that a shutdown has cut off that PHP may run on", async () => {
+  const { executor } = build(CUT);
+  assert.equal(executor.abortMs, 0);
+  assert.deepEqual(await executor.execute(jobOf(), NEVER), {
     kind: "release",
     reason: "shutdown",
-    error,
+    error: CUT,
+    mayRunOn: true,
   });
+});
+
+Deno.test("FastCgiExecutor with kill_on_timeout ends the child of a job that is cut off, before the job goes back", async () => {
+  const ending = Promise.withResolvers<number>();
+  const uris: string[] = [];
+  const { executor, log } = build(CUT, { killOnTimeout: true }, {
+    endChild: (uri) => {
+      uris.push(uri);
+      return ending.promise;
+    },
+  });
+  assert.equal(executor.abortMs, 8_000);
+  let outcome: Outcome | undefined;
+  const running = executor.execute(jobOf(), NEVER).then((result) => outcome = result);
+  await settlePromises();
+  assert.deepEqual([outcome, uris], [undefined, ["/mail/17"]]);
+  ending.resolve(4711);
+  await running;
+  assert.deepEqual(outcome, { kind: "release", reason: "shutdown", error: CUT });
+  const job = { queue: "mail", id: "17", attempt: 2 };
+  assert.deepEqual(log.events, [{ type: "child_ended", after: "shutdown", ...job, pid: 4711 }]);
+});
+
+Deno.test("FastCgiExecutor says that PHP may run on where its child was not found, or not ended", async () => {
+  const refused = () => Promise.reject(new FervoError("FPM_KILL_FAILED", "not permitted"));
+  for (const endChild of [refused, () => Promise.resolve(undefined)]) {
+    const { executor } = build(CUT, { killOnTimeout: true }, { endChild });
+    const outcome = await executor.execute(jobOf(), NEVER);
+    assert.equal(outcome.kind === "release" && outcome.mayRunOn, true);
+  }
 });
 
 Deno.test("FastCgiExecutor takes a job for failed whose time was up", async () => {
@@ -680,7 +714,14 @@ Deno.test("FastCgiExecutor ends the child of a job whose time is up, does not wa
   assert.deepEqual(log.events, []);
   ending.resolve(4711);
   assert.deepEqual(await closing, ["child_ended"]);
-  assert.deepEqual(log.events, [{ type: "child_ended", queue: "mail", id: "17", attempt: 2, pid: 4711 }]);
+  assert.deepEqual(log.events, [{
+    type: "child_ended",
+    after: "timeout",
+    queue: "mail",
+    id: "17",
+    attempt: 2,
+    pid: 4711,
+  }]);
 });
 
 Deno.test("FastCgiExecutor tells that a child could not be ended", async () => {

@@ -32,6 +32,8 @@ const quietFacts = { code: "QUEUE_UNAVAILABLE", error: `Cannot use the queue "q"
 
 const job = { consumer: "main", queue: "mail", id: "17", attempt: 2 };
 const jobFacts = { consumer: "main", queue: "mail", job: "17", attempt: 2 };
+const child = { queue: "mail", id: "17", attempt: 2 };
+const childFacts = { queue: "mail", job: "17", attempt: 2 };
 const settled = { type: "job_settled", ...job, waitMs: 12.4, runMs: 3.456789 } as const;
 const settledFacts = { ...jobFacts, wait_ms: 12, run_ms: 3.5 };
 
@@ -119,6 +121,42 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     ...settledFacts,
     ...quietFacts,
     msg: "Job put back",
+  }],
+  ["a job that was put back while PHP may run on", {
+    ...settled,
+    outcome: { kind: "release", reason: "shutdown", error: quietError, mayRunOn: true },
+  }, {
+    level: "warn",
+    ...settledFacts,
+    ...quietFacts,
+    msg: "Job put back; what ran it may run on, and its next run begin beside that",
+  }],
+  ["the end of a process of a job that was cut off", {
+    type: "child_ended",
+    after: "shutdown",
+    ...child,
+    pid: 4711,
+  }, {
+    level: "warn",
+    ...childFacts,
+    pid: 4711,
+    msg: "Ended the PHP process of the job that was cut off",
+  }],
+  ["that no process was found for it", { type: "child_ended", after: "shutdown", ...child, pid: undefined }, {
+    level: "warn",
+    ...childFacts,
+    msg: "No PHP process runs the job that was cut off",
+  }],
+  ["that the process of a late job could not be ended", {
+    type: "child_not_ended",
+    after: "timeout",
+    ...child,
+    error: quietError,
+  }, {
+    level: "error",
+    ...childFacts,
+    ...quietFacts,
+    msg: "Cannot end the PHP process of the job whose time was up; it runs on",
   }],
   ["a job that could not be run, of which the pause tells", {
     ...settled,

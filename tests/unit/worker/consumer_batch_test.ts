@@ -355,7 +355,7 @@ Deno.test("Consumer.quiet() lets a batch that runs come to its end", async () =>
   assert.deepEqual(settledOf(jobs), ["ack", "retry 1 JOB_FAILED"]);
 });
 
-Deno.test("Consumer.stopNow() puts the jobs of a batch without an outcome back first, and aborts it then", async () => {
+Deno.test("Consumer.stopNow() aborts a batch, and puts its jobs without an outcome back then, the last one first", async () => {
   await using t = start({ concurrency: 2 });
   t.executor.onAbort = ({ id }) => t.driver.calls.push(`abort ${id}`);
   const jobs = await t.give(..."abcde");
@@ -365,12 +365,12 @@ Deno.test("Consumer.stopNow() puts the jobs of a batch without an outcome back f
   await t.running;
   assert.deepEqual(t.driver.calls, [
     "ack a",
+    "abort d",
+    "abort a",
     "release e",
     "release d",
     "release c",
     "release b",
-    "abort d",
-    "abort a",
   ]);
   assert.deepEqual(settledOf(jobs), ["ack", "release", "release", "release", "release"]);
   for (const { signal } of t.executor.batches) assert.equal(signal.reason.code, "SHUTDOWN");
@@ -380,8 +380,9 @@ Deno.test("Consumer takes no notice of what a batch says after stopNow() has put
   await using t = start();
   t.executor.isDeaf = true;
   const jobs = await t.give(..."abc");
-  await t.consumer.stopNow();
-  await t.running;
+  const stopped = t.consumer.stopNow();
+  await t.clock.advance(1_000);
+  await Promise.all([stopped, t.running]);
   t.executor.batches[0]!.tell(ACK);
   t.executor.batches[0]!.end(executorAway());
   await settlePromises();

@@ -6,7 +6,7 @@ import { envelope } from "../../../src/dialects/envelope.ts";
 import { raw } from "../../../src/dialects/raw.ts";
 import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
 import type { SlotLimit } from "../../../src/worker/slot_limit.ts";
-import { EventLog } from "../../support/event_log.ts";
+import { EventLog, type EventOf } from "../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 import { FakeDelivery, FakeDriver, leaseLost, unavailable } from "../../support/fake_driver.ts";
 import {
@@ -27,10 +27,11 @@ function start(
   dialect: Dialect = raw,
   beforeRun: (consumer: Consumer) => void = () => {},
   limit?: SlotLimit,
+  abortMs = 0,
 ) {
   const clock = new FakeClock();
   const driver = new FakeDriver(clock);
-  const executor = new FakeExecutor();
+  const executor = Object.assign(new FakeExecutor(), { abortMs });
   const log = new EventLog();
   const deps = { driver, dialect, executor, clock, observe: log.observe, random: MIDDLE };
   const consumer = new Consumer({ ...deps, ...limit && { limit } }, {
@@ -843,29 +844,49 @@ Deno.test("Consumer runs deliveries that arrive at the moment of quiet", async (
   assert.deepEqual([first.settled, second.settled], [["ack"], ["ack"]]);
 });
 
-Deno.test("Consumer.stopNow() puts running jobs back first and aborts them then", async () => {
+Deno.test("Consumer.stopNow() aborts running jobs, and puts each back when it has ended", async () => {
   await using t = start({ concurrency: 3 });
   const deliveries = [await t.give("1"), await t.give("2")];
+  t.executor.isDeaf = true;
   t.executor.onAbort = ({ id }) => t.driver.calls.push(`abort ${id}`);
-  await t.consumer.stopNow();
-  await t.running;
+  const stopped = t.consumer.stopNow();
+  await settlePromises();
   // The last one first, so that the queue is in its old order.
-  assert.deepEqual(t.driver.calls, ["release 2", "release 1", "abort 2", "abort 1"]);
+  assert.deepEqual(t.driver.calls, ["abort 2", "abort 1"]);
   for (const run of t.executor.runs) assert.equal(run.signal.reason.code, "SHUTDOWN");
+  const error = t.executor.runs[0]!.signal.reason;
+  for (const run of t.executor.runs.toReversed()) run.end({ kind: "release", reason: "shutdown", error });
+  await Promise.all([stopped, t.running]);
+  assert.deepEqual(t.driver.calls.slice(2), ["release 2", "release 1"]);
   assert.deepEqual(deliveries.map(({ settled }) => settled), [["release"], ["release"]]);
   assert.equal(t.consumer.orphaned, 0);
 });
 
-Deno.test("Consumer.stopNow() aborts a job only when the broker has it back", async () => {
+Deno.test("Consumer.stopNow() keeps what a job says that ends just then", async () => {
   await using t = start();
-  const back = Promise.withResolvers<void>();
-  await t.give("1", { release: () => back.promise });
+  t.executor.isDeaf = true;
+  const [done, failing] = [await t.give("1"), await t.give("2")];
   const stopped = t.consumer.stopNow();
-  await settlePromises();
-  assert.equal(t.executor.runs[0]!.signal.aborted, false);
-  back.resolve();
-  await stopped;
-  assert.equal(t.executor.runs[0]!.signal.aborted, true);
+  t.executor.runs[0]!.end(ACK);
+  t.executor.runs[1]!.end(failed(7));
+  await Promise.all([stopped, t.running]);
+  assert.deepEqual([done.settled, failing.settled], [["ack"], ["retry 7 JOB_FAILED"]]);
+});
+
+Deno.test("Consumer.stopNow() puts back in time what does not end, and says that it may run on", async () => {
+  for (const abortMs of [0, 5_000]) {
+    await using t = start({}, raw, undefined, undefined, abortMs);
+    t.executor.isDeaf = true;
+    const delivery = await t.give("1");
+    const stopped = t.consumer.stopNow();
+    await t.clock.advance(abortMs + 999);
+    assert.deepEqual([delivery.settled, t.ended.isEnded], [[], false]);
+    await t.clock.advance(1);
+    await Promise.all([stopped, t.running]);
+    assert.deepEqual(delivery.settled, ["release"]);
+    const [{ outcome }] = t.log.of("job_settled") as [EventOf<"job_settled">];
+    assert.equal(outcome.kind === "release" && outcome.mayRunOn, true);
+  }
 });
 
 Deno.test("Consumer does not settle a job again when its outcome comes after stopNow()", async () => {
@@ -873,8 +894,9 @@ Deno.test("Consumer does not settle a job again when its outcome comes after sto
     await using t = start();
     t.executor.isDeaf = true;
     const delivery = await t.give("1");
-    await t.consumer.stopNow();
-    await t.running;
+    const stopped = t.consumer.stopNow();
+    await t.clock.advance(1_000);
+    await Promise.all([stopped, t.running]);
     assert.equal(t.executor.running, 1);
     t.executor.runs[0]!.end(outcome);
     await settlePromises();
