@@ -65,8 +65,17 @@ export function openBroker(
     process: processInfo(now, name),
     ...("recovered" in dialect && { jobs: dialect }),
     ...ears,
+    ...(ears && { observe: withBroker(ears.observe, name) }),
   }, options);
   return { driver, dialect, [Symbol.asyncDispose]: () => driver.close() };
+}
+
+/** Tells `observe` which broker it is that fails at what its driver does by itself. */
+function withBroker(observe: Observer, broker: string): Observer {
+  return (event) =>
+    observe(
+      event.type === "broker_failed" || event.type === "broker_recovered" ? { ...event, broker } : event,
+    );
 }
 
 /** What a worker does with a broker, for those who look into the broker. */

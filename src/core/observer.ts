@@ -10,6 +10,24 @@ import type { RunTrace } from "./trace.ts";
  */
 export type FitReason = "start" | "overloaded" | "children" | "others" | "idle" | "trial" | "slower";
 
+/** What a broker is asked for. */
+export interface BrokerWork {
+  readonly during:
+    | "receive"
+    | "settle"
+    | "extend"
+    | "schedule"
+    | "recovery"
+    | "heartbeat"
+    | "pauses"
+    | "leases";
+  /** For whom; undefined for what a driver does by itself. */
+  readonly consumer?: string;
+  readonly schedule?: string;
+  /** The broker's name, where that is known: of what its driver does by itself. */
+  readonly broker?: string;
+}
+
 /** Something worth telling about a running worker. Times in milliseconds. */
 export type WorkerEvent =
   | { readonly type: "consumer_started"; readonly consumer: string; readonly queues: readonly string[] }
@@ -106,24 +124,14 @@ export type WorkerEvent =
     readonly attempt: number;
     readonly error: FervoError;
   }
-  | {
+  | BrokerWork & {
     /** The broker failed and is asked again. */
     readonly type: "broker_failed";
-    /**
-     * For whom. Undefined for what the driver does by itself: `schedule`, `recovery`, `heartbeat`, `pauses`, `leases`;
-     * and for a `schedule` of ours. Of these an outage is told once, when it begins.
-     */
-    readonly consumer?: string;
-    readonly during:
-      | "receive"
-      | "settle"
-      | "extend"
-      | "schedule"
-      | "recovery"
-      | "heartbeat"
-      | "pauses"
-      | "leases";
     readonly error: FervoError;
+  }
+  | BrokerWork & {
+    /** It has failed, and works again. */
+    readonly type: "broker_recovered";
   }
   | {
     /** Jobs of a queue were taken back from a process that died. Of brokers whose workers do that themselves. */

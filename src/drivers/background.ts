@@ -1,36 +1,23 @@
-import { asFervoError } from "../core/errors.ts";
-import type { Observer, WorkerEvent } from "../core/observer.ts";
+import { BrokerState } from "../core/broker_state.ts";
+import type { BrokerWork, Observer } from "../core/observer.ts";
 
-type Work = Exclude<
-  Extract<WorkerEvent, { type: "broker_failed" }>["during"],
-  "receive" | "settle" | "extend"
->;
+type Work = Exclude<BrokerWork["during"], "receive" | "settle" | "extend">;
 
-/**
- * Work that nobody waits for, and that is done again and again: it must not fail in silence, nor say the same each time.
- * Tells of a failure, and then of no further one until the work has gone well again.
- */
+/** Work that nobody waits for, and that is done again and again: it must not fail in silence. */
 export class BackgroundWork {
-  readonly #observe: Observer;
-  readonly #during: Work;
-  #isFailing = false;
+  readonly #state: BrokerState;
 
   constructor(observe: Observer, during: Work) {
-    this.#observe = observe;
-    this.#during = during;
+    this.#state = new BrokerState(observe, { during });
   }
 
   /** Resolves when the work has ended, well or not. */
   async run(work: () => Promise<unknown>): Promise<void> {
     try {
       await work();
-      this.#isFailing = false;
+      this.#state.worked();
     } catch (thrown) {
-      const isFirst = !this.#isFailing;
-      this.#isFailing = true;
-      if (isFirst) {
-        this.#observe({ type: "broker_failed", during: this.#during, error: asFervoError(thrown) });
-      }
+      this.#state.failed(thrown);
     }
   }
 }

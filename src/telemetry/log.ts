@@ -5,7 +5,7 @@ import { visibleBesideC0 } from "../core/visible.ts";
 import type { StuckJobs } from "../core/stuck_jobs.ts";
 import type { Observer } from "../core/observer.ts";
 import { isMisconfigured } from "../core/outcome.ts";
-import { RepeatedStates, type Repetition } from "./repeated.ts";
+import { endFacts, RepeatedStates, repetitionFacts, seconds } from "./repeated.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -81,14 +81,24 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         const { consumer, failures, afterMs } = event;
         // One that pauses and resumes all the time is told of now and then.
         const level = repeated.ended(`${consumer} runs jobs`) === undefined ? "debug" : "info";
+        repeated.ended(`${consumer} has faults`);
         return log[level]({ consumer, failures, after_s: seconds(afterMs) }, "Consumer resumed");
       }
       case "consumer_stopped":
         repeated.ended(`${event.consumer} runs jobs`);
+        repeated.ended(`${event.consumer} has faults`);
         return log.info({ consumer: event.consumer }, "Consumer stopped");
       case "broker_failed": {
-        const facts = { ...consumerFact(event), during: event.during, ...errorFacts(event.error) };
-        return log.error(facts, "The broker failed; trying again");
+        const again = repeated.met(brokerKey(event), event.error);
+        const facts = { ...brokerFacts(event), ...errorFacts(event.error), ...repetitionFacts(again) };
+        return log[again === undefined ? "debug" : "error"](facts, "The broker failed; trying again");
+      }
+      case "broker_recovered": {
+        const ended = repeated.ended(brokerKey(event));
+        return log[ended === undefined ? "debug" : "info"](
+          { ...brokerFacts(event), ...endFacts(ended) },
+          "The broker works again",
+        );
       }
       case "lease_lost":
         return log.warn(jobFacts(event), "The lease was lost; another worker has the job");
@@ -131,7 +141,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
       case "job_started":
         return log.debug({ ...jobFacts(event), ...ignoredFact(event) }, "Job started");
       case "job_settled":
-        return logSettled(log, event);
+        return logSettled(log, repeated, event);
       case "connections_not_kept": {
         const { fpm, uri } = event;
         return log.warn(
@@ -189,7 +199,7 @@ function stuckFacts({ forMs, kind: _, ...stuck }: StuckJobs): Record<string, unk
 
 type Event<T> = Extract<Parameters<Observer>[0], { type: T }>;
 
-function logSettled(log: Log, event: Event<"job_settled">): void {
+function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settled">): void {
   const { outcome } = event;
   const facts = {
     ...jobFacts(event),
@@ -206,25 +216,36 @@ function logSettled(log: Log, event: Event<"job_settled">): void {
     case "release": {
       const shown = { ...facts, ...errorFacts(outcome.error) };
       if (outcome.error.code === "WORKER_FAULT") {
-        return log.error(shown, "Job put back after a fault in fervo-worker");
+        const again = repeated.met(`${event.consumer} has faults`, outcome.error);
+        const level = again === undefined ? "debug" : "error";
+        return log[level](
+          { ...shown, ...repetitionFacts(again) },
+          "Job put back after a fault in fervo-worker",
+        );
       }
       if (outcome.mayRunOn) {
         return log.warn(shown, "Job put back; what ran it may run on, and its next run begin beside that");
       }
       // What keeps jobs from running is told once for all of them, when the consumer pauses.
-      return log[outcome.reason === "shutdown" ? "info" : "debug"](shown, "Job put back");
+      const isTold = outcome.reason === "shutdown" && event.runMs > 0;
+      return log[isTold ? "info" : "debug"](shown, "Job put back");
     }
   }
 }
 
-/** Of a state that has lasted for a while. */
-function repetitionFacts(repetition: Repetition | undefined): Record<string, unknown> {
-  if (repetition === undefined || repetition.times === 1) return {};
-  return { failures: repetition.times, since_s: seconds(repetition.forMs) };
+type BrokerEvent = Event<"broker_failed" | "broker_recovered">;
+
+function brokerKey({ consumer = "", schedule = "", broker = "", during }: BrokerEvent): string {
+  return JSON.stringify([consumer, schedule, broker, during]);
 }
 
-function seconds(ms: number): number {
-  return Math.round(ms / 100) / 10;
+function brokerFacts({ consumer, schedule, broker, during }: BrokerEvent): Record<string, unknown> {
+  return {
+    ...(consumer !== undefined && { consumer }),
+    ...(schedule !== undefined && { schedule }),
+    ...(broker !== undefined && { broker }),
+    during,
+  };
 }
 
 type JobEvent = Event<

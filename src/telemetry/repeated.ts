@@ -1,5 +1,4 @@
 import type { Clock } from "../core/clock.ts";
-import type { FervoError } from "../core/errors.ts";
 
 /** How often a state that lasts is told again, milliseconds. */
 const AGAIN_MS = 60_000;
@@ -7,6 +6,12 @@ const AGAIN_MS = 60_000;
 const MAX_TOLD = 3;
 /** Errors that are told apart in one state. */
 const MAX_ERRORS = 8;
+
+/** What was met: as a FervoError says it. */
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+}
 
 /** What there is to say of a state that lasts, or has ended. */
 export interface Repetition {
@@ -44,7 +49,7 @@ export class RepeatedStates {
    * @param key What is in that state, and in which.
    * @returns What to tell; undefined when nothing is.
    */
-  met(key: string, { code, message }: FervoError): Repetition | undefined {
+  met(key: string, { code, message }: Problem): Repetition | undefined {
     const nowMs = this.#clock.monotonicMs();
     let state = this.#states.get(key);
     if (state === undefined) this.#states.set(key, state = { since: undefined, toldMs: new Map() });
@@ -70,4 +75,20 @@ export class RepeatedStates {
     if (!since.isTold) return undefined;
     return { times: since.times, forMs: this.#clock.monotonicMs() - since.ms };
   }
+}
+
+/** What a log says of a state that has lasted for a while, beside what it says at the beginning. */
+export function repetitionFacts(repetition: Repetition | undefined): Record<string, unknown> {
+  if (repetition === undefined || repetition.times === 1) return {};
+  return { failures: repetition.times, since_s: seconds(repetition.forMs) };
+}
+
+/** What a log says of a state that has ended. */
+export function endFacts(ended: Repetition | undefined): Record<string, unknown> {
+  return ended === undefined ? {} : { failures: ended.times, after_s: seconds(ended.forMs) };
+}
+
+/** To the tenth. */
+export function seconds(ms: number): number {
+  return Math.round(ms / 100) / 10;
 }

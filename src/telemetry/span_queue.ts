@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import type { Log } from "./log.ts";
+import { endFacts, RepeatedStates, repetitionFacts } from "./repeated.ts";
 import { encodeSpans, exportReason, type JobSpan, type Resource } from "./otlp.ts";
 
 export interface SpanQueueOptions {
@@ -40,6 +41,7 @@ export class SpanQueue implements AsyncDisposable {
   #waiting: JobSpan[] = [];
   #timer: Timer | undefined;
   #sending: Promise<void> | undefined;
+  readonly #repeated: RepeatedStates;
   #isAway = false;
   #pauseMs = WAIT_MS;
   #dropped = 0;
@@ -47,6 +49,7 @@ export class SpanQueue implements AsyncDisposable {
   constructor(deps: { clock: Clock; log: Log }, options: SpanQueueOptions) {
     this.#clock = deps.clock;
     this.#log = deps.log;
+    this.#repeated = new RepeatedStates(deps);
     this.#options = options;
   }
 
@@ -132,13 +135,19 @@ export class SpanQueue implements AsyncDisposable {
 
   #away(reason: string): void {
     if (this.#isAway) this.#pauseMs = Math.min(this.#pauseMs * 2, MAX_PAUSE_MS);
-    else this.#log.warn({ endpoint: this.#options.endpoint, error: reason }, "Cannot export traces");
     this.#isAway = true;
+    const { endpoint } = this.#options;
+    const again = this.#repeated.met(endpoint, { code: "", message: reason });
+    if (again === undefined) return;
+    this.#log.warn({ endpoint, error: reason, ...repetitionFacts(again) }, "Cannot export traces");
   }
 
   #back(): void {
-    if (this.#isAway) this.#log.info({ dropped: this.#dropped }, "Traces are exported again");
-    if (this.#isAway) this.#dropped = 0;
+    if (this.#isAway) {
+      const ended = this.#repeated.ended(this.#options.endpoint);
+      this.#log.info({ dropped: this.#dropped, ...endFacts(ended) }, "Traces are exported again");
+      this.#dropped = 0;
+    }
     this.#isAway = false;
     this.#pauseMs = WAIT_MS;
   }

@@ -1,8 +1,9 @@
 import { Backoff } from "../core/backoff.ts";
+import { BrokerState } from "../core/broker_state.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Driver } from "../core/driver.ts";
-import { asFervoError, FervoError } from "../core/errors.ts";
+import { FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../core/outcome.ts";
@@ -172,17 +173,18 @@ export class Consumer {
     const { name, queues } = this.#options;
     this.#observe({ type: "consumer_started", consumer: name, queues: queues.map((queue) => queue.name) });
     if (this.#problem !== undefined) this.#gate.unable(this.#problem);
+    const receiving = new BrokerState(this.#observe, { consumer: name, during: "receive" });
     const brokerBackoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
     for (let room = await this.#room(); room > 0; room = await this.#room()) {
       try {
         const deliveries = await this.#loop.ends("its receive", RECEIVE_WAIT_MS, this.#receive(room));
         this.#receivedAtMs = this.#clock.nowMs();
         brokerBackoff.reset();
+        receiving.worked();
         this.#rateLimit?.take(deliveries.length);
         this.#give(deliveries.map((delivery) => this.#held.add(delivery)));
       } catch (thrown) {
-        const error = asFervoError(thrown);
-        this.#observe({ type: "broker_failed", consumer: name, during: "receive", error });
+        receiving.failed(thrown);
         const pauseMs = brokerBackoff.nextMs();
         await this.#loop.ends("its pause", pauseMs, sleep(this.#clock, pauseMs, this.#quiet.signal));
       }

@@ -1,4 +1,5 @@
 import { Backoff } from "../core/backoff.ts";
+import { BrokerState } from "../core/broker_state.ts";
 import { type Clock, sleep, type Timer } from "../core/clock.ts";
 import type { Delivery } from "../core/delivery.ts";
 import type { Driver } from "../core/driver.ts";
@@ -60,6 +61,8 @@ export class HeldDeliveries {
   readonly #options: HeldDeliveriesOptions;
   readonly #all = new Set<Held>();
   readonly #givenUp = new AbortController();
+  readonly #settling: BrokerState;
+  readonly #extending: BrokerState;
   #renewal: Timer | undefined;
   #orphaned = 0;
   #bytes = 0;
@@ -67,6 +70,8 @@ export class HeldDeliveries {
   constructor(deps: HeldDeliveriesDeps, options: HeldDeliveriesOptions) {
     this.#deps = deps;
     this.#options = options;
+    this.#settling = new BrokerState(deps.observe, { consumer: options.name, during: "settle" });
+    this.#extending = new BrokerState(deps.observe, { consumer: options.name, during: "extend" });
   }
 
   get size(): number {
@@ -162,6 +167,7 @@ export class HeldDeliveries {
     const { queue, attempt } = delivery;
     try {
       await settle(delivery, outcome);
+      this.#settling.worked();
       observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...run });
       return true;
     } catch (thrown) {
@@ -170,7 +176,7 @@ export class HeldDeliveries {
         observe({ type: "lease_lost", consumer, queue, id, attempt, ...run });
         return true;
       }
-      observe({ type: "broker_failed", consumer, during: "settle", error });
+      this.#settling.failed(error);
       return false;
     }
   }
@@ -187,11 +193,10 @@ export class HeldDeliveries {
   async #renew({ delivery }: Held): Promise<void> {
     try {
       await delivery.extend?.();
+      this.#extending.worked();
     } catch (thrown) {
-      const error = asFervoError(thrown);
       // A lost lease shows when the job is settled; there is nothing to do about it before.
-      if (error.code === "LEASE_LOST") return;
-      this.#deps.observe({ type: "broker_failed", consumer: this.#options.name, during: "extend", error });
+      if (asFervoError(thrown).code !== "LEASE_LOST") this.#extending.failed(thrown);
     }
   }
 }

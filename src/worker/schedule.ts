@@ -1,7 +1,7 @@
 import { Backoff } from "../core/backoff.ts";
+import { BrokerState } from "../core/broker_state.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import type { Driver, ScheduleBook } from "../core/driver.ts";
-import { asFervoError, type FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import { type NewJob, newJob } from "./new_job.ts";
@@ -68,13 +68,14 @@ export class Schedule {
   readonly #quiet = new AbortController();
   /** Up to when slots are claimed as far as is known here; undefined before the book was asked. */
   #claimedToMs: number | undefined;
-  #isFailing = false;
+  readonly #state: BrokerState;
 
   /** @param deps.driver One that keeps a schedule. */
   constructor({ driver, dialect, clock, observe, random }: ScheduleDeps, options: ScheduleOptions) {
     this.#book = driver.schedule!;
     this.#clock = clock;
     this.#observe = observe;
+    this.#state = new BrokerState(observe, { during: "schedule", schedule: options.name });
     this.#backoff = new Backoff({ random }, { maxMs: LONGEST_PAUSE_MS });
     this.#options = options;
     this.#rule = createRule(options.rule);
@@ -89,10 +90,10 @@ export class Schedule {
       try {
         this.#claimedToMs ??= await this.#book.begin(this.#slot(this.#clock.nowMs()));
         await this.#pushDue();
-        this.#isFailing = false;
+        this.#state.worked();
         this.#backoff.reset();
       } catch (thrown) {
-        this.#tellFailure(asFervoError(thrown));
+        this.#state.failed(thrown);
         await sleep(this.#clock, this.#backoff.nextMs(), signal);
         continue;
       }
@@ -157,10 +158,5 @@ export class Schedule {
 
   #tellMissed(fromMs: number, toMs: number): void {
     this.#observe({ type: "schedule_missed", schedule: this.#options.name, fromMs, toMs });
-  }
-
-  #tellFailure(error: FervoError): void {
-    if (!this.#isFailing) this.#observe({ type: "broker_failed", during: "schedule", error });
-    this.#isFailing = true;
   }
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FervoError, JobError } from "../../../src/core/errors.ts";
-import type { WorkerEvent } from "../../../src/core/observer.ts";
+import type { BrokerWork, WorkerEvent } from "../../../src/core/observer.ts";
 import { ACK } from "../../../src/core/outcome.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { type Log, logObserver } from "../../../src/telemetry/log.ts";
@@ -32,6 +32,7 @@ const quietFacts = { code: "QUEUE_UNAVAILABLE", error: `Cannot use the queue "q"
 
 const job = { consumer: "main", queue: "mail", id: "17", attempt: 2 };
 const jobFacts = { consumer: "main", queue: "mail", job: "17", attempt: 2 };
+const FAILED = "The broker failed; trying again";
 const child = { queue: "mail", id: "17", attempt: 2 };
 const childFacts = { queue: "mail", job: "17", attempt: 2 };
 const settled = { type: "job_settled", ...job, waitMs: 12.4, runMs: 3.456789 } as const;
@@ -275,6 +276,46 @@ Deno.test("logObserver() tells a consumer's pauses once while they last, a job's
     { level: "warn", consumer: "main", for_ms: 1_000, ...quietFacts, msg: "Consumer paused" },
     { level: "info", consumer: "main", failures: 60, after_s: 60, msg: "Consumer resumed" },
   ]);
+});
+
+Deno.test("logObserver() tells a broker's failures by their work, once while they last, and their ends", () => {
+  const clock = new FakeClock();
+  const failed = (work: BrokerWork) => ({ type: "broker_failed", ...work, error: quietError }) as const;
+  const works: BrokerWork[] = [
+    { consumer: "main", during: "receive" },
+    { consumer: "main", during: "settle" },
+    { consumer: "other", during: "settle" },
+    { broker: "redis", during: "heartbeat" },
+    { schedule: "nightly", during: "schedule" },
+  ];
+  const events = Array.from({ length: 20 }, () => works.map(failed)).flat();
+  const ended = works.map((work) => ({ type: "broker_recovered", ...work }) as const);
+  const lines = linesOf([...events, ...ended], clock).filter(({ level }) => level !== "debug");
+  assert.deepEqual(
+    lines.slice(0, 5),
+    works.map((work) => ({ level: "error", ...work, ...quietFacts, msg: FAILED })),
+  );
+  const end = { level: "info", failures: 20, after_s: 0, msg: "The broker works again" };
+  assert.deepEqual(lines.slice(5), works.map((work) => ({ ...end, ...work })));
+});
+
+Deno.test("logObserver() does not tell each job that is put back since nothing can run it, nor one that was not begun", () => {
+  const put = (reason: "unavailable" | "misconfigured" | "shutdown", runMs: number) =>
+    ({ ...settled, runMs, outcome: { kind: "release", reason, error: quietError } }) as const;
+  const lines = linesOf([
+    put("unavailable", 5),
+    put("misconfigured", 5),
+    put("shutdown", 0),
+    put("shutdown", 5),
+  ]);
+  assert.deepEqual(lines.map(({ level }) => level), ["debug", "debug", "debug", "info"]);
+});
+
+Deno.test("logObserver() tells a fault of ours in every job once while it lasts", () => {
+  const fault = new FervoError("WORKER_FAULT", "This is a fault in fervo-worker itself");
+  const put = { ...settled, outcome: { kind: "release", reason: "unavailable", error: fault } } as const;
+  const lines = linesOf(Array.from({ length: 50 }, () => put));
+  assert.equal(lines.filter(({ level }) => level === "error").length, 1);
 });
 
 Deno.test("logObserver() writes nothing of an error but its code, its text and STDERR", () => {

@@ -211,23 +211,26 @@ Deno.test("What several workers find missed is caught up, and told, by one of th
   }
 });
 
-Deno.test("Schedule whose broker is away tries on, tells it once, and pushes when it is back", async () => {
+Deno.test("Schedule whose broker is away tries on, tells it and its end, and pushes when it is back", async () => {
   const t = build();
   const running = t.schedule.run();
   await t.clock.advance(40 * MINUTE_MS);
   t.book.outage = unavailable();
   await t.clock.advance(5 * MINUTE_MS + 40_000);
   assert.deepEqual(t.book.pushedMs, []);
-  assert.deepEqual(t.log.of("broker_failed").map(({ during, consumer }) => [during, consumer]), [
-    ["schedule", undefined],
+  const [failure] = t.log.of("broker_failed");
+  assert.deepEqual([failure!.during, failure!.schedule, failure!.consumer], [
+    "schedule",
+    "hourly",
+    undefined,
   ]);
+  assert.deepEqual(t.log.of("broker_recovered"), []);
   t.book.outage = undefined;
   await t.clock.advance(6_000);
   assert.deepEqual(t.book.pushedMs, hours(1), "less than a minute late");
-  // Of the next outage it is told again.
-  t.book.outage = unavailable();
-  await t.clock.advance(HOUR_MS);
-  assert.equal(t.log.of("broker_failed").length, 2);
+  assert.deepEqual(t.log.of("broker_recovered"), [
+    { type: "broker_recovered", during: "schedule", schedule: "hourly" },
+  ]);
   await end(t, running);
 });
 
