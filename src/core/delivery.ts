@@ -26,6 +26,10 @@ export interface Delivery {
   readonly problem?: FervoError;
   /** 1 on the first delivery. */
   readonly attempt: number;
+  /**
+   * A former run of it may not have ended: it was put back while it ran, or its holder was lost. Where the broker knows.
+   */
+  readonly isRepeat?: boolean;
   /** The job's own limit of tries, where its producer set one beside the bytes. */
   readonly maxAttempts?: number;
   /** When it was pushed, epoch milliseconds, where the broker knows. */
@@ -39,8 +43,12 @@ export interface Delivery {
   retry(delayMs: number, error: FervoError): Promise<void>;
   /** Failed for good: to the dead letters, with `error` beside it. */
   bury(error: FervoError): Promise<void>;
-  /** Not run: ready again at once, in its old place; this attempt does not count. */
-  release(): Promise<void>;
+  /**
+   * Not run, or cut off: ready again at once, in its old place; this attempt does not count.
+   *
+   * @param mayRunOn What ran it has not ended for certain: the next delivery is a repeat, where the broker can keep that.
+   */
+  release(mayRunOn?: boolean): Promise<void>;
   /**
    * Renews the lease by its whole length. Absent where the broker needs none.
    *

@@ -23,6 +23,8 @@ export interface DriverCapabilities {
    * restarts, or when nobody uses the queue and it holds no job.
    */
   readonly pauses: "kept" | "loose";
+  /** Its deliveries tell {@link Delivery.isRepeat}. */
+  readonly repeats: boolean;
 }
 
 /** What to receive. */

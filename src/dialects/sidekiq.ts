@@ -54,6 +54,7 @@ const FAILURE_FIELDS = [
   "fervo_stderr",
   "fervo_recovered",
   "fervo_lost",
+  "fervo_repeat",
 ];
 
 /** What is asked of a job when it is filed; see JobFormat of the Redis driver. */
@@ -70,9 +71,9 @@ interface Failure {
  * 1. Reads what PHP gets: the whole message; of a `DeferEvent` its one argument, as the Ruby worker gave it to PHP.
  * 2. Reads how often and until when the job may be tried, and says how long to wait before the next attempt, by Sidekiq's
  *    rules. What is in a queue is run once, whatever its count says: somebody has put it there.
- * 3. Writes what happens to a job into its message, in the fields and units of one version of Sidekiq. Three fields are
- *    our own: `fervo_stderr`; `fervo_recovered`, how often the job's worker died; and `fervo_lost`, which says that it
- *    died in the last attempt.
+ * 3. Writes what happens to a job into its message, in the fields and units of one version of Sidekiq. Four fields are
+ *    our own: `fervo_stderr`; `fervo_recovered`, how often the job's worker died; `fervo_lost`, which says that it
+ *    died in the last attempt; and `fervo_repeat`, that the job was put back while it ran.
  * 4. Files what is no job in a form that Sidekiq's Web UI can show, with its bytes ({@link fileUnreadable}).
  */
 export class SidekiqDialect implements Dialect {
@@ -151,6 +152,7 @@ export class SidekiqDialect implements Dialect {
       parsed: job,
       tries: failures + recoveries,
       recoveries,
+      isRepeat: job.get("fervo_repeat") === true || job.get("fervo_lost") === true,
       isKeptWhenDead: job.get("dead") !== false,
       ...(id !== undefined && { id }),
       ...(queue !== undefined && { queue }),
@@ -217,6 +219,7 @@ export class SidekiqDialect implements Dialect {
         error_backtrace: undefined,
         fervo_stderr: stderr === undefined ? undefined : jsonText(stderr),
         fervo_lost: undefined,
+        fervo_repeat: undefined,
       }),
     };
   }
@@ -241,6 +244,10 @@ export class SidekiqDialect implements Dialect {
       queue: queueOf(job) ?? DEFAULT_QUEUE,
       raw: job.with({ ...cleared, enqueued_at: this.#time(nowMs) }),
     };
+  }
+
+  repeated(raw: Uint8Array): Uint8Array {
+    return parseJob(raw).with({ fervo_repeat: "true" });
   }
 
   recovered(raw: Uint8Array, { id, queue }: { id: string; queue: string }): Uint8Array {

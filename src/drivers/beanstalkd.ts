@@ -61,6 +61,7 @@ export class BeanstalkdDriver implements Driver {
     deadErrors: false,
     schedule: false,
     pauses: "loose",
+    repeats: false,
   };
   readonly leaseMs = undefined;
   readonly dead: DeadLetters;

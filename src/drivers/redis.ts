@@ -96,6 +96,7 @@ export class RedisDriver implements Driver {
     deadErrors: true,
     schedule: true,
     pauses: "kept",
+    repeats: true,
   };
   readonly leaseMs = undefined;
   readonly dead: DeadLetters;

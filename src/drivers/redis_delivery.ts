@@ -39,6 +39,7 @@ export class RedisDelivery implements Delivery {
   attempt = 1;
   enqueuedAtMs?: number;
   readyAtMs?: number;
+  isRepeat?: boolean;
   /** When it was received, epoch milliseconds. */
   readonly takenAtMs: number;
   /** The settler's `life` when it was received. */
@@ -68,8 +69,8 @@ export class RedisDelivery implements Delivery {
     return this.#settler.bury(this, error);
   }
 
-  release(): Promise<void> {
-    return this.#settler.release(this);
+  release(mayRunOn = false): Promise<void> {
+    return this.#settler.release(this, mayRunOn);
   }
 }
 
@@ -125,6 +126,7 @@ export class RedisSettler {
       delivery = new RedisDelivery(this, facts.id ?? newId(), queue, raw, nowMs);
       delivery.parsed = facts.parsed;
       delivery.attempt = facts.tries + 1;
+      if (facts.isRepeat) delivery.isRepeat = true;
       if (raw.length > this.#maxPayloadBytes) {
         delivery.problem = tooLarge(queue, raw.length, this.#maxPayloadBytes);
       }
@@ -186,10 +188,13 @@ export class RedisSettler {
     return this.#settle(delivery, 1, () => this.#bury(delivery, error));
   }
 
-  release(delivery: RedisDelivery): Promise<void> {
-    const { connection, keys } = this.#shared;
+  release(delivery: RedisDelivery, mayRunOn: boolean): Promise<void> {
+    const { connection, keys, jobs } = this.#shared;
     const places = [this.inflightKey(delivery.queue), keys.queue(delivery.queue)];
-    return this.#settle(delivery, undefined, () => connection.run(PUT_BACK, places, [delivery.raw]));
+    const messages = mayRunOn && delivery.problem === undefined
+      ? [delivery.raw, jobs.repeated(delivery.raw)]
+      : [delivery.raw];
+    return this.#settle(delivery, undefined, () => connection.run(PUT_BACK, places, messages));
   }
 
   /** Runs `work` while no job is taken, and none of the queue is settled. One at a time. */

@@ -16,6 +16,8 @@ export interface JobFacts {
   /** When it was first pushed, and when it last entered its queue; epoch milliseconds. */
   readonly createdAtMs?: number;
   readonly enqueuedAtMs?: number;
+  /** A former run of it may not have ended. */
+  readonly isRepeat: boolean;
   /** Whether its producer wants it kept when it has failed for good. */
   readonly isKeptWhenDead: boolean;
   /** Why it failed last, where it did. */
@@ -75,6 +77,8 @@ export interface JobFormat {
   ): Uint8Array;
   /** A dead letter's job that is to begin anew; what is no job goes back as it was. */
   revived(raw: Uint8Array, nowMs: number): PlacedMessage;
+  /** A job that is put back while it runs. */
+  repeated(raw: Uint8Array): Uint8Array;
   /** A job whose worker died. */
   recovered(raw: Uint8Array, o: { id: string; queue: string }): Uint8Array;
 }

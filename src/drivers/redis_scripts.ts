@@ -53,12 +53,13 @@ return { #places, redis.call('EXISTS', KEYS[2]) }
 /**
  * Puts a held job back to where it came from, at the end from which jobs are taken.
  *
- * KEYS: in-flight list, queue. ARGV: job. Returns 0 when the job was not there.
+ * KEYS: in-flight list, queue. ARGV: job, and what is put back in its place where that is something else. Returns 0
+ * when the job was not there.
  */
 export const PUT_BACK = new Script(`
 redis.call('LLEN', KEYS[2])
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call('RPUSH', KEYS[2], ARGV[1])
+redis.call('RPUSH', KEYS[2], ARGV[2] or ARGV[1])
 return 1
 `);
 

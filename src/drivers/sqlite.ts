@@ -65,6 +65,7 @@ export const SQLITE_CAPABILITIES: DriverCapabilities = {
   deadErrors: true,
   schedule: true,
   pauses: "kept",
+  repeats: true,
 };
 
 /**

@@ -117,15 +117,17 @@ export class SqliteClaims {
       `
       SELECT id, CASE WHEN octet_length(payload) <= ? THEN ${asBytes("payload")} END, octet_length(payload),
              CASE WHEN octet_length(headers) <= ? THEN ${asBytes("headers")} END, octet_length(headers),
-             attempts, max_attempts, created_at, due_at
+             attempts, max_attempts, created_at, due_at, lease IS NOT NULL
       FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}`,
       { arrays: true, bigInts: isExact },
     );
   }
 
   #toDelivery(queue: string, lease: string, row: ReadyRow): SqliteDelivery {
-    const [id, payload, bytes, headers, headersBytes, attempts, maxAttempts, createdAt, dueAt] = row;
+    const [id, payload, bytes, headers, headersBytes, attempts, maxAttempts, createdAt, dueAt, isRepeat] =
+      row;
     const delivery = new SqliteDelivery(this.#makers, lease, id, queue, payload ?? new Uint8Array(0));
+    if (Number(isRepeat) === 1) delivery.isRepeat = true;
     const before = countOf(attempts, 0, MAX_COUNT - 1);
     const createdAtMs = wholeNumber(createdAt);
     const readyAtMs = wholeNumber(dueAt);
@@ -161,6 +163,8 @@ type ReadyRow = [
   maxAttempts: unknown,
   createdAtMs: unknown,
   dueAtMs: unknown,
+  /** 1 where somebody has held it and not settled it. */
+  isRepeat: number | bigint,
 ];
 
 const MAX_COUNT = Number.MAX_SAFE_INTEGER;

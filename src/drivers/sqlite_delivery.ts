@@ -28,6 +28,7 @@ export class SqliteDelivery implements Delivery {
   maxAttempts?: number;
   enqueuedAtMs?: number;
   readyAtMs?: number;
+  isRepeat?: boolean;
   /** The name of its lease, and who keeps that. */
   readonly lease: string;
   readonly leases: SqliteLeases;
@@ -65,8 +66,8 @@ export class SqliteDelivery implements Delivery {
     return this.#settler.bury(this, this.#failure(error));
   }
 
-  release(): Promise<void> {
-    return this.#settler.release(this);
+  release(mayRunOn = false): Promise<void> {
+    return this.#settler.release(this, mayRunOn);
   }
 
   extend(): Promise<void> {
@@ -77,6 +78,9 @@ export class SqliteDelivery implements Delivery {
     return { code, message, attempt: this.attempt, ...(details.stderr && { stderr: details.stderr }) };
   }
 }
+
+/** The lease of a ready job that was put back while it ran: nobody's, and so the next delivery is a repeat. */
+const CUT_OFF = "cut off";
 
 /** Failures before the last one that a job keeps, the latest; and how much of the STDERR of each, characters. */
 const MAX_EARLIER = 9;
@@ -119,7 +123,7 @@ export class SqliteSettler {
        SET state = 'dead', due_at = ?, errors = ${EARLIER_ERRORS}, error = ?, lease = NULL ${ours}`,
     );
     this.#release = file.prepare(
-      `UPDATE fervo_jobs SET state = 'ready', due_at = ?, attempts = attempts - 1, lease = NULL ${ours}`,
+      `UPDATE fervo_jobs SET state = 'ready', due_at = ?, attempts = attempts - 1, lease = ? ${ours}`,
     );
     this.#extend = file.prepare(`UPDATE fervo_jobs SET state = 'reserved', due_at = ? ${ours}`);
   }
@@ -145,10 +149,11 @@ export class SqliteSettler {
     });
   }
 
-  release(delivery: SqliteDelivery): Promise<void> {
+  release(delivery: SqliteDelivery, mayRunOn: boolean): Promise<void> {
     return this.#settle(delivery, () => {
       this.#changes.announceOwn();
-      return this.#release.run(this.#clock.nowMs(), delivery.rowId, delivery.lease);
+      const lease = mayRunOn ? CUT_OFF : null;
+      return this.#release.run(this.#clock.nowMs(), lease, delivery.rowId, delivery.lease);
     });
   }
 

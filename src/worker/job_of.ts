@@ -7,7 +7,16 @@ import type { Dialect } from "../dialects/dialect.ts";
 /** A delivery, as far as it says what the job is. */
 export type Message = Pick<
   Delivery,
-  "id" | "queue" | "raw" | "headers" | "parsed" | "problem" | "attempt" | "maxAttempts" | "enqueuedAtMs"
+  | "id"
+  | "queue"
+  | "raw"
+  | "headers"
+  | "parsed"
+  | "problem"
+  | "attempt"
+  | "maxAttempts"
+  | "enqueuedAtMs"
+  | "isRepeat"
 >;
 
 /**
@@ -47,6 +56,7 @@ export function jobOf(
     maxAttempts,
     enqueuedAtMs: timeOf(message.enqueuedAtMs) ?? timeOf(delivery.enqueuedAtMs) ?? o.nowMs,
     deadlineMs: o.nowMs + o.timeoutMs,
+    ...(delivery.isRepeat === true && { isRepeat: true }),
     ...(message.retryUntilMs !== undefined && { retryUntilMs: message.retryUntilMs }),
     ...checkedTrace(message.traceparent, message.tracestate),
   };

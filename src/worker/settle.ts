@@ -43,6 +43,6 @@ export function settle(delivery: Delivery, outcome: FinalOutcome): Promise<void>
     case "bury":
       return delivery.bury(outcome.error);
     case "release":
-      return delivery.release();
+      return delivery.release(outcome.mayRunOn);
   }
 }

@@ -61,6 +61,17 @@ export function leaseTests(test: BrokerTest, capabilities: DriverCapabilities): 
     assert.deepEqual(await holder.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
   });
 
+  test("A job whose holder was lost is a repeat", async (broker) => {
+    await using holder = await broker.open();
+    await using another = await broker.open();
+    await pushAll(holder, ["a job"]);
+    await takeOne(holder);
+    await broker.passTime(broker.leaseMs);
+    const found = await takeOne(another);
+    assert.deepEqual([found.attempt, found.isRepeat], [2, true]);
+    await found.ack();
+  });
+
   test("receive() is woken by a lease that ends", async (broker) => {
     await using holder = await broker.open();
     await using another = await broker.open();

@@ -89,6 +89,29 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
     }
   });
 
+  test("release() of a job that may run on makes its next deliveries repeats, until it is settled, where the broker can", async (broker) => {
+    await using driver = await broker.open();
+    const id = await driver.push("q", EVERY_BYTE);
+    const first = await takeOne(driver);
+    assert.equal(first.isRepeat, undefined);
+    await first.release();
+    const second = await takeOne(driver);
+    assert.equal(second.isRepeat, undefined);
+    await second.release(true);
+    const isRepeat = capabilities.repeats ? true : undefined;
+    const third = await takeOne(driver);
+    assert.deepEqual([third.id, third.attempt, third.isRepeat], [id, 1, isRepeat]);
+    await third.retry(0, FAILED);
+    const fourth = await takeOne(driver);
+    assert.deepEqual([fourth.attempt, fourth.isRepeat], [2, undefined]);
+    await fourth.release(true);
+    await rejectsWith("LEASE_LOST", fourth.ack());
+    const fifth = await takeOne(driver);
+    await fifth.bury(FAILED);
+    await driver.dead.retry("all");
+    assert.equal((await takeOne(driver)).isRepeat, undefined);
+  });
+
   test("bury() makes a dead letter with the exact payload and all that is known", async (broker) => {
     await using driver = await broker.open();
     const id = await driver.push("q", EVERY_BYTE);

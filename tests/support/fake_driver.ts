@@ -84,6 +84,7 @@ export class FakeDriver implements Driver {
     deadErrors: true,
     schedule: false,
     pauses: "kept",
+    repeats: true,
   };
   leaseMs: number | undefined = 30_000;
   /** What a test gives it. */

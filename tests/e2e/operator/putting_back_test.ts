@@ -20,7 +20,8 @@ async function start({ killOnTimeout = true, isBatch = false } = {}) {
     $id = $_SERVER['FERVO_JOB_ID'] ?? json_decode(fgets(fopen('php://input', 'r')), true)['id'];
     $lock = fopen('${file("lock-")}' . $id, 'c');
     $isFree = flock($lock, LOCK_EX | LOCK_NB);
-    file_put_contents('${file("runs")}', ($isFree ? 'alone' : 'beside') . "\\n", FILE_APPEND);
+    $repeat = isset($_SERVER['FERVO_REPEAT']) ? ' repeat' : '';
+    file_put_contents('${file("runs")}', ($isFree ? 'alone' : 'beside') . "$repeat\\n", FILE_APPEND);
     for ($i = 0; $i < 6000 && !file_exists('${file("go")}'); $i++) usleep(10000);
     if (isset($_SERVER['FERVO_BATCH'])) {
       header('X-Fervo-Outcome: batch');
@@ -115,7 +116,7 @@ Deno.test("A job that a reload cuts off never runs beside itself", async () => {
   assert.equal((await worker.ended).code, 0);
 });
 
-Deno.test("Without kill_on_timeout the log says of a job that is put back that PHP may run on", async () => {
+Deno.test("Without kill_on_timeout the log says of a job that is put back that PHP may run on, and its next run is told", async () => {
   await using t = await start({ killOnTimeout: false });
   await t.configure({ top: { shutdown_timeout_ms: 100 } });
   await t.site.push("{}");
@@ -127,6 +128,31 @@ Deno.test("Without kill_on_timeout the log says of a job that is put back that P
     worker.stderr,
     /"level":"warn".*"msg":"Job put back; what ran it may run on, and its next run begin beside that"/,
   );
+  await using next = t.site.start(["run"]);
+  await t.went(2);
+  assert.deepEqual(await t.runs(), ["alone", "beside repeat"]);
+  await t.go();
+  await eventually("the job is done", () => t.site.queueRows(QUEUE).length === 0);
+  next.kill("SIGTERM");
+  await next.ended;
+});
+
+Deno.test("The next run of a job is told that its worker was killed while PHP ran it", async () => {
+  await using t = await start();
+  await t.configure({ broker: { lease_ms: 1_000 } });
+  await t.site.push("{}");
+  {
+    await using worker = t.site.start(["run"]);
+    await t.went(1);
+    worker.kill("SIGKILL");
+    await worker.ended;
+  }
+  await using next = t.site.start(["run"]);
+  await t.went(2);
+  assert.deepEqual(await t.runs(), ["alone", "beside repeat"]);
+  next.kill("SIGTERM");
+  await t.go();
+  assert.equal((await next.ended).code, 0);
 });
 
 /** Whether a process runs: one that has ended, and whose parent has not noticed, does not. */

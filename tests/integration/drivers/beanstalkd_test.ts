@@ -11,6 +11,7 @@ driverConformance("beanstalkd", {
     deadErrors: false,
     schedule: false,
     pauses: "loose",
+    repeats: false,
   },
   queueNames: ["mail", "Mail", "mail.high-prio/eu_1", "+;.$()", "x".repeat(200)],
   delayStepMs: 1_000,

@@ -43,7 +43,7 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
   const found: string[] = [];
   while (found.length < 3) {
     for (const delivery of await soon("the jobs of the dead", take(driver, { max: 1, waitMs: FOREVER_MS }))) {
-      assert.equal(delivery.attempt, 2);
+      assert.deepEqual([delivery.attempt, delivery.isRepeat], [2, true]);
       found.push(nameOf(delivery));
       await delivery.ack();
     }

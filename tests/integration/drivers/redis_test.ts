@@ -10,6 +10,7 @@ driverConformance("redis", {
     deadErrors: true,
     schedule: true,
     pauses: "kept",
+    repeats: true,
   },
   start: () => RedisBroker.start(),
   messages: sidekiqMessages,

@@ -10,6 +10,7 @@ driverConformance("sqlite", {
     deadErrors: true,
     schedule: true,
     pauses: "kept",
+    repeats: true,
   },
   start: () => SqliteBroker.start(),
 });

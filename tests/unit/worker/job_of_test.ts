@@ -64,3 +64,12 @@ Deno.test("jobOf() takes now for the time of pushing where the message's can be 
   for (const odd of [1e300, -Infinity, NaN]) assert.equal(rawJob({}, { enqueuedAtMs: odd }).enqueuedAtMs, 5);
   assert.equal(rawJob({}, { enqueuedAtMs: 1.5 }).enqueuedAtMs, 2);
 });
+
+Deno.test("jobOf() says of a job that its former run may not have ended", () => {
+  const limits = { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5 };
+  const isRepeat = (fields: { isRepeat?: boolean }) => {
+    const job = jobOf(new FakeDelivery("1", fields), raw, limits);
+    return job instanceof FervoError ? job : job.isRepeat;
+  };
+  assert.deepEqual([isRepeat({ isRepeat: true }), isRepeat({})], [true, undefined]);
+});
