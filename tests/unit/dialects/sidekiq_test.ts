@@ -169,7 +169,7 @@ Deno.test(
 Deno.test("read() tells tries, times of either unit, and why a job failed", { permissions: "none" }, () => {
   const read = (fields: string) => sidekiq7.read(encode(`{"class":"X","args":[]${fields}}`));
   const { parsed, ...facts } = read("");
-  assert.deepEqual(facts, { tries: 0, recoveries: 0, isKeptWhenDead: true });
+  assert.deepEqual(facts, { tries: 0, recoveries: 0, isKeptWhenDead: true, isRepeat: false });
   assert.deepEqual(
     sidekiq7.decode({ raw: encode("not read again"), headers: {}, parsed }).payload,
     encode("not read again"),
