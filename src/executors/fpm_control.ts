@@ -32,6 +32,11 @@ export interface FpmControlOptions {
 /** Any path will do to see that php-fpm answers: it says that it does not find it. */
 export const UNKNOWN_PATH = "/fervo-check";
 
+/**
+ * php-fpm that leaves ends its children one after the other: one that is left may answer meanwhile. So long after a
+ * php-fpm that seems to have stayed it is looked at once more, milliseconds.
+ */
+const LEAVING_MS = 200;
 /** A child that has not ended so long after SIGTERM is killed, milliseconds. */
 const KILL_AFTER_MS = 1_000;
 /** How often to look whether it has ended, milliseconds. */
@@ -113,18 +118,29 @@ export class FpmControl {
    */
   async hasLeftWithin(ageMs: number): Promise<boolean | undefined> {
     const sinceMs = this.#clock.monotonicMs() - ageMs;
-    const isFirstLook = this.#startTimeS === undefined;
     try {
-      const status = await this.status();
-      if (status === undefined || this.#options.statusAddress !== undefined) await this.ping();
-      if (status === undefined) return undefined;
-      // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
-      const latestAgeMs = 1_000 + (isFirstLook ? this.#clock.monotonicMs() - sinceMs : 0);
-      return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
+      if (await this.#hasLeftSince(sinceMs) === true) return true;
+      await sleep(this.#clock, LEAVING_MS);
+      return await this.#hasLeftSince(sinceMs);
     } catch (error) {
       if (!(error instanceof FervoError)) throw error;
       return isAway(error) ? true : undefined;
     }
+  }
+
+  /**
+   * One look, as for `hasLeftWithin`; undefined when the pool has no status page.
+   *
+   * @throws {FastCgiError} FASTCGI_* when php-fpm cannot be asked
+   */
+  async #hasLeftSince(sinceMs: number): Promise<boolean | undefined> {
+    const isFirstLook = this.#startTimeS === undefined;
+    const status = await this.status();
+    if (status === undefined || this.#options.statusAddress !== undefined) await this.ping();
+    if (status === undefined) return undefined;
+    // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
+    const latestAgeMs = 1_000 + (isFirstLook ? this.#clock.monotonicMs() - sinceMs : 0);
+    return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
   }
 
   /**
