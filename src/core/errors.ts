@@ -57,6 +57,12 @@ export class FervoError extends Error {
   }
 }
 
+/** An error of a job's run, with what the job had written to STDERR by then where it does not tell that already. */
+export function withStderr(error: unknown, stderr: string): unknown {
+  if (stderr === "" || !(error instanceof FervoError) || error.details.stderr !== undefined) return error;
+  return new FervoError(error.code, error.message, { details: { ...error.details, stderr }, cause: error });
+}
+
 /** The broker cannot be used, or a delivery is no longer ours. Codes QUEUE_UNAVAILABLE, LEASE_LOST. */
 export class QueueError extends FervoError {}
 

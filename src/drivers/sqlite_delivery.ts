@@ -82,9 +82,16 @@ export class SqliteDelivery implements Delivery {
 /** The lease of a ready job that was put back while it ran: nobody's, and so the next delivery is a repeat. */
 const CUT_OFF = "cut off";
 
-/** Failures before the last one that a job keeps, the latest; and how much of the STDERR of each, characters. */
+/** Failures before the last one that a job keeps, the latest. */
 const MAX_EARLIER = 9;
-const MAX_EARLIER_STDERR = 1_000;
+/** How much of the beginning, and of the end, of the STDERR of each, characters. */
+const EARLIER_STDERR = 500;
+const SHORT_STDERR = `
+  CASE WHEN length(error ->> '$.stderr') > ${2 * EARLIER_STDERR} THEN
+    substr(error ->> '$.stderr', 1, ${EARLIER_STDERR}) || char(10) ||
+    '… ' || (length(error ->> '$.stderr') - ${2 * EARLIER_STDERR}) || ' characters left out …' || char(10) ||
+    substr(error ->> '$.stderr', -${EARLIER_STDERR})
+  ELSE error ->> '$.stderr' END`;
 
 /** `errors` with what is in `error` now; a person may have written something else there. */
 const EARLIER_ERRORS = `
@@ -92,7 +99,7 @@ const EARLIER_ERRORS = `
     CASE WHEN json_array_length(errors) >= ${MAX_EARLIER} THEN json_remove(errors, '$[0]')
          ELSE coalesce(errors, '[]') END,
     '$[#]',
-    json_replace(error, '$.stderr', substr(error ->> '$.stderr', 1, ${MAX_EARLIER_STDERR}))
+    json_replace(error, '$.stderr', ${SHORT_STDERR})
   ) ELSE errors END`;
 
 /** Changes the rows of jobs that are ours; a row whose lease is another one is left alone: LEASE_LOST. */

@@ -6,10 +6,10 @@ import type { OutputListener } from "../core/output.ts";
 import { payloadText } from "../core/payload.ts";
 import type { Executor } from "./executor.ts";
 import { jobVariables } from "./job_variables.ts";
+import { OutputReader } from "./output_reader.ts";
 import { endGroup } from "./process_group.ts";
 import { findProgram, isFolder } from "./program.ts";
 import { failureDetails } from "./failure_details.ts";
-import { StderrTail } from "./stderr_tail.ts";
 
 export interface ProcessExecutorOptions {
   /** The program, by its path or as found in PATH, and its arguments. No shell reads them. */
@@ -26,7 +26,7 @@ export interface ProcessExecutorOptions {
   readonly exitCodes: ReadonlyMap<number, "ack" | "retry" | "bury">;
   /** How long a process whose time is up has from TERM to KILL, milliseconds. */
   readonly killAfterMs: number;
-  /** How much of the end of STDERR is kept, bytes. */
+  /** How much of STDERR is kept, bytes: half of its beginning, half of its end. */
   readonly maxStderrBytes: number;
 }
 
@@ -113,8 +113,8 @@ export class ProcessExecutor implements Executor {
     }
     const output = this.#output;
     const stderr = output === undefined ? child.stderr : told(child.stderr, (piece) => output.stderr(piece));
-    const tail = new StderrTail(stderr, maxStderrBytes);
-    const stdout = output && new StderrTail(told(child.stdout, (piece) => output.stdout(piece)), 0);
+    const errors = new OutputReader(stderr, maxStderrBytes);
+    const stdout = output && new OutputReader(told(child.stdout, (piece) => output.stdout(piece)), 0);
     if (payload === "stdin") void feed(child.stdin, job.payload);
     let ending: Promise<void> | undefined;
     const end = () => ending = this.#track(endGroup(child, this.#clock, killAfterMs));
@@ -126,7 +126,7 @@ export class ProcessExecutor implements Executor {
     // Whoever runs the job again is not to meet what this run has started.
     await ending;
     await stdout?.end(this.#clock, STDERR_GRACE_MS);
-    const written = await tail.end(this.#clock, STDERR_GRACE_MS);
+    const written = await errors.end(this.#clock, STDERR_GRACE_MS);
     const details = failureDetails(written, child.pid);
     return wasAborted ? outcomeOfAbort(signal.reason, details) : outcomeOfExit(status, details, exitCodes);
   }

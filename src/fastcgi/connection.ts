@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../core/clock.ts";
-import { asFervoError, reasonOf } from "../core/errors.ts";
+import { asFervoError, reasonOf, withStderr } from "../core/errors.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { closedAtOnce, connect } from "./connect.ts";
 import { ConnectionLostError, FastCgiError } from "./errors.ts";
@@ -127,7 +127,8 @@ export class Connection {
    * Sends a request and reads its answer.
    *
    * @param keep Ask the application to leave the connection open afterwards.
-   * @param signal Ends the request: the connection is destroyed and the promise rejects with the signal's reason.
+   * @param signal Ends the request: the connection is destroyed and the promise rejects with the signal's reason, or with a
+   * FervoError alike that has STDERR so far.
    * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE, and FASTCGI_CONNECT_FAILED when the other side has closed the
    * connection before (nothing was sent); FASTCGI_CONNECTION_LOST ({@link ConnectionLostError}),
    * FASTCGI_FIRST_BYTE_TIMEOUT, FASTCGI_OVERLOADED, FASTCGI_PROTOCOL
@@ -372,7 +373,8 @@ export class Connection {
     this.#socket.close();
     const pending = this.#takePending();
     if (pending === undefined) return this.onIdleClose?.();
-    pending.reject(error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "The connection was closed by us"));
+    const cause = error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "The connection was closed by us");
+    pending.reject(withStderr(cause, this.#collector.stderr));
   }
 
   /** The request under way, which is over with this. */

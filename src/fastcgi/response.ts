@@ -3,13 +3,15 @@
  * line and a body; STDERR holds text for the log. php-fpm sends its own log lines on STDERR.
  */
 
+import { ByteStore } from "../core/byte_store.ts";
+import { HeadAndTail } from "../core/head_and_tail.ts";
 import { FastCgiError } from "./errors.ts";
 
 /** What is kept of an answer; the rest is read and dropped, so that an endless one costs time but no memory. */
 export interface ResponseLimits {
   /** Bytes of STDOUT, headers included. */
   readonly maxResponseBytes: number;
-  /** Bytes of STDERR. */
+  /** Bytes of STDERR: half of its beginning, half of its end. */
   readonly maxStderrBytes: number;
   /** Bytes of STDOUT in which the headers have to end; an answer whose headers are longer is refused. */
   readonly maxHeaderBytes: number;
@@ -70,7 +72,7 @@ export type BodyListener = (piece: Uint8Array, answer: AnswerSoFar) => void;
 export class ResponseCollector implements AnswerSoFar {
   readonly #limits: ResponseLimits;
   readonly #stdout = new ByteStore();
-  readonly #stderr = new ByteStore();
+  readonly #stderr: HeadAndTail;
   /** The end of STDOUT, where there is more of it than the limit. */
   readonly #end = new ByteStore();
   #isTruncated = false;
@@ -85,6 +87,7 @@ export class ResponseCollector implements AnswerSoFar {
 
   constructor(limits: ResponseLimits) {
     this.#limits = limits;
+    this.#stderr = new HeadAndTail(limits.maxStderrBytes);
   }
 
   get headers(): ReadonlyMap<string, string> {
@@ -93,8 +96,7 @@ export class ResponseCollector implements AnswerSoFar {
 
   /** STDERR so far. */
   get stderr(): string {
-    if (this.#stderr.length === 0) return "";
-    return lenientUtf8.decode(this.#stderr.bytes()).trimEnd();
+    return this.#stderr.text();
   }
 
   takeStderr(): string {
@@ -117,7 +119,7 @@ export class ResponseCollector implements AnswerSoFar {
 
   /** @throws {FastCgiError} FASTCGI_PROTOCOL when the headers are longer than `maxHeaderBytes`. */
   addStdout(piece: Uint8Array): void {
-    this.#keep(this.#stdout, piece, this.#limits.maxResponseBytes);
+    this.#keepBegin(piece);
     this.#stdoutBytes += piece.length;
     if (this.#stdoutBytes > this.#limits.maxResponseBytes) this.#keepEnd(piece);
     if (!this.#headersChecked && this.#stdoutBytes > this.#limits.maxHeaderBytes) this.#checkHeaders();
@@ -125,7 +127,8 @@ export class ResponseCollector implements AnswerSoFar {
   }
 
   addStderr(piece: Uint8Array): void {
-    this.#keep(this.#stderr, piece, this.#limits.maxStderrBytes);
+    this.#stderr.append(piece);
+    if (this.#stderr.isCut) this.#isTruncated = true;
   }
 
   /** The answer, with bytes of its own. */
@@ -157,10 +160,10 @@ export class ResponseCollector implements AnswerSoFar {
     return this.#end.length === 0 ? response : { ...response, end: this.#end.bytes().slice() };
   }
 
-  #keep(store: ByteStore, piece: Uint8Array, limit: number): void {
-    const room = limit - store.length;
+  #keepBegin(piece: Uint8Array): void {
+    const room = this.#limits.maxResponseBytes - this.#stdout.length;
     if (piece.length > room) this.#isTruncated = true;
-    store.append(piece.length > room ? piece.subarray(0, room) : piece);
+    this.#stdout.append(piece.length > room ? piece.subarray(0, room) : piece);
   }
 
   /** `piece` is what came last, and not all of it was kept. */
@@ -198,39 +201,6 @@ export class ResponseCollector implements AnswerSoFar {
       "FASTCGI_PROTOCOL",
       `Cannot read the answer: its headers are longer than ${maxHeaderBytes} bytes (max_header_bytes)`,
     );
-  }
-}
-
-/** Bytes in the order in which they come. What was a lot is given back when it is cleared. */
-class ByteStore {
-  #buffer = EMPTY;
-  length = 0;
-
-  append(piece: Uint8Array): void {
-    const length = this.length + piece.length;
-    if (length > this.#buffer.length) {
-      const grown = new Uint8Array(Math.max(length, 2 * this.#buffer.length, 1_024));
-      grown.set(this.bytes());
-      this.#buffer = grown;
-    }
-    this.#buffer.set(piece, this.length);
-    this.length = length;
-  }
-
-  /** Drops all but the last `length` bytes. */
-  keepLast(length: number): void {
-    this.#buffer.copyWithin(0, this.length - length, this.length);
-    this.length = length;
-  }
-
-  /** Valid until the next change. */
-  bytes(): Uint8Array {
-    return this.#buffer.subarray(0, this.length);
-  }
-
-  clear(): void {
-    this.length = 0;
-    if (this.#buffer.length > 65_536) this.#buffer = EMPTY;
   }
 }
 

@@ -337,11 +337,16 @@ Deno.test("ProcessExecutor takes a process that a signal ended for a crash, what
   }]);
 });
 
-Deno.test("ProcessExecutor keeps the end of STDERR", async () => {
+Deno.test("ProcessExecutor keeps the beginning and the end of STDERR", async () => {
   const code = "i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done; echo the end >&2; exit 1";
-  for (const [maxStderrBytes, end] of [[0, ""], [7, "he end"], [18, "line 2999\nthe end"]] as const) {
+  const kept = [
+    [0, ""],
+    [7, "line\n… 28891 bytes left out …\nnd"],
+    [36, "line 0\nline 1\nline\n… 28862 bytes left out …\nline 2999\nthe end"],
+  ] as const;
+  for (const [maxStderrBytes, stderr] of kept) {
     await using t = await setUp(code, { maxStderrBytes });
-    assert.equal(errorOf(await t.run(), "retry").details.stderr ?? "", end);
+    assert.equal(errorOf(await t.run(), "retry").details.stderr ?? "", stderr);
   }
 });
 
@@ -349,7 +354,12 @@ Deno.test("ProcessExecutor reads megabytes of STDERR while it writes megabytes t
   const megabytes = `dd if=/dev/zero bs=${MEGABYTE} count=3 2>/dev/null | tr '\\0' x`;
   await using t = await setUp(`${megabytes} >&2; cat >stdin; ${megabytes} >&2; echo end >&2; exit 1`);
   const { details } = errorOf(await t.run({ payload: new Uint8Array(3 * MEGABYTE) }), "retry");
-  assert.equal(details.stderr, `${"x".repeat(DEFAULT_PROCESS_EXECUTOR_OPTIONS.maxStderrBytes - 4)}end`);
+  const half = DEFAULT_PROCESS_EXECUTOR_OPTIONS.maxStderrBytes / 2;
+  const leftOut = 6 * MEGABYTE + 4 - 2 * half;
+  assert.equal(
+    details.stderr,
+    `${"x".repeat(half)}\n… ${leftOut} bytes left out …\n${"x".repeat(half - 4)}end`,
+  );
   assert.equal((await Deno.stat(`${t.directory}/stdin`)).size, 3 * MEGABYTE);
 });
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type Clock, systemClock } from "../../../src/core/clock.ts";
+import { FervoError, JobError } from "../../../src/core/errors.ts";
 import { type FastCgiAddress, parseAddress } from "../../../src/fastcgi/address.ts";
 import {
   Connection,
@@ -197,11 +198,12 @@ Deno.test("Connection.request() keeps STDOUT and STDERR apart that come interlea
 
 Deno.test("Connection.request() cuts megabytes of STDERR at the limit and still reads the answer", async () => {
   const piece = stderrRecord("e".repeat(60_000));
+  const half = "e".repeat(35_000);
   const response = await exchange(async (peer) => {
     for (let i = 0; i < 50; i++) await peer.write(piece);
     await peer.answer("A: 1\n\ndone");
   }, { options: { ...OPTIONS, maxStderrBytes: 70_000 } });
-  assert.equal(response.stderr, "e".repeat(70_000));
+  assert.equal(response.stderr, `${half}\n… ${50 * 60_000 - 70_000} bytes left out …\n${half}`);
   assert.equal(response.isTruncated, true);
   assert.equal(textOf(response), "done");
 });
@@ -383,6 +385,33 @@ Deno.test("Connection.request() rejects with the signal's reason on abort, whate
     assert.equal(connection.isReusable, false);
     await server.scriptsEnded();
   }
+});
+
+Deno.test("Connection.request() rejects with STDERR so far on abort, and beside all that the reason tells", async () => {
+  const controller = new AbortController();
+  const reason = new JobError("JOB_TIMEOUT", "The job's time was up", { details: { pid: 7 } });
+  const request: FastCgiRequest = {
+    ...GET,
+    onOutput: {
+      stdout: () => controller.abort(reason),
+      stderr: () => {},
+    },
+  };
+  await using server = await ScriptedServer.start([async (peer) => {
+    await peer.readRequest();
+    await peer.write(stderrRecord("PHP message: stuck at the gate\n"), stdoutRecord("A: 1\n\n"));
+    await peer.clientCloses();
+  }]);
+  const connection = await open(server);
+  const error = await connection.request(request, true, controller.signal).catch((error) => error);
+  assert.ok(error instanceof FervoError);
+  assert.deepEqual([error.code, error.message, error.details, error.cause], [
+    "JOB_TIMEOUT",
+    "The job's time was up",
+    { pid: 7, stderr: "PHP message: stuck at the gate" },
+    reason,
+  ]);
+  await server.scriptsEnded();
 });
 
 Deno.test("Connection.request() sends nothing when its signal has aborted before", async () => {

@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
-import { StderrTail } from "../../../src/executors/stderr_tail.ts";
+import { OutputReader } from "../../../src/executors/output_reader.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 
-Deno.test("StderrTail keeps bytes of its own, not the large buffers in which they came", {
+Deno.test("OutputReader keeps bytes of its own, not the large buffers in which they came", {
   permissions: "none",
 }, async () => {
   const buffer = new Uint8Array(65_536).fill(97);
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-  const tail = new StderrTail(readable, 16);
+  const output = new OutputReader(readable, 16);
   const writer = writable.getWriter();
   await writer.write(buffer.subarray(0, 3));
   await settlePromises();
   buffer.fill(98);
   await writer.close();
-  assert.equal(await tail.end(new FakeClock(), 0), "aaa");
+  assert.equal(await output.end(new FakeClock(), 0), "aaa");
 });
