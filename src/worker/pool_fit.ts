@@ -92,16 +92,25 @@ export class PoolFit implements Disposable {
     this.#lookLater(LOOK_MS);
   }
 
-  /** Looks at the pool for the first time. A pool that cannot be asked now is taken to be as the configuration says. */
+  /**
+   * Looks at the pool for the first time, and once more where others are there: a child that has just answered can look
+   * like theirs. A pool that cannot be asked now is taken to be as the configuration says.
+   */
   static async start(deps: PoolFitDeps, options: PoolFitOptions): Promise<PoolFit> {
-    const { fixed, children } = options;
-    const status = await deps.control.status().catch(() => undefined);
-    const answeredBy = options.hasStatusAddress ? "none" : "child";
+    const { fixed, children, hasStatusAddress } = options;
+    const answeredBy = hasStatusAddress ? "none" : "child";
     const own: OwnPart = { slots: fixed, fixed, connections: 0, answeredBy, requests: [], recent: new Set() };
-    const idle = status === undefined
-      ? children && children - fixed
-      : sightOf(status, childrenOf(status, options, undefined), own).idle;
-    return new PoolFit(deps, options, idle);
+    const look = async () => {
+      const status = await deps.control.status().catch(() => undefined);
+      return status && sightOf(status, childrenOf(status, options, undefined), own);
+    };
+    let sight = await look();
+    if (sight !== undefined && sight.others > 0) {
+      await sleep(deps.clock, UNSEEN_MS);
+      const again = await look();
+      if (again !== undefined && again.others < sight.others) sight = again;
+    }
+    return new PoolFit(deps, options, sight === undefined ? children && children - fixed : sight.idle);
   }
 
   /**

@@ -154,7 +154,7 @@ Deno.test("stop --now puts the jobs back that run, and stop --wait tells of a wo
   await using worker = await startTaking(site);
   await eventually("2 jobs run again", () => site.effectCount() === 4);
   await using stop = site.start(["stop", "--wait"]);
-  await worker.says('"msg":"Stopping');
+  await eventually("it has the worker's answer", () => stop.stdout !== "");
   worker.kill("SIGKILL");
   const { code, stderr } = await stop.ended;
   assert.equal(code, 4);

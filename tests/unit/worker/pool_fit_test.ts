@@ -59,7 +59,10 @@ class Site {
       control,
       random: () => 0.5,
     };
-    return await PoolFit.start(deps, { ...OPTIONS, ...options });
+    const starting = PoolFit.start(deps, { ...OPTIONS, ...options });
+    // It looks once more where others are there.
+    if (this.#shown().size > 0) await this.clock.advance(100);
+    return await starting;
   }
 
   /** Of ours are those that `busy()` names. */
@@ -85,6 +88,14 @@ Deno.test("PoolFit starts with the idle children of the page, tells so, and give
   assert.deepEqual(t.log.of("slots_changed"), [
     { type: "slots_changed", fpm: "default", slots: 4, before: 0, reason: "start" },
   ]);
+});
+
+Deno.test("PoolFit looks once more at the start when others are there: a child may have just answered", async () => {
+  const t = new Site();
+  t.children = [...idle(1), ...busy(3)];
+  t.clock.setTimer(() => t.children = [...idle(3), ...busy(1)], 50);
+  using fit = await t.start();
+  assert.deepEqual([fit.slots, t.asked], [3, 2]);
 });
 
 Deno.test("PoolFit counts the child that answers the page as idle, where that has no address of its own", async () => {
