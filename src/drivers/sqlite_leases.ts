@@ -129,8 +129,13 @@ export class SqliteLeases {
 
   /** When the next delayed job is due or the next lease ends, epoch milliseconds. */
   nextDueMs(): number | undefined {
-    const statement = this.#isTrusted ? this.#sql.nextDue : this.#sql.nextDelayed;
-    return statement.get()!["due_at"] as number | null ?? undefined;
+    const isTrusted = this.#isTrusted;
+    const lookMs = this.#shared.clock.monotonicMs();
+    const statement = isTrusted ? this.#sql.nextDue : this.#sql.nextDelayed;
+    const dueMs = statement.get()!["due_at"] as number | null ?? undefined;
+    // A look like that of the timer, which may be late: no lease has ended yet.
+    if (isTrusted && (dueMs === undefined || dueMs > this.#shared.clock.nowMs())) this.#lookedAtMs = lookMs;
+    return dueMs;
   }
 
   /** In a transaction: makes ready what is due. */
@@ -200,12 +205,13 @@ export class SqliteLeases {
       await writer.write(() => this.#renewAll());
       this.#mustRenew = false;
     }
-    if (this.#isTrusted) {
+    if (!this.#isInDoubt) {
+      const lookMs = this.#shared.clock.monotonicMs();
       // What is held is the holder's to renew.
       const rows = await read(file, () => this.#sql.ended.all(this.#shared.clock.nowMs()));
       if ((rows as unknown as Suspect[]).every(({ id, lease }) => this.#isHeld(id, lease))) {
-        this.#lookedAtMs = this.#shared.clock.monotonicMs();
-      } else {
+        this.#lookedAtMs = lookMs;
+      } else if (this.#isTrusted) {
         await writer.write(() => this.#endDue(this.#shared.clock.nowMs()));
         changes.announceOwn();
       }
