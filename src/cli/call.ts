@@ -3,6 +3,7 @@ import { InvalidArgumentError } from "commander";
 import { systemClock } from "../core/clock.ts";
 import { fileReason } from "../core/file_error.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
 import { type FastCgiAddress, parseAddress } from "../fastcgi/address.ts";
 import { Pool } from "../fastcgi/pool.ts";
 import { openBroker } from "../app.ts";
@@ -77,6 +78,7 @@ Examples:
       idleMs: 0,
       connectTimeoutMs: Math.min(timeoutMs, 10_000),
       firstByteTimeoutMs: 0,
+      keepaliveMs: DEFAULT_KEEPALIVE_MS,
       // It is printed as it comes.
       maxResponseBytes: 0,
       maxStderrBytes: 0,

@@ -71,6 +71,7 @@ export function redisOptions(
   broker: { readonly [K in keyof RedisTable]-?: RedisValues[K] } & {
     readonly lease_ms: number;
     readonly connect_timeout_ms: number;
+    readonly keepalive_ms: number;
     readonly max_payload_bytes: number;
   },
   folder: string,
@@ -88,6 +89,7 @@ export function redisOptions(
     keyPrefix: broker.key_prefix,
     leaseMs: broker.lease_ms,
     connectTimeoutMs: broker.connect_timeout_ms,
+    keepaliveMs: broker.keepalive_ms,
     maxPayloadBytes: broker.max_payload_bytes,
   };
 }

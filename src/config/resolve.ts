@@ -78,6 +78,7 @@ function brokerOf(broker: ConfigFile["brokers"][string], folder: string): Broker
       address: parseAddress(broker.address),
       ttrMs: broker.ttr_ms,
       connectTimeoutMs: broker.connect_timeout_ms,
+      keepaliveMs: broker.keepalive_ms,
       maxPayloadBytes: broker.max_payload_bytes,
     };
   }
@@ -109,6 +110,7 @@ function fpmOf(pool: ConfigFile["fpm"][string]): FpmConfig {
     },
     killOnTimeout: pool.kill_on_timeout,
     connectTimeoutMs: pool.connect_timeout_ms,
+    keepaliveMs: pool.keepalive_ms,
     firstByteTimeoutMs: pool.first_byte_timeout_ms,
     idleMs: pool.idle_ms,
     maxResponseBytes: pool.max_response_bytes,

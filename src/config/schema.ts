@@ -119,6 +119,7 @@ const beanstalkdBroker = table({
   dialect: choice(PLAIN_DIALECTS).default(DEFAULT_DIALECT),
   ttr_ms: wholeNumber(1_000, 7 * DAY_MS).default(DEFAULT_BEANSTALKD_OPTIONS.ttrMs),
   connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_BEANSTALKD_OPTIONS.connectTimeoutMs),
+  keepalive_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_BEANSTALKD_OPTIONS.keepaliveMs),
   max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES).default(DEFAULT_BEANSTALKD_OPTIONS.maxPayloadBytes),
 });
 
@@ -147,6 +148,7 @@ const redisBroker = table({
   nodes: z.array(hostPort, HOST_PORTS).default([]),
   lease_ms: wholeNumber(1_000, DAY_MS).default(DEFAULT_REDIS_OPTIONS.leaseMs),
   connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_REDIS_OPTIONS.connectTimeoutMs),
+  keepalive_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_REDIS_OPTIONS.keepaliveMs),
   max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES).default(DEFAULT_REDIS_OPTIONS.maxPayloadBytes),
 });
 
@@ -183,6 +185,7 @@ const fpm = table({
   ),
   children: wholeNumber(0, 100_000).default(0),
   connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_POOL_OPTIONS.connectTimeoutMs),
+  keepalive_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_POOL_OPTIONS.keepaliveMs),
   first_byte_timeout_ms: wholeNumber(0, 7 * DAY_MS).default(DEFAULT_POOL_OPTIONS.firstByteTimeoutMs),
   idle_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_POOL_OPTIONS.idleMs),
   max_response_bytes: wholeNumber(1_024, MAX_BLOB_BYTES).default(DEFAULT_POOL_OPTIONS.maxResponseBytes),

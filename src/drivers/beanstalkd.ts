@@ -12,6 +12,7 @@ import type {
 } from "../core/driver.ts";
 import { JobError, QueueError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
 import { tooLarge } from "../core/payload.ts";
 import { checkBeanstalkd } from "./beanstalkd_check.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./beanstalkd_connection.ts";
@@ -35,6 +36,7 @@ export const DEFAULT_BEANSTALKD_OPTIONS: BeanstalkdDriverOptions = {
   address: { transport: "tcp", hostname: "127.0.0.1", port: 11_300 },
   ttrMs: 60_000,
   connectTimeoutMs: 2_000,
+  keepaliveMs: DEFAULT_KEEPALIVE_MS,
   maxPayloadBytes: 64 * 1024 * 1024,
 };
 

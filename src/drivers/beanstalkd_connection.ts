@@ -2,6 +2,7 @@ import { formatAddress, type SocketAddress } from "../core/address.ts";
 import type { ByteWriter } from "../core/bytes.ts";
 import type { Clock } from "../core/clock.ts";
 import { QueueError, reasonOf } from "../core/errors.ts";
+import { prepareTcp } from "../core/keepalive.ts";
 import { inTime } from "../core/time_limit.ts";
 import { type BeanstalkdReply, BeanstalkdReplyParser } from "./beanstalkd_reply.ts";
 import { Pipeline } from "./pipeline.ts";
@@ -10,6 +11,8 @@ export interface BeanstalkdConnectionOptions {
   readonly address: SocketAddress;
   /** How long connecting may take, with the first answer; milliseconds. */
   readonly connectTimeoutMs: number;
+  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
+  readonly keepaliveMs: number;
   /** The body of a reserved job is skipped when it is longer. */
   readonly maxPayloadBytes: number;
 }
@@ -48,9 +51,14 @@ export class BeanstalkdConnection {
     this.#clock = clock;
     this.#where = `beanstalkd at "${formatAddress(options.address)}"`;
     const parser = new BeanstalkdReplyParser(options.maxPayloadBytes);
+    const isKeptAlive = options.address.transport === "tcp" && options.keepaliveMs > 0;
     this.#pipeline = new Pipeline(
       { socket, clock, parser, lossOf: (reason) => this.#unavailable(reason) },
-      { protocol: "beanstalkd's protocol", replyTimeoutMs: REPLY_TIMEOUT_MS },
+      {
+        protocol: "beanstalkd's protocol",
+        replyTimeoutMs: REPLY_TIMEOUT_MS,
+        keepalive: isKeptAlive ? { everyMs: options.keepaliveMs, ping } : undefined,
+      },
     );
   }
 
@@ -203,9 +211,13 @@ export class BeanstalkdConnection {
 async function dial(address: SocketAddress): Promise<Deno.Conn> {
   if (address.transport === "unix") return await Deno.connect({ transport: "unix", path: address.path });
   const socket = await Deno.connect({ hostname: address.hostname, port: address.port });
-  // Without this, a command waits for the acknowledgement of the one before it.
-  socket.setNoDelay(true);
+  prepareTcp(socket);
   return socket;
+}
+
+/** While beanstalkd waits with the reply to a reserve, it leaves this unread. */
+function ping(out: ByteWriter): void {
+  out.text("list-tube-used\r\n");
 }
 
 function connectReason(error: unknown): string {

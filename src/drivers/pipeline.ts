@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers";
 import { ByteWriter } from "../core/bytes.ts";
 import type { Clock, Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
+import { Keepalive } from "../core/keepalive.ts";
 
 /** Who waits for the reply to a command. */
 export interface Caller<Reply> {
@@ -19,7 +20,20 @@ export interface PipelineDeps<Reply> {
   readonly lossOf: (reason: string) => Error;
 }
 
+export interface PipelineOptions {
+  /** Its name in a sentence. */
+  readonly protocol: string;
+  /** How long a reply may take beside what a command asks for, milliseconds. */
+  readonly replyTimeoutMs: number;
+  /** Sends a command that changes nothing when there was no traffic for so long; undefined for never. */
+  readonly keepalive?: { readonly everyMs: number; readonly ping: (out: ByteWriter) => void } | undefined;
+}
+
 const READ_BUFFER_BYTES = 65_536;
+/** What is written and no longer than this tells nothing of the other side: it goes into a buffer on this one. */
+const BUFFERED_BYTES = 65_536;
+/** Waits for the reply to a ping: that there is one is all that it says. */
+const NOBODY: Caller<unknown> = { resolve() {}, reject() {} };
 
 /**
  * A socket to a server that answers commands in their order.
@@ -28,6 +42,7 @@ const READ_BUFFER_BYTES = 65_536;
  * 2. Gives each command its reply.
  * 3. Notices when the other side is gone, silent for too long, or does not speak the protocol. It is lost then, for
  *    good, and rejects all that is under way.
+ * 4. Is never silent for long, so that no firewall forgets the connection, and 3 holds while nobody asks for anything.
  */
 export class Pipeline<Reply> {
   readonly #socket: Deno.Conn;
@@ -41,22 +56,24 @@ export class Pipeline<Reply> {
   readonly #out = new ByteWriter();
   /** A write is under way, or will begin at the end of this turn. */
   #isWriting = false;
+  #keepalive: Keepalive | undefined;
   #loss: Error | undefined;
   #silenceTimer: Timer | undefined;
   #heardMs = 0;
   #patienceMs = 0;
 
-  /**
-   * @param options.protocol Its name in a sentence.
-   * @param options.replyTimeoutMs How long a reply may take beside what a command asks for, milliseconds.
-   */
-  constructor(deps: PipelineDeps<Reply>, options: { protocol: string; replyTimeoutMs: number }) {
+  constructor(deps: PipelineDeps<Reply>, options: PipelineOptions) {
     this.#socket = deps.socket;
     this.#clock = deps.clock;
     this.#parser = deps.parser;
     this.#lossOf = deps.lossOf;
     this.#protocol = options.protocol;
     this.#replyTimeoutMs = options.replyTimeoutMs;
+    const { keepalive } = options;
+    if (keepalive !== undefined) {
+      const ping = () => this.send(keepalive.ping, NOBODY, this.#callers.length > 0 ? this.#patienceMs : 0);
+      this.#keepalive = new Keepalive(deps.clock, keepalive.everyMs, ping);
+    }
     void this.#readAll();
   }
 
@@ -87,6 +104,7 @@ export class Pipeline<Reply> {
   /** Sends something that has no reply. */
   write(write: (out: ByteWriter) => void): void {
     write(this.#out);
+    this.#keepalive?.note();
     if (this.#isWriting) return;
     this.#isWriting = true;
     setImmediate(() => void this.#writeAll());
@@ -102,6 +120,7 @@ export class Pipeline<Reply> {
     if (this.#loss !== undefined) return;
     this.#loss = loss;
     this.#silenceTimer?.cancel();
+    this.#keepalive?.stop();
     this.#socket.close();
     for (const caller of this.#callers.splice(0)) caller.reject(loss);
     this.#ended.resolve();
@@ -132,6 +151,7 @@ export class Pipeline<Reply> {
         const length = await this.#socket.read(buffer);
         if (length === null) return this.lose(this.#lossOf("it closed the connection"));
         this.#heardMs = this.#clock.monotonicMs();
+        this.#keepalive?.note();
         this.#answer(buffer.subarray(0, length));
       }
     } catch (error) {
@@ -159,7 +179,7 @@ export class Pipeline<Reply> {
         for (let at = 0; at < bytes.length;) {
           at += await this.#socket.write(bytes.subarray(at));
           // It takes what it is sent, however long that is.
-          this.#heardMs = this.#clock.monotonicMs();
+          if (bytes.length > BUFFERED_BYTES) this.#heardMs = this.#clock.monotonicMs();
         }
       }
     } catch (error) {

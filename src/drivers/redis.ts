@@ -12,6 +12,7 @@ import type {
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
 import type { Observer } from "../core/observer.ts";
 import { tooLarge } from "../core/payload.ts";
 import { Calls } from "./redis_calls.ts";
@@ -42,6 +43,8 @@ export interface RedisDriverOptions extends RedisAccess {
   readonly leaseMs: number;
   /** How long connecting may take, milliseconds. */
   readonly connectTimeoutMs: number;
+  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
+  readonly keepaliveMs: number;
   /** A longer job is refused at push and buried at receive. */
   readonly maxPayloadBytes: number;
 }
@@ -56,6 +59,7 @@ export const DEFAULT_REDIS_OPTIONS: Omit<RedisDriverOptions, "target"> = {
   keyPrefix: "",
   leaseMs: 30_000,
   connectTimeoutMs: 5_000,
+  keepaliveMs: DEFAULT_KEEPALIVE_MS,
   maxPayloadBytes: 64 * 1024 * 1024,
 };
 
@@ -120,6 +124,7 @@ export class RedisDriver implements Driver {
     const connect = () =>
       new RedisConnection({ server, keys, clock }, {
         connectTimeoutMs: options.connectTimeoutMs,
+        keepaliveMs: options.keepaliveMs,
         commandTimeoutMs: COMMAND_TIMEOUT_MS,
       });
     const shared = this.#shared = {

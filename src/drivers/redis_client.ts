@@ -1,4 +1,5 @@
 import { systemClock } from "../core/clock.ts";
+import { prepareTcp } from "../core/keepalive.ts";
 import { inTime } from "../core/time_limit.ts";
 import { Pipeline } from "./pipeline.ts";
 import { type Argument, RedisRefusal, type Reply, ReplyParser, writeCommand } from "./redis_resp.ts";
@@ -8,6 +9,8 @@ export interface ClientTimeouts {
   readonly connectTimeoutMs: number;
   /** How long a command may take until the server counts as hung, milliseconds. */
   readonly commandTimeoutMs: number;
+  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
+  readonly keepaliveMs: number;
 }
 
 /**
@@ -18,10 +21,21 @@ export interface ClientTimeouts {
 export class RedisClient {
   readonly #pipeline: Pipeline<Reply | RedisRefusal>;
 
-  private constructor(socket: Deno.Conn, { commandTimeoutMs }: ClientTimeouts) {
+  private constructor(
+    socket: Deno.Conn,
+    { transport }: FoundServer["endpoint"],
+    { commandTimeoutMs, keepaliveMs }: ClientTimeouts,
+  ) {
+    const isKeptAlive = transport === "tcp" && keepaliveMs > 0;
     this.#pipeline = new Pipeline(
       { socket, clock: systemClock, parser: new ReplyParser(), lossOf: (reason) => new Error(reason) },
-      { protocol: "Redis's protocol", replyTimeoutMs: commandTimeoutMs },
+      {
+        protocol: "Redis's protocol",
+        replyTimeoutMs: commandTimeoutMs,
+        keepalive: isKeptAlive
+          ? { everyMs: keepaliveMs, ping: (out) => writeCommand(out, ["PING"]) }
+          : undefined,
+      },
     );
   }
 
@@ -39,7 +53,7 @@ export class RedisClient {
   ): Promise<{ client: RedisClient; reply: Reply }> {
     let client: RedisClient | undefined;
     const opening = dial(server).then(async (socket) => {
-      client = new RedisClient(socket, timeouts);
+      client = new RedisClient(socket, server.endpoint, timeouts);
       return { client, reply: await client.#greet(server, first) };
     });
     const unwanted = new Error("closed by this worker");
@@ -99,15 +113,12 @@ export class RedisClient {
 async function dial({ endpoint, tls }: FoundServer): Promise<Deno.Conn> {
   if (endpoint.transport === "unix") return await Deno.connect({ transport: "unix", path: endpoint.path });
   const { hostname, port } = endpoint;
-  if (tls === undefined) {
-    const socket = await Deno.connect({ hostname, port });
-    // Without this, a command waits for the acknowledgement of the one before it.
-    socket.setNoDelay(true);
-    return socket;
-  }
-  const socket = await Deno.connectTls({
+  const plain = await Deno.connect({ hostname, port });
+  // Before TLS: what the runtime makes of it afterwards has no such settings.
+  prepareTcp(plain);
+  if (tls === undefined) return plain;
+  const socket = await Deno.startTls(plain, {
     hostname,
-    port,
     ...(tls.ca !== undefined && { caCerts: [tls.ca] }),
   });
   try {

@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
+import { prepareTcp } from "../core/keepalive.ts";
 import { inTime } from "../core/time_limit.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { FastCgiError } from "./errors.ts";
@@ -41,8 +42,7 @@ async function connectTcp(
       signal,
       discard: (late) => late.close(),
     });
-    // Without this, the last piece of a large request waits for the acknowledgement of the one before it.
-    socket.setNoDelay(true);
+    prepareTcp(socket);
     return socket;
   } catch (error) {
     throw signal?.aborted ? signal.reason : connectError(address, error);

@@ -1,18 +1,11 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { asFervoError, reasonOf, withStderr } from "../core/errors.ts";
+import { Keepalive } from "../core/keepalive.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { closedAtOnce, connect } from "./connect.ts";
 import { ConnectionLostError, FastCgiError } from "./errors.ts";
-import {
-  FULL_CONTENT_BYTES,
-  HEADER_BYTES,
-  ProtocolStatus,
-  RecordParser,
-  type RecordSink,
-  RecordType,
-  writeHeader,
-} from "./record.ts";
-import { RequestWriter, SMALL_BODY_BYTES } from "./request_writer.ts";
+import { ProtocolStatus, RecordParser, type RecordSink, RecordType } from "./record.ts";
+import { RequestWriter, SMALL_BODY_BYTES, writeStdin, writeStdinEnd, writeWhole } from "./request_writer.ts";
 import type { ConnectionOptions, FastCgiRequest, SilentRequest } from "./request.ts";
 import { type FastCgiResponse, ResponseCollector } from "./response.ts";
 
@@ -47,6 +40,9 @@ interface Pending {
  *    is given to it.
  * 3. Takes END_REQUEST, and nothing else, for the end of an answer.
  * 4. Gives each request an id of its own, so that a late record of the last answer is not taken for one of the next.
+ * 5. Over TCP, is never silent for long: while an answer is awaited it says once more that STDIN has ended, by eight bytes
+ *    that php-fpm leaves unread, as it does the first time. So no firewall forgets the connection, and that the other side
+ *    is gone is noticed. It takes no further request then. Without a request it is closed.
  *
  * States: `idle` -> request() -> `busy` -> END_REQUEST -> `idle`; any state -> end of stream, protocol error, abort
  * or close -> `closed`. Only `#finish` (to idle) and `#end` (to closed) change it.
@@ -65,6 +61,9 @@ export class Connection {
   #pending: Pending | undefined;
   #firstByteTimer: Timer | undefined;
   #isWriting = false;
+  #keepalive: Keepalive | undefined;
+  /** The end of STDIN was said more than once. */
+  #hasRepeatedEnd = false;
   #isClosed = false;
   #requests = 0;
   /** Of the request sent last, and of the one before. */
@@ -92,6 +91,9 @@ export class Connection {
       content: (type, requestId, piece) => this.#content(type, requestId, piece),
       recordEnd: (type, requestId, contentBytes) => this.#recordEnd(type, requestId, contentBytes),
     };
+    if (address.transport === "tcp" && options.keepaliveMs > 0) {
+      this.#keepalive = new Keepalive(clock, options.keepaliveMs, () => this.#breakSilence());
+    }
   }
 
   /**
@@ -120,7 +122,7 @@ export class Connection {
 
   /** Whether a request can be given to it now. */
   get isReusable(): boolean {
-    return !this.#isClosed && this.#pending === undefined && !this.#isWriting;
+    return !this.#isClosed && this.#pending === undefined && !this.#isWriting && !this.#hasRepeatedEnd;
   }
 
   /**
@@ -190,9 +192,10 @@ export class Connection {
    */
   async #write(head: Uint8Array, body: Uint8Array): Promise<void> {
     this.#isWriting = true;
+    this.#keepalive?.note();
     try {
-      await this.#writeWhole(head);
-      if (body.length > SMALL_BODY_BYTES) await this.#writeBody(body);
+      await writeWhole(this.#socket, head);
+      if (body.length > SMALL_BODY_BYTES) await writeStdin(this.#socket, this.#requestId, body);
       this.#isWriting = false;
       if (this.#options.firstByteTimeoutMs > 0) this.#awaitFirstByte();
     } catch {
@@ -200,21 +203,14 @@ export class Connection {
     }
   }
 
-  async #writeBody(body: Uint8Array): Promise<void> {
-    const record = new Uint8Array(HEADER_BYTES + FULL_CONTENT_BYTES);
-    for (let at = 0; at < body.length; at += FULL_CONTENT_BYTES) {
-      const piece = body.subarray(at, at + FULL_CONTENT_BYTES);
-      writeHeader(record, 0, RecordType.stdin, this.#requestId, piece.length);
-      record.set(piece, HEADER_BYTES);
-      await this.#writeWhole(record.subarray(0, HEADER_BYTES + piece.length));
-    }
-    writeHeader(record, 0, RecordType.stdin, this.#requestId, 0);
-    await this.#writeWhole(record.subarray(0, HEADER_BYTES));
-  }
-
-  async #writeWhole(bytes: Uint8Array): Promise<void> {
-    let at = await this.#socket.write(bytes);
-    while (at < bytes.length) at += await this.#socket.write(bytes.subarray(at));
+  /** There was no traffic for a while. */
+  #breakSilence(): void {
+    if (this.#pending === undefined) return this.destroy();
+    // What is not read yet keeps the kernel asking for room.
+    if (this.#isWriting) return;
+    this.#hasRepeatedEnd = true;
+    // Where the other side is gone, the reader sees it.
+    writeStdinEnd(this.#socket, this.#requestId).catch(() => {});
   }
 
   #awaitFirstByte(): void {
@@ -242,6 +238,7 @@ export class Connection {
         return this.#lose(reasonOf(error), error instanceof Deno.errors.ConnectionReset);
       }
       if (bytes === null) return this.#lose("the other side closed it");
+      this.#keepalive?.note();
       this.#firstByteTimer?.cancel();
       if (this.#pending !== undefined) this.#pending.receivedBytes += bytes;
       try {
@@ -370,6 +367,7 @@ export class Connection {
   #end(error?: unknown): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#keepalive?.stop();
     this.#socket.close();
     const pending = this.#takePending();
     if (pending === undefined) return this.onIdleClose?.();

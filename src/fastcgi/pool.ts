@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { FervoError } from "../core/errors.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
 import type { FastCgiAddress } from "./address.ts";
 import {
   Connection,
@@ -24,6 +25,7 @@ export const DEFAULT_POOL_OPTIONS: Omit<PoolOptions, "maxConnections"> = {
   ...DEFAULT_RESPONSE_LIMITS,
   connectTimeoutMs: 2_000,
   firstByteTimeoutMs: 0,
+  keepaliveMs: DEFAULT_KEEPALIVE_MS,
   idleMs: 200,
 };
 

@@ -23,6 +23,8 @@ export interface ConnectionOptions extends ResponseLimits {
   readonly connectTimeoutMs: number;
   /** How long the first byte of an answer may take from when the request was written, milliseconds; 0 for ever. */
   readonly firstByteTimeoutMs: number;
+  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. See {@link Connection}. */
+  readonly keepaliveMs: number;
 }
 
 /** A request that has had no byte of an answer yet: `Connection.silentFor`. */

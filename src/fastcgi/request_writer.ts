@@ -1,9 +1,18 @@
 import type { FastCgiRequest } from "./request.ts";
 import { ParamsWriter } from "./params.ts";
-import { FLAG_KEEP_CONNECTION, HEADER_BYTES, RecordType, ROLE_RESPONDER, writeHeader } from "./record.ts";
+import {
+  FLAG_KEEP_CONNECTION,
+  FULL_CONTENT_BYTES,
+  HEADER_BYTES,
+  RecordType,
+  ROLE_RESPONDER,
+  writeHeader,
+} from "./record.ts";
 
 /** A body up to this size goes out in one write, together with everything before it. */
 export const SMALL_BODY_BYTES = 32_768;
+
+type Writer = Pick<Deno.Conn, "write">;
 
 /** Writes the beginnings of requests, in memory that it uses again. */
 export class RequestWriter {
@@ -41,4 +50,28 @@ export class RequestWriter {
     if (endBytes > 0) writeHeader(out, at, RecordType.stdin, requestId, 0);
     return out.subarray(0, headBytes);
   }
+}
+
+/** Writes the STDIN of a body that is not small, in pieces of one record, and its end. */
+export async function writeStdin(socket: Writer, requestId: number, body: Uint8Array): Promise<void> {
+  const record = new Uint8Array(HEADER_BYTES + FULL_CONTENT_BYTES);
+  for (let at = 0; at < body.length; at += FULL_CONTENT_BYTES) {
+    const piece = body.subarray(at, at + FULL_CONTENT_BYTES);
+    writeHeader(record, 0, RecordType.stdin, requestId, piece.length);
+    record.set(piece, HEADER_BYTES);
+    await writeWhole(socket, record.subarray(0, HEADER_BYTES + piece.length));
+  }
+  await writeStdinEnd(socket, requestId);
+}
+
+/** Says that STDIN has ended. */
+export async function writeStdinEnd(socket: Writer, requestId: number): Promise<void> {
+  const record = new Uint8Array(HEADER_BYTES);
+  writeHeader(record, 0, RecordType.stdin, requestId, 0);
+  await writeWhole(socket, record);
+}
+
+export async function writeWhole(socket: Writer, bytes: Uint8Array): Promise<void> {
+  let at = await socket.write(bytes);
+  while (at < bytes.length) at += await socket.write(bytes.subarray(at));
 }

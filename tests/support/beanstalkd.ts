@@ -6,6 +6,7 @@ import {
 } from "../../src/drivers/beanstalkd.ts";
 import type { SocketAddress } from "../../src/core/address.ts";
 import { eventually } from "./eventually.ts";
+import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { fakeTime } from "./fake_time.ts";
 import { privateLoopback } from "./php_fpm.ts";
 
@@ -15,6 +16,8 @@ const MAX_JOB_BYTES = 8_000_000;
 export interface BeanstalkdOptions {
   /** Listens on a unix socket instead of TCP. */
   readonly isUnix?: boolean;
+  /** Listens there. */
+  readonly network?: ServerNetwork;
   /** Runs on a clock that `passTime` moves ahead. Slower, and only for what needs it. */
   readonly hasMovableClock?: boolean;
 }
@@ -40,7 +43,7 @@ export class Beanstalkd implements AsyncDisposable {
     this.#options = options;
     this.address = options.isUnix
       ? { transport: "unix", path: `${folder}/socket` }
-      : { transport: "tcp", hostname: privateLoopback(), port: 11_300 };
+      : { transport: "tcp", hostname: options.network?.host ?? privateLoopback(), port: 11_300 };
   }
 
   static async start(options: BeanstalkdOptions = {}): Promise<Beanstalkd> {
@@ -102,14 +105,16 @@ export class Beanstalkd implements AsyncDisposable {
   /** Starts it, at the same address with the same log; kills it first when it runs. */
   async restart(): Promise<void> {
     await this.kill();
-    const { isUnix, hasMovableClock } = this.#options;
+    const { isUnix, hasMovableClock, network } = this.#options;
     const listen = this.address.transport === "unix"
       ? ["-l", `unix:${this.address.path}`]
       : ["-l", this.address.hostname, "-p", String(this.address.port)];
     if (isUnix) await Deno.remove(`${this.#folder}/socket`).catch(() => {});
     if (hasMovableClock) await this.#writeClock();
-    this.#process = new Deno.Command("beanstalkd", {
+    const [program, ...first] = [...network?.command ?? [], "beanstalkd"];
+    this.#process = new Deno.Command(program!, {
       args: [
+        ...first,
         ...listen,
         "-b",
         this.#folder,
@@ -128,6 +133,7 @@ export class Beanstalkd implements AsyncDisposable {
     void process.status.then(() => hasEnded = true);
     await eventually("beanstalkd answers", async () => {
       if (hasEnded) throw new Error("beanstalkd did not start");
+      if (network !== undefined) return await network.accepts(this.addressText);
       return await this.#connect().then((socket) => (socket.close(), true), () => false);
     });
   }

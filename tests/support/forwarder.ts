@@ -6,6 +6,7 @@ import { type FastCgiAddress, formatAddress } from "../../src/fastcgi/address.ts
  *
  * 1. Passes bytes on unchanged, in both directions, and the end of either.
  * 2. Ends the client's connection when the other one ends, in whatever way, as proxies do.
+ * 3. With `forgetsAfterMs`, passes nothing more of a connection on which nothing was sent for so long.
  */
 export class Forwarder implements AsyncDisposable {
   /** As `parseAddress` reads it. */
@@ -14,18 +15,20 @@ export class Forwarder implements AsyncDisposable {
   readonly #to: FastCgiAddress & { transport: "tcp" };
   readonly #running: Promise<void>[] = [];
   readonly #open = new Set<Deno.Conn>();
+  readonly #forgetsAfterMs: number;
   #connections = 0;
 
-  private constructor(to: FastCgiAddress) {
+  private constructor(to: FastCgiAddress, forgetsAfterMs: number) {
     if (to.transport !== "tcp") throw new TypeError(`${formatAddress(to)} is no TCP address`);
     this.#to = to;
+    this.#forgetsAfterMs = forgetsAfterMs;
     this.#listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     this.address = `127.0.0.1:${this.#listener.addr.port}`;
     this.#running.push(this.#acceptAll());
   }
 
-  static start(to: FastCgiAddress): Promise<Forwarder> {
-    return Promise.resolve(new Forwarder(to));
+  static start(to: FastCgiAddress, { forgetsAfterMs = Infinity } = {}): Promise<Forwarder> {
+    return Promise.resolve(new Forwarder(to, forgetsAfterMs));
   }
 
   /** Connections that have come so far. */
@@ -46,14 +49,33 @@ export class Forwarder implements AsyncDisposable {
     }
   }
 
+  /** What both directions of a connection pass through. That the server has closed a forgotten one is not told. */
+  #memory(): (isClients: boolean) => TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> {
+    let seenMs = performance.now();
+    let wasForgotten = false;
+    const isForgotten = () => wasForgotten ||= performance.now() - seenMs > this.#forgetsAfterMs;
+    return (isClients) =>
+      new TransformStream({
+        transform: (bytes, passed) => {
+          if (isForgotten()) return;
+          seenMs = performance.now();
+          passed.enqueue(bytes);
+        },
+        flush: () => isClients || !isForgotten() ? undefined : new Promise<void>(() => {}),
+      });
+  }
+
   async #pass(client: Deno.TcpConn): Promise<void> {
     this.#open.add(client);
     try {
       const server = await Deno.connect(this.#to);
       this.#open.add(server);
-      const away = client.readable.pipeTo(server.writable);
+      const memory = this.#memory();
+      const away = client.readable.pipeThrough(memory(true)).pipeTo(server.writable);
       // Whichever ends first, with an error or without, ends both.
-      await Promise.race([server.readable.pipeTo(client.writable), away]).catch(() => {});
+      await Promise.race([server.readable.pipeThrough(memory(false)).pipeTo(client.writable), away]).catch(
+        () => {},
+      );
       close(server);
       this.#open.delete(server);
       await away.catch(() => {});

@@ -2,6 +2,7 @@
  * A php-fpm of one's own, for tests, benchmarks and the demo: started in the foreground in a private folder, gone with
  * the scope that holds it.
  */
+import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { reasonOf } from "../../src/core/errors.ts";
 import { sleep, systemClock } from "../../src/core/clock.ts";
 import { FpmControl } from "../../src/executors/fpm_control.ts";
@@ -25,6 +26,8 @@ export interface PhpFpmOptions {
   readonly ini?: Readonly<Record<string, string>>;
   /** PHP settings of the whole php-fpm, for those that no pool can change, e.g. `{ "opcache.preload": "…" }`. */
   readonly masterIni?: Readonly<Record<string, string>>;
+  /** Listens in this network over TCP, with its status page on a socket (`statusListen`), by which it is asked. */
+  readonly network?: ServerNetwork;
   /** Further variables of php-fpm's environment. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -80,8 +83,10 @@ export class PhpFpm implements AsyncDisposable {
     this.#expectedProcesses = expectedProcesses(options);
     this.directory = directory;
     this.poolName = directory.slice(directory.lastIndexOf("/") + 1);
-    this.address = options.transport === "tcp" ? `${privateLoopback()}:9000` : `${directory}/fpm.sock`;
-    this.statusAddress = options.statusListen ? `${directory}/status.sock` : this.address;
+    const { network, transport, statusListen } = options;
+    if (network !== undefined) this.address = `${network.host}:9000`;
+    else this.address = transport === "tcp" ? `${privateLoopback()}:9000` : `${directory}/fpm.sock`;
+    this.statusAddress = statusListen ? `${directory}/status.sock` : this.address;
   }
 
   /**
@@ -183,8 +188,10 @@ export class PhpFpm implements AsyncDisposable {
   }
 
   async #startMaster(): Promise<void> {
-    const master = new Deno.Command(this.#binary, {
+    const [program, ...first] = [...this.#options.network?.command ?? [], this.#binary];
+    const master = new Deno.Command(program!, {
       args: [
+        ...first,
         "--nodaemonize",
         "--fpm-config",
         this.configPath,
@@ -211,7 +218,7 @@ export class PhpFpm implements AsyncDisposable {
 
   async #isReady(): Promise<boolean> {
     try {
-      const address = parseAddress(this.address);
+      const address = parseAddress(this.#options.network === undefined ? this.address : this.statusAddress);
       const connection = await Connection.open(address, systemClock, DEFAULT_POOL_OPTIONS);
       const signal = AbortSignal.timeout(1_000);
       const response = await connection.request(statusRequest(this.statusPath), false, signal);

@@ -1,3 +1,4 @@
+import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { soon } from "./soon.ts";
 
 export interface RedisServerOptions {
@@ -5,6 +6,8 @@ export interface RedisServerOptions {
   readonly config?: readonly string[];
   /** Listen on a free TCP port, too. */
   readonly tcp?: boolean;
+  /** Listens there over TCP, too, at port 6379. */
+  readonly network?: ServerNetwork;
   /** A Sentinel instead of a server of data. */
   readonly isSentinel?: boolean;
 }
@@ -24,7 +27,8 @@ export class RedisServer implements AsyncDisposable {
 
   static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
     const folder = await Deno.makeTempDir({ prefix: "fervo-redis-" });
-    const server = new RedisServer(folder, options.tcp ? freePort() : 0, options);
+    const port = options.network !== undefined ? 6_379 : options.tcp ? freePort() : 0;
+    const server = new RedisServer(folder, port, options);
     await server.start();
     return server;
   }
@@ -40,17 +44,17 @@ export class RedisServer implements AsyncDisposable {
 
   /** Its address over TCP. */
   get hostPort(): string {
-    return `127.0.0.1:${this.port}`;
+    return `${this.#options.network?.host ?? "127.0.0.1"}:${this.port}`;
   }
 
   /** Starts it, again with the same data after `kill` or `stop`; resolves when it answers. */
   async start(): Promise<void> {
-    const { config = [], isSentinel = false } = this.#options;
+    const { config = [], isSentinel = false, network } = this.#options;
     const path = `${this.folder}/redis.conf`;
     const lines = [
       `dir ${this.folder}`,
       `port ${this.port}`,
-      "bind 127.0.0.1",
+      ...(network === undefined ? ["bind 127.0.0.1"] : [`bind ${network.host}`, "protected-mode no"]),
       `unixsocket ${this.socket}`,
       `logfile ${this.folder}/redis.log`,
       ...(isSentinel ? [] : ['save ""']),
@@ -59,8 +63,9 @@ export class RedisServer implements AsyncDisposable {
     const isNew = await Deno.stat(path).then(() => false, () => true);
     if (isNew) await Deno.writeTextFile(path, lines.join("\n") + "\n");
     await Deno.remove(this.socket).catch(() => {});
-    this.#child = new Deno.Command("redis-server", {
-      args: isSentinel ? [path, "--sentinel"] : [path],
+    const [program, ...first] = [...network?.command ?? [], "redis-server"];
+    this.#child = new Deno.Command(program!, {
+      args: [...first, path, ...(isSentinel ? ["--sentinel"] : [])],
       stdin: "null",
       stdout: "null",
       stderr: "inherit",

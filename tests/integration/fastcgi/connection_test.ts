@@ -29,6 +29,7 @@ const OPTIONS: ConnectionOptions = {
   ...DEFAULT_RESPONSE_LIMITS,
   connectTimeoutMs: 10_000,
   firstByteTimeoutMs: 0,
+  keepaliveMs: 30_000,
 };
 const NEVER = new AbortController().signal;
 const GET: FastCgiRequest = { params: [["REQUEST_METHOD", "GET"]], body: new Uint8Array(0) };
@@ -567,6 +568,74 @@ Deno.test("Connection.open() takes its timer back when it has connected, and whe
   connection.destroy();
   await assert.rejects(Connection.open({ transport: "unix", path: "/nonexistent" }, clock, OPTIONS));
   assert.equal(clock.pendingTimers, 0);
+});
+
+Deno.test("Connection says again that STDIN has ended while an answer is awaited over TCP, takes it, and no further request", async () => {
+  const clock = new FakeClock();
+  const begun = Promise.withResolvers<void>();
+  await using server = await ScriptedServer.start([async (peer) => {
+    await peer.readRequest();
+    begun.resolve();
+    for (let i = 0; i < 3; i++) {
+      assert.deepEqual(await peer.readRecord(), { type: 5, requestId: 1, content: new Uint8Array(0) });
+    }
+    await peer.answer("A: 1\n\nlate");
+    await peer.clientCloses();
+  }], { transport: "tcp" });
+  const connection = await open(server, OPTIONS, clock);
+  const response = connection.request(GET, true, NEVER);
+  await begun.promise;
+  for (let i = 0; i < 4; i++) await clock.advance(OPTIONS.keepaliveMs / 2);
+  assert.equal(textOf(await response), "late");
+  assert.equal(connection.isReusable, false);
+  connection.destroy();
+  assert.equal(clock.pendingTimers, 0);
+  await server.scriptsEnded();
+});
+
+Deno.test("Connection adds nothing where there is traffic, and over a unix socket", async () => {
+  for (const transport of TRANSPORTS) {
+    const clock = new FakeClock();
+    const pieces = Array.from({ length: 4 }, () => Promise.withResolvers<void>());
+    await using server = await ScriptedServer.start([async (peer) => {
+      await peer.readRequest();
+      for (const piece of transport === "tcp" ? pieces : []) {
+        await piece.promise;
+        await peer.write(stdoutRecord("x"));
+      }
+      await pieces.at(-1)!.promise;
+      await peer.answer("");
+      await peer.clientCloses();
+    }], { transport });
+    const connection = await open(server, OPTIONS, clock);
+    let came = 0;
+    const onOutput = { stdout: () => came++, stderr: () => {} };
+    const response = connection.request({ ...GET, onOutput }, true, NEVER);
+    for (const [i, piece] of pieces.entries()) {
+      await clock.advance(OPTIONS.keepaliveMs / 2);
+      piece.resolve();
+      if (transport === "tcp") await eventually("a piece has come", () => came > i);
+    }
+    await response;
+    assert.equal(connection.isReusable, true);
+    connection.destroy();
+    await server.scriptsEnded();
+  }
+});
+
+Deno.test("Connection closes itself when it had nothing to do for keepaliveMs over TCP", async () => {
+  const clock = new FakeClock();
+  await using server = await ScriptedServer.start([async (peer) => {
+    await peer.serve("A: 1\n\n");
+    await peer.clientCloses();
+  }], { transport: "tcp" });
+  const connection = await open(server, OPTIONS, clock);
+  let closed = 0;
+  connection.onIdleClose = () => closed++;
+  await connection.request(GET, true, NEVER);
+  await clock.advance(OPTIONS.keepaliveMs);
+  assert.deepEqual([connection.isReusable, closed, clock.pendingTimers], [false, 1, 0]);
+  await server.scriptsEnded();
 });
 
 Deno.test("Connection.open() rejects with the signal's reason on abort, without waiting for the connect", async () => {

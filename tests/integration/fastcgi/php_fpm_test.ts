@@ -450,3 +450,37 @@ Deno.test("PhpFpm.start() says why php-fpm did not start", async () => {
 async function commandLine(pid: number): Promise<string> {
   return await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
 }
+
+for (const when of ["before it reads STDIN", "after it has read STDIN", "without reading STDIN"]) {
+  Deno.test(`Connection gets the whole answer of a job that is silent for an hour over TCP, ${when}`, async () => {
+    await using fpm = await PhpFpm.start({ transport: "tcp", children: 1 });
+    const read = "$read = sha1(file_get_contents('php://input'));";
+    const script = await fpm.writeScript(
+      "job.php",
+      `<?php $read = sha1('');
+      ${when.startsWith("after") ? read : ""}
+      touch(__DIR__ . '/began');
+      while (!file_exists(__DIR__ . '/go')) usleep(1000);
+      ${when.startsWith("before") ? read : ""}
+      echo $read, str_repeat('x', 3000000);`,
+    );
+    const clock = new FakeClock();
+    const options = { ...DEFAULT_POOL_OPTIONS, maxResponseBytes: 4_000_000, keepaliveMs: 30_000 };
+    const body = new Uint8Array(100_000).fill(0x61);
+    const connection = await Connection.open(parseAddress(fpm.address), clock, options);
+    const answer = connection.request(post(script, { body }), true, NEVER);
+    await eventually("it runs", () => exists(`${fpm.directory}/began`));
+    for (let ms = 0; ms < 3_600_000; ms += 15_000) await clock.advance(15_000);
+    await Deno.writeTextFile(`${fpm.directory}/go`, "");
+    const text = textOf(await answer);
+    assert.equal(text.length, 40 + 3_000_000);
+    assert.equal(text.slice(0, 40), sha1(when.startsWith("without") ? "" : body));
+    assert.equal(connection.isReusable, false);
+    // php-fpm waits for the next request on it: what it has left unread is none.
+    connection.destroy();
+    await Deno.remove(`${fpm.directory}/go`);
+    await using pool = poolOf(fpm);
+    assert.equal((await pool.request(pingRequest(fpm.pingPath), NEVER)).status, 200);
+    assert.doesNotMatch(await fpm.log(), /WARNING|ERROR/);
+  });
+}

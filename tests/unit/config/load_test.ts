@@ -34,6 +34,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
       ping_path = "/ping"
       children = 5
       connect_timeout_ms = 6
+      keepalive_ms = 11
       first_byte_timeout_ms = 8
       idle_ms = 7
       max_response_bytes = 1028
@@ -105,6 +106,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
     children: 5,
     fit: { min: 1, max: Infinity, reserve: 0 },
     connectTimeoutMs: 6,
+    keepaliveMs: 11,
     firstByteTimeoutMs: 8,
     idleMs: 7,
     maxResponseBytes: 1028,
@@ -282,7 +284,7 @@ Deno.test("parseConfig() maps a Redis broker to its driver's options", { permiss
   assert.deepEqual(
     await optionsOf(
       'url = "rediss://ann:p%40ss@[::1]:6380/2"\ndialect = "sidekiq8"\nca_file = "ca.pem"\nkey_prefix = "ns:"\n' +
-        "lease_ms = 5000\nconnect_timeout_ms = 7\nmax_payload_bytes = 8",
+        "lease_ms = 5000\nconnect_timeout_ms = 7\nkeepalive_ms = 0\nmax_payload_bytes = 8",
     ),
     {
       driver: "redis",
@@ -297,6 +299,7 @@ Deno.test("parseConfig() maps a Redis broker to its driver's options", { permiss
       keyPrefix: "ns:",
       leaseMs: 5_000,
       connectTimeoutMs: 7,
+      keepaliveMs: 0,
       maxPayloadBytes: 8,
     },
   );
