@@ -271,7 +271,11 @@ export function createExecutor(
     readonly output?: OutputListener;
   },
 ): Executor {
-  if (options.kind === "process") return new ProcessExecutor(deps, config.processes.get(options.process)!);
+  const { stderrLevel, fatalAfterAck } = options;
+  if (options.kind === "process") {
+    const process = config.processes.get(options.process)!;
+    return new ProcessExecutor(deps, { ...process, stderrLevel, fatalAfterAck });
+  }
   const { script, params, killOnTimeout, firstByteTimeoutMs } = config.fpm.get(options.fpm)!;
   const { ackOn, payloadParam } = options;
   const { pool, control } = fpms.get(options.fpm)!;
@@ -287,6 +291,8 @@ export function createExecutor(
     firstByteTimeoutMs,
     ackOn,
     payloadParam,
+    stderrLevel,
+    fatalAfterAck,
   });
 }
 

@@ -40,7 +40,7 @@ export async function openMode(
       return fastCgi(target, deps, concurrency, 0);
     case "process":
       if (target.process === undefined) throw new TypeError("There is no command to run");
-      return new ProcessExecutor(deps, target.process);
+      return new ProcessExecutor({ ...deps, observe: () => {} }, target.process);
     case "raw": {
       const job = benchJob(FIRST_JOB_ID, options, deps.clock.nowMs());
       const request = await encodeRequest(jobRequests(target.request, deps.clock)(job));

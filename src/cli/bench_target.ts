@@ -8,6 +8,7 @@ import type { Config, FpmConfig, ProcessConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { fileReason } from "../core/file_error.ts";
 import { FervoError } from "../core/errors.ts";
+import { DEFAULT_STDERR_OPTIONS } from "../executors/acked_stderr.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, type FastCgiExecutorOptions } from "../executors/fastcgi.ts";
 import { FpmControl } from "../executors/fpm_control.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS, type ProcessExecutorOptions } from "../executors/process.ts";
@@ -181,7 +182,15 @@ function choosePool(
   const { script, params, killOnTimeout, firstByteTimeoutMs } = fpm;
   const own = consumer?.executor.kind === "fastcgi" ? consumer.executor : DEFAULT_FASTCGI_EXECUTOR_OPTIONS;
   const { ackOn, payloadParam } = own;
-  const request = { script, params, killOnTimeout, firstByteTimeoutMs, ackOn, payloadParam };
+  const request = {
+    ...DEFAULT_STDERR_OPTIONS,
+    script,
+    params,
+    killOnTimeout,
+    firstByteTimeoutMs,
+    ackOn,
+    payloadParam,
+  };
   return {
     name,
     fpm,
@@ -202,7 +211,7 @@ async function chooseProcess(
   const name = named ?? (names.length === 1 ? names[0] : undefined);
   if (name !== undefined) {
     const options: ProcessConfig | undefined = config.processes.get(name);
-    if (options !== undefined) return { options, why: undefined };
+    if (options !== undefined) return { options: { ...DEFAULT_STDERR_OPTIONS, ...options }, why: undefined };
     const known = names.length === 0 ? "none" : quoted(names);
     throw new FervoError("CONFIG_INVALID", `The configuration has no process "${name}"; it has ${known}`);
   }

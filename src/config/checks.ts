@@ -33,6 +33,7 @@ export function checkReferences(data: unknown): Problem[] {
       ...checkExecutor(data, value, path),
       ...checkAutoConsumer(value, path, executorOf(value), poolOf(data["fpm"], value)),
       ...checkBatch(value, path),
+      ...checkFatal(data, value, path),
       ...checkQueues(value, path),
       ...checkTubes(data["brokers"], value, path),
       ...checkRetry(value, path),
@@ -113,6 +114,20 @@ function checkBatch(consumer: Table, path: Path): Problem[] {
       ? []
       : [problem("the payloads of a batch go on STDIN (payload_param)", "payload_param")]),
   ];
+}
+
+/** An error can be found only in what is kept of STDERR. */
+function checkFatal(data: Table, consumer: Table, path: Path): Problem[] {
+  const executor = executorOf(consumer);
+  if (consumer["fatal_after_ack"] !== "fail" || executor === undefined) return [];
+  const { keys: [key], group } = EXECUTORS[executor]!;
+  const table = usedTable(key, data[group], consumer);
+  if (table?.table["max_stderr_bytes"] !== 0) return [];
+  return [{
+    path: [...path, "fatal_after_ack"],
+    text: `fatal_after_ack has no effect with max_stderr_bytes = 0 in [${group}.${table.name}]: ` +
+      `remove one of them`,
+  }];
 }
 
 /** Undefined when there is no such executor. */
@@ -256,9 +271,18 @@ function checkChildren(pool: Table, path: Path, users: readonly Table[]): Proble
 
 /** The pool that a consumer uses; undefined when that is not clear, or there is no such table. */
 function poolOf(pools: unknown, consumer: Table): { name: string; table: Table } | undefined {
-  const [only, ...others] = namesIn(pools);
-  const name = consumer["fpm"] ?? (others.length === 0 ? only : undefined);
-  const table = tablesIn(pools).find(([key]) => key === name);
+  return usedTable("fpm", pools, consumer);
+}
+
+/** The same of any kind: of `tables` the one that the consumer's `key` names, or the only one. */
+function usedTable(
+  key: string,
+  tables: unknown,
+  consumer: Table,
+): { name: string; table: Table } | undefined {
+  const [only, ...others] = namesIn(tables);
+  const name = consumer[key] ?? (others.length === 0 ? only : undefined);
+  const table = tablesIn(tables).find(([key]) => key === name);
   return table && { name: table[0], table: table[1] };
 }
 

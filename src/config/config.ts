@@ -3,6 +3,7 @@ import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { PoolOptions } from "../fastcgi/pool.ts";
 import type { DialectName } from "../dialects/mod.ts";
 import type { DriverName, DriverOptions } from "../drivers/mod.ts";
+import type { StderrOptions } from "../executors/acked_stderr.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi.ts";
 import type { ProcessExecutorOptions } from "../executors/process.ts";
 import type { ConsumerOptions } from "../worker/consumer.ts";
@@ -94,7 +95,7 @@ export interface FpmConfig
   readonly fit: FitBounds;
 }
 
-export type ProcessConfig = ProcessExecutorOptions;
+export type ProcessConfig = Omit<ProcessExecutorOptions, keyof StderrOptions>;
 
 export interface ConsumerConfig extends Omit<ConsumerOptions, "concurrency"> {
   /** How many jobs, or batches, at the same time; "auto" for what the php-fpm pool has room for. */
@@ -110,14 +111,15 @@ export interface ScheduleConfig extends ScheduleOptions {
 }
 
 /** Each job is a request to php-fpm. */
-export interface FastCgiConsumerConfig extends Pick<FastCgiExecutorOptions, "ackOn" | "payloadParam"> {
+export interface FastCgiConsumerConfig
+  extends StderrOptions, Pick<FastCgiExecutorOptions, "ackOn" | "payloadParam"> {
   readonly kind: "fastcgi";
   /** A key of `Config.fpm`. */
   readonly fpm: string;
 }
 
 /** Each job is a process. */
-export interface ProcessConsumerConfig {
+export interface ProcessConsumerConfig extends StderrOptions {
   readonly kind: "process";
   /** A key of `Config.processes`. */
   readonly process: string;

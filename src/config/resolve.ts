@@ -174,11 +174,15 @@ function executorOf(
   consumer: ConfigFile["consumers"][number],
   only: { fpm: string; process: string },
 ): ConsumerConfig["executor"] {
-  if (consumer.executor === "process") return { kind: "process", process: consumer.process ?? only.process };
+  const stderr = { stderrLevel: consumer.stderr_level, fatalAfterAck: consumer.fatal_after_ack };
+  if (consumer.executor === "process") {
+    return { kind: "process", process: consumer.process ?? only.process, ...stderr };
+  }
   return {
     kind: "fastcgi",
     fpm: consumer.fpm ?? only.fpm,
     ackOn: consumer.ack_on,
     payloadParam: consumer.payload_param,
+    ...stderr,
   };
 }

@@ -1,13 +1,13 @@
 // Not `import { z }`: that is one object, and bundling it takes all of zod, its translations included.
 import * as z from "zod";
-import { formatAddress } from "../core/address.ts";
+import { formatAddress, MAX_SOCKET_PATH_BYTES } from "../core/address.ts";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
 import { isToken, TOKEN_RULE } from "../core/token.ts";
 import { parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
 import { DEFAULT_REDIS_OPTIONS } from "../drivers/redis.ts";
-import { MAX_SOCKET_PATH_BYTES } from "../core/address.ts";
 import { DEFAULT_BEANSTALKD_OPTIONS } from "../drivers/beanstalkd.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../drivers/sqlite.ts";
+import { DEFAULT_STDERR_OPTIONS, STDERR_LEVELS } from "../executors/acked_stderr.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../executors/fastcgi.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";
 import { parseAddress } from "../fastcgi/address.ts";
@@ -252,9 +252,7 @@ const consumer = table({
   order: choice(["strict", "weighted"]).default(DEFAULT_CONSUMER_OPTIONS.order),
   concurrency: z.literal("auto", CONCURRENCY)
     .or(z.int(CONCURRENCY).min(1, CONCURRENCY).max(MAX_CONCURRENCY, CONCURRENCY))
-    .default(
-      DEFAULT_CONSUMER_OPTIONS.concurrency,
-    ),
+    .default(DEFAULT_CONSUMER_OPTIONS.concurrency),
   batch_size: wholeNumber(1, 1_000).default(DEFAULT_CONSUMER_OPTIONS.batchSize),
   max_in_flight_bytes: wholeNumber(1).default(DEFAULT_CONSUMER_OPTIONS.maxInFlightBytes),
   timeout_ms: wholeNumber(1, 7 * DAY_MS).default(DEFAULT_CONSUMER_OPTIONS.timeoutMs),
@@ -262,6 +260,8 @@ const consumer = table({
   payload_param: z.string('expected a param\'s name, or "" for STDIN')
     .superRefine(refuseBy((name) => name === "" ? undefined : whyParamIsRefused(name)))
     .default(DEFAULT_FASTCGI_EXECUTOR_OPTIONS.payloadParam),
+  stderr_level: choice(STDERR_LEVELS).default(DEFAULT_STDERR_OPTIONS.stderrLevel),
+  fatal_after_ack: choice(["warn", "fail"]).default(DEFAULT_STDERR_OPTIONS.fatalAfterAck),
   rate_limit: wholeNumber(0).default(0),
   rate_period_ms: wholeNumber(1, DAY_MS).default(DEFAULT_RATE_PERIOD_MS),
   pause_max_ms: wholeNumber(1, HOUR_MS).default(DEFAULT_CONSUMER_OPTIONS.pauseMaxMs),

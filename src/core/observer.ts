@@ -107,6 +107,16 @@ export type WorkerEvent =
     readonly error: FervoError;
   }
   | {
+    /** Something was written to STDERR by a job that said that it was done. */
+    readonly type: "job_stderr";
+    /** More than one: a batch, behind its last record. It is not known which of its jobs it was. */
+    readonly jobs: readonly { readonly queue: string; readonly id: string; readonly attempt: number }[];
+    readonly stderr: string;
+    readonly level: "debug" | "info" | "warn" | "error";
+    /** The fatal error in it, or why the answer did not come to its end though all was told. */
+    readonly fatal?: string;
+  }
+  | {
     /** The PHP process of a job whose time was up, or that was cut off, was ended; without `pid`, none was running it. */
     readonly type: "child_ended";
     readonly after: "timeout" | "shutdown";

@@ -8,6 +8,7 @@ import type { Pool, Sending } from "../fastcgi/pool.ts";
 import { pingRequest } from "../fastcgi/status.ts";
 import type { BodyListener, FastCgiResponse } from "../fastcgi/response.ts";
 import type { Batch, Executor, Run } from "./executor.ts";
+import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "./acked_stderr.ts";
 import {
   type AnswerOptions,
   noOutcome,
@@ -30,7 +31,7 @@ import { type FpmProbeDeps, probeFpm } from "./fastcgi_probe.ts";
 import { END_CHILD_MS, type FpmControl, isAway, UNKNOWN_PATH } from "./fpm_control.ts";
 import { REPEAT } from "./job_variables.ts";
 
-export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions {
+export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions, StderrOptions {
   /** End the PHP process of a job whose time is up. */
   readonly killOnTimeout: boolean;
 }
@@ -41,6 +42,7 @@ export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "scr
   payloadParam: "",
   killOnTimeout: false,
   firstByteTimeoutMs: 0,
+  ...DEFAULT_STDERR_OPTIONS,
 };
 
 export interface FastCgiExecutorDeps extends FpmProbeDeps {
@@ -76,6 +78,7 @@ export class FastCgiExecutor implements Executor {
   readonly #observe: Observer;
   readonly #probing: FpmProbeDeps;
   readonly #options: FastCgiExecutorOptions;
+  readonly #ackedStderr: AckedStderr;
   readonly #requestOf: (job: Job, run?: Run) => FastCgiRequest;
   readonly #batchRequestOf: (batch: Batch, onBody: BodyListener, run?: Run) => FastCgiRequest;
   /** How jobs are sent that have attempts left; one value for all. */
@@ -92,6 +95,7 @@ export class FastCgiExecutor implements Executor {
     this.#observe = deps.observe;
     this.#probing = deps;
     this.#options = options;
+    this.#ackedStderr = new AckedStderr(deps, options);
     this.#requestOf = jobRequests(options, deps.clock);
     this.#batchRequestOf = batchRequests(options, deps.clock);
     this.#anyConnection = { again: (request, lost) => this.#repeat(request, lost) };
@@ -115,7 +119,9 @@ export class FastCgiExecutor implements Executor {
       const response = await this.#pool.request(request, signal, how);
       this.#forgetLosses(job);
       const outcome = outcomeOf(response, this.#options, job.id);
-      return outcome === ACK ? ACK : await this.#confirmed(outcome, response, request, signal);
+      return outcome === ACK
+        ? this.#ackedStderr.outcomeOf(job, response.stderr)
+        : await this.#confirmed(outcome, response, request, signal);
     } catch (error) {
       return await this.#outcomeOfFailure(error, job, () => uriOf(job), startedMs);
     }
@@ -123,9 +129,9 @@ export class FastCgiExecutor implements Executor {
 
   async executeBatch(batch: Batch, signal: AbortSignal, run?: Run): Promise<Outcome | undefined> {
     const startedMs = this.#clock.monotonicMs();
-    const answer = new BatchAnswer(batch.jobs, (outcome, job) => {
+    const answer = new BatchAnswer(batch.jobs, (told, job, stderr) => {
       this.#forgetLosses(job);
-      batch.onOutcome(outcome);
+      batch.onOutcome(told === ACK ? this.#ackedStderr.outcomeOf(job, stderr) : told);
     });
     try {
       const [first, ...others] = batch.jobs as [Job, ...Job[]];
@@ -144,12 +150,17 @@ export class FastCgiExecutor implements Executor {
       };
       const request = this.#batchRequestOf(batch, answer.onBody, run);
       const response = await this.#pool.request(request, signal, how);
-      const outcome = answer.running && outcomeOfBatchEnd(response, this.#options.script);
-      return outcome && await this.#confirmed(outcome, response, request, signal);
+      if (answer.running === undefined) {
+        this.#ackedStderr.afterBatch(batch.jobs, response.stderr);
+        return undefined;
+      }
+      const outcome = outcomeOfBatchEnd(response, this.#options.script);
+      return await this.#confirmed(outcome, response, request, signal);
     } catch (error) {
       const job = answer.running;
       const uri = () => uriOfBatch(batch.jobs);
       if (job !== undefined) return await this.#outcomeOfFailure(error, job, uri, startedMs);
+      this.#ackedStderr.afterBatch(batch.jobs, "", error);
       // All jobs have ended: what is left is a child that has not.
       if (error instanceof FervoError && error.code === "JOB_TIMEOUT") {
         void this.#endChildOf(batch.jobs.at(-1)!, uri(), "timeout");

@@ -47,16 +47,16 @@ export function encodeBatch({ jobs, timeoutMs }: Pick<Batch, "jobs" | "timeoutMs
  * Reads the answer to a batch while it comes.
  *
  * 1. Counts a record only below the header `X-Fervo-Outcome: batch`, and only when it is for the job whose turn it is.
- * 2. Gives what was written to STDERR since the record before to the job that failed.
+ * 2. Gives what was written to STDERR since the record before to the job whose it is.
  */
 export class BatchAnswer {
   readonly #jobs: readonly Job[];
-  readonly #onOutcome: (outcome: Outcome, job: Job) => void;
+  readonly #onOutcome: (outcome: Outcome, job: Job, stderr: string) => void;
   readonly #reader = new JsonSequenceReader();
   #ended = 0;
 
-  /** @param onOutcome Is told of each job as its record comes. */
-  constructor(jobs: readonly Job[], onOutcome: (outcome: Outcome, job: Job) => void) {
+  /** @param onOutcome Is told of each job as its record comes, and what was written to STDERR since the record before. */
+  constructor(jobs: readonly Job[], onOutcome: (outcome: Outcome, job: Job, stderr: string) => void) {
     this.#jobs = jobs;
     this.#onOutcome = onOutcome;
   }
@@ -75,7 +75,8 @@ export class BatchAnswer {
     const job = this.running;
     if (job === undefined || !isRecord(value) || value["id"] !== job.id) return;
     this.#ended++;
-    this.#onOutcome(outcomeOfRecord(value, answer.takeStderr()), job);
+    const stderr = answer.takeStderr();
+    this.#onOutcome(outcomeOfRecord(value, stderr), job, stderr);
   }
 }
 

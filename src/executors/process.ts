@@ -1,9 +1,11 @@
 import type { Clock } from "../core/clock.ts";
 import { type ErrorDetails, FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
+import type { Observer } from "../core/observer.ts";
 import { ACK, isMisconfigured, type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import type { OutputListener } from "../core/output.ts";
 import { payloadText } from "../core/payload.ts";
+import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "./acked_stderr.ts";
 import type { Executor } from "./executor.ts";
 import { jobVariables } from "./job_variables.ts";
 import { OutputReader } from "./output_reader.ts";
@@ -11,7 +13,7 @@ import { endGroup } from "./process_group.ts";
 import { findProgram, isFolder } from "./program.ts";
 import { failureDetails } from "./failure_details.ts";
 
-export interface ProcessExecutorOptions {
+export interface ProcessExecutorOptions extends StderrOptions {
   /** The program, by its path or as found in PATH, and its arguments. No shell reads them. */
   readonly command: readonly [program: string, ...args: string[]];
   /** How the payload is passed: on STDIN, as the last argument, or as the variable `payloadVariable`. */
@@ -38,6 +40,7 @@ export const DEFAULT_PROCESS_EXECUTOR_OPTIONS: Omit<ProcessExecutorOptions, "com
   exitCodes: new Map([[0, "ack"]]),
   killAfterMs: 5_000,
   maxStderrBytes: 16_384,
+  ...DEFAULT_STDERR_OPTIONS,
 };
 
 /** How long STDERR is read on after a process's end, milliseconds: children that it left may hold it open for ever. */
@@ -66,14 +69,19 @@ export class ProcessExecutor implements Executor {
   readonly #clock: Clock;
   readonly #options: ProcessExecutorOptions;
   readonly #output: OutputListener | undefined;
+  readonly #ackedStderr: AckedStderr;
   /** Runs, and groups that are being ended. */
   readonly #underWay = new Set<Promise<unknown>>();
 
   /** @param deps.output Is given what processes write; without, STDOUT goes nowhere. */
-  constructor(deps: { clock: Clock; output?: OutputListener }, options: ProcessExecutorOptions) {
+  constructor(
+    deps: { clock: Clock; observe: Observer; output?: OutputListener },
+    options: ProcessExecutorOptions,
+  ) {
     this.#clock = deps.clock;
     this.#output = deps.output;
     this.#options = options;
+    this.#ackedStderr = new AckedStderr(deps, options);
   }
 
   get abortMs(): number {
@@ -128,7 +136,9 @@ export class ProcessExecutor implements Executor {
     await stdout?.end(this.#clock, STDERR_GRACE_MS);
     const written = await errors.end(this.#clock, STDERR_GRACE_MS);
     const details = failureDetails(written, child.pid);
-    return wasAborted ? outcomeOfAbort(signal.reason, details) : outcomeOfExit(status, details, exitCodes);
+    if (wasAborted) return outcomeOfAbort(signal.reason, details);
+    const outcome = outcomeOfExit(status, details, exitCodes);
+    return outcome === ACK ? this.#ackedStderr.outcomeOf(job, written, child.pid) : outcome;
   }
 
   #spawn(job: Job): Deno.ChildProcess {

@@ -13,7 +13,7 @@ export interface Failure {
 }
 
 /** Characters of a failed job's reason that are kept: it goes into logs and dead letters. */
-const MAX_REASON_LENGTH = 1_000;
+export const MAX_REASON_LENGTH = 1_000;
 
 /** A job has said that it failed: in headers, or in a record. */
 export function failedOutcome(kind: "retry" | "bury", { reason, delayMs, pid, stderr }: Failure): Outcome {

@@ -154,6 +154,8 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         const facts = { ...jobFacts(event), ...errorFacts(event.error) };
         return log.info(facts, "Sent the job again, as a repeat: its PHP process may have left before it");
       }
+      case "job_stderr":
+        return log[event.level](stderrFacts(event), stderrText(event));
       case "child_ended": {
         const which = CUT_OFF[event.after];
         if (event.pid === undefined) return log.warn(jobFacts(event), `No PHP process runs the ${which}`);
@@ -231,6 +233,29 @@ function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settle
       return log[isTold ? "info" : "debug"](shown, "Job put back");
     }
   }
+}
+
+/** So many jobs of a batch are named. */
+const MAX_NAMED = 20;
+
+function stderrFacts({ jobs, stderr, fatal }: Event<"job_stderr">): Record<string, unknown> {
+  const [{ queue, id, attempt }] = jobs as [typeof jobs[number]];
+  const whose = jobs.length === 1 ? { queue, job: id, attempt } : {
+    batch: jobs.length,
+    jobs: jobs.slice(0, MAX_NAMED).map(({ queue, id }) => `${queue}/${id}`),
+  };
+  return { ...whose, ...(fatal !== undefined && { error: fatal }), ...(stderr !== "" && { stderr }) };
+}
+
+function stderrText({ jobs, fatal }: Event<"job_stderr">): string {
+  if (jobs.length === 1) {
+    return fatal === undefined
+      ? "The job is done, and wrote to STDERR"
+      : "The job said that it was done, and something failed all the same";
+  }
+  return fatal === undefined
+    ? "A batch is done, and one of its jobs wrote to STDERR for the end"
+    : "A batch is done, and something failed that one of its jobs had left for the end; it is not known which";
 }
 
 type BrokerEvent = Event<"broker_failed" | "broker_recovered">;

@@ -103,7 +103,7 @@ async function resultOf(answer: Uint8Array, settings: Settings = {}) {
     await peer.write(answer);
   }], settings);
   const last = await t.run();
-  return { told: t.told, last };
+  return { told: t.told, last, log: t.log };
 }
 
 function errorOf(outcome: Outcome | undefined, kind: Outcome["kind"], code: string): FervoError {
@@ -207,6 +207,28 @@ Deno.test("FastCgiExecutor.executeBatch() tells of each job as its record comes,
   );
 });
 
+Deno.test("FastCgiExecutor.executeBatch() tells what a job wrote to STDERR before its record of that job, and can take it for failed", async () => {
+  const fatal = "PHP message: PHP Fatal error:  of a child";
+  const answer = concat(
+    stdoutRecord(HEAD),
+    stderrRecord("a note"),
+    stdoutRecord(record("7")),
+    stderrRecord(fatal),
+    stdoutRecord(record("8")),
+    stdoutRecord(record("9")),
+    ended,
+  );
+  const warned = await resultOf(answer);
+  assert.deepEqual(warned.told, [ACK, ACK, ACK]);
+  assert.deepEqual(
+    warned.log.of("job_stderr").map(({ jobs, level, stderr }) => [jobs.map(({ id }) => id), level, stderr]),
+    [[["7"], "info", "a note"], [["8"], "warn", fatal]],
+  );
+  const failed = await resultOf(answer, { executor: { fatalAfterAck: "fail" } });
+  assert.deepEqual([failed.told[0], failed.told[2]], [ACK, ACK]);
+  assert.match(errorOf(failed.told[1], "retry", "JOB_FAILED").message, /: PHP Fatal error: {2}of a child$/);
+});
+
 Deno.test("FastCgiExecutor.executeBatch() reads records wherever the answer is cut", async () => {
   const stdout = bytesOf(
     `${HEAD}noise\n${record("7")}${record("8", { outcome: "bury", error: "é" })}${record("9")}`,
@@ -285,13 +307,27 @@ Deno.test("FastCgiExecutor.executeBatch() takes a connection cut between records
   }
 });
 
-Deno.test("FastCgiExecutor.executeBatch() does not mind what happens when all jobs have ended", async () => {
+Deno.test("FastCgiExecutor.executeBatch() settles nothing anew by what happens when all jobs have ended, and tells it", async () => {
   const all = stdoutRecord(HEAD + ["7", "8", "9"].map((id) => record(id)).join(""));
   const asked: string[] = [];
   const hasLeftWithin = () => Promise.resolve(asked.push("left") > 0);
-  for (const end of [new Uint8Array(0), ended, concat(stderrRecord("late"), ended), bytesOf("no FastCGI")]) {
-    const { told, last } = await resultOf(concat(all, end), { fpm: { hasLeftWithin } });
+  const fatal = "PHP message: PHP Fatal error:  late";
+  const ends: [end: Uint8Array, told: readonly string[]][] = [
+    [ended, []],
+    [concat(stderrRecord("late"), ended), ["info", "late"]],
+    [concat(stderrRecord(fatal), ended), ["warn", fatal, "PHP Fatal error:  late"]],
+    [new Uint8Array(0), ["warn", "", "Lost the connection"]],
+    [stderrRecord("late"), ["warn", "late", "Lost the connection"]],
+    [bytesOf("no FastCGI"), ["warn", "", "Cannot read the answer"]],
+  ];
+  for (const [end, expected] of ends) {
+    const settings = { fpm: { hasLeftWithin }, executor: { fatalAfterAck: "fail" } } as const;
+    const { told, last, log } = await resultOf(concat(all, end), settings);
     assert.deepEqual([told, last], [[ACK, ACK, ACK], undefined]);
+    const events = log.of("job_stderr");
+    assert.deepEqual(events.flatMap(({ level, stderr }) => [level, stderr]), expected.slice(0, 2));
+    for (const { fatal = "" } of events) assert.ok(fatal.startsWith(expected[2] ?? ""), fatal);
+    for (const { jobs } of events) assert.deepEqual(jobs.map(({ id }) => id), ["7", "8", "9"]);
   }
   assert.deepEqual(asked, []);
 });

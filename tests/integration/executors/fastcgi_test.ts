@@ -54,8 +54,9 @@ async function setUp(code: string, settings: Settings = {}) {
     address: formatAddress(address),
     run: (fields: Partial<Job> = {}, signal = NEVER) => executor.execute(jobOf(fields), signal),
     /** Runs a job by an executor of its own. */
-    runAs: (own: Partial<FastCgiExecutorOptions>) =>
-      new FastCgiExecutor({ ...deps, observe: log.observe }, { ...options, ...own }).execute(jobOf(), NEVER),
+    runAs: (own: Partial<FastCgiExecutorOptions>, fields: Partial<Job> = {}) =>
+      new FastCgiExecutor({ ...deps, observe: log.observe }, { ...options, ...own })
+        .execute(jobOf(fields), NEVER),
     file: (name: string) => `${fpm.directory}/${name}`,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
@@ -165,6 +166,53 @@ Deno.test("FastCgiExecutor keeps the beginning and the end of STDERR with a fail
 Deno.test("FastCgiExecutor does not mind STDERR when the script says ack", async () => {
   await using t = await setUp(`error_log('a deprecation'); ${SAY_ACK}`);
   assert.equal(await t.run(), ACK);
+  assert.deepEqual(t.log.of("job_stderr"), [{
+    type: "job_stderr",
+    jobs: [{ queue: "mail", id: "17", attempt: 2 }],
+    stderr: "PHP message: a deprecation",
+    level: "info",
+  }]);
+});
+
+/** What PHP runs behind the last line of a script that has said ack. */
+const LATE = [
+  "register_shutdown_function(function () { throw new Exception('too late'); });",
+  "class Late { function __destruct() { throw new Exception('too late'); } } $GLOBALS['late'] = new Late();",
+  "register_shutdown_function(function () { trigger_error('too late', E_USER_ERROR); });",
+  "register_shutdown_function(function () { eval('too late'); });",
+];
+
+Deno.test("FastCgiExecutor warns of a fatal error behind an ack, whatever ran into it, and can take the job for failed", async () => {
+  await using t = await setUp("eval(file_get_contents('php://input'));");
+  const script = await t.fpm.writeScript("late.php", "<?php eval(file_get_contents('php://input'));");
+  for (const late of LATE) {
+    const fields = { payload: new TextEncoder().encode(`${SAY_ACK} error_log('before'); ${late}`) };
+    assert.equal(await t.run(fields), ACK);
+    const { jobs, level, stderr, fatal } = t.log.of("job_stderr").at(-1)!;
+    assert.deepEqual([jobs.length, jobs[0]?.id, level], [1, "17", "warn"]);
+    assert.match(fatal!, /^PHP (?:Fatal|Parse) error: {2}.*late/);
+    assert.match(stderr, /^PHP message: before; PHP message: PHP (?:Fatal|Parse) error: /);
+    const outcome = await t.runAs({ script, fatalAfterAck: "fail" }, fields);
+    const { code, message, details } = errorOf(outcome, "retry");
+    assert.equal(code, "JOB_FAILED");
+    assert.match(
+      message,
+      /^The job said that it was done, and failed all the same: PHP (?:Fatal|Parse) error: /,
+    );
+    assert.equal(details.stderr, stderr.replaceAll("job.php", "late.php"));
+  }
+  assert.equal(t.log.of("job_stderr").length, LATE.length);
+});
+
+Deno.test("FastCgiExecutor finds a fatal error that ack_on = status takes for success", async () => {
+  await using t = await setUp("nofn();", {
+    fpm: { ini: { display_errors: "on" } },
+    executor: { ackOn: "status", fatalAfterAck: "fail" },
+  });
+  assert.match(
+    errorOf(await t.run(), "retry").message,
+    /Uncaught Error: Call to undefined function nofn\(\)/,
+  );
 });
 
 for (

@@ -8,6 +8,7 @@ import {
   ProcessExecutor,
   type ProcessExecutorOptions,
 } from "../../../src/executors/process.ts";
+import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 
@@ -32,12 +33,13 @@ interface Settings extends Partial<ProcessExecutorOptions> {
 
 /** An executor in a folder of its own that runs "job" there: a PHP script, or one for sh. */
 async function setUp(code: string, { clock = systemClock, ...settings }: Settings = {}) {
+  const log = new EventLog();
   await using opened = new AsyncDisposableStack();
   const directory = await Deno.makeTempDir({ prefix: "fervo-process-" });
   opened.defer(() => Deno.remove(directory, { recursive: true }));
   await Deno.writeTextFile(`${directory}/job`, code);
   const executor = opened.use(
-    new ProcessExecutor({ clock }, {
+    new ProcessExecutor({ clock, observe: log.observe }, {
       ...DEFAULT_PROCESS_EXECUTOR_OPTIONS,
       command: [code.startsWith("<?php") ? "php" : "/bin/sh", "job"],
       directory,
@@ -51,6 +53,7 @@ async function setUp(code: string, { clock = systemClock, ...settings }: Setting
   const exists = (name: string) => Deno.stat(file(name)).then(() => true, () => false);
   return {
     executor,
+    log,
     directory,
     exists,
     appears: (name: string) => eventually(`the job writes "${name}"`, () => exists(name)),
@@ -253,7 +256,7 @@ Deno.test("ProcessExecutor says what is wrong with a command that cannot be star
     ],
   ];
   for (const [options, message] of cases) {
-    await using executor = new ProcessExecutor({ clock: systemClock }, {
+    await using executor = new ProcessExecutor({ clock: systemClock, observe: () => {} }, {
       ...DEFAULT_PROCESS_EXECUTOR_OPTIONS,
       command: ["/bin/sh", "job"],
       directory: t.directory,
@@ -269,7 +272,7 @@ Deno.test("ProcessExecutor says what is wrong with a command that cannot be star
 Deno.test("ProcessExecutor.probe() looks at the program and its folder, as they are now, and starts nothing", async () => {
   await using t = await setUp("touch ran");
   const [folder, program] = [`${t.directory}/release`, `${t.directory}/release/job`];
-  const executor = new ProcessExecutor({ clock: systemClock }, {
+  const executor = new ProcessExecutor({ clock: systemClock, observe: () => {} }, {
     ...DEFAULT_PROCESS_EXECUTOR_OPTIONS,
     command: ["./job"],
     directory: folder,
@@ -291,7 +294,7 @@ Deno.test("ProcessExecutor.probe() looks at the program and its folder, as they 
 
 Deno.test("ProcessExecutor.probe() cannot look at what the machine has no room for, and lets a job show it", async () => {
   await using t = await setUp("");
-  const executor = new ProcessExecutor({ clock: systemClock }, {
+  const executor = new ProcessExecutor({ clock: systemClock, observe: () => {} }, {
     ...DEFAULT_PROCESS_EXECUTOR_OPTIONS,
     command: ["/nowhere"],
     directory: t.directory,
@@ -326,6 +329,27 @@ Deno.test("ProcessExecutor takes a fatal error of PHP for a failed attempt, with
   const { code, details } = errorOf(await t.run(), "retry");
   assert.deepEqual([code, details["exitCode"]], ["JOB_FAILED", 255]);
   assert.match(details.stderr!, /Call to undefined function undefined_function\(\)/);
+});
+
+Deno.test("ProcessExecutor tells what a job wrote to STDERR that is done, and a fatal error of PHP in it", async () => {
+  await using t = await setUp(`echo "$(cat)" >&2; exit 0`);
+  const run = (stderr: string) => t.run({ payload: new TextEncoder().encode(stderr) });
+  assert.equal(await run(""), ACK);
+  assert.equal(await run("a note"), ACK);
+  const fatal = "PHP Fatal error:  Uncaught Exception: late in -:1";
+  assert.equal(await run(fatal), ACK);
+  assert.deepEqual(
+    t.log.of("job_stderr").map(({ jobs: [job], level, stderr, fatal }) => [job!.id, level, stderr, fatal]),
+    [
+      ["17", "info", "a note", undefined],
+      ["17", "warn", fatal, fatal],
+    ],
+  );
+  await using strict = await setUp(`echo "$(cat)" >&2; exit 0`, { fatalAfterAck: "fail" });
+  const error = errorOf(await strict.run({ payload: new TextEncoder().encode(fatal) }), "retry");
+  assert.equal(error.message, `The job said that it was done, and failed all the same: ${fatal}`);
+  assert.equal(error.details.stderr, fatal);
+  assert.deepEqual(strict.log.events, []);
 });
 
 Deno.test("ProcessExecutor takes a process that a signal ended for a crash, whatever 128 + n means", async () => {

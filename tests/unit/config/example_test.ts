@@ -51,7 +51,12 @@ Deno.test("config.example.toml shows in comments what can be written instead", a
   assert.equal(config.fpm.get("default")?.params["APP_ENV"], "prod");
   assert.equal(config.processes.get("default")?.env["APP_ENV"], "prod");
   assert.deepEqual(config.schedule[0]?.rule, { everyMs: 60_000 });
-  assert.deepEqual(config.consumers[0]?.executor, { kind: "process", process: "default" });
+  assert.deepEqual(config.consumers[0]?.executor, {
+    kind: "process",
+    process: "default",
+    stderrLevel: "info",
+    fatalAfterAck: "warn",
+  });
 });
 
 /** The paths of all keys, tables too; `*` stands for any name or index. */

@@ -69,6 +69,8 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
       max_in_flight_bytes = 21
       ack_on = "status"
       payload_param = "DATA"
+      stderr_level = "debug"
+      fatal_after_ack = "fail"
       pause_max_ms = 12
       rate_limit = 19
       rate_period_ms = 20
@@ -78,6 +80,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
       broker = "files"
       executor = "process"
       process = "other"
+      stderr_level = "off"
     `,
     "/etc/fervo/worker.toml",
     NO_ENVIRONMENT,
@@ -125,11 +128,23 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
     maxStderrBytes: 18,
   });
   assert.deepEqual(config.processes.get("other")?.exitCodes, new Map([[0, "bury"]]));
-  assert.deepEqual(config.consumers[1]?.executor, { kind: "process", process: "other" });
+  assert.deepEqual(config.consumers[1]?.executor, {
+    kind: "process",
+    process: "other",
+    stderrLevel: "off",
+    fatalAfterAck: "warn",
+  });
   assert.deepEqual(config.consumers.slice(0, 1), [{
     name: "main",
     broker: "files",
-    executor: { kind: "fastcgi", fpm: "web", ackOn: "status", payloadParam: "DATA" },
+    executor: {
+      kind: "fastcgi",
+      fpm: "web",
+      ackOn: "status",
+      payloadParam: "DATA",
+      stderrLevel: "debug",
+      fatalAfterAck: "fail",
+    },
     queues: [{ name: "mail", weight: 10 }, { name: "sms", weight: 1 }, { name: "push", weight: 1 }],
     order: "weighted",
     concurrency: 2,
@@ -147,7 +162,14 @@ Deno.test("parseConfig() names a consumer after its queues, its broker and pool 
   const config = await parseConfig(text, "/etc/fervo.toml", NO_ENVIRONMENT);
   const { name, broker, executor } = config.consumers[0]!;
   assert.deepEqual({ name, broker }, { name: "mail,sms", broker: "default" });
-  assert.deepEqual(executor, { kind: "fastcgi", fpm: "default", ackOn: "outcome", payloadParam: "" });
+  assert.deepEqual(executor, {
+    kind: "fastcgi",
+    fpm: "default",
+    ackOn: "outcome",
+    payloadParam: "",
+    stderrLevel: "info",
+    fatalAfterAck: "warn",
+  });
 });
 
 Deno.test("parseConfig() reads a batch size", async () => {
@@ -161,7 +183,12 @@ Deno.test("parseConfig() needs no fpm where all jobs are processes, and takes th
     "/etc/fervo.toml",
     NO_ENVIRONMENT,
   );
-  assert.deepEqual(config.consumers[0]?.executor, { kind: "process", process: "default" });
+  assert.deepEqual(config.consumers[0]?.executor, {
+    kind: "process",
+    process: "default",
+    stderrLevel: "info",
+    fatalAfterAck: "warn",
+  });
   assert.equal(config.fpm.size, 0);
 });
 

@@ -310,6 +310,19 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       "set it in a script that the command runs, if that is wanted",
     ],
   ],
+  [
+    "what cannot be done with STDERR",
+    `${BROKER}${FPM}max_stderr_bytes = 0\n${PROCESS}max_stderr_bytes = 0\n${CONSUMER}stderr_level = "notice"\n` +
+    `fatal_after_ack = "fail"\n[[consumers]]\nqueues = ["b"]\nexecutor = "process"\nfatal_after_ack = "fail"\n` +
+    `[[consumers]]\nqueues = ["c"]\nfatal_after_ack = "retry"\nstderr_levels = 1\n`,
+    [
+      '13:1: stderr_level is "notice": expected "debug", "info", "warn", "error" or "off"',
+      "14:1: fatal_after_ack has no effect with max_stderr_bytes = 0 in [fpm.default]: remove one of them",
+      "18:1: fatal_after_ack has no effect with max_stderr_bytes = 0 in [processes.default]: remove one of them",
+      '21:1: fatal_after_ack is "retry": expected "warn" or "fail"',
+      '22:1: unknown key "stderr_levels" in [[consumers]]; did you mean "stderr_level"?',
+    ],
+  ],
   ["an unknown executor, alone", `${BROKER}${PROCESS}${CONSUMER}executor = "proces"\nfpm = "x"\n`, [
     '8:1: executor is "proces": expected "fastcgi" or "process"',
   ]],
