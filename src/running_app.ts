@@ -116,6 +116,9 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       get consumers() {
         return worker.consumers;
       },
+      get schedules() {
+        return worker.schedules;
+      },
       get brokers() {
         return view.brokers;
       },

@@ -4,6 +4,7 @@ import { nearest } from "../config/problems.ts";
 import { systemClock } from "../core/clock.ts";
 import type { QueueDepth } from "../core/driver.ts";
 import type { Finding } from "../core/finding.ts";
+import { claimedAhead, claimedAheadReason } from "../core/schedule_claims.ts";
 import { failure } from "./check_context.ts";
 import { counted } from "./plural.ts";
 
@@ -21,7 +22,12 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
       severity: "ok",
       what: `reached; ${counted(queues.length, "queue")} with jobs`,
     };
-    return [reached, ...findings, ...await queueFindings(config, name, broker, queues)];
+    return [
+      reached,
+      ...findings,
+      ...await queueFindings(config, name, broker, queues),
+      ...await claimFindings(config, name, broker),
+    ];
   } catch (error) {
     return [failure(id, error), ...findings];
   }
@@ -67,6 +73,27 @@ async function queueFindings(
       fix: `fervo-worker dead list --queue ${shellWord(queue)}${where}`,
     })),
   ];
+}
+
+/** Schedules of which times are claimed that are still to come. */
+async function claimFindings(config: Config, name: string, { driver }: Broker): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const { name: schedule } of config.schedule.filter(({ broker }) => broker === name)) {
+    const nowMs = systemClock.nowMs();
+    const claims = await driver.schedule?.look(schedule, nowMs);
+    const ahead = claims && claimedAhead(claims, nowMs);
+    if (ahead === undefined) continue;
+    const isAside = ahead.state === "set_aside";
+    findings.push({
+      id: "schedule.claimed_ahead",
+      severity: isAside ? "notice" : "warning",
+      what: `schedule "${schedule}": ${claimedAheadReason(ahead)}`,
+      ...(!isAside && { why: "its jobs come late, or not at all" }),
+      fix: "have a time server set the clocks of all machines with workers" +
+        (ahead.state === "claimed" ? "; to have it begin anew at once, give the schedule another name" : ""),
+    });
+  }
+  return findings;
 }
 
 /** So many queues without a consumer are told one by one. */

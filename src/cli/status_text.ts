@@ -5,8 +5,11 @@ import type { ConsumerReport, StatusReport } from "./worker_status.ts";
 /** How a worker is doing, for people. */
 export function statusText(status: StatusReport): string {
   const { version, pid, state, uptime_s, config, log_lines_dropped, consumers, brokers, fpm } = status;
+  // A worker of an older version tells none.
+  const { schedules = [] } = status as Partial<StatusReport>;
   const reasons = [
     ...consumers.map(({ name, state, reason }) => reason && `Consumer "${name}" is ${state}: ${reason}`),
+    ...schedules.map(({ name, reason }) => reason && `Schedule "${name}": ${reason}`),
     ...brokers.map(({ name, error }) => error && `Broker "${name}" is away: ${error}`),
     ...brokers.map(({ name, orphans }) =>
       orphans > 0 && `Broker "${name}" counts jobs in flight with this worker that are not here: ${orphans}`
@@ -23,6 +26,12 @@ export function statusText(status: StatusReport): string {
       consumers.map(row),
       2,
     ),
+    ...(schedules.length === 0 ? [] : [
+      table(
+        ["SCHEDULE", "BROKER", "QUEUE", "NEXT DUE"],
+        schedules.map(({ name, broker, queue, next_due }) => [name, broker, queue, next_due ?? "-"]),
+      ),
+    ]),
     table(["SERVER", "STATE", "CONNECTIONS"], [
       ...brokers.map(({ name, up }) => [`broker ${name}`, upText(up), "-"]),
       ...fpm.map(({ name, up, connections: { busy, idle } }) => [

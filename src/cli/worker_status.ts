@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
 import { isLasting, type StuckJobs, stuckReason } from "../core/stuck_jobs.ts";
+import { claimedAheadReason } from "../core/schedule_claims.ts";
 import type { Observer } from "../core/observer.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
 import { program } from "./version.ts";
@@ -24,6 +25,7 @@ export interface StatusReport {
   /** Since it was started, because nobody read them. */
   readonly log_lines_dropped: number;
   readonly consumers: readonly ConsumerReport[];
+  readonly schedules: readonly ScheduleReport[];
   readonly brokers: readonly (ServerReport & {
     /** Jobs that it counts as in flight with this worker, and that are not here. */
     readonly orphans: number;
@@ -47,6 +49,21 @@ export interface ConsumerReport {
   readonly in_flight: number;
   /** How long ago the broker answered, seconds; null when it has not yet. */
   readonly last_receive_s: number | null;
+}
+
+export interface ScheduleReport {
+  readonly name: string;
+  readonly broker: string;
+  readonly queue: string;
+  /** When its next job is due, ISO 8601; null when none is, when that is not known yet, and in a worker that is quiet. */
+  readonly next_due: string | null;
+  /**
+   * Up to when its times are claimed that are still to come by this worker's clock, ISO 8601; null when there are none, as
+   * it should be.
+   */
+  readonly claimed_ahead_to: string | null;
+  /** What that means, where there are some. */
+  readonly reason: string | null;
 }
 
 /** A broker or php-fpm. */
@@ -121,6 +138,17 @@ export class WorkerStatus {
           busy: busySlots,
           in_flight: inFlight,
           last_receive_s: receivedAtMs === undefined ? null : seconds(nowMs - receivedAtMs),
+        };
+      }),
+      schedules: view.schedules.map(({ name, state: { nextDueMs, ahead } }) => {
+        const { broker, queue } = config.schedule.find((one) => one.name === name)!;
+        return {
+          name,
+          broker,
+          queue,
+          next_due: nextDueMs === undefined ? null : isoDate(nextDueMs),
+          claimed_ahead_to: ahead === undefined ? null : isoDate(ahead.untilMs),
+          reason: ahead === undefined ? null : claimedAheadReason(ahead),
         };
       }),
       brokers,

@@ -1,5 +1,6 @@
 import type { Delivery } from "./delivery.ts";
 import type { Finding } from "./finding.ts";
+import type { Beginning, ClaimResult, ScheduleClaims, SlotClaim } from "./schedule_claims.ts";
 
 /** What a broker can do. A driver declares it; the conformance suite and the documentation go by it. */
 export interface DriverCapabilities {
@@ -134,38 +135,45 @@ export interface Pauses {
   resume(queue: string): Promise<boolean>;
 }
 
-/** A time at which a schedule is due. */
-export interface ScheduleSlot {
+/** A time at which a schedule is due, as a worker claims it. */
+export interface ScheduleSlot extends SlotClaim {
   /** The schedule's name, unique on the broker. */
   readonly schedule: string;
-  /** What its times are, as a text; another one is another schedule of the same name. */
-  readonly rule: string;
-  /** Epoch milliseconds. */
-  readonly dueMs: number;
+}
+
+/** A worker that begins to push the jobs of a schedule. */
+export interface ScheduleBeginning extends Beginning {
+  /** As of {@link ScheduleSlot}. */
+  readonly schedule: string;
 }
 
 /**
- * Up to which time the slots of each schedule are claimed, kept in the broker, so that of all workers on it one pushes
- * the job of a slot. Every call may reject with QUEUE_UNAVAILABLE, and may then be made again.
+ * Which slots of each schedule are claimed, kept in the broker, so that of all workers on it one pushes the job of a slot:
+ * a {@link ScheduleRecord} by the schedule's name, each change of which is one step. Every call may reject with
+ * QUEUE_UNAVAILABLE, and may then be made again.
  */
 export interface ScheduleBook {
   /**
-   * Up to when slots are claimed, epoch milliseconds. One that is not in the book, or with another rule, is entered as
-   * claimed up to `slot.dueMs`: what was due before it was known was not missed.
+   * Which slots are claimed, for a worker that begins. A schedule that is not in the book, or has another
+   * rule, is entered as claimed up to then, unless that is doubtful.
    */
-  begin(slot: ScheduleSlot): Promise<number>;
+  begin(beginning: ScheduleBeginning): Promise<ScheduleClaims>;
   /**
-   * Claims a slot, and with it all earlier ones, and pushes its job in the same step. Resolves with the job's id once
-   * the broker holds both durably; with undefined when that slot or a later one was claimed before.
+   * Claims a slot, and with it all earlier ones, and pushes its job in the same step. The id is there when it is `ours`, once
+   * the broker holds both durably.
    */
   push(
     slot: ScheduleSlot,
     queue: string,
     payload: Uint8Array,
     options?: Omit<PushOptions, "delayMs">,
-  ): Promise<string | undefined>;
-  /** Claims a slot and all earlier ones, and pushes nothing. False when it was claimed before. */
-  skip(slot: ScheduleSlot): Promise<boolean>;
+  ): Promise<{ readonly result: ClaimResult; readonly id?: string }>;
+  /** Claims a slot and all earlier ones, and pushes nothing. */
+  skip(slot: ScheduleSlot): Promise<ClaimResult>;
+  /** Sets aside what is claimed ahead; false when it no longer reaches up to `untilMs`. */
+  setAside(schedule: string, ahead: { untilMs: number; nowMs: number }): Promise<boolean>;
+  /** Which slots are claimed; undefined for a schedule that is not in the book. Changes nothing. */
+  look(schedule: string, nowMs: number): Promise<ScheduleClaims | undefined>;
 }
 
 /**

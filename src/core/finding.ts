@@ -19,6 +19,7 @@ export const FINDING_IDS = [
   "queue.paused",
   "queue.dead",
   "schedule.queue",
+  "schedule.claimed_ahead",
   "redis.version",
   "redis.eviction",
   "redis.replica",

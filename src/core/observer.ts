@@ -1,5 +1,6 @@
 import type { FervoError } from "./errors.ts";
 import type { Outcome } from "./outcome.ts";
+import type { ClaimedAhead } from "./schedule_claims.ts";
 import type { StuckJobs } from "./stuck_jobs.ts";
 import type { RunTrace } from "./trace.ts";
 
@@ -195,6 +196,13 @@ export type WorkerEvent =
     /** The first and the last of them, epoch milliseconds. */
     readonly fromMs: number;
     readonly toMs: number;
+  }
+  | {
+    /** Slots of a schedule are claimed that are still to come by this worker's clock. Told when that begins, changes, ends. */
+    readonly type: "schedule_ahead";
+    readonly schedule: string;
+    /** Undefined when it is over. */
+    readonly ahead: ClaimedAhead | undefined;
   }
   | {
     /** Other than before, so many jobs may run at the same time on a php-fpm pool, for consumers that fit it. */

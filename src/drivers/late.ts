@@ -51,6 +51,8 @@ export class LateDriver implements Driver {
     begin: async (slot) => await this.#driver.schedule!.begin(slot),
     push: async (...args) => await this.#driver.schedule!.push(...args),
     skip: async (slot) => await this.#driver.schedule!.skip(slot),
+    setAside: async (...args) => await this.#driver.schedule!.setAside(...args),
+    look: async (...args) => await this.#driver.schedule!.look(...args),
   };
 
   quiet(): void {

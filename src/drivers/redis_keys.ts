@@ -16,7 +16,7 @@
  * | `fervo:queues:IDENTITY`        | set    | the queues from which it takes them                                   |
  * | `fervo:inflight:IDENTITY:NAME` | list   | the jobs that it holds, the newest at its left end                    |
  * | `fervo:suspects`               | hash   | identities without a sign of life, and since when, epoch milliseconds |
- * | `fervo:schedule`               | hash   | schedules, and up to when each is claimed: `EPOCH-MILLISECONDS RULE`  |
+ * | `fervo:schedule`               | hash   | schedules, and when each is claimed: `FROM-TO,FROM-TO RULE`           |
  * | `fervo:recovery`               | string | who looks for the dead now                                            |
  */
 export class RedisKeys {

@@ -259,32 +259,18 @@ return read
 `);
 
 /**
- * Enters a schedule that is not known, or has another rule now.
+ * Changes what is kept of a schedule, and pushes its job if there is one.
  *
- * KEYS: schedules. ARGV: its name, due time in ms, rule. Returns up to when its slots are claimed, in ms.
+ * KEYS: schedules, queue, set of queues; only the first without a job. ARGV: the schedule's name, what was read of it (empty
+ * for nothing), what is written, queue's name, job. Returns 0 when something else is there.
  */
-export const BEGIN_SCHEDULE = new Script(`
-local claimed, rule = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%d+) (.*)$')
-if rule == ARGV[3] then return claimed end
-if claimed and tonumber(claimed) > tonumber(ARGV[2]) then ARGV[2] = claimed end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
-return ARGV[2]
-`);
-
-/**
- * Claims a slot of a schedule, and pushes its job if there is one.
- *
- * KEYS: schedules, queue, set of queues; only the first without a job. ARGV: the schedule's name, due time in ms, rule,
- * queue's name, job. Returns 0 when that slot or a later one was claimed before.
- */
-export const CLAIM_SLOT = new Script(`
+export const CHANGE_SCHEDULE = new Script(`
 if #KEYS > 1 then
   redis.call('LLEN', KEYS[2])
   redis.call('SCARD', KEYS[3])
 end
-local claimed = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%d+) ')
-if claimed and tonumber(claimed) >= tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 if #KEYS > 1 then
   redis.call('SADD', KEYS[3], ARGV[4])
   redis.call('LPUSH', KEYS[2], ARGV[5])

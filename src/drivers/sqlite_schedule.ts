@@ -1,14 +1,27 @@
-import type { PushOptions, ScheduleBook, ScheduleSlot } from "../core/driver.ts";
+import type { PushOptions, ScheduleBeginning, ScheduleBook, ScheduleSlot } from "../core/driver.ts";
+import {
+  begun,
+  claimed,
+  type ClaimResult,
+  claimsAt,
+  LATEST_MS,
+  latestClaimMs,
+  type ScheduleClaims,
+  type ScheduleRecord,
+  setAside,
+  spansOf,
+  spansText,
+} from "../core/schedule_claims.ts";
 import type { SqliteShared } from "./sqlite_delivery.ts";
 import type { SqliteStatement } from "./sqlite_file.ts";
+import { read } from "./sqlite_writer.ts";
 
 /** The rows of `fervo_schedule`. A slot is claimed in the transaction that inserts its job. */
 export class SqliteSchedule implements ScheduleBook {
   readonly #shared: SqliteShared;
   readonly #insertJob: (queue: string, payload: Uint8Array, options: PushOptions) => string;
-  readonly #begin: SqliteStatement;
-  readonly #claimedTo: SqliteStatement;
-  readonly #claim: SqliteStatement;
+  readonly #record: SqliteStatement;
+  readonly #keep: SqliteStatement;
 
   /** @param deps.insertJob Within a transaction; returns the job's id. */
   constructor(
@@ -18,21 +31,25 @@ export class SqliteSchedule implements ScheduleBook {
     this.#shared = shared;
     this.#insertJob = deps.insertJob;
     const { file } = shared;
-    const upsert = `
-      INSERT INTO fervo_schedule (name, rule, claimed_to) VALUES (?, ?, ?)
-      ON CONFLICT (name) DO UPDATE SET rule = excluded.rule, claimed_to = max(claimed_to, excluded.claimed_to)`;
-    this.#begin = file.prepare(`${upsert} WHERE rule <> excluded.rule`);
-    this.#claim = file.prepare(upsert);
-    this.#claimedTo = file.prepare(
-      `SELECT min(max(CAST(claimed_to AS INTEGER), 0), ${Number.MAX_SAFE_INTEGER}) AS claimed_to
+    this.#keep = file.prepare(`
+      INSERT INTO fervo_schedule (name, rule, claimed_to, spans) VALUES (?, ?, ?, ?)
+      ON CONFLICT (name) DO UPDATE SET rule = excluded.rule, claimed_to = excluded.claimed_to, spans = excluded.spans`);
+    // Whatever is there, it is a number that can be read.
+    this.#record = file.prepare(
+      `SELECT CAST(rule AS TEXT) AS rule, CAST(spans AS TEXT) AS spans,
+         min(max(CAST(claimed_to AS INTEGER), 0), ${LATEST_MS}) AS claimed_to
        FROM fervo_schedule WHERE name = ?`,
     );
   }
 
-  begin({ schedule, rule, dueMs }: ScheduleSlot): Promise<number> {
-    return this.#shared.writer.write(() => {
-      this.#begin.run(schedule, rule, dueMs);
-      return this.#claimedUpTo(schedule)!;
+  async begin(beginning: ScheduleBeginning): Promise<ScheduleClaims> {
+    const { schedule, nowMs } = beginning;
+    const known = await read(this.#shared.file, () => this.#recordOf(schedule));
+    if (known !== undefined && begun(known, beginning) === known) return claimsAt(known, nowMs);
+    return await this.#shared.writer.write(() => {
+      const record = begun(this.#recordOf(schedule), beginning);
+      this.#write(schedule, record);
+      return claimsAt(record, nowMs);
     }, true);
   }
 
@@ -41,29 +58,58 @@ export class SqliteSchedule implements ScheduleBook {
     queue: string,
     payload: Uint8Array,
     options: PushOptions = {},
-  ): Promise<string | undefined> {
+  ): Promise<{ result: ClaimResult; id?: string }> {
     return this.#shared.writer.write(() => {
-      if (this.#isClaimed(slot)) return undefined;
+      const record = claimed(this.#recordOf(slot.schedule), slot);
+      if (typeof record === "string") return { result: record };
       // First the job, which the database may refuse: a change that fails must not have begun.
       const id = this.#insertJob(queue, payload, options);
-      this.#claim.run(slot.schedule, slot.rule, slot.dueMs);
-      return id;
+      this.#write(slot.schedule, record);
+      return { result: "ours", id };
     }, true);
   }
 
-  skip(slot: ScheduleSlot): Promise<boolean> {
+  skip(slot: ScheduleSlot): Promise<ClaimResult> {
     return this.#shared.writer.write(() => {
-      if (this.#isClaimed(slot)) return false;
-      this.#claim.run(slot.schedule, slot.rule, slot.dueMs);
-      return true;
+      const record = claimed(this.#recordOf(slot.schedule), slot);
+      if (typeof record === "string") return record;
+      this.#write(slot.schedule, record);
+      return "ours";
     }, true);
   }
 
-  #isClaimed({ schedule, dueMs }: ScheduleSlot): boolean {
-    return (this.#claimedUpTo(schedule) ?? -Infinity) >= dueMs;
+  setAside(schedule: string, ahead: { untilMs: number; nowMs: number }): Promise<boolean> {
+    return this.#shared.writer.write(() => {
+      const known = this.#recordOf(schedule);
+      const record = known && setAside(known, ahead);
+      if (record !== undefined) this.#write(schedule, record);
+      return record !== undefined;
+    }, true);
   }
 
-  #claimedUpTo(schedule: string): number | undefined {
-    return this.#claimedTo.get(schedule)?.["claimed_to"] as number | undefined;
+  look(schedule: string, nowMs: number): Promise<ScheduleClaims | undefined> {
+    return read(this.#shared.file, () => {
+      const record = this.#recordOf(schedule);
+      return record && claimsAt(record, nowMs);
+    });
+  }
+
+  #recordOf(schedule: string): ScheduleRecord | undefined {
+    const row = this.#record.get(schedule);
+    if (row === undefined) return undefined;
+    const claimedToMs = row["claimed_to"] as number;
+    const spans = spansOf(row["spans"] as string | null ?? "");
+    return {
+      rule: row["rule"] as string,
+      // A person may have set claimed_to, which is documented, and what belonged to it no longer does.
+      spans: spans !== undefined && latestClaimMs(spans) === claimedToMs
+        ? spans
+        : [{ fromMs: claimedToMs, toMs: claimedToMs, isAside: false }],
+    };
+  }
+
+  /** In a transaction. */
+  #write(schedule: string, { rule, spans }: ScheduleRecord): void {
+    this.#keep.run(schedule, rule, latestClaimMs(spans), spansText(spans));
   }
 }

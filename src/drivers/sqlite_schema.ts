@@ -68,8 +68,13 @@ CREATE TABLE fervo_schedule (
 ) WITHOUT ROWID;
 `;
 
+/** When the slots of each schedule are claimed, beside the latest one (schedule_claims.ts). */
+const VERSION_3 = `
+ALTER TABLE fervo_schedule ADD COLUMN spans TEXT;
+`;
+
 /** The n-th brings a database from version n to n + 1 (\`PRAGMA user_version\`). */
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2];
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3];
 
 /** "frvo": marks the file as ours (\`PRAGMA application_id\`), so that no other program's database is altered. */
 export const APPLICATION_ID = 0x6672766f;

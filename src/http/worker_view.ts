@@ -1,5 +1,6 @@
 import type { StuckJobs } from "../core/stuck_jobs.ts";
 import type { Consumer } from "../worker/consumer.ts";
+import type { Schedule } from "../worker/schedule.ts";
 import type { Worker } from "../worker/worker.ts";
 import type { BrokerWatch } from "./broker_watch.ts";
 import type { FpmWatch } from "./fpm_watch.ts";
@@ -8,6 +9,7 @@ import type { FpmWatch } from "./fpm_watch.ts";
 export interface WorkerView {
   readonly worker: Pick<Worker, "state">;
   readonly consumers: readonly Pick<Consumer, "name" | "stats" | "stall" | "fault">[];
+  readonly schedules: readonly Pick<Schedule, "name" | "state">[];
   readonly brokers: readonly Pick<BrokerWatch, "name" | "state">[];
   /** What was stuck at the last look, be it since then. */
   readonly stuck: readonly StuckJobs[];

@@ -138,6 +138,12 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
           "The schedule was due, and no worker was there; no jobs are pushed for these times",
         );
       }
+      case "schedule_ahead": {
+        const { schedule, ahead } = event;
+        if (ahead === undefined) return log.info({ schedule }, "The clocks agree about the schedule again");
+        const claimedTo = isoDate(ahead.untilMs);
+        return log.warn({ schedule, state: ahead.state, claimed_to: claimedTo }, AHEAD[ahead.state]);
+      }
       case "job_started":
         return log.debug({ ...jobFacts(event), ...ignoredFact(event) }, "Job started");
       case "job_settled":
@@ -185,6 +191,18 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
     }
   };
 }
+
+const AHEAD = {
+  watched:
+    "Times of the schedule are claimed that are still to come: a clock was ahead, or this one is behind; nothing is " +
+    "pushed until it is known whether a worker goes on with them",
+  set_aside:
+    "Times of the schedule are claimed that are still to come, and no worker goes on with them: they count when " +
+    "they have come, and jobs are pushed until then",
+  claimed:
+    "All times of the schedule up to then are claimed, which is still to come: a clock was ahead, or this one is " +
+    "behind; nothing is pushed before",
+} as const;
 
 const STUCK = {
   starved: "Jobs are ready, and the consumer takes none though slots are free",

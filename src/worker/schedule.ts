@@ -1,8 +1,9 @@
 import { Backoff } from "../core/backoff.ts";
 import { BrokerState } from "../core/broker_state.ts";
 import { type Clock, sleep } from "../core/clock.ts";
-import type { Driver, ScheduleBook } from "../core/driver.ts";
+import type { Driver, ScheduleBook, ScheduleSlot } from "../core/driver.ts";
 import type { Observer } from "../core/observer.ts";
+import { type ClaimedAhead, claimedAhead, type ClaimResult, SKEW_MS } from "../core/schedule_claims.ts";
 import type { Dialect } from "../dialects/dialect.ts";
 import { type NewJob, newJob } from "./new_job.ts";
 import { createRule, type ScheduleRule, type ScheduleRuleOptions } from "./schedule_rule.ts";
@@ -48,6 +49,16 @@ export const MAX_CATCH_UP = 1_000;
 const LONGEST_WAIT_MS = 10_000;
 /** The longest pause between two looks whether the broker is back, milliseconds. */
 const LONGEST_PAUSE_MS = 5_000;
+/** So much later than its time a worker that is there has claimed a slot, also on a busy machine, milliseconds. */
+const CLAIM_TAKES_MS = 1_000;
+
+/** How a schedule stands. Times in epoch milliseconds. */
+export interface ScheduleState {
+  /** When its next job is due; undefined when none is, or it is not known yet, or is quiet. */
+  readonly nextDueMs: number | undefined;
+  /** What is claimed that is still to come by this worker's clock, as of the event `schedule_ahead`. */
+  readonly ahead: ClaimedAhead | undefined;
+}
 
 /**
  * Pushes the jobs of one schedule when they are due.
@@ -56,6 +67,8 @@ const LONGEST_PAUSE_MS = 5_000;
  *    that wake, one pushes.
  * 2. Catches up, or not, with what was due while no worker was there, or while the broker was away.
  * 3. Goes on for ever while the broker fails, and tells so once an outage.
+ * 4. Where slots are claimed that are still to come, pushes nothing as long as a worker may go on with them; when none does,
+ *    sets them aside and goes on (schedule_claims.ts).
  */
 export class Schedule {
   readonly #book: ScheduleBook;
@@ -68,6 +81,11 @@ export class Schedule {
   readonly #quiet = new AbortController();
   /** Up to when slots are claimed as far as is known here; undefined before the book was asked. */
   #claimedToMs: number | undefined;
+  #ahead: ClaimedAhead | undefined;
+  /** Since when it is watched whether somebody goes on with what is ahead, monotonic milliseconds. */
+  #watchedFromMs = -Infinity;
+  /** When somebody would have done so, monotonic milliseconds. */
+  #watchedToMs = Infinity;
   readonly #state: BrokerState;
 
   /** @param deps.driver One that keeps a schedule. */
@@ -83,12 +101,23 @@ export class Schedule {
     this.#newJob = () => newJob(dialect, { payload, priority, attempts, nowMs: clock.nowMs() });
   }
 
+  get name(): string {
+    return this.#options.name;
+  }
+
+  /** How it stands, as far as is known here. */
+  get state(): ScheduleState {
+    // Nothing is pushed while it is not known what is claimed, nor when it is quiet.
+    const fromMs = this.#quiet.signal.aborted ? undefined : this.#claimedToMs;
+    return { nextDueMs: fromMs === undefined ? undefined : this.#rule.nextAfter(fromMs), ahead: this.#ahead };
+  }
+
   /** Works until it is quiet; never rejects. */
   async run(): Promise<void> {
     const { signal } = this.#quiet;
     while (!signal.aborted) {
       try {
-        this.#claimedToMs ??= await this.#book.begin(this.#slot(this.#clock.nowMs()));
+        if (!this.#knowsClaims()) await this.#begin();
         await this.#pushDue();
         this.#state.worked();
         this.#backoff.reset();
@@ -97,9 +126,9 @@ export class Schedule {
         await sleep(this.#clock, this.#backoff.nextMs(), signal);
         continue;
       }
-      const nextMs = this.#rule.nextAfter(this.#claimedToMs);
-      if (nextMs === undefined) return;
-      await sleep(this.#clock, Math.min(nextMs - this.#clock.nowMs(), LONGEST_WAIT_MS), signal);
+      const waitMs = this.#waitMs();
+      if (waitMs === undefined) return;
+      await sleep(this.#clock, Math.min(waitMs, LONGEST_WAIT_MS), signal);
     }
   }
 
@@ -108,22 +137,87 @@ export class Schedule {
     this.#quiet.abort();
   }
 
+  /** Whether what is known here of the claims is all there is to know, but for slots that others take meanwhile. */
+  #knowsClaims(): boolean {
+    if (this.#claimedToMs === undefined || this.#ahead !== undefined) return false;
+    // Its own clock may have been ahead, and was set.
+    return this.#claimedToMs <= this.#clock.nowMs() + SKEW_MS;
+  }
+
+  /** How long there is nothing to do, milliseconds; undefined for ever. */
+  #waitMs(): number | undefined {
+    if (this.#ahead?.state === "watched") return this.#watchedToMs - this.#clock.monotonicMs();
+    if (this.#claimedToMs === undefined) return 0;
+    const nextMs = this.#rule.nextAfter(this.#claimedToMs);
+    return nextMs === undefined ? undefined : nextMs - this.#clock.nowMs();
+  }
+
+  /** Learns which slots are claimed. */
+  async #begin(): Promise<void> {
+    const { name } = this.#options;
+    for (;;) {
+      const [nowMs, monotonicMs] = [this.#clock.nowMs(), this.#clock.monotonicMs()];
+      const waitedMs = this.#ahead?.state === "watched" ? monotonicMs - this.#watchedFromMs : 0;
+      const beginning = {
+        schedule: name,
+        rule: this.#rule.text,
+        nowMs,
+        sinceMs: Math.floor(nowMs - waitedMs),
+      };
+      const claims = await this.#book.begin(beginning);
+      const before = this.#ahead;
+      const ahead = claimedAhead(claims, nowMs);
+      this.#tellAhead(ahead);
+      if (ahead?.state !== "watched") {
+        this.#claimedToMs = claims.claimedToMs;
+        return;
+      }
+      this.#claimedToMs = undefined;
+      if (before?.state !== "watched") this.#watchedFromMs = monotonicMs;
+      if (before?.state !== "watched" || ahead.untilMs !== before.untilMs) {
+        this.#watchedToMs = monotonicMs + this.#claimTakesMs(ahead.untilMs);
+      }
+      if (monotonicMs < this.#watchedToMs) return;
+      await this.#book.setAside(name, { untilMs: ahead.untilMs, nowMs });
+    }
+  }
+
+  /** How long whoever was there until then takes to claim the next slot, milliseconds. */
+  #claimTakesMs(untilMs: number): number {
+    const nextMs = this.#rule.nextAfter(untilMs) ?? Infinity;
+    return Math.min(nextMs - untilMs + CLAIM_TAKES_MS, SKEW_MS);
+  }
+
+  /** Tells each state once: while it lasts, only the time may change. */
+  #tellAhead(ahead: ClaimedAhead | undefined): void {
+    const before = this.#ahead;
+    this.#ahead = ahead;
+    if (ahead?.state === before?.state) return;
+    this.#observe({ type: "schedule_ahead", schedule: this.#options.name, ahead });
+  }
+
   /** Pushes what is due and not claimed. */
   async #pushDue(): Promise<void> {
+    if (this.#claimedToMs === undefined) return;
     const nowMs = this.#clock.nowMs();
-    const firstMs = this.#rule.nextAfter(this.#claimedToMs!);
+    const firstMs = this.#rule.nextAfter(this.#claimedToMs);
     if (firstMs === undefined || firstMs > nowMs) return;
     const latest = this.#latestDue(firstMs, nowMs);
     const lastMs = latest.at(-1)!;
     if (this.#options.catchUp === "skip" && nowMs - lastMs > LATE_MS) {
-      if (await this.#book.skip(this.#slot(lastMs))) this.#tellMissed(firstMs, lastMs);
-      this.#claimedToMs = lastMs;
+      const result = await this.#book.skip(this.#slot(lastMs, firstMs));
+      if (result === "ours") this.#tellMissed(firstMs, lastMs);
+      this.#claimedToMs = result === "doubtful" ? undefined : lastMs;
       return;
     }
     for (const dueMs of latest) {
       if (this.#quiet.signal.aborted) return;
-      const isOurs = await this.#push(dueMs);
-      if (isOurs && dueMs === latest[0] && firstMs < dueMs) {
+      const result = await this.#push(dueMs, this.#rule.nextAfter(this.#claimedToMs)!);
+      if (result === "doubtful") {
+        this.#claimedToMs = undefined;
+        return;
+      }
+      if (result === "ours" && dueMs === latest[0] && firstMs < dueMs) {
         this.#tellMissed(firstMs, this.#rule.latestUntil(dueMs - 1, 1)[0]!);
       }
       this.#claimedToMs = dueMs;
@@ -142,18 +236,18 @@ export class Schedule {
     return due;
   }
 
-  /** Whether it was this worker's turn. */
-  async #push(dueMs: number): Promise<boolean> {
+  async #push(dueMs: number, firstMs: number): Promise<ClaimResult> {
     const { name, queue } = this.#options;
     const { message, options } = this.#newJob();
-    const id = await this.#book.push(this.#slot(dueMs), queue, message, options);
-    if (id === undefined) return false;
-    this.#observe({ type: "job_scheduled", schedule: name, queue, id, dueMs });
-    return true;
+    const { result, id } = await this.#book.push(this.#slot(dueMs, firstMs), queue, message, options);
+    if (id !== undefined) this.#observe({ type: "job_scheduled", schedule: name, queue, id, dueMs });
+    return result;
   }
 
-  #slot(dueMs: number) {
-    return { schedule: this.#options.name, rule: this.#rule.text, dueMs };
+  /** @param firstMs The first one that was not claimed. */
+  #slot(dueMs: number, firstMs: number): ScheduleSlot {
+    const nowMs = this.#clock.nowMs();
+    return { schedule: this.#options.name, rule: this.#rule.text, dueMs, firstMs, nowMs };
   }
 
   #tellMissed(fromMs: number, toMs: number): void {

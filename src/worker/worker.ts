@@ -112,6 +112,11 @@ export class Worker {
     return [...this.#consumers];
   }
 
+  /** As `consumers`. */
+  get schedules(): readonly Schedule[] {
+    return [...this.#schedules];
+  }
+
   /** Jobs taken and not settled, those of consumers that are being replaced included. */
   get inFlight(): number {
     return [...this.#consumers].reduce((sum, { inFlight }) => sum + inFlight, 0);

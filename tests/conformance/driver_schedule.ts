@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { DriverCapabilities, ScheduleBook } from "../../src/core/driver.ts";
+import type { DriverCapabilities, ScheduleBook, ScheduleSlot } from "../../src/core/driver.ts";
 import { type BrokerTest, bytes, rejectsWith, takeNow, type TestBroker, textOf } from "./driver_broker.ts";
 
 const NOON = Date.UTC(2026, 0, 31, 12);
@@ -40,8 +40,8 @@ export function scheduleTests(test: BrokerTest, capabilities: DriverCapabilities
     const book = bookOf(driver);
     assert.notEqual(await push(book, NOON), undefined);
     assert.equal(await push(book, NOON), undefined);
-    assert.equal(await push(book, NOON - HOUR_MS), undefined);
-    assert.notEqual(await push(book, NOON - HOUR_MS, "other"), undefined);
+    assert.equal(await push(book, NOON - HOUR_MS, { nowMs: NOON }), undefined);
+    assert.notEqual(await push(book, NOON - HOUR_MS, { schedule: "other" }), undefined);
     assert.notEqual(await push(book, NOON + 1), undefined);
     assert.equal((await driver.depth("q")).ready, 3);
   });
@@ -49,8 +49,8 @@ export function scheduleTests(test: BrokerTest, capabilities: DriverCapabilities
   test("schedule.skip() claims a slot and pushes nothing", async (broker) => {
     await using driver = await broker.open();
     const book = bookOf(driver);
-    assert.equal(await book.skip({ ...slot(NOON) }), true);
-    assert.equal(await book.skip({ ...slot(NOON) }), false);
+    assert.equal(await book.skip(slot(NOON)), "ours");
+    assert.equal(await book.skip(slot(NOON)), "claimed");
     assert.equal(await push(book, NOON), undefined);
     assert.deepEqual(await driver.queues(), []);
     assert.notEqual(await push(book, NOON + HOUR_MS), undefined);
@@ -59,12 +59,12 @@ export function scheduleTests(test: BrokerTest, capabilities: DriverCapabilities
   test("schedule.begin() tells up to when slots are claimed, to whoever comes later", async (broker) => {
     await using driver = await broker.open();
     await using other = await broker.open();
-    assert.equal(await bookOf(driver).begin(slot(NOON)), NOON);
-    assert.equal(await bookOf(other).begin(slot(NOON + 5 * HOUR_MS)), NOON);
+    assert.equal(await claimedTo(bookOf(driver), slot(NOON)), NOON);
+    assert.equal(await claimedTo(bookOf(other), slot(NOON + 5 * HOUR_MS)), NOON);
     await push(bookOf(other), NOON + HOUR_MS);
-    assert.equal(await bookOf(driver).begin(slot(NOON + 5 * HOUR_MS)), NOON + HOUR_MS);
+    assert.equal(await claimedTo(bookOf(driver), slot(NOON + 5 * HOUR_MS)), NOON + HOUR_MS);
     await bookOf(driver).skip(slot(NOON + 2 * HOUR_MS));
-    assert.equal(await bookOf(other).begin(slot(NOON + 5 * HOUR_MS)), NOON + 2 * HOUR_MS);
+    assert.equal(await claimedTo(bookOf(other), slot(NOON + 5 * HOUR_MS)), NOON + 2 * HOUR_MS);
   });
 
   test("schedule.begin() with another rule begins anew, and never goes back", async (broker) => {
@@ -72,9 +72,44 @@ export function scheduleTests(test: BrokerTest, capabilities: DriverCapabilities
     const book = bookOf(driver);
     await book.begin(slot(NOON));
     const changed = { ...slot(NOON + HOUR_MS), rule: "0 9 * * * Europe/Berlin" };
-    assert.equal(await book.begin(changed), NOON + HOUR_MS);
-    assert.equal(await book.begin({ ...changed, dueMs: NOON + 2 * HOUR_MS }), NOON + HOUR_MS);
-    assert.equal(await book.begin({ ...slot(NOON), rule: "a third" }), NOON + HOUR_MS);
+    assert.equal(await claimedTo(book, changed), NOON + HOUR_MS);
+    assert.equal(await claimedTo(book, { ...changed, nowMs: NOON + 2 * HOUR_MS }), NOON + HOUR_MS);
+    assert.equal(await claimedTo(book, { ...slot(NOON), rule: "a third" }), NOON + HOUR_MS);
+  });
+
+  test("Slots that a clock was ahead for are set aside when nobody goes on with them, and are claimed nevertheless", async (broker) => {
+    await using driver = await broker.open();
+    const book = bookOf(driver);
+    const later = NOON + 1_000 * HOUR_MS;
+    await book.begin(slot(later));
+    await push(book, later + HOUR_MS);
+    assert.deepEqual(await book.look("nightly", NOON), {
+      claimedToMs: undefined,
+      ahead: { untilMs: later + HOUR_MS, isAside: false },
+    });
+    await using other = await broker.open();
+    assert.deepEqual(await bookOf(other).begin(slot(NOON)), await book.look("nightly", NOON));
+    assert.deepEqual(await bookOf(other).push(slot(NOON), "q", bytes("no job")), { result: "doubtful" });
+    assert.equal(await bookOf(other).skip(slot(NOON)), "doubtful");
+    assert.equal(await bookOf(other).setAside("nightly", { untilMs: later, nowMs: NOON }), false);
+    assert.equal(await bookOf(other).setAside("nightly", { untilMs: later + HOUR_MS, nowMs: NOON }), true);
+    assert.equal(await claimedTo(bookOf(other), slot(NOON)), NOON);
+    assert.notEqual(await push(bookOf(other), NOON + HOUR_MS), undefined);
+    // Whoever has reached it knows that it was claimed.
+    assert.equal(await claimedTo(book, slot(later)), later + HOUR_MS);
+    assert.equal(await push(book, later + HOUR_MS), undefined);
+    assert.notEqual(await push(book, later + 2 * HOUR_MS), undefined);
+    // Somebody is there after all.
+    assert.equal(await push(bookOf(other), NOON + 2 * HOUR_MS), undefined);
+    assert.equal((await driver.depth("q")).ready, 3);
+  });
+
+  test("schedule.look() changes nothing, and knows no schedule that nobody has begun", async (broker) => {
+    await using driver = await broker.open();
+    assert.equal(await bookOf(driver).look("nightly", NOON), undefined);
+    assert.equal(await bookOf(driver).look("nightly", NOON), undefined);
+    await bookOf(driver).begin(slot(NOON));
+    assert.deepEqual(await bookOf(driver).look("nightly", NOON + HOUR_MS), { claimedToMs: NOON });
   });
 
   test("schedule.push() of a job that is refused claims nothing", async (broker) => {
@@ -90,7 +125,7 @@ export function scheduleTests(test: BrokerTest, capabilities: DriverCapabilities
     await claimIn(broker);
     await broker.passTime(broker.leaseMs);
     await using later = await broker.open();
-    assert.equal(await bookOf(later).begin(slot(NOON + 9 * HOUR_MS)), NOON);
+    assert.equal(await claimedTo(bookOf(later), slot(NOON + 9 * HOUR_MS)), NOON);
     assert.equal(await push(bookOf(later), NOON), undefined);
     assert.equal((await later.depth("q")).ready, 1);
   });
@@ -116,10 +151,20 @@ function bookOf({ schedule }: { schedule?: ScheduleBook }): ScheduleBook {
   return schedule;
 }
 
-function slot(dueMs: number, schedule = "nightly") {
-  return { schedule, rule: "0 * * * * UTC", dueMs };
+/** As it is claimed by a worker that was there, at its time unless told otherwise. */
+function slot(dueMs: number, { schedule = "nightly", nowMs = dueMs } = {}): ScheduleSlot {
+  return { schedule, rule: "0 * * * * UTC", dueMs, firstMs: dueMs, nowMs };
 }
 
-function push(book: ScheduleBook, dueMs: number, schedule?: string): Promise<string | undefined> {
-  return book.push(slot(dueMs, schedule), "q", bytes(String(dueMs)));
+/** The id of the job, when the slot was to be had. */
+async function push(
+  book: ScheduleBook,
+  dueMs: number,
+  options: { schedule?: string; nowMs?: number } = {},
+): Promise<string | undefined> {
+  return (await book.push(slot(dueMs, options), "q", bytes(String(dueMs)))).id;
+}
+
+async function claimedTo(book: ScheduleBook, at: ScheduleSlot): Promise<number | undefined> {
+  return (await book.begin(at)).claimedToMs;
 }

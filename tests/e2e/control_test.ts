@@ -64,6 +64,7 @@ Deno.test("status tells people and programs how the running worker is doing", as
       busy: 3,
       in_flight: 3,
     }],
+    schedules: [],
     brokers: [{ name: "default", up: true, error: null, orphans: 0 }],
     fpm: [{ name: "default", up: true, error: null, connections: { busy: 3, idle: 0 } }],
   });

@@ -1,10 +1,19 @@
-import type { PushOptions, ScheduleBook, ScheduleSlot } from "../../src/core/driver.ts";
+import type { PushOptions, ScheduleBeginning, ScheduleBook, ScheduleSlot } from "../../src/core/driver.ts";
 import type { FervoError } from "../../src/core/errors.ts";
+import {
+  begun,
+  claimed,
+  type ClaimResult,
+  claimsAt,
+  type ScheduleClaims,
+  type ScheduleRecord,
+  setAside,
+} from "../../src/core/schedule_claims.ts";
 
 /** A broker's schedule, that several workers of a test may share. */
 export class FakeBook implements ScheduleBook {
-  /** Up to when the slots of each schedule are claimed, and its rule. */
-  readonly claimed = new Map<string, { rule: string; toMs: number }>();
+  /** What is kept of each schedule. */
+  readonly records = new Map<string, ScheduleRecord>();
   /** The due times of the jobs that were pushed, in order. */
   readonly pushedMs: number[] = [];
   /** The jobs themselves, as texts, with their queue and what was told beside them. */
@@ -16,12 +25,16 @@ export class FakeBook implements ScheduleBook {
   /** The answers to the next pushes are lost: the broker has done them. */
   lostAnswers = 0;
 
-  begin({ schedule, rule, dueMs }: ScheduleSlot): Promise<number> {
+  /** Enters a schedule as claimed up to then. */
+  enter(schedule: string, rule: string, toMs: number): void {
+    this.records.set(schedule, { rule, spans: [{ fromMs: toMs, toMs, isAside: false }] });
+  }
+
+  begin(beginning: ScheduleBeginning): Promise<ScheduleClaims> {
     return this.#answer(() => {
-      const known = this.claimed.get(schedule);
-      if (known?.rule === rule) return known.toMs;
-      this.claimed.set(schedule, { rule, toMs: dueMs });
-      return dueMs;
+      const record = begun(this.records.get(beginning.schedule), beginning);
+      this.records.set(beginning.schedule, record);
+      return claimsAt(record, beginning.nowMs);
     });
   }
 
@@ -30,22 +43,39 @@ export class FakeBook implements ScheduleBook {
     queue: string,
     payload: Uint8Array,
     options: Omit<PushOptions, "delayMs"> = {},
-  ): Promise<string | undefined> {
+  ): Promise<{ result: ClaimResult; id?: string }> {
     return this.#answer(() => {
-      if (!this.#claim(slot)) return undefined;
+      const result = this.#claim(slot);
+      if (result !== "ours") return { result };
       this.pushed.push({ queue, message: new TextDecoder().decode(payload), options });
-      return `${this.pushedMs.push(slot.dueMs)}`;
+      return { result, id: `${this.pushedMs.push(slot.dueMs)}` };
     }, this.lostAnswers-- > 0);
   }
 
-  skip(slot: ScheduleSlot): Promise<boolean> {
+  skip(slot: ScheduleSlot): Promise<ClaimResult> {
     return this.#answer(() => this.#claim(slot));
   }
 
-  #claim({ schedule, rule, dueMs }: ScheduleSlot): boolean {
-    if ((this.claimed.get(schedule)?.toMs ?? -Infinity) >= dueMs) return false;
-    this.claimed.set(schedule, { rule, toMs: dueMs });
-    return true;
+  setAside(schedule: string, ahead: { untilMs: number; nowMs: number }): Promise<boolean> {
+    return this.#answer(() => {
+      const record = setAside(this.records.get(schedule)!, ahead);
+      if (record !== undefined) this.records.set(schedule, record);
+      return record !== undefined;
+    });
+  }
+
+  look(schedule: string, nowMs: number): Promise<ScheduleClaims | undefined> {
+    return this.#answer(() => {
+      const record = this.records.get(schedule);
+      return record && claimsAt(record, nowMs);
+    });
+  }
+
+  #claim(slot: ScheduleSlot): ClaimResult {
+    const record = claimed(this.records.get(slot.schedule), slot);
+    if (typeof record === "string") return record;
+    this.records.set(slot.schedule, record);
+    return "ours";
   }
 
   async #answer<T>(act: () => T, isLost = false): Promise<T> {

@@ -109,7 +109,7 @@ Deno.test("A queue whose file is gone is unavailable, whatever is asked of it, a
     await isUnavailable(driver.depth("q"), GONE);
     await isUnavailable(driver.dead.list({ limit: 1 }), GONE);
     await isUnavailable(driver.pauses.pause("q"), GONE);
-    await isUnavailable(driver.schedule.begin({ schedule: "s", rule: "r", dueMs: 1 }), GONE);
+    await isUnavailable(driver.schedule.begin({ schedule: "s", rule: "r", nowMs: 1 }), GONE);
     await isUnavailable(take(driver), GONE);
     await isUnavailable(held.ack(), GONE);
   }

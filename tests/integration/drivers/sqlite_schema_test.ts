@@ -29,7 +29,7 @@ Deno.test("SqliteDriver.open() marks the file as its own, in the newest version"
 for (
   const [what, make] of Object.entries({
     "with tables": (db: DatabaseSync) => db.exec("CREATE TABLE users (name TEXT)"),
-    "with a version": (db: DatabaseSync) => db.exec("PRAGMA user_version = 3"),
+    "with a version": (db: DatabaseSync) => db.exec("PRAGMA user_version = 4"),
     "with an application's mark": (db: DatabaseSync) => db.exec("PRAGMA application_id = 4711"),
   })
 ) {
@@ -59,7 +59,7 @@ Deno.test("SqliteDriver.open() refuses the queue of a newer fervo-worker and lea
   const before = await Deno.readFile(path);
   assert.throws(() => openSqlite(path), {
     code: "QUEUE_UNAVAILABLE",
-    message: /its schema has version 4, and this fervo-worker knows up to 2; upgrade fervo-worker/,
+    message: /its schema has version 5, and this fervo-worker knows up to 3; upgrade fervo-worker/,
   });
   assert.deepEqual(await Deno.readFile(path), before);
 });

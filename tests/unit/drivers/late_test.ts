@@ -25,7 +25,7 @@ Deno.test("LateDriver rejects as the broker does that cannot be opened, and trie
     () => t.driver.depth("a"),
     () => t.driver.pauses.list(),
     () => t.driver.dead.list({ limit: 1 }),
-    () => t.driver.schedule.skip({ schedule: "s", rule: "r", dueMs: 0 }),
+    () => t.driver.schedule.skip({ schedule: "s", rule: "r", dueMs: 0, firstMs: 0, nowMs: 0 }),
   ];
   for (const call of calls) await assert.rejects(call, { code: "QUEUE_UNAVAILABLE" });
   assert.equal(t.opens, 1);

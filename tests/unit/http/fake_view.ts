@@ -25,6 +25,7 @@ export function viewOf(o: {
   return {
     worker: { state: o.state ?? "running" },
     consumers: [{ name: "main", stats, stall: undefined, fault: undefined, ...o.consumer }],
+    schedules: [],
     brokers: [{
       name: "queue",
       state: () =>

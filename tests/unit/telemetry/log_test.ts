@@ -242,6 +242,24 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     by_ms: -1_500,
     msg: "The time of day was set; all leases are renewed, delayed jobs come sooner or later by as much",
   }],
+  ["times of a schedule that are claimed ahead", {
+    type: "schedule_ahead",
+    schedule: "nightly",
+    ahead: { state: "set_aside", untilMs: 1_800_000_000_000 },
+  }, {
+    level: "warn",
+    schedule: "nightly",
+    state: "set_aside",
+    claimed_to: "2027-01-15T08:00:00.000Z",
+    msg:
+      "Times of the schedule are claimed that are still to come, and no worker goes on with them: they count when they have " +
+      "come, and jobs are pushed until then",
+  }],
+  ["that clocks agree about a schedule again", {
+    type: "schedule_ahead",
+    schedule: "nightly",
+    ahead: undefined,
+  }, { level: "info", schedule: "nightly", msg: "The clocks agree about the schedule again" }],
   ["jobs that were taken back", {
     type: "jobs_recovered",
     queue: "mail",

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Clock } from "../../../src/core/clock.ts";
 import { envelope } from "../../../src/dialects/envelope.ts";
 import { raw } from "../../../src/dialects/raw.ts";
 import {
@@ -19,19 +20,26 @@ const HOURLY: ScheduleOptions["rule"] = { cron: "0 * * * *", timeZone: "UTC" };
 
 interface Setup extends Partial<ScheduleOptions> {
   clock?: FakeClock;
+  /** Another time of day than the clock's. */
+  time?: Clock;
   book?: FakeBook;
   dialect?: typeof raw;
 }
 
 /** A schedule that is due every hour; at first it is a quarter past noon. */
 function build(
-  { clock = new FakeClock(NOON + 15 * MINUTE_MS), book = new FakeBook(), dialect = raw, ...options }: Setup =
-    {},
+  {
+    clock = new FakeClock(NOON + 15 * MINUTE_MS),
+    time = clock,
+    book = new FakeBook(),
+    dialect = raw,
+    ...options
+  }: Setup = {},
 ) {
   const log = new EventLog();
   const driver = new FakeDriver(clock);
   driver.schedule = book;
-  const schedule = new Schedule({ driver, dialect, clock, observe: log.observe, random: () => 0.5 }, {
+  const schedule = new Schedule({ driver, dialect, clock: time, observe: log.observe, random: () => 0.5 }, {
     ...DEFAULT_SCHEDULE_OPTIONS,
     name: "hourly",
     queue: "reports",
@@ -199,7 +207,7 @@ Deno.test("After no downtime that missed anything, nothing is pushed twice", asy
 Deno.test("What several workers find missed is caught up, and told, by one of them", async () => {
   for (const [catchUp, jobs] of [["skip", 0], ["one", 1], ["all", 5]] as const) {
     const { clock, book } = build();
-    book.claimed.set("hourly", { rule: "0 * * * * UTC", toMs: NOON - 5 * HOUR_MS });
+    book.enter("hourly", "0 * * * * UTC", NOON - 5 * HOUR_MS);
     const workers = [1, 2, 3].map(() => build({ clock, book, catchUp }));
     const running = workers.map(({ schedule }) => schedule.run());
     await clock.advance(0);
@@ -294,10 +302,151 @@ Deno.test("Schedule.quiet() ends it at once, also while the broker is away, and 
   await end(away, trying);
 
   const busy = build({ catchUp: "all" });
-  busy.book.claimed.set("hourly", { rule: "0 * * * * UTC", toMs: NOON - 500 * HOUR_MS });
+  busy.book.enter("hourly", "0 * * * * UTC", NOON - 500 * HOUR_MS);
   const catching = busy.schedule.run();
   for (let i = 0; i < 50; i++) await Promise.resolve();
   await end(busy, catching);
   const { length } = busy.book.pushedMs;
   assert.ok(length > 0 && length < 500, `${length} jobs`);
+});
+
+const YEAR_MS = 8_760 * HOUR_MS;
+const EVERY_MINUTE: ScheduleOptions["rule"] = { everyMs: MINUTE_MS };
+
+/** A clock whose time of day is another one. */
+function shifted(clock: FakeClock, byMs: number): Clock {
+  return {
+    nowMs: () => clock.nowMs() + byMs,
+    monotonicMs: () => clock.monotonicMs(),
+    setTimer: (callback, delayMs) => clock.setTimer(callback, delayMs),
+  };
+}
+
+/** What was told of claims that are still to come, in order. */
+function aheadStates({ log }: ReturnType<typeof build>): (string | undefined)[] {
+  return log.of("schedule_ahead").map(({ ahead }) => ahead?.state);
+}
+
+for (const catchUp of ["skip", "one", "all"] as const) {
+  Deno.test(`A worker whose clock was ahead for a moment silences no schedule with catch_up = "${catchUp}", be it new, known or changed`, async () => {
+    for (const isKnown of [false, true]) {
+      const { clock, book } = build();
+      const setup = { clock, book, catchUp, rule: { cron: "0 * * * *", timeZone: "UTC" } };
+      if (isKnown) {
+        const known = build(setup);
+        const running = known.schedule.run();
+        await clock.advance(HOUR_MS);
+        await end(known, running);
+      }
+      const ahead = build({ ...setup, time: shifted(clock, 2 * YEAR_MS) });
+      const before = ahead.schedule.run();
+      await clock.advance(10_000);
+      await end(ahead, before);
+      const already = book.pushedMs.length;
+
+      const right = build(setup);
+      const running = right.schedule.run();
+      await clock.advance(1_000);
+      assert.deepEqual(aheadStates(right), ["watched"]);
+      assert.equal(right.schedule.state.nextDueMs, undefined);
+      await clock.advance(3 * HOUR_MS);
+      const dues = isKnown ? hours(2, 3, 4) : hours(1, 2, 3);
+      assert.deepEqual(book.pushedMs.slice(already), dues);
+      assert.deepEqual(aheadStates(right), ["watched", "set_aside"]);
+      assert.equal(right.schedule.state.nextDueMs, dues[2]! + HOUR_MS);
+      assert.deepEqual(right.log.of("schedule_missed"), []);
+      await end(right, running);
+
+      const changed = build({ ...setup, rule: EVERY_MINUTE });
+      const anew = changed.schedule.run();
+      await clock.advance(3 * MINUTE_MS);
+      assert.equal(book.pushedMs.slice(already).length, 6, "what was set aside stays so");
+      assert.deepEqual(aheadStates(changed), ["set_aside"]);
+      await end(changed, anew);
+    }
+  });
+}
+
+Deno.test("A worker that runs goes on after another one was ahead for a moment, and so does one that was ahead itself", async () => {
+  const { clock, book } = build();
+  const right = build({ clock, book, rule: EVERY_MINUTE });
+  let aheadMs = 2 * YEAR_MS;
+  const set = { ...shifted(clock, 0), nowMs: () => clock.nowMs() + aheadMs };
+  const wrong = build({ clock, book, time: set, rule: EVERY_MINUTE });
+  const running = [right.schedule.run()];
+  await clock.advance(3 * MINUTE_MS);
+  assert.equal(book.pushedMs.length, 3);
+  running.push(wrong.schedule.run());
+  await clock.advance(2 * MINUTE_MS);
+  aheadMs = 0;
+  await clock.advance(3 * MINUTE_MS);
+  const already = book.pushedMs.length;
+  await clock.advance(10 * MINUTE_MS);
+  const dues = book.pushedMs.slice(already);
+  assert.deepEqual(dues, Array.from({ length: 10 }, (_, i) => NOON + (24 + i) * MINUTE_MS));
+  assert.deepEqual(aheadStates(right), ["watched", "set_aside"]);
+  assert.deepEqual(aheadStates(wrong), ["watched", "set_aside"]);
+  assert.equal(new Set(book.pushedMs).size, book.pushedMs.length);
+  for (const { schedule } of [right, wrong]) schedule.quiet();
+  await Promise.all(running);
+});
+
+Deno.test("A worker whose clock is behind pushes nothing beside one that is right, tells why, and joins in when it is set", async () => {
+  const { clock, book } = build();
+  let behindMs = HOUR_MS;
+  const time = { ...shifted(clock, 0), nowMs: () => clock.nowMs() - behindMs };
+  const right = build({ clock, book, rule: EVERY_MINUTE });
+  const behind = build({ clock, book, time, rule: EVERY_MINUTE });
+  const running = [right.schedule.run()];
+  await clock.advance(2 * MINUTE_MS);
+  running.push(behind.schedule.run());
+  await clock.advance(70 * MINUTE_MS);
+  assert.deepEqual(behind.log.of("job_scheduled"), []);
+  assert.equal(right.log.of("job_scheduled").length, 72, "each minute one");
+  // At last its clock has reached the time at which the schedule was begun.
+  assert.deepEqual(aheadStates(behind), ["watched", "claimed"]);
+  behindMs = 0;
+  await clock.advance(MINUTE_MS);
+  assert.deepEqual(aheadStates(behind), ["watched", "claimed", undefined]);
+  right.schedule.quiet();
+  await clock.advance(2 * MINUTE_MS);
+  assert.ok(behind.log.of("job_scheduled").length >= 2);
+  assert.deepEqual(book.pushedMs, book.pushedMs.map((_, i) => NOON + (16 + i) * MINUTE_MS), "each once");
+  behind.schedule.quiet();
+  await Promise.all(running);
+});
+
+Deno.test("Workers whose clocks differ by minutes push each job once, after downtime, too, and tell of nothing", async () => {
+  for (const catchUp of ["skip", "one", "all"] as const) {
+    const { clock, book } = build();
+    const clocks = [0, -4 * MINUTE_MS, -20_000];
+    for (let i = 0; i < 3; i++) {
+      const workers: ReturnType<typeof build>[] = clocks.map((byMs) =>
+        build({ clock, book, catchUp, time: shifted(clock, byMs), rule: EVERY_MINUTE })
+      );
+      const running = workers.map(({ schedule }) => schedule.run());
+      await clock.advance(20 * MINUTE_MS);
+      for (const { schedule } of workers) schedule.quiet();
+      await Promise.all(running);
+      workers.forEach((worker) => assert.deepEqual(aheadStates(worker), []));
+      clock.jump(2 * HOUR_MS);
+    }
+    assert.ok(book.pushedMs.length >= 60);
+    assert.deepEqual(book.pushedMs, [...new Set(book.pushedMs)].toSorted((a, b) => a - b), catchUp);
+  }
+});
+
+Deno.test("A rare schedule waits no longer than minutes for somebody to go on with what is ahead, and catches up then", async () => {
+  const { clock, book } = build();
+  book.enter("hourly", "0 * * * * UTC", NOON + YEAR_MS);
+  clock.jump(44 * MINUTE_MS);
+  const t = build({ clock, book, catchUp: "one" });
+  const running = t.schedule.run();
+  // It is due while the schedule waits.
+  await clock.advance(2 * MINUTE_MS);
+  assert.deepEqual(book.pushedMs, []);
+  await clock.advance(HOUR_MS);
+  assert.deepEqual(aheadStates(t), ["watched", "set_aside"]);
+  assert.deepEqual(book.pushedMs, hours(1, 2));
+  await end(t, running);
 });
