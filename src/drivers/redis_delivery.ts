@@ -142,6 +142,14 @@ export class RedisSettler {
     return delivery;
   }
 
+  /**
+   * Whether a job that is held is certainly in its in-flight list: no settle that had no answer may have taken it out, and
+   * no other process, for which this one would have had to count as dead.
+   */
+  isExpected({ state, life }: RedisDelivery): boolean {
+    return state !== "unknown" && life === this.life;
+  }
+
   /** This process's list of the jobs that it holds of a queue. */
   inflightKey(queue: string): string {
     let key = this.#inflightKeys.get(queue);

@@ -182,17 +182,14 @@ export class RedisFetch {
     using _change = pauses.onChange(end);
     if (pauses.version !== pausesVersion) end();
     const waits = queues.slice(0, MAX_WAITS).map((queue) => this.#waitOn(queue));
-    try {
-      for (const wait of waits) wait.join(waiter);
-      await over.promise;
-    } catch (error) {
-      // What has arrived is told first; the failure shows again at the next receive.
-      if (arrived.length === 0) throw error;
-    } finally {
-      timer.cancel();
-      for (const one of signals) one.removeEventListener("abort", end);
-      await Promise.all(waits.map((wait) => wait.leave(waiter)));
-    }
+    for (const wait of waits) wait.join(waiter);
+    const failure = await over.promise.then(() => undefined, (error) => ({ error }));
+    timer.cancel();
+    for (const one of signals) one.removeEventListener("abort", end);
+    await Promise.all(waits.map((wait) => wait.leave(waiter)));
+    // What has arrived is told first, also what came when one of the waits had failed and the others went on; the failure
+    // shows again at the next receive.
+    if (failure !== undefined && arrived.length === 0) throw failure.error;
     return arrived;
   }
 

@@ -76,11 +76,12 @@ return count
 
 /**
  * Puts back what is in an in-flight list and not held, so that it is taken again in the order in which it was taken. A mark
- * is the SHA-1 of the two ends of a job, and its length. Nothing is moved while a job that is held is not in the list: it
- * was altered on its way, and is one of those that would count as not held.
+ * is the SHA-1 of the two ends of a job, and its length. Nothing is moved while a job that is held and has to be in the list
+ * is not: it was altered on its way, and is one of those that would count as not held.
  *
  * KEYS: in-flight list, queue, dead set. ARGV: score, the length of an end, n, n marks of jobs that go to the dead set
- * instead, then the marks of those that are held. Returns the marks of what was put back, and how many went to the dead set.
+ * instead, m, m marks of those that are held and may be gone, then the marks of the others that are held. Returns the marks
+ * of what was put back, and how many went to the dead set.
  */
 export const PUT_BACK_STRAYS = new Script(`
 redis.call('LLEN', KEYS[2])
@@ -88,9 +89,12 @@ redis.call('ZCARD', KEYS[3])
 local size = tonumber(ARGV[2])
 local spent = {}
 for i = 4, 3 + tonumber(ARGV[3]) do spent[ARGV[i]] = true end
+local at = 4 + tonumber(ARGV[3])
+local gone = {}
+for i = at + 1, at + tonumber(ARGV[at]) do gone[ARGV[i]] = (gone[ARGV[i]] or 0) + 1 end
 local held = {}
 local missing = 0
-for i = 4 + tonumber(ARGV[3]), #ARGV do
+for i = at + tonumber(ARGV[at]) + 1, #ARGV do
   held[ARGV[i]] = (held[ARGV[i]] or 0) + 1
   missing = missing + 1
 end
@@ -101,6 +105,8 @@ for i = 0, redis.call('LLEN', KEYS[1]) - 1 do
   if (held[mark] or 0) > 0 then
     held[mark] = held[mark] - 1
     missing = missing - 1
+  elseif (gone[mark] or 0) > 0 then
+    gone[mark] = gone[mark] - 1
   else
     strays[#strays + 1] = { job, mark }
   end

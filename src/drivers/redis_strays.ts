@@ -114,6 +114,11 @@ export class RedisStrays {
     const { connection, keys, clock, observe } = this.#shared;
     const inflight = this.#settler.inflightKey(queue);
     const held = [...this.#settler.held].filter((delivery) => delivery.queue === queue);
+    const marksOf = (isExpected: boolean) =>
+      held.filter((delivery) => this.#settler.isExpected(delivery) === isExpected).map(({ raw }) =>
+        markOf(raw)
+      );
+    const gone = marksOf(false);
     const spent = [...this.#returns].filter(([, count]) => count >= MAX_RETURNS - 1).map(([mark]) => mark);
     const [putBack, buried] = await connection.run<[Buffer[], number]>(
       PUT_BACK_STRAYS,
@@ -121,7 +126,9 @@ export class RedisStrays {
       [
         ...[scoreOf(clock.nowMs()), String(MARK_BYTES), String(spent.length)],
         ...spent,
-        ...held.map(({ raw }) => markOf(raw)),
+        String(gone.length),
+        ...gone,
+        ...marksOf(true),
       ],
     );
     if (unsettled) { for (const mark of putBack) this.#countReturn(String(mark)); }

@@ -79,6 +79,19 @@ export class RedisServer implements AsyncDisposable {
     return new TextDecoder().decode(stdout).replace(/\n$/, "");
   }
 
+  /** Commands that Redis carries out in one step. */
+  async transaction(...commands: readonly string[]): Promise<void> {
+    const child = new Deno.Command("redis-cli", {
+      args: ["-s", this.socket],
+      stdin: "piped",
+      stdout: "piped",
+    }).spawn();
+    const text = ["MULTI", ...commands, "EXEC", ""].join("\n");
+    const [{ stdout }] = await Promise.all([child.output(), new Response(text).body!.pipeTo(child.stdin)]);
+    const said = new TextDecoder().decode(stdout);
+    if (/\bERR\b|EXECABORT/.test(said)) throw new Error(said);
+  }
+
   /** The elements of a list or a set, or the members of a sorted set. */
   async elements(...args: readonly string[]): Promise<string[]> {
     const text = await this.cli("--json", ...args);
