@@ -78,6 +78,21 @@ function withBroker(observe: Observer, broker: string): Observer {
     );
 }
 
+/** Names the consumer in what its executor tells. */
+function withConsumer(observe: Observer, consumer: string): Observer {
+  return (event) => {
+    switch (event.type) {
+      case "job_resent":
+      case "job_stderr":
+      case "child_ended":
+      case "child_not_ended":
+        return observe({ ...event, consumer });
+      default:
+        return observe(event);
+    }
+  };
+}
+
 /** What a worker does with a broker, for those who look into the broker. */
 function processInfo({ config, slotsOn }: WorkerNow, broker: string): NonNullable<DriverDeps["process"]> {
   const consumers = () => config().consumers.filter((consumer) => consumer.broker === broker);
@@ -202,7 +217,10 @@ export async function assemble(
   const consumers = new Map(config.consumers.map((options) => {
     const create = () => {
       const { driver, dialect } = brokers.get(options.broker)!;
-      const executor = opened.use(createExecutor(config, options.executor, fpms, deps));
+      const executor = opened.use(createExecutor(config, options.executor, fpms, {
+        ...deps,
+        observe: withConsumer(deps.observe, options.name),
+      }));
       const limit = limitOf(options, fpms, () => consumer);
       const problem = options.executor.kind === "fastcgi" && problems.get(options.executor.fpm);
       const consumer: Consumer = new Consumer(

@@ -102,6 +102,7 @@ export type WorkerEvent =
      * run. PHP is told that it may be a repeat.
      */
     readonly type: "job_resent";
+    readonly consumer?: string;
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
@@ -110,6 +111,7 @@ export type WorkerEvent =
   | {
     /** Something was written to STDERR by a job that said that it was done. */
     readonly type: "job_stderr";
+    readonly consumer?: string;
     /** More than one: a batch, behind its last record. It is not known which of its jobs it was. */
     readonly jobs: readonly { readonly queue: string; readonly id: string; readonly attempt: number }[];
     readonly stderr: string;
@@ -121,6 +123,7 @@ export type WorkerEvent =
     /** The PHP process of a job whose time was up, or that was cut off, was ended; without `pid`, none was running it. */
     readonly type: "child_ended";
     readonly after: "timeout" | "shutdown";
+    readonly consumer?: string;
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
@@ -130,6 +133,7 @@ export type WorkerEvent =
     /** The PHP process of a job whose time was up, or that was cut off, could not be ended, and runs on. */
     readonly type: "child_not_ended";
     readonly after: "timeout" | "shutdown";
+    readonly consumer?: string;
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;

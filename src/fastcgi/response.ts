@@ -76,6 +76,8 @@ export class ResponseCollector implements AnswerSoFar {
   /** The end of STDOUT, where there is more of it than the limit. */
   readonly #end = new ByteStore();
   #isTruncated = false;
+  /** What is there of STDERR is not its beginning. */
+  #isStderrTaken = false;
   #headersChecked = false;
   /** Bytes of STDOUT that have come, kept or not. */
   #stdoutBytes = 0;
@@ -96,12 +98,14 @@ export class ResponseCollector implements AnswerSoFar {
 
   /** STDERR so far. */
   get stderr(): string {
-    return this.#stderr.text();
+    const text = this.#stderr.text();
+    return this.#isStderrTaken && text.startsWith(FPM_JOINT) ? text.slice(FPM_JOINT.length) : text;
   }
 
   takeStderr(): string {
     const text = this.stderr;
     this.#stderr.clear();
+    if (text !== "") this.#isStderrTaken = true;
     return text;
   }
 
@@ -113,6 +117,7 @@ export class ResponseCollector implements AnswerSoFar {
     this.#stderr.clear();
     this.#end.clear();
     this.#isTruncated = false;
+    this.#isStderrTaken = false;
     this.#headersChecked = false;
     this.#stdoutBytes = 0;
   }
@@ -205,6 +210,8 @@ export class ResponseCollector implements AnswerSoFar {
 }
 
 const EMPTY = new Uint8Array(0);
+/** Between two of its lines, php-fpm writes this before the second. */
+const FPM_JOINT = "; ";
 const NO_HEADERS: ReadonlyMap<string, string> = new Map();
 const lenientUtf8 = new TextDecoder();
 const LF = 10;

@@ -256,13 +256,19 @@ function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settle
 /** So many jobs of a batch are named. */
 const MAX_NAMED = 20;
 
-function stderrFacts({ jobs, stderr, fatal }: Event<"job_stderr">): Record<string, unknown> {
+function stderrFacts(event: Event<"job_stderr">): Record<string, unknown> {
+  const { jobs, stderr, fatal } = event;
   const [{ queue, id, attempt }] = jobs as [typeof jobs[number]];
   const whose = jobs.length === 1 ? { queue, job: id, attempt } : {
     batch: jobs.length,
     jobs: jobs.slice(0, MAX_NAMED).map(({ queue, id }) => `${queue}/${id}`),
   };
-  return { ...whose, ...(fatal !== undefined && { error: fatal }), ...(stderr !== "" && { stderr }) };
+  return {
+    ...consumerFact(event),
+    ...whose,
+    ...(fatal !== undefined && { error: fatal }),
+    ...(stderr !== "" && { stderr }),
+  };
 }
 
 function stderrText({ jobs, fatal }: Event<"job_stderr">): string {
@@ -272,8 +278,8 @@ function stderrText({ jobs, fatal }: Event<"job_stderr">): string {
       : "The job said that it was done, and something failed all the same";
   }
   return fatal === undefined
-    ? "A batch is done, and one of its jobs wrote to STDERR for the end"
-    : "A batch is done, and something failed that one of its jobs had left for the end; it is not known which";
+    ? "A batch has ended, and one of its jobs wrote to STDERR for the end"
+    : "A batch has ended, and something failed that one of its jobs had left for the end; it is not known which";
 }
 
 type BrokerEvent = Event<"broker_failed" | "broker_recovered">;

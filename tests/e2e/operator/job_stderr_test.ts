@@ -82,6 +82,7 @@ const UNSEEN = /[[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]--[\n\t]]/v;
 interface Line {
   readonly level: string;
   readonly msg: string;
+  readonly consumer?: string;
   readonly job?: string;
   readonly jobs?: string[];
   readonly error?: string;
@@ -119,8 +120,8 @@ for (const [what, executor, batch] of KINDS) {
       const [id] = await t.site.push(NOTE);
       const lines = (await logOf(t.site)).filter(({ stderr }) => stderr?.includes("charged twice"));
       assert.deepEqual(
-        lines.map(({ level, job, msg }) => [level, job, msg]),
-        shown === undefined ? [] : [[shown, id, "The job is done, and wrote to STDERR"]],
+        lines.map(({ level, consumer, job, msg }) => [level, consumer, job, msg]),
+        shown === undefined ? [] : [[shown, "jobs", id, "The job is done, and wrote to STDERR"]],
       );
     }
     await t.site.push("'says nothing';");
@@ -176,10 +177,11 @@ Deno.test("An error behind a batch's last record is a warning that names its job
     [
       "warn",
       ids.map((id) => `jobs/${id}`),
-      "A batch is done, and something failed that one of its jobs had left for the end; it is not known which",
+      "A batch has ended, and something failed that one of its jobs had left for the end; it is not known which",
     ],
   ]);
   assert.match(lines[2]!.error!, /not sent/);
+  for (const { stderr } of lines) assert.match(stderr!, /^PHP message: /);
   assert.deepEqual(t.site.queueRows("SELECT id FROM fervo_jobs"), []);
 });
 

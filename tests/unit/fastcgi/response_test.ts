@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { HeadAndTail } from "../../../src/core/head_and_tail.ts";
-import { DEFAULT_RESPONSE_LIMITS, parseCgi, ResponseCollector } from "../../../src/fastcgi/response.ts";
+import {
+  type BodyListener,
+  DEFAULT_RESPONSE_LIMITS,
+  parseCgi,
+  ResponseCollector,
+} from "../../../src/fastcgi/response.ts";
 import { bytesOf, concat } from "../../support/scripted_server.ts";
 
 function read(stdout: string | Uint8Array) {
@@ -216,6 +221,33 @@ Deno.test("ResponseCollector hands nothing of the next answer to the one who lis
     collector.finish(0);
   }
   assert.equal(pieces, 1);
+});
+
+Deno.test("ResponseCollector.takeStderr() leaves out what php-fpm writes between two lines, and nothing else", () => {
+  const taken: string[] = [];
+  const collector = new ResponseCollector(DEFAULT_RESPONSE_LIMITS);
+  const onBody: BodyListener = (_piece, answer) => taken.push(answer.takeStderr());
+  for (
+    const texts of [["PHP message: a", "; PHP message: b", "", "; PHP message: c; PHP message: d"], [
+      "; a",
+      "b",
+    ]]
+  ) {
+    collector.reset(onBody);
+    collector.addStdout(bytesOf("A: 1\n\n"));
+    for (const text of texts) {
+      collector.addStderr(bytesOf(text));
+      collector.addStdout(bytesOf("."));
+    }
+  }
+  assert.deepEqual(taken, [
+    "PHP message: a",
+    "PHP message: b",
+    "",
+    "PHP message: c; PHP message: d",
+    "; a",
+    "b",
+  ]);
 });
 
 Deno.test("ResponseCollector.takeStderr() gives what has come since the last call, each time up to the limit", () => {
