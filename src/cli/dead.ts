@@ -44,7 +44,7 @@ function listCommand({ io }: Context) {
     .addOption(since)
     .addOption(match)
     .option("--limit <n>", "at most so many", wholeNumber(1), 50)
-    .option("--after <id>", "go on behind this one, the last of the former page")
+    .option("--after <place>", "go on behind this place, which the page before has told, or behind this job")
     .addOption(jsonOption())
     .addHelpText(
       "after",
@@ -53,17 +53,19 @@ Examples:
   $ fervo-worker dead list
   $ fervo-worker dead list --queue mail --code JOB_TIMEOUT --since 1d
   $ fervo-worker dead list --match ann@example.org --json
-  $ fervo-worker dead list --limit 20 --after 42`,
+  $ fervo-worker dead list --limit 20 --after 1790000000123:42`,
     )
     .action(async (options, command) => {
       await using broker = await openDead(io, options);
-      const page = { limit: options.limit, afterId: options.after };
+      // Who names a job means its place, as long as it is there.
+      const named = options.after === undefined ? undefined : await broker.driver.dead.get(options.after);
+      const page = { limit: options.limit, after: named?.place ?? options.after };
       const letters = await listLetters(command, broker, options, page);
       if (options.json) return io.out(jsonLine(letters.map(letterJson)));
       if (letters.length === 0) return io.out("No dead letters\n");
       io.out(letterTable(letters));
       if (letters.length === options.limit) {
-        io.err(`There may be more: go on with --after ${letters.at(-1)!.id}\n`);
+        io.err(`There may be more: go on with --after ${letters.at(-1)!.place}\n`);
       }
     });
 }

@@ -19,6 +19,7 @@ import { counted } from "./plural.ts";
 
 /** Dead letters that are read at once. */
 const PAGE = 1_000;
+const NO_PAYLOAD = new Uint8Array(0);
 
 /** `dead retry` and `dead remove`: named jobs at once, many after a yes. */
 export function changeCommand({ io, setExitCode }: Context, verb: "retry" | "remove", done: string) {
@@ -86,7 +87,7 @@ Examples:
         const changed = count > 0 ? await broker.driver.dead[verb](idsOf(letters)) : 0;
         tell({ count: changed }, `${done} ${counted(changed, "job")}`);
       }
-      for (const id of ids.filter((id) => !idsOf(letters).includes(id))) {
+      for (const id of missing(ids, letters)) {
         io.err(`fervo-worker: ${notFound(id).message}\n`);
         setExitCode(ExitCode.failed);
       }
@@ -101,18 +102,25 @@ function idsOf(letters: "all" | readonly DeadLetter[]): "all" | string[] {
   return letters === "all" ? letters : letters.map(({ id }) => id);
 }
 
-/** Those of the ids that are dead letters. */
+function missing(ids: readonly string[], letters: "all" | readonly DeadLetter[]): string[] {
+  const found = new Set(idsOf(letters));
+  return ids.filter((id) => !found.has(id));
+}
+
+/** Those of the ids that are dead letters, as they were named. */
 async function named({ driver }: Broker, ids: readonly string[]): Promise<DeadLetter[]> {
-  const letters = await Promise.all(ids.map((id) => driver.dead.get(id)));
-  return letters.filter((letter) => letter !== undefined);
+  const letters = await driver.dead.find([...new Set(ids)]);
+  const byId = new Map(letters.map((letter) => [letter.id, letter]));
+  return ids.flatMap((id) => byId.get(id) ?? []);
 }
 
 /** All that the filter lets through. */
 async function filtered(command: UsageErrors, broker: Broker, filter: DeadFilter): Promise<DeadLetter[]> {
   const letters: DeadLetter[] = [];
   for (;;) {
-    const page = await listLetters(command, broker, filter, { limit: PAGE, afterId: letters.at(-1)?.id });
-    letters.push(...page);
+    const page = await listLetters(command, broker, filter, { limit: PAGE, after: letters.at(-1)?.place });
+    // There may be very many of them, and nobody is shown what they were about.
+    for (const letter of page) letters.push({ ...letter, payload: NO_PAYLOAD });
     if (page.length < PAGE) return letters;
   }
 }

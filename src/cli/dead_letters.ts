@@ -45,7 +45,7 @@ export async function listLetters(
   command: UsageErrors,
   { driver }: Broker,
   filter: DeadFilter,
-  page: { limit: number; afterId?: string | undefined },
+  page: { limit: number; after?: string | undefined },
 ): Promise<DeadLetter[]> {
   if (!driver.capabilities.deadErrors && (filter.code ?? filter.since) !== undefined) {
     command.error(
@@ -55,7 +55,7 @@ export async function listLetters(
   return await driver.dead.list({
     limit: page.limit,
     ...(filter.queue !== undefined && { queue: filter.queue }),
-    ...(page.afterId !== undefined && { afterId: page.afterId }),
+    ...(page.after !== undefined && { after: page.after }),
     matches: matcher(filter),
   });
 }
@@ -110,11 +110,12 @@ export function letterTable(letters: readonly DeadLetter[]): string {
 
 /** A dead letter as `--json` prints it. A payload that is no text is in `payload_base64` instead of `payload`. */
 export function letterJson(letter: DeadLetter) {
-  const { id, queue, payload, attempts, enqueuedAtMs, diedAtMs, error, earlierErrors } = letter;
+  const { id, place, queue, payload, attempts, enqueuedAtMs, diedAtMs, error, earlierErrors } = letter;
   return {
     id,
     queue,
     attempts,
+    place,
     enqueued_at: dateOf(enqueuedAtMs),
     died_at: dateOf(diedAtMs),
     error: failureJson(error),

@@ -86,6 +86,8 @@ export interface Failure {
 /** A job that failed for good. */
 export interface DeadLetter {
   readonly id: string;
+  /** Where it is in the list, as a text without white space: `list` goes on behind it, be it gone by then. */
+  readonly place: string;
   readonly queue: string;
   readonly payload: Uint8Array;
   /** What came beside the payload, by name, where the broker keeps that. */
@@ -107,15 +109,20 @@ export interface DeadLetter {
 export interface DeadLetters {
   /**
    * The most recent first: by when they died, or by their ids where the broker does not know. `queue` limits to one
-   * queue, `matches` to those for which it holds; `afterId` goes on behind a former page's last one.
+   * queue, `matches` to those for which it holds; `after` goes on behind that place. Nothing is missed that is there all the
+   * time, whatever others retry or remove meanwhile.
+   *
+   * @throws {FervoError} when `after` is no place
    */
   list(o: {
     queue?: string;
     matches?: (letter: DeadLetter) => boolean;
     limit: number;
-    afterId?: string;
+    after?: string;
   }): Promise<DeadLetter[]>;
   get(id: string): Promise<DeadLetter | undefined>;
+  /** Those of the ids that are dead letters, in any order. */
+  find(ids: readonly string[]): Promise<DeadLetter[]>;
   /** Makes dead jobs ready again with no attempt counted; `ids` or all of them. Returns how many. */
   retry(ids: readonly string[] | "all"): Promise<number>;
   /** Deletes dead jobs; `ids` or all of them. Returns how many. */

@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { noPlace } from "../core/dead_place.ts";
 import type { DeadLetter, DeadLetters } from "../core/driver.ts";
 import { QueueError } from "../core/errors.ts";
 import type { BeanstalkdConnection } from "./beanstalkd_connection.ts";
@@ -28,14 +29,14 @@ export class BeanstalkdDeadLetters implements DeadLetters {
   }
 
   /** By their ids, for when a job was buried is not known. Takes long where very many jobs came after the oldest. */
-  list(o: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
-    const after = o.afterId !== undefined && isJobId(o.afterId) ? BigInt(o.afterId) : undefined;
-    return this.#call(async (connection) => {
+  async list(o: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
+    if (o.after !== undefined && !isJobId(o.after)) throw noPlace(o.after);
+    const below = o.after === undefined ? undefined : BigInt(o.after);
+    return await this.#call(async (connection) => {
       const letters: DeadLetter[] = [];
       const queues = o.queue === undefined ? await tubesOf(connection) : [o.queue];
-      for await (const id of buriedIds(connection, queues)) {
+      for await (const id of buriedIds(connection, queues, below)) {
         if (letters.length >= o.limit) break;
-        if (after !== undefined && BigInt(id) >= after) continue;
         const letter = await this.#read(connection, id);
         if (letter !== undefined && (o.matches?.(letter) ?? true)) letters.push(letter);
       }
@@ -45,6 +46,17 @@ export class BeanstalkdDeadLetters implements DeadLetters {
 
   get(id: string): Promise<DeadLetter | undefined> {
     return this.#call(async (connection) => isJobId(id) ? await this.#read(connection, id) : undefined);
+  }
+
+  find(ids: readonly string[]): Promise<DeadLetter[]> {
+    return this.#call(async (connection) => {
+      const letters: DeadLetter[] = [];
+      for (const id of ids) {
+        const letter = isJobId(id) ? await this.#read(connection, id) : undefined;
+        if (letter !== undefined) letters.push(letter);
+      }
+      return letters;
+    });
   }
 
   /** What is ready again is a copy, with a new id: a job's count of reservations cannot be set back. */
@@ -69,6 +81,7 @@ export class BeanstalkdDeadLetters implements DeadLetters {
     const enqueuedAtMs = putAtMs(stats, this.#clock.nowMs());
     return {
       id,
+      place: id,
       queue: stats.tube,
       payload: found.body!,
       attempts: Math.max(stats.attempts, 0),
@@ -165,15 +178,20 @@ async function buriedStats(connection: BeanstalkdConnection, id: string): Promis
   return stats.state === "buried" ? stats : undefined;
 }
 
-/** Of these tubes, from the newest down. */
+/**
+ * Of these tubes, from the newest down.
+ *
+ * @param below Only ids below this one. It is not known how many there are, so that the search goes down to the first id.
+ */
 async function* buriedIds(
   connection: BeanstalkdConnection,
   tubes: readonly string[],
+  below?: bigint,
 ): AsyncGenerator<string> {
   let left = 0;
   for (const tube of tubes) left += await buriedIn(connection, tube);
   if (left === 0) return;
-  for (let id = await newestId(connection); id > 0n && left > 0; id -= BigInt(IDS_TOGETHER)) {
+  for (let id = await newestId(connection, below); id > 0n && left > 0; id -= BigInt(IDS_TOGETHER)) {
     const length = Number(id < IDS_TOGETHER ? id : IDS_TOGETHER);
     const ids = Array.from({ length }, (_, i) => String(id - BigInt(i)));
     const found = await Promise.all(ids.map((one) => buriedStats(connection, one)));
@@ -185,14 +203,15 @@ async function* buriedIds(
   }
 }
 
-/** The id of a job that is put now, where nobody sees it, and deleted. */
-async function newestId(connection: BeanstalkdConnection): Promise<bigint> {
+/** The id of a job that is put now, where nobody sees it, and deleted; or the highest one below another. */
+async function newestId(connection: BeanstalkdConnection, below: bigint | undefined): Promise<bigint> {
   connection.use(PROBE_TUBE);
   const { args } = await connection.send("put 0 3600 1 0", ["INSERTED", "BURIED"], {
     body: new Uint8Array(0),
   });
   await deleteJob(connection, args[0]!);
-  return BigInt(args[0]!);
+  const newest = BigInt(args[0]!);
+  return below === undefined || below > newest ? newest : below - 1n;
 }
 
 async function buriedIn(connection: BeanstalkdConnection, tube: string): Promise<number> {

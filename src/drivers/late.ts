@@ -39,6 +39,7 @@ export class LateDriver implements Driver {
   readonly dead: DeadLetters = {
     list: async (o) => await this.#driver.dead.list(o),
     get: async (id) => await this.#driver.dead.get(id),
+    find: async (ids) => await this.#driver.dead.find(ids),
     retry: async (ids) => await this.#driver.dead.retry(ids),
     remove: async (ids) => await this.#driver.dead.remove(ids),
   };

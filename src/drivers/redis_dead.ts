@@ -1,11 +1,12 @@
 import type { Buffer } from "node:buffer";
+import { noPlace } from "../core/dead_place.ts";
 import type { DeadLetter, DeadLetters } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Calls } from "./redis_calls.ts";
 import { hashOf, type RedisShared } from "./redis_delivery.ts";
 import { isForItsKey } from "./redis_errors.ts";
-import { timeOfScore } from "./redis_score.ts";
-import { PROMOTE, READ_SET } from "./redis_scripts.ts";
+import { isScore, timeOfScore } from "./redis_score.ts";
+import { PROMOTE, READ_SET_BEHIND } from "./redis_scripts.ts";
 
 /** Members that are read at once. */
 const PAGE = 200;
@@ -13,6 +14,8 @@ const PAGE_BYTES = 8 * 2 ** 20;
 
 /** A member of the dead set. */
 interface Member {
+  /** As Redis writes it. */
+  readonly score: string;
   readonly raw: Buffer;
   readonly letter: DeadLetter;
 }
@@ -34,12 +37,10 @@ export class RedisDeadLetters implements DeadLetters {
   list(o: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
     return this.#calls.run(async () => {
       const letters: DeadLetter[] = [];
-      let isBehind = o.afterId === undefined;
-      for await (const { letter } of this.#members()) {
+      for await (const { letter } of o.after === undefined ? this.#members() : this.#behind(o.after)) {
         if (letters.length >= o.limit) break;
         const isOfQueue = o.queue === undefined || letter.queue === o.queue;
-        if (isBehind && isOfQueue && (o.matches?.(letter) ?? true)) letters.push(letter);
-        if (letter.id === o.afterId) isBehind = true;
+        if (isOfQueue && (o.matches?.(letter) ?? true)) letters.push(letter);
       }
       return letters;
     });
@@ -49,6 +50,15 @@ export class RedisDeadLetters implements DeadLetters {
     return this.#calls.run(async () => {
       for await (const { letter } of this.#members()) if (letter.id === id) return letter;
       return undefined;
+    });
+  }
+
+  find(ids: readonly string[]): Promise<DeadLetter[]> {
+    const wanted = new Set(ids);
+    return this.#calls.run(async () => {
+      const letters: DeadLetter[] = [];
+      for await (const { letter } of this.#members()) if (wanted.has(letter.id)) letters.push(letter);
+      return letters;
     });
   }
 
@@ -89,15 +99,14 @@ export class RedisDeadLetters implements DeadLetters {
           failure ??= error;
           return 0;
         });
-      for (let from = 0; left > 0;) {
-        const page = await this.#page(from);
+      let last: Member | undefined;
+      while (left > 0) {
+        const page = await this.#page(last && ["behind", last]);
         if (page.length === 0) break;
         const isChosen = ({ letter }: Member) => wanted === undefined || wanted.has(letter.id);
         const counts = await Promise.all(page.map((one) => isChosen(one) ? applied(one.raw) : 0));
-        const here = counts.reduce((sum, count) => sum + count, 0);
-        changed += here;
-        // What is changed has left the set.
-        from += page.length - here;
+        changed += counts.reduce((sum, count) => sum + count, 0);
+        last = page.at(-1)!;
         left -= page.length;
       }
       if (failure !== undefined) throw failure;
@@ -105,52 +114,75 @@ export class RedisDeadLetters implements DeadLetters {
     });
   }
 
-  /** All members, the most recent first. */
-  async *#members(): AsyncGenerator<Member> {
-    for (let from = 0;;) {
-      const page = await this.#page(from);
-      if (page.length === 0) return;
+  /** All members, the most recent first, or from the first on that has that score. */
+  async *#members(score?: string): AsyncGenerator<Member> {
+    let page = await this.#page(score === undefined ? undefined : ["at", { score }]);
+    while (page.length > 0) {
       yield* page;
-      from += page.length;
+      page = await this.#page(["behind", page.at(-1)!]);
     }
   }
 
-  /** Members from this place on; none at the end. */
-  async #page(from: number): Promise<Member[]> {
+  /** Those behind a place. Of members with one score it is not known which are, when the one of the place is gone: all are given. */
+  async *#behind(place: string): AsyncGenerator<Member> {
+    const [, score] = /^([^\s:]+):[0-9a-f]{40}$/.exec(place) ?? [];
+    if (score === undefined || !isScore(score)) throw noPlace(place);
+    let before: Member[] | undefined = [];
+    for await (const member of this.#members(score)) {
+      if (before !== undefined && member.score === score) {
+        if (member.letter.place === place) before = undefined;
+        else before.push(member);
+        continue;
+      }
+      if (before !== undefined) yield* before;
+      before = undefined;
+      yield member;
+    }
+    if (before !== undefined) yield* before;
+  }
+
+  /** Members from a place on: the first of a score, or what comes behind a member; none at the end. */
+  async #page(
+    from?: ["at", { score: string }] | ["behind", Pick<Member, "score" | "raw">],
+  ): Promise<Member[]> {
     const { connection, keys } = this.#shared;
-    const part = ["ZREVRANGE", String(from), String(PAGE), String(PAGE_BYTES)];
-    const read = await connection.run<Buffer[]>(READ_SET, [keys.dead], part);
+    const [how, place] = from ?? ["at", { score: "" }];
+    const part = [String(PAGE), String(PAGE_BYTES), place.score, how, "raw" in place ? place.raw : ""];
+    const read = await connection.run<Buffer[]>(READ_SET_BEHIND, [keys.dead], part);
     const members: Member[] = [];
     for (let i = 0; i < read.length; i += 2) {
-      members.push({ raw: read[i]!, letter: this.#letter(read[i]!, timeOfScore(read[i + 1]!)) });
+      const [raw, score] = [read[i]!, read[i + 1]!.toString()];
+      members.push({ raw, score, letter: this.#letter(raw, score) });
     }
     return members;
   }
 
-  #letter(raw: Buffer, diedAtMs: number | undefined): DeadLetter {
-    const died = diedAtMs !== undefined && { diedAtMs };
+  #letter(raw: Buffer, score: string): DeadLetter {
+    const hash = hashOf(raw);
+    const diedAtMs = timeOfScore(score);
+    const common = { place: `${score}:${hash}`, ...(diedAtMs !== undefined && { diedAtMs }) };
     try {
       const { payload, id, queue, tries, createdAtMs, enqueuedAtMs, error } = this.#shared.jobs.letter(raw);
       const pushedAtMs = createdAtMs ?? enqueuedAtMs ?? diedAtMs;
       return {
-        id: id ?? hashOf(raw),
+        ...common,
+        id: id ?? hash,
         queue: queue ?? "default",
         payload,
         attempts: tries ?? 1,
         ...(pushedAtMs !== undefined && { enqueuedAtMs: pushedAtMs }),
-        ...died,
         error: error ?? { code: "JOB_FAILED", message: "No error was recorded" },
       };
     } catch (error) {
       if (!(error instanceof JobError)) throw error;
       const { code, message } = error;
       return {
-        id: hashOf(raw),
+        ...common,
+        id: hash,
         queue: "",
         payload: raw,
         attempts: 1,
         ...(diedAtMs !== undefined && { enqueuedAtMs: diedAtMs }),
-        ...died,
         error: { code, message },
       };
     }

@@ -19,8 +19,13 @@ export function dueOfScore(score: Buffer): number {
   return Number.isNaN(dueMs) ? Infinity : dueMs;
 }
 
+/** Whether Redis takes it for a score. */
+export function isScore(text: string): boolean {
+  return /^[+-]?inf$/.test(text) || (text !== "" && !Number.isNaN(Number(text)));
+}
+
 /** When that was, epoch milliseconds; undefined for what no date can hold. */
-export function timeOfScore(score: Buffer): number | undefined {
+export function timeOfScore(score: Buffer | string): number | undefined {
   const timeMs = Math.round(Number(String(score)) * 1_000);
   return Math.abs(timeMs) <= MAX_TIME_MS ? timeMs : undefined;
 }

@@ -247,6 +247,42 @@ return read
 `);
 
 /**
+ * Reads a part of a sorted set, the highest scores first, at least one member if there is one; no more than a client can take
+ * at once. Whoever adds and removes members meanwhile moves all ranks, so it begins behind a member, be it gone, and not at a
+ * rank.
+ *
+ * KEYS: sorted set. ARGV: how many at most, after how many bytes to stop, where to begin: a score, empty for the highest of all;
+ * and with a score, `at` for the first member that has it or `behind` for what comes behind the next argument, a member.
+ * Returns members and their scores in turn.
+ */
+export const READ_SET_BEHIND = new Script(`
+local read = {}
+local bytes = 0
+local from = 0
+local score = ARGV[3]
+if score ~= '' then
+  from = redis.call('ZCOUNT', KEYS[1], '(' .. score, '+inf')
+  if ARGV[4] == 'behind' then
+    -- Members of one score are sorted by their bytes, here the highest first.
+    local last = from + redis.call('ZCOUNT', KEYS[1], score, score)
+    while from < last do
+      local middle = math.floor((from + last) / 2)
+      if redis.call('ZREVRANGE', KEYS[1], middle, middle)[1] < ARGV[5] then last = middle else from = middle + 1 end
+    end
+  end
+end
+for at = from, from + tonumber(ARGV[1]) - 1 do
+  if bytes >= tonumber(ARGV[2]) then break end
+  local one = redis.call('ZREVRANGE', KEYS[1], at, at, 'WITHSCORES')
+  if not one[1] then break end
+  read[#read + 1] = one[1]
+  read[#read + 1] = one[2]
+  bytes = bytes + #one[1]
+end
+return read
+`);
+
+/**
  * Reads the left end of a list, at least one element if there is one; no more than a client can take at once.
  *
  * KEYS: list. ARGV: how many at most, after how many bytes to stop.

@@ -1,3 +1,5 @@
+import type { SQLInputValue } from "node:sqlite";
+import { noPlace } from "../core/dead_place.ts";
 import type { DeadLetter, DeadLetters, Failure } from "../core/driver.ts";
 import type { SqliteShared } from "./sqlite_delivery.ts";
 import type { SqliteStatement } from "./sqlite_file.ts";
@@ -27,7 +29,7 @@ export class SqliteDeadLetters implements DeadLetters {
       `
       SELECT ${columns} FROM fervo_jobs
       WHERE state = 'dead' AND (?1 IS NULL OR fervo_jobs.queue = ?1)
-        AND (?2 IS NULL OR (due_at, id) < (SELECT due_at, id FROM fervo_jobs WHERE id = ?2))
+        AND (?3 IS NULL OR (due_at, id) < (?2, ?3))
       ORDER BY due_at DESC, id DESC`,
       exact,
     );
@@ -39,11 +41,11 @@ export class SqliteDeadLetters implements DeadLetters {
     this.#removeAll = file.prepare("DELETE FROM fervo_jobs WHERE state = 'dead'");
   }
 
-  list({ queue, matches, limit, afterId }: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
-    const after = afterId === undefined ? null : rowId(afterId);
+  list({ queue, matches, limit, after }: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
     return read(this.#shared.file, () => {
       const letters: DeadLetter[] = [];
-      for (const row of this.#list.iterate(queue ?? null, after)) {
+      const { diedAt, id } = after === undefined ? { diedAt: null, id: null } : this.#placeOf(after);
+      for (const row of this.#list.iterate(queue ?? null, diedAt, id)) {
         const letter = toDeadLetter(row);
         if (matches?.(letter) ?? true) letters.push(letter);
         if (letters.length >= limit) break;
@@ -57,6 +59,25 @@ export class SqliteDeadLetters implements DeadLetters {
       const row = this.#get.get(rowId(id));
       return row && toDeadLetter(row);
     });
+  }
+
+  find(ids: readonly string[]): Promise<DeadLetter[]> {
+    return read(this.#shared.file, () => {
+      const rows = ids.map((id) => this.#get.get(rowId(id)));
+      return rows.filter((row) => row !== undefined).map(toDeadLetter);
+    });
+  }
+
+  /** What a person has written for a time, which is no number, is known only as long as the letter is there. */
+  #placeOf(text: string): { diedAt: SQLInputValue; id: bigint } {
+    const [, time, number] = /^([^:]*):(-?\d+)$/.exec(text) ?? [];
+    const id = number === undefined ? null : rowId(number);
+    if (id === null) throw noPlace(text);
+    const known = rowId(time!) ?? (time === "" ? NaN : Number(time));
+    if (typeof known === "bigint" || !Number.isNaN(known)) return { diedAt: known, id };
+    const row = this.#get.get(id);
+    if (row === undefined) throw noPlace(text);
+    return { diedAt: row["diedAt"] as SQLInputValue, id };
   }
 
   retry(ids: readonly string[] | "all"): Promise<number> {
@@ -85,6 +106,7 @@ function toDeadLetter(row: Record<string, unknown>): DeadLetter {
   const earlier = readJson(textOf(row["errors"] ?? NO_BYTES));
   return {
     id: String(row["id"]),
+    place: `${nearestText(row["diedAt"])}:${row["id"]}`,
     queue: textOf(row["queue"]),
     payload: row["payload"] as Uint8Array,
     headers: headersOf(readJson(textOf(row["headers"] ?? NO_BYTES))),
@@ -95,6 +117,11 @@ function toDeadLetter(row: Record<string, unknown>): DeadLetter {
     error: readError(textOf(row["error"] ?? NO_BYTES)),
     earlierErrors: Array.isArray(earlier) ? earlier.flatMap((error) => toFailure(error) ?? []) : [],
   };
+}
+
+/** A number as it is; for all else no text. */
+function nearestText(value: unknown): string {
+  return typeof value === "bigint" || typeof value === "number" ? String(value) : "";
 }
 
 /** What is no text belongs to a job that died of its headers. */

@@ -50,12 +50,12 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
     while (deliveries.length < 23) deliveries.push(...await takeNow(driver));
     await Promise.all(deliveries.map((delivery) => delivery.bury(FAILED)));
     const seen: string[] = [];
-    for (;;) {
-      const afterId = seen.at(-1);
-      const page = idsOf(await driver.dead.list({ limit: 5, ...(afterId !== undefined && { afterId }) }));
+    for (let after: { after?: string } = {};;) {
+      const page = await driver.dead.list({ limit: 5, ...after });
       assert.ok(page.length <= 5);
       if (page.length === 0) break;
-      seen.push(...page);
+      seen.push(...idsOf(page));
+      after = { after: page.at(-1)!.place };
       assert.ok(seen.length <= ids.length, "a page that was there before");
     }
     assert.deepEqual(seen.toSorted(), ids.toSorted());
@@ -70,14 +70,52 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
       await broker.passTime(1);
     }
     const wanted = [0, 3, 6, 9].map((i) => ids[11 - i]!).reverse();
+    const places = (await driver.dead.list({ limit: 12 })).map(({ place }) => place);
     const matches = (letter: DeadLetter) => new TextDecoder().decode(letter.payload) === "wanted";
     assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 10 })), wanted);
     assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 3 })), wanted.slice(0, 3));
-    assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 3, afterId: wanted[2]! })), [wanted[3]]);
+    const after = places[ids.indexOf(wanted[2]!)]!;
+    assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 3, after })), [wanted[3]]);
     assert.deepEqual(idsOf(await driver.dead.list({ matches, limit: 3, queue: "a" })), [
       wanted[1],
       wanted[3],
     ]);
+  });
+
+  test("dead.list() goes on behind what is gone, and misses nothing beside another who retries and removes", async (broker) => {
+    await using driver = await broker.open();
+    await using another = await broker.open();
+    const ids = await pushAll(driver, Array.from({ length: 20 }, (_, i) => `job ${i}`));
+    const deliveries = [];
+    while (deliveries.length < 20) deliveries.push(...await takeNow(driver));
+    await Promise.all(deliveries.map((delivery) => delivery.bury(FAILED)));
+    const seen: string[] = [];
+    for (let after: { after?: string } = {};;) {
+      const page = await driver.dead.list({ limit: 4, ...after });
+      if (page.length === 0) break;
+      seen.push(...idsOf(page));
+      after = { after: page.at(-1)!.place };
+      assert.equal(await another.dead.retry(idsOf(page.slice(0, 2))), 2);
+      assert.equal(await another.dead.remove(idsOf(page.slice(2))), page.length - 2);
+    }
+    assert.deepEqual(seen.toSorted(), ids.toSorted());
+  });
+
+  test("dead.list() refuses what is no place", async (broker) => {
+    await using driver = await broker.open();
+    await buryNew(driver, "dead");
+    for (const after of ["", "abc", "1:2:3", ":", "1790000000:", "\u0000"]) {
+      await assert.rejects(driver.dead.list({ limit: 5, after }), /^FervoError: Cannot go on behind/, after);
+    }
+  });
+
+  test("dead.find() finds those that are dead letters", async (broker) => {
+    await using driver = await broker.open();
+    const dead = [await buryNew(driver, "1"), await buryNew(driver, "2"), await buryNew(driver, "3")];
+    const alive = await driver.push("q", bytes("alive"));
+    const found = await driver.dead.find([dead[0]!, alive, ...STRANGE_IDS, dead[2]!]);
+    assert.deepEqual(idsOf(found).toSorted(), [dead[0], dead[2]].toSorted());
+    assert.deepEqual(await driver.dead.find([]), []);
   });
 
   test("dead.get() finds dead letters only", async (broker) => {

@@ -167,6 +167,7 @@ Deno.test("dead show tells all of one dead letter: error, STDERR and payload", a
     "id",
     "queue",
     "attempts",
+    "place",
     "enqueued_at",
     "died_at",
     "error",

@@ -46,10 +46,20 @@ Deno.test("dead list lists those that its filters let through, in pages", async 
   }
   const first = await site.run(["dead", "list", "--queue", "mail", "--limit", "2"]);
   assert.match(first.stdout, /^ID .*\n6 .*\n4 .*\n$/);
-  assert.equal(first.stderr, "There may be more: go on with --after 4\n");
-  const second = await site.run(["dead", "list", "--queue", "mail", "--limit", "2", "--after", "4"]);
-  assert.match(second.stdout, /^ID .*\n2 .*\n$/);
-  assert.equal(second.stderr, "");
+  const [, place] = /^There may be more: go on with --after (\d+:4)\n$/.exec(first.stderr)!;
+  const next = (after: string) =>
+    site.run(["dead", "list", "--queue", "mail", "--limit", "2", "--after", after]);
+  for (const after of [place!, "4"]) {
+    const second = await next(after);
+    assert.match(second.stdout, /^ID .*\n2 .*\n$/);
+    assert.equal(second.stderr, "");
+  }
+  // What was on a page is dealt with, and then the next page is wanted.
+  await site.runOk(["dead", "remove", "6", "4"]);
+  assert.match((await next(place!)).stdout, /^ID .*\n2 .*\n$/);
+  const unknown = await next("4");
+  assert.equal(unknown.code, 1);
+  assert.match(unknown.stderr, /^fervo-worker: Cannot go on behind "4": no dead letter has that id/);
 });
 
 for (const verb of ["retry", "remove"]) {

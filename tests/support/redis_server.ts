@@ -92,6 +92,11 @@ export class RedisServer implements AsyncDisposable {
     if (/\bERR\b|EXECABORT/.test(said)) throw new Error(said);
   }
 
+  /** The same in this very instant: nothing of this process runs meanwhile. */
+  cliSync(...args: readonly string[]): void {
+    new Deno.Command("redis-cli", { args: ["-s", this.socket, ...args] }).outputSync();
+  }
+
   /** The elements of a list or a set, or the members of a sorted set. */
   async elements(...args: readonly string[]): Promise<string[]> {
     const text = await this.cli("--json", ...args);

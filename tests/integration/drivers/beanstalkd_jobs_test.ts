@@ -330,7 +330,7 @@ Deno.test("dead.list() finds buried jobs among many others, also those older tha
     "2",
     "0",
   ]);
-  const page = await driver.dead.list({ limit: 2, queue: "q0", afterId: ids[1_500]! });
+  const page = await driver.dead.list({ limit: 2, queue: "q0", after: ids[1_500]! });
   assert.deepEqual(page.map(({ id }) => id), [ids[2], ids[0]]);
   assert.equal((await driver.depth("fervo-worker.probe")).delayed, 0, "nothing of the search is left");
 });

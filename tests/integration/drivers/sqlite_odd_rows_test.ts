@@ -107,7 +107,7 @@ for (const [column, value, reason] of ODD) {
     assert.equal(letter!.id, odd[0]!.id);
     assert.match(letter!.error.message, reason ?? /twice/);
     assert.deepEqual(await driver.dead.get(letter!.id), letter);
-    assert.deepEqual(await driver.dead.list({ afterId: letter!.id, limit: 10 }), []);
+    assert.deepEqual(await driver.dead.list({ after: letter!.place, limit: 10 }), []);
     assert.equal(await driver.dead.retry([letter!.id]), 1);
     const again = await takeOne(driver);
     assert.equal(again.id, letter!.id);
@@ -173,11 +173,15 @@ Deno.test("dead.list() shows dead letters as they can be, whatever is in their c
   });
   const letters = await driver.dead.list({ limit: 10 });
   assert.equal(letters.length, 2);
+  for (const [i, { place }] of letters.entries()) {
+    assert.equal((await driver.dead.list({ limit: 10, after: place })).length, 1 - i);
+  }
   const letter = letters.find(({ id }) => id === "-7")!;
   assert.deepEqual(
     { ...letter, payload: textOf({ raw: letter.payload }) },
     {
       id: "-7",
+      place: "9007199254740993:-7",
       queue: "q",
       payload: "odd",
       headers: {},
