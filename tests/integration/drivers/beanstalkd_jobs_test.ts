@@ -14,15 +14,25 @@ import {
   takeOne,
   textOf,
 } from "../../conformance/driver_broker.ts";
-import type { BeanstalkdDriver } from "../../../src/drivers/beanstalkd.ts";
+import { BeanstalkdDriver, DEFAULT_BEANSTALKD_OPTIONS } from "../../../src/drivers/beanstalkd.ts";
 import { Beanstalkd, type BeanstalkdClient } from "../../support/beanstalkd.ts";
 import { eventually } from "../../support/eventually.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 
 const NOTHING = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
 
-/** Does not let the event loop turn for so long, as a machine that stands still. */
-function standStill(ms: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+/** A worker whose machine stands still when it is told to: it renews nothing, and its time goes on. */
+function standing(
+  server: Beanstalkd,
+): { holder: BeanstalkdDriver; standStill: (ms: number) => Promise<void> } {
+  const clock = new FakeClock();
+  return {
+    holder: new BeanstalkdDriver({ clock }, { ...DEFAULT_BEANSTALKD_OPTIONS, address: server.address }),
+    standStill: async (ms) => {
+      clock.jump(ms);
+      await server.passTime(ms);
+    },
+  };
 }
 
 const SETTLES: Readonly<Record<string, (delivery: Delivery) => Promise<void>>> = {
@@ -42,25 +52,17 @@ async function waits(client: BeanstalkdClient, tube: string): Promise<void> {
 
 for (const by of ["another worker", "the same one"] as const) {
   Deno.test(`A job whose time to run is over goes to ${by}; late settles are LEASE_LOST and change nothing`, async () => {
-    await using server = await Beanstalkd.start();
-    await using holder = server.open();
+    await using server = await Beanstalkd.start({ hasMovableClock: true });
+    const { holder, standStill } = standing(server);
+    await using _holder = holder;
     await using another = server.open();
     using client = await server.client();
     const taker = by === "another worker" ? another : holder;
-    const ids = [];
-    for (const _ of Object.keys(SETTLES)) ids.push(await client.put("q", "job", { ttr: 3 }));
+    for (const _ of Object.keys(SETTLES)) await client.put("q", "job", { ttr: 3 });
     const lost = await takeNow(holder);
     assert.equal(lost.length, 4);
-    const found: Delivery[] = [];
-    // On a busy machine beanstalkd can be late, and the renewal that comes behind the standstill in time.
-    for (let standstills = 0; found.length === 0 && standstills < 5; standstills++) {
-      standStill(3_200);
-      found.push(...await takeNow(taker));
-    }
-    await eventually("the jobs are taken again", async () => {
-      found.push(...await takeNow(taker));
-      return found.length === 4;
-    });
+    await standStill(4_000);
+    const found = await takeNow(taker);
     assert.deepEqual(found.map(({ attempt }) => attempt), [2, 2, 2, 2]);
     for (const settle of Object.values(SETTLES)) {
       const late = lost.shift()!;
@@ -73,20 +75,17 @@ for (const by of ["another worker", "the same one"] as const) {
 }
 
 Deno.test("A job that was lost and buried by another worker stays buried when its old holder acknowledges it", async () => {
-  await using server = await Beanstalkd.start();
-  await using holder = server.open();
+  await using server = await Beanstalkd.start({ hasMovableClock: true });
+  const { holder, standStill } = standing(server);
+  await using _holder = holder;
   await using another = server.open();
   using client = await server.client();
   await client.put("q", "job", { ttr: 2 });
-  const lost = await takeOne(holder);
-  const found: Delivery[] = [];
-  for (let standstills = 0; found.length === 0 && standstills < 5; standstills++) {
-    standStill(2_100);
-    found.push(...await takeNow(another));
-  }
-  assert.equal(found.length, 1);
-  await found[0]!.bury(FAILED);
-  await rejectsWith("LEASE_LOST", lost.ack());
+  const [lost] = await takeNow(holder);
+  await standStill(3_000);
+  const [found] = await takeNow(another);
+  await found!.bury(FAILED);
+  await rejectsWith("LEASE_LOST", lost!.ack());
   assert.deepEqual(await another.depth("q"), { ...NOTHING, dead: 1 });
 });
 
