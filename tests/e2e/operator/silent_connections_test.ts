@@ -11,10 +11,12 @@ import { ForgetfulFirewall } from "../../support/forgetful_firewall.ts";
 import { Forwarder } from "../../support/forwarder.ts";
 import { PhpFpm } from "../../support/php_fpm.ts";
 import { RedisServer } from "../../support/redis_server.ts";
+import { RedisTls } from "../../support/redis_tls.ts";
 
 const FORGETS_AFTER_S = 5;
 /** Longer than what the firewall remembers, and what it takes to notice that it was forgotten. */
 const JOB_S = 7;
+const TLS_PORT = 6380;
 const KEEPALIVE = { keepalive_ms: 2_000 };
 const BROKERS = KEEPALIVE;
 /** Two seconds more than the job takes: an answer that was dropped does not come by being sent again. */
@@ -88,34 +90,42 @@ behindFirewall(
   },
 );
 
-behindFirewall(
-  "A worker's connections to Redis last as long as its jobs, and the kernel watches over each",
-  async (firewall) => {
-    await using fpm = await startFpm(firewall, WORK);
-    await using redis = await RedisServer.start({ network: firewall.servers });
-    await using site = await Site.create(fpm, {
-      consumer: { ...ONCE.consumer, concurrency: 1 },
-      fpm: { ...scriptOf(fpm), ...KEEPALIVE },
-      broker: { driver: "redis", url: `redis://${redis.hostPort}`, ...BROKERS },
-    });
-    await using worker = site.start(["run"], { shell: firewall.shell });
-    for (let runs = 1; runs <= 2; runs++) {
-      // It comes by a connection that waits, and is silent while the job runs.
-      await eventually("it waits", async () => (await redis.cli("CLIENT", "LIST")).includes("cmd=blmove"));
-      await redis.cli("LPUSH", "queue:jobs", '{"class":"Report","args":[1]}');
-      await eventually("the job runs", async () => await runsOf(fpm) === runs);
-      const connections = await firewall.connections();
-      assert.ok(connections.length >= 3, connections.join("\n"));
-      for (const line of connections) assert.match(line, /timer:\((keepalive|on),/);
-      await eventually("it is settled", async () => (await redis.cli("KEYS", "fervo:inflight:*")) === "");
-    }
-    worker.kill("SIGTERM");
-    const { code, stderr } = await worker.ended;
-    assert.equal(code, 0);
-    assert.doesNotMatch(stderr, /QUEUE_UNAVAILABLE|LEASE_LOST|"level":"(warn|error)"/);
-    assert.equal(await runsOf(fpm), 2);
-  },
-);
+for (const transport of ["TCP", "TLS"]) {
+  behindFirewall(
+    `A worker's connections to Redis last as long as its jobs, and the kernel watches over each (${transport})`,
+    async (firewall) => {
+      const { host } = firewall.servers;
+      await using fpm = await startFpm(firewall, WORK);
+      await using tls = await RedisTls.create(host);
+      const config = tls.config(TLS_PORT);
+      await using redis = await RedisServer.start({ network: firewall.servers, config });
+      const address = transport === "TLS"
+        ? { url: `rediss://${host}:${TLS_PORT}`, ca_file: tls.caFile }
+        : { url: `redis://${redis.hostPort}` };
+      await using site = await Site.create(fpm, {
+        consumer: { ...ONCE.consumer, concurrency: 1 },
+        fpm: { ...scriptOf(fpm), ...KEEPALIVE },
+        broker: { driver: "redis", ...address, ...BROKERS },
+      });
+      await using worker = site.start(["run"], { shell: firewall.shell });
+      for (let runs = 1; runs <= 2; runs++) {
+        // It comes by a connection that waits, and is silent while the job runs.
+        await eventually("it waits", async () => (await redis.cli("CLIENT", "LIST")).includes("cmd=blmove"));
+        await redis.cli("LPUSH", "queue:jobs", '{"class":"Report","args":[1]}');
+        await eventually("the job runs", async () => await runsOf(fpm) === runs);
+        const connections = await firewall.connections();
+        assert.ok(connections.length >= 3, connections.join("\n"));
+        for (const line of connections) assert.match(line, /timer:\((keepalive|on),/);
+        await eventually("it is settled", async () => (await redis.cli("KEYS", "fervo:inflight:*")) === "");
+      }
+      worker.kill("SIGTERM");
+      const { code, stderr } = await worker.ended;
+      assert.equal(code, 0);
+      assert.doesNotMatch(stderr, /QUEUE_UNAVAILABLE|LEASE_LOST|"level":"(warn|error)"/);
+      assert.equal(await runsOf(fpm), 2);
+    },
+  );
+}
 
 behindFirewall(
   "A beanstalkd gets the end of a job whose time to run would let the connection be silent",

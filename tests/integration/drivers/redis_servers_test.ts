@@ -5,6 +5,7 @@ import { FervoError } from "../../../src/core/errors.ts";
 import { parseHostPort } from "../../../src/drivers/redis_address.ts";
 import { eventually } from "../../support/eventually.ts";
 import { freePort, RedisServer } from "../../support/redis_server.ts";
+import { RedisTls } from "../../support/redis_tls.ts";
 import { soon } from "../../support/soon.ts";
 import { openRedis } from "./redis_broker.ts";
 
@@ -41,73 +42,15 @@ Deno.test("A database and a key prefix keep queues apart", async () => {
 });
 
 Deno.test("TLS by an own authority works, and an unknown one is told", async () => {
-  const folder = await Deno.makeTempDir({ prefix: "fervo-tls-" });
-  const openssl = async (...args: string[]) => {
-    const { success, stderr } = await new Deno.Command("openssl", { args, cwd: folder }).output();
-    assert.ok(success, new TextDecoder().decode(stderr));
-  };
-  await openssl(
-    "req",
-    "-x509",
-    "-newkey",
-    "rsa:2048",
-    "-nodes",
-    "-keyout",
-    "ca.key",
-    "-out",
-    "ca.pem",
-    "-days",
-    "2",
-    "-subj",
-    "/CN=test ca",
-  );
-  await openssl(
-    "req",
-    "-newkey",
-    "rsa:2048",
-    "-nodes",
-    "-keyout",
-    "leaf.key",
-    "-out",
-    "leaf.csr",
-    "-subj",
-    "/CN=127.0.0.1",
-  );
-  await Deno.writeTextFile(`${folder}/ext`, "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n");
-  await openssl(
-    "x509",
-    "-req",
-    "-in",
-    "leaf.csr",
-    "-CA",
-    "ca.pem",
-    "-CAkey",
-    "ca.key",
-    "-CAcreateserial",
-    "-out",
-    "leaf.pem",
-    "-days",
-    "2",
-    "-extfile",
-    "ext",
-  );
+  await using tls = await RedisTls.create("127.0.0.1");
   const port = freePort();
-  await using server = await RedisServer.start({
-    config: [
-      `tls-port ${port}`,
-      `tls-cert-file ${folder}/leaf.pem`,
-      `tls-key-file ${folder}/leaf.key`,
-      `tls-ca-cert-file ${folder}/ca.pem`,
-      "tls-auth-clients no",
-    ],
-  });
+  await using server = await RedisServer.start({ config: tls.config(port) });
   const target = { kind: "server", endpoint: { transport: "tcp", hostname: "127.0.0.1", port } } as const;
-  await using driver = openRedis(server, { target, isTls: true, caFile: `${folder}/ca.pem` });
+  await using driver = openRedis(server, { target, isTls: true, caFile: tls.caFile });
   await driver.push("q", job("x"));
   await (await takeOne(driver)).ack();
   await using strict = openRedis(server, { target, isTls: true });
   await assert.rejects(strict.queues(), /its certificate cannot be verified: set ca_file/);
-  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("Sentinel tells the master, and after a failover the new one", async () => {
