@@ -1,33 +1,55 @@
 import { basename } from "node:path";
-import { Command } from "@commander-js/extra-typings";
+import { Command, Option } from "@commander-js/extra-typings";
 import example from "../../config.example.toml" with { type: "text" };
 import { fileReason } from "../core/file_error.ts";
 import type { ServiceFile } from "../service/service.ts";
 import { writeWithMode } from "../system/write_with_mode.ts";
 import type { Context } from "./context.ts";
-import { serviceFiles } from "./init_service.ts";
+import { APP_KINDS, SERVICE_KINDS, setUpHost } from "./init_host.ts";
+import { DEFAULT_NAME, serviceFiles } from "./init_service.ts";
 import { configOption } from "./options.ts";
 import { CONFIG_PLACES } from "./settings.ts";
 
+/** Where the files of services expect it. */
+const PROGRAM = "/usr/local/bin/fervo-worker";
+
 export function initCommand({ io }: Context) {
   return new Command("init")
-    .summary("write a commented configuration, or the files that run it as a service")
+    .summary("set up a worker, write a commented configuration, or print the files that run it")
     .description(
-      "Writes a configuration file with every option, its default and what it does. With --supervisor, --systemd or " +
-        "--fpm it prints instead the files that run the worker, and a php-fpm for its jobs, as services, made for the " +
-        "configuration: paths, limits that nest, and as many PHP processes as jobs.",
+      "Writes a configuration file with every option, its default and what it does. With --service, as root, it sets up " +
+        "all that a worker needs on this machine: configuration, queue, php-fpm, services and a front controller. With " +
+        "--supervisor, --systemd or --fpm it prints the files that run the worker, and a php-fpm for its jobs, made for a " +
+        "configuration that is there: paths, limits that nest, and as many PHP processes as jobs.",
     )
     .argument(
       "[file]",
       `where the configuration goes, - for standard output (default: "${CONFIG_PLACES[0]}")`,
     )
     .option("--force", "overwrite existing files")
+    .addOption(
+      new Option("--service <kind>", "set up a worker that this runs, and a php-fpm for it").choices(
+        SERVICE_KINDS,
+      ),
+    )
+    .addOption(
+      new Option(
+        "--app <kind>",
+        "with --service: a front controller is written for plain PHP, the bundle has its own",
+      )
+        .choices(APP_KINDS).default("plain"),
+    )
+    .option("--script <path>", "with --service: the front controller that is there")
+    .option("--name <name>", "what the worker is called, for more than one on a machine", DEFAULT_NAME)
     .option("--supervisor", "print what runs the worker under supervisord")
     .option("--systemd", "print what runs the worker under systemd, with no more rights than it needs")
     .option("--fpm", "print a php-fpm configuration for jobs alone; with one of the above also what runs it")
     .option("--output <folder>", "write these files into a folder instead")
     .option("--user <name>", "who runs the worker and the jobs", "www-data")
-    .option("--program <path>", "where fervo-worker is installed", "/usr/local/bin/fervo-worker")
+    .option(
+      "--program <path>",
+      `where fervo-worker is installed (default: "${PROGRAM}"; with --service, itself)`,
+    )
     .option("--php-fpm <path>", "where php-fpm is (default: the newest one that is installed)")
     .addOption(configOption())
     .addHelpText(
@@ -35,18 +57,32 @@ export function initCommand({ io }: Context) {
       `
 Examples:
   $ fervo-worker init
+  $ sudo fervo-worker init --service supervisor
+  $ sudo fervo-worker init --service systemd --app symfony --script /srv/app/vendor/fervo/…/worker.php
   $ fervo-worker init /etc/fervo-worker/fervo-worker.toml
   $ fervo-worker init --systemd --fpm --config fervo-worker.toml
   $ fervo-worker init --supervisor --output /etc/supervisor/conf.d`,
     )
     .action(async (file, options, command) => {
-      const { supervisor, systemd, fpm, output, force } = options;
+      const { service, supervisor, systemd, fpm, output, force } = options;
+      if (service !== undefined) {
+        const others = { supervisor, systemd, fpm, output, force, config: options.config };
+        const [other] = Object.entries(others).find(([, value]) => value !== undefined) ?? [];
+        if (other !== undefined) command.error(`--service sets up all by itself: leave --${other} out`);
+        if (file !== undefined) {
+          command.error("--service says where the configuration goes; --name tells workers apart");
+        }
+        const { written, next } = await setUpHost(io, { ...options, service });
+        io.out(written.map((path) => `Wrote "${path}"\n`).join(""));
+        return io.out(["Next:", ...next.map((line) => `  $ ${line}`), ""].join("\n"));
+      }
+      if (options.script !== undefined) command.error("--script needs --service");
       if (!(supervisor || systemd || fpm)) {
         if (output !== undefined) command.error("--output needs --supervisor, --systemd or --fpm");
         return await writeExample(file ?? CONFIG_PLACES[0]!);
       }
       if (file !== undefined) command.error(`"${file}" is for a configuration; name a folder with --output`);
-      const files = await serviceFiles(io, options);
+      const files = await serviceFiles(io, { ...options, program: options.program ?? PROGRAM });
       if (output === undefined) return io.out(files.map(({ text }) => text).join("\n"));
       await writeFiles(files, output, force === true);
 

@@ -1,5 +1,4 @@
 import { dirname, resolve } from "node:path";
-import example from "../../config.example.toml" with { type: "text" };
 import { leastConcurrency, longestRequestMs, mostConcurrency } from "../config/concurrency.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
 import { newestFpm } from "../bench/find_php.ts";
@@ -13,6 +12,7 @@ import type { FpmService, ServiceFile, WorkerService } from "../service/service.
 import { supervisorFile, supervisorFpmFile } from "../service/supervisor.ts";
 import { systemdFile, systemdFpmFile } from "../service/systemd.ts";
 import type { Io } from "./io.ts";
+import { EXAMPLE_SCRIPT, hostConfig } from "./host_config.ts";
 import { CONFIG_PLACES, configPath, descriptorUsers, readConfig } from "./settings.ts";
 
 /** What is to be made, and what the configuration does not tell. */
@@ -21,14 +21,19 @@ export interface ServiceOptions {
   readonly systemd?: true | undefined;
   readonly fpm?: true | undefined;
   readonly config?: string | undefined;
+  /** Of the worker's program or unit; {@link DEFAULT_NAME} when absent. */
+  readonly name?: string | undefined;
   readonly user: string;
   readonly program: string;
-  /** The newest one that is installed, when absent. */
+  /** php-fpm; the newest one that is installed, when absent. */
   readonly phpFpm?: string | undefined;
 }
 
-/** Where the configuration of a php-fpm for jobs goes. */
-const FPM_FILE = "/etc/fervo-worker/fervo-fpm.conf";
+/** Where configurations for a whole machine belong. */
+export const CONFIG_FOLDER = "/etc/fervo-worker";
+export const DEFAULT_NAME = "fervo-worker";
+/** Made by Debian's packages, and shared with other masters. */
+const FPM_PACKAGE_FOLDER = "/run/php";
 const STATUS_PATH = "/status";
 /** Beyond shutdown_timeout_ms, to put back what is left, seconds. */
 export const PUT_BACK_S = 10;
@@ -48,8 +53,19 @@ export async function serviceFiles(io: Io, options: ServiceOptions): Promise<Ser
     const text = "Cannot find php-fpm on this machine: install it, or say with --php-fpm where it will be";
     throw new FervoError("CONFIG_INVALID", text);
   }
+  return serviceFilesOf(config, path, { ...options, phpFpm });
+}
+
+/**
+ * The same for a configuration that is there.
+ *
+ * @param path Where it is.
+ * @throws {FervoError} CONFIG_INVALID
+ */
+export function serviceFilesOf(config: Config, path: string, options: ServiceOptions): ServiceFile[] {
+  const { phpFpm } = options;
   const worker = workerService(config, path, options, phpFpm);
-  const fpm = options.fpm ? fpmService(config, options.user, phpFpm ?? "") : undefined;
+  const fpm = options.fpm ? fpmService(config, options, phpFpm ?? "") : undefined;
   return [
     ...(options.supervisor ? [supervisorFile(worker)] : []),
     ...(options.systemd ? [systemdFile(worker)] : []),
@@ -65,9 +81,9 @@ async function configOrExample(io: Io, named: string | undefined): Promise<{ con
   if (isNamed || await Deno.stat(path).then(() => true, () => false)) {
     return { config: await readConfig(io, named), path };
   }
-  // Where a configuration for a whole machine belongs.
   const place = CONFIG_PLACES[1]!;
-  return { config: await parseConfig(example, place, { env: io.env }), path: place };
+  const text = hostConfig(DEFAULT_NAME, EXAMPLE_SCRIPT);
+  return { config: await parseConfig(text, place, { env: io.env }), path: place };
 }
 
 function workerService(
@@ -84,6 +100,7 @@ function workerService(
     ...[...config.fpm.values()].map((fpm) => fpm.killOnTimeout ? END_CHILD_MS : 0),
   );
   return {
+    name: options.name ?? DEFAULT_NAME,
     program: options.program,
     configFile,
     user: options.user,
@@ -98,15 +115,25 @@ function workerService(
     openFiles: descriptorsNeeded(descriptorUsers(config)),
     runsProcesses: config.consumers.some(({ executor }) => executor.kind === "process"),
     hasOwnFpm: options.fpm === true,
+    runFolders: unique([
+      ...(config.controlSocket === undefined ? [] : [dirname(config.controlSocket)]),
+      ...(options.fpm ? sockets : []),
+    ]).filter((folder) => folder.startsWith("/run/") && folder !== FPM_PACKAGE_FOLDER),
     fpmProgram,
   };
 }
 
-function fpmService(config: Config, user: string, program: string): FpmService {
+function fpmService(
+  config: Config,
+  { name = DEFAULT_NAME, user }: ServiceOptions,
+  program: string,
+): FpmService {
   const timeouts = [...config.fpm.keys()].map((name) => longestTimeoutS(config, name));
   return {
+    name,
     program,
-    configFile: FPM_FILE,
+    // Not as the program or unit of this php-fpm: in a folder for all files each needs a name of its own.
+    configFile: `${CONFIG_FOLDER}/${name}-php-fpm.conf`,
     user,
     controlS: Math.max(0, ...timeouts) + CONTROL_MARGIN_S,
     pools: [...config.fpm].map(([name, fpm]) => poolOf(config, name, fpm)),

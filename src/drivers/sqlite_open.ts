@@ -55,6 +55,7 @@ function createFile(path: string, mode: number, links = MAX_LINKS): void {
   try {
     // Makes no file through a link.
     Deno.openSync(path, { write: true, createNew: true, mode }).close();
+    giveToFolderOwner(path);
     Deno.chmodSync(path, mode);
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
@@ -63,6 +64,16 @@ function createFile(path: string, mode: number, links = MAX_LINKS): void {
       createFile(resolve(Deno.realPathSync(dirname(path)), Deno.readLinkSync(path)), mode, links - 1);
     }
   }
+}
+
+/**
+ * Who owns the folder is who works with the queue: what root creates there, as by `push` or `check`, must not be closed to them.
+ * SQLite gives its `-wal` and `-shm` files to the owner of the file.
+ */
+function giveToFolderOwner(path: string): void {
+  if (Deno.uid() !== 0) return;
+  const { uid, gid } = Deno.statSync(dirname(path));
+  if (uid !== null && gid !== null) Deno.chownSync(path, uid, gid);
 }
 
 /** A file that can only be read is told now, not at the first job. One that is locked now is waited for later. */

@@ -2,6 +2,8 @@ import { FervoError } from "../core/errors.ts";
 
 /** How a worker is to be run as a service. Paths are absolute. */
 export interface WorkerService {
+  /** Of the program or unit; that of its php-fpm is {@link fpmName}. */
+  readonly name: string;
   /** The executable. */
   readonly program: string;
   readonly configFile: string;
@@ -20,12 +22,16 @@ export interface WorkerService {
   readonly runsProcesses: boolean;
   /** php-fpm is one of {@link FpmService}. */
   readonly hasOwnFpm: boolean;
+  /** Folders below /run, which is empty after a start of the machine, that have to be made before. */
+  readonly runFolders: readonly string[];
   /** php-fpm as the system has it; undefined when there is none on this machine. */
   readonly fpmProgram: string | undefined;
 }
 
 /** How a php-fpm master for jobs alone is to be run. Paths are absolute. */
 export interface FpmService {
+  /** Of the worker that it is for. */
+  readonly name: string;
   /** php-fpm; "" where nothing is to run it. */
   readonly program: string;
   /** Where its configuration will be. */
@@ -50,6 +56,11 @@ export interface FpmPool {
   readonly pingPath: string | undefined;
   /** Above `timeout_ms` of all jobs, seconds. */
   readonly terminateS: number;
+}
+
+/** What the program or unit of a worker's own php-fpm is called. */
+export function fpmName(worker: string): string {
+  return `${worker}-fpm`;
 }
 
 /** A file to be installed. */

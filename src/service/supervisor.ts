@@ -1,4 +1,4 @@
-import { type FpmService, plain, type ServiceFile, type WorkerService } from "./service.ts";
+import { fpmName, type FpmService, plain, type ServiceFile, type WorkerService } from "./service.ts";
 
 /** How many files supervisord lets its programs open, unless its `minfds` says otherwise. */
 const DEFAULT_MINFDS = 1_024;
@@ -8,10 +8,12 @@ const FOLDER = "/etc/supervisor/conf.d";
 /** The worker as a program of supervisord. */
 export function supervisorFile(service: WorkerService): ServiceFile {
   const { program, configFile, user, stopS, openFiles, hasOwnFpm } = service;
+  const name = plain(service.name);
+  const path = `${FOLDER}/${name}.conf`;
   return {
-    path: `${FOLDER}/fervo-worker.conf`,
-    text: `; fervo-worker under supervisord: ${FOLDER}/fervo-worker.conf
-; Let it read its configuration again with: supervisorctl signal HUP fervo-worker
+    path,
+    text: `; fervo-worker under supervisord: ${path}
+; Let it read its configuration again with: supervisorctl signal HUP ${name}
 ${
       openFiles > DEFAULT_MINFDS
         ? `; It needs more open files than supervisord allows: in [supervisord] set minfds = ${
@@ -19,7 +21,7 @@ ${
         }\n`
         : ""
     }
-[program:fervo-worker]
+[program:${name}]
 command = ${plain(program)} run --config ${plain(configFile)}
 user = ${plain(user)}
 ; After php-fpm, and stopped before it.
@@ -37,21 +39,37 @@ stopsignal = TERM
 stopwaitsecs = ${stopS}
 ; The log: one JSON object a line.
 redirect_stderr = true
-stdout_logfile = /var/log/supervisor/fervo-worker.log
+stdout_logfile = /var/log/supervisor/${name}.log
 stdout_logfile_maxbytes = 20MB
 stdout_logfile_backups = 5
-`,
+${runFolderProgram(service)}`,
   };
 }
 
-/** A php-fpm master for jobs as a program of supervisord. */
-export function supervisorFpmFile({ program, configFile, controlS }: FpmService): ServiceFile {
-  return {
-    path: `${FOLDER}/fervo-fpm.conf`,
-    text: `; php-fpm for fervo-worker under supervisord: ${FOLDER}/fervo-fpm.conf
-; Reload it with: supervisorctl signal USR2 fervo-fpm
+/** What systemd does by RuntimeDirectory=. Whoever begins before it has run is begun again. */
+function runFolderProgram({ name, user, runFolders }: WorkerService): string {
+  if (runFolders.length === 0) return "";
+  return `
+; /run is empty after each start of the machine.
+[program:${plain(name)}-folders]
+command = /usr/bin/install -d -o ${plain(user)} ${runFolders.map(plain).join(" ")}
+priority = 890
+autorestart = false
+startsecs = 0
+`;
+}
 
-[program:fervo-fpm]
+/** A php-fpm master for jobs as a program of supervisord. */
+export function supervisorFpmFile(service: FpmService): ServiceFile {
+  const { program, configFile, controlS } = service;
+  const name = plain(fpmName(service.name));
+  const path = `${FOLDER}/${name}.conf`;
+  return {
+    path,
+    text: `; php-fpm for fervo-worker under supervisord: ${path}
+; Reload it with: supervisorctl signal USR2 ${name}
+
+[program:${name}]
 command = ${plain(program)} --nodaemonize --fpm-config ${plain(configFile)}
 priority = 900
 autostart = true
@@ -60,7 +78,7 @@ autorestart = true
 stopsignal = QUIT
 stopwaitsecs = ${controlS + 10}
 redirect_stderr = true
-stdout_logfile = /var/log/supervisor/fervo-fpm.log
+stdout_logfile = /var/log/supervisor/${name}.log
 stdout_logfile_maxbytes = 20MB
 stdout_logfile_backups = 5
 `,

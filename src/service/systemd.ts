@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { type FpmService, plain, type ServiceFile, type WorkerService } from "./service.ts";
+import { fpmName, type FpmService, plain, type ServiceFile, type WorkerService } from "./service.ts";
 
 const FOLDER = "/etc/systemd/system";
 
@@ -8,9 +8,10 @@ export function systemdFile(service: WorkerService): ServiceFile {
   const { program, configFile, controlFolder, user, stopS, openFiles } = service;
   // Units that are not there are no obstacle; the worker waits for those that come late.
   const after = ["network-online.target", fpmUnit(service)];
+  const path = `${FOLDER}/${plain(service.name)}.service`;
   return {
-    path: `${FOLDER}/fervo-worker.service`,
-    text: `# fervo-worker under systemd: ${FOLDER}/fervo-worker.service
+    path,
+    text: `# fervo-worker under systemd: ${path}
 
 [Unit]
 Description=Background jobs on PHP-FPM
@@ -56,8 +57,8 @@ WantedBy=multi-user.target
 }
 
 /** The unit that runs php-fpm. Debian names its own by the version, as its programs: php-fpm8.4 is of php8.4-fpm.service. */
-function fpmUnit({ hasOwnFpm, fpmProgram }: WorkerService): string {
-  if (hasOwnFpm) return "fervo-fpm.service";
+function fpmUnit({ name, hasOwnFpm, fpmProgram }: WorkerService): string {
+  if (hasOwnFpm) return `${fpmName(name)}.service`;
   const version = /\/php-fpm(\d+\.\d+)$/.exec(fpmProgram ?? "")?.[1] ?? "";
   return `php${version}-fpm.service`;
 }
@@ -136,7 +137,8 @@ SystemCallErrorNumber=EPERM
 }
 
 /** A php-fpm master for jobs as a service of systemd. */
-export function systemdFpmFile({ program, configFile, controlS, pools }: FpmService): ServiceFile {
+export function systemdFpmFile({ name, program, configFile, controlS, pools }: FpmService): ServiceFile {
+  const path = `${FOLDER}/${plain(fpmName(name))}.service`;
   const sockets = pools.flatMap(({ isSocket, listen }) => isSocket ? [dirname(listen)] : []);
   // /run/php is made by Debian's packages, and shared with other masters.
   const folders = [...new Set(sockets)].filter((folder) =>
@@ -144,8 +146,8 @@ export function systemdFpmFile({ program, configFile, controlS, pools }: FpmServ
   );
   const runtime = folders.map((folder) => plain(folder.slice("/run/".length))).join(" ");
   return {
-    path: `${FOLDER}/fervo-fpm.service`,
-    text: `# php-fpm for fervo-worker under systemd: ${FOLDER}/fervo-fpm.service
+    path,
+    text: `# php-fpm for fervo-worker under systemd: ${path}
 
 [Unit]
 Description=PHP-FPM for background jobs

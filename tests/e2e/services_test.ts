@@ -26,7 +26,9 @@ for (const [what, options] of [["requests", {}], ["processes", { process: {} }]]
   Deno.test(`init --systemd makes units that systemd understands in every line (jobs are ${what})`, async () => {
     await using site = await Site.create(undefined, options);
     await initFiles(site, "--systemd", "--fpm");
-    const units = ["fervo-worker.service", "fervo-fpm.service"].map((name) => `${site.directory}/${name}`);
+    const units = ["fervo-worker.service", "fervo-worker-fpm.service"].map((name) =>
+      `${site.directory}/${name}`
+    );
     const { success, said } = await runProgram("systemd-analyze", "verify", "--man=no", ...units);
     // Of other units of this machine it may have something to say.
     assert.doesNotMatch(said, /fervo-/);
@@ -63,7 +65,7 @@ Deno.test("init --fpm makes a php-fpm in which the doctor finds nothing to warn 
     consumer: { concurrency: 2 },
   });
   await initFiles(site, "--fpm");
-  const config = `${site.directory}/fervo-fpm.conf`;
+  const config = `${site.directory}/fervo-worker-php-fpm.conf`;
   const php = await findPhpFpm();
   await using _master = {
     process: new Deno.Command(php, {
@@ -92,15 +94,15 @@ Deno.test("init --output writes all files or none, and says where they belong", 
     said,
     [
       `Wrote "${site.directory}/fervo-worker.service", which belongs at "/etc/systemd/system/fervo-worker.service"`,
-      `Wrote "${site.directory}/fervo-fpm.conf", which belongs at "/etc/fervo-worker/fervo-fpm.conf"`,
-      `Wrote "${site.directory}/fervo-fpm.service", which belongs at "/etc/systemd/system/fervo-fpm.service"`,
+      `Wrote "${site.directory}/fervo-worker-php-fpm.conf", which belongs at "/etc/fervo-worker/fervo-worker-php-fpm.conf"`,
+      `Wrote "${site.directory}/fervo-worker-fpm.service", which belongs at "/etc/systemd/system/fervo-worker-fpm.service"`,
       "",
     ].join("\n"),
   );
   await Deno.remove(`${site.directory}/fervo-worker.service`);
   const { code, stdout, stderr } = await fervoWorker(["init", "--systemd", "--fpm", ...args]);
   assert.deepEqual({ code, stdout }, { code: 2, stdout: "" });
-  assert.match(stderr, /fervo-fpm\.conf" exists; --force overwrites it/);
+  assert.match(stderr, /fervo-worker-php-fpm\.conf" exists; --force overwrites it/);
   assert.equal(
     await Deno.stat(`${site.directory}/fervo-worker.service`).then(() => true, () => false),
     false,

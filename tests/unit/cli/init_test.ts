@@ -71,10 +71,13 @@ Deno.test("init takes the example's values where there is no configuration", asy
     valueOf(text, "ExecStart"),
     "/usr/local/bin/fervo-worker run --config /etc/fervo-worker/fervo-worker.toml",
   );
-  assert.match(text, /^listen = \/run\/php\/fervo\.sock$/m);
+  assert.match(text, /^listen = \/run\/fervo-worker-fpm\/jobs\.sock$/m);
   // What runs that php-fpm, too, and the worker after it.
-  assert.match(text, /^ExecStart=\/usr\/sbin\/php-fpm9\.1 .* \/etc\/fervo-worker\/fervo-fpm\.conf$/m);
-  assert.match(text, /^After=.* fervo-fpm\.service /m);
+  assert.match(
+    text,
+    /^ExecStart=\/usr\/sbin\/php-fpm9\.1 .* \/etc\/fervo-worker\/fervo-worker-php-fpm\.conf$/m,
+  );
+  assert.match(text, /^After=.* fervo-worker-fpm\.service /m);
 });
 
 Deno.test("init --systemd starts the worker after the php-fpm of the machine's PHP", async () => {

@@ -1,0 +1,210 @@
+import { dirname, resolve } from "node:path";
+import frontController from "../../examples/plain-php/fervo.php" with { type: "text" };
+import handlers from "../../examples/plain-php/handlers.php" with { type: "text" };
+import { newestFpm } from "../bench/find_php.ts";
+import { parseConfig } from "../config/load.ts";
+import { FervoError, reasonOf } from "../core/errors.ts";
+import { fileReason } from "../core/file_error.ts";
+import { fpmName } from "../service/service.ts";
+import { type Account, findAccount } from "../system/account.ts";
+import { writeWithMode } from "../system/write_with_mode.ts";
+import { hostConfig, hostPlaces } from "./host_config.ts";
+import { CONFIG_FOLDER, DEFAULT_NAME, serviceFilesOf } from "./init_service.ts";
+import type { Io } from "./io.ts";
+
+export const SERVICE_KINDS = ["supervisor", "systemd"] as const;
+export const APP_KINDS = ["plain", "symfony"] as const;
+
+/** What `init --service` is to set up. */
+export interface HostOptions {
+  readonly service: typeof SERVICE_KINDS[number];
+  /** Tells several workers of a machine apart. */
+  readonly name: string;
+  readonly user: string;
+  readonly app: typeof APP_KINDS[number];
+  /** The front controller; with "plain" one is written when absent. */
+  readonly script?: string | undefined;
+  /** Where fervo-worker is; itself when absent. */
+  readonly program?: string | undefined;
+  /** The newest one that is installed, when absent. */
+  readonly phpFpm?: string | undefined;
+}
+
+interface Place {
+  readonly path: string;
+  readonly owner?: Account;
+}
+
+interface Folder extends Place {
+  readonly mode: number;
+}
+
+interface File extends Place {
+  readonly text: string;
+  readonly mode: number;
+}
+
+/** What was set up. */
+export interface HostSetUp {
+  readonly written: readonly string[];
+  /** The commands that come next, in order. */
+  readonly next: readonly string[];
+}
+
+/** Where each kind of service has its files, and what has to be installed for it. */
+const SERVICE_FOLDERS = {
+  supervisor: { folder: "/etc/supervisor/conf.d", install: "apt-get install supervisor" },
+  systemd: { folder: "/etc/systemd/system", install: "this machine seems to have no systemd" },
+};
+const NAME = /^[a-z][a-z0-9_-]{0,31}$/;
+
+/**
+ * Sets up a worker on this machine: configuration, folders, php-fpm, services, and a front controller where there is none. Writes
+ * all or nothing, and overwrites nothing.
+ *
+ * @throws {FervoError} CONFIG_INVALID, with every obstacle that can be seen beforehand
+ */
+export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp> {
+  const { service, name, user, app } = options;
+  if (Deno.uid() !== 0) {
+    throw invalid(
+      "init --service writes below /etc, /var/lib and /run: run it as root, for instance with sudo",
+    );
+  }
+  if (!NAME.test(name)) {
+    throw invalid(`Cannot call a worker "${name}": a name has up to 32 of a-z, 0-9, _ and -, a letter first`);
+  }
+  const program = resolve(options.program ?? Deno.execPath());
+  const phpFpm = options.phpFpm ?? await newestFpm(io.env("PATH") ?? "");
+  const account = await findAccount(user);
+  const script = options.script ?? (app === "plain" ? `/usr/local/lib/${name}/fervo.php` : undefined);
+  const needed = SERVICE_FOLDERS[service];
+  const obstacles = [
+    ...(account === undefined ? [`there is no user "${user}": name one with --user`] : []),
+    ...(phpFpm === undefined
+      ? ["php-fpm is not installed: apt-get install php-fpm, or name it with --php-fpm"]
+      : []),
+    ...(await exists(needed.folder) ? [] : [`there is no folder "${needed.folder}": ${needed.install}`]),
+    ...(script === undefined
+      ? ["which front controller? Name it with --script; bin/console fervo:front-controller prints its path"]
+      : script.startsWith("/")
+      ? []
+      : [`--script "${script}" is no absolute path`]),
+    ...(account === undefined ? [] : await programObstacle(program, user, account)),
+  ];
+  if (obstacles.length > 0) throw invalid(sentence(`Cannot set up the worker "${name}"`, obstacles));
+
+  const configFile = `${CONFIG_FOLDER}/${name}.toml`;
+  const text = hostConfig(name, script!);
+  const config = await parseConfig(text, configFile, { env: io.env });
+  const files: File[] = [
+    { path: configFile, text, mode: 0o640, owner: { uid: 0, gid: account!.gid } },
+    ...serviceFilesOf(config, configFile, {
+      [service]: true,
+      fpm: true,
+      name,
+      user,
+      program,
+      phpFpm: phpFpm!,
+    })
+      .map((file) => ({ ...file, mode: 0o644 })),
+    ...(options.script === undefined
+      ? [
+        { path: script!, text: frontController, mode: 0o644 },
+        { path: `${dirname(script!)}/handlers.php`, text: handlers, mode: 0o644 },
+      ]
+      : []),
+  ];
+  const places = hostPlaces(name);
+  const folders: Folder[] = [
+    { path: CONFIG_FOLDER, mode: 0o755 },
+    { path: places.state, mode: 0o750, owner: account! },
+    { path: places.run, mode: 0o755, owner: account! },
+    { path: places.fpmRun, mode: 0o755, ...(service === "supervisor" && { owner: account! }) },
+    ...(options.script === undefined ? [{ path: dirname(script!), mode: 0o755 }] : []),
+  ];
+  const there = [];
+  for (const { path } of files) if (await exists(path)) there.push(`"${path}" exists`);
+  for (const { path, owner } of folders) {
+    const found = owner && await Deno.stat(path).catch(() => undefined);
+    if (found && found.uid !== owner.uid) there.push(`"${path}" exists and belongs to another user`);
+  }
+  if (there.length > 0) {
+    throw invalid(sentence("Nothing was written. Choose another --name, or remove what is there", there));
+  }
+  await writeAll(folders, files);
+  const besides = name === DEFAULT_NAME ? "" : ` --config ${configFile}`;
+  return {
+    written: files.map(({ path }) => path),
+    next: [
+      service === "supervisor"
+        ? "supervisorctl update"
+        : `systemctl daemon-reload && systemctl enable --now ${fpmName(name)} ${name}`,
+      `${program} push default '{"hello":"world"}'${besides}`,
+    ],
+  };
+}
+
+/** All or nothing: what was made is removed again when something cannot be. */
+async function writeAll(folders: readonly Folder[], files: readonly File[]): Promise<void> {
+  const made: string[] = [];
+  try {
+    for (const { path, mode, owner } of folders) {
+      if (await exists(path)) continue;
+      await Deno.mkdir(path);
+      made.push(path);
+      await give(path, mode, owner);
+    }
+    for (const { path, text, mode, owner } of files) {
+      // Others see it when it is theirs to see.
+      await writeWithMode(path, text, { mode: 0o600, overwrite: false });
+      made.push(path);
+      await give(path, mode, owner);
+    }
+  } catch (error) {
+    for (const path of made.toReversed()) await Deno.remove(path).catch(() => {});
+    throw invalid(`Nothing was written: ${fileReason(error)}`);
+  }
+}
+
+async function give(path: string, mode: number, owner: Account | undefined): Promise<void> {
+  if (owner !== undefined) await Deno.chown(path, owner.uid, owner.gid);
+  await Deno.chmod(path, mode);
+}
+
+/** Whether the user can run the program: it may be in a folder that is closed to them. */
+async function programObstacle(program: string, user: string, { uid, gid }: Account): Promise<string[]> {
+  const command = new Deno.Command(program, {
+    args: ["--version"],
+    cwd: "/",
+    clearEnv: true,
+    uid,
+    gid,
+    stdout: "null",
+  });
+  try {
+    if ((await command.output()).success) return [];
+    return [`"${user}" cannot run "${program}": ${program} --version fails`];
+  } catch (error) {
+    return [
+      `"${user}" cannot run "${program}" (${
+        reasonOf(error)
+      }): install -m 755 ${program} /usr/local/bin/fervo-worker, ` +
+      "and run that one",
+    ];
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.lstat(path).then(() => true, () => false);
+}
+
+function sentence(what: string, items: readonly string[]): string {
+  return items.length === 1
+    ? `${what}: ${items[0]}`
+    : `${what}:\n${items.map((item) => `  - ${item}`).join("\n")}`;
+}
+
+function invalid(text: string): FervoError {
+  return new FervoError("CONFIG_INVALID", text);
+}

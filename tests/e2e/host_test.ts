@@ -1,0 +1,171 @@
+/** `init --service`: from the bare binary to a job under a real supervisord, on this machine. Needs root, as the command does. */
+import assert from "node:assert/strict";
+import { eventually } from "../support/eventually.ts";
+import { fervoWorker, fervoWorkerOk, fervoWorkerPath } from "../support/fervo_worker.ts";
+import { runProgram } from "../support/run_program.ts";
+import { Supervisord } from "../support/supervisord.ts";
+
+const IS_ROOT = Deno.uid() === 0;
+/** Of Debian's packages, and not who runs the tests. */
+const USER = "www-data";
+
+/** Who is not root is told so, and nothing else can be tried. */
+function asRoot(title: string, run: () => Promise<void>): void {
+  if (IS_ROOT) return Deno.test(title, run);
+  Deno.test(`${title} (only refused here, where the tests do not run as root)`, async () => {
+    const { code, stderr } = await fervoWorker(["init", "--service", "supervisor"]);
+    assert.equal(code, 3);
+    assert.match(stderr, /run it as root/);
+  });
+}
+
+/** A name for a worker that this machine does not have; all that was made for it is gone with the scope. */
+function hostName(): AsyncDisposable & { readonly name: string } {
+  const name = `fervo-test-${crypto.randomUUID().slice(0, 8)}`;
+  return {
+    name,
+    async [Symbol.asyncDispose]() {
+      for (const path of placesOf(name)) await Deno.remove(path, { recursive: true }).catch(() => {});
+    },
+  };
+}
+
+function placesOf(name: string): string[] {
+  return [
+    `/etc/fervo-worker/${name}.toml`,
+    `/etc/fervo-worker/${name}-php-fpm.conf`,
+    `/etc/supervisor/conf.d/${name}.conf`,
+    `/etc/supervisor/conf.d/${name}-fpm.conf`,
+    `/etc/systemd/system/${name}.service`,
+    `/etc/systemd/system/${name}-fpm.service`,
+    `/usr/local/lib/${name}`,
+    `/var/lib/${name}`,
+    `/run/${name}`,
+    `/run/${name}-fpm`,
+    `/var/log/supervisor/${name}.log`,
+    `/var/log/supervisor/${name}-fpm.log`,
+  ];
+}
+
+async function temporaryFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await Deno.makeTempDir({ prefix: "fervo-host-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+async function there(name: string): Promise<string[]> {
+  const all = await Promise.all(
+    placesOf(name).map(async (path) => await Deno.lstat(path).then(() => path, () => undefined)),
+  );
+  return all.filter((path) => path !== undefined);
+}
+
+async function owner(path: string): Promise<string> {
+  const { said } = await runProgram("stat", "--format", "%U:%G %a", path);
+  return said.trim();
+}
+
+asRoot(
+  "init --service supervisor sets up a worker that runs a job under supervisord, without an edit",
+  async () => {
+    await using host = hostName();
+    const { name } = host;
+    const program = fervoWorkerPath();
+    const said = await fervoWorkerOk([
+      "init",
+      "--service",
+      "supervisor",
+      "--name",
+      name,
+      "--program",
+      program,
+    ]);
+    assert.match(said, new RegExp(`^Wrote "/etc/fervo-worker/${name}\\.toml"$`, "m"));
+    assert.ok(said.endsWith(
+      `Next:\n  $ supervisorctl update\n  $ ${program} push default '{"hello":"world"}' --config /etc/fervo-worker/${name}.toml\n`,
+    ));
+    assert.equal(await owner(`/etc/fervo-worker/${name}.toml`), `root:${USER} 640`);
+    assert.equal(await owner(`/var/lib/${name}`), `${USER}:${USER} 750`);
+
+    // As root, and before the worker has run: the queue is the worker's all the same.
+    const config = ["--config", `/etc/fervo-worker/${name}.toml`];
+    const [, id] = /"(\d+)"/.exec(
+      await fervoWorkerOk(["push", "default", '{"hello":"world"}', "--json", ...config]),
+    )!;
+    assert.equal(await owner(`/var/lib/${name}/queue.sqlite`), `${USER}:${USER} 600`);
+
+    // As after a start of the machine.
+    for (const folder of [`/run/${name}`, `/run/${name}-fpm`]) await Deno.remove(folder);
+    await using folder = await temporaryFolder();
+    const programs = await Promise.all(
+      ["", "-fpm"].map((part) => Deno.readTextFile(`/etc/supervisor/conf.d/${name}${part}.conf`)),
+    );
+    await using supervisord = await Supervisord.start(folder.path, programs.join("\n"));
+    await supervisord.pidOnce(name);
+    const trace = `/tmp/fervo-job-${id}.txt`;
+    await eventually("the job has run", async () => {
+      const { ready, reserved } = JSON.parse(await fervoWorkerOk(["queues", "--json", ...config]))[0] ?? {};
+      return ready === 0 && reserved === 0 || ready === undefined;
+    });
+    assert.equal(await Deno.readTextFile(trace), '{"hello":"world"}');
+    await Deno.remove(trace);
+    const checked = await fervoWorker(["check", "--call-script", ...config]);
+    assert.doesNotMatch(checked.stdout, /^(?:ERROR|warning)/m);
+    assert.equal(checked.code, 0, checked.stdout);
+  },
+);
+
+asRoot(
+  "init --service systemd makes units that systemd understands, and two workers beside each other",
+  async () => {
+    await using one = hostName();
+    await using other = hostName();
+    for (const { name } of [one, other]) {
+      const args = ["--service", "systemd", "--name", name, "--program", fervoWorkerPath()];
+      assert.match(
+        await fervoWorkerOk(["init", ...args]),
+        new RegExp(`^ {2}\\$ systemctl daemon-reload && systemctl enable --now ${name}-fpm ${name}$`, "m"),
+      );
+      const units = [`/etc/systemd/system/${name}.service`, `/etc/systemd/system/${name}-fpm.service`];
+      const { success, said } = await runProgram("systemd-analyze", "verify", "--man=no", ...units);
+      assert.doesNotMatch(said, /fervo-/);
+      assert.ok(success, said);
+    }
+  },
+);
+
+asRoot("init --service writes nothing when something is in the way, and names all of it", async () => {
+  await using host = hostName();
+  const { name } = host;
+  const init = (...args: string[]) =>
+    fervoWorker(["init", "--service", "supervisor", "--name", name, "--program", fervoWorkerPath(), ...args]);
+  const paths = [`/etc/supervisor/conf.d/${name}-fpm.conf`, `/usr/local/lib/${name}`];
+  await Deno.writeTextFile(paths[0]!, "another's");
+  await Deno.mkdir(paths[1]!);
+  await Deno.writeTextFile(`${paths[1]}/handlers.php`, "another's");
+  const inTheWay = await init();
+  assert.equal(inTheWay.code, 3);
+  for (const path of [paths[0], `${paths[1]}/handlers.php`]) {
+    assert.ok(inTheWay.stderr.includes(`"${path}" exists`), inTheWay.stderr);
+  }
+  assert.deepEqual((await there(name)).toSorted(), paths.toSorted());
+
+  const impossible = await init("--user", "nobody-of-that-name", "--app", "symfony", "--php-fpm", "/nowhere");
+  assert.equal(impossible.code, 3);
+  assert.match(impossible.stderr, /there is no user "nobody-of-that-name"/);
+  assert.match(impossible.stderr, /which front controller\?/);
+  const strange = await init("--name", "../strange");
+  assert.match(strange.stderr, /Cannot call a worker "\.\.\/strange"/);
+  assert.deepEqual((await there(name)).toSorted(), paths.toSorted());
+});
+
+Deno.test("init --service takes no option that says the same in another way", async () => {
+  for (
+    const [option, ...value] of [["--output", "/tmp"], ["--systemd"], ["--force"], ["--config", "x.toml"]]
+  ) {
+    const { code, stderr } = await fervoWorker(["init", "--service", "systemd", option!, ...value]);
+    assert.deepEqual([code, stderr.split("\n")[0]], [
+      2,
+      `fervo-worker: --service sets up all by itself: leave ${option} out`,
+    ]);
+  }
+});
