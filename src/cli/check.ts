@@ -1,7 +1,10 @@
+import { resolve } from "node:path";
 import { Command } from "@commander-js/extra-typings";
 import type { Finding } from "../core/finding.ts";
-import type { PlacedFinding } from "./check_context.ts";
+import type { CheckOptions, PlacedFinding } from "./check_context.ts";
 import { examine } from "./check_findings.ts";
+import { FervoError } from "../core/errors.ts";
+import { findAccount } from "../system/account.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { jsonLine } from "./json_line.ts";
@@ -23,6 +26,7 @@ export function checkCommand({ io, setExitCode }: Context) {
     )
     .option("--fpm-config <file>", "judge this php-fpm.conf, as `php-fpm -tt` reads it")
     .option("--php-fpm <path>", "the php-fpm for that (default: the newest one that is installed)")
+    .option("--user <name>", "as root: examine it as this user, whom the worker runs as")
     .addOption(jsonOption())
     .addHelpText(
       "after",
@@ -30,6 +34,7 @@ export function checkCommand({ io, setExitCode }: Context) {
 Examples:
   $ fervo-worker check
   $ fervo-worker check --call-script --fpm-config /etc/php/8.2/fpm/php-fpm.conf
+  $ sudo fervo-worker check --user www-data
   $ fervo-worker check --json | jq '.[] | select(.severity == "warning")'
 
 Exit codes:
@@ -40,11 +45,62 @@ Exit codes:
     )
     .action(async (options) => {
       const file = await configPath(io, options.config);
+      if (options.user !== undefined) return setExitCode(await checkAs(options.user, file, options));
       const config = await readConfig(io, file);
-      const findings = await examine({ config, file, options });
+      const findings = [...checkOwnUser(), ...await examine({ config, file, options })];
       io.out(options.json ? jsonLine(findings.map(toJson)) : findings.map(toText).join(""));
       setExitCode(exitCodeOfFindings(findings));
     });
+}
+
+/**
+ * The same command as another user, who is refused what root is not. The output is that user's command's own.
+ *
+ * @returns Its exit code.
+ * @throws {FervoError} CONFIG_INVALID
+ */
+async function checkAs(
+  user: string,
+  file: string,
+  options: CheckOptions & { readonly json?: true | undefined },
+): Promise<ExitCode> {
+  if (Deno.uid() !== 0) {
+    throw new FervoError(
+      "CONFIG_INVALID",
+      `Only root can examine it as "${user}": run check with sudo, or as "${user}"`,
+    );
+  }
+  if (await findAccount(user) === undefined) {
+    throw new FervoError("CONFIG_INVALID", `This machine has no user "${user}"`);
+  }
+  const { callScript, fpmConfig, phpFpm, json } = options;
+  const args = [
+    ...["check", "--config", resolve(file)],
+    ...(callScript ? ["--call-script"] : []),
+    ...(fpmConfig === undefined ? [] : ["--fpm-config", resolve(fpmConfig)]),
+    ...(phpFpm === undefined ? [] : ["--php-fpm", phpFpm]),
+    ...(json ? ["--json"] : []),
+  ];
+  // With all groups of that user, as a service has them. The folder is one that everybody may enter.
+  const command = new Deno.Command("runuser", {
+    args: ["-u", user, "--", Deno.execPath(), ...args],
+    cwd: "/",
+  });
+  const { code } = await command.spawn().status;
+  return code as ExitCode;
+}
+
+/** Root may do what the worker's user may not. */
+function checkOwnUser(): PlacedFinding[] {
+  if (Deno.uid() !== 0) return [];
+  return [{
+    id: "worker.user",
+    subject: "worker",
+    severity: "notice",
+    what: "all of this was examined as root, who may read and write everything",
+    why: "a worker that runs as another user may be refused what root is not",
+    fix: "fervo-worker check --user NAME, as root, examines it as that user",
+  }];
 }
 
 /** The first error's, which tells whether the configuration is wrong or somebody is away. */

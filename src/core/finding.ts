@@ -64,6 +64,7 @@ export const FINDING_IDS = [
   "tracing.endpoint",
   "worker.open_files",
   "worker.stuck_jobs",
+  "worker.user",
 ] as const;
 export type FindingId = typeof FINDING_IDS[number];
 

@@ -108,9 +108,18 @@ asRoot(
     });
     assert.equal(await Deno.readTextFile(trace), '{"hello":"world"}');
     await Deno.remove(trace);
-    const checked = await fervoWorker(["check", "--call-script", ...config]);
-    assert.doesNotMatch(checked.stdout, /^(?:ERROR|warning)/m);
+    const checked = await fervoWorker(["check", "--call-script", "--user", USER, ...config]);
+    assert.doesNotMatch(checked.stdout, /^(?:ERROR|warning)|as root/m);
     assert.equal(checked.code, 0, checked.stdout);
+
+    // Root is refused nothing, and says so; the worker's user is.
+    await Deno.chmod(`/etc/fervo-worker/${name}.toml`, 0o600);
+    const asRoot = await fervoWorker(["check", ...config]);
+    assert.match(asRoot.stdout, /^notice {3}worker: all of this was examined as root/m);
+    assert.equal(asRoot.code, 0);
+    const asUser = await fervoWorker(["check", "--user", USER, ...config]);
+    assert.match(asUser.stderr, /Cannot read the configuration ".*": permission denied/);
+    assert.equal(asUser.code, 3);
   },
 );
 
@@ -156,6 +165,20 @@ asRoot("init --service writes nothing when something is in the way, and names al
   const strange = await init("--name", "../strange");
   assert.match(strange.stderr, /Cannot call a worker "\.\.\/strange"/);
   assert.deepEqual((await there(name)).toSorted(), paths.toSorted());
+});
+
+asRoot("check --user says when there is no such user", async () => {
+  const { code, stderr } = await fervoWorker([
+    "check",
+    "--user",
+    "nobody-of-that-name",
+    "--config",
+    "x.toml",
+  ]);
+  assert.deepEqual({ code, stderr }, {
+    code: 3,
+    stderr: 'fervo-worker: This machine has no user "nobody-of-that-name"\n',
+  });
 });
 
 Deno.test("init --service takes no option that says the same in another way", async () => {
