@@ -47,7 +47,7 @@ Exit codes:
       const file = await configPath(io, options.config);
       if (options.user !== undefined) return setExitCode(await checkAs(options.user, file, options));
       const config = await readConfig(io, file);
-      const findings = [...checkOwnUser(), ...await examine({ config, file, options })];
+      const findings = [...await examine({ config, file, options }), ...checkOwnUser()];
       io.out(options.json ? jsonLine(findings.map(toJson)) : findings.map(toText).join(""));
       setExitCode(exitCodeOfFindings(findings));
     });

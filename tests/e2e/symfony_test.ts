@@ -102,34 +102,38 @@ Deno.test("A deferred event is tried again after an exception or an exit, and is
   assert.equal((await site.journal()).at(-1)?.text, "mended 1");
 });
 
-Deno.test("A payload that this application has not signed, or that nothing can be made of, is buried and nothing runs", async () => {
+Deno.test("A payload that this application has not signed, or that nothing can be made of, is buried and nothing runs, at once or after its tries", async () => {
   await using site = await SymfonySite.create("sqlite");
   await site.defer({ name: "1" });
   const good = takePayload(site.app.queueFile);
   const secret = "change-me-in-env-local";
   const event = { event: "task", class: "App\\Event\\Task", format: "php" };
-  const bad: [payload: string, error: RegExp][] = [
+  // A deployment, or a secret that comes late, may heal these.
+  const all = 5;
+  const bad: [payload: string, error: RegExp, attempts?: number][] = [
     [good.replace('"event":"task"', '"event":"tusk"'), /The payload's signature is wrong/],
     [good.slice(good.indexOf("\n") + 1), /The payload of \d+ bytes has no signature/],
     [good.slice(0, 50), /has no signature/],
-    [signed("a guessed secret", event), /The payload was signed with another key/],
+    [signed("a guessed secret", event), /The payload was signed with another key/, all],
     [
       signed(secret, { ...event, class: "App\\Event\\Gone", data: "" }),
       /The class "App\\Event\\Gone" .* is not there/,
+      all,
     ],
     [
       signed(secret, { ...event, data: btoa('O:14:"App\\Event\\Gone":0:{}') }),
-      /App\\Event\\Gone|App\\Event\\Task/,
+      /the class "App\\Event\\Gone", which is not there/,
+      all,
     ],
     [signed(secret, { ...event, data: "broken" }), /UndecodablePayloadException/],
     [signed(secret, [1]), /is no deferred event/],
   ];
-  for (const [payload, error] of bad) {
+  for (const [payload, error, attempts = 1] of bad) {
     await site.worker.runOk(["push", "default", "-"], { stdin: payload });
     await site.runAll();
     const [letter] = await site.deadLetters();
-    assert.equal(letter?.attempts, 1, "to try again would not help");
     assert.match(letter?.error.message ?? "", error);
+    assert.equal(letter?.attempts, attempts, String(error));
     await site.worker.runOk(["dead", "remove", "--all", "--yes"]);
   }
   assert.deepEqual(await site.runs(), []);

@@ -59,6 +59,8 @@ Deno.test("A Redis that is away costs a line for each work at its start, and one
   await worker.says('"during":"schedule"');
   for (let i = 0; i < 2; i++) await site.runOk(["status", "--json"]);
   await redis.start();
+  // Whoever waits for a job says that it works again when there is one.
+  await site.runOk(["push", "default", '{"class":"Any","args":[]}']);
   for (const work of ["receive", "schedule"]) {
     await eventually(
       `${work} is told to work again`,

@@ -1,10 +1,10 @@
 /** Jobs that do not move while everything is up: /readyz, metrics, status and the log say so, and only then. */
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { eventually } from "../../support/eventually.ts";
-import { Site, type SiteOptions } from "../../support/fervo_worker.ts";
-import { ask } from "../../support/http.ts";
-import { RedisServer } from "../../support/redis_server.ts";
+import { eventually } from "../support/eventually.ts";
+import { Site, type SiteOptions } from "../support/fervo_worker.ts";
+import { ask } from "../support/http.ts";
+import { RedisServer } from "../support/redis_server.ts";
 
 /** Jobs are stuck after 30 s, which is seen within 5 s more, or 10 s; the machine is busy. */
 const STUCK_LIMIT_MS = 90_000;
