@@ -60,7 +60,7 @@ Deno.test("A Redis that is away costs a line for each work at its start, and one
   for (let i = 0; i < 2; i++) await site.runOk(["status", "--json"]);
   await redis.start();
   // Whoever waits for a job says that it works again when there is one.
-  await site.runOk(["push", "default", '{"class":"Any","args":[]}']);
+  await site.runOk(["push", "jobs", '{"class":"Any","args":[]}']);
   for (const work of ["receive", "schedule"]) {
     await eventually(
       `${work} is told to work again`,
