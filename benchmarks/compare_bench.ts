@@ -11,7 +11,6 @@ import { eventually } from "../tests/support/eventually.ts";
 import { ask } from "../tests/support/http.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { RedisServer } from "../tests/support/redis_server.ts";
-import { fillQueue } from "./fill_queue.ts";
 import { conditions, Report, spread } from "./report.ts";
 
 const CHILDREN = 8;
@@ -32,7 +31,8 @@ interface Side {
 
 interface BenchBroker extends AsyncDisposable {
   readonly table: string;
-  fill(jobs: number): Promise<void>;
+  /** Puts so many jobs into the queue; for `binary`, which may not know what a newer one makes. */
+  fill(jobs: number, binary: string, config: string): Promise<void>;
   empty(): Promise<void>;
 }
 
@@ -96,7 +96,6 @@ async function compare(name: string, fpm: PhpFpm): Promise<void> {
 
 /** One binary on a queue that stays full. */
 async function run(binary: string, broker: BenchBroker, fpm: PhpFpm): Promise<Side> {
-  await broker.fill(JOBS_PER_SECOND * (SECONDS + WARM_UP_MS / 1_000));
   const http = `${folder}/http.sock`;
   const config = `${folder}/fervo-worker.toml`;
   await Deno.writeTextFile(
@@ -120,6 +119,7 @@ queues = ["${QUEUE}"]
 concurrency = ${CHILDREN}
 `,
   );
+  await broker.fill(JOBS_PER_SECOND * (SECONDS + WARM_UP_MS / 1_000), binary, config);
   const worker = new Deno.Command(binary, { args: ["run", "--config", config], stdout: "null" }).spawn();
   try {
     await eventually("the worker has settled jobs", async () => await settled(http).catch(() => 0) > 0);
@@ -166,10 +166,13 @@ async function cpuNs(pid: number): Promise<number> {
 
 async function sqlite(): Promise<BenchBroker> {
   const path = `${folder}/queue.sqlite`;
-  const payload = new TextEncoder().encode(`{"n":1}`);
   return await Promise.resolve({
     table: `driver = "sqlite"\npath = "${path}"`,
-    fill: (jobs) => fillQueue(path, jobs, payload),
+    fill: async (jobs, binary, config) => {
+      const args = ["push", QUEUE, '{"n":1}', "--count", String(jobs), "--config", config];
+      const { success } = await new Deno.Command(binary, { args, stdout: "null", stderr: "null" }).output();
+      if (!success) throw new Error(`${binary} cannot push into the embedded queue`);
+    },
     empty: async () => {
       for (const end of ["", "-wal", "-shm"]) await Deno.remove(path + end).catch(ignoreMissing);
     },
