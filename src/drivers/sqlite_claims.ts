@@ -77,7 +77,7 @@ export class SqliteClaims {
         if (deliveries.length === max || roomBytes <= 0) break;
         if (row[1] === null && row[2] <= maxPayloadBytes) row[1] = this.#payloadOf(row[0]);
         roomBytes -= row[1]?.length ?? 0;
-        this.#reserve.run(nowMs + leaseMs, lease, row[0]);
+        this.#reserve.current.run(nowMs + leaseMs, lease, row[0]);
         deliveries.push(this.#toDelivery(queue, lease, row));
       }
     }
@@ -93,7 +93,7 @@ export class SqliteClaims {
       // limits are rounded up, so that they are not too many.
       const rounded = limit <= MAX_EXACT_LIMIT ? limit : 2 ** Math.ceil(Math.log2(limit));
       const statement = all[rounded] ??= this.#prepareNextReady(rounded, isExact);
-      return statement.all(longestBytes, maxPayloadBytes, queue) as unknown as ReadyRow[];
+      return statement.current.all(longestBytes, maxPayloadBytes, queue) as unknown as ReadyRow[];
     };
     try {
       return read(this.#nextReady, false);

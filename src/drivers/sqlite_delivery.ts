@@ -4,7 +4,7 @@ import type { Failure } from "../core/driver.ts";
 import { type FervoError, QueueError } from "../core/errors.ts";
 import type { SqliteChanges } from "./sqlite_changes.ts";
 import type { SqliteFile, SqliteStatement } from "./sqlite_file.ts";
-import type { SqliteLeases } from "./sqlite_leases.ts";
+import { keyOf, type SqliteLeases } from "./sqlite_leases.ts";
 import type { SqliteWriter } from "./sqlite_writer.ts";
 
 /** What the parts of the driver share. */
@@ -48,7 +48,7 @@ export class SqliteDelivery implements Delivery {
     this.leases = deps.leases;
     this.opening = deps.leases.opening;
     this.lease = lease;
-    this.rowId = rowId;
+    this.rowId = keyOf(rowId);
     this.id = String(rowId);
     this.queue = queue;
     this.raw = raw;
@@ -136,7 +136,7 @@ export class SqliteSettler {
   }
 
   ack(delivery: SqliteDelivery): Promise<void> {
-    return this.#settle(delivery, () => this.#ack.run(delivery.rowId, delivery.lease));
+    return this.#settle(delivery, () => this.#ack.current.run(delivery.rowId, delivery.lease));
   }
 
   retry(delivery: SqliteDelivery, delayMs: number, failure: Omit<Failure, "atMs">): Promise<void> {

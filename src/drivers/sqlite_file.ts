@@ -222,22 +222,23 @@ export class SqliteStatement {
   }
 
   run(...values: SQLInputValue[]): ReturnType<StatementSync["run"]> {
-    return this.#current().run(...values);
+    return this.current.run(...values);
   }
 
   get(...values: SQLInputValue[]): ReturnType<StatementSync["get"]> {
-    return this.#current().get(...values);
+    return this.current.get(...values);
   }
 
   all(...values: SQLInputValue[]): ReturnType<StatementSync["all"]> {
-    return this.#current().all(...values);
+    return this.current.all(...values);
   }
 
   iterate(...values: SQLInputValue[]): ReturnType<StatementSync["iterate"]> {
-    return this.#current().iterate(...values);
+    return this.current.iterate(...values);
   }
 
-  #current(): StatementSync {
+  /** That of the open database, for what is done for every job: passing values on costs as much as the rest of a call. */
+  get current(): StatementSync {
     if (this.#opening !== this.#file.openings) {
       this.#statement = this.#prepare();
       this.#opening = this.#file.openings;

@@ -14,12 +14,21 @@ const SETTLE_IN_MS = 1_500;
 /** Any lease ends sooner than its length and this from now, milliseconds, unless another clock has made it. */
 const SLACK_MS = 1_000;
 
+/** A row's id as it is looked up: a number where JavaScript has it exactly. */
+export type RowKey = number | bigint;
+
+export function keyOf(id: number | bigint): RowKey {
+  if (typeof id === "number") return id;
+  const number = Number(id);
+  return Number.isSafeInteger(number) ? number : id;
+}
+
 /** The jobs that this process holds, by their ids, for each file: one for all drivers of a process. */
 export class SqliteHoldings {
-  readonly #byPath = new Map<string, Map<string, SqliteDelivery>>();
+  readonly #byPath = new Map<string, Map<RowKey, SqliteDelivery>>();
 
   /** @param path The file's real path. */
-  of(path: string): Map<string, SqliteDelivery> {
+  of(path: string): Map<RowKey, SqliteDelivery> {
     let held = this.#byPath.get(path);
     if (held === undefined) this.#byPath.set(path, held = new Map());
     return held;
@@ -55,7 +64,7 @@ export function leaseName(owner: string, claim: number, leaseMs: number): string
  */
 export class SqliteLeases {
   readonly #shared: SqliteShared;
-  readonly #held: Map<string, SqliteDelivery>;
+  readonly #held: Map<RowKey, SqliteDelivery>;
   readonly #leaseMs: number;
   readonly #observe: Observer;
   readonly #background: BackgroundWork;
@@ -76,7 +85,7 @@ export class SqliteLeases {
   /** @param deps.held What this process holds of the file, shared with its other drivers. */
   constructor(
     shared: SqliteShared,
-    deps: { held: Map<string, SqliteDelivery>; observe: Observer },
+    deps: { held: Map<RowKey, SqliteDelivery>; observe: Observer },
     options: { leaseMs: number },
   ) {
     this.#shared = shared;
@@ -120,11 +129,11 @@ export class SqliteLeases {
   }
 
   hold(delivery: SqliteDelivery): void {
-    this.#held.set(delivery.id, delivery);
+    this.#held.set(delivery.rowId, delivery);
   }
 
   drop(delivery: SqliteDelivery): void {
-    if (this.#held.get(delivery.id) === delivery) this.#held.delete(delivery.id);
+    if (this.#held.get(delivery.rowId) === delivery) this.#held.delete(delivery.rowId);
   }
 
   /** When the next delayed job is due or the next lease ends, epoch milliseconds. */
@@ -170,7 +179,7 @@ export class SqliteLeases {
   }
 
   #isHeld(id: bigint, lease: string | null): boolean {
-    return this.#held.get(String(id))?.lease === lease;
+    return this.#held.get(keyOf(id))?.lease === lease;
   }
 
   #noticeStep(): void {
@@ -227,8 +236,8 @@ export class SqliteLeases {
   /** In a transaction. */
   #renewAll(): void {
     const endMs = this.#shared.clock.nowMs() + this.#leaseMs;
-    for (const { id, lease, leases } of this.#held.values()) {
-      if (leases === this) this.#sql.renew.run(endMs, BigInt(id), lease);
+    for (const { rowId, lease, leases } of this.#held.values()) {
+      if (leases === this) this.#sql.renew.run(endMs, rowId, lease);
     }
   }
 

@@ -64,13 +64,13 @@ export function jobRequests(
   const isBody = payloadParam === "";
   return (job, run) => {
     const uri = uriOf(job);
-    const own: [string, string][] = [
+    const own = jobVariables(job);
+    own.push(
       ["REQUEST_URI", uri],
       // What FPM's status page and access log show as the request (fpm_main.c, init_request_info).
       ["SCRIPT_NAME", uri],
       ["CONTENT_LENGTH", String(isBody ? job.payload.length : 0)],
-      ...jobVariables(job),
-    ];
+    );
     if (firstByteTimeoutMs > 0) {
       own.push(["FERVO_START_BY", String(Math.min(clock.nowMs() + firstByteTimeoutMs, job.deadlineMs))]);
     }
