@@ -19,7 +19,7 @@ const SCRIPT = new URL("null_job.php", import.meta.url).pathname;
 /** Until code is compiled and connections are there. */
 const WARM_UP_MS = 2_000;
 /** More than any worker settles in a second on two cores. */
-const JOBS_PER_SECOND = 25_000;
+const JOBS_PER_SECOND = 20_000;
 const STOP_DEADLINE_MS = 20_000;
 
 interface Side {
