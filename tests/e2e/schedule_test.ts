@@ -99,3 +99,22 @@ Deno.test("run refuses a schedule that cannot be, with its line and exit code 3"
   assert.equal(code, 3);
   assert.match(stderr, /fervo-worker\.toml:\d+:1: cron is "61 \* \* \* \*": Invalid value for minute: 61\n/);
 });
+
+Deno.test("schedule list shows the next five times of each schedule, in its time zone and in UTC", async () => {
+  await using site = await Site.create(undefined, {
+    process: { command: ["/bin/true"] },
+    schedule: { cron: "0 3 * * *", time_zone: "Asia/Tokyo" },
+  });
+  const [schedule, ...others] = JSON.parse(await site.runOk(["schedule", "list", "--json"]));
+  assert.deepEqual(others, []);
+  assert.equal(schedule.rule, "0 3 * * * Asia/Tokyo");
+  assert.equal(schedule.next.length, 5);
+  for (const { local, utc } of schedule.next) {
+    assert.match(local, /^\d{4}-\d\d-\d\d 03:00:00 \+09:00$/);
+    assert.match(utc, /T18:00:00/);
+    assert.equal(Date.parse(local.replace(" ", "T").replace(" ", "")), Date.parse(utc));
+  }
+  const lines = (await site.runOk(["schedule", "list"])).trimEnd().split("\n");
+  assert.match(lines[0]!, /^SCHEDULE +BROKER +QUEUE +RULE +LOCAL TIME +UTC$/);
+  assert.equal(lines.length, 6);
+});

@@ -79,6 +79,63 @@ const CASES: readonly [claim: string, options: ScheduleRuleOptions, after: strin
     "2026-10-24T12:00Z",
     ["2026-10-25T00:00Z", "2026-10-25T00:30Z", "2026-10-25T01:00Z", "2026-10-25T01:30Z", "2026-10-26T01:00Z"],
   ],
+  // Times with a list, a range or a step of hours are fixed ones, too.
+  [
+    "a list of hours of which the spring leaves one out: due at the change",
+    { cron: "30 1,2 * * *", timeZone: BERLIN },
+    "2026-03-28T12:00Z",
+    ["2026-03-29T00:30Z", "2026-03-29T01:00Z", "2026-03-29T23:30Z"],
+  ],
+  [
+    "a list of hours of which the spring leaves one out, and the next one comes at once: one time",
+    { cron: "0 2,3 * * *", timeZone: BERLIN },
+    "2026-03-28T12:00Z",
+    ["2026-03-29T01:00Z", "2026-03-30T00:00Z", "2026-03-30T01:00Z"],
+  ],
+  [
+    "every second hour in spring: the one that is left out is due at the change",
+    { cron: "0 */2 * * *", timeZone: BERLIN },
+    "2026-03-28T22:30Z",
+    ["2026-03-28T23:00Z", "2026-03-29T01:00Z", "2026-03-29T02:00Z"],
+  ],
+  [
+    "a range of hours in autumn: each once",
+    { cron: "0 2-3 * * *", timeZone: BERLIN },
+    "2026-10-24T12:00Z",
+    ["2026-10-25T00:00Z", "2026-10-25T02:00Z", "2026-10-26T01:00Z"],
+  ],
+  [
+    "every second hour in autumn: each once",
+    { cron: "0 */2 * * *", timeZone: BERLIN },
+    "2026-10-24T21:30Z",
+    ["2026-10-24T22:00Z", "2026-10-25T00:00Z", "2026-10-25T03:00Z"],
+  ],
+  [
+    "several fixed minutes of an hour that comes twice: each once",
+    { cron: "0,30 2 * * *", timeZone: BERLIN },
+    "2026-10-24T12:00Z",
+    ["2026-10-25T00:00Z", "2026-10-25T00:30Z", "2026-10-26T01:00Z"],
+  ],
+  [
+    "several fixed minutes of an hour that is left out: one time, at the change",
+    { cron: "0,30 2 * * *", timeZone: BERLIN },
+    "2026-03-28T12:00Z",
+    ["2026-03-29T01:00Z", "2026-03-30T00:00Z", "2026-03-30T00:30Z"],
+  ],
+  // Lord Howe Island goes back by half an hour, at 02:00 (15:00 UTC) on 4 April 2026.
+  [
+    "a clock that is set back by half an hour: each time once",
+    { cron: "45 1 * * *", timeZone: "Australia/Lord_Howe" },
+    "2026-04-03T20:00Z",
+    ["2026-04-04T14:45Z", "2026-04-05T15:15Z"],
+  ],
+  // Samoa had no 30 December 2011.
+  [
+    "a day that is left out: its times are one, at the change",
+    { cron: "0 9 * * *", timeZone: "Pacific/Apia" },
+    "2011-12-29T00:00Z",
+    ["2011-12-29T19:00Z", "2011-12-30T10:00Z", "2011-12-30T19:00Z"],
+  ],
   ["a zone without such changes", { cron: "30 2 * * *", timeZone: "UTC" }, "2026-03-28T12:00Z", [
     "2026-03-29T02:30Z",
     "2026-03-30T02:30Z",
