@@ -5,7 +5,7 @@ import { formatAddress } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
-import { endpointsOf } from "../http/endpoints.ts";
+import { endpointsOf, openEndpointsOf } from "../http/endpoints.ts";
 import { HttpServer } from "../http/server.ts";
 import { JobMetrics } from "../telemetry/job_metrics.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
@@ -35,6 +35,7 @@ export class Monitoring implements Disposable {
       HttpServer.start({
         clock: systemClock,
         endpoints: endpointsOf(view, [this.#jobs, this.#process]),
+        open: openEndpointsOf(view),
         onUnavailable: (error) =>
           log.warn({ address, error: reasonOf(error) }, "Cannot accept connections; trying again"),
       }, this.#config);

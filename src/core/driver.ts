@@ -202,6 +202,11 @@ export interface Driver extends AsyncDisposable {
   /** Resolves with the job's id once the broker holds it durably. */
   push(queue: string, payload: Uint8Array, options?: PushOptions): Promise<string>;
   depth(queue: string): Promise<QueueDepth>;
+  /**
+   * For how long the next job of the queue has been ready, milliseconds; undefined when none is, or it is not known. Of
+   * beanstalkd, since it was put.
+   */
+  latencyMs(queue: string): Promise<number | undefined>;
   /** Asked every few seconds while jobs run, so it costs the broker next to nothing, however many jobs there are. */
   census(queues: readonly string[]): Promise<Census>;
   /** Names of all queues that hold a job, sorted. */

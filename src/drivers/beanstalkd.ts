@@ -16,7 +16,7 @@ import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
 import { tooLarge } from "../core/payload.ts";
 import { checkBeanstalkd } from "./beanstalkd_check.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./beanstalkd_connection.ts";
-import { BeanstalkdDeadLetters, tubesOf, tubeStats } from "./beanstalkd_dead.ts";
+import { ageOfNext, BeanstalkdDeadLetters, tubesOf, tubeStats } from "./beanstalkd_dead.ts";
 import type { BeanstalkdDelivery } from "./beanstalkd_delivery.ts";
 import { BeanstalkdPauses } from "./beanstalkd_pauses.ts";
 import { BeanstalkdSessions, closedError } from "./beanstalkd_sessions.ts";
@@ -141,6 +141,12 @@ export class BeanstalkdDriver implements Driver {
       const none = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
       return whyTubeIsRefused(queue) === undefined ? await tubeStats(connection, queue) ?? none : none;
     });
+  }
+
+  latencyMs(queue: string): Promise<number | undefined> {
+    return this.#call((connection) =>
+      whyTubeIsRefused(queue) === undefined ? ageOfNext(connection, queue) : Promise.resolve(undefined)
+    );
   }
 
   async census(queues: readonly string[]): Promise<Census> {

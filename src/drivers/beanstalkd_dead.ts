@@ -232,6 +232,16 @@ export async function tubeStats(connection: BeanstalkdConnection, tube: string) 
   };
 }
 
+/** Since when the next job of a tube is in it, milliseconds ago; undefined when none is ready. */
+export async function ageOfNext(connection: BeanstalkdConnection, tube: string): Promise<number | undefined> {
+  connection.use(tube);
+  const next = await connection.send("peek-ready", ["FOUND", "NOT_FOUND"]);
+  if (next.word === "NOT_FOUND") return undefined;
+  const reply = await connection.send(`stats-job ${next.args[0]}`, ["OK", "NOT_FOUND"]);
+  if (reply.word === "NOT_FOUND") return undefined;
+  return Math.max(connection.read(reply, jobStatsOf).ageMs, 0);
+}
+
 export async function tubesOf(connection: BeanstalkdConnection): Promise<string[]> {
   const reply = await connection.send("list-tubes", ["OK"]);
   return connection.read(reply, ({ body }) => readList(body!));

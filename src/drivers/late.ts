@@ -32,6 +32,7 @@ export class LateDriver implements Driver {
   readonly receive: Driver["receive"] = async (request) => await this.#driver.receive(request);
   readonly push: Driver["push"] = async (...args) => await this.#driver.push(...args);
   readonly depth: Driver["depth"] = async (queue) => await this.#driver.depth(queue);
+  readonly latencyMs: Driver["latencyMs"] = async (queue) => await this.#driver.latencyMs(queue);
   readonly census: Driver["census"] = async (queues) => await this.#driver.census(queues);
   readonly queues: Driver["queues"] = async () => await this.#driver.queues();
   readonly findings = async (): Promise<Finding[]> => await this.#driver.findings?.() ?? [];

@@ -209,6 +209,10 @@ export class RedisDriver implements Driver {
     return this.#calls.run(() => checkServer(this.#shared.connection));
   }
 
+  latencyMs(queue: string): Promise<number | undefined> {
+    return this.#calls.run(() => this.#depth.latencyMs(queue));
+  }
+
   quiet(): void {
     this.#heartbeat.quiet();
   }

@@ -3,7 +3,7 @@ import type { Census, QueueDepth } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { RedisShared } from "./redis_delivery.ts";
 import { isForItsKey } from "./redis_errors.ts";
-import { READ_SET } from "./redis_scripts.ts";
+import { READ_NEXT, READ_SET } from "./redis_scripts.ts";
 
 /** Members of a sorted set that are read to count the jobs of a queue, and how many at once. */
 const MAX_COUNTED = 10_000;
@@ -11,6 +11,9 @@ const PAGE = 1_000;
 /** Nor are more bytes read of a set, and how many at once. */
 const MAX_BYTES = 64 * 2 ** 20;
 const PAGE_BYTES = 8 * 2 ** 20;
+
+/** A longer job is not read to see since when it has been ready. */
+const MAX_NEXT_BYTES = 2 ** 20;
 
 /**
  * How many jobs there are, for people and their tools.
@@ -36,6 +39,20 @@ export class RedisDepth {
     ]);
     const [scheduled, retried, dead] = sets.map((jobs) => jobs.get(queue) ?? 0);
     return { ready, delayed: scheduled! + retried!, reserved, dead: dead! };
+  }
+
+  async latencyMs(queue: string): Promise<number | undefined> {
+    const { connection, keys, jobs, clock } = this.#shared;
+    try {
+      const raw = await connection.run<Buffer | null>(READ_NEXT, [keys.queue(queue)], [
+        String(MAX_NEXT_BYTES),
+      ]);
+      const sinceMs = raw === null ? undefined : jobs.letter(raw).enqueuedAtMs;
+      return sinceMs === undefined ? undefined : Math.max(clock.nowMs() - sinceMs, 0);
+    } catch (error) {
+      if (error instanceof JobError || isForItsKey(error)) return undefined;
+      throw error;
+    }
   }
 
   async census(queues: readonly string[]): Promise<Census> {

@@ -283,6 +283,16 @@ return read
 `);
 
 /**
+ * Reads the element at the right end of a list, which is taken next; nil for one that is longer than asked for.
+ *
+ * KEYS: list. ARGV: the most bytes.
+ */
+export const READ_NEXT = new Script(`
+local one = redis.call('LINDEX', KEYS[1], -1)
+return one and #one <= tonumber(ARGV[1]) and one
+`);
+
+/**
  * Reads the left end of a list, at least one element if there is one; no more than a client can take at once.
  *
  * KEYS: list. ARGV: how many at most, after how many bytes to stop.

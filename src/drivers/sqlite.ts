@@ -24,7 +24,7 @@ import { SqliteFile, type SqliteStatement, type StatementOptions } from "./sqlit
 import { SqliteHoldings, SqliteLeases } from "./sqlite_leases.ts";
 import { SqlitePauses } from "./sqlite_pauses.ts";
 import { SqliteSchedule } from "./sqlite_schedule.ts";
-import { asBytes, textOf } from "./sqlite_values.ts";
+import { asBytes, textOf, wholeNumber } from "./sqlite_values.ts";
 import { isSqliteError, read, SQLITE_FULL, SqliteWriter } from "./sqlite_writer.ts";
 
 export interface SqliteDriverDeps {
@@ -174,6 +174,13 @@ export class SqliteDriver implements Driver {
     return await this.#writer.write(() => this.#insert(queue, payload, options), true);
   }
 
+  latencyMs(queue: string): Promise<number | undefined> {
+    return read(this.#file, () => {
+      const sinceMs = wholeNumber(this.#sql.nextReady.get(queue)?.["due_at"]);
+      return sinceMs === undefined ? undefined : Math.max(this.#clock.nowMs() - sinceMs, 0);
+    });
+  }
+
   depth(queue: string): Promise<QueueDepth> {
     return read(this.#file, () => {
       const counts = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
@@ -286,6 +293,10 @@ function prepareStatements(file: SqliteFile) {
       "SELECT seq = 9223372036854775807 AS is_highest FROM sqlite_sequence WHERE name = 'fervo_jobs'",
     ),
     dataVersion: prepare("PRAGMA data_version"),
+    nextReady: prepare(
+      "SELECT due_at FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT 1",
+      { bigInts: true },
+    ),
     hasReady: prepare("SELECT 1 FROM fervo_jobs WHERE state = 'ready' AND queue = ? LIMIT 1"),
     depth: prepare(`
       SELECT 'ready' AS state, count(*) AS jobs FROM fervo_jobs WHERE state = 'ready' AND queue = ?

@@ -10,12 +10,15 @@ const KEEP_MS = 1_000;
 
 export interface BrokerWatchDeps {
   readonly clock: Clock;
-  readonly driver: Pick<Driver, "depth">;
+  readonly driver: Pick<Driver, "depth" | "latencyMs">;
 }
 
 /** How a broker is doing now. */
 export type BrokerState =
-  | { readonly isUp: true; readonly depths: readonly (readonly [queue: string, depth: QueueDepth])[] }
+  | {
+    readonly isUp: true;
+    readonly depths: readonly (readonly [queue: string, depth: QueueDepth, latencyMs: number | undefined])[];
+  }
   | { readonly isUp: false; readonly error: FervoError };
 
 /** A broker as the worker sees it: whether it answers, and how many jobs wait there. */
@@ -45,11 +48,12 @@ const TOO_LATE: BrokerState = {
   error: new QueueError("QUEUE_UNAVAILABLE", `The broker has not counted its jobs in ${LIMIT_MS} ms`),
 };
 
-async function ask(driver: Pick<Driver, "depth">, queues: readonly string[]): Promise<BrokerState> {
+async function ask(driver: BrokerWatchDeps["driver"], queues: readonly string[]): Promise<BrokerState> {
   try {
-    const depths = await Promise.all(
-      queues.map(async (queue) => [queue, await driver.depth(queue)] as const),
-    );
+    const depths = await Promise.all(queues.map(async (queue) => {
+      const [depth, latencyMs] = await Promise.all([driver.depth(queue), driver.latencyMs(queue)]);
+      return [queue, depth, latencyMs] as const;
+    }));
     return { isUp: true, depths };
   } catch (error) {
     return { isUp: false, error: asFervoError(error) };

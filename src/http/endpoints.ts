@@ -25,6 +25,14 @@ export function endpointsOf(view: WorkerView, writers: readonly MetricsWriter[])
   };
 }
 
+/**
+ * What can be asked for without a token: whether the worker is alive, and no more. What asks is a container's or a load
+ * balancer's probe, whose own configuration is no place for a secret.
+ */
+export function openEndpointsOf(view: WorkerView): Record<string, Endpoint> {
+  return { "/livez": () => healthResponse({ isWell: liveness(view).isWell, problems: [] }) };
+}
+
 async function metricsText(view: WorkerView, writers: readonly MetricsWriter[]): Promise<string> {
   const page = new MetricsPage();
   await writeWorkerMetrics(page, view);

@@ -9,7 +9,8 @@ export function tokenGuard(token: string): Guard {
   // Of the same length whatever was sent: its length tells nothing, either.
   const wanted = sha256(`Bearer ${token}`);
   return (request) => {
-    const shown = sha256(request.headers.get("authorization") ?? "");
+    // The name of a scheme may be written in any case (RFC 9110, section 11.1).
+    const shown = sha256((request.headers.get("authorization") ?? "").replace(/^bearer +/i, "Bearer "));
     if (timingSafeEqual(shown, wanted)) return undefined;
     return new Response("unauthorized\n", { status: 401, headers: { "www-authenticate": "Bearer" } });
   };

@@ -11,6 +11,8 @@ export interface HttpServerDeps {
   readonly clock: Clock;
   /** By path. */
   readonly endpoints: Readonly<Record<string, Endpoint>>;
+  /** By path: what those are told who show no token. It has to be fit for everybody. */
+  readonly open?: Readonly<Record<string, Endpoint>>;
   /** Called when nobody can connect, once until somebody can again. */
   readonly onUnavailable: (error: unknown) => void;
 }
@@ -43,14 +45,14 @@ export class HttpServer implements AsyncDisposable {
 
   /** @throws {FervoError} LISTEN_FAILED when the address or the token's file cannot be used */
   static async start(
-    { endpoints, ...deps }: HttpServerDeps,
+    { endpoints, open = {}, ...deps }: HttpServerDeps,
     options: HttpServerOptions,
   ): Promise<HttpServer> {
     const token = options.token ?? (options.tokenFile && await readToken(options.tokenFile));
     const guards: Guard[] = [];
     if (token) guards.push(tokenGuard(token));
     else if (options.listen.transport === "tcp") guards.push(localGuard);
-    const handler = (request: RequestHead) => answer(request, guards, endpoints);
+    const handler = (request: RequestHead) => answer(request, guards, { endpoints, open });
     return new HttpServer(await listen(options.listen, { ...deps, handler }));
   }
 
@@ -67,10 +69,11 @@ export class HttpServer implements AsyncDisposable {
 async function answer(
   request: RequestHead,
   guards: readonly Guard[],
-  endpoints: Readonly<Record<string, Endpoint>>,
+  { endpoints, open }: Required<Pick<HttpServerDeps, "endpoints" | "open">>,
 ): Promise<Response> {
-  const response = guards.map((guard) => guard(request)).find((refusal) => refusal !== undefined) ??
-    await ask(request, endpoints);
+  const refusal = guards.map((guard) => guard(request)).find((refusal) => refusal !== undefined);
+  const isOpen = refusal?.status === 401 && Object.hasOwn(open, request.path);
+  const response = isOpen ? await ask(request, open) : refusal ?? await ask(request, endpoints);
   response.headers.set("cache-control", "no-store");
   response.headers.set("x-content-type-options", "nosniff");
   return response;

@@ -100,6 +100,21 @@ function writeBrokers(
         : []
     ),
   );
+  page.add(
+    {
+      name: "fervo_queue_latency_seconds",
+      type: "gauge",
+      help:
+        "For how long the next job of the queue has been ready; 0 when none is. All workers of a broker tell the same.",
+    },
+    brokers.flatMap(({ name, state }) =>
+      state.isUp
+        ? state.depths.map(([queue, , latencyMs = 0]) =>
+          [labelsOf({ broker: name, queue }), latencyMs / 1_000] as const
+        )
+        : []
+    ),
+  );
 }
 
 function writeFpms(

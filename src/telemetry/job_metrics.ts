@@ -1,4 +1,5 @@
 import type { FitReason, Observer, WorkerEvent } from "../core/observer.ts";
+import type { Outcome } from "../core/outcome.ts";
 import { BucketHistogram, labelsOf, type LabelText, type MetricsPage } from "./prometheus.ts";
 
 /** Upper ends of the buckets for waits and runs, seconds: from a job that does nothing to one of an hour. */
@@ -29,9 +30,10 @@ type Settled = Extract<WorkerEvent, { type: "job_settled" }>;
 /** What is counted of one queue of one consumer. */
 interface QueueCounts {
   readonly labels: { readonly consumer: string; readonly queue: string };
-  done: number;
-  /** Of the other outcomes, by outcome and code. */
-  readonly others: Map<string, { readonly labels: LabelText; count: number }>;
+  /** By what became of them. All begin at 0: a counter that begins at 1 hides its first step from `rate()`. */
+  readonly outcomes: Record<Outcome["kind"], number>;
+  /** Why, of those that are not done; by outcome and code. */
+  readonly errors: Map<string, { readonly labels: LabelText; count: number }>;
   leasesLost: number;
   readonly waits: BucketHistogram;
   readonly runs: BucketHistogram;
@@ -72,7 +74,6 @@ export class JobMetrics {
         return;
       }
       case "consumer_started":
-        // A counter that begins at 1 hides its first step from `rate()`.
         for (const queue of event.queues) this.#countsOf(event.consumer, queue);
         this.#pauses.set(event.consumer, 0);
         return;
@@ -112,10 +113,19 @@ export class JobMetrics {
         type: "counter",
         help: "Tries that have ended, by what became of them: ack, retry, bury, release.",
       },
-      labelled.flatMap(({ labels, done, others }) => [
-        [labelsOf({ ...labels, outcome: "ack", code: "" }), done] as const,
-        ...[...others.values()].map(({ labels, count }) => [labels, count] as const),
-      ]),
+      labelled.flatMap(({ labels, outcomes }) =>
+        Object.entries(outcomes).map(([outcome, count]) => [labelsOf({ ...labels, outcome }), count] as const)
+      ),
+    );
+    page.add(
+      {
+        name: "fervo_job_errors_total",
+        type: "counter",
+        help: "Why tries that have ended were not done, by the error's code.",
+      },
+      labelled.flatMap(({ errors }) =>
+        [...errors.values()].map(({ labels, count }) => [labels, count] as const)
+      ),
     );
     page.addHistograms(
       {
@@ -203,11 +213,11 @@ export class JobMetrics {
   #settled(event: Settled): void {
     const counts = this.#countsOf(event.consumer, event.queue);
     const { outcome, waitMs, runMs } = event;
-    if (outcome.kind === "ack") counts.done++;
-    else {
+    counts.outcomes[outcome.kind]++;
+    if (outcome.kind !== "ack") {
       const { code } = outcome.error;
       countIn(
-        counts.others,
+        counts.errors,
         `${outcome.kind} ${code}`,
         () => labelsOf({ ...counts.labels, outcome: outcome.kind, code }),
       );
@@ -233,8 +243,8 @@ export class JobMetrics {
 function addQueue(queues: Map<string, QueueCounts>, consumer: string, queue: string): QueueCounts {
   const counts = {
     labels: { consumer, queue },
-    done: 0,
-    others: new Map(),
+    outcomes: { ack: 0, retry: 0, bury: 0, release: 0 },
+    errors: new Map(),
     leasesLost: 0,
     waits: new BucketHistogram(DURATION_BOUNDS_S),
     runs: new BucketHistogram(DURATION_BOUNDS_S),

@@ -13,6 +13,8 @@ export interface LogOptions {
   readonly level: LogLevel;
   /** Lines for a person instead of JSON. */
   readonly isPretty: boolean;
+  /** Pretty lines have colours. */
+  readonly hasColors?: boolean;
 }
 
 /** A log of which one part is written, from a level on that can be changed. */
@@ -35,11 +37,11 @@ export interface Log {
  */
 export async function createLog(
   write: (text: string) => void,
-  { level, isPretty }: LogOptions,
+  { level, isPretty, hasColors = false }: LogOptions,
 ): Promise<LeveledLog> {
   // Loaded here, for it asks for the machine's name at once: what only makes log lines needs no such permission.
   const { pino } = await import("./pino.ts");
-  const format = isPretty ? await loadPretty() : (line: string) => line;
+  const format = isPretty ? await loadPretty(hasColors) : (line: string) => line;
   const log = pino({
     level,
     base: null,
@@ -50,10 +52,10 @@ export async function createLog(
 }
 
 /** Only a terminal needs it. */
-async function loadPretty(): Promise<(line: string) => string> {
+async function loadPretty(hasColors: boolean): Promise<(line: string) => string> {
   const { prettyFactory } = await import("./pretty.ts");
   return prettyFactory({
-    colorize: true,
+    colorize: hasColors,
     translateTime: "HH:MM:ss.l",
     singleLine: true,
     errorLikeObjectKeys: [],

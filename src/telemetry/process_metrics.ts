@@ -32,24 +32,24 @@ export class ProcessMetrics implements Disposable {
       [labelsOf({ version: this.#version }), 1],
     ]);
     page.add({
-      name: "fervo_process_start_time_seconds",
+      name: "process_start_time_seconds",
       type: "gauge",
       help: "When the worker started, in seconds since 1970.",
     }, [["", this.#startedS]]);
     const { user, system } = process.cpuUsage();
     page.add({
-      name: "fervo_process_cpu_seconds_total",
+      name: "process_cpu_seconds_total",
       type: "counter",
       help: "CPU time of the worker itself, without PHP.",
     }, [["", (user + system) / 1e6]]);
     const { rss, heapUsed } = Deno.memoryUsage();
     page.add({
-      name: "fervo_process_resident_memory_bytes",
+      name: "process_resident_memory_bytes",
       type: "gauge",
       help: "Memory of the worker itself, without PHP.",
     }, [["", rss]]);
     page.add({
-      name: "fervo_process_heap_bytes",
+      name: "fervo_heap_bytes",
       type: "gauge",
       help: "The part of the memory that objects take, garbage included.",
     }, [["", heapUsed]]);

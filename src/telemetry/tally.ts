@@ -84,7 +84,10 @@ export class Tally {
 
   summary(): TallySummary {
     const seconds = (this.#clock.monotonicMs() - this.#startedMs) / 1_000;
-    const at = (percentile: number) => this.#runs.getValueAtPercentile(percentile) / MICROSECONDS;
+    const maxMs = this.#runs.maxValue / MICROSECONDS;
+    // The histogram tells the upper end of a bucket, which may lie above all that is in it.
+    const at = (percentile: number) =>
+      Math.min(this.#runs.getValueAtPercentile(percentile) / MICROSECONDS, maxMs);
     return {
       done: this.#done,
       retried: this.#retried,
@@ -94,7 +97,7 @@ export class Tally {
       recovered: this.#recovered,
       seconds,
       jobsPerSecond: this.#done / seconds,
-      runMs: { p50: at(50), p95: at(95), p99: at(99), max: this.#runs.maxValue / MICROSECONDS },
+      runMs: { p50: at(50), p95: at(95), p99: at(99), max: maxMs },
     };
   }
 }

@@ -35,6 +35,21 @@ export function censusTests(test: BrokerTest, { delay }: DriverCapabilities): vo
     await rejectsWith("LEASE_LOST", held[3]!.ack());
   });
 
+  test("latencyMs() tells for how long the next job of a queue has been ready", async (broker) => {
+    await using driver = await broker.open();
+    assert.equal(await driver.latencyMs("a"), undefined);
+    await pushAll(driver, ["1"], "a");
+    if (delay) await driver.push("b", bytes("2"), { delayMs: 3_600_000 });
+    // beanstalkd counts in seconds.
+    assert.ok((await driver.latencyMs("a"))! <= 1_000);
+    await broker.passTime(2_000);
+    assert.ok((await driver.latencyMs("a"))! >= 1_000);
+    assert.equal(await driver.latencyMs("b"), undefined);
+    const first = await takeOne(driver, { queues: ["a"] });
+    assert.equal(await driver.latencyMs("a"), undefined);
+    await first.ack();
+  });
+
   test("census() counts no further than it has to", async (broker) => {
     await using driver = await broker.open();
     const jobs = Array.from({ length: CENSUS_LIMIT + 1 }, () => driver.push("a", bytes("x")));

@@ -160,6 +160,10 @@ export class FakeDriver implements Driver {
     return Promise.resolve({ ready: 0, delayed: 0, reserved: 0, dead: 0, ...this.depths.get(queue) });
   }
 
+  latencyMs(): Promise<number | undefined> {
+    return Promise.resolve(undefined);
+  }
+
   async census(queues: readonly string[]): Promise<Census> {
     const ready = queues.map(async (queue) => [queue, (await this.depth(queue)).ready] as const);
     return { ready: new Map(await Promise.all(ready)), inFlight: this.inFlight };

@@ -12,12 +12,13 @@ const HELLO: Record<string, Endpoint> = { "/hello": () => new Response("hello\n"
 
 function start(
   at: string,
-  options: { token?: string; tokenFile?: string } = {},
+  options: { token?: string; tokenFile?: string; open?: Record<string, Endpoint> } = {},
   endpoints = HELLO,
 ): Promise<HttpServer> {
   return HttpServer.start({
     clock: systemClock,
     endpoints,
+    ...(options.open && { open: options.open }),
     onUnavailable: (error) => assert.fail(String(error)),
   }, {
     listen: parseAddress(at),
@@ -63,6 +64,7 @@ Deno.test("HttpServer lets nobody in without the token, and says nothing of what
   await using _server = await start(at, { token: TOKEN });
   const shown = { authorization: `Bearer ${TOKEN}` };
   assert.equal((await ask(at, "/hello", { headers: shown })).status, 200);
+  assert.equal((await ask(at, "/hello", { headers: { authorization: `bearer ${TOKEN}` } })).status, 200);
   // With a token the name does not matter: a page in a browser does not know the token.
   assert.equal((await ask(at, "/hello", { headers: { ...shown, host: "worker.example" } })).status, 200);
   for (const path of ["/hello", "/nothing"]) {
@@ -70,6 +72,15 @@ Deno.test("HttpServer lets nobody in without the token, and says nothing of what
     assert.deepEqual([status, body], [401, "unauthorized\n"]);
     assert.equal((await ask(at, path)).status, 401);
   }
+});
+
+Deno.test("HttpServer tells who has no token what is fit for everybody, and who has one all of it", async () => {
+  const at = loopback();
+  await using _server = await start(at, { token: TOKEN, open: { "/hello": () => new Response("open\n") } });
+  assert.equal((await ask(at, "/hello")).body, "open\n");
+  const shown = { authorization: `Bearer ${TOKEN}` };
+  assert.notEqual((await ask(at, "/hello", { headers: shown })).body, "open\n");
+  assert.equal((await ask(at, "/nothing")).status, 401);
 });
 
 Deno.test("HttpServer reads the token from a file, without its line end", async () => {

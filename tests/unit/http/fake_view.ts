@@ -30,7 +30,8 @@ export function viewOf(o: {
       name: "queue",
       state: () =>
         Promise.resolve(
-          o.broker ?? { isUp: true, depths: [["mail", { ready: 5, delayed: 4, reserved: 3, dead: 2 }]] },
+          o.broker ??
+            { isUp: true, depths: [["mail", { ready: 5, delayed: 4, reserved: 3, dead: 2 }, 1_500]] },
         ),
     }],
     stuck: o.stuck ?? [],

@@ -9,12 +9,13 @@ function requestWith(headers: Record<string, string>): Request {
 
 Deno.test("tokenGuard() lets in who shows the token, and nobody else", { permissions: "none" }, () => {
   const guard = tokenGuard(TOKEN);
-  assert.equal(guard(requestWith({ authorization: `Bearer ${TOKEN}` })), undefined);
+  for (const scheme of ["Bearer", "bearer", "BEARER"]) {
+    assert.equal(guard(requestWith({ authorization: `${scheme} ${TOKEN}` })), undefined);
+  }
   for (
     const shown of [
       `Bearer ${TOKEN}x`,
       `Bearer ${TOKEN.slice(1)}`,
-      `bearer ${TOKEN}`,
       TOKEN,
       "Bearer",
       `Basic ${TOKEN}`,

@@ -17,8 +17,8 @@ Deno.test("BrokerWatch counts the jobs of each queue once", { permissions: "none
   assert.deepEqual(await watch.state(), {
     isUp: true,
     depths: [
-      ["a", { ready: 3, delayed: 0, reserved: 0, dead: 1 }],
-      ["b", { ready: 0, delayed: 0, reserved: 0, dead: 0 }],
+      ["a", { ready: 3, delayed: 0, reserved: 0, dead: 1 }, undefined],
+      ["b", { ready: 0, delayed: 0, reserved: 0, dead: 0 }, undefined],
     ],
   });
 });
@@ -36,7 +36,10 @@ Deno.test(
   { permissions: "none" },
   async () => {
     const clock = new FakeClock();
-    const driver = { depth: () => new Promise<never>(() => {}) };
+    const driver = {
+      depth: () => new Promise<never>(() => {}),
+      latencyMs: () => new Promise<never>(() => {}),
+    };
     const watch = new BrokerWatch({ clock, driver }, { name: "default", queues: ["a"] });
     const state = watch.state();
     await clock.advance(2_000);

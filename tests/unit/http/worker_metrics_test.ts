@@ -54,6 +54,7 @@ Deno.test(
       'fervo_queue_jobs{broker="queue",queue="mail",state="delayed"} 4',
       'fervo_queue_jobs{broker="queue",queue="mail",state="ready"} 5',
       'fervo_queue_jobs{broker="queue",queue="mail",state="reserved"} 3',
+      'fervo_queue_latency_seconds{broker="queue",queue="mail"} 1.5',
       ...SLOTS,
     ]);
   },

@@ -40,11 +40,19 @@ Deno.test("JobMetrics counts tries by consumer, queue, outcome and code", { perm
     settled({ kind: "release", reason: "unavailable", error: away }),
   ];
   assert.deepEqual(linesAfter(events, "fervo_jobs_total"), [
-    'fervo_jobs_total{consumer="main",queue="mail",outcome="ack",code=""} 2',
-    'fervo_jobs_total{consumer="main",queue="mail",outcome="retry",code="JOB_FAILED"} 2',
-    'fervo_jobs_total{consumer="main",queue="mail",outcome="bury",code="JOB_FAILED"} 1',
-    'fervo_jobs_total{consumer="main",queue="mail",outcome="release",code="QUEUE_UNAVAILABLE"} 1',
-    'fervo_jobs_total{consumer="main",queue="reports",outcome="ack",code=""} 1',
+    'fervo_jobs_total{consumer="main",queue="mail",outcome="ack"} 2',
+    'fervo_jobs_total{consumer="main",queue="mail",outcome="retry"} 2',
+    'fervo_jobs_total{consumer="main",queue="mail",outcome="bury"} 1',
+    'fervo_jobs_total{consumer="main",queue="mail",outcome="release"} 1',
+    'fervo_jobs_total{consumer="main",queue="reports",outcome="ack"} 1',
+    'fervo_jobs_total{consumer="main",queue="reports",outcome="retry"} 0',
+    'fervo_jobs_total{consumer="main",queue="reports",outcome="bury"} 0',
+    'fervo_jobs_total{consumer="main",queue="reports",outcome="release"} 0',
+  ]);
+  assert.deepEqual(linesAfter(events, "fervo_job_errors_total"), [
+    'fervo_job_errors_total{consumer="main",queue="mail",outcome="retry",code="JOB_FAILED"} 2',
+    'fervo_job_errors_total{consumer="main",queue="mail",outcome="bury",code="JOB_FAILED"} 1',
+    'fervo_job_errors_total{consumer="main",queue="mail",outcome="release",code="QUEUE_UNAVAILABLE"} 1',
   ]);
 });
 
@@ -66,10 +74,14 @@ Deno.test("JobMetrics takes waits and runs in seconds, of tries that ran", { per
 
 Deno.test("JobMetrics shows a queue's counters from the start, at 0", { permissions: "none" }, () => {
   const events: WorkerEvent[] = [{ type: "consumer_started", consumer: "main", queues: ["mail", "reports"] }];
-  assert.deepEqual(linesAfter(events, "fervo_jobs_total"), [
-    'fervo_jobs_total{consumer="main",queue="mail",outcome="ack",code=""} 0',
-    'fervo_jobs_total{consumer="main",queue="reports",outcome="ack",code=""} 0',
-  ]);
+  assert.deepEqual(
+    linesAfter(events, "fervo_jobs_total"),
+    ["mail", "reports"].flatMap((queue) =>
+      ["ack", "retry", "bury", "release"].map((outcome) =>
+        `fervo_jobs_total{consumer="main",queue="${queue}",outcome="${outcome}"} 0`
+      )
+    ),
+  );
   assert.deepEqual(linesAfter(events, "fervo_consumer_pauses_total"), [
     'fervo_consumer_pauses_total{consumer="main"} 0',
   ]);

@@ -34,12 +34,12 @@ Deno.test(
     using metrics = new ProcessMetrics({ clock, log: { dropped: 3 } }, { version: "1.2.3" });
     const page = pageOf(metrics);
     assert.match(page, /^fervo_build_info\{version="1\.2\.3"\} 1$/m);
-    assert.match(page, /^fervo_process_start_time_seconds 1700000000\.5$/m);
+    assert.match(page, /^process_start_time_seconds 1700000000\.5$/m);
     const number = (name: string) => Number(new RegExp(`^${name} (.*)$`, "m").exec(page)?.[1]);
-    const cpuS = number("fervo_process_cpu_seconds_total");
+    const cpuS = number("process_cpu_seconds_total");
     assert.ok(cpuS > 0 && cpuS < 10_000, `${cpuS} s`);
-    assert.ok(number("fervo_process_resident_memory_bytes") > 1_000_000);
-    assert.ok(number("fervo_process_heap_bytes") > 100_000);
+    assert.ok(number("process_resident_memory_bytes") > 1_000_000);
+    assert.ok(number("fervo_heap_bytes") > 100_000);
     assert.equal(number("fervo_log_lines_dropped_total"), 3);
   },
 );

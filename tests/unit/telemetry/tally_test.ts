@@ -92,6 +92,13 @@ Deno.test("Tally gives percentiles of the run times to three digits", async () =
   assertNear(max, 1_000);
 });
 
+Deno.test("Tally gives no percentile above the longest run", async () => {
+  const { tally, settle } = await tallyOf();
+  for (const runMs of [500.7, 501.3, 501.9]) settle(ACK, runMs);
+  const { p50, p99, max } = tally.summary().runMs;
+  assert.ok(p50 <= max && p99 <= max, `${p50} ${p99} ${max}`);
+});
+
 Deno.test("Tally measures run times from microseconds to days", async () => {
   for (const runMs of [0.025, 1, 86_400_000]) {
     const { tally, settle } = await tallyOf();
