@@ -119,7 +119,7 @@ async function openTarget(
     const children = flags.children ?? Math.max(4, 2 * navigator.hardwareConcurrency);
     return await ownTarget(deps, { children, script: flags.script });
   }
-  const config = await loadConfig(configFile, { env: io.env, readTextFile: Deno.readTextFileSync });
+  const config = await loadConfig(configFile, { env: io.env, readFile: Deno.readFileSync });
   const { consumer, fpm, process } = flags;
   return await configuredTarget(deps, config, { consumer, fpm, process });
 }

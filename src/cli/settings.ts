@@ -16,7 +16,7 @@ export const CONFIG_PLACES = ["fervo-worker.toml", "/etc/fervo-worker/fervo-work
 export async function readConfig(io: Io, file: string | undefined): Promise<Config> {
   return await loadConfig(await configPath(io, file), {
     env: io.env,
-    readTextFile: Deno.readTextFileSync,
+    readFile: Deno.readFileSync,
   });
 }
 

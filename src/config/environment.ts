@@ -1,5 +1,45 @@
 import { isTable, type Path, type Problem } from "./problems.ts";
 
+/** A text that is one variable and nothing else may stand for a number, or for true or false. */
+const ALONE = /^\$\{\w+\}$/;
+const NUMBER = /^-?\d+(?:\.\d+)?$/;
+
+/**
+ * Makes numbers, and true and false, of the texts at `paths` that were one variable and nothing else.
+ *
+ * @param data What {@link expandEnvironment} gave; it is changed.
+ * @param written The file before that.
+ * @returns Whether there was one.
+ */
+export function takeNumbers(
+  data: unknown,
+  written: unknown,
+  paths: readonly (readonly PropertyKey[])[],
+): boolean {
+  let hasTaken = false;
+  for (const path of paths) {
+    const key = path.at(-1);
+    const [table, before] = [data, written].map((tree) => path.slice(0, -1).reduce(valueIn, tree));
+    const text = valueIn(table, key!);
+    if (typeof text !== "string" || !ALONE.test(String(valueIn(before, key!)))) continue;
+    const value = NUMBER.test(text)
+      ? Number(text)
+      : text === "true" || text === "false"
+      ? text === "true"
+      : undefined;
+    if (value === undefined) continue;
+    (table as Record<PropertyKey, unknown>)[key!] = value;
+    hasTaken = true;
+  }
+  return hasTaken;
+}
+
+function valueIn(tree: unknown, key: PropertyKey): unknown {
+  return typeof tree === "object" && tree !== null && Object.hasOwn(tree, key)
+    ? (tree as Record<PropertyKey, unknown>)[key]
+    : undefined;
+}
+
 /**
  * Puts environment variables into every text of a parsed file: `${NAME}` stands for a variable's value, `$${` for the
  * two characters `${`. Table and key names are left alone.

@@ -2,7 +2,7 @@ import { parse, TomlError } from "smol-toml";
 import { fileReason } from "../core/file_error.ts";
 import { checkReferences } from "./checks.ts";
 import type { Config } from "./config.ts";
-import { expandEnvironment } from "./environment.ts";
+import { expandEnvironment, takeNumbers } from "./environment.ts";
 import { ConfigError } from "./errors.ts";
 import { type Problem, problemsOf } from "./problems.ts";
 import { resolveConfig } from "./resolve.ts";
@@ -10,8 +10,8 @@ import { resolveConfig } from "./resolve.ts";
 export interface ConfigDeps {
   /** An environment variable's value; undefined when it is not set. */
   readonly env: (name: string) => string | undefined;
-  /** A file's text; throws as `Deno.readTextFileSync` does. */
-  readonly readTextFile: (path: string) => string;
+  /** A file's bytes; throws as `Deno.readFileSync` does. */
+  readonly readFile: (path: string) => Uint8Array;
 }
 
 /**
@@ -20,9 +20,9 @@ export interface ConfigDeps {
  * @throws {ConfigError} CONFIG_INVALID when it cannot be read or used; see {@link parseConfig}.
  */
 export async function loadConfig(path: string, deps: ConfigDeps): Promise<Config> {
-  let text: string;
+  let bytes: Uint8Array;
   try {
-    text = deps.readTextFile(path);
+    bytes = deps.readFile(path);
   } catch (cause) {
     throw new ConfigError(
       "CONFIG_INVALID",
@@ -30,7 +30,26 @@ export async function loadConfig(path: string, deps: ConfigDeps): Promise<Config
       { cause },
     );
   }
-  return await parseConfig(text, path, deps);
+  return await parseConfig(textOf(bytes, path), path, deps);
+}
+
+/** What is no UTF-8 would become another text, such as another file's name. */
+function textOf(bytes: Uint8Array, source: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    const lines = new TextDecoder().decode(bytes).split("\n");
+    const line = lines.findIndex((text) => text.includes("\ufffd")) + 1;
+    const column = lines[line - 1]!.indexOf("\ufffd") + 1;
+    throw new ConfigError(
+      "CONFIG_INVALID",
+      `${source}:${line}:${column}: not UTF-8: save the file in that encoding`,
+      {
+        cause,
+        details: { problems: 1 },
+      },
+    );
+  }
 }
 
 /**
@@ -50,7 +69,10 @@ export async function parseConfig(
   const expanded = expandEnvironment(written, deps.env);
   // zod takes longer to load than everything else here: only when there is a file to check.
   const { configSchema, TABLES } = await import("./schema.ts");
-  const result = configSchema.safeParse(expanded.data);
+  let result = configSchema.safeParse(expanded.data);
+  if (!result.success && takeNumbers(expanded.data, written, result.error.issues.map(({ path }) => path))) {
+    result = configSchema.safeParse(expanded.data);
+  }
   // What follows from a variable that is not set is no problem of its own; what is wrong with a key's name is.
   const follows = (path: readonly PropertyKey[]) =>
     expanded.problems.some((cause) => cause.path.every((step, index) => path[index] === step));
@@ -83,7 +105,12 @@ function parseToml(text: string, source: string): unknown {
     if (!(error instanceof TomlError)) throw error;
     const reason = error.message.split("\n", 1)[0]!.replace("Invalid TOML document: ", "");
     // Words for people who forget the quotes, the commonest slip.
-    const advice = reason === "invalid value" ? '; a text needs quotes, as in key = "text"' : "";
+    const isVariable = /=\s*\$\{\w+\}/.test(text.split("\n")[error.line - 1] ?? "");
+    const advice = isVariable
+      ? '; a variable needs quotes, also for a number, as in key = "${NAME}"'
+      : reason === "invalid value"
+      ? '; a text needs quotes, as in key = "text"'
+      : "";
     const what = `not valid TOML: ${reason}${keyOf(text, error.line)}${advice}`;
     throw new ConfigError("CONFIG_INVALID", `${source}:${error.line}:${error.column}: ${what}`, {
       details: { problems: 1 },

@@ -260,12 +260,44 @@ Deno.test(
   async () => {
     const deps = {
       ...NO_ENVIRONMENT,
-      readTextFile: (path: string) => path === "/etc/fervo.toml" ? BROKER + FPM + CONSUMER : "",
+      readFile: (path: string) =>
+        new TextEncoder().encode(path === "/etc/fervo.toml" ? BROKER + FPM + CONSUMER : ""),
     };
     const config = await loadConfig("/etc/fervo.toml", deps);
     assert.equal(pathOf(config.brokers.get("default")), "/etc/fervo-worker.sqlite");
   },
 );
+
+Deno.test("loadConfig() refuses a file in another encoding, by its place: it would name another file", {
+  permissions: "none",
+}, async () => {
+  const latin1 = new Uint8Array([...'[log]\npath = "k\u00f6"'].map((letter) => letter.charCodeAt(0)));
+  await assert.rejects(loadConfig("a.toml", { ...NO_ENVIRONMENT, readFile: () => latin1 }), {
+    code: "CONFIG_INVALID",
+    message: "a.toml:2:10: not UTF-8: save the file in that encoding",
+  });
+});
+
+Deno.test("parseConfig() takes a number, and true and false, from a variable that stands alone", async () => {
+  const environment = { N: "7", YES: "true", TEN: "10", WORD: "seven" };
+  const text = (consumer: string, fpm = "") => `${BROKER}${FPM}${fpm}\n${CONSUMER}${consumer}\n`;
+  const config = await parseConfig(
+    text(
+      'concurrency = "${N}"\nretry = { attempts = "${TEN}" }',
+      'kill_on_timeout = "${YES}"\nstatus_path = "/s"',
+    ),
+    "fervo.toml",
+    { env: (name) => environment[name as keyof typeof environment] },
+  );
+  const { concurrency, retry } = config.consumers[0]!;
+  assert.deepEqual([concurrency, retry.attempts, config.fpm.get("default")!.killOnTimeout], [7, 10, true]);
+  for (const written of ["${WORD}", "${N} ", "7"]) {
+    const [problem] = await problemsIn(text(`concurrency = "${written}"`), environment);
+    assert.match(problem!, /^fervo\.toml:\d+:1: .*concurrency is /, written);
+  }
+  const [first] = await problemsIn(text("concurrency = ${N}"), environment);
+  assert.match(first!, /; a variable needs quotes, also for a number, as in key = "\$\{NAME\}"$/);
+});
 
 const unreadable: [claim: string, cause: Error, message: string][] = [
   [
@@ -287,11 +319,11 @@ const unreadable: [claim: string, cause: Error, message: string][] = [
 ];
 for (const [claim, cause, message] of unreadable) {
   Deno.test(`loadConfig() rejects a file ${claim}`, { permissions: "none" }, async () => {
-    const readTextFile = () => {
+    const readFile = () => {
       throw cause;
     };
     await assert.rejects(
-      loadConfig("/etc/fervo.toml", { ...NO_ENVIRONMENT, readTextFile }),
+      loadConfig("/etc/fervo.toml", { ...NO_ENVIRONMENT, readFile }),
       (error) => error instanceof ConfigError && error.code === "CONFIG_INVALID" && error.message === message,
     );
   });
