@@ -95,7 +95,12 @@ async function programs(folders: readonly string[], name: RegExp): Promise<strin
 /** What the program says of itself; undefined when it is no PHP, or not ours to run. */
 export async function versionOf(program: string): Promise<string | undefined> {
   try {
-    const { stdout } = await new Deno.Command(program, { args: ["-n", "-v"], stdin: "null", stderr: "null" })
+    const { stdout } = await new Deno.Command(program, {
+      args: ["-n", "-v"],
+      cwd: "/",
+      stdin: "null",
+      stderr: "null",
+    })
       .output();
     return /^PHP (\d+\.\d+\S*)/.exec(new TextDecoder().decode(stdout))?.[1];
   } catch {

@@ -86,6 +86,7 @@ export class OwnFpm implements AsyncDisposable {
   async #start(): Promise<void> {
     const master = new Deno.Command(this.#program, {
       args: ["--nodaemonize", "--allow-to-run-as-root", "--fpm-config", `${this.directory}/fpm.conf`],
+      cwd: "/",
       stdin: "null",
       stdout: "null",
       stderr: "piped",

@@ -143,7 +143,12 @@ export class ChildUsage implements PhpUsage {
 
 /** What a program prints. */
 async function printed(program: string, args: readonly string[]): Promise<string> {
-  const { stdout } = await new Deno.Command(program, { args: [...args], stdin: "null", stderr: "null" })
+  const { stdout } = await new Deno.Command(program, {
+    args: [...args],
+    cwd: "/",
+    stdin: "null",
+    stderr: "null",
+  })
     .output();
   return new TextDecoder().decode(stdout);
 }

@@ -43,7 +43,13 @@ Exit codes:
   3  jobs cannot run: a configuration is wrong, the worker's or php-fpm's
   4  jobs cannot run: a broker or php-fpm cannot be reached or used`,
     )
-    .action(async (options) => {
+    .action(async ({ fpmConfig, phpFpm, ...given }) => {
+      // Paths mean the same in every folder; a program's mere name is left to PATH.
+      const options = {
+        ...given,
+        fpmConfig: fpmConfig === undefined ? undefined : resolve(fpmConfig),
+        phpFpm: phpFpm?.includes("/") ? resolve(phpFpm) : phpFpm,
+      };
       const file = await configPath(io, options.config);
       if (options.user !== undefined) return setExitCode(await checkAs(options.user, file, options));
       const config = await readConfig(io, file);
@@ -77,7 +83,7 @@ async function checkAs(
   const args = [
     ...["check", "--config", resolve(file)],
     ...(callScript ? ["--call-script"] : []),
-    ...(fpmConfig === undefined ? [] : ["--fpm-config", resolve(fpmConfig)]),
+    ...(fpmConfig === undefined ? [] : ["--fpm-config", fpmConfig]),
     ...(phpFpm === undefined ? [] : ["--php-fpm", phpFpm]),
     ...(json ? ["--json"] : []),
   ];

@@ -29,7 +29,7 @@ export function resolveConfig(file: ConfigFile, source: string): Config {
   );
   const fpm = new Map(Object.entries(file.fpm).map(([name, pool]) => [name, fpmOf(pool)]));
   const processes = new Map(
-    Object.entries(file.processes).map(([name, process]) => [name, processOf(process)]),
+    Object.entries(file.processes).map(([name, process]) => [name, processOf(process, source)]),
   );
   const only = {
     broker: [...brokers.keys()][0]!,
@@ -119,7 +119,7 @@ function fpmOf(pool: ConfigFile["fpm"][string]): FpmConfig {
   };
 }
 
-function processOf(process: ConfigFile["processes"][string]): ProcessConfig {
+function processOf(process: ConfigFile["processes"][string], source: string): ProcessConfig {
   const [program, ...args] = process.command;
   const exitCodes = Object.entries(process.exit_codes).map(([code, meaning]) =>
     [Number(code), meaning] as const
@@ -128,7 +128,8 @@ function processOf(process: ConfigFile["processes"][string]): ProcessConfig {
     command: [program!, ...args],
     payload: process.payload,
     payloadVariable: process.payload_variable,
-    directory: process.directory === "" ? undefined : process.directory,
+    // The folder that the worker was started in may be removed by the next release.
+    directory: process.directory === "" ? dirname(resolve(source)) : process.directory,
     env: process.env,
     exitCodes: new Map([...DEFAULT_PROCESS_EXECUTOR_OPTIONS.exitCodes, ...exitCodes]),
     killAfterMs: process.kill_after_ms,

@@ -179,6 +179,8 @@ async function run(program: string, args: readonly string[]): Promise<{ success:
   try {
     const { success, stdout, stderr } = await new Deno.Command(program, {
       args: [...args],
+      // The folder that this was started in may be closed to its user, or gone.
+      cwd: "/",
       stdin: "null",
       stdout: "piped",
       stderr: "piped",

@@ -34,6 +34,7 @@ async function grep(paths: readonly string[]): Promise<Uint8Array> {
     const { stdout } = await new Deno.Command("grep", {
       // Every line, with the path before it; binary files as if they were text, no word on missing ones.
       args: ["-aHs", "-e", "", "--", ...paths],
+      cwd: "/",
       stdin: "null",
       stdout: "piped",
       stderr: "null",
