@@ -1,11 +1,12 @@
 import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { findControlSocket } from "../config/control.ts";
-import { command } from "../control/control_client.ts";
+import { command, DEFAULT_PATIENCE } from "../control/control_client.ts";
 import type { ControlRequest } from "../control/protocol.ts";
 import { sleep, systemClock } from "../core/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import { fileReason } from "../core/file_error.ts";
+import { durationMs } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
 import { jsonLine } from "./json_line.ts";
@@ -24,10 +25,14 @@ const START_CHECK_MS = 200;
 interface Target {
   readonly config?: string | undefined;
   readonly socket?: string | undefined;
+  /** Milliseconds. */
+  readonly timeout?: number | undefined;
 }
 
 /** How a worker stands once it has heard a command. */
 interface Standing {
+  /** As for `status`: one that is stopping stays so when it is told to be quiet. */
+  readonly state: string;
   readonly pid: number;
   readonly in_flight: number;
 }
@@ -59,11 +64,9 @@ export function quietCommand({ io }: Context) {
     .addHelpText("after", "\nExamples:\n  $ fervo-worker quiet\n  $ fervo-worker quiet --wait")
     .action(async ({ wait = false, ...options }) => {
       for await (const answer of await tell(io, options, { command: "quiet", wait })) {
-        const { pid, in_flight } = answer as unknown as Standing;
+        const { state, pid, in_flight } = answer as unknown as Standing;
         const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} may finish`;
-        io.out(
-          options.json ? jsonLine(answer) : `The worker (process ${pid}) is quiet; ${jobs}\n`,
-        );
+        io.out(options.json ? jsonLine(answer) : `The worker (process ${pid}) is ${state}; ${jobs}\n`);
         if (in_flight === 0) break;
       }
     });
@@ -143,13 +146,14 @@ function reloadText({ consumers, schedule, needs_restart }: ReloadReport): strin
 }
 
 async function statusOf(io: Io, target: Target, wait: boolean): Promise<StatusReport> {
+  const untilMs = systemClock.monotonicMs() + (target.timeout ?? Infinity);
   for (;;) {
     try {
       const answers = await Array.fromAsync(await tell(io, target, { command: "status" }));
       return answers[0] as unknown as StatusReport;
     } catch (error) {
       const isThere = !(error instanceof FervoError && error.code === "WORKER_UNAVAILABLE");
-      if (isThere || !wait) throw error;
+      if (isThere || !wait || systemClock.monotonicMs() >= untilMs) throw error;
       await sleep(systemClock, START_CHECK_MS);
     }
   }
@@ -157,12 +161,19 @@ async function statusOf(io: Io, target: Target, wait: boolean): Promise<StatusRe
 
 function controlCommand(name: string) {
   return new Command(name).addOption(configOption())
-    .option("--socket <path>", "the worker's control socket, instead of the configuration's");
+    .option("--socket <path>", "the worker's control socket, instead of the configuration's")
+    .option(
+      "--timeout <duration>",
+      "how long the worker may take, in all (default: 10s for its first answer; with --wait it may take its time then)",
+      durationMs,
+    );
 }
 
 /** Gives a command to the worker; the lines of its answer. */
 async function tell(io: Io, target: Target, request: ControlRequest) {
-  return command(await socketOf(io, target), request);
+  const { timeout } = target;
+  const patience = timeout === undefined ? DEFAULT_PATIENCE : { answerMs: timeout, endMs: timeout };
+  return command(await socketOf(io, target), request, patience);
 }
 
 /** @throws {FervoError} CONFIG_INVALID */

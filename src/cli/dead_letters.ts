@@ -1,6 +1,7 @@
 import { Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
 import { type Broker, openBroker } from "../app.ts";
+import type { Config } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import type { DeadLetter, Failure } from "../core/driver.ts";
 import { FervoError } from "../core/errors.ts";
@@ -88,10 +89,10 @@ function momentMs(text: string): number {
 export async function openDead(
   io: Io,
   options: { config?: string | undefined; broker?: string | undefined; queue?: string | undefined },
-): Promise<Broker & { readonly name: string }> {
+): Promise<Broker & { readonly name: string; readonly config: Config }> {
   const config = await readConfig(io, options.config);
   const name = chooseBroker(config, options.broker, options.queue);
-  return { name, ...openBroker(config, name, systemClock) };
+  return { name, config, ...openBroker(config, name, systemClock) };
 }
 
 export function letterTable(letters: readonly DeadLetter[]): string {

@@ -15,8 +15,10 @@ import { type Io, StreamError } from "./io.ts";
 import { pauseCommand, resumeCommand } from "./pause.ts";
 import { pushCommand } from "./push.ts";
 import { queuesCommand } from "./queues.ts";
+import { scheduleCommand } from "./schedule.ts";
 import { runCommand } from "./run.ts";
 import { versionText } from "./version.ts";
+import { inOrder } from "./word_order.ts";
 
 /**
  * The program: runs the command that `args` name and returns the exit code; never throws.
@@ -36,8 +38,8 @@ async function runCommandOf(args: readonly string[], io: Io, faults: Faults): Pr
   let exitCode: ExitCode = ExitCode.ok;
   try {
     const root = program({ io, setExitCode: (code) => exitCode = code, faults }, args);
-    if (args[0] === COMPLETE) printCandidates(io, root, args.slice(1));
-    else await root.parseAsync([...args], { from: "user" });
+    if (args[0] === COMPLETE) await printCandidates(io, root, args.slice(1));
+    else await root.parseAsync(inOrder(root, args), { from: "user" });
     return exitCode;
   } catch (error) {
     // commander has printed its own message, and the help that was asked for is no failure.
@@ -101,6 +103,7 @@ Exit codes:
     queuesCommand(context),
     pauseCommand(context),
     resumeCommand(context),
+    scheduleCommand(context),
     deadCommand(context),
     checkCommand(context),
     callCommand(context),

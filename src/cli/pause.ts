@@ -4,6 +4,7 @@ import { systemClock } from "../core/clock.ts";
 import { queueName } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { brokerOption, configOption } from "./options.ts";
+import { hintAtQueue } from "./queue_hint.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
 
 export function pauseCommand({ io }: Context) {
@@ -25,6 +26,7 @@ export function pauseCommand({ io }: Context) {
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
       await broker.driver.pauses.pause(queue);
       io.out(`Paused "${queue}"\n`);
+      hintAtQueue(io, config, queue);
       if (broker.driver.capabilities.pauses === "loose") {
         io.err(
           "fervo-worker: beanstalkd forgets the pause when it restarts, or when the queue is empty and no worker waits " +
@@ -52,5 +54,6 @@ export function resumeCommand({ io }: Context) {
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
       const wasPaused = await broker.driver.pauses.resume(queue);
       io.out(wasPaused ? `Resumed "${queue}"\n` : `"${queue}" was not paused\n`);
+      if (!wasPaused) hintAtQueue(io, config, queue);
     });
 }

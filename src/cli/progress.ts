@@ -8,7 +8,7 @@ const REDRAW_MS = 100;
 export function startProgress(io: Io, total: number, finished: () => number): Disposable {
   const lines = io.live("err");
   const stream = {
-    isTTY: io.isErrTerminal,
+    isTTY: io.isErrTerminal && io.env("TERM") !== "dumb",
     // A bar of a while ago is worth nothing to a reader that comes back.
     write: (text: string) => lines.isStalled || lines.write(text, 0),
   };

@@ -6,6 +6,7 @@ import { durationMs, queueName, wholeNumber } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
+import { hintAtQueue } from "./queue_hint.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
 
 /** Jobs that are pushed together: the driver makes one transaction of them. */
@@ -40,9 +41,7 @@ Examples:
       const { priority, attempts } = options;
       const nowMs = systemClock.nowMs();
       const job = newJob(broker.dialect, { payload, priority, attempts, nowMs });
-      if (!config.consumers.some((consumer) => consumer.queues.some(({ name }) => name === queue))) {
-        io.err(`fervo-worker: No consumer of this configuration takes jobs from "${queue}"\n`);
-      }
+      hintAtQueue(io, config, queue);
       const ids: string[] = [];
       while (ids.length < options.count) {
         const batch = Array.from(

@@ -10,20 +10,24 @@ export interface QueueRow extends QueueDepth {
   readonly change_per_s?: number;
 }
 
-/** @param isWatched With the change of each queue. */
+/**
+ * Counts first, so that no name moves them out of sight.
+ *
+ * @param isWatched With the change of each queue.
+ */
 export function queueTable(rows: readonly QueueRow[], isWatched = false): string {
   const change = isWatched ? ["CHANGE/S"] : [];
   return table(
-    ["BROKER", "QUEUE", "READY", "DELAYED", "RESERVED", "DEAD", ...change, "PAUSED"],
+    ["READY", "DELAYED", "RESERVED", "DEAD", ...change, "PAUSED", "BROKER", "QUEUE"],
     rows.map((row) => [
-      row.broker,
-      row.queue,
       row.ready,
       row.delayed,
       row.reserved,
       row.dead,
       ...change.map(() => row.change_per_s ?? "-"),
       row.paused ? "paused" : "",
+      row.broker,
+      row.queue,
     ]),
   );
 }

@@ -1,3 +1,4 @@
+import deno from "../../deno.json" with { type: "json" };
 import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { type App, createApp } from "../running_app.ts";
@@ -54,18 +55,25 @@ Examples:
   $ fervo-worker run --until-empty --json`,
     )
     .action(async (options) => {
-      const file = await configPath(io, options.config);
+      const file = resolve(await configPath(io, options.config));
       const config = await readConfig(io, file);
+      // The folder that it was started in may be removed while it runs, and no program could be started from there then.
+      Deno.chdir("/");
       const untilEmpty = options.untilEmpty === true;
-      const wantsProgress = untilEmpty && (options.progress === true || io.isErrTerminal);
+      // A terminal that cannot go back to the beginning of a line is as a file.
+      const isScreen = io.isErrTerminal && io.env("TERM") !== "dumb";
+      const wantsProgress = untilEmpty && (options.progress === true || isScreen);
       const { level, format } = config.log;
       // On a terminal the bar stands in the last line: a log line takes its place, and the bar is drawn again below.
-      const before = wantsProgress && io.isErrTerminal ? "\r\x1b[K" : "";
+      const before = wantsProgress && isScreen ? "\r\x1b[K" : "";
       const lines = io.live("err");
       const log = await createLog((line) => lines.write(`${before}${line}`), {
         level,
         isPretty: format === "pretty" || (format === "auto" && io.isErrTerminal),
+        // https://no-color.org
+        hasColors: isScreen && (io.env("NO_COLOR") ?? "") === "",
       });
+      log.info({ version: deno.version, config: resolve(file), pid: Deno.pid }, "fervo-worker starts");
       let stop = (): boolean => false;
       let isFaulty = false;
       faults.handleBy((error) => {

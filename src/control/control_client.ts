@@ -1,3 +1,4 @@
+import { MAX_TIMER_MS, systemClock } from "../core/clock.ts";
 import { type ErrorCode, FervoError, reasonOf } from "../core/errors.ts";
 import {
   type ControlAnswer,
@@ -7,22 +8,49 @@ import {
   readLines,
 } from "./protocol.ts";
 
+/** For how long a worker is waited for, milliseconds. */
+export interface Patience {
+  /** Until its first answer: one that is well has it at once. */
+  readonly answerMs: number;
+  /** Until it has no more to say; Infinity for as long as it takes. */
+  readonly endMs: number;
+}
+
+export const DEFAULT_PATIENCE: Patience = { answerMs: 10_000, endMs: Infinity };
+
 /**
  * Gives a command to the worker that listens at `path`; yields the lines of its answer as they come, and ends when the
  * worker has no more to say, or has ended.
  *
- * @throws {FervoError} WORKER_UNAVAILABLE when no worker is there, or it ends without an answer; else why the worker
- * refuses the command
+ * @throws {FervoError} WORKER_UNAVAILABLE when no worker is there, it ends without an answer, or does not answer in time; else
+ * why the worker refuses the command
  */
-export async function* command(path: string, request: ControlRequest): AsyncGenerator<ControlAnswer> {
-  using connection = await connect(path);
+export async function* command(
+  path: string,
+  request: ControlRequest,
+  { answerMs, endMs }: Patience = DEFAULT_PATIENCE,
+): AsyncGenerator<ControlAnswer> {
+  const connection = await connect(path);
   let isAnswered = false;
+  let late: FervoError | undefined;
+  const giveUpAfter = (ms: number, text: string) =>
+    ms > MAX_TIMER_MS ? undefined : systemClock.setTimer(() => {
+      if (late !== undefined) return;
+      late = new FervoError(
+        "WORKER_UNAVAILABLE",
+        `The worker at "${path}" ${text} in ${ms / 1_000} s; --timeout sets how long to wait`,
+      );
+      connection.close();
+    }, ms);
+  const answering = giveUpAfter(Math.min(answerMs, endMs), "has not answered");
+  const ending = giveUpAfter(endMs, "has not come to an end");
   try {
     const bytes = lineBytes(request);
     for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
     for await (const line of readLines(connection, MAX_ANSWER_BYTES)) {
       const answer = line as ControlAnswer;
       isAnswered = true;
+      answering?.cancel();
       if (answer.error !== undefined) {
         const { code, message, problems } = answer.error;
         throw new FervoError(code as ErrorCode, message, {
@@ -32,10 +60,17 @@ export async function* command(path: string, request: ControlRequest): AsyncGene
       yield answer;
     }
   } catch (error) {
+    if (late !== undefined) throw late;
     // The end of the worker can look like this, too.
     const hasEnded = error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe;
     if (!hasEnded) throw error;
+  } finally {
+    answering?.cancel();
+    ending?.cancel();
+    // It is closed when it is too late.
+    if (late === undefined) connection.close();
   }
+  if (late !== undefined) throw late;
   if (!isAnswered) {
     throw new FervoError("WORKER_UNAVAILABLE", `The worker at "${path}" has ended without an answer`);
   }

@@ -62,7 +62,7 @@ Deno.test("A reader that leaves early is no error: | head", async () => {
   assert.deepEqual({ ...first, stdout: first.stdout.slice(0, 6) }, {
     code: 0,
     signal: null,
-    stdout: "BROKER",
+    stdout: "READY ",
     stderr: "",
   });
   // More than a pipe holds, so that the write fails for certain.

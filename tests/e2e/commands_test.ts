@@ -68,7 +68,7 @@ Deno.test("push says when no consumer of the configuration takes jobs from the q
   assert.deepEqual({ code, stdout, stderr }, {
     code: 0,
     stdout: 'Pushed job 1 to "jbos"\n',
-    stderr: 'fervo-worker: No consumer of this configuration takes jobs from "jbos"\n',
+    stderr: 'fervo-worker: No consumer of this configuration takes jobs from "jbos"; did you mean "jobs"?\n',
   });
 });
 
@@ -100,10 +100,10 @@ Deno.test("queues shows every queue that is consumed or holds a job, by state", 
   assert.equal(
     await site.runOk(["queues"]),
     [
-      "BROKER   QUEUE  READY  DELAYED  RESERVED  DEAD  PAUSED",
-      "default  jobs       3        0         0     2",
-      "default  mail       0        0         0     0  paused",
-      "default  other      0        1         0     0",
+      "READY  DELAYED  RESERVED  DEAD  PAUSED  BROKER   QUEUE",
+      "    3        0         0     2          default  jobs",
+      "    0        0         0     0  paused  default  mail",
+      "    0        1         0     0          default  other",
       "",
     ].join("\n"),
   );

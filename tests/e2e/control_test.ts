@@ -162,6 +162,34 @@ Deno.test("stop --now puts the jobs back that run, and stop --wait tells of a wo
   assert.match(stderr, /^fervo-worker: The worker has ended without saying how: was it killed\?$/m);
 });
 
+Deno.test("status, quiet, stop and reload give up on a worker that hangs, when their time is over", async () => {
+  await using site = await Site.create(undefined, { process: { command: ["/bin/true"] } });
+  await using worker = await startTaking(site);
+  worker.kill("SIGSTOP");
+  try {
+    for (const args of [["status"], ["quiet", "--wait"], ["stop", "--wait"], ["reload"]]) {
+      const { code, stdout, stderr } = await site.run([...args, "--timeout", "300ms"]);
+      assert.deepEqual([code, stdout], [4, ""]);
+      assert.match(
+        stderr,
+        /^fervo-worker: The worker at ".*" has not answered in 0\.3 s; --timeout sets how long to wait\n$/,
+      );
+    }
+  } finally {
+    worker.kill("SIGCONT");
+  }
+});
+
+Deno.test("stop --wait with a time limit gives up on jobs that take longer, and the worker goes on to its end", async () => {
+  await using t = await startBusy(1);
+  const { code, stdout, stderr } = await t.site.run(["stop", "--wait", "--timeout", "500ms"]);
+  assert.equal(code, 4);
+  assert.match(stdout, /is stopping; 1 job under way\n$/);
+  assert.match(stderr, /has not come to an end in 0\.5 s/);
+  await t.letGo();
+  assert.equal((await t.worker.ended).code, 0);
+});
+
 Deno.test("quiet --wait ends when no job runs, and the worker stays", async () => {
   await using t = await startBusy(2);
   const { site, worker } = t;

@@ -49,7 +49,7 @@ Deno.test("push, queues, dead and check work on Redis", async () => {
   const pushed = (await redis.elements("LRANGE", "queue:jobs", "0", "-1"))[0]!;
   assert.match(pushed, /^\{"class":"Report","args":\[1\.0\],"fail_until":9,"retry":false,/);
   await site.runOk(["push", "jobs", job, "--delay", "1h"], { env });
-  assert.match(await site.runOk(["queues"], { env }), /jobs +1 +1 +0 +0/);
+  assert.match(await site.runOk(["queues"], { env }), /^ +1 +1 +0 +0 +default +jobs$/m);
 
   await using worker = site.start(["run"], { env });
   await eventually("it is dead", async () => (await redis.cli("ZCARD", "dead")) === "1");

@@ -19,6 +19,7 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
     "queues",
     "pause",
     "resume",
+    "schedule",
     "dead",
     "check",
     "call",
@@ -89,3 +90,21 @@ for (const shell of ["bash", "zsh", "fish"]) {
     assert.doesNotMatch(stdout, /\beval\b/);
   });
 }
+
+const PLAIN = new URL("../../../examples/plain-php/fervo-worker.toml", import.meta.url).pathname;
+
+Deno.test("__complete offers the names of the configuration: queues as arguments and options, brokers, consumers", async () => {
+  const offered = async (...words: string[]) => {
+    const { code, stdout } = await runMain(["__complete", ...words]);
+    assert.equal(code, 0);
+    return stdout.split("\n").filter(Boolean).map((line) => line.split("\t")[0]);
+  };
+  assert.deepEqual(await offered("push", "--config", PLAIN, ""), ["default"]);
+  assert.deepEqual(await offered("push", "--config", PLAIN, "x"), []);
+  assert.deepEqual(await offered("dead", "list", "-c", PLAIN, "--queue", "d"), ["default"]);
+  assert.deepEqual(await offered("queues", "--config", PLAIN, "--broker", ""), []);
+  assert.deepEqual(await offered("pause", "--config", PLAIN, "--broker", ""), ["default"]);
+  assert.deepEqual(await offered("pause", "--config", "/nowhere.toml", ""), []);
+  // The payload of push is nobody's name.
+  assert.deepEqual(await offered("push", "--config", PLAIN, "default", ""), []);
+});

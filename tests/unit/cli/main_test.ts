@@ -29,6 +29,8 @@ Deno.test("program() has the documented commands", () => {
     "queues",
     "pause",
     "resume",
+    "schedule",
+    "schedule list",
     "dead",
     "dead list",
     "dead show",
