@@ -73,7 +73,7 @@ Examples:
         // https://no-color.org
         hasColors: isScreen && (io.env("NO_COLOR") ?? "") === "",
       });
-      log.info({ version: deno.version, config: resolve(file), pid: Deno.pid }, "fervo-worker starts");
+      log.info({ version: deno.version, config: resolve(file) }, "fervo-worker starts");
       let stop = (): boolean => false;
       let isFaulty = false;
       faults.handleBy((error) => {
