@@ -85,7 +85,7 @@ const CUT_OFF = "cut off";
 /** Failures before the last one that a job keeps, the latest. */
 const MAX_EARLIER = 9;
 /** How much of the beginning, and of the end, of the STDERR of each, characters. */
-const EARLIER_STDERR = 500;
+const EARLIER_STDERR = 1_000;
 const SHORT_STDERR = `
   CASE WHEN length(error ->> '$.stderr') > ${2 * EARLIER_STDERR} THEN
     substr(error ->> '$.stderr', 1, ${EARLIER_STDERR}) || char(10) ||

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import deno from "../../deno.json" with { type: "json" };
 
 const ROOT = new URL("../../", import.meta.url).pathname;
-const SOURCES = ["main.ts", "deno.json", "deno.lock", "config.example.toml", "src", "scripts"];
+const SOURCES = ["main.ts", "deno.json", "deno.lock", "config.example.toml", "src", "scripts", "examples"];
 
 interface Result {
   readonly code: number;

@@ -15,7 +15,7 @@ Deno.test("A dead letter of the embedded queue tells of the failures before the 
   await using driver = openSqlite(`${folder.path}/queue.sqlite`, { clock });
   const id = await driver.push("q", bytes("a job"));
   const stderr = `${"é".repeat(1_500)}${"ü".repeat(1_500)}`;
-  const cut = `${"é".repeat(500)}\n… 2000 characters left out …\n${"ü".repeat(500)}`;
+  const cut = `${"é".repeat(1_000)}\n… 1000 characters left out …\n${"ü".repeat(1_000)}`;
   await (await takeOne(driver)).retry(0, new JobError("JOB_CRASHED", "It died", { details: { stderr } }));
   clock.jump(1_000);
   await (await takeOne(driver)).retry(0, new JobError("JOB_TIMEOUT", "It hung"));
