@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Symfony\Component\DependencyInjection\Loader\Configurator;
 
 use Fervo\DeferredEventBundle\Backend\ImmediateBackend;
+use Fervo\DeferredEventBundle\Backend\InMemoryBackend;
 use Fervo\DeferredEventBundle\Command\DebugCommand;
 use Fervo\DeferredEventBundle\Command\DispatchCommand;
 use Fervo\DeferredEventBundle\Command\FrontControllerCommand;
@@ -65,6 +66,8 @@ return static function (ContainerConfigurator $container): void {
             ->tag('kernel.reset', ['method' => 'reset'])
         ->set('fervo_deferred_event.backend.immediate', ImmediateBackend::class)
             ->args([service('fervo_deferred_event.payload_dispatcher')])
+        ->set('fervo_deferred_event.backend.in_memory', InMemoryBackend::class)
+            ->args([service('fervo_deferred_event.codec'), service('fervo_deferred_event.payload_dispatcher')])
         ->set('fervo_deferred_event.terminate_listener', TerminateListener::class)
             ->args([$usedOutbox])
             // After those listeners of the application that defer events themselves.
@@ -110,6 +113,7 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$outboxes', $usedOutbox)
             ->arg('$servicesResetter', service('services_resetter'))
             ->arg('$logger', $logger)
+            ->arg('$events', service('event_dispatcher'))
             // Into the container's own file, with all that it needs: each job would load some files more.
             ->tag('container.hot_path')
             // No services, so that Symfony's preload file would not have them.

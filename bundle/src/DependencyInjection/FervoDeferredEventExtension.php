@@ -78,6 +78,8 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
         } else {
             $container->setDefinition('fervo_deferred_event.backend', match ($config['type']) {
                 'immediate' => new ChildDefinition('fervo_deferred_event.backend.immediate'),
+                // Public, for tests: a private service may be inlined.
+                'in-memory' => (new ChildDefinition('fervo_deferred_event.backend.in_memory'))->setPublic(true),
                 'sqlite' => new Definition(SqliteBackend::class, [$config['path'], $config['busy_timeout_ms'] ?? 5000]),
                 'redis' => new Definition(RedisBackend::class, [
                     $config['dsn'],

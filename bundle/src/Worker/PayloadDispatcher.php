@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\Worker;
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
+use Fervo\DeferredEventBundle\Payload\DecodedEvent;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
 use Psr\Container\ContainerInterface;
 use Psr\Log\LoggerInterface;
@@ -34,12 +35,14 @@ final class PayloadDispatcher
     }
 
     /**
+     * @param (\Closure(DecodedEvent): void)|null $before called with what is dispatched then
+     *
      * @throws InvalidSignatureException
      * @throws NotDeployedException
      * @throws UndecodablePayloadException
      * @throws \Throwable                  whatever a listener throws
      */
-    public function dispatch(string $payload): void
+    public function dispatch(string $payload, ?\Closure $before = null): void
     {
         if (null !== $this->relay && Relay::PAYLOAD === trim($payload)) {
             ($this->relay)()->run();
@@ -47,6 +50,9 @@ final class PayloadDispatcher
             return;
         }
         $decoded = $this->codec->decode($payload);
+        if (null !== $before) {
+            $before($decoded);
+        }
         if (!$decoded->isSigned) {
             $this->warn('Accepted the unsigned event "{event}": UNSAFE, switch "legacy.accept_unsigned" off when the old queue is empty', $decoded->name);
         }

@@ -1,0 +1,63 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Backend;
+
+use Fervo\DeferredEventBundle\Payload\PayloadCodec;
+use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
+
+/**
+ * For tests: keeps what was deferred, until it is run or forgotten. A reset of the services, as between two requests of a test's
+ * client, keeps it, too.
+ */
+final class InMemoryBackend implements BackendInterface
+{
+    /** @var list<DeferredJob> */
+    private array $jobs = [];
+
+    public function __construct(private readonly PayloadCodec $codec, private readonly PayloadDispatcher $dispatcher)
+    {
+    }
+
+    public function send(DeferredJob ...$jobs): void
+    {
+        array_push($this->jobs, ...array_values($jobs));
+    }
+
+    /** @return list<DeferredJob> in the order in which they were deferred */
+    public function jobs(): array
+    {
+        return $this->jobs;
+    }
+
+    /**
+     * The events as a worker would get them, through their payloads.
+     *
+     * @return list<object>
+     */
+    public function events(): array
+    {
+        return array_map(fn (DeferredJob $job): object => $this->codec->decode($job->payload)->event, $this->jobs);
+    }
+
+    /**
+     * Runs all of them, whatever their delay, and those that they defer themselves. What a listener throws comes out, and the others
+     * stay.
+     *
+     * @return int how many have run
+     */
+    public function run(): int
+    {
+        for ($count = 0; null !== $job = array_shift($this->jobs); ++$count) {
+            $this->dispatcher->dispatch($job->payload);
+        }
+
+        return $count;
+    }
+
+    public function clear(): void
+    {
+        $this->jobs = [];
+    }
+}
