@@ -199,7 +199,10 @@ function queuedOf(depth: QueueDepth | undefined): number | undefined {
 
 function complaint(what: string, doubles: readonly Doubles[]): string[] {
   if (doubles.length === 0) return [];
-  return [`${what}: ${doubles.map(({ kind, times }) => `${times} ${kind}`).join(", ")}`];
+  const told = doubles.map(({ kind, times, example: [job, ...runs] }) =>
+    `${times} ${kind}, such as job ${job}: ${runs.map((run) => JSON.stringify(run)).join(" and ")}`
+  );
+  return [`${what}: ${told.join("; ")}`];
 }
 
 function sayBalance(report: Report, balance: Balance): void {

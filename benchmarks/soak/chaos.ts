@@ -2,7 +2,7 @@ import { sleep, systemClock } from "../../src/core/clock.ts";
 import { type PhpFpm, signal } from "../../tests/support/php_fpm.ts";
 import type { SeededRandom } from "../../tests/support/seeded_random.ts";
 import type { SoakBroker } from "./brokers.ts";
-import type { Trouble } from "./doubles.ts";
+import { KILLED, type Trouble } from "./doubles.ts";
 import { CHILDREN, clockOf, WORKERS, type Workers } from "./workers.ts";
 
 export interface ChaosDeps {
@@ -55,7 +55,7 @@ export class Chaos {
     this.#deps = deps;
     const { workers, fpm, broker, random } = deps;
     this.#actions = [
-      [4, "a worker is killed", () => workers.kill("victim"), LEASE_MS],
+      [4, KILLED, () => workers.kill("victim"), LEASE_MS],
       [3, STOPPED, () => this.#restart(), 0],
       [3, RELOADED, async () => {
         const slots = CHILDREN / WORKERS.length + random.below(3) - 1;

@@ -20,14 +20,20 @@ export interface Doubles {
   readonly isBeside: boolean;
   /** Whose the run before was. */
   readonly worker: string;
+  /** One of them: the job's number, the run before and the later one. */
+  readonly example: readonly [number: number, before: Run, later: Run];
   times: number;
 }
 
 /** What shows that a job kills its own PHP; no trouble of ours is needed for that. */
 const KILLS_PHP = "the job kills its PHP";
+/** Its jobs are taken over when their leases have ended. */
+export const KILLED = "a worker is killed";
 export const NO_CAUSE = "no known cause";
 /** php-fpm tells its age in whole seconds; in its first two a lost connection counts as its doing (docs/adr/0006). */
 const BEFORE_MS = 3_000;
+/** What is tried again. */
+const AGAIN: readonly (string | undefined)[] = ["retry", "none"];
 /** The end of a process that is killed reaches the ledger and the worker in no order. */
 const SAME_TIME_MS = 50;
 
@@ -47,11 +53,14 @@ export function doublesOf(
       if (before === undefined) continue;
       const kind = kindOf(number);
       const cause = causeOf(kind, before, later, troubles);
+      // A ledger that was busy reads what came meanwhile in no order: the try before this one, which was to be tried again.
+      if (cause === NO_CAUSE && later.attempt < before.attempt && AGAIN.includes(later.outcome)) continue;
       const isTold = later.isRepeat || later.attempt > before.attempt;
       const isBeside = isBesideOf(before, later);
       const { worker } = before;
       const name = [kind, cause, isTold, isBeside, worker].join();
-      const double = found.get(name) ?? { kind, cause, isTold, isBeside, worker, times: 0 };
+      const double = found.get(name) ??
+        { kind, cause, isTold, isBeside, worker, example: [number, before, later], times: 0 };
       double.times++;
       found.set(name, double);
     }
@@ -73,6 +82,9 @@ function causeOf(kind: string, before: Run, later: Run, troubles: readonly Troub
   const causes = troubles.filter(({ fromMs, toMs }) =>
     fromMs <= later.startMs && toMs >= before.startMs - BEFORE_MS
   );
+  // An attempt that counted, and may not have ended, is taken over from a worker that has given no sign of life.
+  const isTakenOver = later.isRepeat && later.attempt > before.attempt;
+  if (isTakenOver && causes.some(({ what }) => what === KILLED)) return KILLED;
   // The nearest to the second run is the likeliest.
   return (causes.find(({ undoes }) => undoes) ?? causes.at(-1))?.what ?? NO_CAUSE;
 }
