@@ -13,13 +13,13 @@ use Fervo\DeferredEventBundle\Exception\InvalidOptionException;
  */
 final class DeferOptions
 {
-    /** In milliseconds; 0 = as soon as possible. */
-    public readonly int $delayMs;
+    /** In milliseconds; 0 = as soon as possible; null = as configured. */
+    public readonly ?int $delayMs;
 
     /**
      * @param int|float|\DateInterval|null $delay    run it no sooner than in so many seconds
      * @param string|null                  $queue    1 to 128 characters of A-Z a-z 0-9 . _ : -
-     * @param int                          $priority higher runs first; Redis queues have none and ignore it
+     * @param int|null                     $priority higher runs first; Redis queues have none and ignore it
      * @param int|null                     $attempts tries in all, the first one included
      *
      * @throws InvalidOptionException
@@ -27,7 +27,7 @@ final class DeferOptions
     public function __construct(
         int|float|\DateInterval|null $delay = null,
         public readonly ?string $queue = null,
-        public readonly int $priority = 0,
+        public readonly ?int $priority = null,
         public readonly ?int $attempts = null,
     ) {
         if (null !== $queue) {
@@ -36,7 +36,21 @@ final class DeferOptions
         if (null !== $attempts && $attempts < 1) {
             throw new InvalidOptionException(sprintf('The number of attempts is %d; it counts the first try, so it is at least 1.', $attempts));
         }
-        $this->delayMs = self::milliseconds($delay ?? 0);
+        $this->delayMs = null === $delay ? null : self::milliseconds($delay);
+    }
+
+    /** What is null here is as in the others, the first that says it. */
+    public function orElse(self ...$others): self
+    {
+        [$delayMs, $queue, $priority, $attempts] = [$this->delayMs, $this->queue, $this->priority, $this->attempts];
+        foreach ($others as $other) {
+            $delayMs ??= $other->delayMs;
+            $queue ??= $other->queue;
+            $priority ??= $other->priority;
+            $attempts ??= $other->attempts;
+        }
+
+        return new self(null === $delayMs ? null : $delayMs / 1000, $queue, $priority, $attempts);
     }
 
     /** @throws InvalidOptionException */

@@ -12,10 +12,18 @@ final class DeferOptionsTest extends TestCase
 {
     public function testDelays(): void
     {
-        self::assertSame(0, (new DeferOptions())->delayMs);
+        self::assertNull((new DeferOptions())->delayMs);
+        self::assertSame(0, (new DeferOptions(delay: 0))->delayMs);
         self::assertSame(2000, (new DeferOptions(delay: 2))->delayMs);
         self::assertSame(1500, (new DeferOptions(delay: 1.5))->delayMs);
         self::assertSame(90_000, (new DeferOptions(delay: new \DateInterval('PT1M30S')))->delayMs);
+    }
+
+    public function testWhatIsNotSaidIsAsTheOthersSay(): void
+    {
+        $options = (new DeferOptions(queue: 'a'))->orElse(new DeferOptions(delay: 0, queue: 'b'), new DeferOptions(delay: 2, attempts: 3, priority: 4));
+
+        self::assertSame([0, 'a', 4, 3], [$options->delayMs, $options->queue, $options->priority, $options->attempts]);
     }
 
     /** @dataProvider wrong */

@@ -19,7 +19,7 @@ final class AsDeferredListener
      * @param int                   $priority    among the event's listeners: when the deferring happens, as with AsEventListener
      * @param int|float|string|null $delay       run it no sooner than in so many seconds, or an interval such as "PT5M"
      * @param string|null           $queue       as in DeferOptions
-     * @param int                   $jobPriority among the jobs of the queue: DeferOptions' priority
+     * @param int|null              $jobPriority among the jobs of the queue: DeferOptions' priority
      * @param int|null              $attempts    as in DeferOptions
      * @param string|null           $dispatcher  the service id of the dispatcher to listen to; null = the application's
      */
@@ -29,7 +29,7 @@ final class AsDeferredListener
         public readonly int $priority = 0,
         public readonly int|float|string|null $delay = null,
         public readonly ?string $queue = null,
-        public readonly int $jobPriority = 0,
+        public readonly ?int $jobPriority = null,
         public readonly ?int $attempts = null,
         public readonly ?string $dispatcher = null,
     ) {

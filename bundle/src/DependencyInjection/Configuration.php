@@ -44,6 +44,8 @@ final class Configuration implements ConfigurationInterface
                     ->info('Tries in all, the first one included; null = what the worker\'s configuration says (with Redis: Sidekiq\'s default, retry = true).')
                     ->defaultNull()->min(1)
                 ->end()
+                ->append($this->options('events', 'Options of events, by the event\'s name, its class, a parent or an interface; what the code or an attribute says goes first.'))
+                ->append($this->options('listeners', 'The same of deferred listeners, as "service::method".'))
                 ->enumNode('send')
                     ->info('When events go to the queue: immediately, on_terminate (after the response), after_commit (of the default Doctrine connection\'s transaction; dropped at its rollback), transactional (by way of a table in your database, which a relay empties).')
                     ->values(array_column(SendMode::cases(), 'value'))->defaultValue(SendMode::Immediately->value)
@@ -90,6 +92,25 @@ final class Configuration implements ConfigurationInterface
             ->end();
 
         return $tree;
+    }
+
+    private function options(string $name, string $info): ArrayNodeDefinition
+    {
+        $node = (new TreeBuilder($name))->getRootNode();
+        \assert($node instanceof ArrayNodeDefinition);
+        $node->info($info)
+            ->normalizeKeys(false)
+            ->useAttributeAsKey('name')
+            ->arrayPrototype()
+                ->children()
+                    ->scalarNode('queue')->defaultNull()->end()
+                    ->floatNode('delay')->info('In seconds.')->defaultNull()->min(0)->end()
+                    ->integerNode('attempts')->defaultNull()->min(1)->end()
+                    ->integerNode('priority')->info('Higher runs first.')->defaultNull()->end()
+                ->end()
+            ->end();
+
+        return $node;
     }
 
     private function backend(): ArrayNodeDefinition

@@ -10,6 +10,7 @@ use Fervo\DeferredEventBundle\Backend\BeanstalkdBackend;
 use Fervo\DeferredEventBundle\Backend\ImmediateBackend;
 use Fervo\DeferredEventBundle\Backend\RedisBackend;
 use Fervo\DeferredEventBundle\Backend\SqliteBackend;
+use Fervo\DeferredEventBundle\DeferOptions;
 use Fervo\DeferredEventBundle\Payload\LegacyPayload;
 use Fervo\DeferredEventBundle\SendMode;
 use Symfony\Component\Config\FileLocator;
@@ -47,7 +48,8 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
         $this->registerAttribute($container);
 
         $container->getDefinition('fervo_dispatch.queue')->getArgument('$defaults')
-            ->setArguments([null, $config['queue'], 0, $config['attempts']]);
+            ->setArguments([null, $config['queue'], null, $config['attempts']]);
+        $container->getDefinition('fervo_dispatch.queue')->setArgument('$configured', array_map(self::optionsOf(...), $config['events'] + $config['listeners']));
 
         // For people. The backend without its DSN, which may hold a password.
         $settings = [
@@ -68,6 +70,15 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
             $container->getDefinition('fervo_deferred_event.data_collector')->setArgument('$settings', $settings);
             $container->getDefinition('fervo_deferred_event.outbox')->setArgument('$log', new Reference('fervo_deferred_event.deferral_log'));
         }
+    }
+
+    /** @param array{delay: int|float|null, queue: string|null, priority: int|null, attempts: int|null} $options */
+    private static function optionsOf(array $options): Definition
+    {
+        // A mistake is told when the container is built.
+        new DeferOptions($options['delay'], $options['queue'], $options['priority'], $options['attempts']);
+
+        return new Definition(DeferOptions::class, [$options['delay'], $options['queue'], $options['priority'], $options['attempts']]);
     }
 
     /** @param array<string, mixed> $config */

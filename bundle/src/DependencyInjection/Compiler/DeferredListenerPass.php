@@ -140,11 +140,11 @@ final class DeferredListenerPass implements CompilerPassInterface
                 $delay = is_numeric($delay) ? (float) $delay : new \DateInterval($delay);
             }
             // Made here to see what is wrong with it when the container is built, not at the first event.
-            $options = new DeferOptions($delay, $tag['queue'] ?? null, $tag['job_priority'] ?? 0, $tag['attempts'] ?? null);
+            $options = new DeferOptions($delay, $tag['queue'] ?? null, $tag['job_priority'] ?? null, $tag['attempts'] ?? null);
         } catch (\Exception $error) {
             throw new InvalidArgumentException(sprintf('The options of the deferred listener "%s" are wrong: %s', $id, $error->getMessage()), 0, $error);
         }
 
-        return new Definition(DeferOptions::class, [$options->delayMs / 1000, $options->queue, $options->priority, $options->attempts]);
+        return new Definition(DeferOptions::class, [null === $options->delayMs ? null : $options->delayMs / 1000, $options->queue, $options->priority, $options->attempts]);
     }
 }
