@@ -58,11 +58,11 @@ export class Pusher implements AsyncDisposable {
   async deadLetters(): Promise<DeadLetter[]> {
     const letters: DeadLetter[] = [];
     for (;;) {
-      const afterId = letters.at(-1)?.id;
+      const after = letters.at(-1)?.place;
       const page = await this.#broker.driver.dead.list({
         queue: QUEUE,
         limit: DEAD_PAGE,
-        ...(afterId !== undefined && { afterId }),
+        ...(after !== undefined && { after }),
       });
       letters.push(...page);
       if (page.length < DEAD_PAGE) return letters;
