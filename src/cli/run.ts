@@ -55,8 +55,9 @@ Examples:
   $ fervo-worker run --until-empty --json`,
     )
     .action(async (options) => {
-      const file = resolve(await configPath(io, options.config));
-      const config = await readConfig(io, file);
+      const named = await configPath(io, options.config);
+      const config = await readConfig(io, named);
+      const file = resolve(named);
       // The folder that it was started in may be removed while it runs, and no program could be started from there then.
       Deno.chdir("/");
       const untilEmpty = options.untilEmpty === true;
