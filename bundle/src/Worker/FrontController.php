@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Worker;
 
+use Symfony\Component\ErrorHandler\Debug;
+use Symfony\Component\ErrorHandler\ErrorHandler;
 use Symfony\Component\HttpKernel\KernelInterface;
 
 /**
@@ -92,6 +94,7 @@ final class FrontController
     {
         try {
             $kernel = $kernel();
+            self::handleErrors($kernel->isDebug());
             $kernel->boot();
             if (!$kernel->getContainer()->has(self::RUNNER)) {
                 throw new \LogicException(sprintf('FervoDeferredEventBundle is not enabled in the environment "%s": see config/bundles.php.', $kernel->getEnvironment()));
@@ -102,6 +105,17 @@ final class FrontController
             error_log((string) $error);
 
             return Outcome::failed($error);
+        }
+    }
+
+    /**
+     * As in the application's other entry points, where Symfony's runtime does it: a warning is an exception in debug mode, and in the
+     * application's log else. FrameworkBundle gives the handler its logger.
+     */
+    private static function handleErrors(bool $debug): void
+    {
+        if (class_exists(ErrorHandler::class)) {
+            $debug ? Debug::enable() : ErrorHandler::register();
         }
     }
 

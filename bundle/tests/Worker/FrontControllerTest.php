@@ -77,6 +77,16 @@ final class FrontControllerTest extends TestCase
         self::assertStringContainsString('Listeners->foo(', self::$server->log());
     }
 
+    /** As in the web and in the console. */
+    public function testAWarningOfPhpIsAnExceptionInDebugModeAndNoneElse(): void
+    {
+        self::assertSame('ack', $this->request(self::payload('warn'))[0]['X-Fervo-Outcome']);
+        [$headers] = $this->request(self::payload('warn'), ['APP_ENV' => 'dev', 'APP_DEBUG' => '1']);
+
+        self::assertSame('retry', $headers['X-Fervo-Outcome']);
+        self::assertStringContainsString('ErrorException: Warning: Undefined array key "warn"', $headers['X-Fervo-Error']);
+    }
+
     public function testUnrecoverable(): void
     {
         self::assertSame('bury', $this->request(self::payload('bury'))[0]['X-Fervo-Outcome']);
