@@ -4,7 +4,7 @@ import type { Finding } from "../core/finding.ts";
 import type { CheckOptions, PlacedFinding } from "./check_context.ts";
 import { examine } from "./check_findings.ts";
 import { FervoError } from "../core/errors.ts";
-import { findAccount } from "../system/account.ts";
+import { findAccount, whyCannotRun } from "../system/account.ts";
 import type { Context } from "./context.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { jsonLine } from "./json_line.ts";
@@ -76,9 +76,11 @@ async function checkAs(
       `Only root can examine it as "${user}": run check with sudo, or as "${user}"`,
     );
   }
-  if (await findAccount(user) === undefined) {
-    throw new FervoError("CONFIG_INVALID", `This machine has no user "${user}"`);
-  }
+  const account = await findAccount(user);
+  const obstacle = account === undefined
+    ? `This machine has no user "${user}"`
+    : await whyCannotRun(Deno.execPath(), user, account);
+  if (obstacle !== undefined) throw new FervoError("CONFIG_INVALID", obstacle);
   const { callScript, fpmConfig, phpFpm, json } = options;
   const args = [
     ...["check", "--config", resolve(file)],
@@ -88,8 +90,8 @@ async function checkAs(
     ...(json ? ["--json"] : []),
   ];
   // With all groups of that user, as a service has them. The folder is one that everybody may enter.
-  const command = new Deno.Command("runuser", {
-    args: ["-u", user, "--", Deno.execPath(), ...args],
+  const command = new Deno.Command("setpriv", {
+    args: [`--reuid=${user}`, `--regid=${account!.gid}`, "--init-groups", Deno.execPath(), ...args],
     cwd: "/",
   });
   const { code } = await command.spawn().status;

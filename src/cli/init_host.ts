@@ -3,10 +3,10 @@ import frontController from "../../examples/plain-php/fervo.php" with { type: "t
 import handlers from "../../examples/plain-php/handlers.php" with { type: "text" };
 import { newestFpm } from "../bench/find_php.ts";
 import { parseConfig } from "../config/load.ts";
-import { FervoError, reasonOf } from "../core/errors.ts";
+import { FervoError } from "../core/errors.ts";
 import { fileReason } from "../core/file_error.ts";
 import { fpmName } from "../service/service.ts";
-import { type Account, findAccount } from "../system/account.ts";
+import { type Account, findAccount, whyCannotRun } from "../system/account.ts";
 import { writeWithMode } from "../system/write_with_mode.ts";
 import { hostConfig, hostPlaces } from "./host_config.ts";
 import { CONFIG_FOLDER, DEFAULT_NAME, serviceFilesOf } from "./init_service.ts";
@@ -90,7 +90,7 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
       : script.startsWith("/")
       ? []
       : [`--script "${script}" is no absolute path`]),
-    ...(account === undefined ? [] : await programObstacle(program, user, account)),
+    ...(account === undefined ? [] : await whyCannotRun(program, user, account) ?? []),
   ];
   if (obstacles.length > 0) throw invalid(sentence(`Cannot set up the worker "${name}"`, obstacles));
 
@@ -170,29 +170,6 @@ async function writeAll(folders: readonly Folder[], files: readonly File[]): Pro
 async function give(path: string, mode: number, owner: Account | undefined): Promise<void> {
   if (owner !== undefined) await Deno.chown(path, owner.uid, owner.gid);
   await Deno.chmod(path, mode);
-}
-
-/** Whether the user can run the program: it may be in a folder that is closed to them. */
-async function programObstacle(program: string, user: string, { uid, gid }: Account): Promise<string[]> {
-  const command = new Deno.Command(program, {
-    args: ["--version"],
-    cwd: "/",
-    clearEnv: true,
-    uid,
-    gid,
-    stdout: "null",
-  });
-  try {
-    if ((await command.output()).success) return [];
-    return [`"${user}" cannot run "${program}": ${program} --version fails`];
-  } catch (error) {
-    return [
-      `"${user}" cannot run "${program}" (${
-        reasonOf(error)
-      }): install -m 755 ${program} /usr/local/bin/fervo-worker, ` +
-      "and run that one",
-    ];
-  }
 }
 
 async function exists(path: string): Promise<boolean> {

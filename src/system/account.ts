@@ -1,3 +1,5 @@
+import { reasonOf } from "../core/errors.ts";
+
 /** A user of this machine. */
 export interface Account {
   readonly uid: number;
@@ -21,4 +23,28 @@ async function idOf(which: "-u" | "-g", name: string): Promise<number | undefine
   });
   const { success, stdout } = await command.output();
   return success ? Number(new TextDecoder().decode(stdout)) : undefined;
+}
+
+/** Why the user cannot run fervo-worker from there, which may be in a folder that is closed to them; undefined when they can. */
+export async function whyCannotRun(
+  program: string,
+  user: string,
+  { uid, gid }: Account,
+): Promise<string | undefined> {
+  const command = new Deno.Command(program, {
+    args: ["--version"],
+    cwd: "/",
+    clearEnv: true,
+    uid,
+    gid,
+    stdout: "null",
+    stderr: "null",
+  });
+  try {
+    if ((await command.output()).success) return undefined;
+    return `"${user}" cannot run "${program}": ${program} --version fails`;
+  } catch (error) {
+    return `"${user}" cannot run "${program}" (${reasonOf(error)}): install -m 755 ${program} ` +
+      "/usr/local/bin/fervo-worker, and run that one";
+  }
 }

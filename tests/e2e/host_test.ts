@@ -72,6 +72,13 @@ async function there(name: string): Promise<string[]> {
   return all.filter((path) => path !== undefined);
 }
 
+/** By the binary that every user can run. */
+async function check(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(PROGRAM, { args: ["check", ...args] }).output();
+  const utf8 = new TextDecoder();
+  return { code, stdout: utf8.decode(stdout), stderr: utf8.decode(stderr) };
+}
+
 async function owner(path: string): Promise<string> {
   const { said } = await runProgram("stat", "--format", "%U:%G %a", path);
   return said.trim();
@@ -121,16 +128,16 @@ asRoot(
     });
     assert.equal(await Deno.readTextFile(trace), '{"hello":"world"}');
     await Deno.remove(trace);
-    const checked = await fervoWorker(["check", "--call-script", "--user", USER, ...config]);
+    const checked = await check("--call-script", "--user", USER, ...config);
     assert.doesNotMatch(checked.stdout, /^(?:ERROR|warning)|as root/m);
     assert.equal(checked.code, 0, checked.stdout);
 
     // Root is refused nothing, and says so; the worker's user is.
     await Deno.chmod(`/etc/fervo-worker/${name}.toml`, 0o600);
-    const asRoot = await fervoWorker(["check", ...config]);
+    const asRoot = await check(...config);
     assert.match(asRoot.stdout, /^notice {3}worker: all of this was examined as root/m);
     assert.equal(asRoot.code, 0);
-    const asUser = await fervoWorker(["check", "--user", USER, ...config]);
+    const asUser = await check("--user", USER, ...config);
     assert.match(asUser.stderr, /Cannot read the configuration ".*": permission denied/);
     assert.equal(asUser.code, 3);
   },

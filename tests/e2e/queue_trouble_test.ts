@@ -12,7 +12,7 @@ async function assertUnavailable(site: Site, reason: RegExp, shell?: string): Pr
     const { code, stdout, stderr } = await site.run(command, shell === undefined ? {} : { shell });
     assert.equal(code, 4, `${command}: ${stderr}`);
     assert.equal(stdout, "");
-    assert.match(stderr, /^fervo-worker: Cannot use the /);
+    assert.match(stderr, /^fervo-worker: Cannot use the /m);
     assert.match(stderr, reason);
     assert.ok(stderr.includes(site.queueFile), stderr);
   }
@@ -27,7 +27,7 @@ Deno.test("Every command says that the queue's folder is missing, with exit code
   for (const command of COMMANDS) {
     const { code, stderr } = await site.run(command);
     assert.equal(code, 4);
-    assert.match(stderr, /^fervo-worker: Cannot use the queue ".*\/nowhere\/queue.sqlite": /);
+    assert.match(stderr, /^fervo-worker: Cannot use the queue ".*\/nowhere\/queue.sqlite": /m);
   }
 });
 
