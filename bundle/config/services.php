@@ -130,6 +130,7 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$listeners', abstract_arg('set by DeferredListenerPass'))
             ->tag('console.command')
         ->set('fervo_deferred_event.command.front_controller', FrontControllerCommand::class)
+            ->args(['%kernel.project_dir%'])
             ->tag('console.command')
     ;
 };
