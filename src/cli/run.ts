@@ -74,7 +74,7 @@ Examples:
         // https://no-color.org
         hasColors: isScreen && (io.env("NO_COLOR") ?? "") === "",
       });
-      log.info({ version: deno.version, config: resolve(file) }, "fervo-worker starts");
+      log.info({ version: deno.version, config: file }, "fervo-worker starts");
       let stop = (): boolean => false;
       let isFaulty = false;
       faults.handleBy((error) => {
@@ -87,7 +87,7 @@ Examples:
       });
       lines.onDropped((dropped) => log.error({ lines: dropped }, "Log lines were dropped before this one"));
       const status = new WorkerStatus({ clock: systemClock, log: lines }, {
-        configFile: resolve(file),
+        configFile: file,
         http: config.http && formatAddress(config.http.listen),
       });
       using service = await ServiceState.open(log);
