@@ -225,6 +225,22 @@ end
 return { due, ARGV[1] }
 `);
 
+/** Lua: members of the sorted set and their scores in turn, from rank `from` on, `most` at most, until `limit` bytes are read. */
+const READ_MEMBERS = `
+local function members(command, from, most, limit)
+  local read = {}
+  local bytes = 0
+  for at = from, from + most - 1 do
+    if bytes >= limit then break end
+    local one = redis.call(command, KEYS[1], at, at, 'WITHSCORES')
+    if not one[1] then break end
+    read[#read + 1] = one[1]
+    read[#read + 1] = one[2]
+    bytes = bytes + #one[1]
+  end
+  return read
+end`;
+
 /**
  * Reads a part of a sorted set, at least one member if there is one; no more than a client can take at once.
  *
@@ -232,18 +248,8 @@ return { due, ARGV[1] }
  * Returns members and their scores in turn.
  */
 export const READ_SET = new Script(`
-local read = {}
-local bytes = 0
-local from = tonumber(ARGV[2])
-for at = from, from + tonumber(ARGV[3]) - 1 do
-  if bytes >= tonumber(ARGV[4]) then break end
-  local one = redis.call(ARGV[1], KEYS[1], at, at, 'WITHSCORES')
-  if not one[1] then break end
-  read[#read + 1] = one[1]
-  read[#read + 1] = one[2]
-  bytes = bytes + #one[1]
-end
-return read
+${READ_MEMBERS}
+return members(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 `);
 
 /**
@@ -256,8 +262,7 @@ return read
  * Returns members and their scores in turn.
  */
 export const READ_SET_BEHIND = new Script(`
-local read = {}
-local bytes = 0
+${READ_MEMBERS}
 local from = 0
 local score = ARGV[3]
 if score ~= '' then
@@ -271,15 +276,7 @@ if score ~= '' then
     end
   end
 end
-for at = from, from + tonumber(ARGV[1]) - 1 do
-  if bytes >= tonumber(ARGV[2]) then break end
-  local one = redis.call('ZREVRANGE', KEYS[1], at, at, 'WITHSCORES')
-  if not one[1] then break end
-  read[#read + 1] = one[1]
-  read[#read + 1] = one[2]
-  bytes = bytes + #one[1]
-end
-return read
+return members('ZREVRANGE', from, tonumber(ARGV[1]), tonumber(ARGV[2]))
 `);
 
 /**
