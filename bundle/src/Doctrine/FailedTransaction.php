@@ -7,14 +7,16 @@ namespace Fervo\DeferredEventBundle\Doctrine;
 use Doctrine\DBAL\Driver\Connection;
 
 /**
- * PostgreSQL answers COMMIT with success also when a statement of the transaction has failed; it has rolled back then, and
- * neither PDO nor DBAL tell. So whoever needs to know has to ask before.
+ * What a database does with a transaction that fails, and neither the driver nor DBAL tell.
  *
  * @internal
  */
 final class FailedTransaction
 {
-    /** Whether the transaction that is open can only be rolled back, though its commit will succeed. */
+    /**
+     * Whether the transaction that is open can only be rolled back, though its commit will succeed: PostgreSQL answers COMMIT
+     * with success also when a statement of the transaction has failed. So whoever needs to know has to ask before.
+     */
     public static function isOpenOn(Connection $connection): bool
     {
         $native = method_exists($connection, 'getNativeConnection') ? $connection->getNativeConnection() : null;
@@ -32,5 +34,24 @@ final class FailedTransaction
             // Also of a lost connection, whose commit says so itself.
             return true;
         }
+    }
+
+    /** Whether the transaction is still open, though its commit has failed: SQLite waits for another try, or for a rollback. */
+    public static function hasOutlivedItsCommitOn(Connection $connection): bool
+    {
+        $native = method_exists($connection, 'getNativeConnection') ? $connection->getNativeConnection() : null;
+        if ($native instanceof \SQLite3) {
+            try {
+                // Refused within a transaction. The extension has no other way to ask.
+                $connection->exec('BEGIN');
+                $connection->exec('ROLLBACK');
+
+                return false;
+            } catch (\Throwable) {
+                return true;
+            }
+        }
+
+        return $native instanceof \PDO && $native->inTransaction();
     }
 }

@@ -44,16 +44,24 @@ final class TrackedDbal3Connection extends AbstractConnectionMiddleware
         try {
             $result = parent::commit();
         } catch (\Throwable $error) {
-            $this->transactions->commitFailed();
+            $this->commitFailed();
             throw $error;
         }
         if (false === $result) {
-            $this->transactions->commitFailed();
+            $this->commitFailed();
         } else {
             $isFailed ? $this->transactions->rolledBack() : $this->transactions->committed();
         }
 
         return $result;
+    }
+
+    /** DBAL 3 goes on in the transaction then, unlike DBAL 4; where the database does too, nothing has ended. */
+    private function commitFailed(): void
+    {
+        if (!FailedTransaction::hasOutlivedItsCommitOn($this)) {
+            $this->transactions->commitFailed();
+        }
     }
 
     /** @return bool */
