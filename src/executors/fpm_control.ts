@@ -56,6 +56,8 @@ export class FpmControl {
   readonly #options: FpmControlOptions;
   /** When php-fpm started, by the page; undefined before the first look. */
   #startTimeS: number | undefined;
+  /** Whether the page will show another time when php-fpm has started again: that second is over. */
+  #isStartTold = false;
   /** When it started again since the first look, at the latest; monotonic milliseconds. */
   #restartedMs = -Infinity;
 
@@ -82,6 +84,7 @@ export class FpmControl {
       this.#restartedMs = this.#clock.monotonicMs() - Math.max(status.uptimeS - 1, 0) * 1_000;
     }
     this.#startTimeS = status.startTimeS;
+    this.#isStartTold = status.uptimeS > 0;
     return status;
   }
 
@@ -134,12 +137,12 @@ export class FpmControl {
    * @throws {FastCgiError} FASTCGI_* when php-fpm cannot be asked
    */
   async #hasLeftSince(sinceMs: number): Promise<boolean | undefined> {
-    const isFirstLook = this.#startTimeS === undefined;
+    const isStartTold = this.#isStartTold;
     const status = await this.status();
     if (status === undefined || this.#options.statusAddress !== undefined) await this.ping();
     if (status === undefined) return undefined;
     // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
-    const latestAgeMs = 1_000 + (isFirstLook ? this.#clock.monotonicMs() - sinceMs : 0);
+    const latestAgeMs = 1_000 + (isStartTold ? 0 : this.#clock.monotonicMs() - sinceMs);
     return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
   }
 

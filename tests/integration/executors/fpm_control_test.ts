@@ -176,6 +176,16 @@ Deno.test("FpmControl.hasLeftWithin() looks once more: a child that is left may 
   assert.equal(await t.control.hasLeftWithin(100), true);
 });
 
+Deno.test("FpmControl.hasLeftWithin() tells a php-fpm that has started again in the second of its start", async () => {
+  // The second has turned when it is looked at again: nothing on the page tells the one from the other.
+  const pages = [{ "start time": 500, "start since": 0 }, { "start time": 500, "start since": 1 }];
+  await using t = await scripted((index) => pages[Math.min(index, 1)]);
+  await t.control.status();
+  assert.equal(await t.control.hasLeftWithin(300), true);
+  // From then on another start would have another time.
+  assert.equal(await t.control.hasLeftWithin(300), false);
+});
+
 Deno.test("FpmControl.hasLeftWithin() tells a reload and a stop from a child that died", async () => {
   await using fpm = await PhpFpm.start({ children: 2, statusListen: true });
   const control = fpm.control();
