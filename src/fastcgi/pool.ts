@@ -192,8 +192,8 @@ export class Pool implements AsyncDisposable {
     { isAlone = false, again }: Sending = ANYHOW,
   ): Promise<FastCgiResponse> {
     if (this.#closed !== undefined) throw new FervoError("SHUTDOWN", "The connection pool is closed");
-    // The one that has been idle for longest makes room.
-    if (isAlone && this.#connections >= this.#maxConnections) this.#idle[0]?.destroy();
+    // The one that has been idle for longest makes room, here and in php-fpm: it may hold the only child that is free.
+    if (isAlone) this.#idle[0]?.destroy();
     let connection = isAlone ? undefined : this.#idle.pop();
     if (connection === undefined) {
       if (this.#connections < this.#maxConnections) this.#connections++;
