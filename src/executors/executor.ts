@@ -4,6 +4,8 @@ import type { Outcome } from "../core/outcome.ts";
 
 /** What an executor may say of a run under way. */
 export interface Run {
+  /** When the job began, monotonic milliseconds. */
+  readonly beganMs: number;
   /** It is told that the job has not begun yet: its time begins now. May be said again and again. */
   notBegun(): void;
 }

@@ -107,7 +107,7 @@ export class FastCgiExecutor implements Executor {
   }
 
   async execute(job: Job, signal: AbortSignal, run?: Run): Promise<Outcome> {
-    const startedMs = this.#clock.monotonicMs();
+    const startedMs = run?.beganMs ?? this.#clock.monotonicMs();
     try {
       if (this.#losses.size > 0 && this.#losses.has(nameOf(job))) {
         const unavailable = await this.#stillAway();
@@ -128,7 +128,7 @@ export class FastCgiExecutor implements Executor {
   }
 
   async executeBatch(batch: Batch, signal: AbortSignal, run?: Run): Promise<Outcome | undefined> {
-    const startedMs = this.#clock.monotonicMs();
+    const startedMs = run?.beganMs ?? this.#clock.monotonicMs();
     const answer = new BatchAnswer(batch.jobs, (told, job, stderr) => {
       this.#forgetLosses(job);
       batch.onOutcome(told === ACK ? this.#ackedStderr.outcomeOf(job, stderr) : told);

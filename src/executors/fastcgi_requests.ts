@@ -120,9 +120,12 @@ export function uriOf(job: Job): string {
   return `/${uriPart(job.queue)}/${uriPart(job.id)}`;
 }
 
+/** What stands for itself in a URI, as most names and ids do; to look costs less than to encode. */
+const PLAIN = /^[\w.~-]*$/;
+
 /** A lone surrogate, which stands for no bytes, becomes U+FFFD, as in the params. */
 function uriPart(text: string): string {
-  return encodeURIComponent(text.toWellFormed());
+  return PLAIN.test(text) ? text : encodeURIComponent(text.toWellFormed());
 }
 
 /** The same of a batch: its first job, and how many follow. */

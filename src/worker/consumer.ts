@@ -273,7 +273,7 @@ export class Consumer {
     if (at === jobs.length) return;
     const left = jobs.slice(at);
     if (this.#quiet.signal.aborted) this.#held.putBack(left);
-    else for (const held of left) this.#ahead.add(held);
+    else this.#ahead.add(left);
   }
 
   /** Begins jobs in a slot that is free. */
@@ -288,8 +288,8 @@ export class Consumer {
     const slot = this.#slots.begin(jobs);
     const held = jobs[0]!;
     const outcome = await this.#runJob(slot, held);
-    this.#leave(slot);
-    if (!held.isSettling) await this.#held.settle(held, outcome);
+    const endedMs = this.#leave(slot);
+    if (!held.isSettling) await this.#held.settle(held, outcome, endedMs);
   }
 
   /** Several jobs through one slot; those that were not begun go back. */
@@ -300,9 +300,10 @@ export class Consumer {
     this.#held.putBack(jobs);
   }
 
-  /** The slot is free: for what was taken ahead, else for what the next receive brings. */
-  #leave(slot: Slot): void {
-    const ms = this.#clock.monotonicMs() - slot.startedMs;
+  /** The slot is free: for what was taken ahead, else for what the next receive brings. Returns when it became so. */
+  #leave(slot: Slot): number {
+    const endedMs = this.#clock.monotonicMs();
+    const ms = endedMs - slot.startedMs;
     this.#ran.jobs += slot.jobs.length;
     this.#ran.ms += ms;
     this.#ahead.ran(ms);
@@ -311,6 +312,7 @@ export class Consumer {
       this.#start(this.#ahead.take(this.#options.batchSize));
     }
     this.#loop.wake();
+    return endedMs;
   }
 
   async #runJob(slot: Slot, held: Held): Promise<Outcome> {

@@ -110,25 +110,29 @@ export class HeldDeliveries {
     }
   }
 
-  /** Settles; tries until the broker has taken it or it has to give up. Never rejects. */
-  async settle(held: Held, outcome: Outcome): Promise<void> {
+  /**
+   * Settles; tries until the broker has taken it or it has to give up. Never rejects.
+   *
+   * @param endedMs When the job ended, monotonic milliseconds; now, when absent.
+   */
+  async settle(held: Held, outcome: Outcome, endedMs = this.#deps.clock.monotonicMs()): Promise<void> {
     held.isSettling = true;
     if (outcome.kind === "release") this.#deps.onRelease();
     const { clock, dialect, random } = this.#deps;
     const { retry, pauseMaxMs } = this.#options;
-    const nowMs = clock.monotonicMs();
-    const runMs = nowMs - (held.startedMs ?? nowMs);
+    const nowMs = clock.nowMs();
+    const runMs = endedMs - (held.startedMs ?? endedMs);
     const { readyAtMs, attempt } = held.delivery;
-    const waitMs = readyAtMs === undefined ? undefined : Math.max(clock.nowMs() - runMs - readyAtMs, 0);
+    const waitMs = readyAtMs === undefined ? undefined : Math.max(nowMs - runMs - readyAtMs, 0);
     const { maxAttempts, retryUntilMs } = held;
     // Of a batch that ended early some were given a trace, and never ran.
     const trace = held.trace !== undefined && held.startedMs !== undefined &&
-      { trace: { ...held.trace, startedAtMs: clock.nowMs() - runMs } };
+      { trace: { ...held.trace, startedAtMs: nowMs - runMs } };
     const done = finalOutcome(outcome, {
       attempt,
       maxAttempts,
       retryUntilMs,
-      nowMs: clock.nowMs(),
+      nowMs,
       retry,
       dialect,
       random,

@@ -61,8 +61,10 @@ export class LookAhead<T> {
     return this.#meanMs < SHORT_MS ? this.#limit.slots * (this.#perSlot + LAGGING_PER_SLOT) : 0;
   }
 
-  add(item: T): void {
-    this.#items.push({ item, sinceMs: this.#clock.monotonicMs() });
+  /** @param items At least one; they have come at once. */
+  add(items: readonly T[]): void {
+    const sinceMs = this.#clock.monotonicMs();
+    for (const item of items) this.#items.push({ item, sinceMs });
     this.#timer ??= this.#clock.setTimer(() => this.#giveBackStale(), STALE_MS);
   }
 

@@ -27,7 +27,7 @@ Deno.test("LookAhead takes nothing ahead before it has seen many short jobs, and
 Deno.test("LookAhead asks for more only when half of what it may hold is used up, first come first served", () => {
   const { ahead, run } = build(4);
   run(100, 1);
-  for (const item of ["a", "b", "c"]) ahead.add(item);
+  ahead.add(["a", "b", "c"]);
   assert.equal(ahead.room, 0);
   assert.deepEqual(ahead.take(1), ["a"]);
   assert.equal(ahead.room, 2);
@@ -38,11 +38,11 @@ Deno.test("LookAhead asks for more only when half of what it may hold is used up
 Deno.test("LookAhead gives back what has waited too long, and takes nothing ahead then", async () => {
   const { clock, stale, ahead, run } = build();
   run(100, 1);
-  ahead.add("a");
+  ahead.add(["a"]);
   await clock.advance(60);
   ahead.take(1);
-  ahead.add("b");
-  ahead.add("c");
+  ahead.add(["b"]);
+  ahead.add(["c"]);
   await clock.advance(99);
   assert.deepEqual(stale, []);
   await clock.advance(1);
@@ -52,7 +52,7 @@ Deno.test("LookAhead gives back what has waited too long, and takes nothing ahea
 
 Deno.test("LookAhead.takeAll() empties it, and leaves no timer", async () => {
   const { clock, stale, ahead } = build();
-  ahead.add("a");
+  ahead.add(["a"]);
   assert.deepEqual(ahead.takeAll(), ["a"]);
   await clock.advance(1_000);
   assert.deepEqual([stale, ahead.take(1)], [[], []]);
