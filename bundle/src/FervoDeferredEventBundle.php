@@ -4,9 +4,9 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle;
 
-use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DoctrinePass;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\CheckRequirementsPass;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DeferredListenerPass;
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DoctrinePass;
 use Symfony\Component\DependencyInjection\Compiler\PassConfig;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\HttpKernel\Bundle\Bundle;

@@ -95,16 +95,18 @@ final class RedisBackend implements BackendInterface
 
     private function connect(Dsn $dsn): RedisConnectionInterface
     {
-        $hasPredis = class_exists(\Predis\Client::class);
-
-        return match (true) {
-            'predis' !== $this->client && \extension_loaded('redis') => new PhpRedisConnection($dsn, $this->timeoutMs, $this->caFile),
-            'phpredis' !== $this->client && $hasPredis => new PredisConnection($dsn, $this->timeoutMs, $this->caFile),
-            default => throw new \RuntimeException(match ($this->client) {
-                'phpredis' => 'the extension "redis" is not loaded',
-                'predis' => 'Predis is not there: run "composer require predis/predis"',
-                default => 'there is neither the extension "redis" nor Predis: install one of them',
-            }),
+        if ('predis' !== $this->client && \extension_loaded('redis')) {
+            return new PhpRedisConnection($dsn, $this->timeoutMs, $this->caFile);
+        }
+        if ('phpredis' !== $this->client && class_exists(\Predis\Client::class)) {
+            return new PredisConnection($dsn, $this->timeoutMs, $this->caFile);
+        }
+        $reason = match ($this->client) {
+            'phpredis' => 'the extension "redis" is not loaded',
+            'predis' => 'Predis is not there: run "composer require predis/predis"',
+            default => 'there is neither the extension "redis" nor Predis: install one of them',
         };
+
+        throw new \RuntimeException($reason);
     }
 }

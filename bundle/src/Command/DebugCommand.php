@@ -15,8 +15,8 @@ use Symfony\Component\Console\Style\SymfonyStyle;
 final class DebugCommand extends Command
 {
     /**
-     * @param array<string, int|string>             $settings  without secrets
-     * @param list<array{string, string, int}>      $listeners event, "service::method", priority
+     * @param array<string, int|string>        $settings  without secrets
+     * @param list<array{string, string, int}> $listeners event, "service::method", priority
      */
     public function __construct(
         private readonly array $settings,

@@ -7,7 +7,6 @@ namespace Fervo\DeferredEventBundle\DependencyInjection;
 use Fervo\DeferredEventBundle\Attribute\AsDeferredListener;
 use Fervo\DeferredEventBundle\Backend\BackendInterface;
 use Fervo\DeferredEventBundle\Backend\BeanstalkdBackend;
-use Fervo\DeferredEventBundle\Backend\ImmediateBackend;
 use Fervo\DeferredEventBundle\Backend\RedisBackend;
 use Fervo\DeferredEventBundle\Backend\SqliteBackend;
 use Fervo\DeferredEventBundle\DeferOptions;

@@ -25,8 +25,9 @@ final class PhpEventSerializer implements EventSerializerInterface
         try {
             $bytes = serialize($event);
         } catch (\Throwable $error) {
-            throw UnserializableValue::in($event, UnserializableValue::isUnserializable(...))?->exception($error)
-                ?? new UnserializableEventException(sprintf('Cannot defer an event of the class "%s": %s', $event::class, $error->getMessage()), 0, $error);
+            $value = UnserializableValue::in($event, UnserializableValue::isUnserializable(...));
+
+            throw $value?->exception($error) ?? new UnserializableEventException(sprintf('Cannot defer an event of the class "%s": %s', $event::class, $error->getMessage()), 0, $error);
         }
         // PHP turns a resource into the number 0 without a word; only where there is a 0 can there have been one.
         if (str_contains($bytes, 'i:0;') && null !== $resource = UnserializableValue::in($event, UnserializableValue::isResource(...))) {

@@ -9,7 +9,7 @@ use Fervo\DeferredEventBundle\Backend\InMemoryBackend;
 use PHPUnit\Framework\Assert;
 
 /**
- * For a test that extends Symfony's KernelTestCase, with
+ * For a test that extends Symfony's KernelTestCase, with the backend for tests.
  *
  *     when@test:
  *         fervo_deferred_event:

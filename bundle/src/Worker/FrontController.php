@@ -9,7 +9,8 @@ use Symfony\Component\ErrorHandler\ErrorHandler;
 use Symfony\Component\HttpKernel\KernelInterface;
 
 /**
- * What PHP-FPM runs for each request of fervo-worker. The bundle's bin/fervo-run.php calls it; an own front controller is
+ * What PHP-FPM runs for each request of fervo-worker. The bundle's bin/fervo-run.php calls it. A front controller of
+ * one's own is these two lines.
  *
  *     require dirname(__DIR__).'/vendor/autoload.php';
  *     FrontController::run(static fn () => new App\Kernel('prod', false));
@@ -87,7 +88,8 @@ final class FrontController
 
     public static function endBuffers(): void
     {
-        while (ob_get_level() > 0 && ob_end_clean());
+        while (ob_get_level() > 0 && ob_end_clean()) {
+        }
     }
 
     private static function boot(\Closure $kernel): JobRunner|Outcome

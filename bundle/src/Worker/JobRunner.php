@@ -25,7 +25,7 @@ use Symfony\Contracts\Service\ResetInterface;
 final class JobRunner
 {
     /**
-     * @param iterable<Outbox>             $outboxes the one that there is, if the job has used it
+     * @param iterable<Outbox>            $outboxes the one that there is, if the job has used it
      * @param \Closure(): LoggerInterface $logger
      */
     public function __construct(
@@ -93,7 +93,7 @@ final class JobRunner
     /**
      * Without a listener it costs a look-up.
      *
-     * @param class-string         $name
+     * @param class-string        $name
      * @param \Closure(): ?object $event
      */
     private function tell(string $name, \Closure $event): void
@@ -106,7 +106,7 @@ final class JobRunner
     /**
      * Once the job has its outcome.
      *
-     * @param class-string         $name
+     * @param class-string        $name
      * @param \Closure(): ?object $event
      */
     private function tellSafely(string $name, \Closure $event): void

@@ -21,7 +21,7 @@ use Symfony\Component\EventDispatcher\EventDispatcherInterface;
 final class PayloadDispatcher
 {
     /**
-     * @param ContainerInterface           $listeners "service::method" => the service; nothing else can be called
+     * @param ContainerInterface          $listeners "service::method" => the service; nothing else can be called
      * @param \Closure(): LoggerInterface $logger
      * @param (\Closure(): Relay)|null    $relay     with `send: transactional`
      */

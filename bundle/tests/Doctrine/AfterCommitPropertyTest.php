@@ -79,7 +79,7 @@ final class AfterCommitPropertyTest extends TestCase
 
     /**
      * @param \Closure(int): array<string, mixed> $params of one of the two databases
-     * @param array<string, mixed>|null          $main   of the one in which they are made
+     * @param array<string, mixed>|null           $main   of the one in which they are made
      */
     private function play(string $database, \Closure $params, ?array $main = null): void
     {

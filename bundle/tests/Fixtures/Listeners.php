@@ -44,8 +44,13 @@ final class Listeners
             'fail at the end' => register_shutdown_function(static fn () => throw new \RuntimeException('at the end')),
             'die at the end' => register_shutdown_function(static fn () => str_repeat('x', 1 << 40)),
             'exit at the end' => register_shutdown_function(static fn () => exit(0)),
-            'flush, and print at the end' => $this->flush('half') && $this->recorder->atTheEnd = new class { public function __destruct() { echo 'the end'; } },
-            'print' => print(str_repeat('x', 100_000)),
+            'flush, and print at the end' => $this->flush('half') && $this->recorder->atTheEnd = new class {
+                public function __destruct()
+                {
+                    echo 'the end';
+                }
+            },
+            'print' => print str_repeat('x', 100_000),
             'defer' => $this->queue->deferEvent(new OrderPlaced(9)),
             'job' => $this->recorder->add(implode(' ', array_map(static fn (string $name): string => $_SERVER[$name] ?? '-', ['APP_ENV', 'APP_DEBUG', 'FROM_DOTENV', 'FERVO_JOB_ID', 'FERVO_QUEUE', 'FERVO_ATTEMPT', 'FERVO_MAX_ATTEMPTS']))),
             // Until somebody writes a line into the pipe.
@@ -59,7 +64,8 @@ final class Listeners
     /** Sends the headers, and all that was printed. */
     private function flush(string $text): string
     {
-        while (ob_get_level() > 0 && ob_end_clean());
+        while (ob_get_level() > 0 && ob_end_clean()) {
+        }
         echo $text;
         flush();
 

@@ -17,9 +17,9 @@ class TestKernel extends Kernel
     use MicroKernelTrait;
 
     /**
-     * @param array<string, mixed>                           $config    of fervo_deferred_event
-     * @param (\Closure(ContainerConfigurator): void)|null   $configure what else the application has
-     * @param list<class-string>                             $moreBundles  beside FrameworkBundle and ours
+     * @param array<string, mixed>                         $config      of fervo_deferred_event
+     * @param (\Closure(ContainerConfigurator): void)|null $configure   what else the application has
+     * @param list<class-string>                           $moreBundles beside FrameworkBundle and ours
      */
     public function __construct(
         private readonly string $folder,

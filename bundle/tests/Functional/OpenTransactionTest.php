@@ -97,7 +97,6 @@ final class OpenTransactionTest extends KernelTestCase
     }
 }
 
-
 final class Doing
 {
     public const EVENT = 'doing';

@@ -51,7 +51,7 @@ final class UnserializableEventTest extends TestCase
             },
             '::$extra is a resource.',
         ];
-        yield 'anonymous class' => [static fn () => new class() {}, '::$extra is an object of an anonymous class.'];
+        yield 'anonymous class' => [static fn () => new class {}, '::$extra is an object of an anonymous class.'];
         yield 'class that PHP refuses' => [static fn () => (object) ['db' => new \PDO('sqlite::memory:')], '::$extra->db is an object of the class "PDO", which cannot be serialized ('];
         yield 'through __serialize()' => [static fn () => new SelfSerialized(static fn () => 1), '::$extra->key is a closure.'];
     }
