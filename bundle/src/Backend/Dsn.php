@@ -11,7 +11,7 @@ namespace Fervo\DeferredEventBundle\Backend;
  */
 final class Dsn
 {
-    /** @param array<string, string> $options */
+    /** @param array<array-key, string> $options */
     private function __construct(
         public readonly string $scheme,
         public readonly string $host,
@@ -31,15 +31,17 @@ final class Dsn
     public static function parse(#[\SensitiveParameter] string $dsn, array $schemes, int $defaultPort): self
     {
         // parse_url() takes no empty host, as in unix:///run/redis.sock and unix://USER:PASSWORD@/run/redis.sock.
-        $parts = parse_url(preg_replace('#^unix://([^/]*@)?/#', 'unix://$1localhost/', $dsn, 1, $isUnix));
-        if (false === $parts || (0 === $isUnix && (!\in_array($parts['scheme'] ?? '', $schemes, true) || '' === ($parts['host'] ?? '')))) {
+        $parts = parse_url((string) preg_replace('#^unix://([^/]*@)?/#', 'unix://$1localhost/', $dsn, 1, $isUnix));
+        $scheme = $parts['scheme'] ?? '';
+        $host = $parts['host'] ?? '';
+        if (false === $parts || (0 === $isUnix && (!\in_array($scheme, $schemes, true) || '' === $host))) {
             throw new \UnexpectedValueException(sprintf('the option "dsn" is no address such as "%s://localhost:%d" or "unix:///run/some.sock"', $schemes[0], $defaultPort));
         }
         parse_str($parts['query'] ?? '', $options);
 
         return new self(
-            $parts['scheme'],
-            trim($parts['host'], '[]'),
+            $scheme,
+            trim($host, '[]'),
             $parts['port'] ?? $defaultPort,
             $parts['path'] ?? '',
             rawurldecode($parts['user'] ?? ''),

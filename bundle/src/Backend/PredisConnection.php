@@ -6,6 +6,7 @@ namespace Fervo\DeferredEventBundle\Backend;
 
 use Predis\Client;
 use Predis\Command\RawCommand;
+use Predis\Pipeline\Pipeline;
 use Predis\Response\ErrorInterface;
 
 /** @internal */
@@ -35,7 +36,7 @@ final class PredisConnection implements RedisConnectionInterface
 
     public function transaction(array $commands): void
     {
-        $replies = $this->client->pipeline(static function (object $pipeline) use ($commands): void {
+        $replies = $this->client->pipeline(static function (Pipeline $pipeline) use ($commands): void {
             foreach ([['MULTI'], ...$commands, ['EXEC']] as $command) {
                 $pipeline->executeCommand(RawCommand::create(...$command));
             }

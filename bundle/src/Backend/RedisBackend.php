@@ -39,7 +39,7 @@ final class RedisBackend implements BackendInterface
             $this->connection->transaction($this->commands($jobs));
         } catch (\RedisException|\Predis\PredisException|\RuntimeException $error) {
             $this->connection = null;
-            throw new SendFailedException(sprintf('Cannot put the deferred event into the queue, %s: %s', $server, $error->getMessage()), $jobs, $error);
+            throw new SendFailedException(sprintf('Cannot put the deferred event into the queue, %s: %s', $server, $error->getMessage()), array_values($jobs), $error);
         }
     }
 

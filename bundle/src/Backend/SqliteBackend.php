@@ -28,17 +28,17 @@ final class SqliteBackend implements BackendInterface
     public function send(DeferredJob ...$jobs): void
     {
         try {
-            $this->db ??= $this->open();
+            $db = $this->db ??= $this->open();
             // For the lock at once: a transaction that began by reading could not wait for it.
-            $this->db->exec('BEGIN IMMEDIATE');
+            $db->exec('BEGIN IMMEDIATE');
             try {
                 foreach ($jobs as $job) {
-                    $this->insert($job);
+                    $this->insert($db, $job);
                 }
-                $this->db->exec('COMMIT');
+                $db->exec('COMMIT');
             } catch (\PDOException $error) {
                 try {
-                    $this->db->exec('ROLLBACK');
+                    $db->exec('ROLLBACK');
                 } catch (\PDOException) {
                     // SQLite has done so by itself, as when the disk is full; the first error is the one to tell.
                 }
@@ -46,13 +46,13 @@ final class SqliteBackend implements BackendInterface
             }
         } catch (\PDOException|\UnexpectedValueException $error) {
             $this->db = $this->insert = null;
-            throw new SendFailedException(sprintf('Cannot put the deferred event into the queue "%s": %s', $this->path, $error->getMessage()), $jobs, $error);
+            throw new SendFailedException(sprintf('Cannot put the deferred event into the queue "%s": %s', $this->path, $error->getMessage()), array_values($jobs), $error);
         }
     }
 
-    private function insert(DeferredJob $job): void
+    private function insert(\PDO $db, DeferredJob $job): void
     {
-        $this->insert ??= $this->db->prepare('INSERT INTO fervo_jobs (queue, payload, priority, due_at, max_attempts) VALUES (?, ?, ?, ?, ?)');
+        $this->insert ??= $db->prepare('INSERT INTO fervo_jobs (queue, payload, priority, due_at, max_attempts) VALUES (?, ?, ?, ?, ?)');
         $this->insert->bindValue(1, $job->queue);
         $this->insert->bindValue(2, $job->payload, \PDO::PARAM_LOB);
         $this->insert->bindValue(3, $job->priority, \PDO::PARAM_INT);
@@ -73,10 +73,17 @@ final class SqliteBackend implements BackendInterface
         $db->exec('PRAGMA busy_timeout = '.$this->busyTimeoutMs);
         // Once we say that it is in the queue, it also survives a power failure.
         $db->exec('PRAGMA synchronous = FULL');
-        if (self::APPLICATION_ID !== (int) $db->query('PRAGMA application_id')->fetchColumn()) {
+        if (self::APPLICATION_ID !== self::applicationId($db)) {
             throw new \UnexpectedValueException('the file is not a queue of fervo-worker. Choose the path in the worker\'s configuration; "fervo-worker check" creates the queue');
         }
 
         return $db;
+    }
+
+    private static function applicationId(\PDO $db): int
+    {
+        $answer = $db->query('PRAGMA application_id');
+
+        return false === $answer ? 0 : (int) $answer->fetchColumn();
     }
 }

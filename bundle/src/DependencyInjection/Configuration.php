@@ -31,7 +31,6 @@ final class Configuration implements ConfigurationInterface
     {
         $tree = new TreeBuilder('fervo_deferred_event');
         $root = $tree->getRootNode();
-        \assert($root instanceof ArrayNodeDefinition);
 
         $root
             ->children()
@@ -97,7 +96,6 @@ final class Configuration implements ConfigurationInterface
     private function options(string $name, string $info): ArrayNodeDefinition
     {
         $node = (new TreeBuilder($name))->getRootNode();
-        \assert($node instanceof ArrayNodeDefinition);
         $node->info($info)
             ->normalizeKeys(false)
             ->useAttributeAsKey('name')
@@ -116,7 +114,6 @@ final class Configuration implements ConfigurationInterface
     private function backend(): ArrayNodeDefinition
     {
         $node = (new TreeBuilder('backend'))->getRootNode();
-        \assert($node instanceof ArrayNodeDefinition);
 
         $node
             ->addDefaultsIfNotSet()

@@ -80,7 +80,9 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
         return new Definition(DeferOptions::class, [$options['delay'], $options['queue'], $options['priority'], $options['attempts']]);
     }
 
-    /** @param array<string, mixed> $config */
+    /**
+     * @param array{type: 'immediate'|'in-memory'}|array{type: 'service', service: string}|array{type: 'sqlite', path: string, busy_timeout_ms?: int}|array{type: 'redis', dsn: string, timeout_ms?: int, client?: string, key_prefix?: string, ca_file?: string}|array{type: 'beanstalkd', dsn: string, timeout_ms?: int, ttr_ms?: int} $config
+     */
     private function registerBackend(array $config, ContainerBuilder $container): void
     {
         if ('service' === $config['type']) {

@@ -110,8 +110,9 @@ final class ConnectionTransactions
     /** The savepoint and all in it become part of what surrounds them. */
     private function mergeFrom(int $at): void
     {
-        while (\count($this->scopes) > $at) {
-            array_pop($this->scopes)->mergeInto($this->scopes[array_key_last($this->scopes)]);
+        $surrounding = $this->scopes[$at - 1];
+        foreach (array_splice($this->scopes, $at) as $scope) {
+            $scope->mergeInto($surrounding);
         }
     }
 

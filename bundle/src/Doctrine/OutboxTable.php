@@ -96,7 +96,7 @@ final class OutboxTable
     public function create(): void
     {
         $connection = ($this->connection)();
-        $manager = method_exists($connection, 'createSchemaManager') ? $connection->createSchemaManager() : $connection->getSchemaManager();
+        $manager = $connection->createSchemaManager();
         if ($manager->tablesExist([$this->name])) {
             return;
         }

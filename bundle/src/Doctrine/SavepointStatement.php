@@ -24,7 +24,7 @@ final class SavepointStatement
         self::ROLL_BACK => '~^\s*ROLLBACK\s+(?:(?:(?:WORK|TRANSACTION)\s+)?TO\s+(?:SAVEPOINT\s+)?|TRAN(?:SACTION)?\s+)'.self::NAME,
     ];
 
-    /** @param self::* $kind */
+    /** @param self::SET|self::RELEASE|self::ROLL_BACK $kind */
     private function __construct(public readonly string $kind, public readonly string $savepoint)
     {
     }

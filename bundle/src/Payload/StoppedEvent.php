@@ -31,9 +31,9 @@ final class StoppedEvent
     public static function resume(object $event): void
     {
         if ($event instanceof Event && $event->isPropagationStopped()) {
-            (function (): void {
-                $this->propagationStopped = false;
-            })->bindTo($event, Event::class)();
+            \Closure::bind(static function (Event $event): void {
+                $event->propagationStopped = false;
+            }, null, Event::class)($event);
         }
     }
 }

@@ -49,7 +49,7 @@ final class FrontController
         }
 
         if (isset($_SERVER['FERVO_BATCH'])) {
-            BatchAnswer::run((int) $_SERVER['FERVO_BATCH'], fopen('php://input', 'r'), self::boot($kernel));
+            BatchAnswer::run((int) $_SERVER['FERVO_BATCH'], fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'), self::boot($kernel));
 
             return;
         }

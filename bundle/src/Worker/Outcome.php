@@ -25,9 +25,9 @@ final class Outcome
     private const MAX_ERROR_BYTES = 1000;
 
     /**
-     * @param self::*     $kind
-     * @param string|null $error   one line; null with "ack"
-     * @param int|null    $delayMs how long to wait before the next try; null = as the worker's configuration says
+     * @param self::ACK|self::RETRY|self::BURY $kind
+     * @param string|null                      $error   one line; null with "ack"
+     * @param int|null                         $delayMs how long to wait before the next try; null = as the worker's configuration says
      */
     private function __construct(
         public readonly string $kind,

@@ -55,10 +55,16 @@ final class Listeners
             'job' => $this->recorder->add(implode(' ', array_map(static fn (string $name): string => $_SERVER[$name] ?? '-', ['APP_ENV', 'APP_DEBUG', 'FROM_DOTENV', 'FERVO_JOB_ID', 'FERVO_QUEUE', 'FERVO_ATTEMPT', 'FERVO_MAX_ATTEMPTS']))),
             // Until somebody writes a line into the pipe.
             'block' => fgets(fopen(getenv('FERVO_TEST_FOLDER').'/pipe', 'r')),
-            'warn' => [][$event->text],
+            'warn' => self::nothing()[$event->text],
             'memory' => str_repeat('x', 1 << 40),
             default => null,
         };
+    }
+
+    /** @return array<string, string> */
+    private static function nothing(): array
+    {
+        return [];
     }
 
     /** Sends the headers, and all that was printed. */

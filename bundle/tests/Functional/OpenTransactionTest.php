@@ -115,13 +115,16 @@ final class Doing
         $connection = ($this->connection)();
         $connection->executeStatement('CREATE TABLE IF NOT EXISTS t (x INTEGER)');
         foreach (explode(' and ', $event[0]) as $what) {
-            match ($what) {
-                'open' => $connection->beginTransaction() || true,
-                'by hand' => $connection->getNativeConnection()->beginTransaction(),
-                'throw within' => $connection->beginTransaction() || true,
-                'defer' => $this->queue->deferEvent(new OrderPlaced(1)),
-                default => null,
-            };
+            if ('open' === $what || 'throw within' === $what) {
+                $connection->beginTransaction();
+            }
+            $native = $connection->getNativeConnection();
+            if ('by hand' === $what && $native instanceof \PDO) {
+                $native->beginTransaction();
+            }
+            if ('defer' === $what) {
+                $this->queue->deferEvent(new OrderPlaced(1));
+            }
             $connection->executeStatement('INSERT INTO t VALUES (1)');
             if (str_contains($what, 'throw')) {
                 throw new \DomainException('within');

@@ -85,20 +85,19 @@ final class DeferredListenerPass implements CompilerPassInterface
     /**
      * @param \ReflectionClass<object> $class
      *
-     * @return non-empty-list<string> several for a union of classes
+     * @return string[] several for a union of classes
      */
     private function eventsOf(\ReflectionClass $class, string $id, string $method): array
     {
         $type = ($class->getMethod($method)->getParameters()[0] ?? null)?->getType();
-        $events = [];
-        foreach ($type instanceof \ReflectionUnionType ? $type->getTypes() : [$type] as $one) {
+
+        return array_map(static function (?\ReflectionType $one) use ($class, $id, $method): string {
             if (!$one instanceof \ReflectionNamedType || $one->isBuiltin()) {
                 throw new InvalidArgumentException(sprintf('Which event does the deferred listener "%s" listen to? Give the first parameter of %s() the event\'s class as its type, or name the event.', $id, $method));
             }
-            $events[] = 'self' === $one->getName() ? $class->name : $one->getName();
-        }
 
-        return $events;
+            return 'self' === $one->getName() ? $class->name : $one->getName();
+        }, $type instanceof \ReflectionUnionType ? $type->getTypes() : [$type]);
     }
 
     /**
@@ -120,11 +119,12 @@ final class DeferredListenerPass implements CompilerPassInterface
             $container->log($this, sprintf('%s::%s() is a deferred listener of "%s", and runs later only: its #[AsEventListener], or tag "kernel.event_listener", for the same event has no effect. Remove it.', $id, $method, $event));
         }
 
-        if ($definition->hasTag('kernel.event_subscriber') && $class->implementsInterface(EventSubscriberInterface::class)) {
+        if ($definition->hasTag('kernel.event_subscriber') && is_subclass_of($class->name, EventSubscriberInterface::class)) {
             // A name, [a name, a priority], or a list of these.
             $subscribed = (array) ($class->name::getSubscribedEvents()[$event] ?? []);
             foreach (\is_array($subscribed[0] ?? null) ? $subscribed : [$subscribed] as $entry) {
-                if (0 === strcasecmp($method, (string) ($entry[0] ?? ''))) {
+                $name = \is_array($entry) ? $entry[0] ?? null : null;
+                if (\is_string($name) && 0 === strcasecmp($method, $name)) {
                     throw new InvalidArgumentException(sprintf('%s::%s() would run at once and once more later, at the event "%s": it is a deferred listener, and in getSubscribedEvents(). Remove it from one of the two.', $id, $method, $event));
                 }
             }

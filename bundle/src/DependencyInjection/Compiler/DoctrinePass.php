@@ -64,6 +64,7 @@ final class DoctrinePass implements CompilerPassInterface
         $config = $container->getParameter('fervo_deferred_event.transactional');
         /** @var array<string, string> $ids */
         $ids = $container->hasParameter('doctrine.connections') ? $container->getParameter('doctrine.connections') : [];
+        /** @var string|null $name */
         $name = $config['connection'] ?? ($container->hasParameter('doctrine.default_connection') ? $container->getParameter('doctrine.default_connection') : null);
         if (null === $name || !isset($ids[$name])) {
             throw new LogicException(sprintf('"fervo_deferred_event.send: transactional" needs DoctrineBundle with the connection "%s" ("doctrine.dbal"); there is %s.', $name ?? 'default', [] === $ids ? 'none' : '"'.implode('", "', array_keys($ids)).'"'));
