@@ -9,6 +9,8 @@ use Fervo\DeferredEventBundle\Worker\FrontController;
  * The front controller: PHP-FPM runs it for each request of fervo-worker. `script` in fervo-worker.toml is this file, as
  * bin/console fervo:front-controller tells.
  *
+ * It runs as the application's other entry points do: by symfony/runtime, where that is installed.
+ *
  * The application is the nearest folder above with a vendor/autoload.php, and its kernel App\Kernel. APP_PROJECT_DIR and
  * APP_KERNEL_CLASS, in the FPM pool or in the worker's [fpm.NAME.params], say otherwise.
  */
@@ -44,6 +46,25 @@ use Fervo\DeferredEventBundle\Worker\FrontController;
         return;
     }
 
-    require $projectDir.'/vendor/autoload.php';
+    if (is_file($projectDir.'/vendor/autoload_runtime.php')) {
+        // As public/index.php: with the runtime that composer.json asks for, and its options. It ends the script.
+        $script = $_SERVER['SCRIPT_FILENAME'] ?? __FILE__;
+        $_SERVER['SCRIPT_FILENAME'] = __DIR__.'/fervo-runtime.php';
+        try {
+            require $projectDir.'/vendor/autoload_runtime.php';
+        } catch (Throwable $error) {
+            require_once $projectDir.'/vendor/autoload.php';
+            if (FrontController::isCalled()) {
+                throw $error;
+            }
+            FrontController::run(static fn () => throw $error);
+
+            return;
+        }
+        // It does nothing where somebody has loaded autoload.php before, such as auto_prepend_file.
+        $_SERVER['SCRIPT_FILENAME'] = $script;
+    }
+
+    require_once $projectDir.'/vendor/autoload.php';
     FrontController::run(static fn () => ApplicationKernel::create($projectDir));
 })();

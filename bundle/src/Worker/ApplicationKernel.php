@@ -6,10 +6,11 @@ namespace Fervo\DeferredEventBundle\Worker;
 
 use Symfony\Component\Dotenv\Dotenv;
 use Symfony\Component\HttpKernel\KernelInterface;
+use Symfony\Component\Runtime\GenericRuntime;
 
 /**
- * The application's kernel, as public/index.php has it by symfony/runtime: APP_ENV and APP_DEBUG from the FPM pool or the
- * worker's params, else from .env files.
+ * The application's kernel, as public/index.php has it: APP_ENV and APP_DEBUG from the FPM pool or the worker's params, else from
+ * .env files, or as symfony/runtime says.
  *
  * @internal
  */
@@ -21,12 +22,33 @@ final class ApplicationKernel
     {
         self::loadEnvironment($projectDir);
 
+        return self::make($projectDir, 'APP_ENV', 'APP_DEBUG');
+    }
+
+    /**
+     * Where the application's symfony/runtime has loaded the environment, by the options of composer.json.
+     *
+     * @param object|null $runtime the one that runs, where it is known
+     */
+    public static function createInRuntime(string $projectDir, ?object $runtime): KernelInterface
+    {
+        $options = $_SERVER['APP_RUNTIME_OPTIONS'] ?? null;
+        if ($runtime instanceof GenericRuntime) {
+            // Symfony 5.4 tells them to nobody.
+            $options = \Closure::bind(static fn (GenericRuntime $runtime): array => $runtime->options, null, GenericRuntime::class)($runtime);
+        }
+
+        return self::make($projectDir, $options['env_var_name'] ?? 'APP_ENV', $options['debug_var_name'] ?? 'APP_DEBUG');
+    }
+
+    private static function make(string $projectDir, string $environment, string $debug): KernelInterface
+    {
         $class = $_SERVER['APP_KERNEL_CLASS'] ?? self::DEFAULT_CLASS;
         if (!is_subclass_of($class, KernelInterface::class)) {
             throw new \LogicException(sprintf('There is no kernel "%s" in "%s": set APP_KERNEL_CLASS and APP_PROJECT_DIR in the FPM pool or in [fpm.NAME.params] of the worker, or write a front controller of your own.', $class, $projectDir));
         }
 
-        return new $class($_SERVER['APP_ENV'], filter_var($_SERVER['APP_DEBUG'], \FILTER_VALIDATE_BOOL));
+        return new $class($_SERVER[$environment], filter_var($_SERVER[$debug], \FILTER_VALIDATE_BOOL));
     }
 
     private static function loadEnvironment(string $projectDir): void

@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\Worker;
 use Symfony\Component\ErrorHandler\Debug;
 use Symfony\Component\ErrorHandler\ErrorHandler;
 use Symfony\Component\HttpKernel\KernelInterface;
+use Symfony\Component\Runtime\RunnerInterface;
 
 /**
  * What PHP-FPM runs for each request of fervo-worker. The bundle's bin/fervo-run.php calls it. A front controller of
@@ -14,6 +15,11 @@ use Symfony\Component\HttpKernel\KernelInterface;
  *
  *     require dirname(__DIR__).'/vendor/autoload.php';
  *     FrontController::run(static fn () => new App\Kernel('prod', false));
+ *
+ * or, with symfony/runtime,
+ *
+ *     require_once dirname(__DIR__).'/vendor/autoload_runtime.php';
+ *     return static fn (array $context) => FrontController::runner(static fn () => new App\Kernel($context['APP_ENV'], (bool) $context['APP_DEBUG']));
  */
 final class FrontController
 {
@@ -22,9 +28,31 @@ final class FrontController
     /** Settings of PHP that `fervo-worker check --call-script` judges. */
     private const SETTINGS = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time', 'opcache.enable', 'opcache.validate_timestamps', 'error_log', 'fastcgi.logging'];
 
-    /** @param \Closure(): KernelInterface $kernel called once, and not at all for a request that has come too late */
-    public static function run(\Closure $kernel): void
+    private static bool $isCalled = false;
+
+    /**
+     * For symfony/runtime to run.
+     *
+     * @param \Closure(): KernelInterface $kernel as of run()
+     */
+    public static function runner(\Closure $kernel): RunnerInterface
     {
+        return new RuntimeRunner($kernel);
+    }
+
+    /** @internal whether this request has been taken up */
+    public static function isCalled(): bool
+    {
+        return self::$isCalled;
+    }
+
+    /**
+     * @param \Closure(): KernelInterface $kernel          called once, and not at all for a request that has come too late
+     * @param bool                        $hasErrorHandler of its own, as with symfony/runtime; else it gets Symfony's
+     */
+    public static function run(\Closure $kernel, bool $hasErrorHandler = false): void
+    {
+        self::$isCalled = true;
         // One of these params comes with each request of fervo-worker, and none of them can come from a visitor: below a web root
         // by mistake, nothing runs.
         if (!isset($_SERVER['FERVO_JOB_ID']) && !isset($_SERVER['FERVO_BATCH']) && !isset($_SERVER['FERVO_CHECK'])) {
@@ -49,7 +77,7 @@ final class FrontController
         }
 
         if (isset($_SERVER['FERVO_BATCH'])) {
-            BatchAnswer::run((int) $_SERVER['FERVO_BATCH'], fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'), self::boot($kernel));
+            BatchAnswer::run((int) $_SERVER['FERVO_BATCH'], fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'), self::boot($kernel, $hasErrorHandler));
 
             return;
         }
@@ -57,7 +85,7 @@ final class FrontController
         // Before a listener can change it.
         $jobId = $_SERVER['FERVO_JOB_ID'] ?? '';
         self::dropOutput();
-        $run = self::boot($kernel);
+        $run = self::boot($kernel, $hasErrorHandler);
         if ($run instanceof Outcome) {
             $outcome = $run;
         } elseif (isset($_SERVER['FERVO_CHECK'])) {
@@ -92,17 +120,23 @@ final class FrontController
         }
     }
 
-    private static function boot(\Closure $kernel): JobRunner|Outcome
+    /** @param \Closure(): KernelInterface $kernel */
+    private static function boot(\Closure $kernel, bool $hasErrorHandler): JobRunner|Outcome
     {
         try {
             $kernel = $kernel();
-            self::handleErrors($kernel->isDebug());
+            if (!$hasErrorHandler) {
+                self::handleErrors($kernel->isDebug());
+            }
             $kernel->boot();
             if (!$kernel->getContainer()->has(self::RUNNER)) {
                 throw new \LogicException(sprintf('FervoDeferredEventBundle is not enabled in the environment "%s": see config/bundles.php.', $kernel->getEnvironment()));
             }
 
-            return $kernel->getContainer()->get(self::RUNNER);
+            $runner = $kernel->getContainer()->get(self::RUNNER);
+            \assert($runner instanceof JobRunner);
+
+            return $runner;
         } catch (\Throwable $error) {
             error_log((string) $error);
 

@@ -15,4 +15,7 @@ foreach (json_decode($_SERVER['HTTP_X_PARAMS'] ?? '{}', true) as $name => $value
         $_SERVER[$name] = $value;
     }
 }
+if (isset($_SERVER['FERVO_TEST_PREPEND'])) {
+    require_once $_SERVER['FERVO_TEST_PREPEND'];
+}
 require $script;
