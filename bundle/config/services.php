@@ -10,7 +10,7 @@ use Fervo\DeferredEventBundle\Command\DebugCommand;
 use Fervo\DeferredEventBundle\Command\DispatchCommand;
 use Fervo\DeferredEventBundle\Command\FrontControllerCommand;
 use Fervo\DeferredEventBundle\Command\RelayCommand;
-use Fervo\DeferredEventBundle\DeferOptions;
+use Fervo\DeferredEventBundle\ConfiguredOptions;
 use Fervo\DeferredEventBundle\DeferredEventQueue;
 use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
 use Fervo\DeferredEventBundle\Doctrine\OutboxTable;
@@ -50,7 +50,9 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$codec', service('fervo_deferred_event.codec'))
             ->arg('$outbox', service('fervo_deferred_event.outbox'))
             ->arg('$dispatcher', service('event_dispatcher'))
-            ->arg('$defaults', inline_service(DeferOptions::class))
+            ->arg('$options', service('fervo_deferred_event.configured_options'))
+        ->set('fervo_deferred_event.configured_options', ConfiguredOptions::class)
+            ->arg('$defaults', abstract_arg('set by the extension'))
         ->alias(DeferredEventQueueInterface::class, 'fervo_dispatch.queue')
 
         ->set('fervo_deferred_event.defer_event_listener', DeferEventListener::class)
@@ -127,6 +129,7 @@ return static function (ContainerConfigurator $container): void {
             ->tag('console.command')
         ->set('fervo_deferred_event.command.debug', DebugCommand::class)
             ->arg('$settings', abstract_arg('set by the extension'))
+            ->arg('$options', service('fervo_deferred_event.configured_options'))
             ->arg('$listeners', abstract_arg('set by DeferredListenerPass'))
             ->tag('console.command')
         ->set('fervo_deferred_event.command.front_controller', FrontControllerCommand::class)

@@ -17,13 +17,11 @@ use Symfony\Component\EventDispatcher\EventDispatcherInterface;
  */
 final class DeferredEventQueue implements DeferredEventQueueInterface
 {
-    /** @param array<string, DeferOptions> $configured by an event's name, its class, parents and interfaces, or a listener */
     public function __construct(
         private readonly PayloadCodec $codec,
         private readonly Outbox $outbox,
         private readonly EventDispatcherInterface $dispatcher,
-        private readonly DeferOptions $defaults,
-        private readonly array $configured = [],
+        private readonly ConfiguredOptions $options,
     ) {
     }
 
@@ -43,11 +41,11 @@ final class DeferredEventQueue implements DeferredEventQueueInterface
         if ('' === $name || DeferEvent::NAME === $name || $event instanceof DeferEvent) {
             throw new InvalidOptionException(sprintf('Cannot defer an event of the class "%s" under the name "%s": give the event itself, and a name that is neither empty nor "%s".', $event::class, $name, DeferEvent::NAME));
         }
-        $options = ($options ?? new DeferOptions())->orElse(...$this->configuredFor($event, $name, $listener));
+        $options = $this->options->complete($options, $name, $event::class, $listener);
 
         $this->outbox->add(new DeferredJob(
             payload: $this->codec->encode($name, $event, $listener),
-            queue: $options->queue ?? 'default',
+            queue: $options->queue ?? ConfiguredOptions::QUEUE,
             notBeforeMs: $options->delayMs > 0 ? (int) (microtime(true) * 1000) + $options->delayMs : null,
             priority: $options->priority ?? 0,
             attempts: $options->attempts,
@@ -55,18 +53,6 @@ final class DeferredEventQueue implements DeferredEventQueueInterface
             eventClass: $event::class,
             listener: $listener,
         ));
-    }
-
-    /** @return list<DeferOptions> the nearest first */
-    private function configuredFor(object $event, string $name, ?string $listener): array
-    {
-        if ([] === $this->configured) {
-            return [$this->defaults];
-        }
-        $keys = [...(null === $listener ? [] : [$listener]), $name, $event::class, ...array_values(class_parents($event)), ...array_values(class_implements($event))];
-        $found = array_map(fn (string $key): ?DeferOptions => $this->configured[$key] ?? null, $keys);
-
-        return [...array_values(array_filter($found)), $this->defaults];
     }
 
     private function nameOf(object $event): string

@@ -4,6 +4,9 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Command;
 
+use Fervo\DeferredEventBundle\Backend\Dsn;
+use Fervo\DeferredEventBundle\ConfiguredOptions;
+use Fervo\DeferredEventBundle\DeferOptions;
 use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Command\Command;
 use Symfony\Component\Console\Input\InputInterface;
@@ -15,28 +18,83 @@ use Symfony\Component\Console\Style\SymfonyStyle;
 final class DebugCommand extends Command
 {
     /**
-     * @param array<string, int|string>        $settings  without secrets
-     * @param list<array{string, string, int}> $listeners event, "service::method", priority
+     * @param array<string, int|string>                      $settings  without secrets
+     * @param string|null                                    $path      of the backend's file
+     * @param string|null                                    $dsn       of the backend's server
+     * @param list<array{string, string, int, DeferOptions}> $listeners event, "service::method", priority, what its code says
      */
     public function __construct(
         private readonly array $settings,
+        private readonly ConfiguredOptions $options,
         private readonly array $listeners,
+        private readonly ?string $path = null,
+        #[\SensitiveParameter] private readonly ?string $dsn = null,
     ) {
         parent::__construct();
     }
 
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
+        $listeners = array_map(fn (array $row): array => [$row[0], $row[1], $row[2], $this->options->complete($row[3], $row[0], $row[0], $row[1])], $this->listeners);
+        $configured = $this->options->all();
+        $queues = array_map(static fn (DeferOptions $options): string => $options->queue ?? ConfiguredOptions::QUEUE, [
+            $this->options->complete(null, '', '', null),
+            ...array_values($configured),
+            ...array_column($listeners, 3),
+        ]);
+
         $io = new SymfonyStyle($input, $output);
         $io->title('Deferred events');
-        $io->table([], array_map(null, array_keys($this->settings), array_values($this->settings)));
+        $settings = $this->settings;
+        $settings['Backend'] .= $this->address();
+        $settings['Queues'] = implode(', ', array_unique($queues));
+        $io->table([], array_map(null, array_keys($settings), array_values($settings)));
+
+        if ([] !== $configured) {
+            $io->section('By configuration');
+            $io->table(['Event or listener', 'Queue', 'Delay', 'Attempts'], array_map(
+                static fn (string $name, DeferOptions $options): array => [$name, ...self::cells($options)],
+                array_keys($configured),
+                $configured,
+            ));
+        }
+
         $io->section('Deferred listeners');
-        if ([] === $this->listeners) {
+        if ([] === $listeners) {
             $io->text('None. Have one with #[AsDeferredListener], or with the tag "fervo_deferred_event.listener".');
         } else {
-            $io->table(['Event', 'Listener', 'Priority'], $this->listeners);
+            $io->table(['Event', 'Listener', 'Priority', 'Queue', 'Delay', 'Attempts'], array_map(
+                static fn (array $row): array => [$row[0], $row[1], $row[2], ...self::cells($row[3])],
+                $listeners,
+            ));
         }
 
         return self::SUCCESS;
+    }
+
+    /** @return array{string, string, string} */
+    private static function cells(DeferOptions $options): array
+    {
+        return [
+            $options->queue ?? ConfiguredOptions::QUEUE,
+            ($options->delayMs ?? 0) > 0 ? $options->delayMs / 1000 .' s' : 'none',
+            (string) ($options->attempts ?? 'the worker\'s'),
+        ];
+    }
+
+    /** Without user and password. */
+    private function address(): string
+    {
+        if (null !== $this->path) {
+            return ', '.$this->path;
+        }
+        if (null === $this->dsn) {
+            return '';
+        }
+        try {
+            return ', '.Dsn::parse($this->dsn, ['redis', 'rediss', 'beanstalkd'], str_starts_with($this->dsn, 'beanstalkd') ? 11300 : 6379);
+        } catch (\UnexpectedValueException) {
+            return ', and its "dsn" cannot be read';
+        }
     }
 }

@@ -46,11 +46,11 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
         $this->registerPayload($config, $container);
         $this->registerAttribute($container);
 
-        $container->getDefinition('fervo_dispatch.queue')->getArgument('$defaults')
-            ->setArguments([null, $config['queue'], null, $config['attempts']]);
-        $container->getDefinition('fervo_dispatch.queue')->setArgument('$configured', array_map(self::optionsOf(...), $config['events'] + $config['listeners']));
+        $container->getDefinition('fervo_deferred_event.configured_options')
+            ->setArgument('$defaults', new Definition(DeferOptions::class, [null, $config['queue'], null, $config['attempts']]))
+            ->setArgument('$configured', array_map(self::optionsOf(...), $config['events'] + $config['listeners']));
 
-        // For people. The backend without its DSN, which may hold a password.
+        // For people. Without the backend's DSN, which may hold a password.
         $settings = [
             'Backend' => $config['backend']['type'],
             'Queue' => $config['queue'],
@@ -63,7 +63,10 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
             'Previous secrets' => \count($config['signing']['previous_secrets']),
             'Unsigned payloads' => $config['legacy']['accept_unsigned'] ? 'ACCEPTED (unsafe)' : 'refused',
         ];
-        $container->getDefinition('fervo_deferred_event.command.debug')->setArgument('$settings', $settings);
+        $container->getDefinition('fervo_deferred_event.command.debug')
+            ->setArgument('$settings', $settings)
+            ->setArgument('$path', $config['backend']['path'] ?? null)
+            ->setArgument('$dsn', $config['backend']['dsn'] ?? null);
         if ($container->getParameter('kernel.debug')) {
             $loader->load('debug.php');
             $container->getDefinition('fervo_deferred_event.data_collector')->setArgument('$settings', $settings);

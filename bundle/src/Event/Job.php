@@ -38,6 +38,16 @@ final class Job
         );
     }
 
+    /**
+     * For the log.
+     *
+     * @return array{job: string, queue: string, attempt: int}
+     */
+    public function context(): array
+    {
+        return ['job' => $this->id, 'queue' => $this->queue, 'attempt' => $this->attempt];
+    }
+
     /** Nobody tries it again when this try fails. */
     public function isLastAttempt(): bool
     {

@@ -125,9 +125,7 @@ final class JobRunner
             'outcome' => $outcome->kind,
             'error' => $outcome->error,
             'exception' => $error,
-            'job' => $job->id,
-            'queue' => $job->queue,
-            'attempt' => $job->attempt,
+            ...$job->context(),
             'event' => $decoded?->name,
             'listener' => $decoded?->listener,
         ];

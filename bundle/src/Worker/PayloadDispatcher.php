@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Worker;
 
+use Fervo\DeferredEventBundle\Event\Job;
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
@@ -54,12 +55,12 @@ final class PayloadDispatcher
             $before($decoded);
         }
         if (!$decoded->isSigned) {
-            $this->warn('Accepted the unsigned event "{event}": UNSAFE, switch "legacy.accept_unsigned" off when the old queue is empty', $decoded->name);
+            $this->warn('Accepted the unsigned event "{event}": UNSAFE, switch "legacy.accept_unsigned" off when the old queue is empty', $decoded);
         }
 
         if (null === $decoded->listener) {
             if (!$this->dispatcher->hasListeners($decoded->name)) {
-                $this->warn('Nobody listens to the deferred event "{event}"', $decoded->name);
+                $this->warn('Nobody listens to the deferred event "{event}"', $decoded);
             }
             $this->dispatcher->dispatch($decoded->event, $decoded->name);
 
@@ -73,8 +74,10 @@ final class PayloadDispatcher
         $this->listeners->get($decoded->listener)->$method($decoded->event, $decoded->name, $this->dispatcher);
     }
 
-    private function warn(string $message, string $event): void
+    private function warn(string $message, DecodedEvent $decoded): void
     {
-        ($this->logger)()->warning($message, ['event' => $event]);
+        // Without the backend's queue, the event runs in a request or a command of the application.
+        $job = isset($_SERVER['FERVO_JOB_ID']) ? Job::of($_SERVER)->context() : [];
+        ($this->logger)()->warning($message, $job + ['event' => $decoded->name, 'listener' => $decoded->listener]);
     }
 }

@@ -140,12 +140,28 @@ final class ContainerTest extends KernelTestCase
         $config = ['backend' => ['type' => 'redis', 'dsn' => 'redis://:hunter2@localhost'], 'signing' => ['secret' => 'topsecret', 'previous_secrets' => ['older']]];
         $output = $this->console(['command' => 'debug:fervo'], $config);
 
-        self::assertMatchesRegularExpression('/Backend\s+redis/', $output);
+        self::assertMatchesRegularExpression('/Backend\s+redis, localhost:6379 *\n/', $output);
         self::assertMatchesRegularExpression('/Send\s+immediately/', $output);
-        self::assertMatchesRegularExpression('/Listeners::later\s+0/', $output);
         foreach (['hunter2', 'topsecret', 'older'] as $secret) {
             self::assertStringNotContainsString($secret, $output);
         }
+    }
+
+    public function testDebugFervoShowsQueueDelayAndAttemptsAsTheyComeOut(): void
+    {
+        $output = $this->console(['command' => 'debug:fervo'], $this->sqlite() + [
+            'queue' => 'shop',
+            'attempts' => 4,
+            'events' => [OrderPlaced::class => ['delay' => 1.5, 'attempts' => 2], 'foo.action' => ['queue' => 'mail']],
+        ]);
+
+        self::assertMatchesRegularExpression('/Backend\s+sqlite, '.preg_quote($this->queue, '/').'\n/', preg_replace('/ +\n/', "\n", $output));
+        self::assertMatchesRegularExpression('/Queues\s+shop, mail, orders\s/', $output);
+        self::assertMatchesRegularExpression('/^ +foo\.action +mail +none +4 *$/m', $output);
+        self::assertMatchesRegularExpression('/^ +'.preg_quote(OrderPlaced::class, '/').' +shop +1\.5 s +2 *$/m', $output);
+        // What the attribute says goes first.
+        self::assertMatchesRegularExpression('/Listeners::later +0 +orders +none +7 *$/m', $output);
+        self::assertMatchesRegularExpression('/Listeners::later +0 +orders +none +7 *$/m', $this->console(['command' => 'debug:fervo'], $this->sqlite()));
     }
 
     public function testFrontControllerPath(): void

@@ -89,8 +89,19 @@ final class JobEventsTest extends KernelTestCase
         $_SERVER['FERVO_ATTEMPT'] = '3';
         $this->job($kernel, 'throw');
         self::assertSame([
-            'warning: 42 of mail, attempt 2: doing, DomainException: as told',
-            'error: 42 of mail, attempt 3: doing, DomainException: as told',
+            'warning: 42 of mail, attempt 2: doing, all listeners, DomainException: as told',
+            'error: 42 of mail, attempt 3: doing, all listeners, DomainException: as told',
+        ], $logger->lines);
+
+        $logger->lines = [];
+        $this->job($kernel, 'never again', Monitor::class.'::work');
+        $this->job($kernel, 'work', 'gone::away');
+        $_SERVER['FERVO_ATTEMPT'] = '1';
+        $this->job($kernel, 'work', name: 'nobody.listens');
+        self::assertSame([
+            'error: 42 of mail, attempt 3: doing, '.Monitor::class.'::work, Fervo\DeferredEventBundle\Exception\UnrecoverableException: as told',
+            'error: 42 of mail, attempt 3: doing, gone::away, Fervo\DeferredEventBundle\Exception\NotDeployedException: There is no deferred listener "gone::away" for the event "doing"; "debug:fervo" lists those that are there.',
+            'warning: 42 of mail, attempt 1: nobody.listens, all listeners, Nobody listens to the deferred event "{event}"',
         ], $logger->lines);
     }
 
@@ -100,16 +111,17 @@ final class JobEventsTest extends KernelTestCase
             $services = $container->services();
             $services->set('logger', ContextLogger::class)->public();
             $monitor = $services->set(Monitor::class)->public()
-                ->tag('kernel.event_listener', ['event' => 'doing', 'method' => 'work']);
+                ->tag('kernel.event_listener', ['event' => 'doing', 'method' => 'work'])
+                ->tag('fervo_deferred_event.listener', ['event' => 'other', 'method' => 'work']);
             foreach ([JobReceived::class, JobHandled::class, JobFailed::class] as $event) {
                 $monitor->tag('kernel.event_listener', ['event' => $event, 'method' => 'see']);
             }
         });
     }
 
-    private function job(TestKernel $kernel, string $what): Outcome
+    private function job(TestKernel $kernel, string $what, ?string $listener = null, string $name = 'doing'): Outcome
     {
-        $payload = $kernel->getContainer()->get('test.service_container')->get('fervo_deferred_event.codec')->encode('doing', new \ArrayObject([$what]), null);
+        $payload = $kernel->getContainer()->get('test.service_container')->get('fervo_deferred_event.codec')->encode($name, new \ArrayObject([$what]), $listener);
 
         return $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload));
     }
@@ -154,7 +166,7 @@ final class ContextLogger extends AbstractLogger
     public function log($level, $message, array $context = []): void
     {
         if ('warning' === $level || 'error' === $level) {
-            $this->lines[] = sprintf('%s: %s of %s, attempt %d: %s, %s', $level, $context['job'], $context['queue'], $context['attempt'], $context['event'], $context['error']);
+            $this->lines[] = sprintf('%s: %s of %s, attempt %d: %s, %s, %s', $level, $context['job'], $context['queue'], $context['attempt'], $context['event'], $context['listener'] ?? 'all listeners', $context['error'] ?? $message);
         }
     }
 }

@@ -44,12 +44,13 @@ final class DeferredListenerPass implements CompilerPassInterface
                 $method = $this->methodOf($class, $id, $tag);
                 $listener = $id.'::'.$method;
                 $services[$listener] = new Reference($id);
+                $options = $this->options($id, $tag);
                 foreach (isset($tag['event']) ? [$tag['event']] : $this->eventsOf($class, $id, $method) as $event) {
                     $this->onlyLater($container, $class, $id, $method, $event);
-                    $rows[] = [$event, $listener, $tag['priority'] ?? 0];
+                    $rows[] = [$event, $listener, $tag['priority'] ?? 0, $options];
                     $container->setDefinition(
                         sprintf('fervo_deferred_event.deferring_listener.%d', \count($rows)),
-                        (new Definition(DeferringListener::class, [new Reference('fervo_dispatch.queue'), $listener, $this->options($id, $tag)]))
+                        (new Definition(DeferringListener::class, [new Reference('fervo_dispatch.queue'), $listener, $options]))
                             ->addTag('kernel.event_listener', array_intersect_key($tag, ['dispatcher' => 1]) + ['event' => $event, 'method' => '__invoke', 'priority' => $tag['priority'] ?? 0]),
                     );
                 }
