@@ -19,12 +19,12 @@ export async function runDemo(demo: () => Promise<void>): Promise<never> {
 /**
  * Runs fervo-worker; its messages and, unless `isQuiet`, its output go to the terminal. Returns the output.
  *
- * @param options.mayWarn `check` ends with 1 when it has warnings.
+ * @param options.mayEndWith An exit code that is no failure either: 1 of `check` with warnings, 5 of `run` with dead letters.
  * @throws {Error} when it fails or is interrupted
  */
 export async function fervoWorker(
   args: string[],
-  options: { stdin?: string; isQuiet?: boolean; mayWarn?: boolean } = {},
+  options: { stdin?: string; isQuiet?: boolean; mayEndWith?: number } = {},
 ): Promise<string> {
   const [program, first] = workerCommand();
   const child = new Deno.Command(program, {
@@ -41,8 +41,9 @@ export async function fervoWorker(
   await isOver;
   const { code } = await child.status;
   if (stopping.signal.aborted) throw new Error("The demo was interrupted");
-  const isWarning = code === 1 && options.mayWarn === true;
-  if (code !== 0 && !isWarning) throw new Error(`fervo-worker ${args[0]} exited with ${code}`);
+  if (code !== 0 && code !== options.mayEndWith) {
+    throw new Error(`fervo-worker ${args[0]} exited with ${code}`);
+  }
   return output;
 }
 

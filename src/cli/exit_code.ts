@@ -11,6 +11,8 @@ export const ExitCode = {
   config: 3,
   /** The broker, php-fpm or a running worker cannot be reached, or nothing can run the jobs. */
   unavailable: 4,
+  /** `run --until-empty` has done its work, and some of the jobs went to the dead letters. */
+  died: 5,
   /** A signal ended a measurement before its end: 128 and the number of SIGINT, as shells have it. */
   interrupted: 130,
 } as const;

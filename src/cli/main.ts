@@ -86,6 +86,7 @@ Exit codes:
   2  the command line is wrong
   3  the configuration is wrong
   4  the broker, php-fpm or a running worker cannot be reached, or nothing can run the jobs
+  5  run --until-empty: some of the jobs went to the dead letters, all else went well
   130  bench was interrupted`,
     ) as unknown as AnyCommand;
   // As commander's own one, which cannot print JSON.

@@ -42,7 +42,7 @@ export function runCommand({ io, setExitCode, faults }: Context) {
     .option(
       "--until-empty",
       "end when no queue has a job left, not even a delayed one, and print a summary; also when the script or program that " +
-        "runs them is not there, with exit code 4",
+        "runs them is not there, with exit code 4. With 5 when all went well but for jobs that became dead letters",
     )
     .option("--progress", "show a progress bar also where standard error is no terminal")
     .option("--json", "print the summary as JSON")
@@ -149,7 +149,7 @@ Examples:
         await io.flush();
         io.out(options.json ? jsonLine(summaryJson(summary)) : summaryText(summary));
       }
-      const exitCode = isFaulty ? ExitCode.failed : exitCodeOfRun(result);
+      const exitCode = isFaulty ? ExitCode.failed : exitCodeOfRun(result, tally?.dead);
       setExitCode(exitCode);
       ended.resolve(exitCode);
     });
@@ -161,9 +161,11 @@ async function startTracing(options: TracingConfig, configNow: () => Config, log
   return openTracing(options, configNow, log);
 }
 
-function exitCodeOfRun({ orphaned, faults }: RunResult): ExitCode {
+/** @param dead Jobs that went to the dead letters, of a run that ends by itself. One that goes on for ever has no such end. */
+function exitCodeOfRun({ orphaned, faults }: RunResult, dead = 0): ExitCode {
   if (faults.length > 0) return ExitCode.unavailable;
-  return orphaned > 0 ? ExitCode.failed : ExitCode.ok;
+  if (orphaned > 0) return ExitCode.failed;
+  return dead > 0 ? ExitCode.died : ExitCode.ok;
 }
 
 async function runWithProgress(

@@ -65,6 +65,11 @@ export class Tally {
     return this.#done + this.#dead;
   }
 
+  /** Jobs that went to the dead letters. */
+  get dead(): number {
+    return this.#dead;
+  }
+
   readonly observe: Observer = (event) => {
     if (event.type === "lease_lost") this.#leasesLost++;
     if (event.type === "jobs_recovered" || event.type === "strays_returned") {

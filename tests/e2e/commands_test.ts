@@ -57,7 +57,7 @@ Deno.test("push --attempts limits the tries of this job, whatever the consumer s
   await using fpm = await PhpFpm.start();
   await using site = await Site.create(fpm, { consumer: { concurrency: 1 }, retry: { attempts: 5 } });
   await site.runOk(["push", "jobs", '{"fail_until":99}', "--attempts", "2"]);
-  await site.runOk(["run", "--until-empty"]);
+  await site.runOk(["run", "--until-empty"], { exitCode: 5 });
   assert.deepEqual(site.effects().map(({ attempt }) => attempt), [1, 2]);
   assert.equal(JSON.parse(await site.runOk(["dead", "list", "--json"]))[0].attempts, 2);
 });
@@ -87,7 +87,7 @@ Deno.test("queues shows every queue that is consumed or holds a job, by state", 
     retry: { attempts: 1 },
   });
   await site.push('{"fail_until":1}', 2);
-  await site.runOk(["run", "--until-empty"]);
+  await site.runOk(["run", "--until-empty"], { exitCode: 5 });
   await site.push("{}", 3);
   await site.runOk(["push", "other", "{}", "--delay", "1h"]);
   await site.runOk(["pause", "mail"]);
@@ -128,7 +128,7 @@ async function siteWithDeadLetters(fpm: PhpFpm): Promise<Site> {
   });
   await site.push('{"fail_until":1,"stderr":"what PHP logs"}', 3);
   await site.runOk(["push", "mail", '{"fail_until":1}']);
-  await site.runOk(["run", "--until-empty"]);
+  await site.runOk(["run", "--until-empty"], { exitCode: 5 });
   return site;
 }
 

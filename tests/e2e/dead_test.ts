@@ -116,7 +116,7 @@ Deno.test("dead show tells of the failures before the last one", async () => {
   await using fpm = await PhpFpm.start();
   await using site = await Site.create(fpm, { retry: { attempts: 3 }, consumer: { concurrency: 1 } });
   await site.push('{"fail_until":9,"stderr":"what PHP logs"}');
-  await site.runOk(["run", "--until-empty"]);
+  await site.runOk(["run", "--until-empty"], { exitCode: 5 });
   const text = await site.runOk(["dead", "show", "1"]);
   const line = (attempt: number) =>
     `  \\S+Z  attempt ${attempt}  JOB_FAILED: The job failed: RuntimeException: As the payload says\n    .*what PHP logs`;
@@ -139,7 +139,7 @@ Deno.test("On beanstalkd, dead list refuses filters by what it does not keep, an
   });
   await site.push('{"fail_until":9,"to":"ann"}');
   await site.push('{"fail_until":9,"to":"bob"}');
-  await site.runOk(["run", "--until-empty"]);
+  await site.runOk(["run", "--until-empty"], { exitCode: 5 });
   for (const args of [["--since", "1h"], ["--code", "JOB_FAILED"]]) {
     const { code, stderr } = await site.run(["dead", "list", ...args]);
     assert.equal(code, 2);

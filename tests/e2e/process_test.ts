@@ -14,7 +14,7 @@ Deno.test("run with executor = process runs a php process a job: ack, retry, bur
   const [retried] = await site.push('{"fail_until":1}');
   const [buried] = await site.push('{"exit":65,"stderr":"no such order"}');
   const [tooLong] = await site.push(JSON.stringify({ wait_for: `${site.directory}/gate` }));
-  const summary = JSON.parse(await site.runOk(["run", "--until-empty", "--json"]));
+  const summary = JSON.parse(await site.runOk(["run", "--until-empty", "--json"], { exitCode: 5 }));
   assert.deepEqual([summary.done, summary.retried, summary.dead], [2, 2, 2]);
   const runs = site.effects().map(({ job, attempt }) => `${job}/${attempt}`).sort();
   assert.deepEqual(

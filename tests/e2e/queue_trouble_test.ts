@@ -173,7 +173,7 @@ Deno.test("run sends a message that its dialect cannot read to the dead letters,
   const garbage = new Uint8Array([0, 255, 254, 123, 34, 10]);
   site.queueRows("INSERT INTO fervo_jobs (queue, payload) VALUES ('jobs', ?) RETURNING id", garbage);
   site.queueRows("INSERT INTO fervo_jobs (queue, payload) VALUES ('jobs', ?) RETURNING id", '{"fervo":2}');
-  await site.runOk(["run", "--until-empty"]);
+  await site.runOk(["run", "--until-empty"], { exitCode: 5 });
   assert.deepEqual(site.effects().map(({ job }) => job), [good]);
   assert.deepEqual(site.payloads(), ["fine"]);
   const letters = JSON.parse(await site.runOk(["dead", "list", "--json"]));
@@ -204,7 +204,7 @@ Deno.test("push refuses a payload over max_payload_bytes with exit code 1, and r
     "y".repeat(1_001),
   );
   const [fits] = await site.push("x".repeat(1_000));
-  await site.runOk(["run", "--until-empty"]);
+  await site.runOk(["run", "--until-empty"], { exitCode: 5 });
   assert.deepEqual(site.effects().map(({ job }) => job), [fits]);
   const [letter, ...others] = JSON.parse(await site.runOk(["dead", "list", "--json"]));
   assert.deepEqual(others, []);

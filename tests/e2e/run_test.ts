@@ -41,7 +41,7 @@ Deno.test("run --until-empty --json prints its summary as one JSON object, retri
   await site.push("{}", 3);
   await site.push('{"fail_until":1}');
   await site.push('{"fail_until":2}');
-  const summary = JSON.parse(await site.runOk(["run", "--until-empty", "--json"]));
+  const summary = JSON.parse(await site.runOk(["run", "--until-empty", "--json"], { exitCode: 5 }));
   const { done, retried, dead, released, leases_lost, recovered } = summary;
   assert.deepEqual({ done, retried, dead, released, leases_lost, recovered }, {
     done: 4,
@@ -52,6 +52,51 @@ Deno.test("run --until-empty --json prints its summary as one JSON object, retri
     recovered: 0,
   });
   assert.ok(summary.seconds > 0 && summary.jobs_per_s > 0 && summary.run_ms.max >= summary.run_ms.p50);
+});
+
+/** Payloads for `sh`. */
+const WAYS_TO_DIE: Readonly<Record<string, string>> = {
+  "its last try failed": "exit 1",
+  "it ran into its time limit": "sleep 60",
+  "it says itself that it is hopeless": "exit 65",
+  "a signal ended it": "kill -KILL $$",
+};
+
+Deno.test("run --until-empty ends with 5 when a job went to the dead letters, whatever the way", async () => {
+  await using site = await Site.create(undefined, {
+    process: { command: ["sh"] },
+    exitCodes: { 65: "bury" },
+    consumer: { timeout_ms: 1_000 },
+    retry: { attempts: 2 },
+  });
+  const run = async (way: string) => {
+    await site.push("true");
+    const { code, stdout } = await site.run(["run", "--until-empty", "--json"]);
+    const { done, dead } = JSON.parse(stdout);
+    assert.deepEqual({ code, done, dead }, { code: 5, done: 1, dead: 1 }, way);
+  };
+  for (const [way, payload] of Object.entries(WAYS_TO_DIE)) {
+    await site.push(payload);
+    await run(way);
+  }
+  site.queueRows("INSERT INTO fervo_jobs (queue, payload, headers) VALUES ('jobs', '', 'no JSON')");
+  await run("it cannot be a job");
+
+  // Those that were there before are not of this run.
+  await site.push("true");
+  await site.runOk(["run", "--until-empty"]);
+  await site.runOk(["dead", "retry", "--queue", "jobs", "--match", "exit", "--yes"]);
+  assert.match(await site.runOk(["run", "--until-empty"], { exitCode: 5 }), /^Dead: +2 jobs; see/m);
+});
+
+Deno.test("run without --until-empty ends with 0 though a job went to the dead letters: a service has done its part", async () => {
+  await using fpm = await PhpFpm.start();
+  await using site = await Site.create(fpm, { consumer: { concurrency: 2 }, retry: { attempts: 1 } });
+  await site.push('{"fail_until":1}');
+  await using worker = site.start(["run"]);
+  await worker.says('"msg":"Job is dead"');
+  worker.kill("SIGTERM");
+  assert.equal((await worker.ended).code, 0);
 });
 
 Deno.test("run --until-empty waits for delayed jobs too", async () => {

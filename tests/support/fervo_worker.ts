@@ -37,6 +37,8 @@ export interface CommandOptions {
    * arguments. It is run by bash with `pipefail`.
    */
   readonly shell?: string;
+  /** The exit code that `…Ok` expects; 0 when absent. */
+  readonly exitCode?: number;
 }
 
 /** A command that has ended. */
@@ -71,10 +73,10 @@ export async function fervoWorker(
   }
 }
 
-/** Runs fervo-worker to its end, and fails unless it exits with 0. Returns its standard output. */
+/** Runs fervo-worker to its end, and fails unless it exits with `exitCode`. Returns its standard output. */
 export async function fervoWorkerOk(args: readonly string[], options: CommandOptions = {}): Promise<string> {
   const result = await fervoWorker(args, options);
-  if (result.code === 0) return result.stdout;
+  if (result.code === (options.exitCode ?? 0)) return result.stdout;
   const said = `${result.stdout}${result.stderr}`;
   throw new Error(`fervo-worker ${args.join(" ")} exited with ${result.code}:\n${said}`);
 }
@@ -297,7 +299,7 @@ export class Site implements AsyncDisposable {
     return fervoWorker([...args, "--config", this.configFile], options);
   }
 
-  /** Runs a command with this configuration to its end, and fails unless it exits with 0. Returns its output. */
+  /** Runs a command with this configuration to its end, and fails unless it exits with `exitCode`. Returns its output. */
   runOk(args: readonly string[], options?: CommandOptions): Promise<string> {
     return fervoWorkerOk([...args, "--config", this.configFile], options);
   }

@@ -62,7 +62,7 @@ Deno.test("Rows that no worker has written stop no queue and no command", async 
   }
   await site.push("innocent, too");
   const { code, stderr } = await site.run(["run", "--until-empty"]);
-  assert.equal(code, 0, stderr);
+  assert.equal(code, 5, stderr);
   assert.doesNotMatch(stderr, /QUEUE_UNAVAILABLE/);
 
   const dead = DIE.length + DEAD.length;

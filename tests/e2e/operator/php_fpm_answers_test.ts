@@ -34,7 +34,7 @@ for (const logging of ["1", "0"]) {
       await site.push(ACK);
     }
     const { code, stderr } = await site.run(["run", "--until-empty"]);
-    assert.equal(code, 0, stderr);
+    assert.equal(code, 5, stderr);
     assert.equal((await Deno.readTextFile(`${fpm.directory}/ran`)).length, ANSWERS.length);
     const dead = site.queueRows(
       "SELECT json_extract(error, '$.code') AS code FROM fervo_jobs WHERE state = 'dead'",
