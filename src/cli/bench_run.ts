@@ -7,7 +7,6 @@ import { figure } from "../bench/format.ts";
 import { htmlReport, samplesOf } from "../bench/html_report.ts";
 import { describeMachine } from "../bench/machine.ts";
 import { type BenchResult, type Conditions, MODE_NAMES, type ModeName } from "../bench/result.ts";
-import { loadConfig } from "../config/load.ts";
 import { systemClock } from "../core/clock.ts";
 import { fileReason } from "../core/file_error.ts";
 import { formatAddress } from "../fastcgi/address.ts";
@@ -19,6 +18,7 @@ import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
 import type { Io } from "./io.ts";
 import { counted } from "./plural.ts";
+import { readConfig } from "./settings.ts";
 
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -119,7 +119,7 @@ async function openTarget(
     const children = flags.children ?? Math.max(4, 2 * navigator.hardwareConcurrency);
     return await ownTarget(deps, { children, script: flags.script });
   }
-  const config = await loadConfig(configFile, { env: io.env, readFile: Deno.readFileSync });
+  const config = await readConfig(io, configFile);
   const { consumer, fpm, process } = flags;
   return await configuredTarget(deps, config, { consumer, fpm, process });
 }

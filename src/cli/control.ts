@@ -13,7 +13,7 @@ import { jsonLine } from "./json_line.ts";
 import type { Io } from "./io.ts";
 import { configOption, jsonOption } from "./options.ts";
 import { counted } from "./plural.ts";
-import { configPath } from "./settings.ts";
+import { configPath, placeOf } from "./settings.ts";
 import type { ReloadReport } from "./reloads.ts";
 import { statusText } from "./status_text.ts";
 import type { StatusReport } from "./worker_status.ts";
@@ -189,7 +189,7 @@ async function socketOf(io: Io, { config, socket }: Target): Promise<string> {
       "or give the socket with --socket";
     throw new FervoError("CONFIG_INVALID", message, { cause });
   }
-  const path = findControlSocket(text, file, { env: io.env });
+  const path = findControlSocket(text, placeOf(file), { env: io.env });
   if (path !== undefined) return path;
   throw new FervoError(
     "CONFIG_INVALID",

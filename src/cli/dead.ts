@@ -16,7 +16,7 @@ import {
 } from "./dead_letters.ts";
 import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
-import { hintAtQueue } from "./queue_hint.ts";
+import { hintAtCode, hintAtQueue } from "./hints.ts";
 import { counted } from "./plural.ts";
 
 export function deadCommand(context: Context) {
@@ -62,12 +62,13 @@ Examples:
       const named = options.after === undefined ? undefined : await broker.driver.dead.get(options.after);
       const page = { limit: options.limit, after: named?.place ?? options.after };
       const letters = await listLetters(command, broker, options, page);
-      if (options.json) return io.out(jsonLine(letters.map(letterJson)));
       if (letters.length === 0) {
         // A queue that no consumer takes from any more may have dead letters all the same.
         hintAtQueue(io, broker.config, options.queue);
-        return io.out("No dead letters\n");
+        hintAtCode(io, options.code);
       }
+      if (options.json) return io.out(jsonLine(letters.map(letterJson)));
+      if (letters.length === 0) return io.out("No dead letters\n");
       io.out(letterTable(letters));
       if (letters.length === options.limit) {
         io.err(`There may be more: go on with --after ${letters.at(-1)!.place}\n`);

@@ -16,7 +16,7 @@ import { ExitCode } from "./exit_code.ts";
 import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
 import { counted } from "./plural.ts";
-import { hintAtQueue } from "./queue_hint.ts";
+import { hintAtCode, hintAtQueue } from "./hints.ts";
 
 /** Dead letters that are read at once. */
 const PAGE = 1_000;
@@ -74,7 +74,10 @@ Examples:
         ? "all"
         : await filtered(command, broker, filter);
       const count = letters === "all" ? Infinity : letters.length;
-      if (count === 0) hintAtQueue(io, broker.config, options.queue);
+      if (count === 0) {
+        hintAtQueue(io, broker.config, options.queue);
+        hintAtCode(io, options.code);
+      }
       if (options.dryRun) {
         if (!options.json && count > 0) io.out(letterTable(letters as DeadLetter[]));
         tell({ count, ids: idsOf(letters) }, `Would ${verb} ${counted(count, "job")}; nothing was changed`);

@@ -4,7 +4,7 @@ import { systemClock } from "../core/clock.ts";
 import { queueName } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { brokerOption, configOption } from "./options.ts";
-import { hintAtQueue } from "./queue_hint.ts";
+import { hintAtQueue } from "./hints.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
 
 export function pauseCommand({ io }: Context) {

@@ -6,7 +6,7 @@ import { durationMs, queueName, wholeNumber } from "./arguments.ts";
 import type { Context } from "./context.ts";
 import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
-import { hintAtQueue } from "./queue_hint.ts";
+import { hintAtQueue } from "./hints.ts";
 import { chooseBroker, readConfig } from "./settings.ts";
 
 /** Jobs that are pushed together: the driver makes one transaction of them. */

@@ -3,6 +3,7 @@ import { type Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";
 import type { DescriptorUser } from "../doctor/open_files.ts";
+import { configPlace } from "./config_place.ts";
 import type { Io } from "./io.ts";
 
 /** Where the configuration is looked for when neither `--config` nor FERVO_CONFIG names it. */
@@ -17,7 +18,13 @@ export async function readConfig(io: Io, file: string | undefined): Promise<Conf
   return await loadConfig(await configPath(io, file), {
     env: io.env,
     readFile: Deno.readFileSync,
+    placeOf,
   });
+}
+
+/** Where the configuration that a path names is: see {@link configPlace}. From a pipe it counts as one in the current folder. */
+export function placeOf(path: string): string {
+  return configPlace(path, CONFIG_PLACES[0]!);
 }
 
 /** Where the configuration is: as named, by FERVO_CONFIG, or in the usual places. */

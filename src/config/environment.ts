@@ -1,5 +1,8 @@
 import { isTable, type Path, type Problem } from "./problems.ts";
 
+/** No key of a configuration lies deeper; a file may go on for thousands of levels, further than calls can be nested. */
+const DEEPEST = 16;
+
 /** A text that is one variable and nothing else may stand for a number, or for true or false. */
 const ALONE = /^\$\{\w+\}$/;
 const NUMBER = /^-?\d+(?:\.\d+)?$/;
@@ -44,7 +47,7 @@ function valueIn(tree: unknown, key: PropertyKey): unknown {
  * Puts environment variables into every text of a parsed file: `${NAME}` stands for a variable's value, `$${` for the
  * two characters `${`. Table and key names are left alone.
  *
- * A text whose variable is not set stays as written and is reported.
+ * A text whose variable is not set stays as written and is reported. What lies deeper than any key stays as written, too.
  */
 export function expandEnvironment(
   data: unknown,
@@ -76,6 +79,7 @@ export function expandEnvironment(
 
   function expand(value: unknown, path: Path): unknown {
     if (typeof value === "string") return expandText(value, path);
+    if (path.length === DEEPEST) return value;
     if (Array.isArray(value)) return value.map((element, index) => expand(element, [...path, index]));
     if (!isTable(value)) return value;
     const expanded: Record<string, unknown> = Object.create(null);

@@ -12,6 +12,8 @@ export interface ConfigDeps {
   readonly env: (name: string) => string | undefined;
   /** A file's bytes; throws as `Deno.readFileSync` does. */
   readonly readFile: (path: string) => Uint8Array;
+  /** Where a file that is named by a path is, which may be a link; as named when absent. */
+  readonly placeOf?: (path: string) => string;
 }
 
 /**
@@ -55,7 +57,7 @@ function textOf(bytes: Uint8Array, source: string): string {
 /**
  * Checks a configuration's text.
  *
- * @param source The file's path: for messages, and relative paths in the text begin at its folder.
+ * @param source The file's path: for messages, and, at its place, relative paths in the text begin.
  * @throws {ConfigError} CONFIG_INVALID with all problems at once, one a line, in the order of the text, as
  * `file:line:column: what is wrong and what to do`. After a syntax error, which is told alone, follows the place in
  * the text.
@@ -63,7 +65,7 @@ function textOf(bytes: Uint8Array, source: string): string {
 export async function parseConfig(
   text: string,
   source: string,
-  deps: Pick<ConfigDeps, "env">,
+  deps: Pick<ConfigDeps, "env" | "placeOf">,
 ): Promise<Config> {
   const written = parseToml(text, source);
   const expanded = expandEnvironment(written, deps.env);
@@ -84,7 +86,9 @@ export async function parseConfig(
     ...problemsOf(issues, written, TABLES),
     ...checkReferences(expanded.data).filter((problem) => !follows(problem.path)),
   ];
-  if (result.success && problems.length === 0) return resolveConfig(result.data, source);
+  if (result.success && problems.length === 0) {
+    return resolveConfig(result.data, deps.placeOf?.(source) ?? source);
+  }
   throw await invalid(problems, text, source);
 }
 
@@ -103,7 +107,8 @@ function parseToml(text: string, source: string): unknown {
     return parse(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    const reason = error.message.split("\n", 1)[0]!.replace("Invalid TOML document: ", "");
+    const reason = error.message.split("\n", 1)[0]!.replace("Invalid TOML document: ", "")
+      .replace(/^document contains excessively nested.*/, "nested too deeply");
     // Words for people who forget the quotes, the commonest slip.
     const isVariable = /=\s*\$\{\w+\}/.test(text.split("\n")[error.line - 1] ?? "");
     const advice = isVariable

@@ -20,7 +20,7 @@ import type { ConfigFile } from "./schema.ts";
 /**
  * The configuration that a checked file means.
  *
- * @param source The file's path: its relative paths begin at its folder.
+ * @param source Where the file is: its relative paths begin at its folder.
  */
 export function resolveConfig(file: ConfigFile, source: string): Config {
   const folder = dirname(source);

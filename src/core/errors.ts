@@ -2,30 +2,34 @@
  * The stable error codes. They appear in logs, in metric labels, in dead letters and in docs/operations.md;
  * a code is never renamed or reused.
  */
-export type ErrorCode =
-  | "CONFIG_INVALID"
-  | "QUEUE_UNAVAILABLE"
-  | "LEASE_LOST"
-  | "JOB_MALFORMED"
-  | "JOB_FAILED"
-  | "JOB_NO_OUTCOME"
-  | "JOB_CRASHED"
-  | "JOB_TIMEOUT"
-  | "FASTCGI_CONNECT_FAILED"
-  | "FASTCGI_OVERLOADED"
-  | "FASTCGI_FIRST_BYTE_TIMEOUT"
-  | "FASTCGI_CONNECTION_LOST"
-  | "FASTCGI_PROTOCOL"
-  | "FASTCGI_PARAM_TOO_LARGE"
-  | "FPM_MISCONFIGURED"
-  | "FPM_KILL_FAILED"
-  | "PROCESS_FAILED"
-  | "PROCESS_MISCONFIGURED"
-  | "LISTEN_FAILED"
-  | "WORKER_UNAVAILABLE"
-  | "CONTROL_REFUSED"
-  | "WORKER_FAULT"
-  | "SHUTDOWN";
+export const ERROR_CODES = [
+  "CONFIG_INVALID",
+  "QUEUE_UNAVAILABLE",
+  "LEASE_LOST",
+  "JOB_MALFORMED",
+  "JOB_FAILED",
+  "JOB_NO_OUTCOME",
+  "JOB_CRASHED",
+  "JOB_TIMEOUT",
+  "FASTCGI_CONNECT_FAILED",
+  "FASTCGI_OVERLOADED",
+  "FASTCGI_FIRST_BYTE_TIMEOUT",
+  "FASTCGI_CONNECTION_LOST",
+  "FASTCGI_PROTOCOL",
+  "FASTCGI_PARAM_TOO_LARGE",
+  "FPM_MISCONFIGURED",
+  "FPM_KILL_FAILED",
+  "PROCESS_FAILED",
+  "PROCESS_MISCONFIGURED",
+  "LISTEN_FAILED",
+  "WORKER_UNAVAILABLE",
+  "CONTROL_REFUSED",
+  "WORKER_FAULT",
+  "SHUTDOWN",
+] as const;
+
+/** One of {@link ERROR_CODES}. */
+export type ErrorCode = typeof ERROR_CODES[number];
 
 /** What an error may carry beside its text. Every field is safe to log and to store with a dead letter. */
 export interface ErrorDetails {

@@ -149,3 +149,30 @@ Deno.test("On beanstalkd, dead list refuses filters by what it does not keep, an
   assert.equal(await site.runOk(["dead", "remove", "--match", "ann", "--yes"]), "Removed 1 job\n");
   assert.equal(idsOf(await site.runOk(["dead", "list", "--json"])).length, 1);
 });
+
+Deno.test("dead says which error code may be meant, when nothing has died of the one that was named", async () => {
+  await using site = await Site.create();
+  const hint =
+    'fervo-worker: No error of fervo-worker has the code "JOB_TIMOUT"; did you mean "JOB_TIMEOUT"?\n';
+  const typo = ["--code", "JOB_TIMOUT"];
+  const runs: [args: string[], stdout: string][] = [
+    [["dead", "list", ...typo], "No dead letters\n"],
+    [["dead", "list", "--json", ...typo], "[]\n"],
+    [["dead", "retry", "--yes", ...typo], "Retried 0 jobs\n"],
+    [["dead", "remove", "--dry-run", ...typo], "Would remove 0 jobs; nothing was changed\n"],
+  ];
+  for (const [args, stdout] of runs) {
+    const { code, stdout: said, stderr } = await site.run(args);
+    assert.deepEqual({ code, said, stderr }, { code: 0, said: stdout, stderr: hint }, args.join(" "));
+  }
+  assert.equal((await site.run(["dead", "list", "--code", "JOB_TIMEOUT"])).stderr, "");
+
+  // An error of another program, in its own words.
+  site.queueRows(
+    "INSERT INTO fervo_jobs (queue, payload, state, error) VALUES ('jobs', 'x', 'dead', ?) RETURNING id",
+    '{"code":"Errno::EPIPE","message":"m"}',
+  );
+  const { stdout, stderr } = await site.run(["dead", "list", "--code", "Errno::EPIPE"]);
+  assert.match(stdout, /Errno::EPIPE/);
+  assert.equal(stderr, "");
+});

@@ -36,6 +36,32 @@ Deno.test("Commands say in their own words why a configuration cannot be read", 
   await fails(["check"], { env: { FERVO_CONFIG: "/dev/stdin" } });
 });
 
+/** Deeper than the calls of a program can be nested. */
+const DEEP = Array.from({ length: 5_000 }, () => "a").join(".");
+
+Deno.test("Commands say in their own words that a configuration has tables and lists of any depth", async () => {
+  await using site = await Site.create();
+  const good = await Deno.readTextFile(site.configFile);
+  const odd = [
+    `[${DEEP}]`,
+    `[[${DEEP}]]`,
+    `[control.${DEEP}]`,
+    `[processes.default.env]\n${DEEP} = 1`,
+    `[odd]\nlist = ${"[".repeat(5_000)}${"]".repeat(5_000)}`,
+    `[odd]\nlist = ${"[".repeat(900)}${"]".repeat(900)}`,
+  ];
+  for (const text of odd) {
+    await Deno.writeTextFile(site.configFile, `${good}\n${text}\n`);
+    for (const command of ["run", "check"]) {
+      const { code, stderr } = await fails([command, "--config", site.configFile]);
+      assert.equal(code, 3, stderr);
+      assert.ok(stderr.length < 2_000, `${stderr.length} characters`);
+    }
+    // The worker's socket is found in any file.
+    assert.match((await fails(["status", "--config", site.configFile])).stderr, /No worker listens at/);
+  }
+});
+
 Deno.test("Commands say in their own words why a queue, a token or a password cannot be used", async () => {
   await using site = await Site.create();
   for (const path of pathsIn(site)) {

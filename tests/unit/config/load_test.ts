@@ -268,6 +268,30 @@ Deno.test(
   },
 );
 
+Deno.test("loadConfig() has relative paths begin where the file is, and messages name it as it was named", {
+  permissions: "none",
+}, async () => {
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const deps = (text: string) => ({
+    ...NO_ENVIRONMENT,
+    readFile: () => bytes(text),
+    placeOf: () => "/srv/f.toml",
+  });
+  const config = await loadConfig("/etc/link.toml", deps(BROKER + FPM + CONSUMER));
+  assert.equal(pathOf(config.brokers.get("default")), "/srv/fervo-worker.sqlite");
+  assert.equal(config.controlSocket, "/srv/f.sock");
+  await assert.rejects(loadConfig("/etc/link.toml", deps("x = 1")), { message: /^\/etc\/link\.toml:1:1: / });
+});
+
+Deno.test("parseConfig() refuses tables and lists of any depth, by their place", async () => {
+  const deep = Array.from({ length: 5_000 }, () => "a").join(".");
+  const [unknown] = await problemsIn(`[log.${deep}]\n`);
+  assert.match(unknown!, /^fervo\.toml:\d:\d+: unknown key "a" in \[log\]; /);
+  assert.deepEqual(await problemsIn(`[log]\nlevel = ${"[".repeat(5_000)}${"]".repeat(5_000)}\n`), [
+    'fervo.toml:2:1009: not valid TOML: nested too deeply, in "level"',
+  ]);
+});
+
 Deno.test("loadConfig() refuses a file in another encoding, by its place: it would name another file", {
   permissions: "none",
 }, async () => {
