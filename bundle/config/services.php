@@ -11,6 +11,9 @@ use Fervo\DeferredEventBundle\Command\DispatchCommand;
 use Fervo\DeferredEventBundle\Command\FrontControllerCommand;
 use Fervo\DeferredEventBundle\Command\RelayCommand;
 use Fervo\DeferredEventBundle\ConfiguredOptions;
+use Fervo\DeferredEventBundle\Context\Context;
+use Fervo\DeferredEventBundle\Context\HostCarrier;
+use Fervo\DeferredEventBundle\Context\LocaleCarrier;
 use Fervo\DeferredEventBundle\DeferredEventQueue;
 use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
 use Fervo\DeferredEventBundle\Doctrine\OutboxTable;
@@ -102,6 +105,16 @@ return static function (ContainerConfigurator $container): void {
                 'php' => service('fervo_deferred_event.serializer.php'),
                 'json' => service('fervo_deferred_event.serializer.json')->ignoreOnInvalid(),
             ]))
+
+        // What travels along
+        ->set('fervo_deferred_event.context', Context::class)
+            ->args([abstract_arg('set by ContextPass'), abstract_arg('set by ContextPass')])
+        ->set('fervo_deferred_event.context.host', HostCarrier::class)
+            ->args([service('router.request_context')])
+            ->tag('fervo_deferred_event.context_carrier')
+        ->set('fervo_deferred_event.context.locale', LocaleCarrier::class)
+            ->args([tagged_iterator('kernel.locale_aware'), service('request_stack'), service('router.request_context')->nullOnInvalid()])
+            ->tag('fervo_deferred_event.context_carrier')
 
         // The worker's side
         ->set('fervo_deferred_event.payload_dispatcher', PayloadDispatcher::class)

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle;
 
 use Fervo\DeferredEventBundle\Backend\DeferredJob;
+use Fervo\DeferredEventBundle\Context\Context;
 use Fervo\DeferredEventBundle\Event\DeferEvent;
 use Fervo\DeferredEventBundle\Exception\InvalidOptionException;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
@@ -22,6 +23,7 @@ final class DeferredEventQueue implements DeferredEventQueueInterface
         private readonly Outbox $outbox,
         private readonly EventDispatcherInterface $dispatcher,
         private readonly ConfiguredOptions $options,
+        private readonly ?Context $context = null,
     ) {
     }
 
@@ -44,7 +46,7 @@ final class DeferredEventQueue implements DeferredEventQueueInterface
         $options = $this->options->complete($options, $name, $event::class, $listener);
 
         $this->outbox->add(new DeferredJob(
-            payload: $this->codec->encode($name, $event, $listener),
+            payload: $this->codec->encode($name, $event, $listener, $this->context?->capture() ?? []),
             queue: $options->queue ?? ConfiguredOptions::QUEUE,
             notBeforeMs: $options->delayMs > 0 ? (int) (microtime(true) * 1000) + $options->delayMs : null,
             priority: $options->priority ?? 0,

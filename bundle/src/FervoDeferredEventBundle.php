@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle;
 
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\CheckRequirementsPass;
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\ContextPass;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DeferredListenerPass;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DoctrinePass;
 use Symfony\Component\DependencyInjection\Compiler\PassConfig;
@@ -17,6 +18,7 @@ final class FervoDeferredEventBundle extends Bundle
     {
         $container->addCompilerPass(new CheckRequirementsPass());
         $container->addCompilerPass(new DeferredListenerPass());
+        $container->addCompilerPass(new ContextPass());
         // Before DoctrineBundle hands the middlewares to its connections.
         $container->addCompilerPass(new DoctrinePass(), PassConfig::TYPE_BEFORE_OPTIMIZATION, 10);
     }

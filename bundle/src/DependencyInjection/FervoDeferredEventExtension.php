@@ -9,6 +9,7 @@ use Fervo\DeferredEventBundle\Backend\BackendInterface;
 use Fervo\DeferredEventBundle\Backend\BeanstalkdBackend;
 use Fervo\DeferredEventBundle\Backend\RedisBackend;
 use Fervo\DeferredEventBundle\Backend\SqliteBackend;
+use Fervo\DeferredEventBundle\Context\ContextCarrierInterface;
 use Fervo\DeferredEventBundle\DeferOptions;
 use Fervo\DeferredEventBundle\Payload\LegacyPayload;
 use Fervo\DeferredEventBundle\SendMode;
@@ -27,6 +28,7 @@ use Symfony\Component\DependencyInjection\Reference;
 final class FervoDeferredEventExtension extends Extension implements PrependExtensionInterface
 {
     public const LISTENER_TAG = 'fervo_deferred_event.listener';
+    public const CARRIER_TAG = 'fervo_deferred_event.context_carrier';
 
     public function prepend(ContainerBuilder $container): void
     {
@@ -45,6 +47,8 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
         $this->registerOutbox($config, $container);
         $this->registerPayload($config, $container);
         $this->registerAttribute($container);
+        $container->setParameter('fervo_deferred_event.context', array_values(array_unique($config['context'])));
+        $container->registerForAutoconfiguration(ContextCarrierInterface::class)->addTag(self::CARRIER_TAG);
 
         $container->getDefinition('fervo_deferred_event.configured_options')
             ->setArgument('$defaults', new Definition(DeferOptions::class, [null, $config['queue'], null, $config['attempts']]))

@@ -16,7 +16,8 @@ use Psr\Container\ContainerInterface;
  *
  *     {"event": "foo.action", "class": "App\\Event\\Foo", "format": "php", "data": "…", "listener": {"service": "…", "method": "…"}}
  *
- * `data` is text: base64 of serialize() for "php", JSON for "json". `listener` is there when only that one is to be called.
+ * `data` is text: base64 of serialize() for "php", JSON for "json". `listener` is there when only that one is to be called, and
+ * `context` (an object) when something of the request travels along, by its carriers' names.
  *
  * @internal
  */
@@ -35,8 +36,12 @@ final class PayloadCodec
     ) {
     }
 
-    /** @throws UnserializableEventException */
-    public function encode(string $name, object $event, ?string $listener = null): string
+    /**
+     * @param array<string, array<mixed>|bool|float|int|string> $context
+     *
+     * @throws UnserializableEventException
+     */
+    public function encode(string $name, object $event, ?string $listener = null, array $context = []): string
     {
         $class = $event::class;
         if ([] !== $this->allowedClasses && !\in_array($class, $this->allowedClasses, true)) {
@@ -50,8 +55,11 @@ final class PayloadCodec
             [$service, $method] = explode('::', $listener, 2);
             $body['listener'] = ['service' => $service, 'method' => $method];
         }
+        if ([] !== $context) {
+            $body['context'] = $context;
+        }
 
-        return $this->signer->sign(json_encode($body, \JSON_THROW_ON_ERROR | \JSON_UNESCAPED_SLASHES | \JSON_UNESCAPED_UNICODE));
+        return $this->signer->sign(json_encode($body, \JSON_THROW_ON_ERROR | \JSON_UNESCAPED_SLASHES | \JSON_UNESCAPED_UNICODE | \JSON_PRESERVE_ZERO_FRACTION));
     }
 
     /**
@@ -70,7 +78,8 @@ final class PayloadCodec
         $class = $body['class'] ?? null;
         $data = $body['data'] ?? null;
         $format = $body['format'] ?? null;
-        if (!\is_string($name) || !\is_string($class) || !\is_string($data) || !\is_string($format)) {
+        $context = $body['context'] ?? [];
+        if (!\is_string($name) || !\is_string($class) || !\is_string($data) || !\is_string($format) || !\is_array($context)) {
             throw new UndecodablePayloadException('The payload is signed, and is no deferred event.');
         }
         if (!$this->serializers->has($format)) {
@@ -86,7 +95,7 @@ final class PayloadCodec
         StoppedEvent::resume($event);
         $listener = isset($body['listener']) ? $body['listener']['service'].'::'.$body['listener']['method'] : null;
 
-        return new DecodedEvent($name, $event, $listener);
+        return new DecodedEvent($name, $event, $listener, context: $context);
     }
 
     private function serializer(string $format): EventSerializerInterface

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Worker;
 
+use Fervo\DeferredEventBundle\Context\Context;
 use Fervo\DeferredEventBundle\Event\Job;
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
@@ -25,6 +26,7 @@ final class PayloadDispatcher
      * @param ContainerInterface          $listeners "service::method" => the service; nothing else can be called
      * @param \Closure(): LoggerInterface $logger
      * @param (\Closure(): Relay)|null    $relay     with `send: transactional`
+     * @param (\Closure(): Context)|null  $context
      */
     public function __construct(
         private readonly PayloadCodec $codec,
@@ -32,6 +34,7 @@ final class PayloadDispatcher
         private readonly ContainerInterface $listeners,
         private readonly \Closure $logger,
         private readonly ?\Closure $relay = null,
+        private readonly ?\Closure $context = null,
     ) {
     }
 
@@ -51,6 +54,22 @@ final class PayloadDispatcher
             return;
         }
         $decoded = $this->codec->decode($payload);
+        if ([] === $decoded->context || null === $this->context) {
+            $this->dispatchDecoded($decoded, $before);
+
+            return;
+        }
+        $undo = ($this->context)()->restore($decoded->context);
+        try {
+            $this->dispatchDecoded($decoded, $before);
+        } finally {
+            $undo();
+        }
+    }
+
+    /** @param (\Closure(DecodedEvent): void)|null $before */
+    private function dispatchDecoded(DecodedEvent $decoded, ?\Closure $before): void
+    {
         if (null !== $before) {
             $before($decoded);
         }
