@@ -30,6 +30,7 @@ use Fervo\DeferredEventBundle\Serializer\JsonEventSerializer;
 use Fervo\DeferredEventBundle\Serializer\PhpEventSerializer;
 use Fervo\DeferredEventBundle\Worker\ApplicationKernel;
 use Fervo\DeferredEventBundle\Worker\FrontController;
+use Fervo\DeferredEventBundle\Worker\JobBoundary;
 use Fervo\DeferredEventBundle\Worker\JobRunner;
 use Fervo\DeferredEventBundle\Worker\Outcome;
 use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
@@ -122,10 +123,13 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$dispatcher', service('event_dispatcher'))
             ->arg('$listeners', abstract_arg('set by DeferredListenerPass'))
             ->arg('$logger', $logger)
+        ->set('fervo_deferred_event.job_boundary', JobBoundary::class)
+            ->arg('$outboxes', $usedOutbox)
+            ->tag('container.hot_path')
         ->set('fervo_deferred_event.runner', JobRunner::class)
             ->public()
             ->arg('$dispatcher', service('fervo_deferred_event.payload_dispatcher'))
-            ->arg('$outboxes', $usedOutbox)
+            ->arg('$boundary', service('fervo_deferred_event.job_boundary'))
             ->arg('$servicesResetter', service('services_resetter'))
             ->arg('$logger', $logger)
             ->arg('$events', service('event_dispatcher'))

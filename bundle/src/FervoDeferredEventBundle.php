@@ -8,6 +8,7 @@ use Fervo\DeferredEventBundle\DependencyInjection\Compiler\CheckRequirementsPass
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\ContextPass;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DeferredListenerPass;
 use Fervo\DeferredEventBundle\DependencyInjection\Compiler\DoctrinePass;
+use Fervo\DeferredEventBundle\DependencyInjection\Compiler\MessengerPass;
 use Symfony\Component\DependencyInjection\Compiler\PassConfig;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\HttpKernel\Bundle\Bundle;
@@ -19,6 +20,7 @@ final class FervoDeferredEventBundle extends Bundle
         $container->addCompilerPass(new CheckRequirementsPass());
         $container->addCompilerPass(new DeferredListenerPass());
         $container->addCompilerPass(new ContextPass());
+        $container->addCompilerPass(new MessengerPass());
         // Before DoctrineBundle hands the middlewares to its connections.
         $container->addCompilerPass(new DoctrinePass(), PassConfig::TYPE_BEFORE_OPTIMIZATION, 10);
     }

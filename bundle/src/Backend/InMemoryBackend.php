@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Backend;
 
+use Fervo\DeferredEventBundle\Messenger\MessageCodec;
+use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
 use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
 
@@ -16,8 +18,12 @@ final class InMemoryBackend implements BackendInterface
     /** @var list<DeferredJob> */
     private array $jobs = [];
 
-    public function __construct(private readonly PayloadCodec $codec, private readonly PayloadDispatcher $dispatcher)
-    {
+    /** @param (\Closure(): MessageRunner)|null $messages where Messenger is enabled */
+    public function __construct(
+        private readonly PayloadCodec $codec,
+        private readonly PayloadDispatcher $dispatcher,
+        private readonly ?\Closure $messages = null,
+    ) {
     }
 
     public function send(DeferredJob ...$jobs): void
@@ -38,7 +44,22 @@ final class InMemoryBackend implements BackendInterface
      */
     public function events(): array
     {
-        return array_map(fn (DeferredJob $job): object => $this->codec->decode($job->payload)->event, $this->jobs);
+        return array_map(fn (DeferredJob $job): object => $this->codec->decode($job->payload)->event, $this->filter(isMessage: false));
+    }
+
+    /**
+     * The messages that Messenger has sent by fervo://, as a worker would get them, through their payloads.
+     *
+     * @return list<object>
+     */
+    public function messages(): array
+    {
+        $messages = null === $this->messages ? null : ($this->messages)();
+
+        return null === $messages ? [] : array_map(
+            static fn (DeferredJob $job): object => $messages->envelope($messages->read($job->payload))->getMessage(),
+            $this->filter(isMessage: true),
+        );
     }
 
     /**
@@ -59,5 +80,11 @@ final class InMemoryBackend implements BackendInterface
     public function clear(): void
     {
         $this->jobs = [];
+    }
+
+    /** @return list<DeferredJob> */
+    private function filter(bool $isMessage): array
+    {
+        return array_values(array_filter($this->jobs, static fn (DeferredJob $job): bool => $isMessage === MessageCodec::isMessage($job->payload)));
     }
 }

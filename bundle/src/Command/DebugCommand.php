@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\Command;
 use Fervo\DeferredEventBundle\Backend\Dsn;
 use Fervo\DeferredEventBundle\ConfiguredOptions;
 use Fervo\DeferredEventBundle\DeferOptions;
+use Fervo\DeferredEventBundle\Messenger\FervoTransportFactory;
 use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Command\Command;
 use Symfony\Component\Console\Input\InputInterface;
@@ -22,6 +23,7 @@ final class DebugCommand extends Command
      * @param string|null                                    $path      of the backend's file
      * @param string|null                                    $dsn       of the backend's server
      * @param list<array{string, string, int, DeferOptions}> $listeners event, "service::method", priority, what its code says
+     * @param (\Closure(): \ArrayObject<string, array{string, array<string, mixed>}>)|null $transports Messenger's: name => DSN and options
      */
     public function __construct(
         private readonly array $settings,
@@ -29,6 +31,7 @@ final class DebugCommand extends Command
         private readonly array $listeners,
         private readonly ?string $path = null,
         #[\SensitiveParameter] private readonly ?string $dsn = null,
+        private readonly ?\Closure $transports = null,
     ) {
         parent::__construct();
     }
@@ -68,6 +71,9 @@ final class DebugCommand extends Command
                 $listeners,
             ));
         }
+        if (null !== $this->transports) {
+            $this->showTransports($io, $this->transports);
+        }
 
         return self::SUCCESS;
     }
@@ -95,6 +101,32 @@ final class DebugCommand extends Command
             return ', '.Dsn::parse($this->dsn, ['redis', 'rediss', 'beanstalkd'], str_starts_with($this->dsn, 'beanstalkd') ? 11300 : 6379);
         } catch (\UnexpectedValueException) {
             return ', and its "dsn" cannot be read';
+        }
+    }
+
+    /** @param \Closure(): \ArrayObject<string, array{string, array<string, mixed>}> $transports */
+    private function showTransports(SymfonyStyle $io, \Closure $transports): void
+    {
+        $rows = [];
+        try {
+            foreach ($transports() as $name => [$dsn, $options]) {
+                // Of others nothing is shown: a DSN may hold a password.
+                if (FervoTransportFactory::isFor($dsn)) {
+                    unset($options['transport_name']);
+                    $read = FervoTransportFactory::read($dsn, $options, sprintf('The transport "%s"', $name));
+                    $complete = $this->options->complete($read, '', '', null);
+                    $rows[] = [$name, $complete->queue ?? ConfiguredOptions::QUEUE, $complete->attempts ?? 'the worker\'s', $complete->priority ?? 0];
+                }
+            }
+        } catch (\Throwable $error) {
+            $io->section('Transports of Messenger');
+            $io->error($error->getMessage());
+
+            return;
+        }
+        if ([] !== $rows) {
+            $io->section('Transports of Messenger');
+            $io->table(['Transport', 'Queue', 'Attempts', 'Priority'], $rows);
         }
     }
 }

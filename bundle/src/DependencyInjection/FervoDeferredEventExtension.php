@@ -12,6 +12,7 @@ use Fervo\DeferredEventBundle\Backend\SqliteBackend;
 use Fervo\DeferredEventBundle\Context\ContextCarrierInterface;
 use Fervo\DeferredEventBundle\DeferOptions;
 use Fervo\DeferredEventBundle\Payload\LegacyPayload;
+use Fervo\DeferredEventBundle\Payload\Signer;
 use Fervo\DeferredEventBundle\SendMode;
 use Symfony\Component\Config\FileLocator;
 use Symfony\Component\DependencyInjection\Alias;
@@ -23,6 +24,7 @@ use Symfony\Component\DependencyInjection\Extension\Extension;
 use Symfony\Component\DependencyInjection\Extension\PrependExtensionInterface;
 use Symfony\Component\DependencyInjection\Loader\PhpFileLoader;
 use Symfony\Component\DependencyInjection\Reference;
+use Symfony\Component\Messenger\Transport\TransportFactoryInterface;
 
 /** @internal */
 final class FervoDeferredEventExtension extends Extension implements PrependExtensionInterface
@@ -42,6 +44,11 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
         $config = $this->processConfiguration(new Configuration(), $configs);
         $loader = new PhpFileLoader($container, new FileLocator(\dirname(__DIR__, 2).'/config'));
         $loader->load('services.php');
+        if (interface_exists(TransportFactoryInterface::class)) {
+            $loader->load('messenger.php');
+            $container->getDefinition('fervo_deferred_event.messenger.transport_factory')
+                ->setArgument('$defaults', new Definition(DeferOptions::class, [null, $config['queue'], null, $config['attempts']]));
+        }
 
         $this->registerBackend($config['backend'], $container);
         $this->registerOutbox($config, $container);
@@ -138,8 +145,11 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
     /** @param array<string, mixed> $config */
     private function registerPayload(array $config, ContainerBuilder $container): void
     {
-        $container->getDefinition('fervo_deferred_event.signer')
-            ->setArguments([$config['signing']['secret'] ?? '%kernel.secret%', $config['signing']['previous_secrets']]);
+        $secrets = [$config['signing']['secret'] ?? '%kernel.secret%', $config['signing']['previous_secrets']];
+        $container->getDefinition('fervo_deferred_event.signer')->setArguments($secrets);
+        if ($container->hasDefinition('fervo_deferred_event.messenger.signer')) {
+            $container->getDefinition('fervo_deferred_event.messenger.signer')->setArguments([...$secrets, Signer::MESSAGE]);
+        }
         $container->setParameter('fervo_deferred_event.needs_kernel_secret', null === $config['signing']['secret']);
         $container->setParameter('fervo_deferred_event.serializer', $config['serializer']);
         $container->getDefinition('fervo_deferred_event.serializer.php')->setArguments([$config['allowed_classes']]);

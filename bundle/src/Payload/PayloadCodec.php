@@ -69,7 +69,7 @@ final class PayloadCodec
      */
     public function decode(string $payload): DecodedEvent
     {
-        if (null !== $this->legacy && !str_starts_with($payload, Signer::PREFIX)) {
+        if (null !== $this->legacy && !str_starts_with($payload, Signer::EVENT)) {
             return $this->legacy->decode($payload);
         }
 

@@ -14,29 +14,38 @@ use Fervo\DeferredEventBundle\Exception\NotDeployedException;
  *     BODY
  *
  * HMAC: SHA-256 of the body, in hex. KEY-ID: the first 8 hex digits of the key's SHA-256, so that keys can be rotated.
+ * Messenger's messages begin with "fervo-message/1 ", and have a key of their own: one kind cannot be given out for the other.
  *
  * @internal
  */
 final class Signer
 {
-    public const PREFIX = 'fervo-event/1 ';
+    public const EVENT = 'fervo-event/1 ';
+    public const MESSAGE = 'fervo-message/1 ';
 
     /** Makes the key one that nothing else derives from the same secret. Changing it invalidates all signatures. */
-    private const CONTEXT = 'fervo/deferred-event-bundle payload signature 1';
+    private const CONTEXTS = [
+        self::EVENT => 'fervo/deferred-event-bundle payload signature 1',
+        self::MESSAGE => 'fervo/deferred-event-bundle message signature 1',
+    ];
 
     private readonly string $key;
 
-    /** @param list<string> $previousSecrets what may have signed payloads that are still in the queue */
+    /**
+     * @param list<string> $previousSecrets what may have signed payloads that are still in the queue
+     * @param self::*      $prefix          of the kind of payload
+     */
     public function __construct(
         #[\SensitiveParameter] string $secret,
         #[\SensitiveParameter] private readonly array $previousSecrets = [],
+        private readonly string $prefix = self::EVENT,
     ) {
-        $this->key = self::derive($secret);
+        $this->key = $this->derive($secret);
     }
 
     public function sign(string $body): string
     {
-        return self::PREFIX.self::idOf($this->key).' '.hash_hmac('sha256', $body, $this->key)."\n".$body;
+        return $this->prefix.self::idOf($this->key).' '.hash_hmac('sha256', $body, $this->key)."\n".$body;
     }
 
     /**
@@ -47,8 +56,8 @@ final class Signer
      */
     public function verify(string $payload): string
     {
-        if (1 !== preg_match('#\Afervo-event/1 ([0-9a-f]{8}) ([0-9a-f]{64})\n#', $payload, $match)) {
-            throw new InvalidSignatureException(sprintf('The payload of %d bytes has no signature: it does not begin with "%s", a key\'s id and an HMAC.', \strlen($payload), trim(self::PREFIX)));
+        if (1 !== preg_match('#\A'.$this->prefix.'([0-9a-f]{8}) ([0-9a-f]{64})\n#', $payload, $match)) {
+            throw new InvalidSignatureException(sprintf('The payload of %d bytes has no signature: it does not begin with "%s", a key\'s id and an HMAC.', \strlen($payload), trim($this->prefix)));
         }
         [$line, $id, $hmac] = $match;
         $body = substr($payload, \strlen($line));
@@ -65,7 +74,7 @@ final class Signer
             return $this->key;
         }
         foreach ($this->previousSecrets as $secret) {
-            $key = self::derive($secret);
+            $key = $this->derive($secret);
             if (self::idOf($key) === $id) {
                 return $key;
             }
@@ -74,13 +83,13 @@ final class Signer
         throw new NotDeployedException(sprintf('The payload was signed with another key, "%s": is the secret here the same as where it was deferred? After a change of the secret, add the old one to "fervo_deferred_event.signing.previous_secrets".', $id));
     }
 
-    private static function derive(#[\SensitiveParameter] string $secret): string
+    private function derive(#[\SensitiveParameter] string $secret): string
     {
         if ('' === $secret) {
             throw new \LogicException('The secret that signs deferred events is empty: set APP_SECRET ("framework.secret"), or "fervo_deferred_event.signing.secret".');
         }
 
-        return hash_hkdf('sha256', $secret, 32, self::CONTEXT);
+        return hash_hkdf('sha256', $secret, 32, self::CONTEXTS[$this->prefix]);
     }
 
     private static function idOf(#[\SensitiveParameter] string $key): string

@@ -57,7 +57,21 @@ trait DeferredEventAssertions
         return array_values(array_filter(self::deferredEventBackend()->events(), static fn (object $event): bool => $event instanceof $class));
     }
 
-    /** Runs all that is deferred, and what that defers. What a listener throws comes out. */
+    /**
+     * The messages that Messenger has sent by fervo://, as a worker would get them; their jobs are in deferredJobs(), too.
+     *
+     * @template T of object
+     *
+     * @param class-string<T> $class
+     *
+     * @return list<T>
+     */
+    public static function deferredMessages(string $class): array
+    {
+        return array_values(array_filter(self::deferredEventBackend()->messages(), static fn (object $message): bool => $message instanceof $class));
+    }
+
+    /** Runs all that is deferred, messages too, and what that defers. What a listener throws comes out. */
     public static function runDeferredEvents(): int
     {
         return self::deferredEventBackend()->run();

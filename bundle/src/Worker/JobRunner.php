@@ -4,13 +4,13 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Worker;
 
-use Fervo\DeferredEventBundle\Doctrine\OpenTransactions;
 use Fervo\DeferredEventBundle\Event\Job;
 use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Event\JobHandled;
 use Fervo\DeferredEventBundle\Event\JobReceived;
-use Fervo\DeferredEventBundle\Exception\OpenTransactionException;
-use Fervo\DeferredEventBundle\Outbox;
+use Fervo\DeferredEventBundle\Exception\NotDeployedException;
+use Fervo\DeferredEventBundle\Messenger\MessageCodec;
+use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
 use Psr\Log\LoggerInterface;
 use Psr\Log\LogLevel;
@@ -18,23 +18,24 @@ use Symfony\Component\EventDispatcher\EventDispatcherInterface;
 use Symfony\Contracts\Service\ResetInterface;
 
 /**
- * Runs one job in the worker's place: dispatch, send what the job itself has deferred, reset the services.
+ * Runs one job in the worker's place: dispatch its event, or have Messenger handle its message; send what the job itself has
+ * deferred; reset the services.
  *
  * @internal
  */
 final class JobRunner
 {
     /**
-     * @param iterable<Outbox>            $outboxes the one that there is, if the job has used it
-     * @param \Closure(): LoggerInterface $logger
+     * @param \Closure(): LoggerInterface      $logger
+     * @param (\Closure(): MessageRunner)|null $messages where Messenger is enabled
      */
     public function __construct(
         private readonly PayloadDispatcher $dispatcher,
-        private readonly iterable $outboxes,
+        private readonly JobBoundary $boundary,
         private readonly ResetInterface $servicesResetter,
         private readonly \Closure $logger,
         private readonly EventDispatcherInterface $events,
-        private readonly ?OpenTransactions $openTransactions = null,
+        private readonly ?\Closure $messages = null,
     ) {
     }
 
@@ -42,52 +43,53 @@ final class JobRunner
     public function run(string $payload): Outcome
     {
         $job = Job::of($_SERVER);
-        $decoded = null;
-        try {
-            $this->dispatch($payload, function (DecodedEvent $event) use ($job, &$decoded): void {
-                $decoded = $event;
-                $this->tell(JobReceived::class, static fn (): object => new JobReceived($job, $event->name, $event->event, $event->listener));
-            });
-            $outcome = Outcome::ack();
-            $this->tellSafely(JobHandled::class, static fn (): ?object => null === $decoded ? null : new JobHandled($job, $decoded->name, $decoded->event, $decoded->listener));
-        } catch (\Throwable $error) {
-            $outcome = Outcome::failed($error);
-            error_log((string) $error);
-            $willRetry = Outcome::RETRY === $outcome->kind && !$job->isLastAttempt();
-            $this->log($error, $outcome, $job, $decoded, $willRetry);
-            $this->tellSafely(JobFailed::class, static fn (): object => new JobFailed($job, $decoded?->name, $decoded?->event, $decoded?->listener, $error, $willRetry, $outcome->delayMs));
-        }
+        $outcome = MessageCodec::isMessage($payload) ? $this->runMessage($payload, $job) : $this->runEvent($payload, $job);
         $this->reset();
 
         return $outcome;
     }
 
-    /**
-     * A listener that has returned is not one that is done: not within a transaction, and not while its events are not sent.
-     *
-     * @param \Closure(DecodedEvent): void $before
-     */
-    private function dispatch(string $payload, \Closure $before): void
+    private function runEvent(string $payload, Job $job): Outcome
     {
+        $decoded = null;
         try {
-            try {
-                $this->dispatcher->dispatch($payload, $before);
-            } finally {
-                // Whatever has happened: the next job of a batch must not go on in it.
-                $connections = $this->openTransactions?->rollBack() ?? [];
-            }
-            if ([] !== $connections) {
-                throw new OpenTransactionException($connections);
-            }
-            foreach ($this->outboxes as $outbox) {
-                $outbox->flush();
-            }
+            $received = function (DecodedEvent $event) use ($job, &$decoded): void {
+                $decoded = $event;
+                $this->tell(JobReceived::class, static fn (): object => new JobReceived($job, $event->name, $event->event, $event->listener));
+            };
+            $this->boundary->around(fn () => $this->dispatcher->dispatch($payload, $received));
         } catch (\Throwable $error) {
-            foreach ($this->outboxes as $outbox) {
-                $outbox->jobFailed();
-            }
-            throw $error;
+            $outcome = Outcome::failed($error);
+            $willRetry = $this->report('A deferred event failed ({outcome}): {error}', $error, $outcome, $job, $decoded?->name, $decoded?->listener);
+            $this->tellSafely(JobFailed::class, static fn (): object => new JobFailed($job, $decoded?->name, $decoded?->event, $decoded?->listener, $error, $willRetry, $outcome->delayMs));
+
+            return $outcome;
         }
+        $this->tellSafely(JobHandled::class, static fn (): ?object => null === $decoded ? null : new JobHandled($job, $decoded->name, $decoded->event, $decoded->listener));
+
+        return Outcome::ack();
+    }
+
+    /** Messenger tells of its messages by events of its own; ours are for what it knows nothing of. */
+    private function runMessage(string $payload, Job $job): Outcome
+    {
+        $class = null;
+        try {
+            $messages = null === $this->messages ? throw new NotDeployedException('The payload is a message of Symfony Messenger, which is not enabled here: set "framework.messenger".') : ($this->messages)();
+            $message = $messages->read($payload);
+            $class = $message->class;
+            if (null === $rejected = $messages->work($message, $job)) {
+                return Outcome::ack();
+            }
+            $outcome = Outcome::rejected($rejected);
+            $this->report('A message failed ({outcome}): {error}', $rejected, $outcome, $job, $class);
+        } catch (\Throwable $error) {
+            $outcome = Outcome::failed($error);
+            $willRetry = $this->report('A message failed ({outcome}): {error}', $error, $outcome, $job, $class);
+            $this->tellSafely(JobFailed::class, static fn (): object => new JobFailed($job, $class, null, null, $error, $willRetry, $outcome->delayMs));
+        }
+
+        return $outcome;
     }
 
     /**
@@ -118,22 +120,30 @@ final class JobRunner
         }
     }
 
-    /** A try that is not the last is a warning: nobody has to look yet. */
-    private function log(\Throwable $error, Outcome $outcome, Job $job, ?DecodedEvent $decoded, bool $willRetry): void
+    /**
+     * A try that is not the last is a warning: nobody has to look yet.
+     *
+     * @return bool whether it is tried again
+     */
+    private function report(string $text, \Throwable $error, Outcome $outcome, Job $job, ?string $event, ?string $listener = null): bool
     {
+        error_log((string) $error);
+        $willRetry = Outcome::RETRY === $outcome->kind && !$job->isLastAttempt();
         $context = [
             'outcome' => $outcome->kind,
             'error' => $outcome->error,
             'exception' => $error,
             ...$job->context(),
-            'event' => $decoded?->name,
-            'listener' => $decoded?->listener,
+            'event' => $event,
+            'listener' => $listener,
         ];
         try {
-            ($this->logger)()->log($willRetry ? LogLevel::WARNING : LogLevel::ERROR, 'A deferred event failed ({outcome}): {error}', $context);
+            ($this->logger)()->log($willRetry ? LogLevel::WARNING : LogLevel::ERROR, $text, $context);
         } catch (\Throwable $error) {
             error_log((string) $error);
         }
+
+        return $willRetry;
     }
 
     /** The job has had its outcome by now: what fails here must not run it again. */

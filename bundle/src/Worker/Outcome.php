@@ -41,6 +41,15 @@ final class Outcome
         return new self(self::ACK);
     }
 
+    /** By Messenger, which has judged the error, and knows no further try. */
+    public static function rejected(\Throwable $error): self
+    {
+        $causes = self::causes($error);
+        $cause = 1 === \count($causes) ? $causes[0] : $error;
+
+        return new self(self::BURY, self::oneLine($cause::class.': '.$cause->getMessage()));
+    }
+
     public static function failed(\Throwable $error): self
     {
         $text = self::oneLine($error::class.': '.$error->getMessage());

@@ -9,6 +9,8 @@ use Fervo\DeferredEventBundle\Event\Job;
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
+use Fervo\DeferredEventBundle\Messenger\MessageCodec;
+use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
 use Psr\Container\ContainerInterface;
@@ -16,17 +18,19 @@ use Psr\Log\LoggerInterface;
 use Symfony\Component\EventDispatcher\EventDispatcherInterface;
 
 /**
- * Verifies and decodes a payload, and dispatches its event: to all its listeners, or to the one that it names.
+ * Verifies and decodes a payload, and dispatches its event: to all its listeners, or to the one that it names. A message of
+ * Messenger is handled as sync:// does it, for backends that run jobs in this process.
  *
  * @internal
  */
 final class PayloadDispatcher
 {
     /**
-     * @param ContainerInterface          $listeners "service::method" => the service; nothing else can be called
-     * @param \Closure(): LoggerInterface $logger
-     * @param (\Closure(): Relay)|null    $relay     with `send: transactional`
-     * @param (\Closure(): Context)|null  $context
+     * @param ContainerInterface               $listeners "service::method" => the service; nothing else can be called
+     * @param \Closure(): LoggerInterface      $logger
+     * @param (\Closure(): Relay)|null         $relay     with `send: transactional`
+     * @param (\Closure(): Context)|null       $context
+     * @param (\Closure(): MessageRunner)|null $messages  where Messenger is enabled
      */
     public function __construct(
         private readonly PayloadCodec $codec,
@@ -35,6 +39,7 @@ final class PayloadDispatcher
         private readonly \Closure $logger,
         private readonly ?\Closure $relay = null,
         private readonly ?\Closure $context = null,
+        private readonly ?\Closure $messages = null,
     ) {
     }
 
@@ -50,6 +55,12 @@ final class PayloadDispatcher
     {
         if (null !== $this->relay && Relay::PAYLOAD === trim($payload)) {
             ($this->relay)()->run();
+
+            return;
+        }
+        if (null !== $this->messages && MessageCodec::isMessage($payload)) {
+            $messages = ($this->messages)();
+            $messages->handle($messages->read($payload));
 
             return;
         }

@@ -32,7 +32,7 @@ final class DoctrinePass implements CompilerPassInterface
             $ids = $container->getParameter('doctrine.connections');
             // A job pays for none that it has not used.
             $used = array_map(static fn (string $id): Reference => new Reference($id, ContainerInterface::IGNORE_ON_UNINITIALIZED_REFERENCE), $ids);
-            $container->getDefinition('fervo_deferred_event.runner')
+            $container->getDefinition('fervo_deferred_event.job_boundary')
                 ->setArgument('$openTransactions', new Definition(OpenTransactions::class, [new IteratorArgument($used)]));
         }
         $this->registerTable($container);

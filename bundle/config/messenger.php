@@ -1,0 +1,41 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Symfony\Component\DependencyInjection\Loader\Configurator;
+
+use Fervo\DeferredEventBundle\Messenger\FervoTransportFactory;
+use Fervo\DeferredEventBundle\Messenger\MessageCodec;
+use Fervo\DeferredEventBundle\Messenger\MessageRunner;
+use Fervo\DeferredEventBundle\Messenger\SentCopies;
+use Fervo\DeferredEventBundle\Payload\Signer;
+
+/* Where symfony/messenger is installed. MessengerPass takes all of it out where "framework.messenger" is not enabled. */
+return static function (ContainerConfigurator $container): void {
+    $container->services()
+        ->set('fervo_deferred_event.messenger.signer', Signer::class)
+        ->set('fervo_deferred_event.messenger.codec', MessageCodec::class)
+            ->args([service('fervo_deferred_event.messenger.signer')])
+
+        ->set('fervo_deferred_event.messenger.transport_factory', FervoTransportFactory::class)
+            ->arg('$codec', service('fervo_deferred_event.messenger.codec'))
+            ->arg('$outbox', service('fervo_deferred_event.outbox'))
+            ->arg('$backend', service('fervo_deferred_event.backend'))
+            ->arg('$defaults', abstract_arg('set by the extension'))
+            ->tag('messenger.transport_factory')
+        // For people: the DSNs of all transports, which may hold passwords.
+        ->set('fervo_deferred_event.messenger.transports', \ArrayObject::class)
+
+        // The worker's side
+        ->set('fervo_deferred_event.messenger.sent_copies', SentCopies::class)
+        ->set('fervo_deferred_event.messenger.runner', MessageRunner::class)
+            ->arg('$codec', service('fervo_deferred_event.messenger.codec'))
+            ->arg('$serializers', abstract_arg('set by MessengerPass'))
+            ->arg('$bus', service('messenger.routable_message_bus'))
+            ->arg('$dispatcher', service('event_dispatcher'))
+            ->arg('$copies', service('fervo_deferred_event.messenger.sent_copies'))
+            ->arg('$boundary', service('fervo_deferred_event.job_boundary'))
+            ->arg('$logger', service('logger')->ignoreOnInvalid())
+            ->tag('monolog.logger', ['channel' => 'messenger'])
+    ;
+};

@@ -1,0 +1,71 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\DependencyInjection\Compiler;
+
+use Fervo\DeferredEventBundle\Messenger\WatchedSenders;
+use Symfony\Component\DependencyInjection\Argument\ServiceClosureArgument;
+use Symfony\Component\DependencyInjection\Compiler\CompilerPassInterface;
+use Symfony\Component\DependencyInjection\Compiler\ServiceLocatorTagPass;
+use Symfony\Component\DependencyInjection\ContainerBuilder;
+use Symfony\Component\DependencyInjection\Definition;
+use Symfony\Component\DependencyInjection\Reference;
+
+/**
+ * Where Messenger is enabled: the worker gets the serializers of its transports, and sees which copies its listeners send.
+ *
+ * @internal
+ */
+final class MessengerPass implements CompilerPassInterface
+{
+    private const RETRY_LISTENER = 'messenger.retry.send_failed_message_for_retry_listener';
+
+    /** Not there where no transport has a failure transport. */
+    private const FAILURE_LISTENER = 'messenger.failure.send_failed_message_to_failure_transport_listener';
+
+    public function process(ContainerBuilder $container): void
+    {
+        if (!$container->hasDefinition('fervo_deferred_event.messenger.runner')) {
+            return;
+        }
+        if (!$container->hasDefinition(self::RETRY_LISTENER)) {
+            foreach (['signer', 'codec', 'transport_factory', 'transports', 'sent_copies', 'runner'] as $name) {
+                $container->removeDefinition('fervo_deferred_event.messenger.'.$name);
+            }
+
+            return;
+        }
+
+        $serializers = $dsns = [];
+        foreach ($container->findTaggedServiceIds('messenger.receiver') as $id => $tags) {
+            // As FrameworkBundle makes a transport: its DSN, its options, its serializer.
+            $arguments = array_values($container->getDefinition($id)->getArguments());
+            foreach ($tags as $tag) {
+                $name = $tag['alias'] ?? $id;
+                $serializers[$name] = ($arguments[2] ?? null) instanceof Reference ? $arguments[2] : new Reference('messenger.default_serializer');
+                if (\is_string($arguments[0] ?? null)) {
+                    $dsns[$name] = [$arguments[0], \is_array($arguments[1] ?? null) ? $arguments[1] : []];
+                }
+            }
+        }
+        $container->getDefinition('fervo_deferred_event.messenger.runner')
+            ->setArgument('$serializers', ServiceLocatorTagPass::register($container, $serializers));
+
+        foreach ([self::RETRY_LISTENER, self::FAILURE_LISTENER] as $id) {
+            if ($container->hasDefinition($id)) {
+                $listener = $container->getDefinition($id);
+                $listener->replaceArgument(0, new Definition(WatchedSenders::class, [$listener->getArgument(0), new Reference('fervo_deferred_event.messenger.sent_copies')]));
+            }
+        }
+
+        $runner = new ServiceClosureArgument(new Reference('fervo_deferred_event.messenger.runner'));
+        foreach (['runner', 'payload_dispatcher', 'backend.in_memory'] as $name) {
+            $container->getDefinition('fervo_deferred_event.'.$name)->setArgument('$messages', $runner);
+        }
+        $container->getDefinition('fervo_deferred_event.messenger.transports')->setArguments([$dsns]);
+        // Made when they are shown, for they may need variables that are not set.
+        $container->getDefinition('fervo_deferred_event.command.debug')
+            ->setArgument('$transports', new ServiceClosureArgument(new Reference('fervo_deferred_event.messenger.transports')));
+    }
+}

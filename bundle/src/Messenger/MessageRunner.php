@@ -1,0 +1,125 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Messenger;
+
+use Fervo\DeferredEventBundle\Event\Job;
+use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
+use Fervo\DeferredEventBundle\Exception\NotDeployedException;
+use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
+use Fervo\DeferredEventBundle\Worker\JobBoundary;
+use Psr\Container\ContainerInterface;
+use Psr\Log\LoggerInterface;
+use Symfony\Component\Messenger\Envelope;
+use Symfony\Component\Messenger\MessageBusInterface;
+use Symfony\Component\Messenger\Stamp\ReceivedStamp;
+use Symfony\Component\Messenger\Stamp\TransportMessageIdStamp;
+use Symfony\Component\Messenger\Worker;
+use Symfony\Contracts\EventDispatcher\EventDispatcherInterface;
+
+/**
+ * Has a message handled by Messenger's own worker, which gets this one message and ends. So its events, middlewares, retries and
+ * failure transport are what the application has made of them; fervo-worker is told what became of the job.
+ *
+ * @internal
+ */
+final class MessageRunner
+{
+    /** @param ContainerInterface $serializers a transport's name => its serializer */
+    public function __construct(
+        private readonly MessageCodec $codec,
+        private readonly ContainerInterface $serializers,
+        private readonly MessageBusInterface $bus,
+        private readonly EventDispatcherInterface $dispatcher,
+        private readonly SentCopies $copies,
+        private readonly JobBoundary $boundary,
+        private readonly ?LoggerInterface $logger = null,
+    ) {
+    }
+
+    /**
+     * @throws InvalidSignatureException
+     * @throws NotDeployedException
+     * @throws UndecodablePayloadException
+     */
+    public function read(string $payload): EncodedMessage
+    {
+        return $this->codec->decode($payload);
+    }
+
+    /**
+     * The message itself, as a worker would get it.
+     *
+     * @throws \Throwable what the transport's serializer throws
+     */
+    public function envelope(EncodedMessage $message): Envelope
+    {
+        if (!$this->serializers->has($message->transport)) {
+            throw new NotDeployedException(sprintf('There is no transport "%s" in "framework.messenger.transports", to which a message of the class "%s" belongs.', $message->transport, $message->class));
+        }
+
+        // What does not decode has been encoded by this application, for its signature is good: a class is not there yet, or a
+        // secret. A deployment may heal it, so it is no reason for Messenger's way, which is to throw the message away.
+        return $this->serializers->get($message->transport)->decode($message->envelope);
+    }
+
+    /**
+     * In this process, as sync:// does it: what a handler throws comes out, and nothing is tried again.
+     *
+     * @throws \Throwable
+     */
+    public function handle(EncodedMessage $message): void
+    {
+        $this->bus->dispatch($this->envelope($message)->with(new ReceivedStamp($message->transport)));
+    }
+
+    /**
+     * In the worker's place. It is done when the message was handled, and also when it is somewhere else: in the queue for a
+     * further try, or in the failure transport.
+     *
+     * @return \Throwable|null why Messenger has rejected the message for good, so that it is nowhere else; null = done
+     *
+     * @throws \Throwable when Messenger's worker came to no end with it
+     */
+    public function work(EncodedMessage $message, Job $job): ?\Throwable
+    {
+        $envelope = $this->envelope($message);
+        if ('' !== $job->id) {
+            $envelope = $envelope->withoutAll(TransportMessageIdStamp::class)->with(new TransportMessageIdStamp($job->id));
+        }
+        $one = new OneMessage($envelope);
+        $events = new WatchedDispatcher($this->dispatcher);
+        $worker = new Worker([$message->transport => $one], new JobBus($this->bus, $this->boundary), $events, $this->logger);
+        $one->endsWith($worker);
+        $before = $this->copies->count();
+        try {
+            $worker->run(['sleep' => 0]);
+        } catch (\Throwable $error) {
+            if (!$one->isAcknowledged && $before === $this->copies->count()) {
+                throw $error;
+            }
+            // To run it again would do it twice.
+            error_log((string) $error);
+            $this->logger?->error('{class} is done, and then Messenger\'s worker failed: {error}', ['class' => $message->class, 'error' => $error->getMessage(), 'exception' => $error, 'job' => $job->id]);
+
+            return null;
+        } finally {
+            // What a listener of the worker's events has left.
+            $this->boundary->rollBack();
+        }
+        if ($one->isAcknowledged || $before < $this->copies->count()) {
+            return null;
+        }
+        if ($one->isRejected) {
+            // A listener of the application may have its own way of trying again.
+            return $events->willRetry ? null : $events->error ?? new \RuntimeException('Messenger has rejected the message.');
+        }
+
+        throw new \RuntimeException(match (true) {
+            !$one->isGiven => sprintf('Messenger\'s worker was stopped by a listener before it took the message of the class "%s".', $message->class),
+            $events->isVetoed => sprintf('A listener of WorkerMessageReceivedEvent did not let the message of the class "%s" be handled.', $message->class),
+            default => sprintf('The message of the class "%s" was neither acknowledged nor rejected: a batch handler has to do so with each.', $message->class),
+        });
+    }
+}

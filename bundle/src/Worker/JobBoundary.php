@@ -1,0 +1,62 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Worker;
+
+use Fervo\DeferredEventBundle\Doctrine\OpenTransactions;
+use Fervo\DeferredEventBundle\Exception\OpenTransactionException;
+use Fervo\DeferredEventBundle\Outbox;
+
+/**
+ * A listener that has returned is not one that is done: not within a transaction, and not while its events are not sent.
+ *
+ * @internal
+ */
+final class JobBoundary
+{
+    /** @param iterable<Outbox> $outboxes the one that there is, if the job has used it */
+    public function __construct(private readonly iterable $outboxes, private readonly ?OpenTransactions $openTransactions = null)
+    {
+    }
+
+    /**
+     * @template T
+     *
+     * @param \Closure(): T $work
+     *
+     * @return T
+     *
+     * @throws \Throwable what the work throws, or why it is not done
+     */
+    public function around(\Closure $work): mixed
+    {
+        try {
+            try {
+                $result = $work();
+            } finally {
+                // Whatever has happened: the next job of a batch must not go on in it.
+                $connections = $this->rollBack();
+            }
+            if ([] !== $connections) {
+                throw new OpenTransactionException($connections);
+            }
+            foreach ($this->outboxes as $outbox) {
+                $outbox->flush();
+            }
+
+            return $result;
+        } catch (\Throwable $error) {
+            foreach ($this->outboxes as $outbox) {
+                $outbox->jobFailed();
+            }
+            throw $error;
+        }
+    }
+
+    /** @return list<string> the names of the connections on which a transaction was open */
+    public function rollBack(): array
+    {
+        return $this->openTransactions?->rollBack() ?? [];
+    }
+}

@@ -1,0 +1,93 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Tests\Fixtures;
+
+use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
+use Symfony\Component\Messenger\Event\WorkerMessageFailedEvent;
+use Symfony\Component\Messenger\Event\WorkerMessageHandledEvent;
+use Symfony\Component\Messenger\Event\WorkerMessageReceivedEvent;
+use Symfony\Component\Messenger\Exception\RecoverableMessageHandlingException;
+use Symfony\Component\Messenger\Exception\StopWorkerException;
+use Symfony\Component\Messenger\Exception\UnrecoverableMessageHandlingException;
+use Symfony\Component\Messenger\MessageBusInterface;
+use Symfony\Component\Messenger\Stamp\TransportMessageIdStamp;
+
+/** Handlers of {@see Pay}, and what hangs on Messenger's events. */
+final class Till
+{
+    /** @var list<string> */
+    public array $seen = [];
+    public ?string $lastId = null;
+
+    public function __construct(
+        private readonly MessageBusInterface $bus,
+        private readonly DeferredEventQueueInterface $queue,
+        private readonly Recorder $recorder,
+        private readonly ?\Closure $connection = null,
+    ) {
+    }
+
+    public function first(Pay $pay): void
+    {
+        $this->seen[] = $pay->what;
+        $this->recorder->add($pay->what.' is the '.($this->recorder->seen() + 1).'. since a reset');
+        match ($pay->what) {
+            'throw' => throw new \DomainException('The till is shut'),
+            'throw the other' => throw new \RangeException('Another'),
+            'never again' => throw new UnrecoverableMessageHandlingException('No such customer'),
+            'recover' => throw new RecoverableMessageHandlingException('Later'),
+            'stop' => throw new StopWorkerException('Stop'),
+            'send' => $this->bus->dispatch(new Pay('sent by a handler')),
+            'defer' => $this->queue->deferEvent(new OrderPlaced(7)),
+            'defer and throw' => $this->deferAndThrow(),
+            'open' => ($this->connection)()->beginTransaction(),
+            'binary' => $this->seen[] = bin2hex($pay->data),
+            default => null,
+        };
+    }
+
+    public function second(Pay $pay): void
+    {
+        $this->seen[] = $pay->what.' (2)';
+        if ('second throws' === $pay->what) {
+            throw new \DomainException('Second');
+        }
+    }
+
+    public function received(WorkerMessageReceivedEvent $event): void
+    {
+        $pay = $event->getEnvelope()->getMessage();
+        $this->lastId = (string) $event->getEnvelope()->last(TransportMessageIdStamp::class)?->getId();
+        if ($pay instanceof Pay && 'vetoed' === $pay->what) {
+            $event->shouldHandle(false);
+        }
+        $this->seen[] = 'received by '.$event->getReceiverName();
+    }
+
+    public function handled(WorkerMessageHandledEvent $event): void
+    {
+        $this->seen[] = 'handled';
+        $this->throwAfter($event->getEnvelope()->getMessage(), 'listener of handled throws');
+    }
+
+    public function failed(WorkerMessageFailedEvent $event): void
+    {
+        $this->seen[] = 'failed'.($event->willRetry() ? ', will retry' : '');
+        $this->throwAfter($event->getEnvelope()->getMessage(), 'throw the other');
+    }
+
+    private function deferAndThrow(): never
+    {
+        $this->queue->deferEvent(new OrderPlaced(7));
+        throw new \DomainException('after it has deferred');
+    }
+
+    private function throwAfter(object $message, string $what): void
+    {
+        if ($message instanceof Pay && $what === $message->what) {
+            throw new \LogicException('A listener of Messenger\'s events failed');
+        }
+    }
+}

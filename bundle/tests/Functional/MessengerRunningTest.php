@@ -1,0 +1,438 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\DeferredEventBundle\Tests\Functional;
+
+use Fervo\DeferredEventBundle\Event\JobFailed;
+use Fervo\DeferredEventBundle\Messenger\EncodedMessage;
+use Fervo\DeferredEventBundle\Messenger\MessageCodec;
+use Fervo\DeferredEventBundle\Payload\Signer;
+use Fervo\DeferredEventBundle\Tests\Fixtures\Pay;
+use Fervo\DeferredEventBundle\Tests\Fixtures\SwitchableBackend;
+use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
+use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Psr\Log\AbstractLogger;
+use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
+use Symfony\Component\Messenger\Envelope;
+use Symfony\Component\Messenger\Exception\TransportException;
+use Symfony\Component\Messenger\Handler\Acknowledger;
+use Symfony\Component\Messenger\Handler\BatchHandlerInterface;
+use Symfony\Component\Messenger\Handler\BatchHandlerTrait;
+use Symfony\Component\Messenger\MessageBusInterface;
+use Symfony\Component\Messenger\Middleware\MiddlewareInterface;
+use Symfony\Component\Messenger\Middleware\StackInterface;
+use Symfony\Component\Messenger\Stamp\RedeliveryStamp;
+use Symfony\Component\Messenger\Stamp\SentToFailureTransportStamp;
+use Symfony\Component\Messenger\Transport\Serialization\SerializerInterface;
+use Symfony\Component\Messenger\Transport\TransportFactoryInterface;
+use Symfony\Component\Messenger\Transport\TransportInterface;
+
+/** The transport fervo:// of Messenger: from the queue to the handler, and what becomes of the job. */
+final class MessengerRunningTest extends MessengerTestCase
+{
+    private const FAILED = ['failure_transport' => 'failed', 'transports' => [
+        'failed' => 'kept://',
+        'async' => ['dsn' => 'fervo://payments?attempts=9&priority=7', 'retry_strategy' => ['max_retries' => 2, 'delay' => 1000, 'multiplier' => 2]],
+    ]];
+
+    protected function setUp(): void
+    {
+        $_SERVER = ['FERVO_JOB_ID' => '42', 'FERVO_QUEUE' => 'payments'] + $_SERVER;
+    }
+
+    protected function tearDown(): void
+    {
+        unset($_SERVER['FERVO_JOB_ID'], $_SERVER['FERVO_QUEUE']);
+        parent::tearDown();
+    }
+
+    public function testAMessageIsHandledByMessengersWorker(): void
+    {
+        $kernel = $this->application();
+        $this->send($kernel, new Pay('binary', "\xff\0"));
+
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+        self::assertSame(['received by async', 'binary', 'ff00', 'binary (2)', 'handled'], $this->till($kernel)->seen);
+        self::assertSame('42', $this->till($kernel)->lastId);
+        self::assertSame([], Queue::rows($this->queue));
+    }
+
+    public function testAFailureSendsACopyAsTheRetryStrategySaysAndThenToTheFailureTransport(): void
+    {
+        $kernel = $this->withFailureTransport(self::FAILED);
+        $this->send($kernel, new Pay('throw', "\xff"));
+        foreach ([1 => 1000, 2 => 2000] as $retry => $delayMs) {
+            $before = (int) (microtime(true) * 1000);
+            self::assertSame('ack', $this->runNext($kernel)->kind);
+            $after = (int) (microtime(true) * 1000);
+
+            [$row] = Queue::rows($this->queue);
+            self::assertSame(['payments', 7, 9], [$row['queue'], (int) $row['priority'], (int) $row['max_attempts']]);
+            // From 7.1 on, with a jitter of a tenth.
+            self::assertGreaterThanOrEqual($before + 0.9 * $delayMs - 1, (int) $row['due_at']);
+            self::assertLessThanOrEqual($after + 1.1 * $delayMs + 1, (int) $row['due_at']);
+            $envelope = $this->envelope();
+            self::assertEquals(new Pay('throw', "\xff"), $envelope->getMessage());
+            self::assertSame($retry, RedeliveryStamp::getRetryCountFromEnvelope($envelope));
+        }
+
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+        self::assertSame([], Queue::rows($this->queue));
+        [$failed] = $this->transport($kernel, 'failed')->get();
+        self::assertSame('async', $failed->last(SentToFailureTransportStamp::class)?->getOriginalReceiverName());
+        self::assertSame(['failed, will retry', 'failed, will retry', 'failed'], array_values(preg_grep('/^failed/', $this->till($kernel)->seen)));
+    }
+
+    public function testWithoutAFailureTransportTheJobIsADeadLetterWithTheHandlersError(): void
+    {
+        $kernel = $this->application(['transports' => ['async' => ['dsn' => 'fervo://payments', 'retry_strategy' => ['max_retries' => 1]]]]);
+        $this->send($kernel, new Pay('throw'));
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+        $outcome = $this->runNext($kernel);
+
+        self::assertSame(['bury', 'DomainException: The till is shut'], [$outcome->kind, $outcome->error]);
+        self::assertSame([], Queue::rows($this->queue));
+    }
+
+    public function testMessengersMarksOnExceptionsAreHeeded(): void
+    {
+        $kernel = $this->withFailureTransport(self::FAILED);
+        $this->send($kernel, new Pay('never again'));
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+        self::assertSame([], Queue::rows($this->queue));
+        self::assertCount(1, $this->transport($kernel, 'failed')->get());
+
+        $this->send($kernel, new Pay('recover'));
+        for ($i = 0; $i < 4; ++$i) {
+            self::assertSame('ack', $this->runNext($kernel)->kind);
+        }
+        self::assertCount(1, Queue::rows($this->queue), 'without end');
+    }
+
+    public function testAHandlerThatHasSucceededIsNotCalledAgain(): void
+    {
+        $kernel = $this->application();
+        $this->send($kernel, new Pay('second throws'));
+        $this->runNext($kernel);
+        $this->till($kernel)->seen = [];
+        $this->runNext($kernel);
+
+        self::assertSame(['received by async', 'second throws (2)', 'failed, will retry'], $this->till($kernel)->seen);
+    }
+
+    public function testACopyThatCannotBeSentFailsTheJobWhichKeepsTheMessage(): void
+    {
+        $kernel = $this->application([], ['backend' => ['type' => 'service', 'service' => 'switchable']], static function (ContainerConfigurator $container): void {
+            $container->services()->set('switchable', SwitchableBackend::class)->public();
+        });
+        $backend = $kernel->getContainer()->get('switchable');
+        $this->send($kernel, new Pay('throw'));
+        $backend->isAway = true;
+        $outcome = $this->runPayload($kernel, $backend->sent[0]);
+
+        self::assertSame('retry', $outcome->kind);
+        self::assertStringContainsString('TransportException: Cannot send a message', (string) $outcome->error);
+    }
+
+    public function testAFailureTransportThatIsAwayFailsTheJobWhichKeepsTheMessage(): void
+    {
+        $messenger = self::FAILED;
+        $messenger['transports']['failed'] = 'broken://';
+        $kernel = $this->withFailureTransport($messenger);
+        $this->send($kernel, new Pay('never again'));
+        $outcome = $this->runNext($kernel);
+
+        self::assertSame(['retry', TransportException::class.': It is broken'], [$outcome->kind, $outcome->error]);
+    }
+
+    /** A copy is in the queue: to run the job again would do it twice. */
+    public function testAListenerThatThrowsBehindTheCopyChangesNothing(): void
+    {
+        $kernel = $this->application();
+        $this->send($kernel, new Pay('throw the other'));
+
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+        self::assertCount(1, Queue::rows($this->queue));
+    }
+
+    public function testAListenerOfHandledThatThrowsFailsTheJob(): void
+    {
+        $kernel = $this->application();
+        $this->send($kernel, new Pay('listener of handled throws'));
+        $outcome = $this->runNext($kernel);
+
+        self::assertSame('retry', $outcome->kind);
+        self::assertStringContainsString('A listener of Messenger\'s events failed', (string) $outcome->error);
+    }
+
+    public function testAListenerThatKeepsAMessageFromBeingHandledIsTold(): void
+    {
+        $kernel = $this->application();
+        $this->send($kernel, new Pay('vetoed'));
+        $outcome = $this->runNext($kernel);
+
+        self::assertSame('retry', $outcome->kind);
+        self::assertStringContainsString('did not let the message', (string) $outcome->error);
+    }
+
+    public function testAStopExceptionIsAFailureAndTheNextMessageOfThisProcessRuns(): void
+    {
+        $kernel = $this->application();
+        $this->send($kernel, new Pay('stop'));
+        $this->send($kernel, new Pay('card'));
+
+        self::assertSame(['ack', 'ack'], [$this->runNext($kernel)->kind, $this->runNext($kernel)->kind]);
+        self::assertContains('card', $this->till($kernel)->seen);
+        self::assertSame(1, RedeliveryStamp::getRetryCountFromEnvelope($this->envelope()));
+    }
+
+    /** In a batch, the next job runs in the same process. */
+    public function testServicesAreResetBetweenTwoMessages(): void
+    {
+        $kernel = $this->application();
+        $this->send($kernel, new Pay('card'));
+        $this->send($kernel, new Pay('cash'));
+        $this->runNext($kernel);
+        $this->runNext($kernel);
+
+        self::assertSame(['card is the 1. since a reset', 'cash is the 1. since a reset'], $kernel->recorded());
+    }
+
+    public function testAHandlersTransactionThatIsOpenIsRolledBackAndFailsTheMessage(): void
+    {
+        $kernel = $this->application();
+        $this->send($kernel, new Pay('open'));
+
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+        self::assertFalse($kernel->getContainer()->get(self::CONNECTION)->isTransactionActive());
+        self::assertSame(1, RedeliveryStamp::getRetryCountFromEnvelope($this->envelope()));
+    }
+
+    public function testWhatAHandlerHasSentAndDeferredIsInTheQueueBeforeItsJobIsDone(): void
+    {
+        foreach (['immediately', 'on_terminate'] as $send) {
+            $kernel = $this->application([], ['send' => $send]);
+            foreach (['send' => 'fervo-message', 'defer' => 'fervo-event'] as $what => $kind) {
+                $this->send($kernel, new Pay($what));
+                $kernel->getContainer()->get('services_resetter')->reset();
+                self::assertSame('ack', $this->runNext($kernel)->kind);
+                self::assertSame([$kind], array_map(static fn (array $row): string => strtok($row['payload'], '/'), Queue::rows($this->queue)), $send);
+                Queue::open($this->queue)->exec('DELETE FROM fervo_jobs');
+            }
+        }
+    }
+
+    public function testWhatAHandlerThatFailsHasHeldBackIsDroppedAndItsCopyIsNot(): void
+    {
+        $kernel = $this->application([], ['send' => 'on_terminate']);
+        $this->send($kernel, new Pay('defer and throw'));
+        $kernel->getContainer()->get('services_resetter')->reset();
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+
+        self::assertCount(1, Queue::rows($this->queue));
+        self::assertSame(1, RedeliveryStamp::getRetryCountFromEnvelope($this->envelope()));
+    }
+
+    public function testABatchHandlerIsFlushedAtTheEndOfTheJob(): void
+    {
+        $kernel = $this->application(['routing' => [\ArrayObject::class => 'async']], configure: static function (ContainerConfigurator $container): void {
+            $container->services()->set(InBatches::class)->public()->tag('messenger.message_handler', ['handles' => \ArrayObject::class]);
+        });
+        $this->send($kernel, new \ArrayObject(['good']));
+        $this->send($kernel, new \ArrayObject(['bad']));
+
+        self::assertSame(['ack', 'ack'], [$this->runNext($kernel)->kind, $this->runNext($kernel)->kind]);
+        self::assertSame(['good', 'bad'], $kernel->getContainer()->get(InBatches::class)->seen);
+        self::assertCount(1, Queue::rows($this->queue), 'the copy of the bad one');
+    }
+
+    public function testAMessageGoesThroughTheBusThatItWasSentBy(): void
+    {
+        $kernel = $this->application(['default_bus' => 'main.bus', 'buses' => ['main.bus' => null, 'other.bus' => ['middleware' => [SeesMessages::class]]]], configure: static function (ContainerConfigurator $container): void {
+            $container->services()->set(SeesMessages::class)->public();
+        });
+        $container = $kernel->getContainer()->get('test.service_container');
+        $container->get('other.bus')->dispatch(new Pay('card'));
+        $container->get(MessageBusInterface::class)->dispatch(new Pay('cash'));
+        $this->runNext($kernel);
+        $this->runNext($kernel);
+
+        self::assertSame(['card', 'card'], $container->get(SeesMessages::class)->seen, 'when it was sent, and when it was handled');
+    }
+
+    public function testWhatADeploymentCanHealIsTriedAgain(): void
+    {
+        $kernel = $this->application();
+        $gone = $this->payloadOf('async', addslashes(str_replace('stdClass', 'GoneClas', serialize(new Envelope(new \stdClass())))));
+        foreach ([
+            $gone => 'MessageDecodingFailedException',
+            $this->payloadOf('removed', '') => 'There is no transport "removed"',
+            str_replace('fervo-message/1 ', 'fervo-message/1 0', substr_replace($gone, '', 16, 1)) => 'signed with another key',
+        ] as $payload => $reason) {
+            $outcome = $this->runPayload($kernel, $payload);
+            self::assertSame('retry', $outcome->kind, $reason);
+            self::assertStringContainsString($reason, (string) $outcome->error);
+        }
+        self::assertSame([], $this->till($kernel)->seen);
+    }
+
+    public function testWhatThisApplicationHasNotSignedIsDeadAndNothingOfItIsRead(): void
+    {
+        $kernel = $this->application(configure: static function (ContainerConfigurator $container): void {
+            $container->services()->set('logger', LastLine::class)->public();
+        });
+        $good = $this->payloadOf('async', addslashes(serialize(new Envelope(new Pay('card')))));
+        foreach ([$good.' ', substr($good, 0, -1), "fervo-message/1 \n".explode("\n", $good)[1], 'fervo-event'.substr($good, 13)] as $payload) {
+            self::assertSame('fervo-event' === substr($payload, 0, 11) ? 'retry' : 'bury', $this->runPayload($kernel, $payload)->kind);
+        }
+        self::assertSame([], $this->till($kernel)->seen);
+
+        self::assertSame('ack', $this->runPayload($kernel, $good)->kind, 'the signature is not what was wrong');
+    }
+
+    /** Of what Messenger tells by its own events, ours say nothing; a dead letter is in the log with its job all the same. */
+    public function testEachFailureIsToldOnce(): void
+    {
+        $kernel = $this->application(configure: static function (ContainerConfigurator $container): void {
+            $container->services()->set('logger', LastLine::class)->public();
+            $container->services()->set(FailedJobs::class)->public()
+                ->tag('kernel.event_listener', ['event' => JobFailed::class, 'method' => '__invoke']);
+        });
+        $this->send($kernel, new Pay('never again'));
+        $this->runNext($kernel);
+        self::assertSame([], $kernel->getContainer()->get(FailedJobs::class)->seen);
+        self::assertSame('error: job 42, '.Pay::class, $kernel->getContainer()->get('logger')->last);
+
+        $this->send($kernel, new Pay('vetoed'));
+        $this->runNext($kernel);
+        $this->runPayload($kernel, 'fervo-message/1 forged');
+        self::assertSame(['42: '.Pay::class.', again', '42: , dead'], $kernel->getContainer()->get(FailedJobs::class)->seen);
+    }
+
+    /** What was sent by fervo:// runs also after the transport's DSN has been changed to another. */
+    public function testAMessageOfATransportThatHasMovedAwayIsHandled(): void
+    {
+        $this->send($this->application(), new Pay('card'));
+        $payload = Queue::rows($this->queue)[0]['payload'];
+        $kernel = $this->application(['transports' => ['async' => 'in-memory://']]);
+
+        self::assertSame('ack', $this->runPayload($kernel, $payload)->kind);
+        self::assertContains('card', $this->till($kernel)->seen);
+    }
+
+    /** @param array<string, mixed> $messenger */
+    private function withFailureTransport(array $messenger): TestKernel
+    {
+        return $this->application($messenger, configure: static function (ContainerConfigurator $container): void {
+            $container->services()->set(TestTransport::class)->tag('messenger.transport_factory');
+        });
+    }
+
+    private function payloadOf(string $transport, string $body): string
+    {
+        return (new MessageCodec(new Signer('s3cret', [], Signer::MESSAGE)))->encode(new EncodedMessage('Foo', $transport, ['body' => $body, 'headers' => []]));
+    }
+}
+
+/** A transport that keeps what it is sent, also when services are reset; as broken:// one that cannot be reached. */
+final class TestTransport implements TransportFactoryInterface, TransportInterface
+{
+    /** @var list<Envelope> */
+    private array $kept = [];
+    private bool $isBroken = false;
+
+    public function supports(string $dsn, array $options): bool
+    {
+        return \in_array($dsn, ['kept://', 'broken://'], true);
+    }
+
+    public function createTransport(string $dsn, array $options, SerializerInterface $serializer): TransportInterface
+    {
+        $this->isBroken = 'broken://' === $dsn;
+
+        return $this;
+    }
+
+    public function send(Envelope $envelope): Envelope
+    {
+        if ($this->isBroken) {
+            throw new TransportException('It is broken');
+        }
+
+        return $this->kept[] = $envelope;
+    }
+
+    /** @return list<Envelope> */
+    public function get(): iterable
+    {
+        return $this->kept;
+    }
+
+    public function ack(Envelope $envelope): void
+    {
+    }
+
+    public function reject(Envelope $envelope): void
+    {
+    }
+}
+
+final class InBatches implements BatchHandlerInterface
+{
+    use BatchHandlerTrait;
+
+    /** @var list<string> */
+    public array $seen = [];
+
+    /** @param \ArrayObject<int, string> $message */
+    public function __invoke(\ArrayObject $message, ?Acknowledger $ack = null): mixed
+    {
+        return $this->handle($message, $ack);
+    }
+
+    private function process(array $jobs): void
+    {
+        foreach ($jobs as [$message, $ack]) {
+            $this->seen[] = $message[0];
+            'bad' === $message[0] ? $ack->nack(new \DomainException('bad')) : $ack->ack(null);
+        }
+    }
+}
+
+final class SeesMessages implements MiddlewareInterface
+{
+    /** @var list<string> */
+    public array $seen = [];
+
+    public function handle(Envelope $envelope, StackInterface $stack): Envelope
+    {
+        $this->seen[] = $envelope->getMessage()->what;
+
+        return $stack->next()->handle($envelope, $stack);
+    }
+}
+
+final class FailedJobs
+{
+    /** @var list<string> */
+    public array $seen = [];
+
+    public function __invoke(JobFailed $failed): void
+    {
+        $this->seen[] = $failed->job->id.': '.$failed->eventName.', '.($failed->willRetry ? 'again' : 'dead');
+    }
+}
+
+final class LastLine extends AbstractLogger
+{
+    public string $last = '';
+
+    /** @param array<string, mixed> $context */
+    public function log($level, $message, array $context = []): void
+    {
+        if (isset($context['job'])) {
+            $this->last = "$level: job {$context['job']}, ".($context['event'] ?? '');
+        }
+    }
+}
