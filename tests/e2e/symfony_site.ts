@@ -23,6 +23,17 @@ export interface Task {
   };
 }
 
+/** What the tests' controller for Messenger takes: see symfony_messenger/src/Controller/MessageController.php. */
+export interface Message {
+  readonly name: string;
+  readonly action?: "work" | "exit" | "exit first" | "kill" | "throw" | "throw first" | "bury";
+  /** Base64. */
+  readonly data?: string;
+  readonly delayMs?: number;
+  /** Of the transport that has a failure transport. */
+  readonly isPayment?: boolean;
+}
+
 /** What the tests' listener has written of one run of a task. */
 export interface TaskRun {
   readonly name: string;
@@ -61,13 +72,25 @@ export class SymfonySite implements AsyncDisposable {
     this.#resources = parts.resources;
   }
 
-  static async create(kind: BrokerKind, options: SiteOptions = {}): Promise<SymfonySite> {
+  /** @param overlays folders with further files of the application. */
+  static async create(
+    kind: BrokerKind,
+    options: SiteOptions = {},
+    overlays: readonly string[] = [],
+  ): Promise<SymfonySite> {
     await using resources = new AsyncDisposableStack();
     const redis = kind === "redis" ? resources.use(await RedisServer.start()) : undefined;
     const beanstalkd = kind === "beanstalkd" ? resources.use(await Beanstalkd.start()) : undefined;
     const dsn = redis?.url ?? (beanstalkd && `beanstalkd://${beanstalkd.addressText}`) ?? "";
     const app = resources.use(
-      await SymfonyApp.create({ env: { APP_QUEUE: kind, APP_QUEUE_DSN: dsn }, overlays: [OVERLAY] }),
+      await SymfonyApp.create({
+        env: {
+          APP_QUEUE: kind,
+          APP_QUEUE_DSN: dsn,
+          ...(redis && { APP_FAILED: `redis://${redis.socket}?stream=failed` }),
+        },
+        overlays: [OVERLAY, ...overlays],
+      }),
     );
     const brokers: Record<BrokerKind, NonNullable<SiteOptions["broker"]>> = {
       sqlite: { driver: "sqlite", path: app.queueFile },

@@ -11,12 +11,12 @@ use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
 use Fervo\DeferredEventBundle\Worker\JobBoundary;
 use Psr\Container\ContainerInterface;
 use Psr\Log\LoggerInterface;
+use Symfony\Component\EventDispatcher\EventDispatcherInterface;
 use Symfony\Component\Messenger\Envelope;
 use Symfony\Component\Messenger\MessageBusInterface;
 use Symfony\Component\Messenger\Stamp\ReceivedStamp;
 use Symfony\Component\Messenger\Stamp\TransportMessageIdStamp;
 use Symfony\Component\Messenger\Worker;
-use Symfony\Contracts\EventDispatcher\EventDispatcherInterface;
 
 /**
  * Has a message handled by Messenger's own worker, which gets this one message and ends. So its events, middlewares, retries and
@@ -88,6 +88,7 @@ final class MessageRunner
         if ('' !== $job->id) {
             $envelope = $envelope->withoutAll(TransportMessageIdStamp::class)->with(new TransportMessageIdStamp($job->id));
         }
+        SignalListeners::removeWhereThereAreNoSignals($this->dispatcher);
         $one = new OneMessage($envelope);
         $events = new WatchedDispatcher($this->dispatcher);
         $worker = new Worker([$message->transport => $one], new JobBus($this->bus, $this->boundary), $events, $this->logger);

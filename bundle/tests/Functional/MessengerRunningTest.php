@@ -25,6 +25,7 @@ use Symfony\Component\Messenger\Middleware\StackInterface;
 use Symfony\Component\Messenger\Stamp\RedeliveryStamp;
 use Symfony\Component\Messenger\Stamp\SentToFailureTransportStamp;
 use Symfony\Component\Messenger\Transport\Serialization\SerializerInterface;
+use Symfony\Component\Messenger\Transport\Serialization\SigningSerializer;
 use Symfony\Component\Messenger\Transport\TransportFactoryInterface;
 use Symfony\Component\Messenger\Transport\TransportInterface;
 
@@ -261,6 +262,24 @@ final class MessengerRunningTest extends MessengerTestCase
         self::assertSame(['card', 'card'], $container->get(SeesMessages::class)->seen, 'when it was sent, and when it was handled');
     }
 
+    /** Symfony 7.4 and newer sign what such a handler is sent; the signature travels, and the copy has its own. */
+    public function testMessagesThatMessengerSigns(): void
+    {
+        $signs = class_exists(SigningSerializer::class);
+        $kernel = $this->application(['routing' => [\ArrayObject::class => 'async']], configure: static function (ContainerConfigurator $container) use ($signs): void {
+            $container->services()->set(SignedWork::class)->tag('messenger.message_handler', ['handles' => \ArrayObject::class] + ($signs ? ['sign' => true] : []));
+        });
+        $this->send($kernel, new \ArrayObject(['work']));
+        $this->send($kernel, new \ArrayObject(['throw']));
+        self::assertSame($signs, isset($this->payload(0)['headers']['Body-Sign']));
+
+        for ($i = 0; $i < 3; ++$i) {
+            self::assertSame('ack', $this->runNext($kernel)->kind);
+        }
+        self::assertSame(2, RedeliveryStamp::getRetryCountFromEnvelope($this->envelope()));
+        self::assertSame($signs, isset($this->payload(0)['headers']['Body-Sign']));
+    }
+
     public function testWhatADeploymentCanHealIsTriedAgain(): void
     {
         $kernel = $this->application();
@@ -396,6 +415,17 @@ final class InBatches implements BatchHandlerInterface
         foreach ($jobs as [$message, $ack]) {
             $this->seen[] = $message[0];
             'bad' === $message[0] ? $ack->nack(new \DomainException('bad')) : $ack->ack(null);
+        }
+    }
+}
+
+final class SignedWork
+{
+    /** @param \ArrayObject<int, string> $message */
+    public function __invoke(\ArrayObject $message): void
+    {
+        if ('throw' === $message[0]) {
+            throw new \DomainException('as told');
         }
     }
 }
