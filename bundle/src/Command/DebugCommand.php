@@ -19,10 +19,10 @@ use Symfony\Component\Console\Style\SymfonyStyle;
 final class DebugCommand extends Command
 {
     /**
-     * @param array<string, int|string>                      $settings  without secrets
-     * @param string|null                                    $path      of the backend's file
-     * @param string|null                                    $dsn       of the backend's server
-     * @param list<array{string, string, int, DeferOptions}> $listeners event, "service::method", priority, what its code says
+     * @param array<string, int|string>                                                    $settings   without secrets
+     * @param string|null                                                                  $path       of the backend's file
+     * @param string|null                                                                  $dsn        of the backend's server
+     * @param list<array{string, string, int, DeferOptions}>                               $listeners  event, "service::method", priority, what its code says
      * @param (\Closure(): \ArrayObject<string, array{string, array<string, mixed>}>)|null $transports Messenger's: name => DSN and options
      */
     public function __construct(

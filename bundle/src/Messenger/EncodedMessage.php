@@ -12,8 +12,8 @@ namespace Fervo\DeferredEventBundle\Messenger;
 final class EncodedMessage
 {
     /**
-     * @param string                                               $class     of the message, for people
-     * @param string                                               $transport its name
+     * @param string                                             $class     of the message, for people
+     * @param string                                             $transport its name
      * @param array{body: string, headers: array<string, mixed>} $envelope  byte for byte
      */
     public function __construct(

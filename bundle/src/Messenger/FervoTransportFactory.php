@@ -15,6 +15,8 @@ use Symfony\Component\Messenger\Transport\TransportFactoryInterface;
  * `fervo://QUEUE?attempts=3&priority=5`, or the same options beside the DSN; those of the DSN go first. Without a queue it is
  * that of the bundle's configuration.
  *
+ * @implements TransportFactoryInterface<FervoTransport>
+ *
  * @internal
  */
 final class FervoTransportFactory implements TransportFactoryInterface

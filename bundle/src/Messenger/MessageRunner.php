@@ -117,10 +117,12 @@ final class MessageRunner
             return $events->willRetry ? null : $events->error ?? new \RuntimeException('Messenger has rejected the message.');
         }
 
-        throw new \RuntimeException(match (true) {
-            !$one->isGiven => sprintf('Messenger\'s worker was stopped by a listener before it took the message of the class "%s".', $message->class),
-            $events->isVetoed => sprintf('A listener of WorkerMessageReceivedEvent did not let the message of the class "%s" be handled.', $message->class),
-            default => sprintf('The message of the class "%s" was neither acknowledged nor rejected: a batch handler has to do so with each.', $message->class),
-        });
+        $reason = match (true) {
+            !$one->isGiven => 'Messenger\'s worker was stopped by a listener before it took a message of the class "%s".',
+            $events->isVetoed => 'A listener of WorkerMessageReceivedEvent did not let a message of the class "%s" be handled.',
+            default => 'A message of the class "%s" was neither acknowledged nor rejected: a batch handler has to do so with each.',
+        };
+
+        throw new \RuntimeException(sprintf($reason, $message->class));
     }
 }

@@ -32,8 +32,8 @@ final class Signer
     private readonly string $key;
 
     /**
-     * @param list<string> $previousSecrets what may have signed payloads that are still in the queue
-     * @param self::*      $prefix          of the kind of payload
+     * @param list<string>              $previousSecrets what may have signed payloads that are still in the queue
+     * @param self::EVENT|self::MESSAGE $prefix          of the kind of payload
      */
     public function __construct(
         #[\SensitiveParameter] string $secret,

@@ -174,7 +174,7 @@ final class MessengerRunningTest extends MessengerTestCase
         $outcome = $this->runNext($kernel);
 
         self::assertSame('retry', $outcome->kind);
-        self::assertStringContainsString('did not let the message', (string) $outcome->error);
+        self::assertStringContainsString('did not let a message', (string) $outcome->error);
     }
 
     public function testAStopExceptionIsAFailureAndTheNextMessageOfThisProcessRuns(): void

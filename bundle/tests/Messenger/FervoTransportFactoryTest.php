@@ -28,7 +28,7 @@ final class FervoTransportFactoryTest extends TestCase
     }
 
     /**
-     * @param array<string, mixed>            $options
+     * @param array<string, mixed>       $options
      * @param array{?string, ?int, ?int} $expected queue, attempts, priority
      *
      * @dataProvider dsns
