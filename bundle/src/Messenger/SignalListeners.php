@@ -28,11 +28,17 @@ final class SignalListeners
         }
         foreach ([WorkerStartedEvent::class, WorkerRunningEvent::class] as $event) {
             foreach ($dispatcher->getListeners($event) as $listener) {
-                $owner = \is_array($listener) ? $listener[0] : null;
-                if (\is_object($owner) && \in_array($owner::class, self::CLASSES, true)) {
+                if (\is_callable($listener) && self::isOne($listener)) {
                     $dispatcher->removeListener($event, $listener);
                 }
             }
         }
+    }
+
+    private static function isOne(mixed $listener): bool
+    {
+        $owner = \is_array($listener) ? $listener[0] : null;
+
+        return \is_object($owner) && \in_array($owner::class, self::CLASSES, true);
     }
 }
