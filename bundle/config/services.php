@@ -10,6 +10,7 @@ use Fervo\DeferredEventBundle\Command\DebugCommand;
 use Fervo\DeferredEventBundle\Command\DispatchCommand;
 use Fervo\DeferredEventBundle\Command\FrontControllerCommand;
 use Fervo\DeferredEventBundle\Command\RelayCommand;
+use Fervo\DeferredEventBundle\Command\TryCommand;
 use Fervo\DeferredEventBundle\ConfiguredOptions;
 use Fervo\DeferredEventBundle\Context\Context;
 use Fervo\DeferredEventBundle\Context\HostCarrier;
@@ -21,8 +22,10 @@ use Fervo\DeferredEventBundle\Doctrine\SchemaListener;
 use Fervo\DeferredEventBundle\Doctrine\TransactionMiddleware;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Event\DeferEvent;
+use Fervo\DeferredEventBundle\Event\TryEvent;
 use Fervo\DeferredEventBundle\EventListener\DeferEventListener;
 use Fervo\DeferredEventBundle\EventListener\TerminateListener;
+use Fervo\DeferredEventBundle\EventListener\TryListener;
 use Fervo\DeferredEventBundle\Outbox;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
 use Fervo\DeferredEventBundle\Payload\Signer;
@@ -152,5 +155,10 @@ return static function (ContainerConfigurator $container): void {
         ->set('fervo_deferred_event.command.front_controller', FrontControllerCommand::class)
             ->args(['%kernel.project_dir%'])
             ->tag('console.command')
+        ->set('fervo_deferred_event.command.try', TryCommand::class)
+            ->args([service('fervo_dispatch.queue')])
+            ->tag('console.command')
+        ->set('fervo_deferred_event.try_listener', TryListener::class)
+            ->tag('kernel.event_listener', ['event' => TryEvent::class, 'method' => '__invoke'])
     ;
 };

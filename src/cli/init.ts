@@ -5,7 +5,7 @@ import { fileReason } from "../core/file_error.ts";
 import type { ServiceFile } from "../service/service.ts";
 import { writeWithMode } from "../system/write_with_mode.ts";
 import type { Context } from "./context.ts";
-import { APP_KINDS, SERVICE_KINDS, setUpHost } from "./init_host.ts";
+import { APP_KINDS, SERVICE_KINDS, setUpHost, startHost } from "./init_host.ts";
 import { DEFAULT_NAME, serviceFiles } from "./init_service.ts";
 import { configOption } from "./options.ts";
 import { CONFIG_PLACES } from "./settings.ts";
@@ -39,7 +39,12 @@ export function initCommand({ io }: Context) {
       )
         .choices(APP_KINDS).default("plain"),
     )
-    .option("--script <path>", "with --service: the front controller that is there")
+    .option(
+      "--script <path>",
+      "with --service: the front controller that is there (default with symfony: the bundle's, of the application in the " +
+        "current folder)",
+    )
+    .option("--start", "with --service: start it, too")
     .option("--name <name>", "what the worker is called, for more than one on a machine", DEFAULT_NAME)
     .option("--supervisor", "print what runs the worker under supervisord")
     .option("--systemd", "print what runs the worker under systemd, with no more rights than it needs")
@@ -58,7 +63,7 @@ export function initCommand({ io }: Context) {
 Examples:
   $ fervo-worker init
   $ sudo fervo-worker init --service supervisor
-  $ sudo fervo-worker init --service systemd --app symfony --script /srv/app/vendor/fervo/…/worker.php
+  $ sudo fervo-worker init --service systemd --app symfony --start
   $ fervo-worker init /etc/fervo-worker/fervo-worker.toml
   $ fervo-worker init --systemd --fpm --config fervo-worker.toml
   $ fervo-worker init --supervisor --output /etc/supervisor/conf.d`,
@@ -72,11 +77,21 @@ Examples:
         if (file !== undefined) {
           command.error("--service says where the configuration goes; --name tells workers apart");
         }
-        const { written, next } = await setUpHost(io, { ...options, service });
-        io.out(written.map((path) => `Wrote "${path}"\n`).join(""));
-        return io.out(["Next:", ...next.map((line) => `  $ ${line}`), ""].join("\n"));
+        const host = await setUpHost(io, { ...options, service });
+        io.out(host.written.map((path) => `Wrote "${path}"\n`).join(""));
+        if (host.note !== undefined) io.out(`${host.note}\n`);
+        if (options.start) await startHost(host);
+        const start = host.start.map((words) => words.join(" ")).join(" && ");
+        const next = [...(options.start ? [] : [start]), host.tryOut];
+        return io.out(
+          [...(options.start ? ["Started"] : []), "Next:", ...next.map((line) => `  $ ${line}`), ""].join(
+            "\n",
+          ),
+        );
       }
-      if (options.script !== undefined) command.error("--script needs --service");
+      for (const name of ["script", "start"] as const) {
+        if (options[name] !== undefined) command.error(`--${name} needs --service`);
+      }
       if (!(supervisor || systemd || fpm)) {
         if (output !== undefined) command.error("--output needs --supervisor, --systemd or --fpm");
         return await writeExample(file ?? CONFIG_PLACES[0]!);

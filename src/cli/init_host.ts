@@ -4,9 +4,10 @@ import handlers from "../../examples/plain-php/handlers.php" with { type: "text"
 import { newestFpm } from "../bench/find_php.ts";
 import { parseConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";
+import { visibleLines } from "../core/visible.ts";
 import { fileReason } from "../core/file_error.ts";
 import { fpmName } from "../service/service.ts";
-import { type Account, findAccount, whyCannotRun } from "../system/account.ts";
+import { type Account, findAccount, whyCannotRead, whyCannotRun } from "../system/account.ts";
 import { writeWithMode } from "../system/write_with_mode.ts";
 import { hostConfig, hostPlaces } from "./host_config.ts";
 import { CONFIG_FOLDER, DEFAULT_NAME, serviceFilesOf } from "./init_service.ts";
@@ -22,7 +23,10 @@ export interface HostOptions {
   readonly name: string;
   readonly user: string;
   readonly app: typeof APP_KINDS[number];
-  /** The front controller; with "plain" one is written when absent. */
+  /**
+   * The front controller. When absent, one is written with "plain", and with "symfony" it is that of the application in the
+   * current folder.
+   */
   readonly script?: string | undefined;
   /** Where fervo-worker is; itself when absent. */
   readonly program?: string | undefined;
@@ -47,8 +51,12 @@ interface File extends Place {
 /** What was set up. */
 export interface HostSetUp {
   readonly written: readonly string[];
-  /** The commands that come next, in order. */
-  readonly next: readonly string[];
+  /** The commands that start it, as programs and their arguments. */
+  readonly start: readonly (readonly string[])[];
+  /** The command that comes after these, and has a first job run. */
+  readonly tryOut: string;
+  /** What the application has to know; undefined for one that is there. */
+  readonly note?: string;
 }
 
 /** Where each kind of service has its files, and what has to be installed for it. */
@@ -56,6 +64,9 @@ const SERVICE_FOLDERS = {
   supervisor: { folder: "/etc/supervisor/conf.d", install: "apt-get install supervisor" },
   systemd: { folder: "/etc/systemd/system", install: "this machine seems to have no systemd" },
 };
+/** Where Composer puts the bundle's front controller in an application. */
+const BUNDLE_SCRIPT = "vendor/fervo/deferred-event-bundle/bin/fervo-run.php";
+const BUNDLE_CONFIG = "config/packages/fervo_deferred_event.yaml";
 const NAME = /^[a-z][a-z0-9_-]{0,31}$/;
 
 /**
@@ -77,7 +88,9 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
   const program = resolve(options.program ?? Deno.execPath());
   const phpFpm = options.phpFpm ?? await newestFpm(io.env("PATH") ?? "");
   const account = await findAccount(user);
-  const script = options.script ?? (app === "plain" ? `/usr/local/lib/${name}/fervo.php` : undefined);
+  const writesScript = options.script === undefined && app === "plain";
+  const script = options.script ??
+    (app === "plain" ? `/usr/local/lib/${name}/fervo.php` : await bundleScript(io));
   const needed = SERVICE_FOLDERS[service];
   const obstacles = [
     ...(account === undefined ? [`there is no user "${user}": name one with --user`] : []),
@@ -86,11 +99,17 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
       : []),
     ...(await exists(needed.folder) ? [] : [`there is no folder "${needed.folder}": ${needed.install}`]),
     ...(script === undefined
-      ? ["which front controller? Name it with --script; bin/console fervo:front-controller prints its path"]
+      ? [
+        `the current folder has no "${BUNDLE_SCRIPT}": go to the application's folder, where the bundle is installed, or name ` +
+        "the front controller with --script; bin/console fervo:front-controller prints its path",
+      ]
       : script.startsWith("/")
       ? []
       : [`--script "${script}" is no absolute path`]),
-    ...(account === undefined ? [] : await whyCannotRun(program, user, account) ?? []),
+    ...(account === undefined ? [] : present(await whyCannotRun(program, user, account))),
+    ...(account === undefined || script === undefined
+      ? []
+      : present(await whyCannotRead(script, user, account))),
   ];
   if (obstacles.length > 0) throw invalid(sentence(`Cannot set up the worker "${name}"`, obstacles));
 
@@ -108,7 +127,7 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
       phpFpm: phpFpm!,
     })
       .map((file) => ({ ...file, mode: 0o644 })),
-    ...(options.script === undefined
+    ...(writesScript
       ? [
         { path: script!, text: frontController, mode: 0o644 },
         { path: `${dirname(script!)}/handlers.php`, text: handlers, mode: 0o644 },
@@ -121,7 +140,7 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
     { path: places.state, mode: 0o750, owner: account! },
     { path: places.run, mode: 0o755, owner: account! },
     { path: places.fpmRun, mode: 0o755, ...(service === "supervisor" && { owner: account! }) },
-    ...(options.script === undefined ? [{ path: dirname(script!), mode: 0o755 }] : []),
+    ...(writesScript ? [{ path: dirname(script!), mode: 0o755 }] : []),
   ];
   const there = [];
   for (const { path } of files) if (await exists(path)) there.push(`"${path}" exists`);
@@ -136,13 +155,58 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
   const besides = name === DEFAULT_NAME ? "" : ` --config ${configFile}`;
   return {
     written: files.map(({ path }) => path),
-    next: [
-      service === "supervisor"
-        ? "supervisorctl update"
-        : `systemctl daemon-reload && systemctl enable --now ${fpmName(name)} ${name}`,
-      `${program} push default '{"hello":"world"}'${besides}`,
-    ],
+    start: service === "supervisor"
+      ? [["supervisorctl", "update"]]
+      : [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", fpmName(name), name]],
+    ...(app === "symfony"
+      ? {
+        tryOut: "bin/console fervo:try",
+        note: `The application defers into "${places.state}/queue.sqlite": backend.path in ${BUNDLE_CONFIG}`,
+      }
+      : { tryOut: `${program} push default '{"hello":"world"}'${besides}` }),
   };
+}
+
+/**
+ * Runs the commands that start what was set up.
+ *
+ * @throws {FervoError} PROCESS_FAILED, with what the one said that failed
+ */
+export async function startHost({ start }: HostSetUp): Promise<void> {
+  for (const words of start) {
+    const failure = await failureOf(words);
+    if (failure === undefined) continue;
+    throw new FervoError(
+      "PROCESS_FAILED",
+      `All is set up, and not started: ${words.join(" ")} has failed: ${failure}`,
+    );
+  }
+}
+
+/** What a command has said that failed, or why it could not be run. */
+async function failureOf([program, ...args]: readonly string[]): Promise<string | undefined> {
+  try {
+    const command = new Deno.Command(program!, { args, cwd: "/", stdin: "null" });
+    const { success, code, stdout, stderr } = await command.output();
+    if (success) return undefined;
+    const said = [stderr, stdout].map((bytes) => new TextDecoder().decode(bytes).trim()).filter(Boolean);
+    return visibleLines(said.join("\n")) || `exit code ${code}`;
+  } catch (error) {
+    return fileReason(error);
+  }
+}
+
+/** The bundle's front controller of the application in the current folder, by the links that the shell has reached it by. */
+async function bundleScript(io: Io): Promise<string | undefined> {
+  const named = io.env("PWD") ?? "";
+  const isHere = named.startsWith("/") &&
+    await Deno.realPath(named).catch(() => undefined) === await Deno.realPath(".").catch(() => undefined);
+  const script = `${isHere ? named : Deno.cwd()}/${BUNDLE_SCRIPT}`;
+  return await Deno.stat(script).then(() => script, () => undefined);
+}
+
+function present(text: string | undefined): string[] {
+  return text === undefined ? [] : [text];
 }
 
 /** All or nothing: what was made is removed again when something cannot be. */

@@ -48,3 +48,24 @@ export async function whyCannotRun(
       "/usr/local/bin/fervo-worker, and run that one";
   }
 }
+
+/** Why the user cannot read a file that is there; undefined when they can, or when it is not there. */
+export async function whyCannotRead(
+  file: string,
+  user: string,
+  { uid, gid }: Account,
+): Promise<string | undefined> {
+  if (!await Deno.stat(file).then(() => true, () => false)) return undefined;
+  // Of coreutils.
+  const command = new Deno.Command("test", {
+    args: ["-r", file],
+    cwd: "/",
+    uid,
+    gid,
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  });
+  if ((await command.output()).success) return undefined;
+  return `"${user}" cannot read "${file}", or enter a folder above it: let them, or name another user with --user`;
+}

@@ -181,10 +181,103 @@ asRoot("init --service writes nothing when something is in the way, and names al
   const impossible = await init("--user", "nobody-of-that-name", "--app", "symfony", "--php-fpm", "/nowhere");
   assert.equal(impossible.code, 3);
   assert.match(impossible.stderr, /there is no user "nobody-of-that-name"/);
-  assert.match(impossible.stderr, /which front controller\?/);
+  assert.match(
+    impossible.stderr,
+    /the current folder has no "vendor\/fervo\/deferred-event-bundle\/bin\/fervo-run\.php"/,
+  );
   const strange = await init("--name", "../strange");
   assert.match(strange.stderr, /Cannot call a worker "\.\.\/strange"/);
   assert.deepEqual((await there(name)).toSorted(), paths.toSorted());
+});
+
+asRoot(
+  "init --app symfony --start takes the bundle's front controller of the current folder, and starts all",
+  async () => {
+    await using host = hostName();
+    const { name } = host;
+    await using folder = await temporaryFolder();
+    const { path } = folder;
+    await Deno.chmod(path, 0o755);
+    const bin = "vendor/fervo/deferred-event-bundle/bin";
+    await Deno.mkdir(`${path}/releases/1/${bin}`, { recursive: true });
+    await Deno.writeTextFile(
+      `${path}/releases/1/${bin}/fervo-run.php`,
+      "<?php error_log($_SERVER['SCRIPT_FILENAME']); header('X-Fervo-Outcome: ack');",
+    );
+    await Deno.symlink("releases/1", `${path}/current`);
+    await using supervisord = await Supervisord.start(path, "", `/etc/supervisor/conf.d/${name}*.conf`);
+    // The real one, of that supervisord instead of the machine's.
+    await Deno.mkdir(`${path}/bin`);
+    await Deno.writeTextFile(
+      `${path}/bin/supervisorctl`,
+      `#!/bin/sh\nexec /usr/bin/supervisorctl --configuration ${path}/supervisord.conf "$@"\n`,
+      { mode: 0o755 },
+    );
+    const init = (PATH: string) =>
+      fervoWorker(
+        [
+          "init",
+          "--service",
+          "supervisor",
+          "--app",
+          "symfony",
+          "--start",
+          "--name",
+          name,
+          "--program",
+          PROGRAM,
+        ],
+        { cwd: `${path}/current`, env: { PWD: `${path}/current`, PATH } },
+      );
+    const script = `${path}/current/${bin}/fervo-run.php`;
+
+    await Deno.chmod(`${path}/releases`, 0o700);
+    const closed = await init(Deno.env.get("PATH")!);
+    assert.equal(closed.code, 3);
+    assert.ok(closed.stderr.includes(`"${USER}" cannot read "${script}"`), closed.stderr);
+    assert.deepEqual(await there(name), []);
+    await Deno.chmod(`${path}/releases`, 0o755);
+
+    const { code, stdout, stderr } = await init(`${path}/bin:${Deno.env.get("PATH")}`);
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.ok(
+      stdout.endsWith(
+        `The application defers into "/var/lib/${name}/queue.sqlite": backend.path in config/packages/fervo_deferred_event.yaml\n` +
+          "Started\nNext:\n  $ bin/console fervo:try\n",
+      ),
+      stdout,
+    );
+    await supervisord.pidOnce(name);
+    await fervoWorkerOk(["push", "default", "x", "--config", `/etc/fervo-worker/${name}.toml`]);
+    await eventually("a job has run, by the link that stays", async () => {
+      const log = await Deno.readTextFile(`/var/log/supervisor/${name}.log`).catch(() => "");
+      return log.includes(script);
+    });
+  },
+);
+
+asRoot("init --start says what could not be started, and why", async () => {
+  await using host = hostName();
+  const { name } = host;
+  await using folder = await temporaryFolder();
+  // All that it needs, and no supervisorctl.
+  for (const program of ["id", "test"]) {
+    await Deno.symlink(`/usr/bin/${program}`, `${folder.path}/${program}`);
+  }
+  const args = ["--name", name, "--program", PROGRAM, "--php-fpm", "/usr/sbin/php-fpm"];
+  const { code, stdout, stderr } = await fervoWorker(
+    ["init", "--service", "supervisor", "--start", ...args],
+    {
+      env: { PATH: folder.path },
+    },
+  );
+  assert.equal(code, 4);
+  assert.equal(
+    stderr,
+    "fervo-worker: All is set up, and not started: supervisorctl update has failed: no such file or folder\n",
+  );
+  assert.match(stdout, /^Wrote /);
+  assert.ok((await there(name)).includes(`/etc/supervisor/conf.d/${name}.conf`));
 });
 
 asRoot("check --user says when there is no such user", async () => {

@@ -11,8 +11,11 @@ export class Supervisord implements AsyncDisposable {
     this.#process = process;
   }
 
-  /** @param programs Text of the file with its programs. */
-  static async start(folder: string, programs: string): Promise<Supervisord> {
+  /**
+   * @param programs Text of the file with its programs.
+   * @param more Other files with programs, as a pattern, which may come later.
+   */
+  static async start(folder: string, programs: string, more = ""): Promise<Supervisord> {
     await Deno.writeTextFile(`${folder}/programs.conf`, programs);
     const config = `
 [unix_http_server]
@@ -26,7 +29,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
 serverurl = unix://${folder}/supervisor.sock
 [include]
-files = ${folder}/programs.conf
+files = ${folder}/programs.conf ${more}
 `;
     await Deno.writeTextFile(`${folder}/supervisord.conf`, config);
     const process = new Deno.Command("supervisord", {

@@ -11,6 +11,7 @@ use Fervo\DeferredEventBundle\Backend\RedisBackend;
 use Fervo\DeferredEventBundle\Backend\SqliteBackend;
 use Fervo\DeferredEventBundle\Context\ContextCarrierInterface;
 use Fervo\DeferredEventBundle\DeferOptions;
+use Fervo\DeferredEventBundle\Event\TryEvent;
 use Fervo\DeferredEventBundle\Payload\LegacyPayload;
 use Fervo\DeferredEventBundle\Payload\Signer;
 use Fervo\DeferredEventBundle\SendMode;
@@ -152,10 +153,12 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
         }
         $container->setParameter('fervo_deferred_event.needs_kernel_secret', null === $config['signing']['secret']);
         $container->setParameter('fervo_deferred_event.serializer', $config['serializer']);
-        $container->getDefinition('fervo_deferred_event.serializer.php')->setArguments([$config['allowed_classes']]);
+        // Where they are listed, `fervo:try` goes on working.
+        $allowedClasses = [] === $config['allowed_classes'] ? [] : [...$config['allowed_classes'], TryEvent::class];
+        $container->getDefinition('fervo_deferred_event.serializer.php')->setArguments([$allowedClasses]);
         $codec = $container->getDefinition('fervo_deferred_event.codec')
             ->setArgument('$format', $config['serializer'])
-            ->setArgument('$allowedClasses', $config['allowed_classes']);
+            ->setArgument('$allowedClasses', $allowedClasses);
         if ($config['legacy']['accept_unsigned']) {
             $codec->setArgument('$legacy', new Definition(LegacyPayload::class, [new Reference('fervo_deferred_event.serializer.php')]));
         }
