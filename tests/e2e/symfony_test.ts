@@ -166,6 +166,33 @@ Deno.test("A kernel that fails to boot costs tries, and its dead letter tells wh
   assert.deepEqual((await site.runs()).map(({ name }) => name), ["1"]);
 });
 
+Deno.test("With symfony/runtime, jobs on php-fpm run by it and its options, alone and in batches", async () => {
+  await using site = await SymfonySite.create("sqlite", { retry: { attempts: 1 } });
+  await site.defer({ name: "1" });
+  await site.app.addRuntime({ dotenv_path: "gone.env" });
+  await site.runAll();
+  const [dead] = await site.deadLetters();
+  assert.match(dead?.error.message ?? "", /^The job failed: .*PathException: .*gone\.env/);
+
+  await site.app.addRuntime({ dotenv_path: "config/shop.env" });
+  await Deno.copyFile(`${site.app.directory}/.env.local`, `${site.app.directory}/config/shop.env.local`);
+  await Deno.copyFile(`${site.app.directory}/.env`, `${site.app.directory}/config/shop.env`);
+  await site.deployed();
+  await site.worker.runOk(["dead", "retry", "--all", "--yes"]);
+  await site.runAll();
+  await site.configure({ consumer: { concurrency: 1, batch_size: 2 } });
+  await site.defer({ name: "2" }, { name: "3", action: "exit", options: { attempts: 1 } }, { name: "4" });
+  await site.runAll();
+  assert.deepEqual((await site.runs()).map(({ name, batch }) => `${name} of ${batch}`), [
+    "1 of 0",
+    "2 of 2",
+    "3 of 2",
+    "4 of 1",
+  ]);
+  const died = await site.deadLetters();
+  assert.deepEqual(died.map(({ error }) => error.code), ["JOB_NO_OUTCOME"]);
+});
+
 Deno.test("What the bundle of 2013 left in Redis is refused as unsigned, and run once the application says that it may", async () => {
   await using site = await SymfonySite.create("redis", { consumer: { payload_param: "DEFERRED_DATA" } });
   const redis = site.redis!;

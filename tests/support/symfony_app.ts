@@ -67,6 +67,20 @@ export class SymfonyApp implements AsyncDisposable {
     await Deno.writeTextFile(`${this.directory}/${path}`, text);
   }
 
+  /** symfony/runtime, as its plugin of Composer adds it, with `extra.runtime` of composer.json. */
+  async addRuntime(options: Readonly<Record<string, string>>): Promise<void> {
+    const template = await Deno.readTextFile(
+      "/usr/share/php/Symfony/Component/Runtime/Internal/autoload_runtime.template",
+    );
+    const entries = Object.entries(options).map(([name, value]) => `'${name}' => '${value}',`);
+    await this.write(
+      "vendor/autoload_runtime.php",
+      template
+        .replaceAll("%runtime_class%", "'Symfony\\\\Component\\\\Runtime\\\\SymfonyRuntime'")
+        .replaceAll("%runtime_options%", `[${entries.join(" ")} 'project_dir' => dirname(__DIR__)]`),
+    );
+  }
+
   /** The output of `bin/console …`; fails unless it exits with 0. */
   async console(...args: readonly string[]): Promise<string> {
     const console = new Deno.Command("php", { args: [`${this.directory}/bin/console`, ...args] });
