@@ -80,7 +80,7 @@ final class MessengerRunningTest extends MessengerTestCase
 
         self::assertSame('ack', $this->runNext($kernel)->kind);
         self::assertSame([], Queue::rows($this->queue));
-        [$failed] = $this->transport($kernel, 'failed')->get();
+        [$failed] = [...$this->transport($kernel, 'failed')->get()];
         self::assertSame('async', $failed->last(SentToFailureTransportStamp::class)?->getOriginalReceiverName());
         self::assertSame(['failed, will retry', 'failed, will retry', 'failed'], array_values(preg_grep('/^failed/', $this->till($kernel)->seen)));
     }
@@ -102,7 +102,7 @@ final class MessengerRunningTest extends MessengerTestCase
         $this->send($kernel, new Pay('never again'));
         self::assertSame('ack', $this->runNext($kernel)->kind);
         self::assertSame([], Queue::rows($this->queue));
-        self::assertCount(1, $this->transport($kernel, 'failed')->get());
+        self::assertCount(1, [...$this->transport($kernel, 'failed')->get()]);
 
         $this->send($kernel, new Pay('recover'));
         for ($i = 0; $i < 4; ++$i) {
