@@ -208,11 +208,14 @@ Deno.test("Messages are handled by console processes, too", async () => {
     { name: "works" },
     { name: "throws first", action: "throw first" },
     { name: "buries", action: "bury" },
+    { name: "exits first", action: "exit first" },
   );
   await site.runAll();
   assert.ok((await handled(site)).every(({ sapi }) => sapi === "cli"));
   assert.deepEqual(await attempts(site), [
     "buries: 1 of 2",
+    "exits first: 1 of 2",
+    "exits first: 2 of 2",
     "throws first: 1 of 2",
     "throws first: 1 of 2",
     "works: 1 of 2",

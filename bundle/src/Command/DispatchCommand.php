@@ -46,7 +46,10 @@ final class DispatchCommand extends Command
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $payload = $input->getArgument('payload');
+        $hasEnded = false;
+        self::failUnless($hasEnded);
         $outcome = $this->runner->run('-' === $payload ? (string) stream_get_contents(\STDIN) : $payload);
+        $hasEnded = true;
         if (null !== $outcome->error) {
             ($output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output)
                 ->writeln($outcome->kind.': '.$outcome->error, OutputInterface::OUTPUT_RAW);
@@ -57,5 +60,17 @@ final class DispatchCommand extends Command
             Outcome::RETRY => self::FAILURE,
             Outcome::BURY => self::EXIT_BURY,
         };
+    }
+
+    /** What is done says so: an exit() of a listener, whose code is 0 or any other, does not. */
+    private static function failUnless(bool &$hasEnded): void
+    {
+        $fail = static function () use (&$hasEnded): void {
+            if (!$hasEnded) {
+                exit(self::FAILURE);
+            }
+        };
+        // Behind all others, which would not run any more; also behind the outbox, which is the last one but this.
+        register_shutdown_function(static fn () => register_shutdown_function(static fn () => register_shutdown_function($fail)));
     }
 }

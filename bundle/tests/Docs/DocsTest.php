@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Tests\Docs;
 
 use Fervo\DeferredEventBundle\DependencyInjection\Configuration;
+use Fervo\DeferredEventBundle\Messenger\FervoTransportFactory;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use PHPUnit\Framework\TestCase;
@@ -49,6 +50,20 @@ final class DocsTest extends TestCase
             }
         }
         self::assertGreaterThan(4, $found);
+    }
+
+    public function testTransportsAreValid(): void
+    {
+        $found = 0;
+        foreach (self::blocks('yaml', self::ALL) as $block) {
+            foreach (Yaml::parse($block)['framework']['messenger']['transports'] ?? [] as $name => $dsn) {
+                if (FervoTransportFactory::isFor($dsn)) {
+                    FervoTransportFactory::read($dsn, [], $name);
+                    ++$found;
+                }
+            }
+        }
+        self::assertGreaterThan(0, $found);
     }
 
     public function testCommandsAreThere(): void

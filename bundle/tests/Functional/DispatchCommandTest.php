@@ -34,6 +34,7 @@ final class DispatchCommandTest extends TestCase
     {
         yield 'ack' => ['hello', 0, ''];
         yield 'retry' => ['throw', 1, 'retry: RuntimeException: bad X-Evil: 1'];
+        yield 'exit' => ['exit', 1, ''];
         yield 'bury' => ['bury', 100, 'bury: '];
     }
 
