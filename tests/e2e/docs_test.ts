@@ -1,0 +1,273 @@
+/**
+ * The documentation holds what it shows: each command in it is run here as it stands, or there is told who runs it, or why nobody
+ * can. What it shows of fervo-worker.toml: tests/unit/config/docs_test.ts.
+ */
+import assert from "node:assert/strict";
+import { type DocBlock, docBlocks, placeOf } from "../support/doc_blocks.ts";
+import { fervoWorkerPath, RunningCommand, Site } from "../support/fervo_worker.ts";
+import { PhpFpm } from "../support/php_fpm.ts";
+import { runProgram } from "../support/run_program.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** What becomes of a command or of a piece of a configuration. */
+type Way =
+  /** It is run here, in a folder with a configuration whose worker runs. */
+  | { readonly run: Run }
+  /** It is run here until it says so. */
+  | { readonly until: string }
+  /** That file runs it, where it has this text. */
+  | { readonly by: string; readonly where: string }
+  /** Why no test can run it. */
+  | { readonly not: string };
+
+interface Run {
+  /** Added to it, so that it takes less time. */
+  readonly add?: string;
+  /** What is another one on each machine. */
+  readonly replace?: readonly [from: string, to: string];
+  readonly exitCodes?: readonly number[];
+  readonly says?: RegExp;
+}
+
+const SHORT_BENCH = "--jobs 20 --repeat 1 --warmup 0 --yes";
+const MAY_WARN = [0, 1];
+const WALK_PLAIN: Way = { by: "tests/first_hour/plain", where: "README.md" };
+const WALK_SYMFONY: Way = { by: "tests/first_hour/symfony", where: "bundle/README.md" };
+const SYMFONY_DEMO: Way = { by: "tests/e2e/demo_test.ts", where: "symfony.ts" };
+const HOST: Way = { by: "tests/e2e/host_test.ts", where: '"--service"' };
+const BACKUP: Way = { by: "tests/e2e/operator/queue_file_test.ts", where: "runAsDocumented" };
+
+/** By the command, without the prompt and the remark behind it. */
+const COMMANDS: Readonly<Record<string, Way>> = {
+  // README.md
+  "./scripts/demo": { by: "tests/e2e/demo_test.ts", where: "demo.ts" },
+  "apt-get install -y php-fpm supervisor": WALK_PLAIN,
+  "fervo-worker init --service supervisor --start": WALK_PLAIN,
+  'fervo-worker push default \'{"hello":"world"}\'': WALK_PLAIN,
+  "fervo-worker status": { run: { says: /^fervo-worker .*: running for /m } },
+  "fervo-worker check --user www-data": { by: "tests/e2e/host_test.ts", where: '"--user", USER' },
+  "fervo-worker dead list": { run: { says: /^No dead letters$/m } },
+  "fervo-worker schedule list": { run: {} },
+  "fervo-worker bench": { run: { add: SHORT_BENCH, says: /fastcgi/i } },
+  "fervo-worker bench --script job.php": { run: { add: SHORT_BENCH } },
+  "./scripts/test": { not: "it runs this test, too" },
+  "deno task ok": { by: "deno.json", where: '"ok": {' },
+  "deno task bench": { by: "deno.json", where: '"bench": {' },
+  // docs/bench.md
+  "fervo-worker bench --script job.php --payload @job.json": { run: { add: SHORT_BENCH } },
+  "fervo-worker bench --config fervo-worker.toml": { run: { add: SHORT_BENCH } },
+  // docs/operations.md
+  "fervo-worker check --call-script --fpm-config /etc/php/8.2/fpm/php-fpm.conf": {
+    run: { replace: ["/etc/php/8.2/fpm/php-fpm.conf", "$FPM_CONFIG"], exitCodes: MAY_WARN },
+  },
+  "fervo-worker init --service supervisor": HOST,
+  "fervo-worker init --service systemd --name reports --user app --script /srv/app/worker.php": HOST,
+  "fervo-worker init --systemd --fpm": { run: { says: /^\[Unit\]$[^]*^pm\.max_children = /m } },
+  "fervo-worker init --supervisor --output /etc/supervisor/conf.d": {
+    run: { replace: ["/etc/supervisor/conf.d", "."], says: /^Wrote "\.\/fervo-worker\.conf"/ },
+  },
+  "fervo-worker init --systemd --user app --program /opt/fervo-worker --php-fpm /usr/sbin/php-fpm8.3": {
+    run: { says: /^ExecStart=\/opt\/fervo-worker run --config .*$[^]*^User=app$/m },
+  },
+  'sqlite3 queue.sqlite ".backup backup.sqlite"': BACKUP,
+  "cp -p backup.sqlite queue.sqlite.new": BACKUP,
+  "rm -f queue.sqlite queue.sqlite-wal queue.sqlite-shm": BACKUP,
+  "mv queue.sqlite.new queue.sqlite": BACKUP,
+  "fervo-worker --version --json": {
+    run: { says: /^\{"version":".*","commit":".*","target":".*","deno":".*"\}$/m },
+  },
+  // bundle/README.md
+  "apt-get install -y php-fpm php-sqlite3 supervisor": WALK_SYMFONY,
+  "composer config repositories.fervo path /path/to/fervo-worker/bundle": WALK_SYMFONY,
+  "composer require fervo/deferred-event-bundle:@dev": WALK_SYMFONY,
+  "fervo-worker init --service supervisor --app symfony --start": WALK_SYMFONY,
+  "bin/console fervo:try": WALK_SYMFONY,
+  "bin/console fervo:front-controller": {
+    by: "bundle/tests/Command/FrontControllerCommandTest.php",
+    where: "FrontControllerCommand(",
+  },
+  "fervo-worker check --call-script": { run: { exitCodes: MAY_WARN, says: /^ok +fpm\.default: /m } },
+  "fervo-worker run": { until: "Consumer started" },
+  "bin/console fervo:relay --create-table": {
+    by: "bundle/tests/Functional/TransactionalTest.php",
+    where: "--create-table",
+  },
+  "tests/run": { by: "scripts/test", where: "bundle/tests/run" },
+  "tests/run-newest": { not: "it downloads the newest packages, which are others each day" },
+  "tests/check": { by: "scripts/test", where: "bundle/tests/check" },
+  // bundle/docs/testing.md
+  "bin/console app:place-order 7": { not: "it is a command of the reader's application" },
+  "fervo-worker run --until-empty": { run: { says: /^Done: +0 jobs/m } },
+  // examples/symfony/README.md
+  "./scripts/demo symfony": SYMFONY_DEMO,
+  "composer install": { not: "it downloads packages; the demo takes Debian's" },
+  "install -d -o www-data var": SYMFONY_DEMO,
+  "sudo -u www-data fervo-worker check": SYMFONY_DEMO,
+  "sudo -u www-data fervo-worker run &": SYMFONY_DEMO,
+  "sudo -u www-data php -S 127.0.0.1:8000 -t public &": SYMFONY_DEMO,
+  "curl -X POST http://127.0.0.1:8000/orders/1": SYMFONY_DEMO,
+  "cat var/journal.log": SYMFONY_DEMO,
+};
+
+/** Languages of blocks that are no commands and no configurations. */
+const OTHERS = ["", "php", "sql", "json"];
+const CONSOLE = ["console", "bash", "sh"];
+
+const blocks = docBlocks();
+
+/** The commands of a block: behind a prompt, or, in a script, each line. */
+function commandsOf({ language, text }: DocBlock): string[] {
+  const lines = text.split("\n").map((line) => line.replace(/\s{2,}#.*$/, ""));
+  if (language !== "console") return lines.filter((line) => line !== "");
+  return lines.filter((line) => line.startsWith("$ ")).map((line) => line.slice("$ ".length).trimEnd());
+}
+
+function assertFileHas(file: string, text: string): void {
+  assert.ok(Deno.readTextFileSync(`${ROOT}${file}`).includes(text), `${file} has no ${text}`);
+}
+
+Deno.test("Each command of the documentation is run by a test, or it is told why not", () => {
+  const shown = new Set<string>();
+  for (const block of blocks.filter(({ language }) => CONSOLE.includes(language))) {
+    const commands = commandsOf(block);
+    assert.ok(commands.length > 0, `${placeOf(block)} shows no command`);
+    for (const command of commands) {
+      assert.ok(COMMANDS[command] !== undefined, `${placeOf(block)}: nobody runs: ${command}`);
+      shown.add(command);
+    }
+  }
+  for (const [command, way] of Object.entries(COMMANDS)) {
+    assert.ok(shown.has(command), `no document has: ${command}`);
+    if ("by" in way) assertFileHas(way.by, way.where);
+  }
+});
+
+Deno.test("The commands of the documentation do what it says of them", async (t) => {
+  await using fpm = await PhpFpm.start({ children: 4, globalLines: ["process_control_timeout = 0"] });
+  await using site = await Site.create(fpm);
+  const { directory } = site;
+  const file = (name: string) => `${directory}/${name}`;
+  await Deno.mkdir(file("bin"));
+  await Deno.symlink(fervoWorkerPath(), file("bin/fervo-worker"));
+  await Deno.writeTextFile(file("job.php"), "<?php header('X-Fervo-Outcome: ack');\n");
+  await Deno.writeTextFile(file("job.json"), '{"to":"ann@example.org"}\n');
+  const env = { PATH: `${file("bin")}:${Deno.env.get("PATH")}`, FPM_CONFIG: fpm.configPath };
+  await using worker = site.start(["run"]);
+  await worker.says("Consumer started");
+
+  for (const [command, way] of Object.entries(COMMANDS)) {
+    if ("until" in way) {
+      await t.step(command, async () => {
+        await using running = RunningCommand.start([], { shell: `exec ${command}`, cwd: directory, env });
+        await running.says(way.until);
+        running.kill("SIGTERM");
+        assert.equal((await running.ended).code, 0);
+      });
+    }
+    if (!("run" in way)) continue;
+    const { add = "", replace = ["", ""], exitCodes = [0], says = /(?:)/ } = way.run;
+    await t.step(command, async () => {
+      const shell = `${command.replace(...replace)} ${add}`;
+      await using running = RunningCommand.start([], { shell, cwd: directory, env });
+      const { code, stdout, stderr } = await running.ended;
+      assert.ok(exitCodes.includes(code), `${shell} ended with ${code}:\n${stdout}${stderr}`);
+      assert.match(stdout, says);
+      for (const line of shownBehind(command)) assert.match(stdout, line);
+    });
+  }
+});
+
+/** What the documents show of a command's output, line by line: numbers and texts of this machine are others. */
+function shownBehind(command: string): RegExp[] {
+  const block = blocks.find((block) => block.language === "console" && commandsOf(block).includes(command));
+  const lines = block?.text.split("\n") ?? [];
+  const at = lines.findIndex((line) => line.startsWith(`$ ${command}`));
+  const end = lines.findIndex((line, index) => index > at && (line.startsWith("$ ") || line === ""));
+  return lines.slice(at + 1, end).filter((line) => !line.startsWith("{")).map((line) => {
+    const pattern = line.split(/\d+/).map((text) => RegExp.escape(text)).join("\\d+");
+    return new RegExp(`^${pattern}$`, "m");
+  });
+}
+
+/** Configurations of other programs, by their first line. */
+const CONFIGURATIONS: Readonly<Record<string, Way | ((block: DocBlock) => Promise<void>)>> = {
+  // docs/operations.md
+  "; the pool": isPool,
+  "# prometheus.yml": isPrometheusConfig,
+  "# Kubernetes": { by: "tests/integration/http/worker_test.ts", where: "/readyz" },
+  // docs/containers.md
+  "FROM debian:13-slim": { not: "no images can be built on a test machine" },
+  "livenessProbe: # no token is needed: it says whether the worker is alive, and no more": {
+    by: "tests/integration/http/worker_test.ts",
+    where: "/livez",
+  },
+  "[Service]": isUnit,
+  // bundle/README.md
+  "env[APP_ENV] = prod": isPool,
+  // examples/symfony/README.md
+  "opcache.validate_timestamps = 0            ; a release reloads PHP-FPM": isPhpIni,
+};
+
+Deno.test("Each configuration of another program is read by that program, or it is told why not", async (t) => {
+  const shown = new Set<string>();
+  for (const block of blocks) {
+    const { file, language, text } = block;
+    if ([...OTHERS, ...CONSOLE, "toml"].includes(language)) continue;
+    // bundle/tests/Docs/DocsTest.php reads these.
+    if (file.startsWith("bundle/") && language === "yaml") continue;
+    const first = text.split("\n")[0]!;
+    const way = CONFIGURATIONS[first];
+    assert.ok(way !== undefined, `${placeOf(block)}: nobody reads: ${first}`);
+    shown.add(first);
+    if (typeof way === "function") await t.step(placeOf(block), () => way(block));
+    else if ("by" in way) assertFileHas(way.by, way.where);
+  }
+  for (const first of Object.keys(CONFIGURATIONS)) assert.ok(shown.has(first), `no document has: ${first}`);
+  assertFileHas("bundle/tests/Docs/DocsTest.php", "self::blocks('yaml', self::ALL)");
+});
+
+/** A file of that name with this text, gone with the scope. */
+async function temporary(name: string, text: string): Promise<AsyncDisposable & { readonly path: string }> {
+  const folder = await Deno.makeTempDir({ prefix: "fervo-docs-" });
+  await Deno.writeTextFile(`${folder}/${name}`, text);
+  return {
+    path: `${folder}/${name}`,
+    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+  };
+}
+
+/** php-fpm takes the lines in a pool that has what a pool needs. */
+async function isPool({ text }: DocBlock): Promise<void> {
+  const pool = "[jobs]\nuser = www-data\nlisten = /run/jobs.sock\npm = static\npm.max_children = 1\n";
+  await using config = await temporary("php-fpm.conf", `[global]\nerror_log = /dev/null\n${pool}${text}`);
+  const { success, said } = await runProgram(
+    "bash",
+    "-c",
+    `"$(compgen -c php-fpm | sort -V | tail -n 1)" -t -y ${config.path}`,
+  );
+  assert.ok(success, said);
+}
+
+/** PHP has each setting. */
+async function isPhpIni({ text }: DocBlock): Promise<void> {
+  await using config = await temporary("php.ini", text);
+  const code = `foreach (parse_ini_file('${config.path}') as $name => $value) {
+    if (ini_get($name) === false) { echo "PHP has no $name\n"; }
+  }`;
+  assert.deepEqual(await runProgram("php", "-r", code), { success: true, code: 0, said: "" });
+}
+
+async function isPrometheusConfig({ text }: DocBlock): Promise<void> {
+  await using config = await temporary("prometheus.yml", text);
+  const { success, said } = await runProgram("promtool", "check", "config", config.path);
+  assert.ok(success, said);
+}
+
+/** systemd understands the lines in a unit. */
+async function isUnit({ text }: DocBlock): Promise<void> {
+  await using unit = await temporary("docs.service", `${text}ExecStart=/bin/true\n`);
+  const { success, said } = await runProgram("systemd-analyze", "verify", "--man=no", unit.path);
+  assert.doesNotMatch(said, /docs\.service/);
+  assert.ok(success, said);
+}

@@ -1,0 +1,52 @@
+/** The code blocks of the documentation, so that tests can hold it to what it shows. */
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** Where documentation is: files, and folders with all that they have. */
+const PLACES = [
+  "README.md",
+  "docs",
+  "bundle/README.md",
+  "bundle/docs",
+  "examples/symfony",
+  "examples/plain-php",
+];
+
+/** A fenced code block. */
+export interface DocBlock {
+  /** From the root of the repository. */
+  readonly file: string;
+  /** Of its first fence, from 1. */
+  readonly line: number;
+  /** As at the fence; "" for none. */
+  readonly language: string;
+  /** Without the indentation of a list that it stands in; each line with its end. */
+  readonly text: string;
+}
+
+/** All of them, in order. */
+export function docBlocks(): DocBlock[] {
+  return docFiles().flatMap((file) => blocksOf(file, Deno.readTextFileSync(`${ROOT}${file}`)));
+}
+
+/** Where a block is, for messages. */
+export function placeOf({ file, line }: DocBlock): string {
+  return `${file}:${line}`;
+}
+
+function docFiles(): string[] {
+  return PLACES.flatMap((place) => {
+    if (Deno.statSync(`${ROOT}${place}`).isFile) return [place];
+    const names = [...Deno.readDirSync(`${ROOT}${place}`)].map(({ name }) => name);
+    return names.filter((name) => name.endsWith(".md")).sort().map((name) => `${place}/${name}`);
+  });
+}
+
+function blocksOf(file: string, document: string): DocBlock[] {
+  const fences = /^( *)```(\S*)\n([^]*?)^ *```$/gm;
+  return [...document.matchAll(fences)].map(({ index, 1: indent = "", 2: language = "", 3: text = "" }) => ({
+    file,
+    line: document.slice(0, index).split("\n").length,
+    language,
+    text: text.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
+  }));
+}
