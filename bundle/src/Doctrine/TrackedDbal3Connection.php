@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Doctrine;
 
+use Doctrine\DBAL\Connection as DbalConnection;
 use Doctrine\DBAL\Driver\Connection;
 use Doctrine\DBAL\Driver\Middleware\AbstractConnectionMiddleware;
 
@@ -56,10 +57,13 @@ final class TrackedDbal3Connection extends AbstractConnectionMiddleware
         return $result;
     }
 
-    /** DBAL 3 goes on in the transaction then, unlike DBAL 4; where the database does too, nothing has ended. */
+    /**
+     * DBAL goes on in the transaction then, up to 3.6.1; where the database does too, nothing has ended. For those that have this method,
+     * as for DBAL 4, it is over.
+     */
     private function commitFailed(): void
     {
-        if (!FailedTransaction::hasOutlivedItsCommitOn($this)) {
+        if (method_exists(DbalConnection::class, 'updateTransactionStateAfterCommit') || !FailedTransaction::hasOutlivedItsCommitOn($this)) {
             $this->transactions->commitFailed();
         }
     }

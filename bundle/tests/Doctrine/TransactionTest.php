@@ -100,8 +100,8 @@ final class TransactionTest extends TestCase
     }
 
     /**
-     * SQLite keeps a transaction whose commit has failed. DBAL 3 does, too, and what is deferred then belongs to it; for DBAL 4
-     * it is over.
+     * SQLite keeps a transaction whose commit has failed. DBAL up to 3.6.1 does, too, and what is deferred then belongs to it; for
+     * later ones it is over.
      */
     public function testACommitThatFailsSendsNothing(): void
     {
