@@ -69,22 +69,18 @@ final class Context
     }
 
     /**
-     * All of it, also where one fails: the next job must not run for this one's tenant.
+     * All of it, also where one fails. The job has had its outcome by now: what fails here must not run it again.
      *
      * @param list<\Closure(): void> $undo
      */
     private static function undo(array $undo): void
     {
-        $failure = null;
         foreach (array_reverse($undo) as $one) {
             try {
                 $one();
             } catch (\Throwable $error) {
-                $failure ??= $error;
+                error_log((string) $error);
             }
-        }
-        if (null !== $failure) {
-            throw $failure;
         }
     }
 

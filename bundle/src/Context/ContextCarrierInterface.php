@@ -27,7 +27,8 @@ interface ContextCarrierInterface
      *
      * @param array<mixed>|bool|float|int|string $value what capture() has returned, as JSON keeps it
      *
-     * @return \Closure(): void undoes it; called after the listeners, whatever became of them
+     * @return \Closure(): void undoes it; called when the listeners have returned, whatever became of them, no transaction is open and
+     *                          what they have deferred is sent. What it throws is logged, and changes nothing
      */
     public function restore(array|bool|float|int|string $value): \Closure;
 }

@@ -57,7 +57,7 @@ final class JobRunner
                 $decoded = $event;
                 $this->tell(JobReceived::class, static fn (): object => new JobReceived($job, $event->name, $event->event, $event->listener));
             };
-            $this->boundary->around(fn () => $this->dispatcher->dispatch($payload, $received));
+            $this->dispatcher->dispatch($payload, $received, $this->boundary);
         } catch (\Throwable $error) {
             $outcome = Outcome::failed($error);
             $willRetry = $this->report('A deferred event failed ({outcome}): {error}', $error, $outcome, $job, $decoded?->name, $decoded?->listener);

@@ -44,14 +44,34 @@ final class PayloadDispatcher
     }
 
     /**
-     * @param (\Closure(DecodedEvent): void)|null $before called with what is dispatched then
+     * @param (\Closure(DecodedEvent): void)|null $before   called with what is dispatched then
+     * @param JobBoundary|null                    $boundary in a job; the event's context lasts until that has ended, too
      *
      * @throws InvalidSignatureException
      * @throws NotDeployedException
      * @throws UndecodablePayloadException
      * @throws \Throwable                  whatever a listener throws
      */
-    public function dispatch(string $payload, ?\Closure $before = null): void
+    public function dispatch(string $payload, ?\Closure $before = null, ?JobBoundary $boundary = null): void
+    {
+        $undo = null;
+        $work = function () use ($payload, $before, &$undo): void {
+            $this->work($payload, $before, $undo);
+        };
+        try {
+            null === $boundary ? $work() : $boundary->around($work);
+        } finally {
+            if (null !== $undo) {
+                $undo();
+            }
+        }
+    }
+
+    /**
+     * @param (\Closure(DecodedEvent): void)|null $before
+     * @param (\Closure(): void)|null             $undo   takes the context away
+     */
+    private function work(string $payload, ?\Closure $before, ?\Closure &$undo): void
     {
         if (null !== $this->relay && Relay::PAYLOAD === trim($payload)) {
             ($this->relay)()->run();
@@ -65,22 +85,9 @@ final class PayloadDispatcher
             return;
         }
         $decoded = $this->codec->decode($payload);
-        if ([] === $decoded->context || null === $this->context) {
-            $this->dispatchDecoded($decoded, $before);
-
-            return;
+        if ([] !== $decoded->context && null !== $this->context) {
+            $undo = ($this->context)()->restore($decoded->context);
         }
-        $undo = ($this->context)()->restore($decoded->context);
-        try {
-            $this->dispatchDecoded($decoded, $before);
-        } finally {
-            $undo();
-        }
-    }
-
-    /** @param (\Closure(DecodedEvent): void)|null $before */
-    private function dispatchDecoded(DecodedEvent $decoded, ?\Closure $before): void
-    {
         if (null !== $before) {
             $before($decoded);
         }

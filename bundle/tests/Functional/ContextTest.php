@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Tests\Functional;
 
+use Fervo\DeferredEventBundle\Backend\BackendInterface;
+use Fervo\DeferredEventBundle\Backend\DeferredJob;
 use Fervo\DeferredEventBundle\Context\ContextCarrierInterface;
 use Fervo\DeferredEventBundle\Context\LocaleCarrier;
 use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
@@ -109,6 +111,38 @@ final class ContextTest extends KernelTestCase
         $this->work($kernel);
         self::assertSame(['received for 7', 'http://localhost en, tenant 7'], $this->seen($kernel));
         self::assertNull($kernel->getContainer()->get(Tenant::class)->id);
+    }
+
+    /** A tenant may have a database, and a queue, of its own. */
+    public function testTheContextLastsUntilWhatTheJobHasDeferredIsSent(): void
+    {
+        $kernel = $this->shop([], null, Tenant::class);
+        $kernel->getContainer()->get(Tenant::class)->id = 7;
+        $this->defer($kernel, 'http', 'localhost', 'en', 'defer');
+        $payload = Queue::rows($this->queue)[0]['payload'];
+
+        $kernel = $this->boot(['backend' => ['type' => 'service', 'service' => TenantsBackend::class], 'send' => 'on_terminate'], static function (ContainerConfigurator $container): void {
+            $services = $container->services()->defaults()->autowire()->autoconfigure()->public();
+            $services->set(Tenant::class)->set(TenantsBackend::class);
+            $services->set(Redeferring::class)->tag('kernel.event_listener', ['event' => 'visit']);
+        });
+        self::assertSame('ack', $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload)->kind);
+        self::assertSame([7], $kernel->getContainer()->get(TenantsBackend::class)->tenants);
+        self::assertNull($kernel->getContainer()->get(Tenant::class)->id);
+    }
+
+    public function testACarrierThatFailsToPutBackChangesNoOutcomeAndKeepsNoOtherFromIt(): void
+    {
+        $kernel = $this->shop(['context' => 'host'], null, Tenant::class);
+        $kernel->getContainer()->get(Tenant::class)->id = 7;
+        $this->defer($kernel, 'https', 'shop.example', 'en');
+        $payload = Queue::rows($this->queue)[0]['payload'];
+
+        $kernel = $this->shop([], $this->queue, Tenant::class);
+        $kernel->getContainer()->get(Tenant::class)->isStuck = true;
+        $outcome = $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload));
+        self::assertSame('ack', $outcome->kind);
+        self::assertSame('localhost', $kernel->getContainer()->get('router')->getContext()->getHost());
     }
 
     /** As long as its carrier says that there is nothing, nothing travels. */
@@ -241,6 +275,7 @@ final class ShopFront
 final class Tenant implements ContextCarrierInterface
 {
     public int|object|null $id = null;
+    public bool $isStuck = false;
 
     public static function name(): string
     {
@@ -258,7 +293,38 @@ final class Tenant implements ContextCarrierInterface
         $this->id = \is_array($value) ? $value['id'] : null;
 
         return function () use ($before): void {
+            if ($this->isStuck) {
+                throw new \LogicException('stuck');
+            }
             $this->id = $before;
         };
+    }
+}
+
+final class TenantsBackend implements BackendInterface
+{
+    /** @var list<mixed> who they were when something was sent */
+    public array $tenants = [];
+
+    public function __construct(private readonly Tenant $tenant)
+    {
+    }
+
+    public function send(DeferredJob ...$jobs): void
+    {
+        $this->tenants[] = $this->tenant->id;
+    }
+}
+
+final class Redeferring
+{
+    public function __construct(private readonly DeferredEventQueueInterface $queue)
+    {
+    }
+
+    /** @param \ArrayObject<int, string> $event */
+    public function __invoke(\ArrayObject $event): void
+    {
+        $this->queue->deferEvent($event, 'again');
     }
 }
