@@ -54,10 +54,8 @@ export const END_CHILD_MS = 2 * ASK_TIMEOUT_MS + 2 * KILL_AFTER_MS;
 export class FpmControl {
   readonly #clock: Clock;
   readonly #options: FpmControlOptions;
-  /** When php-fpm started, by the page; undefined before the first look. */
-  #startTimeS: number | undefined;
-  /** Whether the page will show another time when php-fpm has started again: that second is over. */
-  #isStartTold = false;
+  /** What the page said at the last look. */
+  #latest: FpmStatus | undefined;
   /** When it started again since the first look, at the latest; monotonic milliseconds. */
   #restartedMs = -Infinity;
 
@@ -79,12 +77,11 @@ export class FpmControl {
     const through = statusAddress === undefined ? pool : undefined;
     const page = await ask(statusAddress ?? address, this.#clock, statusRequest(statusPath), through);
     const status = readStatus(page);
-    if (this.#startTimeS !== undefined && this.#startTimeS !== status.startTimeS) {
+    if (this.#latest !== undefined && !isSame(this.#latest, status)) {
       // Whole seconds on both sides: the page may say one too many.
       this.#restartedMs = this.#clock.monotonicMs() - Math.max(status.uptimeS - 1, 0) * 1_000;
     }
-    this.#startTimeS = status.startTimeS;
-    this.#isStartTold = status.uptimeS > 0;
+    this.#latest = status;
     return status;
   }
 
@@ -137,13 +134,13 @@ export class FpmControl {
    * @throws {FastCgiError} FASTCGI_* when php-fpm cannot be asked
    */
   async #hasLeftSince(sinceMs: number): Promise<boolean | undefined> {
-    const isStartTold = this.#isStartTold;
+    const isFirstLook = this.#latest === undefined;
     const status = await this.status();
     if (status === undefined || this.#options.statusAddress !== undefined) await this.ping();
     if (status === undefined) return undefined;
+    if (this.#restartedMs >= sinceMs) return true;
     // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
-    const latestAgeMs = 1_000 + (isStartTold ? 0 : this.#clock.monotonicMs() - sinceMs);
-    return this.#restartedMs >= sinceMs || status.uptimeS * 1_000 < latestAgeMs;
+    return isFirstLook && status.uptimeS * 1_000 < 1_000 + this.#clock.monotonicMs() - sinceMs;
   }
 
   /**
@@ -214,6 +211,18 @@ export class FpmControl {
     }
     return true;
   }
+}
+
+/**
+ * Whether a look found the php-fpm of the look before, as far as the page tells: another one has other children, and another
+ * start time unless it started in the same second.
+ */
+function isSame(before: FpmStatus, now: FpmStatus): boolean {
+  if (before.startTimeS !== now.startTimeS) return false;
+  if (before.uptimeS > 0) return true;
+  const pids = new Set(before.processes.map(({ pid }) => pid));
+  // A child that is being started has none yet.
+  return now.processes.some(({ pid }) => pid > 0 && pids.has(pid));
 }
 
 /** Whether an error says that nobody is there, rather than that nobody has time. */

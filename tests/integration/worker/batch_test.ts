@@ -76,10 +76,11 @@ Deno.test("Worker acknowledges a job of a batch while the next one runs", async 
 });
 
 Deno.test("Worker counts only the job that ran when the PHP process of a batch is killed, and runs the others", async () => {
-  // Not in the first second after php-fpm's start, in which it would have been php-fpm's doing.
+  // Not in the first second after php-fpm's start, in which it would have been php-fpm's doing. The second child shows that this
+  // is the php-fpm of before.
   await using t = await start(
     `if ($payload === 'crash') { usleep(1100000); ${KILL_ITSELF} } ${REMEMBER}`,
-    { consumer: { retry: ONE_RETRY } },
+    { fpm: { children: 2 }, consumer: { retry: ONE_RETRY } },
   );
   const before = await t.push(2);
   const [bad] = await t.push(1, "crash");
