@@ -32,8 +32,10 @@ const FILES = [
 /** What runs something when it is called, beside files that only declare or return something. */
 const ENTRY_POINTS = [
   "bundle/bin/fervo-run.php",
+  "bundle/bin/fervo-runtime.php",
   "bundle/tests/Fixtures/console.php",
   "bundle/tests/Fixtures/router.php",
+  "bundle/tests/Fixtures/signals.php",
   "examples/plain-php/fervo.php",
   "examples/plain-php/produce.php",
 ];
