@@ -137,6 +137,13 @@ Deno.test("Each command of the documentation is run by a test, or it is told why
       shown.add(command);
     }
   }
+  for (const block of blocks.filter(({ language }) => OTHERS.includes(language))) {
+    assert.doesNotMatch(
+      block.text,
+      /^\$ /m,
+      `${placeOf(block)} shows commands, and does not say that it is a console`,
+    );
+  }
   for (const [command, way] of Object.entries(COMMANDS)) {
     assert.ok(shown.has(command), `no document has: ${command}`);
     if ("by" in way) assertFileHas(way.by, way.where);
