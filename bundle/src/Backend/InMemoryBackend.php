@@ -4,9 +4,9 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Backend;
 
-use Fervo\DeferredEventBundle\Messenger\MessageCodec;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
+use Fervo\DeferredEventBundle\Payload\Signer;
 use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
 
 /**
@@ -85,6 +85,6 @@ final class InMemoryBackend implements BackendInterface
     /** @return list<DeferredJob> */
     private function filter(bool $isMessage): array
     {
-        return array_values(array_filter($this->jobs, static fn (DeferredJob $job): bool => $isMessage === MessageCodec::isMessage($job->payload)));
+        return array_values(array_filter($this->jobs, static fn (DeferredJob $job): bool => $isMessage === Signer::isMessage($job->payload)));
     }
 }

@@ -28,12 +28,6 @@ final class MessageCodec
     {
     }
 
-    /** Whether it says so; it need not be signed. */
-    public static function isMessage(string $payload): bool
-    {
-        return str_starts_with($payload, Signer::MESSAGE);
-    }
-
     /** @throws UnserializableEventException */
     public function encode(EncodedMessage $message): string
     {

@@ -43,6 +43,12 @@ final class Signer
         $this->key = $this->derive($secret);
     }
 
+    /** Whether it says that it is one of Messenger's; it need not be signed. */
+    public static function isMessage(string $payload): bool
+    {
+        return str_starts_with($payload, self::MESSAGE);
+    }
+
     public function sign(string $body): string
     {
         return $this->prefix.self::idOf($this->key).' '.hash_hmac('sha256', $body, $this->key)."\n".$body;

@@ -9,9 +9,9 @@ use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Event\JobHandled;
 use Fervo\DeferredEventBundle\Event\JobReceived;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
-use Fervo\DeferredEventBundle\Messenger\MessageCodec;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
+use Fervo\DeferredEventBundle\Payload\Signer;
 use Psr\Log\LoggerInterface;
 use Psr\Log\LogLevel;
 use Symfony\Component\EventDispatcher\EventDispatcherInterface;
@@ -43,7 +43,7 @@ final class JobRunner
     public function run(string $payload): Outcome
     {
         $job = Job::of($_SERVER);
-        $outcome = MessageCodec::isMessage($payload) ? $this->runMessage($payload, $job) : $this->runEvent($payload, $job);
+        $outcome = Signer::isMessage($payload) ? $this->runMessage($payload, $job) : $this->runEvent($payload, $job);
         $this->reset();
 
         return $outcome;

@@ -9,10 +9,10 @@ use Fervo\DeferredEventBundle\Event\Job;
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
-use Fervo\DeferredEventBundle\Messenger\MessageCodec;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
+use Fervo\DeferredEventBundle\Payload\Signer;
 use Psr\Container\ContainerInterface;
 use Psr\Log\LoggerInterface;
 use Symfony\Component\EventDispatcher\EventDispatcherInterface;
@@ -78,7 +78,7 @@ final class PayloadDispatcher
 
             return;
         }
-        if (null !== $this->messages && MessageCodec::isMessage($payload)) {
+        if (null !== $this->messages && Signer::isMessage($payload)) {
             $messages = ($this->messages)();
             $messages->handle($messages->read($payload));
 

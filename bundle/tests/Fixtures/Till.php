@@ -8,6 +8,7 @@ use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
 use Symfony\Component\Messenger\Event\WorkerMessageFailedEvent;
 use Symfony\Component\Messenger\Event\WorkerMessageHandledEvent;
 use Symfony\Component\Messenger\Event\WorkerMessageReceivedEvent;
+use Symfony\Component\Messenger\Event\WorkerStartedEvent;
 use Symfony\Component\Messenger\Exception\RecoverableMessageHandlingException;
 use Symfony\Component\Messenger\Exception\StopWorkerException;
 use Symfony\Component\Messenger\Exception\UnrecoverableMessageHandlingException;
@@ -20,6 +21,7 @@ final class Till
     /** @var list<string> */
     public array $seen = [];
     public ?string $lastId = null;
+    public bool $stopsWorkers = false;
 
     public function __construct(
         private readonly MessageBusInterface $bus,
@@ -36,7 +38,7 @@ final class Till
         match ($pay->what) {
             'throw' => throw new \DomainException('The till is shut'),
             'throw the other' => throw new \RangeException('Another'),
-            'never again' => throw new UnrecoverableMessageHandlingException('No such customer'),
+            'never again', 'retried elsewhere' => throw new UnrecoverableMessageHandlingException('No such customer'),
             'recover' => throw new RecoverableMessageHandlingException('Later'),
             'stop' => throw new StopWorkerException('Stop'),
             'send' => $this->bus->dispatch(new Pay('sent by a handler')),
@@ -53,6 +55,13 @@ final class Till
         $this->seen[] = $pay->what.' (2)';
         if ('second throws' === $pay->what) {
             throw new \DomainException('Second');
+        }
+    }
+
+    public function started(WorkerStartedEvent $event): void
+    {
+        if ($this->stopsWorkers) {
+            $event->getWorker()->stop();
         }
     }
 
@@ -74,6 +83,10 @@ final class Till
 
     public function failed(WorkerMessageFailedEvent $event): void
     {
+        $pay = $event->getEnvelope()->getMessage();
+        if ($pay instanceof Pay && 'retried elsewhere' === $pay->what) {
+            $event->setForRetry();
+        }
         $this->seen[] = 'failed'.($event->willRetry() ? ', will retry' : '');
         $this->throwAfter($event->getEnvelope()->getMessage(), 'throw the other');
     }

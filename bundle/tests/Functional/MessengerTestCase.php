@@ -21,6 +21,7 @@ use Symfony\Component\Messenger\Envelope;
 use Symfony\Component\Messenger\Event\WorkerMessageFailedEvent;
 use Symfony\Component\Messenger\Event\WorkerMessageHandledEvent;
 use Symfony\Component\Messenger\Event\WorkerMessageReceivedEvent;
+use Symfony\Component\Messenger\Event\WorkerStartedEvent;
 use Symfony\Component\Messenger\MessageBusInterface;
 use Symfony\Component\Messenger\Stamp\StampInterface;
 use Symfony\Component\Messenger\Transport\Serialization\PhpSerializer;
@@ -59,6 +60,7 @@ abstract class MessengerTestCase extends KernelTestCase
                 ->args([service(MessageBusInterface::class), service('fervo_dispatch.queue'), service(Recorder::class), service_closure(self::CONNECTION)])
                 ->tag('messenger.message_handler', ['handles' => Pay::class, 'method' => 'first', 'priority' => 1])
                 ->tag('messenger.message_handler', ['handles' => Pay::class, 'method' => 'second'])
+                ->tag('kernel.event_listener', ['event' => WorkerStartedEvent::class, 'method' => 'started'])
                 ->tag('kernel.event_listener', ['event' => WorkerMessageReceivedEvent::class, 'method' => 'received'])
                 ->tag('kernel.event_listener', ['event' => WorkerMessageHandledEvent::class, 'method' => 'handled'])
                 // Behind the retry, and before the failure transport.

@@ -22,7 +22,7 @@ final class MessageCodecTest extends TestCase
         $key = hash_hkdf('sha256', 's3cret', 32, 'fervo/deferred-event-bundle message signature 1');
         self::assertSame('fervo-message/1 '.substr(hash('sha256', $key), 0, 8).' '.hash_hmac('sha256', $body, $key), $line);
         self::assertSame('{"message":"App\\\\Message\\\\Foo","transport":"async","body":"{\"id\":7}","headers":{"type":"App\\\\Message\\\\Foo"}}', $body);
-        self::assertTrue(MessageCodec::isMessage($payload));
+        self::assertTrue(Signer::isMessage($payload));
     }
 
     /** @dataProvider bytes */
@@ -52,7 +52,7 @@ final class MessageCodecTest extends TestCase
 
     public function testManyQuotesAndBackslashesDoNotMakeItLonger(): void
     {
-        $bytes = addslashes(serialize(array_fill_keys(range('a', 'z'), 'b')));
+        $bytes = str_repeat('\\"', 1000);
         $payload = $this->codec()->encode(new EncodedMessage('Foo', 'async', ['body' => $bytes, 'headers' => []]));
 
         self::assertLessThan(1.4 * \strlen($bytes) + 200, \strlen($payload));
