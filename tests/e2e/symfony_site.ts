@@ -79,7 +79,7 @@ export class SymfonySite implements AsyncDisposable {
     overlays: readonly string[] = [],
   ): Promise<SymfonySite> {
     await using resources = new AsyncDisposableStack();
-    const redis = kind === "redis" ? resources.use(await RedisServer.start()) : undefined;
+    const redis = kind === "redis" ? resources.use(await RedisServer.start({ tcp: true })) : undefined;
     const beanstalkd = kind === "beanstalkd" ? resources.use(await Beanstalkd.start()) : undefined;
     const dsn = redis?.url ?? (beanstalkd && `beanstalkd://${beanstalkd.addressText}`) ?? "";
     const app = resources.use(
@@ -87,7 +87,7 @@ export class SymfonySite implements AsyncDisposable {
         env: {
           APP_QUEUE: kind,
           APP_QUEUE_DSN: dsn,
-          ...(redis && { APP_FAILED: `redis://${redis.socket}?stream=failed` }),
+          ...(redis && { APP_FAILED: `redis://${redis.hostPort}/failed` }),
         },
         overlays: [OVERLAY, ...overlays],
       }),
