@@ -22,6 +22,7 @@ final class Till
     public array $seen = [];
     public ?string $lastId = null;
     public bool $stopsWorkers = false;
+    public bool $isShut = false;
 
     public function __construct(
         private readonly MessageBusInterface $bus,
@@ -38,6 +39,7 @@ final class Till
         match ($pay->what) {
             'throw' => throw new \DomainException('The till is shut'),
             'throw the other' => throw new \RangeException('Another'),
+            'open till' => $this->isShut ? throw new UnrecoverableMessageHandlingException('Shut') : null,
             'never again', 'retried elsewhere' => throw new UnrecoverableMessageHandlingException('No such customer'),
             'recover' => throw new RecoverableMessageHandlingException('Later'),
             'stop' => throw new StopWorkerException('Stop'),

@@ -13,6 +13,8 @@ use Fervo\DeferredEventBundle\Tests\Fixtures\SwitchableBackend;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
 use Psr\Log\AbstractLogger;
+use Symfony\Bundle\FrameworkBundle\Console\Application;
+use Symfony\Component\Console\Tester\ApplicationTester;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\Messenger\Envelope;
 use Symfony\Component\Messenger\Exception\TransportException;
@@ -24,6 +26,8 @@ use Symfony\Component\Messenger\Middleware\MiddlewareInterface;
 use Symfony\Component\Messenger\Middleware\StackInterface;
 use Symfony\Component\Messenger\Stamp\RedeliveryStamp;
 use Symfony\Component\Messenger\Stamp\SentToFailureTransportStamp;
+use Symfony\Component\Messenger\Stamp\TransportMessageIdStamp;
+use Symfony\Component\Messenger\Transport\Receiver\ListableReceiverInterface;
 use Symfony\Component\Messenger\Transport\Serialization\SerializerInterface;
 use Symfony\Component\Messenger\Transport\Serialization\SigningSerializer;
 use Symfony\Component\Messenger\Transport\TransportFactoryInterface;
@@ -175,6 +179,25 @@ final class MessengerRunningTest extends MessengerTestCase
 
         self::assertSame('retry', $outcome->kind);
         self::assertStringContainsString('did not let a message', (string) $outcome->error);
+    }
+
+    /** Symfony's command finds all that it needs in the message; it is no retry of its former transport. */
+    public function testWhatIsInTheFailureTransportCanBeTriedAgain(): void
+    {
+        $kernel = $this->withFailureTransport(self::FAILED);
+        $this->send($kernel, new Pay('open till', "\xff"));
+        $this->till($kernel)->isShut = true;
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+        self::assertSame(['open till'], array_values(preg_grep('/^open till$/', $this->till($kernel)->seen)));
+
+        $this->till($kernel)->isShut = false;
+        $application = new Application($kernel);
+        $application->setAutoExit(false);
+        $tester = new ApplicationTester($application);
+        self::assertSame(0, $tester->run(['command' => 'messenger:failed:retry', 'id' => ['1'], '--force' => true]), $tester->getDisplay());
+        self::assertSame(['open till', 'open till'], array_values(preg_grep('/^open till$/', $this->till($kernel)->seen)));
+        self::assertSame([], [...$this->transport($kernel, 'failed')->get()]);
+        self::assertSame([], Queue::rows($this->queue));
     }
 
     public function testAListenerThatHasItsOwnWayOfTryingAgainIsBelieved(): void
@@ -382,9 +405,9 @@ final class MessengerRunningTest extends MessengerTestCase
 }
 
 /** A transport that keeps what it is sent, also when services are reset; as broken:// one that cannot be reached. */
-final class TestTransport implements TransportFactoryInterface, TransportInterface
+final class TestTransport implements TransportFactoryInterface, TransportInterface, ListableReceiverInterface
 {
-    /** @var list<Envelope> */
+    /** @var array<int, Envelope> */
     private array $kept = [];
     private bool $isBroken = false;
 
@@ -406,21 +429,35 @@ final class TestTransport implements TransportFactoryInterface, TransportInterfa
             throw new TransportException('It is broken');
         }
 
-        return $this->kept[] = $envelope;
+        $id = \count($this->kept) + 1;
+
+        return $this->kept[$id] = $envelope->withoutAll(TransportMessageIdStamp::class)->with(new TransportMessageIdStamp($id));
     }
 
     /** @return list<Envelope> */
     public function get(): iterable
     {
+        return array_values($this->kept);
+    }
+
+    public function all(?int $limit = null): iterable
+    {
         return $this->kept;
+    }
+
+    public function find($id): ?Envelope
+    {
+        return $this->kept[$id] ?? null;
     }
 
     public function ack(Envelope $envelope): void
     {
+        unset($this->kept[$envelope->last(TransportMessageIdStamp::class)?->getId()]);
     }
 
     public function reject(Envelope $envelope): void
     {
+        $this->ack($envelope);
     }
 }
 
