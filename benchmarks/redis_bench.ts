@@ -17,7 +17,7 @@ import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/clock.ts";
 import type { Observer } from "../src/core/observer.ts";
 import { ACK } from "../src/core/outcome.ts";
-import { sidekiq7 } from "../src/dialects/sidekiq.ts";
+import { sidekiq7 } from "../src/formats/sidekiq.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../src/executors/fastcgi.ts";
 import { jobRequests } from "../src/executors/fastcgi_requests.ts";
 import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../src/worker/consumer.ts";

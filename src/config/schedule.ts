@@ -1,5 +1,5 @@
 import { JobError } from "../core/errors.ts";
-import { DIALECTS } from "../dialects/mod.ts";
+import { DIALECTS } from "../formats/mod.ts";
 import { checkNamed, listOf, namesIn, type Table, tablesIn } from "./tables.ts";
 import {
   DEFAULT_SIDEKIQ_DIALECT,

@@ -8,7 +8,7 @@ import type { Job } from "../core/job.ts";
 import type { Observer } from "../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import type { Tracer } from "../core/trace.ts";
-import type { Dialect } from "../dialects/dialect.ts";
+import type { Dialect } from "../formats/format.ts";
 import type { Executor } from "../executors/executor.ts";
 import type { ConsumerDeps, ConsumerOptions } from "./consumer_options.ts";
 import type { ConsumerSnapshot, ConsumerStats } from "./consumer_stats.ts";

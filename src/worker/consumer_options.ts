@@ -4,7 +4,7 @@ import type { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
 import type { Tracer } from "../core/trace.ts";
-import type { Dialect } from "../dialects/dialect.ts";
+import type { Dialect } from "../formats/format.ts";
 import type { Executor } from "../executors/executor.ts";
 import type { WeightedQueue } from "./queue_order.ts";
 import type { RateLimitOptions } from "./rate_limit.ts";

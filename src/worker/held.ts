@@ -8,7 +8,7 @@ import type { Observer } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { RetryPolicy } from "../core/retry.ts";
 import type { JobTrace, RunTrace } from "../core/trace.ts";
-import type { Dialect } from "../dialects/dialect.ts";
+import type { Dialect } from "../formats/format.ts";
 import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
 
 /** A delivery that is not settled yet. */

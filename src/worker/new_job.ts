@@ -1,5 +1,5 @@
 import type { PushOptions } from "../core/driver.ts";
-import type { Dialect } from "../dialects/dialect.ts";
+import type { Dialect } from "../formats/format.ts";
 
 /** A job as a driver's push takes it. */
 export interface NewJob {

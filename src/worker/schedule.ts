@@ -4,7 +4,7 @@ import { type Clock, sleep } from "../core/clock.ts";
 import type { Driver, ScheduleBook, ScheduleSlot } from "../core/driver.ts";
 import type { Observer } from "../core/observer.ts";
 import { type ClaimedAhead, claimedAhead, type ClaimResult, SKEW_MS } from "../core/schedule_claims.ts";
-import type { Dialect } from "../dialects/dialect.ts";
+import type { Dialect } from "../formats/format.ts";
 import { type NewJob, newJob } from "./new_job.ts";
 import { createRule, type ScheduleRule, type ScheduleRuleOptions } from "./schedule_rule.ts";
 

@@ -1,6 +1,6 @@
 import type { DriverFixture, TestBroker } from "../../conformance/driver_broker.ts";
 import { type Clock, systemClock } from "../../../src/core/clock.ts";
-import { sidekiq7 } from "../../../src/dialects/sidekiq.ts";
+import { sidekiq7 } from "../../../src/formats/sidekiq.ts";
 import {
   DEFAULT_REDIS_OPTIONS,
   RedisDriver,

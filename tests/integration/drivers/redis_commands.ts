@@ -1,6 +1,6 @@
 /** What other processes do to a Redis queue in the tests: `deno run -A redis_commands.ts COMMAND SOCKET …`. */
 import { systemClock } from "../../../src/core/clock.ts";
-import { sidekiq7 } from "../../../src/dialects/sidekiq.ts";
+import { sidekiq7 } from "../../../src/formats/sidekiq.ts";
 import { DEFAULT_REDIS_OPTIONS, RedisDriver } from "../../../src/drivers/redis.ts";
 import { bytes, take } from "../../conformance/driver_broker.ts";
 import { newOwner } from "./redis_broker.ts";

@@ -1,7 +1,7 @@
 /** What others have written into Redis, and what nobody should have: each item is read by itself. */
 import assert from "node:assert/strict";
 import { bytes, take, takeNow, takeOne } from "../../conformance/driver_broker.ts";
-import { sidekiq6 } from "../../../src/dialects/sidekiq.ts";
+import { sidekiq6 } from "../../../src/formats/sidekiq.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { eventually } from "../../support/eventually.ts";
 import { RedisServer } from "../../support/redis_server.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { FAILED, take } from "../../conformance/driver_broker.ts";
 import { FervoError } from "../../../src/core/errors.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../src/core/retry.ts";
-import { sidekiq6, sidekiq7 } from "../../../src/dialects/sidekiq.ts";
+import { sidekiq6, sidekiq7 } from "../../../src/formats/sidekiq.ts";
 import { jobOf } from "../../../src/worker/job_of.ts";
 import { finalOutcome, settle } from "../../../src/worker/settle.ts";
 import { eventually } from "../../support/eventually.ts";

@@ -1,5 +1,5 @@
-import { DIALECTS } from "../../../src/dialects/mod.ts";
-import { SidekiqDialect } from "../../../src/dialects/sidekiq.ts";
+import { DIALECTS } from "../../../src/formats/mod.ts";
+import { SidekiqDialect } from "../../../src/formats/sidekiq.ts";
 import { OtherProcess } from "./sqlite_process.ts";
 import type { RedisServer } from "../../support/redis_server.ts";
 import { runProgram } from "../../support/run_program.ts";

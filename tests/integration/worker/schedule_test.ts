@@ -1,8 +1,8 @@
 /** Several workers' schedules on one broker, each with a connection of its own. */
 import assert from "node:assert/strict";
 import { takeNow, type TestBroker, textOf } from "../../conformance/driver_broker.ts";
-import { raw } from "../../../src/dialects/raw.ts";
-import { sidekiq7 } from "../../../src/dialects/sidekiq.ts";
+import { raw } from "../../../src/formats/raw.ts";
+import { sidekiq7 } from "../../../src/formats/sidekiq.ts";
 import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { MovableClock } from "../../support/movable_clock.ts";

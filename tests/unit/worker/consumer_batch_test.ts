@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { ACK } from "../../../src/core/outcome.ts";
-import type { Dialect } from "../../../src/dialects/dialect.ts";
-import { envelope } from "../../../src/dialects/envelope.ts";
-import { raw } from "../../../src/dialects/raw.ts";
+import type { Dialect } from "../../../src/formats/format.ts";
+import { envelope } from "../../../src/formats/envelope.ts";
+import { raw } from "../../../src/formats/raw.ts";
 import type { Executor } from "../../../src/executors/executor.ts";
 import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
 import { EventLog } from "../../support/event_log.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { FervoError, JobError } from "../../../src/core/errors.ts";
 import { ACK, type Outcome } from "../../../src/core/outcome.ts";
-import type { Dialect } from "../../../src/dialects/dialect.ts";
-import { envelope } from "../../../src/dialects/envelope.ts";
-import { raw } from "../../../src/dialects/raw.ts";
+import type { Dialect } from "../../../src/formats/format.ts";
+import { envelope } from "../../../src/formats/envelope.ts";
+import { raw } from "../../../src/formats/raw.ts";
 import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
 import type { SlotLimit } from "../../../src/worker/slot_limit.ts";
 import { EventLog, type EventOf } from "../../support/event_log.ts";

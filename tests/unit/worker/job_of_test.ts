@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { FervoError } from "../../../src/core/errors.ts";
-import { raw } from "../../../src/dialects/raw.ts";
-import { sidekiq7 } from "../../../src/dialects/sidekiq.ts";
+import { raw } from "../../../src/formats/raw.ts";
+import { sidekiq7 } from "../../../src/formats/sidekiq.ts";
 import { jobOf } from "../../../src/worker/job_of.ts";
 import { FakeDelivery } from "../../support/fake_driver.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Clock } from "../../../src/core/clock.ts";
-import { envelope } from "../../../src/dialects/envelope.ts";
-import { raw } from "../../../src/dialects/raw.ts";
+import { envelope } from "../../../src/formats/envelope.ts";
+import { raw } from "../../../src/formats/raw.ts";
 import {
   DEFAULT_SCHEDULE_OPTIONS,
   MAX_CATCH_UP,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ACK } from "../../../src/core/outcome.ts";
-import { raw } from "../../../src/dialects/raw.ts";
+import { raw } from "../../../src/formats/raw.ts";
 import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule.ts";
 import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
 import { type RunResult, Worker } from "../../../src/worker/worker.ts";

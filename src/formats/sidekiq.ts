@@ -1,6 +1,6 @@
 import type { FervoError } from "../core/errors.ts";
 import type { Delivery } from "../core/delivery.ts";
-import type { Dialect, Message } from "./dialect.ts";
+import type { Dialect, Message } from "./format.ts";
 import { JsonObject } from "./json_object.ts";
 import {
   errorOf,

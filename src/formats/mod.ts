@@ -1,4 +1,4 @@
-import type { Dialect } from "./dialect.ts";
+import type { Dialect } from "./format.ts";
 import { envelope } from "./envelope.ts";
 import { raw } from "./raw.ts";
 import { sidekiq6, sidekiq7, sidekiq8 } from "./sidekiq.ts";

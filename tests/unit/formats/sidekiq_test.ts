@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { JobError } from "../../../src/core/errors.ts";
-import { sidekiq6, sidekiq7, sidekiq8, type SidekiqDialect } from "../../../src/dialects/sidekiq.ts";
+import { sidekiq6, sidekiq7, sidekiq8, type SidekiqDialect } from "../../../src/formats/sidekiq.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);

@@ -1,4 +1,4 @@
-import type { Dialect } from "./dialect.ts";
+import type { Dialect } from "./format.ts";
 
 /** The message is the payload; all else travels beside it in the broker. */
 export const raw: Dialect = {

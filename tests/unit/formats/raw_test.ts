@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { DIALECTS } from "../../../src/dialects/mod.ts";
-import { raw } from "../../../src/dialects/raw.ts";
+import { DIALECTS } from "../../../src/formats/mod.ts";
+import { raw } from "../../../src/formats/raw.ts";
 
 Deno.test("raw passes the bytes through in both directions, the very same ones", () => {
   fc.assert(fc.property(fc.uint8Array(), (bytes) => {

@@ -1,7 +1,7 @@
 import { JobError } from "../core/errors.ts";
 import { whyIdIsRefused } from "../core/job_id.ts";
 import { exactText, payloadFields } from "../core/payload.ts";
-import type { Dialect, Message } from "./dialect.ts";
+import type { Dialect, Message } from "./format.ts";
 
 /**
  * A JSON object around the payload, for producers that keep everything in one message:

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { JobError } from "../../../src/core/errors.ts";
-import type { Message } from "../../../src/dialects/dialect.ts";
-import { envelope } from "../../../src/dialects/envelope.ts";
+import type { Message } from "../../../src/formats/format.ts";
+import { envelope } from "../../../src/formats/envelope.ts";
 import { bytesOf } from "../../support/scripted_server.ts";
 
 function decode(raw: string | Uint8Array): Message {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { JsonObject } from "../../../src/dialects/json_object.ts";
+import { JsonObject } from "../../../src/formats/json_object.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const edit = (text: string, changes: Record<string, string | undefined>) =>
