@@ -3,7 +3,7 @@ import { InvalidArgumentError } from "commander";
 import { systemClock } from "../core/clock.ts";
 import { fileReason } from "../core/file_error.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
-import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../net/keepalive.ts";
 import { type FastCgiAddress, parseAddress } from "../fastcgi/address.ts";
 import { Pool } from "../fastcgi/pool.ts";
 import { openBroker } from "../app.ts";

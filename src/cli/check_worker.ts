@@ -1,6 +1,6 @@
 import type { Config, HttpConfig } from "../config/config.ts";
 import { command } from "../control/control_client.ts";
-import { formatAddress } from "../core/address.ts";
+import { formatAddress } from "../net/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";

@@ -1,7 +1,7 @@
 import deno from "../../deno.json" with { type: "json" };
 import type { App } from "../running_app.ts";
 import type { HttpConfig } from "../config/config.ts";
-import { formatAddress } from "../core/address.ts";
+import { formatAddress } from "../net/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";

@@ -3,7 +3,7 @@ import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { type App, createApp } from "../running_app.ts";
 import type { Config, TracingConfig } from "../config/config.ts";
-import { formatAddress } from "../core/address.ts";
+import { formatAddress } from "../net/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { type Observer, tellAll } from "../core/observer.ts";

@@ -1,4 +1,4 @@
-import type { SocketAddress } from "../core/address.ts";
+import type { SocketAddress } from "../net/address.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { PoolOptions } from "../fastcgi/pool.ts";
 import type { DialectName } from "../formats/mod.ts";

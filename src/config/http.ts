@@ -1,4 +1,4 @@
-import { isLoopback } from "../core/address.ts";
+import { isLoopback } from "../net/address.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import type { Path, Problem } from "./problems.ts";
 

@@ -1,6 +1,6 @@
 // Not `import { z }`: that is one object, and bundling it takes all of zod, its translations included.
 import * as z from "zod";
-import { formatAddress, MAX_SOCKET_PATH_BYTES } from "../core/address.ts";
+import { formatAddress, MAX_SOCKET_PATH_BYTES } from "../net/address.ts";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
 import { isToken, TOKEN_RULE } from "../core/token.ts";
 import { parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { MAX_SOCKET_PATH_BYTES, type SocketAddress } from "../core/address.ts";
+import { MAX_SOCKET_PATH_BYTES, type SocketAddress } from "../net/address.ts";
 import { reasonOf } from "../core/errors.ts";
 import { makePrivateSocket } from "../system/private_socket.ts";
 

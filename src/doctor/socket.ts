@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { dirname } from "node:path";
-import { isLoopback } from "../core/address.ts";
+import { isLoopback } from "../net/address.ts";
 import { fileReason } from "../core/file_error.ts";
 import type { Finding } from "../core/finding.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";

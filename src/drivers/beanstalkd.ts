@@ -12,7 +12,7 @@ import type {
 } from "../core/driver.ts";
 import { JobError, QueueError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
-import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../net/keepalive.ts";
 import { tooLarge } from "../core/payload.ts";
 import { checkBeanstalkd } from "./beanstalkd_check.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./beanstalkd_connection.ts";

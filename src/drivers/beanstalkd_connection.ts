@@ -1,11 +1,11 @@
-import { formatAddress, type SocketAddress } from "../core/address.ts";
+import { formatAddress, type SocketAddress } from "../net/address.ts";
 import type { ByteWriter } from "../core/bytes.ts";
 import type { Clock } from "../core/clock.ts";
 import { QueueError, reasonOf } from "../core/errors.ts";
-import { prepareTcp } from "../core/keepalive.ts";
+import { prepareTcp } from "../net/keepalive.ts";
 import { inTime } from "../core/time_limit.ts";
 import { type BeanstalkdReply, BeanstalkdReplyParser } from "./beanstalkd_reply.ts";
-import { Pipeline } from "./pipeline.ts";
+import { Pipeline } from "../net/pipeline.ts";
 
 export interface BeanstalkdConnectionOptions {
   readonly address: SocketAddress;

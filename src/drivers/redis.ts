@@ -12,7 +12,7 @@ import type {
 } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
-import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../net/keepalive.ts";
 import type { Observer } from "../core/observer.ts";
 import { tooLarge } from "../core/payload.ts";
 import { Calls } from "./redis_calls.ts";

@@ -1,4 +1,4 @@
-import type { SocketAddress } from "../core/address.ts";
+import type { SocketAddress } from "../net/address.ts";
 
 /** What the text of a Redis address says. */
 export interface RedisUrl {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { formatAddress } from "../core/address.ts";
+import { formatAddress } from "../net/address.ts";
 import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import { QueueError } from "../core/errors.ts";

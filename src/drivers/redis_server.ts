@@ -1,4 +1,4 @@
-import { formatAddress, type SocketAddress } from "../core/address.ts";
+import { formatAddress, type SocketAddress } from "../net/address.ts";
 import { QueueError } from "../core/errors.ts";
 import { fileReason } from "../core/file_error.ts";
 import { parseHostPort } from "./redis_address.ts";

@@ -1,6 +1,6 @@
-import { MAX_SOCKET_PATH_BYTES, type SocketAddress } from "../core/address.ts";
+import { MAX_SOCKET_PATH_BYTES, type SocketAddress } from "../net/address.ts";
 
-export { formatAddress } from "../core/address.ts";
+export { formatAddress } from "../net/address.ts";
 
 /** Where a FastCGI server listens. */
 export type FastCgiAddress = SocketAddress;

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
-import { prepareTcp } from "../core/keepalive.ts";
+import { prepareTcp } from "../net/keepalive.ts";
 import { inTime } from "../core/time_limit.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { FastCgiError } from "./errors.ts";

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { asFervoError, reasonOf, withStderr } from "../core/errors.ts";
-import { Keepalive } from "../core/keepalive.ts";
+import { Keepalive } from "../net/keepalive.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { closedAtOnce, connect } from "./connect.ts";
 import { ConnectionLostError, FastCgiError } from "./errors.ts";

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../core/clock.ts";
 import { FervoError } from "../core/errors.ts";
-import { DEFAULT_KEEPALIVE_MS } from "../core/keepalive.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../net/keepalive.ts";
 import type { FastCgiAddress } from "./address.ts";
 import {
   Connection,

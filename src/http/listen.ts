@@ -1,4 +1,4 @@
-import { formatAddress, type SocketAddress } from "../core/address.ts";
+import { formatAddress, type SocketAddress } from "../net/address.ts";
 import type { Clock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import { ConnectionServer, type ServedConnection } from "../system/connection_server.ts";

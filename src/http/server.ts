@@ -1,4 +1,4 @@
-import type { SocketAddress } from "../core/address.ts";
+import type { SocketAddress } from "../net/address.ts";
 import { fileReason } from "../core/file_error.ts";
 import type { Clock } from "../core/clock.ts";
 import { FervoError } from "../core/errors.ts";

@@ -4,7 +4,7 @@ import {
   type BeanstalkdDriverOptions,
   DEFAULT_BEANSTALKD_OPTIONS,
 } from "../../src/drivers/beanstalkd.ts";
-import type { SocketAddress } from "../../src/core/address.ts";
+import type { SocketAddress } from "../../src/net/address.ts";
 import { eventually } from "./eventually.ts";
 import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { fakeTime } from "./fake_time.ts";

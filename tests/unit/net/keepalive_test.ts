@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Keepalive } from "../../../src/core/keepalive.ts";
+import { Keepalive } from "../../../src/net/keepalive.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 Deno.test("Keepalive tells a silence before it is longer than the time, as long as it lasts", async () => {

@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers";
 import { ByteWriter } from "../core/bytes.ts";
 import type { Clock, Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
-import { Keepalive } from "../core/keepalive.ts";
+import { Keepalive } from "./keepalive.ts";
 
 /** Who waits for the reply to a command. */
 export interface Caller<Reply> {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Pipeline } from "../../../src/drivers/pipeline.ts";
+import { Pipeline } from "../../../src/net/pipeline.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { soon } from "../../support/soon.ts";
 
