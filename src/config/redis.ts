@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { RedisDriverOptions } from "../drivers/redis.ts";
-import { DEFAULT_REDIS_PORT, parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
-import { hasHashTag, parseSentinel } from "../drivers/redis_server.ts";
+import { DEFAULT_REDIS_PORT, parseHostPort, parseRedisUrl } from "../redis/address.ts";
+import { hasHashTag, parseSentinel } from "../redis/server.ts";
 import type { Path, Problem } from "./problems.ts";
 
 /** What of a Redis broker's table is read here, as written or with the defaults filled in. */

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { formatAddress, MAX_SOCKET_PATH_BYTES } from "../net/address.ts";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
 import { isToken, TOKEN_RULE } from "../core/token.ts";
-import { parseHostPort, parseRedisUrl } from "../drivers/redis_address.ts";
+import { parseHostPort, parseRedisUrl } from "../redis/address.ts";
 import { DEFAULT_REDIS_OPTIONS } from "../drivers/redis.ts";
 import { DEFAULT_BEANSTALKD_OPTIONS } from "../drivers/beanstalkd.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../drivers/sqlite.ts";

@@ -15,9 +15,9 @@ import type { Finding } from "../core/finding.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../net/keepalive.ts";
 import type { Observer } from "../core/observer.ts";
 import { tooLarge } from "../core/payload.ts";
-import { Calls } from "./redis_calls.ts";
+import { Calls } from "../redis/calls.ts";
 import { checkServer } from "./redis_check.ts";
-import { RedisConnection } from "./redis_connection.ts";
+import { RedisConnection } from "../redis/connection.ts";
 import { RedisDeadLetters } from "./redis_dead.ts";
 import { newId, RedisSettler, type RedisShared } from "./redis_delivery.ts";
 import { scoreOf } from "./redis_score.ts";
@@ -31,7 +31,7 @@ import { RedisRecovery } from "./redis_recovery.ts";
 import { RedisSchedule } from "./redis_schedule.ts";
 import { RedisStrays } from "./redis_strays.ts";
 import { RedisScheduleBook } from "./redis_schedule_book.ts";
-import { type RedisAccess, RedisServer, type RedisTarget } from "./redis_server.ts";
+import { type RedisAccess, RedisServer, type RedisTarget } from "../redis/server.ts";
 import { BLOCK_S } from "./redis_wait.ts";
 
 export interface RedisDriverOptions extends RedisAccess {

@@ -1,7 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Finding } from "../core/finding.ts";
-import type { RedisConnection } from "./redis_connection.ts";
-import { isNotAllowed } from "./redis_errors.ts";
+import type { RedisConnection } from "../redis/connection.ts";
+import { isNotAllowed } from "../redis/errors.ts";
 
 /** What a Redis server tells of itself. */
 export interface RedisFacts {

@@ -2,9 +2,9 @@ import type { Buffer } from "node:buffer";
 import { noPlace } from "../core/dead_place.ts";
 import type { DeadLetter, DeadLetters } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
-import type { Calls } from "./redis_calls.ts";
+import type { Calls } from "../redis/calls.ts";
 import { hashOf, type RedisShared } from "./redis_delivery.ts";
-import { isForItsKey } from "./redis_errors.ts";
+import { isForItsKey } from "../redis/errors.ts";
 import { isScore, timeOfScore } from "./redis_score.ts";
 import { PROMOTE, READ_SET_BEHIND } from "./redis_scripts.ts";
 

@@ -2,7 +2,7 @@ import type { Buffer } from "node:buffer";
 import type { Census, QueueDepth } from "../core/driver.ts";
 import { JobError } from "../core/errors.ts";
 import type { RedisShared } from "./redis_delivery.ts";
-import { isForItsKey } from "./redis_errors.ts";
+import { isForItsKey } from "../redis/errors.ts";
 import { READ_NEXT, READ_SET } from "./redis_scripts.ts";
 
 /** Members of a sorted set that are read to count the jobs of a queue, and how many at once. */

@@ -1,7 +1,7 @@
 import type { Buffer } from "node:buffer";
 import type { Delivery } from "../core/delivery.ts";
 import type { ReceiveRequest } from "../core/driver.ts";
-import type { RedisConnection } from "./redis_connection.ts";
+import type { RedisConnection } from "../redis/connection.ts";
 import type { RedisDelivery, RedisSettler, RedisShared } from "./redis_delivery.ts";
 import type { RedisHeartbeat } from "./redis_heartbeat.ts";
 import type { RedisPauses } from "./redis_pauses.ts";

@@ -2,7 +2,7 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import type { Pauses } from "../core/driver.ts";
 import { BackgroundWork } from "./background.ts";
-import type { Calls } from "./redis_calls.ts";
+import type { Calls } from "../redis/calls.ts";
 import type { RedisShared } from "./redis_delivery.ts";
 
 /** How often to look what others have paused and resumed, milliseconds. */

@@ -2,7 +2,7 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../core/clock.ts";
 import { JobError } from "../core/errors.ts";
 import { BackgroundWork } from "./background.ts";
-import { isForItsKey } from "./redis_errors.ts";
+import { isForItsKey } from "../redis/errors.ts";
 import { hashOf, type RedisShared } from "./redis_delivery.ts";
 import { dueOfScore, scoreOf } from "./redis_score.ts";
 import { PROMOTE, PROMOTE_TO_DEAD, READ_DUE } from "./redis_scripts.ts";

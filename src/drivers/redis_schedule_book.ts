@@ -11,7 +11,7 @@ import {
   spansOf,
   spansText,
 } from "../core/schedule_claims.ts";
-import type { Calls } from "./redis_calls.ts";
+import type { Calls } from "../redis/calls.ts";
 import type { RedisShared } from "./redis_delivery.ts";
 import { CHANGE_SCHEDULE } from "./redis_scripts.ts";
 

@@ -1,5 +1,5 @@
 import type { Buffer } from "node:buffer";
-import type { RedisConnection } from "./redis_connection.ts";
+import type { RedisConnection } from "../redis/connection.ts";
 import type { RedisSettler, RedisShared } from "./redis_delivery.ts";
 import { PUT_BACK } from "./redis_scripts.ts";
 import type { RedisStrays } from "./redis_strays.ts";

@@ -10,6 +10,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   system: 1,
   formats: 1,
   fastcgi: 2,
+  redis: 2,
   drivers: 3,
   telemetry: 3,
   executors: 4,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { bytes, FOREVER_MS, take, takeNow, takeOne } from "../../conformance/driver_broker.ts";
 import { FervoError } from "../../../src/core/errors.ts";
-import { parseHostPort } from "../../../src/drivers/redis_address.ts";
+import { parseHostPort } from "../../../src/redis/address.ts";
 import { eventually } from "../../support/eventually.ts";
 import { freePort, RedisServer } from "../../support/redis_server.ts";
 import { RedisTls } from "../../support/redis_tls.ts";

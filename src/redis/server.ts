@@ -1,10 +1,10 @@
 import { formatAddress, type SocketAddress } from "../net/address.ts";
 import { QueueError } from "../core/errors.ts";
 import { fileReason } from "../core/file_error.ts";
-import { parseHostPort } from "./redis_address.ts";
-import { type ClientTimeouts, RedisClient } from "./redis_client.ts";
-import { unavailableError } from "./redis_errors.ts";
-import type { Reply } from "./redis_resp.ts";
+import { parseHostPort } from "./address.ts";
+import { type ClientTimeouts, RedisClient } from "./client.ts";
+import { unavailableError } from "./errors.ts";
+import type { Reply } from "./resp.ts";
 
 /** Who to be to Redis, and how safe the way there is. */
 export interface RedisAccess {

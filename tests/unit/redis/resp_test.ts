@@ -8,7 +8,7 @@ import {
   type Reply,
   ReplyParser,
   writeCommand,
-} from "../../../src/drivers/redis_resp.ts";
+} from "../../../src/redis/resp.ts";
 
 type Answer = Reply | RedisRefusal;
 

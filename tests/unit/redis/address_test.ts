@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { parseHostPort, parseRedisUrl } from "../../../src/drivers/redis_address.ts";
-import { answerCode, unavailableError } from "../../../src/drivers/redis_errors.ts";
+import { parseHostPort, parseRedisUrl } from "../../../src/redis/address.ts";
+import { answerCode, unavailableError } from "../../../src/redis/errors.ts";
 import { RedisKeys } from "../../../src/drivers/redis_keys.ts";
-import { hasHashTag, slotOf } from "../../../src/drivers/redis_server.ts";
+import { hasHashTag, slotOf } from "../../../src/redis/server.ts";
 
 const tcp = (hostname: string, port = 6_379) => ({ transport: "tcp", hostname, port });
 

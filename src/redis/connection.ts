@@ -3,11 +3,10 @@ import { formatAddress } from "../net/address.ts";
 import { Backoff } from "../core/backoff.ts";
 import { type Clock, sleep } from "../core/clock.ts";
 import { QueueError } from "../core/errors.ts";
-import { type ClientTimeouts, RedisClient } from "./redis_client.ts";
-import { answerCode, isFromWrongServer, unavailableError } from "./redis_errors.ts";
-import type { RedisKeys } from "./redis_keys.ts";
-import type { Argument, Reply } from "./redis_resp.ts";
-import type { RedisServer } from "./redis_server.ts";
+import { type ClientTimeouts, RedisClient } from "./client.ts";
+import { answerCode, isFromWrongServer, unavailableError } from "./errors.ts";
+import type { Argument, Reply } from "./resp.ts";
+import type { RedisServer } from "./server.ts";
 
 /** A Lua script: Redis keeps it by its SHA-1, and is sent the text where it does not know it. */
 export class Script {
@@ -18,6 +17,11 @@ export class Script {
     this.text = text.trim();
     this.sha1 = createHash("sha1").update(this.text).digest("hex");
   }
+}
+
+/** Which type each key has to be of, by its name. */
+interface KeyTypes {
+  typeOf(key: string): string;
 }
 
 /** The longest pause between attempts to connect, milliseconds. */
@@ -34,7 +38,7 @@ const LONGEST_PAUSE_MS = 500;
  */
 export class RedisConnection {
   readonly #server: RedisServer;
-  readonly #keys: RedisKeys;
+  readonly #keys: KeyTypes;
   readonly #clock: Clock;
   readonly #options: ClientTimeouts;
   readonly #closing = new AbortController();
@@ -46,7 +50,7 @@ export class RedisConnection {
   #pauseMs = 0;
   #where: string;
 
-  constructor(deps: { server: RedisServer; keys: RedisKeys; clock: Clock }, options: ClientTimeouts) {
+  constructor(deps: { server: RedisServer; keys: KeyTypes; clock: Clock }, options: ClientTimeouts) {
     this.#server = deps.server;
     this.#keys = deps.keys;
     this.#clock = deps.clock;

@@ -2,8 +2,8 @@ import { systemClock } from "../core/clock.ts";
 import { prepareTcp } from "../net/keepalive.ts";
 import { inTime } from "../core/time_limit.ts";
 import { Pipeline } from "../net/pipeline.ts";
-import { type Argument, RedisRefusal, type Reply, ReplyParser, writeCommand } from "./redis_resp.ts";
-import type { FoundServer } from "./redis_server.ts";
+import { type Argument, RedisRefusal, type Reply, ReplyParser, writeCommand } from "./resp.ts";
+import type { FoundServer } from "./server.ts";
 
 export interface ClientTimeouts {
   readonly connectTimeoutMs: number;
