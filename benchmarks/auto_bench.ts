@@ -12,7 +12,7 @@ import { createApp } from "../src/running_app.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/clock.ts";
 import type { WorkerEvent } from "../src/core/observer.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/drivers/sqlite.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/brokers/sqlite/broker.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { conditions, Report, spread } from "./report.ts";
 

@@ -1,5 +1,5 @@
 import { systemClock } from "../src/core/clock.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/drivers/sqlite.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/brokers/sqlite/broker.ts";
 
 /** The driver makes one transaction of them. */
 const PUSH_TOGETHER = 1_000;

@@ -4,7 +4,7 @@
  * The payload is the moment before the push, epoch milliseconds with fractions.
  */
 import { systemClock } from "../src/core/clock.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/drivers/sqlite.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/brokers/sqlite/broker.ts";
 
 const [path, count] = Deno.args as [string, string];
 await using driver = SqliteDriver.open({ clock: systemClock, owner: "pusher" }, {

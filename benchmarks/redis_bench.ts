@@ -22,7 +22,7 @@ import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../src/executors/fastcgi.ts";
 import { jobRequests } from "../src/executors/fastcgi_requests.ts";
 import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../src/worker/consumer.ts";
 import { DEFAULT_WORKER_OPTIONS, Worker } from "../src/worker/worker.ts";
-import { openRedis } from "../tests/integration/drivers/redis_broker.ts";
+import { openRedis } from "../tests/integration/brokers/sidekiq/broker.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { RedisServer } from "../tests/support/redis_server.ts";
 import { bareLoop } from "./bare_loop.ts";

@@ -9,7 +9,7 @@ import type { OutputListener } from "./core/output.ts";
 import type { Tracer } from "./core/trace.ts";
 import { DIALECTS } from "./formats/mod.ts";
 import type { Dialect } from "./formats/format.ts";
-import { type DriverDeps, openDriver } from "./drivers/mod.ts";
+import { type DriverDeps, openDriver } from "./brokers/mod.ts";
 import type { Executor } from "./executors/executor.ts";
 import { FastCgiExecutor } from "./executors/fastcgi.ts";
 import { FpmControl } from "./executors/fpm_control.ts";

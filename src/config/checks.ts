@@ -1,5 +1,5 @@
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
-import { whyTubeIsRefused } from "../drivers/beanstalkd.ts";
+import { whyTubeIsRefused } from "../brokers/beanstalkd/broker.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";

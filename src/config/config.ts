@@ -2,7 +2,7 @@ import type { SocketAddress } from "../net/address.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { PoolOptions } from "../fastcgi/pool.ts";
 import type { DialectName } from "../formats/mod.ts";
-import type { DriverName, DriverOptions } from "../drivers/mod.ts";
+import type { DriverName, DriverOptions } from "../brokers/mod.ts";
 import type { StderrOptions } from "../executors/acked_stderr.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi.ts";
 import type { ProcessExecutorOptions } from "../executors/process.ts";

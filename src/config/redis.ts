@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { RedisDriverOptions } from "../drivers/redis.ts";
+import type { RedisDriverOptions } from "../brokers/sidekiq/broker.ts";
 import { DEFAULT_REDIS_PORT, parseHostPort, parseRedisUrl } from "../redis/address.ts";
 import { hasHashTag, parseSentinel } from "../redis/server.ts";
 import type { Path, Problem } from "./problems.ts";

@@ -3,7 +3,7 @@ import {
   BeanstalkdDriver,
   type BeanstalkdDriverOptions,
   DEFAULT_BEANSTALKD_OPTIONS,
-} from "../../src/drivers/beanstalkd.ts";
+} from "../../src/brokers/beanstalkd/broker.ts";
 import type { SocketAddress } from "../../src/net/address.ts";
 import { eventually } from "./eventually.ts";
 import type { ServerNetwork } from "./forgetful_firewall.ts";

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../src/core/clock.ts";
 import { raw } from "../../src/formats/raw.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../../src/drivers/sqlite.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../../src/brokers/sqlite/broker.ts";
 import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,

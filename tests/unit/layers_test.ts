@@ -11,7 +11,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   formats: 1,
   fastcgi: 2,
   redis: 2,
-  drivers: 3,
+  brokers: 3,
   telemetry: 3,
   executors: 4,
   worker: 4,
@@ -75,6 +75,11 @@ function folderOf(path: string): string {
   return path.split("/")[1]!;
 }
 
+/** The broker whose folder a file is in. */
+function brokerOf(path: string): string | undefined {
+  return /^src\/brokers\/([^/]+)\//.exec(path)?.[1];
+}
+
 /** What is wrong with one file of src/. */
 function problemsOf(path: string, code: string): string[] {
   const problems: string[] = [];
@@ -94,6 +99,10 @@ function problemsOf(path: string, code: string): string[] {
     }
     const isException = EXCEPTIONS.some(({ from, to }) => from === folder && to === target);
     const isOwn = folderOf(target) === folder;
+    const [broker, targetBroker] = [brokerOf(path), brokerOf(target)];
+    if (broker !== undefined && targetBroker !== undefined && targetBroker !== broker) {
+      problems.push(`${path}: the broker "${broker}" must not import "${target}"`);
+    }
     const targetLayer = LAYERS[folderOf(target)];
     if (!isOwn && !isException && !(targetLayer !== undefined && targetLayer < layer)) {
       problems.push(`${path}: "${folder}" must not import "${target}"`);
@@ -180,10 +189,11 @@ const FORBIDDEN: readonly [path: string, code: string][] = [
   ["src/core/a.ts", 'import type { x } from "../worker/worker.ts";'],
   ["src/core/a.ts", 'import { readFile } from "node:fs";'],
   ["src/core/a.ts", "export const pid = Deno.pid;"],
-  ["src/fastcgi/a.ts", 'import type { x } from "../drivers/mod.ts";'],
+  ["src/fastcgi/a.ts", 'import type { x } from "../brokers/mod.ts";'],
   ["src/net/a.ts", 'import { x } from "../fastcgi/connect.ts";'],
   ["src/formats/a.ts", 'export { x } from "../fastcgi/record.ts";'],
   ["src/worker/a.ts", 'import { x } from "../executors/fastcgi.ts";'],
+  ["src/brokers/sqlite/a.ts", 'import { x } from "../sidekiq/keys.ts";'],
   ["src/executors/a.ts", 'import { x } from "../worker/pause.ts";'],
   ["src/telemetry/a.ts", 'const x = await import("../config/load.ts");'],
   ["src/http/a.ts", 'import { x } from "../config/config.ts";'],

@@ -1,6 +1,6 @@
 /** Sidekiq's jobs at their borders, as operators meet them: the binary, a real Redis, Sidekiq's own API and Web UI. */
 import assert from "node:assert/strict";
-import { SidekiqApi } from "../../integration/drivers/ruby_sidekiq.ts";
+import { SidekiqApi } from "../../integration/brokers/sidekiq/ruby_sidekiq.ts";
 import { eventually } from "../../support/eventually.ts";
 import { Site } from "../../support/fervo_worker.ts";
 import { RedisServer } from "../../support/redis_server.ts";

@@ -6,8 +6,8 @@ import { sidekiq7 } from "../../../src/formats/sidekiq.ts";
 import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { MovableClock } from "../../support/movable_clock.ts";
-import { RedisBroker } from "../drivers/redis_broker.ts";
-import { SqliteBroker } from "../drivers/sqlite_broker.ts";
+import { RedisBroker } from "../brokers/sidekiq/broker.ts";
+import { SqliteBroker } from "../brokers/sqlite/broker.ts";
 
 const WORKERS = 3;
 const SLOTS = 25;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { parseHostPort, parseRedisUrl } from "../../../src/redis/address.ts";
 import { answerCode, unavailableError } from "../../../src/redis/errors.ts";
-import { RedisKeys } from "../../../src/drivers/redis_keys.ts";
+import { RedisKeys } from "../../../src/brokers/sidekiq/keys.ts";
 import { hasHashTag, slotOf } from "../../../src/redis/server.ts";
 
 const tcp = (hostname: string, port = 6_379) => ({ transport: "tcp", hostname, port });

@@ -1,0 +1,253 @@
+import type { Clock } from "../../core/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import type {
+  Census,
+  DeadLetters,
+  Driver,
+  DriverCapabilities,
+  Pauses,
+  PushOptions,
+  QueueDepth,
+  ReceiveRequest,
+} from "../../core/driver.ts";
+import { JobError, QueueError } from "../../core/errors.ts";
+import type { Finding } from "../../core/finding.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
+import { tooLarge } from "../../core/payload.ts";
+import { checkBeanstalkd } from "./check.ts";
+import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./connection.ts";
+import { ageOfNext, BeanstalkdDeadLetters, tubesOf, tubeStats } from "./dead_letters.ts";
+import type { BeanstalkdDelivery } from "./delivery.ts";
+import { BeanstalkdPauses } from "./pauses.ts";
+import { BeanstalkdSessions, closedError } from "./sessions.ts";
+import { priOf, refuseTube, secondsOf, whyTubeIsRefused } from "./mapping.ts";
+
+export { whyTubeIsRefused };
+
+export interface BeanstalkdDriverOptions extends BeanstalkdConnectionOptions {
+  /**
+   * How long a job that is pushed here may stay silent with its worker, milliseconds, in whole seconds: its "time to
+   * run". Workers renew it; it is how long after a worker has hung, or lost its network, its jobs run again.
+   */
+  readonly ttrMs: number;
+}
+
+export const DEFAULT_BEANSTALKD_OPTIONS: BeanstalkdDriverOptions = {
+  address: { transport: "tcp", hostname: "127.0.0.1", port: 11_300 },
+  ttrMs: 60_000,
+  connectTimeoutMs: 2_000,
+  keepaliveMs: DEFAULT_KEEPALIVE_MS,
+  maxPayloadBytes: 64 * 1024 * 1024,
+};
+
+/** The longest that beanstalkd is asked to wait at once, milliseconds. */
+const LONGEST_WAIT_MS = 60_000;
+
+/**
+ * A beanstalkd, version 1.12 or newer. Queues are its tubes, dead letters its buried jobs.
+ *
+ * 1. Takes what is ready in the order of the queues, many jobs in a round trip, and waits without polling for more.
+ * 2. Keeps jobs as long as their connections live, and renews what beanstalkd would take back before.
+ * 3. Counts attempts in the job's own statistics, so that all workers agree on them.
+ * 4. Opens lost connections again when they are needed, for ever.
+ *
+ * It refuses what beanstalkd has no place for: headers, and a limit of tries of the job's own. There is no schedule: no
+ * two of its commands happen at once, and there is nothing in it to claim.
+ */
+export class BeanstalkdDriver implements Driver {
+  readonly capabilities: DriverCapabilities = {
+    lease: "connection",
+    delay: true,
+    priority: true,
+    headers: false,
+    deadErrors: false,
+    schedule: false,
+    pauses: "loose",
+    repeats: false,
+  };
+  readonly leaseMs = undefined;
+  readonly dead: DeadLetters;
+  readonly pauses: Pauses;
+  readonly #clock: Clock;
+  readonly #options: BeanstalkdDriverOptions;
+  readonly #sessions: BeanstalkdSessions;
+  /** What ends the receives under way. */
+  readonly #receives = new Set<AbortController>();
+  readonly #calls = new Set<Promise<unknown>>();
+  #closed: Promise<void> | undefined;
+
+  /** Connects at the first call. */
+  constructor(deps: { clock: Clock }, options: BeanstalkdDriverOptions) {
+    this.#clock = deps.clock;
+    this.#options = options;
+    this.#sessions = new BeanstalkdSessions(deps, options);
+    const call = <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => this.#call(run);
+    this.dead = new BeanstalkdDeadLetters({ clock: deps.clock, call });
+    this.pauses = new BeanstalkdPauses({ call });
+  }
+
+  async receive(request: ReceiveRequest): Promise<Delivery[]> {
+    if (this.#closed !== undefined || request.signal.aborted) return [];
+    const ending = new AbortController();
+    const end = () => ending.abort();
+    request.signal.addEventListener("abort", end);
+    this.#receives.add(ending);
+    try {
+      return await this.#track(this.#receive(request, ending.signal));
+    } finally {
+      request.signal.removeEventListener("abort", end);
+      this.#receives.delete(ending);
+    }
+  }
+
+  async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
+    const { maxPayloadBytes, ttrMs } = this.#options;
+    refuseTube(queue);
+    if (options.headers !== undefined || options.maxAttempts !== undefined) {
+      throw new JobError(
+        "JOB_MALFORMED",
+        `Cannot push to queue "${queue}": beanstalkd keeps no headers and no limit of tries beside a job; use the ` +
+          'message format "envelope", which has them inside',
+      );
+    }
+    if (payload.length > maxPayloadBytes) throw tooLarge(queue, payload.length, maxPayloadBytes);
+    const pri = priOf(options.priority ?? 0);
+    const put = `put ${pri} ${secondsOf(options.delayMs ?? 0)} ${secondsOf(ttrMs)} ${payload.length}`;
+    return await this.#call(async (connection) => {
+      connection.use(queue);
+      const { word, args } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], {
+        body: payload,
+      });
+      if (word === "INSERTED") return args[0]!;
+      if (word === "JOB_TOO_BIG") {
+        throw new JobError(
+          "JOB_MALFORMED",
+          `The payload for queue "${queue}" has ${payload.length} bytes, more than beanstalkd takes: start it with ` +
+            "a larger -z",
+          { details: { bytes: payload.length } },
+        );
+      }
+      // It has stored the job all the same.
+      await connection.send(`delete ${args[0]}`, ["DELETED", "NOT_FOUND"]);
+      throw new QueueError(
+        "QUEUE_UNAVAILABLE",
+        `Cannot push to queue "${queue}": beanstalkd is out of memory`,
+      );
+    });
+  }
+
+  depth(queue: string): Promise<QueueDepth> {
+    return this.#call(async (connection) => {
+      const none = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
+      return whyTubeIsRefused(queue) === undefined ? await tubeStats(connection, queue) ?? none : none;
+    });
+  }
+
+  latencyMs(queue: string): Promise<number | undefined> {
+    return this.#call((connection) =>
+      whyTubeIsRefused(queue) === undefined ? ageOfNext(connection, queue) : Promise.resolve(undefined)
+    );
+  }
+
+  async census(queues: readonly string[]): Promise<Census> {
+    const ready = queues.map(async (queue) => [queue, (await this.depth(queue)).ready] as const);
+    return { ready: new Map(await Promise.all(ready)), inFlight: undefined };
+  }
+
+  queues(): Promise<string[]> {
+    return this.#call(async (connection) => {
+      const tubes = await tubesOf(connection);
+      const depths = await Promise.all(tubes.map((tube) => tubeStats(connection, tube)));
+      const hasJobs = (depth: QueueDepth | undefined) =>
+        Object.values(depth ?? {}).some((count) => count > 0);
+      return tubes.filter((_, i) => hasJobs(depths[i])).sort();
+    });
+  }
+
+  findings(): Promise<Finding[]> {
+    return this.#call((connection) => checkBeanstalkd(connection, this.#options.maxPayloadBytes));
+  }
+
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    for (const ending of this.#receives) ending.abort();
+    while (this.#calls.size > 0) await Promise.allSettled(this.#calls);
+    await this.#sessions.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+    const { queues, waitMs } = request;
+    const untilMs = this.#clock.monotonicMs() + waitMs;
+    for (let leftMs = waitMs;;) {
+      const ready = await this.#takeReady(request);
+      if (ready.length > 0) return ready;
+      leftMs = untilMs - this.#clock.monotonicMs();
+      if (leftMs <= 0 || signal.aborted) return [];
+      const delivery = await this.#wait(queues, Math.min(leftMs, LONGEST_WAIT_MS), signal);
+      if (delivery !== undefined) return [delivery];
+      // Less than beanstalkd can wait: not worth another connection.
+      if (signal.aborted || untilMs - this.#clock.monotonicMs() < 1_000) return [];
+    }
+  }
+
+  async #takeReady({ queues, max, maxBytes = Infinity }: ReceiveRequest): Promise<BeanstalkdDelivery[]> {
+    const main = await this.#sessions.main();
+    const deliveries: BeanstalkdDelivery[] = [];
+    let roomBytes = maxBytes;
+    try {
+      for (const queue of queues) {
+        if (deliveries.length === max || roomBytes <= 0) break;
+        const taken = await main.take(queue, { max: max - deliveries.length, maxBytes: roomBytes });
+        deliveries.push(...taken);
+        for (const { raw } of taken) roomBytes -= raw.length;
+      }
+      return deliveries;
+    } catch (error) {
+      // What was reserved and is given to nobody goes back to the tubes with its connection.
+      main.connection.close();
+      throw error;
+    }
+  }
+
+  async #wait(
+    queues: readonly string[],
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<BeanstalkdDelivery | undefined> {
+    const waiter = await this.#sessions.waiter();
+    try {
+      if (signal.aborted) return undefined;
+      const taken = await waiter.wait(queues, waitMs, signal);
+      if (typeof taken !== "string" || this.#closed !== undefined) {
+        return typeof taken === "string" ? undefined : taken;
+      }
+      // It was handed to us, which counts as an attempt, so it had better be one.
+      const main = await this.#sessions.main();
+      return await main.takeAgain(taken, 1).catch(() => undefined);
+    } finally {
+      this.#sessions.giveBack(waiter);
+    }
+  }
+
+  /** Runs `run` with the connection that never waits; `close` waits for it. */
+  async #call<T>(run: (connection: BeanstalkdConnection) => Promise<T>): Promise<T> {
+    if (this.#closed !== undefined) throw closedError(this.#options);
+    return await this.#track((async () => await run((await this.#sessions.main()).connection))());
+  }
+
+  async #track<T>(call: Promise<T>): Promise<T> {
+    this.#calls.add(call);
+    try {
+      return await call;
+    } finally {
+      this.#calls.delete(call);
+    }
+  }
+}

@@ -1,0 +1,227 @@
+import { formatAddress, type SocketAddress } from "../../net/address.ts";
+import type { ByteWriter } from "../../core/bytes.ts";
+import type { Clock } from "../../core/clock.ts";
+import { QueueError, reasonOf } from "../../core/errors.ts";
+import { prepareTcp } from "../../net/keepalive.ts";
+import { inTime } from "../../core/time_limit.ts";
+import { type BeanstalkdReply, BeanstalkdReplyParser } from "./reply.ts";
+import { Pipeline } from "../../net/pipeline.ts";
+
+export interface BeanstalkdConnectionOptions {
+  readonly address: SocketAddress;
+  /** How long connecting may take, with the first answer; milliseconds. */
+  readonly connectTimeoutMs: number;
+  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
+  readonly keepaliveMs: number;
+  /** The body of a reserved job is skipped when it is longer. */
+  readonly maxPayloadBytes: number;
+}
+
+/** beanstalkd answers at once, or within the time that a command asks it to wait; milliseconds. */
+const REPLY_TIMEOUT_MS = 30_000;
+/** How long beanstalkd may take to close a connection that we have done with, milliseconds. */
+const HANG_UP_TIMEOUT_MS = 2_000;
+
+/** What beanstalkd says when it cannot do what every version of it can, and what to do. */
+const TROUBLE: Readonly<Record<string, string>> = {
+  OUT_OF_MEMORY: "it is out of memory; give its machine more, or drain its queues",
+  INTERNAL_ERROR: "it had an internal error; see its log",
+  DRAINING: "it is in drain mode and takes no new jobs; restart it, or push to another one",
+  BAD_FORMAT: "it does not know the command; it must be version 1.12 or newer",
+  UNKNOWN_COMMAND: "it does not know the command; it must be version 1.12 or newer",
+  EXPECTED_CRLF: "it lost track of the commands",
+};
+
+/**
+ * One socket to beanstalkd.
+ *
+ * 1. Sends commands without waiting for replies, and tells for each what its reply says ({@link Pipeline}).
+ * 2. Notices when the other side is not beanstalkd, or does not do what every beanstalkd does. It is lost then, for good, and
+ *    every command under way rejects with QUEUE_UNAVAILABLE.
+ * 3. Remembers the tube in use, and those watched.
+ */
+export class BeanstalkdConnection {
+  readonly #clock: Clock;
+  readonly #pipeline: Pipeline<BeanstalkdReply>;
+  readonly #where: string;
+  #used = "default";
+  #watched: readonly string[] = ["default"];
+
+  private constructor(socket: Deno.Conn, clock: Clock, options: BeanstalkdConnectionOptions) {
+    this.#clock = clock;
+    this.#where = `beanstalkd at "${formatAddress(options.address)}"`;
+    const parser = new BeanstalkdReplyParser(options.maxPayloadBytes);
+    const isKeptAlive = options.address.transport === "tcp" && options.keepaliveMs > 0;
+    this.#pipeline = new Pipeline(
+      { socket, clock, parser, lossOf: (reason) => this.#unavailable(reason) },
+      {
+        protocol: "beanstalkd's protocol",
+        replyTimeoutMs: REPLY_TIMEOUT_MS,
+        keepalive: isKeptAlive ? { everyMs: options.keepaliveMs, ping } : undefined,
+      },
+    );
+  }
+
+  /**
+   * Connects, and makes sure that it is beanstalkd that answers.
+   *
+   * @throws {QueueError} QUEUE_UNAVAILABLE
+   */
+  static async open(clock: Clock, options: BeanstalkdConnectionOptions): Promise<BeanstalkdConnection> {
+    const { address, connectTimeoutMs } = options;
+    const where = `beanstalkd at "${formatAddress(address)}"`;
+    let connection: BeanstalkdConnection | undefined;
+    const opening = dial(address).then(async (socket) => {
+      connection = new BeanstalkdConnection(socket, clock, options);
+      await connection.send("list-tube-used", ["USING"]);
+      return connection;
+    });
+    try {
+      return await inTime(clock, opening, { ms: connectTimeoutMs, discard: (late) => late.close() });
+    } catch (error) {
+      connection?.close();
+      if (error instanceof QueueError) throw error;
+      throw new QueueError("QUEUE_UNAVAILABLE", `Cannot connect to ${where}: ${connectReason(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** Whether it can no longer be used. */
+  get isLost(): boolean {
+    return this.#pipeline.loss !== undefined;
+  }
+
+  /** Resolves when it can no longer be used. */
+  get ended(): Promise<void> {
+    return this.#pipeline.ended;
+  }
+
+  /**
+   * Sends a command.
+   *
+   * @param command Without the CRLF. With a `body`, that follows and the command ends with its length.
+   * @param expected The first words of the replies that mean something to the caller.
+   * @param waitMs How long beanstalkd is asked to wait with its reply.
+   * @throws {QueueError} QUEUE_UNAVAILABLE when the connection is lost, or for any other reply
+   */
+  send(
+    command: string,
+    expected: readonly string[],
+    { body, waitMs = 0 }: { body?: Uint8Array; waitMs?: number } = {},
+  ): Promise<BeanstalkdReply> {
+    return new Promise((resolve, reject) => {
+      const { loss } = this.#pipeline;
+      if (loss !== undefined) return reject(loss);
+      const write = (out: ByteWriter) => {
+        out.text(`${command}\r\n`);
+        if (body === undefined) return;
+        out.bytes(body);
+        out.text("\r\n");
+      };
+      const told = (reply: BeanstalkdReply) => {
+        const trouble = this.#troubleOf(reply, expected);
+        if (trouble === undefined) resolve(reply);
+        else reject(trouble);
+      };
+      this.#pipeline.send(write, { resolve: told, reject }, waitMs);
+    });
+  }
+
+  /** What is sent from now on concerns this tube, as far as it concerns the tube in use. */
+  use(tube: string): void {
+    if (this.#used === tube) return;
+    this.#used = tube;
+    this.#mustSucceed(this.send(`use ${tube}`, ["USING"]));
+  }
+
+  /** What is reserved from now on comes from these tubes, and from no others. */
+  watch(tubes: readonly string[]): void {
+    const before = this.#watched;
+    this.#watched = tubes;
+    // The last tube cannot be ignored: the new ones come first.
+    for (const tube of tubes) {
+      if (!before.includes(tube)) this.#mustSucceed(this.send(`watch ${tube}`, ["WATCHING"]));
+    }
+    for (const tube of before) {
+      if (!tubes.includes(tube)) this.#mustSucceed(this.send(`ignore ${tube}`, ["WATCHING"]));
+    }
+  }
+
+  /**
+   * Ends a wait: beanstalkd answers a blocked reserve at once when the connection is half closed, and closes it then.
+   * Resolves when it has, and with that has put back what was reserved here.
+   */
+  async hangUp(): Promise<void> {
+    const timer = this.#clock.setTimer(() => this.close(), HANG_UP_TIMEOUT_MS);
+    try {
+      await this.#pipeline.closeWrite();
+    } catch {
+      this.close();
+    }
+    await this.ended;
+    timer.cancel();
+  }
+
+  /** Ends the connection when the commands under way have their replies. */
+  async quit(): Promise<void> {
+    if (this.isLost) return;
+    const timer = this.#clock.setTimer(() => this.close(), HANG_UP_TIMEOUT_MS);
+    this.#pipeline.write((out) => out.text("quit\r\n"));
+    await this.ended;
+    timer.cancel();
+  }
+
+  /** beanstalkd puts back what was reserved here. Idempotent. */
+  close(): void {
+    this.#pipeline.lose(this.#unavailable("closed by this worker"));
+  }
+
+  /**
+   * What a reply's body says.
+   *
+   * @throws {QueueError} QUEUE_UNAVAILABLE when `reader` throws: the other side is not beanstalkd, and lost with that
+   */
+  read<T>(reply: BeanstalkdReply, reader: (reply: BeanstalkdReply) => T): T {
+    try {
+      return reader(reply);
+    } catch (error) {
+      throw this.#pipeline.refuse(reasonOf(error));
+    }
+  }
+
+  /** A connection that concerns other tubes than its user believes would do harm. */
+  #mustSucceed(reply: Promise<BeanstalkdReply>): void {
+    reply.catch((error) => this.#pipeline.lose(error));
+  }
+
+  /** What is wrong with a reply; undefined when it is one of those that mean something to the caller. */
+  #troubleOf({ word }: BeanstalkdReply, expected: readonly string[]): Error | undefined {
+    if (expected.includes(word)) return undefined;
+    const trouble = TROUBLE[word];
+    if (trouble !== undefined) return this.#unavailable(trouble);
+    return this.#pipeline.refuse(`it says "${word}" instead of "${expected[0]}"`);
+  }
+
+  #unavailable(reason: string): QueueError {
+    return new QueueError("QUEUE_UNAVAILABLE", `Cannot use ${this.#where}: ${reason}`);
+  }
+}
+
+async function dial(address: SocketAddress): Promise<Deno.Conn> {
+  if (address.transport === "unix") return await Deno.connect({ transport: "unix", path: address.path });
+  const socket = await Deno.connect({ hostname: address.hostname, port: address.port });
+  prepareTcp(socket);
+  return socket;
+}
+
+/** While beanstalkd waits with the reply to a reserve, it leaves this unread. */
+function ping(out: ByteWriter): void {
+  out.text("list-tube-used\r\n");
+}
+
+function connectReason(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "no such socket; is it running?";
+  if (error instanceof Deno.errors.ConnectionRefused) return "connection refused; is it running?";
+  return reasonOf(error);
+}

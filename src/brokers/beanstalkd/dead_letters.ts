@@ -1,0 +1,248 @@
+import type { Clock } from "../../core/clock.ts";
+import { noPlace } from "../../core/dead_place.ts";
+import type { DeadLetter, DeadLetters } from "../../core/driver.ts";
+import { QueueError } from "../../core/errors.ts";
+import type { BeanstalkdConnection } from "./connection.ts";
+import { isJobId, type JobStats, jobStatsOf, numberIn, putAtMs } from "./mapping.ts";
+import { readList, readStats } from "./reply.ts";
+
+/** So many ids are asked about before the answers are looked at. */
+const IDS_TOGETHER = 1_000;
+/** Where a job is put and deleted at once, to learn how far ids have come; nobody watches it. */
+const PROBE_TUBE = "fervo-worker.probe";
+const NOT_KEPT = "beanstalkd keeps no errors; see the worker's log";
+
+/**
+ * The buried jobs. beanstalkd shows only the first one of a tube, so that the others are looked for by their ids, from
+ * the newest down, until as many are found as the tubes count.
+ */
+export class BeanstalkdDeadLetters implements DeadLetters {
+  readonly #clock: Clock;
+  readonly #call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T>;
+
+  /** @param deps.call Runs what it is given with the connection that never waits. */
+  constructor(
+    deps: { clock: Clock; call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T> },
+  ) {
+    this.#clock = deps.clock;
+    this.#call = deps.call;
+  }
+
+  /** By their ids, for when a job was buried is not known. Takes long where very many jobs came after the oldest. */
+  async list(o: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
+    if (o.after !== undefined && !isJobId(o.after)) throw noPlace(o.after);
+    const below = o.after === undefined ? undefined : BigInt(o.after);
+    return await this.#call(async (connection) => {
+      const letters: DeadLetter[] = [];
+      const queues = o.queue === undefined ? await tubesOf(connection) : [o.queue];
+      for await (const id of buriedIds(connection, queues, below)) {
+        if (letters.length >= o.limit) break;
+        const letter = await this.#read(connection, id);
+        if (letter !== undefined && (o.matches?.(letter) ?? true)) letters.push(letter);
+      }
+      return letters;
+    });
+  }
+
+  get(id: string): Promise<DeadLetter | undefined> {
+    return this.#call(async (connection) => isJobId(id) ? await this.#read(connection, id) : undefined);
+  }
+
+  find(ids: readonly string[]): Promise<DeadLetter[]> {
+    return this.#call(async (connection) => {
+      const letters: DeadLetter[] = [];
+      for (const id of ids) {
+        const letter = isJobId(id) ? await this.#read(connection, id) : undefined;
+        if (letter !== undefined) letters.push(letter);
+      }
+      return letters;
+    });
+  }
+
+  /** What is ready again is a copy, with a new id: a job's count of reservations cannot be set back. */
+  retry(ids: readonly string[] | "all"): Promise<number> {
+    return this.#change(ids, putAgain);
+  }
+
+  remove(ids: readonly string[] | "all"): Promise<number> {
+    return this.#change(
+      ids,
+      async (connection, id) =>
+        await buriedStats(connection, id) !== undefined && await deleteJob(connection, id),
+    );
+  }
+
+  async #read(connection: BeanstalkdConnection, id: string): Promise<DeadLetter | undefined> {
+    const [stats, found] = await Promise.all([
+      buriedStats(connection, id),
+      connection.send(`peek ${id}`, ["FOUND", "NOT_FOUND"]),
+    ]);
+    if (stats === undefined || found.word === "NOT_FOUND") return undefined;
+    const enqueuedAtMs = putAtMs(stats, this.#clock.nowMs());
+    return {
+      id,
+      place: id,
+      queue: stats.tube,
+      payload: found.body!,
+      attempts: Math.max(stats.attempts, 0),
+      ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
+      error: { code: "JOB_FAILED", message: NOT_KEPT },
+    };
+  }
+
+  #change(
+    ids: readonly string[] | "all",
+    change: (connection: BeanstalkdConnection, id: string) => Promise<boolean>,
+  ): Promise<number> {
+    return this.#call(async (connection) => {
+      let count = 0;
+      const changeOne = async (id: string) => {
+        if (await change(connection, id)) count++;
+      };
+      if (ids !== "all") {
+        for (const id of new Set(ids)) if (isJobId(id)) await changeOne(id);
+      } else await this.#eachBuried(connection, changeOne);
+      return count;
+    });
+  }
+
+  /** Those of all tubes, each once: no more than there are now, for a worker may bury them again meanwhile. */
+  async #eachBuried(connection: BeanstalkdConnection, use: (id: string) => Promise<void>): Promise<void> {
+    for (const tube of await tubesOf(connection)) {
+      for (let left = await buriedIn(connection, tube); left > 0; left--) {
+        connection.use(tube);
+        const first = await connection.send("peek-buried", ["FOUND", "NOT_FOUND"]);
+        if (first.word === "NOT_FOUND") break;
+        await use(first.args[0]!);
+      }
+    }
+  }
+}
+
+/**
+ * Makes a buried job ready with no attempt counted: puts a copy of it and deletes it; in this order, so that it is never
+ * gone. It is reserved before, for who has reserved a job has it alone: another admin, or a worker, who wants the same job at
+ * the same time finds nothing. Should this process die in between, the job is ready again, and with it perhaps its copy.
+ *
+ * @returns False when it is no dead letter any more.
+ */
+async function putAgain(connection: BeanstalkdConnection, id: string): Promise<boolean> {
+  const stats = await buriedStats(connection, id);
+  if (stats === undefined) return false;
+  const reserved = await connection.send(`reserve-job ${id}`, ["RESERVED", "NOT_FOUND"]);
+  if (reserved.word === "NOT_FOUND") return false;
+  let copy: string;
+  try {
+    // Of a long job a reservation brings no body.
+    const body = reserved.body ?? (await connection.send(`peek ${id}`, ["FOUND"])).body!;
+    copy = await putCopy(connection, id, stats, body);
+  } catch (error) {
+    // Where the connection is lost, it is ready again by that.
+    await connection.send(`bury ${id} ${stats.pri}`, ["BURIED", "NOT_FOUND"]).catch(() => {});
+    throw error;
+  }
+  // Its time to run was over meanwhile, and made it ready: it is enough of the two.
+  if (!await deleteJob(connection, id)) await deleteJob(connection, copy);
+  return true;
+}
+
+/** Returns the copy's id. */
+async function putCopy(
+  connection: BeanstalkdConnection,
+  id: string,
+  stats: JobStats,
+  body: Uint8Array,
+): Promise<string> {
+  connection.use(stats.tube);
+  const put = `put ${stats.pri} 0 ${stats.ttrMs / 1_000} ${body.length}`;
+  const { word, args } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body });
+  if (word === "INSERTED") return args[0]!;
+  // It has stored the copy all the same.
+  if (word === "BURIED") await deleteJob(connection, args[0]!);
+  throw new QueueError(
+    "QUEUE_UNAVAILABLE",
+    `Cannot retry job "${id}": beanstalkd answers ${word} to a copy of it; see its memory and its option -z`,
+  );
+}
+
+async function deleteJob(connection: BeanstalkdConnection, id: string): Promise<boolean> {
+  const { word } = await connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
+  return word === "DELETED";
+}
+
+/** Undefined when there is no such job, or it is not buried. */
+async function buriedStats(connection: BeanstalkdConnection, id: string): Promise<JobStats | undefined> {
+  const reply = await connection.send(`stats-job ${id}`, ["OK", "NOT_FOUND"]);
+  if (reply.word === "NOT_FOUND") return undefined;
+  const stats = connection.read(reply, jobStatsOf);
+  return stats.state === "buried" ? stats : undefined;
+}
+
+/**
+ * Of these tubes, from the newest down.
+ *
+ * @param below Only ids below this one. It is not known how many there are, so that the search goes down to the first id.
+ */
+async function* buriedIds(
+  connection: BeanstalkdConnection,
+  tubes: readonly string[],
+  below?: bigint,
+): AsyncGenerator<string> {
+  let left = 0;
+  for (const tube of tubes) left += await buriedIn(connection, tube);
+  if (left === 0) return;
+  for (let id = await newestId(connection, below); id > 0n && left > 0; id -= BigInt(IDS_TOGETHER)) {
+    const length = Number(id < IDS_TOGETHER ? id : IDS_TOGETHER);
+    const ids = Array.from({ length }, (_, i) => String(id - BigInt(i)));
+    const found = await Promise.all(ids.map((one) => buriedStats(connection, one)));
+    for (const [i, stats] of found.entries()) {
+      if (stats === undefined || !tubes.includes(stats.tube)) continue;
+      left--;
+      yield ids[i]!;
+    }
+  }
+}
+
+/** The id of a job that is put now, where nobody sees it, and deleted; or the highest one below another. */
+async function newestId(connection: BeanstalkdConnection, below: bigint | undefined): Promise<bigint> {
+  connection.use(PROBE_TUBE);
+  const { args } = await connection.send("put 0 3600 1 0", ["INSERTED", "BURIED"], {
+    body: new Uint8Array(0),
+  });
+  await deleteJob(connection, args[0]!);
+  const newest = BigInt(args[0]!);
+  return below === undefined || below > newest ? newest : below - 1n;
+}
+
+async function buriedIn(connection: BeanstalkdConnection, tube: string): Promise<number> {
+  return (await tubeStats(connection, tube))?.dead ?? 0;
+}
+
+/** How many jobs a tube has in each state; undefined when there is no such tube. */
+export async function tubeStats(connection: BeanstalkdConnection, tube: string) {
+  const reply = await connection.send(`stats-tube ${tube}`, ["OK", "NOT_FOUND"]);
+  if (reply.word === "NOT_FOUND") return undefined;
+  const stats = connection.read(reply, ({ body }) => readStats(body!));
+  const count = (state: string) => connection.read(reply, () => numberIn(stats, `current-jobs-${state}`));
+  return {
+    ready: count("ready"),
+    delayed: count("delayed"),
+    reserved: count("reserved"),
+    dead: count("buried"),
+  };
+}
+
+/** Since when the next job of a tube is in it, milliseconds ago; undefined when none is ready. */
+export async function ageOfNext(connection: BeanstalkdConnection, tube: string): Promise<number | undefined> {
+  connection.use(tube);
+  const next = await connection.send("peek-ready", ["FOUND", "NOT_FOUND"]);
+  if (next.word === "NOT_FOUND") return undefined;
+  const reply = await connection.send(`stats-job ${next.args[0]}`, ["OK", "NOT_FOUND"]);
+  if (reply.word === "NOT_FOUND") return undefined;
+  return Math.max(connection.read(reply, jobStatsOf).ageMs, 0);
+}
+
+export async function tubesOf(connection: BeanstalkdConnection): Promise<string[]> {
+  const reply = await connection.send("list-tubes", ["OK"]);
+  return connection.read(reply, ({ body }) => readList(body!));
+}

@@ -1,0 +1,59 @@
+import type { Delivery } from "../../core/delivery.ts";
+import type { FervoError } from "../../core/errors.ts";
+import { tooLarge } from "../../core/payload.ts";
+import type { BeanstalkdSession } from "./session.ts";
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+
+/** A job that is reserved on a connection. That renews the reservation by itself, so there is no need to `extend`. */
+export class BeanstalkdDelivery implements Delivery {
+  readonly id: string;
+  readonly queue: string;
+  readonly raw: Uint8Array;
+  readonly headers = NO_HEADERS;
+  readonly problem?: FervoError;
+  readonly attempt: number;
+  /** Known to the second. */
+  readonly enqueuedAtMs?: number;
+  readonly #session: BeanstalkdSession;
+
+  /** @param job.body Undefined when it is longer than `maxPayloadBytes`. */
+  constructor(
+    session: BeanstalkdSession,
+    job: {
+      readonly id: string;
+      readonly queue: string;
+      readonly body: Uint8Array | undefined;
+      readonly bytes: number;
+      readonly attempt: number;
+      readonly enqueuedAtMs: number | undefined;
+    },
+    maxPayloadBytes: number,
+  ) {
+    this.#session = session;
+    this.id = job.id;
+    this.queue = job.queue;
+    this.raw = job.body ?? new Uint8Array(0);
+    this.attempt = job.attempt;
+    if (job.enqueuedAtMs !== undefined) this.enqueuedAtMs = job.enqueuedAtMs;
+    if (job.body === undefined) this.problem = tooLarge(job.queue, job.bytes, maxPayloadBytes);
+  }
+
+  ack(): Promise<void> {
+    return this.#session.ack(this);
+  }
+
+  /** The error is not kept: beanstalkd has no place for it. */
+  retry(delayMs: number, _error: FervoError): Promise<void> {
+    return this.#session.retry(this, delayMs);
+  }
+
+  /** The error is not kept: beanstalkd has no place for it. */
+  bury(_error: FervoError): Promise<void> {
+    return this.#session.bury(this);
+  }
+
+  release(): Promise<void> {
+    return this.#session.release(this);
+  }
+}

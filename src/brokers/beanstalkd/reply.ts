@@ -1,0 +1,192 @@
+/** One reply of beanstalkd, as doc/protocol.txt of its source has them. */
+import { joined } from "../../core/bytes.ts";
+
+export interface BeanstalkdReply {
+  /** Its first word, such as `INSERTED` or `TIMED_OUT`. */
+  readonly word: string;
+  /** The words behind it: ids, numbers, a tube's name. A body's length is not among them. */
+  readonly args: readonly string[];
+  /** The body's length where there is one, bytes. */
+  readonly bytes: number;
+  /** A copy of the body; undefined where the reply has none, and of a reserved job longer than the parser's limit. */
+  readonly body: Uint8Array | undefined;
+}
+
+/** The replies that have a body: its length is their last argument, a CRLF ends it. */
+const WITH_BODY: ReadonlySet<string> = new Set(["RESERVED", "FOUND", "OK"]);
+
+/** How many arguments each reply has, the body's length included. What is not here is no reply of beanstalkd. */
+const ARGUMENTS: ReadonlyMap<string, number> = new Map([
+  ["RESERVED", 2],
+  ["FOUND", 2],
+  ["OK", 1],
+  ["INSERTED", 1],
+  ["USING", 1],
+  ["WATCHING", 1],
+  ["DELETED", 0],
+  ["RELEASED", 0],
+  // These two answer two commands each: a put's job and a kick's number are told, else nothing is.
+  ["BURIED", 0],
+  ["KICKED", 0],
+  ["TOUCHED", 0],
+  ["PAUSED", 0],
+  ["TIMED_OUT", 0],
+  ["DEADLINE_SOON", 0],
+  ["NOT_FOUND", 0],
+  ["NOT_IGNORED", 0],
+  ["JOB_TOO_BIG", 0],
+  ["EXPECTED_CRLF", 0],
+  ["DRAINING", 0],
+  ["OUT_OF_MEMORY", 0],
+  ["INTERNAL_ERROR", 0],
+  ["BAD_FORMAT", 0],
+  ["UNKNOWN_COMMAND", 0],
+]);
+
+/** The longest reply without its body is `USING` and a tube's name of 200 bytes. */
+const MAX_LINE_BYTES = 256;
+/** `beanstalkd -z` allows no larger job, and statistics are much smaller. */
+const MAX_BODY_BYTES = 2 ** 30;
+const CR = 13;
+const LF = 10;
+const EMPTY = new Uint8Array(0);
+
+/** A reply's body of which a part is still to come. */
+interface OpenBody {
+  readonly word: string;
+  readonly args: readonly string[];
+  readonly bytes: number;
+  readonly isKept: boolean;
+  readonly pieces: Uint8Array[];
+  /** Not yet seen, without the CRLF. */
+  missingBytes: number;
+  /** Of the CRLF. */
+  missingEndBytes: number;
+}
+
+/**
+ * Cuts beanstalkd's answers into replies.
+ *
+ * ```
+ * RESERVED 42 11\r\n          word, arguments, the body's length
+ * hello\r\nworld\r\n          the body, of which a CRLF may be part, and a CRLF
+ * TIMED_OUT\r\n               a reply without a body
+ * ```
+ *
+ * 1. Takes the stream in pieces cut anywhere, and keeps nothing of a piece but copies.
+ * 2. Goes by lengths, never by what a body looks like, and holds no more memory than has come.
+ * 3. Skips the body of a reserved job that is longer than `maxJobBytes`, and tells its length.
+ * 4. Throws at the first byte that beanstalkd would not send; it is of no use after that.
+ */
+export class BeanstalkdReplyParser {
+  readonly #maxJobBytes: number;
+  #line: Uint8Array = EMPTY;
+  #open: OpenBody | undefined;
+
+  constructor(maxJobBytes: number) {
+    this.#maxJobBytes = maxJobBytes;
+  }
+
+  /**
+   * The replies that `chunk` completes, in order.
+   *
+   * @throws {SyntaxError} when the stream is not beanstalkd's; the text is the end of a sentence: what it says.
+   */
+  push(chunk: Uint8Array): BeanstalkdReply[] {
+    const replies: BeanstalkdReply[] = [];
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#open !== undefined) {
+        at = this.#readBody(this.#open, chunk, at);
+        if (this.#open.missingEndBytes > 0) break;
+        replies.push(closed(this.#open));
+        this.#open = undefined;
+        continue;
+      }
+      const end = chunk.indexOf(LF, at);
+      const piece = chunk.subarray(at, end < 0 ? chunk.length : end + 1);
+      this.#line = this.#line.length === 0 ? piece : joined([this.#line, piece]);
+      if (this.#line.length > MAX_LINE_BYTES) throw notBeanstalkd(this.#line);
+      if (end < 0) {
+        this.#line = this.#line.slice();
+        break;
+      }
+      const reply = this.#readLine(this.#line);
+      this.#line = EMPTY;
+      if (reply !== undefined) replies.push(reply);
+      at = end + 1;
+    }
+    return replies;
+  }
+
+  /** A reply, or undefined when its body follows. */
+  #readLine(line: Uint8Array): BeanstalkdReply | undefined {
+    const text = asciiText(line);
+    const [word, ...args] = text.endsWith("\r\n") ? text.slice(0, -2).split(" ") : [""];
+    const isComplete = ARGUMENTS.get(word!) === args.length ||
+      ((word === "BURIED" || word === "KICKED") && args.length === 1);
+    if (!isComplete) throw notBeanstalkd(line);
+    if (!WITH_BODY.has(word!)) return { word: word!, args, bytes: 0, body: undefined };
+    const length = args.pop()!;
+    const bytes = /^\d{1,10}$/.test(length) ? Number(length) : Infinity;
+    if (bytes > MAX_BODY_BYTES) throw notBeanstalkd(line);
+    const isKept = word !== "RESERVED" || bytes <= this.#maxJobBytes;
+    this.#open = { word: word!, args, bytes, isKept, pieces: [], missingBytes: bytes, missingEndBytes: 2 };
+    return undefined;
+  }
+
+  /** Returns where the body, or the chunk, ends. */
+  #readBody(open: OpenBody, chunk: Uint8Array, from: number): number {
+    const piece = chunk.subarray(from, from + open.missingBytes);
+    if (open.isKept && piece.length > 0) open.pieces.push(piece.slice());
+    open.missingBytes -= piece.length;
+    let at = from + piece.length;
+    for (; open.missingBytes === 0 && open.missingEndBytes > 0 && at < chunk.length; at++) {
+      if (chunk[at] !== (open.missingEndBytes === 2 ? CR : LF)) {
+        throw new SyntaxError(`a body of ${open.bytes} bytes does not end where it should`);
+      }
+      open.missingEndBytes--;
+    }
+    return at;
+  }
+}
+
+/**
+ * What `stats-…` gives: lines `name: value`, as YAML. Newer versions have quotes around some values. Other lines say
+ * nothing that is known here.
+ */
+export function readStats(body: Uint8Array): ReadonlyMap<string, string> {
+  const stats = new Map<string, string>();
+  for (const line of linesOf(body)) {
+    const at = line.indexOf(": ");
+    if (at > 0) stats.set(line.slice(0, at), unquoted(line.slice(at + 2)));
+  }
+  return stats;
+}
+
+/** What `list-…` gives: lines `- name`, as YAML. */
+export function readList(body: Uint8Array): string[] {
+  return linesOf(body).filter((line) => line.startsWith("- ")).map((line) => unquoted(line.slice(2)));
+}
+
+function linesOf(body: Uint8Array): string[] {
+  return asciiText(body).split("\n").filter((line) => line !== "" && line !== "---");
+}
+
+function unquoted(value: string): string {
+  return /^".*"$/.test(value) ? value.slice(1, -1) : value;
+}
+
+function closed({ word, args, bytes, isKept, pieces }: OpenBody): BeanstalkdReply {
+  return { word, args, bytes, body: isKept ? joined(pieces) : undefined };
+}
+
+/** Byte for byte: names of tubes and all that beanstalkd says are ASCII. */
+function asciiText(bytes: Uint8Array): string {
+  return bytes.length < 4_096 ? String.fromCharCode(...bytes) : new TextDecoder("latin1").decode(bytes);
+}
+
+function notBeanstalkd(said: Uint8Array): SyntaxError {
+  const text = asciiText(said.subarray(0, 60)).replace(/[^\x20-\x7e].*$/s, "");
+  return new SyntaxError(`it says "${text}"`);
+}

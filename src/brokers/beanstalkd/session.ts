@@ -1,0 +1,328 @@
+import type { Clock, Timer } from "../../core/clock.ts";
+import { QueueError } from "../../core/errors.ts";
+import type { BeanstalkdConnection } from "./connection.ts";
+import { BeanstalkdDelivery } from "./delivery.ts";
+import { type BeanstalkdReply, readStats } from "./reply.ts";
+import { type JobStats, jobStatsOf, putAtMs, secondsOf } from "./mapping.ts";
+
+/** So many reserves are sent before their replies are looked at. */
+const RESERVES_TOGETHER = 64;
+/** beanstalkd's own safety margin: a reservation that ends so soon may have ended, milliseconds. */
+const MARGIN_MS = 1_000;
+
+/** A job that is reserved here. */
+interface Held {
+  readonly delivery: BeanstalkdDelivery;
+  readonly pri: number;
+  readonly ttrMs: number;
+  /** When the reservation is to be renewed, monotonic milliseconds. */
+  touchAtMs: number;
+  /** Until when beanstalkd has certainly not ended the reservation, monotonic milliseconds. */
+  safeUntilMs: number;
+}
+
+/**
+ * A connection and the jobs that are reserved on it: only here can they be settled, and its end puts them back.
+ *
+ * 1. Reserves what is ready, or waits for one job; while it waits, nothing else can be sent, so it holds no job then.
+ * 2. Counts attempts: a job's reservations, without those that `release` gave back.
+ * 3. Renews every reservation at a third of the job's time to run, as long as the job is held.
+ * 4. Settles a job only as long as it is held here by the delivery that asks for it: else LEASE_LOST.
+ */
+export class BeanstalkdSession {
+  readonly connection: BeanstalkdConnection;
+  readonly #clock: Clock;
+  readonly #maxPayloadBytes: number;
+  readonly #held = new Map<string, Held>();
+  readonly #settling = new Set<Promise<void>>();
+  #touchTimer: Timer | undefined;
+  #touchAtMs = Infinity;
+  #isClosed = false;
+  #longest: number | undefined;
+
+  /** Called when the last job held is settled. */
+  onEmpty: (() => void) | undefined;
+
+  constructor(
+    deps: { connection: BeanstalkdConnection; clock: Clock },
+    options: { maxPayloadBytes: number },
+  ) {
+    this.connection = deps.connection;
+    this.#clock = deps.clock;
+    this.#maxPayloadBytes = options.maxPayloadBytes;
+    void this.connection.ended.then(() => this.#touchTimer?.cancel());
+  }
+
+  /** Whether no job is held, so that it can wait. */
+  get isEmpty(): boolean {
+    return this.#held.size === 0 && this.#settling.size === 0;
+  }
+
+  /**
+   * Reserves up to `max` jobs of a queue that are ready now, in their order, until they have `maxBytes`.
+   *
+   * @throws {QueueError} QUEUE_UNAVAILABLE; what was reserved has gone back then
+   */
+  async take(
+    queue: string,
+    { max, maxBytes }: { max: number; maxBytes: number },
+  ): Promise<BeanstalkdDelivery[]> {
+    const deliveries: BeanstalkdDelivery[] = [];
+    const longestBytes = maxBytes < Infinity ? await this.#longestBytes() : 0;
+    let [room, roomBytes] = [max, maxBytes];
+    while (room > 0 && roomBytes > 0) {
+      // How long a job is shows when it is reserved: so many as fit whatever they are.
+      const count = Math.min(room, RESERVES_TOGETHER, Math.max(Math.floor(roomBytes / longestBytes), 1));
+      // Again in each round: another receive may have watched something else in between.
+      this.connection.watch([queue]);
+      const taken = await Promise.all(Array.from({ length: count }, () => this.#reserve()));
+      for (const delivery of taken) {
+        if (!(delivery instanceof BeanstalkdDelivery)) continue;
+        deliveries.push(delivery);
+        roomBytes -= delivery.raw.length;
+      }
+      if (taken.includes("nothing")) break;
+      room = max - deliveries.length;
+    }
+    return deliveries;
+  }
+
+  /**
+   * Waits for a job of any of the queues, at most for `waitMs`; of that, beanstalkd counts whole seconds. Nothing else
+   * can be sent meanwhile, so no job may be held here. An aborted wait is the end of the connection: there is no other
+   * way.
+   *
+   * @returns The job; or only its id, when it came just as the wait was ended, and went back with the connection.
+   * @throws {QueueError} QUEUE_UNAVAILABLE
+   */
+  async wait(
+    queues: readonly string[],
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<BeanstalkdDelivery | string | undefined> {
+    let hangingUp: Promise<void> | undefined;
+    const end = () => void (hangingUp ??= this.connection.hangUp());
+    const seconds = Math.max(1, Math.floor(waitMs / 1_000));
+    const timer = waitMs < 1_000 ? this.#clock.setTimer(end, waitMs) : undefined;
+    signal.addEventListener("abort", end);
+    let reply: BeanstalkdReply | undefined;
+    try {
+      this.connection.watch(queues);
+      reply = await this.#sendReserve(seconds);
+    } catch (error) {
+      if (hangingUp === undefined) throw error;
+    } finally {
+      timer?.cancel();
+      signal.removeEventListener("abort", end);
+    }
+    if (hangingUp === undefined) return reply && await this.#hold(reply);
+    await hangingUp;
+    return reply?.args[0];
+  }
+
+  /** Takes a job that is known to be ready. `uncounted` reservations of it were of no use to anybody. */
+  async takeAgain(id: string, uncounted: number): Promise<BeanstalkdDelivery | undefined> {
+    const reply = await this.connection.send(`reserve-job ${id}`, ["RESERVED", "NOT_FOUND"]);
+    return reply.word === "RESERVED" ? await this.#hold(reply, uncounted) : undefined;
+  }
+
+  /** @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE */
+  ack(delivery: BeanstalkdDelivery): Promise<void> {
+    return this.#settle(delivery, async (id, held) => {
+      // Anybody may delete a job that is not reserved: if the reservation may have ended, make sure of it first.
+      if (this.#clock.monotonicMs() > held.safeUntilMs - MARGIN_MS) {
+        const touched = await this.connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
+        if (touched.word === "NOT_FOUND") return touched;
+      }
+      return await this.connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
+    });
+  }
+
+  /** @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE */
+  retry(delivery: BeanstalkdDelivery, delayMs: number): Promise<void> {
+    return this.#settle(delivery, (id, { pri }) => this.#release(id, pri, secondsOf(delayMs)));
+  }
+
+  /** @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE */
+  bury(delivery: BeanstalkdDelivery): Promise<void> {
+    return this.#settle(
+      delivery,
+      (id, { pri }) => this.connection.send(`bury ${id} ${pri}`, ["BURIED", "NOT_FOUND"]),
+    );
+  }
+
+  /**
+   * Gives a job back so that its reservation does not count: by a delay, which a kick ends at once. The kick is what
+   * {@link JobStats.attempts} knows it by. Should it not arrive, the job is ready again in a second.
+   *
+   * @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE
+   */
+  release(delivery: BeanstalkdDelivery): Promise<void> {
+    return this.#settle(delivery, async (id, { pri }) => {
+      const releasing = this.#release(id, pri, 1);
+      const kicking = this.connection.send(`kick-job ${id}`, ["KICKED", "NOT_FOUND"]);
+      const [released] = await Promise.all([releasing, kicking]);
+      return released;
+    });
+  }
+
+  /** Waits for settles under way, gives back what is still held, uncounted, and ends the connection. Never rejects. */
+  async close(): Promise<void> {
+    for (const { delivery } of this.#held.values()) this.release(delivery).catch(() => {});
+    this.#isClosed = true;
+    while (this.#settling.size > 0) await Promise.allSettled(this.#settling);
+    await this.connection.quit();
+  }
+
+  /** The longest message that a reservation brings, bytes: the server has a limit, and what is above ours is skipped. */
+  async #longestBytes(): Promise<number> {
+    if (this.#longest !== undefined) return this.#longest;
+    const reply = await this.connection.send("stats", ["OK"]);
+    const serverBytes = Number(readStats(reply.body!).get("max-job-size"));
+    return this.#longest = serverBytes > 0
+      ? Math.min(serverBytes, this.#maxPayloadBytes)
+      : this.#maxPayloadBytes;
+  }
+
+  /** "nothing" when there is none; "lost" when there was one that went elsewhere at once. */
+  async #reserve(): Promise<BeanstalkdDelivery | "nothing" | "lost"> {
+    const reply = await this.#sendReserve(0);
+    return reply === undefined ? "nothing" : await this.#hold(reply) ?? "lost";
+  }
+
+  /** The reservation; undefined when nothing is ready in that time. */
+  async #sendReserve(seconds: number): Promise<BeanstalkdReply | undefined> {
+    const reply = await this.connection.send(
+      `reserve-with-timeout ${seconds}`,
+      ["RESERVED", "TIMED_OUT", "DEADLINE_SOON"],
+      { waitMs: seconds * 1_000 },
+    );
+    // Nothing is ready, and beanstalkd is about to end a reservation, for a timer of ours came late.
+    if (reply.word === "DEADLINE_SOON") this.#touchDue(Infinity);
+    return reply.word === "RESERVED" ? reply : undefined;
+  }
+
+  /** Undefined when the reservation has ended already. */
+  async #hold(reserved: BeanstalkdReply, uncounted = 0): Promise<BeanstalkdDelivery | undefined> {
+    const id = reserved.args[0]!;
+    const askedMs = this.#clock.monotonicMs();
+    let stats: JobStats;
+    try {
+      const reply = await this.connection.send(`stats-job ${id}`, ["OK", "NOT_FOUND"]);
+      if (reply.word === "NOT_FOUND") return undefined;
+      stats = this.connection.read(reply, jobStatsOf);
+    } catch (error) {
+      // A job that is reserved and known to nobody goes back, with all others that are held here.
+      this.connection.close();
+      throw error;
+    }
+    if (stats.state !== "reserved") return undefined;
+    const delivery = new BeanstalkdDelivery(this, {
+      id,
+      queue: stats.tube,
+      body: reserved.body,
+      bytes: reserved.bytes,
+      attempt: Math.max(stats.attempts - uncounted, 1),
+      enqueuedAtMs: putAtMs(stats, this.#clock.nowMs()),
+    }, this.#maxPayloadBytes);
+    // One of the same id is in the map when its reservation has ended unnoticed: it is not held any longer.
+    this.#held.set(id, {
+      delivery,
+      pri: stats.pri,
+      ttrMs: stats.ttrMs,
+      touchAtMs: askedMs + stats.ttrMs / 3,
+      safeUntilMs: askedMs + stats.leftMs,
+    });
+    this.#touchBy(askedMs + stats.ttrMs / 3);
+    return delivery;
+  }
+
+  /** One call settles a job. When beanstalkd refuses that, but still has the job for us, it may be made again. */
+  #settle(
+    delivery: BeanstalkdDelivery,
+    send: (id: string, held: Held) => Promise<BeanstalkdReply>,
+  ): Promise<void> {
+    const settling = this.#settleNow(delivery, send).finally(() => {
+      this.#settling.delete(settling);
+      if (this.isEmpty) this.onEmpty?.();
+    });
+    this.#settling.add(settling);
+    return settling;
+  }
+
+  async #settleNow(
+    delivery: BeanstalkdDelivery,
+    send: (id: string, held: Held) => Promise<BeanstalkdReply>,
+  ): Promise<void> {
+    const { id } = delivery;
+    const held = this.#held.get(id);
+    if (this.#isClosed) {
+      throw new QueueError(
+        "QUEUE_UNAVAILABLE",
+        `Cannot settle job "${id}": its broker is closed, the job went back`,
+      );
+    }
+    if (held?.delivery !== delivery || this.connection.isLost) throw leaseLost(id);
+    this.#held.delete(id);
+    try {
+      const reply = await send(id, held);
+      if (reply.word === "NOT_FOUND") throw leaseLost(id);
+    } catch (error) {
+      const isOurs = (error as QueueError).code !== "LEASE_LOST" && !this.connection.isLost &&
+        !this.#held.has(id);
+      if (isOurs) this.#held.set(id, held);
+      throw error;
+    }
+  }
+
+  async #release(id: string, pri: number, delaySeconds: number): Promise<BeanstalkdReply> {
+    const reply = await this.connection.send(
+      `release ${id} ${pri} ${delaySeconds}`,
+      ["RELEASED", "BURIED", "NOT_FOUND"],
+    );
+    if (reply.word !== "BURIED") return reply;
+    throw new QueueError(
+      "QUEUE_UNAVAILABLE",
+      `beanstalkd is out of memory and has buried job "${id}" instead`,
+    );
+  }
+
+  async #renew(held: Held): Promise<void> {
+    const { id } = held.delivery;
+    const askedMs = this.#clock.monotonicMs();
+    held.touchAtMs = askedMs + held.ttrMs / 3;
+    const { word } = await this.connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
+    if (word === "TOUCHED") held.safeUntilMs = askedMs + held.ttrMs;
+    // Lost, or just settled. What is lost shows when it is settled.
+    else held.touchAtMs = Infinity;
+  }
+
+  /** Sees to it that the reservations are looked at by then. */
+  #touchBy(atMs: number): void {
+    if (atMs >= this.#touchAtMs) return;
+    this.#touchTimer?.cancel();
+    this.#touchAtMs = atMs;
+    this.#touchTimer = this.#clock.setTimer(() => {
+      this.#touchAtMs = Infinity;
+      this.#touchDue(this.#clock.monotonicMs());
+    }, atMs - this.#clock.monotonicMs());
+  }
+
+  /** Renews the reservations whose time to renew is no later than `untilMs`. */
+  #touchDue(untilMs: number): void {
+    if (this.connection.isLost) return;
+    let nextMs = Infinity;
+    for (const held of this.#held.values()) {
+      if (held.touchAtMs <= untilMs) this.#renew(held).catch(() => {});
+      nextMs = Math.min(nextMs, held.touchAtMs);
+    }
+    if (nextMs < Infinity) this.#touchBy(nextMs);
+  }
+}
+
+function leaseLost(id: string): QueueError {
+  return new QueueError(
+    "LEASE_LOST",
+    `Job "${id}" is no longer ours: it is settled, or its time to run was over, or the connection that held it`,
+  );
+}

@@ -1,0 +1,120 @@
+import { formatAddress } from "../../net/address.ts";
+import { Backoff } from "../../core/backoff.ts";
+import { type Clock, sleep } from "../../core/clock.ts";
+import { QueueError } from "../../core/errors.ts";
+import { BeanstalkdConnection, type BeanstalkdConnectionOptions } from "./connection.ts";
+import { BeanstalkdSession } from "./session.ts";
+
+/** The longest pause after a failed connect, milliseconds. */
+const LONGEST_PAUSE_MS = 500;
+/** So many connections that hold nothing are kept for the next waits. */
+const KEPT_IDLE = 4;
+
+/**
+ * The connections of a driver: one that never waits, and one for each wait. beanstalkd can be told nothing on a
+ * connection that waits, and a job can only be settled on the connection that it was reserved on. So:
+ *
+ * 1. `main` pushes, looks around, takes what is ready, and settles that.
+ * 2. A waiter waits, and settles the job that its wait brought; when that is done it can wait again.
+ * 3. A lost connection is opened again when it is needed, for ever; after a failure not before a pause of 50 to
+ *    500 ms, 20 % shorter or longer, so that many workers do not come back at once.
+ */
+export class BeanstalkdSessions {
+  readonly #clock: Clock;
+  readonly #options: BeanstalkdConnectionOptions;
+  readonly #all = new Set<BeanstalkdSession>();
+  readonly #idle = new Set<BeanstalkdSession>();
+  /** Those that wait now. */
+  readonly #waiting = new Set<BeanstalkdSession>();
+  readonly #closing = new AbortController();
+  #main: Promise<BeanstalkdSession> | undefined;
+  readonly #backoff = new Backoff({ random: Math.random }, { maxMs: LONGEST_PAUSE_MS });
+  #notBeforeMs = 0;
+
+  constructor(deps: { clock: Clock }, options: BeanstalkdConnectionOptions) {
+    this.#clock = deps.clock;
+    this.#options = options;
+  }
+
+  /** @throws {QueueError} QUEUE_UNAVAILABLE */
+  main(): Promise<BeanstalkdSession> {
+    return this.#main ??= this.#openMain();
+  }
+
+  /**
+   * One that holds nothing; the caller's until it gives it back.
+   *
+   * @throws {QueueError} QUEUE_UNAVAILABLE
+   */
+  async waiter(): Promise<BeanstalkdSession> {
+    for (const session of this.#idle) {
+      this.#idle.delete(session);
+      this.#waiting.add(session);
+      return session;
+    }
+    const session = await this.#open();
+    session.onEmpty = () => this.#keepIdle(session);
+    this.#waiting.add(session);
+    return session;
+  }
+
+  /** The end of a wait. A job that it brought may still be held. */
+  giveBack(session: BeanstalkdSession): void {
+    this.#waiting.delete(session);
+    this.#keepIdle(session);
+  }
+
+  #keepIdle(session: BeanstalkdSession): void {
+    if (session.connection.isLost || !session.isEmpty || this.#waiting.has(session)) return;
+    if (this.#idle.size < KEPT_IDLE) this.#idle.add(session);
+    else session.connection.close();
+  }
+
+  /** Gives back all jobs that are held, uncounted, and closes all connections. Never rejects. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#main?.catch(() => {});
+    await Promise.all([...this.#all].map((session) => session.close()));
+  }
+
+  async #openMain(): Promise<BeanstalkdSession> {
+    try {
+      const session = await this.#open();
+      void session.connection.ended.then(() => this.#main = undefined);
+      return session;
+    } catch (error) {
+      this.#main = undefined;
+      throw error;
+    }
+  }
+
+  async #open(): Promise<BeanstalkdSession> {
+    const pauseMs = this.#notBeforeMs - this.#clock.monotonicMs();
+    if (pauseMs > 0) await sleep(this.#clock, pauseMs, this.#closing.signal);
+    if (this.#closing.signal.aborted) throw closedError(this.#options);
+    let connection: BeanstalkdConnection;
+    try {
+      connection = await BeanstalkdConnection.open(this.#clock, this.#options);
+    } catch (error) {
+      this.#notBeforeMs = this.#clock.monotonicMs() + this.#backoff.nextMs();
+      throw error;
+    }
+    this.#backoff.reset();
+    const session = new BeanstalkdSession({ connection, clock: this.#clock }, this.#options);
+    this.#all.add(session);
+    void connection.ended.then(() => {
+      this.#all.delete(session);
+      this.#idle.delete(session);
+    });
+    return session;
+  }
+}
+
+export function closedError(
+  { address }: { readonly address: BeanstalkdConnectionOptions["address"] },
+): QueueError {
+  return new QueueError(
+    "QUEUE_UNAVAILABLE",
+    `Cannot use beanstalkd at "${formatAddress(address)}": it is closed here`,
+  );
+}

@@ -1,0 +1,243 @@
+import type { Clock } from "../../core/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import type {
+  Census,
+  DeadLetters,
+  Driver,
+  DriverCapabilities,
+  PushOptions,
+  QueueDepth,
+  ReceiveRequest,
+  ScheduleBook,
+} from "../../core/driver.ts";
+import { JobError } from "../../core/errors.ts";
+import type { Finding } from "../../core/finding.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
+import type { Observer } from "../../core/observer.ts";
+import { tooLarge } from "../../core/payload.ts";
+import { Calls } from "../../redis/calls.ts";
+import { checkServer } from "./check.ts";
+import { RedisConnection } from "../../redis/connection.ts";
+import { RedisDeadLetters } from "./dead_letters.ts";
+import { newId, RedisSettler, type RedisShared } from "./delivery.ts";
+import { scoreOf } from "./score.ts";
+import { RedisDepth } from "./depth.ts";
+import { RedisFetch } from "./fetch.ts";
+import { RedisHeartbeat, type RedisProcessInfo, type RemoteSignal } from "./heartbeat.ts";
+import type { JobFormat } from "./jobs.ts";
+import { RedisKeys } from "./keys.ts";
+import { RedisPauses } from "./pauses.ts";
+import { RedisRecovery } from "./recovery.ts";
+import { RedisSchedule } from "./schedule/schedule.ts";
+import { RedisStrays } from "./strays.ts";
+import { RedisScheduleBook } from "./schedule/schedule_book.ts";
+import { type RedisAccess, RedisServer, type RedisTarget } from "../../redis/server.ts";
+import { BLOCK_S } from "./wait.ts";
+
+export interface RedisDriverOptions extends RedisAccess {
+  readonly target: RedisTarget;
+  readonly database: number;
+  /** Before the name of every key. */
+  readonly keyPrefix: string;
+  /** How long after its last sign of life a process counts as dead; milliseconds. */
+  readonly leaseMs: number;
+  /** How long connecting may take, milliseconds. */
+  readonly connectTimeoutMs: number;
+  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
+  readonly keepaliveMs: number;
+  /** A longer job is refused at push and buried at receive. */
+  readonly maxPayloadBytes: number;
+}
+
+export const DEFAULT_REDIS_OPTIONS: Omit<RedisDriverOptions, "target"> = {
+  username: undefined,
+  password: undefined,
+  passwordFile: undefined,
+  isTls: false,
+  caFile: undefined,
+  database: 0,
+  keyPrefix: "",
+  leaseMs: 30_000,
+  connectTimeoutMs: 5_000,
+  keepaliveMs: DEFAULT_KEEPALIVE_MS,
+  maxPayloadBytes: 64 * 1024 * 1024,
+};
+
+export interface RedisDriverDeps {
+  readonly clock: Clock;
+  /** This process's identity in Sidekiq's form, `host:pid:nonce`. */
+  readonly owner: string;
+  /** How a job is written. */
+  readonly jobs: JobFormat;
+  /** What the list of processes shows; what is received from when absent. */
+  readonly process?: RedisProcessInfo;
+  /** Is told what the driver does by itself: the jobs that it takes back, and what fails. */
+  readonly observe?: Observer;
+  /** Is told what Sidekiq's Web UI tells this process. */
+  readonly onSignal?: (signal: RemoteSignal) => void;
+}
+
+/** A server that does not answer for so long counts as hung, milliseconds; waiting commands take up to BLOCK_S. */
+const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
+
+/**
+ * Sidekiq's queues in Redis, shared with other producers and with Sidekiq's own processes.
+ *
+ * 1. Takes jobs into in-flight lists of this process ({@link RedisFetch}), so that each is in Redis until it is settled.
+ * 2. Settles them as Sidekiq files them ({@link RedisSettler}): retries, the dead, statistics.
+ * 3. Moves due jobs into their queues ({@link RedisSchedule}).
+ * 4. Shows this process in Sidekiq's Web UI while it receives, and obeys that ({@link RedisHeartbeat}).
+ * 5. Takes the jobs of dead processes back ({@link RedisRecovery}).
+ * 6. Leaves queues alone that are paused ({@link RedisPauses}).
+ * 7. Puts back what is in its in-flight lists and not held ({@link RedisStrays}).
+ */
+export class RedisDriver implements Driver {
+  readonly capabilities: DriverCapabilities = {
+    lease: "connection",
+    delay: true,
+    priority: false,
+    headers: false,
+    deadErrors: true,
+    schedule: true,
+    pauses: "kept",
+    repeats: true,
+  };
+  readonly leaseMs = undefined;
+  readonly dead: DeadLetters;
+  readonly pauses: RedisPauses;
+  readonly schedule: ScheduleBook;
+  readonly #shared: RedisShared;
+  readonly #maxPayloadBytes: number;
+  readonly #calls = new Calls();
+  readonly #promotion: RedisSchedule;
+  readonly #heartbeat: RedisHeartbeat;
+  readonly #recovery: RedisRecovery;
+  readonly #fetch: RedisFetch;
+  readonly #depth: RedisDepth;
+  #closed: Promise<void> | undefined;
+
+  private constructor(deps: RedisDriverDeps, options: RedisDriverOptions) {
+    const { clock, observe = () => {} } = deps;
+    this.#maxPayloadBytes = options.maxPayloadBytes;
+    const keys = new RedisKeys(options.keyPrefix);
+    const server = new RedisServer(options.target, options, options.database);
+    const connect = () =>
+      new RedisConnection({ server, keys, clock }, {
+        connectTimeoutMs: options.connectTimeoutMs,
+        keepaliveMs: options.keepaliveMs,
+        commandTimeoutMs: COMMAND_TIMEOUT_MS,
+      });
+    const shared = this.#shared = {
+      connection: connect(),
+      keys,
+      clock,
+      observe,
+      jobs: deps.jobs,
+      identity: deps.owner,
+    };
+    const schedule = this.#promotion = new RedisSchedule(shared);
+    const settler = new RedisSettler({ shared, calls: this.#calls, schedule }, options);
+    const strays = new RedisStrays(shared, { settler, isArmed: (queue) => this.#fetch.isArmed(queue) });
+    const heartbeat = this.#heartbeat = new RedisHeartbeat(
+      shared,
+      { settler, strays, info: deps.process, onSignal: deps.onSignal ?? (() => {}) },
+      options,
+    );
+    this.#recovery = new RedisRecovery(shared, options);
+    const pauses = this.pauses = new RedisPauses(shared, this.#calls);
+    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, pauses, strays, connect });
+    this.#depth = new RedisDepth(shared);
+    this.dead = new RedisDeadLetters(shared, this.#calls);
+    this.schedule = new RedisScheduleBook(shared, this.#calls, {
+      newJob: (queue, payload, options) => this.#newJob(queue, payload, options).job,
+    });
+  }
+
+  /** The driver of a broker; it connects when it is first used. */
+  static open(deps: RedisDriverDeps, options: RedisDriverOptions): RedisDriver {
+    return new RedisDriver(deps, options);
+  }
+
+  receive(request: ReceiveRequest): Promise<Delivery[]> {
+    if (this.#closed !== undefined) return Promise.resolve([]);
+    this.#promotion.start();
+    this.#recovery.start();
+    this.pauses.start();
+    return this.#fetch.receive(request);
+  }
+
+  push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
+    return this.#calls.run(async () => {
+      const { connection, keys } = this.#shared;
+      const { job: { raw, id }, dueMs } = this.#newJob(queue, payload, options);
+      if (dueMs !== undefined) {
+        await connection.send(["ZADD", keys.schedule, scoreOf(dueMs), raw], [keys.schedule]);
+        this.#promotion.expect(dueMs);
+      } else {
+        const list = keys.queue(queue);
+        // One after the other: a push that is reported as failed must not have added the job.
+        await connection.send(["SADD", keys.queues, queue], [keys.queues]);
+        await connection.send(["LPUSH", list, raw], [list]);
+      }
+      return id;
+    });
+  }
+
+  #newJob(queue: string, payload: Uint8Array, options: PushOptions) {
+    if (options.headers !== undefined || options.maxAttempts !== undefined) throw noPlaceBeside(queue);
+    const { clock, jobs } = this.#shared;
+    const nowMs = clock.nowMs();
+    const delayMs = options.delayMs ?? 0;
+    const job = jobs.pushed(payload, { id: newId(), queue, isDelayed: delayMs > 0, nowMs });
+    if (job.raw.length > this.#maxPayloadBytes) throw tooLarge(queue, job.raw.length, this.#maxPayloadBytes);
+    return { job, dueMs: delayMs > 0 ? nowMs + delayMs : undefined };
+  }
+
+  depth(queue: string): Promise<QueueDepth> {
+    return this.#calls.run(() => this.#depth.of(queue));
+  }
+
+  census(queues: readonly string[]): Promise<Census> {
+    return this.#calls.run(() => this.#depth.census(queues));
+  }
+
+  queues(): Promise<string[]> {
+    return this.#calls.run(() => this.#depth.queues());
+  }
+
+  findings(): Promise<Finding[]> {
+    return this.#calls.run(() => checkServer(this.#shared.connection));
+  }
+
+  latencyMs(queue: string): Promise<number | undefined> {
+    return this.#calls.run(() => this.#depth.latencyMs(queue));
+  }
+
+  quiet(): void {
+    this.#heartbeat.quiet();
+  }
+
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([this.#fetch.close(), this.#calls.close()]);
+    await Promise.all([this.#promotion.close(), this.#recovery.close(), this.pauses.close()]);
+    // Where Redis is away the others notice that this process has left by its missing signs of life.
+    await this.#heartbeat.leave().catch(() => {});
+    this.#shared.connection.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function noPlaceBeside(queue: string): JobError {
+  return new JobError(
+    "JOB_MALFORMED",
+    `Cannot push to queue "${queue}": Redis keeps no headers and no limit of tries beside a job; they are fields of the ` +
+      'job itself, such as "retry"',
+  );
+}

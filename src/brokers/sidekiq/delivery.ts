@@ -1,0 +1,309 @@
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { Clock } from "../../core/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import { FervoError, JobError, QueueError } from "../../core/errors.ts";
+import type { Observer } from "../../core/observer.ts";
+import { tooLarge } from "../../core/payload.ts";
+import type { Calls } from "../../redis/calls.ts";
+import type { RedisConnection } from "../../redis/connection.ts";
+import type { JobFormat } from "./jobs.ts";
+import type { RedisKeys } from "./keys.ts";
+import type { Reply } from "../../redis/resp.ts";
+import type { RedisSchedule } from "./schedule/schedule.ts";
+import { scoreOf } from "./score.ts";
+import { BURY, LOOK_FOR, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./scripts.ts";
+
+/** What the parts of the driver share. */
+export interface RedisShared {
+  readonly connection: RedisConnection;
+  readonly keys: RedisKeys;
+  readonly jobs: JobFormat;
+  readonly clock: Clock;
+  readonly observe: Observer;
+  /** Names this process and its in-flight lists. */
+  readonly identity: string;
+}
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+
+/** A job that this process holds: it is in its in-flight list of the queue. */
+export class RedisDelivery implements Delivery {
+  readonly id: string;
+  readonly queue: string;
+  readonly raw: Buffer;
+  readonly headers = NO_HEADERS;
+  /** Undefined when it is no job; what is one is filed as one, also with a problem. */
+  parsed?: unknown;
+  problem?: FervoError;
+  attempt = 1;
+  enqueuedAtMs?: number;
+  readyAtMs?: number;
+  isRepeat?: boolean;
+  /** When it was received, epoch milliseconds. */
+  readonly takenAtMs: number;
+  /** The settler's `life` when it was received. */
+  readonly life: number;
+  /** `unknown`: the connection broke before a settle was answered. */
+  state: "held" | "settling" | "unknown" | "settled" = "held";
+  readonly #settler: RedisSettler;
+
+  constructor(settler: RedisSettler, id: string, queue: string, raw: Buffer, takenAtMs: number) {
+    this.#settler = settler;
+    this.id = id;
+    this.queue = queue;
+    this.raw = raw;
+    this.takenAtMs = takenAtMs;
+    this.life = settler.life;
+  }
+
+  ack(): Promise<void> {
+    return this.#settler.ack(this);
+  }
+
+  retry(delayMs: number, error: FervoError): Promise<void> {
+    return this.#settler.retry(this, delayMs, error);
+  }
+
+  bury(error: FervoError): Promise<void> {
+    return this.#settler.bury(this, error);
+  }
+
+  release(mayRunOn = false): Promise<void> {
+    return this.#settler.release(this, mayRunOn);
+  }
+}
+
+/**
+ * Holds deliveries and settles them.
+ *
+ * 1. Makes deliveries of jobs that were taken, and knows which are not settled.
+ * 2. Settles each once: the job leaves the in-flight list and enters its next place in one step of Redis.
+ * 3. Notices when a job was not in the list any more: LEASE_LOST.
+ * 4. Counts for Sidekiq's statistics.
+ *
+ * Jobs are found by their bytes, and two jobs can have the same bytes. So a settle whose answer was lost is not just made
+ * again, which could take the other one: the list tells first whether it was done. A job that is not there was settled, or
+ * was taken back by others after this process had counted as dead. It cannot be told which, so LEASE_LOST is said whenever
+ * it did since the job was taken: then a settle that was done can be reported as lost, and never a lost one as done.
+ */
+export class RedisSettler {
+  readonly held = new Set<RedisDelivery>();
+  /** Grows each time that this process may have counted as dead. */
+  life = 0;
+  /** Commands under way that take jobs. */
+  taking = 0;
+  /** While it is looked for strays: takes and settles wait for it. */
+  looking: Promise<void> | undefined;
+  /** Is told the queue of a job that was not in its list, though others have not taken it. */
+  onMissing: (queue: string) => void = () => {};
+  /** Not yet told to Redis. */
+  processed = 0;
+  failed = 0;
+  readonly #shared: RedisShared;
+  readonly #calls: Calls;
+  readonly #schedule: RedisSchedule;
+  readonly #inflightKeys = new Map<string, string>();
+  readonly #maxPayloadBytes: number;
+  #doubts: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    { shared, calls, schedule }: { shared: RedisShared; calls: Calls; schedule: RedisSchedule },
+    options: { maxPayloadBytes: number },
+  ) {
+    this.#shared = shared;
+    this.#calls = calls;
+    this.#schedule = schedule;
+    this.#maxPayloadBytes = options.maxPayloadBytes;
+  }
+
+  /** A delivery of a job that is in the in-flight list. */
+  hold(queue: string, raw: Buffer): RedisDelivery {
+    const nowMs = this.#shared.clock.nowMs();
+    let delivery: RedisDelivery;
+    try {
+      const facts = this.#shared.jobs.read(raw);
+      delivery = new RedisDelivery(this, facts.id ?? newId(), queue, raw, nowMs);
+      delivery.parsed = facts.parsed;
+      delivery.attempt = facts.tries + 1;
+      if (facts.isRepeat) delivery.isRepeat = true;
+      if (raw.length > this.#maxPayloadBytes) {
+        delivery.problem = tooLarge(queue, raw.length, this.#maxPayloadBytes);
+      }
+      const enqueuedAtMs = facts.createdAtMs ?? facts.enqueuedAtMs;
+      if (enqueuedAtMs !== undefined) delivery.enqueuedAtMs = enqueuedAtMs;
+      if (facts.enqueuedAtMs !== undefined) delivery.readyAtMs = facts.enqueuedAtMs;
+    } catch (error) {
+      if (!(error instanceof JobError)) throw error;
+      delivery = new RedisDelivery(this, hashOf(raw), queue, raw, nowMs);
+      delivery.problem = error;
+    }
+    this.held.add(delivery);
+    return delivery;
+  }
+
+  /**
+   * Whether a job that is held is certainly in its in-flight list: no settle that had no answer may have taken it out, and
+   * no other process, for which this one would have had to count as dead.
+   */
+  isExpected({ state, life }: RedisDelivery): boolean {
+    return state !== "unknown" && life === this.life;
+  }
+
+  /** This process's list of the jobs that it holds of a queue. */
+  inflightKey(queue: string): string {
+    let key = this.#inflightKeys.get(queue);
+    if (key === undefined) {
+      key = this.#shared.keys.inflight(this.#shared.identity, queue);
+      this.#inflightKeys.set(queue, key);
+    }
+    return key;
+  }
+
+  ack(delivery: RedisDelivery): Promise<void> {
+    const inflight = this.inflightKey(delivery.queue);
+    return this.#settle(delivery, 0, () => this.#remove(inflight, delivery.raw));
+  }
+
+  retry(delivery: RedisDelivery, delayMs: number, error: FervoError): Promise<void> {
+    const { connection, keys, clock, jobs } = this.#shared;
+    return this.#settle(delivery, 1, () => {
+      if (delivery.problem !== undefined) return this.#bury(delivery, error);
+      const nowMs = clock.nowMs();
+      const { raw, queue } = jobs.failed(delivery.raw, {
+        id: delivery.id,
+        queue: delivery.queue,
+        error,
+        nowMs,
+      });
+      const inflight = this.inflightKey(delivery.queue);
+      if (delayMs > 0) {
+        const dueMs = nowMs + delayMs;
+        this.#schedule.expect(dueMs);
+        return connection.run(RETRY_LATER, [inflight, keys.retry], [
+          delivery.raw,
+          scoreOf(dueMs),
+          raw,
+        ]);
+      }
+      const again = jobs.enqueued(raw, nowMs).raw;
+      const target = [inflight, keys.queue(queue), keys.queues];
+      return connection.run(RETRY_NOW, target, [delivery.raw, queue, again]);
+    });
+  }
+
+  bury(delivery: RedisDelivery, error: FervoError): Promise<void> {
+    return this.#settle(delivery, 1, () => this.#bury(delivery, error));
+  }
+
+  release(delivery: RedisDelivery, mayRunOn: boolean): Promise<void> {
+    const { connection, keys, jobs } = this.#shared;
+    const places = [this.inflightKey(delivery.queue), keys.queue(delivery.queue)];
+    const messages = mayRunOn && delivery.problem === undefined
+      ? [delivery.raw, jobs.repeated(delivery.raw)]
+      : [delivery.raw];
+    return this.#settle(delivery, undefined, () => connection.run(PUT_BACK, places, messages));
+  }
+
+  /** Runs `work` while no job is taken, and none of the queue is settled. One at a time. */
+  alone(queue: string, work: () => Promise<void>): Promise<void> {
+    const turn = (this.looking ?? Promise.resolve()).then(async () => {
+      const isSettling = ({ queue: its, state }: RedisDelivery) => its === queue && state === "settling";
+      while (this.taking > 0 || [...this.held].some(isSettling)) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      await work();
+    });
+    const looking = this.looking = turn.catch(() => {}).then(() => {
+      if (this.looking === looking) this.looking = undefined;
+    });
+    return turn;
+  }
+
+  #remove(list: string, job: Buffer): Promise<Reply> {
+    return this.#shared.connection.send(["LREM", list, "-1", job], [list]);
+  }
+
+  #bury(delivery: RedisDelivery, error: FervoError): Promise<Reply> {
+    const { connection, keys, clock, jobs } = this.#shared;
+    const nowMs = clock.nowMs();
+    const inflight = this.inflightKey(delivery.queue);
+    if (delivery.problem === undefined && !jobs.read(delivery.raw).isKeptWhenDead) {
+      return this.#remove(inflight, delivery.raw);
+    }
+    const failure = { id: delivery.id, queue: delivery.queue, error, nowMs };
+    const dead = delivery.parsed === undefined
+      ? jobs.unreadable(delivery.raw, failure)
+      : jobs.failed(delivery.raw, failure).raw;
+    return connection.run(BURY, [inflight, keys.dead], [delivery.raw, scoreOf(nowMs), dead]);
+  }
+
+  /**
+   * The one place where a delivery's state changes.
+   *
+   * @param failures What it adds to the count of failures; undefined when the job was not run.
+   * @param apply Answers 0 when the job was not in the list.
+   */
+  #settle(
+    delivery: RedisDelivery,
+    failures: number | undefined,
+    apply: () => Promise<Reply>,
+  ): Promise<void> {
+    return this.#calls.run(async () => {
+      while (this.looking !== undefined) await this.looking;
+      if (delivery.state === "settling" || delivery.state === "settled") throw lost(delivery);
+      const isDoubtful = delivery.state === "unknown";
+      delivery.state = "settling";
+      try {
+        const removed = isDoubtful ? await this.#applyOnce(delivery, apply) : await apply();
+        delivery.state = "settled";
+        this.held.delete(delivery);
+        if (removed === 0) {
+          if (delivery.life === this.life) this.onMissing(delivery.queue);
+          throw lost(delivery);
+        }
+      } catch (error) {
+        if (delivery.state === "settling") delivery.state = "unknown";
+        throw error;
+      }
+      if (failures === undefined) return;
+      this.processed++;
+      this.failed += failures;
+    });
+  }
+
+  /** After a settle whose answer was lost: makes it unless it was done. One at a time, for they count the same list. */
+  #applyOnce(delivery: RedisDelivery, apply: () => Promise<Reply>): Promise<Reply> {
+    const turn = this.#doubts.then(async () => {
+      const key = this.inflightKey(delivery.queue);
+      const like = [...this.held].filter((other) =>
+        (other === delivery || other.state === "held" || other.state === "unknown") &&
+        other.queue === delivery.queue && other.raw.equals(delivery.raw)
+      );
+      const { connection, keys, identity } = this.#shared;
+      const places = [key, keys.process(identity)];
+      const [found, isAlive] = await connection.run<[number, number]>(LOOK_FOR, places, [delivery.raw]);
+      if (found >= like.length) return await apply();
+      return isAlive === 1 && delivery.life === this.life ? 1 : 0;
+    });
+    this.#doubts = turn.catch(() => {});
+    return turn;
+  }
+}
+
+/** An id as Sidekiq makes them: 12 random bytes. */
+export function newId(): string {
+  return crypto.getRandomValues(new Uint8Array(12)).toHex();
+}
+
+/** The id of a message that has none: the SHA-1 of its bytes. */
+export function hashOf(raw: Uint8Array): string {
+  return createHash("sha1").update(raw).digest("hex");
+}
+
+function lost({ id }: RedisDelivery): QueueError {
+  return new QueueError(
+    "LEASE_LOST",
+    `Job "${id}" is no longer ours: it is settled, or this process counted as dead and another one took the job`,
+  );
+}

@@ -1,0 +1,143 @@
+import type { Buffer } from "node:buffer";
+import type { Census, QueueDepth } from "../../core/driver.ts";
+import { JobError } from "../../core/errors.ts";
+import type { RedisShared } from "./delivery.ts";
+import { isForItsKey } from "../../redis/errors.ts";
+import { READ_NEXT, READ_SET } from "./scripts.ts";
+
+/** Members of a sorted set that are read to count the jobs of a queue, and how many at once. */
+const MAX_COUNTED = 10_000;
+const PAGE = 1_000;
+/** Nor are more bytes read of a set, and how many at once. */
+const MAX_BYTES = 64 * 2 ** 20;
+const PAGE_BYTES = 8 * 2 ** 20;
+
+/** A longer job is not read to see since when it has been ready. */
+const MAX_NEXT_BYTES = 2 ** 20;
+
+/**
+ * How many jobs there are, for people and their tools.
+ *
+ * The jobs of a queue in the sets `schedule`, `retry` and `dead` can only be counted by reading all members. 10,000 of a
+ * set are, and no more than 64 MiB; in a longer one the queue is taken to have the same share of the rest.
+ */
+export class RedisDepth {
+  readonly #shared: RedisShared;
+  #counting: Promise<readonly ReadonlyMap<string, number>[]> | undefined;
+
+  constructor(shared: RedisShared) {
+    this.#shared = shared;
+  }
+
+  async of(queue: string): Promise<QueueDepth> {
+    // Before the others begin: nobody would be there to hear that they failed.
+    const owners = await this.#owners();
+    const [ready, sets, reserved] = await Promise.all([
+      this.#length(this.#shared.keys.queue(queue)),
+      this.#sets(),
+      this.#reserved(queue, owners),
+    ]);
+    const [scheduled, retried, dead] = sets.map((jobs) => jobs.get(queue) ?? 0);
+    return { ready, delayed: scheduled! + retried!, reserved, dead: dead! };
+  }
+
+  async latencyMs(queue: string): Promise<number | undefined> {
+    const { connection, keys, jobs, clock } = this.#shared;
+    try {
+      const raw = await connection.run<Buffer | null>(READ_NEXT, [keys.queue(queue)], [
+        String(MAX_NEXT_BYTES),
+      ]);
+      const sinceMs = raw === null ? undefined : jobs.letter(raw).enqueuedAtMs;
+      return sinceMs === undefined ? undefined : Math.max(clock.nowMs() - sinceMs, 0);
+    } catch (error) {
+      if (error instanceof JobError || isForItsKey(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async census(queues: readonly string[]): Promise<Census> {
+    const { connection, keys, identity } = this.#shared;
+    const taken = await connection.send<Buffer[]>(["SMEMBERS", keys.queuesOf(identity)], [
+      keys.queuesOf(identity),
+    ]);
+    const [ready, inFlight] = await Promise.all([
+      Promise.all(queues.map(async (queue) => [queue, await this.#length(keys.queue(queue))] as const)),
+      Promise.all(taken.map((queue) => this.#length(keys.inflight(identity, String(queue))))),
+    ]);
+    return { ready: new Map(ready), inFlight: inFlight.reduce((sum, length) => sum + length, 0) };
+  }
+
+  /** Names of all queues that hold a job, sorted. */
+  async queues(): Promise<string[]> {
+    const { connection, keys } = this.#shared;
+    const names = new Set((await this.#sets()).flatMap((jobs) => [...jobs.keys()]));
+    const owners = await this.#owners();
+    const known = await connection.send<Buffer[]>(["SMEMBERS", keys.queues], [keys.queues]);
+    for (const name of known.map(String)) {
+      if (names.has(name)) continue;
+      if (await this.#length(keys.queue(name)) + await this.#reserved(name, owners) > 0) names.add(name);
+    }
+    return [...names].sort();
+  }
+
+  /** Processes that may hold jobs. */
+  async #owners(): Promise<string[]> {
+    const { connection, keys } = this.#shared;
+    return (await connection.send<Buffer[]>(["SMEMBERS", keys.owners], [keys.owners])).map(String);
+  }
+
+  async #reserved(queue: string, owners: readonly string[]): Promise<number> {
+    const { keys } = this.#shared;
+    const lengths = await Promise.all(owners.map((owner) => this.#length(keys.inflight(owner, queue))));
+    return lengths.reduce((sum, length) => sum + length, 0);
+  }
+
+  /** Jobs of the three sets by queue. Those who ask in the same turn share the answer, whose reading begins after it. */
+  #sets(): Promise<readonly ReadonlyMap<string, number>[]> {
+    return this.#counting ??= Promise.resolve().then(() => {
+      this.#counting = undefined;
+      const { keys } = this.#shared;
+      return Promise.all([keys.schedule, keys.retry, keys.dead].map((set) => this.#jobsByQueue(set)));
+    });
+  }
+
+  /** 0 for a key that is another program's, or not for us: it holds no job, and the others are counted all the same. */
+  async #length(list: string): Promise<number> {
+    try {
+      return await this.#shared.connection.send<number>(["LLEN", list], [list]);
+    } catch (error) {
+      if (isForItsKey(error)) return 0;
+      throw error;
+    }
+  }
+
+  async #jobsByQueue(set: string): Promise<Map<string, number>> {
+    const { connection, jobs } = this.#shared;
+    const counts = new Map<string, number>();
+    let counted = 0;
+    for (let bytes = 0; counted < MAX_COUNTED && bytes < MAX_BYTES;) {
+      const part = ["ZRANGE", String(counted), String(PAGE), String(PAGE_BYTES)];
+      const members = (await connection.run<Buffer[]>(READ_SET, [set], part)).filter((_, i) => i % 2 === 0);
+      if (members.length === 0) return counts;
+      for (const member of members) {
+        const queue = queueOf(jobs, member);
+        if (queue !== undefined) counts.set(queue, (counts.get(queue) ?? 0) + 1);
+        bytes += member.length;
+      }
+      counted += members.length;
+    }
+    const all = await connection.send<number>(["ZCARD", set], [set]);
+    for (const [queue, count] of counts) counts.set(queue, Math.round(count * all / counted));
+    return counts;
+  }
+}
+
+/** Undefined for what is no job, unless it is known where it came from. */
+function queueOf(jobs: RedisShared["jobs"], raw: Buffer): string | undefined {
+  try {
+    return (jobs.letter(raw).queue ?? "default") || undefined;
+  } catch (error) {
+    if (error instanceof JobError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,218 @@
+import type { Buffer } from "node:buffer";
+import type { Delivery } from "../../core/delivery.ts";
+import type { ReceiveRequest } from "../../core/driver.ts";
+import type { RedisConnection } from "../../redis/connection.ts";
+import type { RedisDelivery, RedisSettler, RedisShared } from "./delivery.ts";
+import type { RedisHeartbeat } from "./heartbeat.ts";
+import type { RedisPauses } from "./pauses.ts";
+import type { RedisSchedule } from "./schedule/schedule.ts";
+import { TAKE } from "./scripts.ts";
+import type { RedisStrays } from "./strays.ts";
+import { QueueWait, type Waiter } from "./wait.ts";
+
+/** At most so many queues are waited on, with a connection each; of others a wait ends in time to look again. */
+const MAX_WAITS = 16;
+const LOOK_AGAIN_MS = 1_000;
+
+interface FetchDeps {
+  readonly shared: RedisShared;
+  readonly settler: RedisSettler;
+  readonly schedule: RedisSchedule;
+  readonly heartbeat: RedisHeartbeat;
+  readonly pauses: RedisPauses;
+  readonly strays: RedisStrays;
+  /** A further connection, for a wait. */
+  readonly connect: () => RedisConnection;
+}
+
+/** How much to take: {@link ReceiveRequest}. */
+type Limits = Required<Pick<ReceiveRequest, "max" | "maxBytes">>;
+
+/** For each queue that was looked at, how many jobs were taken, and the jobs. */
+type Taken = (Buffer | number)[];
+
+/**
+ * Takes jobs.
+ *
+ * 1. Takes as many as were asked for in one step of Redis, a queue after the other, each into the in-flight list.
+ * 2. Waits without asking again and again when there are none ({@link QueueWait}), never longer than it should.
+ * 3. Doubts where a command's answer was lost that may have taken jobs ({@link RedisStrays}).
+ */
+export class RedisFetch {
+  readonly #deps: FetchDeps;
+  readonly #waits = new Map<string, QueueWait>();
+  readonly #keysOf = new WeakMap<readonly string[], string[]>();
+  readonly #closing = new AbortController();
+  readonly #receiving = new Set<Promise<unknown>>();
+
+  constructor(deps: FetchDeps) {
+    this.#deps = deps;
+  }
+
+  receive(request: ReceiveRequest): Promise<Delivery[]> {
+    const receiving = this.#receive(request).finally(() => this.#receiving.delete(receiving));
+    this.#receiving.add(receiving);
+    return receiving;
+  }
+
+  /** Ends the waits, and resolves when every receive has. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.allSettled([...this.#receiving]);
+    for (const wait of this.#waits.values()) wait.close();
+  }
+
+  async #receive(request: ReceiveRequest): Promise<Delivery[]> {
+    const { queues: wanted, max, maxBytes = Number.MAX_SAFE_INTEGER, waitMs, signal } = request;
+    const limits = { max, maxBytes };
+    const { schedule, heartbeat, pauses, shared, strays } = this.#deps;
+    const untilMs = shared.clock.monotonicMs() + waitMs;
+    const isOver = () => signal.aborted || this.#closing.signal.aborted;
+    if (!isOver() && !heartbeat.hasAnnounced(wanted)) await heartbeat.announce(wanted);
+    if (!isOver() && !pauses.isKnown) await pauses.know();
+    while (!isOver()) {
+      const queues = pauses.open(wanted);
+      const pausesVersion = pauses.version;
+      if (strays.hasDoubts) await strays.clearAll(wanted);
+      if (schedule.isDue) await schedule.promote();
+      if (isOver()) break;
+      const taken = queues.length === 0 ? [] : await this.#take(queues, limits);
+      if (taken === undefined) {
+        // This process counted as dead: it has to be alive for others before it takes jobs.
+        await heartbeat.beat();
+        continue;
+      }
+      if (taken.length > 0) return taken;
+      const leftMs = untilMs - shared.clock.monotonicMs();
+      if (leftMs <= 0 || isOver()) break;
+      const isPartial = queues.length > MAX_WAITS;
+      const arrived = await this.#wait(
+        queues,
+        limits,
+        { ms: isPartial ? Math.min(leftMs, LOOK_AGAIN_MS) : leftMs, pausesVersion, signal },
+      );
+      if (arrived.length > 0) return arrived;
+    }
+    return [];
+  }
+
+  /** Undefined when nothing was given, for this process counts as dead. */
+  async #take(queues: readonly string[], limits: Limits): Promise<RedisDelivery[] | undefined> {
+    const { settler } = this.#deps;
+    while (settler.looking !== undefined) await settler.looking;
+    settler.taking++;
+    try {
+      const reply = await this.#askFor(queues, limits);
+      return reply === null ? undefined : await this.#holdAll(queues, reply);
+    } finally {
+      settler.taking--;
+    }
+  }
+
+  async #askFor(queues: readonly string[], { max, maxBytes }: Limits): Promise<Taken | null> {
+    const { shared: { connection }, strays } = this.#deps;
+    try {
+      return await connection.run<Taken | null>(TAKE, this.#keys(queues), [String(max), String(maxBytes)]);
+    } catch (error) {
+      for (const queue of queues) strays.doubt(queue);
+      throw error;
+    }
+  }
+
+  async #holdAll(queues: readonly string[], reply: Taken): Promise<RedisDelivery[]> {
+    const { settler } = this.#deps;
+    const taken: RedisDelivery[] = [];
+    let at = 0;
+    let foreign: string | undefined;
+    for (const queue of queues) {
+      if (at >= reply.length) break;
+      const count = reply[at++] as number;
+      if (count < 0) foreign ??= queue;
+      for (let i = 0; i < count; i++) taken.push(settler.hold(queue, reply[at++] as Buffer));
+    }
+    // The others are served all the same; when they have nothing, it is told why this one has not.
+    if (foreign !== undefined && taken.length === 0) await this.#tellForeign(foreign);
+    return taken;
+  }
+
+  /** Rejects with what Redis says of a queue one of whose keys is another program's. */
+  async #tellForeign(queue: string): Promise<void> {
+    const { shared: { connection, keys }, settler } = this.#deps;
+    for (const key of [keys.queue(queue), settler.inflightKey(queue)]) {
+      await connection.send(["LLEN", key], [key]);
+    }
+  }
+
+  /** The keys that TAKE wants. */
+  #keys(queues: readonly string[]): readonly string[] {
+    let keys = this.#keysOf.get(queues);
+    if (keys === undefined) {
+      const { shared, settler } = this.#deps;
+      keys = [shared.keys.process(shared.identity)];
+      for (const queue of queues) keys.push(shared.keys.queue(queue), settler.inflightKey(queue));
+      this.#keysOf.set(queues, keys);
+    }
+    return keys;
+  }
+
+  /** Waits until there is a job, the pauses have changed, or the time is over; what arrives up to the end of the wait, within the limits. */
+  async #wait(
+    queues: readonly string[],
+    { max, maxBytes }: Limits,
+    { ms, pausesVersion, signal }: { ms: number; pausesVersion: number; signal: AbortSignal },
+  ): Promise<RedisDelivery[]> {
+    const { shared, settler, pauses } = this.#deps;
+    const arrived: RedisDelivery[] = [];
+    let bytes = 0;
+    const over = Promise.withResolvers<void>();
+    const waiter: Waiter = {
+      offer: (queue, raw) => {
+        if (arrived.length >= max || bytes >= maxBytes) return false;
+        bytes += raw.length;
+        arrived.push(settler.hold(queue, raw));
+        over.resolve();
+        return true;
+      },
+      fail: over.reject,
+    };
+    const end = () => over.resolve();
+    const signals = [signal, this.#closing.signal];
+    const timer = shared.clock.setTimer(end, ms);
+    for (const one of signals) one.addEventListener("abort", end);
+    using _change = pauses.onChange(end);
+    if (pauses.version !== pausesVersion) end();
+    const waits = queues.slice(0, MAX_WAITS).map((queue) => this.#waitOn(queue));
+    for (const wait of waits) wait.join(waiter);
+    const failure = await over.promise.then(() => undefined, (error) => ({ error }));
+    timer.cancel();
+    for (const one of signals) one.removeEventListener("abort", end);
+    await Promise.all(waits.map((wait) => wait.leave(waiter)));
+    // What has arrived is told first, also what came when one of the waits had failed and the others went on; the failure
+    // shows again at the next receive.
+    if (failure !== undefined && arrived.length === 0) throw failure.error;
+    return arrived;
+  }
+
+  /** Whether Redis may move a job of this queue at any moment, for somebody waits. */
+  isArmed(queue: string): boolean {
+    return this.#waits.get(queue)?.isArmed === true;
+  }
+
+  #waitOn(queue: string): QueueWait {
+    let wait = this.#waits.get(queue);
+    if (wait === undefined) {
+      const { shared, settler, heartbeat, strays, connect } = this.#deps;
+      wait = new QueueWait({
+        shared,
+        settler,
+        queue,
+        connection: connect(),
+        isFresh: () => heartbeat.isFresh,
+        beat: () => heartbeat.beat(),
+        strays,
+      });
+      this.#waits.set(queue, wait);
+    }
+    return wait;
+  }
+}

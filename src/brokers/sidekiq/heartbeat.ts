@@ -1,0 +1,275 @@
+import type { Buffer } from "node:buffer";
+import type { Timer } from "../../core/clock.ts";
+import { BackgroundWork } from "../background.ts";
+import type { RedisSettler, RedisShared } from "./delivery.ts";
+import type { RedisStrays } from "./strays.ts";
+import { BEAT, COUNT, LEAVE } from "./process_scripts.ts";
+import { PUT_ALL_BACK } from "./scripts.ts";
+
+/** What the process list shows beside what the driver knows itself. */
+export interface RedisProcessInfo {
+  /** Jobs at the same time, of all consumers of this broker. */
+  readonly concurrency: number;
+  readonly queues: readonly { readonly name: string; readonly weight: number }[];
+}
+
+/** What Sidekiq's Web UI can tell a process. */
+export type RemoteSignal = "quiet" | "stop";
+
+const SIGNALS: Readonly<Record<string, RemoteSignal>> = { TSTP: "quiet", TERM: "stop" };
+
+/** One that could not be given is given again after so long, milliseconds; sooner with a short lease. */
+const BEAT_AGAIN_MS = 1_000;
+
+const BEATS_IN_LEASE = 6;
+
+/** A longer job is not shown in the list of running jobs, which is written anew with every beat. */
+const MAX_SHOWN_BYTES = 10_000;
+
+/**
+ * The signs of life of this process, and its place in Sidekiq's Web UI.
+ *
+ * 1. Gives a sign of life six times within a lease, and sooner after one that failed. When they end, other processes
+ *    take the jobs back that it holds.
+ * 2. Registers every queue before a job is taken from it, so that those others know where to look.
+ * 3. Shows in the Web UI what the process is and runs, and passes on what the UI tells it.
+ * 4. Adds to Sidekiq's statistics.
+ * 5. Has compared once within a lease what is in flight with what is held ({@link RedisStrays}).
+ */
+export class RedisHeartbeat {
+  readonly #shared: RedisShared;
+  readonly #background: BackgroundWork;
+  readonly #settler: RedisSettler;
+  readonly #strays: RedisStrays;
+  readonly #leaseMs: number;
+  readonly #info: RedisProcessInfo | undefined;
+  readonly #onSignal: (signal: RemoteSignal) => void;
+  readonly #queues = new Set<string>();
+  /** Of the queues that Redis knows of. */
+  readonly #announced = new Set<string>();
+  readonly #startedAtMs: number;
+  #beating: Promise<void> | undefined;
+  #timer: Timer | undefined;
+  #beatenAtMs = -Infinity;
+  #roundTripMs = 0;
+  #beats = 0;
+  #hasSignal = false;
+  #isQuiet = false;
+  #isClosed = false;
+
+  constructor(
+    shared: RedisShared,
+    deps: {
+      settler: RedisSettler;
+      strays: RedisStrays;
+      info: RedisProcessInfo | undefined;
+      onSignal: (signal: RemoteSignal) => void;
+    },
+    options: { leaseMs: number },
+  ) {
+    this.#shared = shared;
+    this.#background = new BackgroundWork(shared.observe, "heartbeat");
+    this.#settler = deps.settler;
+    this.#strays = deps.strays;
+    this.#info = deps.info;
+    this.#onSignal = deps.onSignal;
+    this.#leaseMs = options.leaseMs;
+    this.#startedAtMs = shared.clock.nowMs();
+  }
+
+  /** Whether others surely take this process for alive. */
+  get isFresh(): boolean {
+    return performance.now() - this.#beatenAtMs < this.#leaseMs / 2;
+  }
+
+  /** Whether jobs may be taken from these queues. */
+  hasAnnounced(queues: readonly string[]): boolean {
+    return queues.every((queue) => this.#announced.has(queue));
+  }
+
+  /** The queues from which jobs were taken. */
+  get queues(): ReadonlySet<string> {
+    return this.#queues;
+  }
+
+  /** Tells Redis that jobs will be taken from these queues, and keeps giving signs of life from then on. */
+  async announce(queues: readonly string[]): Promise<void> {
+    for (const queue of queues) this.#queues.add(queue);
+    // One that is under way may have begun before.
+    await this.#beating?.catch(() => {});
+    await this.beat();
+  }
+
+  /** One sign of life, now. */
+  beat(): Promise<void> {
+    return this.#beating ??= this.#beat().then(
+      // A signal may have others behind it, and people wait to see that it was heard.
+      () => this.#beatLater(this.#hasSignal ? 0 : this.#leaseMs / BEATS_IN_LEASE),
+      (error) => {
+        this.#beatLater(Math.min(BEAT_AGAIN_MS, this.#leaseMs / BEATS_IN_LEASE));
+        throw error;
+      },
+    ).finally(() => this.#beating = undefined);
+  }
+
+  /** Shows, at once, that this process takes no more jobs. */
+  quiet(): void {
+    if (this.#isQuiet) return;
+    this.#isQuiet = true;
+    // A driver that received nothing is not shown.
+    if (this.#queues.size === 0) return;
+    // A sign under way may have been made before, and sets when the next one comes.
+    void (this.#beating ?? Promise.resolve()).catch(() => {}).then(() => this.#beatLater(0));
+  }
+
+  /** Puts back all that is held, and leaves the lists of processes. */
+  async leave(): Promise<void> {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    await this.#beating?.catch(() => {});
+    const { connection, keys, identity } = this.#shared;
+    // A driver that received nothing has nothing to tell.
+    if (this.#queues.size === 0) return;
+    for (const queue of this.#queues) {
+      await connection.run(PUT_ALL_BACK, [this.#settler.inflightKey(queue), keys.queue(queue)], []);
+    }
+    await this.#count();
+    const process = keys.process(identity);
+    const own = [process, `${process}-signals`, keys.queuesOf(identity), ...this.#workKeys()];
+    await connection.run(LEAVE, [keys.processes, keys.owners, ...own], [identity]);
+  }
+
+  #beatLater(delayMs: number): void {
+    if (this.#isClosed) return;
+    this.#timer?.cancel();
+    this.#timer = this.#shared.clock.setTimer(() => void this.#background.run(() => this.beat()), delayMs);
+  }
+
+  async #beat(): Promise<void> {
+    const queues = [...this.#queues];
+    const beganMs = performance.now();
+    let signal: Buffer | null = null;
+    let wasAlive: number | undefined;
+    try {
+      [signal, wasAlive] = await this.#giveSign(queues);
+    } finally {
+      // Redis may have got also one that failed, and the next one finds this process alive then.
+      const isLate = performance.now() - this.#beatenAtMs > this.#leaseMs;
+      if (wasAlive === 0 || isLate) this.#settler.life++;
+    }
+    this.#beatenAtMs = beganMs;
+    this.#roundTripMs = performance.now() - beganMs;
+    for (const queue of queues) this.#announced.add(queue);
+    this.#hasSignal = signal !== null;
+    this.#obey(signal === null ? undefined : SIGNALS[String(signal)]);
+    await this.#count();
+    if (++this.#beats % BEATS_IN_LEASE === 0) await this.#strays.compare(this.#queues);
+  }
+
+  /** Resolves as BEAT returns. */
+  #giveSign(queues: readonly string[]): Promise<[signal: Buffer | null, wasAlive: number]> {
+    const { connection, keys, identity } = this.#shared;
+    const process = keys.process(identity);
+    const fields = this.#fields();
+    return connection.run(
+      BEAT,
+      [
+        process,
+        keys.processes,
+        keys.owners,
+        keys.queuesOf(identity),
+        `${process}-signals`,
+        keys.queues,
+        ...this.#workKeys(),
+      ],
+      [
+        identity,
+        String(this.#leaseMs),
+        String(fields.length),
+        ...fields,
+        String(queues.length),
+        ...queues,
+        ...this.#work(),
+      ],
+    );
+  }
+
+  #obey(signal: RemoteSignal | undefined): void {
+    if (signal === undefined) return;
+    this.#isQuiet = true;
+    this.#onSignal(signal);
+  }
+
+  /** Adds what was processed since the last time. */
+  async #count(): Promise<void> {
+    const { processed, failed } = this.#settler;
+    if (processed + failed === 0) return;
+    this.#settler.processed = this.#settler.failed = 0;
+    const { connection, keys, clock } = this.#shared;
+    const day = new Date(clock.nowMs()).toISOString().slice(0, 10);
+    try {
+      const names = ["processed", "failed"] as const;
+      const stats = names.flatMap((name) => [keys.stat(name), keys.stat(name, day)]);
+      await connection.run(COUNT, stats, [String(processed), String(failed)]);
+    } catch (error) {
+      this.#settler.processed += processed;
+      this.#settler.failed += failed;
+      throw error;
+    }
+  }
+
+  #workKeys(): string[] {
+    const process = this.#shared.keys.process(this.#shared.identity);
+    return this.#shared.jobs.workKeys.map((name) => `${process}:${name}`);
+  }
+
+  /** The fields of the process's hash, https://github.com/sidekiq/sidekiq/blob/main/lib/sidekiq/launcher.rb. */
+  #fields(): string[] {
+    const { clock, identity, jobs } = this.#shared;
+    const [hostname, pid] = identity.split(":");
+    const queues = this.#info?.queues ?? [...this.#queues].map((name) => ({ name, weight: 1 }));
+    const weights = Object.fromEntries(queues.map(({ name, weight }) => [name, weight]));
+    const concurrency = this.#info?.concurrency ?? 0;
+    const info = {
+      hostname,
+      started_at: this.#startedAtMs / 1_000,
+      pid: Number(pid),
+      tag: "fervo-worker",
+      concurrency,
+      queues: queues.map(({ name }) => name),
+      weights: [weights],
+      capsules: { default: { concurrency, mode: "weighted", weights } },
+      labels: ["fervo-worker"],
+      identity,
+      version: jobs.version,
+      embedded: false,
+    };
+    const fields = {
+      info: JSON.stringify(info),
+      concurrency: String(concurrency),
+      busy: String(this.#settler.held.size),
+      beat: (clock.nowMs() / 1_000).toFixed(3),
+      rtt_us: String(Math.round(this.#roundTripMs * 1_000)),
+      quiet: String(this.#isQuiet),
+      rss: String(Math.round(Deno.memoryUsage().rss / 1_024)),
+    };
+    return Object.entries(fields).flat();
+  }
+
+  /** Fields and values of the list of running jobs. */
+  #work(): string[] {
+    return [...this.#settler.held].flatMap(({ id, queue, raw, takenAtMs, parsed }) => {
+      // The Web UI reads it as a job, and would raise at what is none.
+      const instead = parsed === undefined
+        ? "(no job)"
+        : raw.length > MAX_SHOWN_BYTES
+        ? "(too long to show)"
+        : undefined;
+      const payload = instead === undefined
+        ? raw.toString()
+        : JSON.stringify({ class: instead, args: [], jid: id, queue });
+      const run_at = Math.floor(takenAtMs / 1_000);
+      return [id, JSON.stringify({ queue, payload, run_at })];
+    });
+  }
+}

@@ -1,0 +1,166 @@
+import type { Buffer } from "node:buffer";
+import type { Timer } from "../../core/clock.ts";
+import { JobError } from "../../core/errors.ts";
+import { BackgroundWork } from "../background.ts";
+import { newId, type RedisShared } from "./delivery.ts";
+import { scoreOf } from "./score.ts";
+import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./process_scripts.ts";
+import { READ_LIST } from "./scripts.ts";
+
+/** A job whose worker died so often is taken for the cause. */
+const MAX_RECOVERIES = 3;
+/** Jobs that are read at once. */
+const BATCH_JOBS = 100;
+const BATCH_BYTES = 8 * 2 ** 20;
+
+/**
+ * Takes jobs back from processes that died.
+ *
+ * 1. Looks for them six times within a lease; of all processes one does, whoever takes the lock.
+ * 2. Puts each job back to where it is taken next, and counts that in the job.
+ * 3. Sends a job whose worker died three times to the dead letters.
+ * 4. Tells observers how many, of which process and queue.
+ *
+ * A process is dead when its signs of life have ended, which they do a lease after the last one, and none has come in a
+ * third of a lease since that was noticed: so its jobs run again within one and two thirds of a lease. The third is for
+ * the living whose signs ended because Redis was away: they connect again and give one.
+ */
+export class RedisRecovery {
+  readonly #shared: RedisShared;
+  readonly #leaseMs: number;
+  readonly #background: BackgroundWork;
+  #timer: Timer | undefined;
+  #looking: Promise<void> | undefined;
+  #isStarted = false;
+  #isClosed = false;
+
+  constructor(shared: RedisShared, options: { leaseMs: number }) {
+    this.#shared = shared;
+    this.#background = new BackgroundWork(shared.observe, "recovery");
+    this.#leaseMs = options.leaseMs;
+  }
+
+  /** Begins to look. Idempotent. */
+  start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.#lookNow();
+  }
+
+  /** Ends the looking, and waits for what is under way. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    await this.#looking;
+  }
+
+  #lookNow(): void {
+    this.#looking = this.#background.run(() => this.#look()).then(() => {
+      if (this.#isClosed) return;
+      this.#timer = this.#shared.clock.setTimer(() => this.#lookNow(), this.#leaseMs / 6);
+    });
+  }
+
+  async #look(): Promise<void> {
+    const { connection, keys, identity } = this.#shared;
+    const share = (part: number) => String(Math.round(this.#leaseMs / part));
+    // Shorter than the time between two looks, so that our own lock does not keep us from the next one.
+    const lock = ["SET", keys.recovery, identity, "NX", "PX", share(8)];
+    if (await connection.send(lock) === null) return;
+    const dead = await connection.run<Buffer[]>(FIND_DEAD, [keys.owners, keys.suspects], [
+      keys.prefix,
+      share(3),
+      share(2),
+    ]);
+    await eachByItself(dead, (one) => this.#recover(String(one)));
+  }
+
+  /** Takes all jobs of a dead process back. */
+  async #recover(dead: string): Promise<void> {
+    const { connection, keys } = this.#shared;
+    const queues = (await connection.send<Buffer[]>(["SMEMBERS", keys.queuesOf(dead)])).map(String);
+    let isAlive = false;
+    await eachByItself(queues, async (queue) => {
+      isAlive ||= !await this.#recoverQueue(dead, queue);
+    });
+    if (isAlive) return;
+    const inflight = queues.map((queue) => keys.inflight(dead, queue));
+    const forgotten = [keys.process(dead), keys.owners, keys.suspects, keys.queuesOf(dead), ...inflight];
+    await connection.run(FORGET, forgotten, [dead]);
+  }
+
+  /** False when the process lives after all. */
+  async #recoverQueue(dead: string, queue: string): Promise<boolean> {
+    const { connection, keys } = this.#shared;
+    const inflight = keys.inflight(dead, queue);
+    const counts = { putBack: 0, buried: 0, gone: 0 };
+    try {
+      // The newest first: each goes to the end from which jobs are taken, so that the oldest is taken first.
+      for (;;) {
+        const limits = [String(BATCH_JOBS), String(BATCH_BYTES)];
+        const jobs = await connection.run<Buffer[]>(READ_LIST, [inflight], limits);
+        if (jobs.length === 0) return true;
+        for (const raw of jobs) {
+          const end = await this.#recoverJob(dead, queue, raw);
+          if (end === "alive") return false;
+          counts[end]++;
+        }
+      }
+    } finally {
+      const { putBack, buried } = counts;
+      if (putBack + buried > 0) {
+        this.#shared.observe({ type: "jobs_recovered", queue, process: dead, putBack, buried });
+      }
+    }
+  }
+
+  /** What became of the job; `gone` when somebody else was faster, `alive` when the process lives after all. */
+  async #recoverJob(
+    dead: string,
+    queue: string,
+    raw: Buffer,
+  ): Promise<"putBack" | "buried" | "gone" | "alive"> {
+    const { connection, keys, clock, jobs } = this.#shared;
+    const process = keys.process(dead);
+    const inflight = keys.inflight(dead, queue);
+    let recovered: Uint8Array = raw;
+    try {
+      const { id = newId(), recoveries } = jobs.read(raw);
+      if (recoveries + 1 >= MAX_RECOVERIES) {
+        const nowMs = clock.nowMs();
+        const letter = jobs.failed(raw, { id, queue, error: poisonError(id), nowMs }).raw;
+        const places = [inflight, keys.dead, process];
+        return endOf(
+          await connection.run(RECOVER_TO_DEAD, places, [raw, scoreOf(nowMs), letter]),
+          "buried",
+        );
+      }
+      recovered = jobs.recovered(raw, { id, queue });
+    } catch (error) {
+      // What cannot be read is put back as it is; whoever takes it sends it to the dead letters.
+      if (!(error instanceof JobError)) throw error;
+    }
+    const places = [process, inflight, keys.queue(queue)];
+    return endOf(await connection.run(RECOVER, places, [raw, recovered]), "putBack");
+  }
+}
+
+/** Does the work for each; what fails for one is thrown when it was tried for all. */
+async function eachByItself<T>(all: readonly T[], work: (one: T) => Promise<unknown>): Promise<void> {
+  const failures: unknown[] = [];
+  for (const one of all) await work(one).catch((error) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
+}
+
+/** What the answer of a script says that takes a job back. */
+function endOf<Taken extends string>(answer: number, taken: Taken): Taken | "gone" | "alive" {
+  if (answer < 0) return "alive";
+  return answer === 0 ? "gone" : taken;
+}
+
+function poisonError(id: string): JobError {
+  return new JobError(
+    "JOB_CRASHED",
+    `Job "${id}" was running ${MAX_RECOVERIES} times when its worker died: it is taken for the cause`,
+  );
+}

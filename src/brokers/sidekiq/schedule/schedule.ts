@@ -1,0 +1,150 @@
+import type { Buffer } from "node:buffer";
+import type { Timer } from "../../../core/clock.ts";
+import { JobError } from "../../../core/errors.ts";
+import { BackgroundWork } from "../../background.ts";
+import { isForItsKey } from "../../../redis/errors.ts";
+import { hashOf, type RedisShared } from "../delivery.ts";
+import { dueOfScore, scoreOf } from "../score.ts";
+import { PROMOTE, PROMOTE_TO_DEAD, READ_DUE } from "../scripts.ts";
+
+/** How often to look for jobs that others have scheduled, milliseconds. */
+const LOOK_EVERY_MS = 1_000;
+/** Due jobs that are read at once. */
+const BATCH_JOBS = 100;
+const BATCH_BYTES = 8 * 2 ** 20;
+
+/**
+ * Moves jobs of the sets `retry` and `schedule` into their queues when they are due.
+ *
+ * 1. Looks once a second, and at the exact time of the next due job that it knows of.
+ * 2. Works beside any number of other processes that do the same, ours or Ruby's: a job leaves its set and enters its
+ *    queue in one step, for whoever is first.
+ *
+ * 3. Leaves a job where it is whose queue's key is another program's, tells so, and goes on with the others.
+ *
+ * A look without due jobs is two commands, each of constant cost.
+ */
+export class RedisSchedule {
+  readonly #shared: RedisShared;
+  readonly #background: BackgroundWork;
+  #nextDueMs = -Infinity;
+  /** Why a job stays that is due. */
+  #stuck: unknown;
+  #timer: Timer | undefined;
+  #promoting: Promise<void> | undefined;
+  #isStarted = false;
+  #isClosed = false;
+
+  constructor(shared: RedisShared) {
+    this.#shared = shared;
+    this.#background = new BackgroundWork(shared.observe, "schedule");
+  }
+
+  /** Begins to look. Idempotent. */
+  start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.#lookLater(LOOK_EVERY_MS);
+  }
+
+  /** Whether a job is due that is still in its set, as far as is known here. */
+  get isDue(): boolean {
+    return this.#nextDueMs <= this.#shared.clock.nowMs();
+  }
+
+  /** A job was scheduled for then, epoch milliseconds. */
+  expect(dueMs: number): void {
+    if (dueMs >= this.#nextDueMs) return;
+    this.#nextDueMs = dueMs;
+    if (this.#isStarted) this.#lookLater(dueMs - this.#shared.clock.nowMs());
+  }
+
+  /** Moves all that is due. Never rejects: what goes wrong is told, and tried again within a second. */
+  promote(): Promise<void> {
+    return this.#promoting ??= this.#background.run(async () => {
+      this.#stuck = undefined;
+      await this.#promoteAll();
+      if (this.#stuck !== undefined) throw this.#stuck;
+    }).finally(() => this.#promoting = undefined);
+  }
+
+  /** Ends the looking, and waits for what is under way. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    await this.#promoting;
+  }
+
+  #lookLater(delayMs: number): void {
+    if (this.#isClosed) return;
+    this.#timer?.cancel();
+    this.#timer = this.#shared.clock.setTimer(() => void this.#look(), Math.min(delayMs, LOOK_EVERY_MS));
+  }
+
+  async #look(): Promise<void> {
+    await this.promote();
+    this.#lookLater(this.#nextDueMs - this.#shared.clock.nowMs());
+  }
+
+  async #promoteAll(): Promise<void> {
+    const { keys, clock } = this.#shared;
+    this.#nextDueMs = Infinity;
+    try {
+      const dueMs = await Promise.all([keys.retry, keys.schedule].map((set) => this.#promoteSet(set)));
+      // One may have been expected in between.
+      this.#nextDueMs = Math.min(this.#nextDueMs, ...dueMs);
+    } catch (error) {
+      this.#nextDueMs = clock.nowMs() + LOOK_EVERY_MS;
+      throw error;
+    }
+  }
+
+  /** Returns when the next job of the set is due, epoch milliseconds; Infinity when there is none. */
+  async #promoteSet(set: string): Promise<number> {
+    const { connection, clock } = this.#shared;
+    const [, first] = await connection.send<Buffer[]>(["ZRANGE", set, "0", "0", "WITHSCORES"], [set]);
+    const dueMs = first === undefined ? Infinity : dueOfScore(first);
+    if (dueMs > clock.nowMs()) return dueMs;
+    for (let stuck = 0;;) {
+      const nowMs = clock.nowMs();
+      const limits = [String(stuck), String(BATCH_JOBS), String(BATCH_BYTES)];
+      const [due, next] = await connection.run<[Buffer[], Buffer | null]>(READ_DUE, [set], [
+        scoreOf(nowMs),
+        ...limits,
+      ]);
+      if (due.length === 0) return next === null ? Infinity : Math.max(dueOfScore(next), nowMs + 1);
+      const isMoved = await Promise.all(due.map((member) => this.#promoteJob(set, member, nowMs)));
+      const stays = isMoved.filter((moved) => !moved).length;
+      stuck += stays;
+      // There may be very many: whoever waits for this takes jobs in between.
+      if (this.#isClosed || stays < due.length && due.length === BATCH_JOBS) return nowMs;
+    }
+  }
+
+  /** False when the job stays, for nothing can be put into the key of its queue: the others do not wait for it. */
+  async #promoteJob(set: string, member: Buffer, nowMs: number): Promise<boolean> {
+    try {
+      await this.#moveJob(set, member, nowMs);
+      return true;
+    } catch (error) {
+      if (!isForItsKey(error)) throw error;
+      this.#stuck ??= error;
+      return false;
+    }
+  }
+
+  async #moveJob(set: string, member: Buffer, nowMs: number): Promise<void> {
+    const { connection, keys, jobs } = this.#shared;
+    let placed;
+    try {
+      placed = jobs.enqueued(member, nowMs);
+    } catch (error) {
+      if (!(error instanceof JobError)) throw error;
+      const letter = jobs.unreadable(member, { id: hashOf(member), queue: undefined, error, nowMs });
+      await connection.run(PROMOTE_TO_DEAD, [set, keys.dead], [member, scoreOf(nowMs), letter]);
+      return;
+    }
+    const { raw, queue } = placed;
+    await connection.run(PROMOTE, [set, keys.queue(queue), keys.queues], [member, queue, raw]);
+  }
+}

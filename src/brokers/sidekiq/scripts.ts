@@ -1,0 +1,328 @@
+import { Script } from "../../redis/connection.ts";
+
+/*
+ * Lua scripts: what has to happen at once. Redis runs one at a time, and whole, unless a key is of a wrong type: then up to
+ * there. So each looks first at the keys that it adds to, before it removes a job anywhere. A full Redis refuses what takes
+ * memory only as the first change of a script: so each begins with one that takes none.
+ * Each names its KEYS and ARGV; jobs are compared and moved as bytes, never read.
+ */
+
+/**
+ * Takes jobs into this process's in-flight lists, a queue after the other.
+ *
+ * KEYS: the process, then queue and in-flight list in turn. ARGV: how many at most, after how many bytes to stop.
+ * Returns false when the process counts as dead, so that nothing is given to it that others would take away again; else
+ * for each queue that was looked at, the number of its jobs and the jobs; -1 for one whose key is no list.
+ */
+export const TAKE = new Script(`
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+redis.call('PERSIST', KEYS[2])
+local room = tonumber(ARGV[1])
+local bytes = tonumber(ARGV[2])
+local taken = {}
+for i = 2, #KEYS, 2 do
+  if room == 0 or bytes <= 0 then break end
+  local at = #taken + 1
+  taken[at] = 0
+  while room > 0 and bytes > 0 do
+    local job = redis.pcall('LMOVE', KEYS[i], KEYS[i + 1], 'RIGHT', 'LEFT')
+    if type(job) == 'table' then
+      if not string.find(job.err, 'WRONGTYPE') then return job end
+      taken[at] = -1
+    end
+    if type(job) ~= 'string' then break end
+    taken[#taken + 1] = job
+    taken[at] = taken[at] + 1
+    room = room - 1
+    bytes = bytes - #job
+  end
+end
+return taken
+`);
+
+/**
+ * Looks for a job of which nobody knows whether it was settled.
+ *
+ * KEYS: in-flight list, the process. ARGV: job. Returns how often it is there, and whether the process counts as alive.
+ */
+export const LOOK_FOR = new Script(`
+local places = redis.call('LPOS', KEYS[1], ARGV[1], 'COUNT', 0)
+return { #places, redis.call('EXISTS', KEYS[2]) }
+`);
+
+/**
+ * Puts a held job back to where it came from, at the end from which jobs are taken.
+ *
+ * KEYS: in-flight list, queue. ARGV: job, and what is put back in its place where that is something else. Returns 0
+ * when the job was not there.
+ */
+export const PUT_BACK = new Script(`
+redis.call('LLEN', KEYS[2])
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('RPUSH', KEYS[2], ARGV[2] or ARGV[1])
+return 1
+`);
+
+/**
+ * Moves all held jobs of a queue back, so that they are taken again in the order in which they were taken.
+ *
+ * KEYS: in-flight list, queue. Returns how many.
+ */
+export const PUT_ALL_BACK = new Script(`
+local count = 0
+while redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT') do count = count + 1 end
+return count
+`);
+
+/**
+ * Puts back what is in an in-flight list and not held, so that it is taken again in the order in which it was taken. A mark
+ * is the SHA-1 of the two ends of a job, and its length. Nothing is moved while a job that is held and has to be in the list
+ * is not: it was altered on its way, and is one of those that would count as not held.
+ *
+ * KEYS: in-flight list, queue, dead set. ARGV: score, the length of an end, n, n marks of jobs that go to the dead set
+ * instead, m, m marks of those that are held and may be gone, then the marks of the others that are held. Returns the marks
+ * of what was put back, and how many went to the dead set.
+ */
+export const PUT_BACK_STRAYS = new Script(`
+redis.call('LLEN', KEYS[2])
+redis.call('ZCARD', KEYS[3])
+local size = tonumber(ARGV[2])
+local spent = {}
+for i = 4, 3 + tonumber(ARGV[3]) do spent[ARGV[i]] = true end
+local at = 4 + tonumber(ARGV[3])
+local gone = {}
+for i = at + 1, at + tonumber(ARGV[at]) do gone[ARGV[i]] = (gone[ARGV[i]] or 0) + 1 end
+local held = {}
+local missing = 0
+for i = at + tonumber(ARGV[at]) + 1, #ARGV do
+  held[ARGV[i]] = (held[ARGV[i]] or 0) + 1
+  missing = missing + 1
+end
+local strays = {}
+for i = 0, redis.call('LLEN', KEYS[1]) - 1 do
+  local job = redis.call('LINDEX', KEYS[1], i)
+  local mark = redis.sha1hex(string.sub(job, 1, size) .. string.sub(job, -size)) .. #job
+  if (held[mark] or 0) > 0 then
+    held[mark] = held[mark] - 1
+    missing = missing - 1
+  elseif (gone[mark] or 0) > 0 then
+    gone[mark] = gone[mark] - 1
+  else
+    strays[#strays + 1] = { job, mark }
+  end
+end
+local returned = {}
+local buried = 0
+if missing == 0 then
+  for _, stray in ipairs(strays) do
+    redis.call('LREM', KEYS[1], 1, stray[1])
+    if spent[stray[2]] then
+      redis.call('ZADD', KEYS[3], ARGV[1], stray[1])
+      buried = buried + 1
+    else
+      redis.call('RPUSH', KEYS[2], stray[1])
+      returned[#returned + 1] = stray[2]
+    end
+  end
+end
+return { returned, buried }
+`);
+
+/**
+ * Moves a held job into the retry set.
+ *
+ * KEYS: in-flight list, retry set. ARGV: job, score, the job with its failure. Returns 0 when the job was not there.
+ */
+export const RETRY_LATER = new Script(`
+redis.call('ZCARD', KEYS[2])
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
+return 1
+`);
+
+/**
+ * Moves a held job to the end of a queue.
+ *
+ * KEYS: in-flight list, queue, set of queues. ARGV: job, queue's name, the job with its failure.
+ * Returns 0 when the job was not there.
+ */
+export const RETRY_NOW = new Script(`
+redis.call('LLEN', KEYS[2])
+redis.call('SCARD', KEYS[3])
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('SADD', KEYS[3], ARGV[2])
+redis.call('LPUSH', KEYS[2], ARGV[3])
+return 1
+`);
+
+/** Of 180 days and 10,000 jobs, as Sidekiq trims it; behind \`ZADD\` to KEYS[2] at the time ARGV[2], seconds. */
+export const TRIM_DEAD = `
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(ARGV[2]) - 15552000)
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -10000)
+`;
+
+/**
+ * Moves a held job into the dead set, and trims that.
+ *
+ * KEYS: in-flight list, dead set. ARGV: job, score, the job with its failure. Returns 0 when the job was not there.
+ */
+export const BURY = new Script(`
+redis.call('ZCARD', KEYS[2])
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
+${TRIM_DEAD}
+return 1
+`);
+
+/**
+ * Moves a job of a sorted set to a queue.
+ *
+ * KEYS: sorted set, queue, set of queues. ARGV: member, queue's name, the job as it enters the queue.
+ * Returns 0 when another process was faster.
+ */
+export const PROMOTE = new Script(`
+redis.call('LLEN', KEYS[2])
+redis.call('SCARD', KEYS[3])
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('SADD', KEYS[3], ARGV[2])
+redis.call('LPUSH', KEYS[2], ARGV[3])
+return 1
+`);
+
+/**
+ * Moves a member that is no job from a sorted set into the dead set.
+ *
+ * KEYS: sorted set, dead set. ARGV: member, score, its dead letter. Returns 0 when another process was faster.
+ */
+export const PROMOTE_TO_DEAD = new Script(`
+redis.call('ZCARD', KEYS[2])
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
+${TRIM_DEAD}
+return 1
+`);
+
+/**
+ * Reads due members of a sorted set, at least one if there is one; no more than a client can take at once.
+ *
+ * KEYS: sorted set. ARGV: score, how many to leave out, how many at most, after how many bytes to stop.
+ * Returns them, and when the next one is due if all were read; false when there is none.
+ */
+export const READ_DUE = new Script(`
+local due = {}
+local bytes = 0
+local at = tonumber(ARGV[2])
+while #due < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
+  local one = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', at, 1)
+  if not one[1] then
+    local after = redis.call('ZRANGE', KEYS[1], at, at, 'WITHSCORES')
+    return { due, after[2] or false }
+  end
+  due[#due + 1] = one[1]
+  bytes = bytes + #one[1]
+  at = at + 1
+end
+return { due, ARGV[1] }
+`);
+
+/** Lua: members of the sorted set and their scores in turn, from rank `from` on, `most` at most, until `limit` bytes are read. */
+const READ_MEMBERS = `
+local function members(command, from, most, limit)
+  local read = {}
+  local bytes = 0
+  for at = from, from + most - 1 do
+    if bytes >= limit then break end
+    local one = redis.call(command, KEYS[1], at, at, 'WITHSCORES')
+    if not one[1] then break end
+    read[#read + 1] = one[1]
+    read[#read + 1] = one[2]
+    bytes = bytes + #one[1]
+  end
+  return read
+end`;
+
+/**
+ * Reads a part of a sorted set, at least one member if there is one; no more than a client can take at once.
+ *
+ * KEYS: sorted set. ARGV: `ZRANGE` or `ZREVRANGE`, where to begin, how many at most, after how many bytes to stop.
+ * Returns members and their scores in turn.
+ */
+export const READ_SET = new Script(`
+${READ_MEMBERS}
+return members(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+`);
+
+/**
+ * Reads a part of a sorted set, the highest scores first, at least one member if there is one; no more than a client can take
+ * at once. Whoever adds and removes members meanwhile moves all ranks, so it begins behind a member, be it gone, and not at a
+ * rank.
+ *
+ * KEYS: sorted set. ARGV: how many at most, after how many bytes to stop, where to begin: a score, empty for the highest of all;
+ * and with a score, `at` for the first member that has it or `behind` for what comes behind the next argument, a member.
+ * Returns members and their scores in turn.
+ */
+export const READ_SET_BEHIND = new Script(`
+${READ_MEMBERS}
+local from = 0
+local score = ARGV[3]
+if score ~= '' then
+  from = redis.call('ZCOUNT', KEYS[1], '(' .. score, '+inf')
+  if ARGV[4] == 'behind' then
+    -- Members of one score are sorted by their bytes, here the highest first.
+    local last = from + redis.call('ZCOUNT', KEYS[1], score, score)
+    while from < last do
+      local middle = math.floor((from + last) / 2)
+      if redis.call('ZREVRANGE', KEYS[1], middle, middle)[1] < ARGV[5] then last = middle else from = middle + 1 end
+    end
+  end
+end
+return members('ZREVRANGE', from, tonumber(ARGV[1]), tonumber(ARGV[2]))
+`);
+
+/**
+ * Reads the element at the right end of a list, which is taken next; nil for one that is longer than asked for.
+ *
+ * KEYS: list. ARGV: the most bytes.
+ */
+export const READ_NEXT = new Script(`
+local one = redis.call('LINDEX', KEYS[1], -1)
+return one and #one <= tonumber(ARGV[1]) and one
+`);
+
+/**
+ * Reads the left end of a list, at least one element if there is one; no more than a client can take at once.
+ *
+ * KEYS: list. ARGV: how many at most, after how many bytes to stop.
+ */
+export const READ_LIST = new Script(`
+local read = {}
+local bytes = 0
+for at = 0, tonumber(ARGV[1]) - 1 do
+  if bytes >= tonumber(ARGV[2]) then break end
+  local one = redis.call('LINDEX', KEYS[1], at)
+  if not one then break end
+  read[#read + 1] = one
+  bytes = bytes + #one
+end
+return read
+`);
+
+/**
+ * Changes what is kept of a schedule, and pushes its job if there is one.
+ *
+ * KEYS: schedules, queue, set of queues; only the first without a job. ARGV: the schedule's name, what was read of it (empty
+ * for nothing), what is written, queue's name, job. Returns 0 when something else is there.
+ */
+export const CHANGE_SCHEDULE = new Script(`
+if #KEYS > 1 then
+  redis.call('LLEN', KEYS[2])
+  redis.call('SCARD', KEYS[3])
+end
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+if #KEYS > 1 then
+  redis.call('SADD', KEYS[3], ARGV[4])
+  redis.call('LPUSH', KEYS[2], ARGV[5])
+end
+return 1
+`);

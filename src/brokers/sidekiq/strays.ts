@@ -1,0 +1,155 @@
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { BackgroundWork } from "../background.ts";
+import type { RedisSettler, RedisShared } from "./delivery.ts";
+import { scoreOf } from "./score.ts";
+import { PUT_BACK_STRAYS } from "./scripts.ts";
+
+/** A job that ran and could not be settled so often is not put back any more. */
+const MAX_RETURNS = 3;
+/** Jobs whose returns are remembered. */
+const MAX_REMEMBERED = 1_000;
+/** A job's mark is made of so many bytes of each end. */
+const MARK_BYTES = 65_536;
+
+interface StraysDeps {
+  readonly settler: RedisSettler;
+  /** Whether Redis may move a job of this queue into its in-flight list at any moment. */
+  readonly isArmed: (queue: string) => boolean;
+}
+
+/**
+ * Jobs that are in an in-flight list of this process, and that it does not hold: for the answer was lost that would have
+ * brought them, or since they arrived otherwise than they are in Redis, so that no settle finds them. While this process
+ * lives no other one takes them back.
+ *
+ * 1. Is told of queues where that may be so, and looks for itself once within a lease whether a list is longer than what
+ *    is held of it.
+ * 2. Puts them back where nobody else has them, while no job of the queue is taken or settled: so that none counts as a
+ *    stray that is only on its way. What was altered is never read by its bytes here, for they are not those in Redis:
+ *    Redis compares marks, and moves what it has.
+ * 3. Sends a job that has run without being settled three times to the dead letters.
+ */
+export class RedisStrays {
+  readonly #shared: RedisShared;
+  readonly #settler: RedisSettler;
+  readonly #isArmed: StraysDeps["isArmed"];
+  readonly #background: BackgroundWork;
+  /** Queues to look into, and the look under way; `unsettled` where jobs may have run. */
+  readonly #doubts = new Map<string, { unsettled: boolean; looking: Promise<void> | undefined }>();
+  /** Longer lists than held jobs, at the last comparison. */
+  #longer = new Set<string>();
+  /** By their marks, how often jobs were put back that had run. */
+  readonly #returns = new Map<string, number>();
+
+  constructor(shared: RedisShared, { settler, isArmed }: StraysDeps) {
+    this.#shared = shared;
+    this.#settler = settler;
+    this.#isArmed = isArmed;
+    this.#background = new BackgroundWork(shared.observe, "recovery");
+    settler.onMissing = (queue) => {
+      this.doubt(queue, { unsettled: true });
+      this.#lookSoon(queue);
+    };
+  }
+
+  get hasDoubts(): boolean {
+    return this.#doubts.size > 0;
+  }
+
+  isDoubtful(queue: string): boolean {
+    return this.#doubts.has(queue);
+  }
+
+  /** There may be strays of this queue. */
+  doubt(queue: string, { unsettled = false } = {}): void {
+    const doubt = this.#doubts.get(queue);
+    if (doubt !== undefined) doubt.unsettled ||= unsettled;
+    else this.#doubts.set(queue, { unsettled, looking: undefined });
+  }
+
+  /** Resolves when nothing is doubtful about these queues, but for those where a job may be on its way: their wait looks. */
+  async clearAll(queues: readonly string[]): Promise<void> {
+    for (const queue of queues) if (!this.#isArmed(queue)) await this.clear(queue);
+  }
+
+  /** Puts back what is held by nobody, if there may be something. */
+  async clear(queue: string): Promise<void> {
+    const doubt = this.#doubts.get(queue);
+    if (doubt === undefined) return;
+    doubt.looking ??= this.#settler.alone(queue, () => this.#putBack(queue, doubt.unsettled)).then(
+      () => void this.#doubts.delete(queue),
+      (error) => {
+        doubt.looking = undefined;
+        throw error;
+      },
+    );
+    await doubt.looking;
+  }
+
+  /** Compares what is in flight in Redis with what is held; twice more is a doubt. Called once within a lease. */
+  async compare(queues: Iterable<string>): Promise<void> {
+    const { connection } = this.#shared;
+    const names = [...queues];
+    const lengths = await Promise.all(names.map((queue) => {
+      const key = this.#settler.inflightKey(queue);
+      return connection.send<number>(["LLEN", key], [key]);
+    }));
+    const held = Map.groupBy(this.#settler.held, ({ queue }) => queue);
+    const longer = names.filter((queue, i) => lengths[i]! > (held.get(queue)?.length ?? 0));
+    for (const queue of longer) {
+      if (!this.#longer.has(queue)) continue;
+      this.doubt(queue);
+      this.#lookSoon(queue);
+    }
+    this.#longer = new Set(longer);
+  }
+
+  /** Where a wait is armed, that looks before the next one. */
+  #lookSoon(queue: string): void {
+    void this.#background.run(() => this.clearAll([queue]));
+  }
+
+  async #putBack(queue: string, unsettled: boolean): Promise<void> {
+    const { connection, keys, clock, observe } = this.#shared;
+    const inflight = this.#settler.inflightKey(queue);
+    const held = [...this.#settler.held].filter((delivery) => delivery.queue === queue);
+    const marksOf = (isExpected: boolean) =>
+      held.filter((delivery) => this.#settler.isExpected(delivery) === isExpected).map(({ raw }) =>
+        markOf(raw)
+      );
+    const gone = marksOf(false);
+    const spent = [...this.#returns].filter(([, count]) => count >= MAX_RETURNS - 1).map(([mark]) => mark);
+    const [putBack, buried] = await connection.run<[Buffer[], number]>(
+      PUT_BACK_STRAYS,
+      [inflight, keys.queue(queue), keys.dead],
+      [
+        ...[scoreOf(clock.nowMs()), String(MARK_BYTES), String(spent.length)],
+        ...spent,
+        String(gone.length),
+        ...gone,
+        ...marksOf(true),
+      ],
+    );
+    if (unsettled) { for (const mark of putBack) this.#countReturn(String(mark)); }
+    if (putBack.length + buried > 0) {
+      observe({ type: "strays_returned", queue, putBack: putBack.length, buried });
+    }
+  }
+
+  #countReturn(mark: string): void {
+    const count = (this.#returns.get(mark) ?? 0) + 1;
+    this.#returns.delete(mark);
+    this.#returns.set(mark, count);
+    const [oldest] = this.#returns.keys();
+    if (this.#returns.size > MAX_REMEMBERED) this.#returns.delete(oldest!);
+  }
+}
+
+/** What stands for a job's bytes, as the script makes it: of a long one the ends, so that Redis is not held up. */
+function markOf(raw: Buffer): string {
+  return createHash("sha1").update(raw.subarray(0, MARK_BYTES)).update(raw.subarray(-MARK_BYTES)).digest(
+    "hex",
+  ) +
+    raw.length;
+}

@@ -1,0 +1,135 @@
+import type { Buffer } from "node:buffer";
+import type { RedisConnection } from "../../redis/connection.ts";
+import type { RedisSettler, RedisShared } from "./delivery.ts";
+import { PUT_BACK } from "./scripts.ts";
+import type { RedisStrays } from "./strays.ts";
+
+/** How long Redis holds a wait until it answers that there is nothing, seconds: so a dead connection is noticed. */
+export const BLOCK_S = 5;
+
+/** Somebody who waits for jobs of a queue. */
+export interface Waiter {
+  /** Is given a job; false when it has no room for it. */
+  offer(queue: string, raw: Buffer): boolean;
+  /** The broker failed. */
+  fail(error: unknown): void;
+}
+
+interface QueueWaitDeps {
+  readonly shared: RedisShared;
+  readonly settler: RedisSettler;
+  readonly queue: string;
+  /** Its own: a command that waits holds up all that come after it. */
+  readonly connection: RedisConnection;
+  /** Whether others surely take this process for alive. */
+  readonly isFresh: () => boolean;
+  readonly beat: () => Promise<void>;
+  readonly strays: RedisStrays;
+}
+
+/**
+ * The wait for a job of one queue, on a connection of its own.
+ *
+ * 1. Waits as long as somebody wants a job, and no longer: nobody's job is taken.
+ * 2. Takes the job into the in-flight list in the same step, so that it is never only in this process's memory.
+ * 3. Gives it to whoever has waited longest and has room. When nobody has, puts it back to where it was.
+ *
+ * Redis is asked by `BLMOVE`, which waits on one list: hence a wait for each queue. To end it early another connection
+ * says `CLIENT UNBLOCK`; a job that comes in that moment is offered like any other.
+ */
+export class QueueWait {
+  readonly #deps: QueueWaitDeps;
+  readonly #waiters = new Set<Waiter>();
+  /** They want no more to wait, and take what comes until the wait has ended. */
+  readonly #leaving = new Set<Waiter>();
+  #running: Promise<void> | undefined;
+  /** While Redis may move a job at any moment. */
+  #armed: Promise<void> | undefined;
+
+  constructor(deps: QueueWaitDeps) {
+    this.#deps = deps;
+  }
+
+  /** Whether Redis may move a job at any moment. */
+  get isArmed(): boolean {
+    return this.#armed !== undefined;
+  }
+
+  join(waiter: Waiter): void {
+    this.#waiters.add(waiter);
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves when no job can come any more for this waiter. */
+  async leave(waiter: Waiter): Promise<void> {
+    this.#waiters.delete(waiter);
+    if (this.#waiters.size > 0) return;
+    this.#leaving.add(waiter);
+    // Somebody who joins meanwhile goes on with the same wait, which then is theirs.
+    while (this.#armed !== undefined && this.#waiters.size === 0) await this.#unblock(this.#armed);
+    this.#leaving.delete(waiter);
+  }
+
+  close(): void {
+    this.#deps.connection.close();
+  }
+
+  async #run(): Promise<void> {
+    const { connection, queue, isFresh, beat, strays } = this.#deps;
+    try {
+      while (this.#waiters.size > 0) {
+        await strays.clear(queue);
+        if (!isFresh()) await beat();
+        await connection.open();
+        if (this.#waiters.size === 0) break;
+        // While it is looked for strays no job may be on its way.
+        if (strays.isDoubtful(queue)) continue;
+        this.#armed = this.#waitOnce();
+        try {
+          await this.#armed;
+        } finally {
+          this.#armed = undefined;
+        }
+      }
+    } catch (error) {
+      strays.doubt(queue);
+      const waiters = [...this.#waiters];
+      this.#waiters.clear();
+      for (const waiter of waiters) waiter.fail(error);
+    } finally {
+      // In the same step in which it was seen that nobody waits: who joins after it begins anew.
+      this.#running = undefined;
+    }
+  }
+
+  async #waitOnce(): Promise<void> {
+    const { connection, shared, settler, queue, isFresh, strays } = this.#deps;
+    const places = [shared.keys.queue(queue), settler.inflightKey(queue)];
+    const raw = await connection.send<Buffer | null>(
+      ["BLMOVE", places[0]!, places[1]!, "RIGHT", "LEFT", String(BLOCK_S)],
+      places,
+    );
+    if (raw === null) return;
+    // After a standstill of this machine others may have taken the job back.
+    if (!isFresh()) return strays.doubt(queue);
+    for (const waiter of [...this.#waiters, ...this.#leaving]) {
+      if (waiter.offer(queue, raw)) return;
+    }
+    await shared.connection.run(PUT_BACK, places.toReversed(), [raw]);
+  }
+
+  /** Tries to end the wait under way. */
+  async #unblock(armed: Promise<void>): Promise<void> {
+    const { connection, shared } = this.#deps;
+    const ended = armed.catch(() => {});
+    try {
+      const id = String(connection.clientId ?? 0);
+      // 0: its command has not reached Redis yet, or has ended.
+      if (await shared.connection.send(["CLIENT", "UNBLOCK", id]) === 1) return await ended;
+    } catch {
+      // Nobody can be asked to end it: it ends with its connection.
+      connection.drop();
+    }
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 1))]);
+  }
+}

@@ -1,0 +1,157 @@
+import type { Clock } from "../../core/clock.ts";
+
+/** A moment in the database's history, to compare a later one with. */
+export interface ChangeMark {
+  readonly others: number;
+  readonly own: number;
+}
+
+/** After a change, more may follow at once: how long to look often, and how often, milliseconds. */
+const ALERT_MS = 250;
+const ALERT_STEPS_MS = [1, 1, 1, 1, 2, 2, 4];
+/** How often to look while asleep. With files watched this is only a safety net. */
+const WATCHED_SLEEP_MS = 1_000;
+const UNWATCHED_SLEEP_MS = 20;
+
+/**
+ * Tells when a SQLite database has changed, within milliseconds and at no cost while nothing happens.
+ *
+ * `PRAGMA data_version` tells whether another connection has committed, but has to be asked. The system tells when the
+ * write-ahead log is written to, but that is a moment before the commit can be seen, costs more than the write itself
+ * when it happens thousands of times a second, and does not work on every file system. So:
+ *
+ * - alert: for a short time after a wait begins or the log was written, look every few milliseconds;
+ * - asleep: after that, watch the log, and look once a second in case the watching fails.
+ *
+ * Only the log may be watched, never the folder: `Deno.watchFs` opens and closes each file that it has an event of, and
+ * closing any descriptor of a file drops all POSIX locks that the process has on it (https://sqlite.org/howtocorrupt.html,
+ * section 2.2). SQLite locks the database and its `-shm` file, and never the log.
+ */
+export class SqliteChanges {
+  #path: string;
+  readonly #clock: Clock;
+  readonly #readDataVersion: () => number;
+  readonly #wakeups = new Set<() => void>();
+  #own = 0;
+  #sleepers = 0;
+  #watcher: Deno.FsWatcher | undefined;
+  #canWatch = true;
+
+  /** @param readDataVersion `PRAGMA data_version` of the connection that looks for jobs. */
+  constructor(deps: { path: string; clock: Clock; readDataVersion: () => number }) {
+    this.#path = deps.path;
+    this.#clock = deps.clock;
+    this.#readDataVersion = deps.readDataVersion;
+  }
+
+  /** Now. Take it before looking for jobs, so that what is inserted after the look ends the wait. */
+  mark(): ChangeMark {
+    return { others: this.#readDataVersion(), own: this.#own };
+  }
+
+  /** This connection has changed something that a waiter may want; `data_version` does not count those. */
+  announceOwn(): void {
+    this.#own++;
+    this.#wakeAll();
+  }
+
+  /** Another file has taken the database's place. */
+  moveTo(path: string): void {
+    this.#path = path;
+    this.#stopWatching();
+    this.#canWatch = true;
+    if (this.#sleepers > 0) this.#startWatching();
+    this.announceOwn();
+  }
+
+  /** Resolves when something has changed since `since`, after `timeoutMs`, or when `signal` aborts. */
+  async wait(since: ChangeMark, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const startMs = this.#clock.monotonicMs();
+    let alertUntilMs = startMs + ALERT_MS;
+    let step = 0;
+    while (!signal.aborted && !this.#hasChanged(since)) {
+      const nowMs = this.#clock.monotonicMs();
+      const leftMs = startMs + timeoutMs - nowMs;
+      if (leftMs <= 0) return;
+      if (nowMs < alertUntilMs) {
+        const stepMs = ALERT_STEPS_MS[Math.min(step++, ALERT_STEPS_MS.length - 1)]!;
+        await this.#pause(Math.min(stepMs, leftMs), signal);
+      } else if (await this.#sleep(since, leftMs, signal)) {
+        alertUntilMs = this.#clock.monotonicMs() + ALERT_MS;
+        step = 0;
+      }
+    }
+  }
+
+  #hasChanged(since: ChangeMark): boolean {
+    return this.#own !== since.own || this.#readDataVersion() !== since.others;
+  }
+
+  /** Sleeps until the log is written to or something has changed, at most for `leftMs`. True when it was woken. */
+  async #sleep(since: ChangeMark, leftMs: number, signal: AbortSignal): Promise<boolean> {
+    const endMs = this.#clock.monotonicMs() + leftMs;
+    if (this.#sleepers++ === 0) this.#startWatching();
+    try {
+      // First of all: a commit that came before the watching began raises no event.
+      while (!signal.aborted && !this.#hasChanged(since)) {
+        const sleepMs = Math.min(
+          this.#canWatch ? WATCHED_SLEEP_MS : UNWATCHED_SLEEP_MS,
+          endMs - this.#clock.monotonicMs(),
+        );
+        if (sleepMs <= 0) return false;
+        if (await this.#pause(sleepMs, signal)) return true;
+      }
+      return false;
+    } finally {
+      if (--this.#sleepers === 0) this.#stopWatching();
+    }
+  }
+
+  /** Resolves after `ms`, with true when it was woken before, or when `signal` aborts. */
+  #pause(ms: number, signal: AbortSignal): Promise<boolean> {
+    return new Promise((resolve) => {
+      const end = (isWoken: boolean) => {
+        timer.cancel();
+        this.#wakeups.delete(wake);
+        signal.removeEventListener("abort", abort);
+        resolve(isWoken);
+      };
+      const wake = () => end(true);
+      const abort = () => end(false);
+      const timer = this.#clock.setTimer(abort, ms);
+      this.#wakeups.add(wake);
+      signal.addEventListener("abort", abort);
+    });
+  }
+
+  #wakeAll(): void {
+    for (const wake of this.#wakeups) wake();
+  }
+
+  /** The log stays the same file as long as a connection is open, and ours is. */
+  #startWatching(): void {
+    if (!this.#canWatch) return;
+    try {
+      this.#watcher = Deno.watchFs(`${this.#path}-wal`, { recursive: false });
+      void this.#forwardEvents(this.#watcher);
+    } catch {
+      // No inotify here, or none left (fs.inotify.max_user_instances): looking more often serves as well.
+      this.#canWatch = false;
+    }
+  }
+
+  async #forwardEvents(watcher: Deno.FsWatcher): Promise<void> {
+    try {
+      for await (const _event of watcher) this.#wakeAll();
+    } catch {
+      if (watcher !== this.#watcher) return;
+      this.#canWatch = false;
+      this.#wakeAll();
+    }
+  }
+
+  #stopWatching(): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+  }
+}

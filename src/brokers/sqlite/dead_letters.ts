@@ -1,0 +1,161 @@
+import type { SQLInputValue } from "node:sqlite";
+import { noPlace } from "../../core/dead_place.ts";
+import type { DeadLetter, DeadLetters, Failure } from "../../core/driver.ts";
+import type { SqliteShared } from "./delivery.ts";
+import type { SqliteStatement } from "./file.ts";
+import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./values.ts";
+import { read } from "./writer.ts";
+
+/** The rows in state `dead`. */
+export class SqliteDeadLetters implements DeadLetters {
+  readonly #shared: SqliteShared;
+  readonly #list: SqliteStatement;
+  readonly #get: SqliteStatement;
+  readonly #retry: SqliteStatement;
+  readonly #retryAll: SqliteStatement;
+  readonly #remove: SqliteStatement;
+  readonly #removeAll: SqliteStatement;
+
+  constructor(shared: SqliteShared) {
+    this.#shared = shared;
+    const { file } = shared;
+    const text = (column: string) => `substr(${asBytes(column)}, 1, ${MAX_TEXT_BYTES}) AS ${column}`;
+    const columns = `id, ${asBytes("queue")} AS queue, ${asBytes("payload")} AS payload,
+      ${text("headers")}, attempts, max_attempts AS maxAttempts, created_at AS createdAt, due_at AS diedAt, ${
+      text("error")
+    }, ${text("errors")}`;
+    const exact = { bigInts: true };
+    this.#list = file.prepare(
+      `
+      SELECT ${columns} FROM fervo_jobs
+      WHERE state = 'dead' AND (?1 IS NULL OR fervo_jobs.queue = ?1)
+        AND (?3 IS NULL OR (due_at, id) < (?2, ?3))
+      ORDER BY due_at DESC, id DESC`,
+      exact,
+    );
+    this.#get = file.prepare(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`, exact);
+    const revive = "UPDATE fervo_jobs SET state = 'ready', attempts = 0, due_at = ? WHERE state = 'dead'";
+    this.#retry = file.prepare(`${revive} AND id = ?`);
+    this.#retryAll = file.prepare(revive);
+    this.#remove = file.prepare("DELETE FROM fervo_jobs WHERE state = 'dead' AND id = ?");
+    this.#removeAll = file.prepare("DELETE FROM fervo_jobs WHERE state = 'dead'");
+  }
+
+  list({ queue, matches, limit, after }: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
+    return read(this.#shared.file, () => {
+      const letters: DeadLetter[] = [];
+      const { diedAt, id } = after === undefined ? { diedAt: null, id: null } : this.#placeOf(after);
+      for (const row of this.#list.iterate(queue ?? null, diedAt, id)) {
+        const letter = toDeadLetter(row);
+        if (matches?.(letter) ?? true) letters.push(letter);
+        if (letters.length >= limit) break;
+      }
+      return letters;
+    });
+  }
+
+  get(id: string): Promise<DeadLetter | undefined> {
+    return read(this.#shared.file, () => {
+      const row = this.#get.get(rowId(id));
+      return row && toDeadLetter(row);
+    });
+  }
+
+  find(ids: readonly string[]): Promise<DeadLetter[]> {
+    return read(this.#shared.file, () => {
+      const rows = ids.map((id) => this.#get.get(rowId(id)));
+      return rows.filter((row) => row !== undefined).map(toDeadLetter);
+    });
+  }
+
+  /** What a person has written for a time, which is no number, is known only as long as the letter is there. */
+  #placeOf(text: string): { diedAt: SQLInputValue; id: bigint } {
+    const [, time, number] = /^([^:]*):(-?\d+)$/.exec(text) ?? [];
+    const id = number === undefined ? null : rowId(number);
+    if (id === null) throw noPlace(text);
+    const known = rowId(time!) ?? (time === "" ? NaN : Number(time));
+    if (typeof known === "bigint" || !Number.isNaN(known)) return { diedAt: known, id };
+    const row = this.#get.get(id);
+    if (row === undefined) throw noPlace(text);
+    return { diedAt: row["diedAt"] as SQLInputValue, id };
+  }
+
+  retry(ids: readonly string[] | "all"): Promise<number> {
+    const nowMs = this.#shared.clock.nowMs();
+    return this.#change(() => {
+      this.#shared.changes.announceOwn();
+      if (ids === "all") return Number(this.#retryAll.run(nowMs).changes);
+      return ids.reduce((sum, id) => sum + Number(this.#retry.run(nowMs, rowId(id)).changes), 0);
+    });
+  }
+
+  remove(ids: readonly string[] | "all"): Promise<number> {
+    return this.#change(() => {
+      if (ids === "all") return Number(this.#removeAll.run().changes);
+      return ids.reduce((sum, id) => sum + Number(this.#remove.run(rowId(id)).changes), 0);
+    });
+  }
+
+  /** A person asked for it and takes it for done: it survives a power failure. */
+  #change(apply: () => number): Promise<number> {
+    return this.#shared.writer.write(apply, true);
+  }
+}
+
+function toDeadLetter(row: Record<string, unknown>): DeadLetter {
+  const earlier = readJson(textOf(row["errors"] ?? NO_BYTES));
+  return {
+    id: String(row["id"]),
+    place: `${nearestText(row["diedAt"])}:${row["id"]}`,
+    queue: textOf(row["queue"]),
+    payload: row["payload"] as Uint8Array,
+    headers: headersOf(readJson(textOf(row["headers"] ?? NO_BYTES))),
+    attempts: nearestNumber(row["attempts"]),
+    ...(row["maxAttempts"] !== null && { maxAttempts: nearestNumber(row["maxAttempts"]) }),
+    enqueuedAtMs: nearestNumber(row["createdAt"]),
+    diedAtMs: nearestNumber(row["diedAt"]),
+    error: readError(textOf(row["error"] ?? NO_BYTES)),
+    earlierErrors: Array.isArray(earlier) ? earlier.flatMap((error) => toFailure(error) ?? []) : [],
+  };
+}
+
+/** A number as it is; for all else no text. */
+function nearestText(value: unknown): string {
+  return typeof value === "bigint" || typeof value === "number" ? String(value) : "";
+}
+
+/** What is no text belongs to a job that died of its headers. */
+function headersOf(value: unknown): Record<string, string> {
+  const entries = Object.entries(value ?? {}).filter((entry): entry is [string, string] =>
+    typeof entry[1] === "string"
+  );
+  return Object.fromEntries(entries);
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** A person may have set the state by hand, with no error or with one in other words. */
+function readError(text: string): Failure {
+  return toFailure(readJson(text)) ?? { code: "JOB_FAILED", message: text || "No error was recorded" };
+}
+
+function toFailure(value: unknown): Failure | undefined {
+  const { code, message, stderr, attempt, at } = (value ?? {}) as Record<string, unknown>;
+  if (typeof code !== "string" || typeof message !== "string") return undefined;
+  return {
+    code,
+    message,
+    ...(typeof stderr === "string" && { stderr }),
+    ...(typeof attempt === "number" && { attempt }),
+    ...(typeof at === "number" && { atMs: at }),
+  };
+}
+
+/** Undefined when it is not JSON. */
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

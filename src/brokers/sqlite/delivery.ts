@@ -1,0 +1,195 @@
+import type { Clock } from "../../core/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import type { Failure } from "../../core/driver.ts";
+import { type FervoError, QueueError } from "../../core/errors.ts";
+import type { SqliteChanges } from "./changes.ts";
+import type { SqliteFile, SqliteStatement } from "./file.ts";
+import { keyOf, type SqliteLeases } from "./leases.ts";
+import type { SqliteWriter } from "./writer.ts";
+
+/** What the parts of the driver share. */
+export interface SqliteShared {
+  readonly file: SqliteFile;
+  readonly clock: Clock;
+  readonly writer: SqliteWriter;
+  readonly changes: SqliteChanges;
+}
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+
+/** A job that this process holds under `lease`. */
+export class SqliteDelivery implements Delivery {
+  readonly id: string;
+  readonly queue: string;
+  readonly raw: Uint8Array;
+  headers = NO_HEADERS;
+  problem?: FervoError;
+  attempt = 1;
+  maxAttempts?: number;
+  enqueuedAtMs?: number;
+  readyAtMs?: number;
+  isRepeat?: boolean;
+  /** The name of its lease, and who keeps that. */
+  readonly lease: string;
+  readonly leases: SqliteLeases;
+  readonly rowId: number | bigint;
+  /** Of which opening of the file it is. */
+  readonly opening: number;
+  readonly #settler: SqliteSettler;
+
+  constructor(
+    deps: { settler: SqliteSettler; leases: SqliteLeases },
+    lease: string,
+    rowId: number | bigint,
+    queue: string,
+    raw: Uint8Array,
+  ) {
+    this.#settler = deps.settler;
+    this.leases = deps.leases;
+    this.opening = deps.leases.opening;
+    this.lease = lease;
+    this.rowId = keyOf(rowId);
+    this.id = String(rowId);
+    this.queue = queue;
+    this.raw = raw;
+  }
+
+  ack(): Promise<void> {
+    return this.#settler.ack(this);
+  }
+
+  retry(delayMs: number, error: FervoError): Promise<void> {
+    return this.#settler.retry(this, delayMs, this.#failure(error));
+  }
+
+  bury(error: FervoError): Promise<void> {
+    return this.#settler.bury(this, this.#failure(error));
+  }
+
+  release(mayRunOn = false): Promise<void> {
+    return this.#settler.release(this, mayRunOn);
+  }
+
+  extend(): Promise<void> {
+    return this.#settler.extend(this);
+  }
+
+  #failure({ code, message, details }: FervoError): Omit<Failure, "atMs"> {
+    return { code, message, attempt: this.attempt, ...(details.stderr && { stderr: details.stderr }) };
+  }
+}
+
+/** The lease of a ready job that was put back while it ran: nobody's, and so the next delivery is a repeat. */
+const CUT_OFF = "cut off";
+
+/** Failures before the last one that a job keeps, the latest. */
+const MAX_EARLIER = 9;
+/** How much of the beginning, and of the end, of the STDERR of each, characters. */
+const EARLIER_STDERR = 1_000;
+const SHORT_STDERR = `
+  CASE WHEN length(error ->> '$.stderr') > ${2 * EARLIER_STDERR} THEN
+    substr(error ->> '$.stderr', 1, ${EARLIER_STDERR}) || char(10) ||
+    '… ' || (length(error ->> '$.stderr') - ${2 * EARLIER_STDERR}) || ' characters left out …' || char(10) ||
+    substr(error ->> '$.stderr', -${EARLIER_STDERR})
+  ELSE error ->> '$.stderr' END`;
+
+/** `errors` with what is in `error` now; a person may have written something else there. */
+const EARLIER_ERRORS = `
+  CASE WHEN json_valid(error) AND (errors IS NULL OR json_valid(errors)) THEN json_insert(
+    CASE WHEN json_array_length(errors) >= ${MAX_EARLIER} THEN json_remove(errors, '$[0]')
+         ELSE coalesce(errors, '[]') END,
+    '$[#]',
+    json_replace(error, '$.stderr', ${SHORT_STDERR})
+  ) ELSE errors END`;
+
+/** Changes the rows of jobs that are ours; a row whose lease is another one is left alone: LEASE_LOST. */
+export class SqliteSettler {
+  readonly #clock: Clock;
+  readonly #writer: SqliteWriter;
+  readonly #changes: SqliteChanges;
+  readonly #leaseMs: number;
+  readonly #ack: SqliteStatement;
+  readonly #requeue: SqliteStatement;
+  readonly #bury: SqliteStatement;
+  readonly #release: SqliteStatement;
+  readonly #extend: SqliteStatement;
+
+  constructor({ file, clock, writer, changes }: SqliteShared, leaseMs: number) {
+    this.#clock = clock;
+    this.#writer = writer;
+    this.#changes = changes;
+    this.#leaseMs = leaseMs;
+    const ours = "WHERE id = ? AND lease = ?";
+    this.#ack = file.prepare(`DELETE FROM fervo_jobs ${ours}`);
+    this.#requeue = file.prepare(
+      `UPDATE fervo_jobs
+       SET state = ?, due_at = ?, errors = ${EARLIER_ERRORS}, error = ?, lease = NULL ${ours}`,
+    );
+    this.#bury = file.prepare(
+      `UPDATE fervo_jobs
+       SET state = 'dead', due_at = ?, errors = ${EARLIER_ERRORS}, error = ?, lease = NULL ${ours}`,
+    );
+    this.#release = file.prepare(
+      `UPDATE fervo_jobs SET state = 'ready', due_at = ?, attempts = attempts - 1, lease = ? ${ours}`,
+    );
+    this.#extend = file.prepare(`UPDATE fervo_jobs SET state = 'reserved', due_at = ? ${ours}`);
+  }
+
+  ack(delivery: SqliteDelivery): Promise<void> {
+    return this.#settle(delivery, () => this.#ack.current.run(delivery.rowId, delivery.lease));
+  }
+
+  retry(delivery: SqliteDelivery, delayMs: number, failure: Omit<Failure, "atMs">): Promise<void> {
+    return this.#settle(delivery, () => {
+      this.#changes.announceOwn();
+      const nowMs = this.#clock.nowMs();
+      const error = errorColumn(failure, nowMs);
+      const state = delayMs > 0 ? "delayed" : "ready";
+      return this.#requeue.run(state, nowMs + delayMs, error, delivery.rowId, delivery.lease);
+    });
+  }
+
+  bury(delivery: SqliteDelivery, failure: Omit<Failure, "atMs">): Promise<void> {
+    return this.#settle(delivery, () => {
+      const nowMs = this.#clock.nowMs();
+      return this.#bury.run(nowMs, errorColumn(failure, nowMs), delivery.rowId, delivery.lease);
+    });
+  }
+
+  release(delivery: SqliteDelivery, mayRunOn: boolean): Promise<void> {
+    return this.#settle(delivery, () => {
+      this.#changes.announceOwn();
+      const lease = mayRunOn ? CUT_OFF : null;
+      return this.#release.run(this.#clock.nowMs(), lease, delivery.rowId, delivery.lease);
+    });
+  }
+
+  extend(delivery: SqliteDelivery): Promise<void> {
+    return this.#writer.write(() => {
+      const endMs = this.#clock.nowMs() + this.#leaseMs;
+      refuseIfLost(delivery, this.#extend.run(endMs, delivery.rowId, delivery.lease));
+    });
+  }
+
+  /** Once it is done the job is not held any more; until then a lease that ends must not hand it out again. */
+  #settle(delivery: SqliteDelivery, apply: () => Changes): Promise<void> {
+    const drop = () => delivery.leases.drop(delivery);
+    return this.#writer.write(() => refuseIfLost(delivery, apply()), false, drop);
+  }
+}
+
+type Changes = { changes: number | bigint };
+
+function refuseIfLost(delivery: SqliteDelivery, { changes }: Changes): void {
+  if (changes !== 0) return;
+  delivery.leases.drop(delivery);
+  const reason = delivery.opening === delivery.leases.opening
+    ? "it is settled, or its lease ended and another worker took it"
+    : "the queue's file was replaced while it ran, and the new one does not have it so";
+  throw new QueueError("LEASE_LOST", `Job "${delivery.id}" is no longer ours: ${reason}`);
+}
+
+/** What the `error` column holds: `{"code", "message", "stderr"?, "attempt", "at"}` as JSON. */
+function errorColumn(failure: Omit<Failure, "atMs">, nowMs: number): string {
+  return JSON.stringify({ ...failure, at: nowMs });
+}

@@ -1,0 +1,115 @@
+import type { PushOptions, ScheduleBeginning, ScheduleBook, ScheduleSlot } from "../../core/driver.ts";
+import {
+  begun,
+  claimed,
+  type ClaimResult,
+  claimsAt,
+  LATEST_MS,
+  latestClaimMs,
+  type ScheduleClaims,
+  type ScheduleRecord,
+  setAside,
+  spansOf,
+  spansText,
+} from "../../core/schedule_claims.ts";
+import type { SqliteShared } from "./delivery.ts";
+import type { SqliteStatement } from "./file.ts";
+import { read } from "./writer.ts";
+
+/** The rows of `fervo_schedule`. A slot is claimed in the transaction that inserts its job. */
+export class SqliteSchedule implements ScheduleBook {
+  readonly #shared: SqliteShared;
+  readonly #insertJob: (queue: string, payload: Uint8Array, options: PushOptions) => string;
+  readonly #record: SqliteStatement;
+  readonly #keep: SqliteStatement;
+
+  /** @param deps.insertJob Within a transaction; returns the job's id. */
+  constructor(
+    shared: SqliteShared,
+    deps: { insertJob: (queue: string, payload: Uint8Array, options: PushOptions) => string },
+  ) {
+    this.#shared = shared;
+    this.#insertJob = deps.insertJob;
+    const { file } = shared;
+    this.#keep = file.prepare(`
+      INSERT INTO fervo_schedule (name, rule, claimed_to, spans) VALUES (?, ?, ?, ?)
+      ON CONFLICT (name) DO UPDATE SET rule = excluded.rule, claimed_to = excluded.claimed_to, spans = excluded.spans`);
+    // Whatever is there, it is a number that can be read.
+    this.#record = file.prepare(
+      `SELECT CAST(rule AS TEXT) AS rule, CAST(spans AS TEXT) AS spans,
+         min(max(CAST(claimed_to AS INTEGER), 0), ${LATEST_MS}) AS claimed_to
+       FROM fervo_schedule WHERE name = ?`,
+    );
+  }
+
+  async begin(beginning: ScheduleBeginning): Promise<ScheduleClaims> {
+    const { schedule, nowMs } = beginning;
+    const known = await read(this.#shared.file, () => this.#recordOf(schedule));
+    if (known !== undefined && begun(known, beginning) === known) return claimsAt(known, nowMs);
+    return await this.#shared.writer.write(() => {
+      const record = begun(this.#recordOf(schedule), beginning);
+      this.#write(schedule, record);
+      return claimsAt(record, nowMs);
+    }, true);
+  }
+
+  push(
+    slot: ScheduleSlot,
+    queue: string,
+    payload: Uint8Array,
+    options: PushOptions = {},
+  ): Promise<{ result: ClaimResult; id?: string }> {
+    return this.#shared.writer.write(() => {
+      const record = claimed(this.#recordOf(slot.schedule), slot);
+      if (typeof record === "string") return { result: record };
+      // First the job, which the database may refuse: a change that fails must not have begun.
+      const id = this.#insertJob(queue, payload, options);
+      this.#write(slot.schedule, record);
+      return { result: "ours", id };
+    }, true);
+  }
+
+  skip(slot: ScheduleSlot): Promise<ClaimResult> {
+    return this.#shared.writer.write(() => {
+      const record = claimed(this.#recordOf(slot.schedule), slot);
+      if (typeof record === "string") return record;
+      this.#write(slot.schedule, record);
+      return "ours";
+    }, true);
+  }
+
+  setAside(schedule: string, ahead: { untilMs: number; nowMs: number }): Promise<boolean> {
+    return this.#shared.writer.write(() => {
+      const known = this.#recordOf(schedule);
+      const record = known && setAside(known, ahead);
+      if (record !== undefined) this.#write(schedule, record);
+      return record !== undefined;
+    }, true);
+  }
+
+  look(schedule: string, nowMs: number): Promise<ScheduleClaims | undefined> {
+    return read(this.#shared.file, () => {
+      const record = this.#recordOf(schedule);
+      return record && claimsAt(record, nowMs);
+    });
+  }
+
+  #recordOf(schedule: string): ScheduleRecord | undefined {
+    const row = this.#record.get(schedule);
+    if (row === undefined) return undefined;
+    const claimedToMs = row["claimed_to"] as number;
+    const spans = spansOf(row["spans"] as string | null ?? "");
+    return {
+      rule: row["rule"] as string,
+      // A person may have set claimed_to, which is documented, and what belonged to it no longer does.
+      spans: spans !== undefined && latestClaimMs(spans) === claimedToMs
+        ? spans
+        : [{ fromMs: claimedToMs, toMs: claimedToMs, isAside: false }],
+    };
+  }
+
+  /** In a transaction. */
+  #write(schedule: string, { rule, spans }: ScheduleRecord): void {
+    this.#keep.run(schedule, rule, latestClaimMs(spans), spansText(spans));
+  }
+}

@@ -1,0 +1,28 @@
+import type { TestBroker } from "../../../conformance/driver_broker.ts";
+import { driverConformance } from "../../../conformance/driver_suite.ts";
+import { Beanstalkd } from "../../../support/beanstalkd.ts";
+
+driverConformance("beanstalkd", {
+  capabilities: {
+    lease: "connection",
+    delay: true,
+    priority: true,
+    headers: false,
+    deadErrors: false,
+    schedule: false,
+    pauses: "loose",
+    repeats: false,
+  },
+  queueNames: ["mail", "Mail", "mail.high-prio/eu_1", "+;.$()", "x".repeat(200)],
+  delayStepMs: 1_000,
+  async start(): Promise<TestBroker> {
+    const server = await Beanstalkd.start({ hasMovableClock: true });
+    return {
+      leaseMs: 60_000,
+      // Renewals go by the machine's clock, which passTime does not move.
+      open: () => Promise.resolve(server.open({ ttrMs: 3_600_000 })),
+      passTime: (ms) => server.passTime(ms),
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    };
+  },
+});

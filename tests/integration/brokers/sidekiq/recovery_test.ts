@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import {
+  bytes,
+  FAILED,
+  FOREVER_MS,
+  rejectsWith,
+  soon,
+  take,
+  takeNow,
+  takeOne,
+} from "../../../conformance/driver_broker.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { eventually } from "../../../support/eventually.ts";
+import { MovableClock } from "../../../support/movable_clock.ts";
+import { RedisServer } from "../../../support/redis_server.ts";
+import { openRedis } from "./broker.ts";
+import { OtherProcess } from "../sqlite/process.ts";
+
+const SCRIPT = new URL("./commands.ts", import.meta.url).pathname;
+/** A short life, so that a death is soon noticed. */
+const LEASE_MS = 1_000;
+
+const job = (name: string) => bytes(`{"class":"Suite","args":[${JSON.stringify(name)}],"retry":false}`);
+const nameOf = ({ raw }: { raw: Uint8Array }) => JSON.parse(new TextDecoder().decode(raw)).args[0] as string;
+
+function run(server: RedisServer, command: string, ...args: string[]): OtherProcess {
+  return new OtherProcess([
+    ...[Deno.execPath(), "run", "-A", "--no-lock", "--no-check"],
+    ...[SCRIPT, command, server.socket, ...args],
+  ]);
+}
+
+Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their order, and count it", async () => {
+  await using server = await RedisServer.start();
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
+  for (const name of ["1", "2", "3"]) await driver.push("q", job(name));
+  await using holder = run(server, "hold", `${LEASE_MS}`, "3");
+  assert.equal(await holder.line(), "3");
+  assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 3, dead: 0 });
+  const [identity] = await server.elements("SMEMBERS", "processes");
+  await holder.kill();
+  const found: string[] = [];
+  while (found.length < 3) {
+    for (const delivery of await soon("the jobs of the dead", take(driver, { max: 1, waitMs: FOREVER_MS }))) {
+      assert.deepEqual([delivery.attempt, delivery.isRepeat], [2, true]);
+      found.push(nameOf(delivery));
+      await delivery.ack();
+    }
+  }
+  assert.deepEqual(found.toSorted(), ["1", "2", "3"]);
+  await log.next("jobs_recovered");
+  assert.deepEqual(log.of("jobs_recovered"), [
+    { type: "jobs_recovered", queue: "q", process: identity, putBack: 3, buried: 0 },
+  ]);
+  await eventually("the dead process is forgotten", async () => {
+    const keys = await server.elements("KEYS", "*");
+    return keys.filter((key) => /inflight|fervo:queues/.test(key)).length === 1;
+  });
+});
+
+Deno.test("A job whose worker died three times goes to the dead letters, with a word on why", async () => {
+  await using server = await RedisServer.start();
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
+  const id = await driver.push("q", job("poison"));
+  await takeNow(driver, { queues: ["other"] });
+  for (let deaths = 0; deaths < 3; deaths++) {
+    await using holder = run(server, "hold", `${LEASE_MS}`, "1");
+    assert.equal(await holder.line(), "1");
+    await holder.kill();
+  }
+  await eventually("the dead letter", async () => (await driver.depth("q")).dead === 1, 20_000);
+  const letter = await driver.dead.get(id);
+  assert.equal(letter!.error.code, "JOB_CRASHED");
+  assert.match(letter!.error.message, /was running 3 times when its worker died/);
+  assert.deepEqual(await takeNow(driver), []);
+  assert.deepEqual((await log.next("jobs_recovered", ({ buried }) => buried > 0)).putBack, 0);
+});
+
+Deno.test("A process that stood still has lost its jobs: a settle says LEASE_LOST and changes nothing", async () => {
+  await using server = await RedisServer.start();
+  await using frozen = openRedis(server, { leaseMs: 60_000 });
+  await using another = openRedis(server, { leaseMs: LEASE_MS });
+  for (const name of ["1", "2", "3", "4"]) await frozen.push("q", job(name));
+  const lost = await take(frozen, { max: 4 });
+  // As when its signs of life had ended long ago.
+  const [identity] = (await server.elements("SMEMBERS", "processes")).filter((name) => !name.includes(" "));
+  await server.cli("DEL", identity!, "fervo:recovery");
+  await takeNow(another, { queues: ["other"] });
+  await eventually("all are taken back", async () => (await another.depth("q")).ready === 4);
+  await rejectsWith("LEASE_LOST", lost[0]!.ack());
+  await rejectsWith("LEASE_LOST", lost[1]!.retry(0, FAILED));
+  await rejectsWith("LEASE_LOST", lost[2]!.bury(FAILED));
+  await rejectsWith("LEASE_LOST", lost[3]!.release());
+  assert.deepEqual(await another.depth("q"), { ready: 4, delayed: 0, reserved: 0, dead: 0 });
+  // It takes part again, and first says that it lives.
+  const [again] = await take(frozen, { max: 1 });
+  assert.equal(await server.cli("EXISTS", identity!), "1");
+  assert.equal(again!.attempt, 2);
+  await again!.ack();
+});
+
+Deno.test("A living process keeps its jobs, however long they run", async () => {
+  await using server = await RedisServer.start();
+  await using holder = openRedis(server, { leaseMs: 600 });
+  await using another = openRedis(server, { leaseMs: 600 });
+  await holder.push("q", job("long"));
+  const delivery = await takeOne(holder);
+  const until = performance.now() + 2_000;
+  const stolen = await take(another, { waitMs: 2_000 });
+  assert.ok(performance.now() >= until - 50);
+  assert.deepEqual(stolen, []);
+  await delivery.ack();
+});
+
+/** A process that holds a job and gives no sign of life. */
+async function addDead(server: RedisServer, identity: string): Promise<void> {
+  await server.cli("SADD", "fervo:processes", identity);
+  await server.cli("SADD", `fervo:queues:${identity}`, "q");
+  await server.cli("LPUSH", `fervo:inflight:${identity}:q`, '{"class":"Suite","args":["left"],"jid":"abc"}');
+}
+
+Deno.test("A process counts as dead when no sign of life came in a third of a lease since that was noticed", async () => {
+  await using server = await RedisServer.start();
+  await addDead(server, "gone:1:a");
+  const leaseMs = 3_000;
+  await using driver = openRedis(server, { leaseMs });
+  const waiting = take(driver, { waitMs: FOREVER_MS });
+  const noticed = async () => Number(await server.cli("HGET", "fervo:suspects", "gone:1:a"));
+  await eventually("it is noticed", async () => await noticed() > 0);
+  const sinceMs = await noticed();
+  const [delivery] = await soon("its job", waiting);
+  const waitedMs = Date.now() - sinceMs;
+  assert.equal(delivery!.id, "abc");
+  assert.ok(waitedMs >= leaseMs / 3, `taken after ${waitedMs} ms`);
+  await delivery!.ack();
+});
+
+Deno.test("What was noticed before nobody looked for a while counts no more: Redis may have been away", async () => {
+  await using server = await RedisServer.start();
+  await addDead(server, "gone:1:a");
+  const driver = openRedis(server, { leaseMs: 3_000 });
+  await takeNow(driver, { queues: ["other"] });
+  await eventually("it is noticed", async () => await server.cli("EXISTS", "fervo:suspects") === "1");
+  await driver.close();
+  await eventually("it is forgotten", async () => await server.cli("EXISTS", "fervo:suspects") === "0");
+  assert.equal(await server.cli("LLEN", "fervo:inflight:gone:1:a:q"), "1");
+});
+
+Deno.test("A sign of life that could not be given is given again within a second", async () => {
+  await using server = await RedisServer.start();
+  const clock = new MovableClock();
+  const leaseMs = 120_000;
+  const log = new EventLog();
+  await using driver = openRedis(server, { leaseMs, clock, observe: log.observe });
+  await takeNow(driver);
+  const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
+  const beats = async () => (await server.cli("HGET", identity, "info")) !== "";
+  // Of a wrong type: it refuses the sign.
+  await server.cli("SET", identity, "a text");
+  clock.moveAhead(leaseMs / 6);
+  const { error } = await log.next("broker_failed", ({ during }) => during === "heartbeat");
+  assert.match(error.message, /the key ".*" holds something else/);
+  await server.cli("DEL", identity);
+  clock.moveAhead(1_000);
+  await eventually("a sign", beats, 5_000);
+});
+
+Deno.test("Workers killed at random moments under load lose no job; doubles were in flight", async () => {
+  await using server = await RedisServer.start();
+  await using driver = openRedis(server, { leaseMs: LEASE_MS });
+  const names = Array.from({ length: 3_000 }, (_, i) => `job ${i}`);
+  const runs = new Map<string, number>();
+  const count = (name: string) => runs.set(name, (runs.get(name) ?? 0) + 1);
+  const pushing = (async () => {
+    for (const name of names) {
+      await driver.push("q", job(name));
+    }
+  })();
+  let kills = 0;
+  for (; kills < 3; kills++) {
+    await using worker = run(server, "work", `${LEASE_MS}`);
+    await worker.line();
+    const lines = 50 + Math.floor(Math.random() * 200);
+    for (let i = 0; i < lines; i++) count(await worker.line());
+    await worker.kill();
+    for (const line of await worker.rest()) count(line);
+  }
+  await pushing;
+  await eventually("all jobs ran", async () => {
+    const deliveries = await take(driver, { max: 50, waitMs: 100 });
+    for (const delivery of deliveries) count(nameOf(delivery));
+    await Promise.all(deliveries.map((delivery) => delivery.ack()));
+    return names.every((name) => runs.has(name));
+  }, 30_000);
+  const doubles = names.filter((name) => runs.get(name)! > 1).length;
+  assert.ok(doubles <= kills * 10, `${doubles} ran twice`);
+  await eventually("nothing is left", async () => {
+    const { ready, delayed, reserved, dead } = await driver.depth("q");
+    for (const delivery of await takeNow(driver)) await delivery.ack();
+    return ready + delayed + reserved + dead === 0;
+  });
+});
