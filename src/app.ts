@@ -12,15 +12,15 @@ import type { Dialect } from "./formats/format.ts";
 import { type DriverDeps, openDriver } from "./brokers/mod.ts";
 import type { Executor } from "./executors/executor.ts";
 import { FastCgiExecutor } from "./executors/fastcgi.ts";
-import { FpmControl } from "./executors/fpm_control.ts";
-import { LingerWatch } from "./executors/linger_watch.ts";
+import { FpmControl } from "./fpm/control.ts";
+import { LingerWatch } from "./fpm/linger_watch.ts";
 import { ProcessExecutor } from "./executors/process.ts";
 import { Pool } from "./fastcgi/pool.ts";
-import { isTooSmall } from "./fastcgi/status.ts";
+import { isTooSmall } from "./fpm/status.ts";
 import { Consumer } from "./worker/consumer.ts";
-import { PoolFit } from "./worker/pool_fit.ts";
+import { PoolFit } from "./fpm/autoscale/pool_fit.ts";
 import type { Schedule } from "./worker/schedule.ts";
-import type { SlotLimit } from "./worker/slot_limit.ts";
+import type { SlotLimit } from "./core/slot_limit.ts";
 
 /** A broker, opened, with the format of its messages. */
 export interface Broker extends AsyncDisposable {

@@ -1,7 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import { FastCgiExecutor, type FastCgiExecutorOptions } from "../executors/fastcgi.ts";
 import { jobRequests } from "../executors/fastcgi_requests.ts";
-import { FpmControl, type FpmControlOptions } from "../executors/fpm_control.ts";
+import { FpmControl, type FpmControlOptions } from "../fpm/control.ts";
 import { ProcessExecutor, type ProcessExecutorOptions } from "../executors/process.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../fastcgi/pool.ts";
 import { type BenchExecutor, benchJob, FIRST_JOB_ID } from "./load.ts";

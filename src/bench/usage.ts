@@ -3,7 +3,7 @@
  * short processes, so it is done between measurements, never in one.
  */
 import process from "node:process";
-import { childTitle, type FpmStatus } from "../fastcgi/status.ts";
+import { childTitle, type FpmStatus } from "../fpm/status.ts";
 import { readProc } from "../system/proc.ts";
 
 /** CPU time of a group of processes so far, microseconds. */

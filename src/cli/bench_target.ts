@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import type { Target } from "../bench/modes.ts";
 import type { ModeName } from "../bench/result.ts";
-import { findCli, findPhp, type Php } from "../bench/find_php.ts";
-import { OwnFpm } from "../bench/own_fpm.ts";
+import { findCli, findPhp, type Php } from "../fpm/find_php.ts";
+import { OwnFpm } from "../fpm/temporary_pool.ts";
 import { ChildUsage, FpmUsage, type PhpUsage } from "../bench/usage.ts";
 import type { Config, FpmConfig, ProcessConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
@@ -10,10 +10,10 @@ import { fileReason } from "../core/file_error.ts";
 import { FervoError } from "../core/errors.ts";
 import { DEFAULT_STDERR_OPTIONS } from "../executors/acked_stderr.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, type FastCgiExecutorOptions } from "../executors/fastcgi.ts";
-import { FpmControl } from "../executors/fpm_control.ts";
+import { FpmControl } from "../fpm/control.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS, type ProcessExecutorOptions } from "../executors/process.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
-import type { FpmStatus } from "../fastcgi/status.ts";
+import type { FpmStatus } from "../fpm/status.ts";
 
 /** What a benchmark measures, ready to be measured. */
 export interface BenchTarget extends AsyncDisposable {

@@ -8,7 +8,7 @@ import type { WorkerEvent } from "../core/observer.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { OutputListener } from "../core/output.ts";
 import type { Executor } from "../executors/executor.ts";
-import { FpmControl } from "../executors/fpm_control.ts";
+import { FpmControl } from "../fpm/control.ts";
 import { jobOf } from "../worker/job_of.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 

@@ -1,4 +1,4 @@
-import { findPhp } from "../bench/find_php.ts";
+import { findPhp } from "../fpm/find_php.ts";
 import { isOn, leastConcurrency, longestRequestMs } from "../config/concurrency.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
@@ -12,7 +12,7 @@ import {
   type PoolSettings,
   poolSettings,
   readFpmSettings,
-} from "../doctor/fpm_settings.ts";
+} from "../fpm/settings.ts";
 import { poolPhpSettings } from "../doctor/php.ts";
 import { checkPool } from "../doctor/pool.ts";
 import { callScript, findScript } from "../doctor/script.ts";

@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import frontController from "../../examples/plain-php/fervo.php" with { type: "text" };
 import handlers from "../../examples/plain-php/handlers.php" with { type: "text" };
-import { newestFpm } from "../bench/find_php.ts";
+import { newestFpm } from "../fpm/find_php.ts";
 import { parseConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";
 import { visibleLines } from "../core/visible.ts";

@@ -1,11 +1,11 @@
 import { dirname, resolve } from "node:path";
 import { leastConcurrency, longestRequestMs, mostConcurrency } from "../config/concurrency.ts";
 import type { Config, FpmConfig } from "../config/config.ts";
-import { newestFpm } from "../bench/find_php.ts";
+import { newestFpm } from "../fpm/find_php.ts";
 import { parseConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";
 import { descriptorsNeeded } from "../doctor/open_files.ts";
-import { END_CHILD_MS } from "../executors/fpm_control.ts";
+import { END_CHILD_MS } from "../fpm/control.ts";
 import { formatAddress } from "../fastcgi/address.ts";
 import { fpmFile } from "../service/fpm.ts";
 import type { FpmService, ServiceFile, WorkerService } from "../service/service.ts";

@@ -7,7 +7,7 @@ import type { StderrOptions } from "../executors/acked_stderr.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi.ts";
 import type { ProcessExecutorOptions } from "../executors/process.ts";
 import type { ConsumerOptions } from "../worker/consumer.ts";
-import type { FitBounds } from "../worker/fit_rule.ts";
+import type { FitBounds } from "../fpm/autoscale/fit_rule.ts";
 import type { ScheduleOptions } from "../worker/schedule.ts";
 import type { WorkerOptions } from "../worker/worker.ts";
 

@@ -1,4 +1,4 @@
-import type { FpmControlOptions } from "../executors/fpm_control.ts";
+import type { FpmControlOptions } from "../fpm/control.ts";
 
 /** How long a request may take: one job, or all of a batch. */
 export interface RequestLimit {

@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import type { Finding } from "../core/finding.ts";
 import { type PoolToCheck, WHY_STATUS_PAGE } from "./expected_pool.ts";
 import { formatAddress } from "../fastcgi/address.ts";
-import { type Directives, type FpmSettings, listensAt, type PoolSettings, valueOf } from "./fpm_settings.ts";
+import { type Directives, type FpmSettings, listensAt, type PoolSettings, valueOf } from "../fpm/settings.ts";
 
 /** Said where php-fpm's own configuration was not read. */
 export const UNKNOWN_LIMITS: Finding = {

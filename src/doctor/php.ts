@@ -1,6 +1,6 @@
 import type { Finding } from "../core/finding.ts";
 import type { RequestLimit } from "./expected_pool.ts";
-import type { Directives } from "./fpm_settings.ts";
+import type { Directives } from "../fpm/settings.ts";
 
 /**
  * PHP's settings as the front controller tells them, by `ini_get`; false where PHP does not know the setting, as when

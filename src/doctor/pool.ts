@@ -1,9 +1,9 @@
 import type { Clock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
-import { FpmControl } from "../executors/fpm_control.ts";
+import { FpmControl } from "../fpm/control.ts";
 import { formatAddress } from "../fastcgi/address.ts";
-import { ask, type FpmStatus, isTooSmall, pingRequest } from "../fastcgi/status.ts";
+import { ask, type FpmStatus, isTooSmall, pingRequest } from "../fpm/status.ts";
 import { type PoolToCheck, WHY_STATUS_PAGE } from "./expected_pool.ts";
 
 /** Any path will do to see that php-fpm answers: it says that it does not find it. */

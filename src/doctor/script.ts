@@ -7,8 +7,8 @@ import { checkRequest } from "../executors/fastcgi_requests.ts";
 import { outcomeOf } from "../executors/fastcgi_answer.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
-import { ask } from "../fastcgi/status.ts";
-import { type Directives, valueOf } from "./fpm_settings.ts";
+import { ask } from "../fpm/status.ts";
+import { type Directives, valueOf } from "../fpm/settings.ts";
 import {
   CHECK_HEADER,
   type PhpExpectations,

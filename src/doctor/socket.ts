@@ -4,7 +4,7 @@ import { isLoopback } from "../net/address.ts";
 import { fileReason } from "../core/file_error.ts";
 import type { Finding } from "../core/finding.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
-import { type Directives, readListen, valueOf } from "./fpm_settings.ts";
+import { type Directives, readListen, valueOf } from "../fpm/settings.ts";
 
 /** Who may connect to a unix socket. */
 export interface SocketFacts {

@@ -5,7 +5,7 @@ import type { Observer } from "../core/observer.ts";
 import { ACK, type Outcome, outcomeOfFault } from "../core/outcome.ts";
 import type { ConnectionLostError, FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool, Sending } from "../fastcgi/pool.ts";
-import { pingRequest } from "../fastcgi/status.ts";
+import { pingRequest } from "../fpm/status.ts";
 import type { BodyListener, FastCgiResponse } from "../fastcgi/response.ts";
 import type { Batch, Executor, Run } from "./executor.ts";
 import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "./acked_stderr.ts";
@@ -28,7 +28,7 @@ import {
 } from "./fastcgi_requests.ts";
 import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
 import { type FpmProbeDeps, probeFpm } from "./fastcgi_probe.ts";
-import { END_CHILD_MS, type FpmControl, isAway, UNKNOWN_PATH } from "./fpm_control.ts";
+import { END_CHILD_MS, type FpmControl, isAway, UNKNOWN_PATH } from "../fpm/control.ts";
 import { REPEAT } from "./job_variables.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions, StderrOptions {

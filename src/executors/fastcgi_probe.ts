@@ -4,7 +4,7 @@ import type { Pool } from "../fastcgi/pool.ts";
 import type { FastCgiExecutorOptions } from "./fastcgi.ts";
 import { checkRequest } from "./fastcgi_requests.ts";
 import { fpmsOwnAnswer } from "./fpm_answer.ts";
-import type { FpmControl } from "./fpm_control.ts";
+import type { FpmControl } from "../fpm/control.ts";
 
 export interface FpmProbeDeps {
   /** Its connections are asked on: the question takes the place of a job. */

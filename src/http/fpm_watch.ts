@@ -1,8 +1,8 @@
 import type { Clock } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
-import { type FpmControl, isAway } from "../executors/fpm_control.ts";
+import { type FpmControl, isAway } from "../fpm/control.ts";
 import type { Pool, PoolStats } from "../fastcgi/pool.ts";
-import type { FpmStatus } from "../fastcgi/status.ts";
+import type { FpmStatus } from "../fpm/status.ts";
 import { Probe } from "./probe.ts";
 
 /** How long somebody waits for php-fpm's answer, milliseconds. */

@@ -19,7 +19,7 @@ import { Loop } from "./loop.ts";
 import { Gate } from "./pause.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { queueOrder } from "./queue_order.ts";
-import type { SlotLimit } from "./slot_limit.ts";
+import type { SlotLimit } from "../core/slot_limit.ts";
 import { type Slot, Slots } from "./slots.ts";
 
 export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "./consumer_options.ts";

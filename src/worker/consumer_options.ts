@@ -8,7 +8,7 @@ import type { Dialect } from "../formats/format.ts";
 import type { Executor } from "../executors/executor.ts";
 import type { WeightedQueue } from "./queue_order.ts";
 import type { RateLimitOptions } from "./rate_limit.ts";
-import type { SlotLimit } from "./slot_limit.ts";
+import type { SlotLimit } from "../core/slot_limit.ts";
 
 export interface ConsumerOptions {
   /** Names it in logs and metrics. */

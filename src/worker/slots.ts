@@ -4,7 +4,7 @@ import type { Executor, Run } from "../executors/executor.ts";
 import type { SlotSnapshot } from "./consumer_stats.ts";
 import type { Held } from "./held.ts";
 import { STALL_MS } from "./loop.ts";
-import type { SlotLimit } from "./slot_limit.ts";
+import type { SlotLimit } from "../core/slot_limit.ts";
 
 const NONE: readonly Held[] = [];
 

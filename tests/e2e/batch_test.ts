@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../src/core/clock.ts";
 import { parseAddress } from "../../src/fastcgi/address.ts";
-import { ask, statusRequest } from "../../src/fastcgi/status.ts";
+import { ask, statusRequest } from "../../src/fpm/status.ts";
 import { Site } from "../support/fervo_worker.ts";
 import { PhpFpm } from "../support/php_fpm.ts";
 

@@ -5,11 +5,11 @@
 import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { reasonOf } from "../../src/core/errors.ts";
 import { sleep, systemClock } from "../../src/core/clock.ts";
-import { FpmControl } from "../../src/executors/fpm_control.ts";
+import { FpmControl } from "../../src/fpm/control.ts";
 import { parseAddress } from "../../src/fastcgi/address.ts";
 import { Connection } from "../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../src/fastcgi/pool.ts";
-import { readStatus, statusRequest } from "../../src/fastcgi/status.ts";
+import { readStatus, statusRequest } from "../../src/fpm/status.ts";
 
 export interface PhpFpmOptions {
   /** Children of the pool, all started at once (`pm = static`). 2 when absent. */

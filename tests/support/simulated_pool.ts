@@ -1,6 +1,6 @@
 /** A php-fpm pool and its workers in numbers, for tests of what a {@link FitRule} makes of it. */
 import type { FitReason } from "../../src/core/observer.ts";
-import { type FitBounds, FitRule } from "../../src/worker/fit_rule.ts";
+import { type FitBounds, FitRule } from "../../src/fpm/autoscale/fit_rule.ts";
 import { SeededRandom } from "./seeded_random.ts";
 
 /** How often a worker looks, milliseconds. */

@@ -1,4 +1,4 @@
-import type { FpmProcess, FpmStatus } from "../../src/fastcgi/status.ts";
+import type { FpmProcess, FpmStatus } from "../../src/fpm/status.ts";
 
 /** A status page as it was read: each child by what it shows; "" for an idle one, "-" for one whose connection is kept. */
 export function page(children: readonly string[], fields: Partial<FpmStatus> = {}): FpmStatus {

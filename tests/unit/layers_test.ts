@@ -12,6 +12,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   fastcgi: 2,
   redis: 2,
   brokers: 3,
+  fpm: 3,
   telemetry: 3,
   executors: 4,
   worker: 4,

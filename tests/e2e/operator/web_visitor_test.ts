@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../../src/core/clock.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
-import { ask } from "../../../src/fastcgi/status.ts";
+import { ask } from "../../../src/fpm/status.ts";
 import { eventually } from "../../support/eventually.ts";
 import { Site } from "../../support/fervo_worker.ts";
 import { PhpFpm, privateLoopback } from "../../support/php_fpm.ts";

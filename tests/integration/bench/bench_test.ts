@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { Bench, type BenchOptions, type BenchRun } from "../../../src/bench/bench.ts";
-import { findPhp } from "../../../src/bench/find_php.ts";
+import { findPhp } from "../../../src/fpm/find_php.ts";
 import type { Target } from "../../../src/bench/modes.ts";
 import { MODE_NAMES, type ModeName } from "../../../src/bench/result.ts";
 import { ChildUsage, FpmUsage } from "../../../src/bench/usage.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../../../src/executors/fastcgi.ts";
-import { FpmControl } from "../../../src/executors/fpm_control.ts";
+import { FpmControl } from "../../../src/fpm/control.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../../../src/executors/process.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../../src/fastcgi/pool.ts";

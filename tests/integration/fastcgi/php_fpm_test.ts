@@ -7,7 +7,7 @@ import { Connection, type FastCgiRequest } from "../../../src/fastcgi/connection
 import { FULL_CONTENT_BYTES } from "../../../src/fastcgi/record.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
 import type { FastCgiResponse } from "../../../src/fastcgi/response.ts";
-import { pingRequest, readStatus, statusRequest } from "../../../src/fastcgi/status.ts";
+import { pingRequest, readStatus, statusRequest } from "../../../src/fpm/status.ts";
 import { eventually } from "../../support/eventually.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { PhpFpm } from "../../support/php_fpm.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { PoolToCheck } from "../../../src/doctor/expected_pool.ts";
 import { fpmLimitFindings } from "../../../src/doctor/fpm_limits.ts";
-import { findPool, isPoolFile, parseFpmSettings, poolSettings } from "../../../src/doctor/fpm_settings.ts";
+import { findPool, isPoolFile, parseFpmSettings, poolSettings } from "../../../src/fpm/settings.ts";
 import { POOL } from "./support.ts";
 
 const DATE = "[23-Nov-2026 20:36:20]";

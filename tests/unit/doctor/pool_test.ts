@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { PoolToCheck } from "../../../src/doctor/expected_pool.ts";
 import { statusFindings } from "../../../src/doctor/pool.ts";
-import type { FpmStatus } from "../../../src/fastcgi/status.ts";
+import type { FpmStatus } from "../../../src/fpm/status.ts";
 import { POOL } from "./support.ts";
 
 const SCRIPT = "/srv/app/fervo.php";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { FervoError } from "../../../src/core/errors.ts";
 import type { PoolStats } from "../../../src/fastcgi/pool.ts";
-import type { FpmStatus } from "../../../src/fastcgi/status.ts";
+import type { FpmStatus } from "../../../src/fpm/status.ts";
 import { BrokerWatch } from "../../../src/http/broker_watch.ts";
 import { FpmWatch } from "../../../src/http/fpm_watch.ts";
 import { FakeClock } from "../../support/fake_clock.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FervoError } from "../../../src/core/errors.ts";
-import type { FpmStatus } from "../../../src/fastcgi/status.ts";
+import type { FpmStatus } from "../../../src/fpm/status.ts";
 import { writeWorkerMetrics } from "../../../src/http/worker_metrics.ts";
 import type { WorkerView } from "../../../src/http/worker_view.ts";
 import { MetricsPage } from "../../../src/telemetry/prometheus.ts";

@@ -5,7 +5,7 @@ import type { Dialect } from "../../../src/formats/format.ts";
 import { envelope } from "../../../src/formats/envelope.ts";
 import { raw } from "../../../src/formats/raw.ts";
 import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
-import type { SlotLimit } from "../../../src/worker/slot_limit.ts";
+import type { SlotLimit } from "../../../src/core/slot_limit.ts";
 import { EventLog, type EventOf } from "../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 import { FakeDelivery, FakeDriver, leaseLost, unavailable } from "../../support/fake_driver.ts";

@@ -1,7 +1,7 @@
 import { type Clock, sleep } from "../core/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
-import { ask, readStatus, statusRequest } from "../fastcgi/status.ts";
+import { ask, readStatus, statusRequest } from "./status.ts";
 import { readProc } from "../system/proc.ts";
 import { makeTemporaryFolder } from "../system/temporary.ts";
 

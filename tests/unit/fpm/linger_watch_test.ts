@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import type { SilentRequest } from "../../../src/fastcgi/connection.ts";
 import { FastCgiError } from "../../../src/fastcgi/errors.ts";
 import type { Pool } from "../../../src/fastcgi/pool.ts";
-import type { FpmStatus } from "../../../src/fastcgi/status.ts";
-import { LingerWatch } from "../../../src/executors/linger_watch.ts";
+import type { FpmStatus } from "../../../src/fpm/status.ts";
+import { LingerWatch } from "../../../src/fpm/linger_watch.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 

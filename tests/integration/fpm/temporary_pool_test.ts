@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { OwnFpm } from "../../../src/bench/own_fpm.ts";
-import { findPhp } from "../../../src/bench/find_php.ts";
+import { OwnFpm } from "../../../src/fpm/temporary_pool.ts";
+import { findPhp } from "../../../src/fpm/find_php.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { Connection } from "../../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../../src/fastcgi/pool.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { FitRule, type PoolSight } from "../../../src/worker/fit_rule.ts";
-import { SimulatedPool, type SimulatedWorker } from "../../support/simulated_pool.ts";
+import { FitRule, type PoolSight } from "../../../../src/fpm/autoscale/fit_rule.ts";
+import { SimulatedPool, type SimulatedWorker } from "../../../support/simulated_pool.ts";
 
 const PURE = { permissions: "none" } as const;
 const BOUNDS = { min: 1, max: Infinity, reserve: 0 };

@@ -1,4 +1,4 @@
-import type { FitReason } from "../core/observer.ts";
+import type { FitReason } from "../../core/observer.ts";
 import { FitTrials, type Work } from "./fit_trials.ts";
 
 /** Between what, and with how much left to others. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SharedSlots } from "../../../src/worker/shared_slots.ts";
+import { SharedSlots } from "../../../../src/fpm/autoscale/shared_slots.ts";
 
 const PURE = { permissions: "none" } as const;
 

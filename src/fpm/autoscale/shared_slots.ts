@@ -1,4 +1,4 @@
-import type { SlotLimit } from "./slot_limit.ts";
+import type { SlotLimit } from "../../core/slot_limit.ts";
 
 /**
  * Slots that several consumers share; how many there are may change.

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import type { FastCgiRequest } from "../../../src/fastcgi/connection.ts";
-import { type OwnPart, sightOf } from "../../../src/worker/pool_sight.ts";
-import { page } from "../../support/status_page.ts";
+import type { FastCgiRequest } from "../../../../src/fastcgi/connection.ts";
+import { type OwnPart, sightOf } from "../../../../src/fpm/autoscale/pool_sight.ts";
+import { page } from "../../../support/status_page.ts";
 
 const PURE = { permissions: "none" } as const;
 const NONE: OwnPart = {

@@ -1,5 +1,5 @@
-import type { FastCgiRequest } from "../fastcgi/connection.ts";
-import { type FpmStatus, MAX_REQUEST_URI_LENGTH } from "../fastcgi/status.ts";
+import type { FastCgiRequest } from "../../fastcgi/connection.ts";
+import { type FpmStatus, MAX_REQUEST_URI_LENGTH } from "../status.ts";
 import type { PoolSight } from "./fit_rule.ts";
 
 /** What of a pool is ours. */

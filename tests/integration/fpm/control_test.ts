@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../../src/core/clock.ts";
-import { FpmControl } from "../../../src/executors/fpm_control.ts";
+import { FpmControl } from "../../../src/fpm/control.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";
 import { isProcessThere } from "../../../src/system/proc.ts";

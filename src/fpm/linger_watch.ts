@@ -3,8 +3,8 @@ import { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { FastCgiRequest, SilentRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
-import type { FpmStatus } from "../fastcgi/status.ts";
-import { type FpmControl, isCut, runningOf } from "./fpm_control.ts";
+import type { FpmStatus } from "./status.ts";
+import { type FpmControl, isCut, runningOf } from "./control.ts";
 
 /** How often php-fpm is asked at most, while all requests that are looked at just run; milliseconds. */
 const LOOK_EVERY_MS = 1_000;

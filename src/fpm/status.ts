@@ -1,9 +1,9 @@
 import type { Clock } from "../core/clock.ts";
-import { type FastCgiAddress, formatAddress } from "./address.ts";
-import { Connection, type FastCgiRequest } from "./connection.ts";
-import { FastCgiError } from "./errors.ts";
-import { DEFAULT_POOL_OPTIONS, type Pool } from "./pool.ts";
-import type { FastCgiResponse } from "./response.ts";
+import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
+import { Connection, type FastCgiRequest } from "../fastcgi/connection.ts";
+import { FastCgiError } from "../fastcgi/errors.ts";
+import { DEFAULT_POOL_OPTIONS, type Pool } from "../fastcgi/pool.ts";
+import type { FastCgiResponse } from "../fastcgi/response.ts";
 
 /**
  * What php-fpm's status page tells of its pool (fpm_status.c). Numbers of processes are counted from the list of them:

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { findCli, findPhp, newestFpm } from "../../../src/bench/find_php.ts";
+import { findCli, findPhp, newestFpm } from "../../../src/fpm/find_php.ts";
 
 /** A folder with programs that say of themselves that they are this PHP; removed with the scope. */
 async function folderOf(

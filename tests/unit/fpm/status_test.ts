@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { pingRequest, readStatus, statusRequest } from "../../../src/fastcgi/status.ts";
+import { pingRequest, readStatus, statusRequest } from "../../../src/fpm/status.ts";
 import type { FastCgiResponse } from "../../../src/fastcgi/response.ts";
 import { bytesOf } from "../../support/scripted_server.ts";
 

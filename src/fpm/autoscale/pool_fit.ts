@@ -1,12 +1,12 @@
 import { setImmediate } from "node:timers";
-import { type Clock, sleep, type Timer } from "../core/clock.ts";
-import type { FitReason, Observer } from "../core/observer.ts";
-import type { Pool } from "../fastcgi/pool.ts";
-import type { FpmStatus } from "../fastcgi/status.ts";
+import { type Clock, sleep, type Timer } from "../../core/clock.ts";
+import type { FitReason, Observer } from "../../core/observer.ts";
+import type { Pool } from "../../fastcgi/pool.ts";
+import type { FpmStatus } from "../status.ts";
 import { type FitBounds, FitRule, type PoolSight } from "./fit_rule.ts";
 import { type Children, type OwnPart, sightOf } from "./pool_sight.ts";
 import { SharedSlots } from "./shared_slots.ts";
-import type { SlotLimit } from "./slot_limit.ts";
+import type { SlotLimit } from "../../core/slot_limit.ts";
 
 export interface PoolFitOptions extends FitBounds {
   /** The pool's name in the configuration. */

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import type { FastCgiRequest } from "../../../src/fastcgi/connection.ts";
-import type { FpmStatus } from "../../../src/fastcgi/status.ts";
-import { DEFAULT_FIT_BOUNDS, PoolFit, type PoolFitOptions } from "../../../src/worker/pool_fit.ts";
-import { EventLog } from "../../support/event_log.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
-import { page } from "../../support/status_page.ts";
+import type { FastCgiRequest } from "../../../../src/fastcgi/connection.ts";
+import type { FpmStatus } from "../../../../src/fpm/status.ts";
+import { DEFAULT_FIT_BOUNDS, PoolFit, type PoolFitOptions } from "../../../../src/fpm/autoscale/pool_fit.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
+import { page } from "../../../support/status_page.ts";
 
 const OPTIONS: PoolFitOptions = {
   ...DEFAULT_FIT_BOUNDS,

@@ -12,7 +12,7 @@ import {
   pingRequest,
   readStatus,
   statusRequest,
-} from "../fastcgi/status.ts";
+} from "./status.ts";
 import type { FastCgiRequest } from "../fastcgi/connection.ts";
 import type { Pool } from "../fastcgi/pool.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
