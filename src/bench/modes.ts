@@ -1,8 +1,8 @@
 import type { Clock } from "../core/clock.ts";
-import { FastCgiExecutor, type FastCgiExecutorOptions } from "../executors/fastcgi.ts";
-import { jobRequests } from "../executors/fastcgi_requests.ts";
+import { FastCgiExecutor, type FastCgiExecutorOptions } from "../executors/fastcgi/executor.ts";
+import { jobRequests } from "../executors/fastcgi/requests.ts";
 import { FpmControl, type FpmControlOptions } from "../fpm/control.ts";
-import { ProcessExecutor, type ProcessExecutorOptions } from "../executors/process.ts";
+import { ProcessExecutor, type ProcessExecutorOptions } from "../executors/process/executor.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../fastcgi/pool.ts";
 import { type BenchExecutor, benchJob, FIRST_JOB_ID } from "./load.ts";
 import { encodeRequest, RawLoop } from "./raw_loop.ts";

@@ -8,10 +8,16 @@ import type { Config, FpmConfig, ProcessConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { fileReason } from "../core/file_error.ts";
 import { FervoError } from "../core/errors.ts";
-import { DEFAULT_STDERR_OPTIONS } from "../executors/acked_stderr.ts";
-import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, type FastCgiExecutorOptions } from "../executors/fastcgi.ts";
+import { DEFAULT_STDERR_OPTIONS } from "../executors/fastcgi/acked_stderr.ts";
+import {
+  DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
+  type FastCgiExecutorOptions,
+} from "../executors/fastcgi/executor.ts";
 import { FpmControl } from "../fpm/control.ts";
-import { DEFAULT_PROCESS_EXECUTOR_OPTIONS, type ProcessExecutorOptions } from "../executors/process.ts";
+import {
+  DEFAULT_PROCESS_EXECUTOR_OPTIONS,
+  type ProcessExecutorOptions,
+} from "../executors/process/executor.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import type { FpmStatus } from "../fpm/status.ts";
 

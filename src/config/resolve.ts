@@ -1,5 +1,5 @@
 import { dirname, resolve } from "node:path";
-import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process.ts";
+import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process/executor.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { defaultConsumerName } from "./checks.ts";
 import {

@@ -1,5 +1,5 @@
 import type { Finding } from "../core/finding.ts";
-import { findProgram, isFolder, type ProgramFile, type ProgramPlace } from "../executors/program.ts";
+import { findProgram, isFolder, type ProgramFile, type ProgramPlace } from "../executors/process/program.ts";
 
 /** Whether the program of a process a job is there, and its folder. */
 export async function checkProgram(place: ProgramPlace): Promise<Finding[]> {

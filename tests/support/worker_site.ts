@@ -10,7 +10,7 @@ import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
   type FastCgiExecutorOptions,
-} from "../../src/executors/fastcgi.ts";
+} from "../../src/executors/fastcgi/executor.ts";
 import { parseAddress } from "../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../src/fastcgi/pool.ts";
 import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../src/worker/consumer.ts";

@@ -3,7 +3,7 @@ import { benchJob, FIRST_JOB_ID } from "../../../src/bench/load.ts";
 import { openMode, type Target } from "../../../src/bench/modes.ts";
 import type { ModeName } from "../../../src/bench/result.ts";
 import { FervoError } from "../../../src/core/errors.ts";
-import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../../../src/executors/fastcgi.ts";
+import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../../../src/executors/fastcgi/executor.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../../src/fastcgi/pool.ts";
 import { encodeRecord, RecordType } from "../../../src/fastcgi/record.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";

@@ -4,7 +4,7 @@ import type { FindingId } from "../../../src/core/finding.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { ask } from "../../../src/fpm/status.ts";
-import { checkRequest } from "../../../src/executors/fastcgi_requests.ts";
+import { checkRequest } from "../../../src/executors/fastcgi/requests.ts";
 import { Site, type SiteOptions } from "../../support/fervo_worker.ts";
 import { findPhpFpm, PhpFpm } from "../../support/php_fpm.ts";
 import { RedisServer } from "../../support/redis_server.ts";

@@ -2,7 +2,10 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../../src/core/clock.ts";
 import { ACK, type Outcome } from "../../../src/core/outcome.ts";
-import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, FastCgiExecutor } from "../../../src/executors/fastcgi.ts";
+import {
+  DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
+  FastCgiExecutor,
+} from "../../../src/executors/fastcgi/executor.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import type { FastCgiRequest } from "../../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";

@@ -1,12 +1,12 @@
-import type { Clock } from "../core/clock.ts";
-import type { Job } from "../core/job.ts";
-import { payloadText } from "../core/payload.ts";
-import type { FastCgiRequest } from "../fastcgi/connection.ts";
-import { type EncodedParams, encodeParams } from "../fastcgi/params.ts";
-import type { BodyListener } from "../fastcgi/response.ts";
-import type { Batch, Run } from "./executor.ts";
-import { BATCH_CONTENT_TYPE, encodeBatch } from "./fastcgi_batch.ts";
-import { jobVariables } from "./job_variables.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Job } from "../../core/job.ts";
+import { payloadText } from "../../core/payload.ts";
+import type { FastCgiRequest } from "../../fastcgi/connection.ts";
+import { type EncodedParams, encodeParams } from "../../fastcgi/params.ts";
+import type { BodyListener } from "../../fastcgi/response.ts";
+import type { Batch, Run } from "../executor.ts";
+import { BATCH_CONTENT_TYPE, encodeBatch } from "./batch.ts";
+import { jobVariables } from "../job_variables.ts";
 
 /*
  * What PHP is sent: docs/protocol.md, sections 1 and 7.

@@ -1,16 +1,9 @@
-import { joined } from "../core/bytes.ts";
-import type { Job } from "../core/job.ts";
-import type { Outcome } from "../core/outcome.ts";
-import type { AnswerSoFar, BodyListener } from "../fastcgi/response.ts";
-import type { Batch } from "./executor.ts";
-import {
-  isRecord,
-  LF,
-  MAX_RECORD_BYTES,
-  outcomeOfRecord,
-  parseText,
-  RECORD_SEPARATOR,
-} from "./fastcgi_record.ts";
+import { joined } from "../../core/bytes.ts";
+import type { Job } from "../../core/job.ts";
+import type { Outcome } from "../../core/outcome.ts";
+import type { AnswerSoFar, BodyListener } from "../../fastcgi/response.ts";
+import type { Batch } from "../executor.ts";
+import { isRecord, LF, MAX_RECORD_BYTES, outcomeOfRecord, parseText, RECORD_SEPARATOR } from "./record.ts";
 
 /*
  * A batch on the wire (docs/protocol.md, section 7): STDIN of its request, and the records of its answer.

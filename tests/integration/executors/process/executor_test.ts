@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
-import { type Clock, systemClock } from "../../../src/core/clock.ts";
-import { FervoError, JobError } from "../../../src/core/errors.ts";
-import type { Job } from "../../../src/core/job.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import { type Clock, systemClock } from "../../../../src/core/clock.ts";
+import { FervoError, JobError } from "../../../../src/core/errors.ts";
+import type { Job } from "../../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
 import {
   DEFAULT_PROCESS_EXECUTOR_OPTIONS,
   ProcessExecutor,
   type ProcessExecutorOptions,
-} from "../../../src/executors/process.ts";
-import { EventLog } from "../../support/event_log.ts";
-import { eventually } from "../../support/eventually.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
+} from "../../../../src/executors/process/executor.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { eventually } from "../../../support/eventually.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 
 const NEVER = new AbortController().signal;
 const MEGABYTE = 1_048_576;

@@ -1,5 +1,5 @@
-import { type Clock, sleep } from "../core/clock.ts";
-import { isProcessThere } from "../system/proc.ts";
+import { type Clock, sleep } from "../../core/clock.ts";
+import { isProcessThere } from "../../system/proc.ts";
 
 /** How often to look whether what a process has left behind has ended, milliseconds. */
 const LOOK_MS = 50;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { lastRecord } from "../../../src/executors/fastcgi_record.ts";
-import { bytesOf, concat } from "../../support/scripted_server.ts";
+import { lastRecord } from "../../../../src/executors/fastcgi/record.ts";
+import { bytesOf, concat } from "../../../support/scripted_server.ts";
 
 const RECORD = '\x1e{"id":"7","outcome":"ack"}\n';
 

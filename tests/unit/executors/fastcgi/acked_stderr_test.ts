@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
-import { FervoError, JobError } from "../../../src/core/errors.ts";
-import type { Job } from "../../../src/core/job.ts";
-import { ACK } from "../../../src/core/outcome.ts";
+import { FervoError, JobError } from "../../../../src/core/errors.ts";
+import type { Job } from "../../../../src/core/job.ts";
+import { ACK } from "../../../../src/core/outcome.ts";
 import {
   AckedStderr,
   DEFAULT_STDERR_OPTIONS,
   fatalErrorIn,
   type StderrOptions,
-} from "../../../src/executors/acked_stderr.ts";
-import { EventLog } from "../../support/event_log.ts";
+} from "../../../../src/executors/fastcgi/acked_stderr.ts";
+import { EventLog } from "../../../support/event_log.ts";
 
 /** STDERR as php-fpm 8.2 sends it, and as the command line writes it; and what of it tells of a fatal error. */
 const FATAL: [stderr: string, line: string][] = [

@@ -1,7 +1,7 @@
-import { JobError } from "../core/errors.ts";
-import { ACK, type Outcome } from "../core/outcome.ts";
-import { failureDetails } from "./failure_details.ts";
-import { failedOutcome, pidOf } from "./told_outcome.ts";
+import { JobError } from "../../core/errors.ts";
+import { ACK, type Outcome } from "../../core/outcome.ts";
+import { failureDetails } from "../failure_details.ts";
+import { failedOutcome, pidOf } from "../told_outcome.ts";
 
 /*
  * A record of an answer's body (docs/protocol.md, sections 2 and 7): what became of one job, as JSON between 0x1E and an

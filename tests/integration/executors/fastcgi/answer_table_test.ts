@@ -3,21 +3,21 @@
  * just what the row says, byte for byte. What php-fpm itself does is in fastcgi_test.ts.
  */
 import assert from "node:assert/strict";
-import { FervoError, JobError } from "../../../src/core/errors.ts";
-import type { Job } from "../../../src/core/job.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import { FervoError, JobError } from "../../../../src/core/errors.ts";
+import type { Job } from "../../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
 import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
   type FastCgiExecutorDeps,
   type FastCgiExecutorOptions,
-} from "../../../src/executors/fastcgi.ts";
-import { type FastCgiAddress, parseAddress } from "../../../src/fastcgi/address.ts";
-import { parseCgi } from "../../../src/fastcgi/response.ts";
-import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
-import { eventually } from "../../support/eventually.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
-import { FullQueue } from "../../support/full_queue.ts";
+} from "../../../../src/executors/fastcgi/executor.ts";
+import { type FastCgiAddress, parseAddress } from "../../../../src/fastcgi/address.ts";
+import { parseCgi } from "../../../../src/fastcgi/response.ts";
+import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../../src/fastcgi/pool.ts";
+import { eventually } from "../../../support/eventually.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
+import { FullQueue } from "../../../support/full_queue.ts";
 import {
   bytesOf,
   concat,
@@ -26,7 +26,7 @@ import {
   ScriptedServer,
   stderrRecord,
   stdoutRecord,
-} from "../../support/scripted_server.ts";
+} from "../../../support/scripted_server.ts";
 
 /** A job that should have ended fails then. */
 const deadline = () => AbortSignal.timeout(20_000);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { JobError } from "../../../src/core/errors.ts";
-import { outcomeOfFailedStart } from "../../../src/executors/process.ts";
+import { JobError } from "../../../../src/core/errors.ts";
+import { outcomeOfFailedStart } from "../../../../src/executors/process/executor.ts";
 
 const OPTIONS = { command: ["php", "job.php"], directory: undefined } as const;
 

@@ -1,10 +1,10 @@
-import { asFervoError, type FervoError } from "../core/errors.ts";
-import { isMisconfigured } from "../core/outcome.ts";
-import type { Pool } from "../fastcgi/pool.ts";
-import type { FastCgiExecutorOptions } from "./fastcgi.ts";
-import { checkRequest } from "./fastcgi_requests.ts";
+import { asFervoError, type FervoError } from "../../core/errors.ts";
+import { isMisconfigured } from "../../core/outcome.ts";
+import type { Pool } from "../../fastcgi/pool.ts";
+import type { FastCgiExecutorOptions } from "./executor.ts";
+import { checkRequest } from "./requests.ts";
 import { fpmsOwnAnswer } from "./fpm_answer.ts";
-import type { FpmControl } from "../fpm/control.ts";
+import type { FpmControl } from "../../fpm/control.ts";
 
 export interface FpmProbeDeps {
   /** Its connections are asked on: the question takes the place of a job. */

@@ -1,17 +1,17 @@
-import type { Clock } from "../core/clock.ts";
-import { type ErrorDetails, FervoError, JobError, reasonOf } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
-import type { Observer } from "../core/observer.ts";
-import { ACK, isMisconfigured, type Outcome, outcomeOfFault } from "../core/outcome.ts";
-import type { OutputListener } from "../core/output.ts";
-import { payloadText } from "../core/payload.ts";
-import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "./acked_stderr.ts";
-import type { Executor } from "./executor.ts";
-import { jobVariables } from "./job_variables.ts";
+import type { Clock } from "../../core/clock.ts";
+import { type ErrorDetails, FervoError, JobError, reasonOf } from "../../core/errors.ts";
+import type { Job } from "../../core/job.ts";
+import type { Observer } from "../../core/observer.ts";
+import { ACK, isMisconfigured, type Outcome, outcomeOfFault } from "../../core/outcome.ts";
+import type { OutputListener } from "../../core/output.ts";
+import { payloadText } from "../../core/payload.ts";
+import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "../fastcgi/acked_stderr.ts";
+import type { Executor } from "../executor.ts";
+import { jobVariables } from "../job_variables.ts";
 import { OutputReader } from "./output_reader.ts";
-import { endGroup } from "./process_group.ts";
+import { endGroup } from "./group.ts";
 import { findProgram, isFolder } from "./program.ts";
-import { failureDetails } from "./failure_details.ts";
+import { failureDetails } from "../failure_details.ts";
 
 export interface ProcessExecutorOptions extends StderrOptions {
   /** The program, by its path or as found in PATH, and its arguments. No shell reads them. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { OutputReader } from "../../../src/executors/output_reader.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
+import { OutputReader } from "../../../../src/executors/process/output_reader.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 
 Deno.test("OutputReader keeps bytes of its own, not the large buffers in which they came", {
   permissions: "none",

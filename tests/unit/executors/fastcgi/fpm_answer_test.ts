@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { fpmsOwnAnswer, isLogged } from "../../../src/executors/fpm_answer.ts";
-import type { FastCgiResponse } from "../../../src/fastcgi/response.ts";
+import { fpmsOwnAnswer, isLogged } from "../../../../src/executors/fastcgi/fpm_answer.ts";
+import type { FastCgiResponse } from "../../../../src/fastcgi/response.ts";
 
 const SCRIPT = "/srv/app/fervo.php";
 const HEADERS = { "status": "as below", "content-type": "text/html; charset=UTF-8" };

@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
-import { type FervoError, JobError } from "../../../src/core/errors.ts";
-import type { Job } from "../../../src/core/job.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import { systemClock } from "../../../../src/core/clock.ts";
+import { type FervoError, JobError } from "../../../../src/core/errors.ts";
+import type { Job } from "../../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
 import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
   type FastCgiExecutorOptions,
-} from "../../../src/executors/fastcgi.ts";
-import { RESERVED_PARAMS } from "../../../src/executors/fastcgi_requests.ts";
-import { formatAddress, parseAddress } from "../../../src/fastcgi/address.ts";
-import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
-import { EventLog } from "../../support/event_log.ts";
-import { eventually } from "../../support/eventually.ts";
-import { PhpFpm, type PhpFpmOptions } from "../../support/php_fpm.ts";
+} from "../../../../src/executors/fastcgi/executor.ts";
+import { RESERVED_PARAMS } from "../../../../src/executors/fastcgi/requests.ts";
+import { formatAddress, parseAddress } from "../../../../src/fastcgi/address.ts";
+import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../../src/fastcgi/pool.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { eventually } from "../../../support/eventually.ts";
+import { PhpFpm, type PhpFpmOptions } from "../../../support/php_fpm.ts";
 
 const NEVER = new AbortController().signal;
 /** SIGKILL, as from the kernel when memory runs out: php-fpm gets no chance to answer. */

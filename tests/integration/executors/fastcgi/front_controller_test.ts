@@ -1,20 +1,23 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { systemClock } from "../../../src/core/clock.ts";
-import { type FervoError, JobError } from "../../../src/core/errors.ts";
-import type { Job } from "../../../src/core/job.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
-import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, FastCgiExecutor } from "../../../src/executors/fastcgi.ts";
-import { checkRequest } from "../../../src/executors/fastcgi_requests.ts";
-import { outcomeOf } from "../../../src/executors/fastcgi_answer.ts";
-import { parseAddress } from "../../../src/fastcgi/address.ts";
-import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";
-import { eventually } from "../../support/eventually.ts";
-import { PhpFpm } from "../../support/php_fpm.ts";
+import { systemClock } from "../../../../src/core/clock.ts";
+import { type FervoError, JobError } from "../../../../src/core/errors.ts";
+import type { Job } from "../../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
+import {
+  DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
+  FastCgiExecutor,
+} from "../../../../src/executors/fastcgi/executor.ts";
+import { checkRequest } from "../../../../src/executors/fastcgi/requests.ts";
+import { outcomeOf } from "../../../../src/executors/fastcgi/answer.ts";
+import { parseAddress } from "../../../../src/fastcgi/address.ts";
+import { DEFAULT_POOL_OPTIONS, Pool } from "../../../../src/fastcgi/pool.ts";
+import { eventually } from "../../../support/eventually.ts";
+import { PhpFpm } from "../../../support/php_fpm.ts";
 
 // examples/plain-php/fervo.php, as a user would copy it.
 
-const SCRIPT = new URL("../../../examples/plain-php/fervo.php", import.meta.url).pathname;
+const SCRIPT = new URL("../../../../examples/plain-php/fervo.php", import.meta.url).pathname;
 const NEVER = new AbortController().signal;
 
 /** A php-fpm and an executor that gives the example's front controller jobs; `handler` is the code for queue "mail". */
@@ -259,7 +262,7 @@ Deno.test("fervo.php lets a handler end in order when the worker has given up on
 });
 
 Deno.test("The example's handlers.php runs a job of queue default", async () => {
-  const handlers = new URL("../../../examples/plain-php/handlers.php", import.meta.url).pathname;
+  const handlers = new URL("../../../../examples/plain-php/handlers.php", import.meta.url).pathname;
   await using t = await setUp("", `<?php return require '${handlers}';`);
   const id = crypto.randomUUID();
   assert.equal(await t.run({ queue: "default", id }), ACK);

@@ -1,10 +1,10 @@
-import { FervoError, JobError } from "../core/errors.ts";
-import { ACK, type Outcome, outcomeOfFault } from "../core/outcome.ts";
-import type { FastCgiResponse } from "../fastcgi/response.ts";
-import { failureDetails } from "./failure_details.ts";
-import { lastRecord, outcomeOfRecord } from "./fastcgi_record.ts";
+import { FervoError, JobError } from "../../core/errors.ts";
+import { ACK, type Outcome, outcomeOfFault } from "../../core/outcome.ts";
+import type { FastCgiResponse } from "../../fastcgi/response.ts";
+import { failureDetails } from "../failure_details.ts";
+import { lastRecord, outcomeOfRecord } from "./record.ts";
 import { fpmsOwnAnswer } from "./fpm_answer.ts";
-import { failedOutcome, pidOf } from "./told_outcome.ts";
+import { failedOutcome, pidOf } from "../told_outcome.ts";
 
 /*
  * What php-fpm's answers, and requests that failed, mean for a job: the table in docs/protocol.md.

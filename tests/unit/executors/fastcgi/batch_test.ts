@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Job } from "../../../src/core/job.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
-import { BatchAnswer, encodeBatch, JsonSequenceReader } from "../../../src/executors/fastcgi_batch.ts";
-import type { AnswerSoFar } from "../../../src/fastcgi/response.ts";
-import { bytesOf, concat } from "../../support/scripted_server.ts";
+import type { Job } from "../../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
+import { BatchAnswer, encodeBatch, JsonSequenceReader } from "../../../../src/executors/fastcgi/batch.ts";
+import type { AnswerSoFar } from "../../../../src/fastcgi/response.ts";
+import { bytesOf, concat } from "../../../support/scripted_server.ts";
 
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 

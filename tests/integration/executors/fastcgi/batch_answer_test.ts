@@ -3,21 +3,21 @@
  * a test says, byte for byte. What a real php-fpm does is in batch_test.ts.
  */
 import assert from "node:assert/strict";
-import { FervoError, JobError } from "../../../src/core/errors.ts";
-import type { Job } from "../../../src/core/job.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import { FervoError, JobError } from "../../../../src/core/errors.ts";
+import type { Job } from "../../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
 import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
   type FastCgiExecutorDeps,
   type FastCgiExecutorOptions,
-} from "../../../src/executors/fastcgi.ts";
-import { parseAddress } from "../../../src/fastcgi/address.ts";
-import { parseCgi } from "../../../src/fastcgi/response.ts";
-import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../src/fastcgi/pool.ts";
-import { EventLog } from "../../support/event_log.ts";
-import { eventually } from "../../support/eventually.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
+} from "../../../../src/executors/fastcgi/executor.ts";
+import { parseAddress } from "../../../../src/fastcgi/address.ts";
+import { parseCgi } from "../../../../src/fastcgi/response.ts";
+import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../../src/fastcgi/pool.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { eventually } from "../../../support/eventually.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 import {
   bytesOf,
   concat,
@@ -26,7 +26,7 @@ import {
   ScriptedServer,
   stderrRecord,
   stdoutRecord,
-} from "../../support/scripted_server.ts";
+} from "../../../support/scripted_server.ts";
 
 const HEAD = "X-Fervo-Outcome: batch\r\nContent-type: text/html\r\n\r\n";
 const record = (id: string, more: Record<string, unknown> = { outcome: "ack" }) =>

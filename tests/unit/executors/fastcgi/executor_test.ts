@@ -1,22 +1,22 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { FervoError, JobError } from "../../../src/core/errors.ts";
-import type { Job } from "../../../src/core/job.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import { FervoError, JobError } from "../../../../src/core/errors.ts";
+import type { Job } from "../../../../src/core/job.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
 import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
   type FastCgiExecutorDeps,
   type FastCgiExecutorOptions,
-} from "../../../src/executors/fastcgi.ts";
-import { checkRequest, RESERVED_PARAMS } from "../../../src/executors/fastcgi_requests.ts";
-import { outcomeOf } from "../../../src/executors/fastcgi_answer.ts";
-import { ConnectionLostError, type FastCgiRequest } from "../../../src/fastcgi/connection.ts";
-import { FastCgiError } from "../../../src/fastcgi/errors.ts";
-import { decodeParams } from "../../../src/fastcgi/params.ts";
-import type { FastCgiResponse } from "../../../src/fastcgi/response.ts";
-import { EventLog } from "../../support/event_log.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
+} from "../../../../src/executors/fastcgi/executor.ts";
+import { checkRequest, RESERVED_PARAMS } from "../../../../src/executors/fastcgi/requests.ts";
+import { outcomeOf } from "../../../../src/executors/fastcgi/answer.ts";
+import { ConnectionLostError, type FastCgiRequest } from "../../../../src/fastcgi/connection.ts";
+import { FastCgiError } from "../../../../src/fastcgi/errors.ts";
+import { decodeParams } from "../../../../src/fastcgi/params.ts";
+import type { FastCgiResponse } from "../../../../src/fastcgi/response.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 
 const SCRIPT = "/srv/app/fervo.php";
 const NEVER = new AbortController().signal;
@@ -360,7 +360,7 @@ function assertFault(outcome: Outcome, cause: unknown): void {
   assert.equal(code, "WORKER_FAULT");
   assert.match(message, /^This is a fault in fervo-worker itself; please report it: /);
   assert.equal(errorOf(outcome).cause, cause);
-  assert.match(details.stack!, /fastcgi_test\.ts/);
+  assert.match(details.stack!, /executor_test\.ts/);
 }
 
 Deno.test("FastCgiExecutor puts a job back after an unforeseen error, and tells it as a fault of ours", async () => {

@@ -1,6 +1,6 @@
-import { FervoError } from "../core/errors.ts";
-import type { FastCgiResponse } from "../fastcgi/response.ts";
-import { failureDetails } from "./failure_details.ts";
+import { FervoError } from "../../core/errors.ts";
+import type { FastCgiResponse } from "../../fastcgi/response.ts";
+import { failureDetails } from "../failure_details.ts";
 
 /*
  * What php-fpm answers by itself, instead of a script: fpm_main.c, main(). It gives the body with its line feed, no headers

@@ -1,22 +1,16 @@
-import type { Clock } from "../core/clock.ts";
-import { asFervoError, FervoError } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
-import type { Observer } from "../core/observer.ts";
-import { ACK, type Outcome, outcomeOfFault } from "../core/outcome.ts";
-import type { ConnectionLostError, FastCgiRequest } from "../fastcgi/connection.ts";
-import type { Pool, Sending } from "../fastcgi/pool.ts";
-import { pingRequest } from "../fpm/status.ts";
-import type { BodyListener, FastCgiResponse } from "../fastcgi/response.ts";
-import type { Batch, Executor, Run } from "./executor.ts";
+import type { Clock } from "../../core/clock.ts";
+import { asFervoError, FervoError } from "../../core/errors.ts";
+import type { Job } from "../../core/job.ts";
+import type { Observer } from "../../core/observer.ts";
+import { ACK, type Outcome, outcomeOfFault } from "../../core/outcome.ts";
+import type { ConnectionLostError, FastCgiRequest } from "../../fastcgi/connection.ts";
+import type { Pool, Sending } from "../../fastcgi/pool.ts";
+import { pingRequest } from "../../fpm/status.ts";
+import type { BodyListener, FastCgiResponse } from "../../fastcgi/response.ts";
+import type { Batch, Executor, Run } from "../executor.ts";
 import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "./acked_stderr.ts";
-import {
-  type AnswerOptions,
-  noOutcome,
-  outcomeOf,
-  outcomeOfBatchEnd,
-  outcomeOfError,
-} from "./fastcgi_answer.ts";
-import { BatchAnswer } from "./fastcgi_batch.ts";
+import { type AnswerOptions, noOutcome, outcomeOf, outcomeOfBatchEnd, outcomeOfError } from "./answer.ts";
+import { BatchAnswer } from "./batch.ts";
 import {
   batchRequests,
   checkRequest,
@@ -25,11 +19,11 @@ import {
   startByOf,
   uriOf,
   uriOfBatch,
-} from "./fastcgi_requests.ts";
+} from "./requests.ts";
 import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
-import { type FpmProbeDeps, probeFpm } from "./fastcgi_probe.ts";
-import { END_CHILD_MS, type FpmControl, isAway, UNKNOWN_PATH } from "../fpm/control.ts";
-import { REPEAT } from "./job_variables.ts";
+import { type FpmProbeDeps, probeFpm } from "./probe.ts";
+import { END_CHILD_MS, type FpmControl, isAway, UNKNOWN_PATH } from "../../fpm/control.ts";
+import { REPEAT } from "../job_variables.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions, StderrOptions {
   /** End the PHP process of a job whose time is up. */

@@ -1,9 +1,9 @@
-import { FervoError, JobError } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
-import type { Observer } from "../core/observer.ts";
-import { ACK, type Outcome } from "../core/outcome.ts";
-import { failureDetails } from "./failure_details.ts";
-import { MAX_REASON_LENGTH } from "./told_outcome.ts";
+import { FervoError, JobError } from "../../core/errors.ts";
+import type { Job } from "../../core/job.ts";
+import type { Observer } from "../../core/observer.ts";
+import { ACK, type Outcome } from "../../core/outcome.ts";
+import { failureDetails } from "../failure_details.ts";
+import { MAX_REASON_LENGTH } from "../told_outcome.ts";
 
 export const STDERR_LEVELS = ["debug", "info", "warn", "error", "off"] as const;
 
