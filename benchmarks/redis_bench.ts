@@ -20,7 +20,7 @@ import { ACK } from "../src/core/outcome.ts";
 import { sidekiq7 } from "../src/formats/sidekiq.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../src/executors/fastcgi/executor.ts";
 import { jobRequests } from "../src/executors/fastcgi/requests.ts";
-import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../src/worker/consumer.ts";
+import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../src/worker/consumer/consumer.ts";
 import { DEFAULT_WORKER_OPTIONS, Worker } from "../src/worker/worker.ts";
 import { openRedis } from "../tests/integration/brokers/sidekiq/broker.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";

@@ -17,9 +17,9 @@ import { LingerWatch } from "./fpm/linger_watch.ts";
 import { ProcessExecutor } from "./executors/process/executor.ts";
 import { Pool } from "./fastcgi/pool.ts";
 import { isTooSmall } from "./fpm/status.ts";
-import { Consumer } from "./worker/consumer.ts";
+import { Consumer } from "./worker/consumer/consumer.ts";
 import { PoolFit } from "./fpm/autoscale/pool_fit.ts";
-import type { Schedule } from "./worker/schedule.ts";
+import type { Schedule } from "./worker/schedule/schedule.ts";
 import type { SlotLimit } from "./core/slot_limit.ts";
 
 /** A broker, opened, with the format of its messages. */
@@ -232,7 +232,7 @@ export async function assemble(
     return [options.name, part("consumers", kept?.consumers, options.name, create)];
   }));
   // croner is loaded by those who have a schedule.
-  const { Schedule } = config.schedule.length > 0 ? await import("./worker/schedule.ts") : {};
+  const { Schedule } = config.schedule.length > 0 ? await import("./worker/schedule/schedule.ts") : {};
   const schedules = new Map(config.schedule.map(({ broker, ...options }) => {
     const create = () => new Schedule!({ ...brokers.get(broker)!, ...deps, random: Math.random }, options);
     return [options.name, part("schedule", kept?.schedules, options.name, create)];

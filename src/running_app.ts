@@ -15,7 +15,7 @@ import { BrokerWatch } from "./http/broker_watch.ts";
 import { FpmWatch } from "./http/fpm_watch.ts";
 import { StuckJobsWatch, type WatchedBroker } from "./http/stuck_jobs_watch.ts";
 import type { WorkerView } from "./http/worker_view.ts";
-import type { Consumer } from "./worker/consumer.ts";
+import type { Consumer } from "./worker/consumer/consumer.ts";
 import { Worker, type Working } from "./worker/worker.ts";
 
 /** A worker with all that it uses. */

@@ -9,7 +9,7 @@ import type { Outcome } from "../core/outcome.ts";
 import type { OutputListener } from "../core/output.ts";
 import type { Executor } from "../executors/executor.ts";
 import { FpmControl } from "../fpm/control.ts";
-import { jobOf } from "../worker/job_of.ts";
+import { jobOf } from "../worker/consumer/job_of.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
 
 /** How a dead letter is run again. */

@@ -1,7 +1,7 @@
 import type { App } from "../running_app.ts";
 import { isoDate } from "../core/iso_date.ts";
 import type { LeveledLog } from "../telemetry/log.ts";
-import type { Consumer } from "../worker/consumer.ts";
+import type { Consumer } from "../worker/consumer/consumer.ts";
 import type { WorkerStatus } from "./worker_status.ts";
 
 /**

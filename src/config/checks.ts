@@ -2,7 +2,7 @@ import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
 import { whyTubeIsRefused } from "../brokers/beanstalkd/broker.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
-import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
+import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer/consumer.ts";
 import { DEFAULT_EXECUTOR } from "./config.ts";
 import { isTable, missingKey, type Path, type Problem, show, wrongValue } from "./problems.ts";
 import { checkAutoBounds, checkAutoConsumer, leastOfAuto } from "./auto.ts";

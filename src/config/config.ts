@@ -6,9 +6,9 @@ import type { DriverName, DriverOptions } from "../brokers/mod.ts";
 import type { StderrOptions } from "../executors/fastcgi/acked_stderr.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi/executor.ts";
 import type { ProcessExecutorOptions } from "../executors/process/executor.ts";
-import type { ConsumerOptions } from "../worker/consumer.ts";
+import type { ConsumerOptions } from "../worker/consumer/consumer.ts";
 import type { FitBounds } from "../fpm/autoscale/fit_rule.ts";
-import type { ScheduleOptions } from "../worker/schedule.ts";
+import type { ScheduleOptions } from "../worker/schedule/schedule.ts";
 import type { WorkerOptions } from "../worker/worker.ts";
 
 /** The whole configuration, checked and resolved: paths absolute, references existing, defaults filled in. */

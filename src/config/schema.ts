@@ -12,10 +12,10 @@ import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../executors/fastcgi/executor.
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process/executor.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
-import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer.ts";
+import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer/consumer.ts";
 import { DEFAULT_FIT_BOUNDS } from "../fpm/autoscale/pool_fit.ts";
-import { DEFAULT_SCHEDULE_OPTIONS } from "../worker/schedule.ts";
-import { isTimeZone, whyCronIsRefused } from "../worker/schedule_rule.ts";
+import { DEFAULT_SCHEDULE_OPTIONS } from "../worker/schedule/schedule.ts";
+import { isTimeZone, whyCronIsRefused } from "../worker/schedule/schedule_rule.ts";
 import { DEFAULT_WORKER_OPTIONS } from "../worker/worker.ts";
 import { NO_FPM, NO_PROCESS } from "./checks.ts";
 import {

@@ -3,7 +3,7 @@ import type { Driver } from "../core/driver.ts";
 import type { Observer } from "../core/observer.ts";
 import { isLasting, type StuckJobs } from "../core/stuck_jobs.ts";
 import { inTime } from "../core/time_limit.ts";
-import type { Consumer } from "../worker/consumer.ts";
+import type { Consumer } from "../worker/consumer/consumer.ts";
 import {
   type BrokerCounts,
   type BrokerSight,

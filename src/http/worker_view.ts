@@ -1,6 +1,6 @@
 import type { StuckJobs } from "../core/stuck_jobs.ts";
-import type { Consumer } from "../worker/consumer.ts";
-import type { Schedule } from "../worker/schedule.ts";
+import type { Consumer } from "../worker/consumer/consumer.ts";
+import type { Schedule } from "../worker/schedule/schedule.ts";
 import type { Worker } from "../worker/worker.ts";
 import type { BrokerWatch } from "./broker_watch.ts";
 import type { FpmWatch } from "./fpm_watch.ts";

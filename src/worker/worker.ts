@@ -1,8 +1,8 @@
 import { type Clock, sleep } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
-import type { Consumer } from "./consumer.ts";
-import type { Schedule } from "./schedule.ts";
+import type { Consumer } from "./consumer/consumer.ts";
+import type { Schedule } from "./schedule/schedule.ts";
 
 export interface WorkerOptions {
   /** How long jobs may go on after `stop`, milliseconds. */

@@ -13,7 +13,11 @@ import {
 } from "../../src/executors/fastcgi/executor.ts";
 import { parseAddress } from "../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../src/fastcgi/pool.ts";
-import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../src/worker/consumer.ts";
+import {
+  Consumer,
+  type ConsumerOptions,
+  DEFAULT_CONSUMER_OPTIONS,
+} from "../../src/worker/consumer/consumer.ts";
 import { type RunResult, Worker } from "../../src/worker/worker.ts";
 import { EventLog } from "./event_log.ts";
 import { PhpFpm, type PhpFpmOptions } from "./php_fpm.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { takeNow, type TestBroker, textOf } from "../../conformance/driver_broker.ts";
 import { raw } from "../../../src/formats/raw.ts";
 import { sidekiq7 } from "../../../src/formats/sidekiq.ts";
-import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule.ts";
+import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule/schedule.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { MovableClock } from "../../support/movable_clock.ts";
 import { RedisBroker } from "../brokers/sidekiq/broker.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { ACK } from "../../../src/core/outcome.ts";
 import { raw } from "../../../src/formats/raw.ts";
-import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule.ts";
-import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
+import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule/schedule.ts";
+import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer/consumer.ts";
 import { type RunResult, Worker } from "../../../src/worker/worker.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { FakeBook } from "../../support/fake_book.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { Loop } from "../../../src/worker/loop.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
+import { Loop } from "../../../../src/worker/consumer/loop.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 
 const GRACE_MS = 120_000;
 

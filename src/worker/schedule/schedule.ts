@@ -1,11 +1,11 @@
-import { Backoff } from "../core/backoff.ts";
-import { BrokerState } from "../core/broker_state.ts";
-import { type Clock, sleep } from "../core/clock.ts";
-import type { Driver, ScheduleBook, ScheduleSlot } from "../core/driver.ts";
-import type { Observer } from "../core/observer.ts";
-import { type ClaimedAhead, claimedAhead, type ClaimResult, SKEW_MS } from "../core/schedule_claims.ts";
-import type { Dialect } from "../formats/format.ts";
-import { type NewJob, newJob } from "./new_job.ts";
+import { Backoff } from "../../core/backoff.ts";
+import { BrokerState } from "../../core/broker_state.ts";
+import { type Clock, sleep } from "../../core/clock.ts";
+import type { Driver, ScheduleBook, ScheduleSlot } from "../../core/driver.ts";
+import type { Observer } from "../../core/observer.ts";
+import { type ClaimedAhead, claimedAhead, type ClaimResult, SKEW_MS } from "../../core/schedule_claims.ts";
+import type { Dialect } from "../../formats/format.ts";
+import { type NewJob, newJob } from "../new_job.ts";
 import { createRule, type ScheduleRule, type ScheduleRuleOptions } from "./schedule_rule.ts";
 
 /**

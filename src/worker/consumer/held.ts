@@ -1,14 +1,14 @@
-import { Backoff } from "../core/backoff.ts";
-import { BrokerState } from "../core/broker_state.ts";
-import { type Clock, sleep, type Timer } from "../core/clock.ts";
-import type { Delivery } from "../core/delivery.ts";
-import type { Driver } from "../core/driver.ts";
-import { asFervoError, FervoError } from "../core/errors.ts";
-import type { Observer } from "../core/observer.ts";
-import type { Outcome } from "../core/outcome.ts";
-import type { RetryPolicy } from "../core/retry.ts";
-import type { JobTrace, RunTrace } from "../core/trace.ts";
-import type { Dialect } from "../formats/format.ts";
+import { Backoff } from "../../core/backoff.ts";
+import { BrokerState } from "../../core/broker_state.ts";
+import { type Clock, sleep, type Timer } from "../../core/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import type { Driver } from "../../core/driver.ts";
+import { asFervoError, FervoError } from "../../core/errors.ts";
+import type { Observer } from "../../core/observer.ts";
+import type { Outcome } from "../../core/outcome.ts";
+import type { RetryPolicy } from "../../core/retry.ts";
+import type { JobTrace, RunTrace } from "../../core/trace.ts";
+import type { Dialect } from "../../formats/format.ts";
 import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
 
 /** A delivery that is not settled yet. */

@@ -1,14 +1,14 @@
-import type { Clock } from "../core/clock.ts";
-import type { Driver } from "../core/driver.ts";
-import type { FervoError } from "../core/errors.ts";
-import type { Observer } from "../core/observer.ts";
-import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../core/retry.ts";
-import type { Tracer } from "../core/trace.ts";
-import type { Dialect } from "../formats/format.ts";
-import type { Executor } from "../executors/executor.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Driver } from "../../core/driver.ts";
+import type { FervoError } from "../../core/errors.ts";
+import type { Observer } from "../../core/observer.ts";
+import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../../core/retry.ts";
+import type { Tracer } from "../../core/trace.ts";
+import type { Dialect } from "../../formats/format.ts";
+import type { Executor } from "../../executors/executor.ts";
 import type { WeightedQueue } from "./queue_order.ts";
 import type { RateLimitOptions } from "./rate_limit.ts";
-import type { SlotLimit } from "../core/slot_limit.ts";
+import type { SlotLimit } from "../../core/slot_limit.ts";
 
 export interface ConsumerOptions {
   /** Names it in logs and metrics. */

@@ -1,9 +1,9 @@
-import { Backoff } from "../core/backoff.ts";
-import type { Clock, Timer } from "../core/clock.ts";
-import type { FervoError } from "../core/errors.ts";
-import type { Observer } from "../core/observer.ts";
-import { isMisconfigured } from "../core/outcome.ts";
-import type { Executor } from "../executors/executor.ts";
+import { Backoff } from "../../core/backoff.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { FervoError } from "../../core/errors.ts";
+import type { Observer } from "../../core/observer.ts";
+import { isMisconfigured } from "../../core/outcome.ts";
+import type { Executor } from "../../executors/executor.ts";
 
 /** Connecting fails within this time or not at all; a job that still runs then has shown that the executor is back. */
 const TRIAL_MS = 3_000;

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { FervoError } from "../../../src/core/errors.ts";
-import { raw } from "../../../src/formats/raw.ts";
-import { sidekiq7 } from "../../../src/formats/sidekiq.ts";
-import { jobOf } from "../../../src/worker/job_of.ts";
-import { FakeDelivery } from "../../support/fake_driver.ts";
+import { FervoError } from "../../../../src/core/errors.ts";
+import { raw } from "../../../../src/formats/raw.ts";
+import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
+import { jobOf } from "../../../../src/worker/consumer/job_of.ts";
+import { FakeDelivery } from "../../../support/fake_driver.ts";
 
 /** What becomes of a Sidekiq job that was taken back from this many workers that died, the last one just now. */
 function triedAgain(fields: string, deaths: number, attempts: number): string {

@@ -1,7 +1,7 @@
-import type { Delivery } from "../core/delivery.ts";
-import type { Outcome } from "../core/outcome.ts";
-import { retryDelayMs, type RetryPolicy } from "../core/retry.ts";
-import type { Dialect } from "../formats/format.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import type { Outcome } from "../../core/outcome.ts";
+import { retryDelayMs, type RetryPolicy } from "../../core/retry.ts";
+import type { Dialect } from "../../formats/format.ts";
 
 /** An outcome that says all that the broker has to be told: a retry has its delay. */
 export type FinalOutcome =

@@ -1,8 +1,8 @@
-import type { Delivery } from "../core/delivery.ts";
-import { asFervoError, type FervoError, JobError } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
-import { checkedTrace, type JobTrace } from "../core/trace.ts";
-import type { Dialect } from "../formats/format.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import { asFervoError, type FervoError, JobError } from "../../core/errors.ts";
+import type { Job } from "../../core/job.ts";
+import { checkedTrace, type JobTrace } from "../../core/trace.ts";
+import type { Dialect } from "../../formats/format.ts";
 
 /** A delivery, as far as it says what the job is. */
 export type Message = Pick<

@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
-import { ACK } from "../../../src/core/outcome.ts";
-import type { Dialect } from "../../../src/formats/format.ts";
-import { envelope } from "../../../src/formats/envelope.ts";
-import { raw } from "../../../src/formats/raw.ts";
-import type { Executor } from "../../../src/executors/executor.ts";
-import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
-import { EventLog } from "../../support/event_log.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
-import { FakeDelivery, FakeDriver, unavailable } from "../../support/fake_driver.ts";
-import { executorAway, failed, FakeExecutor, misconfigured } from "../../support/fake_executor.ts";
+import { ACK } from "../../../../src/core/outcome.ts";
+import type { Dialect } from "../../../../src/formats/format.ts";
+import { envelope } from "../../../../src/formats/envelope.ts";
+import { raw } from "../../../../src/formats/raw.ts";
+import type { Executor } from "../../../../src/executors/executor.ts";
+import {
+  Consumer,
+  type ConsumerOptions,
+  DEFAULT_CONSUMER_OPTIONS,
+} from "../../../../src/worker/consumer/consumer.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
+import { FakeDelivery, FakeDriver, unavailable } from "../../../support/fake_driver.ts";
+import { executorAway, failed, FakeExecutor, misconfigured } from "../../../support/fake_executor.ts";
 
 // A consumer with a batch size. What it has in common with one without is in consumer_test.ts.
 

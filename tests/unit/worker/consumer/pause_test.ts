@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { Backoff } from "../../../src/core/backoff.ts";
-import { FervoError } from "../../../src/core/errors.ts";
-import { Gate } from "../../../src/worker/pause.ts";
-import { EventLog } from "../../support/event_log.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
-import { FakeExecutor } from "../../support/fake_executor.ts";
+import { Backoff } from "../../../../src/core/backoff.ts";
+import { FervoError } from "../../../../src/core/errors.ts";
+import { Gate } from "../../../../src/worker/consumer/pause.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
+import { FakeExecutor } from "../../../support/fake_executor.ts";
 
 const SLOTS = 8;
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import type { Held } from "../../../src/worker/held.ts";
-import { Slots } from "../../../src/worker/slots.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
-import { FakeDelivery } from "../../support/fake_driver.ts";
+import type { Held } from "../../../../src/worker/consumer/held.ts";
+import { Slots } from "../../../../src/worker/consumer/slots.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
+import { FakeDelivery } from "../../../support/fake_driver.ts";
 
 function build(timeoutMs = 1_000) {
   const clock = new FakeClock();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { LookAhead } from "../../../src/worker/look_ahead.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
+import { LookAhead } from "../../../../src/worker/consumer/look_ahead.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 
 function build(slots = 8, perSlot = 1) {
   const clock = new FakeClock();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { RateLimit } from "../../../src/worker/rate_limit.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
+import { RateLimit } from "../../../../src/worker/consumer/rate_limit.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 
 Deno.test("RateLimit lets a whole period's jobs start at once after a quiet time, however long, and then the rate", async () => {
   const clock = new FakeClock();

@@ -1,5 +1,5 @@
-import type { Clock, Timer } from "../core/clock.ts";
-import type { SlotLimit } from "../core/slot_limit.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { SlotLimit } from "../../core/slot_limit.ts";
 
 /** Jobs are short when they take less than this on average, milliseconds. */
 const SHORT_MS = 20;

@@ -1,10 +1,10 @@
-import { type Clock, sleep, type Timer } from "../core/clock.ts";
-import { type FervoError, JobError } from "../core/errors.ts";
-import type { Executor, Run } from "../executors/executor.ts";
-import type { SlotSnapshot } from "./consumer_stats.ts";
+import { type Clock, sleep, type Timer } from "../../core/clock.ts";
+import { type FervoError, JobError } from "../../core/errors.ts";
+import type { Executor, Run } from "../../executors/executor.ts";
+import type { SlotSnapshot } from "./stats.ts";
 import type { Held } from "./held.ts";
 import { STALL_MS } from "./loop.ts";
-import type { SlotLimit } from "../core/slot_limit.ts";
+import type { SlotLimit } from "../../core/slot_limit.ts";
 
 const NONE: readonly Held[] = [];
 

@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
-import { FervoError, JobError } from "../../../src/core/errors.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
-import type { Dialect } from "../../../src/formats/format.ts";
-import { envelope } from "../../../src/formats/envelope.ts";
-import { raw } from "../../../src/formats/raw.ts";
-import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
-import type { SlotLimit } from "../../../src/core/slot_limit.ts";
-import { EventLog, type EventOf } from "../../support/event_log.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
-import { FakeDelivery, FakeDriver, leaseLost, unavailable } from "../../support/fake_driver.ts";
+import { FervoError, JobError } from "../../../../src/core/errors.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
+import type { Dialect } from "../../../../src/formats/format.ts";
+import { envelope } from "../../../../src/formats/envelope.ts";
+import { raw } from "../../../../src/formats/raw.ts";
+import {
+  Consumer,
+  type ConsumerOptions,
+  DEFAULT_CONSUMER_OPTIONS,
+} from "../../../../src/worker/consumer/consumer.ts";
+import type { SlotLimit } from "../../../../src/core/slot_limit.ts";
+import { EventLog, type EventOf } from "../../../support/event_log.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
+import { FakeDelivery, FakeDriver, leaseLost, unavailable } from "../../../support/fake_driver.ts";
 import {
   buried,
   executorAway,
@@ -16,7 +20,7 @@ import {
   FakeExecutor,
   misconfigured,
   scriptMissing,
-} from "../../support/fake_executor.ts";
+} from "../../../support/fake_executor.ts";
 
 /** No jitter: the number in the middle changes no delay. */
 const MIDDLE = () => 0.5;

@@ -5,7 +5,7 @@ import {
   isTimeZone,
   type ScheduleRuleOptions,
   whyCronIsRefused,
-} from "../../../src/worker/schedule_rule.ts";
+} from "../../../../src/worker/schedule/schedule_rule.ts";
 
 const BERLIN = "Europe/Berlin";
 

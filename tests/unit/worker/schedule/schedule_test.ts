@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
-import type { Clock } from "../../../src/core/clock.ts";
-import { envelope } from "../../../src/formats/envelope.ts";
-import { raw } from "../../../src/formats/raw.ts";
+import type { Clock } from "../../../../src/core/clock.ts";
+import { envelope } from "../../../../src/formats/envelope.ts";
+import { raw } from "../../../../src/formats/raw.ts";
 import {
   DEFAULT_SCHEDULE_OPTIONS,
   MAX_CATCH_UP,
   Schedule,
   type ScheduleOptions,
-} from "../../../src/worker/schedule.ts";
-import { EventLog } from "../../support/event_log.ts";
-import { FakeBook } from "../../support/fake_book.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
-import { FakeDriver, unavailable } from "../../support/fake_driver.ts";
+} from "../../../../src/worker/schedule/schedule.ts";
+import { EventLog } from "../../../support/event_log.ts";
+import { FakeBook } from "../../../support/fake_book.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
+import { FakeDriver, unavailable } from "../../../support/fake_driver.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;

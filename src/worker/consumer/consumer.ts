@@ -1,17 +1,17 @@
-import { Backoff } from "../core/backoff.ts";
-import { BrokerState } from "../core/broker_state.ts";
-import { type Clock, sleep } from "../core/clock.ts";
-import type { Delivery } from "../core/delivery.ts";
-import type { Driver } from "../core/driver.ts";
-import { FervoError } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
-import type { Observer } from "../core/observer.ts";
-import { type Outcome, outcomeOfFault } from "../core/outcome.ts";
-import type { Tracer } from "../core/trace.ts";
-import type { Dialect } from "../formats/format.ts";
-import type { Executor } from "../executors/executor.ts";
-import type { ConsumerDeps, ConsumerOptions } from "./consumer_options.ts";
-import type { ConsumerSnapshot, ConsumerStats } from "./consumer_stats.ts";
+import { Backoff } from "../../core/backoff.ts";
+import { BrokerState } from "../../core/broker_state.ts";
+import { type Clock, sleep } from "../../core/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import type { Driver } from "../../core/driver.ts";
+import { FervoError } from "../../core/errors.ts";
+import type { Job } from "../../core/job.ts";
+import type { Observer } from "../../core/observer.ts";
+import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
+import type { Tracer } from "../../core/trace.ts";
+import type { Dialect } from "../../formats/format.ts";
+import type { Executor } from "../../executors/executor.ts";
+import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
+import type { ConsumerSnapshot, ConsumerStats } from "./stats.ts";
 import { type Held, HeldDeliveries } from "./held.ts";
 import { jobOf, withTrace } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
@@ -19,10 +19,10 @@ import { Loop } from "./loop.ts";
 import { Gate } from "./pause.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { queueOrder } from "./queue_order.ts";
-import type { SlotLimit } from "../core/slot_limit.ts";
+import type { SlotLimit } from "../../core/slot_limit.ts";
 import { type Slot, Slots } from "./slots.ts";
 
-export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "./consumer_options.ts";
+export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "./options.ts";
 
 /** A receive that finds nothing ends after so long: no wait should be endless. */
 const RECEIVE_WAIT_MS = 30_000;

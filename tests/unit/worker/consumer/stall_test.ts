@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
-import type { Delivery } from "../../../src/core/delivery.ts";
-import { raw } from "../../../src/formats/raw.ts";
-import { Consumer, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
-import { FakeDelivery, FakeDriver, unavailable } from "../../support/fake_driver.ts";
-import { executorAway, FakeExecutor } from "../../support/fake_executor.ts";
+import type { Delivery } from "../../../../src/core/delivery.ts";
+import { raw } from "../../../../src/formats/raw.ts";
+import {
+  Consumer,
+  type ConsumerOptions,
+  DEFAULT_CONSUMER_OPTIONS,
+} from "../../../../src/worker/consumer/consumer.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
+import { FakeDelivery, FakeDriver, unavailable } from "../../../support/fake_driver.ts";
+import { executorAway, FakeExecutor } from "../../../support/fake_executor.ts";
 
 const HOUR_MS = 3_600_000;
 
