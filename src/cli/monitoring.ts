@@ -7,11 +7,11 @@ import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import { endpointsOf, openEndpointsOf } from "../http/endpoints.ts";
 import { HttpServer } from "../http/server.ts";
-import { JobMetrics } from "../telemetry/job_metrics.ts";
+import { JobMetrics } from "../telemetry/metrics/job_metrics.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
 import type { Log } from "../telemetry/log.ts";
 import { keepTrying } from "./keep_trying.ts";
-import { ProcessMetrics } from "../telemetry/process_metrics.ts";
+import { ProcessMetrics } from "../telemetry/metrics/process_metrics.ts";
 
 /** What `[http]` asks for: metrics and health of a worker, and their server. */
 export class Monitoring implements Disposable {

@@ -2,8 +2,8 @@ import deno from "../../deno.json" with { type: "json" };
 import type { Config, TracingConfig } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Log } from "../telemetry/log.ts";
-import { SpanQueue } from "../telemetry/span_queue.ts";
-import { Tracing } from "../telemetry/tracing.ts";
+import { SpanQueue } from "../telemetry/tracing/span_queue.ts";
+import { Tracing } from "../telemetry/tracing/tracing.ts";
 
 /**
  * What `[tracing]` asks for: spans of jobs, and their way to a collector, which ends with it.

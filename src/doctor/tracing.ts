@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import type { Finding } from "../core/finding.ts";
-import { encodeSpans, exportReason } from "../telemetry/otlp.ts";
+import { encodeSpans, exportReason } from "../telemetry/tracing/otlp.ts";
 
 /** Where traces go. */
 export interface TracesToCheck {

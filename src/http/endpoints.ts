@@ -1,7 +1,7 @@
 import { visibleLines } from "../core/visible.ts";
-import type { JobMetrics } from "../telemetry/job_metrics.ts";
-import type { ProcessMetrics } from "../telemetry/process_metrics.ts";
-import { MetricsPage } from "../telemetry/prometheus.ts";
+import type { JobMetrics } from "../telemetry/metrics/job_metrics.ts";
+import type { ProcessMetrics } from "../telemetry/metrics/process_metrics.ts";
+import { MetricsPage } from "../telemetry/metrics/prometheus.ts";
 import { type Health, liveness, readiness } from "./health.ts";
 import type { Endpoint } from "./server.ts";
 import { writeWorkerMetrics } from "./worker_metrics.ts";

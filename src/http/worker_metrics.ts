@@ -1,5 +1,5 @@
 import { isLasting } from "../core/stuck_jobs.ts";
-import { labelsOf, type MetricsPage } from "../telemetry/prometheus.ts";
+import { labelsOf, type MetricsPage } from "../telemetry/metrics/prometheus.ts";
 import type { WorkerView } from "./worker_view.ts";
 
 /** Adds how the worker's consumers, brokers and php-fpm pools are doing now. Takes 2 s at most. */

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import type { Observer } from "../core/observer.ts";
-import type { Histogram } from "./histogram.ts";
+import type { Histogram } from "./metrics/histogram.ts";
 
 /** Run times of the jobs that were run, in milliseconds; p50 and the like are exact to three digits. */
 export interface RunTimes {
@@ -51,7 +51,7 @@ export class Tally {
   }
 
   static async create(clock: Clock): Promise<Tally> {
-    const { buildHistogram } = await import("./histogram.ts");
+    const { buildHistogram } = await import("./metrics/histogram.ts");
     const runs = buildHistogram({
       lowestDiscernibleValue: 1,
       highestTrackableValue: HIGHEST_MS * MICROSECONDS,

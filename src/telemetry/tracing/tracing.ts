@@ -1,5 +1,5 @@
-import type { Observer, WorkerEvent } from "../core/observer.ts";
-import { formatTraceparent, parseTraceparent, type RunTrace, type Tracer } from "../core/trace.ts";
+import type { Observer, WorkerEvent } from "../../core/observer.ts";
+import { formatTraceparent, parseTraceparent, type RunTrace, type Tracer } from "../../core/trace.ts";
 import type { JobSpan } from "./otlp.ts";
 
 export interface TracingOptions {

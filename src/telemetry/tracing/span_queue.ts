@@ -1,6 +1,6 @@
-import type { Clock, Timer } from "../core/clock.ts";
-import type { Log } from "./log.ts";
-import { endFacts, RepeatedStates, repetitionFacts } from "./repeated.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { Log } from "../log.ts";
+import { endFacts, RepeatedStates, repetitionFacts } from "../repeated.ts";
 import { encodeSpans, exportReason, type JobSpan, type Resource } from "./otlp.ts";
 
 export interface SpanQueueOptions {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { BucketHistogram, labelsOf, MetricsPage } from "../../../src/telemetry/prometheus.ts";
+import { BucketHistogram, labelsOf, MetricsPage } from "../../../../src/telemetry/metrics/prometheus.ts";
 
 const COUNTER = { name: "a_total", type: "counter", help: "How many." } as const;
 const HISTOGRAM = { name: "b_seconds", type: "histogram", help: "How long." } as const;

@@ -1,5 +1,5 @@
-import type { FitReason, Observer, WorkerEvent } from "../core/observer.ts";
-import type { Outcome } from "../core/outcome.ts";
+import type { FitReason, Observer, WorkerEvent } from "../../core/observer.ts";
+import type { Outcome } from "../../core/outcome.ts";
 import { BucketHistogram, labelsOf, type LabelText, type MetricsPage } from "./prometheus.ts";
 
 /** Upper ends of the buckets for waits and runs, seconds: from a job that does nothing to one of an hour. */

@@ -1,6 +1,6 @@
 import process from "node:process";
-import type { Clock, Timer } from "../core/clock.ts";
-import type { LineWriter } from "./line_writer.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { LineWriter } from "../line_writer.ts";
 import { BucketHistogram, labelsOf, type MetricsPage } from "./prometheus.ts";
 
 /** How often the event loop is timed, milliseconds. */

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { FervoError, JobError } from "../../../src/core/errors.ts";
-import type { FitReason, WorkerEvent } from "../../../src/core/observer.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
-import { JobMetrics } from "../../../src/telemetry/job_metrics.ts";
-import { MetricsPage } from "../../../src/telemetry/prometheus.ts";
+import { FervoError, JobError } from "../../../../src/core/errors.ts";
+import type { FitReason, WorkerEvent } from "../../../../src/core/observer.ts";
+import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
+import { JobMetrics } from "../../../../src/telemetry/metrics/job_metrics.ts";
+import { MetricsPage } from "../../../../src/telemetry/metrics/prometheus.ts";
 
 const error = new JobError("JOB_FAILED", "The job failed: secret");
 const away = new FervoError("QUEUE_UNAVAILABLE", "Cannot use the queue");

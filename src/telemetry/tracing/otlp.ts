@@ -1,5 +1,5 @@
-import { reasonOf } from "../core/errors.ts";
-import type { JobTrace } from "../core/trace.ts";
+import { reasonOf } from "../../core/errors.ts";
+import type { JobTrace } from "../../core/trace.ts";
 
 /*
  * The JSON of OTLP/HTTP: opentelemetry-proto, trace/v1/trace.proto, with ids as hexadecimal digits and 64-bit numbers as

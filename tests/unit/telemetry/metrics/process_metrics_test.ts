@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { ProcessMetrics } from "../../../src/telemetry/process_metrics.ts";
-import { MetricsPage } from "../../../src/telemetry/prometheus.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
+import { ProcessMetrics } from "../../../../src/telemetry/metrics/process_metrics.ts";
+import { MetricsPage } from "../../../../src/telemetry/metrics/prometheus.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 
 function pageOf(metrics: ProcessMetrics): string {
   const page = new MetricsPage();

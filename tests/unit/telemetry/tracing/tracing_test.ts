@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { JobError } from "../../../src/core/errors.ts";
-import type { WorkerEvent } from "../../../src/core/observer.ts";
-import { ACK } from "../../../src/core/outcome.ts";
-import { formatTraceparent, parseTraceparent } from "../../../src/core/trace.ts";
-import { encodeSpans, type JobSpan } from "../../../src/telemetry/otlp.ts";
-import { Tracing } from "../../../src/telemetry/tracing.ts";
+import { JobError } from "../../../../src/core/errors.ts";
+import type { WorkerEvent } from "../../../../src/core/observer.ts";
+import { ACK } from "../../../../src/core/outcome.ts";
+import { formatTraceparent, parseTraceparent } from "../../../../src/core/trace.ts";
+import { encodeSpans, type JobSpan } from "../../../../src/telemetry/tracing/otlp.ts";
+import { Tracing } from "../../../../src/telemetry/tracing/tracing.ts";
 
 const PARENT = { traceId: "4bf92f3577b34da6a3ce929d0e0e4736", spanId: "00f067aa0ba902b7", isSampled: true };
 

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import type { Log } from "../../../src/telemetry/log.ts";
-import type { JobSpan } from "../../../src/telemetry/otlp.ts";
-import { SpanQueue } from "../../../src/telemetry/span_queue.ts";
-import { eventually } from "../../support/eventually.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
-import { OtlpReceiver } from "../../support/otlp_receiver.ts";
+import type { Log } from "../../../../src/telemetry/log.ts";
+import type { JobSpan } from "../../../../src/telemetry/tracing/otlp.ts";
+import { SpanQueue } from "../../../../src/telemetry/tracing/span_queue.ts";
+import { eventually } from "../../../support/eventually.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
+import { OtlpReceiver } from "../../../support/otlp_receiver.ts";
 
 const SPAN: JobSpan = {
   traceId: "4bf92f3577b34da6a3ce929d0e0e4736",
