@@ -11,10 +11,10 @@ import { changesBetween, type ConfigChanges } from "./config/changes.ts";
 import type { Config } from "./config/config.ts";
 import type { Driver } from "./core/driver.ts";
 import { FervoError } from "./core/errors.ts";
-import { BrokerWatch } from "./http/broker_watch.ts";
-import { FpmWatch } from "./http/fpm_watch.ts";
-import { StuckJobsWatch, type WatchedBroker } from "./http/stuck_jobs_watch.ts";
-import type { WorkerView } from "./http/worker_view.ts";
+import { BrokerWatch } from "./monitor/broker_watch.ts";
+import { FpmWatch } from "./monitor/fpm_watch.ts";
+import { StuckJobsWatch, type WatchedBroker } from "./monitor/stuck_jobs_watch.ts";
+import type { WorkerView } from "./monitor/worker_view.ts";
 import type { Consumer } from "./worker/consumer/consumer.ts";
 import { Worker, type Working } from "./worker/worker.ts";
 

@@ -3,7 +3,7 @@ import { systemClock, type Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import { isLasting } from "../core/stuck_jobs.ts";
-import { liveness } from "../http/health.ts";
+import { liveness } from "../monitor/health.ts";
 import { monotonicUs, SdNotify, takeNotifyWishes } from "../system/sd_notify.ts";
 import type { Log } from "../telemetry/log.ts";
 import { counted } from "./plural.ts";

@@ -2,10 +2,10 @@ import { visibleLines } from "../core/visible.ts";
 import type { JobMetrics } from "../telemetry/metrics/job_metrics.ts";
 import type { ProcessMetrics } from "../telemetry/metrics/process_metrics.ts";
 import { MetricsPage } from "../telemetry/metrics/prometheus.ts";
-import { type Health, liveness, readiness } from "./health.ts";
+import { type Health, liveness, readiness } from "../monitor/health.ts";
 import type { Endpoint } from "./server.ts";
-import { writeWorkerMetrics } from "./worker_metrics.ts";
-import type { WorkerView } from "./worker_view.ts";
+import { writeWorkerMetrics } from "../monitor/worker_metrics.ts";
+import type { WorkerView } from "../monitor/worker_view.ts";
 
 /** Whoever writes metrics that are at hand. */
 export type MetricsWriter = Pick<JobMetrics | ProcessMetrics, "write">;

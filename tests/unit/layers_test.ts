@@ -16,15 +16,16 @@ const LAYERS: Readonly<Record<string, number>> = {
   telemetry: 3,
   executors: 4,
   worker: 4,
-  http: 5,
+  monitor: 5,
+  http: 6,
   control: 5,
   bench: 5,
   doctor: 5,
   service: 5,
-  config: 5,
-  "app.ts": 6,
-  "running_app.ts": 7,
-  cli: 8,
+  config: 6,
+  "app.ts": 7,
+  "running_app.ts": 8,
+  cli: 9,
 };
 
 /** What may be imported within a layer: contracts. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { ServiceState } from "../../../src/cli/service_state.ts";
 import { NotifySocket } from "../../support/notify_socket.ts";
-import { viewOf } from "../../unit/http/fake_view.ts";
+import { viewOf } from "../../unit/monitor/fake_view.ts";
 
 /** A log that remembers errors, and a worker of which a test can say that it is stuck. */
 async function open(manager: NotifySocket) {

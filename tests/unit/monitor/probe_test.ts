@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Probe } from "../../../src/http/probe.ts";
+import { Probe } from "../../../src/monitor/probe.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
 
 /** A probe whose questions a test answers. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { isLasting, STUCK_MS, type StuckJobs } from "../../../src/core/stuck_jobs.ts";
-import { StuckJobsRule } from "../../../src/http/stuck_jobs_rule.ts";
+import { StuckJobsRule } from "../../../src/monitor/stuck_jobs_rule.ts";
 
 const LOOK_MS = 5_000;
 /** As many looks as it takes to tell: the first has none before it to compare with. */

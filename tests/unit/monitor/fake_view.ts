@@ -1,7 +1,7 @@
 import type { PoolStats } from "../../../src/fastcgi/pool.ts";
-import type { BrokerState } from "../../../src/http/broker_watch.ts";
-import type { FpmState } from "../../../src/http/fpm_watch.ts";
-import type { WorkerView } from "../../../src/http/worker_view.ts";
+import type { BrokerState } from "../../../src/monitor/broker_watch.ts";
+import type { FpmState } from "../../../src/monitor/fpm_watch.ts";
+import type { WorkerView } from "../../../src/monitor/worker_view.ts";
 
 type ViewedConsumer = WorkerView["consumers"][number];
 

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { FervoError } from "../../../src/core/errors.ts";
 import type { PoolStats } from "../../../src/fastcgi/pool.ts";
 import type { FpmStatus } from "../../../src/fpm/status.ts";
-import { BrokerWatch } from "../../../src/http/broker_watch.ts";
-import { FpmWatch } from "../../../src/http/fpm_watch.ts";
+import { BrokerWatch } from "../../../src/monitor/broker_watch.ts";
+import { FpmWatch } from "../../../src/monitor/fpm_watch.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeDriver, unavailable } from "../../support/fake_driver.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FervoError } from "../../../src/core/errors.ts";
-import { liveness, readiness } from "../../../src/http/health.ts";
+import { liveness, readiness } from "../../../src/monitor/health.ts";
 import { unavailable } from "../../support/fake_driver.ts";
 import { viewOf } from "./fake_view.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { FervoError } from "../../../src/core/errors.ts";
 import type { FpmStatus } from "../../../src/fpm/status.ts";
-import { writeWorkerMetrics } from "../../../src/http/worker_metrics.ts";
-import type { WorkerView } from "../../../src/http/worker_view.ts";
+import { writeWorkerMetrics } from "../../../src/monitor/worker_metrics.ts";
+import type { WorkerView } from "../../../src/monitor/worker_view.ts";
 import { MetricsPage } from "../../../src/telemetry/metrics/prometheus.ts";
 import { unavailable } from "../../support/fake_driver.ts";
 import { viewOf } from "./fake_view.ts";

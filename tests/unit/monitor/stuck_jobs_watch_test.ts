@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { WorkerEvent } from "../../../src/core/observer.ts";
-import { StuckJobsWatch, type WatchedBroker } from "../../../src/http/stuck_jobs_watch.ts";
+import { StuckJobsWatch, type WatchedBroker } from "../../../src/monitor/stuck_jobs_watch.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeDriver, unavailable } from "../../support/fake_driver.ts";
 
