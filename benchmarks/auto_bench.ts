@@ -8,7 +8,7 @@
  *
  * `deno task bench:auto [--quick] [--write FILE] [PART …]`; the parts are independent, for each takes some minutes.
  */
-import { createApp } from "../src/running_app.ts";
+import { createApp } from "../src/app/app.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/clock.ts";
 import type { WorkerEvent } from "../src/core/observer.ts";

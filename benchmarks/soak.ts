@@ -13,7 +13,7 @@
  * into benchmarks/results/soak_BROKER.md. Needs supervisor, redis-server and beanstalkd: `scripts/setup test`; and
  * `scripts/compile`.
  */
-import { openBroker } from "../src/app.ts";
+import { openBroker } from "../src/app/assembly.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/clock.ts";
 import type { QueueDepth } from "../src/core/driver.ts";

@@ -13,7 +13,7 @@
  * `deno task bench:symfony [--quick] [--write]`; needs redis-server and what `scripts/setup symfony` installs;
  * `--write` puts the result into benchmarks/results/symfony.md.
  */
-import { createApp } from "../src/running_app.ts";
+import { createApp } from "../src/app/app.ts";
 import { summarize } from "../src/bench/statistics.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/clock.ts";

@@ -9,7 +9,7 @@
  * `deno task bench [--quick] [--write]`; `--write` puts the result into benchmarks/results/worker.md.
  */
 import process from "node:process";
-import { createApp } from "../src/running_app.ts";
+import { createApp } from "../src/app/app.ts";
 import { benchJob, FIRST_JOB_ID } from "../src/bench/load.ts";
 import { encodeRequest } from "../src/bench/raw_loop.ts";
 import { parseConfig } from "../src/config/load.ts";

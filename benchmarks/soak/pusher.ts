@@ -1,4 +1,4 @@
-import type { Broker } from "../../src/app.ts";
+import type { Broker } from "../../src/app/assembly.ts";
 import { sleep, systemClock } from "../../src/core/clock.ts";
 import type { DeadLetter, QueueDepth } from "../../src/core/driver.ts";
 import { newJob } from "../../src/worker/new_job.ts";

@@ -17,7 +17,7 @@ import { textReport } from "./bench_text.ts";
 import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
 import type { Io } from "./io.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 import { readConfig } from "./settings.ts";
 
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;

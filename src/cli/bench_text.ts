@@ -1,7 +1,7 @@
 import { bytes, duration, figure } from "../bench/format.ts";
 import { meaning, ratioText, waitingMeaning } from "../bench/meaning.ts";
 import type { BenchResult, Conditions, ModeResult, Waiting } from "../bench/result.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 import { table } from "./table.ts";
 
 /** The whole report for people, as the terminal shows it. */

@@ -6,7 +6,7 @@ import { FervoError, reasonOf } from "../core/errors.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../net/keepalive.ts";
 import { type FastCgiAddress, parseAddress } from "../fastcgi/address.ts";
 import { Pool } from "../fastcgi/pool.ts";
-import { openBroker } from "../app.ts";
+import { openBroker } from "../app/assembly.ts";
 import { AnswerPrinter } from "./answer_printer.ts";
 import { durationMs, nameAndValue } from "./arguments.ts";
 import { callDead, exitCodeOfOutcome, outcomeText } from "./call_dead.ts";

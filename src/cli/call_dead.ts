@@ -1,4 +1,4 @@
-import { type Broker, createExecutor, createPool } from "../app.ts";
+import { type Broker, createExecutor, createPool } from "../app/assembly.ts";
 import type { Config, ConsumerConfig } from "../config/config.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { DeadLetter } from "../core/driver.ts";

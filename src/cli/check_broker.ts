@@ -1,4 +1,4 @@
-import { type Broker, openBroker } from "../app.ts";
+import { type Broker, openBroker } from "../app/assembly.ts";
 import type { Config } from "../config/config.ts";
 import { nearest } from "../config/problems.ts";
 import { systemClock } from "../core/clock.ts";
@@ -6,7 +6,7 @@ import type { QueueDepth } from "../core/driver.ts";
 import type { Finding } from "../core/finding.ts";
 import { claimedAhead, claimedAheadReason } from "../core/schedule_claims.ts";
 import { failure } from "./check_context.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 
 /** Whether a broker can be used, what it says of itself, and what is with its queues. */
 export async function checkBroker(config: Config, name: string): Promise<Finding[]> {

@@ -8,7 +8,7 @@ import type { CheckContext, PlacedFinding } from "./check_context.ts";
 import { fpmPoolCheck } from "./check_fpm.ts";
 import { checkControl, checkHttp, checkStuckJobs } from "./check_worker.ts";
 import { secretFindings } from "./check_secrets.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 import { descriptorUsers } from "./settings.ts";
 
 /** Looks at one kind of parts, and yields what it finds of each. */

@@ -7,7 +7,7 @@ import type { Finding } from "../core/finding.ts";
 import { inTime } from "../core/time_limit.ts";
 import { type ListenProblem, listenProblem } from "../doctor/listening.ts";
 import { readToken } from "../http/server.ts";
-import type { StatusReport } from "./worker_status.ts";
+import type { StatusReport } from "../app/worker_status.ts";
 
 /** How long a worker may take to answer: it asks brokers and php-fpm for up to 2 s, milliseconds. */
 const ASK_TIMEOUT_MS = 5_000;

@@ -12,11 +12,11 @@ import { ExitCode } from "./exit_code.ts";
 import { jsonLine } from "./json_line.ts";
 import type { Io } from "./io.ts";
 import { configOption, jsonOption } from "./options.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 import { configPath, placeOf } from "./settings.ts";
-import type { ReloadReport } from "./reloads.ts";
+import type { ReloadReport } from "../app/reloads.ts";
 import { statusText } from "./status_text.ts";
-import type { StatusReport } from "./worker_status.ts";
+import type { StatusReport } from "../app/worker_status.ts";
 
 /** How often to look whether a worker is there, milliseconds. */
 const START_CHECK_MS = 200;

@@ -17,7 +17,7 @@ import {
 import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
 import { hintAtCode, hintAtQueue } from "./hints.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 
 export function deadCommand(context: Context) {
   return new Command("dead")

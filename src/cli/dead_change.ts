@@ -1,5 +1,5 @@
 import { Command } from "@commander-js/extra-typings";
-import type { Broker } from "../app.ts";
+import type { Broker } from "../app/assembly.ts";
 import type { DeadLetter } from "../core/driver.ts";
 import type { Context } from "./context.ts";
 import {
@@ -15,7 +15,7 @@ import {
 import { ExitCode } from "./exit_code.ts";
 import { jsonLine } from "./json_line.ts";
 import { brokerOption, configOption, jsonOption } from "./options.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 import { hintAtCode, hintAtQueue } from "./hints.ts";
 
 /** Dead letters that are read at once. */

@@ -1,6 +1,6 @@
 import { Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
-import { type Broker, openBroker } from "../app.ts";
+import { type Broker, openBroker } from "../app/assembly.ts";
 import type { Config } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import type { DeadLetter, Failure } from "../core/driver.ts";

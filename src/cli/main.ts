@@ -17,7 +17,8 @@ import { pushCommand } from "./push.ts";
 import { queuesCommand } from "./queues.ts";
 import { scheduleCommand } from "./schedule.ts";
 import { runCommand } from "./run.ts";
-import { versionText } from "./version.ts";
+import { versionInfo } from "../app/version.ts";
+import { jsonLine } from "./json_line.ts";
 import { inOrder } from "./word_order.ts";
 
 /**
@@ -91,7 +92,7 @@ Exit codes:
     ) as unknown as AnyCommand;
   // As commander's own one, which cannot print JSON.
   root.on("option:version", () => {
-    io.out(versionText(args.includes("--json")));
+    io.out(args.includes("--json") ? jsonLine(versionInfo()) : `fervo-worker ${versionInfo().version}\n`);
     throw new CommanderError(ExitCode.ok, "commander.version", "");
   });
   const commands = [

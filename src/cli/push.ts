@@ -1,5 +1,5 @@
 import { Command } from "@commander-js/extra-typings";
-import { openBroker } from "../app.ts";
+import { openBroker } from "../app/assembly.ts";
 import { systemClock } from "../core/clock.ts";
 import { newJob } from "../worker/new_job.ts";
 import { durationMs, queueName, wholeNumber } from "./arguments.ts";

@@ -1,5 +1,5 @@
 import { Command } from "@commander-js/extra-typings";
-import { type Broker, openBroker } from "../app.ts";
+import { type Broker, openBroker } from "../app/assembly.ts";
 import type { Config } from "../config/config.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Context } from "./context.ts";

@@ -1,7 +1,7 @@
 import deno from "../../deno.json" with { type: "json" };
 import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
-import { type App, createApp } from "../running_app.ts";
+import { type App, createApp } from "../app/app.ts";
 import type { Config, TracingConfig } from "../config/config.ts";
 import { formatAddress } from "../net/address.ts";
 import { systemClock } from "../core/clock.ts";
@@ -15,16 +15,16 @@ import { ExitCode } from "./exit_code.ts";
 import { stackOf } from "./faults.ts";
 import { jsonLine } from "./json_line.ts";
 import type { Io } from "./io.ts";
-import { Monitoring } from "./monitoring.ts";
+import { Monitoring } from "../app/monitoring.ts";
 import { configOption } from "./options.ts";
 import { summaryJson, summaryText } from "./run_summary.ts";
-import { ServiceState } from "./service_state.ts";
+import { ServiceState } from "../app/service_state.ts";
 import { configPath, readConfig } from "./settings.ts";
-import { Reloads } from "./reloads.ts";
-import { dumpState } from "./state_dump.ts";
+import { Reloads } from "../app/reloads.ts";
+import { dumpState } from "../app/state_dump.ts";
 import { onSignals, STOP_SIGNALS } from "./signals.ts";
-import { takeCommands } from "./take_commands.ts";
-import { WorkerStatus } from "./worker_status.ts";
+import { takeCommands } from "../app/commands.ts";
+import { WorkerStatus } from "../app/worker_status.ts";
 
 const FAULT = "A fault in fervo-worker itself, please report it; the worker takes no more jobs, and ends";
 const FAULT_AGAIN = "Another fault in fervo-worker itself, please report it; the worker ends now";
@@ -157,7 +157,7 @@ Examples:
 
 /** Loaded by those who have traces. */
 async function startTracing(options: TracingConfig, configNow: () => Config, log: Log) {
-  const { openTracing } = await import("./open_tracing.ts");
+  const { openTracing } = await import("../app/tracing.ts");
   return openTracing(options, configNow, log);
 }
 

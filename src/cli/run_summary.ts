@@ -1,5 +1,5 @@
 import type { TallySummary } from "../telemetry/tally.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 
 /** The summary as `--json` prints it. */
 export function summaryJson(summary: TallySummary) {

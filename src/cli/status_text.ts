@@ -1,6 +1,6 @@
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 import { table } from "./table.ts";
-import type { ConsumerReport, StatusReport } from "./worker_status.ts";
+import type { ConsumerReport, StatusReport } from "../app/worker_status.ts";
 
 /** How a worker is doing, for people. */
 export function statusText(status: StatusReport): string {

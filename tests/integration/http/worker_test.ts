@@ -1,6 +1,6 @@
 /** What a whole worker tells over HTTP, on real servers. */
 import assert from "node:assert/strict";
-import { type App, createApp } from "../../../src/running_app.ts";
+import { type App, createApp } from "../../../src/app/app.ts";
 import { parseConfig } from "../../../src/config/load.ts";
 import type { Clock } from "../../../src/core/clock.ts";
 import { systemClock } from "../../../src/core/clock.ts";

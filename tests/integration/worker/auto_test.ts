@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createApp } from "../../../src/running_app.ts";
+import { createApp } from "../../../src/app/app.ts";
 import { parseConfig } from "../../../src/config/load.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../../../src/brokers/sqlite/broker.ts";

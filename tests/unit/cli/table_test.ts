@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { counted } from "../../../src/cli/plural.ts";
+import { counted } from "../../../src/core/text/plural.ts";
 import { table } from "../../../src/cli/table.ts";
 
 Deno.test("table() aligns texts to the left and numbers to the right, with no space at the line's end", () => {

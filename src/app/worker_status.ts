@@ -1,4 +1,4 @@
-import type { App } from "../running_app.ts";
+import type { App } from "./app.ts";
 import type { Clock } from "../core/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/iso_date.ts";
@@ -6,7 +6,7 @@ import { isLasting, type StuckJobs, stuckReason } from "../core/stuck_jobs.ts";
 import { claimedAheadReason } from "../core/schedule_claims.ts";
 import type { Observer } from "../core/observer.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
-import { program } from "./version.ts";
+import { versionInfo } from "./version.ts";
 
 /** What `status` tells; as `--json` prints it. It names queues, addresses and errors, and holds no secrets. */
 export interface StatusReport {
@@ -114,7 +114,7 @@ export class WorkerStatus {
         return { ...serverReport(fpm.name, await fpm.state()), connections: { busy, idle } };
       })),
     ]);
-    const { version, commit } = program();
+    const { version, commit } = versionInfo();
     return {
       pid: Deno.pid,
       version,

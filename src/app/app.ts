@@ -6,17 +6,17 @@ import {
   maxConnections,
   type Parts,
   type WorkerEars,
-} from "./app.ts";
-import { changesBetween, type ConfigChanges } from "./config/changes.ts";
-import type { Config } from "./config/config.ts";
-import type { Driver } from "./core/driver.ts";
-import { FervoError } from "./core/errors.ts";
-import { BrokerWatch } from "./monitor/broker_watch.ts";
-import { FpmWatch } from "./monitor/fpm_watch.ts";
-import { StuckJobsWatch, type WatchedBroker } from "./monitor/stuck_jobs_watch.ts";
-import type { WorkerView } from "./monitor/worker_view.ts";
-import type { Consumer } from "./worker/consumer/consumer.ts";
-import { Worker, type Working } from "./worker/worker.ts";
+} from "./assembly.ts";
+import { changesBetween, type ConfigChanges } from "../config/changes.ts";
+import type { Config } from "../config/config.ts";
+import type { Driver } from "../core/driver.ts";
+import { FervoError } from "../core/errors.ts";
+import { BrokerWatch } from "../monitor/broker_watch.ts";
+import { FpmWatch } from "../monitor/fpm_watch.ts";
+import { StuckJobsWatch, type WatchedBroker } from "../monitor/stuck_jobs_watch.ts";
+import type { WorkerView } from "../monitor/worker_view.ts";
+import type { Consumer } from "../worker/consumer/consumer.ts";
+import { Worker, type Working } from "../worker/worker.ts";
 
 /** A worker with all that it uses. */
 export interface App extends AsyncDisposable {

@@ -1,4 +1,4 @@
-import type { App } from "../running_app.ts";
+import type { App } from "./app.ts";
 import { type ControlHandlers, ControlServer } from "../control/control_server.ts";
 import { sleep, systemClock } from "../core/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";

@@ -1,26 +1,26 @@
-import type { ConfigChanges } from "./config/changes.ts";
-import { fixedConcurrency, hasAuto, leastConcurrency } from "./config/concurrency.ts";
-import type { Config, ConsumerConfig } from "./config/config.ts";
-import type { Clock } from "./core/clock.ts";
-import type { Driver } from "./core/driver.ts";
-import { FervoError } from "./core/errors.ts";
-import type { Observer } from "./core/observer.ts";
-import type { OutputListener } from "./core/output.ts";
-import type { Tracer } from "./core/trace.ts";
-import { DIALECTS } from "./formats/mod.ts";
-import type { Dialect } from "./formats/format.ts";
-import { type DriverDeps, openDriver } from "./brokers/mod.ts";
-import type { Executor } from "./executors/executor.ts";
-import { FastCgiExecutor } from "./executors/fastcgi/executor.ts";
-import { FpmControl } from "./fpm/control.ts";
-import { LingerWatch } from "./fpm/linger_watch.ts";
-import { ProcessExecutor } from "./executors/process/executor.ts";
-import { Pool } from "./fastcgi/pool.ts";
-import { isTooSmall } from "./fpm/status.ts";
-import { Consumer } from "./worker/consumer/consumer.ts";
-import { PoolFit } from "./fpm/autoscale/pool_fit.ts";
-import type { Schedule } from "./worker/schedule/schedule.ts";
-import type { SlotLimit } from "./core/slot_limit.ts";
+import type { ConfigChanges } from "../config/changes.ts";
+import { fixedConcurrency, hasAuto, leastConcurrency } from "../config/concurrency.ts";
+import type { Config, ConsumerConfig } from "../config/config.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Driver } from "../core/driver.ts";
+import { FervoError } from "../core/errors.ts";
+import type { Observer } from "../core/observer.ts";
+import type { OutputListener } from "../core/output.ts";
+import type { Tracer } from "../core/trace.ts";
+import { DIALECTS } from "../formats/mod.ts";
+import type { Dialect } from "../formats/format.ts";
+import { type DriverDeps, openDriver } from "../brokers/mod.ts";
+import type { Executor } from "../executors/executor.ts";
+import { FastCgiExecutor } from "../executors/fastcgi/executor.ts";
+import { FpmControl } from "../fpm/control.ts";
+import { LingerWatch } from "../fpm/linger_watch.ts";
+import { ProcessExecutor } from "../executors/process/executor.ts";
+import { Pool } from "../fastcgi/pool.ts";
+import { isTooSmall } from "../fpm/status.ts";
+import { Consumer } from "../worker/consumer/consumer.ts";
+import { PoolFit } from "../fpm/autoscale/pool_fit.ts";
+import type { Schedule } from "../worker/schedule/schedule.ts";
+import type { SlotLimit } from "../core/slot_limit.ts";
 
 /** A broker, opened, with the format of its messages. */
 export interface Broker extends AsyncDisposable {
@@ -232,7 +232,7 @@ export async function assemble(
     return [options.name, part("consumers", kept?.consumers, options.name, create)];
   }));
   // croner is loaded by those who have a schedule.
-  const { Schedule } = config.schedule.length > 0 ? await import("./worker/schedule/schedule.ts") : {};
+  const { Schedule } = config.schedule.length > 0 ? await import("../worker/schedule/schedule.ts") : {};
   const schedules = new Map(config.schedule.map(({ broker, ...options }) => {
     const create = () => new Schedule!({ ...brokers.get(broker)!, ...deps, random: Math.random }, options);
     return [options.name, part("schedule", kept?.schedules, options.name, create)];

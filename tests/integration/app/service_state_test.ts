@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { ServiceState } from "../../../src/cli/service_state.ts";
+import { ServiceState } from "../../../src/app/service_state.ts";
 import { NotifySocket } from "../../support/notify_socket.ts";
 import { viewOf } from "../../unit/monitor/fake_view.ts";
 

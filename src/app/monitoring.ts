@@ -1,5 +1,5 @@
 import deno from "../../deno.json" with { type: "json" };
-import type { App } from "../running_app.ts";
+import type { App } from "./app.ts";
 import type { HttpConfig } from "../config/config.ts";
 import { formatAddress } from "../net/address.ts";
 import { systemClock } from "../core/clock.ts";

@@ -1,4 +1,4 @@
-import type { App } from "../running_app.ts";
+import type { App } from "./app.ts";
 import { isoDate } from "../core/iso_date.ts";
 import type { LeveledLog } from "../telemetry/log.ts";
 import type { Consumer } from "../worker/consumer/consumer.ts";

@@ -1,4 +1,4 @@
-import type { App } from "../running_app.ts";
+import type { App } from "./app.ts";
 import { type ConfigChanges, type NameChanges, needsRestart } from "../config/changes.ts";
 import type { Config } from "../config/config.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";

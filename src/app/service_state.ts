@@ -1,4 +1,4 @@
-import type { App } from "../running_app.ts";
+import type { App } from "./app.ts";
 import { systemClock, type Timer } from "../core/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
@@ -6,7 +6,7 @@ import { isLasting } from "../core/stuck_jobs.ts";
 import { liveness } from "../monitor/health.ts";
 import { monotonicUs, SdNotify, takeNotifyWishes } from "../system/sd_notify.ts";
 import type { Log } from "../telemetry/log.ts";
-import { counted } from "./plural.ts";
+import { counted } from "../core/text/plural.ts";
 
 /** How often the manager is told what the worker does, milliseconds. */
 const STATUS_MS = 5_000;

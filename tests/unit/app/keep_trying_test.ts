@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { keepTrying } from "../../../src/cli/keep_trying.ts";
+import { keepTrying } from "../../../src/app/keep_trying.ts";
 import { FervoError } from "../../../src/core/errors.ts";
 import type { Log } from "../../../src/telemetry/log.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
