@@ -1,5 +1,5 @@
 import { sleep, systemClock } from "../../src/core/clock.ts";
-import { PUT_BACK_S } from "../../src/cli/init_service.ts";
+import { PUT_BACK_S } from "../../src/cli/commands/init/service.ts";
 import { fervoWorkerOk, fervoWorkerPath } from "../../tests/support/fervo_worker.ts";
 import { fakeTime } from "../../tests/support/fake_time.ts";
 import { findPhpFpm, type PhpFpm } from "../../tests/support/php_fpm.ts";

@@ -1,24 +1,24 @@
 import { Command } from "@commander-js/extra-typings";
 import { type Command as AnyCommand, CommanderError } from "commander";
 import { FervoError } from "../core/errors.ts";
-import { benchCommand } from "./bench.ts";
-import { callCommand } from "./call.ts";
-import { checkCommand } from "./check.ts";
-import { COMPLETE, completionCommand, printCandidates } from "./completion.ts";
+import { benchCommand } from "./commands/bench/bench.ts";
+import { callCommand } from "./commands/call/call.ts";
+import { checkCommand } from "./commands/check/check.ts";
+import { COMPLETE, completionCommand, printCandidates } from "./commands/completion.ts";
 import type { Context } from "./context.ts";
-import { quietCommand, reloadCommand, statusCommand, stopCommand } from "./control.ts";
-import { deadCommand } from "./dead.ts";
+import { quietCommand, reloadCommand, statusCommand, stopCommand } from "./commands/control.ts";
+import { deadCommand } from "./commands/dead/dead.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
-import { initCommand } from "./init.ts";
+import { initCommand } from "./commands/init/init.ts";
 import { Faults, faultText } from "./faults.ts";
 import { type Io, StreamError } from "./io.ts";
-import { pauseCommand, resumeCommand } from "./pause.ts";
-import { pushCommand } from "./push.ts";
-import { queuesCommand } from "./queues.ts";
-import { scheduleCommand } from "./schedule.ts";
-import { runCommand } from "./run.ts";
+import { pauseCommand, resumeCommand } from "./commands/pause.ts";
+import { pushCommand } from "./commands/push.ts";
+import { queuesCommand } from "./commands/queues/queues.ts";
+import { scheduleCommand } from "./commands/schedule.ts";
+import { runCommand } from "./commands/run/run.ts";
 import { versionInfo } from "../app/version.ts";
-import { jsonLine } from "./json_line.ts";
+import { jsonLine } from "./text/json_line.ts";
 import { inOrder } from "./word_order.ts";
 
 /**

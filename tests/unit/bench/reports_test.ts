@@ -4,7 +4,7 @@ import { csvCell, csvReport } from "../../../src/bench/csv_report.ts";
 import { duration, figure } from "../../../src/bench/format.ts";
 import { escapeHtml, htmlReport, samplesOf } from "../../../src/bench/html_report.ts";
 import type { BenchResult } from "../../../src/bench/result.ts";
-import { textReport } from "../../../src/cli/bench_text.ts";
+import { textReport } from "../../../src/cli/commands/bench/text.ts";
 import { FervoError } from "../../../src/core/errors.ts";
 import { benchRun, load, modeRun, resultOf, round } from "./support.ts";
 

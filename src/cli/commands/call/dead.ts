@@ -1,0 +1,142 @@
+import { type Broker, createExecutor, createPool } from "../../../app/assembly.ts";
+import type { Config, ConsumerConfig } from "../../../config/config.ts";
+import { type Clock, systemClock } from "../../../core/clock.ts";
+import type { DeadLetter } from "../../../core/driver.ts";
+import { FervoError, JobError } from "../../../core/errors.ts";
+import type { Job } from "../../../core/job.ts";
+import type { WorkerEvent } from "../../../core/observer.ts";
+import type { Outcome } from "../../../core/outcome.ts";
+import type { OutputListener } from "../../../core/output.ts";
+import type { Executor } from "../../../executors/executor.ts";
+import { FpmControl } from "../../../fpm/control.ts";
+import { jobOf } from "../../../worker/consumer/job_of.ts";
+import { ExitCode, exitCodeOf } from "../../exit_code.ts";
+
+/** How a dead letter is run again. */
+export interface DeadCall {
+  readonly config: Config;
+  readonly brokerName: string;
+  readonly letter: DeadLetter;
+  /** Params, or variables of the environment, beside those of the configuration. */
+  readonly extra: Readonly<Record<string, string>>;
+  /** Undefined for the consumer's own. */
+  readonly timeoutMs: number | undefined;
+  /** Is given what PHP, or the process, writes. */
+  readonly output: OutputListener;
+  /** Is told that a PHP process whose time was up was ended, or was not. */
+  readonly observe: (event: WorkerEvent) => void;
+}
+
+/**
+ * Runs the job of a dead letter as its consumer runs it, as its last attempt, and says what the answer means. Nothing is
+ * settled: the letter stays as it is.
+ *
+ * @throws {FervoError} CONFIG_INVALID when no consumer takes from its queue; JOB_MALFORMED when it cannot be read
+ */
+export async function callDead({ dialect }: Pick<Broker, "dialect">, call: DeadCall): Promise<Outcome> {
+  const { config, letter } = call;
+  const consumer = consumerOf(config, call.brokerName, letter);
+  const timeoutMs = call.timeoutMs ?? consumer.timeoutMs;
+  const job = jobOfLetter(letter, dialect, { maxAttempts: consumer.retry.attempts, timeoutMs });
+  await using opened = new AsyncDisposableStack();
+  const executor = opened.use(openExecutor(consumer.executor, call, opened));
+  const tooLate = new AbortController();
+  using _timer = timeLimit(systemClock, timeoutMs, () => {
+    tooLate.abort(new JobError("JOB_TIMEOUT", `The job took longer than ${timeoutMs} ms`));
+  });
+  return await run(executor, consumer, job, timeoutMs, tooLate.signal);
+}
+
+/** What to exit with: 0 when the job is done. */
+export function exitCodeOfOutcome(outcome: Outcome): ExitCode {
+  if (outcome.kind === "ack") return ExitCode.ok;
+  return outcome.kind === "release" ? exitCodeOf(outcome.error.code) : ExitCode.failed;
+}
+
+/** For people. */
+export function outcomeText(outcome: Outcome): string {
+  switch (outcome.kind) {
+    case "ack":
+      return "ack, the job is done";
+    case "release":
+      return `none, the job did not run: ${outcome.error.code}: ${outcome.error.message}`;
+    default:
+      return `${outcome.kind}, the job failed: ${outcome.error.code}: ${outcome.error.message}`;
+  }
+}
+
+function consumerOf({ consumers }: Config, brokerName: string, { id, queue }: DeadLetter): ConsumerConfig {
+  const consumer = consumers.find(({ broker, queues }) =>
+    broker === brokerName && queues.some(({ name }) => name === queue)
+  );
+  if (consumer !== undefined) return consumer;
+  throw new FervoError(
+    "CONFIG_INVALID",
+    `No consumer of the configuration takes from the queue "${queue}" of the dead letter "${id}", so that it is not known ` +
+      "what runs it; add the queue to a consumer",
+  );
+}
+
+function jobOfLetter(
+  { id, queue, payload, headers, attempts, maxAttempts, enqueuedAtMs }: DeadLetter,
+  dialect: Broker["dialect"],
+  limits: { maxAttempts: number; timeoutMs: number },
+): Job {
+  const own = { ...limits, maxAttempts: maxAttempts ?? limits.maxAttempts };
+  const message = {
+    id,
+    queue,
+    raw: payload,
+    headers: headers ?? {},
+    attempt: 1,
+    ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
+  };
+  const job = jobOf(message, dialect, { ...own, nowMs: systemClock.nowMs() });
+  if (job instanceof FervoError) throw job;
+  // One that a person has buried may not have run.
+  const attempt = Math.max(attempts, 1);
+  return { ...job, attempt, maxAttempts: Math.max(job.maxAttempts, attempt) };
+}
+
+function openExecutor(
+  options: ConsumerConfig["executor"],
+  { config, extra, output, observe }: DeadCall,
+  opened: AsyncDisposableStack,
+): Executor {
+  const deps = { clock: systemClock, observe, now: { config: () => config } };
+  if (options.kind === "process") {
+    const process = config.processes.get(options.process)!;
+    const processes = new Map([[options.process, { ...process, env: { ...process.env, ...extra } }]]);
+    return createExecutor({ ...config, processes }, options, new Map(), { ...deps, output });
+  }
+  const fpm = config.fpm.get(options.fpm)!;
+  const pool = opened.use(createPool(config, options.fpm, systemClock));
+  const told: Pick<typeof pool, "request"> = {
+    request: (request, signal) => pool.request({ ...request, onOutput: output }, signal),
+  };
+  const fpms = new Map([[options.fpm, { pool: told, control: new FpmControl(deps, fpm) }]]);
+  const withExtra = new Map([[options.fpm, { ...fpm, params: { ...fpm.params, ...extra } }]]);
+  return createExecutor({ ...config, fpm: withExtra }, options, fpms, deps);
+}
+
+/** As the consumer does: a batch of one where it makes batches. */
+async function run(
+  executor: Executor,
+  { batchSize }: ConsumerConfig,
+  job: Job,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (batchSize === 1 || executor.executeBatch === undefined) return await executor.execute(job, signal);
+  let outcome: Outcome | undefined;
+  const last = await executor.executeBatch(
+    { jobs: [job], timeoutMs, onOutcome: (one) => outcome = one },
+    signal,
+  );
+  return (last ?? outcome)!;
+}
+
+function timeLimit(clock: Clock, ms: number, onEnd: () => void): Disposable {
+  const timer = clock.setTimer(onEnd, ms);
+  return { [Symbol.dispose]: () => timer.cancel() };
+}

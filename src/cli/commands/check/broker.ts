@@ -1,0 +1,168 @@
+import { type Broker, openBroker } from "../../../app/assembly.ts";
+import type { Config } from "../../../config/config.ts";
+import { nearest } from "../../../config/problems.ts";
+import { systemClock } from "../../../core/clock.ts";
+import type { QueueDepth } from "../../../core/driver.ts";
+import type { Finding } from "../../../core/finding.ts";
+import { claimedAhead, claimedAheadReason } from "../../../core/schedule_claims.ts";
+import { failure } from "./context.ts";
+import { counted } from "../../../core/text/plural.ts";
+
+/** Whether a broker can be used, what it says of itself, and what is with its queues. */
+export async function checkBroker(config: Config, name: string): Promise<Finding[]> {
+  const id = "broker.reachable";
+  const findings: Finding[] = [];
+  try {
+    await using broker = openBroker(config, name, systemClock);
+    const own = await broker.driver.findings?.() ?? [];
+    findings.push(...own);
+    const queues = await broker.driver.queues();
+    const reached: Finding = {
+      id,
+      severity: "ok",
+      what: `reached; ${counted(queues.length, "queue")} with jobs`,
+    };
+    return [
+      reached,
+      ...findings,
+      ...await queueFindings(config, name, broker, queues),
+      ...await claimFindings(config, name, broker),
+    ];
+  } catch (error) {
+    return [failure(id, error), ...findings];
+  }
+}
+
+/** The queues that consumers take jobs from, of a broker. */
+function consumedOf(config: Config, broker: string): string[] {
+  const queues = config.consumers.filter((consumer) => consumer.broker === broker).flatMap(({ queues }) =>
+    queues
+  );
+  return [...new Set(queues.map((queue) => queue.name))];
+}
+
+/** Why jobs of a queue wait. */
+async function queueFindings(
+  config: Config,
+  name: string,
+  { driver }: Broker,
+  queues: readonly string[],
+): Promise<Finding[]> {
+  const consumed = consumedOf(config, name);
+  // At once: a driver may count for all who ask in the same turn.
+  const depths = await Promise.all(queues.map(async (queue) => ({ queue, ...await driver.depth(queue) })));
+  const paused = (await driver.pauses.list()).filter((queue) => consumed.includes(queue));
+  const where = config.brokers.size > 1 ? ` --broker ${shellWord(name)}` : "";
+  return [
+    ...unconsumed(
+      depths.filter(({ queue, ready, delayed }) => !consumed.includes(queue) && ready + delayed > 0),
+      consumed,
+      config.brokers.get(name)!.driver !== "sqlite",
+    ),
+    ...paused.map((queue): Finding => ({
+      id: "queue.paused",
+      severity: "warning",
+      what: `queue "${queue}" is paused`,
+      why: "no worker takes its jobs until it is resumed",
+      fix: `fervo-worker resume ${shellWord(queue)}${where}`,
+    })),
+    ...depths.filter(({ dead }) => dead > 0).map(({ queue, dead }): Finding => ({
+      id: "queue.dead",
+      severity: "notice",
+      what: `queue "${queue}" has ${counted(dead, "dead letter")}`,
+      fix: `fervo-worker dead list --queue ${shellWord(queue)}${where}`,
+    })),
+  ];
+}
+
+/** Schedules of which times are claimed that are still to come. */
+async function claimFindings(config: Config, name: string, { driver }: Broker): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const { name: schedule } of config.schedule.filter(({ broker }) => broker === name)) {
+    const nowMs = systemClock.nowMs();
+    const claims = await driver.schedule?.look(schedule, nowMs);
+    const ahead = claims && claimedAhead(claims, nowMs);
+    if (ahead === undefined) continue;
+    const isAside = ahead.state === "set_aside";
+    findings.push({
+      id: "schedule.claimed_ahead",
+      severity: isAside ? "notice" : "warning",
+      what: `schedule "${schedule}": ${claimedAheadReason(ahead)}`,
+      ...(!isAside && { why: "its jobs come late, or not at all" }),
+      fix: "have a time server set the clocks of all machines with workers" +
+        (ahead.state === "claimed" ? "; to have it begin anew at once, give the schedule another name" : ""),
+    });
+  }
+  return findings;
+}
+
+/** So many queues without a consumer are told one by one. */
+const MOST_TOLD = 5;
+
+/**
+ * Of queues with jobs that no consumer takes.
+ *
+ * @param isShared Others than workers with this configuration may take jobs from the broker: then a queue is told as a
+ * danger only where its name is nearly that of one that is taken from.
+ */
+function unconsumed(
+  queues: readonly ({ readonly queue: string } & QueueDepth)[],
+  consumed: readonly string[],
+  isShared: boolean,
+): Finding[] {
+  const common = {
+    id: "queue.unconsumed",
+    why: "they wait for ever, unless another worker takes them",
+  } as const;
+  const one = ({ queue, ready, delayed }: typeof queues[number]): Finding => {
+    const meant = nearest(queue, consumed);
+    return {
+      ...common,
+      severity: isShared && meant === undefined ? "notice" : "warning",
+      what: `queue "${queue}" has ${
+        counted(ready + delayed, "job")
+      }, and no consumer of this configuration takes them`,
+      fix: consumeFix(queue, meant, ", where they are pushed"),
+    };
+  };
+  if (queues.length <= MOST_TOLD) return queues.map(one);
+  // Those that are misspelt have to be seen.
+  const isNear = ({ queue }: typeof queues[number]) => nearest(queue, consumed) !== undefined;
+  const names = queues.filter((queue) => !isNear(queue)).map(({ queue }) => `"${queue}"`);
+  const others: Finding = {
+    ...common,
+    severity: isShared ? "notice" : "warning",
+    what: `${names.length} queues have jobs that no consumer of this configuration takes: ` +
+      `${names.slice(0, MOST_TOLD).join(", ")}${names.length > MOST_TOLD ? ", …" : ""}`,
+    fix: "in [[consumers]]: queues; all are shown by fervo-worker queues",
+  };
+  return [...queues.filter(isNear).map(one), ...(names.length > 0 ? [others] : [])];
+}
+
+function consumeFix(queue: string, meant: string | undefined, where = ""): string {
+  const consume = `in [[consumers]]: queues = [… , "${queue}"]`;
+  return meant === undefined ? consume : `is "${meant}" meant${where}? Else ${consume}`;
+}
+
+/** A name that others have chosen, as a shell takes it for one word and nothing else. */
+function shellWord(text: string): string {
+  return /^[\w.:@%+=/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** Of the schedules that push jobs which no consumer takes. */
+export function scheduleFindings(
+  config: Config,
+): readonly (readonly [subject: string, findings: Finding[]])[] {
+  return config.schedule.map(({ name, broker, queue }) => {
+    const consumed = consumedOf(config, broker);
+    if (consumed.includes(queue)) return [`schedule.${name}`, []] as const;
+    const meant = nearest(queue, consumed);
+    return [`schedule.${name}`, [{
+      id: "schedule.queue",
+      severity: "warning",
+      what: `it pushes into queue "${queue}", and no consumer of this configuration takes from there`,
+      why: "its jobs wait for ever, unless another worker takes them",
+      fix: consumeFix(queue, meant),
+    }]] as const;
+  });
+}

@@ -1,0 +1,141 @@
+import { resolve } from "node:path";
+import { Command } from "@commander-js/extra-typings";
+import type { Finding } from "../../../core/finding.ts";
+import type { CheckOptions, PlacedFinding } from "./context.ts";
+import { examine } from "./findings.ts";
+import { FervoError } from "../../../core/errors.ts";
+import { findAccount, whyCannotRun } from "../../../system/account.ts";
+import type { Context } from "../../context.ts";
+import { ExitCode, exitCodeOf } from "../../exit_code.ts";
+import { jsonLine } from "../../text/json_line.ts";
+import { configOption, jsonOption } from "../../options.ts";
+import { configPath, readConfig } from "../../settings.ts";
+
+export function checkCommand({ io, setExitCode }: Context) {
+  return new Command("check")
+    .summary("examine the configuration, the brokers and php-fpm")
+    .description(
+      "Examines all that jobs depend on: opens each broker, reaches each php-fpm pool, looks for scripts and programs, " +
+        "and says what endangers jobs, why, and which line to change. No PHP and no other program is run, but for the " +
+        "options below. What cannot be found out is said to be unknown.",
+    )
+    .addOption(configOption())
+    .option(
+      "--call-script",
+      "have php-fpm run the script with FERVO_CHECK=1 and no job, and judge the PHP settings that it tells",
+    )
+    .option("--fpm-config <file>", "judge this php-fpm.conf, as `php-fpm -tt` reads it")
+    .option("--php-fpm <path>", "the php-fpm for that (default: the newest one that is installed)")
+    .option("--user <name>", "as root: examine it as this user, whom the worker runs as")
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker check
+  $ fervo-worker check --call-script --fpm-config /etc/php/8.2/fpm/php-fpm.conf
+  $ sudo fervo-worker check --user www-data
+  $ fervo-worker check --json | jq '.[] | select(.severity == "warning")'
+
+Exit codes:
+  0  nothing that endangers jobs; notices at most
+  1  warnings
+  3  jobs cannot run: a configuration is wrong, the worker's or php-fpm's
+  4  jobs cannot run: a broker or php-fpm cannot be reached or used`,
+    )
+    .action(async ({ fpmConfig, phpFpm, ...given }) => {
+      // Paths mean the same in every folder; a program's mere name is left to PATH.
+      const options = {
+        ...given,
+        fpmConfig: fpmConfig === undefined ? undefined : resolve(fpmConfig),
+        phpFpm: phpFpm?.includes("/") ? resolve(phpFpm) : phpFpm,
+      };
+      const file = await configPath(io, options.config);
+      if (options.user !== undefined) return setExitCode(await checkAs(options.user, file, options));
+      const config = await readConfig(io, file);
+      const findings = [...await examine({ config, file, options }), ...checkOwnUser()];
+      io.out(options.json ? jsonLine(findings.map(toJson)) : findings.map(toText).join(""));
+      setExitCode(exitCodeOfFindings(findings));
+    });
+}
+
+/**
+ * The same command as another user, who is refused what root is not. The output is that user's command's own.
+ *
+ * @returns Its exit code.
+ * @throws {FervoError} CONFIG_INVALID
+ */
+async function checkAs(
+  user: string,
+  file: string,
+  options: CheckOptions & { readonly json?: true | undefined },
+): Promise<ExitCode> {
+  if (Deno.uid() !== 0) {
+    throw new FervoError(
+      "CONFIG_INVALID",
+      `Only root can examine it as "${user}": run check with sudo, or as "${user}"`,
+    );
+  }
+  const account = await findAccount(user);
+  const obstacle = account === undefined
+    ? `This machine has no user "${user}"`
+    : await whyCannotRun(Deno.execPath(), user, account);
+  if (obstacle !== undefined) throw new FervoError("CONFIG_INVALID", obstacle);
+  const { callScript, fpmConfig, phpFpm, json } = options;
+  const args = [
+    ...["check", "--config", resolve(file)],
+    ...(callScript ? ["--call-script"] : []),
+    ...(fpmConfig === undefined ? [] : ["--fpm-config", fpmConfig]),
+    ...(phpFpm === undefined ? [] : ["--php-fpm", phpFpm]),
+    ...(json ? ["--json"] : []),
+  ];
+  // With all groups of that user, as a service has them. The folder is one that everybody may enter.
+  const command = new Deno.Command("setpriv", {
+    args: [`--reuid=${user}`, `--regid=${account!.gid}`, "--init-groups", Deno.execPath(), ...args],
+    cwd: "/",
+  });
+  const { code } = await command.spawn().status;
+  return code as ExitCode;
+}
+
+/** Root may do what the worker's user may not. */
+function checkOwnUser(): PlacedFinding[] {
+  if (Deno.uid() !== 0) return [];
+  return [{
+    id: "worker.user",
+    subject: "worker",
+    severity: "notice",
+    what: "all of this was examined as root, who may read and write everything",
+    why: "a worker that runs as another user may be refused what root is not",
+    fix: "fervo-worker check --user NAME, as root, examines it as that user",
+  }];
+}
+
+/** The first error's, which tells whether the configuration is wrong or somebody is away. */
+function exitCodeOfFindings(findings: readonly Finding[]): ExitCode {
+  const error = findings.find(({ severity }) => severity === "error");
+  if (error !== undefined) {
+    const code = exitCodeOf(error.code ?? "CONFIG_INVALID");
+    return code === ExitCode.failed ? ExitCode.unavailable : code;
+  }
+  return findings.some(({ severity }) => severity === "warning") ? ExitCode.failed : ExitCode.ok;
+}
+
+/** The finding as `--json` prints it; documented in docs/operations.md. */
+function toJson({ id, subject, severity, what, why, fix, details }: PlacedFinding) {
+  return { id, subject, severity, what, why: why ?? null, fix: fix ?? null, details: details ?? null };
+}
+
+const MARKS = { ok: "ok     ", notice: "notice ", warning: "warning", error: "ERROR  " } as const;
+const INDENT = " ".repeat(9);
+
+function toText({ id, subject, severity, what, why, fix, details }: PlacedFinding): string {
+  if (severity === "ok") return `${MARKS.ok}  ${subject}: ${what}\n`;
+  return [
+    `${MARKS[severity]}  ${subject}: ${what} [${id}]`,
+    ...(details === undefined ? [] : details.split("\n").map((line) => `${INDENT}| ${line}`)),
+    ...(why === undefined ? [] : [`${INDENT}Why: ${why}`]),
+    ...(fix === undefined ? [] : [`${INDENT}Fix: ${fix}`]),
+    "",
+  ].join("\n");
+}

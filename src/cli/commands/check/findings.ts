@@ -1,0 +1,66 @@
+import { systemClock } from "../../../core/clock.ts";
+import type { Finding } from "../../../core/finding.ts";
+import { checkOpenFiles, descriptorsNeeded } from "../../../doctor/open_files.ts";
+import { checkProgram } from "../../../doctor/program.ts";
+import { checkTracing } from "../../../doctor/tracing.ts";
+import { checkBroker, scheduleFindings } from "./broker.ts";
+import type { CheckContext, PlacedFinding } from "./context.ts";
+import { fpmPoolCheck } from "./fpm.ts";
+import { checkControl, checkHttp, checkStuckJobs } from "./worker.ts";
+import { secretFindings } from "./secrets.ts";
+import { counted } from "../../../core/text/plural.ts";
+import { descriptorUsers } from "../../settings.ts";
+
+/** Looks at one kind of parts, and yields what it finds of each. */
+type Check = (
+  context: CheckContext,
+) => AsyncIterable<readonly [subject: string, findings: readonly Finding[]]>;
+
+/** All that is looked at, in the order in which it is told. A further check is a line here. */
+const CHECKS: readonly Check[] = [
+  async function* configuration({ config }) {
+    yield ["configuration", [
+      { id: "config.valid", severity: "ok", what: counted(config.consumers.length, "consumer") },
+    ]];
+  },
+  async function* secrets({ config, file }) {
+    yield* secretFindings(config, file);
+  },
+  async function* brokers({ config }) {
+    for (const name of config.brokers.keys()) yield [`brokers.${name}`, await checkBroker(config, name)];
+  },
+  async function* schedules({ config }) {
+    yield* scheduleFindings(config);
+  },
+  async function* fpm({ config, options }) {
+    const check = await fpmPoolCheck(config, options);
+    for (const name of config.fpm.keys()) yield [`fpm.${name}`, await check(name)];
+  },
+  async function* processes({ config }) {
+    for (const [name, process] of config.processes) yield [`processes.${name}`, await checkProgram(process)];
+  },
+  async function* http({ config }) {
+    if (config.http !== undefined) yield ["http", await checkHttp(config.http, config)];
+  },
+  async function* control({ config }) {
+    if (config.controlSocket !== undefined) yield ["control", [await checkControl(config.controlSocket)]];
+  },
+  async function* tracing({ config }) {
+    if (config.tracing !== undefined) yield ["tracing", [await checkTracing(systemClock, config.tracing)]];
+  },
+  async function* worker({ config }) {
+    const stuck = config.controlSocket === undefined ? [] : await checkStuckJobs(config.controlSocket);
+    yield ["worker", [await checkOpenFiles(descriptorsNeeded(descriptorUsers(config))), ...stuck]];
+  },
+];
+
+/** Every finding. */
+export async function examine(context: CheckContext): Promise<PlacedFinding[]> {
+  const all: PlacedFinding[] = [];
+  for (const check of CHECKS) {
+    for await (const [subject, findings] of check(context)) {
+      all.push(...findings.map((finding) => ({ ...finding, subject })));
+    }
+  }
+  return all;
+}

@@ -1,0 +1,101 @@
+import { findPhp } from "../../../fpm/find_php.ts";
+import { isOn, leastConcurrency, longestRequestMs } from "../../../config/concurrency.ts";
+import type { Config, FpmConfig } from "../../../config/config.ts";
+import { systemClock } from "../../../core/clock.ts";
+import { FervoError } from "../../../core/errors.ts";
+import type { Finding } from "../../../core/finding.ts";
+import type { PoolToCheck } from "../../../doctor/expected_pool.ts";
+import { fpmLimitFindings, UNKNOWN_LIMITS, unknownPool } from "../../../doctor/fpm_limits.ts";
+import {
+  type FpmSettings,
+  isSameAddress,
+  type PoolSettings,
+  poolSettings,
+  readFpmSettings,
+} from "../../../fpm/settings.ts";
+import { poolPhpSettings } from "../../../doctor/php.ts";
+import { checkPool } from "../../../doctor/pool.ts";
+import { callScript, findScript } from "../../../doctor/script.ts";
+import { checkSocket } from "../../../doctor/socket.ts";
+import { type CheckOptions, failure } from "./context.ts";
+
+/** Looks at one php-fpm pool of the configuration after the other, by what php-fpm's own configuration says. */
+export async function fpmPoolCheck(
+  config: Config,
+  options: CheckOptions,
+): Promise<(name: string) => Promise<Finding[]>> {
+  const settings = await fpmSettings(options);
+  return (name) => checkFpm(config, name, settings, options);
+}
+
+async function checkFpm(
+  config: Config,
+  name: string,
+  settings: FpmSettings | Finding,
+  options: CheckOptions,
+): Promise<Finding[]> {
+  const fpm = config.fpm.get(name)!;
+  const { address, statusAddress } = fpm;
+  const pool = await poolToCheck(config, name, fpm);
+  const known = "pools" in settings
+    ? await poolSettings(settings, address) ?? unknownPool(settings)
+    : settings;
+  const told: PoolSettings | undefined = "own" in known ? known : undefined;
+  const own = told?.own;
+  const consumers = config.consumers.flatMap(({ name: consumer, executor }) =>
+    isOn(executor, name) ? [{ consumer, ackOn: executor.ackOn }] : []
+  );
+  const script = {
+    ...fpm,
+    ackOn: new Set(consumers.length > 0 ? consumers.map(({ ackOn }) => ackOn) : ["outcome" as const]),
+    ackOnStatus: consumers.filter(({ ackOn }) => ackOn === "status").map(({ consumer }) => consumer),
+    limit: pool.limit,
+    fixed: own === undefined ? new Set<string>() : poolPhpSettings(own).fixed,
+  };
+  const seen = [
+    ...await checkPool(systemClock, pool),
+    await checkSocket(address, "listen", own),
+    ...(statusAddress === undefined ? [] : [await checkSocket(statusAddress, "pm.status_listen", own)]),
+    ...await (options.callScript ? callScript(systemClock, script) : findScript(script, own)),
+  ];
+  const read = told === undefined ? [known as Finding] : await fpmLimitFindings(told, pool);
+  // What php-fpm says itself is surer than what its status page lets one conclude.
+  const ids = new Set(read.map(({ id }) => id));
+  return [...seen.filter(({ id, severity }) => severity === "error" || !ids.has(id)), ...read];
+}
+
+/** All that the configuration expects of the pool that listens at an address, under whichever names. */
+async function poolToCheck(config: Config, name: string, fpm: FpmConfig): Promise<PoolToCheck> {
+  const names: string[] = [];
+  for (const [other, { address }] of config.fpm) {
+    if (await isSameAddress(address, fpm.address)) names.push(other);
+  }
+  const requestMs = longestRequestMs(config, name);
+  const hasBatches = config.consumers.some(({ executor, batchSize }) =>
+    isOn(executor, name) && batchSize > 1
+  );
+  return {
+    ...fpm,
+    jobs: names.reduce((sum, one) => sum + leastConcurrency(config, one), 0),
+    limit: { ms: requestMs, name: hasBatches ? "timeout_ms × batch_size" : "timeout_ms" },
+    uid: Deno.uid(),
+    scripts: names.map((one) => config.fpm.get(one)!.script),
+  };
+}
+
+/** php-fpm's own settings where they were asked for; else what is to be said of them. */
+async function fpmSettings({ fpmConfig, phpFpm }: CheckOptions): Promise<FpmSettings | Finding> {
+  if (fpmConfig === undefined && phpFpm === undefined) return UNKNOWN_LIMITS;
+  try {
+    return await readFpmSettings({ program: phpFpm ?? await installedPhpFpm(), file: fpmConfig });
+  } catch (error) {
+    return failure("fpm.settings", error);
+  }
+}
+
+/** @throws {FervoError} FPM_MISCONFIGURED */
+async function installedPhpFpm(): Promise<string> {
+  const found = await findPhp(Deno.env.get("PATH") ?? "").catch(() => undefined);
+  if (found !== undefined) return found.fpm;
+  throw new FervoError("FPM_MISCONFIGURED", "Cannot find php-fpm on this machine: name it with --php-fpm");
+}

@@ -1,0 +1,32 @@
+import type { Config } from "../../../config/config.ts";
+import { writtenSecrets } from "../../../config/secrets.ts";
+import type { Finding } from "../../../core/finding.ts";
+import { checkSecretFile, checkWritable } from "../../../doctor/access.ts";
+
+/** Whether other users can read the files that hold secrets, or change the configuration. */
+export async function* secretFindings(
+  config: Config,
+  file: string,
+): AsyncGenerator<readonly [subject: string, findings: readonly Finding[]]> {
+  const secrets = await secretsIn(file);
+  yield ["configuration", [
+    ...present(await checkWritable(file)),
+    ...(secrets.length > 0 ? present(await checkSecretFile(file, secrets.join(", "))) : []),
+  ]];
+  const tokenFile = config.http?.tokenFile;
+  if (tokenFile !== undefined) yield ["http", present(await checkSecretFile(tokenFile, "the token"))];
+  for (const [name, broker] of config.brokers) {
+    const path = broker.driver === "redis" ? broker.passwordFile : undefined;
+    if (path !== undefined) yield [`brokers.${name}`, present(await checkSecretFile(path, "the password"))];
+  }
+}
+
+/** Of what can be read once only, as a pipe, none. */
+async function secretsIn(file: string): Promise<string[]> {
+  const isFile = await Deno.stat(file).then((found) => found.isFile, () => false);
+  return isFile ? writtenSecrets(await Deno.readTextFile(file)) : [];
+}
+
+function present(finding: Finding | undefined): Finding[] {
+  return finding === undefined ? [] : [finding];
+}

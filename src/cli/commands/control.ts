@@ -1,0 +1,198 @@
+import { Command } from "@commander-js/extra-typings";
+import { resolve } from "node:path";
+import { findControlSocket } from "../../config/control.ts";
+import { command, DEFAULT_PATIENCE } from "../../control/control_client.ts";
+import type { ControlRequest } from "../../control/protocol.ts";
+import { sleep, systemClock } from "../../core/clock.ts";
+import { FervoError } from "../../core/errors.ts";
+import { fileReason } from "../../core/file_error.ts";
+import { durationMs } from "../arguments.ts";
+import type { Context } from "../context.ts";
+import { ExitCode } from "../exit_code.ts";
+import { jsonLine } from "../text/json_line.ts";
+import type { Io } from "../io.ts";
+import { configOption, jsonOption } from "../options.ts";
+import { counted } from "../../core/text/plural.ts";
+import { configPath, placeOf } from "../settings.ts";
+import type { ReloadReport } from "../../app/reloads.ts";
+import { statusText } from "./status_text.ts";
+import type { StatusReport } from "../../app/worker_status.ts";
+
+/** How often to look whether a worker is there, milliseconds. */
+const START_CHECK_MS = 200;
+
+/** Which worker: that of a configuration, or of a socket. */
+interface Target {
+  readonly config?: string | undefined;
+  readonly socket?: string | undefined;
+  /** Milliseconds. */
+  readonly timeout?: number | undefined;
+}
+
+/** How a worker stands once it has heard a command. */
+interface Standing {
+  /** As for `status`: one that is stopping stays so when it is told to be quiet. */
+  readonly state: string;
+  readonly pid: number;
+  readonly in_flight: number;
+}
+
+export function statusCommand({ io }: Context) {
+  return controlCommand("status")
+    .summary("show how the running worker is doing")
+    .description(
+      "Shows how the running worker is doing: its consumers, their slots and jobs, why one is paused, and the brokers and " +
+        "php-fpm pools that it uses.",
+    )
+    .option("--wait", "wait for a worker that is about to start, for as long as it takes")
+    .addOption(jsonOption())
+    .addHelpText("after", "\nExamples:\n  $ fervo-worker status\n  $ fervo-worker status --json | jq .state")
+    .action(async ({ wait = false, ...options }) => {
+      const status = await statusOf(io, options, wait);
+      io.out(options.json ? jsonLine(status) : statusText(status));
+    });
+}
+
+export function quietCommand({ io }: Context) {
+  return controlCommand("quiet")
+    .summary("have the running worker take no more jobs")
+    .description(
+      "Has the running worker take no more jobs; those that run may finish, and it stays until it is stopped. As SIGTSTP.",
+    )
+    .option("--wait", "end when no job runs any more")
+    .addOption(jsonOption())
+    .addHelpText("after", "\nExamples:\n  $ fervo-worker quiet\n  $ fervo-worker quiet --wait")
+    .action(async ({ wait = false, ...options }) => {
+      for await (const answer of await tell(io, options, { command: "quiet", wait })) {
+        const { state, pid, in_flight } = answer as unknown as Standing;
+        const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} may finish`;
+        io.out(options.json ? jsonLine(answer) : `The worker (process ${pid}) is ${state}; ${jobs}\n`);
+        if (in_flight === 0) break;
+      }
+    });
+}
+
+export function stopCommand({ io, setExitCode }: Context) {
+  return controlCommand("stop")
+    .summary("stop the running worker")
+    .description(
+      "Stops the running worker: no new jobs, and those that run may finish, for shutdown_timeout_ms at most. As SIGTERM.",
+    )
+    .option("--wait", "end when the process has ended, with exit code 0 if all its jobs are accounted for")
+    .option("--now", "put running jobs back at once")
+    .addOption(jsonOption())
+    .addHelpText("after", "\nExamples:\n  $ fervo-worker stop\n  $ fervo-worker stop --wait && echo stopped")
+    .action(async ({ wait = false, now = false, ...options }) => {
+      let exitCode: number | undefined;
+      for await (const answer of await tell(io, options, { command: "stop", wait, now })) {
+        if (options.json) io.out(jsonLine(answer));
+        if (typeof answer["exit_code"] === "number") {
+          exitCode = answer["exit_code"];
+          continue;
+        }
+        const { pid, in_flight } = answer as unknown as Standing;
+        const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} under way`;
+        if (!options.json) io.out(`The worker (process ${pid}) is stopping; ${jobs}\n`);
+      }
+      if (!wait) return;
+      if (exitCode === undefined) {
+        throw new FervoError("WORKER_UNAVAILABLE", "The worker has ended without saying how: was it killed?");
+      }
+      if (!options.json) io.out(`The worker has ended with exit code ${exitCode}\n`);
+      if (exitCode !== ExitCode.ok) setExitCode(ExitCode.failed);
+    });
+}
+
+export function reloadCommand({ io }: Context) {
+  return controlCommand("reload")
+    .summary("have the running worker read its configuration again")
+    .description(
+      "Has the running worker read its configuration again, and use it: consumers are added, changed and removed, and those " +
+        "that are the same go on undisturbed. A file with mistakes changes nothing, and all are told, with exit code 3. As " +
+        "SIGHUP.",
+    )
+    .option("--wait", "end when jobs of consumers that have changed have ended, and the new ones run")
+    .addOption(jsonOption())
+    .addHelpText("after", "\nExamples:\n  $ fervo-worker reload\n  $ fervo-worker reload --wait")
+    .action(async ({ wait = false, ...options }) => {
+      let isFinished = false;
+      for await (const answer of await tell(io, options, { command: "reload", wait })) {
+        isFinished ||= answer["finished"] === true;
+        if (options.json) io.out(jsonLine(answer));
+        else if (!isFinished) io.out(reloadText(answer as unknown as ReloadReport));
+      }
+      if (wait && !isFinished) {
+        throw new FervoError(
+          "WORKER_UNAVAILABLE",
+          "The worker has ended before it was reloaded: was it killed?",
+        );
+      }
+    });
+}
+
+function reloadText({ consumers, schedule, needs_restart }: ReloadReport): string {
+  const kinds = ["added", "changed", "removed"] as const;
+  const lines = [["Consumers", consumers], ["Schedules", schedule]] as const;
+  const changed = lines.flatMap(([what, changes]) =>
+    kinds.filter((kind) => changes[kind].length > 0).map((kind) =>
+      `${what} ${kind}: ${changes[kind].join(", ")}`
+    )
+  );
+  return [
+    ...(changed.length === 0 ? ["No consumer and no schedule has changed"] : changed),
+    ...needs_restart.map((key) => `Changed, and used after a restart only: ${key}`),
+    "",
+  ].join("\n");
+}
+
+async function statusOf(io: Io, target: Target, wait: boolean): Promise<StatusReport> {
+  const untilMs = systemClock.monotonicMs() + (target.timeout ?? Infinity);
+  for (;;) {
+    try {
+      const answers = await Array.fromAsync(await tell(io, target, { command: "status" }));
+      return answers[0] as unknown as StatusReport;
+    } catch (error) {
+      const isThere = !(error instanceof FervoError && error.code === "WORKER_UNAVAILABLE");
+      if (isThere || !wait || systemClock.monotonicMs() >= untilMs) throw error;
+      await sleep(systemClock, START_CHECK_MS);
+    }
+  }
+}
+
+function controlCommand(name: string) {
+  return new Command(name).addOption(configOption())
+    .option("--socket <path>", "the worker's control socket, instead of the configuration's")
+    .option(
+      "--timeout <duration>",
+      "how long the worker may take, in all (default: 10s for its first answer; with --wait it may take its time then)",
+      durationMs,
+    );
+}
+
+/** Gives a command to the worker; the lines of its answer. */
+async function tell(io: Io, target: Target, request: ControlRequest) {
+  const { timeout } = target;
+  const patience = timeout === undefined ? DEFAULT_PATIENCE : { answerMs: timeout, endMs: timeout };
+  return command(await socketOf(io, target), request, patience);
+}
+
+/** @throws {FervoError} CONFIG_INVALID */
+async function socketOf(io: Io, { config, socket }: Target): Promise<string> {
+  if (socket !== undefined) return resolve(socket);
+  const file = await configPath(io, config);
+  let text: string;
+  try {
+    text = await Deno.readTextFile(file);
+  } catch (cause) {
+    const message =
+      `Cannot read the configuration "${file}", which names the worker's socket: ${fileReason(cause)}; ` +
+      "or give the socket with --socket";
+    throw new FervoError("CONFIG_INVALID", message, { cause });
+  }
+  const path = findControlSocket(text, placeOf(file), { env: io.env });
+  if (path !== undefined) return path;
+  throw new FervoError(
+    "CONFIG_INVALID",
+    `The configuration "${file}" has [control] socket = "", so its worker takes no commands: send it signals instead`,
+  );
+}

@@ -1,0 +1,135 @@
+import { Command } from "@commander-js/extra-typings";
+import type { Broker } from "../../../app/assembly.ts";
+import type { DeadLetter } from "../../../core/driver.ts";
+import type { Context } from "../../context.ts";
+import {
+  type DeadFilter,
+  filterOptions,
+  hasFilter,
+  letterTable,
+  listLetters,
+  notFound,
+  openDead,
+  type UsageErrors,
+} from "./letters.ts";
+import { ExitCode } from "../../exit_code.ts";
+import { jsonLine } from "../../text/json_line.ts";
+import { brokerOption, configOption, jsonOption } from "../../options.ts";
+import { counted } from "../../../core/text/plural.ts";
+import { hintAtCode, hintAtQueue } from "../../hints.ts";
+
+/** Dead letters that are read at once. */
+const PAGE = 1_000;
+const NO_PAYLOAD = new Uint8Array(0);
+
+/** `dead retry` and `dead remove`: named jobs at once, many after a yes. */
+export function changeCommand({ io, setExitCode }: Context, verb: "retry" | "remove", done: string) {
+  const summary = verb === "retry" ? "make dead jobs ready again, with all their tries" : "delete dead jobs";
+  const { queue, code, since, match } = filterOptions();
+  return new Command(verb)
+    .summary(summary)
+    .description(
+      `${summary[0]!.toUpperCase()}${
+        summary.slice(1)
+      }: those that are named, those that the filters let through, or all. ` +
+        "Many are asked about before, unless --yes is given.",
+    )
+    .argument("[ids...]", "the jobs' ids")
+    .option("--all", "all dead jobs of the broker")
+    .addOption(queue)
+    .addOption(code)
+    .addOption(since)
+    .addOption(match)
+    .option("--yes", "do not ask")
+    .option("--dry-run", "show which jobs it would be, and change nothing")
+    .addOption(configOption())
+    .addOption(brokerOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker dead ${verb} 42 43
+  $ fervo-worker dead ${verb} --code JOB_TIMEOUT --since 2h --dry-run
+  $ fervo-worker dead ${verb} --queue mail --match ann@example.org
+  $ fervo-worker dead ${verb} --all --yes`,
+    )
+    .action(async (ids, options, command) => {
+      const isAll = options.all === true;
+      const filter: DeadFilter = options;
+      if ([ids.length > 0, isAll, hasFilter(filter)].filter(Boolean).length !== 1) {
+        command.error(
+          "Name the jobs' ids, or say which by --queue, --code, --since or --match, or give --all",
+        );
+      }
+      const wantsAnswer = ids.length === 0 && options.yes !== true && options.dryRun !== true;
+      if (wantsAnswer && !io.isAttended) {
+        command.error("Nobody is here to be asked: give --yes, or --dry-run");
+      }
+
+      await using broker = await openDead(io, options);
+      const letters = ids.length > 0
+        ? await named(broker, ids)
+        : isAll && options.dryRun !== true
+        ? "all"
+        : await filtered(command, broker, filter);
+      const count = letters === "all" ? Infinity : letters.length;
+      if (count === 0) {
+        hintAtQueue(io, broker.config, options.queue);
+        hintAtCode(io, options.code);
+      }
+      if (options.dryRun) {
+        if (!options.json && count > 0) io.out(letterTable(letters as DeadLetter[]));
+        tell({ count, ids: idsOf(letters) }, `Would ${verb} ${counted(count, "job")}; nothing was changed`);
+      } else {
+        const what = letters === "all"
+          ? `all dead jobs of the broker "${broker.name}"`
+          : counted(count, "dead job");
+        if (wantsAnswer && count > 0 && !await io.confirm(`${capitalized(verb)} ${what}?`)) {
+          io.err("Nothing was changed\n");
+          return setExitCode(ExitCode.failed);
+        }
+        const changed = count > 0 ? await broker.driver.dead[verb](idsOf(letters)) : 0;
+        tell({ count: changed }, `${done} ${counted(changed, "job")}`);
+      }
+      for (const id of missing(ids, letters)) {
+        io.err(`fervo-worker: ${notFound(id).message}\n`);
+        setExitCode(ExitCode.failed);
+      }
+
+      function tell(result: object, text: string): void {
+        io.out(options.json ? jsonLine(result) : `${text}\n`);
+      }
+    });
+}
+
+function idsOf(letters: "all" | readonly DeadLetter[]): "all" | string[] {
+  return letters === "all" ? letters : letters.map(({ id }) => id);
+}
+
+function missing(ids: readonly string[], letters: "all" | readonly DeadLetter[]): string[] {
+  const found = new Set(idsOf(letters));
+  return ids.filter((id) => !found.has(id));
+}
+
+/** Those of the ids that are dead letters, as they were named. */
+async function named({ driver }: Broker, ids: readonly string[]): Promise<DeadLetter[]> {
+  const letters = await driver.dead.find([...new Set(ids)]);
+  const byId = new Map(letters.map((letter) => [letter.id, letter]));
+  return ids.flatMap((id) => byId.get(id) ?? []);
+}
+
+/** All that the filter lets through. */
+async function filtered(command: UsageErrors, broker: Broker, filter: DeadFilter): Promise<DeadLetter[]> {
+  const letters: DeadLetter[] = [];
+  for (;;) {
+    const page = await listLetters(command, broker, filter, { limit: PAGE, after: letters.at(-1)?.place });
+    // There may be very many of them, and nobody is shown what they were about.
+    for (const letter of page) letters.push({ ...letter, payload: NO_PAYLOAD });
+    if (page.length < PAGE) return letters;
+  }
+}
+
+function capitalized(text: string): string {
+  return `${text[0]!.toUpperCase()}${text.slice(1)}`;
+}

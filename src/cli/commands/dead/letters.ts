@@ -1,0 +1,138 @@
+import { Option } from "@commander-js/extra-typings";
+import { InvalidArgumentError } from "commander";
+import { type Broker, openBroker } from "../../../app/assembly.ts";
+import type { Config } from "../../../config/config.ts";
+import { systemClock } from "../../../core/clock.ts";
+import type { DeadLetter, Failure } from "../../../core/driver.ts";
+import { FervoError } from "../../../core/errors.ts";
+import { isoDate } from "../../../core/iso_date.ts";
+import { payloadFields } from "../../../core/payload.ts";
+import { durationMs } from "../../arguments.ts";
+import type { Io } from "../../io.ts";
+import { chooseBroker, readConfig } from "../../settings.ts";
+import { table } from "../../text/table.ts";
+
+/** Which dead letters; without any, all. */
+export interface DeadFilter {
+  readonly queue?: string | undefined;
+  /** The code of the error that they died of. */
+  readonly code?: string | undefined;
+  /** They died no earlier, epoch milliseconds. */
+  readonly since?: number | undefined;
+  /** A text in their payload or in the error. */
+  readonly match?: string | undefined;
+}
+
+/** The command that was given, to say what is wrong with it. */
+export interface UsageErrors {
+  error(message: string): never;
+}
+
+/** The options of {@link DeadFilter}, for each command that takes them. */
+export const filterOptions = () => ({
+  queue: new Option("--queue <name>", "only of this queue"),
+  code: new Option("--code <code>", "only those that died of this error, e.g. JOB_TIMEOUT"),
+  since: new Option("--since <time>", "only those that died since, e.g. 2h, or 2026-01-31T12:00Z")
+    .argParser(momentMs),
+  match: new Option("--match <text>", "only those with this text in the payload or in the error"),
+});
+
+export function hasFilter({ queue, code, since, match }: DeadFilter): boolean {
+  return [queue, code, since, match].some((value) => value !== undefined);
+}
+
+/** A page of those that the filter lets through, the most recent first. */
+export async function listLetters(
+  command: UsageErrors,
+  { driver }: Broker,
+  filter: DeadFilter,
+  page: { limit: number; after?: string | undefined },
+): Promise<DeadLetter[]> {
+  if (!driver.capabilities.deadErrors && (filter.code ?? filter.since) !== undefined) {
+    command.error(
+      "--code and --since need a broker that keeps errors and times of dead letters; this one does not",
+    );
+  }
+  return await driver.dead.list({
+    limit: page.limit,
+    ...(filter.queue !== undefined && { queue: filter.queue }),
+    ...(page.after !== undefined && { after: page.after }),
+    matches: matcher(filter),
+  });
+}
+
+function matcher({ code, since, match }: DeadFilter): (letter: DeadLetter) => boolean {
+  const text = new TextDecoder();
+  return ({ error, diedAtMs, payload }) =>
+    (code === undefined || error.code === code) &&
+    (since === undefined || (diedAtMs ?? -Infinity) >= since) &&
+    (match === undefined ||
+      [error.message, error.stderr ?? "", text.decode(payload)].some((place) => place.includes(match)));
+}
+
+/** Epoch milliseconds: so long ago, or a date, which is one of UTC unless it says otherwise. */
+function momentMs(text: string): number {
+  if (/^\d{4}-\d\d-\d\d/.test(text)) {
+    const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/.test(text.slice(10));
+    const ms = Date.parse(text.length > 10 && !hasZone ? `${text}Z` : text);
+    if (!Number.isNaN(ms)) return ms;
+  }
+  try {
+    return systemClock.nowMs() - durationMs(text);
+  } catch {
+    throw new InvalidArgumentError(
+      "Expected how long ago, such as 30m, 2h or 1d, or a date such as 2026-01-31T12:00Z.",
+    );
+  }
+}
+
+export async function openDead(
+  io: Io,
+  options: { config?: string | undefined; broker?: string | undefined; queue?: string | undefined },
+): Promise<Broker & { readonly name: string; readonly config: Config }> {
+  const config = await readConfig(io, options.config);
+  const name = chooseBroker(config, options.broker, options.queue);
+  return { name, config, ...openBroker(config, name, systemClock) };
+}
+
+export function letterTable(letters: readonly DeadLetter[]): string {
+  return table(
+    ["ID", "QUEUE", "DIED", "ATTEMPTS", "CODE", "ERROR"],
+    letters.map(({ id, queue, diedAtMs, attempts, error }) => [
+      id,
+      queue,
+      dateOf(diedAtMs) ?? "-",
+      attempts,
+      error.code,
+      error.message.split("\n", 1)[0]!,
+    ]),
+  );
+}
+
+/** A dead letter as `--json` prints it. A payload that is no text is in `payload_base64` instead of `payload`. */
+export function letterJson(letter: DeadLetter) {
+  const { id, place, queue, payload, attempts, enqueuedAtMs, diedAtMs, error, earlierErrors } = letter;
+  return {
+    id,
+    queue,
+    attempts,
+    place,
+    enqueued_at: dateOf(enqueuedAtMs),
+    died_at: dateOf(diedAtMs),
+    error: failureJson(error),
+    ...(earlierErrors && { earlier_errors: earlierErrors.map(failureJson) }),
+    ...payloadFields(payload),
+  };
+}
+
+function failureJson({ atMs, ...failure }: Failure) {
+  return { ...failure, at: dateOf(atMs) };
+}
+
+export function dateOf(timeMs: number | undefined): string | undefined {
+  return timeMs === undefined ? undefined : isoDate(timeMs);
+}
+
+export function notFound(id: string): FervoError {
+  return new FervoError("JOB_FAILED", `There is no dead letter "${id}"; see: fervo-worker dead list`);
+}

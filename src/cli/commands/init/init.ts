@@ -1,0 +1,145 @@
+import { basename } from "node:path";
+import { Command, Option } from "@commander-js/extra-typings";
+import example from "../../../../config.example.toml" with { type: "text" };
+import { fileReason } from "../../../core/file_error.ts";
+import type { ServiceFile } from "../../../service/service.ts";
+import { writeWithMode } from "../../../system/write_with_mode.ts";
+import type { Context } from "../../context.ts";
+import { APP_KINDS, SERVICE_KINDS, setUpHost, startHost } from "./host.ts";
+import { DEFAULT_NAME, serviceFiles } from "./service.ts";
+import { configOption } from "../../options.ts";
+import { CONFIG_PLACES } from "../../settings.ts";
+
+/** Where the files of services expect it. */
+const PROGRAM = "/usr/local/bin/fervo-worker";
+
+export function initCommand({ io }: Context) {
+  return new Command("init")
+    .summary("set up a worker, write a commented configuration, or print the files that run it")
+    .description(
+      "Writes a configuration file with every option, its default and what it does. With --service, as root, it sets up " +
+        "all that a worker needs on this machine: configuration, queue, php-fpm, services and a front controller. With " +
+        "--supervisor, --systemd or --fpm it prints the files that run the worker, and a php-fpm for its jobs, made for a " +
+        "configuration that is there: paths, limits that nest, and as many PHP processes as jobs.",
+    )
+    .argument(
+      "[file]",
+      `where the configuration goes, - for standard output (default: "${CONFIG_PLACES[0]}")`,
+    )
+    .option("--force", "overwrite existing files")
+    .addOption(
+      new Option("--service <kind>", "set up a worker that this runs, and a php-fpm for it").choices(
+        SERVICE_KINDS,
+      ),
+    )
+    .addOption(
+      new Option(
+        "--app <kind>",
+        "with --service: a front controller is written for plain PHP, the bundle has its own",
+      )
+        .choices(APP_KINDS).default("plain"),
+    )
+    .option(
+      "--script <path>",
+      "with --service: the front controller that is there (default with symfony: the bundle's, of the application in the " +
+        "current folder)",
+    )
+    .option("--start", "with --service: start it, too")
+    .option("--name <name>", "what the worker is called, for more than one on a machine", DEFAULT_NAME)
+    .option("--supervisor", "print what runs the worker under supervisord")
+    .option("--systemd", "print what runs the worker under systemd, with no more rights than it needs")
+    .option("--fpm", "print a php-fpm configuration for jobs alone; with one of the above also what runs it")
+    .option("--output <folder>", "write these files into a folder instead")
+    .option("--user <name>", "who runs the worker and the jobs", "www-data")
+    .option(
+      "--program <path>",
+      `where fervo-worker is installed (default: "${PROGRAM}"; with --service, itself)`,
+    )
+    .option("--php-fpm <path>", "where php-fpm is (default: the newest one that is installed)")
+    .addOption(configOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker init
+  $ sudo fervo-worker init --service supervisor
+  $ sudo fervo-worker init --service systemd --app symfony --start
+  $ fervo-worker init /etc/fervo-worker/fervo-worker.toml
+  $ fervo-worker init --systemd --fpm --config fervo-worker.toml
+  $ fervo-worker init --supervisor --output /etc/supervisor/conf.d`,
+    )
+    .action(async (file, options, command) => {
+      const { service, supervisor, systemd, fpm, output, force } = options;
+      if (service !== undefined) {
+        const others = { supervisor, systemd, fpm, output, force, config: options.config };
+        const [other] = Object.entries(others).find(([, value]) => value !== undefined) ?? [];
+        if (other !== undefined) command.error(`--service sets up all by itself: leave --${other} out`);
+        if (file !== undefined) {
+          command.error("--service says where the configuration goes; --name tells workers apart");
+        }
+        const host = await setUpHost(io, { ...options, service });
+        io.out(host.written.map((path) => `Wrote "${path}"\n`).join(""));
+        if (host.note !== undefined) io.out(`${host.note}\n`);
+        if (options.start) await startHost(host);
+        const start = host.start.map((words) => words.join(" ")).join(" && ");
+        const next = [...(options.start ? [] : [start]), host.tryOut];
+        return io.out(
+          [...(options.start ? ["Started"] : []), "Next:", ...next.map((line) => `  $ ${line}`), ""].join(
+            "\n",
+          ),
+        );
+      }
+      for (const name of ["script", "start"] as const) {
+        if (options[name] !== undefined) command.error(`--${name} needs --service`);
+      }
+      if (!(supervisor || systemd || fpm)) {
+        if (output !== undefined) command.error("--output needs --supervisor, --systemd or --fpm");
+        return await writeExample(file ?? CONFIG_PLACES[0]!);
+      }
+      if (file !== undefined) command.error(`"${file}" is for a configuration; name a folder with --output`);
+      const files = await serviceFiles(io, { ...options, program: options.program ?? PROGRAM });
+      if (output === undefined) return io.out(files.map(({ text }) => text).join("\n"));
+      await writeFiles(files, output, force === true);
+
+      async function writeExample(path: string): Promise<void> {
+        if (path === "-") return io.out(example);
+        // Private, for it may come to hold passwords.
+        await write(path, example, 0o600, force === true);
+        io.out(
+          `Wrote "${path}"; set "address" and "script" in it, then run: fervo-worker check --config ${path}\n`,
+        );
+      }
+
+      async function writeFiles(
+        files: readonly ServiceFile[],
+        folder: string,
+        overwrite: boolean,
+      ): Promise<void> {
+        const placed = files.map(({ path, text }) => ({
+          path: `${folder}/${basename(path)}`,
+          home: path,
+          text,
+        }));
+        // All or none.
+        for (const { path } of placed) {
+          const exists = await Deno.lstat(path).then(() => true, () => false);
+          if (exists && !overwrite) command.error(`"${path}" exists; --force overwrites it`);
+        }
+        for (const { path, home, text } of placed) {
+          await write(path, text, 0o644, overwrite);
+          io.out(`Wrote "${path}"${path === home ? "" : `, which belongs at "${home}"`}\n`);
+        }
+      }
+
+      async function write(path: string, text: string, mode: number, overwrite: boolean): Promise<void> {
+        try {
+          await writeWithMode(path, text, { mode, overwrite });
+        } catch (error) {
+          if (error instanceof Deno.errors.AlreadyExists) {
+            command.error(`"${path}" exists; --force overwrites it`);
+          }
+          command.error(`Cannot write "${path}": ${fileReason(error)}`);
+        }
+      }
+    });
+}

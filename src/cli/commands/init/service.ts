@@ -1,0 +1,166 @@
+import { dirname, resolve } from "node:path";
+import { leastConcurrency, longestRequestMs, mostConcurrency } from "../../../config/concurrency.ts";
+import type { Config, FpmConfig } from "../../../config/config.ts";
+import { newestFpm } from "../../../fpm/find_php.ts";
+import { parseConfig } from "../../../config/load.ts";
+import { FervoError } from "../../../core/errors.ts";
+import { descriptorsNeeded } from "../../../doctor/open_files.ts";
+import { END_CHILD_MS } from "../../../fpm/control.ts";
+import { formatAddress } from "../../../fastcgi/address.ts";
+import { fpmFile } from "../../../service/fpm.ts";
+import type { FpmService, ServiceFile, WorkerService } from "../../../service/service.ts";
+import { supervisorFile, supervisorFpmFile } from "../../../service/supervisor.ts";
+import { systemdFile, systemdFpmFile } from "../../../service/systemd.ts";
+import type { Io } from "../../io.ts";
+import { EXAMPLE_SCRIPT, hostConfig } from "./host_config.ts";
+import { CONFIG_PLACES, configPath, descriptorUsers, readConfig } from "../../settings.ts";
+
+/** What is to be made, and what the configuration does not tell. */
+export interface ServiceOptions {
+  readonly supervisor?: true | undefined;
+  readonly systemd?: true | undefined;
+  readonly fpm?: true | undefined;
+  readonly config?: string | undefined;
+  /** Of the worker's program or unit; {@link DEFAULT_NAME} when absent. */
+  readonly name?: string | undefined;
+  readonly user: string;
+  readonly program: string;
+  /** php-fpm; the newest one that is installed, when absent. */
+  readonly phpFpm?: string | undefined;
+}
+
+/** Where configurations for a whole machine belong. */
+export const CONFIG_FOLDER = "/etc/fervo-worker";
+export const DEFAULT_NAME = "fervo-worker";
+/** Made by Debian's packages, and shared with other masters. */
+const FPM_PACKAGE_FOLDER = "/run/php";
+const STATUS_PATH = "/status";
+/** Beyond shutdown_timeout_ms, to put back what is left, seconds. */
+export const PUT_BACK_S = 10;
+/** What a limit is above the one that it encloses, seconds. */
+const CONTROL_MARGIN_S = 5;
+const TERMINATE_MARGIN_S = 30;
+
+/**
+ * The files of the services, made for the configuration; without any, for the one that `init` writes.
+ *
+ * @throws {FervoError} CONFIG_INVALID
+ */
+export async function serviceFiles(io: Io, options: ServiceOptions): Promise<ServiceFile[]> {
+  const { config, path } = await configOrExample(io, options.config);
+  const phpFpm = options.phpFpm ?? await newestFpm(io.env("PATH") ?? "");
+  if (phpFpm === undefined && options.fpm && (options.supervisor || options.systemd)) {
+    const text = "Cannot find php-fpm on this machine: install it, or say with --php-fpm where it will be";
+    throw new FervoError("CONFIG_INVALID", text);
+  }
+  return serviceFilesOf(config, path, { ...options, phpFpm });
+}
+
+/**
+ * The same for a configuration that is there.
+ *
+ * @param path Where it is.
+ * @throws {FervoError} CONFIG_INVALID
+ */
+export function serviceFilesOf(config: Config, path: string, options: ServiceOptions): ServiceFile[] {
+  const { phpFpm } = options;
+  const worker = workerService(config, path, options, phpFpm);
+  const fpm = options.fpm ? fpmService(config, options, phpFpm ?? "") : undefined;
+  return [
+    ...(options.supervisor ? [supervisorFile(worker)] : []),
+    ...(options.systemd ? [systemdFile(worker)] : []),
+    ...(fpm === undefined ? [] : [fpmFile(fpm)]),
+    ...(fpm !== undefined && options.supervisor ? [supervisorFpmFile(fpm)] : []),
+    ...(fpm !== undefined && options.systemd ? [systemdFpmFile(fpm)] : []),
+  ];
+}
+
+async function configOrExample(io: Io, named: string | undefined): Promise<{ config: Config; path: string }> {
+  const path = resolve(await configPath(io, named));
+  const isNamed = named !== undefined || (io.env("FERVO_CONFIG") ?? "") !== "";
+  if (isNamed || await Deno.stat(path).then(() => true, () => false)) {
+    return { config: await readConfig(io, named), path };
+  }
+  const place = CONFIG_PLACES[1]!;
+  const text = hostConfig(DEFAULT_NAME, EXAMPLE_SCRIPT);
+  return { config: await parseConfig(text, place, { env: io.env }), path: place };
+}
+
+function workerService(
+  config: Config,
+  configFile: string,
+  options: ServiceOptions,
+  fpmProgram: string | undefined,
+): WorkerService {
+  const sockets = [...config.fpm.values()].flatMap(({ address, statusAddress }) => [address, statusAddress])
+    .flatMap((address) => address?.transport === "unix" ? [dirname(address.path)] : []);
+  const killAfterMs = Math.max(
+    0,
+    ...[...config.processes.values()].map((process) => process.killAfterMs),
+    ...[...config.fpm.values()].map((fpm) => fpm.killOnTimeout ? END_CHILD_MS : 0),
+  );
+  return {
+    name: options.name ?? DEFAULT_NAME,
+    program: options.program,
+    configFile,
+    user: options.user,
+    folders: unique(
+      [...config.brokers.values()].flatMap((broker) =>
+        broker.driver === "sqlite" ? [dirname(broker.path)] : []
+      ),
+    ),
+    controlFolder: config.controlSocket && dirname(config.controlSocket),
+    socketFolders: unique(sockets),
+    stopS: Math.ceil((config.shutdownTimeoutMs + killAfterMs) / 1_000) + PUT_BACK_S,
+    openFiles: descriptorsNeeded(descriptorUsers(config)),
+    runsProcesses: config.consumers.some(({ executor }) => executor.kind === "process"),
+    hasOwnFpm: options.fpm === true,
+    runFolders: unique([
+      ...(config.controlSocket === undefined ? [] : [dirname(config.controlSocket)]),
+      ...(options.fpm ? sockets : []),
+    ]).filter((folder) => folder.startsWith("/run/") && folder !== FPM_PACKAGE_FOLDER),
+    fpmProgram,
+  };
+}
+
+function fpmService(
+  config: Config,
+  { name = DEFAULT_NAME, user }: ServiceOptions,
+  program: string,
+): FpmService {
+  const timeouts = [...config.fpm.keys()].map((name) => longestTimeoutS(config, name));
+  return {
+    name,
+    program,
+    // Not as the program or unit of this php-fpm: in a folder for all files each needs a name of its own.
+    configFile: `${CONFIG_FOLDER}/${name}-php-fpm.conf`,
+    user,
+    controlS: Math.max(0, ...timeouts) + CONTROL_MARGIN_S,
+    pools: [...config.fpm].map(([name, fpm]) => poolOf(config, name, fpm)),
+  };
+}
+
+/** Children for consumers with concurrency = "auto" where no number is configured: a person is to choose. */
+const AUTO_CHILDREN = 8;
+
+function poolOf(config: Config, name: string, { address, statusPath, statusAddress, pingPath }: FpmConfig) {
+  return {
+    name,
+    listen: formatAddress(address),
+    isSocket: address.transport === "unix",
+    // Of a pool that no consumer uses: php-fpm takes no 0.
+    children: Math.max(mostConcurrency(config, name) ?? AUTO_CHILDREN, leastConcurrency(config, name), 1),
+    statusPath: statusPath ?? STATUS_PATH,
+    statusListen: statusAddress && formatAddress(statusAddress),
+    pingPath,
+    terminateS: longestTimeoutS(config, name) + TERMINATE_MARGIN_S,
+  };
+}
+
+function longestTimeoutS(config: Config, fpm: string): number {
+  return Math.ceil(longestRequestMs(config, fpm) / 1_000);
+}
+
+function unique(values: readonly string[]): string[] {
+  return [...new Set(values)];
+}

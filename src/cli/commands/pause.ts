@@ -1,0 +1,59 @@
+import { Command } from "@commander-js/extra-typings";
+import { openBroker } from "../../app/assembly.ts";
+import { systemClock } from "../../core/clock.ts";
+import { queueName } from "../arguments.ts";
+import type { Context } from "../context.ts";
+import { brokerOption, configOption } from "../options.ts";
+import { hintAtQueue } from "../hints.ts";
+import { chooseBroker, readConfig } from "../settings.ts";
+
+export function pauseCommand({ io }: Context) {
+  return new Command("pause")
+    .summary("take no more jobs from a queue")
+    .description(
+      "Has all workers on the broker take no more jobs from a queue, within two seconds and until it is resumed. Jobs that " +
+        "run go on, and jobs can be pushed. With beanstalkd a pause may end by itself: see docs/operations.md.",
+    )
+    .argument("<queue>", "the queue", queueName)
+    .addOption(configOption())
+    .addOption(brokerOption())
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ fervo-worker pause mail\n  $ fervo-worker pause mail --broker redis",
+    )
+    .action(async (queue, options) => {
+      const config = await readConfig(io, options.config);
+      await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
+      await broker.driver.pauses.pause(queue);
+      io.out(`Paused "${queue}"\n`);
+      hintAtQueue(io, config, queue);
+      if (broker.driver.capabilities.pauses === "loose") {
+        io.err(
+          "fervo-worker: beanstalkd forgets the pause when it restarts, or when the queue is empty and no worker waits " +
+            "for its jobs\n",
+        );
+      }
+    });
+}
+
+export function resumeCommand({ io }: Context) {
+  return new Command("resume")
+    .summary("take jobs again from a queue that was paused")
+    .description(
+      "Has all workers on the broker take jobs again from a queue that was paused, within two seconds.",
+    )
+    .argument("<queue>", "the queue", queueName)
+    .addOption(configOption())
+    .addOption(brokerOption())
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ fervo-worker resume mail\n  $ fervo-worker resume mail --broker redis",
+    )
+    .action(async (queue, options) => {
+      const config = await readConfig(io, options.config);
+      await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
+      const wasPaused = await broker.driver.pauses.resume(queue);
+      io.out(wasPaused ? `Resumed "${queue}"\n` : `"${queue}" was not paused\n`);
+      if (!wasPaused) hintAtQueue(io, config, queue);
+    });
+}

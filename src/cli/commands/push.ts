@@ -1,0 +1,69 @@
+import { Command } from "@commander-js/extra-typings";
+import { openBroker } from "../../app/assembly.ts";
+import { systemClock } from "../../core/clock.ts";
+import { newJob } from "../../worker/new_job.ts";
+import { durationMs, queueName, wholeNumber } from "../arguments.ts";
+import type { Context } from "../context.ts";
+import { jsonLine } from "../text/json_line.ts";
+import { brokerOption, configOption, jsonOption } from "../options.ts";
+import { hintAtQueue } from "../hints.ts";
+import { chooseBroker, readConfig } from "../settings.ts";
+
+/** Jobs that are pushed together: the driver makes one transaction of them. */
+const BATCH_JOBS = 500;
+
+export function pushCommand({ io }: Context) {
+  return new Command("push")
+    .summary("push a job")
+    .description("Pushes a job and prints its id. It is on the disk when the command ends.")
+    .argument("<queue>", "the queue", queueName)
+    .argument("[payload]", "what PHP reads on STDIN, nothing when left out; - reads it from standard input")
+    .addOption(configOption())
+    .addOption(brokerOption())
+    .option("--count <n>", "push it so many times", wholeNumber(1), 1)
+    .option("--delay <duration>", "not before so long from now, e.g. 10s", durationMs)
+    .option("--priority <n>", "higher runs first", wholeNumber(Number.MIN_SAFE_INTEGER), 0)
+    .option("--attempts <n>", "tries at most, instead of the consumer's", wholeNumber(1))
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker push mail '{"to":"ann@example.org"}'
+  $ fervo-worker push mail - < message.json
+  $ fervo-worker push reports '{"month":7}' --delay 10s --priority 5
+  $ fervo-worker push default '{}' --count 1000`,
+    )
+    .action(async (queue, text = "", options) => {
+      const config = await readConfig(io, options.config);
+      await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
+      const payload = text === "-" ? await io.readStdin() : new TextEncoder().encode(text);
+      const { priority, attempts } = options;
+      const nowMs = systemClock.nowMs();
+      const job = newJob(broker.dialect, { payload, priority, attempts, nowMs });
+      hintAtQueue(io, config, queue);
+      const ids: string[] = [];
+      while (ids.length < options.count) {
+        const batch = Array.from(
+          { length: Math.min(BATCH_JOBS, options.count - ids.length) },
+          () => broker.driver.push(queue, job.message, { delayMs: options.delay ?? 0, ...job.options }),
+        );
+        const results = await Promise.allSettled(batch);
+        for (const result of results) if (result.status === "fulfilled") ids.push(result.value);
+        const failure = results.find((result) => result.status === "rejected");
+        if (failure === undefined) continue;
+        // Whoever runs the command again has to know that these are there.
+        if (ids.length > 0) {
+          io.err(
+            `Pushed ${ids.length} of the ${options.count} jobs, ${ids[0]} to ${
+              ids.at(-1)
+            }, and then failed\n`,
+          );
+        }
+        throw failure.reason;
+      }
+      if (options.json) return io.out(jsonLine({ queue, count: ids.length, ids }));
+      const what = ids.length === 1 ? `job ${ids[0]}` : `${ids.length} jobs, ${ids[0]} to ${ids.at(-1)},`;
+      io.out(`Pushed ${what} to "${queue}"\n`);
+    });
+}

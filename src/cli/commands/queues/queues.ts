@@ -1,0 +1,67 @@
+import { Command } from "@commander-js/extra-typings";
+import { type Broker, openBroker } from "../../../app/assembly.ts";
+import type { Config } from "../../../config/config.ts";
+import { systemClock } from "../../../core/clock.ts";
+import type { Context } from "../../context.ts";
+import { jsonLine } from "../../text/json_line.ts";
+import { configOption, jsonOption } from "../../options.ts";
+import { type QueueRow, queueTable } from "./table.ts";
+import { readConfig } from "../../settings.ts";
+import { onSignals, STOP_SIGNALS } from "../run/signals.ts";
+import { watch } from "./watch.ts";
+
+export function queuesCommand({ io }: Context) {
+  return new Command("queues")
+    .summary("show how many jobs are in the queues")
+    .description(
+      "Shows all queues that are consumed, paused or hold a job, and how many jobs they hold in each state.",
+    )
+    .addOption(configOption())
+    .option(
+      "--watch",
+      "show it again each second, with the change of jobs that are not dead, until it is ended with Ctrl-C",
+    )
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker queues
+  $ fervo-worker queues --watch
+  $ fervo-worker queues --json | jq '.[] | select(.dead > 0)'`,
+    )
+    .action(async (options) => {
+      const config = await readConfig(io, options.config);
+      await using opened = new AsyncDisposableStack();
+      const brokers = [...config.brokers.keys()].map((name) =>
+        [name, opened.use(openBroker(config, name, systemClock))] as const
+      );
+      const look = async () =>
+        (await Promise.all(brokers.map(([name, broker]) => rowsOf(config, name, broker)))).flat();
+      if (options.watch) {
+        const ending = new AbortController();
+        using _stop = onSignals(STOP_SIGNALS, () => ending.abort());
+        return await watch({ io, clock: systemClock, look }, {
+          isJson: options.json === true,
+          signal: ending.signal,
+        });
+      }
+      const rows = await look();
+      io.out(options.json ? jsonLine(rows) : queueTable(rows));
+    });
+}
+
+async function rowsOf(config: Config, broker: string, { driver }: Broker): Promise<QueueRow[]> {
+  const consumed = config.consumers.filter((consumer) => consumer.broker === broker)
+    .flatMap(({ queues }) => queues.map((queue) => queue.name));
+  const paused = await driver.pauses.list();
+  const queues = [...new Set([...consumed, ...paused, ...await driver.queues()])].sort();
+  return await Promise.all(
+    queues.map(async (queue) => ({
+      broker,
+      queue,
+      ...await driver.depth(queue),
+      paused: paused.includes(queue),
+    })),
+  );
+}

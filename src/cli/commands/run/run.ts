@@ -1,0 +1,193 @@
+import deno from "../../../../deno.json" with { type: "json" };
+import { Command } from "@commander-js/extra-typings";
+import { resolve } from "node:path";
+import { type App, createApp } from "../../../app/app.ts";
+import type { Config, TracingConfig } from "../../../config/config.ts";
+import { formatAddress } from "../../../net/address.ts";
+import { systemClock } from "../../../core/clock.ts";
+import { reasonOf } from "../../../core/errors.ts";
+import { type Observer, tellAll } from "../../../core/observer.ts";
+import { createLog, type Log, logObserver } from "../../../telemetry/log.ts";
+import { Tally } from "../../../telemetry/tally.ts";
+import type { RunResult } from "../../../worker/worker.ts";
+import type { Context } from "../../context.ts";
+import { ExitCode } from "../../exit_code.ts";
+import { stackOf } from "../../faults.ts";
+import { jsonLine } from "../../text/json_line.ts";
+import type { Io } from "../../io.ts";
+import { Monitoring } from "../../../app/monitoring.ts";
+import { configOption } from "../../options.ts";
+import { summaryJson, summaryText } from "./summary.ts";
+import { ServiceState } from "../../../app/service_state.ts";
+import { configPath, readConfig } from "../../settings.ts";
+import { Reloads } from "../../../app/reloads.ts";
+import { dumpState } from "../../../app/state_dump.ts";
+import { onSignals, STOP_SIGNALS } from "./signals.ts";
+import { takeCommands } from "../../../app/commands.ts";
+import { WorkerStatus } from "../../../app/worker_status.ts";
+
+const FAULT = "A fault in fervo-worker itself, please report it; the worker takes no more jobs, and ends";
+const FAULT_AGAIN = "Another fault in fervo-worker itself, please report it; the worker ends now";
+
+export function runCommand({ io, setExitCode, faults }: Context) {
+  return new Command("run")
+    .summary("run jobs")
+    .description(
+      "Takes jobs from the configured queues and runs each as a request to php-fpm, until it is stopped. SIGTERM, " +
+        "SIGINT or SIGQUIT: no new jobs, those that run may finish; a second signal puts them back and ends now. " +
+        "SIGTSTP: no new jobs, until it is stopped. SIGHUP: read the configuration again, and use it without losing a job. " +
+        "SIGUSR1: write what it does now into the log.",
+    )
+    .addOption(configOption())
+    .option(
+      "--until-empty",
+      "end when no queue has a job left, not even a delayed one, and print a summary; also when the script or program that " +
+        "runs them is not there, with exit code 4. With 5 when all went well but for jobs that became dead letters",
+    )
+    .option("--progress", "show a progress bar also where standard error is no terminal")
+    .option("--json", "print the summary as JSON")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ fervo-worker run
+  $ fervo-worker run --config /etc/fervo-worker/mail.toml
+  $ fervo-worker run --until-empty --json`,
+    )
+    .action(async (options) => {
+      const named = await configPath(io, options.config);
+      const config = await readConfig(io, named);
+      const file = resolve(named);
+      // The folder that it was started in may be removed while it runs, and no program could be started from there then.
+      Deno.chdir("/");
+      const untilEmpty = options.untilEmpty === true;
+      // A terminal that cannot go back to the beginning of a line is as a file.
+      const isScreen = io.isErrTerminal && io.env("TERM") !== "dumb";
+      const wantsProgress = untilEmpty && (options.progress === true || isScreen);
+      const { level, format } = config.log;
+      // On a terminal the bar stands in the last line: a log line takes its place, and the bar is drawn again below.
+      const before = wantsProgress && isScreen ? "\r\x1b[K" : "";
+      const lines = io.live("err");
+      const log = await createLog((line) => lines.write(`${before}${line}`), {
+        level,
+        isPretty: format === "pretty" || (format === "auto" && io.isErrTerminal),
+        // https://no-color.org
+        hasColors: isScreen && (io.env("NO_COLOR") ?? "") === "",
+      });
+      log.info({ version: deno.version, config: file }, "fervo-worker starts");
+      let stop = (): boolean => false;
+      let isFaulty = false;
+      faults.handleBy((error) => {
+        log.error(
+          { error: reasonOf(error), stack: stackOf(error) },
+          isFaulty ? FAULT_AGAIN : FAULT,
+        );
+        isFaulty = true;
+        return stop();
+      });
+      lines.onDropped((dropped) => log.error({ lines: dropped }, "Log lines were dropped before this one"));
+      const status = new WorkerStatus({ clock: systemClock, log: lines }, {
+        configFile: file,
+        http: config.http && formatAddress(config.http.listen),
+      });
+      using service = await ServiceState.open(log);
+      const observers: Observer[] = [logObserver(log, systemClock), status.observe];
+      if (service !== undefined) observers.push(service.observe);
+      const tally = untilEmpty ? await Tally.create(systemClock) : undefined;
+      if (tally !== undefined) observers.push(tally.observe);
+
+      using monitoring = config.http && new Monitoring({ log: lines }, config.http);
+      if (monitoring !== undefined) observers.push(monitoring.observe);
+
+      const ended = Promise.withResolvers<ExitCode>();
+      // Outlives the worker: whoever waits for its end is told the exit code.
+      await using control = new AsyncDisposableStack();
+      let result: RunResult;
+      {
+        // Outlives the worker, too: the last spans are of jobs that end with it.
+        await using tracing = config.tracing && await startTracing(config.tracing, () => app.config, log);
+        if (tracing !== undefined) observers.push(tracing.observe);
+        await using app = await createApp(config, {
+          clock: systemClock,
+          observe: tellAll(observers),
+          isPatient: !untilEmpty,
+          ...(tracing && { tracer: tracing.tracer }),
+        });
+        stop = () => {
+          app.worker.drain();
+          return true;
+        };
+        await using _server = await monitoring?.serve(app, log);
+        using _stop = onSignals(STOP_SIGNALS, () => app.worker.stop());
+        using _quiet = onSignals(["SIGTSTP"], () => app.worker.quiet());
+        const socket = untilEmpty ? undefined : config.controlSocket;
+        const started = Promise.withResolvers<void>();
+        const reloads = new Reloads({
+          app,
+          log,
+          setLevel: (level) => log.level = level,
+          read: () => readConfig(io, file),
+          service,
+          started: started.promise,
+        });
+        using _dump = onSignals(["SIGUSR1"], () => void dumpState(app, status, log));
+        // What is wrong is in the log.
+        using _reload = untilEmpty
+          ? undefined
+          : onSignals(["SIGHUP"], () =>
+            void reloads.request().then(({ finished }) => finished).catch(() => {}));
+        await takeCommands(socket, { app, status, reloads, ended: ended.promise, log }, control);
+        const running = runWithProgress(app, untilEmpty, wantsProgress && tally ? { tally, io } : undefined);
+        service?.ready(app);
+        started.resolve();
+        result = await running;
+      }
+
+      if (tally !== undefined) {
+        const summary = tally.summary();
+        // Both may go to one terminal.
+        await io.flush();
+        io.out(options.json ? jsonLine(summaryJson(summary)) : summaryText(summary));
+      }
+      const exitCode = isFaulty ? ExitCode.failed : exitCodeOfRun(result, tally?.dead);
+      setExitCode(exitCode);
+      ended.resolve(exitCode);
+    });
+}
+
+/** Loaded by those who have traces. */
+async function startTracing(options: TracingConfig, configNow: () => Config, log: Log) {
+  const { openTracing } = await import("../../../app/tracing.ts");
+  return openTracing(options, configNow, log);
+}
+
+/** @param dead Jobs that went to the dead letters, of a run that ends by itself. One that goes on for ever has no such end. */
+function exitCodeOfRun({ orphaned, faults }: RunResult, dead = 0): ExitCode {
+  if (faults.length > 0) return ExitCode.unavailable;
+  if (orphaned > 0) return ExitCode.failed;
+  return dead > 0 ? ExitCode.died : ExitCode.ok;
+}
+
+async function runWithProgress(
+  app: App,
+  untilEmpty: boolean,
+  shown: { tally: Tally; io: Io } | undefined,
+): Promise<RunResult> {
+  using _progress = shown && await showProgress(app.sources, shown);
+  return await app.worker.run({ untilEmpty });
+}
+
+async function showProgress(
+  sources: App["sources"],
+  { tally, io }: { tally: Tally; io: Io },
+): Promise<Disposable> {
+  const { startProgress } = await import("./progress.ts");
+  let total = 0;
+  for (const { driver, queues } of sources) {
+    for (const queue of queues) {
+      const { ready, delayed, reserved } = await driver.depth(queue);
+      total += ready + delayed + reserved;
+    }
+  }
+  return startProgress(io, total, () => tally.finished);
+}

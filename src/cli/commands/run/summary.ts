@@ -1,0 +1,39 @@
+import type { TallySummary } from "../../../telemetry/tally.ts";
+import { counted } from "../../../core/text/plural.ts";
+
+/** The summary as `--json` prints it. */
+export function summaryJson(summary: TallySummary) {
+  const { done, retried, dead, released, leasesLost, recovered, seconds, jobsPerSecond, runMs } = summary;
+  return {
+    done,
+    retried,
+    dead,
+    released,
+    leases_lost: leasesLost,
+    recovered,
+    seconds: rounded(seconds, 3),
+    jobs_per_s: rounded(jobsPerSecond, 1),
+    run_ms: {
+      p50: rounded(runMs.p50, 3),
+      p95: rounded(runMs.p95, 3),
+      p99: rounded(runMs.p99, 3),
+      max: rounded(runMs.max, 3),
+    },
+  };
+}
+
+function rounded(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}
+
+/** The summary for people. */
+export function summaryText({ done, retried, dead, seconds, jobsPerSecond, runMs }: TallySummary): string {
+  const ms = (value: number) => `${value.toFixed(value < 10 ? 2 : 0)} ms`;
+  return [
+    `Done:     ${counted(done, "job")} in ${seconds.toFixed(1)} s (${Math.round(jobsPerSecond)} jobs/s)`,
+    `Retried:  ${counted(retried, "try", "tries")} failed and ${retried === 1 ? "was" : "were"} tried again`,
+    `Dead:     ${counted(dead, "job")}${dead > 0 ? "; see: fervo-worker dead list" : ""}`,
+    `Run time: p50 ${ms(runMs.p50)}, p95 ${ms(runMs.p95)}, max ${ms(runMs.max)}`,
+    "",
+  ].join("\n");
+}

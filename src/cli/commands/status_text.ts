@@ -1,0 +1,68 @@
+import { counted } from "../../core/text/plural.ts";
+import { table } from "../text/table.ts";
+import type { ConsumerReport, StatusReport } from "../../app/worker_status.ts";
+
+/** How a worker is doing, for people. */
+export function statusText(status: StatusReport): string {
+  const { version, pid, state, uptime_s, config, log_lines_dropped, consumers, brokers, fpm } = status;
+  // A worker of an older version tells none.
+  const { schedules = [] } = status as Partial<StatusReport>;
+  const reasons = [
+    ...consumers.map(({ name, state, reason }) => reason && `Consumer "${name}" is ${state}: ${reason}`),
+    ...schedules.map(({ name, reason }) => reason && `Schedule "${name}": ${reason}`),
+    ...brokers.map(({ name, error }) => error && `Broker "${name}" is away: ${error}`),
+    ...brokers.map(({ name, orphans }) =>
+      orphans > 0 && `Broker "${name}" counts jobs in flight with this worker that are not here: ${orphans}`
+    ),
+    ...fpm.map(({ name, error }) => error && `php-fpm "${name}" is away: ${error}`),
+    // A worker of an older version tells none.
+    log_lines_dropped > 0 &&
+    `The log has lost ${counted(log_lines_dropped, "line")}: whoever reads standard error does not keep up`,
+  ].filter(Boolean);
+  return [
+    `fervo-worker ${version}, process ${pid}: ${state} for ${duration(uptime_s)} with "${config}"\n`,
+    table(
+      ["CONSUMER", "BROKER", "QUEUES", "STATE", "LAST RECEIVE", "SLOTS", "IN FLIGHT"],
+      consumers.map(row),
+      2,
+    ),
+    ...(schedules.length === 0 ? [] : [
+      table(
+        ["SCHEDULE", "BROKER", "QUEUE", "NEXT DUE"],
+        schedules.map(({ name, broker, queue, next_due }) => [name, broker, queue, next_due ?? "-"]),
+      ),
+    ]),
+    table(["SERVER", "STATE", "CONNECTIONS"], [
+      ...brokers.map(({ name, up }) => [`broker ${name}`, upText(up), "-"]),
+      ...fpm.map(({ name, up, connections: { busy, idle } }) => [
+        `php-fpm ${name}`,
+        upText(up),
+        `${busy} busy, ${idle} idle`,
+      ]),
+    ]),
+    ...(reasons.length > 0 ? [`${reasons.join("\n")}\n`] : []),
+  ].join("\n");
+}
+
+function row({ name, broker, queues, state, slots, busy, in_flight, last_receive_s }: ConsumerReport) {
+  const received = last_receive_s === null ? "never" : `${duration(last_receive_s)} ago`;
+  return [name, broker, queues.join(" "), state, received, `${busy}/${slots}`, `${in_flight}`];
+}
+
+function upText(isUp: boolean): string {
+  return isUp ? "up" : "away";
+}
+
+/** Seconds in the two largest units that tell something: `1 d 2 h`, `3 min 4 s`, `5 s`. */
+function duration(seconds: number): string {
+  const units = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]] as const;
+  let left = Math.round(seconds);
+  const parts = units.map(([unit, length]) => {
+    const count = Math.floor(left / length);
+    left -= count * length;
+    return { count, text: `${count} ${unit}` };
+  });
+  const first = parts.findIndex(({ count }) => count > 0);
+  if (first < 0) return "0 s";
+  return parts.slice(first, first + 2).filter(({ count }) => count > 0).map(({ text }) => text).join(" ");
+}
