@@ -10,7 +10,7 @@
  */
 import { createApp } from "../src/app/app.ts";
 import { parseConfig } from "../src/config/load.ts";
-import { systemClock } from "../src/core/clock.ts";
+import { systemClock } from "../src/core/time/clock.ts";
 import type { WorkerEvent } from "../src/core/observer.ts";
 import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/brokers/sqlite/broker.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";

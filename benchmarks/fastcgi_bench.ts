@@ -11,7 +11,7 @@
  */
 import process from "node:process";
 import { encodeRequest } from "../src/bench/raw_loop.ts";
-import { systemClock } from "../src/core/clock.ts";
+import { systemClock } from "../src/core/time/clock.ts";
 import type { Job } from "../src/core/job.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS, FastCgiExecutor } from "../src/executors/fastcgi/executor.ts";
 import { jobRequests } from "../src/executors/fastcgi/requests.ts";

@@ -3,7 +3,7 @@
  * `pusher.ts DATABASE COUNT`, with pauses that are longer than the time for which a worker stays alert.
  * The payload is the moment before the push, epoch milliseconds with fractions.
  */
-import { systemClock } from "../src/core/clock.ts";
+import { systemClock } from "../src/core/time/clock.ts";
 import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/brokers/sqlite/broker.ts";
 
 const [path, count] = Deno.args as [string, string];

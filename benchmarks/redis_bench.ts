@@ -14,7 +14,7 @@ import { createApp } from "../src/app/app.ts";
 import { benchJob, FIRST_JOB_ID } from "../src/bench/load.ts";
 import { encodeRequest } from "../src/bench/raw_loop.ts";
 import { parseConfig } from "../src/config/load.ts";
-import { systemClock } from "../src/core/clock.ts";
+import { systemClock } from "../src/core/time/clock.ts";
 import type { Observer } from "../src/core/observer.ts";
 import { ACK } from "../src/core/outcome.ts";
 import { sidekiq7 } from "../src/formats/sidekiq.ts";

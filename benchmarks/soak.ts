@@ -15,7 +15,7 @@
  */
 import { openBroker } from "../src/app/assembly.ts";
 import { parseConfig } from "../src/config/load.ts";
-import { systemClock } from "../src/core/clock.ts";
+import { systemClock } from "../src/core/time/clock.ts";
 import type { QueueDepth } from "../src/core/driver.ts";
 import { eventually } from "../tests/support/eventually.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";

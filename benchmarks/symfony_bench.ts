@@ -16,7 +16,7 @@
 import { createApp } from "../src/app/app.ts";
 import { summarize } from "../src/bench/statistics.ts";
 import { parseConfig } from "../src/config/load.ts";
-import { systemClock } from "../src/core/clock.ts";
+import { systemClock } from "../src/core/time/clock.ts";
 import { ownCpuUs } from "../src/bench/usage.ts";
 import { readProc } from "../src/system/proc.ts";
 import type { RunTime } from "../src/bench/result.ts";

@@ -1,4 +1,4 @@
-import { sleep, systemClock } from "../../src/core/clock.ts";
+import { sleep, systemClock } from "../../src/core/time/clock.ts";
 import { Beanstalkd } from "../../tests/support/beanstalkd.ts";
 import { RedisServer } from "../../tests/support/redis_server.ts";
 import { runProgram } from "../../tests/support/run_program.ts";

@@ -1,4 +1,4 @@
-import { sleep, systemClock } from "../../src/core/clock.ts";
+import { sleep, systemClock } from "../../src/core/time/clock.ts";
 import { type PhpFpm, signal } from "../../tests/support/php_fpm.ts";
 import type { SeededRandom } from "../../tests/support/seeded_random.ts";
 import type { SoakBroker } from "./brokers.ts";

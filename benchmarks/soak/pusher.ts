@@ -1,5 +1,5 @@
 import type { Broker } from "../../src/app/assembly.ts";
-import { sleep, systemClock } from "../../src/core/clock.ts";
+import { sleep, systemClock } from "../../src/core/time/clock.ts";
 import type { DeadLetter, QueueDepth } from "../../src/core/driver.ts";
 import { newJob } from "../../src/worker/new_job.ts";
 import type { SoakBroker } from "./brokers.ts";

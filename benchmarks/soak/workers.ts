@@ -1,4 +1,4 @@
-import { sleep, systemClock } from "../../src/core/clock.ts";
+import { sleep, systemClock } from "../../src/core/time/clock.ts";
 import { PUT_BACK_S } from "../../src/cli/commands/init/service.ts";
 import { fervoWorkerOk, fervoWorkerPath } from "../../tests/support/fervo_worker.ts";
 import { fakeTime } from "../../tests/support/fake_time.ts";

@@ -1,11 +1,11 @@
 import type { ConfigChanges } from "../config/changes.ts";
 import { fixedConcurrency, hasAuto, leastConcurrency } from "../config/concurrency.ts";
 import type { Config, ConsumerConfig } from "../config/config.ts";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import type { Driver } from "../core/driver.ts";
 import { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
-import type { OutputListener } from "../core/output.ts";
+import type { OutputListener } from "../core/text/output.ts";
 import type { Tracer } from "../core/trace.ts";
 import { DIALECTS } from "../formats/mod.ts";
 import type { Dialect } from "../formats/format.ts";

@@ -1,6 +1,6 @@
 import type { App } from "./app.ts";
 import { type ControlHandlers, ControlServer } from "../control/control_server.ts";
-import { sleep, systemClock } from "../core/clock.ts";
+import { sleep, systemClock } from "../core/time/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Log } from "../telemetry/log.ts";
 import { keepTrying } from "./keep_trying.ts";

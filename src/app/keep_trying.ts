@@ -1,5 +1,5 @@
-import { Backoff } from "../core/backoff.ts";
-import { type Clock, sleep } from "../core/clock.ts";
+import { Backoff } from "../core/time/backoff.ts";
+import { type Clock, sleep } from "../core/time/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Log } from "../telemetry/log.ts";
 import { RepeatedStates } from "../telemetry/repeated.ts";

@@ -2,7 +2,7 @@ import deno from "../../deno.json" with { type: "json" };
 import type { App } from "./app.ts";
 import type { HttpConfig } from "../config/config.ts";
 import { formatAddress } from "../net/address.ts";
-import { systemClock } from "../core/clock.ts";
+import { systemClock } from "../core/time/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import { endpointsOf, openEndpointsOf } from "../http/endpoints.ts";

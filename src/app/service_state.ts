@@ -1,5 +1,5 @@
 import type { App } from "./app.ts";
-import { systemClock, type Timer } from "../core/clock.ts";
+import { systemClock, type Timer } from "../core/time/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import { isLasting } from "../core/stuck_jobs.ts";

@@ -1,5 +1,5 @@
 import type { App } from "./app.ts";
-import { isoDate } from "../core/iso_date.ts";
+import { isoDate } from "../core/time/iso_date.ts";
 import type { LeveledLog } from "../telemetry/log.ts";
 import type { Consumer } from "../worker/consumer/consumer.ts";
 import type { WorkerStatus } from "./worker_status.ts";

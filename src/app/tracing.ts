@@ -1,6 +1,6 @@
 import deno from "../../deno.json" with { type: "json" };
 import type { Config, TracingConfig } from "../config/config.ts";
-import { systemClock } from "../core/clock.ts";
+import { systemClock } from "../core/time/clock.ts";
 import type { Log } from "../telemetry/log.ts";
 import { SpanQueue } from "../telemetry/tracing/span_queue.ts";
 import { Tracing } from "../telemetry/tracing/tracing.ts";

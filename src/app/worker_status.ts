@@ -1,7 +1,7 @@
 import type { App } from "./app.ts";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import type { FervoError } from "../core/errors.ts";
-import { isoDate } from "../core/iso_date.ts";
+import { isoDate } from "../core/time/iso_date.ts";
 import { isLasting, type StuckJobs, stuckReason } from "../core/stuck_jobs.ts";
 import { claimedAheadReason } from "../core/schedule_claims.ts";
 import type { Observer } from "../core/observer.ts";

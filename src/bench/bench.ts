@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../core/clock.ts";
+import { type Clock, sleep } from "../core/time/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import { type BenchExecutor, FIRST_JOB_ID, Load, type LoadResult } from "./load.ts";
 import { type ModeOptions, openMode, type Target } from "./modes.ts";

@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../core/clock.ts";
+import { type Clock, sleep } from "../core/time/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Outcome } from "../core/outcome.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import { FastCgiExecutor, type FastCgiExecutorOptions } from "../executors/fastcgi/executor.ts";
 import { jobRequests } from "../executors/fastcgi/requests.ts";
 import { FpmControl, type FpmControlOptions } from "../fpm/control.ts";

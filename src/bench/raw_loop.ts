@@ -1,4 +1,4 @@
-import { type Clock, MAX_TIMER_MS, type Timer } from "../core/clock.ts";
+import { type Clock, MAX_TIMER_MS, type Timer } from "../core/time/clock.ts";
 import { type FervoError, JobError, reasonOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { ACK, type Outcome } from "../core/outcome.ts";

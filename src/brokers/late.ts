@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import type { DeadLetters, Driver, DriverCapabilities, Pauses, ScheduleBook } from "../core/driver.ts";
 import { asFervoError, type FervoError, QueueError } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import type { Driver } from "../core/driver.ts";
 import { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";

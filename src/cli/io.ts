@@ -1,6 +1,6 @@
-import { systemClock } from "../core/clock.ts";
+import { systemClock } from "../core/time/clock.ts";
 import { fileReason } from "../core/file_error.ts";
-import { visibleLines } from "../core/visible.ts";
+import { visibleLines } from "../core/text/visible.ts";
 import { LineWriter } from "../telemetry/line_writer.ts";
 
 /**

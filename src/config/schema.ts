@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { formatAddress, MAX_SOCKET_PATH_BYTES } from "../net/address.ts";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
-import { isToken, TOKEN_RULE } from "../core/token.ts";
+import { isToken, TOKEN_RULE } from "../core/text/token.ts";
 import { parseHostPort, parseRedisUrl } from "../redis/address.ts";
 import { DEFAULT_REDIS_OPTIONS } from "../brokers/sidekiq/broker.ts";
 import { DEFAULT_BEANSTALKD_OPTIONS } from "../brokers/beanstalkd/broker.ts";

@@ -1,4 +1,4 @@
-import { MAX_TIMER_MS, systemClock } from "../core/clock.ts";
+import { MAX_TIMER_MS, systemClock } from "../core/time/clock.ts";
 import { type ErrorCode, FervoError, reasonOf } from "../core/errors.ts";
 import {
   type ControlAnswer,

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import { ConnectionEnded, ConnectionServer, type ServedConnection } from "../system/connection_server.ts";
 import { makePrivateSocket } from "../system/private_socket.ts";

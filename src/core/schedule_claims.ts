@@ -1,4 +1,4 @@
-import { isoDate } from "./iso_date.ts";
+import { isoDate } from "./time/iso_date.ts";
 
 /**
  * Which slots of a schedule are claimed, and which claims count for whom.

@@ -1,5 +1,5 @@
 import { extname, relative, resolve } from "node:path";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import { fileReason } from "../core/file_error.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";

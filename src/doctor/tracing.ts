@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import type { Finding } from "../core/finding.ts";
 import { encodeSpans, exportReason } from "../telemetry/tracing/otlp.ts";
 

@@ -1,7 +1,7 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { prepareTcp } from "../net/keepalive.ts";
-import { inTime } from "../core/time_limit.ts";
+import { inTime } from "../core/time/time_limit.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 import { FastCgiError } from "./errors.ts";
 

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/time/clock.ts";
 import { asFervoError, reasonOf, withStderr } from "../core/errors.ts";
 import { Keepalive } from "../net/keepalive.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";

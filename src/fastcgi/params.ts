@@ -5,7 +5,7 @@
  * php-fpm parses each PARAMS record by itself (main/fastcgi.c, fcgi_get_params), so a pair never spans two records:
  * what does not fit one is refused here by name, for FPM would drop the connection without a word.
  */
-import { writeText } from "../core/bytes.ts";
+import { writeText } from "../core/text/bytes.ts";
 import { FastCgiError } from "./errors.ts";
 import { FULL_CONTENT_BYTES, HEADER_BYTES, RecordType, writeHeader } from "./record.ts";
 

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/time/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../net/keepalive.ts";
 import type { FastCgiAddress } from "./address.ts";

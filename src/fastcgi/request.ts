@@ -1,4 +1,4 @@
-import type { OutputListener } from "../core/output.ts";
+import type { OutputListener } from "../core/text/output.ts";
 import type { EncodedParams } from "./params.ts";
 import type { BodyListener, ResponseLimits } from "./response.ts";
 

@@ -3,8 +3,8 @@
  * line and a body; STDERR holds text for the log. php-fpm sends its own log lines on STDERR.
  */
 
-import { ByteStore } from "../core/byte_store.ts";
-import { HeadAndTail } from "../core/head_and_tail.ts";
+import { ByteStore } from "../core/text/byte_store.ts";
+import { HeadAndTail } from "../core/text/head_and_tail.ts";
 import { FastCgiError } from "./errors.ts";
 
 /** What is kept of an answer; the rest is read and dropped, so that an endless one costs time but no memory. */

@@ -1,6 +1,6 @@
 import { JobError } from "../core/errors.ts";
 import { whyIdIsRefused } from "../core/job_id.ts";
-import { exactText, payloadFields } from "../core/payload.ts";
+import { exactText, payloadFields } from "../core/text/payload.ts";
 import type { Dialect, Message } from "./format.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
-import { joined } from "../core/bytes.ts";
-import { exactText } from "../core/payload.ts";
+import { joined } from "../core/text/bytes.ts";
+import { exactText } from "../core/text/payload.ts";
 
 /** A field's place in the bytes. */
 interface Field {

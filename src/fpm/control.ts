@@ -1,5 +1,5 @@
-import type { Clock } from "../core/clock.ts";
-import { sleep } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
+import { sleep } from "../core/time/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
 import {

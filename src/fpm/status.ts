@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
 import { Connection, type FastCgiRequest } from "../fastcgi/connection.ts";
 import { FastCgiError } from "../fastcgi/errors.ts";

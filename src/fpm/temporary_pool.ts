@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../core/clock.ts";
+import { type Clock, sleep } from "../core/time/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import { ask, readStatus, statusRequest } from "./status.ts";

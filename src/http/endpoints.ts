@@ -1,4 +1,4 @@
-import { visibleLines } from "../core/visible.ts";
+import { visibleLines } from "../core/text/visible.ts";
 import type { JobMetrics } from "../telemetry/metrics/job_metrics.ts";
 import type { ProcessMetrics } from "../telemetry/metrics/process_metrics.ts";
 import { MetricsPage } from "../telemetry/metrics/prometheus.ts";

@@ -1,5 +1,5 @@
 import { formatAddress, type SocketAddress } from "../net/address.ts";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import { ConnectionServer, type ServedConnection } from "../system/connection_server.ts";
 import { makePrivateSocket, type PrivateSocket } from "../system/private_socket.ts";

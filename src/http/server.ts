@@ -1,8 +1,8 @@
 import type { SocketAddress } from "../net/address.ts";
 import { fileReason } from "../core/file_error.ts";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import { FervoError } from "../core/errors.ts";
-import { isToken, TOKEN_RULE } from "../core/token.ts";
+import { isToken, TOKEN_RULE } from "../core/text/token.ts";
 import { type Guard, localGuard, tokenGuard } from "./guard.ts";
 import type { RequestHead } from "./http1.ts";
 import { listen, type Listening } from "./listen.ts";

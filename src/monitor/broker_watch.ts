@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import type { Driver, QueueDepth } from "../core/driver.ts";
 import { asFervoError, type FervoError, QueueError } from "../core/errors.ts";
 import { Probe } from "./probe.ts";

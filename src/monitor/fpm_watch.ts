@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import { type FpmControl, isAway } from "../fpm/control.ts";
 import type { Pool, PoolStats } from "../fastcgi/pool.ts";

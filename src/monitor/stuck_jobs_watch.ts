@@ -1,8 +1,8 @@
-import type { Clock, Timer } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/time/clock.ts";
 import type { Driver } from "../core/driver.ts";
 import type { Observer } from "../core/observer.ts";
 import { isLasting, type StuckJobs } from "../core/stuck_jobs.ts";
-import { inTime } from "../core/time_limit.ts";
+import { inTime } from "../core/time/time_limit.ts";
 import type { Consumer } from "../worker/consumer/consumer.ts";
 import {
   type BrokerCounts,

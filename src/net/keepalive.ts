@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/time/clock.ts";
 
 /**
  * How long a TCP connection may be silent, milliseconds. Firewalls, NAT and load balancers forget a connection on which

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers";
-import { ByteWriter } from "../core/bytes.ts";
-import type { Clock, Timer } from "../core/clock.ts";
+import { ByteWriter } from "../core/text/bytes.ts";
+import type { Clock, Timer } from "../core/time/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { Keepalive } from "./keepalive.ts";
 

@@ -1,6 +1,6 @@
-import { systemClock } from "../core/clock.ts";
+import { systemClock } from "../core/time/clock.ts";
 import { prepareTcp } from "../net/keepalive.ts";
-import { inTime } from "../core/time_limit.ts";
+import { inTime } from "../core/time/time_limit.ts";
 import { Pipeline } from "../net/pipeline.ts";
 import { type Argument, RedisRefusal, type Reply, ReplyParser, writeCommand } from "./resp.ts";
 import type { FoundServer } from "./server.ts";

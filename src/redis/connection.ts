@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { formatAddress } from "../net/address.ts";
-import { Backoff } from "../core/backoff.ts";
-import { type Clock, sleep } from "../core/clock.ts";
+import { Backoff } from "../core/time/backoff.ts";
+import { type Clock, sleep } from "../core/time/clock.ts";
 import { QueueError } from "../core/errors.ts";
 import { type ClientTimeouts, RedisClient } from "./client.ts";
 import { answerCode, isFromWrongServer, unavailableError } from "./errors.ts";

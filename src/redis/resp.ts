@@ -11,7 +11,7 @@
  * ```
  */
 import { Buffer } from "node:buffer";
-import { type ByteWriter, joined } from "../core/bytes.ts";
+import { type ByteWriter, joined } from "../core/text/bytes.ts";
 
 /** What Redis answers; bulk strings come as their bytes. */
 export type Reply = Buffer | string | number | null | Reply[];

@@ -1,4 +1,4 @@
-import { type Clock, sleep, type Timer } from "../core/clock.ts";
+import { type Clock, sleep, type Timer } from "../core/time/clock.ts";
 
 export interface ConnectionServerDeps {
   readonly clock: Clock;

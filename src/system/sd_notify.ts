@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../core/clock.ts";
+import { type Clock, sleep } from "../core/time/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { readProc } from "./proc.ts";
 

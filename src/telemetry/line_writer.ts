@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../core/clock.ts";
+import { type Clock, sleep } from "../core/time/clock.ts";
 
 /** Where bytes go, as `Deno.stderr`: may take fewer than it is given, and as long as it likes. */
 export interface ByteSink {

@@ -1,7 +1,7 @@
 import type { FervoError } from "../core/errors.ts";
-import { isoDate } from "../core/iso_date.ts";
-import type { Clock } from "../core/clock.ts";
-import { visibleBesideC0 } from "../core/visible.ts";
+import { isoDate } from "../core/time/iso_date.ts";
+import type { Clock } from "../core/time/clock.ts";
+import { visibleBesideC0 } from "../core/text/visible.ts";
 import type { StuckJobs } from "../core/stuck_jobs.ts";
 import type { Observer } from "../core/observer.ts";
 import { isMisconfigured } from "../core/outcome.ts";

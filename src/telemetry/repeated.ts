@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../core/time/clock.ts";
 
 /** How often a state that lasts is told again, milliseconds. */
 const AGAIN_MS = 60_000;

@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../core/clock.ts";
+import { type Clock, sleep } from "../core/time/clock.ts";
 import type { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Consumer } from "./consumer/consumer.ts";

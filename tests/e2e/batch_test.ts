@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../src/core/clock.ts";
+import { systemClock } from "../../src/core/time/clock.ts";
 import { parseAddress } from "../../src/fastcgi/address.ts";
 import { ask, statusRequest } from "../../src/fpm/status.ts";
 import { Site } from "../support/fervo_worker.ts";

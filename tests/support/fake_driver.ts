@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../../src/core/clock.ts";
+import { type Clock, sleep } from "../../src/core/time/clock.ts";
 import type { Delivery } from "../../src/core/delivery.ts";
 import type {
   Census,

@@ -3,7 +3,7 @@
  * its own.
  */
 import { DatabaseSync } from "node:sqlite";
-import { systemClock } from "../../src/core/clock.ts";
+import { systemClock } from "../../src/core/time/clock.ts";
 import { reasonOf } from "../../src/core/errors.ts";
 import { eventually } from "./eventually.ts";
 import type { PhpFpm } from "./php_fpm.ts";

@@ -1,4 +1,4 @@
-import { type Clock, systemClock, type Timer } from "../../src/core/clock.ts";
+import { type Clock, systemClock, type Timer } from "../../src/core/time/clock.ts";
 
 interface PendingTimer {
   readonly atMs: number;

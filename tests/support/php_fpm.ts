@@ -4,7 +4,7 @@
  */
 import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { reasonOf } from "../../src/core/errors.ts";
-import { sleep, systemClock } from "../../src/core/clock.ts";
+import { sleep, systemClock } from "../../src/core/time/clock.ts";
 import { FpmControl } from "../../src/fpm/control.ts";
 import { parseAddress } from "../../src/fastcgi/address.ts";
 import { Connection } from "../../src/fastcgi/connection.ts";

@@ -3,7 +3,7 @@
  * and in trouble.
  */
 import assert from "node:assert/strict";
-import { systemClock } from "../../src/core/clock.ts";
+import { systemClock } from "../../src/core/time/clock.ts";
 import { raw } from "../../src/formats/raw.ts";
 import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../../src/brokers/sqlite/broker.ts";
 import {

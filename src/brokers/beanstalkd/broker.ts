@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import type {
   Census,
@@ -13,7 +13,7 @@ import type {
 import { JobError, QueueError } from "../../core/errors.ts";
 import type { Finding } from "../../core/finding.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
-import { tooLarge } from "../../core/payload.ts";
+import { tooLarge } from "../../core/text/payload.ts";
 import { checkBeanstalkd } from "./check.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./connection.ts";
 import { ageOfNext, BeanstalkdDeadLetters, tubesOf, tubeStats } from "./dead_letters.ts";

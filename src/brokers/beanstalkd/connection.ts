@@ -1,9 +1,9 @@
 import { formatAddress, type SocketAddress } from "../../net/address.ts";
-import type { ByteWriter } from "../../core/bytes.ts";
-import type { Clock } from "../../core/clock.ts";
+import type { ByteWriter } from "../../core/text/bytes.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import { QueueError, reasonOf } from "../../core/errors.ts";
 import { prepareTcp } from "../../net/keepalive.ts";
-import { inTime } from "../../core/time_limit.ts";
+import { inTime } from "../../core/time/time_limit.ts";
 import { type BeanstalkdReply, BeanstalkdReplyParser } from "./reply.ts";
 import { Pipeline } from "../../net/pipeline.ts";
 

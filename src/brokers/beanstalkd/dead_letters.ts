@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import { noPlace } from "../../core/dead_place.ts";
 import type { DeadLetter, DeadLetters } from "../../core/driver.ts";
 import { QueueError } from "../../core/errors.ts";

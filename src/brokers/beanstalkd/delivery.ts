@@ -1,6 +1,6 @@
 import type { Delivery } from "../../core/delivery.ts";
 import type { FervoError } from "../../core/errors.ts";
-import { tooLarge } from "../../core/payload.ts";
+import { tooLarge } from "../../core/text/payload.ts";
 import type { BeanstalkdSession } from "./session.ts";
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});

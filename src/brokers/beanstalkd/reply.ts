@@ -1,5 +1,5 @@
 /** One reply of beanstalkd, as doc/protocol.txt of its source has them. */
-import { joined } from "../../core/bytes.ts";
+import { joined } from "../../core/text/bytes.ts";
 
 export interface BeanstalkdReply {
   /** Its first word, such as `INSERTED` or `TIMED_OUT`. */

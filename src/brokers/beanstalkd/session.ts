@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/time/clock.ts";
 import { QueueError } from "../../core/errors.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 import { BeanstalkdDelivery } from "./delivery.ts";

@@ -1,6 +1,6 @@
 import { formatAddress } from "../../net/address.ts";
-import { Backoff } from "../../core/backoff.ts";
-import { type Clock, sleep } from "../../core/clock.ts";
+import { Backoff } from "../../core/time/backoff.ts";
+import { type Clock, sleep } from "../../core/time/clock.ts";
 import { QueueError } from "../../core/errors.ts";
 import { BeanstalkdConnection, type BeanstalkdConnectionOptions } from "./connection.ts";
 import { BeanstalkdSession } from "./session.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import type {
   Census,
@@ -14,7 +14,7 @@ import { JobError } from "../../core/errors.ts";
 import type { Finding } from "../../core/finding.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import type { Observer } from "../../core/observer.ts";
-import { tooLarge } from "../../core/payload.ts";
+import { tooLarge } from "../../core/text/payload.ts";
 import { Calls } from "../../redis/calls.ts";
 import { checkServer } from "./check.ts";
 import { RedisConnection } from "../../redis/connection.ts";

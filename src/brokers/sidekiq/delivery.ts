@@ -1,10 +1,10 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import { FervoError, JobError, QueueError } from "../../core/errors.ts";
 import type { Observer } from "../../core/observer.ts";
-import { tooLarge } from "../../core/payload.ts";
+import { tooLarge } from "../../core/text/payload.ts";
 import type { Calls } from "../../redis/calls.ts";
 import type { RedisConnection } from "../../redis/connection.ts";
 import type { JobFormat } from "./jobs.ts";

@@ -1,5 +1,5 @@
 import type { Buffer } from "node:buffer";
-import type { Timer } from "../../core/clock.ts";
+import type { Timer } from "../../core/time/clock.ts";
 import { BackgroundWork } from "../background.ts";
 import type { RedisSettler, RedisShared } from "./delivery.ts";
 import type { RedisStrays } from "./strays.ts";

@@ -1,5 +1,5 @@
 import type { Buffer } from "node:buffer";
-import type { Timer } from "../../core/clock.ts";
+import type { Timer } from "../../core/time/clock.ts";
 import type { Pauses } from "../../core/driver.ts";
 import { BackgroundWork } from "../background.ts";
 import type { Calls } from "../../redis/calls.ts";

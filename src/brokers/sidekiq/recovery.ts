@@ -1,5 +1,5 @@
 import type { Buffer } from "node:buffer";
-import type { Timer } from "../../core/clock.ts";
+import type { Timer } from "../../core/time/clock.ts";
 import { JobError } from "../../core/errors.ts";
 import { BackgroundWork } from "../background.ts";
 import { newId, type RedisShared } from "./delivery.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import {
   type Census,
@@ -14,7 +14,7 @@ import {
 import type { Finding } from "../../core/finding.ts";
 import type { Observer } from "../../core/observer.ts";
 import { QueueError } from "../../core/errors.ts";
-import { tooLarge } from "../../core/payload.ts";
+import { tooLarge } from "../../core/text/payload.ts";
 import { SqliteChanges } from "./changes.ts";
 import { SqliteClaims } from "./claims.ts";
 import { sqliteFacts, sqliteFindings } from "./check.ts";

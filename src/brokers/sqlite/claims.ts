@@ -1,6 +1,6 @@
 import type { ReceiveRequest } from "../../core/driver.ts";
 import { JobError } from "../../core/errors.ts";
-import { tooLarge } from "../../core/payload.ts";
+import { tooLarge } from "../../core/text/payload.ts";
 import { SqliteDelivery, type SqliteSettler, type SqliteShared } from "./delivery.ts";
 import type { SqliteStatement } from "./file.ts";
 import { leaseName, type SqliteLeases } from "./leases.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import type { Failure } from "../../core/driver.ts";
 import { type FervoError, QueueError } from "../../core/errors.ts";

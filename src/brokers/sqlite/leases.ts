@@ -1,4 +1,4 @@
-import { ClockWatch, type Timer } from "../../core/clock.ts";
+import { ClockWatch, type Timer } from "../../core/time/clock.ts";
 import type { Observer } from "../../core/observer.ts";
 import { BackgroundWork } from "../background.ts";
 import type { SqliteDelivery, SqliteShared } from "./delivery.ts";

@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers";
-import { type Clock, sleep } from "../../core/clock.ts";
+import { type Clock, sleep } from "../../core/time/clock.ts";
 import { FervoError, QueueError, reasonOf } from "../../core/errors.ts";
 
 /** A change that waits for the next transaction. */

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { findControlSocket } from "../../config/control.ts";
 import { command, DEFAULT_PATIENCE } from "../../control/control_client.ts";
 import type { ControlRequest } from "../../control/protocol.ts";
-import { sleep, systemClock } from "../../core/clock.ts";
+import { sleep, systemClock } from "../../core/time/clock.ts";
 import { FervoError } from "../../core/errors.ts";
 import { fileReason } from "../../core/file_error.ts";
 import { durationMs } from "../arguments.ts";

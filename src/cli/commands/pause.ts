@@ -1,6 +1,6 @@
 import { Command } from "@commander-js/extra-typings";
 import { openBroker } from "../../app/assembly.ts";
-import { systemClock } from "../../core/clock.ts";
+import { systemClock } from "../../core/time/clock.ts";
 import { queueName } from "../arguments.ts";
 import type { Context } from "../context.ts";
 import { brokerOption, configOption } from "../options.ts";

@@ -1,6 +1,6 @@
 import { Command } from "@commander-js/extra-typings";
 import { openBroker } from "../../app/assembly.ts";
-import { systemClock } from "../../core/clock.ts";
+import { systemClock } from "../../core/time/clock.ts";
 import { newJob } from "../../worker/new_job.ts";
 import { durationMs, queueName, wholeNumber } from "../arguments.ts";
 import type { Context } from "../context.ts";

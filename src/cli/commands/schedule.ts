@@ -1,7 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import type { ScheduleConfig } from "../../config/config.ts";
-import { systemClock } from "../../core/clock.ts";
-import { isoDate } from "../../core/iso_date.ts";
+import { systemClock } from "../../core/time/clock.ts";
+import { isoDate } from "../../core/time/iso_date.ts";
 import { createRule } from "../../worker/schedule/schedule_rule.ts";
 import type { Context } from "../context.ts";
 import { jsonLine } from "../text/json_line.ts";

@@ -1,4 +1,4 @@
-import { visible } from "../../core/visible.ts";
+import { visible } from "../../core/text/visible.ts";
 import { cutText, textWidth } from "./text_width.ts";
 
 /** What a cell may take, columns: enough for any id that is not made to be long. */

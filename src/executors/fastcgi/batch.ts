@@ -1,4 +1,4 @@
-import { joined } from "../../core/bytes.ts";
+import { joined } from "../../core/text/bytes.ts";
 import type { Job } from "../../core/job.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import type { AnswerSoFar, BodyListener } from "../../fastcgi/response.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import { asFervoError, FervoError } from "../../core/errors.ts";
 import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";

@@ -1,6 +1,6 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import type { Job } from "../../core/job.ts";
-import { payloadText } from "../../core/payload.ts";
+import { payloadText } from "../../core/text/payload.ts";
 import type { FastCgiRequest } from "../../fastcgi/connection.ts";
 import { type EncodedParams, encodeParams } from "../../fastcgi/params.ts";
 import type { BodyListener } from "../../fastcgi/response.ts";

@@ -1,10 +1,10 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import { type ErrorDetails, FervoError, JobError, reasonOf } from "../../core/errors.ts";
 import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
 import { ACK, isMisconfigured, type Outcome, outcomeOfFault } from "../../core/outcome.ts";
-import type { OutputListener } from "../../core/output.ts";
-import { payloadText } from "../../core/payload.ts";
+import type { OutputListener } from "../../core/text/output.ts";
+import { payloadText } from "../../core/text/payload.ts";
 import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "../fastcgi/acked_stderr.ts";
 import type { Executor } from "../executor.ts";
 import { jobVariables } from "../job_variables.ts";

@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../../core/clock.ts";
+import { type Clock, sleep } from "../../core/time/clock.ts";
 import { isProcessThere } from "../../system/proc.ts";
 
 /** How often to look whether what a process has left behind has ended, milliseconds. */

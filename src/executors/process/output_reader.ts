@@ -1,5 +1,5 @@
-import { type Clock, sleep } from "../../core/clock.ts";
-import { HeadAndTail } from "../../core/head_and_tail.ts";
+import { type Clock, sleep } from "../../core/time/clock.ts";
+import { HeadAndTail } from "../../core/text/head_and_tail.ts";
 
 /**
  * Reads what a process writes.

@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers";
-import { type Clock, sleep, type Timer } from "../../core/clock.ts";
+import { type Clock, sleep, type Timer } from "../../core/time/clock.ts";
 import type { FitReason, Observer } from "../../core/observer.ts";
 import type { Pool } from "../../fastcgi/pool.ts";
 import type { FpmStatus } from "../status.ts";

@@ -1,5 +1,5 @@
 import process from "node:process";
-import type { Clock, Timer } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { LineWriter } from "../line_writer.ts";
 import { BucketHistogram, labelsOf, type MetricsPage } from "./prometheus.ts";
 

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { Log } from "../log.ts";
 import { endFacts, RepeatedStates, repetitionFacts } from "../repeated.ts";
 import { encodeSpans, exportReason, type JobSpan, type Resource } from "./otlp.ts";

@@ -1,6 +1,6 @@
-import { Backoff } from "../../core/backoff.ts";
+import { Backoff } from "../../core/time/backoff.ts";
 import { BrokerState } from "../../core/broker_state.ts";
-import { type Clock, sleep } from "../../core/clock.ts";
+import { type Clock, sleep } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import type { Driver } from "../../core/driver.ts";
 import { FervoError } from "../../core/errors.ts";

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { SlotLimit } from "../../core/slot_limit.ts";
 
 /** Jobs are short when they take less than this on average, milliseconds. */

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock } from "../../core/time/clock.ts";
 
 /**
  * What should have ended so long ago never will, milliseconds. It covers what a broker that hangs may take until its

@@ -1,5 +1,5 @@
-import { Backoff } from "../../core/backoff.ts";
-import type { Clock, Timer } from "../../core/clock.ts";
+import { Backoff } from "../../core/time/backoff.ts";
+import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { FervoError } from "../../core/errors.ts";
 import type { Observer } from "../../core/observer.ts";
 import { isMisconfigured } from "../../core/outcome.ts";

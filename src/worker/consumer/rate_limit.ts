@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/time/clock.ts";
 
 export interface RateLimitOptions {
   /** Jobs in each period; as many may start at once after a quiet one. At least 1. */

@@ -1,4 +1,4 @@
-import { type Clock, sleep, type Timer } from "../../core/clock.ts";
+import { type Clock, sleep, type Timer } from "../../core/time/clock.ts";
 import { type FervoError, JobError } from "../../core/errors.ts";
 import type { Executor, Run } from "../../executors/executor.ts";
 import type { SlotSnapshot } from "./stats.ts";

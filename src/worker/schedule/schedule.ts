@@ -1,6 +1,6 @@
-import { Backoff } from "../../core/backoff.ts";
+import { Backoff } from "../../core/time/backoff.ts";
 import { BrokerState } from "../../core/broker_state.ts";
-import { type Clock, sleep } from "../../core/clock.ts";
+import { type Clock, sleep } from "../../core/time/clock.ts";
 import type { Driver, ScheduleBook, ScheduleSlot } from "../../core/driver.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type ClaimedAhead, claimedAhead, type ClaimResult, SKEW_MS } from "../../core/schedule_claims.ts";

@@ -3,7 +3,7 @@
  * asks for, no job is run and none is pushed.
  */
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { ask } from "../../../src/fpm/status.ts";
 import { eventually } from "../../support/eventually.ts";

@@ -4,7 +4,7 @@ import { findPhp } from "../../../src/fpm/find_php.ts";
 import type { Target } from "../../../src/bench/modes.ts";
 import { MODE_NAMES, type ModeName } from "../../../src/bench/result.ts";
 import { ChildUsage, FpmUsage } from "../../../src/bench/usage.ts";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../../../src/executors/fastcgi/executor.ts";
 import { FpmControl } from "../../../src/fpm/control.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../../../src/executors/process/executor.ts";

@@ -1,6 +1,6 @@
 /** The two ends of the control socket. */
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { command } from "../../../src/control/control_client.ts";
 import { type ControlHandlers, ControlServer } from "../../../src/control/control_server.ts";
 import type { ControlAnswer, ControlRequest } from "../../../src/control/protocol.ts";

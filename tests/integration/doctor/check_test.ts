@@ -1,7 +1,7 @@
 /** `check` on real servers: each finding appears where something is wrong, and is gone where it is not. */
 import assert from "node:assert/strict";
 import type { FindingId } from "../../../src/core/finding.ts";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { ask } from "../../../src/fpm/status.ts";
 import { checkRequest } from "../../../src/executors/fastcgi/requests.ts";

@@ -1,6 +1,6 @@
 /** Answers without an end or a beginning: what a Connection keeps of them, and when it gives them up. */
 import assert from "node:assert/strict";
-import { type Clock, systemClock } from "../../../src/core/clock.ts";
+import { type Clock, systemClock } from "../../../src/core/time/clock.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { Connection, type ConnectionOptions, type FastCgiRequest } from "../../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";

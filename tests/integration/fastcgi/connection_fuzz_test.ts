@@ -3,7 +3,7 @@
  * request and prints the answer's bytes.
  */
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { FervoError } from "../../../src/core/errors.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";

@@ -4,7 +4,7 @@
  * answer_limits_test.ts.
  */
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import {
   Connection,

@@ -1,6 +1,6 @@
 /** FastCGI servers that are not PHP: what they do differently from php-fpm is no error. */
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { ACK, type Outcome } from "../../../src/core/outcome.ts";
 import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,

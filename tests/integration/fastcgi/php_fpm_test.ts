@@ -1,7 +1,7 @@
 /** The client against a real php-fpm: what docs say of it (docs/architecture.md, docs/operations.md) is seen here. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { Connection, type FastCgiRequest } from "../../../src/fastcgi/connection.ts";
 import { FULL_CONTENT_BYTES } from "../../../src/fastcgi/record.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { OwnFpm } from "../../../src/fpm/temporary_pool.ts";
 import { findPhp } from "../../../src/fpm/find_php.ts";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { Connection } from "../../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../../src/fastcgi/pool.ts";
 import { eventually } from "../../support/eventually.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { FervoError } from "../../../src/core/errors.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { type Endpoint, HttpServer } from "../../../src/http/server.ts";

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { type App, createApp } from "../../../src/app/app.ts";
 import { parseConfig } from "../../../src/config/load.ts";
-import type { Clock } from "../../../src/core/clock.ts";
-import { systemClock } from "../../../src/core/clock.ts";
+import type { Clock } from "../../../src/core/time/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { tellAll } from "../../../src/core/observer.ts";
 import { endpointsOf } from "../../../src/http/endpoints.ts";
 import { HttpServer } from "../../../src/http/server.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { ConnectionServer, type ServedConnection } from "../../../src/system/connection_server.ts";
 import { eventually } from "../../support/eventually.ts";
 import { MovableClock } from "../../support/movable_clock.ts";

@@ -3,7 +3,7 @@
  * failure names the iteration; nothing may be left over, nor may anything reject that nobody hears.
  */
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { ControlServer } from "../../../src/control/control_server.ts";
 import { HttpServer } from "../../../src/http/server.ts";
 import { ask } from "../../support/http.ts";

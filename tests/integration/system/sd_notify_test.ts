@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { SdNotify } from "../../../src/system/sd_notify.ts";
 import { MovableClock } from "../../support/movable_clock.ts";
 import { NotifySocket } from "../../support/notify_socket.ts";

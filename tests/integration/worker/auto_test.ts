@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createApp } from "../../../src/app/app.ts";
 import { parseConfig } from "../../../src/config/load.ts";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../../../src/brokers/sqlite/broker.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";

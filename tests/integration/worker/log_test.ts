@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../../src/core/clock.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
 import { JobError } from "../../../src/core/errors.ts";
 import { createLog, logObserver } from "../../../src/telemetry/log.ts";
 

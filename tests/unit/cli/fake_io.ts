@@ -1,5 +1,5 @@
-import { systemClock } from "../../../src/core/clock.ts";
-import { visibleLines } from "../../../src/core/visible.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
+import { visibleLines } from "../../../src/core/text/visible.ts";
 import { LineWriter } from "../../../src/telemetry/line_writer.ts";
 import { main } from "../../../src/cli/main.ts";
 import type { Io } from "../../../src/cli/io.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { HeadAndTail } from "../../../src/core/head_and_tail.ts";
+import { HeadAndTail } from "../../../src/core/text/head_and_tail.ts";
 import {
   type BodyListener,
   DEFAULT_RESPONSE_LIMITS,

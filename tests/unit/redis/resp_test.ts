@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
-import { ByteWriter } from "../../../src/core/bytes.ts";
+import { ByteWriter } from "../../../src/core/text/bytes.ts";
 import {
   type Argument,
   RedisRefusal,

@@ -1,5 +1,5 @@
 import { fileReason } from "../../../core/file_error.ts";
-import { visibleLines } from "../../../core/visible.ts";
+import { visibleLines } from "../../../core/text/visible.ts";
 import type { BenchFlags } from "./bench.ts";
 import { type Io, StreamError } from "../../io.ts";
 

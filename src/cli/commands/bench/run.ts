@@ -7,7 +7,7 @@ import { figure } from "../../../bench/format.ts";
 import { htmlReport, samplesOf } from "../../../bench/html_report.ts";
 import { describeMachine } from "../../../bench/machine.ts";
 import { type BenchResult, type Conditions, MODE_NAMES, type ModeName } from "../../../bench/result.ts";
-import { systemClock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
 import { fileReason } from "../../../core/file_error.ts";
 import { formatAddress } from "../../../fastcgi/address.ts";
 import type { BenchFlags } from "./bench.ts";

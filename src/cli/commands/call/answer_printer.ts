@@ -1,4 +1,4 @@
-import type { OutputListener } from "../../../core/output.ts";
+import type { OutputListener } from "../../../core/text/output.ts";
 import type { Io } from "../../io.ts";
 
 const LF = 10;

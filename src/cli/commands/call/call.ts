@@ -1,6 +1,6 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
-import { systemClock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
 import { fileReason } from "../../../core/file_error.ts";
 import { FervoError, reasonOf } from "../../../core/errors.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../../net/keepalive.ts";

@@ -1,12 +1,12 @@
 import { type Broker, createExecutor, createPool } from "../../../app/assembly.ts";
 import type { Config, ConsumerConfig } from "../../../config/config.ts";
-import { type Clock, systemClock } from "../../../core/clock.ts";
+import { type Clock, systemClock } from "../../../core/time/clock.ts";
 import type { DeadLetter } from "../../../core/driver.ts";
 import { FervoError, JobError } from "../../../core/errors.ts";
 import type { Job } from "../../../core/job.ts";
 import type { WorkerEvent } from "../../../core/observer.ts";
 import type { Outcome } from "../../../core/outcome.ts";
-import type { OutputListener } from "../../../core/output.ts";
+import type { OutputListener } from "../../../core/text/output.ts";
 import type { Executor } from "../../../executors/executor.ts";
 import { FpmControl } from "../../../fpm/control.ts";
 import { jobOf } from "../../../worker/consumer/job_of.ts";

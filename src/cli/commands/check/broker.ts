@@ -1,7 +1,7 @@
 import { type Broker, openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
 import { nearest } from "../../../config/problems.ts";
-import { systemClock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
 import type { QueueDepth } from "../../../core/driver.ts";
 import type { Finding } from "../../../core/finding.ts";
 import { claimedAhead, claimedAheadReason } from "../../../core/schedule_claims.ts";

@@ -1,4 +1,4 @@
-import { systemClock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
 import type { Finding } from "../../../core/finding.ts";
 import { checkOpenFiles, descriptorsNeeded } from "../../../doctor/open_files.ts";
 import { checkProgram } from "../../../doctor/program.ts";

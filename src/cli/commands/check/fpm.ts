@@ -1,7 +1,7 @@
 import { findPhp } from "../../../fpm/find_php.ts";
 import { isOn, leastConcurrency, longestRequestMs } from "../../../config/concurrency.ts";
 import type { Config, FpmConfig } from "../../../config/config.ts";
-import { systemClock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
 import { FervoError } from "../../../core/errors.ts";
 import type { Finding } from "../../../core/finding.ts";
 import type { PoolToCheck } from "../../../doctor/expected_pool.ts";

@@ -1,10 +1,10 @@
 import type { Config, HttpConfig } from "../../../config/config.ts";
 import { command } from "../../../control/control_client.ts";
 import { formatAddress } from "../../../net/address.ts";
-import { systemClock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
 import { reasonOf } from "../../../core/errors.ts";
 import type { Finding } from "../../../core/finding.ts";
-import { inTime } from "../../../core/time_limit.ts";
+import { inTime } from "../../../core/time/time_limit.ts";
 import { type ListenProblem, listenProblem } from "../../../doctor/listening.ts";
 import { readToken } from "../../../http/server.ts";
 import type { StatusReport } from "../../../app/worker_status.ts";

@@ -1,7 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import type { Failure } from "../../../core/driver.ts";
-import { payloadFields } from "../../../core/payload.ts";
-import { visible } from "../../../core/visible.ts";
+import { payloadFields } from "../../../core/text/payload.ts";
+import { visible } from "../../../core/text/visible.ts";
 import { wholeNumber } from "../../arguments.ts";
 import type { Context } from "../../context.ts";
 import { changeCommand } from "./change.ts";

@@ -4,7 +4,7 @@ import handlers from "../../../../examples/plain-php/handlers.php" with { type: 
 import { newestFpm } from "../../../fpm/find_php.ts";
 import { parseConfig } from "../../../config/load.ts";
 import { FervoError } from "../../../core/errors.ts";
-import { visibleLines } from "../../../core/visible.ts";
+import { visibleLines } from "../../../core/text/visible.ts";
 import { fileReason } from "../../../core/file_error.ts";
 import { fpmName } from "../../../service/service.ts";
 import { type Account, findAccount, whyCannotRead, whyCannotRun } from "../../../system/account.ts";

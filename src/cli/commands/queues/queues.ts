@@ -1,7 +1,7 @@
 import { Command } from "@commander-js/extra-typings";
 import { type Broker, openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
-import { systemClock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
 import type { Context } from "../../context.ts";
 import { jsonLine } from "../../text/json_line.ts";
 import { configOption, jsonOption } from "../../options.ts";

@@ -1,8 +1,8 @@
-import { type Clock, sleep } from "../../../core/clock.ts";
+import { type Clock, sleep } from "../../../core/time/clock.ts";
 import { asFervoError } from "../../../core/errors.ts";
-import { isoDate } from "../../../core/iso_date.ts";
+import { isoDate } from "../../../core/time/iso_date.ts";
 import type { LineWriter } from "../../../telemetry/line_writer.ts";
-import { visible } from "../../../core/visible.ts";
+import { visible } from "../../../core/text/visible.ts";
 import { jsonLine } from "../../text/json_line.ts";
 import { type Io, outputError } from "../../io.ts";
 import { type QueueRow, queueTable } from "./table.ts";

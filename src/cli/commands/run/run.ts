@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { type App, createApp } from "../../../app/app.ts";
 import type { Config, TracingConfig } from "../../../config/config.ts";
 import { formatAddress } from "../../../net/address.ts";
-import { systemClock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
 import { reasonOf } from "../../../core/errors.ts";
 import { type Observer, tellAll } from "../../../core/observer.ts";
 import { createLog, type Log, logObserver } from "../../../telemetry/log.ts";

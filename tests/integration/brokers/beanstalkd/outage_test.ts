@@ -1,6 +1,6 @@
 /** beanstalkd, workers and networks that fail. */
 import assert from "node:assert/strict";
-import { systemClock } from "../../../../src/core/clock.ts";
+import { systemClock } from "../../../../src/core/time/clock.ts";
 import type { Driver } from "../../../../src/core/driver.ts";
 import { BeanstalkdDriver, DEFAULT_BEANSTALKD_OPTIONS } from "../../../../src/brokers/beanstalkd/broker.ts";
 import {

@@ -1,5 +1,5 @@
 import type { DriverFixture, TestBroker } from "../../../conformance/driver_broker.ts";
-import { type Clock, systemClock } from "../../../../src/core/clock.ts";
+import { type Clock, systemClock } from "../../../../src/core/time/clock.ts";
 import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import {
   DEFAULT_REDIS_OPTIONS,

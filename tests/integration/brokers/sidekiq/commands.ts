@@ -1,5 +1,5 @@
 /** What other processes do to a Redis queue in the tests: `deno run -A redis_commands.ts COMMAND SOCKET …`. */
-import { systemClock } from "../../../../src/core/clock.ts";
+import { systemClock } from "../../../../src/core/time/clock.ts";
 import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import { DEFAULT_REDIS_OPTIONS, RedisDriver } from "../../../../src/brokers/sidekiq/broker.ts";
 import { bytes, take } from "../../../conformance/driver_broker.ts";

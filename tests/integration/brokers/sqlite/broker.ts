@@ -1,5 +1,5 @@
 import type { TestBroker } from "../../../conformance/driver_broker.ts";
-import { systemClock } from "../../../../src/core/clock.ts";
+import { systemClock } from "../../../../src/core/time/clock.ts";
 import {
   DEFAULT_SQLITE_OPTIONS,
   SqliteDriver,

@@ -11,7 +11,7 @@ import {
   takeOne,
 } from "../../../conformance/driver_broker.ts";
 import type { SqliteDriver } from "../../../../src/brokers/sqlite/broker.ts";
-import type { Timer } from "../../../../src/core/clock.ts";
+import type { Timer } from "../../../../src/core/time/clock.ts";
 import type { Delivery } from "../../../../src/core/delivery.ts";
 import { JobError } from "../../../../src/core/errors.ts";
 import { LOOK_EVERY_MS, SqliteHoldings } from "../../../../src/brokers/sqlite/leases.ts";

@@ -4,7 +4,7 @@ import { bytes, take } from "../../../conformance/driver_broker.ts";
 import { openDriver } from "../../../../src/brokers/mod.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../../../../src/brokers/sqlite/broker.ts";
 import { SqliteWriter } from "../../../../src/brokers/sqlite/writer.ts";
-import { systemClock } from "../../../../src/core/clock.ts";
+import { systemClock } from "../../../../src/core/time/clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
 

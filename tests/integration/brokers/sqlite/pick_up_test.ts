@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FOREVER_MS, soon, take, textOf } from "../../../conformance/driver_broker.ts";
-import { type Clock, systemClock, type Timer } from "../../../../src/core/clock.ts";
+import { type Clock, systemClock, type Timer } from "../../../../src/core/time/clock.ts";
 import { LOOK_EVERY_MS } from "../../../../src/brokers/sqlite/leases.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";

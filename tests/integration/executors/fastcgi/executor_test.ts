@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { systemClock } from "../../../../src/core/clock.ts";
+import { systemClock } from "../../../../src/core/time/clock.ts";
 import { type FervoError, JobError } from "../../../../src/core/errors.ts";
 import type { Job } from "../../../../src/core/job.ts";
 import { ACK, type Outcome } from "../../../../src/core/outcome.ts";

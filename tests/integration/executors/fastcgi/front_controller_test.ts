@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { systemClock } from "../../../../src/core/clock.ts";
+import { systemClock } from "../../../../src/core/time/clock.ts";
 import { type FervoError, JobError } from "../../../../src/core/errors.ts";
 import type { Job } from "../../../../src/core/job.ts";
 import { ACK, type Outcome } from "../../../../src/core/outcome.ts";

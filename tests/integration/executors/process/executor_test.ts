@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Clock, systemClock } from "../../../../src/core/clock.ts";
+import { type Clock, systemClock } from "../../../../src/core/time/clock.ts";
 import { FervoError, JobError } from "../../../../src/core/errors.ts";
 import type { Job } from "../../../../src/core/job.ts";
 import { ACK, type Outcome } from "../../../../src/core/outcome.ts";

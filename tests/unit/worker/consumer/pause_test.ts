@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Backoff } from "../../../../src/core/backoff.ts";
+import { Backoff } from "../../../../src/core/time/backoff.ts";
 import { FervoError } from "../../../../src/core/errors.ts";
 import { Gate } from "../../../../src/worker/consumer/pause.ts";
 import { EventLog } from "../../../support/event_log.ts";

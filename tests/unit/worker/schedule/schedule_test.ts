@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Clock } from "../../../../src/core/clock.ts";
+import type { Clock } from "../../../../src/core/time/clock.ts";
 import { envelope } from "../../../../src/formats/envelope.ts";
 import { raw } from "../../../../src/formats/raw.ts";
 import {

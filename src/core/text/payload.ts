@@ -1,4 +1,4 @@
-import { JobError } from "./errors.ts";
+import { JobError } from "../errors.ts";
 
 /** Refuses what is no UTF-8, and keeps a byte order mark: the text stands for exactly these bytes. */
 const exactUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { ClockWatch, MAX_TIMER_MS, sleep, systemClock } from "../../../src/core/clock.ts";
-import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
+import { ClockWatch, MAX_TIMER_MS, sleep, systemClock } from "../../../../src/core/time/clock.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 
 /** Whether a promise has settled yet. */
 function watch(promise: Promise<unknown>): { isSettled: boolean } {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { isoDate } from "../../../src/core/iso_date.ts";
+import { isoDate } from "../../../../src/core/time/iso_date.ts";
 
 Deno.test("isoDate() is ISO 8601 in UTC, as far as a date goes", { permissions: "none" }, () => {
   assert.equal(isoDate(0), "1970-01-01T00:00:00.000Z");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { inTime } from "../../../src/core/time_limit.ts";
-import { FakeClock } from "../../support/fake_clock.ts";
+import { inTime } from "../../../../src/core/time/time_limit.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 
 function setUp() {
   const clock = new FakeClock();

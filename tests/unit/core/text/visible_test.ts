@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { visible, visibleBesideC0, visibleLines } from "../../../src/core/visible.ts";
+import { visible, visibleBesideC0, visibleLines } from "../../../../src/core/text/visible.ts";
 
 /** What a terminal obeys or nobody sees, by its code. */
 const UNSEEN = [

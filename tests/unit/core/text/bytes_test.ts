@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ByteWriter, joined, writeText } from "../../../src/core/bytes.ts";
+import { ByteWriter, joined, writeText } from "../../../../src/core/text/bytes.ts";
 
 Deno.test("joined() puts the pieces one behind the other", () => {
   fc.assert(fc.property(fc.array(fc.uint8Array()), (pieces) => {
