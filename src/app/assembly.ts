@@ -1,5 +1,5 @@
 import type { ConfigChanges } from "../config/changes.ts";
-import { fixedConcurrency, hasAuto, leastConcurrency } from "../config/concurrency.ts";
+import { fixedConcurrency, hasAuto, leastConcurrency } from "../config/options/concurrency.ts";
 import type { Config, ConsumerConfig } from "../config/config.ts";
 import type { Clock } from "../core/time/clock.ts";
 import type { Driver } from "../core/driver.ts";

@@ -1,4 +1,4 @@
-import { mostConcurrency } from "../config/concurrency.ts";
+import { mostConcurrency } from "../config/options/concurrency.ts";
 import { type Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";

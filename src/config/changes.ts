@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import { hasAuto, isOn } from "./concurrency.ts";
+import { hasAuto, isOn } from "./options/concurrency.ts";
 import type { Config } from "./config.ts";
 
 /** What of one kind a new configuration adds, changes and removes, by name. */

@@ -5,12 +5,12 @@ import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer/consumer.ts";
 import { DEFAULT_EXECUTOR } from "./config.ts";
 import { isTable, missingKey, type Path, type Problem, show, wrongValue } from "./problems.ts";
-import { checkAutoBounds, checkAutoConsumer, leastOfAuto } from "./auto.ts";
-import { checkHttp } from "./http.ts";
-import { checkNamed, listOf, namesIn, type Table, tablesIn } from "./tables.ts";
-import { checkRedis } from "./redis.ts";
-import { checkSchedules } from "./schedule.ts";
-import { checkTracing } from "./tracing.ts";
+import { checkAutoBounds, checkAutoConsumer, leastOfAuto } from "./options/auto.ts";
+import { checkHttp } from "./options/http.ts";
+import { checkNamed, listOf, namesIn, NO_FPM, NO_PROCESS, type Table, tablesIn } from "./tables.ts";
+import { checkRedis } from "./options/redis.ts";
+import { checkSchedules } from "./options/schedule.ts";
+import { checkTracing } from "./options/tracing.ts";
 
 /**
  * What the schema cannot see: how the values of several keys fit together.
@@ -66,10 +66,6 @@ interface PlacedConsumer {
 export function defaultConsumerName(queues: readonly string[]): string {
   return queues.join(",");
 }
-
-/** What a file lacks that has none of these tables but needs one; ends of sentences. */
-export const NO_FPM = "expected at least one php-fpm pool: begin a table [fpm.default]";
-export const NO_PROCESS = "expected at least one process: begin a table [processes.default]";
 
 /** At least one table in `group`. */
 function checkSome(group: string, data: Table, expected: string): Problem[] {

@@ -1,5 +1,8 @@
 import { isTable, type Path, type Problem } from "./problems.ts";
 
+/** An environment variable's value, by its name; undefined when it is not set. */
+export type Variables = (name: string) => string | undefined;
+
 /** No key of a configuration lies deeper; a file may go on for thousands of levels, further than calls can be nested. */
 const DEEPEST = 16;
 
@@ -51,7 +54,7 @@ function valueIn(tree: unknown, key: PropertyKey): unknown {
  */
 export function expandEnvironment(
   data: unknown,
-  env: (name: string) => string | undefined,
+  env: Variables,
 ): { data: unknown; problems: Problem[] } {
   const problems: Problem[] = [];
 

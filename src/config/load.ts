@@ -2,14 +2,13 @@ import { parse, TomlError } from "smol-toml";
 import { fileReason } from "../core/file_error.ts";
 import { checkReferences } from "./checks.ts";
 import type { Config } from "./config.ts";
-import { expandEnvironment, takeNumbers } from "./environment.ts";
+import { expandEnvironment, takeNumbers, type Variables } from "./environment.ts";
 import { ConfigError } from "./errors.ts";
 import { type Problem, problemsOf } from "./problems.ts";
 import { resolveConfig } from "./resolve.ts";
 
 export interface ConfigDeps {
-  /** An environment variable's value; undefined when it is not set. */
-  readonly env: (name: string) => string | undefined;
+  readonly env: Variables;
   /** A file's bytes; throws as `Deno.readFileSync` does. */
   readonly readFile: (path: string) => Uint8Array;
   /** Where a file that is named by a path is, which may be a link; as named when absent. */

@@ -12,9 +12,9 @@ import {
   type ProcessConfig,
   type TracingConfig,
 } from "./config.ts";
-import { controlSocketOf } from "./control.ts";
-import { redisOptions } from "./redis.ts";
-import { scheduleOf } from "./schedule.ts";
+import { controlSocketOf } from "./options/control.ts";
+import { redisOptions } from "./options/redis.ts";
+import { scheduleOf } from "./options/schedule.ts";
 import type { ConfigFile } from "./schema.ts";
 
 /**

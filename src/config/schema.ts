@@ -17,7 +17,7 @@ import { DEFAULT_FIT_BOUNDS } from "../fpm/autoscale/pool_fit.ts";
 import { DEFAULT_SCHEDULE_OPTIONS } from "../worker/schedule/schedule.ts";
 import { isTimeZone, whyCronIsRefused } from "../worker/schedule/schedule_rule.ts";
 import { DEFAULT_WORKER_OPTIONS } from "../worker/worker.ts";
-import { NO_FPM, NO_PROCESS } from "./checks.ts";
+import { NO_FPM, NO_PROCESS } from "./tables.ts";
 import {
   CATCH_UPS,
   DEFAULT_CONTROL_SOCKET,
@@ -33,9 +33,9 @@ import {
   PLAIN_DIALECTS,
   SIDEKIQ_DIALECTS,
 } from "./config.ts";
-import { whyParamIsRefused } from "./params.ts";
+import { whyParamIsRefused } from "./options/params.ts";
 import { anyOf, isTable, type TableKeys } from "./problems.ts";
-import { isTracesEndpoint, TRACES_ENDPOINT, whyHeaderIsRefused } from "./tracing.ts";
+import { isTracesEndpoint, TRACES_ENDPOINT, whyHeaderIsRefused } from "./options/tracing.ts";
 import { whyVariableIsRefused } from "./variables.ts";
 
 /*

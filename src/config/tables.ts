@@ -9,6 +9,10 @@ import {
   wrongValue,
 } from "./problems.ts";
 
+/** What a file lacks that has none of these tables but needs one; ends of sentences. */
+export const NO_FPM = "expected at least one php-fpm pool: begin a table [fpm.default]";
+export const NO_PROCESS = "expected at least one process: begin a table [processes.default]";
+
 /** A table of the file as written, of which nothing is known. */
 export type Table = Readonly<Record<string, unknown>>;
 

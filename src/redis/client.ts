@@ -1,9 +1,9 @@
 import { systemClock } from "../core/time/clock.ts";
+import type { SocketAddress } from "../net/address.ts";
 import { prepareTcp } from "../net/keepalive.ts";
 import { inTime } from "../core/time/time_limit.ts";
 import { Pipeline } from "../net/pipeline.ts";
 import { type Argument, RedisRefusal, type Reply, ReplyParser, writeCommand } from "./resp.ts";
-import type { FoundServer } from "./server.ts";
 
 export interface ClientTimeouts {
   readonly connectTimeoutMs: number;
@@ -11,6 +11,15 @@ export interface ClientTimeouts {
   readonly commandTimeoutMs: number;
   /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
   readonly keepaliveMs: number;
+}
+
+/** A server, and how to get in. */
+export interface FoundServer {
+  readonly endpoint: SocketAddress;
+  readonly tls: { readonly ca?: string } | undefined;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  readonly database: number | undefined;
 }
 
 /**

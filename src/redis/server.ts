@@ -2,7 +2,7 @@ import { formatAddress, type SocketAddress } from "../net/address.ts";
 import { QueueError } from "../core/errors.ts";
 import { fileReason } from "../core/file_error.ts";
 import { parseHostPort } from "./address.ts";
-import { type ClientTimeouts, RedisClient } from "./client.ts";
+import { type ClientTimeouts, type FoundServer, RedisClient } from "./client.ts";
 import { unavailableError } from "./errors.ts";
 import type { Reply } from "./resp.ts";
 
@@ -35,15 +35,6 @@ export type RedisTarget =
     /** A key of ours; all are in its slot. */
     readonly key: string;
   };
-
-/** A server, and how to get in. */
-export interface FoundServer {
-  readonly endpoint: SocketAddress;
-  readonly tls: { readonly ca?: string } | undefined;
-  readonly username: string | undefined;
-  readonly password: string | undefined;
-  readonly database: number | undefined;
-}
 
 const SENTINEL_PORT = 26_379;
 

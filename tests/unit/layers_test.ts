@@ -33,6 +33,7 @@ const EXCEPTIONS: readonly { readonly from: string; readonly to: string }[] = [
 ];
 
 const MAX_LINES = 400;
+const MAX_FILES = 16;
 const EMPTY_NAMES = /^(?:utils?|helpers?|types?|managers?)$/;
 
 /** Comments, texts and regular expressions: what has to be told from code. */
@@ -79,6 +80,26 @@ function folderOf(path: string): string {
 /** The broker whose folder a file is in. */
 function brokerOf(path: string): string | undefined {
   return /^src\/brokers\/([^/]+)\//.exec(path)?.[1];
+}
+
+/** Files of which each imports the next one, and the last one the first; undefined when there are none. */
+function circleIn(imports: ReadonlyMap<string, readonly string[]>): string[] | undefined {
+  const done = new Set<string>();
+  const visit = (path: string, way: readonly string[]): string[] | undefined => {
+    if (way.includes(path)) return [...way.slice(way.indexOf(path)), path];
+    if (done.has(path)) return undefined;
+    for (const next of imports.get(path) ?? []) {
+      const circle = visit(next, [...way, path]);
+      if (circle !== undefined) return circle;
+    }
+    done.add(path);
+    return undefined;
+  };
+  for (const path of imports.keys()) {
+    const circle = visit(path, []);
+    if (circle !== undefined) return circle;
+  }
+  return undefined;
 }
 
 /** What is wrong with one file of src/. */
@@ -141,6 +162,25 @@ Deno.test("src keeps to its layers: imports go down, core is pure, no file is lo
   for (const path of ["src/core/job.ts", "src/fastcgi/pool.ts", "src/cli/main.ts", "src/app/assembly.ts"]) {
     assert.ok(files.includes(path), `${path} was not looked at`);
   }
+});
+
+Deno.test("src has no folder with many files, and no circle of imports", () => {
+  const files = [...sourceFiles("src/")];
+  const folders = Object.groupBy(files, (path) => path.slice(0, path.lastIndexOf("/")));
+  for (const [folder, inside] of Object.entries(folders)) {
+    assert.ok(inside!.length <= MAX_FILES, `${folder} has ${inside!.length} files, more than ${MAX_FILES}`);
+  }
+  const imports = new Map(
+    files.map((path) => [path, importsOf(path, read(path)).flatMap((name) => resolve(path, name) ?? [])]),
+  );
+  assert.equal(circleIn(imports)?.join(" -> "), undefined);
+});
+
+Deno.test("circleIn() finds a circle, however long, and none where files only share what they import", () => {
+  const graph = (edges: Record<string, string[]>) => new Map(Object.entries(edges));
+  assert.deepEqual(circleIn(graph({ a: ["b"], b: ["c"], c: ["a"] })), ["a", "b", "c", "a"]);
+  assert.deepEqual(circleIn(graph({ x: ["a"], a: ["a"] })), ["a", "a"]);
+  assert.equal(circleIn(graph({ a: ["b", "c"], b: ["d"], c: ["d"], d: ["package"] })), undefined);
 });
 
 Deno.test("main.ts uses no console and is where the only Deno.exit is", () => {

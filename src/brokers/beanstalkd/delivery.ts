@@ -1,7 +1,14 @@
 import type { Delivery } from "../../core/delivery.ts";
 import type { FervoError } from "../../core/errors.ts";
 import { tooLarge } from "../../core/text/payload.ts";
-import type { BeanstalkdSession } from "./session.ts";
+
+/** Settles what is reserved on its connection. */
+interface Settler {
+  ack(delivery: BeanstalkdDelivery): Promise<void>;
+  retry(delivery: BeanstalkdDelivery, delayMs: number): Promise<void>;
+  bury(delivery: BeanstalkdDelivery): Promise<void>;
+  release(delivery: BeanstalkdDelivery): Promise<void>;
+}
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
@@ -15,11 +22,11 @@ export class BeanstalkdDelivery implements Delivery {
   readonly attempt: number;
   /** Known to the second. */
   readonly enqueuedAtMs?: number;
-  readonly #session: BeanstalkdSession;
+  readonly #settler: Settler;
 
   /** @param job.body Undefined when it is longer than `maxPayloadBytes`. */
   constructor(
-    session: BeanstalkdSession,
+    settler: Settler,
     job: {
       readonly id: string;
       readonly queue: string;
@@ -30,7 +37,7 @@ export class BeanstalkdDelivery implements Delivery {
     },
     maxPayloadBytes: number,
   ) {
-    this.#session = session;
+    this.#settler = settler;
     this.id = job.id;
     this.queue = job.queue;
     this.raw = job.body ?? new Uint8Array(0);
@@ -40,20 +47,20 @@ export class BeanstalkdDelivery implements Delivery {
   }
 
   ack(): Promise<void> {
-    return this.#session.ack(this);
+    return this.#settler.ack(this);
   }
 
   /** The error is not kept: beanstalkd has no place for it. */
   retry(delayMs: number, _error: FervoError): Promise<void> {
-    return this.#session.retry(this, delayMs);
+    return this.#settler.retry(this, delayMs);
   }
 
   /** The error is not kept: beanstalkd has no place for it. */
   bury(_error: FervoError): Promise<void> {
-    return this.#session.bury(this);
+    return this.#settler.bury(this);
   }
 
   release(): Promise<void> {
-    return this.#session.release(this);
+    return this.#settler.release(this);
   }
 }

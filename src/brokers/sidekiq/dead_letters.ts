@@ -3,10 +3,10 @@ import { noPlace } from "../../core/dead_place.ts";
 import type { DeadLetter, DeadLetters } from "../../core/driver.ts";
 import { JobError } from "../../core/errors.ts";
 import type { Calls } from "../../redis/calls.ts";
-import { hashOf, type RedisShared } from "./delivery.ts";
+import { hashOf, type RedisShared } from "./shared.ts";
 import { isForItsKey } from "../../redis/errors.ts";
 import { isScore, timeOfScore } from "./score.ts";
-import { PROMOTE, READ_SET_BEHIND } from "./scripts.ts";
+import { PROMOTE, READ_SET_BEHIND } from "./scripts/scripts.ts";
 
 /** Members that are read at once. */
 const PAGE = 200;

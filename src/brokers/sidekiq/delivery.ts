@@ -1,29 +1,13 @@
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
-import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import { FervoError, JobError, QueueError } from "../../core/errors.ts";
-import type { Observer } from "../../core/observer.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import type { Calls } from "../../redis/calls.ts";
-import type { RedisConnection } from "../../redis/connection.ts";
-import type { JobFormat } from "./jobs.ts";
-import type { RedisKeys } from "./keys.ts";
 import type { Reply } from "../../redis/resp.ts";
 import type { RedisSchedule } from "./schedule/schedule.ts";
 import { scoreOf } from "./score.ts";
-import { BURY, LOOK_FOR, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./scripts.ts";
-
-/** What the parts of the driver share. */
-export interface RedisShared {
-  readonly connection: RedisConnection;
-  readonly keys: RedisKeys;
-  readonly jobs: JobFormat;
-  readonly clock: Clock;
-  readonly observe: Observer;
-  /** Names this process and its in-flight lists. */
-  readonly identity: string;
-}
+import { hashOf, type RedisShared } from "./shared.ts";
+import { BURY, LOOK_FOR, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./scripts/scripts.ts";
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
@@ -294,11 +278,6 @@ export class RedisSettler {
 /** An id as Sidekiq makes them: 12 random bytes. */
 export function newId(): string {
   return crypto.getRandomValues(new Uint8Array(12)).toHex();
-}
-
-/** The id of a message that has none: the SHA-1 of its bytes. */
-export function hashOf(raw: Uint8Array): string {
-  return createHash("sha1").update(raw).digest("hex");
 }
 
 function lost({ id }: RedisDelivery): QueueError {

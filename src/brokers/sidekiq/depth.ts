@@ -1,9 +1,9 @@
 import type { Buffer } from "node:buffer";
 import type { Census, QueueDepth } from "../../core/driver.ts";
 import { JobError } from "../../core/errors.ts";
-import type { RedisShared } from "./delivery.ts";
+import type { RedisShared } from "./shared.ts";
 import { isForItsKey } from "../../redis/errors.ts";
-import { READ_NEXT, READ_SET } from "./scripts.ts";
+import { READ_NEXT, READ_SET } from "./scripts/scripts.ts";
 
 /** Members of a sorted set that are read to count the jobs of a queue, and how many at once. */
 const MAX_COUNTED = 10_000;

@@ -2,11 +2,12 @@ import type { Buffer } from "node:buffer";
 import type { Delivery } from "../../core/delivery.ts";
 import type { ReceiveRequest } from "../../core/driver.ts";
 import type { RedisConnection } from "../../redis/connection.ts";
-import type { RedisDelivery, RedisSettler, RedisShared } from "./delivery.ts";
+import type { RedisDelivery, RedisSettler } from "./delivery.ts";
+import type { RedisShared } from "./shared.ts";
 import type { RedisHeartbeat } from "./heartbeat.ts";
 import type { RedisPauses } from "./pauses.ts";
 import type { RedisSchedule } from "./schedule/schedule.ts";
-import { TAKE } from "./scripts.ts";
+import { TAKE } from "./scripts/scripts.ts";
 import type { RedisStrays } from "./strays.ts";
 import { QueueWait, type Waiter } from "./wait.ts";
 

@@ -1,10 +1,11 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../../core/time/clock.ts";
 import { BackgroundWork } from "../background.ts";
-import type { RedisSettler, RedisShared } from "./delivery.ts";
+import type { RedisSettler } from "./delivery.ts";
+import type { RedisShared } from "./shared.ts";
 import type { RedisStrays } from "./strays.ts";
-import { BEAT, COUNT, LEAVE } from "./process_scripts.ts";
-import { PUT_ALL_BACK } from "./scripts.ts";
+import { BEAT, COUNT, LEAVE } from "./scripts/process_scripts.ts";
+import { PUT_ALL_BACK } from "./scripts/scripts.ts";
 
 /** What the process list shows beside what the driver knows itself. */
 export interface RedisProcessInfo {

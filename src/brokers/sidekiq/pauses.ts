@@ -3,7 +3,7 @@ import type { Timer } from "../../core/time/clock.ts";
 import type { Pauses } from "../../core/driver.ts";
 import { BackgroundWork } from "../background.ts";
 import type { Calls } from "../../redis/calls.ts";
-import type { RedisShared } from "./delivery.ts";
+import type { RedisShared } from "./shared.ts";
 
 /** How often to look what others have paused and resumed, milliseconds. */
 const LOOK_EVERY_MS = 1_000;

@@ -2,10 +2,11 @@ import type { Buffer } from "node:buffer";
 import type { Timer } from "../../core/time/clock.ts";
 import { JobError } from "../../core/errors.ts";
 import { BackgroundWork } from "../background.ts";
-import { newId, type RedisShared } from "./delivery.ts";
+import { newId } from "./delivery.ts";
+import type { RedisShared } from "./shared.ts";
 import { scoreOf } from "./score.ts";
-import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./process_scripts.ts";
-import { READ_LIST } from "./scripts.ts";
+import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./scripts/process_scripts.ts";
+import { READ_LIST } from "./scripts/scripts.ts";
 
 /** A job whose worker died so often is taken for the cause. */
 const MAX_RECOVERIES = 3;

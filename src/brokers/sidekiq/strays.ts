@@ -1,9 +1,10 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { BackgroundWork } from "../background.ts";
-import type { RedisSettler, RedisShared } from "./delivery.ts";
+import type { RedisSettler } from "./delivery.ts";
+import type { RedisShared } from "./shared.ts";
 import { scoreOf } from "./score.ts";
-import { PUT_BACK_STRAYS } from "./scripts.ts";
+import { PUT_BACK_STRAYS } from "./scripts/scripts.ts";
 
 /** A job that ran and could not be settled so often is not put back any more. */
 const MAX_RETURNS = 3;

@@ -1,7 +1,8 @@
 import type { Buffer } from "node:buffer";
 import type { RedisConnection } from "../../redis/connection.ts";
-import type { RedisSettler, RedisShared } from "./delivery.ts";
-import { PUT_BACK } from "./scripts.ts";
+import type { RedisSettler } from "./delivery.ts";
+import type { RedisShared } from "./shared.ts";
+import { PUT_BACK } from "./scripts/scripts.ts";
 import type { RedisStrays } from "./strays.ts";
 
 /** How long Redis holds a wait until it answers that there is nothing, seconds: so a dead connection is noticed. */

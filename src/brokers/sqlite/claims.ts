@@ -1,7 +1,8 @@
 import type { ReceiveRequest } from "../../core/driver.ts";
 import { JobError } from "../../core/errors.ts";
 import { tooLarge } from "../../core/text/payload.ts";
-import { SqliteDelivery, type SqliteSettler, type SqliteShared } from "./delivery.ts";
+import { SqliteDelivery, type SqliteSettler } from "./delivery.ts";
+import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
 import { leaseName, type SqliteLeases } from "./leases.ts";
 import type { SqlitePauses } from "./pauses.ts";

@@ -1,7 +1,7 @@
 import type { SQLInputValue } from "node:sqlite";
 import { noPlace } from "../../core/dead_place.ts";
 import type { DeadLetter, DeadLetters, Failure } from "../../core/driver.ts";
-import type { SqliteShared } from "./delivery.ts";
+import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
 import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./values.ts";
 import { read } from "./writer.ts";

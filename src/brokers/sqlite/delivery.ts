@@ -3,17 +3,10 @@ import type { Delivery } from "../../core/delivery.ts";
 import type { Failure } from "../../core/driver.ts";
 import { type FervoError, QueueError } from "../../core/errors.ts";
 import type { SqliteChanges } from "./changes.ts";
-import type { SqliteFile, SqliteStatement } from "./file.ts";
+import type { SqliteStatement } from "./file.ts";
 import { keyOf, type SqliteLeases } from "./leases.ts";
+import type { SqliteShared } from "./shared.ts";
 import type { SqliteWriter } from "./writer.ts";
-
-/** What the parts of the driver share. */
-export interface SqliteShared {
-  readonly file: SqliteFile;
-  readonly clock: Clock;
-  readonly writer: SqliteWriter;
-  readonly changes: SqliteChanges;
-}
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 

@@ -1,7 +1,7 @@
 import { ClockWatch, type Timer } from "../../core/time/clock.ts";
 import type { Observer } from "../../core/observer.ts";
 import { BackgroundWork } from "../background.ts";
-import type { SqliteDelivery, SqliteShared } from "./delivery.ts";
+import type { SqliteShared } from "./shared.ts";
 import { read } from "./writer.ts";
 
 /** How often to look whether the time of day was set, milliseconds. */
@@ -23,12 +23,19 @@ export function keyOf(id: number | bigint): RowKey {
   return Number.isSafeInteger(number) ? number : id;
 }
 
+/** A job that this process holds: its row, the name of its lease, and who keeps that. */
+export interface Leased {
+  readonly rowId: RowKey;
+  readonly lease: string;
+  readonly leases: SqliteLeases;
+}
+
 /** The jobs that this process holds, by their ids, for each file: one for all drivers of a process. */
 export class SqliteHoldings {
-  readonly #byPath = new Map<string, Map<RowKey, SqliteDelivery>>();
+  readonly #byPath = new Map<string, Map<RowKey, Leased>>();
 
   /** @param path The file's real path. */
-  of(path: string): Map<RowKey, SqliteDelivery> {
+  of(path: string): Map<RowKey, Leased> {
     let held = this.#byPath.get(path);
     if (held === undefined) this.#byPath.set(path, held = new Map());
     return held;
@@ -64,7 +71,7 @@ export function leaseName(owner: string, claim: number, leaseMs: number): string
  */
 export class SqliteLeases {
   readonly #shared: SqliteShared;
-  readonly #held: Map<RowKey, SqliteDelivery>;
+  readonly #held: Map<RowKey, Leased>;
   readonly #leaseMs: number;
   readonly #observe: Observer;
   readonly #background: BackgroundWork;
@@ -85,7 +92,7 @@ export class SqliteLeases {
   /** @param deps.held What this process holds of the file, shared with its other drivers. */
   constructor(
     shared: SqliteShared,
-    deps: { held: Map<RowKey, SqliteDelivery>; observe: Observer },
+    deps: { held: Map<RowKey, Leased>; observe: Observer },
     options: { leaseMs: number },
   ) {
     this.#shared = shared;
@@ -128,11 +135,11 @@ export class SqliteLeases {
     for (const delivery of this.#held.values()) if (delivery.leases === this) this.drop(delivery);
   }
 
-  hold(delivery: SqliteDelivery): void {
+  hold(delivery: Leased): void {
     this.#held.set(delivery.rowId, delivery);
   }
 
-  drop(delivery: SqliteDelivery): void {
+  drop(delivery: Leased): void {
     if (this.#held.get(delivery.rowId) === delivery) this.#held.delete(delivery.rowId);
   }
 

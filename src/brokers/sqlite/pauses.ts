@@ -1,5 +1,5 @@
 import type { Pauses } from "../../core/driver.ts";
-import type { SqliteShared } from "./delivery.ts";
+import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
 import { asBytes, textOf } from "./values.ts";
 import { read } from "./writer.ts";

@@ -12,7 +12,7 @@ import {
   spansOf,
   spansText,
 } from "../../core/schedule_claims.ts";
-import type { SqliteShared } from "./delivery.ts";
+import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
 import { read } from "./writer.ts";
 

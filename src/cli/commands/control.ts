@@ -1,6 +1,6 @@
 import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
-import { findControlSocket } from "../../config/control.ts";
+import { findControlSocket } from "../../config/options/control.ts";
 import { command, DEFAULT_PATIENCE } from "../../control/control_client.ts";
 import type { ControlRequest } from "../../control/protocol.ts";
 import { sleep, systemClock } from "../../core/time/clock.ts";

@@ -1,8 +1,8 @@
 import { asFervoError, type FervoError } from "../../core/errors.ts";
 import { isMisconfigured } from "../../core/outcome.ts";
 import type { Pool } from "../../fastcgi/pool.ts";
-import type { FastCgiExecutorOptions } from "./executor.ts";
-import { checkRequest } from "./requests.ts";
+import type { AnswerOptions } from "./answer.ts";
+import { checkRequest, type RequestOptions } from "./requests.ts";
 import { fpmsOwnAnswer } from "./fpm_answer.ts";
 import type { FpmControl } from "../../fpm/control.ts";
 
@@ -23,7 +23,7 @@ export interface FpmProbeDeps {
  */
 export async function probeFpm(
   { pool, fpm, poolProblem }: FpmProbeDeps,
-  { script, params, ackOn }: Pick<FastCgiExecutorOptions, "script" | "params" | "ackOn">,
+  { script, params, ackOn }: Pick<RequestOptions & AnswerOptions, "script" | "params" | "ackOn">,
   cause: FervoError,
   signal: AbortSignal,
 ): Promise<FervoError | undefined> {

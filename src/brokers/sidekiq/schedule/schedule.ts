@@ -3,9 +3,9 @@ import type { Timer } from "../../../core/time/clock.ts";
 import { JobError } from "../../../core/errors.ts";
 import { BackgroundWork } from "../../background.ts";
 import { isForItsKey } from "../../../redis/errors.ts";
-import { hashOf, type RedisShared } from "../delivery.ts";
+import { hashOf, type RedisShared } from "../shared.ts";
 import { dueOfScore, scoreOf } from "../score.ts";
-import { PROMOTE, PROMOTE_TO_DEAD, READ_DUE } from "../scripts.ts";
+import { PROMOTE, PROMOTE_TO_DEAD, READ_DUE } from "../scripts/scripts.ts";
 
 /** How often to look for jobs that others have scheduled, milliseconds. */
 const LOOK_EVERY_MS = 1_000;

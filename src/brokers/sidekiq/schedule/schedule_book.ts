@@ -12,8 +12,8 @@ import {
   spansText,
 } from "../../../core/schedule_claims.ts";
 import type { Calls } from "../../../redis/calls.ts";
-import type { RedisShared } from "../delivery.ts";
-import { CHANGE_SCHEDULE } from "../scripts.ts";
+import type { RedisShared } from "../shared.ts";
+import { CHANGE_SCHEDULE } from "../scripts/scripts.ts";
 
 type NewJob = (
   queue: string,

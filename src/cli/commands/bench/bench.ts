@@ -5,30 +5,6 @@ import { MODE_NAMES, type ModeName } from "../../../bench/result.ts";
 import { durationMs, queueName, wholeNumber } from "../../arguments.ts";
 import type { Context } from "../../context.ts";
 
-/** What can be asked for on the command line. */
-export interface BenchFlags {
-  readonly config?: string;
-  readonly own?: true;
-  readonly consumer?: string;
-  readonly fpm?: string;
-  readonly process?: string;
-  readonly modes?: readonly ModeName[];
-  readonly jobs: number;
-  readonly concurrency?: number;
-  readonly children?: number;
-  readonly script?: string;
-  readonly queue?: string;
-  readonly payload: string;
-  readonly rate?: number;
-  readonly warmup: number;
-  readonly repeat: number;
-  readonly timeout: number;
-  readonly yes?: true;
-  readonly json?: string;
-  readonly csv?: string;
-  readonly html?: string;
-}
-
 const DEFAULT_PAYLOAD = '{"n":1}';
 
 export function benchCommand(context: Context) {

@@ -1,6 +1,6 @@
 import { fileReason } from "../../../core/file_error.ts";
 import { visibleLines } from "../../../core/text/visible.ts";
-import type { BenchFlags } from "./bench.ts";
+import type { BenchFlags } from "./flags.ts";
 import { type Io, StreamError } from "../../io.ts";
 
 const FORMATS = ["json", "csv", "html"] as const;

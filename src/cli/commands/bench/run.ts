@@ -10,7 +10,7 @@ import { type BenchResult, type Conditions, MODE_NAMES, type ModeName } from "..
 import { systemClock } from "../../../core/time/clock.ts";
 import { fileReason } from "../../../core/file_error.ts";
 import { formatAddress } from "../../../fastcgi/address.ts";
-import type { BenchFlags } from "./bench.ts";
+import type { BenchFlags } from "./flags.ts";
 import { BenchOutput } from "./output.ts";
 import { type BenchTarget, configuredTarget, ownTarget } from "./target.ts";
 import { textReport } from "./text.ts";

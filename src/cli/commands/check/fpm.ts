@@ -1,5 +1,5 @@
 import { findPhp } from "../../../fpm/find_php.ts";
-import { isOn, leastConcurrency, longestRequestMs } from "../../../config/concurrency.ts";
+import { isOn, leastConcurrency, longestRequestMs } from "../../../config/options/concurrency.ts";
 import type { Config, FpmConfig } from "../../../config/config.ts";
 import { systemClock } from "../../../core/time/clock.ts";
 import { FervoError } from "../../../core/errors.ts";

@@ -1,5 +1,5 @@
 import { dirname, resolve } from "node:path";
-import { leastConcurrency, longestRequestMs, mostConcurrency } from "../../../config/concurrency.ts";
+import { leastConcurrency, longestRequestMs, mostConcurrency } from "../../../config/options/concurrency.ts";
 import type { Config, FpmConfig } from "../../../config/config.ts";
 import { newestFpm } from "../../../fpm/find_php.ts";
 import { parseConfig } from "../../../config/load.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { parseConfig } from "../../../src/config/load.ts";
-import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn } from "./support.ts";
+import { parseConfig } from "../../../../src/config/load.ts";
+import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn } from "../support.ts";
 
 const REST = BROKER + FPM + CONSUMER;
 const TOKEN = "0123456789abcdef";

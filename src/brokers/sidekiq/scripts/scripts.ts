@@ -1,4 +1,4 @@
-import { Script } from "../../redis/connection.ts";
+import { Script } from "../../../redis/connection.ts";
 
 /*
  * Lua scripts: what has to happen at once. Redis runs one at a time, and whole, unless a key is of a wrong type: then up to

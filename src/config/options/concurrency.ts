@@ -1,4 +1,4 @@
-import type { Config, ConsumerConfig, FastCgiConsumerConfig } from "./config.ts";
+import type { Config, ConsumerConfig, FastCgiConsumerConfig } from "../config.ts";
 
 /** Whether that php-fpm pool runs the jobs of a consumer. */
 export function isOn(executor: ConsumerConfig["executor"], fpm: string): executor is FastCgiConsumerConfig {

@@ -1,4 +1,4 @@
-import { Script } from "../../redis/connection.ts";
+import { Script } from "../../../redis/connection.ts";
 import { TRIM_DEAD } from "./scripts.ts";
 
 /*

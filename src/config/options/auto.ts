@@ -1,5 +1,5 @@
-import { isTable, type Path, type Problem, show } from "./problems.ts";
-import { type Table } from "./tables.ts";
+import { isTable, type Path, type Problem, show } from "../problems.ts";
+import { type Table } from "../tables.ts";
 
 /** What `concurrency = "auto"` needs, and what is said of it beside. */
 

@@ -1,14 +1,14 @@
-import { JobError } from "../core/errors.ts";
-import { DIALECTS } from "../formats/mod.ts";
-import { checkNamed, listOf, namesIn, type Table, tablesIn } from "./tables.ts";
+import { JobError } from "../../core/errors.ts";
+import { DIALECTS } from "../../formats/mod.ts";
+import { checkNamed, listOf, namesIn, type Table, tablesIn } from "../tables.ts";
 import {
   DEFAULT_SIDEKIQ_DIALECT,
   SCHEDULE_DRIVERS,
   type ScheduleConfig,
   SIDEKIQ_DIALECTS,
-} from "./config.ts";
-import { isTable, missingKey, type Path, type Problem, show } from "./problems.ts";
-import type { ConfigFile } from "./schema.ts";
+} from "../config.ts";
+import { isTable, missingKey, type Path, type Problem, show } from "../problems.ts";
+import type { ConfigFile } from "../schema.ts";
 
 /** How the values of the tables [[schedule]] fit together, and to their brokers. */
 export function checkSchedules(brokers: unknown, schedules: unknown): Problem[] {

@@ -1,6 +1,6 @@
-import { isLoopback } from "../net/address.ts";
-import { parseAddress } from "../fastcgi/address.ts";
-import type { Path, Problem } from "./problems.ts";
+import { isLoopback } from "../../net/address.ts";
+import { parseAddress } from "../../fastcgi/address.ts";
+import type { Path, Problem } from "../problems.ts";
 
 /** How the values of `[http]` fit together. */
 export function checkHttp(http: Readonly<Record<string, unknown>>, path: Path): Problem[] {

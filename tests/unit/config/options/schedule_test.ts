@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
-import { parseConfig } from "../../../src/config/load.ts";
-import { BEANSTALKD, BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn, REDIS, SCHEDULE } from "./support.ts";
+import { parseConfig } from "../../../../src/config/load.ts";
+import {
+  BEANSTALKD,
+  BROKER,
+  CONSUMER,
+  FPM,
+  NO_ENVIRONMENT,
+  problemsIn,
+  REDIS,
+  SCHEDULE,
+} from "../support.ts";
 
 /** The schedule's header stands in line 9. */
 const BASE = `${BROKER}${FPM}${CONSUMER}`;

@@ -1,9 +1,8 @@
 import { basename, dirname, resolve } from "node:path";
 import { parse } from "smol-toml";
-import { DEFAULT_CONTROL_SOCKET } from "./config.ts";
-import { expandEnvironment } from "./environment.ts";
-import type { ConfigDeps } from "./load.ts";
-import { isTable } from "./problems.ts";
+import { DEFAULT_CONTROL_SOCKET } from "../config.ts";
+import { expandEnvironment, type Variables } from "../environment.ts";
+import { isTable } from "../problems.ts";
 
 /** Where a worker has its socket whose configuration is below /etc, which is no place for it. */
 const RUNTIME_FOLDER = "/run/fervo-worker";
@@ -29,12 +28,12 @@ export function controlSocketOf(written: string, source: string): string | undef
 export function findControlSocket(
   text: string,
   source: string,
-  deps: Pick<ConfigDeps, "env">,
+  deps: { readonly env: Variables },
 ): string | undefined {
   return controlSocketOf(writtenSocket(text, deps) ?? DEFAULT_CONTROL_SOCKET, source);
 }
 
-function writtenSocket(text: string, { env }: Pick<ConfigDeps, "env">): string | undefined {
+function writtenSocket(text: string, { env }: { readonly env: Variables }): string | undefined {
   let file: unknown;
   try {
     file = parse(text);

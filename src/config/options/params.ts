@@ -1,4 +1,4 @@
-import { RESERVED_PARAMS } from "../executors/fastcgi/requests.ts";
+import { RESERVED_PARAMS } from "../../executors/fastcgi/requests.ts";
 
 /** Why a reserved param is refused, where it is not simply the worker that sets it, and what to do instead. */
 const REASONS: Readonly<Record<string, string>> = {

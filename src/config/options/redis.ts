@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
-import type { RedisDriverOptions } from "../brokers/sidekiq/broker.ts";
-import { DEFAULT_REDIS_PORT, parseHostPort, parseRedisUrl } from "../redis/address.ts";
-import { hasHashTag, parseSentinel } from "../redis/server.ts";
-import type { Path, Problem } from "./problems.ts";
+import type { RedisDriverOptions } from "../../brokers/sidekiq/broker.ts";
+import { DEFAULT_REDIS_PORT, parseHostPort, parseRedisUrl } from "../../redis/address.ts";
+import { hasHashTag, parseSentinel } from "../../redis/server.ts";
+import type { Path, Problem } from "../problems.ts";
 
 /** What of a Redis broker's table is read here, as written or with the defaults filled in. */
 interface RedisTable {

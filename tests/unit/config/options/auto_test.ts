@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { leastConcurrency, mostConcurrency } from "../../../src/config/concurrency.ts";
-import { parseConfig } from "../../../src/config/load.ts";
-import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn, PROCESS } from "./support.ts";
+import { leastConcurrency, mostConcurrency } from "../../../../src/config/options/concurrency.ts";
+import { parseConfig } from "../../../../src/config/load.ts";
+import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn, PROCESS } from "../support.ts";
 
 const AUTO = `${CONSUMER}concurrency = "auto"\n`;
 const STATUS = 'status_path = "/status"\n';

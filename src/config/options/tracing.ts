@@ -1,4 +1,4 @@
-import type { Path, Problem } from "./problems.ts";
+import type { Path, Problem } from "../problems.ts";
 
 /** What is expected of `endpoint`. */
 export const TRACES_ENDPOINT =

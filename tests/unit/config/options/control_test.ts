@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { findControlSocket } from "../../../src/config/control.ts";
-import { parseConfig } from "../../../src/config/load.ts";
-import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn } from "./support.ts";
+import { findControlSocket } from "../../../../src/config/options/control.ts";
+import { parseConfig } from "../../../../src/config/load.ts";
+import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn } from "../support.ts";
 
 const REST = BROKER + FPM + CONSUMER;
 
