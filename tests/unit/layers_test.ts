@@ -154,6 +154,15 @@ function* sourceFiles(folder: string): Generator<string> {
   }
 }
 
+function exists(path: string): boolean {
+  try {
+    return Deno.statSync(new URL(path, ROOT)) !== undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 const read = (path: string) => Deno.readTextFileSync(new URL(path, ROOT));
 
 Deno.test("src keeps to its layers: imports go down, core is pure, no file is long or has an empty name", () => {
@@ -174,6 +183,15 @@ Deno.test("src has no folder with many files, and no circle of imports", () => {
     files.map((path) => [path, importsOf(path, read(path)).flatMap((name) => resolve(path, name) ?? [])]),
   );
   assert.equal(circleIn(imports)?.join(" -> "), undefined);
+});
+
+Deno.test("docs/architecture.md names files and folders that are there", () => {
+  const paths = [...read("docs/architecture.md").matchAll(/`((?:src|tests|scripts|bundle)\/[\w./-]+)`/g)].map(
+    ([, path]) => path!,
+  );
+  assert.ok(paths.length > 30);
+  const isMissing = (path: string) => !path.includes("NAME") && !exists(path);
+  assert.deepEqual(paths.filter(isMissing), []);
 });
 
 Deno.test("circleIn() finds a circle, however long, and none where files only share what they import", () => {

@@ -3,7 +3,7 @@ import { TRIM_DEAD } from "./scripts.ts";
 
 /*
  * Lua scripts about processes: their signs of life, and what is done when these end. What holds for all scripts:
- * redis_scripts.ts.
+ * brokers/sidekiq/scripts/scripts.ts.
  */
 
 /**

@@ -1,4 +1,4 @@
-/** A worker of its own process: `deno run -A beanstalkd_commands.ts ADDRESS`. It takes jobs and keeps them. */
+/** A worker of its own process: `deno run -A brokers/beanstalkd/commands.ts ADDRESS`. It takes jobs and keeps them. */
 import { bytes, take } from "../../../conformance/driver_broker.ts";
 import { systemClock } from "../../../../src/core/time/clock.ts";
 import { BeanstalkdDriver, DEFAULT_BEANSTALKD_OPTIONS } from "../../../../src/brokers/beanstalkd/broker.ts";

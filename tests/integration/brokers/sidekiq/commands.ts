@@ -1,4 +1,4 @@
-/** What other processes do to a Redis queue in the tests: `deno run -A redis_commands.ts COMMAND SOCKET …`. */
+/** What other processes do to a Redis queue in the tests: `deno run -A brokers/sidekiq/commands.ts COMMAND SOCKET …`. */
 import { systemClock } from "../../../../src/core/time/clock.ts";
 import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import { DEFAULT_REDIS_OPTIONS, RedisDriver } from "../../../../src/brokers/sidekiq/broker.ts";

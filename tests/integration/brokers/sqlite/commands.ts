@@ -1,5 +1,5 @@
 /**
- * What other processes do to a queue in the tests: `deno run -A sqlite_commands.ts COMMAND PATH …`.
+ * What other processes do to a queue in the tests: `deno run -A brokers/sqlite/commands.ts COMMAND PATH …`.
  * See {@link OtherProcess}.
  */
 import { DatabaseSync } from "node:sqlite";

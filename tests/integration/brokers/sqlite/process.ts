@@ -4,7 +4,7 @@ import { soon } from "../../../conformance/driver_broker.ts";
 const SCRIPT = new URL("./commands.ts", import.meta.url).pathname;
 
 /**
- * A process beside the test's own: a command of sqlite_commands.ts, or any program. It tells what it did line by line
+ * A process beside the test's own: a command of brokers/sqlite/commands.ts, or any program. It tells what it did line by line
  * on its stdout, and is told to go on by a line on its stdin. Killed with its scope.
  */
 export class OtherProcess implements AsyncDisposable {
@@ -25,7 +25,7 @@ export class OtherProcess implements AsyncDisposable {
     this.#stdin = this.#child.stdin.getWriter();
   }
 
-  /** Runs a command of sqlite_commands.ts; `wrapper` goes before it, e.g. `["prlimit", "--fsize=1000"]`. */
+  /** Runs a command of brokers/sqlite/commands.ts; `wrapper` goes before it, e.g. `["prlimit", "--fsize=1000"]`. */
   static command(name: string, args: readonly string[], wrapper: readonly string[] = []): OtherProcess {
     return new OtherProcess([...wrapper, Deno.execPath(), "run", "-A", "--no-lock", SCRIPT, name, ...args]);
   }

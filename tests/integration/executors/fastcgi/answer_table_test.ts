@@ -1,6 +1,6 @@
 /**
  * The table in docs/protocol.md, "The answer", row by row: what FastCgiExecutor and Pool make of a server that does
- * just what the row says, byte for byte. What php-fpm itself does is in fastcgi_test.ts.
+ * just what the row says, byte for byte. What php-fpm itself does is in executor_test.ts.
  */
 import assert from "node:assert/strict";
 import { FervoError, JobError } from "../../../../src/core/errors.ts";
