@@ -155,7 +155,7 @@ async function drain(redis: RedisServer, observe: Observer): Promise<void> {
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
-  const deps = { driver, dialect: sidekiq7, executor, clock: systemClock, observe, random: Math.random };
+  const deps = { driver, format: sidekiq7, executor, clock: systemClock, observe, random: Math.random };
   const consumer = new Consumer(deps, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "bench",

@@ -9,7 +9,7 @@ export interface SoakBroker extends AsyncDisposable {
   readonly table: string;
   /** How it fails, for the log. */
   readonly trouble: string;
-  /** A message of the broker's dialect with this payload. */
+  /** A message of the broker's format with this payload. */
   message(payload: string): string;
   /** Fails for so long; resolves when it is back. */
   fail(ms: number): Promise<void>;

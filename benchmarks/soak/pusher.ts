@@ -77,12 +77,12 @@ export class Pusher implements AsyncDisposable {
   }
 
   async #pushSome(ledger: Ledger): Promise<void> {
-    const { driver, dialect } = this.#broker;
+    const { driver, format } = this.#broker;
     const utf8 = new TextEncoder();
     await Promise.all(Array.from({ length: PUSH_TOGETHER }, async () => {
       const number = this.#number++;
       const payload = utf8.encode(this.#soakBroker.message(payloadOf(number)));
-      const job = newJob(dialect, { payload, priority: 0, attempts: undefined, nowMs: Date.now() });
+      const job = newJob(format, { payload, priority: 0, attempts: undefined, nowMs: Date.now() });
       try {
         await driver.push(QUEUE, job.message, job.options);
         ledger.confirm(number);

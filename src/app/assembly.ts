@@ -7,8 +7,8 @@ import { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { OutputListener } from "../core/text/output.ts";
 import type { Tracer } from "../core/trace.ts";
-import { DIALECTS } from "../formats/mod.ts";
-import type { Dialect } from "../formats/format.ts";
+import { FORMATS } from "../formats/mod.ts";
+import type { Format } from "../formats/format.ts";
 import { type DriverDeps, openDriver } from "../brokers/mod.ts";
 import type { Executor } from "../executors/executor.ts";
 import { FastCgiExecutor } from "../executors/fastcgi/executor.ts";
@@ -25,7 +25,7 @@ import type { SlotLimit } from "../core/slot_limit.ts";
 /** A broker, opened, with the format of its messages. */
 export interface Broker extends AsyncDisposable {
   readonly driver: Driver;
-  readonly dialect: Dialect;
+  readonly format: Format;
 }
 
 /** What a broker's driver tells the worker that uses it. */
@@ -58,16 +58,16 @@ export function openBroker(
     const known = [...config.brokers.keys()].map((key) => `"${key}"`).join(", ");
     throw new FervoError("CONFIG_INVALID", `The configuration has no broker "${name}"; it has ${known}`);
   }
-  const dialect = DIALECTS[options.dialect];
+  const format = FORMATS[options.format];
   const driver = openDriver(options.driver, {
     clock,
     owner: processName(),
     process: processInfo(now, name),
-    ...("recovered" in dialect && { jobs: dialect }),
+    ...("recovered" in format && { jobs: format }),
     ...ears,
     ...(ears && { observe: withBroker(ears.observe, name) }),
   }, options);
-  return { driver, dialect, [Symbol.asyncDispose]: () => driver.close() };
+  return { driver, format, [Symbol.asyncDispose]: () => driver.close() };
 }
 
 /** Tells `observe` which broker it is that fails at what its driver does by itself. */
@@ -216,7 +216,7 @@ export async function assemble(
 
   const consumers = new Map(config.consumers.map((options) => {
     const create = () => {
-      const { driver, dialect } = brokers.get(options.broker)!;
+      const { driver, format } = brokers.get(options.broker)!;
       const executor = opened.use(createExecutor(config, options.executor, fpms, {
         ...deps,
         observe: withConsumer(deps.observe, options.name),
@@ -224,7 +224,7 @@ export async function assemble(
       const limit = limitOf(options, fpms, () => consumer);
       const problem = options.executor.kind === "fastcgi" && problems.get(options.executor.fpm);
       const consumer: Consumer = new Consumer(
-        { driver, dialect, executor, ...deps, random: Math.random, limit, ...problem && { problem } },
+        { driver, format, executor, ...deps, random: Math.random, limit, ...problem && { problem } },
         { ...options, concurrency: leastOf(config, options) },
       );
       return { consumer, executor };

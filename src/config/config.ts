@@ -1,7 +1,7 @@
 import type { SocketAddress } from "../net/address.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { PoolOptions } from "../fastcgi/pool.ts";
-import type { DialectName } from "../formats/mod.ts";
+import type { FormatName } from "../formats/mod.ts";
 import type { DriverName, DriverOptions } from "../brokers/mod.ts";
 import type { StderrOptions } from "../executors/fastcgi/acked_stderr.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi/executor.ts";
@@ -33,12 +33,12 @@ export interface Config extends WorkerOptions {
 }
 
 /** The message formats of brokers that take any bytes, and those of Sidekiq's Redis. */
-export const PLAIN_DIALECTS = ["raw", "envelope"] as const satisfies readonly DialectName[];
-export const SIDEKIQ_DIALECTS = [
+export const PLAIN_FORMATS = ["raw", "envelope"] as const satisfies readonly FormatName[];
+export const SIDEKIQ_FORMATS = [
   "sidekiq6",
   "sidekiq7",
   "sidekiq8",
-] as const satisfies readonly DialectName[];
+] as const satisfies readonly FormatName[];
 
 /** The brokers that keep a schedule: see DriverCapabilities. */
 export const SCHEDULE_DRIVERS = ["sqlite", "redis"] as const satisfies readonly DriverName[];
@@ -74,7 +74,7 @@ export interface TracingConfig {
 
 /** A broker: its driver's name and options, flat, and the format of its messages. */
 export type BrokerConfig = {
-  [N in DriverName]: DriverOptions[N] & { readonly driver: N; readonly dialect: DialectName };
+  [N in DriverName]: DriverOptions[N] & { readonly driver: N; readonly format: FormatName };
 }[DriverName];
 
 /** A php-fpm pool. `maxConnections` is not here: it follows from the consumers' concurrency. */
@@ -129,8 +129,8 @@ export interface ProcessConsumerConfig extends StderrOptions {
 export const DEFAULT_LOG: LogConfig = { level: "info", format: "auto" };
 /** A socket's name that follows from the configuration's own. */
 export const DEFAULT_CONTROL_SOCKET = "auto";
-export const DEFAULT_DIALECT = "raw";
-export const DEFAULT_SIDEKIQ_DIALECT = "sidekiq7";
+export const DEFAULT_FORMAT = "raw";
+export const DEFAULT_SIDEKIQ_FORMAT = "sidekiq7";
 export const DEFAULT_REDIS_URL = "redis://127.0.0.1:6379";
 export const DEFAULT_EXECUTOR: ConsumerConfig["executor"]["kind"] = "fastcgi";
 /** The time zone of a schedule that does not say its own: the same for all workers, wherever they are. */

@@ -133,8 +133,15 @@ export function show(value: unknown): string {
   return value instanceof Date ? "a date" : String(value);
 }
 
+/** What keys are called that had another name, by their tables. */
+const RENAMED = new Map([["brokers.dialect", "format"]]);
+
 function unknownKey(path: Path, known: readonly string[], tables: readonly TableKeys[]): Problem {
   const key = String(path.at(-1));
+  const renamed = RENAMED.get(`${path[0]}.${key}`);
+  if (renamed !== undefined) {
+    return { path, text: `${show(key)} ${placeOf(path.slice(0, -1))} is called "${renamed}" now: rename it` };
+  }
   const elsewhere = tables.find((table) => table.keys.includes(key));
   // One letter off is a slip; more may as well be the right word in the wrong table.
   const near = nearest(key, known, elsewhere === undefined ? undefined : 1);

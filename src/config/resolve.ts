@@ -70,11 +70,11 @@ function tracingOf(tracing: ConfigFile["tracing"]): TracingConfig | undefined {
 }
 
 function brokerOf(broker: ConfigFile["brokers"][string], folder: string): BrokerConfig {
-  const { dialect } = broker;
+  const { format } = broker;
   if (broker.driver === "beanstalkd") {
     return {
       driver: broker.driver,
-      dialect,
+      format,
       address: parseAddress(broker.address),
       ttrMs: broker.ttr_ms,
       connectTimeoutMs: broker.connect_timeout_ms,
@@ -82,10 +82,10 @@ function brokerOf(broker: ConfigFile["brokers"][string], folder: string): Broker
       maxPayloadBytes: broker.max_payload_bytes,
     };
   }
-  if (broker.driver === "redis") return { driver: broker.driver, dialect, ...redisOptions(broker, folder) };
+  if (broker.driver === "redis") return { driver: broker.driver, format, ...redisOptions(broker, folder) };
   return {
     driver: broker.driver,
-    dialect,
+    format,
     path: resolve(folder, broker.path),
     leaseMs: broker.lease_ms,
     busyTimeoutMs: broker.busy_timeout_ms,

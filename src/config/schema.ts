@@ -21,17 +21,17 @@ import { NO_FPM, NO_PROCESS } from "./tables.ts";
 import {
   CATCH_UPS,
   DEFAULT_CONTROL_SOCKET,
-  DEFAULT_DIALECT,
   DEFAULT_EXECUTOR,
+  DEFAULT_FORMAT,
   DEFAULT_LOG,
   DEFAULT_RATE_PERIOD_MS,
   DEFAULT_REDIS_URL,
-  DEFAULT_SIDEKIQ_DIALECT,
+  DEFAULT_SIDEKIQ_FORMAT,
   DEFAULT_TIME_ZONE,
   LOG_FORMATS,
   LOG_LEVELS,
-  PLAIN_DIALECTS,
-  SIDEKIQ_DIALECTS,
+  PLAIN_FORMATS,
+  SIDEKIQ_FORMATS,
 } from "./config.ts";
 import { whyParamIsRefused } from "./options/params.ts";
 import { anyOf, isTable, type TableKeys } from "./problems.ts";
@@ -104,7 +104,7 @@ const control = table({
 const sqliteBroker = table({
   driver: z.literal("sqlite"),
   path: text(/^(?!:memory:$)[^\0]+$/, 'a file\'s path, such as "/var/lib/fervo-worker/queue.sqlite"'),
-  dialect: choice(PLAIN_DIALECTS).default(DEFAULT_DIALECT),
+  format: choice(PLAIN_FORMATS).default(DEFAULT_FORMAT),
   lease_ms: wholeNumber(1_000, DAY_MS).default(DEFAULT_SQLITE_OPTIONS.leaseMs),
   busy_timeout_ms: wholeNumber(0, 10 * MINUTE_MS).default(DEFAULT_SQLITE_OPTIONS.busyTimeoutMs),
   file_mode: text(/^0?[67][0-7]{2}$/, 'an octal mode that lets the owner read and write, such as "0600"')
@@ -116,7 +116,7 @@ const beanstalkdBroker = table({
   driver: z.literal("beanstalkd"),
   address: address(BEANSTALKD_ADDRESS)
     .default(formatAddress(DEFAULT_BEANSTALKD_OPTIONS.address)),
-  dialect: choice(PLAIN_DIALECTS).default(DEFAULT_DIALECT),
+  format: choice(PLAIN_FORMATS).default(DEFAULT_FORMAT),
   ttr_ms: wholeNumber(1_000, 7 * DAY_MS).default(DEFAULT_BEANSTALKD_OPTIONS.ttrMs),
   connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_BEANSTALKD_OPTIONS.connectTimeoutMs),
   keepalive_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_BEANSTALKD_OPTIONS.keepaliveMs),
@@ -128,7 +128,7 @@ const redisBroker = table({
   url: z.string(REDIS_URL).refine((text) => canRead(() => parseRedisUrl(text)), REDIS_URL).default(
     DEFAULT_REDIS_URL,
   ),
-  dialect: choice(SIDEKIQ_DIALECTS).default(DEFAULT_SIDEKIQ_DIALECT),
+  format: choice(SIDEKIQ_FORMATS).default(DEFAULT_SIDEKIQ_FORMAT),
   username: text(/^[^\0]*$/, "a user's name without NUL").default(""),
   password: text(/^[^\0]*$/, 'a password in quotes, best from the environment, as in "${REDIS_PASSWORD}"')
     .default(

@@ -17,7 +17,7 @@ export interface Delivery {
   readonly raw: Uint8Array;
   /** What came beside the bytes, by name; lower case. */
   readonly headers: Readonly<Record<string, string>>;
-  /** The message as the driver has read it already by the dialect's own rules, where it has to: for that dialect. */
+  /** The message as the driver has read it already by the format's own rules, where it has to: for that format. */
   readonly parsed?: unknown;
   /**
    * Why the message cannot be run as it is: longer than the limit (`raw` may be empty then; the broker has the bytes), or

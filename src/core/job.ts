@@ -1,4 +1,4 @@
-/** One unit of work as an executor sees it: what the broker delivered, read by its dialect. */
+/** One unit of work as an executor sees it: what the broker delivered, read by its format. */
 export interface Job {
   /** Names the job in logs, in FPM's access log and to PHP; unique within its broker. */
   readonly id: string;

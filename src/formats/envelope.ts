@@ -1,7 +1,7 @@
 import { JobError } from "../core/errors.ts";
 import { whyIdIsRefused } from "../core/job_id.ts";
 import { exactText, payloadFields } from "../core/text/payload.ts";
-import type { Dialect, Message } from "./format.ts";
+import type { Format, Message } from "./format.ts";
 
 /**
  * A JSON object around the payload, for producers that keep everything in one message:
@@ -13,7 +13,7 @@ import type { Dialect, Message } from "./format.ts";
  * Binary payloads travel as `payload_base64` instead of `payload`. All but `fervo` and the payload may be absent;
  * unknown fields are ignored. Times are epoch milliseconds.
  */
-export const envelope: Dialect = { name: "envelope", decode, encode };
+export const envelope: Format = { name: "envelope", decode, encode };
 
 function decode({ raw }: { raw: Uint8Array }): Message {
   const fields = parseObject(raw);

@@ -15,7 +15,7 @@ export interface Message {
 }
 
 /** A producer's message format: bytes to job and back. Pure. */
-export interface Dialect {
+export interface Format {
   readonly name: string;
   /** @throws {JobError} JOB_MALFORMED when the bytes are not of this format. */
   decode(delivery: Pick<Delivery, "raw" | "headers" | "parsed">): Message;

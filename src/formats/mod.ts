@@ -1,12 +1,12 @@
-import type { Dialect } from "./format.ts";
+import type { Format } from "./format.ts";
 import { envelope } from "./envelope.ts";
 import { raw } from "./raw.ts";
 import { sidekiq6, sidekiq7, sidekiq8 } from "./sidekiq.ts";
 
 /** Every message format, by the name that the configuration uses. A new one is a file and a row here. */
-export const DIALECTS = { raw, envelope, sidekiq6, sidekiq7, sidekiq8 } as const satisfies Record<
+export const FORMATS = { raw, envelope, sidekiq6, sidekiq7, sidekiq8 } as const satisfies Record<
   string,
-  Dialect
+  Format
 >;
 
-export type DialectName = keyof typeof DIALECTS;
+export type FormatName = keyof typeof FORMATS;

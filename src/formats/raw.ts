@@ -1,7 +1,7 @@
-import type { Dialect } from "./format.ts";
+import type { Format } from "./format.ts";
 
 /** The message is the payload; all else travels beside it in the broker. */
-export const raw: Dialect = {
+export const raw: Format = {
   name: "raw",
   decode({ raw, headers }) {
     const { traceparent, tracestate } = headers;

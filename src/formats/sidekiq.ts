@@ -1,6 +1,6 @@
 import type { FervoError } from "../core/errors.ts";
 import type { Delivery } from "../core/delivery.ts";
-import type { Dialect, Message } from "./format.ts";
+import type { Format, Message } from "./format.ts";
 import { JsonObject } from "./json_object.ts";
 import {
   errorOf,
@@ -76,7 +76,7 @@ interface Failure {
  *    died in the last attempt; and `fervo_repeat`, that the job was put back while it ran.
  * 4. Files what is no job in a form that Sidekiq's Web UI can show, with its bytes ({@link fileUnreadable}).
  */
-export class SidekiqDialect implements Dialect {
+export class SidekiqFormat implements Format {
   readonly name: string;
   readonly version: string;
   readonly workKeys: readonly string[];
@@ -264,7 +264,7 @@ export class SidekiqDialect implements Dialect {
 /** The random part until 7.3; since 8.0 the product is what is random. */
 const formerJitterS = (count: number, random: number) => Math.floor(random * 10) * (count + 1);
 
-export const sidekiq6 = new SidekiqDialect({
+export const sidekiq6 = new SidekiqFormat({
   name: "sidekiq6",
   version: "6.5.12",
   // Up to 6.4.1 it was called "workers".
@@ -274,7 +274,7 @@ export const sidekiq6 = new SidekiqDialect({
   isTimeAlone: false,
 });
 
-export const sidekiq7 = new SidekiqDialect({
+export const sidekiq7 = new SidekiqFormat({
   name: "sidekiq7",
   version: "7.3.10",
   workKeys: ["work"],
@@ -283,7 +283,7 @@ export const sidekiq7 = new SidekiqDialect({
   isTimeAlone: false,
 });
 
-export const sidekiq8 = new SidekiqDialect({
+export const sidekiq8 = new SidekiqFormat({
   name: "sidekiq8",
   version: "8.1.7",
   workKeys: ["work"],

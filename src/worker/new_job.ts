@@ -1,5 +1,5 @@
 import type { PushOptions } from "../core/driver.ts";
-import type { Dialect } from "../formats/format.ts";
+import type { Format } from "../formats/format.ts";
 
 /** A job as a driver's push takes it. */
 export interface NewJob {
@@ -14,7 +14,7 @@ export interface NewJob {
  * @throws {JobError} JOB_MALFORMED when the format has rules for payloads, and this one breaks them
  */
 export function newJob(
-  dialect: Dialect,
+  format: Format,
   { payload, priority, attempts, nowMs }: {
     payload: Uint8Array;
     priority: number;
@@ -22,13 +22,13 @@ export function newJob(
     nowMs: number;
   },
 ): NewJob {
-  const message = dialect.encode({
+  const message = format.encode({
     payload,
     enqueuedAtMs: nowMs,
     ...(attempts !== undefined && { maxAttempts: attempts }),
   });
   // A format that has it inside needs no place for it in the broker, which may have none.
-  const isInside = dialect.decode({ raw: message, headers: {} }).maxAttempts !== undefined;
+  const isInside = format.decode({ raw: message, headers: {} }).maxAttempts !== undefined;
   const isBeside = attempts !== undefined && !isInside;
   return { message, options: { priority, ...(isBeside && { maxAttempts: attempts }) } };
 }

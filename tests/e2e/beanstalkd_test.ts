@@ -85,7 +85,7 @@ Deno.test("push writes jobs that other programs can reserve, and says what beans
   assert.equal(big.code, 1);
   assert.match(big.stderr, /8000001 bytes, more than beanstalkd takes: start it with a larger -z/);
 
-  await site.configure(on(server, { broker: { dialect: "envelope" } }));
+  await site.configure(on(server, { broker: { format: "envelope" } }));
   const limited = JSON.parse(await site.runOk(["push", "jobs", "hello", "--attempts", "3", "--json"])).ids[0];
   assert.match(await client.ask(`peek ${limited}\r\n`), /"attempts":3/);
 });

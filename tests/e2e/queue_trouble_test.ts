@@ -163,10 +163,10 @@ async function setFileLimit(pid: number, bytes: string): Promise<void> {
   assert.ok(success, new TextDecoder().decode(stderr));
 }
 
-Deno.test("run sends a message that its dialect cannot read to the dead letters, its bytes untouched", async () => {
+Deno.test("run sends a message that its format cannot read to the dead letters, its bytes untouched", async () => {
   await using fpm = await PhpFpm.start();
   await using site = await Site.create(fpm, {
-    broker: { dialect: "envelope" },
+    broker: { format: "envelope" },
     consumer: { concurrency: 1 },
   });
   const [good] = await site.push("fine");

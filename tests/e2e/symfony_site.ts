@@ -95,7 +95,7 @@ export class SymfonySite implements AsyncDisposable {
     const brokers: Record<BrokerKind, NonNullable<SiteOptions["broker"]>> = {
       sqlite: { driver: "sqlite", path: app.queueFile },
       redis: { driver: "redis", url: dsn },
-      beanstalkd: { driver: "beanstalkd", address: beanstalkd?.addressText ?? "", dialect: "envelope" },
+      beanstalkd: { driver: "beanstalkd", address: beanstalkd?.addressText ?? "", format: "envelope" },
     };
     const fpm = resources.use(await PhpFpm.start({ children: 4 }));
     const worker = resources.use(await Site.create(fpm));

@@ -81,7 +81,7 @@ export async function startWorkerSite(code: string, settings: WorkerSiteSettings
   );
   const deps = {
     driver,
-    dialect: raw,
+    format: raw,
     executor,
     clock: systemClock,
     observe: log.observe,

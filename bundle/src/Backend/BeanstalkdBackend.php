@@ -7,7 +7,7 @@ namespace Fervo\DeferredEventBundle\Backend;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
 
 /**
- * Tubes of beanstalkd. Each message is fervo-worker's envelope, so the worker's broker needs `dialect = "envelope"`.
+ * Tubes of beanstalkd. Each message is fervo-worker's envelope, so the worker's broker needs `format = "envelope"`.
  *
  * @internal
  */

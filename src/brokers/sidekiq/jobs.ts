@@ -3,7 +3,7 @@ import type { DeadLetter } from "../../core/driver.ts";
 
 /** What the driver has to know of a job to deliver and to file it. */
 export interface JobFacts {
-  /** The message as it was read, for the dialect. */
+  /** The message as it was read, for the format. */
   readonly parsed: unknown;
   /** The job's own id; absent in messages of some producers. */
   readonly id?: string;

@@ -40,7 +40,7 @@ Examples:
       const payload = text === "-" ? await io.readStdin() : new TextEncoder().encode(text);
       const { priority, attempts } = options;
       const nowMs = systemClock.nowMs();
-      const job = newJob(broker.dialect, { payload, priority, attempts, nowMs });
+      const job = newJob(broker.format, { payload, priority, attempts, nowMs });
       hintAtQueue(io, config, queue);
       const ids: string[] = [];
       while (ids.length < options.count) {

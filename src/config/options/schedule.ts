@@ -1,12 +1,7 @@
 import { JobError } from "../../core/errors.ts";
-import { DIALECTS } from "../../formats/mod.ts";
+import { FORMATS } from "../../formats/mod.ts";
 import { checkNamed, listOf, namesIn, type Table, tablesIn } from "../tables.ts";
-import {
-  DEFAULT_SIDEKIQ_DIALECT,
-  SCHEDULE_DRIVERS,
-  type ScheduleConfig,
-  SIDEKIQ_DIALECTS,
-} from "../config.ts";
+import { DEFAULT_SIDEKIQ_FORMAT, SCHEDULE_DRIVERS, type ScheduleConfig, SIDEKIQ_FORMATS } from "../config.ts";
 import { isTable, missingKey, type Path, type Problem, show } from "../problems.ts";
 import type { ConfigFile } from "../schema.ts";
 
@@ -102,11 +97,11 @@ function checkSidekiqJob(broker: Table, schedule: Table, path: Path): Problem[] 
       text: "Sidekiq's jobs have no priority: remove it, and use another queue",
     });
   }
-  const { dialect = DEFAULT_SIDEKIQ_DIALECT } = broker;
-  const format = SIDEKIQ_DIALECTS.find((name) => name === dialect);
+  const { format: written = DEFAULT_SIDEKIQ_FORMAT } = broker;
+  const format = SIDEKIQ_FORMATS.find((name) => name === written);
   if (typeof payload !== "string" || format === undefined) return problems;
   try {
-    DIALECTS[format].encode({ payload: new TextEncoder().encode(payload) });
+    FORMATS[format].encode({ payload: new TextEncoder().encode(payload) });
   } catch (error) {
     if (!(error instanceof JobError)) throw error;
     problems.push({

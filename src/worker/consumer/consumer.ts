@@ -8,7 +8,7 @@ import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { Tracer } from "../../core/trace.ts";
-import type { Dialect } from "../../formats/format.ts";
+import type { Format } from "../../formats/format.ts";
 import type { Executor } from "../../executors/executor.ts";
 import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
 import type { ConsumerSnapshot, ConsumerStats } from "./stats.ts";
@@ -42,7 +42,7 @@ const RECEIVE_WAIT_MS = 30_000;
  */
 export class Consumer {
   readonly #driver: Driver;
-  readonly #dialect: Dialect;
+  readonly #format: Format;
   readonly #executor: Executor;
   readonly #clock: Clock;
   readonly #observe: Observer;
@@ -69,7 +69,7 @@ export class Consumer {
       throw new TypeError("The executor runs no batches");
     }
     this.#driver = deps.driver;
-    this.#dialect = deps.dialect;
+    this.#format = deps.format;
     this.#executor = deps.executor;
     this.#clock = deps.clock;
     this.#observe = deps.observe;
@@ -375,7 +375,7 @@ export class Consumer {
 
   #jobOf(held: Held): Job | FervoError {
     const [{ timeoutMs }, nowMs] = [this.#options, this.#clock.nowMs()];
-    const job = jobOf(held.delivery, this.#dialect, { maxAttempts: held.maxAttempts, timeoutMs, nowMs });
+    const job = jobOf(held.delivery, this.#format, { maxAttempts: held.maxAttempts, timeoutMs, nowMs });
     if (job instanceof FervoError) return job;
     ({ id: held.id, maxAttempts: held.maxAttempts, retryUntilMs: held.retryUntilMs } = job);
     if (this.#tracer === undefined) return job;

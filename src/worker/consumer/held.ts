@@ -8,7 +8,7 @@ import type { Observer } from "../../core/observer.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import type { RetryPolicy } from "../../core/retry.ts";
 import type { JobTrace, RunTrace } from "../../core/trace.ts";
-import type { Dialect } from "../../formats/format.ts";
+import type { Format } from "../../formats/format.ts";
 import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
 
 /** A delivery that is not settled yet. */
@@ -39,7 +39,7 @@ export interface HeldDeliveriesOptions {
 
 export interface HeldDeliveriesDeps {
   readonly driver: Pick<Driver, "leaseMs">;
-  readonly dialect: Pick<Dialect, "retryDelayMs">;
+  readonly format: Pick<Format, "retryDelayMs">;
   readonly clock: Clock;
   readonly observe: Observer;
   /** Numbers in [0, 1). */
@@ -118,7 +118,7 @@ export class HeldDeliveries {
   async settle(held: Held, outcome: Outcome, endedMs = this.#deps.clock.monotonicMs()): Promise<void> {
     held.isSettling = true;
     if (outcome.kind === "release") this.#deps.onRelease();
-    const { clock, dialect, random } = this.#deps;
+    const { clock, format, random } = this.#deps;
     const { retry, pauseMaxMs } = this.#options;
     const nowMs = clock.nowMs();
     const runMs = endedMs - (held.startedMs ?? endedMs);
@@ -134,7 +134,7 @@ export class HeldDeliveries {
       retryUntilMs,
       nowMs,
       retry,
-      dialect,
+      format,
       random,
     });
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });

@@ -2,7 +2,7 @@ import type { Delivery } from "../../core/delivery.ts";
 import { asFervoError, type FervoError, JobError } from "../../core/errors.ts";
 import type { Job } from "../../core/job.ts";
 import { checkedTrace, type JobTrace } from "../../core/trace.ts";
-import type { Dialect } from "../../formats/format.ts";
+import type { Format } from "../../formats/format.ts";
 
 /** A delivery, as far as it says what the job is. */
 export type Message = Pick<
@@ -29,15 +29,15 @@ export type Message = Pick<
  */
 export function jobOf(
   delivery: Message,
-  dialect: Dialect,
+  format: Format,
   o: { maxAttempts: number; timeoutMs: number; nowMs: number },
 ): Job | FervoError {
   if (delivery.problem !== undefined) return delivery.problem;
   let message;
   try {
-    message = dialect.decode(delivery);
+    message = format.decode(delivery);
   } catch (error) {
-    // What is no FervoError is a fault of the dialect, which says nothing of the message.
+    // What is no FervoError is a fault of the format, which says nothing of the message.
     return asFervoError(error);
   }
   const maxAttempts = Math.max(message.maxAttempts ?? o.maxAttempts, message.minAttempts ?? 1);

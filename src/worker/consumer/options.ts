@@ -4,7 +4,7 @@ import type { FervoError } from "../../core/errors.ts";
 import type { Observer } from "../../core/observer.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../../core/retry.ts";
 import type { Tracer } from "../../core/trace.ts";
-import type { Dialect } from "../../formats/format.ts";
+import type { Format } from "../../formats/format.ts";
 import type { Executor } from "../../executors/executor.ts";
 import type { WeightedQueue } from "./queue_order.ts";
 import type { RateLimitOptions } from "./rate_limit.ts";
@@ -43,7 +43,7 @@ export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> 
 
 export interface ConsumerDeps {
   readonly driver: Driver;
-  readonly dialect: Dialect;
+  readonly format: Format;
   readonly executor: Executor;
   readonly clock: Clock;
   readonly observe: Observer;

@@ -1,7 +1,7 @@
 import type { Delivery } from "../../core/delivery.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import { retryDelayMs, type RetryPolicy } from "../../core/retry.ts";
-import type { Dialect } from "../../formats/format.ts";
+import type { Format } from "../../formats/format.ts";
 
 /** An outcome that says all that the broker has to be told: a retry has its delay. */
 export type FinalOutcome =
@@ -21,14 +21,14 @@ export function finalOutcome(
     retryUntilMs?: number | undefined;
     nowMs: number;
     retry: RetryPolicy;
-    dialect: Pick<Dialect, "retryDelayMs">;
+    format: Pick<Format, "retryDelayMs">;
     random: () => number;
   },
 ): FinalOutcome {
   if (outcome.kind !== "retry") return outcome;
-  const { attempt, maxAttempts, retryUntilMs = Infinity, nowMs, retry, dialect, random } = job;
+  const { attempt, maxAttempts, retryUntilMs = Infinity, nowMs, retry, format, random } = job;
   if (attempt >= maxAttempts || nowMs > retryUntilMs) return { kind: "bury", error: outcome.error };
-  const delayMs = outcome.delayMs ?? dialect.retryDelayMs?.(attempt, random()) ??
+  const delayMs = outcome.delayMs ?? format.retryDelayMs?.(attempt, random()) ??
     retryDelayMs(retry, attempt, random());
   return { ...outcome, delayMs };
 }

@@ -4,7 +4,7 @@ import { type Clock, sleep } from "../../core/time/clock.ts";
 import type { Driver, ScheduleBook, ScheduleSlot } from "../../core/driver.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type ClaimedAhead, claimedAhead, type ClaimResult, SKEW_MS } from "../../core/schedule_claims.ts";
-import type { Dialect } from "../../formats/format.ts";
+import type { Format } from "../../formats/format.ts";
 import { type NewJob, newJob } from "../new_job.ts";
 import { createRule, type ScheduleRule, type ScheduleRuleOptions } from "./schedule_rule.ts";
 
@@ -34,7 +34,7 @@ export const DEFAULT_SCHEDULE_OPTIONS: Pick<ScheduleOptions, "catchUp" | "priori
 
 export interface ScheduleDeps {
   readonly driver: Driver;
-  readonly dialect: Dialect;
+  readonly format: Format;
   readonly clock: Clock;
   readonly observe: Observer;
   /** Numbers in [0, 1). */
@@ -89,7 +89,7 @@ export class Schedule {
   readonly #state: BrokerState;
 
   /** @param deps.driver One that keeps a schedule. */
-  constructor({ driver, dialect, clock, observe, random }: ScheduleDeps, options: ScheduleOptions) {
+  constructor({ driver, format, clock, observe, random }: ScheduleDeps, options: ScheduleOptions) {
     this.#book = driver.schedule!;
     this.#clock = clock;
     this.#observe = observe;
@@ -98,7 +98,7 @@ export class Schedule {
     this.#options = options;
     this.#rule = createRule(options.rule);
     const { payload, priority, attempts } = options;
-    this.#newJob = () => newJob(dialect, { payload, priority, attempts, nowMs: clock.nowMs() });
+    this.#newJob = () => newJob(format, { payload, priority, attempts, nowMs: clock.nowMs() });
   }
 
   get name(): string {

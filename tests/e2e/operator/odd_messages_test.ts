@@ -94,7 +94,7 @@ Deno.test("On beanstalkd, odd envelopes are dead letters that can be looked at, 
   await using site = await noteSite({
     driver: "beanstalkd",
     address: server.addressText,
-    dialect: "envelope",
+    format: "envelope",
   });
   using client = await server.client();
   const good = ['"attempts":9007199254740991', '"enqueued_at":1e300', '"enqueued_at":-1e300', '"id":null'];

@@ -9,7 +9,7 @@ import { RedisServer } from "../../support/redis_server.ts";
 async function failingSite(redis: RedisServer): Promise<Site> {
   const note = 'echo "$FERVO_JOB_ID try $FERVO_ATTEMPT of $FERVO_MAX_ATTEMPTS" >> "$0"; exit 1';
   return await Site.create(undefined, {
-    broker: { driver: "redis", url: redis.url, dialect: "sidekiq7" },
+    broker: { driver: "redis", url: redis.url, format: "sidekiq7" },
     process: { command: ["sh", "-c", note, `${redis.folder}/ran`] },
     retry: { attempts: 2 },
   });

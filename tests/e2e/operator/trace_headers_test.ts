@@ -75,7 +75,7 @@ Deno.test("run hands on the traces of SQLite's headers that keep the rules, to p
 
 Deno.test("run hands on the traces of envelopes that keep the rules", async () => {
   await using fpm = await PhpFpm.start();
-  const options = { broker: { dialect: "envelope" } };
+  const options = { broker: { format: "envelope" } };
   await using site = await Site.create(fpm, options);
   await site.runOk(["queues"]);
   for (const [traceparent, tracestate] of [...SENT, ...NO_TEXT]) {

@@ -13,11 +13,11 @@ const WORKERS = 3;
 const SLOTS = 25;
 
 const BROKERS = {
-  sqlite: { start: () => SqliteBroker.start(), dialect: raw, payload: "{}" },
-  redis: { start: () => RedisBroker.start(), dialect: sidekiq7, payload: '{"class":"Tick","args":[]}' },
+  sqlite: { start: () => SqliteBroker.start(), format: raw, payload: "{}" },
+  redis: { start: () => RedisBroker.start(), format: sidekiq7, payload: '{"class":"Tick","args":[]}' },
 };
 
-for (const [name, { start, dialect, payload }] of Object.entries(BROKERS)) {
+for (const [name, { start, format, payload }] of Object.entries(BROKERS)) {
   Deno.test(`Of ${WORKERS} workers on ${name} one pushes the job of each slot, and those that come later go on`, async () => {
     await using broker: TestBroker = await start();
     await using opened = new AsyncDisposableStack();
@@ -25,7 +25,7 @@ for (const [name, { start, dialect, payload }] of Object.entries(BROKERS)) {
     const log = new EventLog();
     const begin = async () => {
       const driver = opened.use(await broker.open());
-      const schedule = new Schedule({ driver, dialect, clock, observe: log.observe, random: Math.random }, {
+      const schedule = new Schedule({ driver, format, clock, observe: log.observe, random: Math.random }, {
         ...DEFAULT_SCHEDULE_OPTIONS,
         catchUp: "all",
         name: "hourly",

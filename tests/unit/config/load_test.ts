@@ -18,7 +18,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
       [brokers.files]
       driver = "sqlite"
       path = "data/queue.sqlite"
-      dialect = "envelope"
+      format = "envelope"
       lease_ms = 1002
       busy_timeout_ms = 3
       file_mode = "0640"
@@ -90,7 +90,7 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
   assert.deepEqual([...config.brokers.keys()], ["files", "other"]);
   assert.deepEqual(config.brokers.get("files"), {
     driver: "sqlite",
-    dialect: "envelope",
+    format: "envelope",
     path: "/etc/fervo/data/queue.sqlite",
     leaseMs: 1002,
     busyTimeoutMs: 3,
@@ -366,12 +366,12 @@ Deno.test("parseConfig() maps a Redis broker to its driver's options", { permiss
   };
   assert.deepEqual(
     await optionsOf(
-      'url = "rediss://ann:p%40ss@[::1]:6380/2"\ndialect = "sidekiq8"\nca_file = "ca.pem"\nkey_prefix = "ns:"\n' +
+      'url = "rediss://ann:p%40ss@[::1]:6380/2"\nformat = "sidekiq8"\nca_file = "ca.pem"\nkey_prefix = "ns:"\n' +
         "lease_ms = 5000\nconnect_timeout_ms = 7\nkeepalive_ms = 0\nmax_payload_bytes = 8",
     ),
     {
       driver: "redis",
-      dialect: "sidekiq8",
+      format: "sidekiq8",
       target: { kind: "server", endpoint: { transport: "tcp", hostname: "::1", port: 6380 } },
       username: "ann",
       password: "p@ss",

@@ -32,6 +32,9 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     '4:1: unknown key "shutdown_timeout_ms" in [brokers.default]; it belongs at the top, above the first [table]',
     '10:7: unknown key "concurrency" in [consumers.retry]; it belongs in [[consumers]]',
   ]],
+  ["a key by its former name", `${BROKER}dialect = "raw"\n${FPM}${CONSUMER}`, [
+    '4:1: "dialect" in [brokers.default] is called "format" now: rename it',
+  ]],
   ["a key like no other", `${BROKER}${FPM}${CONSUMER}[log]\ncolour = true\nlevel = "info"\n"a b" = 1`, [
     '10:1: unknown key "colour" in [log]; remove it; known here: level, format',
     '12:1: unknown key "a b" in [log]; remove it; known here: level, format',
@@ -78,11 +81,11 @@ const cases: [claim: string, text: string, problems: string[]][] = [
   ]],
   [
     "a broker's wrong values",
-    `[brokers.a]\ndriver = "sqlite"\npath = ":memory:"\ndialect = "rwa"\nlease_ms = 999\nbusy_timeout_ms = 0.5\n` +
+    `[brokers.a]\ndriver = "sqlite"\npath = ":memory:"\nformat = "rwa"\nlease_ms = 999\nbusy_timeout_ms = 0.5\n` +
     `file_mode = "0400"\nmax_payload_bytes = 0\n${FPM}${CONSUMER}`,
     [
       '3:1: brokers.a.path is ":memory:": expected a file\'s path, such as "/var/lib/fervo-worker/queue.sqlite"',
-      '4:1: brokers.a.dialect is "rwa": expected "raw" or "envelope"',
+      '4:1: brokers.a.format is "rwa": expected "raw" or "envelope"',
       "5:1: brokers.a.lease_ms is 999: expected a whole number from 1000 to 86400000",
       "6:1: brokers.a.busy_timeout_ms is 0.5: expected a whole number from 0 to 600000",
       '7:1: brokers.a.file_mode is "0400": expected an octal mode that lets the owner read and write, such as "0600"',
@@ -112,12 +115,12 @@ const cases: [claim: string, text: string, problems: string[]][] = [
   ],
   [
     "a Redis's wrong values, without secrets",
-    `[brokers.a]\ndriver = "redis"\nurl = "http://me:hush@host"\ndialect = "raw"\npassword = 5\nlease_ms = 1\n` +
+    `[brokers.a]\ndriver = "redis"\nurl = "http://me:hush@host"\nformat = "raw"\npassword = 5\nlease_ms = 1\n` +
     `sentinels = ["a b"]\ncluster = 1\n${FPM}${CONSUMER}`,
     [
       '3:1: brokers.a.url is "http://…@host": expected an address such as "redis://127.0.0.1:6379/0", ' +
       '"rediss://host:6380" for TLS, or "unix:///run/redis.sock"',
-      '4:1: brokers.a.dialect is "raw": expected "sidekiq6", "sidekiq7" or "sidekiq8"',
+      '4:1: brokers.a.format is "raw": expected "sidekiq6", "sidekiq7" or "sidekiq8"',
       "5:1: brokers.a.password is not usable: expected a password in quotes, best from the environment, as in " +
       '"${REDIS_PASSWORD}"',
       "6:1: brokers.a.lease_ms is 1: expected a whole number from 1000 to 86400000",

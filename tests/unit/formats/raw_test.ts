@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { DIALECTS } from "../../../src/formats/mod.ts";
+import { FORMATS } from "../../../src/formats/mod.ts";
 import { raw } from "../../../src/formats/raw.ts";
 
 Deno.test("raw passes the bytes through in both directions, the very same ones", () => {
@@ -19,6 +19,6 @@ Deno.test("raw.decode() takes the trace context from the headers, and nothing el
   assert.deepEqual(raw.decode({ raw: bytes, headers: {} }), { payload: bytes });
 });
 
-Deno.test("DIALECTS lists every dialect under its own name", () => {
-  for (const [name, dialect] of Object.entries(DIALECTS)) assert.equal(dialect.name, name);
+Deno.test("FORMATS lists every format under its own name", () => {
+  for (const [name, format] of Object.entries(FORMATS)) assert.equal(format.name, name);
 });

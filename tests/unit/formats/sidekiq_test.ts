@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { JobError } from "../../../src/core/errors.ts";
-import { sidekiq6, sidekiq7, sidekiq8, type SidekiqDialect } from "../../../src/formats/sidekiq.ts";
+import { sidekiq6, sidekiq7, sidekiq8, type SidekiqFormat } from "../../../src/formats/sidekiq.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-const message = (text: string, dialect: SidekiqDialect = sidekiq7) =>
-  dialect.decode({ raw: encode(text), headers: {} });
+const message = (text: string, format: SidekiqFormat = sidekiq7) =>
+  format.decode({ raw: encode(text), headers: {} });
 
 /** The class of Rails' jobs. */
 const RAILS = "ActiveJob::QueueAdapters::SidekiqAdapter::JobWrapper";
@@ -82,34 +82,34 @@ Deno.test(
     permissions: "none",
   },
   () => {
-    const limits = (fields: string, dialect: SidekiqDialect) => {
-      const { maxAttempts, retryUntilMs } = message(`{"class":"X","args":[]${fields}}`, dialect);
+    const limits = (fields: string, format: SidekiqFormat) => {
+      const { maxAttempts, retryUntilMs } = message(`{"class":"X","args":[]${fields}}`, format);
       return [maxAttempts, retryUntilMs];
     };
     const failed = `,"retry_count":0,"failed_at":${NOW_MS / 1_000}.0`;
-    for (const dialect of [sidekiq6, sidekiq7, sidekiq8]) {
-      const most = dialect === sidekiq8 ? 2 ** 31 : undefined;
-      assert.deepEqual(limits(',"retry_for":30', dialect), [most ?? 26, undefined], "it has not failed yet");
-      assert.deepEqual(limits(`,"retry_for":30${failed}`, dialect), [most ?? 26, NOW_MS + 30_000]);
-      assert.deepEqual(limits(`,"retry":3,"retry_for":0.5${failed}`, dialect), [most ?? 4, NOW_MS + 500]);
-      assert.deepEqual(limits(`,"retry":null,"retry_for":9${failed}`, dialect), [most ?? 26, NOW_MS + 9_000]);
-      assert.deepEqual(limits(`,"retry":false,"retry_for":30${failed}`, dialect), [1, undefined]);
+    for (const format of [sidekiq6, sidekiq7, sidekiq8]) {
+      const most = format === sidekiq8 ? 2 ** 31 : undefined;
+      assert.deepEqual(limits(',"retry_for":30', format), [most ?? 26, undefined], "it has not failed yet");
+      assert.deepEqual(limits(`,"retry_for":30${failed}`, format), [most ?? 26, NOW_MS + 30_000]);
+      assert.deepEqual(limits(`,"retry":3,"retry_for":0.5${failed}`, format), [most ?? 4, NOW_MS + 500]);
+      assert.deepEqual(limits(`,"retry":null,"retry_for":9${failed}`, format), [most ?? 26, NOW_MS + 9_000]);
+      assert.deepEqual(limits(`,"retry":false,"retry_for":30${failed}`, format), [1, undefined]);
       for (const window of ["0", "-5"]) {
-        assert.deepEqual(limits(`,"retry_for":${window}`, dialect), [
+        assert.deepEqual(limits(`,"retry_for":${window}`, format), [
           1,
           undefined,
         ]);
       }
       for (const window of ['"48h"', "null", "[]", "1e999"]) {
         assert.deepEqual(
-          limits(`,"retry":2,"retry_for":${window}${failed}`, dialect),
+          limits(`,"retry":2,"retry_for":${window}${failed}`, format),
           [3, undefined],
           window,
         );
       }
       // A time that nobody can know, and one after "Retry" on a job that has failed once: its time goes on.
-      assert.deepEqual(limits(',"retry_for":30,"retry_count":1', dialect), [most ?? 26, undefined]);
-      assert.equal(limits(`,"retry_for":1e300${failed}`, dialect)[1], NOW_MS + 1e303);
+      assert.deepEqual(limits(',"retry_for":30,"retry_count":1', format), [most ?? 26, undefined]);
+      assert.equal(limits(`,"retry_for":1e300${failed}`, format)[1], NOW_MS + 1e303);
     }
     const inMs = `,"retry_for":30,"retry_count":0,"failed_at":${NOW_MS}`;
     assert.deepEqual(limits(inMs, sidekiq8), [2 ** 31, NOW_MS + 30_000]);
@@ -370,8 +370,8 @@ Deno.test("failed() cuts the message as Sidekiq does, and writes texts that JSON
 Deno.test("Times are seconds with a fraction up to 7, and whole milliseconds from 8 on", {
   permissions: "none",
 }, () => {
-  const written = (dialect: SidekiqDialect) =>
-    /"enqueued_at":([^,}]*)/.exec(decode(dialect.enqueued(encode(DEFERRED), NOW_MS).raw))![1];
+  const written = (format: SidekiqFormat) =>
+    /"enqueued_at":([^,}]*)/.exec(decode(format.enqueued(encode(DEFERRED), NOW_MS).raw))![1];
   assert.equal(written(sidekiq6), "1700000000.000");
   assert.equal(written(sidekiq7), "1700000000.000");
   assert.equal(written(sidekiq8), "1700000000000");
@@ -411,8 +411,8 @@ Deno.test("revived() begins anew, recovered() counts", { permissions: "none" }, 
 });
 
 Deno.test("retryDelayMs() is Sidekiq's formula", { permissions: "none" }, () => {
-  const delays = (dialect: SidekiqDialect, random: number) =>
-    [1, 2, 3, 25].map((attempt) => dialect.retryDelayMs(attempt, random));
+  const delays = (format: SidekiqFormat, random: number) =>
+    [1, 2, 3, 25].map((attempt) => format.retryDelayMs(attempt, random));
   const base = [15, 16, 31, 24 ** 4 + 15].map((s) => s * 1_000);
   assert.deepEqual(delays(sidekiq7, 0), base);
   assert.deepEqual(delays(sidekiq8, 0), base);

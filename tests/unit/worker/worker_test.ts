@@ -19,7 +19,7 @@ function build(queues: readonly string[] = ["default"], isScheduled = false) {
   const parts = queues.map((name) => {
     const driver = new FakeDriver(clock);
     const executor = new FakeExecutor();
-    const deps = { driver, executor, dialect: raw, clock, observe: log.observe, random: () => 0.5 };
+    const deps = { driver, executor, format: raw, clock, observe: log.observe, random: () => 0.5 };
     const consumer = new Consumer(deps, {
       ...DEFAULT_CONSUMER_OPTIONS,
       timeoutMs: 3_600_000,
@@ -45,7 +45,7 @@ function everyMinute(
   deps: { clock: FakeClock; observe: EventLog["observe"] },
 ): Schedule {
   driver.schedule = book;
-  return new Schedule({ driver, dialect: raw, ...deps, random: () => 0.5 }, {
+  return new Schedule({ driver, format: raw, ...deps, random: () => 0.5 }, {
     ...DEFAULT_SCHEDULE_OPTIONS,
     name: "minutely",
     queue: "default",
@@ -399,7 +399,7 @@ Deno.test("Worker.run() until empty pushes no jobs of the schedules", async () =
 function successor(t: ReturnType<typeof build>) {
   const driver = new FakeDriver(t.clock);
   const executor = new FakeExecutor();
-  const deps = { driver, executor, dialect: raw, clock: t.clock, observe: t.log.observe, random: () => 0.5 };
+  const deps = { driver, executor, format: raw, clock: t.clock, observe: t.log.observe, random: () => 0.5 };
   const consumer = new Consumer(deps, {
     ...DEFAULT_CONSUMER_OPTIONS,
     timeoutMs: 3_600_000,

@@ -33,11 +33,11 @@ export interface DeadCall {
  *
  * @throws {FervoError} CONFIG_INVALID when no consumer takes from its queue; JOB_MALFORMED when it cannot be read
  */
-export async function callDead({ dialect }: Pick<Broker, "dialect">, call: DeadCall): Promise<Outcome> {
+export async function callDead({ format }: Pick<Broker, "format">, call: DeadCall): Promise<Outcome> {
   const { config, letter } = call;
   const consumer = consumerOf(config, call.brokerName, letter);
   const timeoutMs = call.timeoutMs ?? consumer.timeoutMs;
-  const job = jobOfLetter(letter, dialect, { maxAttempts: consumer.retry.attempts, timeoutMs });
+  const job = jobOfLetter(letter, format, { maxAttempts: consumer.retry.attempts, timeoutMs });
   await using opened = new AsyncDisposableStack();
   const executor = opened.use(openExecutor(consumer.executor, call, opened));
   const tooLate = new AbortController();
@@ -79,7 +79,7 @@ function consumerOf({ consumers }: Config, brokerName: string, { id, queue }: De
 
 function jobOfLetter(
   { id, queue, payload, headers, attempts, maxAttempts, enqueuedAtMs }: DeadLetter,
-  dialect: Broker["dialect"],
+  format: Broker["format"],
   limits: { maxAttempts: number; timeoutMs: number },
 ): Job {
   const own = { ...limits, maxAttempts: maxAttempts ?? limits.maxAttempts };
@@ -91,7 +91,7 @@ function jobOfLetter(
     attempt: 1,
     ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
   };
-  const job = jobOf(message, dialect, { ...own, nowMs: systemClock.nowMs() });
+  const job = jobOf(message, format, { ...own, nowMs: systemClock.nowMs() });
   if (job instanceof FervoError) throw job;
   // One that a person has buried may not have run.
   const attempt = Math.max(attempts, 1);

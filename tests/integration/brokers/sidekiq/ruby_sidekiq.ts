@@ -1,5 +1,5 @@
-import { DIALECTS } from "../../../../src/formats/mod.ts";
-import { SidekiqDialect } from "../../../../src/formats/sidekiq.ts";
+import { FORMATS } from "../../../../src/formats/mod.ts";
+import { SidekiqFormat } from "../../../../src/formats/sidekiq.ts";
 import { OtherProcess } from "../sqlite/process.ts";
 import type { RedisServer } from "../../../support/redis_server.ts";
 import { runProgram } from "../../../support/run_program.ts";
@@ -8,11 +8,11 @@ const API = new URL("../sidekiq.rb", import.meta.url).pathname;
 const JOBS = new URL("../sidekiq_jobs.rb", import.meta.url).pathname;
 
 /**
- * The dialect of the Sidekiq that this machine has.
+ * The format of the Sidekiq that this machine has.
  *
- * @throws {Error} when there is none, or we have no dialect for it.
+ * @throws {Error} when there is none, or we have no format for it.
  */
-export async function installedDialect(): Promise<SidekiqDialect> {
+export async function installedFormat(): Promise<SidekiqFormat> {
   const { success, said } = await runProgram(
     "ruby",
     "-W0",
@@ -24,9 +24,9 @@ export async function installedDialect(): Promise<SidekiqDialect> {
   if (!success) {
     throw new Error(`Cannot find Sidekiq; install it, e.g. "apt-get install ruby-sidekiq":\n${said}`);
   }
-  const dialect = new Map<string, unknown>(Object.entries(DIALECTS)).get(`sidekiq${said.split(".")[0]}`);
-  if (dialect instanceof SidekiqDialect) return dialect;
-  throw new Error(`There is no dialect for Sidekiq ${said}`);
+  const format = new Map<string, unknown>(Object.entries(FORMATS)).get(`sidekiq${said.split(".")[0]}`);
+  if (format instanceof SidekiqFormat) return format;
+  throw new Error(`There is no format for Sidekiq ${said}`);
 }
 
 /** The real Sidekiq's API on a server: the commands of sidekiq.rb. */

@@ -103,7 +103,7 @@ Deno.test("A job that fails is filed by us as by a real Sidekiq process, whateve
     const job = jobOf(delivery, jobs, { maxAttempts: ATTEMPTS, timeoutMs: 1_000, nowMs });
     if (job instanceof FervoError) throw job;
     const outcome = { kind: "retry", error: FAILED } as const;
-    const rest = { ...job, nowMs, retry: DEFAULT_RETRY_POLICY, dialect: jobs, random: Math.random };
+    const rest = { ...job, nowMs, retry: DEFAULT_RETRY_POLICY, format: jobs, random: Math.random };
     await settle(delivery, finalOutcome(outcome, rest));
   }
   const [theirJobs, ourJobs] = [await filed(theirs), await filed(ours)];

@@ -5,10 +5,10 @@ import { eventually } from "../../../support/eventually.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { openRedis } from "./broker.ts";
-import { installedDialect, SidekiqApi, SidekiqProcess } from "./ruby_sidekiq.ts";
+import { installedFormat, SidekiqApi, SidekiqProcess } from "./ruby_sidekiq.ts";
 
 /** As the machine's Sidekiq writes jobs. */
-const OURS = { jobs: await installedDialect() };
+const OURS = { jobs: await installedFormat() };
 
 const job = (fields: object) => new TextEncoder().encode(JSON.stringify(fields));
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ACK } from "../../../../src/core/outcome.ts";
-import type { Dialect } from "../../../../src/formats/format.ts";
+import type { Format } from "../../../../src/formats/format.ts";
 import { envelope } from "../../../../src/formats/envelope.ts";
 import { raw } from "../../../../src/formats/raw.ts";
 import type { Executor } from "../../../../src/executors/executor.ts";
@@ -17,12 +17,12 @@ import { executorAway, failed, FakeExecutor, misconfigured } from "../../../supp
 // A consumer with a batch size. What it has in common with one without is in consumer_test.ts.
 
 /** A consumer with fakes around it; after the test it has ended, and has left no timer and nothing unsettled. */
-function start(options: Partial<ConsumerOptions> = {}, dialect: Dialect = raw) {
+function start(options: Partial<ConsumerOptions> = {}, format: Format = raw) {
   const clock = new FakeClock();
   const driver = new FakeDriver(clock);
   const executor = new FakeExecutor();
   const log = new EventLog();
-  const deps = { driver, dialect, executor, clock, observe: log.observe, random: () => 0.5 };
+  const deps = { driver, format, executor, clock, observe: log.observe, random: () => 0.5 };
   const consumer = new Consumer(deps, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "main",
@@ -76,7 +76,7 @@ Deno.test("Consumer with a batch size puts back what has no outcome, uncounted, 
 });
 
 Deno.test("Consumer with a batch size runs the others when its format throws at one job", async () => {
-  const odd: Dialect = {
+  const odd: Format = {
     ...raw,
     decode: (delivery) => delivery.raw[0] === 0 ? assert.fail("a bug") : raw.decode(delivery),
   };
@@ -131,7 +131,7 @@ Deno.test("Consumer is not made with a batch size for an executor that runs no b
   };
   const deps = {
     driver: new FakeDriver(clock),
-    dialect: raw,
+    format: raw,
     executor,
     clock,
     observe() {},

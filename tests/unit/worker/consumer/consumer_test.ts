@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { FervoError, JobError } from "../../../../src/core/errors.ts";
 import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
-import type { Dialect } from "../../../../src/formats/format.ts";
+import type { Format } from "../../../../src/formats/format.ts";
 import { envelope } from "../../../../src/formats/envelope.ts";
 import { raw } from "../../../../src/formats/raw.ts";
 import {
@@ -28,7 +28,7 @@ const MIDDLE = () => 0.5;
 /** A consumer with fakes around it; after the test it has ended, and has left no timer and nothing unsettled. */
 function start(
   options: Partial<ConsumerOptions> = {},
-  dialect: Dialect = raw,
+  format: Format = raw,
   beforeRun: (consumer: Consumer) => void = () => {},
   limit?: SlotLimit,
   abortMs = 0,
@@ -37,7 +37,7 @@ function start(
   const driver = new FakeDriver(clock);
   const executor = Object.assign(new FakeExecutor(), { abortMs });
   const log = new EventLog();
-  const deps = { driver, dialect, executor, clock, observe: log.observe, random: MIDDLE };
+  const deps = { driver, format, executor, clock, observe: log.observe, random: MIDDLE };
   const consumer = new Consumer({ ...deps, ...limit && { limit } }, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "main",
@@ -189,7 +189,7 @@ Deno.test("Consumer asks again when a receive has found nothing", async () => {
 
 // --- what it gives to the executor
 
-Deno.test("Consumer gives the executor the job as the delivery and the dialect say", async () => {
+Deno.test("Consumer gives the executor the job as the delivery and the format say", async () => {
   await using t = start({ timeoutMs: 5_000, retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 7 } });
   const nowMs = t.clock.nowMs();
   await t.give("17", {
@@ -327,7 +327,7 @@ Deno.test("Consumer buries a delivery with a problem without running it", async 
   assert.deepEqual(t.executor.ids, ["2"]);
 });
 
-Deno.test("Consumer buries a message that its dialect cannot read without running it", async () => {
+Deno.test("Consumer buries a message that its format cannot read without running it", async () => {
   await using t = start({ concurrency: 1 }, envelope);
   const delivery = await t.give("1", { raw: new TextEncoder().encode("{") });
   assert.deepEqual([t.executor.runs.length, delivery.settled], [0, ["bury JOB_MALFORMED"]]);
@@ -556,7 +556,7 @@ Deno.test("Consumer puts a job back uncounted and backs off when its executor th
 });
 
 Deno.test("Consumer puts a job back uncounted when its format throws what is no FervoError", async () => {
-  const odd: Dialect = { ...raw, decode: () => assert.fail("a bug") };
+  const odd: Format = { ...raw, decode: () => assert.fail("a bug") };
   await using t = start({}, odd);
   const delivery = await t.give("1");
   assert.deepEqual(delivery.settled, ["release"]);

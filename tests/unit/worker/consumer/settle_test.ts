@@ -14,7 +14,7 @@ const job = {
 };
 const withRule = {
   ...job,
-  dialect: { retryDelayMs: (attempt: number, random: number) => attempt * 1_000 + random },
+  format: { retryDelayMs: (attempt: number, random: number) => attempt * 1_000 + random },
 };
 
 Deno.test("finalOutcome() takes PHP's delay, then the rule of the format, then the policy", {
@@ -24,7 +24,7 @@ Deno.test("finalOutcome() takes PHP's delay, then the rule of the format, then t
   const unasked = { kind: "retry", error } as const;
   assert.deepEqual(finalOutcome(asked, withRule), asked);
   assert.deepEqual(finalOutcome(unasked, withRule), { ...unasked, delayMs: 2_000.5 });
-  assert.deepEqual(finalOutcome(unasked, { ...job, dialect: {} }), { ...unasked, delayMs: 4_000 });
+  assert.deepEqual(finalOutcome(unasked, { ...job, format: {} }), { ...unasked, delayMs: 4_000 });
 });
 
 Deno.test("finalOutcome() buries after the last try, whatever the delay", { permissions: "none" }, () => {

@@ -25,7 +25,7 @@ function start(options: Partial<ConsumerOptions> = {}, ofExecutor: { abortMs?: n
   const clock = new FakeClock();
   const driver = new HangingDriver(clock);
   const executor = Object.assign(new FakeExecutor(), ofExecutor);
-  const deps = { driver, dialect: raw, executor, clock, observe: () => {}, random: () => 0.5 };
+  const deps = { driver, format: raw, executor, clock, observe: () => {}, random: () => 0.5 };
   const consumer = new Consumer(deps, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "main",

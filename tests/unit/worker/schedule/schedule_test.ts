@@ -23,7 +23,7 @@ interface Setup extends Partial<ScheduleOptions> {
   /** Another time of day than the clock's. */
   time?: Clock;
   book?: FakeBook;
-  dialect?: typeof raw;
+  format?: typeof raw;
 }
 
 /** A schedule that is due every hour; at first it is a quarter past noon. */
@@ -32,14 +32,14 @@ function build(
     clock = new FakeClock(NOON + 15 * MINUTE_MS),
     time = clock,
     book = new FakeBook(),
-    dialect = raw,
+    format = raw,
     ...options
   }: Setup = {},
 ) {
   const log = new EventLog();
   const driver = new FakeDriver(clock);
   driver.schedule = book;
-  const schedule = new Schedule({ driver, dialect, clock: time, observe: log.observe, random: () => 0.5 }, {
+  const schedule = new Schedule({ driver, format, clock: time, observe: log.observe, random: () => 0.5 }, {
     ...DEFAULT_SCHEDULE_OPTIONS,
     name: "hourly",
     queue: "reports",
@@ -101,13 +101,13 @@ Deno.test("Schedule pushes its job at each due time, and nothing before", async 
 });
 
 Deno.test("Schedule writes the job in its broker's format, with its priority and tries", async () => {
-  for (const dialect of [raw, envelope]) {
-    const t = build({ dialect, priority: 7, attempts: 2 });
+  for (const format of [raw, envelope]) {
+    const t = build({ format, priority: 7, attempts: 2 });
     const running = t.schedule.run();
     await t.clock.advance(HOUR_MS);
     const [{ queue, message, options }] = t.book.pushed as [typeof t.book.pushed[0]];
     assert.equal(queue, "reports");
-    if (dialect === raw) {
+    if (format === raw) {
       assert.equal(message, "{}");
       assert.deepEqual(options, { priority: 7, maxAttempts: 2 });
     } else {
