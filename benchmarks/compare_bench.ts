@@ -1,8 +1,9 @@
 /**
- * Two binaries of the worker beside each other: is the new one as cheap as the old one? For each broker, pairs of runs in
- * turn, each on a queue filled with null jobs, on the same php-fpm; of each run a warm-up, then a window of time in which
- * the worker's CPU time and its settled jobs are counted. The ratio is taken pair by pair, and its 95 % interval is that of
- * the mean of its logarithm (Student's t).
+ * Two binaries of the worker beside each other: is the new one as cheap as the old one? For each broker, pairs of windows of
+ * time in which the worker's CPU time and its settled jobs are counted, each worker on a full queue of null jobs and a php-fpm
+ * of its own. The windows of a pair are cut into slices of a second that take turns (SIGSTOP, SIGCONT): a machine becomes slower
+ * or faster within seconds, and then both do. The ratio is taken pair by pair, and its 95 % interval is that of the mean of its
+ * logarithm (Student's t).
  *
  * `deno task bench:compare --old FILE [--new FILE] [--pairs N] [--seconds N] [--write] [sqlite] [redis]`; `--new` is
  * dist/fervo-worker when absent; `--write` puts the result into benchmarks/results/compare.md. Needs redis-server.
@@ -21,6 +22,8 @@ const WARM_UP_MS = 2_000;
 /** More than any worker settles in a second on two cores. */
 const JOBS_PER_SECOND = 20_000;
 const STOP_DEADLINE_MS = 20_000;
+/** How long one of the two runs before it is the other's turn. */
+const SLICE_MS = 1_000;
 
 interface Side {
   /** CPU time of the worker for a job, microseconds. */
@@ -31,9 +34,8 @@ interface Side {
 
 interface BenchBroker extends AsyncDisposable {
   readonly table: string;
-  /** Puts so many jobs into the queue; for `binary`, which may not know what a newer one makes. */
+  /** Puts this many jobs into the queue; for `binary`, which may not know what a newer one makes. */
   fill(jobs: number, binary: string, config: string): Promise<void>;
-  empty(): Promise<void>;
 }
 
 const valueOf = (option: string) => {
@@ -49,58 +51,26 @@ const SECONDS = Number(valueOf("--seconds") ?? 10);
 const folder = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "fervo-compare-" });
 const BROKERS: Readonly<Record<string, () => Promise<BenchBroker>>> = { sqlite, redis };
 
-const report = new Report("Old against new");
-report.say(await conditions());
-{
-  await using fpm = await PhpFpm.start({ children: CHILDREN, statusListen: true });
-  const chosen = Object.keys(BROKERS).filter((name) => Deno.args.includes(name));
-  for (const name of chosen.length > 0 ? chosen : Object.keys(BROKERS)) await compare(name, fpm);
-}
-await Deno.remove(folder, { recursive: true });
-if (Deno.args.includes("--write")) await report.write(new URL("results/compare.md", import.meta.url));
+/** One binary on a queue that stays full; it runs only in its slices. */
+class BenchWorker implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+  readonly #http: string;
+  #ranMs = 0;
+  #from = { cpuNs: 0, jobs: 0 };
+  #to = { cpuNs: 0, jobs: 0 };
 
-async function compare(name: string, fpm: PhpFpm): Promise<void> {
-  await using broker = await BROKERS[name]!();
-  report.say(
-    `\n## ${name}: ${PAIRS} pairs of ${SECONDS} s, null jobs, ${CHILDREN} children, ${CHILDREN} slots\n`,
-  );
-  const pairs: { old: Side; new: Side }[] = [];
-  for (let pair = 0; pair < PAIRS; pair++) {
-    // In turn who is first: a machine that becomes slower or faster meanwhile is nobody's fault.
-    const sides = { old: OLD!, new: NEW };
-    const order = pair % 2 === 0 ? ["old", "new"] as const : ["new", "old"] as const;
-    const measured: Partial<Record<"old" | "new", Side>> = {};
-    for (const side of order) measured[side] = await run(sides[side], broker, fpm);
-    pairs.push(measured as { old: Side; new: Side });
-    const { old, new: now } = pairs.at(-1)!;
-    report.note(
-      `${name} ${pair + 1}: CPU ${old.cpuUs.toFixed(1)} ${now.cpuUs.toFixed(1)} µs a job, ` +
-        `${old.perSecond.toFixed(0)} ${now.perSecond.toFixed(0)} jobs/s`,
-    );
+  private constructor(process: Deno.ChildProcess, http: string) {
+    this.#process = process;
+    this.#http = http;
   }
-  report.say("| | old | new | new / old, pair by pair | 95 % interval of the ratio |");
-  report.say("|---|---|---|---|---|");
-  const row = (what: string, of: (side: Side) => number, digits: number) => {
-    const ratios = pairs.map((pair) => of(pair.new) / of(pair.old));
-    const { low, middle, high } = interval(ratios);
-    report.say(
-      `| ${what} | ${spread(pairs.map((pair) => of(pair.old)), digits)} | ` +
-        `${spread(pairs.map((pair) => of(pair.new)), digits)} | ${spread(ratios, 3)} | ` +
-        `${middle.toFixed(3)} (${low.toFixed(3)}–${high.toFixed(3)}) |`,
-    );
-  };
-  row("CPU, µs a job", ({ cpuUs }) => cpuUs, 1);
-  row("jobs/s", ({ perSecond }) => perSecond, 0);
-  row("resident, MiB", ({ residentMib }) => residentMib, 0);
-}
 
-/** One binary on a queue that stays full. */
-async function run(binary: string, broker: BenchBroker, fpm: PhpFpm): Promise<Side> {
-  const http = `${folder}/http.sock`;
-  const config = `${folder}/fervo-worker.toml`;
-  await Deno.writeTextFile(
-    config,
-    `
+  /** It is warm then, and halted. */
+  static async start(binary: string, broker: BenchBroker, fpm: PhpFpm): Promise<BenchWorker> {
+    const http = `${folder}/${crypto.randomUUID()}.sock`;
+    const config = `${http}.toml`;
+    await Deno.writeTextFile(
+      config,
+      `
 [log]
 level = "warn"
 [http]
@@ -118,33 +88,103 @@ status_address = "${fpm.statusAddress}"
 queues = ["${QUEUE}"]
 concurrency = ${CHILDREN}
 `,
-  );
-  await broker.fill(JOBS_PER_SECOND * (SECONDS + WARM_UP_MS / 1_000), binary, config);
-  const worker = new Deno.Command(binary, { args: ["run", "--config", config], stdout: "null" }).spawn();
-  try {
+    );
+    await broker.fill(JOBS_PER_SECOND * (SECONDS + WARM_UP_MS / 1_000), binary, config);
+    const process = new Deno.Command(binary, { args: ["run", "--config", config], stdout: "null" }).spawn();
+    const worker = new BenchWorker(process, http);
     await eventually("the worker has settled jobs", async () => await settled(http).catch(() => 0) > 0);
     await pause(WARM_UP_MS);
-    const [cpuBefore, jobsBefore, beforeMs] = [
-      await cpuNs(worker.pid),
-      await settled(http),
-      performance.now(),
-    ];
-    await pause(SECONDS * 1_000);
-    const [cpuAfter, jobsAfter, afterMs] = [await cpuNs(worker.pid), await settled(http), performance.now()];
-    const jobs = jobsAfter - jobsBefore;
-    const status = await Deno.readTextFile(`/proc/${worker.pid}/status`);
+    process.kill("SIGSTOP");
+    return worker;
+  }
+
+  /** Runs for one slice; the window begins in the first one, and ends in the last. */
+  async slice({ isFirst, isLast }: { isFirst: boolean; isLast: boolean }): Promise<void> {
+    this.#process.kill("SIGCONT");
+    if (isFirst) this.#from = await this.#read();
+    const startMs = performance.now();
+    await pause(SLICE_MS);
+    if (isLast) this.#to = await this.#read();
+    this.#ranMs += performance.now() - startMs;
+    this.#process.kill("SIGSTOP");
+  }
+
+  /** What its window has shown. */
+  async end(): Promise<Side> {
+    const jobs = this.#to.jobs - this.#from.jobs;
+    const status = await Deno.readTextFile(`/proc/${this.#process.pid}/status`);
     return {
-      cpuUs: (cpuAfter - cpuBefore) / 1_000 / jobs,
-      perSecond: jobs / (afterMs - beforeMs) * 1_000,
+      cpuUs: (this.#to.cpuNs - this.#from.cpuNs) / 1_000 / jobs,
+      perSecond: jobs / this.#ranMs * 1_000,
       residentMib: Number(/^VmRSS:\s+(\d+)/m.exec(status)![1]) / 1_024,
     };
-  } finally {
-    worker.kill("SIGTERM");
-    const tooLate = setTimeout(() => worker.kill("SIGKILL"), STOP_DEADLINE_MS);
-    await worker.status;
-    clearTimeout(tooLate);
-    await broker.empty();
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill("SIGCONT");
+    this.#process.kill("SIGTERM");
+    const tooLate = setTimeout(() => this.#process.kill("SIGKILL"), STOP_DEADLINE_MS);
+    await this.#process.status;
+    clearTimeout(tooLate);
+  }
+
+  async #read(): Promise<{ cpuNs: number; jobs: number }> {
+    return { cpuNs: await cpuNs(this.#process.pid), jobs: await settled(this.#http) };
+  }
+}
+
+const report = new Report("Old against new");
+report.say(await conditions());
+{
+  const options = { children: CHILDREN, statusListen: true };
+  await using oldFpm = await PhpFpm.start(options);
+  await using newFpm = await PhpFpm.start(options);
+  const chosen = Object.keys(BROKERS).filter((name) => Deno.args.includes(name));
+  for (const name of chosen.length > 0 ? chosen : Object.keys(BROKERS)) await compare(name, oldFpm, newFpm);
+}
+await Deno.remove(folder, { recursive: true });
+if (Deno.args.includes("--write")) await report.write(new URL("results/compare.md", import.meta.url));
+
+async function compare(name: string, oldFpm: PhpFpm, newFpm: PhpFpm): Promise<void> {
+  report.say(
+    `\n## ${name}: ${PAIRS} pairs of ${SECONDS} s in slices of ${
+      SLICE_MS / 1_000
+    } s, null jobs, ${CHILDREN} children, ` +
+      `${CHILDREN} slots\n`,
+  );
+  const pairs: { old: Side; new: Side }[] = [];
+  for (let pair = 0; pair < PAIRS; pair++) {
+    await using oldBroker = await BROKERS[name]!();
+    await using newBroker = await BROKERS[name]!();
+    await using old = await BenchWorker.start(OLD!, oldBroker, oldFpm);
+    await using now = await BenchWorker.start(NEW, newBroker, newFpm);
+    const slices = Math.ceil(SECONDS * 1_000 / SLICE_MS);
+    for (let slice = 0; slice < slices; slice++) {
+      for (const worker of (pair + slice) % 2 === 0 ? [old, now] : [now, old]) {
+        await worker.slice({ isFirst: slice === 0, isLast: slice === slices - 1 });
+      }
+    }
+    pairs.push({ old: await old.end(), new: await now.end() });
+    const { old: before, new: after } = pairs.at(-1)!;
+    report.note(
+      `${name} ${pair + 1}: CPU ${before.cpuUs.toFixed(1)} ${after.cpuUs.toFixed(1)} µs a job, ` +
+        `${before.perSecond.toFixed(0)} ${after.perSecond.toFixed(0)} jobs/s`,
+    );
+  }
+  report.say("| | old | new | new / old, pair by pair | 95 % interval of the ratio |");
+  report.say("|---|---|---|---|---|");
+  const row = (what: string, of: (side: Side) => number, digits: number) => {
+    const ratios = pairs.map((pair) => of(pair.new) / of(pair.old));
+    const { low, middle, high } = interval(ratios);
+    report.say(
+      `| ${what} | ${spread(pairs.map((pair) => of(pair.old)), digits)} | ` +
+        `${spread(pairs.map((pair) => of(pair.new)), digits)} | ${spread(ratios, 3)} | ` +
+        `${middle.toFixed(3)} (${low.toFixed(3)}–${high.toFixed(3)}) |`,
+    );
+  };
+  row("CPU, µs a job", ({ cpuUs }) => cpuUs, 1);
+  row("jobs/s", ({ perSecond }) => perSecond, 0);
+  row("resident, MiB", ({ residentMib }) => residentMib, 0);
 }
 
 /** Jobs done since its start, by its metrics. */
@@ -165,19 +205,16 @@ async function cpuNs(pid: number): Promise<number> {
 }
 
 async function sqlite(): Promise<BenchBroker> {
-  const path = `${folder}/queue.sqlite`;
-  return await Promise.resolve({
-    table: `driver = "sqlite"\npath = "${path}"`,
+  const queue = await Deno.makeTempDir({ dir: folder });
+  return {
+    table: `driver = "sqlite"\npath = "${queue}/queue.sqlite"`,
     fill: async (jobs, binary, config) => {
       const args = ["push", QUEUE, '{"n":1}', "--count", String(jobs), "--config", config];
       const { success } = await new Deno.Command(binary, { args, stdout: "null", stderr: "null" }).output();
       if (!success) throw new Error(`${binary} cannot push into the embedded queue`);
     },
-    empty: async () => {
-      for (const end of ["", "-wal", "-shm"]) await Deno.remove(path + end).catch(ignoreMissing);
-    },
-    [Symbol.asyncDispose]: () => Promise.resolve(),
-  });
+    [Symbol.asyncDispose]: () => Deno.remove(queue, { recursive: true }),
+  };
 }
 
 async function redis(): Promise<BenchBroker> {
@@ -193,7 +230,6 @@ async function redis(): Promise<BenchBroker> {
       await server.cli("SADD", "queues", QUEUE);
       await server.cli("EVAL", fill, "1", `queue:${QUEUE}`, String(jobs), job);
     },
-    empty: async () => void await server.cli("FLUSHALL"),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }
@@ -214,10 +250,6 @@ function studentT(freedom: number): number {
   const g2 = (5 * z ** 5 + 16 * z ** 3 + 3 * z) / 96;
   const g3 = (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / 384;
   return z + g1 / freedom + g2 / freedom ** 2 + g3 / freedom ** 3;
-}
-
-function ignoreMissing(error: unknown): void {
-  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
 function pause(ms: number): Promise<void> {
