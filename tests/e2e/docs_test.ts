@@ -33,7 +33,7 @@ interface Run {
 const SHORT_BENCH = "--jobs 20 --repeat 1 --warmup 0 --yes";
 const MAY_WARN = [0, 1];
 const WALK_PLAIN: Way = { by: "tests/first_hour/plain", where: "README.md" };
-const WALK_SYMFONY: Way = { by: "tests/first_hour/symfony", where: "bundle/README.md" };
+const WALK_SYMFONY: Way = { by: "tests/first_hour/symfony", where: "php/bundle/README.md" };
 const SYMFONY_DEMO: Way = { by: "tests/e2e/demo_test.ts", where: "symfony.ts" };
 const HOST: Way = { by: "tests/e2e/host_test.ts", where: '"--service"' };
 const BACKUP: Way = { by: "tests/e2e/operator/queue_file_test.ts", where: "runAsDocumented" };
@@ -77,26 +77,26 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "fervo-worker --version --json": {
     run: { says: /^\{"version":".*","commit":".*","target":".*","deno":".*"\}$/m },
   },
-  // bundle/README.md
+  // php/bundle/README.md
   "apt-get install -y php-fpm php-sqlite3 supervisor": WALK_SYMFONY,
-  "composer config repositories.fervo path /path/to/fervo-worker/bundle": WALK_SYMFONY,
+  "composer config repositories.fervo path /path/to/fervo-worker/php/bundle": WALK_SYMFONY,
   "composer require fervo/deferred-event-bundle:@dev": WALK_SYMFONY,
   "fervo-worker init --service supervisor --app symfony --start": WALK_SYMFONY,
   "bin/console fervo:try": WALK_SYMFONY,
   "bin/console fervo:front-controller": {
-    by: "bundle/tests/Command/FrontControllerCommandTest.php",
+    by: "php/bundle/tests/Command/FrontControllerCommandTest.php",
     where: "FrontControllerCommand(",
   },
   "fervo-worker check --call-script": { run: { exitCodes: MAY_WARN, says: /^ok +fpm\.default: /m } },
   "fervo-worker run": { until: "Consumer started" },
   "bin/console fervo:relay --create-table": {
-    by: "bundle/tests/Functional/TransactionalTest.php",
+    by: "php/bundle/tests/Functional/TransactionalTest.php",
     where: "--create-table",
   },
-  "tests/run": { by: "scripts/test", where: "bundle/tests/run" },
+  "tests/run": { by: "scripts/test", where: "php/bundle/tests/run" },
   "tests/run-newest": { not: "it downloads the newest packages, which are others each day" },
-  "tests/check": { by: "scripts/test", where: "bundle/tests/check" },
-  // bundle/docs/testing.md
+  "tests/check": { by: "scripts/test", where: "php/bundle/tests/check" },
+  // php/bundle/docs/testing.md
   "bin/console app:place-order 7": { not: "it is a command of the reader's application" },
   "fervo-worker run --until-empty": { run: { says: /^Done: +0 jobs/m } },
   // examples/symfony/README.md
@@ -210,7 +210,7 @@ const CONFIGURATIONS: Readonly<Record<string, Way | ((block: DocBlock) => Promis
     where: "/livez",
   },
   "[Service]": isUnit,
-  // bundle/README.md
+  // php/bundle/README.md
   "env[APP_ENV] = prod": isPool,
   // examples/symfony/README.md
   "opcache.validate_timestamps = 0            ; a release reloads PHP-FPM": isPhpIni,
@@ -221,8 +221,8 @@ Deno.test("Each configuration of another program is read by that program, or it 
   for (const block of blocks) {
     const { file, language, text } = block;
     if ([...OTHERS, ...CONSOLE, "toml"].includes(language)) continue;
-    // bundle/tests/Docs/DocsTest.php reads these.
-    if (file.startsWith("bundle/") && language === "yaml") continue;
+    // php/bundle/tests/Docs/DocsTest.php reads these.
+    if (file.startsWith("php/bundle/") && language === "yaml") continue;
     const first = text.split("\n")[0]!;
     const way = CONFIGURATIONS[first];
     assert.ok(way !== undefined, `${placeOf(block)}: nobody reads: ${first}`);
@@ -231,7 +231,7 @@ Deno.test("Each configuration of another program is read by that program, or it 
     else if ("by" in way) assertFileHas(way.by, way.where);
   }
   for (const first of Object.keys(CONFIGURATIONS)) assert.ok(shown.has(first), `no document has: ${first}`);
-  assertFileHas("bundle/tests/Docs/DocsTest.php", "self::blocks('yaml', self::ALL)");
+  assertFileHas("php/bundle/tests/Docs/DocsTest.php", "self::blocks('yaml', self::ALL)");
 });
 
 /** A file of that name with this text, gone with the scope. */

@@ -5,8 +5,8 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const PLACES = [
   "README.md",
   "docs",
-  "bundle/README.md",
-  "bundle/docs",
+  "php/bundle/README.md",
+  "php/bundle/docs",
   "examples/symfony",
   "examples/plain-php",
 ];

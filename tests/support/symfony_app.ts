@@ -130,7 +130,7 @@ export class SymfonyApp implements AsyncDisposable {
     await Deno.mkdir(`${this.directory}/vendor/fervo`, { recursive: true });
     await copy(`${ROOT}tests/support/symfony_vendor`, `${this.directory}/vendor`);
     // As Composer does it with a package in a folder.
-    await Deno.symlink(`${ROOT}bundle`, `${this.directory}/vendor/fervo/deferred-event-bundle`);
+    await Deno.symlink(`${ROOT}php/bundle`, `${this.directory}/vendor/fervo/deferred-event-bundle`);
     const lines = Object.entries({ APP_ENV: "prod", ...env }).map(([name, value]) => `${name}='${value}'\n`);
     await this.write(".env.local", lines.join(""));
     await this.console("cache:warmup", "--quiet");

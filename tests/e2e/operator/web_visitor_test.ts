@@ -31,11 +31,11 @@ const FILES = [
 
 /** What runs something when it is called, beside files that only declare or return something. */
 const ENTRY_POINTS = [
-  "bundle/bin/fervo-run.php",
-  "bundle/bin/fervo-runtime.php",
-  "bundle/tests/Fixtures/console.php",
-  "bundle/tests/Fixtures/router.php",
-  "bundle/tests/Fixtures/signals.php",
+  "php/bundle/bin/fervo-run.php",
+  "php/bundle/bin/fervo-runtime.php",
+  "php/bundle/tests/Fixtures/console.php",
+  "php/bundle/tests/Fixtures/router.php",
+  "php/bundle/tests/Fixtures/signals.php",
   "examples/plain-php/fervo.php",
   "examples/plain-php/produce.php",
 ];
