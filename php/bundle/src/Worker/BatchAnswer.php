@@ -38,8 +38,13 @@ final class BatchAnswer
             }
             self::describe($job);
             FrontController::dropOutput();
+            $startedNs = hrtime(true);
             $outcome = $run instanceof Outcome ? $run : $run->run($payload);
             FrontController::write($outcome->toRecord((string) $job['id']));
+            if (connection_aborted() || hrtime(true) - $startedNs > ($job['timeout_ms'] ?? \INF) * 1e6) {
+                // The worker has given up on this request: the jobs that are left run elsewhere.
+                return;
+            }
         }
     }
 
@@ -75,6 +80,7 @@ final class BatchAnswer
             'FERVO_JOB_ID' => $job['id'],
             'FERVO_QUEUE' => $job['queue'] ?? null,
             'FERVO_ATTEMPT' => $job['attempt'] ?? null,
+            'FERVO_REPEAT' => ($job['repeat'] ?? false) ? 1 : null,
             'FERVO_MAX_ATTEMPTS' => $job['max_attempts'] ?? null,
             'FERVO_ENQUEUED_AT' => $job['enqueued_at'] ?? null,
             'FERVO_DEADLINE' => isset($job['timeout_ms']) ? (int) (microtime(true) * 1000) + (int) $job['timeout_ms'] : null,

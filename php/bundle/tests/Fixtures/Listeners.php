@@ -52,6 +52,8 @@ final class Listeners
             },
             'print' => print str_repeat('x', 100_000),
             'defer' => $this->queue->deferEvent(new OrderPlaced(9)),
+            'slow' => usleep(5_000),
+            'repeat' => $this->recorder->add($_SERVER['FERVO_REPEAT'] ?? 'none'),
             'job' => $this->recorder->add(implode(' ', array_map(static fn (string $name): string => $_SERVER[$name] ?? '-', ['APP_ENV', 'APP_DEBUG', 'FROM_DOTENV', 'FERVO_JOB_ID', 'FERVO_QUEUE', 'FERVO_ATTEMPT', 'FERVO_MAX_ATTEMPTS']))),
             'runtime' => $this->recorder->add(implode(' ', array_map(static fn (string $name): string => $_SERVER[$name] ?? '-', ['FERVO_TEST_KERNEL', 'APP_ENV', 'SHOP_ENV', 'FROM_DOTENV', 'OF_RUNTIME', 'SCRIPT_FILENAME']))),
             // Until somebody writes a line into the pipe.

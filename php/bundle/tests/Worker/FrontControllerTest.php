@@ -299,6 +299,22 @@ final class FrontControllerTest extends TestCase
         self::assertSame(['foo.action a 0', 'foo.action exit 0'], $this->recorded());
     }
 
+    /** The worker has given up on the request by then, and has put back what is left. */
+    public function testNoJobIsBegunBehindOneThatHasTakenLongerThanItMay(): void
+    {
+        [, $body] = $this->request(self::job('1', self::payload('a')).self::job('2', self::payload('slow'), ['timeout_ms' => 1]).self::job('3', self::payload('b')), ['FERVO_BATCH' => '3']);
+
+        self::assertSame(['1', '2'], array_column(self::records($body), 'id'));
+        self::assertSame(['foo.action a 0', 'foo.action slow 0'], $this->recorded());
+    }
+
+    public function testAJobOfABatchMayBeARepeat(): void
+    {
+        $this->request(self::job('1', self::payload('repeat'), ['repeat' => true]).self::job('2', self::payload('repeat')), ['FERVO_BATCH' => '2']);
+
+        self::assertSame(['1', 'none'], [$this->recorded()[1], $this->recorded()[3]]);
+    }
+
     public function testABatchThatCannotBootRetriesEachJob(): void
     {
         [$headers, $body] = $this->request(self::job('1', 'x').self::job('2', ''), ['FERVO_BATCH' => '2', 'APP_ENV' => 'broken']);
@@ -323,9 +339,10 @@ final class FrontControllerTest extends TestCase
         return (new Signer('s3cret'))->sign(json_encode(['event' => 'foo.action', 'class' => $event::class, 'format' => 'php', 'data' => base64_encode(serialize($event))] + array_filter(['listener' => $listener])));
     }
 
-    private static function job(string $id, string $payload): string
+    /** @param array<string, mixed> $facts beside those of every job */
+    private static function job(string $id, string $payload, array $facts = []): string
     {
-        return json_encode(['id' => $id, 'queue' => 'mail', 'attempt' => 1, 'max_attempts' => 5, 'enqueued_at' => 1700000000000, 'timeout_ms' => 60000, 'bytes' => \strlen($payload)])."\n".$payload."\n";
+        return json_encode($facts + ['id' => $id, 'queue' => 'mail', 'attempt' => 1, 'max_attempts' => 5, 'enqueued_at' => 1700000000000, 'timeout_ms' => 60000, 'bytes' => \strlen($payload)])."\n".$payload."\n";
     }
 
     /** @return list<array<string, mixed>> */
