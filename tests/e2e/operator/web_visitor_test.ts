@@ -26,7 +26,7 @@ async function* phpFiles(folder: string): AsyncGenerator<string> {
 
 const FILES = [
   ...await Array.fromAsync(phpFiles("examples")),
-  ...await Array.fromAsync(phpFiles("bundle")),
+  ...await Array.fromAsync(phpFiles("php")),
 ].toSorted();
 
 /** What runs something when it is called, beside files that only declare or return something. */
