@@ -31,13 +31,13 @@ const FILES = [
 
 /** What runs something when it is called, beside files that only declare or return something. */
 const ENTRY_POINTS = [
+  "examples/plain-php/fervo.php",
+  "examples/plain-php/produce.php",
   "php/bundle/bin/fervo-run.php",
   "php/bundle/bin/fervo-runtime.php",
   "php/bundle/tests/Fixtures/console.php",
   "php/bundle/tests/Fixtures/router.php",
   "php/bundle/tests/Fixtures/signals.php",
-  "examples/plain-php/fervo.php",
-  "examples/plain-php/produce.php",
 ];
 
 interface Answer {
