@@ -57,7 +57,7 @@ final class DeferOptions
     public static function checkQueue(string $queue): void
     {
         if (1 !== preg_match('/^[A-Za-z0-9._:-]{1,128}$/D', $queue)) {
-            throw new InvalidOptionException(sprintf('The queue "%s" cannot be: a queue\'s name has 1 to 128 characters of A-Z a-z 0-9 . _ : -', $queue));
+            throw new InvalidOptionException(sprintf('The queue "%s" is not valid: a queue\'s name has 1 to 128 characters of A-Z a-z 0-9 . _ : -', $queue));
         }
     }
 

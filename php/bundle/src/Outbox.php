@@ -127,16 +127,23 @@ final class Outbox implements ResetInterface
         }
     }
 
-    /** The worker's job has failed, and so have the events that it held back: when it runs again, it defers them again. */
-    public function jobFailed(): void
+    /**
+     * The worker's job has failed, and so have the events that it held back: when it runs again, it defers them again.
+     *
+     * @return bool whether there were any
+     */
+    public function jobFailed(): bool
     {
-        if (SendMode::OnTerminate === $this->mode) {
+        $hasDropped = SendMode::OnTerminate === $this->mode && [] !== $this->due;
+        if ($hasDropped) {
             $this->dropped = [...$this->dropped, ...$this->due];
             $this->due = [];
             $this->logDropped('the job failed');
         }
         // Those whose transaction was committed before are not the job's any more.
         $this->terminate();
+
+        return $hasDropped;
     }
 
     /** Between two requests of one process. */

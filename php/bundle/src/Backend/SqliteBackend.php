@@ -64,6 +64,10 @@ final class SqliteBackend implements BackendInterface
     private function open(): \PDO
     {
         if (!is_file($this->path)) {
+            $folder = \dirname($this->path);
+            if (is_dir($folder) && !is_executable($folder)) {
+                throw new \UnexpectedValueException(sprintf('this user may not enter the folder "%s". Who defers has to be able to write the queue: run it as the folder\'s owner, or let this user in', $folder));
+            }
             throw new \UnexpectedValueException('there is no such file. fervo-worker creates it: run "fervo-worker check" or start the worker, with the same path in its configuration');
         }
         $db = new \PDO('sqlite:'.$this->path, null, null, [

@@ -52,7 +52,31 @@ final class LocaleCarrier implements ContextCarrierInterface
         if ('' === $locale) {
             return static function (): void {};
         }
+        /** @var list<\Closure(): mixed> $undo */
         $undo = [];
+        // Backwards: some of these set others, too.
+        $back = static function () use (&$undo): void {
+            foreach (array_reverse($undo) as $one) {
+                try {
+                    $one();
+                } catch (\Throwable $error) {
+                    error_log((string) $error);
+                }
+            }
+        };
+        try {
+            $this->set($locale, $undo);
+        } catch (\Throwable $error) {
+            $back();
+            throw $error;
+        }
+
+        return $back;
+    }
+
+    /** @param list<\Closure(): mixed> $undo gets what undoes each step, before it is done */
+    private function set(string $locale, array &$undo): void
+    {
         if (null !== $this->context) {
             $parameters = $this->context->getParameters();
             $undo[] = fn () => $this->context->setParameters($parameters);
@@ -69,12 +93,5 @@ final class LocaleCarrier implements ContextCarrierInterface
             $undo[] = static fn () => $service->setLocale($before);
             $service->setLocale($locale);
         }
-
-        // Backwards: some of these set others, too.
-        return static function () use ($undo): void {
-            foreach (array_reverse($undo) as $one) {
-                $one();
-            }
-        };
     }
 }

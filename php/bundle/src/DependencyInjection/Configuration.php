@@ -55,7 +55,7 @@ final class Configuration implements ConfigurationInterface
                         ->scalarNode('table')
                             ->info('Make it with "fervo:relay --create-table", or by a migration.')
                             ->defaultValue('fervo_outbox')
-                            ->validate()->ifTrue(static fn (mixed $name): bool => !\is_string($name) || 1 !== preg_match('/^[a-z_][a-z0-9_]{0,62}$/D', $name))->thenInvalid('The table %s cannot be: up to 63 characters of a-z, 0-9 and _, and no digit first.')->end()
+                            ->validate()->ifTrue(static fn (mixed $name): bool => !\is_string($name) || 1 !== preg_match('/^[a-z_][a-z0-9_]{0,62}$/D', $name))->thenInvalid('The table %s is not valid: expected up to 63 characters of a-z, 0-9 and _, and no digit first.')->end()
                         ->end()
                     ->end()
                 ->end()

@@ -28,11 +28,14 @@ final class OpenTransactions
     {
         $names = [];
         foreach ($this->connections as $name => $connection) {
-            // Without auto-commit there is always one, and no telling whether anything is in it.
-            if ($connection->isAutoCommit() && $this->isInTransaction($connection)) {
-                $names[] = $name;
-                $this->end($connection);
+            if (!$this->isInTransaction($connection)) {
+                continue;
             }
+            // Without auto-commit there is always one, and no telling whether anything is in it.
+            if ($connection->isAutoCommit()) {
+                $names[] = $name;
+            }
+            $this->end($connection);
         }
 
         return $names;
@@ -48,13 +51,14 @@ final class OpenTransactions
     private function end(Connection $connection): void
     {
         try {
-            while ($connection->isTransactionActive()) {
+            // By their number: without auto-commit, a new one begins where the last one ends.
+            for ($levels = $connection->getTransactionNestingLevel(); $levels > 0; --$levels) {
                 $connection->rollBack();
             }
         } catch (\Throwable) {
             // The connection is lost, and the transaction with it.
         }
-        if ($this->isInTransaction($connection)) {
+        if ($connection->isAutoCommit() && $this->isInTransaction($connection)) {
             $connection->close();
         }
     }

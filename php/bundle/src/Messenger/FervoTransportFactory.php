@@ -70,7 +70,7 @@ final class FervoTransportFactory implements TransportFactoryInterface
     public static function read(#[\SensitiveParameter] string $dsn, array $options, string $who): DeferOptions
     {
         if (1 !== preg_match('~^fervo://([^/?#@]*)(?:\?([^#]*))?$~D', $dsn, $match)) {
-            throw new InvalidOptionException($who.' has a DSN that cannot be: it is fervo://QUEUE, with options as in fervo://QUEUE?attempts=3&priority=5. Where the queue is, "fervo_deferred_event.backend" says.');
+            throw new InvalidOptionException($who.' has a DSN that is not valid: expected fervo://QUEUE, with options as in fervo://QUEUE?attempts=3&priority=5. Where the queue is, "fervo_deferred_event.backend" says.');
         }
         parse_str($match[2] ?? '', $query);
         $options = $query + $options;

@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\Messenger;
 use Fervo\DeferredEventBundle\Event\Job;
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
+use Fervo\DeferredEventBundle\Exception\OpenTransactionException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
 use Fervo\DeferredEventBundle\Worker\JobBoundary;
 use Psr\Container\ContainerInterface;
@@ -91,30 +92,43 @@ final class MessageRunner
         SignalListeners::removeWhereThereAreNoSignals($this->dispatcher);
         $one = new OneMessage($envelope);
         $events = new WatchedDispatcher($this->dispatcher);
-        $worker = new Worker([$message->transport => $one], new JobBus($this->bus, $this->boundary), $events, $this->logger);
+        $bus = new JobBus($this->bus, $this->boundary);
+        $worker = new Worker([$message->transport => $one], $bus, $events, $this->logger);
         $one->endsWith($worker);
         $before = $this->copies->count();
+        $failure = null;
         try {
             $worker->run(['sleep' => 0]);
-        } catch (\Throwable $error) {
-            if (!$one->isAcknowledged && $before === $this->copies->count()) {
-                throw $error;
-            }
-            // To run it again would do it twice.
-            error_log((string) $error);
-            $this->logger?->error('{class} is done, and then Messenger\'s worker failed: {error}', ['class' => $message->class, 'error' => $error->getMessage(), 'exception' => $error, 'job' => $job->id]);
-
-            return null;
+        } catch (\Throwable $failure) {
         } finally {
             // What a listener of the worker's events has left.
-            $this->boundary->rollBack();
+            $left = $this->boundary->rollBack();
         }
-        if ($one->isAcknowledged || $before < $this->copies->count()) {
+
+        // A listener of the application may have its own way of trying again.
+        $isElsewhere = $before < $this->copies->count() || ($one->isRejected && $events->willRetry);
+        if ($isElsewhere && [] !== $left) {
+            // The copy may have been written into it. Twice is better than not at all.
+            throw new OpenTransactionException($left);
+        }
+        // A batch handler may have acknowledged the message before what it did was undone.
+        $isDone = $one->isAcknowledged && null === $events->error && null === $bus->undone;
+        if (!$isElsewhere && !$isDone && !$one->isRejected && null !== $error = $failure ?? $bus->undone) {
+            throw $error;
+        }
+        if (null !== $failure) {
+            // What has become of the message is certain: to run it again would do it twice.
+            error_log((string) $failure);
+            $this->logger?->error('Messenger\'s worker failed behind {class}: {error}', ['class' => $message->class, 'error' => $failure->getMessage(), 'exception' => $failure, 'job' => $job->id]);
+        }
+        if ([] !== $left) {
+            $this->logger?->error('A listener of Messenger\'s worker left a transaction open, which is rolled back: {connections}', ['connections' => implode(', ', $left), 'class' => $message->class, 'job' => $job->id]);
+        }
+        if ($isElsewhere || $isDone) {
             return null;
         }
         if ($one->isRejected) {
-            // A listener of the application may have its own way of trying again.
-            return $events->willRetry ? null : $events->error ?? new \RuntimeException('Messenger has rejected the message.');
+            return $events->error ?? new \RuntimeException('Messenger has rejected the message.');
         }
 
         $reason = match (true) {

@@ -37,6 +37,8 @@ final class BatchAnswer
                 return;
             }
             self::describe($job);
+            // The job before may have set one.
+            FrontController::noTimeLimit();
             FrontController::dropOutput();
             $startedNs = hrtime(true);
             $outcome = $run instanceof Outcome ? $run : $run->run($payload);

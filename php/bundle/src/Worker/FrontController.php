@@ -64,10 +64,7 @@ final class FrontController
 
         // The worker may give up on us; what has begun is still to end in an orderly way.
         ignore_user_abort(true);
-        // PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own.
-        if (0 !== (int) ini_get('max_execution_time')) {
-            set_time_limit(0);
-        }
+        self::noTimeLimit();
 
         // The request stood in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now. A check has no job,
         // and a deadline for scripts that do not know it.
@@ -98,6 +95,14 @@ final class FrontController
         // the attempt has failed. Destructors run later still.
         set_exception_handler(null); // Symfony's would keep PHP from ending there.
         register_shutdown_function(static fn () => self::answer($jobId, $outcome));
+    }
+
+    /** PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own. */
+    public static function noTimeLimit(): void
+    {
+        if (0 !== (int) \ini_get('max_execution_time')) {
+            set_time_limit(0);
+        }
     }
 
     /** What a job prints is kept back, so that headers can still be sent, and is of no use to anyone. */

@@ -15,6 +15,9 @@ use Fervo\DeferredEventBundle\Outbox;
  */
 final class JobBoundary
 {
+    /** Whether something of the work that failed last was undone: rolled back, or dropped before it was sent. */
+    public bool $hasUndone = false;
+
     /** @param iterable<Outbox> $outboxes the one that there is, if the job has used it */
     public function __construct(private readonly iterable $outboxes, private readonly ?OpenTransactions $openTransactions = null)
     {
@@ -31,6 +34,8 @@ final class JobBoundary
      */
     public function around(\Closure $work): mixed
     {
+        $this->hasUndone = false;
+        $connections = [];
         try {
             try {
                 $result = $work();
@@ -47,8 +52,9 @@ final class JobBoundary
 
             return $result;
         } catch (\Throwable $error) {
+            $this->hasUndone = [] !== $connections;
             foreach ($this->outboxes as $outbox) {
-                $outbox->jobFailed();
+                $this->hasUndone = $outbox->jobFailed() || $this->hasUndone;
             }
             throw $error;
         }

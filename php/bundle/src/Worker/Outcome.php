@@ -68,7 +68,7 @@ final class Outcome
      *
      * @return non-empty-list<\Throwable>
      */
-    private static function causes(\Throwable $error): array
+    public static function causes(\Throwable $error): array
     {
         $wrapped = match (true) {
             $error instanceof WrappedExceptionsInterface => $error->getWrappedExceptions(),

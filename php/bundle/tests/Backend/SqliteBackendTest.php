@@ -60,6 +60,29 @@ final class SqliteBackendTest extends TestCase
         self::assertFileDoesNotExist($path);
     }
 
+    /** As a developer who runs a command where the queue is the worker's. */
+    public function testAFolderThatThisUserMayNotEnterIsNoMissingFile(): void
+    {
+        $path = Queue::create();
+        $script = <<<'PHP'
+            [, $autoload, $path] = $argv;
+            require $autoload;
+            $backend = new Fervo\DeferredEventBundle\Backend\SqliteBackend($path, 5000);
+            $job = new Fervo\DeferredEventBundle\Backend\DeferredJob('x', 'mail', null, 0, null, 'e', 'E');
+            // The code itself may be out of reach of another user.
+            class_exists(Fervo\DeferredEventBundle\Exception\SendFailedException::class);
+            posix_getuid() === 0 ? posix_setuid(65534) : chmod(dirname($path), 0600);
+            try {
+                $backend->send($job);
+            } catch (Fervo\DeferredEventBundle\Exception\SendFailedException $failure) {
+                echo $failure->getMessage();
+            }
+            PHP;
+        $said = (string) shell_exec(implode(' ', array_map(escapeshellarg(...), [\PHP_BINARY, '-r', $script, '--', \dirname(__DIR__).'/autoload.php', $path])).' 2>&1');
+
+        self::assertStringContainsString('this user may not enter the folder "'.\dirname($path).'"', $said);
+    }
+
     public function testAnotherProgramsDatabaseIsRefused(): void
     {
         $path = Folder::create().'/other.sqlite';

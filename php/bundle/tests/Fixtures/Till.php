@@ -23,6 +23,7 @@ final class Till
     public ?string $lastId = null;
     public bool $stopsWorkers = false;
     public bool $isShut = false;
+    public bool $throwsWhenStopped = false;
 
     public function __construct(
         private readonly MessageBusInterface $bus,
@@ -40,6 +41,7 @@ final class Till
             'throw' => throw new \DomainException('The till is shut'),
             'throw the other' => throw new \RangeException('Another'),
             'open till' => $this->isShut ? throw new UnrecoverableMessageHandlingException('Shut') : null,
+            'a listener opens' => throw new \DomainException('The till is shut'),
             'never again', 'retried elsewhere' => throw new UnrecoverableMessageHandlingException('No such customer'),
             'recover' => throw new RecoverableMessageHandlingException('Later'),
             'stop' => throw new StopWorkerException('Stop'),
@@ -47,6 +49,8 @@ final class Till
             'defer' => $this->queue->deferEvent(new OrderPlaced(7)),
             'defer and throw' => $this->deferAndThrow(),
             'open' => ($this->connection)()->beginTransaction(),
+            'open and throw' => $this->openAndThrow(),
+            'first defers, second throws' => $this->queue->deferEvent(new OrderPlaced(7)),
             'binary' => $this->seen[] = bin2hex($pay->data),
             default => null,
         };
@@ -55,7 +59,7 @@ final class Till
     public function second(Pay $pay): void
     {
         $this->seen[] = $pay->what.' (2)';
-        if ('second throws' === $pay->what) {
+        if ('first defers, second throws' === $pay->what || 'second throws' === $pay->what) {
             throw new \DomainException('Second');
         }
     }
@@ -91,6 +95,23 @@ final class Till
         }
         $this->seen[] = 'failed'.($event->willRetry() ? ', will retry' : '');
         $this->throwAfter($event->getEnvelope()->getMessage(), 'throw the other');
+        if ($pay instanceof Pay && 'a listener opens' === $pay->what) {
+            ($this->connection)()->beginTransaction();
+        }
+    }
+
+    /** Behind the end of a message. */
+    public function stopped(): void
+    {
+        if ($this->throwsWhenStopped) {
+            throw new \LogicException('A listener of Messenger\'s worker failed');
+        }
+    }
+
+    private function openAndThrow(): never
+    {
+        ($this->connection)()->beginTransaction();
+        throw new \DomainException('within a transaction');
     }
 
     private function deferAndThrow(): never

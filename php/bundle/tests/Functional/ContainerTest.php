@@ -66,7 +66,7 @@ final class ContainerTest extends KernelTestCase
         yield 'nothing to guess' => [['event' => 'foo.action'], 'has no public method onFooAction() or __invoke()'];
         yield 'no type' => [['method' => 'untyped'], 'Give the first parameter of untyped() the event\'s class'];
         yield 'no such attribute' => [['event' => 'foo.action', 'method' => 'untyped', 'retries' => 3], 'has the attribute "retries"'];
-        yield 'a bad queue' => [['event' => 'foo.action', 'method' => 'untyped', 'queue' => 'a b'], 'The queue "a b" cannot be'];
+        yield 'a bad queue' => [['event' => 'foo.action', 'method' => 'untyped', 'queue' => 'a b'], 'The queue "a b" is not valid'];
         yield 'a bad delay' => [['event' => 'foo.action', 'method' => 'untyped', 'delay' => 'soon'], 'options of the deferred listener "listener" are wrong'];
     }
 

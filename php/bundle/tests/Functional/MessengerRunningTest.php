@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Tests\Functional;
 
+use Doctrine\DBAL\Connection;
 use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Messenger\EncodedMessage;
 use Fervo\DeferredEventBundle\Messenger\MessageCodec;
@@ -24,6 +25,7 @@ use Symfony\Component\Messenger\Handler\BatchHandlerTrait;
 use Symfony\Component\Messenger\MessageBusInterface;
 use Symfony\Component\Messenger\Middleware\MiddlewareInterface;
 use Symfony\Component\Messenger\Middleware\StackInterface;
+use Symfony\Component\Messenger\Stamp\HandledStamp;
 use Symfony\Component\Messenger\Stamp\RedeliveryStamp;
 use Symfony\Component\Messenger\Stamp\SentToFailureTransportStamp;
 use Symfony\Component\Messenger\Stamp\TransportMessageIdStamp;
@@ -32,6 +34,8 @@ use Symfony\Component\Messenger\Transport\Serialization\SerializerInterface;
 use Symfony\Component\Messenger\Transport\Serialization\SigningSerializer;
 use Symfony\Component\Messenger\Transport\TransportFactoryInterface;
 use Symfony\Component\Messenger\Transport\TransportInterface;
+
+use function Symfony\Component\DependencyInjection\Loader\Configurator\service_closure;
 
 /** The transport fervo:// of Messenger: from the queue to the handler, and what becomes of the job. */
 final class MessengerRunningTest extends MessengerTestCase
@@ -279,6 +283,78 @@ final class MessengerRunningTest extends MessengerTestCase
         self::assertSame(1, RedeliveryStamp::getRetryCountFromEnvelope($this->envelope()));
     }
 
+    /** Messenger would not call them again: by what they have done it counts as handled. */
+    public function testHandlersWhoseWorkWasUndoneRunAgainWithTheOneThatFailed(): void
+    {
+        foreach (['first defers, second throws' => 'on_terminate', 'open and throw' => 'immediately'] as $what => $send) {
+            $kernel = $this->application([], ['send' => $send]);
+            $this->send($kernel, new Pay($what));
+            $kernel->getContainer()->get('services_resetter')->reset();
+            self::assertSame('ack', $this->runNext($kernel)->kind);
+            self::assertCount(1, Queue::rows($this->queue), 'the copy, and no event');
+            self::assertSame([], $this->envelope()->all(HandledStamp::class), $what);
+            self::assertFalse($kernel->getContainer()->get(self::CONNECTION)->isTransactionActive());
+
+            $this->till($kernel)->seen = [];
+            $this->runNext($kernel);
+            self::assertSame(['received by async', $what, $what.' (2)', 'failed, will retry'], $this->till($kernel)->seen);
+            Queue::open($this->queue)->exec('DELETE FROM fervo_jobs');
+        }
+    }
+
+    public function testABatchHandlerWhoseWorkIsUndoneAfterItsWordHasTheMessageAgain(): void
+    {
+        foreach ([1, 10] as $size) {
+            foreach ([3, 0] as $retries) {
+                $kernel = $this->application(
+                    ['routing' => [\ArrayObject::class => 'async'], 'transports' => ['async' => ['dsn' => 'fervo://payments', 'retry_strategy' => ['max_retries' => $retries]]]],
+                    configure: static function (ContainerConfigurator $container) use ($size): void {
+                        $container->services()->set(InBatches::class)->public()
+                            ->args([$size, service_closure(self::CONNECTION)])
+                            ->tag('messenger.message_handler', ['handles' => \ArrayObject::class]);
+                    },
+                );
+                $this->send($kernel, new \ArrayObject(['open']));
+                $outcome = $this->runNext($kernel);
+
+                $handler = $kernel->getContainer()->get(InBatches::class);
+                self::assertSame(['open'], $handler->seen);
+                self::assertFalse($kernel->getContainer()->get(self::CONNECTION)->isTransactionActive());
+                if ([] !== Queue::rows($this->queue)) {
+                    self::assertSame('ack', $outcome->kind);
+                    $this->runNext($kernel);
+                    self::assertSame(['open', 'open'], $handler->seen, 'the copy is handled');
+                } else {
+                    self::assertContains($outcome->kind, ['retry', 'bury'], "$size, $retries");
+                    self::assertStringContainsString('transaction', (string) $outcome->error);
+                }
+                Queue::open($this->queue)->exec('DELETE FROM fervo_jobs');
+            }
+        }
+    }
+
+    public function testAListenerThatThrowsBehindTheLastWordChangesNothing(): void
+    {
+        $kernel = $this->application(['transports' => ['async' => ['dsn' => 'fervo://payments', 'retry_strategy' => ['max_retries' => 0]]]]);
+        foreach (['throw' => ['bury', 'DomainException: The till is shut'], 'card' => ['ack', null]] as $what => $expected) {
+            $this->send($kernel, new Pay($what));
+            $this->till($kernel)->throwsWhenStopped = true;
+            $outcome = $this->runNext($kernel);
+            self::assertSame($expected, [$outcome->kind, $outcome->error]);
+        }
+    }
+
+    public function testACopyThatMayBeInATransactionThatAListenerHasLeftFailsTheJobToo(): void
+    {
+        $kernel = $this->withFailureTransport(self::FAILED);
+        $this->send($kernel, new Pay('a listener opens'));
+        $outcome = $this->runNext($kernel);
+
+        self::assertSame('retry', $outcome->kind);
+        self::assertStringContainsString('transaction', (string) $outcome->error);
+        self::assertFalse($kernel->getContainer()->get(self::CONNECTION)->isTransactionActive());
+    }
+
     public function testABatchHandlerIsFlushedAtTheEndOfTheJob(): void
     {
         $kernel = $this->application(['routing' => [\ArrayObject::class => 'async']], configure: static function (ContainerConfigurator $container): void {
@@ -465,6 +541,11 @@ final class InBatches implements BatchHandlerInterface
 {
     use BatchHandlerTrait;
 
+    /** @param (\Closure(): Connection)|null $connection */
+    public function __construct(private readonly int $size = 10, private readonly ?\Closure $connection = null)
+    {
+    }
+
     /** @var list<string> */
     public array $seen = [];
 
@@ -474,10 +555,20 @@ final class InBatches implements BatchHandlerInterface
         return $this->handle($message, $ack);
     }
 
+    private function shouldFlush(): bool
+    {
+        return $this->size <= \count($this->jobs);
+    }
+
     private function process(array $jobs): void
     {
         foreach ($jobs as [$message, $ack]) {
             $this->seen[] = $message[0];
+            if ('open' === $message[0]) {
+                ($this->connection)()->beginTransaction();
+                $ack->ack(null);
+                continue;
+            }
             match ($message[0]) {
                 'good' => $ack->ack(null),
                 'bad' => $ack->nack(new \DomainException('bad')),

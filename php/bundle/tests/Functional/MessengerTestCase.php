@@ -22,6 +22,7 @@ use Symfony\Component\Messenger\Event\WorkerMessageFailedEvent;
 use Symfony\Component\Messenger\Event\WorkerMessageHandledEvent;
 use Symfony\Component\Messenger\Event\WorkerMessageReceivedEvent;
 use Symfony\Component\Messenger\Event\WorkerStartedEvent;
+use Symfony\Component\Messenger\Event\WorkerStoppedEvent;
 use Symfony\Component\Messenger\MessageBusInterface;
 use Symfony\Component\Messenger\Stamp\StampInterface;
 use Symfony\Component\Messenger\Transport\Serialization\PhpSerializer;
@@ -61,6 +62,7 @@ abstract class MessengerTestCase extends KernelTestCase
                 ->tag('messenger.message_handler', ['handles' => Pay::class, 'method' => 'first', 'priority' => 1])
                 ->tag('messenger.message_handler', ['handles' => Pay::class, 'method' => 'second'])
                 ->tag('kernel.event_listener', ['event' => WorkerStartedEvent::class, 'method' => 'started'])
+                ->tag('kernel.event_listener', ['event' => WorkerStoppedEvent::class, 'method' => 'stopped'])
                 ->tag('kernel.event_listener', ['event' => WorkerMessageReceivedEvent::class, 'method' => 'received'])
                 ->tag('kernel.event_listener', ['event' => WorkerMessageHandledEvent::class, 'method' => 'handled'])
                 // Behind the retry, and before the failure transport.

@@ -74,9 +74,9 @@ final class FervoTransportFactoryTest extends TestCase
         yield 'no number' => ['fervo://mail?attempts=many', [], 'has the option "attempts" with "many"; it takes a whole number.'];
         yield 'a list' => ['fervo://mail?attempts[]=3', [], 'has the option "attempts" with array; it takes a whole number.'];
         yield 'no attempts' => ['fervo://mail?attempts=0', [], 'The transport "async": The number of attempts is 0'];
-        yield 'a bad queue' => ['fervo://a b', [], 'The transport "async": The queue "a b" cannot be'];
-        yield 'a path' => ['fervo://localhost/mail', [], 'has a DSN that cannot be: it is fervo://QUEUE'];
-        yield 'a user' => ['fervo://u:hunter2@mail', [], 'has a DSN that cannot be: it is fervo://QUEUE'];
+        yield 'a bad queue' => ['fervo://a b', [], 'The transport "async": The queue "a b" is not valid'];
+        yield 'a path' => ['fervo://localhost/mail', [], 'has a DSN that is not valid: expected fervo://QUEUE'];
+        yield 'a user' => ['fervo://u:hunter2@mail', [], 'has a DSN that is not valid: expected fervo://QUEUE'];
     }
 
     public function testATransportWithoutANameIsRefused(): void
