@@ -27,7 +27,7 @@ export async function loadConfig(path: string, deps: ConfigDeps): Promise<Config
   } catch (cause) {
     throw new ConfigError(
       "CONFIG_INVALID",
-      `Cannot read the configuration "${path}": ${adviceFor(cause)}`,
+      `Cannot read the configuration "${path}": ${adviceFor(cause, path)}`,
       { cause },
     );
   }
@@ -128,10 +128,13 @@ function keyOf(text: string, line: number): string {
   return key === undefined ? "" : `, in "${key}"`;
 }
 
-function adviceFor(error: unknown): string {
-  if (error instanceof Deno.errors.NotFound) return "no such file; make one with: fervo-worker init";
+function adviceFor(error: unknown, path: string): string {
+  if (error instanceof Deno.errors.NotFound) {
+    return `no such file; name another with --config or FERVO_CONFIG, or make one with: fervo-worker init ${path}`;
+  }
   if (error instanceof Deno.errors.PermissionDenied) {
-    return "permission denied; let the user that runs fervo-worker read it";
+    return "permission denied; let the user that runs fervo-worker read it, by a group of that user: " +
+      `chgrp GROUP ${path} && chmod 640 ${path}`;
   }
   return `${fileReason(error)}; give the path of a TOML file`;
 }

@@ -132,10 +132,15 @@ async function withoutStatusPage(clock: Clock, pool: PoolToCheck): Promise<Findi
   }, missing];
 }
 
+const FIX_ADDRESS =
+  'in [fpm.NAME]: address = "listen" of the pool; a pool for jobs is printed by: fervo-worker init --fpm';
+
 function poolError(error: unknown, { statusPath }: PoolToCheck): Finding {
   const code = error instanceof FervoError ? error.code : "FASTCGI_CONNECT_FAILED";
   const what = reasonOf(error);
-  if (code !== "FASTCGI_PROTOCOL") return { id: "fpm.reachable", severity: "error", code, what };
+  if (code !== "FASTCGI_PROTOCOL") {
+    return { id: "fpm.reachable", severity: "error", code, what, fix: FIX_ADDRESS };
+  }
   return {
     id: "fpm.status_page",
     severity: "error",

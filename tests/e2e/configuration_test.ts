@@ -85,7 +85,8 @@ Deno.test("run without a configuration says how to make one, with exit code 3", 
     assert.equal(code, 3);
     assert.equal(
       stderr,
-      'fervo-worker: Cannot read the configuration "fervo-worker.toml": no such file; make one with: fervo-worker init\n',
+      'fervo-worker: Cannot read the configuration "fervo-worker.toml": no such file; name another with --config or ' +
+        "FERVO_CONFIG, or make one with: fervo-worker init fervo-worker.toml\n",
     );
   } finally {
     await Deno.remove(directory);
@@ -124,6 +125,24 @@ Deno.test("init refuses to overwrite a file unless --force is given", async () =
   assert.equal(await Deno.readTextFile(file), "# mine\n");
   await fervoWorkerOk(["init", file, "--force"]);
   assert.equal(await Deno.readTextFile(file), await fervoWorkerOk(["init", "-"]));
+});
+
+Deno.test("init with a folder writes the configuration into it", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    for (const place of [directory, `${directory}/`]) {
+      const said = await fervoWorkerOk(["init", place, "--force"]);
+      assert.match(said, new RegExp(`^Wrote "${directory}/fervo-worker.toml"; `));
+    }
+    const { code, stderr } = await fervoWorker(["init", `${directory}/none/`]);
+    assert.equal(code, 2);
+    assert.match(
+      stderr,
+      /^fervo-worker: Cannot write ".*\/none\/fervo-worker\.toml": no such file or folder/,
+    );
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 });
 
 Deno.test("init - prints config.example.toml", async () => {

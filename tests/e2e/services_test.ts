@@ -217,5 +217,8 @@ Deno.test("Under supervisord a worker with a wrong configuration is not started 
       ),
   );
   await eventually("it is given up", async () => /FATAL/.test(await t.supervisord.ctl("status", WORKER)));
-  assert.match(await Deno.readTextFile(t.log), /no such file; make one with: fervo-worker init/);
+  assert.match(
+    await Deno.readTextFile(t.log),
+    /no such file; name another with --config or FERVO_CONFIG, or make one with: fervo-worker init/,
+  );
 });

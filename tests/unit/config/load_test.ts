@@ -327,13 +327,15 @@ const unreadable: [claim: string, cause: Error, message: string][] = [
   [
     "that is missing, and tells how to make one",
     new Deno.errors.NotFound("os error 2"),
-    'Cannot read the configuration "/etc/fervo.toml": no such file; make one with: fervo-worker init',
+    'Cannot read the configuration "/etc/fervo.toml": no such file; name another with --config or FERVO_CONFIG, or make one ' +
+    "with: fervo-worker init /etc/fervo.toml",
   ],
   [
     "that may not be read",
     new Deno.errors.PermissionDenied("os error 13"),
     'Cannot read the configuration "/etc/fervo.toml": permission denied; ' +
-    "let the user that runs fervo-worker read it",
+    "let the user that runs fervo-worker read it, by a group of that user: chgrp GROUP /etc/fervo.toml && " +
+    "chmod 640 /etc/fervo.toml",
   ],
   [
     "that is a folder",

@@ -1,4 +1,4 @@
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
 import example from "../../../../config.example.toml" with { type: "text" };
 import { fileReason } from "../../../core/file_error.ts";
@@ -101,8 +101,11 @@ Examples:
       if (output === undefined) return io.out(files.map(({ text }) => text).join("\n"));
       await writeFiles(files, output, force === true);
 
-      async function writeExample(path: string): Promise<void> {
-        if (path === "-") return io.out(example);
+      async function writeExample(place: string): Promise<void> {
+        if (place === "-") return io.out(example);
+        const isFolder = place.endsWith("/") ||
+          await Deno.stat(place).then(({ isDirectory }) => isDirectory, () => false);
+        const path = isFolder ? join(place, CONFIG_PLACES[0]!) : place;
         // Private, for it may come to hold passwords.
         await write(path, example, 0o600, force === true);
         io.out(
