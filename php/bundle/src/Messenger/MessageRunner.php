@@ -105,8 +105,8 @@ final class MessageRunner
             $left = $this->boundary->rollBack();
         }
 
-        // A listener of the application may have its own way of trying again.
-        $isElsewhere = $before < $this->copies->count() || ($one->isRejected && $events->willRetry);
+        // A listener of the application may have its own way of trying again. Messenger rejects the message then, or acknowledges it.
+        $isElsewhere = $before < $this->copies->count() || $events->willRetry;
         if ($isElsewhere && [] !== $left) {
             // The copy may have been written into it. Twice is better than not at all.
             throw new OpenTransactionException($left);
