@@ -164,8 +164,8 @@ async function compare(name: string, oldFpm: PhpFpm, newFpm: PhpFpm): Promise<vo
         await worker.slice({ isFirst: slice === 0, isLast: slice === slices - 1 });
       }
     }
-    pairs.push({ old: await old.end(), new: await now.end() });
-    const { old: before, new: after } = pairs.at(-1)!;
+    const [before, after] = [await old.end(), await now.end()];
+    pairs.push({ old: before, new: after });
     report.note(
       `${name} ${pair + 1}: CPU ${before.cpuUs.toFixed(1)} ${after.cpuUs.toFixed(1)} µs a job, ` +
         `${before.perSecond.toFixed(0)} ${after.perSecond.toFixed(0)} jobs/s`,

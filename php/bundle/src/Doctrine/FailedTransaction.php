@@ -19,7 +19,7 @@ final class FailedTransaction
      */
     public static function isOpenOn(Connection $connection): bool
     {
-        $native = method_exists($connection, 'getNativeConnection') ? $connection->getNativeConnection() : null;
+        $native = self::nativeOf($connection);
         if ($native instanceof \PgSql\Connection) {
             return \PGSQL_TRANSACTION_INERROR === pg_transaction_status($native);
         }
@@ -39,7 +39,7 @@ final class FailedTransaction
     /** Whether the transaction is still open, though its commit has failed: SQLite waits for another try, or for a rollback. */
     public static function hasOutlivedItsCommitOn(Connection $connection): bool
     {
-        $native = method_exists($connection, 'getNativeConnection') ? $connection->getNativeConnection() : null;
+        $native = self::nativeOf($connection);
         if ($native instanceof \SQLite3) {
             try {
                 // Refused within a transaction. The extension has no other way to ask.
@@ -53,5 +53,11 @@ final class FailedTransaction
         }
 
         return $native instanceof \PDO && $native->inTransaction();
+    }
+
+    /** What the driver works with, such as PDO; null where it does not tell. */
+    private static function nativeOf(Connection $connection): mixed
+    {
+        return method_exists($connection, 'getNativeConnection') ? $connection->getNativeConnection() : null;
     }
 }
