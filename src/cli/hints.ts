@@ -9,10 +9,7 @@ import type { Io } from "./io.ts";
  */
 export function hintAtQueue(io: Io, { consumers }: Config, queue: string | undefined): void {
   const known = consumers.flatMap(({ queues }) => queues.map(({ name }) => name));
-  if (queue === undefined || known.includes(queue)) return;
-  const meant = nearest(queue, known);
-  const hint = meant === undefined ? "" : `; did you mean "${meant}"?`;
-  io.err(`fervo-worker: No consumer of this configuration takes jobs from "${queue}"${hint}\n`);
+  hint(io, "No consumer of this configuration takes jobs from", queue, known);
 }
 
 /**
@@ -20,9 +17,12 @@ export function hintAtQueue(io: Io, { consumers }: Config, queue: string | undef
  * meant: of other programs' errors, in their own words, there is no list.
  */
 export function hintAtCode(io: Io, code: string | undefined): void {
-  const known: readonly string[] = ERROR_CODES;
-  if (code === undefined || known.includes(code)) return;
-  const meant = nearest(code, known);
-  const hint = meant === undefined ? "" : `; did you mean "${meant}"?`;
-  io.err(`fervo-worker: No error of fervo-worker has the code "${code}"${hint}\n`);
+  hint(io, "No error of fervo-worker has the code", code, ERROR_CODES);
+}
+
+/** Says that a word is not one of those that are known, where a person has named one, and which one may be meant. */
+function hint(io: Io, what: string, word: string | undefined, known: readonly string[]): void {
+  if (word === undefined || known.includes(word)) return;
+  const meant = nearest(word, known);
+  io.err(`fervo-worker: ${what} "${word}"${meant === undefined ? "" : `; did you mean "${meant}"?`}\n`);
 }
