@@ -1,10 +1,10 @@
 import type { FervoError } from "./errors.ts";
+import type { Verdict } from "./outcome.ts";
 
 /**
  * One job as a broker handed it to us.
  *
- * It is settled by exactly one call of `ack`, `retry`, `bury` or `release`. Each of the four resolves when the broker
- * holds the new state, and rejects with
+ * It is settled by exactly one call of `settle`, which resolves when the broker holds the new state, and rejects with
  *
  * - LEASE_LOST when the job is no longer ours, for somebody else has it or it is settled: nothing was changed;
  * - QUEUE_UNAVAILABLE when the broker cannot be reached: nothing is known, and the same call may be made again.
@@ -37,18 +37,14 @@ export interface Delivery {
   /** When it became ready to run, epoch milliseconds, where the broker knows: the wait is counted from here. */
   readonly readyAtMs?: number;
 
-  /** Done: the job is gone. */
-  ack(): Promise<void>;
-  /** Failed: ready again in `delayMs` milliseconds; this attempt counts. */
-  retry(delayMs: number, error: FervoError): Promise<void>;
-  /** Failed for good: to the dead letters, with `error` beside it. */
-  bury(error: FervoError): Promise<void>;
   /**
-   * Not run, or cut off: ready again at once, in its old place; this attempt does not count.
-   *
-   * @param mayRunOn What ran it has not ended for certain: the next delivery is a repeat, where the broker can keep that.
+   * - `ack`: done, the job is gone.
+   * - `retry`: failed; ready again in `delayMs` milliseconds; this attempt counts.
+   * - `bury`: failed for good; to the dead letters, with `error` beside it.
+   * - `release`: not run, or cut off; ready again at once, in its old place; this attempt does not count. With `mayRunOn` the
+   *   next delivery is a repeat, where the broker can keep that.
    */
-  release(mayRunOn?: boolean): Promise<void>;
+  settle(verdict: Verdict): Promise<void>;
   /**
    * Renews the lease by its whole length. Absent where the broker needs none.
    *

@@ -1,5 +1,5 @@
 import type { FervoError } from "./errors.ts";
-import type { Outcome } from "./outcome.ts";
+import type { Verdict } from "./outcome.ts";
 import type { ClaimedAhead } from "./schedule_claims.ts";
 import type { StuckJobs } from "./stuck_jobs.ts";
 import type { RunTrace } from "./trace.ts";
@@ -60,13 +60,13 @@ export type WorkerEvent =
     readonly ignored?: readonly string[];
   }
   | {
-    /** The broker holds the result. `outcome.kind` is what was done: a last retry shows as `bury`. */
+    /** The broker holds the result: a retry after the last attempt is a burial. */
     readonly type: "job_settled";
     readonly consumer: string;
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
-    readonly outcome: Outcome;
+    readonly verdict: Verdict;
     /** From ready to started; undefined where the broker does not know. */
     readonly waitMs: number | undefined;
     readonly runMs: number;

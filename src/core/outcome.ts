@@ -25,13 +25,21 @@ export type Outcome =
     readonly mayRunOn?: boolean;
   };
 
+/**
+ * What is done with a delivery: an outcome that says all that its broker has to be told. A retry has its delay, and a retry
+ * after the last attempt is a burial. `error` and `reason` of a release are for those who watch; brokers pass them over.
+ */
+export type Verdict =
+  | Exclude<Outcome, { readonly kind: "retry" }>
+  | Extract<Outcome, { readonly kind: "retry" }> & { readonly delayMs: number };
+
 /** Whether an error says that jobs cannot be run as what runs them is set up, so that a person may have to change that. */
 export function isMisconfigured({ code }: FervoError): boolean {
   return code === "FPM_MISCONFIGURED" || code === "PROCESS_MISCONFIGURED";
 }
 
 /** The one shared value of a job that went well; the common case allocates nothing. */
-export const ACK: Outcome = Object.freeze({ kind: "ack" });
+export const ACK: Extract<Outcome, { readonly kind: "ack" }> = Object.freeze({ kind: "ack" });
 
 /**
  * The outcome of a job that an error came in the way of which nobody foresaw. It says nothing of the job, so that it

@@ -222,34 +222,34 @@ function stuckFacts({ forMs, kind: _, ...stuck }: StuckJobs): Record<string, unk
 type Event<T> = Extract<Parameters<Observer>[0], { type: T }>;
 
 function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settled">): void {
-  const { outcome } = event;
+  const { verdict } = event;
   const facts = {
     ...jobFacts(event),
     ...(event.waitMs !== undefined && { wait_ms: Math.round(event.waitMs) }),
     run_ms: Math.round(event.runMs * 10) / 10,
   };
-  switch (outcome.kind) {
+  switch (verdict.kind) {
     case "ack":
       return log.debug(facts, "Job done");
     case "retry":
-      return log.warn({ ...facts, retry_in_ms: outcome.delayMs, ...errorFacts(outcome.error) }, "Job failed");
+      return log.warn({ ...facts, retry_in_ms: verdict.delayMs, ...errorFacts(verdict.error) }, "Job failed");
     case "bury":
-      return log.error({ ...facts, ...errorFacts(outcome.error) }, "Job is dead");
+      return log.error({ ...facts, ...errorFacts(verdict.error) }, "Job is dead");
     case "release": {
-      const shown = { ...facts, ...errorFacts(outcome.error) };
-      if (outcome.error.code === "WORKER_FAULT") {
-        const again = repeated.met(`${event.consumer} has faults`, outcome.error);
+      const shown = { ...facts, ...errorFacts(verdict.error) };
+      if (verdict.error.code === "WORKER_FAULT") {
+        const again = repeated.met(`${event.consumer} has faults`, verdict.error);
         const level = again === undefined ? "debug" : "error";
         return log[level](
           { ...shown, ...repetitionFacts(again) },
           "Job put back after a fault in fervo-worker",
         );
       }
-      if (outcome.mayRunOn) {
+      if (verdict.mayRunOn) {
         return log.warn(shown, "Job put back; what ran it may run on, and its next run begin beside that");
       }
       // What keeps jobs from running is told once for all of them, when the consumer pauses.
-      const isTold = outcome.reason === "shutdown" && event.runMs > 0;
+      const isTold = verdict.reason === "shutdown" && event.runMs > 0;
       return log[isTold ? "info" : "debug"](shown, "Job put back");
     }
   }

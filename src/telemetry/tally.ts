@@ -77,7 +77,7 @@ export class Tally {
       this.#dead += event.buried;
     }
     if (event.type !== "job_settled") return;
-    const { kind } = event.outcome;
+    const { kind } = event.verdict;
     if (kind === "release") return void this.#released++;
     if (kind === "ack") this.#done++;
     else if (kind === "retry") this.#retried++;

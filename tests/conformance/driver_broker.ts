@@ -3,6 +3,7 @@ import type { Delivery } from "../../src/core/delivery.ts";
 import type { DeadLetter, Driver, DriverCapabilities } from "../../src/core/driver.ts";
 import { type ErrorCode, FervoError, JobError } from "../../src/core/errors.ts";
 import { soon, WAIT_MS } from "../support/soon.ts";
+import { bury } from "../support/verdicts.ts";
 
 export { soon };
 
@@ -144,6 +145,6 @@ export async function buryNew(driver: Driver, name: string, queue = "q"): Promis
   const id = await driver.push(queue, bytes(name));
   const delivery = await takeOne(driver, { queues: [queue] });
   assert.equal(delivery.id, id);
-  await delivery.bury(FAILED);
+  await delivery.settle(bury(FAILED));
   return id;
 }

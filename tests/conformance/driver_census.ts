@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { CENSUS_LIMIT, type DriverCapabilities } from "../../src/core/driver.ts";
 import { type BrokerTest, bytes, FAILED, pushAll, rejectsWith, takeNow, takeOne } from "./driver_broker.ts";
+import { ACK, bury, RELEASE, retry } from "../support/verdicts.ts";
 
 /** What a worker is told of its jobs every few seconds. */
 export function censusTests(test: BrokerTest, { delay }: DriverCapabilities): void {
@@ -9,7 +10,7 @@ export function censusTests(test: BrokerTest, { delay }: DriverCapabilities): vo
     await pushAll(driver, ["1", "2", "3"], "a");
     await pushAll(driver, ["4"], "b");
     if (delay) await driver.push("a", bytes("5"), { delayMs: 3_600_000 });
-    await (await takeOne(driver, { queues: ["a"] })).bury(FAILED);
+    await (await takeOne(driver, { queues: ["a"] })).settle(bury(FAILED));
     await takeOne(driver, { queues: ["a"] });
     const { ready } = await driver.census(["a", "none"]);
     assert.deepEqual([...ready], [["a", 1], ["none", 0]]);
@@ -26,13 +27,13 @@ export function censusTests(test: BrokerTest, { delay }: DriverCapabilities): vo
     await takeOne(other, { queues: ["a"] });
     if (await inFlight() === undefined) return;
     assert.equal(await inFlight(), 4);
-    await held[0]!.ack();
-    await held[1]!.release();
-    await held[2]!.retry(0, FAILED);
+    await held[0]!.settle(ACK);
+    await held[1]!.settle(RELEASE);
+    await held[2]!.settle(retry(0, FAILED));
     assert.equal(await inFlight(), 1);
-    await held[3]!.bury(FAILED);
+    await held[3]!.settle(bury(FAILED));
     assert.equal(await inFlight(), 0);
-    await rejectsWith("LEASE_LOST", held[3]!.ack());
+    await rejectsWith("LEASE_LOST", held[3]!.settle(ACK));
   });
 
   test("latencyMs() tells for how long the next job of a queue has been ready", async (broker) => {
@@ -47,7 +48,7 @@ export function censusTests(test: BrokerTest, { delay }: DriverCapabilities): vo
     assert.equal(await driver.latencyMs("b"), undefined);
     const first = await takeOne(driver, { queues: ["a"] });
     assert.equal(await driver.latencyMs("a"), undefined);
-    await first.ack();
+    await first.settle(ACK);
   });
 
   test("census() counts no further than it has to", async (broker) => {

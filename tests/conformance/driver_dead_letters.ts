@@ -11,6 +11,7 @@ import {
   textOf,
 } from "./driver_broker.ts";
 import { besides } from "./driver_settling.ts";
+import { ACK, bury, RELEASE, retry } from "../support/verdicts.ts";
 
 const STRANGE_IDS = [
   "",
@@ -48,7 +49,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
     const ids = await pushAll(driver, Array.from({ length: 23 }, (_, i) => `job ${i}`));
     const deliveries = [];
     while (deliveries.length < 23) deliveries.push(...await takeNow(driver));
-    await Promise.all(deliveries.map((delivery) => delivery.bury(FAILED)));
+    await Promise.all(deliveries.map((delivery) => delivery.settle(bury(FAILED))));
     const seen: string[] = [];
     for (let after: { after?: string } = {};;) {
       const page = await driver.dead.list({ limit: 5, ...after });
@@ -88,7 +89,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
     const ids = await pushAll(driver, Array.from({ length: 20 }, (_, i) => `job ${i}`));
     const deliveries = [];
     while (deliveries.length < 20) deliveries.push(...await takeNow(driver));
-    await Promise.all(deliveries.map((delivery) => delivery.bury(FAILED)));
+    await Promise.all(deliveries.map((delivery) => delivery.settle(bury(FAILED))));
     const seen: string[] = [];
     for (let after: { after?: string } = {};;) {
       const page = await driver.dead.list({ limit: 4, ...after });
@@ -130,8 +131,8 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
     await using driver = await broker.open();
     const beside = besides(capabilities, { headers: { traceparent: "00-ab-cd-01" }, maxAttempts: 2 });
     const id = await driver.push("q", bytes("to retry"), beside);
-    await (await takeOne(driver)).retry(0, FAILED);
-    await (await takeOne(driver)).bury(FAILED);
+    await (await takeOne(driver)).settle(retry(0, FAILED));
+    await (await takeOne(driver)).settle(bury(FAILED));
     await buryNew(driver, "to stay");
     assert.equal(await driver.dead.retry([id]), 1);
     assert.deepEqual(await driver.depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
@@ -142,7 +143,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
     assert.equal(delivery.attempt, 1);
     assert.equal(delivery.maxAttempts, beside.maxAttempts);
     assert.deepEqual({ ...delivery.headers }, beside.headers ?? {});
-    await delivery.ack();
+    await delivery.settle(ACK);
   });
 
   test("dead.retry() and dead.remove() change each job that is dead, once, and no other", async (broker) => {
@@ -151,7 +152,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
       const dead = [await buryNew(driver, "1", change), await buryNew(driver, "2", change)];
       const [alive, held] = await pushAll(driver, ["alive", "held"], change);
       const first = await takeOne(driver, { queues: [change] });
-      await first.release();
+      await first.settle(RELEASE);
       const ids = [...dead, dead[0]!, alive!, held!, ...STRANGE_IDS];
       assert.equal(await driver.dead[change](ids), 2);
       assert.equal(await driver.dead[change](ids), 0);
@@ -169,7 +170,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: DriverCapabiliti
       assert.equal(await driver.dead[change]("all"), 3);
       assert.equal(await driver.dead[change]("all"), 0);
       for (const queue of ["a", "b", "c"]) {
-        for (const delivery of await takeNow(driver, { queues: [queue] })) await delivery.ack();
+        for (const delivery of await takeNow(driver, { queues: [queue] })) await delivery.settle(ACK);
       }
       assert.deepEqual(await driver.queues(), [], "all were ready, and are acknowledged now");
     }
@@ -193,9 +194,9 @@ function deadTimeTests(test: BrokerTest): void {
     await using driver = await broker.open();
     const [first, second] = await pushAll(driver, ["first", "second"]);
     const [one, two] = [await takeOne(driver), await takeOne(driver)];
-    await two.bury(FAILED);
+    await two.settle(bury(FAILED));
     await broker.passTime(5);
-    await one.bury(FAILED);
+    await one.settle(bury(FAILED));
     assert.deepEqual(idsOf(await driver.dead.list({ limit: 10 })), [first, second]);
   });
 }

@@ -11,6 +11,7 @@ import {
   takeOne,
 } from "./driver_broker.ts";
 import { SETTLES } from "./driver_settling.ts";
+import { ACK } from "../support/verdicts.ts";
 
 /** Whose a job is, and for how long; invariants 2 and 10. */
 export function leaseTests(test: BrokerTest, capabilities: DriverCapabilities): void {
@@ -34,7 +35,7 @@ export function leaseTests(test: BrokerTest, capabilities: DriverCapabilities): 
     assert.equal(found.id, lost.id);
     assert.equal(found.attempt, 2);
     assert.deepEqual([...found.raw], [...lost.raw]);
-    await found.ack();
+    await found.settle(ACK);
   });
 
   test("A job that loses its lease again and again is counted each time", async (broker) => {
@@ -57,7 +58,7 @@ export function leaseTests(test: BrokerTest, capabilities: DriverCapabilities): 
       await broker.passTime(2 * broker.leaseMs);
       assert.deepEqual(await takeNow(holder), []);
     }
-    await held.ack();
+    await held.settle(ACK);
     assert.deepEqual(await holder.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
   });
 
@@ -69,7 +70,7 @@ export function leaseTests(test: BrokerTest, capabilities: DriverCapabilities): 
     await broker.passTime(broker.leaseMs);
     const found = await takeOne(another);
     assert.deepEqual([found.attempt, found.isRepeat], [2, true]);
-    await found.ack();
+    await found.settle(ACK);
   });
 
   test("receive() is woken by a lease that ends", async (broker) => {
@@ -106,7 +107,7 @@ export function leaseTests(test: BrokerTest, capabilities: DriverCapabilities): 
       await rejectsWith("LEASE_LOST", settle(lost));
       assert.deepEqual(await taker.depth("q"), { ready: 0, delayed: 0, reserved: 1, dead: 0 });
       // The new holder has lost nothing by it.
-      await found.ack();
+      await found.settle(ACK);
       assert.deepEqual(await taker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     });
   }
@@ -116,7 +117,7 @@ export function leaseTests(test: BrokerTest, capabilities: DriverCapabilities): 
     await pushAll(driver, ["a job"]);
     const late = await takeOne(driver);
     await broker.passTime(broker.leaseMs);
-    const isDone = await late.ack().then(() => true, async (error) => {
+    const isDone = await late.settle(ACK).then(() => true, async (error) => {
       await rejectsWith("LEASE_LOST", Promise.reject(error));
       return false;
     });
@@ -136,7 +137,7 @@ export function leaseTests(test: BrokerTest, capabilities: DriverCapabilities): 
     }
     await broker.passTime(broker.leaseMs * 0.7);
     assert.deepEqual(await takeNow(another), []);
-    await held.ack();
+    await held.settle(ACK);
     assert.deepEqual(await another.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
   });
 

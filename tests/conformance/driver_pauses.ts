@@ -13,6 +13,7 @@ import {
   type TestBroker,
   textOf,
 } from "./driver_broker.ts";
+import { ACK, RELEASE } from "../support/verdicts.ts";
 
 /** By then all workers have seen what was paused or resumed. */
 const SEEN_MS = 2_000;
@@ -55,7 +56,7 @@ export function pauseTests(test: BrokerTest, capabilities: DriverCapabilities): 
     await using driver = await broker.open();
     await using worker = await broker.open();
     await pushAll(driver, ["a job"]);
-    await (await takeOne(worker)).ack();
+    await (await takeOne(worker)).settle(ACK);
     await driver.pauses.pause("q");
     await becomes(broker, driver, worker, "paused");
     await driver.pauses.resume("q");
@@ -91,8 +92,8 @@ export function pauseTests(test: BrokerTest, capabilities: DriverCapabilities): 
     await pushAll(driver, ["to ack", "to release"]);
     const [one, two] = [await takeOne(driver), await takeOne(driver)];
     await driver.pauses.pause("q");
-    await one.ack();
-    await two.release();
+    await one.settle(ACK);
+    await two.settle(RELEASE);
     assert.deepEqual(await driver.depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 0 });
   });
 
@@ -131,7 +132,7 @@ async function becomes(
   await eventually(`the queue is ${wanted}`, async () => {
     await pushAll(driver, ["a job"]);
     const taken = await takeNow(worker);
-    for (const delivery of taken) await delivery.ack();
+    for (const delivery of taken) await delivery.settle(ACK);
     return (taken.length > 0 ? "open" : "paused") === wanted;
   });
 }

@@ -10,6 +10,7 @@ import {
   takeOne,
   textOf,
 } from "./driver_broker.ts";
+import { ACK } from "../support/verdicts.ts";
 
 const EVERY_BYTE = Uint8Array.from({ length: 256 }, (_, i) => i);
 
@@ -36,7 +37,7 @@ export function pushTests(test: BrokerTest, fixture: DriverFixture): void {
       assert.equal(delivery.queue, "q");
       assert.equal(delivery.attempt, 1);
       assert.equal(delivery.problem, undefined);
-      await delivery.ack();
+      await delivery.settle(ACK);
     });
   }
 
@@ -121,7 +122,7 @@ export function pushTests(test: BrokerTest, fixture: DriverFixture): void {
       await driver.push("q", bytes("now"));
       const now = await takeOne(driver);
       assert.equal(textOf(now), "now");
-      await now.ack();
+      await now.settle(ACK);
       assert.deepEqual(await takeNow(driver), []);
       assert.equal((await driver.depth("q")).delayed, 1);
       await broker.passTime(DELAY_MS / 2);
@@ -139,7 +140,7 @@ export function pushTests(test: BrokerTest, fixture: DriverFixture): void {
       await broker.passTime(DELAY_MS);
       for (let i = 1; i <= 3; i++) {
         await broker.passTime(stepMs);
-        for (const delivery of await takeNow(driver)) await delivery.ack();
+        for (const delivery of await takeNow(driver)) await delivery.settle(ACK);
         const { ready, delayed, reserved } = await driver.depth("q");
         assert.ok(ready + delayed + reserved <= 3 - i);
       }

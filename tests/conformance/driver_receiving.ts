@@ -15,6 +15,7 @@ import {
   takeOne,
   textOf,
 } from "./driver_broker.ts";
+import { ACK, RELEASE, retry } from "../support/verdicts.ts";
 
 /** What a receive gives, how long it waits and what ends the wait. */
 export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities): void {
@@ -88,7 +89,7 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
       abort.abort();
       for (const delivery of await soon("the end of the aborted wait", waiting)) {
         received++;
-        await delivery.ack();
+        await delivery.settle(ACK);
       }
       await pushing;
     }
@@ -120,11 +121,11 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
     "a push": (driver) => Promise.resolve(() => driver.push("q", bytes("job"))),
     "a retry without delay": async (driver) => {
       const held = await heldJob(driver);
-      return () => held.retry(0, FAILED);
+      return () => held.settle(retry(0, FAILED));
     },
     "a release": async (driver) => {
       const held = await heldJob(driver);
-      return () => held.release();
+      return () => held.settle(RELEASE);
     },
     "the retry of a dead letter": async (driver) => {
       const id = await buryNew(driver, "job");
@@ -143,7 +144,7 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
           await turns(round);
           await act();
           const [delivery] = await soon("the wake-up", waiting);
-          await delivery!.ack();
+          await delivery!.settle(ACK);
         }
       });
     }
@@ -162,7 +163,7 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
 
   test("receive() is woken by a retried job that falls due", async (broker) => {
     await using driver = await broker.open();
-    await (await heldJob(driver)).retry(DELAY_MS, FAILED);
+    await (await heldJob(driver)).settle(retry(DELAY_MS, FAILED));
     const waiting = take(driver, { waitMs: FOREVER_MS });
     await turns(3);
     await broker.passTime(DELAY_MS);
@@ -177,8 +178,8 @@ export function receiveTests(test: BrokerTest, capabilities: DriverCapabilities)
     await buryNew(driver, "dead", "a-dead-queue");
     await pushAll(driver, ["1", "2", "3", "4", "5", "6"], "mixed");
     const [first, second] = await take(driver, { queues: ["mixed"], max: 4 });
-    await first!.ack();
-    await second!.retry(DELAY_MS, FAILED);
+    await first!.settle(ACK);
+    await second!.settle(retry(DELAY_MS, FAILED));
     assert.deepEqual(await driver.depth("mixed"), { ready: 2, delayed: 1, reserved: 2, dead: 1 });
     assert.deepEqual(await driver.depth("a-dead-queue"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
     assert.deepEqual(await driver.queues(), ["a-dead-queue", "mixed"]);

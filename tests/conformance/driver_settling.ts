@@ -14,13 +14,14 @@ import {
   takeOne,
   textOf,
 } from "./driver_broker.ts";
+import { ACK, bury, CUT_OFF, RELEASE, retry } from "../support/verdicts.ts";
 
 /** Every way to settle a delivery, by name. */
 export const SETTLES: Readonly<Record<string, (delivery: Delivery) => Promise<void>>> = {
-  "ack()": (delivery) => delivery.ack(),
-  "retry()": (delivery) => delivery.retry(0, FAILED),
-  "bury()": (delivery) => delivery.bury(FAILED),
-  "release()": (delivery) => delivery.release(),
+  "ack()": (delivery) => delivery.settle(ACK),
+  "retry()": (delivery) => delivery.settle(retry(0, FAILED)),
+  "bury()": (delivery) => delivery.settle(bury(FAILED)),
+  "release()": (delivery) => delivery.settle(RELEASE),
 };
 
 const EVERY_BYTE = Uint8Array.from({ length: 256 }, (_, i) => i);
@@ -30,7 +31,7 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
   test("ack() removes the job", async (broker) => {
     await using driver = await broker.open();
     await pushAll(driver, ["a job"]);
-    await (await takeOne(driver)).ack();
+    await (await takeOne(driver)).settle(ACK);
     assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     assert.deepEqual(await driver.queues(), []);
     await broker.passTime(broker.leaseMs);
@@ -42,7 +43,7 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
     const beside = besides(capabilities, { headers: { traceparent: "00-ab-cd-01" }, maxAttempts: 7 });
     await driver.push("q", EVERY_BYTE, beside);
     const first = await takeOne(driver);
-    await first.retry(0, FAILED);
+    await first.settle(retry(0, FAILED));
     const second = await takeOne(driver);
     assert.equal(second.attempt, 2);
     assert.equal(second.id, first.id);
@@ -52,14 +53,14 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
     // A broker may know the age of a job, in seconds.
     if (first.enqueuedAtMs === undefined) assert.equal(second.enqueuedAtMs, undefined);
     else assert.ok(Math.abs(second.enqueuedAtMs! - first.enqueuedAtMs) <= 1_100);
-    await second.retry(0, FAILED);
+    await second.settle(retry(0, FAILED));
     assert.equal((await takeOne(driver)).attempt, 3);
   });
 
   test("retry() holds the job back for its delay", async (broker) => {
     await using driver = await broker.open();
     await pushAll(driver, ["a job"]);
-    await (await takeOne(driver)).retry(DELAY_MS, FAILED);
+    await (await takeOne(driver)).settle(retry(DELAY_MS, FAILED));
     assert.equal((await driver.depth("q")).delayed, 1);
     await broker.passTime(DELAY_MS / 2);
     assert.deepEqual(await takeNow(driver), []);
@@ -71,8 +72,8 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
     await using driver = await broker.open();
     await pushAll(driver, ["first", "second", "third"]);
     const [first, second] = await take(driver, { max: 2 });
-    await second!.release();
-    await first!.release();
+    await second!.settle(RELEASE);
+    await first!.settle(RELEASE);
     const again = await take(driver, { max: 3 });
     assert.deepEqual(again.map(textOf), ["first", "second", "third"]);
     assert.deepEqual(again.map((delivery) => delivery.attempt), [1, 1, 1]);
@@ -81,11 +82,11 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
   test("release() leaves the attempts that were counted before", async (broker) => {
     await using driver = await broker.open();
     await pushAll(driver, ["a job"]);
-    await (await takeOne(driver)).retry(0, FAILED);
+    await (await takeOne(driver)).settle(retry(0, FAILED));
     for (let i = 0; i < 3; i++) {
       const delivery = await takeOne(driver);
       assert.equal(delivery.attempt, 2);
-      await delivery.release();
+      await delivery.settle(RELEASE);
     }
   });
 
@@ -94,20 +95,20 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
     const id = await driver.push("q", EVERY_BYTE);
     const first = await takeOne(driver);
     assert.equal(first.isRepeat, undefined);
-    await first.release();
+    await first.settle(RELEASE);
     const second = await takeOne(driver);
     assert.equal(second.isRepeat, undefined);
-    await second.release(true);
+    await second.settle(CUT_OFF);
     const isRepeat = capabilities.repeats ? true : undefined;
     const third = await takeOne(driver);
     assert.deepEqual([third.id, third.attempt, third.isRepeat], [id, 1, isRepeat]);
-    await third.retry(0, FAILED);
+    await third.settle(retry(0, FAILED));
     const fourth = await takeOne(driver);
     assert.deepEqual([fourth.attempt, fourth.isRepeat], [2, undefined]);
-    await fourth.release(true);
-    await rejectsWith("LEASE_LOST", fourth.ack());
+    await fourth.settle(CUT_OFF);
+    await rejectsWith("LEASE_LOST", fourth.settle(ACK));
     const fifth = await takeOne(driver);
-    await fifth.bury(FAILED);
+    await fifth.settle(bury(FAILED));
     await driver.dead.retry("all");
     assert.equal((await takeOne(driver)).isRepeat, undefined);
   });
@@ -115,10 +116,10 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
   test("bury() makes a dead letter with the exact payload and all that is known", async (broker) => {
     await using driver = await broker.open();
     const id = await driver.push("q", EVERY_BYTE);
-    await (await takeOne(driver)).retry(0, FAILED);
+    await (await takeOne(driver)).settle(retry(0, FAILED));
     const stderr = 'PHP Fatal error:  "oh" \u0000 \\ ä€😀\nStack trace:';
-    await (await takeOne(driver)).bury(
-      new JobError("JOB_CRASHED", 'It died of "x"\n', { details: { stderr } }),
+    await (await takeOne(driver)).settle(
+      bury(new JobError("JOB_CRASHED", 'It died of "x"\n', { details: { stderr } })),
     );
     assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
     const letter = await driver.dead.get(id);
@@ -144,7 +145,7 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
   test("bury() without STDERR gives a dead letter without STDERR", async (broker) => {
     await using driver = await broker.open();
     const id = await driver.push("q", new Uint8Array(0));
-    await (await takeOne(driver)).bury(new JobError("JOB_MALFORMED", "No JSON"));
+    await (await takeOne(driver)).settle(bury(new JobError("JOB_MALFORMED", "No JSON")));
     const letter = await driver.dead.get(id);
     assert.equal(letter!.error.stderr, undefined);
     assert.equal(letter!.payload.length, 0);
@@ -169,7 +170,7 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
     await using driver = await broker.open();
     await pushAll(driver, ["a job"]);
     const delivery = await takeOne(driver);
-    const results = await Promise.allSettled([delivery.ack(), delivery.bury(FAILED)]);
+    const results = await Promise.allSettled([delivery.settle(ACK), delivery.settle(bury(FAILED))]);
     assert.deepEqual(results.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
     const lost = results.find(({ status }) => status === "rejected") as PromiseRejectedResult;
     await rejectsWith("LEASE_LOST", Promise.reject(lost.reason));
@@ -181,11 +182,11 @@ export function settleTests(test: BrokerTest, capabilities: DriverCapabilities):
     await using driver = await broker.open();
     await pushAll(driver, ["1", "2", "3"]);
     const [one, two, three] = await take(driver, { max: 3 });
-    await two!.ack();
+    await two!.settle(ACK);
     const results = await Promise.allSettled([
-      one!.ack(),
-      two!.ack(),
-      three!.bury(FAILED),
+      one!.settle(ACK),
+      two!.settle(ACK),
+      three!.settle(bury(FAILED)),
       driver.push("q", bytes("4")),
     ]);
     assert.deepEqual(

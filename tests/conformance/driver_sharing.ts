@@ -12,6 +12,7 @@ import {
   takeOne,
   textOf,
 } from "./driver_broker.ts";
+import { ACK } from "../support/verdicts.ts";
 
 /** Several instances on one broker, and their end. */
 export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities): void {
@@ -34,7 +35,7 @@ export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities)
         const deliveries = await take(driver, { max, waitMs: FOREVER_MS, signal: done.signal });
         assert.ok(deliveries.length <= max);
         received.push(...deliveries.map(textOf));
-        await Promise.all(deliveries.map((delivery) => delivery.ack()));
+        await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
         if (received.length >= names.length) done.abort();
       }
     };
@@ -95,7 +96,7 @@ export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities)
     const driver = await broker.open();
     await pushAll(driver, ["to ack"]);
     const delivery = await takeOne(driver);
-    const calls = [driver.push("q", bytes("pushed")), delivery.ack(), driver.dead.retry("all")];
+    const calls = [driver.push("q", bytes("pushed")), delivery.settle(ACK), driver.dead.retry("all")];
     await driver.close();
     await Promise.all(calls);
     await using later = await broker.open();
@@ -115,7 +116,7 @@ export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities)
       const { ready, reserved } = await witness.depth("q");
       assert.deepEqual({ ready, reserved }, received.length === 1 ? held : { ready: 1, reserved: 0 });
       await broker.passTime(broker.leaseMs);
-      await (await takeOne(witness)).ack();
+      await (await takeOne(witness)).settle(ACK);
     }
   });
 
@@ -126,7 +127,7 @@ export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities)
     await driver.close();
     await rejectsWith("QUEUE_UNAVAILABLE", driver.push("q", bytes("too late")));
     await rejectsWith("QUEUE_UNAVAILABLE", driver.depth("q"));
-    await rejectsWith("QUEUE_UNAVAILABLE", delivery.ack());
+    await rejectsWith("QUEUE_UNAVAILABLE", delivery.settle(ACK));
     await using later = await broker.open();
     assert.deepEqual(await later.depth("q"), { ...held, delayed: 0, dead: 0 });
   });

@@ -11,6 +11,7 @@ import type {
   ScheduleBook,
 } from "../../src/core/driver.ts";
 import { type FervoError, QueueError } from "../../src/core/errors.ts";
+import type { Verdict } from "../../src/core/outcome.ts";
 
 /** What a delivery can be asked for, in a test's words, e.g. `retry 500 JOB_FAILED`. */
 export type Settle = string;
@@ -43,20 +44,16 @@ export class FakeDelivery implements Delivery {
     Object.assign(this, fields);
   }
 
-  ack(): Promise<void> {
-    return this.#settle("ack");
-  }
-
-  retry(delayMs: number, error: FervoError): Promise<void> {
-    return this.#settle(`retry ${delayMs} ${error.code}`, error);
-  }
-
-  bury(error: FervoError): Promise<void> {
-    return this.#settle(`bury ${error.code}`, error);
-  }
-
-  release(): Promise<void> {
-    return this.#settle("release");
+  settle(verdict: Verdict): Promise<void> {
+    switch (verdict.kind) {
+      case "ack":
+      case "release":
+        return this.#settle(verdict.kind);
+      case "retry":
+        return this.#settle(`retry ${verdict.delayMs} ${verdict.error.code}`, verdict.error);
+      case "bury":
+        return this.#settle(`bury ${verdict.error.code}`, verdict.error);
+    }
   }
 
   extend(): Promise<void> {

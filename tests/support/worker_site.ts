@@ -123,7 +123,8 @@ export async function startWorkerSite(code: string, settings: WorkerSiteSettings
       return (await Deno.readTextFile(file("runs"))).split("\n").slice(0, -1);
     },
     /** Resolves when so many jobs are done. */
-    done: (count: number) => log.count("job_settled", count, ({ outcome }) => outcome.kind === "ack"),
+    done: (count: number) =>
+      log.count("job_settled", count, ({ verdict: outcome }) => outcome.kind === "ack"),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

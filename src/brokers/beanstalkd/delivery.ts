@@ -1,13 +1,11 @@
 import type { Delivery } from "../../core/delivery.ts";
 import type { FervoError } from "../../core/errors.ts";
+import type { Verdict } from "../../core/outcome.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 
 /** Settles what is reserved on its connection. */
 interface Settler {
-  ack(delivery: BeanstalkdDelivery): Promise<void>;
-  retry(delivery: BeanstalkdDelivery, delayMs: number): Promise<void>;
-  bury(delivery: BeanstalkdDelivery): Promise<void>;
-  release(delivery: BeanstalkdDelivery): Promise<void>;
+  settle(delivery: BeanstalkdDelivery, verdict: Verdict): Promise<void>;
 }
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
@@ -46,21 +44,8 @@ export class BeanstalkdDelivery implements Delivery {
     if (job.body === undefined) this.problem = tooLarge(job.queue, job.bytes, maxPayloadBytes);
   }
 
-  ack(): Promise<void> {
-    return this.#settler.ack(this);
-  }
-
   /** The error is not kept: beanstalkd has no place for it. */
-  retry(delayMs: number, _error: FervoError): Promise<void> {
-    return this.#settler.retry(this, delayMs);
-  }
-
-  /** The error is not kept: beanstalkd has no place for it. */
-  bury(_error: FervoError): Promise<void> {
-    return this.#settler.bury(this);
-  }
-
-  release(): Promise<void> {
-    return this.#settler.release(this);
+  settle(verdict: Verdict): Promise<void> {
+    return this.#settler.settle(this, verdict);
   }
 }

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
 import { QueueError } from "../../core/errors.ts";
+import type { Verdict } from "../../core/outcome.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 import { BeanstalkdDelivery } from "./delivery.ts";
 import { type BeanstalkdReply, readStats } from "./reply.ts";
@@ -127,48 +128,26 @@ export class BeanstalkdSession {
   }
 
   /** @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE */
-  ack(delivery: BeanstalkdDelivery): Promise<void> {
-    return this.#settle(delivery, async (id, held) => {
-      // Anybody may delete a job that is not reserved: if the reservation may have ended, make sure of it first.
-      if (this.#clock.monotonicMs() > held.safeUntilMs - MARGIN_MS) {
-        const touched = await this.connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
-        if (touched.word === "NOT_FOUND") return touched;
+  settle(delivery: BeanstalkdDelivery, verdict: Verdict): Promise<void> {
+    return this.#settle(delivery, (id, held) => {
+      switch (verdict.kind) {
+        case "ack":
+          return this.#delete(id, held);
+        case "retry":
+          return this.#release(id, held.pri, secondsOf(verdict.delayMs));
+        case "bury":
+          return this.connection.send(`bury ${id} ${held.pri}`, ["BURIED", "NOT_FOUND"]);
+        case "release":
+          return this.#giveBack(id, held);
       }
-      return await this.connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
-    });
-  }
-
-  /** @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE */
-  retry(delivery: BeanstalkdDelivery, delayMs: number): Promise<void> {
-    return this.#settle(delivery, (id, { pri }) => this.#release(id, pri, secondsOf(delayMs)));
-  }
-
-  /** @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE */
-  bury(delivery: BeanstalkdDelivery): Promise<void> {
-    return this.#settle(
-      delivery,
-      (id, { pri }) => this.connection.send(`bury ${id} ${pri}`, ["BURIED", "NOT_FOUND"]),
-    );
-  }
-
-  /**
-   * Gives a job back so that its reservation does not count: by a delay, which a kick ends at once. The kick is what
-   * {@link JobStats.attempts} knows it by. Should it not arrive, the job is ready again in a second.
-   *
-   * @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE
-   */
-  release(delivery: BeanstalkdDelivery): Promise<void> {
-    return this.#settle(delivery, async (id, { pri }) => {
-      const releasing = this.#release(id, pri, 1);
-      const kicking = this.connection.send(`kick-job ${id}`, ["KICKED", "NOT_FOUND"]);
-      const [released] = await Promise.all([releasing, kicking]);
-      return released;
     });
   }
 
   /** Waits for settles under way, gives back what is still held, uncounted, and ends the connection. Never rejects. */
   async close(): Promise<void> {
-    for (const { delivery } of this.#held.values()) this.release(delivery).catch(() => {});
+    for (const { delivery } of this.#held.values()) {
+      this.#settle(delivery, (id, held) => this.#giveBack(id, held)).catch(() => {});
+    }
     this.#isClosed = true;
     while (this.#settling.size > 0) await Promise.allSettled(this.#settling);
     await this.connection.quit();
@@ -273,6 +252,26 @@ export class BeanstalkdSession {
       if (isOurs) this.#held.set(id, held);
       throw error;
     }
+  }
+
+  /** Anybody may delete a job that is not reserved: if the reservation may have ended, it is made sure of first. */
+  async #delete(id: string, held: Held): Promise<BeanstalkdReply> {
+    if (this.#clock.monotonicMs() > held.safeUntilMs - MARGIN_MS) {
+      const touched = await this.connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
+      if (touched.word === "NOT_FOUND") return touched;
+    }
+    return await this.connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
+  }
+
+  /**
+   * Gives a job back so that its reservation does not count: by a delay, which a kick ends at once. The kick is what
+   * {@link JobStats.attempts} knows it by. Should it not arrive, the job is ready again in a second.
+   */
+  async #giveBack(id: string, { pri }: Held): Promise<BeanstalkdReply> {
+    const releasing = this.#release(id, pri, 1);
+    const kicking = this.connection.send(`kick-job ${id}`, ["KICKED", "NOT_FOUND"]);
+    const [released] = await Promise.all([releasing, kicking]);
+    return released;
   }
 
   async #release(id: string, pri: number, delaySeconds: number): Promise<BeanstalkdReply> {

@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { Delivery } from "../../core/delivery.ts";
-import { FervoError, JobError, QueueError } from "../../core/errors.ts";
+import { type FervoError, JobError, QueueError } from "../../core/errors.ts";
+import type { Verdict } from "../../core/outcome.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import type { Calls } from "../../redis/calls.ts";
 import type { Reply } from "../../redis/resp.ts";
@@ -41,20 +42,8 @@ export class RedisDelivery implements Delivery {
     this.life = settler.life;
   }
 
-  ack(): Promise<void> {
-    return this.#settler.ack(this);
-  }
-
-  retry(delayMs: number, error: FervoError): Promise<void> {
-    return this.#settler.retry(this, delayMs, error);
-  }
-
-  bury(error: FervoError): Promise<void> {
-    return this.#settler.bury(this, error);
-  }
-
-  release(mayRunOn = false): Promise<void> {
-    return this.#settler.release(this, mayRunOn);
+  settle(verdict: Verdict): Promise<void> {
+    return this.#settler.settle(this, verdict);
   }
 }
 
@@ -144,49 +133,19 @@ export class RedisSettler {
     return key;
   }
 
-  ack(delivery: RedisDelivery): Promise<void> {
-    const inflight = this.inflightKey(delivery.queue);
-    return this.#settle(delivery, 0, () => this.#remove(inflight, delivery.raw));
-  }
-
-  retry(delivery: RedisDelivery, delayMs: number, error: FervoError): Promise<void> {
-    const { connection, keys, clock, jobs } = this.#shared;
-    return this.#settle(delivery, 1, () => {
-      if (delivery.problem !== undefined) return this.#bury(delivery, error);
-      const nowMs = clock.nowMs();
-      const { raw, queue } = jobs.failed(delivery.raw, {
-        id: delivery.id,
-        queue: delivery.queue,
-        error,
-        nowMs,
-      });
-      const inflight = this.inflightKey(delivery.queue);
-      if (delayMs > 0) {
-        const dueMs = nowMs + delayMs;
-        this.#schedule.expect(dueMs);
-        return connection.run(RETRY_LATER, [inflight, keys.retry], [
-          delivery.raw,
-          scoreOf(dueMs),
-          raw,
-        ]);
+  settle(delivery: RedisDelivery, verdict: Verdict): Promise<void> {
+    switch (verdict.kind) {
+      case "ack": {
+        const inflight = this.inflightKey(delivery.queue);
+        return this.#settle(delivery, 0, () => this.#remove(inflight, delivery.raw));
       }
-      const again = jobs.enqueued(raw, nowMs).raw;
-      const target = [inflight, keys.queue(queue), keys.queues];
-      return connection.run(RETRY_NOW, target, [delivery.raw, queue, again]);
-    });
-  }
-
-  bury(delivery: RedisDelivery, error: FervoError): Promise<void> {
-    return this.#settle(delivery, 1, () => this.#bury(delivery, error));
-  }
-
-  release(delivery: RedisDelivery, mayRunOn: boolean): Promise<void> {
-    const { connection, keys, jobs } = this.#shared;
-    const places = [this.inflightKey(delivery.queue), keys.queue(delivery.queue)];
-    const messages = mayRunOn && delivery.problem === undefined
-      ? [delivery.raw, jobs.repeated(delivery.raw)]
-      : [delivery.raw];
-    return this.#settle(delivery, undefined, () => connection.run(PUT_BACK, places, messages));
+      case "retry":
+        return this.#settle(delivery, 1, () => this.#retry(delivery, verdict.delayMs, verdict.error));
+      case "bury":
+        return this.#settle(delivery, 1, () => this.#bury(delivery, verdict.error));
+      case "release":
+        return this.#settle(delivery, undefined, () => this.#putBack(delivery, verdict.mayRunOn === true));
+    }
   }
 
   /** Runs `work` while no job is taken, and none of the queue is settled. One at a time. */
@@ -206,6 +165,36 @@ export class RedisSettler {
 
   #remove(list: string, job: Buffer): Promise<Reply> {
     return this.#shared.connection.send(["LREM", list, "-1", job], [list]);
+  }
+
+  #retry(delivery: RedisDelivery, delayMs: number, error: FervoError): Promise<Reply> {
+    const { connection, keys, clock, jobs } = this.#shared;
+    if (delivery.problem !== undefined) return this.#bury(delivery, error);
+    const nowMs = clock.nowMs();
+    const { raw, queue } = jobs.failed(delivery.raw, {
+      id: delivery.id,
+      queue: delivery.queue,
+      error,
+      nowMs,
+    });
+    const inflight = this.inflightKey(delivery.queue);
+    if (delayMs > 0) {
+      const dueMs = nowMs + delayMs;
+      this.#schedule.expect(dueMs);
+      return connection.run(RETRY_LATER, [inflight, keys.retry], [delivery.raw, scoreOf(dueMs), raw]);
+    }
+    const again = jobs.enqueued(raw, nowMs).raw;
+    const target = [inflight, keys.queue(queue), keys.queues];
+    return connection.run(RETRY_NOW, target, [delivery.raw, queue, again]);
+  }
+
+  #putBack(delivery: RedisDelivery, mayRunOn: boolean): Promise<Reply> {
+    const { connection, keys, jobs } = this.#shared;
+    const places = [this.inflightKey(delivery.queue), keys.queue(delivery.queue)];
+    const messages = mayRunOn && delivery.problem === undefined
+      ? [delivery.raw, jobs.repeated(delivery.raw)]
+      : [delivery.raw];
+    return connection.run(PUT_BACK, places, messages);
   }
 
   #bury(delivery: RedisDelivery, error: FervoError): Promise<Reply> {

@@ -2,6 +2,7 @@ import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import type { Failure } from "../../core/driver.ts";
 import { type FervoError, QueueError } from "../../core/errors.ts";
+import type { Verdict } from "../../core/outcome.ts";
 import type { SqliteChanges } from "./changes.ts";
 import type { SqliteStatement } from "./file.ts";
 import { keyOf, type SqliteLeases } from "./leases.ts";
@@ -47,28 +48,12 @@ export class SqliteDelivery implements Delivery {
     this.raw = raw;
   }
 
-  ack(): Promise<void> {
-    return this.#settler.ack(this);
-  }
-
-  retry(delayMs: number, error: FervoError): Promise<void> {
-    return this.#settler.retry(this, delayMs, this.#failure(error));
-  }
-
-  bury(error: FervoError): Promise<void> {
-    return this.#settler.bury(this, this.#failure(error));
-  }
-
-  release(mayRunOn = false): Promise<void> {
-    return this.#settler.release(this, mayRunOn);
+  settle(verdict: Verdict): Promise<void> {
+    return this.#settler.settle(this, verdict);
   }
 
   extend(): Promise<void> {
     return this.#settler.extend(this);
-  }
-
-  #failure({ code, message, details }: FervoError): Omit<Failure, "atMs"> {
-    return { code, message, attempt: this.attempt, ...(details.stderr && { stderr: details.stderr }) };
   }
 }
 
@@ -128,33 +113,10 @@ export class SqliteSettler {
     this.#extend = file.prepare(`UPDATE fervo_jobs SET state = 'reserved', due_at = ? ${ours}`);
   }
 
-  ack(delivery: SqliteDelivery): Promise<void> {
-    return this.#settle(delivery, () => this.#ack.current.run(delivery.rowId, delivery.lease));
-  }
-
-  retry(delivery: SqliteDelivery, delayMs: number, failure: Omit<Failure, "atMs">): Promise<void> {
-    return this.#settle(delivery, () => {
-      this.#changes.announceOwn();
-      const nowMs = this.#clock.nowMs();
-      const error = errorColumn(failure, nowMs);
-      const state = delayMs > 0 ? "delayed" : "ready";
-      return this.#requeue.run(state, nowMs + delayMs, error, delivery.rowId, delivery.lease);
-    });
-  }
-
-  bury(delivery: SqliteDelivery, failure: Omit<Failure, "atMs">): Promise<void> {
-    return this.#settle(delivery, () => {
-      const nowMs = this.#clock.nowMs();
-      return this.#bury.run(nowMs, errorColumn(failure, nowMs), delivery.rowId, delivery.lease);
-    });
-  }
-
-  release(delivery: SqliteDelivery, mayRunOn: boolean): Promise<void> {
-    return this.#settle(delivery, () => {
-      this.#changes.announceOwn();
-      const lease = mayRunOn ? CUT_OFF : null;
-      return this.#release.run(this.#clock.nowMs(), lease, delivery.rowId, delivery.lease);
-    });
+  /** Once it is done the job is not held any more; until then a lease that ends must not hand it out again. */
+  settle(delivery: SqliteDelivery, verdict: Verdict): Promise<void> {
+    const drop = () => delivery.leases.drop(delivery);
+    return this.#writer.write(() => refuseIfLost(delivery, this.#apply(delivery, verdict)), false, drop);
   }
 
   extend(delivery: SqliteDelivery): Promise<void> {
@@ -164,10 +126,20 @@ export class SqliteSettler {
     });
   }
 
-  /** Once it is done the job is not held any more; until then a lease that ends must not hand it out again. */
-  #settle(delivery: SqliteDelivery, apply: () => Changes): Promise<void> {
-    const drop = () => delivery.leases.drop(delivery);
-    return this.#writer.write(() => refuseIfLost(delivery, apply()), false, drop);
+  /** In a transaction. */
+  #apply({ rowId, lease, attempt }: SqliteDelivery, verdict: Verdict): Changes {
+    if (verdict.kind === "ack") return this.#ack.current.run(rowId, lease);
+    const nowMs = this.#clock.nowMs();
+    if (verdict.kind === "bury") {
+      return this.#bury.run(nowMs, errorColumn(verdict.error, attempt, nowMs), rowId, lease);
+    }
+    this.#changes.announceOwn();
+    if (verdict.kind === "release") {
+      return this.#release.run(nowMs, verdict.mayRunOn ? CUT_OFF : null, rowId, lease);
+    }
+    const { delayMs, error } = verdict;
+    const state = delayMs > 0 ? "delayed" : "ready";
+    return this.#requeue.run(state, nowMs + delayMs, errorColumn(error, attempt, nowMs), rowId, lease);
   }
 }
 
@@ -182,7 +154,8 @@ function refuseIfLost(delivery: SqliteDelivery, { changes }: Changes): void {
   throw new QueueError("LEASE_LOST", `Job "${delivery.id}" is no longer ours: ${reason}`);
 }
 
-/** What the `error` column holds: `{"code", "message", "stderr"?, "attempt", "at"}` as JSON. */
-function errorColumn(failure: Omit<Failure, "atMs">, nowMs: number): string {
+/** What the `error` column holds: `{"code", "message", "attempt", "stderr"?, "at"}` as JSON. */
+function errorColumn({ code, message, details }: FervoError, attempt: number, nowMs: number): string {
+  const failure: Failure = { code, message, attempt, ...(details.stderr && { stderr: details.stderr }) };
   return JSON.stringify({ ...failure, at: nowMs });
 }

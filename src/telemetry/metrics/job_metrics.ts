@@ -1,5 +1,5 @@
 import type { FitReason, Observer, WorkerEvent } from "../../core/observer.ts";
-import type { Outcome } from "../../core/outcome.ts";
+import type { Verdict } from "../../core/outcome.ts";
 import { BucketHistogram, labelsOf, type LabelText, type MetricsPage } from "./prometheus.ts";
 
 /** Upper ends of the buckets for waits and runs, seconds: from a job that does nothing to one of an hour. */
@@ -31,7 +31,7 @@ type Settled = Extract<WorkerEvent, { type: "job_settled" }>;
 interface QueueCounts {
   readonly labels: { readonly consumer: string; readonly queue: string };
   /** By what became of them. All begin at 0: a counter that begins at 1 hides its first step from `rate()`. */
-  readonly outcomes: Record<Outcome["kind"], number>;
+  readonly outcomes: Record<Verdict["kind"], number>;
   /** Why, of those that are not done; by outcome and code. */
   readonly errors: Map<string, { readonly labels: LabelText; count: number }>;
   leasesLost: number;
@@ -212,17 +212,17 @@ export class JobMetrics {
 
   #settled(event: Settled): void {
     const counts = this.#countsOf(event.consumer, event.queue);
-    const { outcome, waitMs, runMs } = event;
-    counts.outcomes[outcome.kind]++;
-    if (outcome.kind !== "ack") {
-      const { code } = outcome.error;
+    const { verdict, waitMs, runMs } = event;
+    counts.outcomes[verdict.kind]++;
+    if (verdict.kind !== "ack") {
+      const { code } = verdict.error;
       countIn(
         counts.errors,
-        `${outcome.kind} ${code}`,
-        () => labelsOf({ ...counts.labels, outcome: outcome.kind, code }),
+        `${verdict.kind} ${code}`,
+        () => labelsOf({ ...counts.labels, outcome: verdict.kind, code }),
       );
       // It did not run: its times would say nothing.
-      if (outcome.kind === "release") return;
+      if (verdict.kind === "release") return;
     }
     if (waitMs !== undefined) counts.waits.observe(waitMs / 1_000);
     counts.runs.observe(runMs / 1_000);

@@ -76,8 +76,8 @@ function resultOf(event: WorkerEvent & { type: "job_settled" | "lease_lost" }) {
       error: { code: "LEASE_LOST", message: "The lease was lost; another worker has the job" },
     };
   }
-  const { outcome } = event;
-  return { outcome: outcome.kind, error: outcome.kind === "ack" ? undefined : outcome.error };
+  const { verdict } = event;
+  return { outcome: verdict.kind, error: verdict.kind === "ack" ? undefined : verdict.error };
 }
 
 /** Random, as hexadecimal digits; not all zero, which the specification forbids. */

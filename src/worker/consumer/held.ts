@@ -5,11 +5,11 @@ import type { Delivery } from "../../core/delivery.ts";
 import type { Driver } from "../../core/driver.ts";
 import { asFervoError, FervoError } from "../../core/errors.ts";
 import type { Observer } from "../../core/observer.ts";
-import type { Outcome } from "../../core/outcome.ts";
+import type { Outcome, Verdict } from "../../core/outcome.ts";
 import type { RetryPolicy } from "../../core/retry.ts";
 import type { JobTrace, RunTrace } from "../../core/trace.ts";
 import type { Format } from "../../formats/format.ts";
-import { type FinalOutcome, finalOutcome, settle } from "./settle.ts";
+import { decide } from "./decide.ts";
 
 /** A delivery that is not settled yet. */
 export interface Held {
@@ -128,7 +128,7 @@ export class HeldDeliveries {
     // Of a batch that ended early some were given a trace, and never ran.
     const trace = held.trace !== undefined && held.startedMs !== undefined &&
       { trace: { ...held.trace, startedAtMs: nowMs - runMs } };
-    const done = finalOutcome(outcome, {
+    const verdict = decide(outcome, {
       attempt,
       maxAttempts,
       retryUntilMs,
@@ -138,7 +138,7 @@ export class HeldDeliveries {
       random,
     });
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
-    while (!await this.#trySettle(held, done, { waitMs, runMs, ...trace })) {
+    while (!await this.#trySettle(held, verdict, { waitMs, runMs, ...trace })) {
       if (this.#givenUp.signal.aborted) {
         this.#orphaned++;
         break;
@@ -163,16 +163,16 @@ export class HeldDeliveries {
   /** False when the broker could not be reached. */
   async #trySettle(
     { delivery, id }: Held,
-    outcome: FinalOutcome,
+    verdict: Verdict,
     run: { waitMs: number | undefined; runMs: number; trace?: RunTrace },
   ): Promise<boolean> {
     const { observe } = this.#deps;
     const consumer = this.#options.name;
     const { queue, attempt } = delivery;
     try {
-      await settle(delivery, outcome);
+      await delivery.settle(verdict);
       this.#settling.worked();
-      observe({ type: "job_settled", consumer, queue, id, attempt, outcome, ...run });
+      observe({ type: "job_settled", consumer, queue, id, attempt, verdict, ...run });
       return true;
     } catch (thrown) {
       const error = asFervoError(thrown);

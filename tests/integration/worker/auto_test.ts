@@ -79,7 +79,8 @@ ${consumers ?? '[[consumers]]\nqueues = ["default"]\nconcurrency = "auto"'}
       let isOver = false;
       const working = work().finally(() => isOver = true);
       let pushed = 0;
-      const done = () => log.of("job_settled").filter(({ outcome }) => outcome.kind === "ack").length;
+      const done = () =>
+        log.of("job_settled").filter(({ verdict: outcome }) => outcome.kind === "ack").length;
       while (!isOver) {
         if (pushed - done() < 500) pushed += (await this.push(500)).length;
         else {await Promise.race([
@@ -89,7 +90,7 @@ ${consumers ?? '[[consumers]]\nqueues = ["default"]\nconcurrency = "auto"'}
       }
       await working;
       await eventually("all jobs are done", () => done() === pushed, 30_000);
-      const failed = log.of("job_settled").filter(({ outcome, attempt }) =>
+      const failed = log.of("job_settled").filter(({ verdict: outcome, attempt }) =>
         attempt > 1 || outcome.kind === "retry" || outcome.kind === "bury"
       );
       assert.deepEqual(failed, []);
@@ -148,7 +149,7 @@ for (
     await worker.log.count(
       "job_settled",
       8,
-      ({ outcome, attempt }) => outcome.kind === "ack" && attempt === 1,
+      ({ verdict: outcome, attempt }) => outcome.kind === "ack" && attempt === 1,
     );
   });
 }
@@ -211,7 +212,7 @@ concurrency = 2`;
   await worker.push(4, "fixed");
   await eventually("5 jobs run", async () => await began(fpm) === 5);
   await Deno.writeTextFile(`${fpm.directory}/go`, "");
-  await worker.log.count("job_settled", 12, ({ outcome }) => outcome.kind === "ack");
+  await worker.log.count("job_settled", 12, ({ verdict: outcome }) => outcome.kind === "ack");
 });
 
 Deno.test('Worker with concurrency "auto" has two consumers on one pool get their parts of it', async () => {
@@ -231,7 +232,7 @@ concurrency = "auto"`;
   await worker.log.count(
     "job_settled",
     500,
-    ({ outcome, attempt }) => outcome.kind === "ack" && attempt === 1,
+    ({ verdict: outcome, attempt }) => outcome.kind === "ack" && attempt === 1,
   );
 });
 
@@ -241,7 +242,7 @@ Deno.test('Worker with concurrency "auto" and no status page uses the children t
   await worker.push(6);
   await eventually("3 jobs run", async () => await began(fpm) === 3);
   await Deno.writeTextFile(`${fpm.directory}/go`, "");
-  await worker.log.count("job_settled", 6, ({ outcome }) => outcome.kind === "ack");
+  await worker.log.count("job_settled", 6, ({ verdict: outcome }) => outcome.kind === "ack");
 });
 
 Deno.test('Worker with concurrency "auto" that starts while php-fpm is away takes the pool when it comes', async () => {

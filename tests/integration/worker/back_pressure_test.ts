@@ -35,8 +35,11 @@ async function runThrough(
 /** Each job was done once, at its first attempt, however often it was put back before. */
 function assertNoAttemptBurnt(log: EventLog, ids: readonly string[]): void {
   const settled = log.of("job_settled");
-  assert.deepEqual(settled.filter(({ outcome }) => outcome.kind === "retry" || outcome.kind === "bury"), []);
-  const done = settled.filter(({ outcome }) => outcome.kind === "ack").map(({ id, attempt }) =>
+  assert.deepEqual(
+    settled.filter(({ verdict: outcome }) => outcome.kind === "retry" || outcome.kind === "bury"),
+    [],
+  );
+  const done = settled.filter(({ verdict: outcome }) => outcome.kind === "ack").map(({ id, attempt }) =>
     `${id} ${attempt}`
   );
   assertRanOnce(done, ids);
@@ -59,7 +62,7 @@ Deno.test("Worker pauses while php-fpm is away, burns no attempt, and goes on by
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
   assertRanOnce(await t.runs(), ids);
   assert.equal(t.log.of("consumer_resumed").length, 1);
-  assert.deepEqual(t.log.of("job_settled").filter(({ outcome }) => outcome.kind === "retry"), []);
+  assert.deepEqual(t.log.of("job_settled").filter(({ verdict: outcome }) => outcome.kind === "retry"), []);
   for (const { error } of t.log.of("consumer_paused")) assert.equal(error.code, "FASTCGI_CONNECT_FAILED");
 });
 
@@ -86,7 +89,7 @@ for (const hasStatusPage of [true, false]) {
     await eventually("both jobs run", async () => (await t.runs()).length === 2);
     await t.fpm.stop();
     await t.log.count("job_settled", 2);
-    for (const { outcome } of t.log.of("job_settled").slice(0, 2)) {
+    for (const { verdict: outcome } of t.log.of("job_settled").slice(0, 2)) {
       assert.equal(outcome.kind === "release" && outcome.error.code, "FASTCGI_CONNECTION_LOST");
     }
     await Deno.writeTextFile(t.file("go"), "");

@@ -37,7 +37,7 @@ const name = (id: string | undefined, further: number) => `/${QUEUE}/${id}+${fur
 
 /** What became of each try, in order: `id attempt outcome code`. */
 function settles(site: Awaited<ReturnType<typeof start>>): string[] {
-  return site.log.of("job_settled").map(({ id, attempt, outcome }) =>
+  return site.log.of("job_settled").map(({ id, attempt, verdict: outcome }) =>
     `${id} ${attempt} ${outcome.kind}${outcome.kind === "ack" ? "" : ` ${outcome.error.code}`}`
   );
 }
@@ -53,7 +53,7 @@ Deno.test("Worker runs 500 jobs in batches in 3 slots, each once", async () => {
   const runs = (await t.runs()).map((run) => run.split(" "));
   assertRanOnce(runs.map(([id, attempt]) => `${id} ${attempt}`), ids);
   assert.deepEqual(await t.driver.depth(QUEUE), EMPTY);
-  assert.equal(t.log.of("job_settled").filter(({ outcome }) => outcome.kind === "ack").length, 500);
+  assert.equal(t.log.of("job_settled").filter(({ verdict: outcome }) => outcome.kind === "ack").length, 500);
   assert.deepEqual([t.log.of("lease_lost"), t.log.of("broker_failed")], [[], []]);
   assert.equal(runs.filter(([, , uri]) => uri === name(ids[0], 6)).length, 7, "seven jobs shared a request");
 });

@@ -22,7 +22,7 @@ Deno.test("createLog() keeps a text with line ends on one line", async () => {
   const log = await createLog((text) => written.push(text), { level: "debug", isPretty: false });
   const error = new JobError("JOB_FAILED", 'a\n{"level":"info"}\r', { details: { stderr: "b\nc" } });
   const job = { consumer: "main", queue: "mail", id: "1\n2", attempt: 1, waitMs: undefined, runMs: 1 };
-  logObserver(log, systemClock)({ type: "job_settled", ...job, outcome: { kind: "bury", error } });
+  logObserver(log, systemClock)({ type: "job_settled", ...job, verdict: { kind: "bury", error } });
   assert.equal(written.join("").trimEnd().split(/[\r\n]/).length, 1);
   const line = JSON.parse(written[0]!);
   assert.deepEqual([line.error, line.stderr, line.job], ['a\n{"level":"info"}\r', "b\nc", "1\n2"]);
@@ -61,7 +61,7 @@ for (const isPretty of [true, false]) {
     const evil = "a\x1b[2J\u009b31m\x7f\u2028\u202e\r\nERROR: b\x07";
     const error = new JobError("JOB_FAILED", evil, { details: { stderr: evil } });
     const job = { consumer: "main", queue: "mail", id: evil, attempt: 1, waitMs: undefined, runMs: 1 };
-    logObserver(log, systemClock)({ type: "job_settled", ...job, outcome: { kind: "bury", error } });
+    logObserver(log, systemClock)({ type: "job_settled", ...job, verdict: { kind: "bury", error } });
     assert.equal(written.length, 1);
     // The colors are ours.
     // deno-lint-ignore no-control-regex

@@ -19,7 +19,7 @@ Deno.test("Worker runs 500 jobs in 8 slots, each once", async () => {
   assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [] });
   assertRanOnce(await t.runs(), ids);
   assert.deepEqual(await t.driver.depth(QUEUE), EMPTY);
-  assert.equal(t.log.of("job_settled").filter(({ outcome }) => outcome.kind === "ack").length, 500);
+  assert.equal(t.log.of("job_settled").filter(({ verdict: outcome }) => outcome.kind === "ack").length, 500);
   assert.deepEqual([t.log.of("lease_lost"), t.log.of("broker_failed")], [[], []]);
 });
 
@@ -78,7 +78,7 @@ Deno.test("Worker runs a job again after the delay that its script names, and wa
   const [id] = await t.push(1);
   const result = await t.run({ untilEmpty: true });
   assert.deepEqual([result, await t.runs()], [{ orphaned: 0, faults: [] }, [`${id} 1`, `${id} 2`]]);
-  const { outcome } = t.log.of("job_settled")[0]!;
+  const { verdict: outcome } = t.log.of("job_settled")[0]!;
   assert.equal(outcome.kind === "retry" && outcome.delayMs, 300);
 });
 

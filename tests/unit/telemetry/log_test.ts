@@ -94,7 +94,7 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     msg: "Consumer stopped",
   }],
   ["a job's start", { type: "job_started", ...job }, { level: "debug", ...jobFacts, msg: "Job started" }],
-  ["a job that was done", { ...settled, outcome: ACK }, { level: "debug", ...settledFacts, msg: "Job done" }],
+  ["a job that was done", { ...settled, verdict: ACK }, { level: "debug", ...settledFacts, msg: "Job done" }],
   ["what a job wrote that is done", {
     type: "job_stderr",
     consumer: "main",
@@ -146,20 +146,20 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
     msg:
       "A batch has ended, and something failed that one of its jobs had left for the end; it is not known which",
   }],
-  ["a job without a known wait", { ...settled, waitMs: undefined, outcome: ACK }, {
+  ["a job without a known wait", { ...settled, waitMs: undefined, verdict: ACK }, {
     level: "debug",
     ...jobFacts,
     run_ms: 3.5,
     msg: "Job done",
   }],
-  ["a job that failed", { ...settled, outcome: { kind: "retry", error, delayMs: 500 } }, {
+  ["a job that failed", { ...settled, verdict: { kind: "retry", error, delayMs: 500 } }, {
     level: "warn",
     ...settledFacts,
     retry_in_ms: 500,
     ...errorFacts,
     msg: "Job failed",
   }],
-  ["a job that died", { ...settled, outcome: { kind: "bury", error } }, {
+  ["a job that died", { ...settled, verdict: { kind: "bury", error } }, {
     level: "error",
     ...settledFacts,
     ...errorFacts,
@@ -167,7 +167,7 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
   }],
   ["a job that was put back", {
     ...settled,
-    outcome: { kind: "release", reason: "shutdown", error: quietError },
+    verdict: { kind: "release", reason: "shutdown", error: quietError },
   }, {
     level: "info",
     ...settledFacts,
@@ -176,7 +176,7 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
   }],
   ["a job that was put back while PHP may run on", {
     ...settled,
-    outcome: { kind: "release", reason: "shutdown", error: quietError, mayRunOn: true },
+    verdict: { kind: "release", reason: "shutdown", error: quietError, mayRunOn: true },
   }, {
     level: "warn",
     ...settledFacts,
@@ -212,7 +212,7 @@ const CASES: readonly [claim: string, event: WorkerEvent, facts: Record<string, 
   }],
   ["a job that could not be run, of which the pause tells", {
     ...settled,
-    outcome: { kind: "release", reason: "unavailable", error: quietError },
+    verdict: { kind: "release", reason: "unavailable", error: quietError },
   }, {
     level: "debug",
     ...settledFacts,
@@ -336,7 +336,7 @@ Deno.test("logObserver() tells a consumer's pauses once while they last, a job's
   const paused = { type: "consumer_paused", consumer: "main", error: quietError, forMs: 1_000 } as const;
   const released = {
     ...settled,
-    outcome: { kind: "release", reason: "unavailable", error: quietError },
+    verdict: { kind: "release", reason: "unavailable", error: quietError },
   } as const;
   const events: WorkerEvent[] = Array.from({ length: 60 }, () => [released, paused]).flat();
   const resumed = { type: "consumer_resumed", consumer: "main", error: quietError } as const;
@@ -370,7 +370,7 @@ Deno.test("logObserver() tells a broker's failures by their work, once while the
 
 Deno.test("logObserver() does not tell each job that is put back since nothing can run it, nor one that was not begun", () => {
   const put = (reason: "unavailable" | "misconfigured" | "shutdown", runMs: number) =>
-    ({ ...settled, runMs, outcome: { kind: "release", reason, error: quietError } }) as const;
+    ({ ...settled, runMs, verdict: { kind: "release", reason, error: quietError } }) as const;
   const lines = linesOf([
     put("unavailable", 5),
     put("misconfigured", 5),
@@ -382,7 +382,7 @@ Deno.test("logObserver() does not tell each job that is put back since nothing c
 
 Deno.test("logObserver() tells a fault of ours in every job once while it lasts", () => {
   const fault = new FervoError("WORKER_FAULT", "This is a fault in fervo-worker itself");
-  const put = { ...settled, outcome: { kind: "release", reason: "unavailable", error: fault } } as const;
+  const put = { ...settled, verdict: { kind: "release", reason: "unavailable", error: fault } } as const;
   const lines = linesOf(Array.from({ length: 50 }, () => put));
   assert.equal(lines.filter(({ level }) => level === "error").length, 1);
 });

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { JobError } from "../../../src/core/errors.ts";
-import { ACK, type Outcome } from "../../../src/core/outcome.ts";
+import { ACK, type Verdict } from "../../../src/core/outcome.ts";
 import { Tally } from "../../../src/telemetry/tally.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 const error = new JobError("JOB_FAILED", "The job failed");
-const retry: Outcome = { kind: "retry", error };
-const bury: Outcome = { kind: "bury", error };
-const release: Outcome = { kind: "release", reason: "shutdown", error };
+const retry: Verdict = { kind: "retry", error, delayMs: 0 };
+const bury: Verdict = { kind: "bury", error };
+const release: Verdict = { kind: "release", reason: "shutdown", error };
 
 async function tallyOf(clock = new FakeClock()) {
   const tally = await Tally.create(clock);
@@ -15,8 +15,8 @@ async function tallyOf(clock = new FakeClock()) {
   return {
     clock,
     tally,
-    settle: (outcome: Outcome, runMs: number) =>
-      tally.observe({ type: "job_settled", ...job, outcome, waitMs: undefined, runMs }),
+    settle: (verdict: Verdict, runMs: number) =>
+      tally.observe({ type: "job_settled", ...job, verdict, waitMs: undefined, runMs }),
     job,
   };
 }

@@ -18,6 +18,7 @@ import { BeanstalkdDriver, DEFAULT_BEANSTALKD_OPTIONS } from "../../../../src/br
 import { Beanstalkd, type BeanstalkdClient } from "../../../support/beanstalkd.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
+import { ACK, bury, RELEASE, retry } from "../../../support/verdicts.ts";
 
 const NOTHING = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
 
@@ -36,10 +37,10 @@ function standing(
 }
 
 const SETTLES: Readonly<Record<string, (delivery: Delivery) => Promise<void>>> = {
-  "ack()": (delivery) => delivery.ack(),
-  "retry()": (delivery) => delivery.retry(0, FAILED),
-  "bury()": (delivery) => delivery.bury(FAILED),
-  "release()": (delivery) => delivery.release(),
+  "ack()": (delivery) => delivery.settle(ACK),
+  "retry()": (delivery) => delivery.settle(retry(0, FAILED)),
+  "bury()": (delivery) => delivery.settle(bury(FAILED)),
+  "release()": (delivery) => delivery.settle(RELEASE),
 };
 
 /** Resolves when somebody waits for jobs of that tube. */
@@ -69,7 +70,7 @@ for (const by of ["another worker", "the same one"] as const) {
       await rejectsWith("LEASE_LOST", settle(late));
     }
     assert.deepEqual(await taker.depth("q"), { ...NOTHING, reserved: 4 });
-    for (const delivery of found) await delivery.ack();
+    for (const delivery of found) await delivery.settle(ACK);
     assert.deepEqual(await taker.depth("q"), NOTHING);
   });
 }
@@ -84,8 +85,8 @@ Deno.test("A job that was lost and buried by another worker stays buried when it
   const [lost] = await takeNow(holder);
   await standStill(3_000);
   const [found] = await takeNow(another);
-  await found!.bury(FAILED);
-  await rejectsWith("LEASE_LOST", lost!.ack());
+  await found!.settle(bury(FAILED));
+  await rejectsWith("LEASE_LOST", lost!.settle(ACK));
   assert.deepEqual(await another.depth("q"), { ...NOTHING, dead: 1 });
 });
 
@@ -103,9 +104,9 @@ Deno.test("A job is kept beyond its time to run, however short, as long as it is
     const { state, timeouts, reserves } = await client.job(id) ?? {};
     assert.deepEqual({ state, timeouts, reserves }, { state: "reserved", timeouts: "0", reserves: "1" });
   }
-  for (const delivery of held) await delivery.ack();
+  for (const delivery of held) await delivery.settle(ACK);
   await client.put("r", "end");
-  await (await soon("the wait goes on", waiting))[0]!.ack();
+  await (await soon("the wait goes on", waiting))[0]!.settle(ACK);
 });
 
 Deno.test("receive() with waitMs 0 gets what is ready though another job's time is nearly over (DEADLINE_SOON)", async () => {
@@ -129,10 +130,10 @@ Deno.test("release() counts no attempt for any worker, and leaves no job delayed
     for (let i = 0; i < 3; i++) {
       const delivery = await takeOne(driver);
       assert.deepEqual([delivery.id, delivery.attempt], [ids[0], worker + 1]);
-      await delivery.release();
+      await delivery.settle(RELEASE);
       assert.deepEqual(await driver.depth("q"), { ...NOTHING, ready: 2 });
     }
-    await (await takeOne(driver)).retry(0, FAILED);
+    await (await takeOne(driver)).settle(retry(0, FAILED));
   }
 });
 
@@ -147,7 +148,7 @@ Deno.test("A job that is held when its driver is closed is ready at once, and th
     await holder.close();
     const again = await takeOne(another, { waitMs: 0 });
     assert.equal(again.attempt, 1);
-    await again.ack();
+    await again.settle(ACK);
   }
 });
 
@@ -179,7 +180,7 @@ Deno.test("Each wait has a connection of its own, and settling does not wait for
     held.push(...await soon("the job", waiting));
   }
   const waiting = take(driver, { waitMs: FOREVER_MS });
-  for (const delivery of held) await soon("the settle", delivery.ack());
+  for (const delivery of held) await soon("the settle", delivery.settle(ACK));
   await pushAll(producer, ["last"]);
   assert.equal((await soon("the last job", waiting)).length, 1);
 });
@@ -193,10 +194,10 @@ Deno.test("A wait is left alone by a late settle of a job that its connection he
   await waits(client, "q");
   await pushAll(producer, ["first"]);
   const [settled] = await first;
-  await settled!.ack();
+  await settled!.settle(ACK);
   const second = take(driver, { queues: ["q"], waitMs: FOREVER_MS });
   await waits(client, "q");
-  await soon("the late settle", rejectsWith("LEASE_LOST", settled!.ack()));
+  await soon("the late settle", rejectsWith("LEASE_LOST", settled!.settle(ACK)));
   const third = take(driver, { queues: ["r"], waitMs: FOREVER_MS });
   await waits(client, "r");
   await pushAll(producer, ["third"], "r");
@@ -217,7 +218,7 @@ Deno.test("Connections of waits are used again", async () => {
     const waiting = take(driver, { waitMs: FOREVER_MS });
     await waits(client, "q");
     await pushAll(producer, ["job"]);
-    for (const delivery of await waiting) await delivery.ack();
+    for (const delivery of await waiting) await delivery.settle(ACK);
     if (i === 0) before = await connections();
   }
   assert.equal(await connections(), before);
@@ -238,10 +239,10 @@ Deno.test("retry() and release() keep the priority that a job was put with", asy
   await using driver = server.open();
   using client = await server.client();
   const id = await client.put("q", "job", { pri: 77 });
-  await (await takeOne(driver)).retry(0, FAILED);
-  await (await takeOne(driver)).release();
+  await (await takeOne(driver)).settle(retry(0, FAILED));
+  await (await takeOne(driver)).settle(RELEASE);
   assert.equal((await client.job(id))?.["pri"], "77");
-  await (await takeOne(driver)).bury(FAILED);
+  await (await takeOne(driver)).settle(bury(FAILED));
   assert.equal((await client.job(id))?.["pri"], "77");
   await driver.dead.retry([id]);
   assert.equal((await client.job((await takeOne(driver)).id))?.["pri"], "77");
@@ -300,7 +301,7 @@ Deno.test("A payload above maxPayloadBytes is a problem; buried and retried it k
   const delivery = await takeOne(driver);
   assert.equal(delivery.raw.length, 0);
   assert.match(delivery.problem!.message, /"q" has 101 bytes, more than the 100/);
-  await delivery.bury(delivery.problem!);
+  await delivery.settle(bury(delivery.problem!));
   assert.equal((await driver.dead.list({ limit: 1 }))[0]?.payload.length, 101);
   assert.equal(await driver.dead.retry("all"), 1);
   await using later = server.open();
@@ -320,7 +321,7 @@ Deno.test("dead.list() finds buried jobs among many others, also those older tha
     }
   }
   const dead = [1_500, 2, 2_999, 0].map((i) => ids[i]!);
-  for (const id of dead) await deliveries.get(id)!.bury(FAILED);
+  for (const id of dead) await deliveries.get(id)!.settle(bury(FAILED));
   const listed = await driver.dead.list({ limit: 10 });
   assert.deepEqual(listed.map(({ id }) => id), [2_999, 1_500, 2, 0].map((i) => ids[i]));
   assert.deepEqual(listed.map(({ payload }) => new TextDecoder().decode(payload)), [
@@ -350,8 +351,8 @@ Deno.test("A buried job that a person kicks is tried once more, with its count o
   await using driver = server.open();
   using client = await server.client();
   const id = await driver.push("q", bytes("job"));
-  await (await takeOne(driver)).retry(0, FAILED);
-  await (await takeOne(driver)).bury(FAILED);
+  await (await takeOne(driver)).settle(retry(0, FAILED));
+  await (await takeOne(driver)).settle(bury(FAILED));
   assert.equal(await client.ask(`kick-job ${id}\r\n`), "KICKED\r\n");
   assert.equal((await takeOne(driver)).attempt, 2);
 });
@@ -379,14 +380,14 @@ Deno.test("Jobs are taken, settled and listed also when the server's clock was s
   const [letter] = await driver.dead.list({ limit: 10 });
   assert.equal(letter!.enqueuedAtMs, undefined);
   assert.deepEqual(await driver.queues(), ["q"]);
-  for (const delivery of taken) await delivery.ack();
+  for (const delivery of taken) await delivery.settle(ACK);
   assert.deepEqual(await driver.depth("q"), { ...NOTHING, dead: 1 });
 });
 
 /** Buries as many jobs, as fast as can be. */
 async function buryMany(driver: BeanstalkdDriver, count: number): Promise<void> {
   await pushAll(driver, Array.from({ length: count }, (_, i) => `job ${i}`));
-  for (const delivery of await take(driver, { max: count })) await delivery.bury(FAILED);
+  for (const delivery of await take(driver, { max: count })) await delivery.settle(bury(FAILED));
 }
 
 /** The payloads of all that is ready, sorted. */

@@ -19,6 +19,7 @@ import { eventually } from "../../../support/eventually.ts";
 import { SeededRandom } from "../../../support/seeded_random.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { OtherProcess } from "../sqlite/process.ts";
+import { ACK } from "../../../support/verdicts.ts";
 
 const COMMANDS = new URL("./commands.ts", import.meta.url).pathname;
 
@@ -88,7 +89,7 @@ Deno.test("beanstalkd in drain mode: push() says so, and what is there is still 
     async () => await driver.push("q", bytes("more")).then(() => false, () => true),
   );
   await assert.rejects(driver.push("q", bytes("more")), { code: "QUEUE_UNAVAILABLE", message: /drain mode/ });
-  await (await takeOne(driver)).ack();
+  await (await takeOne(driver)).settle(ACK);
 });
 
 Deno.test("Jobs of a worker that dies by SIGKILL run elsewhere at once, and the lost attempt counts", async () => {
@@ -149,7 +150,7 @@ Deno.test(`SIGKILL of beanstalkd under load loses no job, and repeats only those
     await keepAtIt(async () => {
       const deliveries = await take(driver, { max: AT_ONCE, waitMs: 200 });
       done.push(...deliveries.map(textOf));
-      const settled = await Promise.allSettled(deliveries.map((delivery) => delivery.ack()));
+      const settled = await Promise.allSettled(deliveries.map((delivery) => delivery.settle(ACK)));
       for (const result of settled) if (result.status === "rejected") throw result.reason;
     });
   };
@@ -297,7 +298,7 @@ Deno.test("A job that comes just when a wait is aborted is received all the same
   abort.abort();
   const [delivery] = await soon("the end of the wait", waiting);
   assert.deepEqual([delivery?.id, delivery?.attempt], ["7", 1]);
-  await delivery!.ack();
+  await delivery!.settle(ACK);
 });
 
 const TROUBLES: Readonly<Record<string, RegExp>> = {

@@ -4,6 +4,7 @@ import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import { DEFAULT_REDIS_OPTIONS, RedisDriver } from "../../../../src/brokers/sidekiq/broker.ts";
 import { bytes, take } from "../../../conformance/driver_broker.ts";
 import { newOwner } from "./broker.ts";
+import { ACK } from "../../../support/verdicts.ts";
 
 const [command, path, ...args] = Deno.args as [string, string, ...string[]];
 
@@ -35,7 +36,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
         for (const { raw } of deliveries) say(JSON.parse(new TextDecoder().decode(raw)).args[0]);
         // Else it would be done before anybody can kill it.
         await new Promise((resolve) => setTimeout(resolve, 3));
-        await Promise.all(deliveries.map((delivery) => delivery.ack()));
+        await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
       } catch {
         // The next turn tries again.
       }

@@ -4,6 +4,7 @@ import { eventually } from "../../../support/eventually.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { soon } from "../../../support/soon.ts";
 import { openRedis } from "./broker.ts";
+import { ACK } from "../../../support/verdicts.ts";
 
 const job = (name: string) => bytes(`{"class":"Suite","args":[${JSON.stringify(name)}]}`);
 const nameOf = ({ raw }: { raw: Uint8Array }) => JSON.parse(new TextDecoder().decode(raw)).args[0] as string;
@@ -38,7 +39,7 @@ Deno.test("Of jobs that come to several queues at once no more are taken than we
     assert.equal(first.length + rest.length, 3);
     for (const delivery of [...first, ...rest]) {
       received.push(nameOf(delivery));
-      await delivery.ack();
+      await delivery.settle(ACK);
     }
   }
   assert.equal(received.length, 90);
@@ -61,7 +62,7 @@ Deno.test("Two receives that wait on one queue get a job each", async () => {
   await driver.push("q", job("2"));
   const deliveries = (await soon("the jobs", Promise.all(waiting))).flat();
   assert.deepEqual(deliveries.map(nameOf).toSorted(), ["1", "2"]);
-  for (const delivery of deliveries) await delivery.ack();
+  for (const delivery of deliveries) await delivery.settle(ACK);
 });
 
 Deno.test("A job is found in any of many queues, and the waits are bounded", async () => {
@@ -73,7 +74,7 @@ Deno.test("A job is found in any of many queues, and the waits are bounded", asy
   await driver.push("q39", job("last"));
   const [delivery] = await soon("the job", waiting);
   assert.equal(delivery!.queue, "q39");
-  await delivery!.ack();
+  await delivery!.settle(ACK);
 });
 
 Deno.test("An idle driver asks Redis for next to nothing", async () => {
@@ -117,7 +118,7 @@ Deno.test("Jobs that others schedule are run when they are due, by whoever is fi
   const text = new TextDecoder().decode(seen[0]!.raw);
   assert.match(text, /,"big":12345678901234567890,"f":1\.0,"enqueued_at":\d+\.\d{3}\}$/);
   assert.deepEqual(await server.elements("SMEMBERS", "queues"), ["q"]);
-  for (const delivery of seen) await delivery.ack();
+  for (const delivery of seen) await delivery.settle(ACK);
 });
 
 Deno.test("Producers that know nothing of the set of queues are seen by the Web UI, as soon as a worker takes jobs", async () => {

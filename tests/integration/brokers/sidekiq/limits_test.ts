@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { bytes, takeNow, takeOne } from "../../../conformance/driver_broker.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { openRedis } from "./broker.ts";
+import { bury } from "../../../support/verdicts.ts";
 
 const LIMIT = 300;
 
@@ -38,7 +39,7 @@ Deno.test("A job above maxPayloadBytes of another producer is a problem; buried 
   assert.equal(large!.id, "abc");
   assert.equal(large!.problem?.code, "JOB_MALFORMED");
   assert.match(large!.problem!.message, /3\d\d bytes, more than the 300/);
-  await large!.bury(large!.problem!);
+  await large!.settle(bury(large!.problem!));
   const letter = await driver.dead.get("abc");
   const { args, error_class } = JSON.parse(new TextDecoder().decode(letter!.payload));
   assert.deepEqual([args, error_class], [["x".repeat(LIMIT)], "JOB_MALFORMED"]);

@@ -7,6 +7,7 @@ import { eventually } from "../../../support/eventually.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { openRedis } from "./broker.ts";
 import { SidekiqApi } from "./ruby_sidekiq.ts";
+import { bury } from "../../../support/verdicts.ts";
 
 const LEASE_MS = 1_000;
 
@@ -147,5 +148,5 @@ Deno.test("Sidekiq's page of running jobs is there while we hold what is no job"
   const held = await take(driver, { max: 10 });
   await eventually("it shows them", async () => (await sidekiq.ask("workers")).length === odd.length);
   assert.equal(await sidekiq.ask("page", "/busy"), 200);
-  await Promise.all(held.map((delivery) => delivery.bury(delivery.problem!)));
+  await Promise.all(held.map((delivery) => delivery.settle(bury(delivery.problem!))));
 });

@@ -15,6 +15,7 @@ import { eventually } from "../../../support/eventually.ts";
 import { documentedRights, RedisServer } from "../../../support/redis_server.ts";
 import { soon } from "../../../support/soon.ts";
 import { openRedis } from "./broker.ts";
+import { ACK, bury, RELEASE, retry } from "../../../support/verdicts.ts";
 
 const job = (name: string) => bytes(`{"class":"Suite","args":[${JSON.stringify(name)}],"retry":true}`);
 const nameOf = ({ raw }: { raw: Uint8Array }) => JSON.parse(new TextDecoder().decode(raw)).args[0] as string;
@@ -62,7 +63,7 @@ Deno.test("A Redis killed under load and started again loses no job; only those 
       for (const delivery of await persist(receive, done.signal)) {
         const name = nameOf(delivery);
         runs.set(name, (runs.get(name) ?? 0) + 1);
-        await persist(() => delivery.ack(), done.signal)
+        await persist(() => delivery.settle(ACK), done.signal)
           .catch((error) => assert.equal(error.code, "LEASE_LOST"));
       }
     }
@@ -91,7 +92,7 @@ Deno.test("receive() waits through an outage, and gets what is pushed after it",
   await persist(() => driver.push("q", job("after")));
   const [delivery] = await soon("the job", waiting);
   assert.equal(nameOf(delivery!), "after");
-  await delivery!.ack();
+  await delivery!.settle(ACK);
 });
 
 Deno.test("Jobs that were taken by a command whose answer was lost come back", async () => {
@@ -106,7 +107,7 @@ Deno.test("Jobs that were taken by a command whose answer was lost come back", a
   await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
   const [delivery] = await soon("the job", waiting);
   assert.equal(delivery!.id, "abc");
-  await delivery!.ack();
+  await delivery!.settle(ACK);
   assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
 });
 
@@ -127,7 +128,7 @@ Deno.test("Jobs that were taken without a wait, and whose answer was lost, come 
   await server.cli("CLIENT", "UNPAUSE");
   const [delivery] = await persist(() => takeNow(driver));
   assert.equal(delivery!.id, "abc");
-  await delivery!.ack();
+  await delivery!.settle(ACK);
 });
 
 const LOST = '{"class":"Suite","args":["lost"],"jid":"abc"}';
@@ -150,15 +151,15 @@ Deno.test("Jobs whose taking had no answer come back at once, also beside a sett
   await using driver = openRedis(server, { leaseMs: 60_000 });
   await driver.push("q", job("settled"));
   const settled = await takeOne(driver);
-  await unanswered(server, () => settled.ack(), () => takeNow(driver));
+  await unanswered(server, () => settled.settle(ACK), () => takeNow(driver));
   const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
   const list = `fervo:inflight:${identity}:q`;
   await server.cli("DEL", list);
   await server.cli("LPUSH", list, LOST);
   const [back] = await persist(() => takeNow(driver));
   assert.equal(back?.id, "abc");
-  await back.ack();
-  await persist(() => settled.ack());
+  await back.settle(ACK);
+  await persist(() => settled.settle(ACK));
 });
 
 Deno.test("Jobs whose taking had no answer come back at once, also beside a job that was taken back by others", async () => {
@@ -175,8 +176,8 @@ Deno.test("Jobs whose taking had no answer come back at once, also beside a job 
   await server.cli("LPUSH", list, LOST);
   const [back] = await persist(() => takeNow(driver));
   assert.equal(back?.id, "abc");
-  await back.ack();
-  await rejectsWith("LEASE_LOST", takenBack.ack());
+  await back.settle(ACK);
+  await rejectsWith("LEASE_LOST", takenBack.settle(ACK));
 });
 
 Deno.test("A job that comes in the moment in which the wait on another queue fails is received", async () => {
@@ -198,7 +199,7 @@ Deno.test("A job that comes in the moment in which the wait on another queue fai
       received.push(...await persist(() => takeNow(driver, { queues })));
       return received.length === 2;
     });
-    for (const delivery of received) await delivery.ack();
+    for (const delivery of received) await delivery.settle(ACK);
   }
 });
 
@@ -211,16 +212,16 @@ Deno.test("A settle whose answer was lost takes nobody else's job of the same by
   assert.notEqual(one!.id, two!.id);
   // Redis does it, and cannot answer.
   await server.cli("CLIENT", "PAUSE", "20000", "WRITE");
-  const acking = rejectsWith("QUEUE_UNAVAILABLE", one!.ack());
+  const acking = rejectsWith("QUEUE_UNAVAILABLE", one!.settle(ACK));
   await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
   await acking;
   const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
   await server.cli("CLIENT", "UNPAUSE");
   const list = `fervo:inflight:${identity}:q`;
   if (await server.cli("LLEN", list) === "2") await server.cli("LREM", list, "1", same);
-  await persist(() => one!.ack());
+  await persist(() => one!.settle(ACK));
   assert.equal(await server.cli("LLEN", list), "1", "the other job's entry");
-  await two!.retry(60_000, FAILED);
+  await two!.settle(retry(60_000, FAILED));
   assert.equal((await driver.depth("q")).delayed, 1);
 });
 
@@ -229,7 +230,7 @@ async function ackUnanswered(server: RedisServer, driver: RedisDriver) {
   await driver.push("q", job("x"));
   const delivery = await takeOne(driver);
   await server.cli("CLIENT", "PAUSE", "20000", "WRITE");
-  const acking = rejectsWith("QUEUE_UNAVAILABLE", delivery.ack());
+  const acking = rejectsWith("QUEUE_UNAVAILABLE", delivery.settle(ACK));
   await server.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
   await acking;
   await server.cli("CLIENT", "UNPAUSE");
@@ -242,7 +243,7 @@ Deno.test("A settle whose answer was lost, and that was done, is done", async ()
   await using driver = openRedis(server, { leaseMs: 60_000 });
   const { delivery, list } = await ackUnanswered(server, driver);
   await server.cli("DEL", list);
-  await persist(() => delivery.ack());
+  await persist(() => delivery.settle(ACK));
 });
 
 for (const when of ["still", "for a while"]) {
@@ -256,7 +257,7 @@ for (const when of ["still", "for a while"]) {
       await persist(() => takeNow(driver));
       assert.equal(await server.cli("EXISTS", identity), "1");
     }
-    await rejectsWith("LEASE_LOST", persist(() => delivery.ack()));
+    await rejectsWith("LEASE_LOST", persist(() => delivery.settle(ACK)));
   });
 }
 
@@ -268,7 +269,7 @@ Deno.test("A job whose settle was not answered is settled when it is still there
     await server.cli("LPUSH", list, new TextDecoder().decode(delivery.raw));
   }
   await server.cli("DEL", identity);
-  await persist(() => delivery.ack());
+  await persist(() => delivery.settle(ACK));
   assert.equal(await server.cli("EXISTS", list), "0");
 });
 
@@ -353,7 +354,7 @@ Deno.test("A wrong or missing password is told in plain words, and is in no text
     /it wants a password: set password/,
   );
   await right.push("q", job("x"));
-  await (await takeOne(right)).ack();
+  await (await takeOne(right)).settle(ACK);
 });
 
 Deno.test("password_file is read at each connect; ACL users work, and what they lack is told", async () => {
@@ -384,12 +385,12 @@ Deno.test("The rights that docs/operations.md names are enough for all that a wo
   await using driver = openRedis(server, worker);
   await driver.push("q", job("2"), { delayMs: 1 });
   const [delivery] = await take(driver, { queues: ["other", "q"] });
-  await delivery!.retry(60_000, FAILED);
+  await delivery!.settle(retry(60_000, FAILED));
   await driver.push("q", job("3"));
-  await (await takeOne(driver)).bury(FAILED);
+  await (await takeOne(driver)).settle(bury(FAILED));
   await driver.push("q", job("4"));
-  await (await takeOne(driver)).release();
-  await (await takeOne(driver)).ack();
+  await (await takeOne(driver)).settle(RELEASE);
+  await (await takeOne(driver)).settle(ACK);
   await driver.dead.retry("all");
   await driver.findings();
   await driver.queues();
@@ -416,10 +417,10 @@ Deno.test("A key of a wrong type is named", async () => {
   await server.cli("DEL", "queue:q");
   await driver.push("q", job("x"));
   const delivery = await takeOne(driver);
-  assert.match(await failureOf(driver, () => delivery.bury(FAILED)), /the key "dead"/);
+  assert.match(await failureOf(driver, () => delivery.settle(bury(FAILED))), /the key "dead"/);
   await server.cli("DEL", "dead");
   // The job was where it had been.
-  await delivery.bury(FAILED);
+  await delivery.settle(bury(FAILED));
   assert.equal((await driver.dead.list({ limit: 10 })).length, 1);
 });
 
@@ -463,7 +464,7 @@ Deno.test("A full memory is told to who pushes, and what is queued can be worked
   await server.cli("CONFIG", "SET", "maxmemory", "1");
   assert.match(await failureOf(driver, (one) => one.push("q", job("y"))), /its memory is full/);
   const [delivery] = await take(driver, { waitMs: 0 });
-  await delivery!.ack();
+  await delivery!.settle(ACK);
   assert.equal((await driver.depth("q")).ready, 0);
 });
 
@@ -476,7 +477,7 @@ Deno.test("What is no job goes to the dead letters with its bytes, from a queue 
   await server.cli("ZADD", "retry", "1", "{broken retry");
   for (const delivery of await take(driver, { max: 10 })) {
     assert.equal(delivery.problem?.code, "JOB_MALFORMED");
-    await delivery.bury(delivery.problem);
+    await delivery.settle(bury(delivery.problem));
   }
   assert.deepEqual(await takeNow(driver), []);
   const letters = await driver.dead.list({ limit: 10 });

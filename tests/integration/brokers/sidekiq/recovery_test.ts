@@ -15,6 +15,7 @@ import { MovableClock } from "../../../support/movable_clock.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { openRedis } from "./broker.ts";
 import { OtherProcess } from "../sqlite/process.ts";
+import { ACK, bury, RELEASE, retry } from "../../../support/verdicts.ts";
 
 const SCRIPT = new URL("./commands.ts", import.meta.url).pathname;
 /** A short life, so that a death is soon noticed. */
@@ -45,7 +46,7 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
     for (const delivery of await soon("the jobs of the dead", take(driver, { max: 1, waitMs: FOREVER_MS }))) {
       assert.deepEqual([delivery.attempt, delivery.isRepeat], [2, true]);
       found.push(nameOf(delivery));
-      await delivery.ack();
+      await delivery.settle(ACK);
     }
   }
   assert.deepEqual(found.toSorted(), ["1", "2", "3"]);
@@ -89,16 +90,16 @@ Deno.test("A process that stood still has lost its jobs: a settle says LEASE_LOS
   await server.cli("DEL", identity!, "fervo:recovery");
   await takeNow(another, { queues: ["other"] });
   await eventually("all are taken back", async () => (await another.depth("q")).ready === 4);
-  await rejectsWith("LEASE_LOST", lost[0]!.ack());
-  await rejectsWith("LEASE_LOST", lost[1]!.retry(0, FAILED));
-  await rejectsWith("LEASE_LOST", lost[2]!.bury(FAILED));
-  await rejectsWith("LEASE_LOST", lost[3]!.release());
+  await rejectsWith("LEASE_LOST", lost[0]!.settle(ACK));
+  await rejectsWith("LEASE_LOST", lost[1]!.settle(retry(0, FAILED)));
+  await rejectsWith("LEASE_LOST", lost[2]!.settle(bury(FAILED)));
+  await rejectsWith("LEASE_LOST", lost[3]!.settle(RELEASE));
   assert.deepEqual(await another.depth("q"), { ready: 4, delayed: 0, reserved: 0, dead: 0 });
   // It takes part again, and first says that it lives.
   const [again] = await take(frozen, { max: 1 });
   assert.equal(await server.cli("EXISTS", identity!), "1");
   assert.equal(again!.attempt, 2);
-  await again!.ack();
+  await again!.settle(ACK);
 });
 
 Deno.test("A living process keeps its jobs, however long they run", async () => {
@@ -111,7 +112,7 @@ Deno.test("A living process keeps its jobs, however long they run", async () => 
   const stolen = await take(another, { waitMs: 2_000 });
   assert.ok(performance.now() >= until - 50);
   assert.deepEqual(stolen, []);
-  await delivery.ack();
+  await delivery.settle(ACK);
 });
 
 /** A process that holds a job and gives no sign of life. */
@@ -134,7 +135,7 @@ Deno.test("A process counts as dead when no sign of life came in a third of a le
   const waitedMs = Date.now() - sinceMs;
   assert.equal(delivery!.id, "abc");
   assert.ok(waitedMs >= leaseMs / 3, `taken after ${waitedMs} ms`);
-  await delivery!.ack();
+  await delivery!.settle(ACK);
 });
 
 Deno.test("What was noticed before nobody looked for a while counts no more: Redis may have been away", async () => {
@@ -191,14 +192,14 @@ Deno.test("Workers killed at random moments under load lose no job; doubles were
   await eventually("all jobs ran", async () => {
     const deliveries = await take(driver, { max: 50, waitMs: 100 });
     for (const delivery of deliveries) count(nameOf(delivery));
-    await Promise.all(deliveries.map((delivery) => delivery.ack()));
+    await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
     return names.every((name) => runs.has(name));
   }, 30_000);
   const doubles = names.filter((name) => runs.get(name)! > 1).length;
   assert.ok(doubles <= kills * 10, `${doubles} ran twice`);
   await eventually("nothing is left", async () => {
     const { ready, delayed, reserved, dead } = await driver.depth("q");
-    for (const delivery of await takeNow(driver)) await delivery.ack();
+    for (const delivery of await takeNow(driver)) await delivery.settle(ACK);
     return ready + delayed + reserved + dead === 0;
   });
 });

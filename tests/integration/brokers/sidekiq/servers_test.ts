@@ -8,6 +8,7 @@ import { freePort, RedisServer } from "../../../support/redis_server.ts";
 import { RedisTls } from "../../../support/redis_tls.ts";
 import { soon } from "../../../support/soon.ts";
 import { openRedis } from "./broker.ts";
+import { ACK, RELEASE, retry } from "../../../support/verdicts.ts";
 
 const job = (name: string) => bytes(`{"class":"Suite","args":[${JSON.stringify(name)}]}`);
 const nameOf = ({ raw }: { raw: Uint8Array }) => JSON.parse(new TextDecoder().decode(raw)).args[0] as string;
@@ -35,7 +36,7 @@ Deno.test("A database and a key prefix keep queues apart", async () => {
     const [delivery, ...more] = await takeNow(driver);
     assert.equal(nameOf(delivery!), name);
     assert.deepEqual(more, []);
-    await delivery!.ack();
+    await delivery!.settle(ACK);
   }
   const keys = await server.elements("KEYS", "ns:*");
   assert.ok(keys.includes("ns:queues") && keys.includes("ns:processes"), `${keys}`);
@@ -48,7 +49,7 @@ Deno.test("TLS by an own authority works, and an unknown one is told", async () 
   const target = { kind: "server", endpoint: { transport: "tcp", hostname: "127.0.0.1", port } } as const;
   await using driver = openRedis(server, { target, isTls: true, caFile: tls.caFile });
   await driver.push("q", job("x"));
-  await (await takeOne(driver)).ack();
+  await (await takeOne(driver)).settle(ACK);
   await using strict = openRedis(server, { target, isTls: true });
   await assert.rejects(strict.queues(), /its certificate cannot be verified: set ca_file/);
 });
@@ -87,7 +88,7 @@ Deno.test("Sentinel tells the master, and after a failover the new one", async (
   } as const;
   await using driver = openRedis(master, { target });
   await driver.push("q", job("before"));
-  await (await takeOne(driver)).ack();
+  await (await takeOne(driver)).settle(ACK);
   const waiting = persist(() => take(driver, { waitMs: FOREVER_MS }));
   await eventually("it waits", async () => (await master.cli("CLIENT", "LIST")).includes("cmd=blmove"));
   await master.kill();
@@ -99,7 +100,7 @@ Deno.test("Sentinel tells the master, and after a failover the new one", async (
   await persist(() => driver.push("q", job("after")));
   const [delivery] = await soon("the job", waiting);
   assert.equal(nameOf(delivery!), "after");
-  await delivery!.ack();
+  await delivery!.settle(ACK);
 
   await using unknown = openRedis(master, { target: { ...target, master: "none" } });
   await assert.rejects(unknown.queues(), /The Sentinel at ".*" knows no "none"/);
@@ -129,11 +130,11 @@ Deno.test("In a cluster the keys of a prefix with a hash tag are found, also whe
   const held = [];
   while (held.length < 3) held.push(...await take(driver, { max: 3 }));
   assert.deepEqual(held.map(nameOf).toSorted(), names);
-  await held[0]!.ack();
-  await held[1]!.retry(0, new FervoError("JOB_FAILED", "oh"));
-  await held[2]!.release();
-  for (const delivery of await take(driver, { max: 2 })) await delivery.ack();
-  for (const delivery of await takeNow(driver)) await delivery.ack();
+  await held[0]!.settle(ACK);
+  await held[1]!.settle(retry(0, new FervoError("JOB_FAILED", "oh")));
+  await held[2]!.settle(RELEASE);
+  for (const delivery of await take(driver, { max: 2 })) await delivery.settle(ACK);
+  for (const delivery of await takeNow(driver)) await delivery.settle(ACK);
   assert.equal(await owner.cli("EXISTS", `${prefix}queues`), "1");
 
   const ids = new Map([[one, await one.cli("CLUSTER", "MYID")], [two, await two.cli("CLUSTER", "MYID")]]);
@@ -148,7 +149,7 @@ Deno.test("In a cluster the keys of a prefix with a hash tag are found, also whe
   await persist(() => driver.push("q", job("moved")));
   const [moved] = await persist(() => take(driver));
   assert.equal(nameOf(moved!), "moved");
-  await moved!.ack();
+  await moved!.settle(ACK);
 });
 
 Deno.test("findings() tell what endangers jobs, and that a server is set up well", async () => {

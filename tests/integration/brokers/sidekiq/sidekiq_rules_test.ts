@@ -4,7 +4,7 @@ import { FervoError } from "../../../../src/core/errors.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../../src/core/retry.ts";
 import { sidekiq6, sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import { jobOf } from "../../../../src/worker/consumer/job_of.ts";
-import { finalOutcome, settle } from "../../../../src/worker/consumer/settle.ts";
+import { decide } from "../../../../src/worker/consumer/decide.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { openRedis } from "./broker.ts";
@@ -104,7 +104,7 @@ Deno.test("A job that fails is filed by us as by a real Sidekiq process, whateve
     if (job instanceof FervoError) throw job;
     const outcome = { kind: "retry", error: FAILED } as const;
     const rest = { ...job, nowMs, retry: DEFAULT_RETRY_POLICY, format: jobs, random: Math.random };
-    await settle(delivery, finalOutcome(outcome, rest));
+    await delivery.settle(decide(outcome, rest));
   }
   const [theirJobs, ourJobs] = [await filed(theirs), await filed(ours)];
   for (const [i, fields] of rules.entries()) {

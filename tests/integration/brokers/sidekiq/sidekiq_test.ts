@@ -6,6 +6,7 @@ import { MovableClock } from "../../../support/movable_clock.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { openRedis } from "./broker.ts";
 import { installedFormat, SidekiqApi, SidekiqProcess } from "./ruby_sidekiq.ts";
+import { ACK, bury, retry } from "../../../support/verdicts.ts";
 
 /** As the machine's Sidekiq writes jobs. */
 const OURS = { jobs: await installedFormat() };
@@ -22,16 +23,16 @@ Deno.test("Sidekiq's API reads our jobs in every set, and we read those that it 
   assert.equal(delivery.id, pushed);
   assert.equal(delivery.attempt, 1);
   assert.ok(Math.abs(delivery.enqueuedAtMs! - Date.now()) < 60_000);
-  await delivery.retry(60_000, FAILED);
-  const [retry] = await sidekiq.ask("retries");
-  assert.equal(retry.jid, pushed);
-  assert.equal(retry.queue_name, "mail");
-  assert.equal(retry.retry_count, 0);
-  assert.equal(retry.error_class, "JOB_FAILED");
-  assert.equal(retry.error_message, FAILED.message);
-  assert.equal(retry.fervo_stderr, FAILED.details.stderr);
-  assert.ok(Math.abs(retry.failed_at - Date.now() / 1_000) < 60);
-  assert.ok(Math.abs(retry.at - retry.failed_at - 60) < 1);
+  await delivery.settle(retry(60_000, FAILED));
+  const [filed] = await sidekiq.ask("retries");
+  assert.equal(filed.jid, pushed);
+  assert.equal(filed.queue_name, "mail");
+  assert.equal(filed.retry_count, 0);
+  assert.equal(filed.error_class, "JOB_FAILED");
+  assert.equal(filed.error_message, FAILED.message);
+  assert.equal(filed.fervo_stderr, FAILED.details.stderr);
+  assert.ok(Math.abs(filed.failed_at - Date.now() / 1_000) < 60);
+  assert.ok(Math.abs(filed.at - filed.failed_at - 60) < 1);
 
   const ready = await driver.push("mail", job({ class: "Suite", args: ["b"] }));
   const later = await driver.push("mail", job({ class: "Suite", args: ["c"] }), { delayMs: 90_000 });
@@ -44,14 +45,14 @@ Deno.test("Sidekiq's API reads our jobs in every set, and we read those that it 
   assert.equal(scheduled.jid, later);
   assert.equal("enqueued_at" in scheduled || scheduled.args[0] !== "c", false);
 
-  await (await takeOne(driver, { queues: ["mail"] })).bury(FAILED);
+  await (await takeOne(driver, { queues: ["mail"] })).settle(bury(FAILED));
   const [[deadId, deadText, deadQueue]] = await sidekiq.ask("dead");
   assert.deepEqual([deadId, deadQueue], [ready, "mail"]);
   assert.equal(JSON.parse(deadText).error_class, "JOB_FAILED");
   await sidekiq.ask("retry_dead", ready);
   const revived = await takeOne(driver, { queues: ["mail"] });
   assert.equal(revived.id, ready);
-  await revived.ack();
+  await revived.settle(ACK);
 });
 
 Deno.test("Sidekiq's API lists our process, its running jobs and its statistics, until it closes", async () => {
@@ -62,7 +63,7 @@ Deno.test("Sidekiq's API lists our process, its running jobs and its statistics,
   await driver.push("mail", job({ class: "Suite", args: ["a"] }));
   await driver.push("mail", job({ class: "Suite", args: ["b"] }));
   const [done, running] = await take(driver, { queues: ["mail", "reports"], max: 2 });
-  await done!.ack();
+  await done!.settle(ACK);
   await eventually("the statistics", async () => (await sidekiq.ask("stats")).processed === 1);
   const [process, ...others] = await sidekiq.ask("processes");
   assert.deepEqual(others, []);
@@ -78,7 +79,7 @@ Deno.test("Sidekiq's API lists our process, its running jobs and its statistics,
   assert.equal(queue, "mail");
   assert.equal(payload.jid, running!.id);
   assert.ok(Math.abs(runAt - Date.now() / 1_000) < 60);
-  await running!.retry(60_000, FAILED);
+  await running!.settle(retry(60_000, FAILED));
   await driver.close();
   const stats = await sidekiq.ask("stats");
   assert.deepEqual([stats.processed, stats.failed, stats.history], [2, 1, 2]);
@@ -158,7 +159,7 @@ Deno.test("A real Sidekiq process and we share a queue: each job runs once, in o
   await eventually("all jobs have run", async () => {
     for (const delivery of await take(driver, { queues: ["shared"], max: 3, waitMs: 50 })) {
       ours.push(JSON.parse(new TextDecoder().decode(delivery.raw)).args[0]);
-      await delivery.ack();
+      await delivery.settle(ACK);
     }
     return ours.length + ruby().length >= names.length;
   });
@@ -172,7 +173,7 @@ Deno.test("A job that failed here is retried by a real Sidekiq process", async (
   await using driver = openRedis(server, OURS);
   const runs = `${server.folder}/runs`;
   await driver.push("q", job({ class: "Suite", args: ["again"], retry: true }));
-  await (await takeOne(driver)).retry(1, FAILED);
+  await (await takeOne(driver)).settle(retry(1, FAILED));
   await driver.close();
   await using _ruby = new SidekiqProcess(server, runs, ["q"]);
   // Its first look at the retries is 10 to 15 seconds after its start.

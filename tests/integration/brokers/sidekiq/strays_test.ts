@@ -6,6 +6,7 @@ import { EventLog } from "../../../support/event_log.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { newOwner, openRedis, type OpenRedisOptions } from "./broker.ts";
+import { ACK, retry } from "../../../support/verdicts.ts";
 
 /** Longer than it takes until others count a process as dead, which none does here. */
 const LEASE_MS = 1_000;
@@ -65,11 +66,11 @@ Deno.test("A job that arrives altered does not stay in flight: it runs again, an
     assert.match(new TextDecoder().decode(delivery.raw), /FLIPMF/);
     await server.cli("LPUSH", "queue:q", job("other"));
     const other = await takeOne(driver);
-    await rejectsWith("LEASE_LOST", run % 2 === 1 ? delivery.ack() : delivery.retry(0, FAILED));
+    await rejectsWith("LEASE_LOST", run % 2 === 1 ? delivery.settle(ACK) : delivery.settle(retry(0, FAILED)));
     await eventually("it is put back", () => log.of("strays_returned").length === run);
     const { putBack, buried } = log.of("strays_returned").at(-1)!;
     assert.deepEqual([putBack, buried], run < 3 ? [1, 0] : [0, 1]);
-    await other.ack();
+    await other.settle(ACK);
   }
   assert.deepEqual(await driver.depth("q"), NONE, "the letter is as it was pushed, and names no queue");
   assert.deepEqual(await server.elements("ZRANGE", "dead", "0", "-1"), [job("altered", "FLIPME")]);
@@ -87,9 +88,9 @@ Deno.test("An altered job is not put back while it runs, nor is another one take
   const other = await server.cli("LPUSH", "queue:q", job("other")).then(() => takeOne(driver));
   // A settle that finds nothing is what makes it look, for another job as well.
   await server.cli("LREM", `fervo:inflight:${owner}:q`, "1", job("other"));
-  await rejectsWith("LEASE_LOST", other.ack());
+  await rejectsWith("LEASE_LOST", other.settle(ACK));
   assert.deepEqual(await takeNow(driver), [], "the one that runs is not given again");
-  await rejectsWith("LEASE_LOST", altered.ack());
+  await rejectsWith("LEASE_LOST", altered.settle(ACK));
   await log.next("strays_returned", ({ putBack }) => putBack === 2);
   assert.deepEqual((await take(driver, { max: 5 })).map(({ id }) => id).toSorted(), ["altered", "stray"]);
 });
@@ -114,11 +115,11 @@ Deno.test("What is in flight and held by nobody is found within two leases, and 
   await log.next("strays_returned");
   assert.deepEqual(log.of("strays_returned").map(({ putBack, buried }) => [putBack, buried]), [[3, 0]]);
   assert.equal(await server.cli("LLEN", inflight), "3");
-  for (const delivery of held) await delivery.ack();
+  for (const delivery of held) await delivery.settle(ACK);
   const strays = await take(driver, { max: 5 });
   const texts = strays.map(({ raw }) => new TextDecoder().decode(raw));
   assert.deepEqual(texts.toSorted(), [twin, job("stray"), long("stray")].toSorted());
-  for (const delivery of strays) await delivery.ack();
+  for (const delivery of strays) await delivery.settle(ACK);
   assert.deepEqual(await driver.depth("q"), NONE);
 });
 
@@ -146,9 +147,9 @@ Deno.test("Under load with jobs of the same bytes nothing is put back that is he
       done += deliveries.length;
       await Promise.all(deliveries.map(async (delivery) => {
         const text = new TextDecoder().decode(delivery.raw);
-        if (text === twin) return await delivery.ack();
+        if (text === twin) return await delivery.settle(ACK);
         await server.cli("LREM", `fervo:inflight:${owner}:q`, "1", text);
-        await rejectsWith("LEASE_LOST", delivery.ack());
+        await rejectsWith("LEASE_LOST", delivery.settle(ACK));
         missed++;
       }));
     }

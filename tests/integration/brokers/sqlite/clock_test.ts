@@ -19,6 +19,7 @@ import { eventually } from "../../../support/eventually.ts";
 import { EventLog } from "../../../support/event_log.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
+import { ACK, retry } from "../../../support/verdicts.ts";
 
 const LEASE_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -101,7 +102,7 @@ for (const byMs of [HOUR_MS, -HOUR_MS]) {
     assert.deepEqual(await takeNow(driver), []);
     await machine.leaseIsRenewed();
     assert.deepEqual(await takeNow(driver), []);
-    await held.ack();
+    await held.settle(ACK);
     assert.equal(log.of("clock_stepped").length, 1);
     assert.ok(Math.abs((await log.next("clock_stepped")).byMs - byMs) < 1_000);
   });
@@ -121,7 +122,7 @@ for (const byMs of [HOUR_MS, -HOUR_MS]) {
       await held.extend!();
       assert.deepEqual(await takeNow(other), []);
     }
-    await held.ack();
+    await held.settle(ACK);
   });
 
   Deno.test(`A clock that is ${step} keeps no job of a dead worker for longer than a lease`, async () => {
@@ -150,7 +151,7 @@ for (const byMs of [HOUR_MS, -HOUR_MS]) {
       for (const clock of [machine.clock, wrong]) clock.moveAhead(LEASE_MS / 3);
       await held.extend!();
     }
-    await held.ack();
+    await held.settle(ACK);
   });
 
   Deno.test(`A worker that is started just after the clock was ${step} leaves the owners time to notice`, async () => {
@@ -164,7 +165,7 @@ for (const byMs of [HOUR_MS, -HOUR_MS]) {
     await machine.leaseIsRenewed();
     machine.clock.moveAhead(A_WHILE_MS);
     assert.deepEqual(await takeNow(other), []);
-    await held.ack();
+    await held.settle(ACK);
   });
 }
 
@@ -186,12 +187,12 @@ Deno.test("Two drivers of one process give no job to each other, however late th
   const held = await takeOne(one);
   machine.clock.moveAhead(2 * LEASE_MS);
   assert.deepEqual(await takeNow(other), []);
-  await held.retry(0, new JobError("JOB_FAILED", "once"));
+  await held.settle(retry(0, new JobError("JOB_FAILED", "once")));
   const again = await takeOne(other);
   assert.equal(again.attempt, 2);
   machine.clock.moveAhead(2 * LEASE_MS);
   assert.deepEqual(await takeNow(one), []);
-  await again.ack();
+  await again.settle(ACK);
 });
 
 Deno.test("What a driver held when it was closed goes to another driver of its process", async () => {
@@ -250,6 +251,6 @@ for (const [who, clock] of others) {
       for (const moved of [clock, behind]) moved.moveAhead(LEASE_MS / 3);
       await held.extend!();
     }
-    await held.ack();
+    await held.settle(ACK);
   });
 }

@@ -7,6 +7,7 @@ import { bytes, take, textOf } from "../../../conformance/driver_broker.ts";
 import { FervoError } from "../../../../src/core/errors.ts";
 import { migrate } from "../../../../src/brokers/sqlite/schema.ts";
 import { openSqlite } from "./broker.ts";
+import { ACK } from "../../../support/verdicts.ts";
 
 const [command, path, ...args] = Deno.args as [string, string, ...string[]];
 const input = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
@@ -44,7 +45,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
     while (!end.signal.aborted) {
       const deliveries = await take(driver, { max: 5, waitMs: 60_000, signal: end.signal });
       payloads.push(...deliveries.map(textOf));
-      await Promise.all(deliveries.map((delivery) => delivery.ack()));
+      await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
     }
     await driver.close();
     say(JSON.stringify(payloads));
@@ -106,12 +107,12 @@ const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
     const depthWhenFull = await driver.depth("q");
     await new Deno.Command("sh", { args: ["-c", args[0]!], env: { PID: `${Deno.pid}` } }).output();
     const received = held.map(textOf);
-    for (const delivery of held) await delivery.ack();
+    for (const delivery of held) await delivery.settle(ACK);
     for (;;) {
       const deliveries = await take(driver, { max: 50, waitMs: 0 });
       if (deliveries.length === 0) break;
       received.push(...deliveries.map(textOf));
-      await Promise.all(deliveries.map((delivery) => delivery.ack()));
+      await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
     }
     await push("after");
     const after = await take(driver, { max: 50, waitMs: 0 });

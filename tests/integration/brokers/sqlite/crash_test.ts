@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { bytes, FOREVER_MS, soon, take, takeNow, takeOne } from "../../../conformance/driver_broker.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
+import { ACK } from "../../../support/verdicts.ts";
 
 Deno.test("Jobs of a process that dies by SIGKILL run again when their lease ends", async () => {
   await using folder = await makeFolder();
@@ -17,7 +18,7 @@ Deno.test("Jobs of a process that dies by SIGKILL run again when their lease end
     for (const delivery of await soon("the jobs of the dead", take(driver, { max: 3, waitMs: FOREVER_MS }))) {
       assert.equal(delivery.attempt, 2);
       found.push(delivery.id);
-      await delivery.ack();
+      await delivery.settle(ACK);
     }
   }
   assert.deepEqual(found, ids);
@@ -39,7 +40,7 @@ Deno.test("SIGKILL in the middle of pushing loses no job whose push() had resolv
         found.add(delivery.id);
         assert.equal(delivery.raw.length, 1_000);
       }
-      await Promise.all(batch.map((delivery) => delivery.ack()));
+      await Promise.all(batch.map((delivery) => delivery.settle(ACK)));
     }
     assert.deepEqual(ids.filter((id) => !found.has(id)), []);
   }

@@ -6,6 +6,7 @@ import { migrate, MIGRATIONS } from "../../../../src/brokers/sqlite/schema.ts";
 import { bytes, FAILED, takeOne } from "../../../conformance/driver_broker.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
+import { bury, RELEASE, retry } from "../../../support/verdicts.ts";
 
 const START_MS = Date.UTC(2026, 0, 31, 12);
 
@@ -16,12 +17,14 @@ Deno.test("A dead letter of the embedded queue tells of the failures before the 
   const id = await driver.push("q", bytes("a job"));
   const stderr = `${"é".repeat(1_500)}${"ü".repeat(1_500)}`;
   const cut = `${"é".repeat(1_000)}\n… 1000 characters left out …\n${"ü".repeat(1_000)}`;
-  await (await takeOne(driver)).retry(0, new JobError("JOB_CRASHED", "It died", { details: { stderr } }));
+  await (await takeOne(driver)).settle(
+    retry(0, new JobError("JOB_CRASHED", "It died", { details: { stderr } })),
+  );
   clock.jump(1_000);
-  await (await takeOne(driver)).retry(0, new JobError("JOB_TIMEOUT", "It hung"));
-  await (await takeOne(driver)).release();
+  await (await takeOne(driver)).settle(retry(0, new JobError("JOB_TIMEOUT", "It hung")));
+  await (await takeOne(driver)).settle(RELEASE);
   clock.jump(1_000);
-  await (await takeOne(driver)).bury(FAILED);
+  await (await takeOne(driver)).settle(bury(FAILED));
   const letter = (await driver.dead.get(id))!;
   assert.deepEqual(letter.error, {
     code: "JOB_FAILED",
@@ -41,11 +44,11 @@ Deno.test("The embedded queue keeps the last ten failures of a job, also over a 
   await using driver = openSqlite(`${folder.path}/queue.sqlite`);
   const id = await driver.push("q", bytes("a job"));
   const fail = (n: number) => new JobError("JOB_FAILED", `Failure ${n}`);
-  for (let n = 1; n <= 7; n++) await (await takeOne(driver)).retry(0, fail(n));
-  await (await takeOne(driver)).bury(fail(8));
+  for (let n = 1; n <= 7; n++) await (await takeOne(driver)).settle(retry(0, fail(n)));
+  await (await takeOne(driver)).settle(bury(fail(8)));
   await driver.dead.retry([id]);
-  for (let n = 9; n <= 12; n++) await (await takeOne(driver)).retry(0, fail(n));
-  await (await takeOne(driver)).bury(fail(13));
+  for (let n = 9; n <= 12; n++) await (await takeOne(driver)).settle(retry(0, fail(n)));
+  await (await takeOne(driver)).settle(bury(fail(13)));
   const letter = (await driver.dead.get(id))!;
   assert.equal(letter.error.message, "Failure 13");
   assert.deepEqual(
@@ -72,7 +75,7 @@ Deno.test("A job whose errors were written by hand, or by a former version, fail
   ) {
     const id = await driver.push("q", bytes("a job"));
     db.prepare("UPDATE fervo_jobs SET error = ?, errors = ? WHERE id = ?").run(error, errors, id);
-    await (await takeOne(driver)).bury(FAILED);
+    await (await takeOne(driver)).settle(bury(FAILED));
     const letter = (await driver.dead.get(id))!;
     assert.equal(letter.error.message, FAILED.message);
     assert.deepEqual(letter.earlierErrors!.map(({ message }) => message), expected, `${error}, ${errors}`);
@@ -93,6 +96,6 @@ Deno.test("A queue of version 1 is migrated with its jobs, and its producers go 
   for (const expected of ["first", "second"]) {
     const delivery = await takeOne(driver);
     assert.equal(new TextDecoder().decode(delivery.raw), expected);
-    await delivery.retry(60_000, FAILED);
+    await delivery.settle(retry(60_000, FAILED));
   }
 });

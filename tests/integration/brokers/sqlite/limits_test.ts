@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { bytes, takeNow, takeOne } from "../../../conformance/driver_broker.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
+import { bury } from "../../../support/verdicts.ts";
 
 /** Inserts as a producer does, with a connection of its own. */
 function insert(path: string, columns: Readonly<Record<string, string | number | Uint8Array>>): void {
@@ -41,7 +42,7 @@ for (const kind of ["text", "blob"]) {
     assert.match(large!.problem!.message, /160 bytes, more than the 100/);
     assert.equal(large!.raw.length, 0);
     assert.equal(small!.problem, undefined);
-    await large!.bury(large!.problem!);
+    await large!.settle(bury(large!.problem!));
     const letter = await driver.dead.get(large!.id);
     assert.deepEqual([...letter!.payload], [...bytes(text)]);
     assert.equal(letter!.error.code, "JOB_MALFORMED");
@@ -71,7 +72,7 @@ for (
     assert.equal(delivery.problem?.code, "JOB_MALFORMED");
     assert.ok(delivery.problem!.message.length < 200);
     assert.deepEqual({ ...delivery.headers }, {});
-    await delivery.bury(delivery.problem!);
+    await delivery.settle(bury(delivery.problem!));
     assert.deepEqual([...(await driver.dead.get(delivery.id))!.payload], [...bytes("the payload")]);
     assert.deepEqual(await takeNow(driver), []);
   });

@@ -4,6 +4,7 @@ import { bytes, rejectsWith, soon, takeNow, takeOne, textOf } from "../../../con
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
+import { ACK } from "../../../support/verdicts.ts";
 
 Deno.test("SqliteDriver.push() waits for another process's lock without blocking this one", async () => {
   await using folder = await makeFolder();
@@ -36,14 +37,14 @@ Deno.test("SqliteDriver rejects with QUEUE_UNAVAILABLE when a lock outlasts busy
     code: "QUEUE_UNAVAILABLE",
     message: /queue\.sqlite": it is locked by another process.*busy_timeout_ms.*\(database is locked\)$/,
   });
-  await rejectsWith("QUEUE_UNAVAILABLE", held.ack());
+  await rejectsWith("QUEUE_UNAVAILABLE", held.settle(ACK));
   await rejectsWith("QUEUE_UNAVAILABLE", takeOne(driver));
   await rejectsWith("QUEUE_UNAVAILABLE", driver.dead.remove("all"));
   locker.exec("COMMIT");
   locker.close();
   // Nothing was done, and the same calls may be made again.
   assert.deepEqual(await driver.depth("q"), { ready: 1, delayed: 0, reserved: 1, dead: 0 });
-  await held.ack();
+  await held.settle(ACK);
   await driver.push("q", bytes("after"));
   assert.equal(textOf(await takeOne(driver)), "ready");
   assert.equal(textOf(await takeOne(driver)), "after");
@@ -77,7 +78,7 @@ Deno.test("A settle after the lease ended counts as long as nobody else has take
   assert.equal((await driver.depth("q")).ready, 1);
   await late.extend!();
   assert.deepEqual(await takeNow(another), []);
-  await late.ack();
+  await late.settle(ACK);
   assert.deepEqual(await driver.queues(), []);
 });
 
@@ -106,7 +107,7 @@ Deno.test("The write-ahead log of a busy queue does not grow without end", async
   const payload = new Uint8Array(30_000);
   for (let i = 0; i < 60; i++) {
     await Promise.all(Array.from({ length: 20 }, () => driver.push("q", payload)));
-    for (let j = 0; j < 20; j++) await (await takeOne(driver)).ack();
+    for (let j = 0; j < 20; j++) await (await takeOne(driver)).settle(ACK);
   }
   waiting.abort();
   await idle;

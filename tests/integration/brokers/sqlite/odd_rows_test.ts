@@ -7,6 +7,7 @@ import { JobError } from "../../../../src/core/errors.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
+import { ACK, bury, RELEASE, retry } from "../../../support/verdicts.ts";
 
 const HIGHEST_ID = 9_223_372_036_854_775_807n;
 const BEYOND = 9_007_199_254_740_993n;
@@ -90,15 +91,15 @@ for (const [column, value, reason] of ODD) {
       assert.ok(Number.isSafeInteger(delivery.attempt) && delivery.attempt >= 1);
       // All that a job can meet.
       await delivery.extend!();
-      if (delivery.problem) await delivery.bury(delivery.problem);
-      else await delivery.release();
+      if (delivery.problem) await delivery.settle(bury(delivery.problem));
+      else await delivery.settle(RELEASE);
     }
     for (const delivery of await takeNow(driver)) {
-      await delivery.retry(0, new JobError("JOB_FAILED", "once"));
+      await delivery.settle(retry(0, new JobError("JOB_FAILED", "once")));
     }
     for (const delivery of await takeNow(driver)) {
-      if (delivery.id === odd[0]!.id) await delivery.bury(new JobError("JOB_FAILED", "twice"));
-      else await delivery.ack();
+      if (delivery.id === odd[0]!.id) await delivery.settle(bury(new JobError("JOB_FAILED", "twice")));
+      else await delivery.settle(ACK);
     }
     assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
 
@@ -112,7 +113,7 @@ for (const [column, value, reason] of ODD) {
     const again = await takeOne(driver);
     assert.equal(again.id, letter!.id);
     assert.equal(again.attempt, 1);
-    await again.bury(new JobError("JOB_FAILED", "again"));
+    await again.settle(bury(new JobError("JOB_FAILED", "again")));
     assert.equal(await driver.dead.remove([letter!.id]), 1);
     assert.notEqual(before, letter!.id);
     assert.deepEqual(await driver.queues(), []);
@@ -146,7 +147,7 @@ Deno.test("A reserved job that no worker can have reserved so is ready when a le
     clock.moveAhead(500);
     const deliveries = await takeNow(driver);
     taken += deliveries.length;
-    await Promise.all(deliveries.map((delivery) => delivery.ack()));
+    await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
     return taken === leases.length * dues.length;
   });
 });
@@ -235,13 +236,13 @@ Deno.test("A push above the highest id says what is the matter, harms no other c
   await driver.push("q", bytes("first"));
   insert(path, { id: HIGHEST_ID, queue: "q", payload: "highest" });
   const [first, highest] = await takeNow(driver);
-  const [pushed, acked] = await Promise.allSettled([driver.push("q", bytes("more")), first!.ack()]);
+  const [pushed, acked] = await Promise.allSettled([driver.push("q", bytes("more")), first!.settle(ACK)]);
   assert.equal(acked.status, "fulfilled");
   assert.ok(pushed.status === "rejected");
   assert.equal(pushed.reason.code, "QUEUE_UNAVAILABLE");
   assert.match(pushed.reason.message, /inserted with the id 9223372036854775807, the highest there is/);
   const [, fix] = /sqlite3 FILE "(.*)"/.exec(pushed.reason.message)!;
-  await highest!.ack();
+  await highest!.settle(ACK);
   exec(path, fix!);
   assert.equal(await driver.push("q", bytes("more")), "1");
 });

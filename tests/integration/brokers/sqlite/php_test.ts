@@ -3,6 +3,7 @@ import { FAILED, takeNow, takeOne, textOf } from "../../../conformance/driver_br
 import { eventually } from "../../../support/eventually.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
+import { bury } from "../../../support/verdicts.ts";
 
 const PRODUCE = new URL("../../../../examples/plain-php/produce.php", import.meta.url).pathname;
 const PRODUCER = new URL("./producer.php", import.meta.url).pathname;
@@ -43,7 +44,7 @@ for (const [how, type] of [["as text", "PDO::PARAM_STR"], ["as a blob", "PDO::PA
     assert.deepEqual([...nasty!.raw], [...NASTY]);
     assert.equal(empty!.raw.length, 0);
     assert.equal(nasty!.problem, undefined);
-    await nasty!.bury(FAILED);
+    await nasty!.settle(bury(FAILED));
     assert.deepEqual([...(await driver.dead.get(nasty!.id))!.payload], [...NASTY]);
   });
 }

@@ -4,6 +4,7 @@ import { type Clock, systemClock, type Timer } from "../../../../src/core/time/c
 import { LOOK_EVERY_MS } from "../../../../src/brokers/sqlite/leases.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
+import { ACK } from "../../../support/verdicts.ts";
 
 /** Longer than any step of the alert phase, shorter than any sleep. */
 const SLEEP_MS = 10;
@@ -39,7 +40,7 @@ async function assertWakes(path: string): Promise<void> {
   await using producer = OtherProcess.command("push", [path, "wake up"]);
   const [delivery] = await soon("the wake-up", waiting);
   assert.equal(textOf(delivery!), "wake up");
-  await delivery!.ack();
+  await delivery!.settle(ACK);
   assert.equal(await producer.line(), delivery!.id);
 }
 

@@ -16,6 +16,7 @@ import { eventually } from "../../../support/eventually.ts";
 import { EventLog } from "../../../support/event_log.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
+import { ACK } from "../../../support/verdicts.ts";
 
 /** How often a driver looks at its file, milliseconds. */
 const LOOK_MS = 1_000;
@@ -111,7 +112,7 @@ Deno.test("A queue whose file is gone is unavailable, whatever is asked of it, a
     await isUnavailable(driver.pauses.pause("q"), GONE);
     await isUnavailable(driver.schedule.begin({ schedule: "s", rule: "r", nowMs: 1 }), GONE);
     await isUnavailable(take(driver), GONE);
-    await isUnavailable(held.ack(), GONE);
+    await isUnavailable(held.settle(ACK), GONE);
   }
   await assert.rejects(Deno.stat(queue.path), Deno.errors.NotFound);
 });
@@ -126,7 +127,7 @@ Deno.test("A queue whose file was removed is taken up when somebody begins a new
   await queue.isOpen();
   assert.equal(textOf(await takeOne(driver)), "new");
   assert.deepEqual(log.of("queue_replaced"), [{ type: "queue_replaced", path: queue.path, inFlight: 1 }]);
-  await assert.rejects(held.ack(), {
+  await assert.rejects(held.settle(ACK), {
     code: "LEASE_LOST",
     message: /the queue's file was replaced while it ran/,
   });
@@ -166,7 +167,7 @@ Deno.test("A job that runs while a backup is restored that has it so is settled 
   await Deno.rename(queue.otherPath, queue.path);
   await queue.isOpen();
   assert.deepEqual(await takeNow(driver), []);
-  await held.ack();
+  await held.settle(ACK);
   assert.deepEqual(await driver.queues(), []);
 });
 
@@ -181,7 +182,7 @@ Deno.test("A file that is moved away and back is the same queue again", async ()
   await Deno.rename(queue.otherPath, queue.path);
   await queue.isOpen();
   assert.equal((await driver.depth("q")).reserved, 1);
-  await held.ack();
+  await held.settle(ACK);
 });
 
 Deno.test("A copy that is under way is not opened before it has ended", async () => {

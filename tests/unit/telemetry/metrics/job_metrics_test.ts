@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { FervoError, JobError } from "../../../../src/core/errors.ts";
 import type { FitReason, WorkerEvent } from "../../../../src/core/observer.ts";
-import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
+import { ACK, type Verdict } from "../../../../src/core/outcome.ts";
 import { JobMetrics } from "../../../../src/telemetry/metrics/job_metrics.ts";
 import { MetricsPage } from "../../../../src/telemetry/metrics/prometheus.ts";
 
@@ -9,11 +9,11 @@ const error = new JobError("JOB_FAILED", "The job failed: secret");
 const away = new FervoError("QUEUE_UNAVAILABLE", "Cannot use the queue");
 
 function settled(
-  outcome: Outcome,
+  verdict: Verdict,
   more: { queue?: string; waitMs?: number | undefined; runMs?: number } = {},
 ) {
   const facts = { consumer: "main", queue: "mail", id: "job-17", attempt: 1, waitMs: 2_000, runMs: 30 };
-  return { type: "job_settled", ...facts, outcome, ...more } as WorkerEvent;
+  return { type: "job_settled", ...facts, verdict, ...more } as WorkerEvent;
 }
 
 /** The lines of the page that begin so, after the events. */
@@ -34,8 +34,8 @@ Deno.test("JobMetrics counts tries by consumer, queue, outcome and code", { perm
     settled(ACK),
     settled(ACK),
     settled(ACK, { queue: "reports" }),
-    settled({ kind: "retry", error }),
-    settled({ kind: "retry", error }),
+    settled({ kind: "retry", error, delayMs: 0 }),
+    settled({ kind: "retry", error, delayMs: 0 }),
     settled({ kind: "bury", error }),
     settled({ kind: "release", reason: "unavailable", error: away }),
   ];
@@ -59,7 +59,7 @@ Deno.test("JobMetrics counts tries by consumer, queue, outcome and code", { perm
 Deno.test("JobMetrics takes waits and runs in seconds, of tries that ran", { permissions: "none" }, () => {
   const events = [
     settled(ACK),
-    settled({ kind: "retry", error }, { waitMs: undefined }),
+    settled({ kind: "retry", error, delayMs: 0 }, { waitMs: undefined }),
     settled({ kind: "release", reason: "shutdown", error: away }),
   ];
   assert.deepEqual(linesAfter(events, "fervo_job_wait_seconds_").slice(-2), [

@@ -18,7 +18,7 @@ function start({ sampleRatio = 1, random = (): number => 0.5 } = {}) {
   const settled = (traceparent?: string): WorkerEvent & { type: "job_settled" } => ({
     type: "job_settled",
     ...job,
-    outcome: ACK,
+    verdict: ACK,
     trace: { ...tracing.tracer(traceparent), startedAtMs: 1_700_000_000_000.25 },
   });
   return { tracing, spans, job, settled };
@@ -92,7 +92,7 @@ Deno.test("Tracing tells why a try failed, without STDERR", { permissions: "none
   const { tracing, spans, job, settled } = start();
   const event = settled();
   const error = new JobError("JOB_FAILED", "The job failed", { details: { stderr: "secret" } });
-  tracing.observe({ ...event, outcome: { kind: "retry", error } });
+  tracing.observe({ ...event, verdict: { kind: "retry", error, delayMs: 0 } });
   tracing.observe({ ...job, type: "lease_lost", trace: event.trace! });
   assert.deepEqual(
     spans.map(({ attributes, failure }) => [attributes["fervo.outcome"], attributes["error.type"], failure]),

@@ -138,7 +138,7 @@ Deno.test("Consumer never runs more jobs than it has slots, however many are rea
 Deno.test("Consumer takes a next job while the settle of the last one is still under way", async () => {
   await using t = start({ concurrency: 1 });
   const slow = Promise.withResolvers<void>();
-  const first = await t.give("1", { ack: () => slow.promise });
+  const first = await t.give("1", { settle: () => slow.promise });
   t.executor.runs[0]!.end(ACK);
   await t.give("2");
   assert.deepEqual([t.executor.ids, t.consumer.inFlight, first.settled], [["1", "2"], 2, []]);
@@ -151,7 +151,7 @@ Deno.test("Consumer takes a next job while the settle of the last one is still u
 Deno.test("Consumer holds at most twice its slots when settles lag", async () => {
   await using t = start({ concurrency: 2 });
   const slow = Promise.withResolvers<void>();
-  for (let i = 0; i < 6; i++) await t.give(String(i), { ack: () => slow.promise });
+  for (let i = 0; i < 6; i++) await t.give(String(i), { settle: () => slow.promise });
   for (const id of [0, 1, 2, 3]) {
     t.executor.runs[id]!.end(ACK);
     await settlePromises();
@@ -273,7 +273,7 @@ Deno.test("Consumer buries a job that fails at its last attempt, with the error"
   assert.deepEqual(delivery.settled, ["bury JOB_FAILED"]);
   assert.equal(delivery.error?.message, "The job failed: because");
   const [event] = t.log.of("job_settled");
-  assert.equal(event!.outcome.kind, "bury");
+  assert.equal(event!.verdict.kind, "bury");
 });
 
 Deno.test("Consumer retries a job that fails at its last but one attempt", async () => {
@@ -502,9 +502,10 @@ Deno.test("Consumer settles again with growing pauses until the broker takes it"
   const triesAtMs: number[] = [];
   const delays: number[] = [];
   await t.give("1", {
-    retry: (delayMs) => {
+    settle: (verdict) => {
       triesAtMs.push(t.clock.monotonicMs());
-      delays.push(delayMs);
+      assert.ok(verdict.kind === "retry");
+      delays.push(verdict.delayMs);
       return triesAtMs.length < 5 ? Promise.reject(unavailable()) : Promise.resolve();
     },
   });
@@ -888,7 +889,7 @@ Deno.test("Consumer.stopNow() puts back in time what does not end, and says that
     await t.clock.advance(1);
     await Promise.all([stopped, t.running]);
     assert.deepEqual(delivery.settled, ["release"]);
-    const [{ outcome }] = t.log.of("job_settled") as [EventOf<"job_settled">];
+    const [{ verdict: outcome }] = t.log.of("job_settled") as [EventOf<"job_settled">];
     assert.equal(outcome.kind === "release" && outcome.mayRunOn, true);
   }
 });
@@ -915,7 +916,8 @@ Deno.test("Consumer.stopNow() leaves a settle alone that is under way", async ()
   const slow = Promise.withResolvers<void>();
   let acks = 0;
   const delivery = await t.give("1", {
-    ack: () => {
+    settle: ({ kind }) => {
+      assert.equal(kind, "ack");
       acks++;
       return slow.promise;
     },
@@ -1041,7 +1043,7 @@ Deno.test("Consumer tells of each job: started, then settled with what was done"
   assert.deepEqual(t.log.of("job_started"), [
     { type: "job_started", consumer: "main", queue: "default", id: "1", attempt: 2 },
   ]);
-  const { outcome, ...event } = t.log.of("job_settled")[0]!;
+  const { verdict: outcome, ...event } = t.log.of("job_settled")[0]!;
   assert.deepEqual(event, {
     type: "job_settled",
     consumer: "main",
@@ -1057,7 +1059,7 @@ Deno.test("Consumer tells of each job: started, then settled with what was done"
 Deno.test("Consumer tells the policy's delay with a retry", async () => {
   await using t = start();
   await t.run(failed());
-  const { outcome } = t.log.of("job_settled")[0]!;
+  const { verdict: outcome } = t.log.of("job_settled")[0]!;
   assert.equal(outcome.kind === "retry" && outcome.delayMs, 1_000);
 });
 
