@@ -14,6 +14,7 @@ use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
 use Fervo\DeferredEventBundle\Worker\Relay;
 use Psr\Log\LoggerInterface;
+use Psr\Log\LogLevel;
 use Symfony\Contracts\Service\ResetInterface;
 
 /**
@@ -221,7 +222,7 @@ final class Outbox implements ResetInterface
         foreach ($jobs as $job) {
             $this->log?->dropped($job);
         }
-        ($this->logger)()->info('Dropped {count} deferred events: {reason}', ['count' => \count($jobs), 'reason' => $reason]);
+        $this->logSafely(LogLevel::INFO, 'Dropped {count} deferred events: {reason}', ['count' => \count($jobs), 'reason' => $reason]);
     }
 
     /** What the relay would do a little later, and does if it fails here. */
@@ -237,7 +238,7 @@ final class Outbox implements ResetInterface
             $this->hasStored = false;
             (new Relay($this->table, $this->backend))->run();
         } catch (\Throwable $error) {
-            ($this->logger)()->warning('Deferred events stay in the database until the relay moves them: {reason}', ['reason' => $error->getMessage(), 'exception' => $error]);
+            $this->logSafely(LogLevel::WARNING, 'Deferred events stay in the database until the relay moves them: {reason}', ['reason' => $error->getMessage(), 'exception' => $error]);
         }
     }
 
@@ -266,7 +267,7 @@ final class Outbox implements ResetInterface
             $this->due = [];
         }
         if ([] !== $this->pending) {
-            ($this->logger)()->warning('Did not send deferred events: PHP ends, and their transaction was never committed', ['events' => $this->names($this->pending)]);
+            $this->logSafely(LogLevel::WARNING, 'Did not send deferred events: PHP ends, and their transaction was never committed', ['events' => $this->names($this->pending)]);
         }
     }
 
@@ -298,6 +299,14 @@ final class Outbox implements ResetInterface
         } catch (SendFailedException $failure) {
             $unsent = $failure->unsentJobs;
             throw $failure;
+        } catch (\Throwable $error) {
+            // Of a listener that ran here.
+            if ($this->backend instanceof InProcessBackendInterface) {
+                throw $error;
+            }
+            // A backend of the application's own, which says so in its own way: nobody knows what is in the queue.
+            $unsent = $jobs;
+            throw new SendFailedException('Cannot put the deferred event into the queue: '.$error->getMessage(), $jobs, $error);
         } finally {
             foreach ($jobs as $job) {
                 \in_array($job, $unsent, true) ? $this->log?->failed($job) : $this->log?->sent($job);
@@ -308,7 +317,22 @@ final class Outbox implements ResetInterface
     /** @param array<DeferredJob> $jobs */
     private function error(string $message, \Throwable $reason, array $jobs): void
     {
-        ($this->logger)()->error($message, ['reason' => $reason->getMessage(), 'exception' => $reason, 'events' => $this->names($jobs)]);
+        $this->logSafely(LogLevel::ERROR, $message, ['reason' => $reason->getMessage(), 'exception' => $reason, 'events' => $this->names($jobs)]);
+    }
+
+    /**
+     * The driver's commit() may be under way, and a log that cannot be written, as of a full disk, must not look like a failed commit.
+     *
+     * @param array<string, mixed> $context
+     */
+    private function logSafely(string $level, string $message, array $context): void
+    {
+        try {
+            ($this->logger)()->log($level, $message, $context);
+        } catch (\Throwable $error) {
+            error_log(sprintf('%s: %s', $message, json_encode(array_diff_key($context, ['exception' => 1]), \JSON_UNESCAPED_SLASHES | \JSON_UNESCAPED_UNICODE | \JSON_PARTIAL_OUTPUT_ON_ERROR | \JSON_INVALID_UTF8_SUBSTITUTE)));
+            error_log((string) $error);
+        }
     }
 
     /**

@@ -17,8 +17,10 @@ use Fervo\DeferredEventBundle\Outbox;
 use Fervo\DeferredEventBundle\SendMode;
 use Fervo\DeferredEventBundle\Tests\Fixtures\FakeBackend;
 use Fervo\DeferredEventBundle\Tests\Fixtures\FakeLogger;
+use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
 use PHPUnit\Framework\TestCase;
+use Psr\Log\AbstractLogger;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
 
 /** `send: after_commit` on a real DBAL connection, as DoctrineBundle sets it up. */
@@ -233,6 +235,55 @@ final class TransactionTest extends TestCase
         self::assertSame(['error: Could not send deferred events yet: {reason} [away]'], $this->logger->lines);
         $outbox->terminate();
         self::assertSame([['1'], ['1']], $backend->calls, 'tried again');
+    }
+
+    /** The application would take it for a failed commit, and do it again. */
+    public function testWhateverABackendOrTheLogThrowsTheCommitHasSucceeded(): void
+    {
+        $backend = new class implements BackendInterface {
+            public bool $isBroken = true;
+
+            public function send(DeferredJob ...$jobs): void
+            {
+                if ($this->isBroken) {
+                    throw new \TypeError('a backend of the application');
+                }
+            }
+        };
+        $logger = new class extends AbstractLogger {
+            /** @param array<string, mixed> $context */
+            public function log($level, $message, array $context = []): void
+            {
+                throw new \UnexpectedValueException('The stream could not be opened');
+            }
+        };
+        foreach ([[$backend, $this->logger], [new FakeBackend(1), $logger], [$backend, $logger]] as [$sends, $logs]) {
+            $tracker = new TransactionTracker();
+            $connection = $this->connection($tracker);
+            $connection->executeStatement('CREATE TABLE t (x INTEGER)');
+            $outbox = new Outbox($sends, SendMode::AfterCommit, static fn () => $logs, null, $tracker);
+            $log = ini_set('error_log', $file = Folder::create().'/log');
+            try {
+                $connection->transactional(static function (Connection $connection) use ($outbox): void {
+                    $connection->executeStatement('INSERT INTO t VALUES (7)');
+                    $outbox->add(Queue::job('kept'));
+                });
+                $connection->beginTransaction();
+                $outbox->add(Queue::job('dropped'));
+                $connection->rollBack();
+                $backend->isBroken = false;
+                $outbox->terminate();
+                $backend->isBroken = true;
+            } finally {
+                ini_set('error_log', (string) $log);
+            }
+
+            self::assertEquals([7], $connection->fetchFirstColumn('SELECT x FROM t'));
+            if ($logs === $logger) {
+                self::assertStringContainsString('foo.action for queue default', (string) file_get_contents($file), 'somebody is told');
+            }
+        }
+        self::assertSame(['error: Could not send deferred events yet: {reason} [Cannot put the deferred event into the queue: a backend of the application]'], array_unique($this->logger->lines));
     }
 
     public function testTheMiddlewareIsThatOfTheDefaultConnection(): void
