@@ -3,6 +3,7 @@ import { type Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { FervoError } from "../core/errors.ts";
 import type { DescriptorUser } from "../doctor/open_files.ts";
+import { whyRefused } from "../system/account.ts";
 import { configPlace } from "./config_place.ts";
 import type { Io } from "./io.ts";
 
@@ -19,6 +20,7 @@ export async function readConfig(io: Io, file: string | undefined): Promise<Conf
     env: io.env,
     readFile: Deno.readFileSync,
     placeOf,
+    whyRefused,
   });
 }
 

@@ -13,6 +13,8 @@ export interface ConfigDeps {
   readonly readFile: (path: string) => Uint8Array;
   /** Where a file that is named by a path is, which may be a link; as named when absent. */
   readonly placeOf?: (path: string) => string;
+  /** Why this user was refused a file, and what lets them read it: the end of a sentence. */
+  readonly whyRefused?: (path: string) => Promise<string>;
 }
 
 /**
@@ -27,7 +29,7 @@ export async function loadConfig(path: string, deps: ConfigDeps): Promise<Config
   } catch (cause) {
     throw new ConfigError(
       "CONFIG_INVALID",
-      `Cannot read the configuration "${path}": ${adviceFor(cause, path)}`,
+      `Cannot read the configuration "${path}": ${await adviceFor(cause, path, deps)}`,
       { cause },
     );
   }
@@ -128,13 +130,13 @@ function keyOf(text: string, line: number): string {
   return key === undefined ? "" : `, in "${key}"`;
 }
 
-function adviceFor(error: unknown, path: string): string {
+async function adviceFor(error: unknown, path: string, { whyRefused }: ConfigDeps): Promise<string> {
   if (error instanceof Deno.errors.NotFound) {
     return `no such file; name another with --config or FERVO_CONFIG, or make one with: fervo-worker init ${path}`;
   }
   if (error instanceof Deno.errors.PermissionDenied) {
-    return "permission denied; let the user that runs fervo-worker read it, by a group of that user: " +
-      `chgrp GROUP ${path} && chmod 640 ${path}`;
+    // Under a supervisor, and with `check --user`, whoever reads this is not the user who was refused.
+    return await whyRefused?.(path) ?? "permission denied";
   }
   return `${fileReason(error)}; give the path of a TOML file`;
 }

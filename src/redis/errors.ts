@@ -24,11 +24,11 @@ const ADVICE: Readonly<Record<string, string>> = {
 /** Answers that mean: this is not, or no more, the server that we want. */
 const OTHER_SERVER = new Set(["READONLY", "MOVED", "MASTERDOWN", "UNBLOCKED", "CLUSTERDOWN", "LOADING"]);
 
-/** The system's words for what happens to a socket, by its code. */
-const SYSTEM_ADVICE: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "connection refused; is the server running there",
-  ENOENT: "no such socket; is the server running, with this unixsocket",
-  EACCES: "this user must be allowed to read and write the socket",
+/** What happens to a socket, by the system's code: its own words would say it a second time. */
+const SYSTEM_REASON: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused; is the server running there?",
+  ENOENT: "no such socket; is the server running, with this unixsocket?",
+  EACCES: "permission denied; this user must be allowed to read and write the socket",
   ECONNRESET: "the connection was reset",
   ETIMEDOUT: "no answer",
 };
@@ -75,7 +75,7 @@ export function isFromWrongServer(error: unknown): boolean {
  */
 export function unavailableError(where: string, error: unknown, key?: string): FervoError {
   if (error instanceof FervoError) return error;
-  const reason = reasonOf(error);
+  const reason = systemReason(error) ?? reasonOf(error);
   const advice = key === undefined
     ? adviceFor(error, reason)
     : `the key "${key}" holds something else than Sidekiq's data; another program uses this database`;
@@ -86,9 +86,12 @@ export function unavailableError(where: string, error: unknown, key?: string): F
   );
 }
 
-function adviceFor(error: unknown, reason: string): string | undefined {
+function systemReason(error: unknown): string | undefined {
   const { code } = (error ?? {}) as { code?: unknown };
-  if (typeof code === "string" && SYSTEM_ADVICE[code] !== undefined) return SYSTEM_ADVICE[code];
+  return typeof code === "string" ? SYSTEM_REASON[code] : undefined;
+}
+
+function adviceFor(error: unknown, reason: string): string | undefined {
   if (/failed to lookup address/.test(reason)) return "no such host";
   if (/unknown command/i.test(reason)) return "it is too old: 6.2 or newer is needed";
   if (/invalid peer certificate: (?:UnknownIssuer|CaUsedAsEndEntity|SelfSigned)/.test(reason)) {

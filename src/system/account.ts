@@ -1,71 +1,163 @@
-import { reasonOf } from "../core/errors.ts";
+import { dirname, resolve } from "node:path";
 
 /** A user of this machine. */
 export interface Account {
+  /** As programs are told it. */
+  readonly name: string;
   readonly uid: number;
   /** Of the user's own group. */
   readonly gid: number;
+  /** That group's name. */
+  readonly group: string;
 }
 
 /** The user of that name, wherever this machine has its users from; undefined when there is none. */
 export async function findAccount(name: string): Promise<Account | undefined> {
-  const [uid, gid] = [await idOf("-u", name), await idOf("-g", name)];
-  return uid === undefined || gid === undefined ? undefined : { uid, gid };
+  const uid = await idOf("-u", "--", name);
+  const gid = await idOf("-g", "--", name);
+  if (uid === undefined || gid === undefined) return undefined;
+  return { name, uid: Number(uid), gid: Number(gid), group: await idOf("-gn", "--", name) ?? gid };
 }
 
-async function idOf(which: "-u" | "-g", name: string): Promise<number | undefined> {
+/** The user that this process runs as. One without a name, as in a container, has its number for one. */
+async function ownNames(): Promise<Pick<Account, "name" | "group">> {
+  const [name, group] = [await idOf("-un") ?? await idOf("-u"), await idOf("-gn") ?? await idOf("-g")];
+  return { name: name ?? "?", group: group ?? "GROUP" };
+}
+
+async function idOf(...args: string[]): Promise<string | undefined> {
   // Of coreutils, and so on every machine; the folder is one that everybody may enter.
-  const command = new Deno.Command("id", {
-    args: [which, "--", name],
-    cwd: "/",
-    stdin: "null",
-    stderr: "null",
-  });
-  const { success, stdout } = await command.output();
-  return success ? Number(new TextDecoder().decode(stdout)) : undefined;
+  const command = new Deno.Command("id", { args, cwd: "/", stdin: "null", stderr: "null" });
+  const output = await outputOf(command);
+  return output?.success ? new TextDecoder().decode(output.stdout).trim() : undefined;
 }
 
-/** Why the user cannot run fervo-worker from there, which may be in a folder that is closed to them; undefined when they can. */
-export async function whyCannotRun(
-  program: string,
-  user: string,
-  { uid, gid }: Account,
-): Promise<string | undefined> {
-  const command = new Deno.Command(program, {
-    args: ["--version"],
-    cwd: "/",
-    clearEnv: true,
-    uid,
-    gid,
-    stdout: "null",
-    stderr: "null",
-  });
+/** What a program says; undefined when a small container does not have it. */
+async function outputOf(command: Deno.Command): Promise<Deno.CommandOutput | undefined> {
   try {
-    if ((await command.output()).success) return undefined;
-    return `"${user}" cannot run "${program}": ${program} --version fails`;
+    return await command.output();
   } catch (error) {
-    return `"${user}" cannot run "${program}" (${reasonOf(error)}): install -m 755 ${program} ` +
-      "/usr/local/bin/fervo-worker, and run that one";
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
 }
 
-/** Why the user cannot read a file that is there; undefined when they can, or when it is not there. */
-export async function whyCannotRead(
-  file: string,
-  user: string,
-  { uid, gid }: Account,
-): Promise<string | undefined> {
-  if (!await Deno.stat(file).then(() => true, () => false)) return undefined;
-  // Of coreutils.
-  const command = new Deno.Command("test", {
-    args: ["-r", file],
+type Streams = Pick<Deno.CommandOptions, "stdin" | "stdout" | "stderr">;
+
+/**
+ * A program as that user runs it, with all groups of that user, as a service has them. Only root can run it. The folder is one
+ * that everybody may enter.
+ */
+export function commandAs(
+  { name, gid }: Account,
+  [program, ...args]: readonly [string, ...string[]],
+  options: Streams & Pick<Deno.CommandOptions, "clearEnv" | "env"> = {},
+): Deno.Command {
+  // Of util-linux, as `id` is of coreutils.
+  return new Deno.Command("setpriv", {
+    args: [`--reuid=${name}`, `--regid=${gid}`, "--init-groups", program, ...args],
     cwd: "/",
-    uid,
-    gid,
+    ...options,
+  });
+}
+
+/**
+ * Why the user cannot run fervo-worker from there, which may be in a folder that is closed to them; undefined when they can. Only
+ * root can ask.
+ */
+export async function whyCannotRun(program: string, account: Account): Promise<string | undefined> {
+  const command = commandAs(account, [program, "--version"], {
+    clearEnv: true,
+    // setpriv's words are read.
+    env: { LC_ALL: "C" },
     stdin: "null",
     stdout: "null",
-    stderr: "null",
+    stderr: "piped",
   });
-  if ((await command.output()).success) return undefined;
-  return `"${user}" cannot read "${file}", or enter a folder above it: let them, or name another user with --user`;
+  const what = `"${account.name}" cannot run "${program}"`;
+  const output = await outputOf(command);
+  if (output === undefined) return `${what}: there is no setpriv, which is of util-linux`;
+  if (output.success) return undefined;
+  const reason = /^setpriv: failed to execute .*: (.+)$/m.exec(new TextDecoder().decode(output.stderr))?.[1];
+  return reason === undefined
+    ? `${what}: ${program} --version fails`
+    : `${what} (${reason.toLowerCase()}): install -m 755 ${program} /usr/local/bin/fervo-worker, and run that one`;
 }
+
+/**
+ * Why the user cannot read a file, and what lets them; undefined when they can, or when it is not there. Root tries it; for others
+ * the modes decide.
+ */
+export async function whyCannotRead(file: string, account: Account): Promise<string | undefined> {
+  const real = await Deno.realPath(file).catch(() => undefined);
+  if (real === undefined) return undefined;
+  const may = await accessOf(account);
+  if (await may("r", file)) return undefined;
+  const folders = [...foldersAbove(file), ...foldersAbove(real)];
+  const closed = await firstOf(folders, async (folder) => !await may("x", folder));
+  const cannot = `"${account.name}" cannot read "${file}"${
+    closed === undefined ? "" : `, as that user cannot enter "${closed}"`
+  }`;
+  return `${cannot}: ${remedy(file, account.group, closed)}`;
+}
+
+/** Why this process was refused a file, by the name of its user, and what lets them read it: the end of a sentence about the file. */
+export async function whyRefused(file: string): Promise<string> {
+  const { name, group } = await ownNames();
+  const path = resolve(file);
+  // What is in a folder that cannot be entered cannot be looked at.
+  const hidden = await firstOf(
+    [...foldersAbove(path), path],
+    (part) => Deno.lstat(part).then(() => false, isPermissionDenied),
+  );
+  const closed = hidden === undefined ? undefined : dirname(hidden);
+  const to = `to the user "${name}"${closed === undefined ? "" : `, who cannot enter "${closed}"`}`;
+  return `permission denied ${to}: ${remedy(file, group, closed)}`;
+}
+
+async function firstOf(
+  paths: readonly string[],
+  isIt: (path: string) => Promise<boolean>,
+): Promise<string | undefined> {
+  for (const path of paths) if (await isIt(path)) return path;
+  return undefined;
+}
+
+function isPermissionDenied(error: unknown): boolean {
+  return error instanceof Deno.errors.PermissionDenied;
+}
+
+/** The uppermost first. */
+function foldersAbove(path: string): string[] {
+  const folder = dirname(path);
+  return folder === path ? [] : [...foldersAbove(folder), folder];
+}
+
+/** @param closed The folder that the user cannot enter, if that is why. */
+function remedy(file: string, group: string, closed: string | undefined): string {
+  return closed === undefined
+    // By a group, for the file may hold passwords.
+    ? `chgrp ${group} ${file} && chmod 640 ${file}`
+    : "let that user enter it, or put the file into a folder that they may enter";
+}
+
+type Access = (right: "r" | "x", path: string) => Promise<boolean>;
+
+async function accessOf(account: Account): Promise<Access> {
+  if (Deno.uid() === 0) {
+    // Of coreutils.
+    return async (right, path) => {
+      const streams: Streams = { stdin: "null", stdout: "null", stderr: "null" };
+      const output = await outputOf(commandAs(account, ["test", `-${right}`, path], streams));
+      return output?.success ?? true;
+    };
+  }
+  const groups = (await idOf("-G", "--", account.name) ?? "").split(" ").map(Number);
+  return async (right, path) => {
+    const { uid, gid, mode } = await Deno.stat(path);
+    const shift = uid === account.uid ? 6 : groups.includes(gid ?? -1) ? 3 : 0;
+    return account.uid === 0 || (((mode ?? 0) >> shift) & RIGHTS[right]) !== 0;
+  };
+}
+
+const RIGHTS = { r: 0o4, x: 0o1 };

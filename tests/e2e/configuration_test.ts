@@ -105,7 +105,8 @@ Deno.test("init writes a configuration that has to be adapted, and is otherwise 
   const said = await fervoWorkerOk(["init", file]);
   assert.equal(
     said,
-    `Wrote "${file}"; set "address" and "script" in it, then run: fervo-worker check --config ${file}\n`,
+    `Wrote "${file}"; set "address" and "script" in it, and "status_path" where the pool has a pm.status_path, then run: ` +
+      `fervo-worker check --config ${file}\n`,
   );
   assert.equal((await Deno.stat(file)).mode! & 0o777, 0o600);
   const { code, stdout, stderr } = await fervoWorker(["check", "--config", file]);

@@ -261,7 +261,7 @@ asRoot("init --start says what could not be started, and why", async () => {
   const { name } = host;
   await using folder = await temporaryFolder();
   // All that it needs, and no supervisorctl.
-  for (const program of ["id", "test"]) {
+  for (const program of ["id", "setpriv", "test"]) {
     await Deno.symlink(`/usr/bin/${program}`, `${folder.path}/${program}`);
   }
   const args = ["--name", name, "--program", PROGRAM, "--php-fpm", "/usr/sbin/php-fpm"];

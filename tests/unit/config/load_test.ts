@@ -333,9 +333,7 @@ const unreadable: [claim: string, cause: Error, message: string][] = [
   [
     "that may not be read",
     new Deno.errors.PermissionDenied("os error 13"),
-    'Cannot read the configuration "/etc/fervo.toml": permission denied; ' +
-    "let the user that runs fervo-worker read it, by a group of that user: chgrp GROUP /etc/fervo.toml && " +
-    "chmod 640 /etc/fervo.toml",
+    'Cannot read the configuration "/etc/fervo.toml": refused to somebody',
   ],
   [
     "that is a folder",
@@ -349,7 +347,11 @@ for (const [claim, cause, message] of unreadable) {
       throw cause;
     };
     await assert.rejects(
-      loadConfig("/etc/fervo.toml", { ...NO_ENVIRONMENT, readFile }),
+      loadConfig("/etc/fervo.toml", {
+        ...NO_ENVIRONMENT,
+        readFile,
+        whyRefused: () => Promise.resolve("refused to somebody"),
+      }),
       (error) => error instanceof ConfigError && error.code === "CONFIG_INVALID" && error.message === message,
     );
   });

@@ -4,7 +4,7 @@ import type { Finding } from "../../../core/finding.ts";
 import type { CheckOptions, PlacedFinding } from "./context.ts";
 import { examine } from "./findings.ts";
 import { FervoError } from "../../../core/errors.ts";
-import { findAccount, whyCannotRun } from "../../../system/account.ts";
+import { commandAs, findAccount, whyCannotRun } from "../../../system/account.ts";
 import type { Context } from "../../context.ts";
 import { ExitCode, exitCodeOf } from "../../exit_code.ts";
 import { jsonLine } from "../../text/json_line.ts";
@@ -79,7 +79,7 @@ async function checkAs(
   const account = await findAccount(user);
   const obstacle = account === undefined
     ? `This machine has no user "${user}"`
-    : await whyCannotRun(Deno.execPath(), user, account);
+    : await whyCannotRun(Deno.execPath(), account);
   if (obstacle !== undefined) throw new FervoError("CONFIG_INVALID", obstacle);
   const { callScript, fpmConfig, phpFpm, json } = options;
   const args = [
@@ -89,12 +89,7 @@ async function checkAs(
     ...(phpFpm === undefined ? [] : ["--php-fpm", phpFpm]),
     ...(json ? ["--json"] : []),
   ];
-  // With all groups of that user, as a service has them. The folder is one that everybody may enter.
-  const command = new Deno.Command("setpriv", {
-    args: [`--reuid=${user}`, `--regid=${account!.gid}`, "--init-groups", Deno.execPath(), ...args],
-    cwd: "/",
-  });
-  const { code } = await command.spawn().status;
+  const { code } = await commandAs(account!, [Deno.execPath(), ...args]).spawn().status;
   return code as ExitCode;
 }
 

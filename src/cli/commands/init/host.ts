@@ -36,8 +36,10 @@ export interface HostOptions {
 
 interface Place {
   readonly path: string;
-  readonly owner?: Account;
+  readonly owner?: Owner;
 }
+
+type Owner = Pick<Account, "uid" | "gid">;
 
 interface Folder extends Place {
   readonly mode: number;
@@ -106,10 +108,12 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
       : script.startsWith("/")
       ? []
       : [`--script "${script}" is no absolute path`]),
-    ...(account === undefined ? [] : present(await whyCannotRun(program, user, account))),
+    ...(account === undefined ? [] : present(await whyCannotRun(program, account))),
     ...(account === undefined || script === undefined
       ? []
-      : present(await whyCannotRead(script, user, account))),
+      : present(await whyCannotRead(script, account)).map((why) =>
+        `${why}, or name another user with --user`
+      )),
   ];
   if (obstacles.length > 0) throw invalid(sentence(`Cannot set up the worker "${name}"`, obstacles));
 
@@ -231,7 +235,7 @@ async function writeAll(folders: readonly Folder[], files: readonly File[]): Pro
   }
 }
 
-async function give(path: string, mode: number, owner: Account | undefined): Promise<void> {
+async function give(path: string, mode: number, owner: Owner | undefined): Promise<void> {
   if (owner !== undefined) await Deno.chown(path, owner.uid, owner.gid);
   await Deno.chmod(path, mode);
 }

@@ -97,7 +97,10 @@ Examples:
         return await writeExample(file ?? CONFIG_PLACES[0]!);
       }
       if (file !== undefined) command.error(`"${file}" is for a configuration; name a folder with --output`);
-      const files = await serviceFiles(io, { ...options, program: options.program ?? PROGRAM });
+      const { files, warnings } = await serviceFiles(io, { ...options, program: options.program ?? PROGRAM });
+      for (const warning of warnings) {
+        io.err(`fervo-worker: ${warning[0]!.toUpperCase()}${warning.slice(1)}\n`);
+      }
       if (output === undefined) return io.out(files.map(({ text }) => text).join("\n"));
       await writeFiles(files, output, force === true);
 
@@ -109,7 +112,8 @@ Examples:
         // Private, for it may come to hold passwords.
         await write(path, example, 0o600, force === true);
         io.out(
-          `Wrote "${path}"; set "address" and "script" in it, then run: fervo-worker check --config ${path}\n`,
+          `Wrote "${path}"; set "address" and "script" in it, and "status_path" where the pool has a pm.status_path, then run: ` +
+            `fervo-worker check --config ${path}\n`,
         );
       }
 

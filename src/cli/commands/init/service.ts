@@ -7,6 +7,7 @@ import { FervoError } from "../../../core/errors.ts";
 import { descriptorsNeeded } from "../../../doctor/open_files.ts";
 import { END_CHILD_MS } from "../../../fpm/control.ts";
 import { formatAddress } from "../../../fastcgi/address.ts";
+import { findAccount, whyCannotRead } from "../../../system/account.ts";
 import { fpmFile } from "../../../service/fpm.ts";
 import type { FpmService, ServiceFile, WorkerService } from "../../../service/service.ts";
 import { supervisorFile, supervisorFpmFile } from "../../../service/supervisor.ts";
@@ -41,19 +42,48 @@ export const PUT_BACK_S = 10;
 const CONTROL_MARGIN_S = 5;
 const TERMINATE_MARGIN_S = 30;
 
+/** Files of services, and what a person has to know of them. */
+export interface ServiceFiles {
+  readonly files: readonly ServiceFile[];
+  /** What keeps a service from running here by these files: a sentence each, without a full stop. */
+  readonly warnings: readonly string[];
+}
+
 /**
- * The files of the services, made for the configuration; without any, for the one that `init` writes.
+ * The files of the services, made for the configuration; without any, for the one that `init` writes. They may be meant for another
+ * machine: what would not run on this one is no reason to refuse them.
  *
  * @throws {FervoError} CONFIG_INVALID
  */
-export async function serviceFiles(io: Io, options: ServiceOptions): Promise<ServiceFile[]> {
+export async function serviceFiles(io: Io, options: ServiceOptions): Promise<ServiceFiles> {
   const { config, path } = await configOrExample(io, options.config);
   const phpFpm = options.phpFpm ?? await newestFpm(io.env("PATH") ?? "");
   if (phpFpm === undefined && options.fpm && (options.supervisor || options.systemd)) {
     const text = "Cannot find php-fpm on this machine: install it, or say with --php-fpm where it will be";
     throw new FervoError("CONFIG_INVALID", text);
   }
-  return serviceFilesOf(config, path, { ...options, phpFpm });
+  return {
+    files: serviceFilesOf(config, path, { ...options, phpFpm }),
+    warnings: [
+      ...(options.supervisor || options.systemd ? await userWarnings(path, options.user) : []),
+      ...(options.fpm ? statusWarnings(config) : []),
+    ],
+  };
+}
+
+async function userWarnings(configFile: string, user: string): Promise<string[]> {
+  const account = await findAccount(user);
+  if (account === undefined) return [`this machine has no user "${user}": name one with --user`];
+  const why = await whyCannotRead(configFile, account);
+  return why === undefined ? [] : [`the worker will not start: ${why}, or name another user with --user`];
+}
+
+/** The pool has a status page, and the worker does not know of it: it could not tell php-fpm's reload from a job that crashed. */
+function statusWarnings(config: Config): string[] {
+  return [...config.fpm].filter(([, { statusPath }]) => statusPath === undefined).map(([name]) =>
+    `the pool has pm.status_path = ${STATUS_PATH}, and the configuration does not name it: in [fpm.${name}] set ` +
+    `status_path = "${STATUS_PATH}"`
+  );
 }
 
 /**

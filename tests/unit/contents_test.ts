@@ -1,0 +1,28 @@
+/** A long document begins with its contents, in which every chapter is. */
+import assert from "node:assert/strict";
+
+const DOCS = new URL("../../docs/", import.meta.url);
+/** What is longer is searched, not read. */
+const LONG_LINES = 200;
+
+/** As the name of a heading's place is made on the web. */
+function anchorOf(heading: string): string {
+  return heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, "").replaceAll(" ", "-");
+}
+
+function contentsOf(text: string): string[] {
+  const chapters = text.replaceAll(/^```[\s\S]*?^```$/gm, "").matchAll(/^## (.+)$/gm);
+  return [...chapters].map(([, heading]) => `- [${heading!.replaceAll("`", "")}](#${anchorOf(heading!)})`);
+}
+
+Deno.test("Every long document in docs/ begins with its contents: each chapter, in order", () => {
+  const long = [...Deno.readDirSync(DOCS)].filter(({ name }) => name.endsWith(".md"))
+    .map(({ name }) => ({ name, text: Deno.readTextFileSync(new URL(name, DOCS)) }))
+    .filter(({ text }) => text.split("\n").length > LONG_LINES);
+  assert.ok(long.some(({ name }) => name === "operations.md"));
+  for (const { name, text } of long) {
+    const head = text.split(/^## /m, 1)[0]!;
+    const found = head.split("\n").filter((line) => line.startsWith("- ["));
+    assert.deepEqual(found, contentsOf(text), `docs/${name}`);
+  }
+});
