@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 use Fervo\DeferredEventBundle\Worker\ApplicationKernel;
 use Fervo\DeferredEventBundle\Worker\FrontController;
+use Fervo\Runner\Runner;
 
 /*
  * The front controller: PHP-FPM runs it for each request of fervo-worker. `script` in fervo-worker.toml is this file, as
@@ -15,10 +16,10 @@ use Fervo\DeferredEventBundle\Worker\FrontController;
  * APP_KERNEL_CLASS, in the FPM pool or in the worker's [fpm.NAME.params], say otherwise.
  */
 (static function (): void {
-    // For the worker alone, as in FrontController: before anything of the application is loaded, or told of.
-    if (!isset($_SERVER['FERVO_JOB_ID']) && !isset($_SERVER['FERVO_BATCH']) && !isset($_SERVER['FERVO_CHECK'])) {
-        http_response_code(403);
-        echo "This script is for fervo-worker.\n";
+    // For the worker alone: before anything of the application is loaded, or told of. opcache may have preloaded the class.
+    class_exists(Runner::class, false) || require dirname(__DIR__).'/runner/Runner.php';
+    if (!Runner::isCalledByTheWorker()) {
+        Runner::refuse();
 
         return;
     }

@@ -35,9 +35,13 @@ use Fervo\DeferredEventBundle\Worker\ApplicationKernel;
 use Fervo\DeferredEventBundle\Worker\FrontController;
 use Fervo\DeferredEventBundle\Worker\JobBoundary;
 use Fervo\DeferredEventBundle\Worker\JobRunner;
-use Fervo\DeferredEventBundle\Worker\Outcome;
 use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
 use Fervo\DeferredEventBundle\Worker\Relay;
+use Fervo\Runner\Answer;
+use Fervo\Runner\BatchReader;
+use Fervo\Runner\Job;
+use Fervo\Runner\Outcome;
+use Fervo\Runner\Runner;
 
 /*
  * A job in the worker pays for each service that it instantiates. So the logger comes as a closure, the outbox only where a
@@ -141,6 +145,10 @@ return static function (ContainerConfigurator $container): void {
             // No services, so that Symfony's preload file would not have them.
             ->tag('container.preload', ['class' => ApplicationKernel::class])
             ->tag('container.preload', ['class' => FrontController::class])
+            ->tag('container.preload', ['class' => Runner::class])
+            ->tag('container.preload', ['class' => Answer::class])
+            ->tag('container.preload', ['class' => BatchReader::class])
+            ->tag('container.preload', ['class' => Job::class])
             ->tag('container.preload', ['class' => Outcome::class])
 
         // The console

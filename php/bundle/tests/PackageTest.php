@@ -30,7 +30,7 @@ final class PackageTest extends TestCase
         $top = array_values(array_unique(array_map(static fn (string $file): string => explode('/', $file)[0], $files)));
         sort($top);
 
-        self::assertSame(['CHANGELOG.md', 'LICENSE', 'README.md', 'UPGRADE.md', 'bin', 'composer.json', 'config', 'docs', 'src', 'templates'], $top);
+        self::assertSame(['CHANGELOG.md', 'LICENSE', 'README.md', 'UPGRADE.md', 'bin', 'composer.json', 'config', 'docs', 'runner', 'src', 'templates'], $top);
     }
 
     public function testTheRecipesManifestIsRight(): void

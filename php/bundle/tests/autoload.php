@@ -21,7 +21,7 @@ if (is_file($composer)) {
 }
 
 spl_autoload_register(static function (string $class): void {
-    foreach (['Fervo\DeferredEventBundle\Tests\\' => __DIR__, 'Fervo\DeferredEventBundle\\' => dirname(__DIR__).'/src'] as $prefix => $folder) {
+    foreach (['Fervo\DeferredEventBundle\Tests\\' => __DIR__, 'Fervo\DeferredEventBundle\\' => dirname(__DIR__).'/src', 'Fervo\Runner\\' => dirname(__DIR__).'/runner'] as $prefix => $folder) {
         if (str_starts_with($class, $prefix)) {
             $file = $folder.'/'.strtr(substr($class, strlen($prefix)), '\\', '/').'.php';
             if (is_file($file)) {

@@ -7,7 +7,7 @@ import { Site, type SiteOptions } from "../../support/fervo_worker.ts";
 import { PhpFpm } from "../../support/php_fpm.ts";
 
 /** A payload is run as code. */
-const HANDLERS = `<?php return ['jobs' => function (string $payload, array $job): void { eval($payload); }];`;
+const HANDLERS = `<?php return ['jobs' => function ($job): void { eval($job->payload); }];`;
 
 /** For jobs as processes: alike. PHP's errors go to STDERR, as in php-fpm. */
 const EVAL = ["php", "-d", "display_errors=0", "-d", "log_errors=1", "-d", "error_log="];

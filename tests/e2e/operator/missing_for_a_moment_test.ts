@@ -7,7 +7,7 @@ import { eventually } from "../../support/eventually.ts";
 import { Site } from "../../support/fervo_worker.ts";
 import { PhpFpm } from "../../support/php_fpm.ts";
 
-const FERVO = new URL("../../../examples/plain-php/fervo.php", import.meta.url).pathname;
+const FERVO = new URL("../../../examples/plain-php/fervo-standalone.php", import.meta.url).pathname;
 const QUEUE = "SELECT state, attempts FROM fervo_jobs";
 
 /** The log lines that say `msg`. */

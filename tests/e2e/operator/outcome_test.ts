@@ -8,13 +8,13 @@ import { PhpFpm } from "../../support/php_fpm.ts";
 
 /** What jobs do beside their work: a payload is run as code, behind a row in the journal. */
 const HANDLERS = `<?php
-return ['jobs' => function (string $payload, array $job): void {
-    file_put_contents($_SERVER['JOURNAL'], "{$job['id']} begun\\n", FILE_APPEND);
-    eval($payload);
-    file_put_contents($_SERVER['JOURNAL'], "{$job['id']} done\\n", FILE_APPEND);
+return ['jobs' => function ($job): void {
+    file_put_contents($_SERVER['JOURNAL'], "$job->id begun\\n", FILE_APPEND);
+    eval($job->payload);
+    file_put_contents($_SERVER['JOURNAL'], "$job->id done\\n", FILE_APPEND);
 }];`;
 
-const RECORD = `"\\x1e" . json_encode(['id' => $job['id'], 'outcome' => 'ack']) . "\\n"`;
+const RECORD = `"\\x1e" . json_encode(['id' => $job->id, 'outcome' => 'ack']) . "\\n"`;
 
 /** Is done, and has to count as done. */
 const DONE = [

@@ -31,6 +31,7 @@ const FILES = [
 
 /** What runs something when it is called, beside files that only declare or return something. */
 const ENTRY_POINTS = [
+  "examples/plain-php/fervo-standalone.php",
   "examples/plain-php/fervo.php",
   "examples/plain-php/produce.php",
   "php/bundle/bin/fervo-run.php",
@@ -38,6 +39,7 @@ const ENTRY_POINTS = [
   "php/bundle/tests/Fixtures/console.php",
   "php/bundle/tests/Fixtures/router.php",
   "php/bundle/tests/Fixtures/signals.php",
+  "php/runner/tests/Fixtures/script.php",
 ];
 
 interface Answer {

@@ -13,11 +13,10 @@ import {
 
 const FRONT_CONTROLLER = new URL("../../../examples/plain-php/fervo.php", import.meta.url).pathname;
 /** As in worker_site.ts, of a job in a batch: its id and attempt, and the name of the request. */
-const REMEMBER =
-  `file_put_contents(__DIR__ . '/runs', "{$job['id']} {$job['attempt']} {$_SERVER['REQUEST_URI']}\\n",
+const REMEMBER = `file_put_contents(__DIR__ . '/runs', "$job->id $job->attempt {$_SERVER['REQUEST_URI']}\\n",
   FILE_APPEND | LOCK_EX);`;
 /** Holds a job until the test makes the file `go`. */
-const HOLD = `touch(__DIR__ . "/began-{$job['id']}"); while (!file_exists(__DIR__ . '/go')) usleep(1000);`;
+const HOLD = `touch(__DIR__ . "/began-$job->id"); while (!file_exists(__DIR__ . '/go')) usleep(1000);`;
 const ONE_RETRY = { ...DEFAULT_RETRY_POLICY, delayMs: 1, maxDelayMs: 1, attempts: 2 };
 
 /** A worker with one slot of up to ten jobs, and this handler for its queue. */
@@ -28,7 +27,7 @@ async function start(handler: string, settings: WorkerSiteSettings = {}) {
   );
   await site.fpm.writeScript(
     "handlers.php",
-    `<?php return ['${QUEUE}' => function (string $payload, array $job): void { ${handler} }];`,
+    `<?php return ['${QUEUE}' => function ($job): void { ${handler} }];`,
   );
   return site;
 }
@@ -59,7 +58,7 @@ Deno.test("Worker runs 500 jobs in batches in 3 slots, each once", async () => {
 });
 
 Deno.test("Worker acknowledges a job of a batch while the next one runs", async () => {
-  await using t = await start(`if ($payload === 'hold') { ${HOLD} } ${REMEMBER}`);
+  await using t = await start(`if ($job->payload === 'hold') { ${HOLD} } ${REMEMBER}`);
   const [first] = await t.push(1);
   const [second, third] = [(await t.push(1, "hold"))[0], (await t.push(1))[0]];
   const running = t.run({ untilEmpty: false });
@@ -79,7 +78,7 @@ Deno.test("Worker counts only the job that ran when the PHP process of a batch i
   // Not in the first second after php-fpm's start, in which it would have been php-fpm's doing. The second child shows that this
   // is the php-fpm of before.
   await using t = await start(
-    `if ($payload === 'crash') { usleep(1100000); ${KILL_ITSELF} } ${REMEMBER}`,
+    `if ($job->payload === 'crash') { usleep(1100000); ${KILL_ITSELF} } ${REMEMBER}`,
     { fpm: { children: 2 }, consumer: { retry: ONE_RETRY } },
   );
   const before = await t.push(2);
@@ -105,7 +104,7 @@ Deno.test("Worker counts only the job that ran when the PHP process of a batch i
 
 Deno.test("Worker counts only the job of a batch that calls exit() or runs out of memory", async () => {
   for (const end of ["exit;", "exit(3);", "ini_set('memory_limit', '4M'); str_repeat('x', 99999999);"]) {
-    await using t = await start(`if ($payload === 'end') { ${end} } ${REMEMBER}`, {
+    await using t = await start(`if ($job->payload === 'end') { ${end} } ${REMEMBER}`, {
       consumer: { retry: { ...ONE_RETRY, attempts: 1 } },
     });
     const [first] = await t.push(1);
@@ -123,7 +122,7 @@ Deno.test("Worker counts only the job of a batch that calls exit() or runs out o
 
 Deno.test("Worker keeps the reason and the log lines of each job of a batch that fails", async () => {
   await using t = await start(
-    `echo 'output'; if ($payload !== '') { error_log("log of $payload"); throw new Exception("no $payload"); }`,
+    `echo 'output'; if ($job->payload !== '') { error_log("log of $job->payload"); throw new Exception("no $job->payload"); }`,
     { consumer: { retry: { ...ONE_RETRY, attempts: 1 } } },
   );
   await t.push(1, "first");
@@ -142,7 +141,7 @@ Deno.test("Worker keeps the reason and the log lines of each job of a batch that
 });
 
 Deno.test("Worker ends a batch at the job whose time is up; the jobs behind it run elsewhere, and once", async () => {
-  await using t = await start(`if ($payload === 'hang') { ${HOLD} } ${REMEMBER}`, {
+  await using t = await start(`if ($job->payload === 'hang') { ${HOLD} } ${REMEMBER}`, {
     fpm: { children: 2 },
     consumer: { timeoutMs: 1_000, retry: { ...ONE_RETRY, attempts: 1 } },
   });
@@ -169,7 +168,9 @@ Deno.test("Worker ends a batch at the job whose time is up; the jobs behind it r
 });
 
 Deno.test("Worker puts the jobs of a batch that have no record back at the shutdown timeout, uncounted", async () => {
-  await using t = await start(`if ($payload === 'hold') { ${HOLD} } ${REMEMBER}`, { shutdownTimeoutMs: 100 });
+  await using t = await start(`if ($job->payload === 'hold') { ${HOLD} } ${REMEMBER}`, {
+    shutdownTimeoutMs: 100,
+  });
   const [first] = await t.push(1);
   const [held] = await t.push(1, "hold");
   const [last] = await t.push(1);
@@ -189,7 +190,7 @@ Deno.test("Worker puts the jobs of a batch that have no record back at the shutd
 });
 
 Deno.test("Worker burns no attempt of a batch when php-fpm is reloaded under it", async () => {
-  await using t = await start(`if ($payload === 'hold') { ${HOLD} } ${REMEMBER}`, {
+  await using t = await start(`if ($job->payload === 'hold') { ${HOLD} } ${REMEMBER}`, {
     fpm: { globalLines: ["process_control_timeout = 0"] },
     consumer: { pauseMaxMs: 100 },
   });

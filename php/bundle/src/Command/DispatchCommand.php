@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Command;
 
 use Fervo\DeferredEventBundle\Worker\JobRunner;
-use Fervo\DeferredEventBundle\Worker\Outcome;
+use Fervo\Runner\Outcome;
 use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Command\Command;
 use Symfony\Component\Console\Input\InputArgument;

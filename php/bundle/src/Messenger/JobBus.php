@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Messenger;
 
 use Fervo\DeferredEventBundle\Worker\JobBoundary;
-use Fervo\DeferredEventBundle\Worker\Outcome;
+use Fervo\DeferredEventBundle\Worker\Judge;
 use Symfony\Component\Messenger\Envelope;
 use Symfony\Component\Messenger\Exception\HandlerFailedException;
 use Symfony\Component\Messenger\MessageBusInterface;
@@ -42,7 +42,7 @@ final class JobBus implements MessageBusInterface
             if (!$this->boundary->hasUndone) {
                 throw $error;
             }
-            throw $this->undone = new HandlerFailedException($this->received, Outcome::causes($error));
+            throw $this->undone = new HandlerFailedException($this->received, Judge::causes($error));
         }
     }
 }

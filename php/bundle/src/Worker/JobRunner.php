@@ -12,6 +12,7 @@ use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
 use Fervo\DeferredEventBundle\Payload\Signer;
+use Fervo\Runner\Outcome;
 use Psr\Log\LoggerInterface;
 use Psr\Log\LogLevel;
 use Symfony\Component\EventDispatcher\EventDispatcherInterface;
@@ -59,7 +60,7 @@ final class JobRunner
             };
             $this->dispatcher->dispatch($payload, $received, $this->boundary);
         } catch (\Throwable $error) {
-            $outcome = Outcome::failed($error);
+            $outcome = Judge::failed($error);
             $willRetry = $this->report('A deferred event failed ({outcome}): {error}', $error, $outcome, $job, $decoded?->name, $decoded?->listener);
             $this->tellSafely(JobFailed::class, static fn (): object => new JobFailed($job, $decoded?->name, $decoded?->event, $decoded?->listener, $error, $willRetry, $outcome->delayMs));
 
@@ -81,10 +82,10 @@ final class JobRunner
             if (null === $rejected = $messages->work($message, $job)) {
                 return Outcome::ack();
             }
-            $outcome = Outcome::rejected($rejected);
+            $outcome = Judge::rejected($rejected);
             $this->report('A message failed ({outcome}): {error}', $rejected, $outcome, $job, $class);
         } catch (\Throwable $error) {
-            $outcome = Outcome::failed($error);
+            $outcome = Judge::failed($error);
             $willRetry = $this->report('A message failed ({outcome}): {error}', $error, $outcome, $job, $class);
             $this->tellSafely(JobFailed::class, static fn (): object => new JobFailed($job, $class, null, null, $error, $willRetry, $outcome->delayMs));
         }

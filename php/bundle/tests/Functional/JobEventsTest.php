@@ -9,7 +9,7 @@ use Fervo\DeferredEventBundle\Event\JobHandled;
 use Fervo\DeferredEventBundle\Event\JobReceived;
 use Fervo\DeferredEventBundle\Exception\UnrecoverableException;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
-use Fervo\DeferredEventBundle\Worker\Outcome;
+use Fervo\Runner\Outcome;
 use Psr\Log\AbstractLogger;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 

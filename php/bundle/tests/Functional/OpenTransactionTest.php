@@ -11,7 +11,7 @@ use Fervo\DeferredEventBundle\Tests\Fixtures\OrderPlaced;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
-use Fervo\DeferredEventBundle\Worker\Outcome;
+use Fervo\Runner\Outcome;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 
 use function Symfony\Component\DependencyInjection\Loader\Configurator\service;

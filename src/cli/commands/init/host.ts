@@ -1,5 +1,5 @@
 import { dirname, resolve } from "node:path";
-import frontController from "../../../../examples/plain-php/fervo.php" with { type: "text" };
+import frontController from "../../../../examples/plain-php/fervo-standalone.php" with { type: "text" };
 import handlers from "../../../../examples/plain-php/handlers.php" with { type: "text" };
 import { newestFpm } from "../../../fpm/find_php.ts";
 import { parseConfig } from "../../../config/load.ts";

@@ -15,9 +15,9 @@ import { DEFAULT_POOL_OPTIONS, Pool } from "../../../../src/fastcgi/pool.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { PhpFpm } from "../../../support/php_fpm.ts";
 
-// examples/plain-php/fervo.php, as a user would copy it.
+// examples/plain-php/fervo-standalone.php, as `init` writes it and a user would copy it: php/runner in one file.
 
-const SCRIPT = new URL("../../../../examples/plain-php/fervo.php", import.meta.url).pathname;
+const SCRIPT = new URL("../../../../examples/plain-php/fervo-standalone.php", import.meta.url).pathname;
 const NEVER = new AbortController().signal;
 
 /** A php-fpm and an executor that gives the example's front controller jobs; `handler` is the code for queue "mail". */
@@ -27,7 +27,7 @@ async function setUp(handler: string, handlersFile?: string, ini: Record<string,
   const handlers = await fpm.writeScript(
     "handlers.php",
     handlersFile ??
-      `<?php return ['mail' => function (string $payload, array $job): void { ${handler} }];`,
+      `<?php return ['mail' => function ($job): void { $payload = $job->payload; ${handler} }];`,
   );
   const pool = new Pool({ address: parseAddress(fpm.address), clock: systemClock }, {
     ...DEFAULT_POOL_OPTIONS,
@@ -83,15 +83,29 @@ async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
 
-const REMEMBER = "file_put_contents(__DIR__ . '/ran', json_encode([bin2hex($payload), $job]));";
+const REMEMBER =
+  "file_put_contents(__DIR__ . '/ran', json_encode(['payload' => bin2hex($payload)] + (array) $job));";
+
+/** Of the jobs of this test. */
+const FACTS = {
+  id: "17",
+  queue: "mail",
+  attempt: 2,
+  maxAttempts: 5,
+  isRepeat: false,
+  traceparent: null,
+  tracestate: null,
+};
 
 Deno.test("fervo.php gives the handler the payload and the job's facts, and says ack", async () => {
   await using t = await setUp(REMEMBER);
-  assert.equal(await t.run({ payload: Uint8Array.of(0, 255, 10) }), ACK);
-  assert.deepEqual(JSON.parse(await Deno.readTextFile(t.file("ran"))), [
-    "00ff0a",
-    { id: "17", queue: "mail", attempt: 2, max_attempts: 5 },
-  ]);
+  assert.equal(await t.run({ payload: Uint8Array.of(0, 255, 10), enqueuedAtMs: 1_700_000_000_000 }), ACK);
+  assert.deepEqual(JSON.parse(await Deno.readTextFile(t.file("ran"))), {
+    ...FACTS,
+    payload: "00ff0a",
+    enqueuedAtMs: 1_700_000_000_000,
+    timeoutMs: null,
+  });
 });
 
 Deno.test("fervo.php buries a job of a queue without a handler", async () => {
@@ -121,7 +135,7 @@ Deno.test("fervo.php says retry when the handler throws, with a reason of one li
 Deno.test("fervo.php cuts a long reason", async () => {
   await using t = await setUp("throw new Exception(str_repeat('x', 20000));");
   const { message } = errorOf(await t.run(), "retry");
-  assert.equal(message, `The job failed: Exception: ${"x".repeat(1_000 - "Exception: ".length)}`);
+  assert.equal(message, `The job failed: Exception: ${"x".repeat(997 - "Exception: ".length)}…`);
 });
 
 Deno.test("fervo.php says retry when the handler runs into an error of PHP", async () => {
@@ -202,14 +216,22 @@ Deno.test("fervo.php leaves no word when the handler exits or dies, so that the 
   }
 });
 
-Deno.test("fervo.php answers a check without loading the handlers", async () => {
-  await using t = await setUp("", "<?php touch(__DIR__ . '/ran'); return [];");
+Deno.test("fervo.php answers a check without running a job", async () => {
+  await using t = await setUp("touch(__DIR__ . '/ran');");
   const response = await t.pool.request(checkRequest(SCRIPT, t.params), NEVER);
   assert.equal(outcomeOf(response, { ackOn: "outcome", script: SCRIPT }), ACK);
   assert.equal(await exists(t.file("ran")), false);
   const settings = JSON.parse(response.headers.get("x-fervo-check") ?? "null");
   assert.equal(settings.max_execution_time, "0", "it has lifted the limit itself");
   assert.equal(settings.display_errors, "off");
+});
+
+Deno.test("fervo.php answers a check with why the handlers cannot be loaded", async () => {
+  await using t = await setUp("", "<?php return [;");
+  const response = await t.pool.request(checkRequest(SCRIPT, t.params), NEVER);
+  const { message } = errorOf(outcomeOf(response, { ackOn: "outcome", script: SCRIPT }), "retry");
+  assert.match(message, /^The job failed: ParseError: /);
+  assert.notEqual(response.headers.get("x-fervo-check"), null);
 });
 
 Deno.test("fervo.php answers a check also when something has sent the headers before it", async () => {
@@ -283,7 +305,7 @@ const jobsOf = (...payloads: (string | Uint8Array)[]) =>
 
 /** A line a job. */
 const LIST =
-  `file_put_contents(__DIR__ . '/ran', md5($payload) . ' ' . json_encode($job) . "\\n", FILE_APPEND);`;
+  `file_put_contents(__DIR__ . '/ran', md5($payload) . ' ' . json_encode(['payload' => ''] + (array) $job) . "\\n", FILE_APPEND);`;
 
 const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest("hex");
 
@@ -298,13 +320,11 @@ Deno.test("fervo.php gives the handler each job of a batch, with any payload, in
     const { id, payload, enqueuedAtMs } = jobs[i]!;
     assert.equal(line.slice(0, 32), md5(payload));
     assert.deepEqual(JSON.parse(line.slice(33)), {
+      ...FACTS,
       id,
-      queue: "mail",
-      attempt: 2,
-      max_attempts: 5,
-      enqueued_at: enqueuedAtMs,
-      timeout_ms: 60_000,
-      bytes: payload.length,
+      payload: "",
+      enqueuedAtMs,
+      timeoutMs: 60_000,
     });
   }
 });

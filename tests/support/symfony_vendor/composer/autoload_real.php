@@ -22,6 +22,7 @@ final class ComposerAutoloaderInitDebian
         self::$loader = new ClassLoader([
             'Symfony\\' => '/usr/share/php/Symfony/',
             'Fervo\DeferredEventBundle\\' => $vendor . '/fervo/deferred-event-bundle/src/',
+            'Fervo\Runner\\' => $vendor . '/fervo/deferred-event-bundle/runner/',
             'Composer\\' => $vendor . '/fervo/deferred-event-bundle/tests/Support/Composer/',
             'App\\' => dirname($vendor) . '/src/',
             'Psr\\' => '/usr/share/php/Psr/',

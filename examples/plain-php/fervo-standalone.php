@@ -1,0 +1,415 @@
+<?php
+
+declare(strict_types=1);
+
+/**
+ * The front controller: PHP-FPM runs it once for each job, or once for each batch of jobs (batch_size). Your code is in
+ * handlers.php; what all jobs need is made here.
+ */
+
+namespace App;
+
+use Fervo\Runner\Job;
+use Fervo\Runner\Outcome;
+use Fervo\Runner\Runner;
+
+Runner::serve(static function (): \Closure {
+    $handlers = require $_SERVER['APP_HANDLERS'] ?? __DIR__ . '/handlers.php';
+
+    return static fn (Job $job): mixed => isset($handlers[$job->queue])
+        ? $handlers[$job->queue]($job)
+        // To try again would not help: a person has to write the handler, and can retry the dead letter then.
+        : Outcome::bury("no handler for queue \"$job->queue\"");
+});
+
+// ---- From here on fervo/php-runner, as scripts/copy-runner of fervo-worker has put it here: nothing of yours.
+
+namespace Fervo\Runner;
+
+/**
+ * The way of an outcome to the worker: by headers where they can still be sent, else by a record in the body.
+ *
+ * @internal
+ */
+final class Answer
+{
+    /** Settings of PHP that `fervo-worker check --call-script` judges. */
+    private const SETTINGS = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time', 'opcache.enable', 'opcache.validate_timestamps', 'error_log', 'fastcgi.logging'];
+
+    /** What a job prints is kept back, so that headers can still be sent, and is of no use to anyone. */
+    public static function dropOutput(): void
+    {
+        ob_start(static fn (): string => '', 65536);
+    }
+
+    /** To a request for one job, or for none. */
+    public static function one(string $jobId, Outcome $outcome): void
+    {
+        if (headers_sent()) {
+            // The job has flushed, or has ended our buffer.
+            self::write($outcome->toRecord($jobId));
+            // A record counts only as the last thing in the body.
+            self::dropOutput();
+
+            return;
+        }
+        header_remove();
+        if (isset($_SERVER['FERVO_CHECK'])) {
+            // ini_get() is false where PHP does not know a setting.
+            header('X-Fervo-Check: '.json_encode(array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS))));
+        }
+        if (null !== $outcome->error) {
+            header('X-Fervo-Error: '.$outcome->error);
+            header('X-Fervo-Pid: '.getmypid());
+        }
+        if (null !== $outcome->delayMs) {
+            header('X-Fervo-Delay-Ms: '.$outcome->delayMs);
+        }
+        header('X-Fervo-Outcome: '.$outcome->kind);
+    }
+
+    /** Sends the header that says that records follow, before a job can send another. */
+    public static function beginBatch(): void
+    {
+        // It would keep records back until the end.
+        ini_set('zlib.output_compression', '0');
+        header('X-Fervo-Outcome: batch');
+        self::write("\n");
+    }
+
+    /** Of a job in a batch, as soon as it has ended. */
+    public static function record(string $jobId, Outcome $outcome): void
+    {
+        self::write($outcome->toRecord($jobId));
+    }
+
+    /** Into the body, at once; what was printed before is dropped. */
+    private static function write(string $bytes): void
+    {
+        while (ob_get_level() > 0 && ob_end_clean()) {
+        }
+        echo $bytes;
+        flush();
+    }
+}
+
+/**
+ * Reads the jobs of a batch: for each a line of JSON with `bytes`, the payload of exactly this many bytes, a newline.
+ *
+ * What the line tells of a job goes into $_SERVER, so that a job in a batch looks like one that came alone.
+ *
+ * @internal
+ */
+final class BatchReader
+{
+    /** The params that tell of a job, and their names in a batch. */
+    private const FACTS = [
+        'FERVO_JOB_ID' => 'id',
+        'FERVO_QUEUE' => 'queue',
+        'FERVO_ATTEMPT' => 'attempt',
+        'FERVO_REPEAT' => 'repeat',
+        'FERVO_MAX_ATTEMPTS' => 'max_attempts',
+        'FERVO_ENQUEUED_AT' => 'enqueued_at',
+        'FERVO_DEADLINE' => 'deadline',
+        'HTTP_TRACEPARENT' => 'traceparent',
+        'HTTP_TRACESTATE' => 'tracestate',
+    ];
+
+    /** @param resource $input */
+    public function __construct(private $input)
+    {
+    }
+
+    /** @throws \UnexpectedValueException where the batch is cut off */
+    public function next(): Job
+    {
+        $line = fgets($this->input);
+        $facts = false === $line ? null : json_decode($line, true);
+        if (!\is_array($facts) || !isset($facts['id'], $facts['bytes'])) {
+            throw new \UnexpectedValueException('The batch ends, or is no batch, where a job should begin.');
+        }
+        $bytes = (int) $facts['bytes'];
+        $payload = 0 === $bytes ? '' : (string) stream_get_contents($this->input, $bytes);
+        if (\strlen($payload) !== $bytes || "\n" !== fgetc($this->input)) {
+            throw new \UnexpectedValueException(\sprintf('The payload of job "%s" in the batch does not have the %d bytes that were announced.', $facts['id'], $bytes));
+        }
+        $timeoutMs = isset($facts['timeout_ms']) ? (int) $facts['timeout_ms'] : null;
+        $facts['deadline'] = null === $timeoutMs ? null : (int) (microtime(true) * 1000) + $timeoutMs;
+        foreach (self::FACTS as $param => $name) {
+            unset($_SERVER[$param]);
+            // An absent FERVO_REPEAT says false.
+            if (null !== ($facts[$name] ?? null) && false !== $facts[$name]) {
+                $_SERVER[$param] = (string) $facts[$name];
+            }
+        }
+
+        return Job::fromParams($_SERVER, $payload, $timeoutMs);
+    }
+}
+
+/** A job of fervo-worker, and what the worker tells of it: docs/protocol.md, sections 1 and 7. */
+final class Job
+{
+    /**
+     * @param string      $id           the same at each attempt
+     * @param string      $payload      as it was pushed, any bytes
+     * @param int         $attempt      1 is the first
+     * @param int         $maxAttempts  0 where it is not known
+     * @param bool        $isRepeat     a former run may not have ended
+     * @param int|null    $enqueuedAtMs when it was pushed, epoch milliseconds
+     * @param string|null $traceparent  W3C trace context, with $tracestate
+     * @param int|null    $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
+     */
+    public function __construct(
+        public readonly string $id,
+        public readonly string $queue,
+        public readonly string $payload,
+        public readonly int $attempt = 1,
+        public readonly int $maxAttempts = 0,
+        public readonly bool $isRepeat = false,
+        public readonly ?int $enqueuedAtMs = null,
+        public readonly ?string $traceparent = null,
+        public readonly ?string $tracestate = null,
+        public readonly ?int $timeoutMs = null,
+    ) {
+    }
+
+    /** @param array<string, mixed> $params those of a request, $_SERVER, or the environment of a process, getenv() */
+    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null): self
+    {
+        return new self(
+            (string) ($params['FERVO_JOB_ID'] ?? ''),
+            (string) ($params['FERVO_QUEUE'] ?? ''),
+            $payload,
+            (int) ($params['FERVO_ATTEMPT'] ?? 1),
+            (int) ($params['FERVO_MAX_ATTEMPTS'] ?? 0),
+            isset($params['FERVO_REPEAT']),
+            isset($params['FERVO_ENQUEUED_AT']) ? (int) $params['FERVO_ENQUEUED_AT'] : null,
+            $params['HTTP_TRACEPARENT'] ?? $params['TRACEPARENT'] ?? null,
+            $params['HTTP_TRACESTATE'] ?? $params['TRACESTATE'] ?? null,
+            $timeoutMs,
+        );
+    }
+
+    /** No further attempt follows when this one fails. */
+    public function isLastAttempt(): bool
+    {
+        return $this->maxAttempts > 0 && $this->attempt >= $this->maxAttempts;
+    }
+}
+
+/** What became of a job, in the words of fervo-worker: docs/protocol.md, section 2. */
+final class Outcome
+{
+    public const ACK = 'ack';
+    public const RETRY = 'retry';
+    public const BURY = 'bury';
+
+    /** The worker keeps no more. */
+    private const MAX_ERROR_BYTES = 1000;
+
+    /**
+     * @param self::ACK|self::RETRY|self::BURY $kind
+     * @param string|null                      $error   one line; null with "ack"
+     * @param int|null                         $delayMs how long to wait before the next attempt; null = as the worker's configuration says
+     */
+    private function __construct(
+        public readonly string $kind,
+        public readonly ?string $error = null,
+        public readonly ?int $delayMs = null,
+    ) {
+    }
+
+    /** The job is done. */
+    public static function ack(): self
+    {
+        return new self(self::ACK);
+    }
+
+    /** The attempt has failed: the job runs again later, or is a dead letter after its last attempt. */
+    public static function retry(\Throwable|string $error, ?int $delayMs = null): self
+    {
+        return new self(self::RETRY, self::oneLine($error), null === $delayMs ? null : max(0, $delayMs));
+    }
+
+    /** The job has failed for good: it is a dead letter, for a person to look at. */
+    public static function bury(\Throwable|string $error): self
+    {
+        return new self(self::BURY, self::oneLine($error));
+    }
+
+    /**
+     * @internal
+     *
+     * @return string for the body of an answer: 0x1E, one line of JSON, a newline
+     */
+    public function toRecord(string $jobId): string
+    {
+        $record = ['id' => $jobId, 'outcome' => $this->kind, 'error' => $this->error, 'delay_ms' => $this->delayMs, 'pid' => null === $this->error ? null : getmypid()];
+
+        return "\x1e".json_encode(array_filter($record, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE)."\n";
+    }
+
+    /** An anonymous class has a NUL byte and its file in its name; a header has no control characters. */
+    private static function oneLine(\Throwable|string $error): string
+    {
+        $text = \is_string($error) ? $error : $error::class.': '.$error->getMessage();
+        $text = trim((string) preg_replace('/[\x00-\x1f\x7f]+/', ' ', $text));
+        if (\strlen($text) > self::MAX_ERROR_BYTES) {
+            // Not in the middle of a character.
+            $text = (string) preg_replace('/[\xc0-\xff][\x80-\xbf]{0,3}$/D', '', substr($text, 0, self::MAX_ERROR_BYTES - \strlen('…'))).'…';
+        }
+
+        return $text;
+    }
+}
+
+/**
+ * What PHP-FPM runs for each request of fervo-worker: one job, a batch of them, or the worker's check. A front controller:
+ *
+ *     Runner::serve(static function (): Closure {
+ *         // Make what runs jobs. An error here is the outcome of each job of the request.
+ *         $application = new Application();
+ *
+ *         // Returning means done, throwing that the attempt has failed; Outcome has more words.
+ *         return static fn (Job $job) => $application->run($job->queue, $job->payload);
+ *     });
+ *
+ * The worker takes nothing for success but our word: a fatal error or a stray exit() can look like a fine answer.
+ */
+final class Runner
+{
+    /**
+     * @param \Closure(): (\Closure(Job): mixed) $boot         called once, and not at all for a request that has come too late; what
+     *                                                         it returns runs a job: any result but an Outcome is an ack
+     * @param string                             $payloadParam `payload_param` of the worker: has the payload of a job that came alone,
+     *                                                         else it is on STDIN
+     */
+    public static function serve(\Closure $boot, string $payloadParam = ''): void
+    {
+        if (!self::isCalledByTheWorker()) {
+            self::refuse();
+
+            return;
+        }
+
+        // The worker may give up on us; what has begun is still to end in an orderly way.
+        ignore_user_abort(true);
+        self::liftTimeLimit();
+        if (self::isTooLate()) {
+            return;
+        }
+
+        if (isset($_SERVER['FERVO_BATCH'])) {
+            self::serveBatch((int) $_SERVER['FERVO_BATCH'], $boot);
+        } else {
+            self::serveOne($boot, $payloadParam);
+        }
+    }
+
+    /**
+     * One of these params comes with each request of fervo-worker, and none of them can come from a visitor: below a web root by
+     * mistake, nothing runs.
+     */
+    public static function isCalledByTheWorker(): bool
+    {
+        return isset($_SERVER['FERVO_JOB_ID']) || isset($_SERVER['FERVO_BATCH']) || isset($_SERVER['FERVO_CHECK']);
+    }
+
+    /** Answers a visitor of a web server. */
+    public static function refuse(): void
+    {
+        http_response_code(403);
+        echo "This script is for fervo-worker.\n";
+    }
+
+    /**
+     * The request stood in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now. A check has no job,
+     * and a deadline for scripts that do not know it.
+     */
+    private static function isTooLate(): bool
+    {
+        $startByMs = $_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'] ?? null;
+
+        return null !== $startByMs && !isset($_SERVER['FERVO_CHECK']) && microtime(true) * 1000 > (float) $startByMs;
+    }
+
+    /** PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own. */
+    private static function liftTimeLimit(): void
+    {
+        if (0 !== (int) \ini_get('max_execution_time')) {
+            set_time_limit(0);
+        }
+    }
+
+    private static function serveOne(\Closure $boot, string $payloadParam): void
+    {
+        Answer::dropOutput();
+        // Before the application can change what is known of it.
+        $job = Job::fromParams($_SERVER, $_SERVER[$payloadParam] ?? (string) file_get_contents('php://input'));
+        $run = self::boot($boot);
+        // A check has no job: all is well when the application is there.
+        $outcome = isset($_SERVER['FERVO_CHECK']) && !$run instanceof Outcome ? Outcome::ack() : self::run($run, $job);
+        // The answer comes behind what the job has left for the end of the script: when that fails or exits, no word comes, and the
+        // attempt has failed. Destructors run later still.
+        set_exception_handler(null); // A framework's would keep PHP from ending there.
+        register_shutdown_function(static fn () => Answer::one($job->id, $outcome));
+    }
+
+    /** One job after the other. When one ends PHP, the worker knows by the records which it was, and which were not begun. */
+    private static function serveBatch(int $jobs, \Closure $boot): void
+    {
+        Answer::beginBatch();
+        Answer::dropOutput();
+        $run = self::boot($boot);
+        $reader = new BatchReader(fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'));
+        for (; $jobs > 0; --$jobs) {
+            try {
+                $job = $reader->next();
+            } catch (\UnexpectedValueException $error) {
+                error_log($error->getMessage());
+
+                return;
+            }
+            // The job before may have set one.
+            self::liftTimeLimit();
+            Answer::dropOutput();
+            $startedNs = hrtime(true);
+            Answer::record($job->id, self::run($run, $job));
+            if (connection_aborted() || hrtime(true) - $startedNs > ($job->timeoutMs ?? \INF) * 1e6) {
+                // The worker has given up on this request: the jobs that are left run elsewhere.
+                return;
+            }
+        }
+    }
+
+    /** @return \Closure(Job): mixed|Outcome the outcome of each job, where the application does not boot */
+    private static function boot(\Closure $boot): \Closure|Outcome
+    {
+        try {
+            return $boot();
+        } catch (\Throwable $error) {
+            return self::failed($error);
+        }
+    }
+
+    /** @param \Closure(Job): mixed|Outcome $run */
+    private static function run(\Closure|Outcome $run, Job $job): Outcome
+    {
+        try {
+            $result = $run instanceof Outcome ? $run : $run($job);
+
+            return $result instanceof Outcome ? $result : Outcome::ack();
+        } catch (\Throwable $error) {
+            return self::failed($error);
+        }
+    }
+
+    private static function failed(\Throwable $error): Outcome
+    {
+        // The worker keeps the log lines of a job with its dead letter.
+        error_log((string) $error);
+
+        return Outcome::retry($error);
+    }
+}

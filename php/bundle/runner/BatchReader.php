@@ -1,0 +1,59 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\Runner;
+
+/**
+ * Reads the jobs of a batch: for each a line of JSON with `bytes`, the payload of exactly this many bytes, a newline.
+ *
+ * What the line tells of a job goes into $_SERVER, so that a job in a batch looks like one that came alone.
+ *
+ * @internal
+ */
+final class BatchReader
+{
+    /** The params that tell of a job, and their names in a batch. */
+    private const FACTS = [
+        'FERVO_JOB_ID' => 'id',
+        'FERVO_QUEUE' => 'queue',
+        'FERVO_ATTEMPT' => 'attempt',
+        'FERVO_REPEAT' => 'repeat',
+        'FERVO_MAX_ATTEMPTS' => 'max_attempts',
+        'FERVO_ENQUEUED_AT' => 'enqueued_at',
+        'FERVO_DEADLINE' => 'deadline',
+        'HTTP_TRACEPARENT' => 'traceparent',
+        'HTTP_TRACESTATE' => 'tracestate',
+    ];
+
+    /** @param resource $input */
+    public function __construct(private $input)
+    {
+    }
+
+    /** @throws \UnexpectedValueException where the batch is cut off */
+    public function next(): Job
+    {
+        $line = fgets($this->input);
+        $facts = false === $line ? null : json_decode($line, true);
+        if (!\is_array($facts) || !isset($facts['id'], $facts['bytes'])) {
+            throw new \UnexpectedValueException('The batch ends, or is no batch, where a job should begin.');
+        }
+        $bytes = (int) $facts['bytes'];
+        $payload = 0 === $bytes ? '' : (string) stream_get_contents($this->input, $bytes);
+        if (\strlen($payload) !== $bytes || "\n" !== fgetc($this->input)) {
+            throw new \UnexpectedValueException(\sprintf('The payload of job "%s" in the batch does not have the %d bytes that were announced.', $facts['id'], $bytes));
+        }
+        $timeoutMs = isset($facts['timeout_ms']) ? (int) $facts['timeout_ms'] : null;
+        $facts['deadline'] = null === $timeoutMs ? null : (int) (microtime(true) * 1000) + $timeoutMs;
+        foreach (self::FACTS as $param => $name) {
+            unset($_SERVER[$param]);
+            // An absent FERVO_REPEAT says false.
+            if (null !== ($facts[$name] ?? null) && false !== $facts[$name]) {
+                $_SERVER[$param] = (string) $facts[$name];
+            }
+        }
+
+        return Job::fromParams($_SERVER, $payload, $timeoutMs);
+    }
+}

@@ -1,0 +1,56 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\Runner;
+
+/** A job of fervo-worker, and what the worker tells of it: docs/protocol.md, sections 1 and 7. */
+final class Job
+{
+    /**
+     * @param string      $id           the same at each attempt
+     * @param string      $payload      as it was pushed, any bytes
+     * @param int         $attempt      1 is the first
+     * @param int         $maxAttempts  0 where it is not known
+     * @param bool        $isRepeat     a former run may not have ended
+     * @param int|null    $enqueuedAtMs when it was pushed, epoch milliseconds
+     * @param string|null $traceparent  W3C trace context, with $tracestate
+     * @param int|null    $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
+     */
+    public function __construct(
+        public readonly string $id,
+        public readonly string $queue,
+        public readonly string $payload,
+        public readonly int $attempt = 1,
+        public readonly int $maxAttempts = 0,
+        public readonly bool $isRepeat = false,
+        public readonly ?int $enqueuedAtMs = null,
+        public readonly ?string $traceparent = null,
+        public readonly ?string $tracestate = null,
+        public readonly ?int $timeoutMs = null,
+    ) {
+    }
+
+    /** @param array<string, mixed> $params those of a request, $_SERVER, or the environment of a process, getenv() */
+    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null): self
+    {
+        return new self(
+            (string) ($params['FERVO_JOB_ID'] ?? ''),
+            (string) ($params['FERVO_QUEUE'] ?? ''),
+            $payload,
+            (int) ($params['FERVO_ATTEMPT'] ?? 1),
+            (int) ($params['FERVO_MAX_ATTEMPTS'] ?? 0),
+            isset($params['FERVO_REPEAT']),
+            isset($params['FERVO_ENQUEUED_AT']) ? (int) $params['FERVO_ENQUEUED_AT'] : null,
+            $params['HTTP_TRACEPARENT'] ?? $params['TRACEPARENT'] ?? null,
+            $params['HTTP_TRACESTATE'] ?? $params['TRACESTATE'] ?? null,
+            $timeoutMs,
+        );
+    }
+
+    /** No further attempt follows when this one fails. */
+    public function isLastAttempt(): bool
+    {
+        return $this->maxAttempts > 0 && $this->attempt >= $this->maxAttempts;
+    }
+}

@@ -1,0 +1,21 @@
+<?php
+
+declare(strict_types=1);
+
+use Fervo\Runner\Job;
+use Fervo\Runner\Runner;
+
+/* A front controller whose jobs are PHP code. Params come in a header, and BOOT is code that runs before. */
+if (false === getenv('FERVO_TEST_FOLDER')) {
+    // Not one of the tests: a visitor of a web server.
+    http_response_code(403);
+    exit;
+}
+require dirname(__DIR__, 2).'/autoload.php';
+$_SERVER = json_decode($_SERVER['HTTP_X_PARAMS'], true) + $_SERVER;
+
+Runner::serve(static function (): Closure {
+    eval($_SERVER['BOOT'] ?? '');
+
+    return static fn (Job $job): mixed => eval($job->payload);
+}, payloadParam: 'CODE');

@@ -1,0 +1,180 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Fervo\Runner\Tests;
+
+use Fervo\Runner\Outcome;
+use Fervo\Runner\Tests\Support\Server;
+use PHPUnit\Framework\TestCase;
+
+/**
+ * Requests as fervo-worker sends them. On PHP-FPM, with all that a job can do to its answer:
+ * tests/integration/executors/fastcgi/front_controller_test.ts.
+ */
+final class RunnerTest extends TestCase
+{
+    private const ONE = ['FERVO_JOB_ID' => '7', 'FERVO_QUEUE' => 'mail'];
+    private static ?Server $server = null;
+
+    public static function setUpBeforeClass(): void
+    {
+        self::$server = new Server();
+    }
+
+    public static function tearDownAfterClass(): void
+    {
+        self::$server = null;
+    }
+
+    public function testAJobIsDoneWhenItReturnsWhatever(): void
+    {
+        self::assertSame([['X-Fervo-Outcome' => 'ack'], '', 200], $this->request('return;'));
+        self::assertSame(['X-Fervo-Outcome' => 'ack'], $this->request('header("X-Fervo-Error: x"); echo "x"; return false;')[0]);
+    }
+
+    public function testAJobSaysItsOutcome(): void
+    {
+        $outcome = Outcome::class;
+
+        self::assertSame(['bury', 'no order'], $this->told("return $outcome::bury('no order');"));
+        self::assertSame(['retry', 'busy', '60000'], $this->told("return $outcome::retry('busy', 60_000);"));
+        self::assertSame(['retry', 'DomainException: no'], $this->told('throw new DomainException("no");'));
+        self::assertStringContainsString('DomainException: no in ', self::server()->log());
+    }
+
+    public function testThePayloadAsAParam(): void
+    {
+        self::assertSame(['bury', 'by param'], $this->told('', ['CODE' => 'return \Fervo\Runner\Outcome::bury("by param");']));
+    }
+
+    public function testNoTimeLimitOfPhp(): void
+    {
+        self::assertSame(['bury', '0'], $this->told('return \Fervo\Runner\Outcome::bury(ini_get("max_execution_time"));'));
+    }
+
+    /** Whoever the worker is told about, it is the job that it has sent. */
+    public function testTheRecordHasTheIdOfTheRequest(): void
+    {
+        [$headers, $body] = $this->request('$_SERVER["FERVO_JOB_ID"] = "8"; while (ob_get_level() > 0) ob_end_clean(); echo "half"; flush();');
+
+        self::assertSame([[], "half\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n"], [$headers, $body]);
+    }
+
+    public function testAnExitHasNoOutcome(): void
+    {
+        self::assertSame([[], []], [$this->request('exit;')[0], $this->request('register_shutdown_function(static fn () => exit());')[0]]);
+    }
+
+    public function testAnApplicationThatDoesNotBoot(): void
+    {
+        $boot = ['BOOT' => 'throw new LogicException("cannot boot");'];
+
+        self::assertSame(['retry', 'LogicException: cannot boot'], $this->told('file_put_contents("ran", "");', $boot));
+        self::assertSame(['retry', 'LogicException: cannot boot'], $this->told('', ['FERVO_CHECK' => '1'] + $boot));
+        self::assertSame([['7', 'retry'], ['8', 'retry']], $this->batch(self::job('7', 'file_put_contents("ran", "");').self::job('8', ''), $boot));
+        self::assertFileDoesNotExist(self::server()->folder.'/ran');
+    }
+
+    public function testACheckBootsAndRunsNoJob(): void
+    {
+        $headers = $this->request('file_put_contents("ran", "");', ['FERVO_CHECK' => '1', 'FERVO_DEADLINE' => '0'])[0];
+
+        self::assertSame(['X-Fervo-Check', 'X-Fervo-Outcome'], array_keys($headers));
+        self::assertSame('ack', $headers['X-Fervo-Outcome']);
+        self::assertSame(['display_errors' => '0', 'log_errors' => '1'], array_intersect_key(json_decode($headers['X-Fervo-Check'], true), ['display_errors' => 0, 'log_errors' => 0]));
+        self::assertFileDoesNotExist(self::server()->folder.'/ran');
+    }
+
+    public function testALateRequestRunsNothing(): void
+    {
+        $boots = ['BOOT' => 'file_put_contents("booted", "");'];
+        $past = (string) (int) (microtime(true) * 1000 - 1);
+        $future = (string) (int) (microtime(true) * 1000 + 600_000);
+
+        self::assertSame([], $this->request('', ['FERVO_DEADLINE' => $past] + $boots)[0]);
+        self::assertSame([], $this->request('', ['FERVO_DEADLINE' => $future, 'FERVO_START_BY' => $past] + $boots)[0]);
+        self::assertSame([], $this->request('', ['FERVO_DEADLINE' => $future, 'FERVO_START_BY' => $past, 'FERVO_BATCH' => '1'] + $boots)[0]);
+        self::assertFileDoesNotExist(self::server()->folder.'/booted');
+        self::assertSame(['ack'], $this->told('', ['FERVO_DEADLINE' => $future]));
+    }
+
+    public function testAVisitorIsRefused(): void
+    {
+        self::assertSame([[], "This script is for fervo-worker.\n", 403], self::server()->request('file_put_contents("ran", "");', ['HTTP_FERVO_JOB_ID' => '7', 'CODE' => '']));
+        self::assertFileDoesNotExist(self::server()->folder.'/ran');
+    }
+
+    public function testABatch(): void
+    {
+        $batch = self::job('7', 'echo "x"; header("X-Fervo-Outcome: ack");').self::job('8', 'throw new Exception();').self::job('9', 'return \Fervo\Runner\Outcome::bury($job->id.$_SERVER["FERVO_JOB_ID"]);');
+
+        self::assertSame(['X-Fervo-Outcome' => 'batch'], $this->request($batch, ['FERVO_BATCH' => '3'])[0]);
+        self::assertSame([['7', 'ack'], ['8', 'retry'], ['9', 'bury', '99']], $this->batch($batch));
+    }
+
+    /** The header has gone by then: the application cannot take it back. */
+    public function testABatchIsOneWhateverTheApplicationSends(): void
+    {
+        [$headers, $body] = $this->request(self::job('7', ''), ['FERVO_BATCH' => '1', 'BOOT' => 'header_remove(); header("X-Fervo-Outcome: ack"); ob_end_flush(); echo "x"; flush();']);
+
+        self::assertSame('batch', $headers['X-Fervo-Outcome']);
+        self::assertStringEndsWith("\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n", $body);
+    }
+
+    public function testABatchEndsWithTheJobThatEndsPhpOrTakesTooLong(): void
+    {
+        self::assertSame([['7', 'ack']], $this->batch(self::job('7', '').self::job('8', 'exit;').self::job('9', '')));
+        self::assertSame([['7', 'ack']], $this->batch(self::job('7', 'usleep(2000);', 1).self::job('8', '')));
+        self::assertSame([['7', 'ack']], $this->batch(self::job('7', '').substr(self::job('8', 'return 1;'), 0, -2)));
+        self::assertStringContainsString('The payload of job "8" in the batch does not have the 9 bytes', self::server()->log());
+    }
+
+    /**
+     * @param array<string, string> $params
+     *
+     * @return array{array<string, string>, string, int}
+     */
+    private function request(string $payload, array $params = []): array
+    {
+        return self::server()->request($payload, $params + self::ONE);
+    }
+
+    /**
+     * @param array<string, string> $params
+     *
+     * @return list<string> outcome, error, delay
+     */
+    private function told(string $payload, array $params = []): array
+    {
+        $headers = $this->request($payload, $params)[0];
+
+        return array_values(array_filter(array_map(static fn (string $name): ?string => $headers['X-Fervo-'.$name] ?? null, ['Outcome', 'Error', 'Delay-Ms']), 'is_string'));
+    }
+
+    /**
+     * @param array<string, string> $params
+     *
+     * @return list<list<string>> id, outcome, and why a job was buried
+     */
+    private function batch(string $batch, array $params = []): array
+    {
+        preg_match_all('/\x1e([^\n]*)\n/', $this->request($batch, ['FERVO_BATCH' => (string) substr_count($batch, '"bytes"')] + $params)[1], $match);
+
+        return array_map(static function (string $json): array {
+            $record = json_decode($json, true);
+
+            return array_values(array_intersect_key($record, ['id' => 0, 'outcome' => 0] + ('bury' === $record['outcome'] ? ['error' => 0] : [])));
+        }, $match[1]);
+    }
+
+    private static function job(string $id, string $payload, int $timeoutMs = 60_000): string
+    {
+        return json_encode(['id' => $id, 'queue' => 'mail', 'attempt' => 1, 'max_attempts' => 5, 'timeout_ms' => $timeoutMs, 'bytes' => \strlen($payload)])."\n$payload\n";
+    }
+
+    private static function server(): Server
+    {
+        return self::$server ?? throw new \LogicException();
+    }
+}
