@@ -50,6 +50,7 @@ final class Listeners
                     echo 'the end';
                 }
             },
+            'header' => header('X-Fervo-Outcome: ack'),
             'print' => print str_repeat('x', 100_000),
             'defer' => $this->queue->deferEvent(new OrderPlaced(9)),
             'slow' => usleep(5_000),

@@ -263,6 +263,14 @@ final class FrontControllerTest extends TestCase
         self::assertSame(['foo.action hello 0', 'foo.action print 0', 'foo.action wait 0', 'foo.action n', 'l 0'], $this->recorded());
     }
 
+    public function testAJobCannotTakeTheHeaderOfItsBatchBack(): void
+    {
+        [$headers, $body] = $this->request(self::job('1', self::payload('header')).self::job('2', self::payload('hello')), ['FERVO_BATCH' => '2']);
+
+        self::assertSame(['X-Fervo-Outcome' => 'batch'], $headers);
+        self::assertSame(['1', '2'], array_column(self::records($body), 'id'));
+    }
+
     public function testJobsInABatchSeeTheirOwnParams(): void
     {
         $this->request(self::job('1', self::payload('job')).self::job('2', self::payload('job')), ['FERVO_BATCH' => '2']);
