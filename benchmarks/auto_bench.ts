@@ -196,7 +196,7 @@ concurrency = ${JSON.stringify(setting)}
   const changes: string[] = [];
   const observe = (event: WorkerEvent) => {
     if (event.type === "slots_changed") changes.push(`${event.slots} ${event.reason}`);
-    if (event.type !== "job_settled" || event.outcome.kind !== "ack") return;
+    if (event.type !== "job_settled" || event.verdict.kind !== "ack") return;
     queued--;
     runs.push(event.runMs);
   };

@@ -89,7 +89,7 @@ concurrency = ${CHILDREN}
     let failed = 0;
     const worker = await measured(ROUND_JOBS, () =>
       runWorker((event) => {
-        if (event.type === "job_settled" && ["retry", "bury"].includes(event.outcome.kind)) failed++;
+        if (event.type === "job_settled" && ["retry", "bury"].includes(event.verdict.kind)) failed++;
       }));
     if (failed > 0) throw new Error(`${failed} jobs failed`);
     if (round > 0) rows.push({ raw: rawMeasure, worker });

@@ -230,8 +230,8 @@ async function byWorker(how: string, events: number): Promise<Round> {
       observe: (event) => {
         if (event.type === "job_started") startedMs ??= performance.now();
         // What the look-ahead puts back comes again.
-        if (event.type !== "job_settled" || event.outcome.kind === "release") return;
-        if (event.outcome.kind !== "ack") failure = event.outcome;
+        if (event.type !== "job_settled" || event.verdict.kind === "release") return;
+        if (event.verdict.kind !== "ack") failure = event.verdict;
         runMs[done++] = event.runMs;
         endedMs = performance.now();
       },
