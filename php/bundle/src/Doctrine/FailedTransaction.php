@@ -14,45 +14,44 @@ use Doctrine\DBAL\Driver\Connection;
 final class FailedTransaction
 {
     /**
-     * Whether the transaction that is open can only be rolled back, though its commit will succeed: PostgreSQL answers COMMIT
-     * with success also when a statement of the transaction has failed. So whoever needs to know has to ask before.
+     * Whether the transaction that DBAL has open can only be rolled back, or has been already, though its commit will succeed. PostgreSQL
+     * answers COMMIT with success also when a statement of the transaction has failed; MySQL and MariaDB roll all of it back at a deadlock,
+     * and commit nothing then. So whoever needs to know has to ask before.
      */
     public static function isOpenOn(Connection $connection): bool
     {
         $native = self::nativeOf($connection);
         if ($native instanceof \PgSql\Connection) {
-            return \PGSQL_TRANSACTION_INERROR === pg_transaction_status($native);
+            return \PGSQL_TRANSACTION_INERROR === NativeTransaction::postgreSqlStatus($native);
         }
-        if (!$native instanceof \PDO || 'pgsql' !== $native->getAttribute(\PDO::ATTR_DRIVER_NAME)) {
-            return false;
+        if ($native instanceof \mysqli) {
+            return false === NativeTransaction::isOpenOn($native);
         }
-        try {
-            $connection->query('SELECT 1')->free();
 
-            return false;
-        } catch (\Throwable) {
+        return $native instanceof \PDO && match ($native->getAttribute(\PDO::ATTR_DRIVER_NAME)) {
             // Also of a lost connection, whose commit says so itself.
-            return true;
-        }
+            'pgsql' => !self::isAnswered($connection, 'SELECT 1'),
+            // The answer tells PDO whether there is a transaction; that of a statement that failed does not.
+            'mysql' => self::isAnswered($connection, 'SELECT 1') && !$native->inTransaction(),
+            default => false,
+        };
     }
 
     /** Whether the transaction is still open, though its commit has failed: SQLite waits for another try, or for a rollback. */
     public static function hasOutlivedItsCommitOn(Connection $connection): bool
     {
-        $native = self::nativeOf($connection);
-        if ($native instanceof \SQLite3) {
-            try {
-                // Refused within a transaction. The extension has no other way to ask.
-                $connection->exec('BEGIN');
-                $connection->exec('ROLLBACK');
+        return true === NativeTransaction::isOpenOn(self::nativeOf($connection));
+    }
 
-                return false;
-            } catch (\Throwable) {
-                return true;
-            }
+    private static function isAnswered(Connection $connection, string $sql): bool
+    {
+        try {
+            $connection->query($sql)->free();
+
+            return true;
+        } catch (\Throwable) {
+            return false;
         }
-
-        return $native instanceof \PDO && $native->inTransaction();
     }
 
     /** What the driver works with, such as PDO; null where it does not tell. */

@@ -45,7 +45,7 @@ final class OpenTransactions
     private function isInTransaction(Connection $connection): bool
     {
         return $connection->isTransactionActive()
-            || ($connection->isConnected() && ($native = $connection->getNativeConnection()) instanceof \PDO && $native->inTransaction());
+            || ($connection->isConnected() && true === NativeTransaction::isOpenOn($connection->getNativeConnection()));
     }
 
     private function end(Connection $connection): void
@@ -56,7 +56,8 @@ final class OpenTransactions
                 $connection->rollBack();
             }
         } catch (\Throwable) {
-            // The connection is lost, and the transaction with it.
+            // The connection is lost, and the transaction with it. The next job of a batch gets another one.
+            $connection->close();
         }
         if ($connection->isAutoCommit() && $this->isInTransaction($connection)) {
             $connection->close();
