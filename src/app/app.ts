@@ -9,7 +9,7 @@ import {
 } from "./assembly.ts";
 import { changesBetween, type ConfigChanges } from "../config/changes.ts";
 import type { Config } from "../config/config.ts";
-import type { Driver } from "../core/driver.ts";
+import type { Broker } from "../core/broker.ts";
 import { FervoError } from "../core/errors.ts";
 import { BrokerWatch } from "../monitor/broker_watch.ts";
 import { FpmWatch } from "../monitor/fpm_watch.ts";
@@ -24,7 +24,7 @@ export interface App extends AsyncDisposable {
   readonly config: Config;
   readonly worker: Worker;
   /** Each broker and the queues that are consumed from it. */
-  readonly sources: readonly { readonly driver: Driver; readonly queues: readonly string[] }[];
+  readonly sources: readonly { readonly broker: Broker; readonly queues: readonly string[] }[];
   /** For those who watch the worker. */
   readonly view: WorkerView;
   /**
@@ -65,7 +65,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   assembly = await assemble(config, assembling);
   let view = viewOf(assembly, deps);
   let finished = Promise.resolve();
-  const onQuiet = () => assembly.brokers.forEach(({ driver }) => driver.quiet?.());
+  const onQuiet = () => assembly.brokers.forEach((broker) => broker.quiet?.());
   const stuckJobs = new StuckJobsWatch({ ...deps, brokers: () => watchedBrokers(assembly) });
   const worker = new Worker({ ...workingOf(assembly), ...deps, onQuiet }, config);
 
@@ -107,7 +107,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
     },
     get sources() {
       return assembly.config.consumers.map(({ broker, queues }) => ({
-        driver: assembly.brokers.get(broker)!.driver,
+        broker: assembly.brokers.get(broker)!,
         queues: queues.map((queue) => queue.name),
       }));
     },
@@ -180,8 +180,8 @@ function viewOf(
   { clock }: AppDeps,
 ): Pick<WorkerView, "brokers" | "fpms"> {
   return {
-    brokers: [...brokers].map(([name, { driver }]) =>
-      new BrokerWatch({ clock, driver }, { name, queues: queuesOf(config, name) })
+    brokers: [...brokers].map(([name, broker]) =>
+      new BrokerWatch({ clock, broker }, { name, queues: queuesOf(config, name) })
     ),
     fpms: [...fpms].map(([name, fpm]) =>
       new FpmWatch({ clock, ...fpm }, {
@@ -194,9 +194,9 @@ function viewOf(
 
 /** A broker that only a schedule uses has none to compare with. */
 function watchedBrokers({ config, brokers, consumers }: Assembly): WatchedBroker[] {
-  return [...brokers].map(([name, { driver }]) => ({
+  return [...brokers].map(([name, broker]) => ({
     name,
-    driver,
+    broker,
     consumers: config.consumers.filter(({ broker }) => broker === name).map((one) => ({
       consumer: consumers.get(one.name)!.consumer,
       queues: one.queues.map((queue) => queue.name),

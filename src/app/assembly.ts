@@ -2,14 +2,12 @@ import type { ConfigChanges } from "../config/changes.ts";
 import { fixedConcurrency, hasAuto, leastConcurrency } from "../config/options/concurrency.ts";
 import type { Config, ConsumerConfig } from "../config/config.ts";
 import type { Clock } from "../core/time/clock.ts";
-import type { Driver } from "../core/driver.ts";
+import type { Broker } from "../core/broker.ts";
 import { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { OutputListener } from "../core/text/output.ts";
 import type { Tracer } from "../core/trace.ts";
-import { FORMATS } from "../formats/mod.ts";
-import type { Format } from "../formats/format.ts";
-import { type DriverDeps, openDriver } from "../brokers/mod.ts";
+import { type BrokerDeps, createBroker } from "../brokers/mod.ts";
 import type { Executor } from "../executors/executor.ts";
 import { FastCgiExecutor } from "../executors/fastcgi/executor.ts";
 import { FpmControl } from "../fpm/control.ts";
@@ -22,14 +20,8 @@ import { PoolFit } from "../fpm/autoscale/pool_fit.ts";
 import type { Schedule } from "../worker/schedule/schedule.ts";
 import type { SlotLimit } from "../core/slot_limit.ts";
 
-/** A broker, opened, with the format of its messages. */
-export interface Broker extends AsyncDisposable {
-  readonly driver: Driver;
-  readonly format: Format;
-}
-
-/** What a broker's driver tells the worker that uses it. */
-export type WorkerEars = Required<Pick<DriverDeps, "observe" | "onSignal">> & Pick<DriverDeps, "isPatient">;
+/** What a broker's broker tells the worker that uses it. */
+export type WorkerEars = Required<Pick<BrokerDeps, "observe" | "onSignal">> & Pick<BrokerDeps, "isPatient">;
 
 /** What of a worker can change. */
 export interface WorkerNow {
@@ -58,19 +50,16 @@ export function openBroker(
     const known = [...config.brokers.keys()].map((key) => `"${key}"`).join(", ");
     throw new FervoError("CONFIG_INVALID", `The configuration has no broker "${name}"; it has ${known}`);
   }
-  const format = FORMATS[options.format];
-  const driver = openDriver(options.driver, {
+  return createBroker(options.driver, {
     clock,
     owner: processName(),
     process: processInfo(now, name),
-    ...("recovered" in format && { jobs: format }),
     ...ears,
     ...(ears && { observe: withBroker(ears.observe, name) }),
   }, options);
-  return { driver, format, [Symbol.asyncDispose]: () => driver.close() };
 }
 
-/** Tells `observe` which broker it is that fails at what its driver does by itself. */
+/** Tells `observe` which broker it is that fails at what its broker does by itself. */
 function withBroker(observe: Observer, broker: string): Observer {
   return (event) =>
     observe(
@@ -94,7 +83,7 @@ function withConsumer(observe: Observer, consumer: string): Observer {
 }
 
 /** What a worker does with a broker, for those who look into the broker. */
-function processInfo({ config, slotsOn }: WorkerNow, broker: string): NonNullable<DriverDeps["process"]> {
+function processInfo({ config, slotsOn }: WorkerNow, broker: string): NonNullable<BrokerDeps["process"]> {
   const consumers = () => config().consumers.filter((consumer) => consumer.broker === broker);
   return {
     get concurrency() {
@@ -216,7 +205,7 @@ export async function assemble(
 
   const consumers = new Map(config.consumers.map((options) => {
     const create = () => {
-      const { driver, format } = brokers.get(options.broker)!;
+      const broker = brokers.get(options.broker)!;
       const executor = opened.use(createExecutor(config, options.executor, fpms, {
         ...deps,
         observe: withConsumer(deps.observe, options.name),
@@ -224,7 +213,7 @@ export async function assemble(
       const limit = limitOf(options, fpms, () => consumer);
       const problem = options.executor.kind === "fastcgi" && problems.get(options.executor.fpm);
       const consumer: Consumer = new Consumer(
-        { driver, format, executor, ...deps, random: Math.random, limit, ...problem && { problem } },
+        { broker, executor, ...deps, random: Math.random, limit, ...problem && { problem } },
         { ...options, concurrency: leastOf(config, options) },
       );
       return { consumer, executor };
@@ -234,7 +223,8 @@ export async function assemble(
   // croner is loaded by those who have a schedule.
   const { Schedule } = config.schedule.length > 0 ? await import("../worker/schedule/schedule.ts") : {};
   const schedules = new Map(config.schedule.map(({ broker, ...options }) => {
-    const create = () => new Schedule!({ ...brokers.get(broker)!, ...deps, random: Math.random }, options);
+    const create = () =>
+      new Schedule!({ broker: brokers.get(broker)!, ...deps, random: Math.random }, options);
     return [options.name, part("schedule", kept?.schedules, options.name, create)];
   }));
   // All is well: they are the assembly's now.

@@ -2,7 +2,7 @@ import type { SocketAddress } from "../net/address.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { PoolOptions } from "../fastcgi/pool.ts";
 import type { FormatName } from "../formats/mod.ts";
-import type { DriverName, DriverOptions } from "../brokers/mod.ts";
+import type { BrokerOptions, DriverName } from "../brokers/mod.ts";
 import type { StderrOptions } from "../executors/fastcgi/acked_stderr.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi/executor.ts";
 import type { ProcessExecutorOptions } from "../executors/process/executor.ts";
@@ -40,7 +40,7 @@ export const SIDEKIQ_FORMATS = [
   "sidekiq8",
 ] as const satisfies readonly FormatName[];
 
-/** The brokers that keep a schedule: see DriverCapabilities. */
+/** The brokers that keep a schedule: see Capabilities. */
 export const SCHEDULE_DRIVERS = ["sqlite", "redis"] as const satisfies readonly DriverName[];
 export const CATCH_UPS = ["skip", "one", "all"] as const satisfies readonly ScheduleOptions["catchUp"][];
 
@@ -74,7 +74,7 @@ export interface TracingConfig {
 
 /** A broker: its driver's name and options, flat, and the format of its messages. */
 export type BrokerConfig = {
-  [N in DriverName]: DriverOptions[N] & { readonly driver: N; readonly format: FormatName };
+  [N in DriverName]: BrokerOptions[N] & { readonly driver: N };
 }[DriverName];
 
 /** A php-fpm pool. `maxConnections` is not here: it follows from the consumers' concurrency. */

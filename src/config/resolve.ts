@@ -70,11 +70,10 @@ function tracingOf(tracing: ConfigFile["tracing"]): TracingConfig | undefined {
 }
 
 function brokerOf(broker: ConfigFile["brokers"][string], folder: string): BrokerConfig {
-  const { format } = broker;
   if (broker.driver === "beanstalkd") {
     return {
       driver: broker.driver,
-      format,
+      format: broker.format,
       address: parseAddress(broker.address),
       ttrMs: broker.ttr_ms,
       connectTimeoutMs: broker.connect_timeout_ms,
@@ -82,10 +81,12 @@ function brokerOf(broker: ConfigFile["brokers"][string], folder: string): Broker
       maxPayloadBytes: broker.max_payload_bytes,
     };
   }
-  if (broker.driver === "redis") return { driver: broker.driver, format, ...redisOptions(broker, folder) };
+  if (broker.driver === "redis") {
+    return { driver: broker.driver, format: broker.format, ...redisOptions(broker, folder) };
+  }
   return {
     driver: broker.driver,
-    format,
+    format: broker.format,
     path: resolve(folder, broker.path),
     leaseMs: broker.lease_ms,
     busyTimeoutMs: broker.busy_timeout_ms,

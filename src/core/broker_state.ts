@@ -12,7 +12,7 @@ export class BrokerState {
     this.#work = work;
   }
 
-  /** @param thrown By the driver; a FervoError, unless it is a fault of ours. */
+  /** @param thrown By the broker; a FervoError, unless it is a fault of ours. */
   failed(thrown: unknown): FervoError {
     const error = asFervoError(thrown);
     this.#isFailing = true;

@@ -1,4 +1,4 @@
-import type { FervoError } from "./errors.ts";
+import type { JobHead, Message, Unreadable } from "./format.ts";
 import type { Verdict } from "./outcome.ts";
 
 /**
@@ -13,25 +13,15 @@ export interface Delivery {
   /** Unique within the broker. */
   readonly id: string;
   readonly queue: string;
-  /** The message's bytes, exact. */
-  readonly raw: Uint8Array;
-  /** What came beside the bytes, by name; lower case. */
-  readonly headers: Readonly<Record<string, string>>;
-  /** The message as the driver has read it already by the format's own rules, where it has to: for that format. */
-  readonly parsed?: unknown;
-  /**
-   * Why the message cannot be run as it is: longer than the limit (`raw` may be empty then; the broker has the bytes), or
-   * headers that cannot be read. All there is to do is to bury it.
-   */
-  readonly problem?: FervoError;
+  readonly message: Message;
+  /** What the message says of its job, as the broker's format has read it, once. Of a message that is too long, `body` may be empty. */
+  readonly job: JobHead | Unreadable;
   /** 1 on the first delivery. */
   readonly attempt: number;
   /**
    * A former run of it may not have ended: it was put back while it ran, or its holder was lost. Where the broker knows.
    */
   readonly isRepeat?: boolean;
-  /** The job's own limit of tries, where its producer set one beside the bytes. */
-  readonly maxAttempts?: number;
   /** When it was pushed, epoch milliseconds, where the broker knows. */
   readonly enqueuedAtMs?: number;
   /** When it became ready to run, epoch milliseconds, where the broker knows: the wait is counted from here. */
@@ -45,10 +35,18 @@ export interface Delivery {
    *   next delivery is a repeat, where the broker can keep that.
    */
   settle(verdict: Verdict): Promise<void>;
+  /** What to do to keep it; absent where it stays ours without. */
+  readonly lease?: Lease;
+}
+
+/** How a delivery stays ours for a time. */
+export interface Lease {
+  /** How long, unless renewed, milliseconds. */
+  readonly ms: number;
   /**
-   * Renews the lease by its whole length. Absent where the broker needs none.
+   * Renews it by its whole length.
    *
    * @throws {FervoError} LEASE_LOST, QUEUE_UNAVAILABLE
    */
-  extend?(): Promise<void>;
+  extend(): Promise<void>;
 }

@@ -22,10 +22,10 @@ export interface BrokerWork {
     | "heartbeat"
     | "pauses"
     | "leases";
-  /** For whom; undefined for what a driver does by itself. */
+  /** For whom; undefined for what a broker does by itself. */
   readonly consumer?: string;
   readonly schedule?: string;
-  /** The broker's name, where that is known: of what its driver does by itself. */
+  /** The broker's name, where that is known: of what its broker does by itself. */
   readonly broker?: string;
 }
 

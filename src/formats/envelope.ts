@@ -1,7 +1,7 @@
 import { JobError } from "../core/errors.ts";
-import { whyIdIsRefused } from "../core/job_id.ts";
+import { whyIdIsRefused } from "../core/text/job_id.ts";
 import { exactText, payloadFields } from "../core/text/payload.ts";
-import type { Format, Message } from "./format.ts";
+import type { JobHead, Message, PlainFormat } from "../core/format.ts";
 
 /**
  * A JSON object around the payload, for producers that keep everything in one message:
@@ -13,10 +13,10 @@ import type { Format, Message } from "./format.ts";
  * Binary payloads travel as `payload_base64` instead of `payload`. All but `fervo` and the payload may be absent;
  * unknown fields are ignored. Times are epoch milliseconds.
  */
-export const envelope: Format = { name: "envelope", decode, encode };
+export const envelope: PlainFormat = { name: "envelope", hasAttempts: true, read, write };
 
-function decode({ raw }: { raw: Uint8Array }): Message {
-  const fields = parseObject(raw);
+function read({ body }: Message): JobHead {
+  const fields = parseObject(body);
   if (fields["fervo"] !== 1) {
     throw malformed(`field "fervo" is ${show(fields["fervo"])}, not 1, the format's version`);
   }
@@ -40,16 +40,17 @@ function decode({ raw }: { raw: Uint8Array }): Message {
   };
 }
 
-function encode(content: Message): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify({
+function write(job: JobHead): Message {
+  const text = JSON.stringify({
     fervo: 1,
-    id: content.id,
-    attempts: content.maxAttempts,
-    enqueued_at: content.enqueuedAtMs,
-    traceparent: content.traceparent,
-    tracestate: content.tracestate,
-    ...payloadFields(content.payload),
-  }));
+    id: job.id,
+    attempts: job.maxAttempts,
+    enqueued_at: job.enqueuedAtMs,
+    traceparent: job.traceparent,
+    tracestate: job.tracestate,
+    ...payloadFields(job.payload),
+  });
+  return { body: new TextEncoder().encode(text), headers: {} };
 }
 
 function payloadOf(fields: Record<string, unknown>): Uint8Array {
@@ -70,10 +71,10 @@ function payloadOf(fields: Record<string, unknown>): Uint8Array {
   }
 }
 
-function parseObject(raw: Uint8Array): Record<string, unknown> {
+function parseObject(body: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(exactText(raw));
+    value = JSON.parse(exactText(body));
   } catch {
     throw malformed("it is not JSON in UTF-8");
   }

@@ -48,6 +48,11 @@ export class JsonObject {
     throw new SyntaxError("it is not a JSON object");
   }
 
+  /** As it was read. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
   has(name: string): boolean {
     return Object.hasOwn(this.#values, name);
   }

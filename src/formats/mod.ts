@@ -1,4 +1,4 @@
-import type { Format } from "./format.ts";
+import type { Format } from "../core/format.ts";
 import { envelope } from "./envelope.ts";
 import { raw } from "./raw.ts";
 import { sidekiq6, sidekiq7, sidekiq8 } from "./sidekiq.ts";

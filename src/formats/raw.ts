@@ -1,12 +1,17 @@
-import type { Format } from "./format.ts";
+import type { PlainFormat } from "../core/format.ts";
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
 /** The message is the payload; all else travels beside it in the broker. */
-export const raw: Format = {
+export const raw: PlainFormat = {
   name: "raw",
-  decode({ raw, headers }) {
-    const { traceparent, tracestate } = headers;
-    if (traceparent === undefined) return { payload: raw };
-    return { payload: raw, traceparent, ...(tracestate !== undefined && { tracestate }) };
+  hasAttempts: false,
+  read({ body, headers: { traceparent, tracestate } }) {
+    if (traceparent === undefined) return { payload: body };
+    return { payload: body, traceparent, ...(tracestate !== undefined && { tracestate }) };
   },
-  encode: ({ payload }) => payload,
+  write({ payload, traceparent, tracestate }) {
+    if (traceparent === undefined) return { body: payload, headers: NO_HEADERS };
+    return { body: payload, headers: { traceparent, ...(tracestate !== undefined && { tracestate }) } };
+  },
 };

@@ -1,16 +1,18 @@
-import type { FervoError } from "../core/errors.ts";
-import type { Delivery } from "../core/delivery.ts";
-import type { Format, Message } from "./format.ts";
+import type { Format, JobHead, Message } from "../core/format.ts";
 import { JsonObject } from "./json_object.ts";
 import {
   errorOf,
   failuresOf,
   idOf,
+  type JobFacts,
+  type JobFailure,
   jsonText,
+  type LetterFacts,
   limitsOf,
   malformed,
   mendsOf,
   parseJob,
+  type PlacedMessage,
   queueOf,
   recoveriesOf,
   timeOf,
@@ -57,14 +59,6 @@ const FAILURE_FIELDS = [
   "fervo_repeat",
 ];
 
-/** What is asked of a job when it is filed; see JobFormat of the Redis driver. */
-interface Failure {
-  readonly id: string;
-  readonly queue: string;
-  readonly error: FervoError;
-  readonly nowMs: number;
-}
-
 /**
  * Sidekiq's job, a JSON object: https://github.com/sidekiq/sidekiq/wiki/Job-Format.
  *
@@ -78,7 +72,9 @@ interface Failure {
  */
 export class SidekiqFormat implements Format {
   readonly name: string;
+  /** The version of Sidekiq that it follows, told by the process list. */
   readonly version: string;
+  /** What a process's list of running jobs is called behind its identity: `work`, and `workers` in former versions. */
   readonly workKeys: readonly string[];
   readonly #time: Generation["time"];
   readonly #jitterS: Generation["jitterS"];
@@ -93,8 +89,21 @@ export class SidekiqFormat implements Format {
     this.#isTimeAlone = isTimeAlone;
   }
 
-  decode({ raw, parsed }: Pick<Delivery, "raw" | "headers" | "parsed">): Message {
-    const job = parsed instanceof JsonObject ? parsed : parseJob(raw);
+  /** @throws {JobError} JOB_MALFORMED when the bytes are no job, or a dead letter that holds a message that is none */
+  parse(raw: Uint8Array): JsonObject {
+    const job = parseJob(raw);
+    if (unreadableIn(job) !== undefined) {
+      throw malformed("it is a dead letter that holds a message that is none");
+    }
+    return job;
+  }
+
+  read({ body }: Pick<Message, "body">): JobHead {
+    return this.head(parseJob(body));
+  }
+
+  /** @throws {JobError} JOB_MALFORMED */
+  head(job: JsonObject): JobHead {
     const id = idOf(job);
     const recoveries = recoveriesOf(job);
     const { maxAttempts, retryUntilMs } = limitsOf(job, this.#isTimeAlone);
@@ -102,7 +111,7 @@ export class SidekiqFormat implements Format {
     const traceparent = job.string("traceparent");
     const tracestate = job.string("tracestate");
     return {
-      payload: payloadOf(job, raw),
+      payload: payloadOf(job),
       ...(id !== undefined && { id }),
       ...(maxAttempts !== undefined && { maxAttempts: maxAttempts + recoveries }),
       ...(job.get("fervo_lost") !== true && { minAttempts: failuresOf(job) + recoveries + 1 }),
@@ -111,18 +120,6 @@ export class SidekiqFormat implements Format {
       ...(traceparent !== undefined && { traceparent }),
       ...(tracestate !== undefined && { tracestate }),
     };
-  }
-
-  /** The payload has to be a job already, with `class` and `args`. */
-  encode({ payload, id, maxAttempts, enqueuedAtMs, traceparent, tracestate }: Message): Uint8Array {
-    const job = parseJob(payload);
-    return job.with({
-      ...(id !== undefined && { jid: JSON.stringify(id) }),
-      ...(maxAttempts !== undefined && { retry: retryField(maxAttempts) }),
-      ...(enqueuedAtMs !== undefined && !job.has("created_at") && { created_at: this.#time(enqueuedAtMs) }),
-      ...(traceparent !== undefined && { traceparent: JSON.stringify(traceparent) }),
-      ...(tracestate !== undefined && { tracestate: JSON.stringify(tracestate) }),
-    });
   }
 
   /**
@@ -136,21 +133,16 @@ export class SidekiqFormat implements Format {
     return Math.min(count ** 4 + 15 + this.#jitterS(count, random), MAX_DELAY_S) * 1_000;
   }
 
-  read(raw: Uint8Array) {
-    const job = parseJob(raw);
-    if (unreadableIn(job) !== undefined) {
-      throw malformed("it is a dead letter that holds a message that is none");
-    }
+  /** @throws {JobError} JOB_MALFORMED */
+  facts(job: JsonObject): JobFacts {
     const id = idOf(job);
     const queue = queueOf(job);
     const recoveries = recoveriesOf(job);
-    const failures = failuresOf(job);
     const createdAtMs = timeOf(job, "created_at");
     const enqueuedAtMs = timeOf(job, "enqueued_at");
     const error = errorOf(job);
     return {
-      parsed: job,
-      tries: failures + recoveries,
+      tries: failuresOf(job) + recoveries,
       recoveries,
       isRepeat: job.get("fervo_repeat") === true || job.get("fervo_lost") === true,
       isKeptWhenDead: job.get("dead") !== false,
@@ -162,17 +154,24 @@ export class SidekiqFormat implements Format {
     };
   }
 
+  /**
+   * A new job, as it enters its queue or the schedule. The payload has to be a job already, with `class` and `args`; it keeps its
+   * own id where it has one.
+   *
+   * @throws {JobError} JOB_MALFORMED
+   */
   pushed(
-    raw: Uint8Array,
-    o: { id: string; queue: string; isDelayed: boolean; nowMs: number },
+    payload: Uint8Array,
+    o: { id: string; queue: string; isDelayed: boolean; nowMs: number; maxAttempts?: number | undefined },
   ): { readonly raw: Uint8Array; readonly id: string } {
-    const job = parseJob(raw);
+    const job = parseJob(payload);
     const id = job.string("jid") ?? o.id;
     const now = this.#time(o.nowMs);
     return {
       id,
       raw: job.with({
         ...mendsOf(job),
+        ...(o.maxAttempts !== undefined && { retry: retryField(o.maxAttempts) }),
         queue: JSON.stringify(o.queue),
         ...(!job.has("jid") && { jid: JSON.stringify(id) }),
         ...(!job.has("created_at") && { created_at: now }),
@@ -182,24 +181,28 @@ export class SidekiqFormat implements Format {
     };
   }
 
-  /** What {@link read} tells of a member of the dead set, and the message in it. */
-  letter(raw: Uint8Array) {
+  /** What a dead letter says of its job, or of its message that is no job, and the message that died. */
+  letter(raw: Uint8Array): LetterFacts {
     const unreadable = readUnreadable(raw);
-    if (unreadable === undefined) return { payload: raw, ...this.read(raw) };
+    if (unreadable === undefined) return { payload: raw, ...this.facts(this.parse(raw)) };
     const { message: payload, queue = "", ...facts } = unreadable;
     return { payload, queue, ...facts, tries: 1 };
   }
 
-  /** The dead letter of a message that is no job. */
+  /** The dead letter of a message that is no job; `queue` is where it came from, if that is known. Never throws. */
   unreadable(
     raw: Uint8Array,
-    { id, queue, error, nowMs }: Omit<Failure, "queue"> & { readonly queue: string | undefined },
+    { id, queue, error, nowMs }: Omit<JobFailure, "queue"> & { readonly queue: string | undefined },
   ): Uint8Array {
     return fileUnreadable(raw, { id, queue, error, now: this.#time(nowMs) });
   }
 
-  failed(raw: Uint8Array, { id, queue, error, nowMs }: Failure): { raw: Uint8Array; queue: string } {
-    const job = parseJob(raw);
+  /**
+   * A job that failed, as it waits for its next attempt or is filed.
+   *
+   * @param isReady Whether it enters its queue at once.
+   */
+  failed(job: JsonObject, { id, queue, error, nowMs }: JobFailure, isReady = false): PlacedMessage {
     const target = queueOf(job, "retry_queue") ?? queue;
     const now = this.#time(nowMs);
     const isFirst = job.number("retry_count") === undefined;
@@ -220,11 +223,13 @@ export class SidekiqFormat implements Format {
         fervo_stderr: stderr === undefined ? undefined : jsonText(stderr),
         fervo_lost: undefined,
         fervo_repeat: undefined,
+        ...(isReady && { enqueued_at: now }),
       }),
     };
   }
 
-  enqueued(raw: Uint8Array, nowMs: number): { raw: Uint8Array; queue: string } {
+  /** A job whose time has come, as it enters its queue. */
+  enqueued(raw: Uint8Array, nowMs: number): PlacedMessage {
     const job = parseJob(raw);
     return {
       queue: queueOf(job) ?? DEFAULT_QUEUE,
@@ -232,7 +237,8 @@ export class SidekiqFormat implements Format {
     };
   }
 
-  revived(raw: Uint8Array, nowMs: number): { raw: Uint8Array; queue: string } {
+  /** A dead letter's job that is to begin anew; what is no job goes back as it was. */
+  revived(raw: Uint8Array, nowMs: number): PlacedMessage {
     const unreadable = readUnreadable(raw);
     if (unreadable !== undefined) {
       if (unreadable.queue === undefined) throw malformed("it is none, and it is not known from which queue");
@@ -246,12 +252,13 @@ export class SidekiqFormat implements Format {
     };
   }
 
-  repeated(raw: Uint8Array): Uint8Array {
-    return parseJob(raw).with({ fervo_repeat: "true" });
+  /** A job that is put back while it runs. */
+  repeated(job: JsonObject): Uint8Array {
+    return job.with({ fervo_repeat: "true" });
   }
 
-  recovered(raw: Uint8Array, { id, queue }: { id: string; queue: string }): Uint8Array {
-    const job = parseJob(raw);
+  /** A job whose worker died. */
+  recovered(job: JsonObject, { id, queue }: { id: string; queue: string }): Uint8Array {
     return job.with({
       ...(!job.has("jid") && { jid: JSON.stringify(id) }),
       ...(!job.has("queue") && { queue: JSON.stringify(queue) }),
@@ -292,10 +299,10 @@ export const sidekiq8 = new SidekiqFormat({
   isTimeAlone: true,
 });
 
-function payloadOf(job: JsonObject, raw: Uint8Array): Uint8Array {
-  if (job.string("class") !== DEFERRED_EVENT) return raw;
+function payloadOf(job: JsonObject): Uint8Array {
+  if (job.string("class") !== DEFERRED_EVENT) return job.bytes;
   const [event, ...others] = job.get("args") as unknown[];
-  if (typeof event !== "string" || others.length > 0) return raw;
+  if (typeof event !== "string" || others.length > 0) return job.bytes;
   if (!event.isWellFormed()) throw malformed("its argument has a lone surrogate");
   return new TextEncoder().encode(event);
 }

@@ -2,8 +2,8 @@
  * What the fields of a Sidekiq job say. Others write them: each is read by itself, and one that cannot be used counts as
  * missing.
  */
-import { JobError, reasonOf } from "../core/errors.ts";
-import { whyIdIsRefused } from "../core/job_id.ts";
+import { type FervoError, JobError, reasonOf } from "../core/errors.ts";
+import { whyIdIsRefused } from "../core/text/job_id.ts";
 import { JsonObject } from "./json_object.ts";
 
 /** Attempts after the first one of a job that only says that it wants some. */
@@ -12,6 +12,50 @@ const DEFAULT_RETRIES = 25;
 const MAX_COUNT = 2 ** 31 - 1;
 /** The last time that a date can hold, epoch milliseconds. */
 const MAX_TIME_MS = 8.64e15;
+
+/** What a broker has to know of a job to deliver and to file it. Times are epoch milliseconds. */
+export interface JobFacts {
+  /** The job's own id; absent in messages of some producers. */
+  readonly id?: string;
+  /** The queue that the message names, if it does. */
+  readonly queue?: string;
+  /** Attempts that have begun, 0 for a new job: those that failed and those whose worker died. */
+  readonly tries: number;
+  /** How often the job was taken back from a worker that died. */
+  readonly recoveries: number;
+  /** When it was first pushed, and when it last entered its queue. */
+  readonly createdAtMs?: number;
+  readonly enqueuedAtMs?: number;
+  /** A former run of it may not have ended. */
+  readonly isRepeat: boolean;
+  /** Whether its producer wants it kept when it has failed for good. */
+  readonly isKeptWhenDead: boolean;
+  /** Why it failed last, where it did. */
+  readonly error?: { readonly code: string; readonly message: string; readonly stderr?: string };
+}
+
+/** What is told of a dead letter. */
+export interface LetterFacts extends Partial<JobFacts> {
+  /** The message that died. */
+  readonly payload: Uint8Array;
+  /** Where it came from; "" where that is not known of a message that is no job. */
+  readonly queue?: string;
+}
+
+/** A message and the queue that it belongs into. */
+export interface PlacedMessage {
+  readonly raw: Uint8Array;
+  readonly queue: string;
+}
+
+/** An attempt that failed. */
+export interface JobFailure {
+  readonly id: string;
+  /** Where the job came from. */
+  readonly queue: string;
+  readonly error: FervoError;
+  readonly nowMs: number;
+}
 
 /** @throws {JobError} JOB_MALFORMED when the bytes are no JSON object with `class` and `args` */
 export function parseJob(raw: Uint8Array): JsonObject {

@@ -1,5 +1,6 @@
 import type { Clock } from "../core/time/clock.ts";
-import type { Driver, QueueDepth } from "../core/driver.ts";
+import type { QueueDepth } from "../core/admin.ts";
+import type { Broker } from "../core/broker.ts";
 import { asFervoError, type FervoError, QueueError } from "../core/errors.ts";
 import { Probe } from "./probe.ts";
 
@@ -10,7 +11,7 @@ const KEEP_MS = 1_000;
 
 export interface BrokerWatchDeps {
   readonly clock: Clock;
-  readonly driver: Pick<Driver, "depth" | "latencyMs">;
+  readonly broker: Pick<Broker, "depth" | "latencyMs">;
 }
 
 /** How a broker is doing now. */
@@ -28,10 +29,10 @@ export class BrokerWatch {
   readonly #probe: Probe<BrokerState>;
 
   /** @param options.queues Those that are consumed. */
-  constructor({ clock, driver }: BrokerWatchDeps, options: { name: string; queues: readonly string[] }) {
+  constructor({ clock, broker }: BrokerWatchDeps, options: { name: string; queues: readonly string[] }) {
     this.name = options.name;
     const queues = [...new Set(options.queues)];
-    this.#probe = new Probe({ clock, ask: () => ask(driver, queues) }, {
+    this.#probe = new Probe({ clock, ask: () => ask(broker, queues) }, {
       limitMs: LIMIT_MS,
       keepMs: KEEP_MS,
     });
@@ -48,10 +49,10 @@ const TOO_LATE: BrokerState = {
   error: new QueueError("QUEUE_UNAVAILABLE", `The broker has not counted its jobs in ${LIMIT_MS} ms`),
 };
 
-async function ask(driver: BrokerWatchDeps["driver"], queues: readonly string[]): Promise<BrokerState> {
+async function ask(broker: BrokerWatchDeps["broker"], queues: readonly string[]): Promise<BrokerState> {
   try {
     const depths = await Promise.all(queues.map(async (queue) => {
-      const [depth, latencyMs] = await Promise.all([driver.depth(queue), driver.latencyMs(queue)]);
+      const [depth, latencyMs] = await Promise.all([broker.depth(queue), broker.latencyMs(queue)]);
       return [queue, depth, latencyMs] as const;
     }));
     return { isUp: true, depths };

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../core/time/clock.ts";
-import type { Driver } from "../core/driver.ts";
+import type { Broker } from "../core/broker.ts";
 import type { Observer } from "../core/observer.ts";
 import { isLasting, type StuckJobs } from "../core/stuck_jobs.ts";
 import { inTime } from "../core/time/time_limit.ts";
@@ -22,7 +22,7 @@ const TELL_AGAIN_MS = 60_000;
 /** A broker, and the consumers that take jobs from it. */
 export interface WatchedBroker {
   readonly name: string;
-  readonly driver: Pick<Driver, "census" | "pauses">;
+  readonly broker: Pick<Broker, "census" | "pauses">;
   readonly consumers: readonly {
     readonly consumer: Pick<Consumer, "name" | "stats" | "ran" | "inFlight">;
     readonly queues: readonly string[];
@@ -46,7 +46,7 @@ export class StuckJobsWatch implements Disposable {
   readonly #deps: StuckJobsWatchDeps;
   readonly #rule = new StuckJobsRule();
   /** Of whom an answer is awaited; nobody asks again meanwhile, however long it takes. */
-  readonly #asked = new WeakSet<WatchedBroker["driver"]>();
+  readonly #asked = new WeakSet<WatchedBroker["broker"]>();
   /** What was told, and when, monotonic milliseconds. */
   readonly #told = new Map<string, { readonly stuck: StuckJobs; readonly atMs: number }>();
   readonly #ended = new AbortController();
@@ -91,14 +91,14 @@ export class StuckJobsWatch implements Disposable {
   }
 
   async #countsOf(
-    { driver, consumers }: WatchedBroker,
+    { broker, consumers }: WatchedBroker,
     suspects: readonly ConsumerSight[],
   ): Promise<BrokerCounts | undefined> {
-    if (this.#asked.has(driver)) return undefined;
-    this.#asked.add(driver);
+    if (this.#asked.has(broker)) return undefined;
+    this.#asked.add(broker);
     const inFlight = () => consumers.reduce((sum, { consumer }) => sum + consumer.inFlight, 0);
     const inFlightBefore = inFlight();
-    const asking = ask(driver, suspects).finally(() => this.#asked.delete(driver));
+    const asking = ask(broker, suspects).finally(() => this.#asked.delete(broker));
     try {
       const counts = await inTime(this.#deps.clock, asking, { ms: LIMIT_MS, discard: () => {} });
       return { ...counts, inFlightHere: Math.max(inFlightBefore, inFlight()) };
@@ -137,11 +137,11 @@ function consumerSight({ consumer, queues }: WatchedBroker["consumers"][number])
 }
 
 async function ask(
-  driver: WatchedBroker["driver"],
+  broker: WatchedBroker["broker"],
   suspects: readonly ConsumerSight[],
 ): Promise<Omit<BrokerCounts, "inFlightHere">> {
-  const paused = suspects.length === 0 ? [] : await driver.pauses.list();
+  const paused = suspects.length === 0 ? [] : await broker.pauses.list();
   const queues = new Set(suspects.flatMap((suspect) => suspect.queues));
-  const { ready, inFlight } = await driver.census([...queues].filter((queue) => !paused.includes(queue)));
+  const { ready, inFlight } = await broker.census([...queues].filter((queue) => !paused.includes(queue)));
   return { ready, paused, inFlightThere: inFlight };
 }

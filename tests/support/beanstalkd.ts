@@ -1,7 +1,8 @@
+import { raw } from "../../src/formats/raw.ts";
 import { systemClock } from "../../src/core/time/clock.ts";
 import {
-  BeanstalkdDriver,
-  type BeanstalkdDriverOptions,
+  BeanstalkdBroker,
+  type BeanstalkdBrokerOptions,
   DEFAULT_BEANSTALKD_OPTIONS,
 } from "../../src/brokers/beanstalkd/broker.ts";
 import type { SocketAddress } from "../../src/net/address.ts";
@@ -70,8 +71,8 @@ export class Beanstalkd implements AsyncDisposable {
   }
 
   /** Opens the driver, with the machine's clock and the default options unless told otherwise. */
-  open(options: Partial<BeanstalkdDriverOptions> = {}): BeanstalkdDriver {
-    return new BeanstalkdDriver({ clock: systemClock }, {
+  open(options: Partial<BeanstalkdBrokerOptions> = {}): BeanstalkdBroker {
+    return new BeanstalkdBroker({ clock: systemClock, format: raw }, {
       ...DEFAULT_BEANSTALKD_OPTIONS,
       address: this.address,
       ...options,

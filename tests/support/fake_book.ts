@@ -1,4 +1,5 @@
-import type { PushOptions, ScheduleBeginning, ScheduleBook, ScheduleSlot } from "../../src/core/driver.ts";
+import type { ScheduleBeginning, ScheduleBook, ScheduleSlot } from "../../src/core/admin.ts";
+import type { PushOptions } from "../../src/core/format.ts";
 import type { FervoError } from "../../src/core/errors.ts";
 import {
   begun,

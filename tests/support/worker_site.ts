@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../src/core/time/clock.ts";
 import { raw } from "../../src/formats/raw.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../../src/brokers/sqlite/broker.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteBroker } from "../../src/brokers/sqlite/broker.ts";
 import {
   DEFAULT_FASTCGI_EXECUTOR_OPTIONS,
   FastCgiExecutor,
@@ -55,8 +55,8 @@ export async function startWorkerSite(code: string, settings: WorkerSiteSettings
   const file = (name: string) => `${fpm.directory}/${name}`;
   await fpm.writeScript("job.php", `<?php ${code}`);
   await Deno.writeTextFile(file("runs"), "");
-  const driver = opened.use(
-    SqliteDriver.open({ clock: systemClock, owner: "test" }, {
+  const broker = opened.use(
+    SqliteBroker.open({ clock: systemClock, owner: "test", format: raw }, {
       ...DEFAULT_SQLITE_OPTIONS,
       path: file("queue.sqlite"),
     }),
@@ -80,8 +80,7 @@ export async function startWorkerSite(code: string, settings: WorkerSiteSettings
     }),
   );
   const deps = {
-    driver,
-    format: raw,
+    broker,
     executor,
     clock: systemClock,
     observe: log.observe,
@@ -107,7 +106,7 @@ export async function startWorkerSite(code: string, settings: WorkerSiteSettings
   const resources = opened.move();
   return {
     fpm,
-    driver,
+    broker,
     pool,
     log,
     worker,
@@ -116,7 +115,7 @@ export async function startWorkerSite(code: string, settings: WorkerSiteSettings
     /** Pushes so many jobs and returns their ids. */
     async push(count: number, payload = ""): Promise<string[]> {
       const bytes = new TextEncoder().encode(payload);
-      return await Promise.all(Array.from({ length: count }, () => driver.push(QUEUE, bytes)));
+      return await Promise.all(Array.from({ length: count }, () => broker.push(QUEUE, bytes)));
     },
     /** What the script has remembered: `id attempt` of each run. */
     async runs(): Promise<string[]> {

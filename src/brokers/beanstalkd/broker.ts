@@ -1,17 +1,12 @@
 import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import type {
-  Census,
-  DeadLetters,
-  Driver,
-  DriverCapabilities,
-  Pauses,
-  PushOptions,
-  QueueDepth,
-  ReceiveRequest,
-} from "../../core/driver.ts";
+import type { Census, DeadLetters, Pauses, QueueDepth } from "../../core/admin.ts";
+import type { Broker, Capabilities, ReceiveRequest } from "../../core/broker.ts";
+import type { PushOptions } from "../../core/format.ts";
 import { JobError, QueueError } from "../../core/errors.ts";
 import type { Finding } from "../../core/finding.ts";
+import type { PlainFormat } from "../../core/format.ts";
+import { written } from "../../formats/written.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { checkBeanstalkd } from "./check.ts";
@@ -24,7 +19,7 @@ import { priOf, refuseTube, secondsOf, whyTubeIsRefused } from "./mapping.ts";
 
 export { whyTubeIsRefused };
 
-export interface BeanstalkdDriverOptions extends BeanstalkdConnectionOptions {
+export interface BeanstalkdBrokerOptions extends BeanstalkdConnectionOptions {
   /**
    * How long a job that is pushed here may stay silent with its worker, milliseconds, in whole seconds: its "time to
    * run". Workers renew it; it is how long after a worker has hung, or lost its network, its jobs run again.
@@ -32,7 +27,7 @@ export interface BeanstalkdDriverOptions extends BeanstalkdConnectionOptions {
   readonly ttrMs: number;
 }
 
-export const DEFAULT_BEANSTALKD_OPTIONS: BeanstalkdDriverOptions = {
+export const DEFAULT_BEANSTALKD_OPTIONS: BeanstalkdBrokerOptions = {
   address: { transport: "tcp", hostname: "127.0.0.1", port: 11_300 },
   ttrMs: 60_000,
   connectTimeoutMs: 2_000,
@@ -54,8 +49,8 @@ const LONGEST_WAIT_MS = 60_000;
  * It refuses what beanstalkd has no place for: headers, and a limit of tries of the job's own. There is no schedule: no
  * two of its commands happen at once, and there is nothing in it to claim.
  */
-export class BeanstalkdDriver implements Driver {
-  readonly capabilities: DriverCapabilities = {
+export class BeanstalkdBroker implements Broker {
+  readonly capabilities: Capabilities = {
     lease: "connection",
     delay: true,
     priority: true,
@@ -65,11 +60,11 @@ export class BeanstalkdDriver implements Driver {
     pauses: "loose",
     repeats: false,
   };
-  readonly leaseMs = undefined;
+  readonly format: PlainFormat;
   readonly dead: DeadLetters;
   readonly pauses: Pauses;
   readonly #clock: Clock;
-  readonly #options: BeanstalkdDriverOptions;
+  readonly #options: BeanstalkdBrokerOptions;
   readonly #sessions: BeanstalkdSessions;
   /** What ends the receives under way. */
   readonly #receives = new Set<AbortController>();
@@ -77,7 +72,8 @@ export class BeanstalkdDriver implements Driver {
   #closed: Promise<void> | undefined;
 
   /** Connects at the first call. */
-  constructor(deps: { clock: Clock }, options: BeanstalkdDriverOptions) {
+  constructor(deps: { clock: Clock; format: PlainFormat }, options: BeanstalkdBrokerOptions) {
+    this.format = deps.format;
     this.#clock = deps.clock;
     this.#options = options;
     this.#sessions = new BeanstalkdSessions(deps, options);
@@ -103,28 +99,29 @@ export class BeanstalkdDriver implements Driver {
   async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
     const { maxPayloadBytes, ttrMs } = this.#options;
     refuseTube(queue);
-    if (options.headers !== undefined || options.maxAttempts !== undefined) {
+    const { message: { body }, maxAttempts } = written(this.format, payload, options, this.#clock.nowMs());
+    if (options.headers !== undefined || maxAttempts !== undefined) {
       throw new JobError(
         "JOB_MALFORMED",
         `Cannot push to queue "${queue}": beanstalkd keeps no headers and no limit of tries beside a job; use the ` +
           'message format "envelope", which has them inside',
       );
     }
-    if (payload.length > maxPayloadBytes) throw tooLarge(queue, payload.length, maxPayloadBytes);
+    if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);
     const pri = priOf(options.priority ?? 0);
-    const put = `put ${pri} ${secondsOf(options.delayMs ?? 0)} ${secondsOf(ttrMs)} ${payload.length}`;
+    const put = `put ${pri} ${secondsOf(options.delayMs ?? 0)} ${secondsOf(ttrMs)} ${body.length}`;
     return await this.#call(async (connection) => {
       connection.use(queue);
       const { word, args } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], {
-        body: payload,
+        body,
       });
       if (word === "INSERTED") return args[0]!;
       if (word === "JOB_TOO_BIG") {
         throw new JobError(
           "JOB_MALFORMED",
-          `The payload for queue "${queue}" has ${payload.length} bytes, more than beanstalkd takes: start it with ` +
+          `The message for queue "${queue}" has ${body.length} bytes, more than beanstalkd takes: start it with ` +
             "a larger -z",
-          { details: { bytes: payload.length } },
+          { details: { bytes: body.length } },
         );
       }
       // It has stored the job all the same.
@@ -206,7 +203,7 @@ export class BeanstalkdDriver implements Driver {
         if (deliveries.length === max || roomBytes <= 0) break;
         const taken = await main.take(queue, { max: max - deliveries.length, maxBytes: roomBytes });
         deliveries.push(...taken);
-        for (const { raw } of taken) roomBytes -= raw.length;
+        for (const { message } of taken) roomBytes -= message.body.length;
       }
       return deliveries;
     } catch (error) {

@@ -1,6 +1,6 @@
 import type { Clock } from "../../core/time/clock.ts";
-import { noPlace } from "../../core/dead_place.ts";
-import type { DeadLetter, DeadLetters } from "../../core/driver.ts";
+import { noPlace } from "../../core/admin.ts";
+import type { DeadLetter, DeadLetters } from "../../core/admin.ts";
 import { QueueError } from "../../core/errors.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 import { isJobId, type JobStats, jobStatsOf, numberIn, putAtMs } from "./mapping.ts";

@@ -1,7 +1,8 @@
 import type { Delivery } from "../../core/delivery.ts";
-import type { FervoError } from "../../core/errors.ts";
+import { type Format, type JobHead, type Message, type Unreadable, unreadable } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import { tooLarge } from "../../core/text/payload.ts";
+import { readJob } from "../../formats/read_job.ts";
 
 /** Settles what is reserved on its connection. */
 interface Settler {
@@ -14,9 +15,8 @@ const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 export class BeanstalkdDelivery implements Delivery {
   readonly id: string;
   readonly queue: string;
-  readonly raw: Uint8Array;
-  readonly headers = NO_HEADERS;
-  readonly problem?: FervoError;
+  readonly message: Message;
+  readonly job: JobHead | Unreadable;
   readonly attempt: number;
   /** Known to the second. */
   readonly enqueuedAtMs?: number;
@@ -33,15 +33,17 @@ export class BeanstalkdDelivery implements Delivery {
       readonly attempt: number;
       readonly enqueuedAtMs: number | undefined;
     },
-    maxPayloadBytes: number,
+    { format, maxPayloadBytes }: { format: Format; maxPayloadBytes: number },
   ) {
     this.#settler = settler;
     this.id = job.id;
     this.queue = job.queue;
-    this.raw = job.body ?? new Uint8Array(0);
+    this.message = { body: job.body ?? new Uint8Array(0), headers: NO_HEADERS };
+    this.job = job.body === undefined
+      ? unreadable(tooLarge(job.queue, job.bytes, maxPayloadBytes))
+      : readJob(format, this.message);
     this.attempt = job.attempt;
     if (job.enqueuedAtMs !== undefined) this.enqueuedAtMs = job.enqueuedAtMs;
-    if (job.body === undefined) this.problem = tooLarge(job.queue, job.bytes, maxPayloadBytes);
   }
 
   /** The error is not kept: beanstalkd has no place for it. */

@@ -1,4 +1,4 @@
-import type { Pauses } from "../../core/driver.ts";
+import type { Pauses } from "../../core/admin.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 import { tubesOf } from "./dead_letters.ts";
 import { numberIn, refuseTube } from "./mapping.ts";

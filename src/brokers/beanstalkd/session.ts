@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
 import { QueueError } from "../../core/errors.ts";
+import type { Format } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 import { BeanstalkdDelivery } from "./delivery.ts";
@@ -33,6 +34,7 @@ interface Held {
 export class BeanstalkdSession {
   readonly connection: BeanstalkdConnection;
   readonly #clock: Clock;
+  readonly #format: Format;
   readonly #maxPayloadBytes: number;
   readonly #held = new Map<string, Held>();
   readonly #settling = new Set<Promise<void>>();
@@ -45,11 +47,12 @@ export class BeanstalkdSession {
   onEmpty: (() => void) | undefined;
 
   constructor(
-    deps: { connection: BeanstalkdConnection; clock: Clock },
+    deps: { connection: BeanstalkdConnection; clock: Clock; format: Format },
     options: { maxPayloadBytes: number },
   ) {
     this.connection = deps.connection;
     this.#clock = deps.clock;
+    this.#format = deps.format;
     this.#maxPayloadBytes = options.maxPayloadBytes;
     void this.connection.ended.then(() => this.#touchTimer?.cancel());
   }
@@ -80,7 +83,7 @@ export class BeanstalkdSession {
       for (const delivery of taken) {
         if (!(delivery instanceof BeanstalkdDelivery)) continue;
         deliveries.push(delivery);
-        roomBytes -= delivery.raw.length;
+        roomBytes -= delivery.message.body.length;
       }
       if (taken.includes("nothing")) break;
       room = max - deliveries.length;
@@ -203,7 +206,7 @@ export class BeanstalkdSession {
       bytes: reserved.bytes,
       attempt: Math.max(stats.attempts - uncounted, 1),
       enqueuedAtMs: putAtMs(stats, this.#clock.nowMs()),
-    }, this.#maxPayloadBytes);
+    }, { format: this.#format, maxPayloadBytes: this.#maxPayloadBytes });
     // One of the same id is in the map when its reservation has ended unnoticed: it is not held any longer.
     this.#held.set(id, {
       delivery,

@@ -2,6 +2,7 @@ import { formatAddress } from "../../net/address.ts";
 import { Backoff } from "../../core/time/backoff.ts";
 import { type Clock, sleep } from "../../core/time/clock.ts";
 import { QueueError } from "../../core/errors.ts";
+import type { Format } from "../../core/format.ts";
 import { BeanstalkdConnection, type BeanstalkdConnectionOptions } from "./connection.ts";
 import { BeanstalkdSession } from "./session.ts";
 
@@ -11,7 +12,7 @@ const LONGEST_PAUSE_MS = 500;
 const KEPT_IDLE = 4;
 
 /**
- * The connections of a driver: one that never waits, and one for each wait. beanstalkd can be told nothing on a
+ * The connections of a broker: one that never waits, and one for each wait. beanstalkd can be told nothing on a
  * connection that waits, and a job can only be settled on the connection that it was reserved on. So:
  *
  * 1. `main` pushes, looks around, takes what is ready, and settles that.
@@ -21,6 +22,7 @@ const KEPT_IDLE = 4;
  */
 export class BeanstalkdSessions {
   readonly #clock: Clock;
+  readonly #format: Format;
   readonly #options: BeanstalkdConnectionOptions;
   readonly #all = new Set<BeanstalkdSession>();
   readonly #idle = new Set<BeanstalkdSession>();
@@ -31,8 +33,9 @@ export class BeanstalkdSessions {
   readonly #backoff = new Backoff({ random: Math.random }, { maxMs: LONGEST_PAUSE_MS });
   #notBeforeMs = 0;
 
-  constructor(deps: { clock: Clock }, options: BeanstalkdConnectionOptions) {
+  constructor(deps: { clock: Clock; format: Format }, options: BeanstalkdConnectionOptions) {
     this.#clock = deps.clock;
+    this.#format = deps.format;
     this.#options = options;
   }
 
@@ -100,7 +103,10 @@ export class BeanstalkdSessions {
       throw error;
     }
     this.#backoff.reset();
-    const session = new BeanstalkdSession({ connection, clock: this.#clock }, this.#options);
+    const session = new BeanstalkdSession(
+      { connection, clock: this.#clock, format: this.#format },
+      this.#options,
+    );
     this.#all.add(session);
     void connection.ended.then(() => {
       this.#all.delete(session);

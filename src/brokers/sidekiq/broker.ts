@@ -1,17 +1,11 @@
 import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import type {
-  Census,
-  DeadLetters,
-  Driver,
-  DriverCapabilities,
-  PushOptions,
-  QueueDepth,
-  ReceiveRequest,
-  ScheduleBook,
-} from "../../core/driver.ts";
+import type { Census, DeadLetters, QueueDepth, ScheduleBook } from "../../core/admin.ts";
+import type { Broker, Capabilities, ReceiveRequest } from "../../core/broker.ts";
+import type { PushOptions } from "../../core/format.ts";
 import { JobError } from "../../core/errors.ts";
 import type { Finding } from "../../core/finding.ts";
+import type { SidekiqFormat } from "../../formats/sidekiq.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import type { Observer } from "../../core/observer.ts";
 import { tooLarge } from "../../core/text/payload.ts";
@@ -25,7 +19,6 @@ import { scoreOf } from "./score.ts";
 import { RedisDepth } from "./depth.ts";
 import { RedisFetch } from "./fetch.ts";
 import { RedisHeartbeat, type RedisProcessInfo, type RemoteSignal } from "./heartbeat.ts";
-import type { JobFormat } from "./jobs.ts";
 import { RedisKeys } from "./keys.ts";
 import { RedisPauses } from "./pauses.ts";
 import { RedisRecovery } from "./recovery.ts";
@@ -35,7 +28,7 @@ import { RedisScheduleBook } from "./schedule/schedule_book.ts";
 import { type RedisAccess, RedisServer, type RedisTarget } from "../../redis/server.ts";
 import { BLOCK_S } from "./wait.ts";
 
-export interface RedisDriverOptions extends RedisAccess {
+export interface SidekiqBrokerOptions extends RedisAccess {
   readonly target: RedisTarget;
   readonly database: number;
   /** Before the name of every key. */
@@ -50,7 +43,7 @@ export interface RedisDriverOptions extends RedisAccess {
   readonly maxPayloadBytes: number;
 }
 
-export const DEFAULT_REDIS_OPTIONS: Omit<RedisDriverOptions, "target"> = {
+export const DEFAULT_REDIS_OPTIONS: Omit<SidekiqBrokerOptions, "target"> = {
   username: undefined,
   password: undefined,
   passwordFile: undefined,
@@ -64,15 +57,14 @@ export const DEFAULT_REDIS_OPTIONS: Omit<RedisDriverOptions, "target"> = {
   maxPayloadBytes: 64 * 1024 * 1024,
 };
 
-export interface RedisDriverDeps {
+export interface SidekiqBrokerDeps {
   readonly clock: Clock;
   /** This process's identity in Sidekiq's form, `host:pid:nonce`. */
   readonly owner: string;
-  /** How a job is written. */
-  readonly jobs: JobFormat;
+  readonly format: SidekiqFormat;
   /** What the list of processes shows; what is received from when absent. */
   readonly process?: RedisProcessInfo;
-  /** Is told what the driver does by itself: the jobs that it takes back, and what fails. */
+  /** Is told what the broker does by itself: the jobs that it takes back, and what fails. */
   readonly observe?: Observer;
   /** Is told what Sidekiq's Web UI tells this process. */
   readonly onSignal?: (signal: RemoteSignal) => void;
@@ -92,8 +84,8 @@ const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
  * 6. Leaves queues alone that are paused ({@link RedisPauses}).
  * 7. Puts back what is in its in-flight lists and not held ({@link RedisStrays}).
  */
-export class RedisDriver implements Driver {
-  readonly capabilities: DriverCapabilities = {
+export class SidekiqBroker implements Broker {
+  readonly capabilities: Capabilities = {
     lease: "connection",
     delay: true,
     priority: false,
@@ -103,7 +95,7 @@ export class RedisDriver implements Driver {
     pauses: "kept",
     repeats: true,
   };
-  readonly leaseMs = undefined;
+  readonly format: SidekiqFormat;
   readonly dead: DeadLetters;
   readonly pauses: RedisPauses;
   readonly schedule: ScheduleBook;
@@ -117,8 +109,9 @@ export class RedisDriver implements Driver {
   readonly #depth: RedisDepth;
   #closed: Promise<void> | undefined;
 
-  private constructor(deps: RedisDriverDeps, options: RedisDriverOptions) {
+  private constructor(deps: SidekiqBrokerDeps, options: SidekiqBrokerOptions) {
     const { clock, observe = () => {} } = deps;
+    this.format = deps.format;
     this.#maxPayloadBytes = options.maxPayloadBytes;
     const keys = new RedisKeys(options.keyPrefix);
     const server = new RedisServer(options.target, options, options.database);
@@ -133,7 +126,7 @@ export class RedisDriver implements Driver {
       keys,
       clock,
       observe,
-      jobs: deps.jobs,
+      jobs: deps.format,
       identity: deps.owner,
     };
     const schedule = this.#promotion = new RedisSchedule(shared);
@@ -154,9 +147,9 @@ export class RedisDriver implements Driver {
     });
   }
 
-  /** The driver of a broker; it connects when it is first used. */
-  static open(deps: RedisDriverDeps, options: RedisDriverOptions): RedisDriver {
-    return new RedisDriver(deps, options);
+  /** The broker of a broker; it connects when it is first used. */
+  static open(deps: SidekiqBrokerDeps, options: SidekiqBrokerOptions): SidekiqBroker {
+    return new SidekiqBroker(deps, options);
   }
 
   receive(request: ReceiveRequest): Promise<Delivery[]> {
@@ -185,11 +178,11 @@ export class RedisDriver implements Driver {
   }
 
   #newJob(queue: string, payload: Uint8Array, options: PushOptions) {
-    if (options.headers !== undefined || options.maxAttempts !== undefined) throw noPlaceBeside(queue);
+    if (options.headers !== undefined) throw noHeaders(queue);
     const { clock, jobs } = this.#shared;
+    const { delayMs = 0, maxAttempts } = options;
     const nowMs = clock.nowMs();
-    const delayMs = options.delayMs ?? 0;
-    const job = jobs.pushed(payload, { id: newId(), queue, isDelayed: delayMs > 0, nowMs });
+    const job = jobs.pushed(payload, { id: newId(), queue, isDelayed: delayMs > 0, nowMs, maxAttempts });
     if (job.raw.length > this.#maxPayloadBytes) throw tooLarge(queue, job.raw.length, this.#maxPayloadBytes);
     return { job, dueMs: delayMs > 0 ? nowMs + delayMs : undefined };
   }
@@ -235,10 +228,10 @@ export class RedisDriver implements Driver {
   }
 }
 
-function noPlaceBeside(queue: string): JobError {
+function noHeaders(queue: string): JobError {
   return new JobError(
     "JOB_MALFORMED",
-    `Cannot push to queue "${queue}": Redis keeps no headers and no limit of tries beside a job; they are fields of the ` +
-      'job itself, such as "retry"',
+    `Cannot push to queue "${queue}": Redis keeps no headers beside a job; they are fields of the job itself, such as ` +
+      '"traceparent"',
   );
 }

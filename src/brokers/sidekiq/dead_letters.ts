@@ -1,6 +1,6 @@
 import type { Buffer } from "node:buffer";
-import { noPlace } from "../../core/dead_place.ts";
-import type { DeadLetter, DeadLetters } from "../../core/driver.ts";
+import { noPlace } from "../../core/admin.ts";
+import type { DeadLetter, DeadLetters } from "../../core/admin.ts";
 import { JobError } from "../../core/errors.ts";
 import type { Calls } from "../../redis/calls.ts";
 import { hashOf, type RedisShared } from "./shared.ts";

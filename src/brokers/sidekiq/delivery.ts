@@ -1,8 +1,10 @@
 import { Buffer } from "node:buffer";
 import type { Delivery } from "../../core/delivery.ts";
+import { isUnreadable, type JobHead, type Message, type Unreadable, unreadable } from "../../core/format.ts";
 import { type FervoError, JobError, QueueError } from "../../core/errors.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import { tooLarge } from "../../core/text/payload.ts";
+import type { JsonObject } from "../../formats/json_object.ts";
 import type { Calls } from "../../redis/calls.ts";
 import type { Reply } from "../../redis/resp.ts";
 import type { RedisSchedule } from "./schedule/schedule.ts";
@@ -12,15 +14,19 @@ import { BURY, LOOK_FOR, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./scripts/scri
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
+/** What was taken, and read once. */
+type TakenJob = Pick<RedisDelivery, "raw" | "record" | "job" | "id">;
+
 /** A job that this process holds: it is in its in-flight list of the queue. */
 export class RedisDelivery implements Delivery {
   readonly id: string;
   readonly queue: string;
+  /** The message's bytes, by which it is found in Redis. */
   readonly raw: Buffer;
-  readonly headers = NO_HEADERS;
-  /** Undefined when it is no job; what is one is filed as one, also with a problem. */
-  parsed?: unknown;
-  problem?: FervoError;
+  readonly message: Message;
+  /** The message as it was read; undefined when it is no job. What is one is filed as one, also when it is too long to run. */
+  readonly record: JsonObject | undefined;
+  readonly job: JobHead | Unreadable;
   attempt = 1;
   enqueuedAtMs?: number;
   readyAtMs?: number;
@@ -33,11 +39,14 @@ export class RedisDelivery implements Delivery {
   state: "held" | "settling" | "unknown" | "settled" = "held";
   readonly #settler: RedisSettler;
 
-  constructor(settler: RedisSettler, id: string, queue: string, raw: Buffer, takenAtMs: number) {
+  constructor(settler: RedisSettler, queue: string, taken: TakenJob, takenAtMs: number) {
     this.#settler = settler;
-    this.id = id;
+    this.id = taken.id;
     this.queue = queue;
-    this.raw = raw;
+    this.raw = taken.raw;
+    this.message = { body: taken.raw, headers: NO_HEADERS };
+    this.record = taken.record;
+    this.job = taken.job;
     this.takenAtMs = takenAtMs;
     this.life = settler.life;
   }
@@ -95,21 +104,26 @@ export class RedisSettler {
     const nowMs = this.#shared.clock.nowMs();
     let delivery: RedisDelivery;
     try {
-      const facts = this.#shared.jobs.read(raw);
-      delivery = new RedisDelivery(this, facts.id ?? newId(), queue, raw, nowMs);
-      delivery.parsed = facts.parsed;
+      const { jobs } = this.#shared;
+      const record = jobs.parse(raw);
+      const facts = jobs.facts(record);
+      const job = raw.length > this.#maxPayloadBytes
+        ? unreadable(tooLarge(queue, raw.length, this.#maxPayloadBytes))
+        : jobs.head(record);
+      delivery = new RedisDelivery(this, queue, { raw, record, job, id: facts.id ?? newId() }, nowMs);
       delivery.attempt = facts.tries + 1;
       if (facts.isRepeat) delivery.isRepeat = true;
-      if (raw.length > this.#maxPayloadBytes) {
-        delivery.problem = tooLarge(queue, raw.length, this.#maxPayloadBytes);
-      }
       const enqueuedAtMs = facts.createdAtMs ?? facts.enqueuedAtMs;
       if (enqueuedAtMs !== undefined) delivery.enqueuedAtMs = enqueuedAtMs;
       if (facts.enqueuedAtMs !== undefined) delivery.readyAtMs = facts.enqueuedAtMs;
     } catch (error) {
       if (!(error instanceof JobError)) throw error;
-      delivery = new RedisDelivery(this, hashOf(raw), queue, raw, nowMs);
-      delivery.problem = error;
+      delivery = new RedisDelivery(
+        this,
+        queue,
+        { raw, record: undefined, job: unreadable(error), id: hashOf(raw) },
+        nowMs,
+      );
     }
     this.held.add(delivery);
     return delivery;
@@ -169,30 +183,24 @@ export class RedisSettler {
 
   #retry(delivery: RedisDelivery, delayMs: number, error: FervoError): Promise<Reply> {
     const { connection, keys, clock, jobs } = this.#shared;
-    if (delivery.problem !== undefined) return this.#bury(delivery, error);
+    if (delivery.record === undefined || isUnreadable(delivery.job)) return this.#bury(delivery, error);
     const nowMs = clock.nowMs();
-    const { raw, queue } = jobs.failed(delivery.raw, {
-      id: delivery.id,
-      queue: delivery.queue,
-      error,
-      nowMs,
-    });
+    const failure = { id: delivery.id, queue: delivery.queue, error, nowMs };
+    const { raw, queue } = jobs.failed(delivery.record, failure, delayMs <= 0);
     const inflight = this.inflightKey(delivery.queue);
     if (delayMs > 0) {
       const dueMs = nowMs + delayMs;
       this.#schedule.expect(dueMs);
       return connection.run(RETRY_LATER, [inflight, keys.retry], [delivery.raw, scoreOf(dueMs), raw]);
     }
-    const again = jobs.enqueued(raw, nowMs).raw;
-    const target = [inflight, keys.queue(queue), keys.queues];
-    return connection.run(RETRY_NOW, target, [delivery.raw, queue, again]);
+    return connection.run(RETRY_NOW, [inflight, keys.queue(queue), keys.queues], [delivery.raw, queue, raw]);
   }
 
   #putBack(delivery: RedisDelivery, mayRunOn: boolean): Promise<Reply> {
     const { connection, keys, jobs } = this.#shared;
     const places = [this.inflightKey(delivery.queue), keys.queue(delivery.queue)];
-    const messages = mayRunOn && delivery.problem === undefined
-      ? [delivery.raw, jobs.repeated(delivery.raw)]
+    const messages = mayRunOn && delivery.record !== undefined && !isUnreadable(delivery.job)
+      ? [delivery.raw, jobs.repeated(delivery.record)]
       : [delivery.raw];
     return connection.run(PUT_BACK, places, messages);
   }
@@ -200,14 +208,15 @@ export class RedisSettler {
   #bury(delivery: RedisDelivery, error: FervoError): Promise<Reply> {
     const { connection, keys, clock, jobs } = this.#shared;
     const nowMs = clock.nowMs();
-    const inflight = this.inflightKey(delivery.queue);
-    if (delivery.problem === undefined && !jobs.read(delivery.raw).isKeptWhenDead) {
+    const { record, job, id, queue } = delivery;
+    const inflight = this.inflightKey(queue);
+    if (record !== undefined && !isUnreadable(job) && !jobs.facts(record).isKeptWhenDead) {
       return this.#remove(inflight, delivery.raw);
     }
-    const failure = { id: delivery.id, queue: delivery.queue, error, nowMs };
-    const dead = delivery.parsed === undefined
+    const failure = { id, queue, error, nowMs };
+    const dead = record === undefined
       ? jobs.unreadable(delivery.raw, failure)
-      : jobs.failed(delivery.raw, failure).raw;
+      : jobs.failed(record, failure).raw;
     return connection.run(BURY, [inflight, keys.dead], [delivery.raw, scoreOf(nowMs), dead]);
   }
 

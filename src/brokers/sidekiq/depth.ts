@@ -1,5 +1,5 @@
 import type { Buffer } from "node:buffer";
-import type { Census, QueueDepth } from "../../core/driver.ts";
+import type { Census, QueueDepth } from "../../core/admin.ts";
 import { JobError } from "../../core/errors.ts";
 import type { RedisShared } from "./shared.ts";
 import { isForItsKey } from "../../redis/errors.ts";

@@ -1,6 +1,6 @@
 import type { Buffer } from "node:buffer";
 import type { Delivery } from "../../core/delivery.ts";
-import type { ReceiveRequest } from "../../core/driver.ts";
+import type { ReceiveRequest } from "../../core/broker.ts";
 import type { RedisConnection } from "../../redis/connection.ts";
 import type { RedisDelivery, RedisSettler } from "./delivery.ts";
 import type { RedisShared } from "./shared.ts";

@@ -7,7 +7,7 @@ import type { RedisStrays } from "./strays.ts";
 import { BEAT, COUNT, LEAVE } from "./scripts/process_scripts.ts";
 import { PUT_ALL_BACK } from "./scripts/scripts.ts";
 
-/** What the process list shows beside what the driver knows itself. */
+/** What the process list shows beside what the broker knows itself. */
 export interface RedisProcessInfo {
   /** Jobs at the same time, of all consumers of this broker. */
   readonly concurrency: number;
@@ -117,7 +117,7 @@ export class RedisHeartbeat {
   quiet(): void {
     if (this.#isQuiet) return;
     this.#isQuiet = true;
-    // A driver that received nothing is not shown.
+    // A broker that received nothing is not shown.
     if (this.#queues.size === 0) return;
     // A sign under way may have been made before, and sets when the next one comes.
     void (this.#beating ?? Promise.resolve()).catch(() => {}).then(() => this.#beatLater(0));
@@ -129,7 +129,7 @@ export class RedisHeartbeat {
     this.#timer?.cancel();
     await this.#beating?.catch(() => {});
     const { connection, keys, identity } = this.#shared;
-    // A driver that received nothing has nothing to tell.
+    // A broker that received nothing has nothing to tell.
     if (this.#queues.size === 0) return;
     for (const queue of this.#queues) {
       await connection.run(PUT_ALL_BACK, [this.#settler.inflightKey(queue), keys.queue(queue)], []);
@@ -259,9 +259,9 @@ export class RedisHeartbeat {
 
   /** Fields and values of the list of running jobs. */
   #work(): string[] {
-    return [...this.#settler.held].flatMap(({ id, queue, raw, takenAtMs, parsed }) => {
+    return [...this.#settler.held].flatMap(({ id, queue, raw, takenAtMs, record }) => {
       // The Web UI reads it as a job, and would raise at what is none.
-      const instead = parsed === undefined
+      const instead = record === undefined
         ? "(no job)"
         : raw.length > MAX_SHOWN_BYTES
         ? "(too long to show)"

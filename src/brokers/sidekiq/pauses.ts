@@ -1,6 +1,6 @@
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../../core/time/clock.ts";
-import type { Pauses } from "../../core/driver.ts";
+import type { Pauses } from "../../core/admin.ts";
 import { BackgroundWork } from "../background.ts";
 import type { Calls } from "../../redis/calls.ts";
 import type { RedisShared } from "./shared.ts";

@@ -126,17 +126,18 @@ export class RedisRecovery {
     const inflight = keys.inflight(dead, queue);
     let recovered: Uint8Array = raw;
     try {
-      const { id = newId(), recoveries } = jobs.read(raw);
+      const job = jobs.parse(raw);
+      const { id = newId(), recoveries } = jobs.facts(job);
       if (recoveries + 1 >= MAX_RECOVERIES) {
         const nowMs = clock.nowMs();
-        const letter = jobs.failed(raw, { id, queue, error: poisonError(id), nowMs }).raw;
+        const letter = jobs.failed(job, { id, queue, error: poisonError(id), nowMs }).raw;
         const places = [inflight, keys.dead, process];
         return endOf(
           await connection.run(RECOVER_TO_DEAD, places, [raw, scoreOf(nowMs), letter]),
           "buried",
         );
       }
-      recovered = jobs.recovered(raw, { id, queue });
+      recovered = jobs.recovered(job, { id, queue });
     } catch (error) {
       // What cannot be read is put back as it is; whoever takes it sends it to the dead letters.
       if (!(error instanceof JobError)) throw error;

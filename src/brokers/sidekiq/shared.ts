@@ -1,15 +1,15 @@
 import { createHash } from "node:crypto";
 import type { Observer } from "../../core/observer.ts";
 import type { Clock } from "../../core/time/clock.ts";
+import type { SidekiqFormat } from "../../formats/sidekiq.ts";
 import type { RedisConnection } from "../../redis/connection.ts";
-import type { JobFormat } from "./jobs.ts";
 import type { RedisKeys } from "./keys.ts";
 
-/** What the parts of the driver share. */
+/** What the parts of the broker share. */
 export interface RedisShared {
   readonly connection: RedisConnection;
   readonly keys: RedisKeys;
-  readonly jobs: JobFormat;
+  readonly jobs: SidekiqFormat;
   readonly clock: Clock;
   readonly observe: Observer;
   /** Names this process and its in-flight lists. */

@@ -4,17 +4,17 @@ import {
   type Census,
   CENSUS_LIMIT,
   type DeadLetters,
-  type Driver,
-  type DriverCapabilities,
-  type PushOptions,
   type QueueDepth,
-  type ReceiveRequest,
   type ScheduleBook,
-} from "../../core/driver.ts";
+} from "../../core/admin.ts";
+import { type Broker, type Capabilities, type ReceiveRequest } from "../../core/broker.ts";
+import { type PushOptions } from "../../core/format.ts";
 import type { Finding } from "../../core/finding.ts";
+import type { PlainFormat } from "../../core/format.ts";
 import type { Observer } from "../../core/observer.ts";
 import { QueueError } from "../../core/errors.ts";
 import { tooLarge } from "../../core/text/payload.ts";
+import { written } from "../../formats/written.ts";
 import { SqliteChanges } from "./changes.ts";
 import { SqliteClaims } from "./claims.ts";
 import { sqliteFacts, sqliteFindings } from "./check.ts";
@@ -27,17 +27,18 @@ import { SqliteSchedule } from "./schedule.ts";
 import { asBytes, textOf, wholeNumber } from "./values.ts";
 import { isSqliteError, read, SQLITE_FULL, SqliteWriter } from "./writer.ts";
 
-export interface SqliteDriverDeps {
+export interface SqliteBrokerDeps {
   readonly clock: Clock;
   /** Names this process in the leases it takes, for people who look into the table. */
   readonly owner: string;
+  readonly format: PlainFormat;
   /** What this process holds, where it opens several drivers. */
   readonly holdings?: SqliteHoldings;
-  /** Is told what the driver does by itself. */
+  /** Is told what the broker does by itself. */
   readonly observe?: Observer;
 }
 
-export interface SqliteDriverOptions {
+export interface SqliteBrokerOptions {
   /** The database file, absolute. Its folder must exist; `-wal` and `-shm` files appear beside it. */
   readonly path: string;
   /** How long a job stays ours unless renewed, and so how long after a crash it runs again; milliseconds. */
@@ -50,14 +51,14 @@ export interface SqliteDriverOptions {
   readonly maxPayloadBytes: number;
 }
 
-export const DEFAULT_SQLITE_OPTIONS: Omit<SqliteDriverOptions, "path"> = {
+export const DEFAULT_SQLITE_OPTIONS: Omit<SqliteBrokerOptions, "path"> = {
   leaseMs: 30_000,
   busyTimeoutMs: 5_000,
   fileMode: 0o600,
   maxPayloadBytes: 64 * 1024 * 1024,
 };
 
-export const SQLITE_CAPABILITIES: DriverCapabilities = {
+export const SQLITE_CAPABILITIES: Capabilities = {
   lease: "timed",
   delay: true,
   priority: true,
@@ -77,15 +78,15 @@ export const SQLITE_CAPABILITIES: DriverCapabilities = {
  * 4. Waits for jobs without polling ({@link SqliteChanges}).
  * 5. Leaves queues alone that are paused ({@link SqlitePauses}).
  */
-export class SqliteDriver implements Driver {
+export class SqliteBroker implements Broker {
   readonly capabilities = SQLITE_CAPABILITIES;
-  readonly leaseMs: number;
+  readonly format: PlainFormat;
   readonly dead: DeadLetters;
   readonly pauses: SqlitePauses;
   readonly schedule: ScheduleBook;
   readonly #file: SqliteFile;
   readonly #clock: Clock;
-  readonly #options: SqliteDriverOptions;
+  readonly #options: SqliteBrokerOptions;
   readonly #owner: string;
   readonly #writer: SqliteWriter;
   readonly #changes: SqliteChanges;
@@ -94,13 +95,13 @@ export class SqliteDriver implements Driver {
   readonly #sql: ReturnType<typeof prepareStatements>;
   #closed: Promise<void> | undefined;
 
-  private constructor(file: SqliteFile, deps: SqliteDriverDeps, options: SqliteDriverOptions) {
+  private constructor(file: SqliteFile, deps: SqliteBrokerDeps, options: SqliteBrokerOptions) {
     this.#file = file;
     this.#clock = deps.clock;
     this.#options = options;
     // Another worker may have the same name, say in another container: a lease is never equal to one of its.
     this.#owner = `${deps.owner}#${crypto.randomUUID().slice(0, 8)}`;
-    this.leaseMs = options.leaseMs;
+    this.format = deps.format;
     this.#writer = new SqliteWriter({ db: file, path: options.path, clock: deps.clock }, options);
     this.#sql = prepareStatements(file);
     this.#changes = new SqliteChanges({
@@ -122,6 +123,7 @@ export class SqliteDriver implements Driver {
     this.#claims = new SqliteClaims(shared, { settler, leases: this.#leases, pauses: this.pauses }, {
       ...options,
       owner: this.#owner,
+      format: deps.format,
     });
     this.schedule = new SqliteSchedule(shared, {
       insertJob: (queue, payload, options) => this.#insert(queue, payload, options),
@@ -140,8 +142,8 @@ export class SqliteDriver implements Driver {
    *
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
-  static open(deps: SqliteDriverDeps, options: SqliteDriverOptions): SqliteDriver {
-    return new SqliteDriver(new SqliteFile(deps.clock, options), deps, options);
+  static open(deps: SqliteBrokerDeps, options: SqliteBrokerOptions): SqliteBroker {
+    return new SqliteBroker(new SqliteFile(deps.clock, options), deps, options);
   }
 
   async receive(request: ReceiveRequest): Promise<Delivery[]> {
@@ -199,7 +201,12 @@ export class SqliteDriver implements Driver {
       return {
         ready: new Map(queues.map((queue) => [queue, count(this.#sql.ready, queue, nowMs, queue)])),
         // A lease is the owner, "#" and more, and ends within its length: see leaseName().
-        inFlight: count(this.#sql.inFlight, nowMs + this.leaseMs, `${this.#owner}#`, `${this.#owner}$`),
+        inFlight: count(
+          this.#sql.inFlight,
+          nowMs + this.#options.leaseMs,
+          `${this.#owner}#`,
+          `${this.#owner}$`,
+        ),
       };
     });
   }
@@ -245,16 +252,17 @@ export class SqliteDriver implements Driver {
   /** In a transaction: adds a job. */
   #insert(queue: string, payload: Uint8Array, options: PushOptions): string {
     const { maxPayloadBytes } = this.#options;
-    if (payload.length > maxPayloadBytes) throw tooLarge(queue, payload.length, maxPayloadBytes);
     const nowMs = this.#clock.nowMs();
+    const { message: { body, headers }, maxAttempts } = written(this.format, payload, options, nowMs);
+    if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);
     const delayMs = options.delayMs ?? 0;
     this.#changes.announceOwn();
     const values = [
       queue,
-      payload,
-      options.headers === undefined ? null : JSON.stringify(options.headers),
+      body,
+      isEmpty(headers) ? null : JSON.stringify(headers),
       options.priority ?? 0,
-      options.maxAttempts ?? null,
+      maxAttempts ?? null,
       nowMs,
       nowMs + delayMs,
       delayMs > 0 ? "delayed" : "ready",
@@ -269,6 +277,11 @@ export class SqliteDriver implements Driver {
       throw error;
     }
   }
+}
+
+function isEmpty(headers: Readonly<Record<string, string>>): boolean {
+  for (const _ in headers) return false;
+  return true;
 }
 
 /** An id is never given twice, so there is none after the highest, which only a producer can have given. */

@@ -1,6 +1,15 @@
-import type { ReceiveRequest } from "../../core/driver.ts";
+import type { ReceiveRequest } from "../../core/broker.ts";
 import { JobError } from "../../core/errors.ts";
+import {
+  type Format,
+  isUnreadable,
+  type JobHead,
+  type Message,
+  type Unreadable,
+  unreadable,
+} from "../../core/format.ts";
 import { tooLarge } from "../../core/text/payload.ts";
+import { readJob } from "../../formats/read_job.ts";
 import { SqliteDelivery, type SqliteSettler } from "./delivery.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
@@ -18,7 +27,11 @@ export interface SqliteClaimsOptions {
   readonly maxPayloadBytes: number;
   /** Unique among all that take jobs of the file. */
   readonly owner: string;
+  readonly format: Format;
 }
+
+const NO_BYTES = new Uint8Array(0);
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
 /**
  * Takes jobs that are ready.
@@ -124,32 +137,40 @@ export class SqliteClaims {
     );
   }
 
-  #toDelivery(queue: string, lease: string, row: ReadyRow): SqliteDelivery {
-    const [id, payload, bytes, headers, headersBytes, attempts, maxAttempts, createdAt, dueAt, isRepeat] =
-      row;
-    const delivery = new SqliteDelivery(this.#makers, lease, id, queue, payload ?? new Uint8Array(0));
+  #toDelivery(queue: string, token: string, row: ReadyRow): SqliteDelivery {
+    const [id, , , , , attempts, , createdAt, dueAt, isRepeat] = row;
+    const delivery = new SqliteDelivery(this.#makers, token, id, queue, this.#read(queue, row));
     if (Number(isRepeat) === 1) delivery.isRepeat = true;
-    const before = countOf(attempts, 0, MAX_COUNT - 1);
     const createdAtMs = wholeNumber(createdAt);
     const readyAtMs = wholeNumber(dueAt);
     if (createdAtMs !== undefined) delivery.enqueuedAtMs = createdAtMs;
     if (readyAtMs !== undefined) delivery.readyAtMs = readyAtMs;
-    if (before === undefined) delivery.problem = notACount("attempts", attempts, "0 to 2^53 - 2");
-    else delivery.attempt = before + 1;
-    if (maxAttempts !== null) {
-      const most = countOf(maxAttempts, 1, MAX_COUNT);
-      if (most === undefined) delivery.problem = notACount("max_attempts", maxAttempts, "1 to 2^53 - 1");
-      else delivery.maxAttempts = most;
-    }
-    if (headersBytes !== null) {
-      const parsed = parseHeaders(headers);
-      if (parsed instanceof JobError) delivery.problem = parsed;
-      else delivery.headers = parsed;
-    }
-    if (payload === null) {
-      delivery.problem = tooLarge(queue, Number(bytes), this.#options.maxPayloadBytes);
-    }
+    delivery.attempt = (countOf(attempts, 0, MAX_COUNT - 1) ?? 0) + 1;
     return delivery;
+  }
+
+  /** The message of a row, and its job. A limit of attempts in the message goes before the one in the row. */
+  #read(queue: string, row: ReadyRow): { message: Message; job: JobHead | Unreadable } {
+    const [, payload, bytes, headersText, headersBytes, attempts, maxAttempts] = row;
+    const body = payload ?? NO_BYTES;
+    if (payload === null) {
+      const error = tooLarge(queue, Number(bytes), this.#options.maxPayloadBytes);
+      return { message: { body, headers: NO_HEADERS }, job: unreadable(error) };
+    }
+    const headers = headersBytes === null ? NO_HEADERS : parseHeaders(headersText);
+    if (headers instanceof JobError) {
+      return { message: { body, headers: NO_HEADERS }, job: unreadable(headers) };
+    }
+    const message = { body, headers };
+    const most = maxAttempts === null ? undefined : countOf(maxAttempts, 1, MAX_COUNT);
+    if (maxAttempts !== null && most === undefined) {
+      return { message, job: unreadable(notACount("max_attempts", maxAttempts, "1 to 2^53 - 1")) };
+    }
+    if (countOf(attempts, 0, MAX_COUNT - 1) === undefined) {
+      return { message, job: unreadable(notACount("attempts", attempts, "0 to 2^53 - 2")) };
+    }
+    const job = readJob(this.#options.format, message);
+    return { message, job: most === undefined || isUnreadable(job) ? job : { maxAttempts: most, ...job } };
   }
 }
 

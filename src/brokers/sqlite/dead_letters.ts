@@ -1,6 +1,6 @@
 import type { SQLInputValue } from "node:sqlite";
-import { noPlace } from "../../core/dead_place.ts";
-import type { DeadLetter, DeadLetters, Failure } from "../../core/driver.ts";
+import { noPlace } from "../../core/admin.ts";
+import type { DeadLetter, DeadLetters, Failure } from "../../core/admin.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
 import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./values.ts";

@@ -1,7 +1,8 @@
 import type { Clock } from "../../core/time/clock.ts";
-import type { Delivery } from "../../core/delivery.ts";
-import type { Failure } from "../../core/driver.ts";
+import type { Delivery, Lease } from "../../core/delivery.ts";
+import type { Failure } from "../../core/admin.ts";
 import { type FervoError, QueueError } from "../../core/errors.ts";
+import type { JobHead, Message, Unreadable } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import type { SqliteChanges } from "./changes.ts";
 import type { SqliteStatement } from "./file.ts";
@@ -9,22 +10,18 @@ import { keyOf, type SqliteLeases } from "./leases.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteWriter } from "./writer.ts";
 
-const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
-
-/** A job that this process holds under `lease`. */
-export class SqliteDelivery implements Delivery {
+/** A job that this process holds under a lease, which it is itself. */
+export class SqliteDelivery implements Delivery, Lease {
   readonly id: string;
   readonly queue: string;
-  readonly raw: Uint8Array;
-  headers = NO_HEADERS;
-  problem?: FervoError;
+  readonly message: Message;
+  readonly job: JobHead | Unreadable;
   attempt = 1;
-  maxAttempts?: number;
   enqueuedAtMs?: number;
   readyAtMs?: number;
   isRepeat?: boolean;
-  /** The name of its lease, and who keeps that. */
-  readonly lease: string;
+  /** Names the lease in the job's row. */
+  readonly token: string;
   readonly leases: SqliteLeases;
   readonly rowId: number | bigint;
   /** Of which opening of the file it is. */
@@ -33,23 +30,32 @@ export class SqliteDelivery implements Delivery {
 
   constructor(
     deps: { settler: SqliteSettler; leases: SqliteLeases },
-    lease: string,
+    token: string,
     rowId: number | bigint,
     queue: string,
-    raw: Uint8Array,
+    { message, job }: { message: Message; job: JobHead | Unreadable },
   ) {
     this.#settler = deps.settler;
     this.leases = deps.leases;
     this.opening = deps.leases.opening;
-    this.lease = lease;
+    this.token = token;
     this.rowId = keyOf(rowId);
     this.id = String(rowId);
     this.queue = queue;
-    this.raw = raw;
+    this.message = message;
+    this.job = job;
   }
 
   settle(verdict: Verdict): Promise<void> {
     return this.#settler.settle(this, verdict);
+  }
+
+  get lease(): Lease {
+    return this;
+  }
+
+  get ms(): number {
+    return this.#settler.leaseMs;
   }
 
   extend(): Promise<void> {
@@ -85,7 +91,7 @@ export class SqliteSettler {
   readonly #clock: Clock;
   readonly #writer: SqliteWriter;
   readonly #changes: SqliteChanges;
-  readonly #leaseMs: number;
+  readonly leaseMs: number;
   readonly #ack: SqliteStatement;
   readonly #requeue: SqliteStatement;
   readonly #bury: SqliteStatement;
@@ -96,7 +102,7 @@ export class SqliteSettler {
     this.#clock = clock;
     this.#writer = writer;
     this.#changes = changes;
-    this.#leaseMs = leaseMs;
+    this.leaseMs = leaseMs;
     const ours = "WHERE id = ? AND lease = ?";
     this.#ack = file.prepare(`DELETE FROM fervo_jobs ${ours}`);
     this.#requeue = file.prepare(
@@ -121,25 +127,25 @@ export class SqliteSettler {
 
   extend(delivery: SqliteDelivery): Promise<void> {
     return this.#writer.write(() => {
-      const endMs = this.#clock.nowMs() + this.#leaseMs;
-      refuseIfLost(delivery, this.#extend.run(endMs, delivery.rowId, delivery.lease));
+      const endMs = this.#clock.nowMs() + this.leaseMs;
+      refuseIfLost(delivery, this.#extend.run(endMs, delivery.rowId, delivery.token));
     });
   }
 
   /** In a transaction. */
-  #apply({ rowId, lease, attempt }: SqliteDelivery, verdict: Verdict): Changes {
-    if (verdict.kind === "ack") return this.#ack.current.run(rowId, lease);
+  #apply({ rowId, token, attempt }: SqliteDelivery, verdict: Verdict): Changes {
+    if (verdict.kind === "ack") return this.#ack.current.run(rowId, token);
     const nowMs = this.#clock.nowMs();
     if (verdict.kind === "bury") {
-      return this.#bury.run(nowMs, errorColumn(verdict.error, attempt, nowMs), rowId, lease);
+      return this.#bury.run(nowMs, errorColumn(verdict.error, attempt, nowMs), rowId, token);
     }
     this.#changes.announceOwn();
     if (verdict.kind === "release") {
-      return this.#release.run(nowMs, verdict.mayRunOn ? CUT_OFF : null, rowId, lease);
+      return this.#release.run(nowMs, verdict.mayRunOn ? CUT_OFF : null, rowId, token);
     }
     const { delayMs, error } = verdict;
     const state = delayMs > 0 ? "delayed" : "ready";
-    return this.#requeue.run(state, nowMs + delayMs, errorColumn(error, attempt, nowMs), rowId, lease);
+    return this.#requeue.run(state, nowMs + delayMs, errorColumn(error, attempt, nowMs), rowId, token);
   }
 }
 

@@ -26,11 +26,11 @@ export function keyOf(id: number | bigint): RowKey {
 /** A job that this process holds: its row, the name of its lease, and who keeps that. */
 export interface Leased {
   readonly rowId: RowKey;
-  readonly lease: string;
+  readonly token: string;
   readonly leases: SqliteLeases;
 }
 
-/** The jobs that this process holds, by their ids, for each file: one for all drivers of a process. */
+/** The jobs that this process holds, by their ids, for each file: one for all brokers of a process. */
 export class SqliteHoldings {
   readonly #byPath = new Map<string, Map<RowKey, Leased>>();
 
@@ -186,7 +186,7 @@ export class SqliteLeases {
   }
 
   #isHeld(id: bigint, lease: string | null): boolean {
-    return this.#held.get(keyOf(id))?.lease === lease;
+    return this.#held.get(keyOf(id))?.token === lease;
   }
 
   #noticeStep(): void {
@@ -243,8 +243,8 @@ export class SqliteLeases {
   /** In a transaction. */
   #renewAll(): void {
     const endMs = this.#shared.clock.nowMs() + this.#leaseMs;
-    for (const { rowId, lease, leases } of this.#held.values()) {
-      if (leases === this) this.#sql.renew.run(endMs, rowId, lease);
+    for (const { rowId, token, leases } of this.#held.values()) {
+      if (leases === this) this.#sql.renew.run(endMs, rowId, token);
     }
   }
 

@@ -10,7 +10,7 @@ import { isSqliteError, LOCK_WAIT_MS, SQLITE_BUSY, unavailableError } from "./wr
  */
 const CHECKPOINT_PAGES = 4_000;
 
-/** What of the driver's options concerns the file. */
+/** What of the broker's options concerns the file. */
 export interface FileOptions {
   readonly path: string;
   readonly busyTimeoutMs: number;

@@ -1,4 +1,4 @@
-import type { Pauses } from "../../core/driver.ts";
+import type { Pauses } from "../../core/admin.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
 import { asBytes, textOf } from "./values.ts";

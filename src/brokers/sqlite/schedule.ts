@@ -1,4 +1,5 @@
-import type { PushOptions, ScheduleBeginning, ScheduleBook, ScheduleSlot } from "../../core/driver.ts";
+import type { ScheduleBeginning, ScheduleBook, ScheduleSlot } from "../../core/admin.ts";
+import type { PushOptions } from "../../core/format.ts";
 import {
   begun,
   claimed,

@@ -3,7 +3,7 @@ import type { SqliteChanges } from "./changes.ts";
 import type { SqliteFile } from "./file.ts";
 import type { SqliteWriter } from "./writer.ts";
 
-/** What the parts of the driver share. */
+/** What the parts of the broker share. */
 export interface SqliteShared {
   readonly file: SqliteFile;
   readonly clock: Clock;

@@ -24,10 +24,10 @@ export function pauseCommand({ io }: Context) {
     .action(async (queue, options) => {
       const config = await readConfig(io, options.config);
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
-      await broker.driver.pauses.pause(queue);
+      await broker.pauses.pause(queue);
       io.out(`Paused "${queue}"\n`);
       hintAtQueue(io, config, queue);
-      if (broker.driver.capabilities.pauses === "loose") {
+      if (broker.capabilities.pauses === "loose") {
         io.err(
           "fervo-worker: beanstalkd forgets the pause when it restarts, or when the queue is empty and no worker waits " +
             "for its jobs\n",
@@ -52,7 +52,7 @@ export function resumeCommand({ io }: Context) {
     .action(async (queue, options) => {
       const config = await readConfig(io, options.config);
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
-      const wasPaused = await broker.driver.pauses.resume(queue);
+      const wasPaused = await broker.pauses.resume(queue);
       io.out(wasPaused ? `Resumed "${queue}"\n` : `"${queue}" was not paused\n`);
       if (!wasPaused) hintAtQueue(io, config, queue);
     });

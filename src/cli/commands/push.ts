@@ -1,7 +1,6 @@
 import { Command } from "@commander-js/extra-typings";
 import { openBroker } from "../../app/assembly.ts";
 import { systemClock } from "../../core/time/clock.ts";
-import { newJob } from "../../worker/new_job.ts";
 import { durationMs, queueName, wholeNumber } from "../arguments.ts";
 import type { Context } from "../context.ts";
 import { jsonLine } from "../text/json_line.ts";
@@ -9,7 +8,7 @@ import { brokerOption, configOption, jsonOption } from "../options.ts";
 import { hintAtQueue } from "../hints.ts";
 import { chooseBroker, readConfig } from "../settings.ts";
 
-/** Jobs that are pushed together: the driver makes one transaction of them. */
+/** Jobs that are pushed together: the broker makes one transaction of them. */
 const BATCH_JOBS = 500;
 
 export function pushCommand({ io }: Context) {
@@ -39,14 +38,17 @@ Examples:
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
       const payload = text === "-" ? await io.readStdin() : new TextEncoder().encode(text);
       const { priority, attempts } = options;
-      const nowMs = systemClock.nowMs();
-      const job = newJob(broker.format, { payload, priority, attempts, nowMs });
+      const job = {
+        priority,
+        delayMs: options.delay ?? 0,
+        ...(attempts !== undefined && { maxAttempts: attempts }),
+      };
       hintAtQueue(io, config, queue);
       const ids: string[] = [];
       while (ids.length < options.count) {
         const batch = Array.from(
           { length: Math.min(BATCH_JOBS, options.count - ids.length) },
-          () => broker.driver.push(queue, job.message, { delayMs: options.delay ?? 0, ...job.options }),
+          () => broker.push(queue, payload, job),
         );
         const results = await Promise.allSettled(batch);
         for (const result of results) if (result.status === "fulfilled") ids.push(result.value);

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { RedisDriverOptions } from "../../brokers/sidekiq/broker.ts";
+import type { SidekiqBrokerOptions } from "../../brokers/sidekiq/broker.ts";
 import { DEFAULT_REDIS_PORT, parseHostPort, parseRedisUrl } from "../../redis/address.ts";
 import { hasHashTag, parseSentinel } from "../../redis/server.ts";
 import type { Path, Problem } from "../problems.ts";
@@ -75,7 +75,7 @@ export function redisOptions(
     readonly max_payload_bytes: number;
   },
   folder: string,
-): RedisDriverOptions {
+): SidekiqBrokerOptions {
   const url = parseRedisUrl(broker.url);
   const file = (path: string) => path === "" ? undefined : resolve(folder, path);
   return {
@@ -111,7 +111,7 @@ interface RedisValues extends Record<keyof RedisTable, unknown> {
 function targetOf(
   { sentinels, master, sentinel_password, cluster, nodes, key_prefix }: RedisValues,
   endpoint: ReturnType<typeof parseRedisUrl>["endpoint"],
-): RedisDriverOptions["target"] {
+): SidekiqBrokerOptions["target"] {
   if (sentinels.length > 0) {
     return {
       kind: "sentinel",

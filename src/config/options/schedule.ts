@@ -101,7 +101,7 @@ function checkSidekiqJob(broker: Table, schedule: Table, path: Path): Problem[] 
   const format = SIDEKIQ_FORMATS.find((name) => name === written);
   if (typeof payload !== "string" || format === undefined) return problems;
   try {
-    FORMATS[format].encode({ payload: new TextEncoder().encode(payload) });
+    FORMATS[format].read({ body: new TextEncoder().encode(payload) });
   } catch (error) {
     if (!(error instanceof JobError)) throw error;
     problems.push({

@@ -2,13 +2,13 @@ import { Backoff } from "../../core/time/backoff.ts";
 import { BrokerState } from "../../core/broker_state.ts";
 import { type Clock, sleep } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import type { Driver } from "../../core/driver.ts";
+import type { Broker } from "../../core/broker.ts";
 import { FervoError } from "../../core/errors.ts";
+import { isUnreadable, type Unreadable } from "../../core/format.ts";
 import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { Tracer } from "../../core/trace.ts";
-import type { Format } from "../../formats/format.ts";
 import type { Executor } from "../../executors/executor.ts";
 import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
 import type { ConsumerSnapshot, ConsumerStats } from "./stats.ts";
@@ -30,19 +30,18 @@ const RECEIVE_WAIT_MS = 30_000;
 /**
  * Takes jobs from a list of queues and runs them in slots.
  *
- * 1. Asks the driver for as many deliveries as it has free slots, and while jobs are short for one more each, so that a
+ * 1. Asks the broker for as many deliveries as it has free slots, and while jobs are short for one more each, so that a
  *    slot does not wait for the broker ({@link LookAhead}).
  * 2. Runs each in a slot: decode, execute, settle. With a batch size, a slot takes what is there, and never waits for more.
  * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
  * 4. Pauses while the executor cannot run jobs, or the broker is away, and finds out by itself when that is over.
  * 5. Stops in order: quiet (no more receives), drained (all settled), else abort what runs, and put it back then.
  *
- * A slot is free as soon as its settle is handed to the driver, so that the settle and the next receive can share a
+ * A slot is free as soon as its settle is handed to the broker, so that the settle and the next receive can share a
  * transaction or a round trip. Settles that lag are bounded: at most as many as there are slots.
  */
 export class Consumer {
-  readonly #driver: Driver;
-  readonly #format: Format;
+  readonly #broker: Broker;
   readonly #executor: Executor;
   readonly #clock: Clock;
   readonly #observe: Observer;
@@ -68,8 +67,7 @@ export class Consumer {
     if (options.batchSize > 1 && deps.executor.executeBatch === undefined) {
       throw new TypeError("The executor runs no batches");
     }
-    this.#driver = deps.driver;
-    this.#format = deps.format;
+    this.#broker = deps.broker;
     this.#executor = deps.executor;
     this.#clock = deps.clock;
     this.#observe = deps.observe;
@@ -162,7 +160,7 @@ export class Consumer {
   /** Whether nothing is left to do now: no job held, none in the broker, not even a delayed one. */
   async isEmpty(): Promise<boolean> {
     for (const { name } of this.#options.queues) {
-      const { ready, delayed, reserved } = await this.#driver.depth(name);
+      const { ready, delayed, reserved } = await this.#broker.depth(name);
       if (ready + delayed + reserved > 0) return false;
     }
     return this.#held.size === 0;
@@ -238,7 +236,7 @@ export class Consumer {
 
   #receive(max: number): Promise<Delivery[]> {
     const [{ signal }, queues, maxBytes] = [this.#quiet, this.#nextOrder(), this.#held.roomBytes];
-    return this.#driver.receive({ queues, max, maxBytes, waitMs: RECEIVE_WAIT_MS, signal });
+    return this.#broker.receive({ queues, max, maxBytes, waitMs: RECEIVE_WAIT_MS, signal });
   }
 
   /** Waits until there are free slots, and returns how many jobs they take; 0 when it is time to end. */
@@ -321,7 +319,7 @@ export class Consumer {
       return { kind: "release", reason: "shutdown", error: this.#cut.signal.reason };
     }
     const job = this.#jobOf(held);
-    if (job instanceof FervoError) return this.#notRun(job);
+    if (isUnreadable(job)) return this.#notRun(job);
     this.#began(slot, held, job);
     const outcome = await this.#executor.execute(job, slot.abort.signal, slot).catch(outcomeOfFault);
     // What was cut off is over; its outcome must not begin a pause after the end.
@@ -335,7 +333,7 @@ export class Consumer {
     const ready: { held: Held; job: Job }[] = [];
     for (const held of slot.jobs) {
       const job = this.#jobOf(held);
-      if (job instanceof FervoError) void this.#held.settle(held, this.#notRun(job));
+      if (isUnreadable(job)) void this.#held.settle(held, this.#notRun(job));
       else ready.push({ held, job });
     }
     let at = 0;
@@ -367,16 +365,16 @@ export class Consumer {
   }
 
   /** What becomes of a delivery without a job that could be run. */
-  #notRun(error: FervoError): Outcome {
-    if (error.code !== "WORKER_FAULT") return { kind: "bury", error };
+  #notRun({ error, concerns }: Unreadable): Outcome {
+    if (concerns === "message") return { kind: "bury", error };
     this.#heed(outcomeOfFault(error));
     return outcomeOfFault(error);
   }
 
-  #jobOf(held: Held): Job | FervoError {
+  #jobOf(held: Held): Job | Unreadable {
     const [{ timeoutMs }, nowMs] = [this.#options, this.#clock.nowMs()];
-    const job = jobOf(held.delivery, this.#format, { maxAttempts: held.maxAttempts, timeoutMs, nowMs });
-    if (job instanceof FervoError) return job;
+    const job = jobOf(held.delivery, { maxAttempts: held.maxAttempts, timeoutMs, nowMs });
+    if (isUnreadable(job)) return job;
     ({ id: held.id, maxAttempts: held.maxAttempts, retryUntilMs: held.retryUntilMs } = job);
     if (this.#tracer === undefined) return job;
     held.trace = this.#tracer(job.traceparent);

@@ -1,6 +1,6 @@
 import type { Outcome, Verdict } from "../../core/outcome.ts";
 import { retryDelayMs, type RetryPolicy } from "../../core/retry.ts";
-import type { Format } from "../../formats/format.ts";
+import type { Format } from "../../core/format.ts";
 
 /**
  * What is to be done with a delivery whose job had this outcome: a retry gets its delay where it brings none, from the rule of

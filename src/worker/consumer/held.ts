@@ -1,14 +1,13 @@
 import { Backoff } from "../../core/time/backoff.ts";
 import { BrokerState } from "../../core/broker_state.ts";
 import { type Clock, sleep, type Timer } from "../../core/time/clock.ts";
-import type { Delivery } from "../../core/delivery.ts";
-import type { Driver } from "../../core/driver.ts";
+import type { Delivery, Lease } from "../../core/delivery.ts";
+import type { Broker } from "../../core/broker.ts";
 import { asFervoError, FervoError } from "../../core/errors.ts";
 import type { Observer } from "../../core/observer.ts";
 import type { Outcome, Verdict } from "../../core/outcome.ts";
 import type { RetryPolicy } from "../../core/retry.ts";
 import type { JobTrace, RunTrace } from "../../core/trace.ts";
-import type { Format } from "../../formats/format.ts";
 import { decide } from "./decide.ts";
 
 /** A delivery that is not settled yet. */
@@ -38,8 +37,7 @@ export interface HeldDeliveriesOptions {
 }
 
 export interface HeldDeliveriesDeps {
-  readonly driver: Pick<Driver, "leaseMs">;
-  readonly format: Pick<Format, "retryDelayMs">;
+  readonly broker: Pick<Broker, "format">;
   readonly clock: Clock;
   readonly observe: Observer;
   /** Numbers in [0, 1). */
@@ -64,6 +62,7 @@ export class HeldDeliveries {
   readonly #settling: BrokerState;
   readonly #extending: BrokerState;
   #renewal: Timer | undefined;
+  #renewAtMs = 0;
   #orphaned = 0;
   #bytes = 0;
 
@@ -93,12 +92,12 @@ export class HeldDeliveries {
       delivery,
       startedMs: undefined,
       id: delivery.id,
-      maxAttempts: delivery.maxAttempts ?? this.#options.retry.attempts,
+      maxAttempts: this.#options.retry.attempts,
       isSettling: false,
     };
     this.#all.add(held);
-    this.#bytes += delivery.raw.length;
-    this.#renewal ??= this.#renewLater();
+    this.#bytes += delivery.message.body.length;
+    if (delivery.lease !== undefined) this.#renewBy(delivery.lease.ms / 3);
     return held;
   }
 
@@ -118,7 +117,7 @@ export class HeldDeliveries {
   async settle(held: Held, outcome: Outcome, endedMs = this.#deps.clock.monotonicMs()): Promise<void> {
     held.isSettling = true;
     if (outcome.kind === "release") this.#deps.onRelease();
-    const { clock, format, random } = this.#deps;
+    const { clock, broker: { format }, random } = this.#deps;
     const { retry, pauseMaxMs } = this.#options;
     const nowMs = clock.nowMs();
     const runMs = endedMs - (held.startedMs ?? endedMs);
@@ -146,7 +145,7 @@ export class HeldDeliveries {
       await sleep(clock, backoff.nextMs(), this.#givenUp.signal);
     }
     this.#all.delete(held);
-    this.#bytes -= held.delivery.raw.length;
+    this.#bytes -= held.delivery.message.body.length;
     this.#deps.onChange();
   }
 
@@ -185,18 +184,28 @@ export class HeldDeliveries {
     }
   }
 
-  /** Every third of a lease, as long as jobs are held. */
-  #renewLater(): Timer | undefined {
-    const { driver: { leaseMs }, clock } = this.#deps;
-    return leaseMs === undefined ? undefined : clock.setTimer(() => {
-      this.#renewal = this.#all.size > 0 ? this.#renewLater() : undefined;
-      for (const held of this.#all) void this.#renew(held);
-    }, leaseMs / 3);
+  /** Renews all leases in that time, and then every third of the shortest, as long as any is held. */
+  #renewBy(ms: number): void {
+    const { clock } = this.#deps;
+    const atMs = clock.monotonicMs() + ms;
+    if (this.#renewal !== undefined && this.#renewAtMs <= atMs) return;
+    this.#renewal?.cancel();
+    this.#renewAtMs = atMs;
+    this.#renewal = clock.setTimer(() => {
+      this.#renewal = undefined;
+      let shortestMs = Infinity;
+      for (const { delivery: { lease } } of this.#all) {
+        if (lease === undefined) continue;
+        shortestMs = Math.min(shortestMs, lease.ms);
+        void this.#renew(lease);
+      }
+      if (shortestMs < Infinity) this.#renewBy(shortestMs / 3);
+    }, ms);
   }
 
-  async #renew({ delivery }: Held): Promise<void> {
+  async #renew(lease: Lease): Promise<void> {
     try {
-      await delivery.extend?.();
+      await lease.extend();
       this.#extending.worked();
     } catch (thrown) {
       // A lost lease shows when the job is settled; there is nothing to do about it before.

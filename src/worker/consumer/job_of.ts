@@ -1,64 +1,43 @@
 import type { Delivery } from "../../core/delivery.ts";
-import { asFervoError, type FervoError, JobError } from "../../core/errors.ts";
+import { JobError } from "../../core/errors.ts";
+import { isUnreadable, type Unreadable, unreadable } from "../../core/format.ts";
 import type { Job } from "../../core/job.ts";
 import { checkedTrace, type JobTrace } from "../../core/trace.ts";
-import type { Format } from "../../formats/format.ts";
-
-/** A delivery, as far as it says what the job is. */
-export type Message = Pick<
-  Delivery,
-  | "id"
-  | "queue"
-  | "raw"
-  | "headers"
-  | "parsed"
-  | "problem"
-  | "attempt"
-  | "maxAttempts"
-  | "enqueuedAtMs"
-  | "isRepeat"
->;
 
 /**
- * The job that a delivery carries, or why it carries none that could be run: it cannot be read, it has no try left, or we failed to
- * read it (WORKER_FAULT).
+ * The job that a delivery carries, or why it carries none that could be run: it cannot be read, or has no attempt left.
  *
- * @param o.maxAttempts The tries where the message sets no limit of its own.
- * @param o.timeoutMs How long the try may take, milliseconds.
+ * @param o.maxAttempts The attempts where the message sets no limit of its own.
+ * @param o.timeoutMs How long the attempt may take, milliseconds.
  * @param o.nowMs Epoch milliseconds.
  */
 export function jobOf(
-  delivery: Message,
-  format: Format,
+  delivery: Pick<Delivery, "id" | "queue" | "job" | "attempt" | "enqueuedAtMs" | "isRepeat">,
   o: { maxAttempts: number; timeoutMs: number; nowMs: number },
-): Job | FervoError {
-  if (delivery.problem !== undefined) return delivery.problem;
-  let message;
-  try {
-    message = format.decode(delivery);
-  } catch (error) {
-    // What is no FervoError is a fault of the format, which says nothing of the message.
-    return asFervoError(error);
-  }
-  const maxAttempts = Math.max(message.maxAttempts ?? o.maxAttempts, message.minAttempts ?? 1);
-  if (delivery.attempt > maxAttempts) {
-    return new JobError(
-      "JOB_CRASHED",
-      `This would be try ${delivery.attempt} of ${maxAttempts}: the last one ended without a result, as when its ` +
-        "worker is killed, or the limit was lowered",
+): Job | Unreadable {
+  const { job: head, attempt } = delivery;
+  if (isUnreadable(head)) return head;
+  const maxAttempts = Math.max(head.maxAttempts ?? o.maxAttempts, head.minAttempts ?? 1);
+  if (attempt > maxAttempts) {
+    return unreadable(
+      new JobError(
+        "JOB_CRASHED",
+        `This would be try ${attempt} of ${maxAttempts}: the last one ended without a result, as when its ` +
+          "worker is killed, or the limit was lowered",
+      ),
     );
   }
   return {
-    id: message.id ?? delivery.id,
+    id: head.id ?? delivery.id,
     queue: delivery.queue,
-    payload: message.payload,
-    attempt: delivery.attempt,
+    payload: head.payload,
+    attempt,
     maxAttempts,
-    enqueuedAtMs: timeOf(message.enqueuedAtMs) ?? timeOf(delivery.enqueuedAtMs) ?? o.nowMs,
+    enqueuedAtMs: timeOf(head.enqueuedAtMs) ?? timeOf(delivery.enqueuedAtMs) ?? o.nowMs,
     deadlineMs: o.nowMs + o.timeoutMs,
     ...(delivery.isRepeat === true && { isRepeat: true }),
-    ...(message.retryUntilMs !== undefined && { retryUntilMs: message.retryUntilMs }),
-    ...checkedTrace(message.traceparent, message.tracestate),
+    ...(head.retryUntilMs !== undefined && { retryUntilMs: head.retryUntilMs }),
+    ...checkedTrace(head.traceparent, head.tracestate),
   };
 }
 

@@ -2,7 +2,7 @@ import type { Clock } from "../../core/time/clock.ts";
 
 /**
  * What should have ended so long ago never will, milliseconds. It covers what a broker that hangs may take until its
- * driver gives it up.
+ * broker gives it up.
  */
 export const STALL_MS = 120_000;
 

@@ -1,10 +1,9 @@
 import type { Clock } from "../../core/time/clock.ts";
-import type { Driver } from "../../core/driver.ts";
+import type { Broker } from "../../core/broker.ts";
 import type { FervoError } from "../../core/errors.ts";
 import type { Observer } from "../../core/observer.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "../../core/retry.ts";
 import type { Tracer } from "../../core/trace.ts";
-import type { Format } from "../../formats/format.ts";
 import type { Executor } from "../../executors/executor.ts";
 import type { WeightedQueue } from "./queue_order.ts";
 import type { RateLimitOptions } from "./rate_limit.ts";
@@ -42,8 +41,7 @@ export const DEFAULT_CONSUMER_OPTIONS: Omit<ConsumerOptions, "name" | "queues"> 
 };
 
 export interface ConsumerDeps {
-  readonly driver: Driver;
-  readonly format: Format;
+  readonly broker: Broker;
   readonly executor: Executor;
   readonly clock: Clock;
   readonly observe: Observer;

@@ -1,11 +1,11 @@
 import { Backoff } from "../../core/time/backoff.ts";
 import { BrokerState } from "../../core/broker_state.ts";
 import { type Clock, sleep } from "../../core/time/clock.ts";
-import type { Driver, ScheduleBook, ScheduleSlot } from "../../core/driver.ts";
+import type { ScheduleBook, ScheduleSlot } from "../../core/admin.ts";
+import type { Broker } from "../../core/broker.ts";
+import type { PushOptions } from "../../core/format.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type ClaimedAhead, claimedAhead, type ClaimResult, SKEW_MS } from "../../core/schedule_claims.ts";
-import type { Format } from "../../formats/format.ts";
-import { type NewJob, newJob } from "../new_job.ts";
 import { createRule, type ScheduleRule, type ScheduleRuleOptions } from "./schedule_rule.ts";
 
 /**
@@ -33,8 +33,7 @@ export const DEFAULT_SCHEDULE_OPTIONS: Pick<ScheduleOptions, "catchUp" | "priori
 };
 
 export interface ScheduleDeps {
-  readonly driver: Driver;
-  readonly format: Format;
+  readonly broker: Broker;
   readonly clock: Clock;
   readonly observe: Observer;
   /** Numbers in [0, 1). */
@@ -77,7 +76,7 @@ export class Schedule {
   readonly #backoff: Backoff;
   readonly #options: ScheduleOptions;
   readonly #rule: ScheduleRule;
-  readonly #newJob: () => NewJob;
+  readonly #job: { readonly payload: Uint8Array; readonly options: Omit<PushOptions, "delayMs"> };
   readonly #quiet = new AbortController();
   /** Up to when slots are claimed as far as is known here; undefined before the book was asked. */
   #claimedToMs: number | undefined;
@@ -88,9 +87,9 @@ export class Schedule {
   #watchedToMs = Infinity;
   readonly #state: BrokerState;
 
-  /** @param deps.driver One that keeps a schedule. */
-  constructor({ driver, format, clock, observe, random }: ScheduleDeps, options: ScheduleOptions) {
-    this.#book = driver.schedule!;
+  /** @param deps.broker One that keeps a schedule. */
+  constructor({ broker, clock, observe, random }: ScheduleDeps, options: ScheduleOptions) {
+    this.#book = broker.schedule!;
     this.#clock = clock;
     this.#observe = observe;
     this.#state = new BrokerState(observe, { during: "schedule", schedule: options.name });
@@ -98,7 +97,7 @@ export class Schedule {
     this.#options = options;
     this.#rule = createRule(options.rule);
     const { payload, priority, attempts } = options;
-    this.#newJob = () => newJob(format, { payload, priority, attempts, nowMs: clock.nowMs() });
+    this.#job = { payload, options: { priority, ...(attempts !== undefined && { maxAttempts: attempts }) } };
   }
 
   get name(): string {
@@ -238,8 +237,8 @@ export class Schedule {
 
   async #push(dueMs: number, firstMs: number): Promise<ClaimResult> {
     const { name, queue } = this.#options;
-    const { message, options } = this.#newJob();
-    const { result, id } = await this.#book.push(this.#slot(dueMs, firstMs), queue, message, options);
+    const { payload, options } = this.#job;
+    const { result, id } = await this.#book.push(this.#slot(dueMs, firstMs), queue, payload, options);
     if (id !== undefined) this.#observe({ type: "job_scheduled", schedule: name, queue, id, dueMs });
     return result;
   }

@@ -72,7 +72,7 @@ async function start(fpm: PhpFpm, options: SiteOptions = {}) {
   return {
     app,
     log,
-    driver: app.sources[0]!.driver,
+    broker: app.sources[0]!.broker,
     run: () => void (running = app.worker.run({ untilEmpty: false })),
     ask: (path: string): Promise<HttpAnswer> => ask(at, path),
     /** The value of a series, as it stands on the page; undefined when it is not there. */
@@ -109,7 +109,7 @@ Deno.test("/metrics is what promtool takes for right, and docs/operations.md lis
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await start(fpm);
   const payload = new TextEncoder().encode("secret payload");
-  await Promise.all(Array.from({ length: 20 }, () => site.driver.push("mail", payload)));
+  await Promise.all(Array.from({ length: 20 }, () => site.broker.push("mail", payload)));
   site.run();
   await site.log.count("job_settled", 20);
   const { status, headers, body } = await site.ask("/metrics");
@@ -138,7 +138,7 @@ Deno.test("/metrics is what promtool takes for right, and docs/operations.md lis
 Deno.test("/metrics follows jobs into slots, dead letters and the queue's depth", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await start(fpm, { script: FAIL, queues: ["mail", "reports"] });
-  await Promise.all(Array.from({ length: 3 }, () => site.driver.push("mail", new Uint8Array(1))));
+  await Promise.all(Array.from({ length: 3 }, () => site.broker.push("mail", new Uint8Array(1))));
   assert.equal(await site.metric('fervo_queue_jobs{broker="main",queue="mail",state="ready"}'), 3);
   site.run();
   await site.log.count("job_settled", 3);
@@ -162,9 +162,9 @@ Deno.test("/metrics is made once for all who ask at the same time, and asks the 
   // Time stands still: a second never passes, however busy the machine.
   await using site = await start(fpm, { clock: { ...systemClock, monotonicMs: () => 0 } });
   let asked = 0;
-  const depth = site.driver.depth.bind(site.driver);
+  const depth = site.broker.depth.bind(site.broker);
   const held = Promise.withResolvers<void>();
-  site.driver.depth = async (queue) => {
+  site.broker.depth = async (queue) => {
     asked++;
     await held.promise;
     return await depth(queue);
@@ -230,7 +230,7 @@ Deno.test("/readyz is 503 while the worker is quiet, and while its last jobs run
   await using site = await start(fpm, {
     script: `<?php while (!file_exists(__DIR__ . '/go')) usleep(1000); header('X-Fervo-Outcome: ack');`,
   });
-  await site.driver.push("mail", new Uint8Array(1));
+  await site.broker.push("mail", new Uint8Array(1));
   site.run();
   await site.log.next("job_started");
   site.app.worker.quiet();
@@ -247,7 +247,7 @@ Deno.test("/readyz names a consumer that can run no jobs, as the script is not t
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await start(fpm);
   await Deno.remove(`${fpm.directory}/job.php`);
-  await site.driver.push("mail", new Uint8Array(1));
+  await site.broker.push("mail", new Uint8Array(1));
   site.run();
   await site.log.next("consumer_paused");
   assert.match(
@@ -263,7 +263,7 @@ Deno.test("/livez is 503 and names a consumer whose loop is stuck", async () => 
   await using site = await start(fpm, { clock });
   const asked = Promise.withResolvers<void>();
   const stuck = Promise.withResolvers<never[]>();
-  site.driver.receive = () => {
+  site.broker.receive = () => {
     asked.resolve();
     return stuck.promise;
   };

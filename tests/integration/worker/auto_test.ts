@@ -1,8 +1,9 @@
+import { raw } from "../../../src/formats/raw.ts";
 import assert from "node:assert/strict";
 import { createApp } from "../../../src/app/app.ts";
 import { parseConfig } from "../../../src/config/load.ts";
 import { systemClock } from "../../../src/core/time/clock.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../../../src/brokers/sqlite/broker.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteBroker } from "../../../src/brokers/sqlite/broker.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../src/fastcgi/pool.ts";
 import { EventLog } from "../../support/event_log.ts";
@@ -50,7 +51,10 @@ ${consumers ?? '[[consumers]]\nqueues = ["default"]\nconcurrency = "auto"'}
   const config = await parseConfig(text, "fervo.toml", { env: () => undefined });
   await using opened = new AsyncDisposableStack();
   const driver = opened.use(
-    SqliteDriver.open({ clock: systemClock, owner: "test" }, { ...DEFAULT_SQLITE_OPTIONS, path }),
+    SqliteBroker.open({ clock: systemClock, owner: "test", format: raw }, {
+      ...DEFAULT_SQLITE_OPTIONS,
+      path,
+    }),
   );
   const log = new EventLog();
   const app = opened.use(await createApp(config, { clock: systemClock, observe: log.observe }));

@@ -105,7 +105,7 @@ Deno.test("Worker loses no job and runs none twice when php-fpm is reloaded unde
     consumer: { retry: { ...DEFAULT_RETRY_POLICY, delayMs: 1 } },
   });
   const ids = await runThrough(t, () => t.fpm.reload());
-  assert.deepEqual(await t.driver.depth(QUEUE), EMPTY);
+  assert.deepEqual(await t.broker.depth(QUEUE), EMPTY);
   assertRanOnce(await t.runs(), ids);
 });
 
@@ -163,7 +163,7 @@ Deno.test("Worker ends the PHP process of a job whose time is up, tells which, a
   const ended = await t.log.next("child_ended");
   const pid = Number(await Deno.readTextFile(t.file("pid")));
   assert.deepEqual(ended, { type: "child_ended", after: "timeout", queue: QUEUE, id: bad, attempt: 1, pid });
-  const [dead] = await t.driver.dead.list({ limit: 10 });
+  const [dead] = await t.broker.dead.list({ limit: 10 });
   assert.deepEqual([dead!.id, dead!.error.code], [bad, "JOB_TIMEOUT"]);
   const [good] = await t.push(1);
   await t.done(1);

@@ -1,31 +1,33 @@
 /** Several workers' schedules on one broker, each with a connection of its own. */
 import assert from "node:assert/strict";
-import { takeNow, type TestBroker, textOf } from "../../conformance/driver_broker.ts";
-import { raw } from "../../../src/formats/raw.ts";
-import { sidekiq7 } from "../../../src/formats/sidekiq.ts";
+import { takeNow, type TestBroker, textOf } from "../../conformance/fixture.ts";
 import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule/schedule.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { MovableClock } from "../../support/movable_clock.ts";
 import { RedisBroker } from "../brokers/sidekiq/broker.ts";
-import { SqliteBroker } from "../brokers/sqlite/broker.ts";
+import { SqliteFileQueue } from "../brokers/sqlite/broker.ts";
 
 const WORKERS = 3;
 const SLOTS = 25;
 
 const BROKERS = {
-  sqlite: { start: () => SqliteBroker.start(), format: raw, payload: "{}" },
-  redis: { start: () => RedisBroker.start(), format: sidekiq7, payload: '{"class":"Tick","args":[]}' },
+  sqlite: { start: () => SqliteFileQueue.start(), payload: "{}" },
+  redis: { start: () => RedisBroker.start(), payload: '{"class":"Tick","args":[]}' },
 };
 
-for (const [name, { start, format, payload }] of Object.entries(BROKERS)) {
+for (const [name, { start, payload }] of Object.entries(BROKERS)) {
   Deno.test(`Of ${WORKERS} workers on ${name} one pushes the job of each slot, and those that come later go on`, async () => {
     await using broker: TestBroker = await start();
     await using opened = new AsyncDisposableStack();
     const clock = new MovableClock();
     const log = new EventLog();
     const begin = async () => {
-      const driver = opened.use(await broker.open());
-      const schedule = new Schedule({ driver, format, clock, observe: log.observe, random: Math.random }, {
+      const schedule = new Schedule({
+        broker: opened.use(await broker.open()),
+        clock,
+        observe: log.observe,
+        random: Math.random,
+      }, {
         ...DEFAULT_SCHEDULE_OPTIONS,
         catchUp: "all",
         name: "hourly",

@@ -18,7 +18,7 @@ Deno.test("Worker runs 500 jobs in 8 slots, each once", async () => {
   const ids = await t.push(500);
   assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [] });
   assertRanOnce(await t.runs(), ids);
-  assert.deepEqual(await t.driver.depth(QUEUE), EMPTY);
+  assert.deepEqual(await t.broker.depth(QUEUE), EMPTY);
   assert.equal(t.log.of("job_settled").filter(({ verdict: outcome }) => outcome.kind === "ack").length, 500);
   assert.deepEqual([t.log.of("lease_lost"), t.log.of("broker_failed")], [[], []]);
 });
@@ -45,8 +45,8 @@ Deno.test("Worker brings a job that always crashes PHP to the dead letters after
   const [bad] = await t.push(1, "crash");
   good.push(...await t.push(30));
   assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [] });
-  assert.deepEqual(await t.driver.depth(QUEUE), { ...EMPTY, dead: 1 });
-  const [dead] = await t.driver.dead.list({ limit: 10 });
+  assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, dead: 1 });
+  const [dead] = await t.broker.dead.list({ limit: 10 });
   assert.deepEqual([dead!.id, dead!.attempts, dead!.error.code], [bad, 3, "JOB_CRASHED"]);
   assert.equal(new TextDecoder().decode(dead!.payload), "crash");
   const runs = await t.runs();
@@ -60,7 +60,7 @@ Deno.test("Worker keeps the reason and STDERR of a job that failed for good", as
   );
   await t.push(1);
   await t.run({ untilEmpty: true });
-  const [dead] = await t.driver.dead.list({ limit: 10 });
+  const [dead] = await t.broker.dead.list({ limit: 10 });
   assert.deepEqual([dead!.attempts, dead!.error.code, dead!.error.message], [
     1,
     "JOB_FAILED",
@@ -93,7 +93,7 @@ Deno.test("Worker ends a job whose time is up, counts the attempt, and goes on w
   const [bad] = await t.push(1, "hang");
   const [good] = await t.push(1);
   await t.run({ untilEmpty: true });
-  const [dead] = await t.driver.dead.list({ limit: 10 });
+  const [dead] = await t.broker.dead.list({ limit: 10 });
   assert.deepEqual([dead!.id, dead!.attempts, dead!.error.code], [bad, 1, "JOB_TIMEOUT"]);
   assert.deepEqual(await t.runs(), [`${good} 1`]);
 });
@@ -103,9 +103,9 @@ Deno.test("Worker until empty ends by itself when php-fpm does not find the scri
   const ids = await t.push(3);
   const { orphaned, faults } = await t.run({ untilEmpty: true });
   assert.deepEqual([orphaned, faults.map(({ code }) => code)], [0, ["FPM_MISCONFIGURED"]]);
-  assert.deepEqual(await t.driver.depth(QUEUE), { ...EMPTY, ready: 3 });
+  assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, ready: 3 });
   const signal = new AbortController().signal;
-  const again = await t.driver.receive({ queues: [QUEUE], max: 3, waitMs: 0, signal });
+  const again = await t.broker.receive({ queues: [QUEUE], max: 3, waitMs: 0, signal });
   assert.deepEqual(again.map(({ id, attempt }) => [id, attempt]), ids.map((id) => [id, 1]));
 });
 
@@ -136,7 +136,7 @@ Deno.test("Worker.stop() lets jobs under way finish and takes no more", async ()
   await Deno.writeTextFile(t.file("go"), "");
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
   assertRanOnce(await t.runs(), ids.slice(0, 2));
-  assert.deepEqual(await t.driver.depth(QUEUE), { ...EMPTY, ready: 1 });
+  assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, ready: 1 });
 });
 
 Deno.test("Worker puts back what runs at the shutdown timeout or a second stop; the attempt does not count", async () => {
@@ -150,9 +150,9 @@ Deno.test("Worker puts back what runs at the shutdown timeout or a second stop; 
     await t.log.count("job_started", 2);
     for (let i = 0; i < stops; i++) t.worker.stop();
     assert.deepEqual(await running, { orphaned: 0, faults: [] });
-    assert.deepEqual(await t.driver.depth(QUEUE), { ...EMPTY, ready: 2 });
+    assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, ready: 2 });
     const signal = new AbortController().signal;
-    const again = await t.driver.receive({ queues: [QUEUE], max: 2, waitMs: 0, signal });
+    const again = await t.broker.receive({ queues: [QUEUE], max: 2, waitMs: 0, signal });
     assert.deepEqual(again.map(({ id, attempt }) => [id, attempt]), ids.map((id) => [id, 1]));
     await Deno.writeTextFile(t.file("go"), "");
   }
@@ -175,5 +175,5 @@ Deno.test("Worker takes no notice of the late result of a worker that has lost t
   t.worker.stop();
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
   assertRanOnce(await t.runs(), [id!, other!]);
-  assert.deepEqual(await t.driver.depth(QUEUE), { ...EMPTY, reserved: 1 });
+  assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, reserved: 1 });
 });

@@ -1,24 +1,24 @@
 import assert from "node:assert/strict";
-import { LateDriver } from "../../../src/brokers/late.ts";
+import { LateBroker } from "../../../src/brokers/late_broker.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { FakeDelivery, FakeDriver, unavailable } from "../../support/fake_driver.ts";
+import { FakeBroker, FakeDelivery, unavailable } from "../../support/fake_broker.ts";
 
 function setUp() {
   const clock = new FakeClock();
-  const real = new FakeDriver(clock);
+  const real = new FakeBroker(clock);
   const t = { clock, real, opens: 0, isThere: false };
   const open = () => {
     t.opens++;
     if (!t.isThere) throw unavailable();
     return real;
   };
-  const driver = new LateDriver({ clock, open }, { capabilities: real.capabilities, leaseMs: 1_000 });
+  const driver = new LateBroker({ clock, open }, real);
   return Object.assign(t, { driver });
 }
 
 const request = { queues: ["a"], max: 1, waitMs: 0, signal: new AbortController().signal };
 
-Deno.test("LateDriver rejects as the broker does that cannot be opened, and tries that twice a second at most", async () => {
+Deno.test("LateBroker rejects as the broker does that cannot be opened, and tries that twice a second at most", async () => {
   const t = setUp();
   const calls = [
     () => t.driver.receive(request),
@@ -34,7 +34,7 @@ Deno.test("LateDriver rejects as the broker does that cannot be opened, and trie
   assert.equal(t.opens, 2);
 });
 
-Deno.test("LateDriver is the broker once that could be opened", async () => {
+Deno.test("LateBroker is the broker once that could be opened", async () => {
   const t = setUp();
   await assert.rejects(t.driver.receive(request));
   t.isThere = true;
@@ -47,7 +47,7 @@ Deno.test("LateDriver is the broker once that could be opened", async () => {
   assert.equal(t.opens, 2);
 });
 
-Deno.test("LateDriver that was closed is not opened any more", async () => {
+Deno.test("LateBroker that was closed is not opened any more", async () => {
   const t = setUp();
   t.isThere = true;
   await t.driver.close();

@@ -1,20 +1,20 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { JobError } from "../../../src/core/errors.ts";
-import type { Message } from "../../../src/formats/format.ts";
+import type { JobHead } from "../../../src/core/format.ts";
 import { envelope } from "../../../src/formats/envelope.ts";
 import { bytesOf } from "../../support/scripted_server.ts";
 
-function decode(raw: string | Uint8Array): Message {
-  return envelope.decode({ raw: bytesOf(raw), headers: {} });
+function read(body: string | Uint8Array): JobHead {
+  return envelope.read({ body: bytesOf(body), headers: {} });
 }
 
 /** The message with its payload as hexadecimal digits, for comparing. */
-function shown(message: Message) {
+function shown(message: JobHead) {
   return { ...message, payload: message.payload.toHex() };
 }
 
-const anyMessage: fc.Arbitrary<Message> = fc.record({
+const anyMessage: fc.Arbitrary<JobHead> = fc.record({
   payload: fc.oneof(fc.uint8Array(), fc.string({ unit: "binary" }).map((text) => bytesOf(text))),
   id: fc.string({ unit: "binary" }).filter((id) => !/\p{Cc}/u.test(id)),
   maxAttempts: fc.integer({ min: 1 }),
@@ -24,42 +24,43 @@ const anyMessage: fc.Arbitrary<Message> = fc.record({
 }, { requiredKeys: ["payload"] });
 
 Deno.test("envelope leaves out a trace that is no text, and keeps the job", () => {
-  const message = decode(bytesOf(`{"fervo":1,"payload":"x","traceparent":[],"tracestate":7}`));
+  const message = read(bytesOf(`{"fervo":1,"payload":"x","traceparent":[],"tracestate":7}`));
   assert.deepEqual(message, { payload: bytesOf("x") });
 });
 
 Deno.test("envelope round-trips any payload bytes and any fields", () => {
   fc.assert(fc.property(anyMessage, (message) => {
-    assert.deepEqual(shown(decode(envelope.encode(message))), { ...shown(message) });
+    assert.deepEqual(shown(read(envelope.write(message).body)), { ...shown(message) });
   }));
 });
 
-Deno.test("envelope.encode() writes text as text and other bytes as base64", () => {
-  const text = envelope.encode({ payload: bytesOf('{"a":"é"}'), id: "7", maxAttempts: 3, enqueuedAtMs: 5 });
+Deno.test("envelope.write() writes text as text and other bytes as base64", () => {
+  const text =
+    envelope.write({ payload: bytesOf('{"a":"é"}'), id: "7", maxAttempts: 3, enqueuedAtMs: 5 }).body;
   assert.equal(
     new TextDecoder().decode(text),
     '{"fervo":1,"id":"7","attempts":3,"enqueued_at":5,"payload":"{\\"a\\":\\"é\\"}"}',
   );
-  const binary = envelope.encode({ payload: Uint8Array.of(0xff, 0, 1) });
+  const binary = envelope.write({ payload: Uint8Array.of(0xff, 0, 1) }).body;
   assert.equal(new TextDecoder().decode(binary), '{"fervo":1,"payload_base64":"/wAB"}');
 });
 
-Deno.test("envelope.decode() keeps a payload's byte order mark, line ends and zero bytes", () => {
+Deno.test("envelope.read() keeps a payload's byte order mark, line ends and zero bytes", () => {
   for (const payload of ["\ufeffbom", "a\r\nb\n", "\0", "", "\u2028"]) {
-    const message = decode(envelope.encode({ payload: bytesOf(payload) }));
+    const message = read(envelope.write({ payload: bytesOf(payload) }).body);
     assert.equal(message.payload.toHex(), bytesOf(payload).toHex());
   }
 });
 
-Deno.test("envelope.decode() reads what another producer writes: white space, escapes, unknown fields", () => {
-  const message = decode(
+Deno.test("envelope.read() reads what another producer writes: white space, escapes, unknown fields", () => {
+  const message = read(
     ` { "payload" : "\\u0041\\ud83d\\ude00", "fervo" : 1.0, "x": {"fervo": 2}, "enqueued_at": 17.5 }\n`,
   );
   assert.deepEqual(shown(message), { payload: bytesOf("A😀").toHex(), enqueuedAtMs: 17.5 });
 });
 
-Deno.test("envelope.decode() takes null for an absent field", () => {
-  const message = decode(
+Deno.test("envelope.read() takes null for an absent field", () => {
+  const message = read(
     `{"fervo":1,"payload":null,"payload_base64":"QQ==","id":null,"attempts":null,"traceparent":null}`,
   );
   assert.deepEqual(shown(message), { payload: "41" });
@@ -142,8 +143,8 @@ const MALFORMED: [what: string, raw: string | Uint8Array, reason: string | RegEx
 ];
 
 for (const [what, raw, reason] of MALFORMED) {
-  Deno.test(`envelope.decode() refuses ${what} with JOB_MALFORMED`, () => {
-    assert.throws(() => decode(raw), (error: unknown) => {
+  Deno.test(`envelope.read() refuses ${what} with JOB_MALFORMED`, () => {
+    assert.throws(() => read(raw), (error: unknown) => {
       assert.ok(error instanceof JobError);
       assert.equal(error.code, "JOB_MALFORMED");
       const start = "Cannot read the message as an envelope: ";
@@ -156,7 +157,7 @@ for (const [what, raw, reason] of MALFORMED) {
   });
 }
 
-Deno.test("envelope.decode() fails only with JOB_MALFORMED, whatever bytes come", () => {
+Deno.test("envelope.read() fails only with JOB_MALFORMED, whatever bytes come", () => {
   const anyField = fc.constantFrom("fervo", "payload", "payload_base64", "id", "attempts", "enqueued_at");
   const anyRaw = fc.oneof(
     fc.uint8Array(),
@@ -165,7 +166,7 @@ Deno.test("envelope.decode() fails only with JOB_MALFORMED, whatever bytes come"
   );
   fc.assert(fc.property(anyRaw, (raw) => {
     try {
-      decode(raw);
+      read(raw);
     } catch (error) {
       assert.ok(error instanceof JobError, String(error));
       assert.equal(error.code, "JOB_MALFORMED");

@@ -3,9 +3,10 @@ import { JobError } from "../../../src/core/errors.ts";
 import { sidekiq6, sidekiq7, sidekiq8, type SidekiqFormat } from "../../../src/formats/sidekiq.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
+/** A job as it was read. */
+const job = (text: string | Uint8Array) => sidekiq7.parse(typeof text === "string" ? encode(text) : text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-const message = (text: string, format: SidekiqFormat = sidekiq7) =>
-  format.decode({ raw: encode(text), headers: {} });
+const message = (text: string, format: SidekiqFormat = sidekiq7) => format.read({ body: encode(text) });
 
 /** The class of Rails' jobs. */
 const RAILS = "ActiveJob::QueueAdapters::SidekiqAdapter::JobWrapper";
@@ -166,14 +167,9 @@ Deno.test(
   },
 );
 
-Deno.test("read() tells tries, times of either unit, and why a job failed", { permissions: "none" }, () => {
-  const read = (fields: string) => sidekiq7.read(encode(`{"class":"X","args":[]${fields}}`));
-  const { parsed, ...facts } = read("");
-  assert.deepEqual(facts, { tries: 0, recoveries: 0, isKeptWhenDead: true, isRepeat: false });
-  assert.deepEqual(
-    sidekiq7.decode({ raw: encode("not read again"), headers: {}, parsed }).payload,
-    encode("not read again"),
-  );
+Deno.test("facts() tells tries, times of either unit, and why a job failed", { permissions: "none" }, () => {
+  const read = (fields: string) => sidekiq7.facts(job(`{"class":"X","args":[]${fields}}`));
+  assert.deepEqual(read(""), { tries: 0, recoveries: 0, isKeptWhenDead: true, isRepeat: false });
   assert.equal(read(',"retry_count":0').tries, 1);
   assert.equal(read(',"retry_count":3,"fervo_recovered":2').tries, 6);
   assert.equal(read(',"retry_count":-1').tries, 0, 'what "Retry" makes of 0');
@@ -209,12 +205,12 @@ Deno.test(
   "failed() writes Sidekiq's fields, and leaves all others as they were",
   { permissions: "none" },
   () => {
-    const first = sidekiq7.failed(encode(RUBY), { id: "x", queue: "mail", error: FAILED, nowMs: NOW_MS });
+    const first = sidekiq7.failed(job(RUBY), { id: "x", queue: "mail", error: FAILED, nowMs: NOW_MS });
     assert.equal(first.queue, "mail");
     const added = ',"error_message":"It went wrong","error_class":"JOB_FAILED","retry_count":0,' +
       '"failed_at":1700000000.000,"fervo_stderr":"oh"}';
     assert.equal(decode(first.raw), RUBY.slice(0, -1) + added);
-    const second = sidekiq7.failed(first.raw, {
+    const second = sidekiq7.failed(job(first.raw), {
       id: "x",
       queue: "mail",
       error: new JobError("JOB_TIMEOUT", "Slow"),
@@ -234,7 +230,7 @@ Deno.test(
   { permissions: "none" },
   () => {
     const { raw } = sidekiq7.failed(
-      encode(
+      job(
         '{"class":"X","args":[],"jid":"a","queue":"q","error_message":"old","error_class":"KeyError",' +
           '"error_backtrace":"eJyLjgUAARUAuQ==","retry_count":0,"failed_at":1600000000.5}',
       ),
@@ -252,7 +248,7 @@ Deno.test(
   "failed() gives a job without id or queue both, and heeds retry_queue",
   { permissions: "none" },
   () => {
-    const { raw } = sidekiq7.failed(encode(DEFERRED), {
+    const { raw } = sidekiq7.failed(job(DEFERRED), {
       id: "0a",
       queue: "default",
       error: FAILED,
@@ -260,7 +256,7 @@ Deno.test(
     });
     const fields = JSON.parse(decode(raw));
     assert.deepEqual([fields.jid, fields.queue, fields.retry], ["0a", "default", false]);
-    const elsewhere = sidekiq7.failed(encode('{"class":"X","args":[],"queue":"q","retry_queue":"slow"}'), {
+    const elsewhere = sidekiq7.failed(job('{"class":"X","args":[],"queue":"q","retry_queue":"slow"}'), {
       id: "0a",
       queue: "q",
       error: FAILED,
@@ -280,7 +276,7 @@ Deno.test(
     const failed = (fields: string) => {
       const raw = encode(`{"class":"X","args":[]${fields}}`);
       const { retry_count, failed_at, retried_at } = JSON.parse(
-        decode(sidekiq7.failed(raw, { id: "a", queue: "q", error: FAILED, nowMs: NOW_MS }).raw),
+        decode(sidekiq7.failed(job(raw), { id: "a", queue: "q", error: FAILED, nowMs: NOW_MS }).raw),
       );
       return [retry_count, failed_at, retried_at];
     };
@@ -313,7 +309,7 @@ Deno.test("pushed() and failed() make a list of tags that are none, which Sideki
     const raw = encode(`{"class":"X","args":[],"tags":${tags},"jid":"a"}`);
     const texts = [
       sidekiq7.pushed(raw, { id: "a", queue: "q", isDelayed: false, nowMs: NOW_MS }).raw,
-      sidekiq7.failed(raw, { id: "a", queue: "q", error: FAILED, nowMs: NOW_MS }).raw,
+      sidekiq7.failed(job(raw), { id: "a", queue: "q", error: FAILED, nowMs: NOW_MS }).raw,
     ].map(decode);
     for (const text of texts) assert.ok(text.includes(`"tags":${written},"jid"`), text.slice(0, 200));
   }
@@ -349,7 +345,7 @@ Deno.test("unreadable() files any bytes as a job in form; letter() and revived()
     });
     assert.deepEqual(sidekiq7.revived(letter, NOW_MS), { raw: encode(text), queue: "mail" });
     // The Web UI's "Retry" brings it back: it is no job, and is filed once.
-    assert.throws(() => sidekiq7.read(letter), (thrown) => (thrown as JobError).code === "JOB_MALFORMED");
+    assert.throws(() => sidekiq7.parse(letter), (thrown) => (thrown as JobError).code === "JOB_MALFORMED");
     assert.deepEqual(sidekiq7.unreadable(letter, failure), letter);
   }
   const bytes = new Uint8Array([0xff, 0xfe, 0, 0x80]);
@@ -363,7 +359,7 @@ Deno.test("failed() cuts the message as Sidekiq does, and writes texts that JSON
   permissions: "none",
 }, () => {
   const error = new JobError("JOB_FAILED", `\ud800${"x".repeat(20_000)}`);
-  const { raw } = sidekiq7.failed(encode(DEFERRED), { id: "a", queue: "q", error, nowMs: NOW_MS });
+  const { raw } = sidekiq7.failed(job(DEFERRED), { id: "a", queue: "q", error, nowMs: NOW_MS });
   assert.equal(JSON.parse(decode(raw)).error_message, `\ufffd${"x".repeat(9_999)}`);
 });
 
@@ -394,18 +390,16 @@ Deno.test("pushed() completes a job, and keeps what its producer said", { permis
 });
 
 Deno.test("revived() begins anew, recovered() counts", { permissions: "none" }, () => {
-  const { raw } = sidekiq7.failed(encode(RUBY), { id: "x", queue: "mail", error: FAILED, nowMs: NOW_MS });
-  const revived = sidekiq7.revived(sidekiq7.recovered(raw, { id: "x", queue: "mail" }), NOW_MS);
+  const { raw } = sidekiq7.failed(job(RUBY), { id: "x", queue: "mail", error: FAILED, nowMs: NOW_MS });
+  const revived = sidekiq7.revived(sidekiq7.recovered(job(raw), { id: "x", queue: "mail" }), NOW_MS);
   assert.equal(decode(revived.raw), RUBY.replace("1795456398.3752277", "1700000000.000"));
-  const twice = sidekiq7.recovered(sidekiq7.recovered(encode(DEFERRED), { id: "1", queue: "q" }), {
-    id: "2",
-    queue: "r",
-  });
+  const once = sidekiq7.recovered(job(DEFERRED), { id: "1", queue: "q" });
+  const twice = sidekiq7.recovered(job(once), { id: "2", queue: "r" });
   assert.equal(
     decode(twice),
     `${DEFERRED.slice(0, -1)},"jid":"1","queue":"q","fervo_recovered":2,"fervo_lost":true}`,
   );
-  const buried = sidekiq7.failed(twice, { id: "1", queue: "q", error: FAILED, nowMs: NOW_MS });
+  const buried = sidekiq7.failed(job(twice), { id: "1", queue: "q", error: FAILED, nowMs: NOW_MS });
   assert.equal(JSON.parse(decode(buried.raw)).fervo_recovered, 2);
   assert.equal("fervo_lost" in JSON.parse(decode(buried.raw)), false);
 });
@@ -422,13 +416,11 @@ Deno.test("retryDelayMs() is Sidekiq's formula", { permissions: "none" }, () => 
   assert.ok(sidekiq7.retryDelayMs(2 ** 31, 0) < 1e14);
 });
 
-Deno.test("encode() takes a job and adds what it is told", { permissions: "none" }, () => {
-  const text = decode(
-    sidekiq7.encode({ payload: encode('{"class":"X","args":[]}'), maxAttempts: 3, enqueuedAtMs: NOW_MS }),
+Deno.test("pushed() writes a limit of attempts into the job", { permissions: "none" }, () => {
+  const o = { id: "a", queue: "q", isDelayed: true, nowMs: NOW_MS, maxAttempts: 3 };
+  assert.equal(
+    decode(sidekiq7.pushed(encode('{"class":"X","args":[]}'), o).raw),
+    '{"class":"X","args":[],"retry":2,"queue":"q","jid":"a","created_at":1700000000.000}',
   );
-  assert.equal(text, '{"class":"X","args":[],"retry":2,"created_at":1700000000.000}');
-  assert.throws(
-    () => sidekiq7.encode({ payload: encode("hello") }),
-    /Cannot read the message as a Sidekiq job/,
-  );
+  assert.throws(() => sidekiq7.pushed(encode("hello"), o), /Cannot read the message as a Sidekiq job/);
 });

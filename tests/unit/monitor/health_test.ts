@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { FervoError } from "../../../src/core/errors.ts";
 import { liveness, readiness } from "../../../src/monitor/health.ts";
-import { unavailable } from "../../support/fake_driver.ts";
+import { unavailable } from "../../support/fake_broker.ts";
 import { viewOf } from "./fake_view.ts";
 
 const WELL = { isWell: true, problems: [] };

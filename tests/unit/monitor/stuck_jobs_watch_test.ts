@@ -2,26 +2,26 @@ import assert from "node:assert/strict";
 import type { WorkerEvent } from "../../../src/core/observer.ts";
 import { StuckJobsWatch, type WatchedBroker } from "../../../src/monitor/stuck_jobs_watch.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { FakeDriver, unavailable } from "../../support/fake_driver.ts";
+import { FakeBroker, unavailable } from "../../support/fake_broker.ts";
 
 /** A watch of a consumer of "mail" with a free slot, and its broker. */
 function start() {
   const clock = new FakeClock();
-  const driver = new FakeDriver(clock);
+  const broker = new FakeBroker(clock);
   const asked: string[][] = [];
   const paused: string[] = [];
   let lists = 0;
   const watched = {
     census: (queues: readonly string[]) => {
       asked.push([...queues]);
-      return driver.census(queues);
+      return broker.census(queues);
     },
     pauses: {
       list: () => {
         lists++;
         return Promise.resolve(paused);
       },
-    } as WatchedBroker["driver"]["pauses"],
+    } as WatchedBroker["broker"]["pauses"],
   };
   const stats = { slots: 2, busySlots: 1, inFlight: 1, hasRoom: true, isPaused: false, receivedAtMs: 0 };
   const consumer = { name: "main", stats, ran: { jobs: 5, ms: 0 }, inFlight: 1 };
@@ -29,9 +29,9 @@ function start() {
   const watch = new StuckJobsWatch({
     clock,
     observe: (event) => void told.push(event),
-    brokers: () => [{ name: "redis", driver: watched, consumers: [{ consumer, queues: ["mail"] }] }],
+    brokers: () => [{ name: "redis", broker: watched, consumers: [{ consumer, queues: ["mail"] }] }],
   });
-  return { clock, driver, consumer, asked, paused, told, watch, watched, lists: () => lists };
+  return { clock, broker, consumer, asked, paused, told, watch, watched, lists: () => lists };
 }
 
 type Told = Extract<WorkerEvent, { type: "jobs_stuck" | "jobs_moving" }>;
@@ -43,8 +43,8 @@ const inWords = (told: readonly WorkerEvent[]) =>
 Deno.test("StuckJobsWatch tells once that jobs are stuck, each minute that they are, and when they move", {
   permissions: "none",
 }, async () => {
-  const { clock, driver, consumer, told, watch } = start();
-  driver.depths.set("mail", { ready: 3 });
+  const { clock, broker, consumer, told, watch } = start();
+  broker.depths.set("mail", { ready: 3 });
   await clock.advance(35_000);
   assert.deepEqual(inWords(told), []);
   assert.deepEqual(watch.stuck.map(({ forMs }) => forMs), [25_000]);
@@ -63,8 +63,8 @@ Deno.test("StuckJobsWatch tells once that jobs are stuck, each minute that they 
 Deno.test("StuckJobsWatch compares the broker's count of jobs in flight with the consumers'", {
   permissions: "none",
 }, async () => {
-  const { clock, driver, consumer, told, watch } = start();
-  driver.inFlight = 3;
+  const { clock, broker, consumer, told, watch } = start();
+  broker.inFlight = 3;
   await clock.advance(35_000);
   assert.deepEqual(inWords(told), ["jobs_stuck: orphaned 2 for 30 s"]);
   consumer.inFlight = 3;
@@ -76,8 +76,8 @@ Deno.test("StuckJobsWatch compares the broker's count of jobs in flight with the
 Deno.test("StuckJobsWatch asks for no ready jobs and no pauses while the consumer takes jobs, or cannot", {
   permissions: "none",
 }, async () => {
-  const { clock, driver, consumer, asked, lists, watch } = start();
-  driver.depths.set("mail", { ready: 100_000 });
+  const { clock, broker, consumer, asked, lists, watch } = start();
+  broker.depths.set("mail", { ready: 100_000 });
   for (let look = 0; look < 20; look++) {
     consumer.ran.jobs++;
     await clock.advance(5_000);
@@ -95,8 +95,8 @@ Deno.test("StuckJobsWatch asks for no ready jobs and no pauses while the consume
 });
 
 Deno.test("StuckJobsWatch asks nothing of a queue that is paused", { permissions: "none" }, async () => {
-  const { clock, driver, asked, paused, told, watch } = start();
-  driver.depths.set("mail", { ready: 100_000 });
+  const { clock, broker, asked, paused, told, watch } = start();
+  broker.depths.set("mail", { ready: 100_000 });
   paused.push("mail");
   await clock.advance(120_000);
   assert.deepEqual([asked.flat(), told], [[], []]);
@@ -106,12 +106,12 @@ Deno.test("StuckJobsWatch asks nothing of a queue that is paused", { permissions
 Deno.test("StuckJobsWatch begins anew when the broker was away, and asks one that hangs no second time", {
   permissions: "none",
 }, async () => {
-  const { clock, driver, asked, told, watch, watched } = start();
-  driver.depths.set("mail", { ready: 3 });
+  const { clock, broker, asked, told, watch, watched } = start();
+  broker.depths.set("mail", { ready: 3 });
   await clock.advance(30_000);
-  driver.outage = unavailable();
+  broker.outage = unavailable();
   await clock.advance(5_000);
-  driver.outage = undefined;
+  broker.outage = undefined;
   await clock.advance(30_000);
   assert.deepEqual(told, []);
   const hanging = Promise.withResolvers<never>();

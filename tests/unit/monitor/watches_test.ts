@@ -5,15 +5,15 @@ import type { FpmStatus } from "../../../src/fpm/status.ts";
 import { BrokerWatch } from "../../../src/monitor/broker_watch.ts";
 import { FpmWatch } from "../../../src/monitor/fpm_watch.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { FakeDriver, unavailable } from "../../support/fake_driver.ts";
+import { FakeBroker, unavailable } from "../../support/fake_broker.ts";
 
 // --- brokers
 
 Deno.test("BrokerWatch counts the jobs of each queue once", { permissions: "none" }, async () => {
   const clock = new FakeClock();
-  const driver = new FakeDriver(clock);
-  driver.depths.set("a", { ready: 3, dead: 1 });
-  const watch = new BrokerWatch({ clock, driver }, { name: "default", queues: ["a", "b", "a"] });
+  const broker = new FakeBroker(clock);
+  broker.depths.set("a", { ready: 3, dead: 1 });
+  const watch = new BrokerWatch({ clock, broker }, { name: "default", queues: ["a", "b", "a"] });
   assert.deepEqual(await watch.state(), {
     isUp: true,
     depths: [
@@ -25,9 +25,9 @@ Deno.test("BrokerWatch counts the jobs of each queue once", { permissions: "none
 
 Deno.test("BrokerWatch tells why a broker is away", { permissions: "none" }, async () => {
   const clock = new FakeClock();
-  const driver = new FakeDriver(clock);
-  const error = driver.outage = unavailable();
-  const watch = new BrokerWatch({ clock, driver }, { name: "default", queues: ["a"] });
+  const broker = new FakeBroker(clock);
+  const error = broker.outage = unavailable();
+  const watch = new BrokerWatch({ clock, broker }, { name: "default", queues: ["a"] });
   assert.deepEqual(await watch.state(), { isUp: false, error });
 });
 
@@ -36,11 +36,11 @@ Deno.test(
   { permissions: "none" },
   async () => {
     const clock = new FakeClock();
-    const driver = {
+    const broker = {
       depth: () => new Promise<never>(() => {}),
       latencyMs: () => new Promise<never>(() => {}),
     };
-    const watch = new BrokerWatch({ clock, driver }, { name: "default", queues: ["a"] });
+    const watch = new BrokerWatch({ clock, broker }, { name: "default", queues: ["a"] });
     const state = watch.state();
     await clock.advance(2_000);
     const { isUp, ...rest } = await state;

@@ -4,7 +4,7 @@ import type { FpmStatus } from "../../../src/fpm/status.ts";
 import { writeWorkerMetrics } from "../../../src/monitor/worker_metrics.ts";
 import type { WorkerView } from "../../../src/monitor/worker_view.ts";
 import { MetricsPage } from "../../../src/telemetry/metrics/prometheus.ts";
-import { unavailable } from "../../support/fake_driver.ts";
+import { unavailable } from "../../support/fake_broker.ts";
 import { viewOf } from "./fake_view.ts";
 
 /** The lines of values, sorted. */

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { ACK } from "../../../src/core/outcome.ts";
-import { raw } from "../../../src/formats/raw.ts";
 import { DEFAULT_SCHEDULE_OPTIONS, Schedule } from "../../../src/worker/schedule/schedule.ts";
 import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../../../src/worker/consumer/consumer.ts";
 import { type RunResult, Worker } from "../../../src/worker/worker.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { FakeBook } from "../../support/fake_book.ts";
 import { FakeClock, settlePromises } from "../../support/fake_clock.ts";
-import { FakeDelivery, FakeDriver, unavailable } from "../../support/fake_driver.ts";
+import { FakeBroker, FakeDelivery, unavailable } from "../../support/fake_broker.ts";
 import { FakeExecutor, misconfigured, scriptMissing } from "../../support/fake_executor.ts";
 
 const SHUTDOWN_TIMEOUT_MS = 30_000;
@@ -17,22 +16,22 @@ function build(queues: readonly string[] = ["default"], isScheduled = false) {
   const clock = new FakeClock();
   const log = new EventLog();
   const parts = queues.map((name) => {
-    const driver = new FakeDriver(clock);
+    const broker = new FakeBroker(clock);
     const executor = new FakeExecutor();
-    const deps = { driver, executor, format: raw, clock, observe: log.observe, random: () => 0.5 };
+    const deps = { broker, executor, clock, observe: log.observe, random: () => 0.5 };
     const consumer = new Consumer(deps, {
       ...DEFAULT_CONSUMER_OPTIONS,
       timeoutMs: 3_600_000,
       name,
       queues: [{ name, weight: 1 }],
     });
-    return { driver, executor, consumer };
+    return { broker, executor, consumer };
   });
   const quieted: number[] = [];
   const consumers = parts.map(({ consumer }) => consumer);
   const onQuiet = () => void quieted.push(clock.monotonicMs());
   const book = new FakeBook();
-  const schedules = isScheduled ? [everyMinute(parts[0]!.driver, book, { clock, observe: log.observe })] : [];
+  const schedules = isScheduled ? [everyMinute(parts[0]!.broker, book, { clock, observe: log.observe })] : [];
   const worker = new Worker({ consumers, schedules, clock, observe: log.observe, onQuiet }, {
     shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
   });
@@ -40,12 +39,12 @@ function build(queues: readonly string[] = ["default"], isScheduled = false) {
 }
 
 function everyMinute(
-  driver: FakeDriver,
+  broker: FakeBroker,
   book: FakeBook,
   deps: { clock: FakeClock; observe: EventLog["observe"] },
 ): Schedule {
-  driver.schedule = book;
-  return new Schedule({ driver, format: raw, ...deps, random: () => 0.5 }, {
+  broker.schedule = book;
+  return new Schedule({ broker, ...deps, random: () => 0.5 }, {
     ...DEFAULT_SCHEDULE_OPTIONS,
     name: "minutely",
     queue: "default",
@@ -65,16 +64,16 @@ function start(t: ReturnType<typeof build>, options = { untilEmpty: false }) {
 }
 
 /** A job of it cannot be run, and none can until `executor.probeAnswer` is another one. */
-async function misconfigure({ driver, executor }: ReturnType<typeof build>["parts"][number]): Promise<void> {
-  await give(driver, "1");
+async function misconfigure({ broker, executor }: ReturnType<typeof build>["parts"][number]): Promise<void> {
+  await give(broker, "1");
   executor.probeAnswer = scriptMissing();
   executor.runs.at(-1)!.end(misconfigured());
   await settlePromises();
 }
 
-async function give(driver: FakeDriver, id: string): Promise<FakeDelivery> {
+async function give(broker: FakeBroker, id: string): Promise<FakeDelivery> {
   const delivery = new FakeDelivery(id);
-  driver.give(delivery);
+  broker.give(delivery);
   await settlePromises();
   return delivery;
 }
@@ -84,7 +83,7 @@ Deno.test("Worker runs all its consumers until it is stopped", async () => {
   const { ended, running } = start(t);
   await t.clock.advance(600_000);
   assert.equal(ended.result, undefined);
-  const deliveries = await Promise.all(t.parts.map(({ driver }) => give(driver, "1")));
+  const deliveries = await Promise.all(t.parts.map(({ broker }) => give(broker, "1")));
   for (const { executor } of t.parts) executor.runs[0]!.end(ACK);
   await settlePromises();
   assert.deepEqual(deliveries.map(({ settled }) => settled), [["ack"], ["ack"]]);
@@ -96,7 +95,7 @@ Deno.test("Worker runs all its consumers until it is stopped", async () => {
 Deno.test("Worker tells when it takes no more jobs, by quiet() and by stop(), and not when one consumer can run none", async () => {
   const t = build(["a", "b"]);
   const { running } = start(t);
-  await give(t.parts[0]!.driver, "1");
+  await give(t.parts[0]!.broker, "1");
   t.parts[0]!.executor.runs[0]!.end(misconfigured());
   await settlePromises();
   assert.deepEqual(t.quieted, []);
@@ -111,12 +110,12 @@ Deno.test("Worker tells when it takes no more jobs, by quiet() and by stop(), an
 Deno.test("Worker.stop() takes no more jobs and waits for those that run", async () => {
   const t = build();
   const { ended, running } = start(t);
-  const delivery = await give(t.driver, "1");
+  const delivery = await give(t.broker, "1");
   t.worker.stop();
   assert.deepEqual(t.log.of("draining"), [{ type: "draining", inFlight: 1 }]);
-  await give(t.driver, "2");
+  await give(t.broker, "2");
   await t.clock.advance(SHUTDOWN_TIMEOUT_MS - 1);
-  assert.deepEqual([ended.result, t.driver.left, t.executor.runs[0]!.signal.aborted], [undefined, 1, false]);
+  assert.deepEqual([ended.result, t.broker.left, t.executor.runs[0]!.signal.aborted], [undefined, 1, false]);
   t.executor.runs[0]!.end(ACK);
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
   assert.deepEqual(delivery.settled, ["ack"]);
@@ -127,7 +126,7 @@ Deno.test("Worker.stop() takes no more jobs and waits for those that run", async
 Deno.test("Worker puts back and aborts what runs still when the shutdown timeout has passed", async () => {
   const t = build(["a", "b"]);
   const { ended, running } = start(t);
-  const deliveries = await Promise.all(t.parts.map(({ driver }) => give(driver, "1")));
+  const deliveries = await Promise.all(t.parts.map(({ broker }) => give(broker, "1")));
   await t.clock.advance(10_000);
   t.worker.stop();
   await t.clock.advance(SHUTDOWN_TIMEOUT_MS - 1);
@@ -142,14 +141,14 @@ Deno.test("Worker puts back and aborts what runs still when the shutdown timeout
 Deno.test("Worker.quiet() takes no more jobs, and stays until it is stopped", async () => {
   const t = build();
   const { ended, running } = start(t);
-  const delivery = await give(t.driver, "1");
+  const delivery = await give(t.broker, "1");
   t.worker.quiet();
   t.worker.quiet();
-  await give(t.driver, "2");
+  await give(t.broker, "2");
   t.executor.runs[0]!.end(ACK);
   await t.clock.advance(10 * SHUTDOWN_TIMEOUT_MS);
   assert.deepEqual(delivery.settled, ["ack"]);
-  assert.equal(t.driver.left, 1);
+  assert.equal(t.broker.left, 1);
   assert.equal(ended.result, undefined);
   t.worker.stop();
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
@@ -159,7 +158,7 @@ Deno.test("Worker.quiet() takes no more jobs, and stays until it is stopped", as
 Deno.test("Worker.stop() a second time ends now", async () => {
   const t = build();
   const { running } = start(t);
-  const delivery = await give(t.driver, "1");
+  const delivery = await give(t.broker, "1");
   t.worker.stop();
   t.worker.stop();
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
@@ -172,9 +171,9 @@ Deno.test("Worker.stop() before run() lets it end at once", async () => {
   for (const stops of [1, 2, 3]) {
     const t = build();
     for (let i = 0; i < stops; i++) t.worker.stop();
-    t.driver.give(new FakeDelivery("1"));
+    t.broker.give(new FakeDelivery("1"));
     assert.deepEqual(await start(t).running, { orphaned: 0, faults: [] });
-    assert.deepEqual([t.driver.left, t.clock.pendingTimers], [1, 0]);
+    assert.deepEqual([t.broker.left, t.clock.pendingTimers], [1, 0]);
   }
 });
 
@@ -192,9 +191,9 @@ Deno.test("Worker.stop() after the end does nothing", async () => {
 Deno.test("Worker tells how many jobs it could not put back, of all its consumers", async () => {
   const t = build(["a", "b"]);
   const { running } = start(t);
-  for (const { driver } of t.parts) {
-    for (const id of ["1", "2"]) (await give(driver, id)).settleFailures.push(unavailable());
-    await give(driver, "3");
+  for (const { broker } of t.parts) {
+    for (const id of ["1", "2"]) (await give(broker, id)).settleFailures.push(unavailable());
+    await give(broker, "3");
   }
   t.worker.stop();
   t.worker.stop();
@@ -210,7 +209,7 @@ Deno.test("Worker does not end because none of its consumers can run jobs, and g
   assert.equal(ended.result, undefined);
   for (const { executor } of t.parts) executor.probeAnswer = undefined;
   await t.clock.advance(1_000);
-  const deliveries = await Promise.all(t.parts.map(({ driver }) => give(driver, "2")));
+  const deliveries = await Promise.all(t.parts.map(({ broker }) => give(broker, "2")));
   for (const { executor } of t.parts) executor.runs[1]!.end(ACK);
   await settlePromises();
   assert.deepEqual(deliveries.map(({ settled }) => settled), [["ack"], ["ack"]]);
@@ -230,7 +229,7 @@ Deno.test("Worker that is stopped while a consumer can run no jobs has ended wel
 
 Deno.test("Worker.run() until empty ends only when no queue has a job left, not even a delayed one", async () => {
   const t = build(["a", "b"]);
-  const { depths } = t.parts[1]!.driver;
+  const { depths } = t.parts[1]!.broker;
   depths.set("b", { ready: 1 });
   const { ended, running } = start(t, { untilEmpty: true });
   for (const state of ["ready", "delayed", "reserved"]) {
@@ -251,10 +250,10 @@ Deno.test("Worker.run() until empty ends at once when there is nothing to do", a
 
 Deno.test("Worker.run() until empty waits for a job that runs, also when its broker counts none", async () => {
   const t = build();
-  t.driver.depths.set("default", { ready: 1 });
+  t.broker.depths.set("default", { ready: 1 });
   const { ended, running } = start(t, { untilEmpty: true });
-  await give(t.driver, "1");
-  t.driver.depths.clear();
+  await give(t.broker, "1");
+  t.broker.depths.clear();
   await t.clock.advance(60_000);
   assert.equal(ended.result, undefined);
   t.executor.runs[0]!.end(ACK);
@@ -264,11 +263,11 @@ Deno.test("Worker.run() until empty waits for a job that runs, also when its bro
 
 Deno.test("Worker.run() until empty does not take a broker that is away for empty", async () => {
   const t = build();
-  t.driver.outage = unavailable();
+  t.broker.outage = unavailable();
   const { ended, running } = start(t, { untilEmpty: true });
   await t.clock.advance(60_000);
   assert.equal(ended.result, undefined);
-  t.driver.outage = undefined;
+  t.broker.outage = undefined;
   await t.clock.advance(100);
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
   assert.equal(t.clock.pendingTimers, 0);
@@ -276,7 +275,7 @@ Deno.test("Worker.run() until empty does not take a broker that is away for empt
 
 Deno.test("Worker.run() until empty can be stopped before it is empty", async () => {
   const t = build();
-  t.driver.depths.set("default", { delayed: 1 });
+  t.broker.depths.set("default", { delayed: 1 });
   const { running } = start(t, { untilEmpty: true });
   await t.clock.advance(1_000);
   t.worker.stop();
@@ -286,7 +285,7 @@ Deno.test("Worker.run() until empty can be stopped before it is empty", async ()
 
 Deno.test("Worker.run() until empty ends when its consumers have failed to run a job eight times, and says why", async () => {
   const t = build();
-  t.driver.depths.set("default", { ready: 1 });
+  t.broker.depths.set("default", { ready: 1 });
   const { ended, running } = start(t, { untilEmpty: true });
   await misconfigure(t.parts[0]!);
   await t.clock.advance(2_500);
@@ -298,17 +297,17 @@ Deno.test("Worker.run() until empty ends when its consumers have failed to run a
 
 Deno.test("Worker.run() until empty goes on with a consumer that could run no jobs for a moment", async () => {
   const t = build();
-  t.driver.depths.set("default", { ready: 1 });
+  t.broker.depths.set("default", { ready: 1 });
   const { ended, running } = start(t, { untilEmpty: true });
   await misconfigure(t.parts[0]!);
   await t.clock.advance(2_000);
   t.executor.probeAnswer = undefined;
   await t.clock.advance(1_000);
-  await give(t.driver, "1");
+  await give(t.broker, "1");
   t.executor.runs[1]!.end(ACK);
   await t.clock.advance(60_000);
   assert.equal(ended.result, undefined);
-  t.driver.depths.clear();
+  t.broker.depths.clear();
   await t.clock.advance(100);
   assert.deepEqual(await running, { orphaned: 0, faults: [] });
 });
@@ -317,10 +316,10 @@ Deno.test("Worker.run() until empty does not wait for the jobs of a consumer tha
   const t = build(["a", "b"]);
   const [a, b] = t.parts;
   // What a released is ready still, for a person to look at; b has a job that takes its time.
-  a!.driver.depths.set("a", { ready: 1 });
+  a!.broker.depths.set("a", { ready: 1 });
   const { ended, running } = start(t, { untilEmpty: true });
   await misconfigure(a!);
-  await give(b!.driver, "2");
+  await give(b!.broker, "2");
   await t.clock.advance(60_000);
   assert.equal(ended.result, undefined);
   b!.executor.runs[0]!.end(ACK);
@@ -331,12 +330,12 @@ Deno.test("Worker.run() until empty does not wait for the jobs of a consumer tha
 Deno.test("Worker.run() until empty never turns a stop from outside into an end now", async () => {
   const t = build();
   const looked = Promise.withResolvers<void>();
-  t.driver.depth = async () => {
+  t.broker.depth = async () => {
     await looked.promise;
     return { ready: 0, delayed: 0, reserved: 0, dead: 0 };
   };
   const received = Promise.withResolvers<FakeDelivery[]>();
-  t.driver.receive = () => received.promise;
+  t.broker.receive = () => received.promise;
   const { ended, running } = start(t, { untilEmpty: true });
   await settlePromises();
   // The stop comes while it looks whether all is empty, and while a job is on its way.
@@ -355,7 +354,7 @@ Deno.test("Worker.run() until empty never turns a stop from outside into an end 
 Deno.test("Worker.drain() begins to stop, and never means now, however often it is said", async () => {
   const t = build();
   const { running } = start(t);
-  const delivery = await give(t.driver, "1");
+  const delivery = await give(t.broker, "1");
   t.worker.drain();
   t.worker.drain();
   await settlePromises();
@@ -369,7 +368,7 @@ Deno.test("Worker has its schedules push until it is quiet, or stopped", async (
   for (const end of ["quiet", "stop"] as const) {
     const t = build(["default"], true);
     const { running } = start(t);
-    await give(t.driver, "1");
+    await give(t.broker, "1");
     await t.clock.advance(150_000);
     assert.equal(t.book.pushedMs.length, 2);
     t.worker[end]();
@@ -386,27 +385,27 @@ Deno.test("Worker has its schedules push until it is quiet, or stopped", async (
 
 Deno.test("Worker.run() until empty pushes no jobs of the schedules", async () => {
   const t = build(["default"], true);
-  t.driver.depths.set("default", { ready: 1 });
+  t.broker.depths.set("default", { ready: 1 });
   const { running } = start(t, { untilEmpty: true });
   await t.clock.advance(120_000);
   assert.equal(t.book.calls, 0);
-  t.driver.depths.clear();
+  t.broker.depths.clear();
   await t.clock.advance(1_000);
   await running;
 });
 
 /** A consumer that takes the place of another one, with a broker and an executor of its own. */
 function successor(t: ReturnType<typeof build>) {
-  const driver = new FakeDriver(t.clock);
+  const broker = new FakeBroker(t.clock);
   const executor = new FakeExecutor();
-  const deps = { driver, executor, format: raw, clock: t.clock, observe: t.log.observe, random: () => 0.5 };
+  const deps = { broker, executor, clock: t.clock, observe: t.log.observe, random: () => 0.5 };
   const consumer = new Consumer(deps, {
     ...DEFAULT_CONSUMER_OPTIONS,
     timeoutMs: 3_600_000,
     name: "new",
     queues: [{ name: "new", weight: 1 }],
   });
-  return { driver, executor, consumer };
+  return { broker, executor, consumer };
 }
 
 /** Puts one consumer in the place of another. */
@@ -428,13 +427,13 @@ Deno.test("Worker.replace() begins what comes when the jobs of what goes have en
   const { running } = start(t);
   const next = successor(t);
   const [a, b] = t.parts as [typeof t.parts[0], typeof t.parts[0]];
-  const going = await give(a.driver, "1");
+  const going = await give(a.broker, "1");
   let isDone = false;
   const replaced = replace(t, a.consumer, next.consumer).then(() => isDone = true);
-  await give(a.driver, "2");
-  const staying = await give(b.driver, "1");
-  await give(next.driver, "1");
-  assert.deepEqual([isDone, a.driver.left, next.executor.runs.length, t.worker.inFlight], [false, 1, 0, 2]);
+  await give(a.broker, "2");
+  const staying = await give(b.broker, "1");
+  await give(next.broker, "1");
+  assert.deepEqual([isDone, a.broker.left, next.executor.runs.length, t.worker.inFlight], [false, 1, 0, 2]);
   b.executor.runs[0]!.end(ACK);
   await settlePromises();
   assert.deepEqual(staying.settled, ["ack"]);
@@ -452,8 +451,8 @@ Deno.test("Worker.replace() puts back what runs still when the shutdown timeout 
   const t = build(["a", "b"]);
   const { running } = start(t);
   const next = successor(t);
-  const delivery = await give(t.driver, "1");
-  const other = await give(t.parts[1]!.driver, "1");
+  const delivery = await give(t.broker, "1");
+  const other = await give(t.parts[1]!.broker, "1");
   t.worker.setOptions({ shutdownTimeoutMs: 5_000 });
   const replaced = replace(t, t.consumer, next.consumer);
   await t.clock.advance(4_999);
@@ -472,7 +471,7 @@ for (const order of ["stop", "quiet"] as const) {
     const t = build();
     const { ended, running } = start(t);
     const next = successor(t);
-    const delivery = await give(t.driver, "1");
+    const delivery = await give(t.broker, "1");
     const replaced = replace(t, t.consumer, next.consumer);
     t.worker[order]();
     await settlePromises();
@@ -492,7 +491,7 @@ Deno.test("Worker.replace() waits for a broker that stays, and gives up with the
     const t = build();
     const { running } = start(t);
     const next = successor(t);
-    const delivery = await give(t.driver, "1");
+    const delivery = await give(t.broker, "1");
     delivery.settleFailures.push(...Array.from({ length: isBack ? 3 : 1_000 }, unavailable));
     let isDone = false;
     const replaced = replace(t, t.consumer, next.consumer).then(() => isDone = true);
@@ -513,7 +512,7 @@ Deno.test("Worker.replace() of all its consumers does not end it, and counts wha
   const t = build();
   const { ended, running } = start(t);
   const next = successor(t);
-  (await give(t.driver, "1")).settleFailures.push(unavailable());
+  (await give(t.broker, "1")).settleFailures.push(unavailable());
   const replaced = replace(t, t.consumer, next.consumer, { losesBroker: true });
   await t.clock.advance(SHUTDOWN_TIMEOUT_MS);
   await replaced;

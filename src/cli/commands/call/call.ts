@@ -119,7 +119,7 @@ Examples:
     const config = await readConfig(io, options.config);
     const brokerName = chooseBroker(config, options.broker);
     await using broker = openBroker(config, brokerName, systemClock);
-    const letter = await broker.driver.dead.get(id);
+    const letter = await broker.dead.get(id);
     if (letter === undefined) throw notFound(id);
     const printer = new AnswerPrinter(io);
     const outcome = await callDead(broker, {

@@ -1,10 +1,13 @@
-import { type Broker, createExecutor, createPool } from "../../../app/assembly.ts";
+import { createExecutor, createPool } from "../../../app/assembly.ts";
 import type { Config, ConsumerConfig } from "../../../config/config.ts";
 import { type Clock, systemClock } from "../../../core/time/clock.ts";
-import type { DeadLetter } from "../../../core/driver.ts";
+import type { DeadLetter } from "../../../core/admin.ts";
+import type { Broker } from "../../../core/broker.ts";
 import { FervoError, JobError } from "../../../core/errors.ts";
 import type { Job } from "../../../core/job.ts";
 import type { WorkerEvent } from "../../../core/observer.ts";
+import { isUnreadable } from "../../../core/format.ts";
+import { readJob } from "../../../formats/read_job.ts";
 import type { Outcome } from "../../../core/outcome.ts";
 import type { OutputListener } from "../../../core/text/output.ts";
 import type { Executor } from "../../../executors/executor.ts";
@@ -83,16 +86,15 @@ function jobOfLetter(
   limits: { maxAttempts: number; timeoutMs: number },
 ): Job {
   const own = { ...limits, maxAttempts: maxAttempts ?? limits.maxAttempts };
-  const message = {
+  const delivery = {
     id,
     queue,
-    raw: payload,
-    headers: headers ?? {},
+    job: readJob(format, { body: payload, headers: headers ?? {} }),
     attempt: 1,
     ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
   };
-  const job = jobOf(message, format, { ...own, nowMs: systemClock.nowMs() });
-  if (job instanceof FervoError) throw job;
+  const job = jobOf(delivery, { ...own, nowMs: systemClock.nowMs() });
+  if (isUnreadable(job)) throw job.error;
   // One that a person has buried may not have run.
   const attempt = Math.max(attempts, 1);
   return { ...job, attempt, maxAttempts: Math.max(job.maxAttempts, attempt) };

@@ -1,9 +1,10 @@
 import { dirname } from "node:path";
-import { type Broker, openBroker } from "../../../app/assembly.ts";
+import { openBroker } from "../../../app/assembly.ts";
 import type { BrokerConfig, Config } from "../../../config/config.ts";
 import { nearest } from "../../../config/problems.ts";
 import { systemClock } from "../../../core/time/clock.ts";
-import type { QueueDepth } from "../../../core/driver.ts";
+import type { QueueDepth } from "../../../core/admin.ts";
+import type { Broker } from "../../../core/broker.ts";
 import type { Finding } from "../../../core/finding.ts";
 import { claimedAhead, claimedAheadReason } from "../../../core/schedule_claims.ts";
 import { answerCode } from "../../../redis/errors.ts";
@@ -16,9 +17,9 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
   const findings: Finding[] = [];
   try {
     await using broker = openBroker(config, name, systemClock);
-    const own = await broker.driver.findings?.() ?? [];
+    const own = await broker.findings?.() ?? [];
     findings.push(...own);
-    const queues = await broker.driver.queues();
+    const queues = await broker.queues();
     const reached: Finding = {
       id,
       severity: "ok",
@@ -83,13 +84,13 @@ function consumedOf(config: Config, broker: string): string[] {
 async function queueFindings(
   config: Config,
   name: string,
-  { driver }: Broker,
+  broker: Broker,
   queues: readonly string[],
 ): Promise<Finding[]> {
   const consumed = consumedOf(config, name);
-  // At once: a driver may count for all who ask in the same turn.
-  const depths = await Promise.all(queues.map(async (queue) => ({ queue, ...await driver.depth(queue) })));
-  const paused = (await driver.pauses.list()).filter((queue) => consumed.includes(queue));
+  // At once: a broker may count for all who ask in the same turn.
+  const depths = await Promise.all(queues.map(async (queue) => ({ queue, ...await broker.depth(queue) })));
+  const paused = (await broker.pauses.list()).filter((queue) => consumed.includes(queue));
   const where = config.brokers.size > 1 ? ` --broker ${shellWord(name)}` : "";
   return [
     ...unconsumed(
@@ -114,11 +115,11 @@ async function queueFindings(
 }
 
 /** Schedules of which times are claimed that are still to come. */
-async function claimFindings(config: Config, name: string, { driver }: Broker): Promise<Finding[]> {
+async function claimFindings(config: Config, name: string, broker: Broker): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const { name: schedule } of config.schedule.filter(({ broker }) => broker === name)) {
     const nowMs = systemClock.nowMs();
-    const claims = await driver.schedule?.look(schedule, nowMs);
+    const claims = await broker.schedule?.look(schedule, nowMs);
     const ahead = claims && claimedAhead(claims, nowMs);
     if (ahead === undefined) continue;
     const isAside = ahead.state === "set_aside";

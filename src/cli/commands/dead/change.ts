@@ -1,6 +1,6 @@
 import { Command } from "@commander-js/extra-typings";
-import type { Broker } from "../../../app/assembly.ts";
-import type { DeadLetter } from "../../../core/driver.ts";
+import type { DeadLetter } from "../../../core/admin.ts";
+import type { Broker } from "../../../core/broker.ts";
 import type { Context } from "../../context.ts";
 import {
   type DeadFilter,
@@ -67,7 +67,8 @@ Examples:
         command.error("Nobody is here to be asked: give --yes, or --dry-run");
       }
 
-      await using broker = await openDead(io, options);
+      await using dead = await openDead(io, options);
+      const { broker } = dead;
       const letters = ids.length > 0
         ? await named(broker, ids)
         : isAll && options.dryRun !== true
@@ -75,7 +76,7 @@ Examples:
         : await filtered(command, broker, filter);
       const count = letters === "all" ? Infinity : letters.length;
       if (count === 0) {
-        hintAtQueue(io, broker.config, options.queue);
+        hintAtQueue(io, dead.config, options.queue);
         hintAtCode(io, options.code);
       }
       if (options.dryRun) {
@@ -83,13 +84,13 @@ Examples:
         tell({ count, ids: idsOf(letters) }, `Would ${verb} ${counted(count, "job")}; nothing was changed`);
       } else {
         const what = letters === "all"
-          ? `all dead jobs of the broker "${broker.name}"`
+          ? `all dead jobs of the broker "${dead.name}"`
           : counted(count, "dead job");
         if (wantsAnswer && count > 0 && !await io.confirm(`${capitalized(verb)} ${what}?`)) {
           io.err("Nothing was changed\n");
           return setExitCode(ExitCode.failed);
         }
-        const changed = count > 0 ? await broker.driver.dead[verb](idsOf(letters)) : 0;
+        const changed = count > 0 ? await broker.dead[verb](idsOf(letters)) : 0;
         tell({ count: changed }, `${done} ${counted(changed, "job")}`);
       }
       for (const id of missing(ids, letters)) {
@@ -113,8 +114,8 @@ function missing(ids: readonly string[], letters: "all" | readonly DeadLetter[])
 }
 
 /** Those of the ids that are dead letters, as they were named. */
-async function named({ driver }: Broker, ids: readonly string[]): Promise<DeadLetter[]> {
-  const letters = await driver.dead.find([...new Set(ids)]);
+async function named(broker: Broker, ids: readonly string[]): Promise<DeadLetter[]> {
+  const letters = await broker.dead.find([...new Set(ids)]);
   const byId = new Map(letters.map((letter) => [letter.id, letter]));
   return ids.flatMap((id) => byId.get(id) ?? []);
 }

@@ -1,5 +1,5 @@
 import { Command } from "@commander-js/extra-typings";
-import type { Failure } from "../../../core/driver.ts";
+import type { Failure } from "../../../core/admin.ts";
 import { payloadFields } from "../../../core/text/payload.ts";
 import { visible } from "../../../core/text/visible.ts";
 import { wholeNumber } from "../../arguments.ts";
@@ -57,14 +57,15 @@ Examples:
   $ fervo-worker dead list --limit 20 --after 1790000000123:42`,
     )
     .action(async (options, command) => {
-      await using broker = await openDead(io, options);
+      await using dead = await openDead(io, options);
+      const { broker } = dead;
       // Who names a job means its place, as long as it is there.
-      const named = options.after === undefined ? undefined : await broker.driver.dead.get(options.after);
+      const named = options.after === undefined ? undefined : await broker.dead.get(options.after);
       const page = { limit: options.limit, after: named?.place ?? options.after };
       const letters = await listLetters(command, broker, options, page);
       if (letters.length === 0) {
         // A queue that no consumer takes from any more may have dead letters all the same.
-        hintAtQueue(io, broker.config, options.queue);
+        hintAtQueue(io, dead.config, options.queue);
         hintAtCode(io, options.code);
       }
       if (options.json) return io.out(jsonLine(letters.map(letterJson)));
@@ -98,8 +99,9 @@ Examples:
     )
     .action(async (id, options, command) => {
       if (options.json && options.payload) command.error("Give --json or --payload, not both");
-      await using broker = await openDead(io, options);
-      const letter = await broker.driver.dead.get(id);
+      await using dead = await openDead(io, options);
+      const { broker } = dead;
+      const letter = await broker.dead.get(id);
       if (letter === undefined) throw notFound(id);
       if (options.json) return io.out(jsonLine(letterJson(letter)));
       if (options.payload) return io.outBytes(letter.payload);

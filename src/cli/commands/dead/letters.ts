@@ -1,9 +1,10 @@
 import { Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
-import { type Broker, openBroker } from "../../../app/assembly.ts";
+import { openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
 import { systemClock } from "../../../core/time/clock.ts";
-import type { DeadLetter, Failure } from "../../../core/driver.ts";
+import type { DeadLetter, Failure } from "../../../core/admin.ts";
+import type { Broker } from "../../../core/broker.ts";
 import { FervoError } from "../../../core/errors.ts";
 import { isoDate } from "../../../core/time/iso_date.ts";
 import { payloadFields } from "../../../core/text/payload.ts";
@@ -44,16 +45,16 @@ export function hasFilter({ queue, code, since, match }: DeadFilter): boolean {
 /** A page of those that the filter lets through, the most recent first. */
 export async function listLetters(
   command: UsageErrors,
-  { driver }: Broker,
+  broker: Broker,
   filter: DeadFilter,
   page: { limit: number; after?: string | undefined },
 ): Promise<DeadLetter[]> {
-  if (!driver.capabilities.deadErrors && (filter.code ?? filter.since) !== undefined) {
+  if (!broker.capabilities.deadErrors && (filter.code ?? filter.since) !== undefined) {
     command.error(
       "--code and --since need a broker that keeps errors and times of dead letters; this one does not",
     );
   }
-  return await driver.dead.list({
+  return await broker.dead.list({
     limit: page.limit,
     ...(filter.queue !== undefined && { queue: filter.queue }),
     ...(page.after !== undefined && { after: page.after }),
@@ -89,10 +90,11 @@ function momentMs(text: string): number {
 export async function openDead(
   io: Io,
   options: { config?: string | undefined; broker?: string | undefined; queue?: string | undefined },
-): Promise<Broker & { readonly name: string; readonly config: Config }> {
+): Promise<AsyncDisposable & { readonly broker: Broker; readonly name: string; readonly config: Config }> {
   const config = await readConfig(io, options.config);
   const name = chooseBroker(config, options.broker, options.queue);
-  return { name, config, ...openBroker(config, name, systemClock) };
+  const broker = openBroker(config, name, systemClock);
+  return { broker, name, config, [Symbol.asyncDispose]: () => broker.close() };
 }
 
 export function letterTable(letters: readonly DeadLetter[]): string {

@@ -1,5 +1,6 @@
+import type { Broker } from "../../../core/broker.ts";
 import { Command } from "@commander-js/extra-typings";
-import { type Broker, openBroker } from "../../../app/assembly.ts";
+import { openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
 import { systemClock } from "../../../core/time/clock.ts";
 import type { Context } from "../../context.ts";
@@ -51,16 +52,16 @@ Examples:
     });
 }
 
-async function rowsOf(config: Config, broker: string, { driver }: Broker): Promise<QueueRow[]> {
-  const consumed = config.consumers.filter((consumer) => consumer.broker === broker)
+async function rowsOf(config: Config, name: string, broker: Broker): Promise<QueueRow[]> {
+  const consumed = config.consumers.filter((consumer) => consumer.broker === name)
     .flatMap(({ queues }) => queues.map((queue) => queue.name));
-  const paused = await driver.pauses.list();
-  const queues = [...new Set([...consumed, ...paused, ...await driver.queues()])].sort();
+  const paused = await broker.pauses.list();
+  const queues = [...new Set([...consumed, ...paused, ...await broker.queues()])].sort();
   return await Promise.all(
     queues.map(async (queue) => ({
-      broker,
+      broker: name,
       queue,
-      ...await driver.depth(queue),
+      ...await broker.depth(queue),
       paused: paused.includes(queue),
     })),
   );

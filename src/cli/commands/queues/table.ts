@@ -1,4 +1,4 @@
-import type { QueueDepth } from "../../../core/driver.ts";
+import type { QueueDepth } from "../../../core/admin.ts";
 import { table } from "../../text/table.ts";
 
 /** A queue as it is shown, and printed by `--json`. */

@@ -183,9 +183,9 @@ async function showProgress(
 ): Promise<Disposable> {
   const { startProgress } = await import("./progress.ts");
   let total = 0;
-  for (const { driver, queues } of sources) {
+  for (const { broker, queues } of sources) {
     for (const queue of queues) {
-      const { ready, delayed, reserved } = await driver.depth(queue);
+      const { ready, delayed, reserved } = await broker.depth(queue);
       total += ready + delayed + reserved;
     }
   }

@@ -1,8 +1,8 @@
-import type { TestBroker } from "../../../conformance/driver_broker.ts";
-import { driverConformance } from "../../../conformance/driver_suite.ts";
+import type { TestBroker } from "../../../conformance/fixture.ts";
+import { brokerConformance } from "../../../conformance/suite.ts";
 import { Beanstalkd } from "../../../support/beanstalkd.ts";
 
-driverConformance("beanstalkd", {
+brokerConformance("beanstalkd", {
   capabilities: {
     lease: "connection",
     delay: true,

@@ -1,4 +1,5 @@
 /** What is special to beanstalkd: whose a job is and for how long, what it counts, what it refuses, and its own tools. */
+import { raw } from "../../../../src/formats/raw.ts";
 import assert from "node:assert/strict";
 import type { Delivery } from "../../../../src/core/delivery.ts";
 import {
@@ -6,6 +7,7 @@ import {
   bytes,
   FAILED,
   FOREVER_MS,
+  problemOf,
   pushAll,
   rejectsWith,
   soon,
@@ -13,8 +15,8 @@ import {
   takeNow,
   takeOne,
   textOf,
-} from "../../../conformance/driver_broker.ts";
-import { BeanstalkdDriver, DEFAULT_BEANSTALKD_OPTIONS } from "../../../../src/brokers/beanstalkd/broker.ts";
+} from "../../../conformance/fixture.ts";
+import { BeanstalkdBroker, DEFAULT_BEANSTALKD_OPTIONS } from "../../../../src/brokers/beanstalkd/broker.ts";
 import { Beanstalkd, type BeanstalkdClient } from "../../../support/beanstalkd.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
@@ -25,10 +27,13 @@ const NOTHING = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
 /** A worker whose machine stands still when it is told to: it renews nothing, and its time goes on. */
 function standing(
   server: Beanstalkd,
-): { holder: BeanstalkdDriver; standStill: (ms: number) => Promise<void> } {
+): { holder: BeanstalkdBroker; standStill: (ms: number) => Promise<void> } {
   const clock = new FakeClock();
   return {
-    holder: new BeanstalkdDriver({ clock }, { ...DEFAULT_BEANSTALKD_OPTIONS, address: server.address }),
+    holder: new BeanstalkdBroker({ clock, format: raw }, {
+      ...DEFAULT_BEANSTALKD_OPTIONS,
+      address: server.address,
+    }),
     standStill: async (ms) => {
       clock.jump(ms);
       await server.passTime(ms);
@@ -111,13 +116,13 @@ Deno.test("A job is kept beyond its time to run, however short, as long as it is
 
 Deno.test("receive() with waitMs 0 gets what is ready though another job's time is nearly over (DEADLINE_SOON)", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   using client = await server.client();
   await client.put("q", "held", { ttr: 1 });
-  const held = await takeOne(driver);
-  assert.deepEqual(await takeNow(driver), []);
+  const held = await takeOne(broker);
+  assert.deepEqual(await takeNow(broker), []);
   await client.put("q", "ready");
-  assert.deepEqual((await takeNow(driver)).map(textOf), ["ready"]);
+  assert.deepEqual((await takeNow(broker)).map(textOf), ["ready"]);
   assert.equal(textOf(held), "held");
 });
 
@@ -125,15 +130,15 @@ Deno.test("release() counts no attempt for any worker, and leaves no job delayed
   await using server = await Beanstalkd.start();
   const ids = [];
   for (let worker = 0; worker < 3; worker++) {
-    await using driver = server.open();
-    if (worker === 0) ids.push(...await pushAll(driver, ["a", "b"]));
+    await using broker = server.open();
+    if (worker === 0) ids.push(...await pushAll(broker, ["a", "b"]));
     for (let i = 0; i < 3; i++) {
-      const delivery = await takeOne(driver);
+      const delivery = await takeOne(broker);
       assert.deepEqual([delivery.id, delivery.attempt], [ids[0], worker + 1]);
       await delivery.settle(RELEASE);
-      assert.deepEqual(await driver.depth("q"), { ...NOTHING, ready: 2 });
+      assert.deepEqual(await broker.depth("q"), { ...NOTHING, ready: 2 });
     }
-    await (await takeOne(driver)).settle(retry(0, FAILED));
+    await (await takeOne(broker)).settle(retry(0, FAILED));
   }
 });
 
@@ -154,9 +159,9 @@ Deno.test("A job that is held when its driver is closed is ready at once, and th
 
 Deno.test("A job that a lost connection held is another worker's; it counts, and late settles are LEASE_LOST", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
-  await pushAll(driver, ["1", "2", "3", "4"]);
-  const lost = await takeNow(driver);
+  await using broker = server.open();
+  await pushAll(broker, ["1", "2", "3", "4"]);
+  const lost = await takeNow(broker);
   await server.restart();
   for (const [i, settle] of Object.values(SETTLES).entries()) {
     // The first call may be the one that finds out.
@@ -165,21 +170,21 @@ Deno.test("A job that a lost connection held is another worker's; it counts, and
     });
     await rejectsWith("LEASE_LOST", settle(lost[i]!));
   }
-  assert.deepEqual(await driver.depth("q").catch(() => driver.depth("q")), { ...NOTHING, ready: 4 });
-  assert.deepEqual((await takeNow(driver)).map(textOf), ["1", "2", "3", "4"]);
+  assert.deepEqual(await broker.depth("q").catch(() => broker.depth("q")), { ...NOTHING, ready: 4 });
+  assert.deepEqual((await takeNow(broker)).map(textOf), ["1", "2", "3", "4"]);
 });
 
 Deno.test("Each wait has a connection of its own, and settling does not wait for another's wait", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   await using producer = server.open();
   const held: Delivery[] = [];
   for (let i = 0; i < 8; i++) {
-    const waiting = take(driver, { waitMs: FOREVER_MS });
+    const waiting = take(broker, { waitMs: FOREVER_MS });
     await pushAll(producer, [`job ${i}`]);
     held.push(...await soon("the job", waiting));
   }
-  const waiting = take(driver, { waitMs: FOREVER_MS });
+  const waiting = take(broker, { waitMs: FOREVER_MS });
   for (const delivery of held) await soon("the settle", delivery.settle(ACK));
   await pushAll(producer, ["last"]);
   assert.equal((await soon("the last job", waiting)).length, 1);
@@ -187,18 +192,18 @@ Deno.test("Each wait has a connection of its own, and settling does not wait for
 
 Deno.test("A wait is left alone by a late settle of a job that its connection held before", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   await using producer = server.open();
-  const first = take(driver, { waitMs: FOREVER_MS });
+  const first = take(broker, { waitMs: FOREVER_MS });
   using client = await server.client();
   await waits(client, "q");
   await pushAll(producer, ["first"]);
   const [settled] = await first;
   await settled!.settle(ACK);
-  const second = take(driver, { queues: ["q"], waitMs: FOREVER_MS });
+  const second = take(broker, { queues: ["q"], waitMs: FOREVER_MS });
   await waits(client, "q");
   await soon("the late settle", rejectsWith("LEASE_LOST", settled!.settle(ACK)));
-  const third = take(driver, { queues: ["r"], waitMs: FOREVER_MS });
+  const third = take(broker, { queues: ["r"], waitMs: FOREVER_MS });
   await waits(client, "r");
   await pushAll(producer, ["third"], "r");
   assert.deepEqual((await soon("the job for the other wait", third)).map(textOf), ["third"]);
@@ -208,14 +213,14 @@ Deno.test("A wait is left alone by a late settle of a job that its connection he
 
 Deno.test("Connections of waits are used again", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   await using producer = server.open();
   using client = await server.client();
   const connections = async () =>
     Number(/^total-connections: (\d+)$/m.exec(await client.ask("stats\r\n"))![1]);
   let before = 0;
   for (let i = 0; i < 20; i++) {
-    const waiting = take(driver, { waitMs: FOREVER_MS });
+    const waiting = take(broker, { waitMs: FOREVER_MS });
     await waits(client, "q");
     await pushAll(producer, ["job"]);
     for (const delivery of await waiting) await delivery.settle(ACK);
@@ -226,103 +231,103 @@ Deno.test("Connections of waits are used again", async () => {
 
 Deno.test("push() maps priority, delay and time to run to beanstalkd's own", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open({ ttrMs: 7_001 });
+  await using broker = server.open({ ttrMs: 7_001 });
   using client = await server.client();
-  const plain = await client.job(await driver.push("q", bytes("x")));
+  const plain = await client.job(await broker.push("q", bytes("x")));
   assert.deepEqual([plain?.["pri"], plain?.["delay"], plain?.["ttr"]], ["1024", "0", "8"]);
-  const special = await client.job(await driver.push("q", bytes("x"), { priority: 24, delayMs: 1_500 }));
+  const special = await client.job(await broker.push("q", bytes("x"), { priority: 24, delayMs: 1_500 }));
   assert.deepEqual([special?.["pri"], special?.["delay"], special?.["state"]], ["1000", "2", "delayed"]);
 });
 
 Deno.test("retry() and release() keep the priority that a job was put with", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   using client = await server.client();
   const id = await client.put("q", "job", { pri: 77 });
-  await (await takeOne(driver)).settle(retry(0, FAILED));
-  await (await takeOne(driver)).settle(RELEASE);
+  await (await takeOne(broker)).settle(retry(0, FAILED));
+  await (await takeOne(broker)).settle(RELEASE);
   assert.equal((await client.job(id))?.["pri"], "77");
-  await (await takeOne(driver)).settle(bury(FAILED));
+  await (await takeOne(broker)).settle(bury(FAILED));
   assert.equal((await client.job(id))?.["pri"], "77");
-  await driver.dead.retry([id]);
-  assert.equal((await client.job((await takeOne(driver)).id))?.["pri"], "77");
+  await broker.dead.retry([id]);
+  assert.equal((await client.job((await takeOne(broker)).id))?.["pri"], "77");
 });
 
 Deno.test("receive() takes the earlier queue first, whatever priorities its jobs have", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
-  await driver.push("low", bytes("urgent, in the low queue"), { priority: 1_000 });
-  await driver.push("high", bytes("in the high queue"), { priority: -1_000 });
-  const found = await takeNow(driver, { queues: ["high", "low"] });
+  await using broker = server.open();
+  await broker.push("low", bytes("urgent, in the low queue"), { priority: 1_000 });
+  await broker.push("high", bytes("in the high queue"), { priority: -1_000 });
+  const found = await takeNow(broker, { queues: ["high", "low"] });
   assert.deepEqual(found.map(textOf), ["in the high queue", "urgent, in the low queue"]);
 });
 
 Deno.test("push() refuses what beanstalkd does, in words that help, and goes on after it", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open({ maxPayloadBytes: 9_000_000 });
-  await assert.rejects(driver.push("q", new Uint8Array(8_000_001)), {
+  await using broker = server.open({ maxPayloadBytes: 9_000_000 });
+  await assert.rejects(broker.push("q", new Uint8Array(8_000_001)), {
     code: "JOB_MALFORMED",
     message:
-      'The payload for queue "q" has 8000001 bytes, more than beanstalkd takes: start it with a larger -z',
+      'The message for queue "q" has 8000001 bytes, more than beanstalkd takes: start it with a larger -z',
   });
-  await assert.rejects(driver.push("q", new Uint8Array(9_000_001)), {
+  await assert.rejects(broker.push("q", new Uint8Array(9_000_001)), {
     code: "JOB_MALFORMED",
     message: /more than the 9000000 that max_payload_bytes allows/,
   });
   for (const name of ["x".repeat(201), "a:b", "-a", "a\r\nb", ""]) {
-    await assert.rejects(driver.push(name, bytes("job")), {
+    await assert.rejects(broker.push(name, bytes("job")), {
       code: "CONFIG_INVALID",
       message: /tubes have 1 to 200/,
     });
   }
-  const id = await driver.push("q", new Uint8Array(8_000_000));
-  assert.equal((await takeOne(driver)).id, id);
-  assert.deepEqual(await driver.queues(), ["q"]);
+  const id = await broker.push("q", new Uint8Array(8_000_000));
+  assert.equal((await takeOne(broker)).id, id);
+  assert.deepEqual(await broker.queues(), ["q"]);
 });
 
 Deno.test("push() refuses headers and a limit of tries instead of losing them", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   for (const options of [{ headers: { traceparent: "00-ab-cd-01" } }, { maxAttempts: 3 }]) {
-    await assert.rejects(driver.push("q", bytes("job"), options), {
+    await assert.rejects(broker.push("q", bytes("job"), options), {
       code: "JOB_MALFORMED",
       message:
         /beanstalkd keeps no headers and no limit of tries beside a job; use the message format "envelope"/,
     });
   }
-  assert.deepEqual(await driver.queues(), []);
+  assert.deepEqual(await broker.queues(), []);
 });
 
 Deno.test("A payload above maxPayloadBytes is a problem; buried and retried it keeps its bytes", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open({ maxPayloadBytes: 100 });
+  await using broker = server.open({ maxPayloadBytes: 100 });
   using client = await server.client();
   await client.put("q", "x".repeat(101));
-  const delivery = await takeOne(driver);
-  assert.equal(delivery.raw.length, 0);
-  assert.match(delivery.problem!.message, /"q" has 101 bytes, more than the 100/);
-  await delivery.settle(bury(delivery.problem!));
-  assert.equal((await driver.dead.list({ limit: 1 }))[0]?.payload.length, 101);
-  assert.equal(await driver.dead.retry("all"), 1);
+  const delivery = await takeOne(broker);
+  assert.equal(delivery.message.body.length, 0);
+  assert.match(problemOf(delivery)!.message, /"q" has 101 bytes, more than the 100/);
+  await delivery.settle(bury(problemOf(delivery)!));
+  assert.equal((await broker.dead.list({ limit: 1 }))[0]?.payload.length, 101);
+  assert.equal(await broker.dead.retry("all"), 1);
   await using later = server.open();
-  assert.equal((await takeOne(later)).raw.length, 101);
+  assert.equal((await takeOne(later)).message.body.length, 101);
 });
 
 Deno.test("dead.list() finds buried jobs among many others, also those older than the first that was buried", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   const ids = await Promise.all(
-    Array.from({ length: 3_000 }, (_, i) => driver.push(`q${i % 2}`, bytes(`${i}`))),
+    Array.from({ length: 3_000 }, (_, i) => broker.push(`q${i % 2}`, bytes(`${i}`))),
   );
   const deliveries = new Map<string, Delivery>();
   while (deliveries.size < 3_000) {
-    for (const delivery of await takeNow(driver, { queues: ["q0", "q1"] })) {
+    for (const delivery of await takeNow(broker, { queues: ["q0", "q1"] })) {
       deliveries.set(delivery.id, delivery);
     }
   }
   const dead = [1_500, 2, 2_999, 0].map((i) => ids[i]!);
   for (const id of dead) await deliveries.get(id)!.settle(bury(FAILED));
-  const listed = await driver.dead.list({ limit: 10 });
+  const listed = await broker.dead.list({ limit: 10 });
   assert.deepEqual(listed.map(({ id }) => id), [2_999, 1_500, 2, 0].map((i) => ids[i]));
   assert.deepEqual(listed.map(({ payload }) => new TextDecoder().decode(payload)), [
     "2999",
@@ -330,15 +335,15 @@ Deno.test("dead.list() finds buried jobs among many others, also those older tha
     "2",
     "0",
   ]);
-  const page = await driver.dead.list({ limit: 2, queue: "q0", after: ids[1_500]! });
+  const page = await broker.dead.list({ limit: 2, queue: "q0", after: ids[1_500]! });
   assert.deepEqual(page.map(({ id }) => id), [ids[2], ids[0]]);
-  assert.equal((await driver.depth("fervo-worker.probe")).delayed, 0, "nothing of the search is left");
+  assert.equal((await broker.depth("fervo-worker.probe")).delayed, 0, "nothing of the search is left");
 });
 
 Deno.test("A dead letter says that beanstalkd keeps no error, and never has a time of death", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
-  const letter = await driver.dead.get(await buryNew(driver, "job"));
+  await using broker = server.open();
+  const letter = await broker.dead.get(await buryNew(broker, "job"));
   assert.deepEqual(letter?.error, {
     code: "JOB_FAILED",
     message: "beanstalkd keeps no errors; see the worker's log",
@@ -348,51 +353,51 @@ Deno.test("A dead letter says that beanstalkd keeps no error, and never has a ti
 
 Deno.test("A buried job that a person kicks is tried once more, with its count of attempts", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   using client = await server.client();
-  const id = await driver.push("q", bytes("job"));
-  await (await takeOne(driver)).settle(retry(0, FAILED));
-  await (await takeOne(driver)).settle(bury(FAILED));
+  const id = await broker.push("q", bytes("job"));
+  await (await takeOne(broker)).settle(retry(0, FAILED));
+  await (await takeOne(broker)).settle(bury(FAILED));
   assert.equal(await client.ask(`kick-job ${id}\r\n`), "KICKED\r\n");
-  assert.equal((await takeOne(driver)).attempt, 2);
+  assert.equal((await takeOne(broker)).attempt, 2);
 });
 
 Deno.test("The driver works over a unix socket", async () => {
   await using server = await Beanstalkd.start({ isUnix: true });
-  await using driver = server.open();
-  const waiting = take(driver, { waitMs: FOREVER_MS });
-  await pushAll(driver, ["job"]);
+  await using broker = server.open();
+  const waiting = take(broker, { waitMs: FOREVER_MS });
+  await pushAll(broker, ["job"]);
   assert.deepEqual((await soon("the job", waiting)).map(textOf), ["job"]);
 });
 
 Deno.test("Jobs are taken, settled and listed also when the server's clock was set back since they were put", async () => {
   await using server = await Beanstalkd.start({ hasMovableClock: true });
   await server.passTime(7_200_000);
-  await using driver = server.open();
-  await buryNew(driver, "dead");
-  const ids = await pushAll(driver, ["1", "2"]);
+  await using broker = server.open();
+  await buryNew(broker, "dead");
+  const ids = await pushAll(broker, ["1", "2"]);
   await server.passTime(-3_600_000);
   using client = await server.client();
   await eventually("it is noticed", async () => Number((await client.job(ids[0]!))!["age"]) < 0);
-  const taken = await take(driver, { max: 2 });
+  const taken = await take(broker, { max: 2 });
   assert.deepEqual(taken.map(textOf), ["1", "2"]);
   assert.equal(taken[0]!.enqueuedAtMs, undefined, "what is not known is not told");
-  const [letter] = await driver.dead.list({ limit: 10 });
+  const [letter] = await broker.dead.list({ limit: 10 });
   assert.equal(letter!.enqueuedAtMs, undefined);
-  assert.deepEqual(await driver.queues(), ["q"]);
+  assert.deepEqual(await broker.queues(), ["q"]);
   for (const delivery of taken) await delivery.settle(ACK);
-  assert.deepEqual(await driver.depth("q"), { ...NOTHING, dead: 1 });
+  assert.deepEqual(await broker.depth("q"), { ...NOTHING, dead: 1 });
 });
 
 /** Buries as many jobs, as fast as can be. */
-async function buryMany(driver: BeanstalkdDriver, count: number): Promise<void> {
-  await pushAll(driver, Array.from({ length: count }, (_, i) => `job ${i}`));
-  for (const delivery of await take(driver, { max: count })) await delivery.settle(bury(FAILED));
+async function buryMany(broker: BeanstalkdBroker, count: number): Promise<void> {
+  await pushAll(broker, Array.from({ length: count }, (_, i) => `job ${i}`));
+  for (const delivery of await take(broker, { max: count })) await delivery.settle(bury(FAILED));
 }
 
 /** The payloads of all that is ready, sorted. */
-async function readyTexts(driver: BeanstalkdDriver): Promise<string[]> {
-  return (await takeNow(driver, { max: 10_000 })).map(textOf).sort();
+async function readyTexts(broker: BeanstalkdBroker): Promise<string[]> {
+  return (await takeNow(broker, { max: 10_000 })).map(textOf).sort();
 }
 
 Deno.test("Dead letters that two admins retry at once are retried once each", async () => {
@@ -428,26 +433,26 @@ Deno.test("Dead letters that one admin retries and another removes at once are o
 
 Deno.test("Dead letters that are retried beside a kick of beanstalkd's own tools are ready once each", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   using client = await server.client();
   const count = 400;
-  await buryMany(driver, count);
+  await buryMany(broker, count);
   await client.ask("use q\r\n");
   const kick = async () => {
     for (let i = 0; i < count / 2; i++) await client.ask("kick 1\r\n");
   };
-  const [retried] = await Promise.all([driver.dead.retry("all"), kick()]);
+  const [retried] = await Promise.all([broker.dead.retry("all"), kick()]);
   assert.ok(retried > 0 && retried < count, `${retried}`);
-  const { ready, dead } = await driver.depth("q");
-  assert.deepEqual([ready + dead, new Set(await readyTexts(driver)).size], [count, ready]);
+  const { ready, dead } = await broker.depth("q");
+  assert.deepEqual([ready + dead, new Set(await readyTexts(broker)).size], [count, ready]);
 });
 
 Deno.test("A dead letter that cannot be put again stays one", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
-  await buryMany(driver, 2);
+  await using broker = server.open();
+  await buryMany(broker, 2);
   Deno.kill(server.pid, "SIGUSR1");
-  await assert.rejects(driver.dead.retry("all"), /it is in drain mode/);
-  assert.deepEqual(await driver.depth("q"), { ...NOTHING, dead: 2 });
-  assert.equal(await driver.dead.remove("all"), 2);
+  await assert.rejects(broker.dead.retry("all"), /it is in drain mode/);
+  assert.deepEqual(await broker.depth("q"), { ...NOTHING, dead: 2 });
+  assert.equal(await broker.dead.remove("all"), 2);
 });

@@ -1,8 +1,9 @@
 /** beanstalkd, workers and networks that fail. */
+import { raw } from "../../../../src/formats/raw.ts";
 import assert from "node:assert/strict";
 import { systemClock } from "../../../../src/core/time/clock.ts";
-import type { Driver } from "../../../../src/core/driver.ts";
-import { BeanstalkdDriver, DEFAULT_BEANSTALKD_OPTIONS } from "../../../../src/brokers/beanstalkd/broker.ts";
+import type { Broker } from "../../../../src/core/broker.ts";
+import { BeanstalkdBroker, DEFAULT_BEANSTALKD_OPTIONS } from "../../../../src/brokers/beanstalkd/broker.ts";
 import {
   bytes,
   FOREVER_MS,
@@ -13,7 +14,7 @@ import {
   takeNow,
   takeOne,
   textOf,
-} from "../../../conformance/driver_broker.ts";
+} from "../../../conformance/fixture.ts";
 import { Beanstalkd } from "../../../support/beanstalkd.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { SeededRandom } from "../../../support/seeded_random.ts";
@@ -25,12 +26,12 @@ const COMMANDS = new URL("./commands.ts", import.meta.url).pathname;
 
 Deno.test("Calls reject while beanstalkd is away, say where it should be, and work when it is back", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
-  await pushAll(driver, ["before"]);
+  await using broker = server.open();
+  await pushAll(broker, ["before"]);
   await server.kill();
-  await rejectsWith("QUEUE_UNAVAILABLE", driver.push("q", bytes("lost")));
+  await rejectsWith("QUEUE_UNAVAILABLE", broker.push("q", bytes("lost")));
   for (
-    const call of [() => driver.push("q", bytes("lost")), () => driver.depth("q"), () => takeNow(driver)]
+    const call of [() => broker.push("q", bytes("lost")), () => broker.depth("q"), () => takeNow(broker)]
   ) {
     await assert.rejects(call(), {
       code: "QUEUE_UNAVAILABLE",
@@ -38,35 +39,35 @@ Deno.test("Calls reject while beanstalkd is away, say where it should be, and wo
     });
   }
   await server.restart();
-  await driver.push("q", bytes("after"));
-  assert.deepEqual((await takeNow(driver)).map(textOf), ["before", "after"]);
+  await broker.push("q", bytes("after"));
+  assert.deepEqual((await takeNow(broker)).map(textOf), ["before", "after"]);
 });
 
 Deno.test("Connects that fail are followed by pauses that grow, and the first connect that works ends them", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   await server.kill();
   const tries = async (count: number) => {
     const startMs = performance.now();
-    for (let i = 0; i < count; i++) await driver.depth("q").catch(() => {});
+    for (let i = 0; i < count; i++) await broker.depth("q").catch(() => {});
     return performance.now() - startMs;
   };
   // Before the second, third and fourth try 50, 100 and 200 ms, each up to 20 % shorter.
   const pausedMs = await tries(4);
   assert.ok(pausedMs >= 0.8 * 350 - 5, `${pausedMs}`);
   await server.restart();
-  await driver.depth("q");
+  await broker.depth("q");
   await server.kill();
-  await driver.depth("q").catch(() => {});
+  await broker.depth("q").catch(() => {});
   const firstPauseMs = await tries(2);
   assert.ok(firstPauseMs < 600, `${firstPauseMs}`);
 });
 
 Deno.test("A receive that waits rejects when beanstalkd dies, and the next one waits on the new one", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
+  await using broker = server.open();
   using client = await server.client();
-  const waiting = take(driver, { waitMs: FOREVER_MS });
+  const waiting = take(broker, { waitMs: FOREVER_MS });
   const rejected = rejectsWith("QUEUE_UNAVAILABLE", waiting);
   await eventually(
     "it waits",
@@ -74,28 +75,28 @@ Deno.test("A receive that waits rejects when beanstalkd dies, and the next one w
   );
   await server.restart();
   await soon("the rejection", rejected);
-  const again = take(driver, { waitMs: FOREVER_MS });
-  await pushAll(driver, ["job"]);
+  const again = take(broker, { waitMs: FOREVER_MS });
+  await pushAll(broker, ["job"]);
   assert.deepEqual((await soon("the job", again)).map(textOf), ["job"]);
 });
 
 Deno.test("beanstalkd in drain mode: push() says so, and what is there is still handed out and settled", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
-  await pushAll(driver, ["job"]);
+  await using broker = server.open();
+  await pushAll(broker, ["job"]);
   Deno.kill(server.pid, "SIGUSR1");
   await eventually(
     "it drains",
-    async () => await driver.push("q", bytes("more")).then(() => false, () => true),
+    async () => await broker.push("q", bytes("more")).then(() => false, () => true),
   );
-  await assert.rejects(driver.push("q", bytes("more")), { code: "QUEUE_UNAVAILABLE", message: /drain mode/ });
-  await (await takeOne(driver)).settle(ACK);
+  await assert.rejects(broker.push("q", bytes("more")), { code: "QUEUE_UNAVAILABLE", message: /drain mode/ });
+  await (await takeOne(broker)).settle(ACK);
 });
 
 Deno.test("Jobs of a worker that dies by SIGKILL run elsewhere at once, and the lost attempt counts", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
-  await pushAll(driver, ["1", "2"]);
+  await using broker = server.open();
+  await pushAll(broker, ["1", "2"]);
   await using worker = new OtherProcess([
     Deno.execPath(),
     "run",
@@ -105,13 +106,13 @@ Deno.test("Jobs of a worker that dies by SIGKILL run elsewhere at once, and the 
     server.addressText,
   ]);
   assert.equal(await worker.line(), "2");
-  await pushAll(driver, ["3"]);
+  await pushAll(broker, ["3"]);
   assert.equal(await worker.line(), "1");
-  const waiting = take(driver, { max: 3, waitMs: FOREVER_MS });
+  const waiting = take(broker, { max: 3, waitMs: FOREVER_MS });
   await worker.kill();
   const found = await soon("a job of the dead", waiting);
   await eventually("all jobs of the dead", async () => {
-    found.push(...await takeNow(driver));
+    found.push(...await takeNow(broker));
     return found.length === 3;
   });
   assert.deepEqual(found.map(textOf).sort(), ["1", "2", "3"]);
@@ -146,9 +147,9 @@ Deno.test(`SIGKILL of beanstalkd under load loses no job, and repeats only those
       }
     }
   }));
-  const work = async (driver: Driver) => {
+  const work = async (broker: Broker) => {
     await keepAtIt(async () => {
-      const deliveries = await take(driver, { max: AT_ONCE, waitMs: 200 });
+      const deliveries = await take(broker, { max: AT_ONCE, waitMs: 200 });
       done.push(...deliveries.map(textOf));
       const settled = await Promise.allSettled(deliveries.map((delivery) => delivery.settle(ACK)));
       for (const result of settled) if (result.status === "rejected") throw result.reason;
@@ -190,7 +191,7 @@ function impostor(answer: (socket: Deno.TcpConn) => Promise<void>) {
   const { port } = listener.addr as Deno.NetAddr;
   return {
     open: (clock = systemClock) =>
-      new BeanstalkdDriver({ clock }, {
+      new BeanstalkdBroker({ clock, format: raw }, {
         ...DEFAULT_BEANSTALKD_OPTIONS,
         address: { transport: "tcp", hostname: "127.0.0.1", port },
         connectTimeoutMs: 300,
@@ -239,8 +240,8 @@ const STRANGERS: Readonly<Record<string, [answer: (socket: Deno.TcpConn) => Prom
 for (const [what, [answer, message]] of Object.entries(STRANGERS)) {
   Deno.test(`A server that ${what} is QUEUE_UNAVAILABLE, in words that help`, async () => {
     using server = impostor(answer);
-    await using driver = server.open();
-    await assert.rejects(driver.push("q", bytes("job")), { code: "QUEUE_UNAVAILABLE", message });
+    await using broker = server.open();
+    await assert.rejects(broker.push("q", bytes("job")), { code: "QUEUE_UNAVAILABLE", message });
   });
 }
 
@@ -253,8 +254,8 @@ Deno.test("A beanstalkd that stops answering is given up after 30 s", async () =
     heard.resolve();
   });
   const clock = new MovableClock();
-  await using driver = server.open(clock);
-  const pushing = driver.push("q", bytes("job"));
+  await using broker = server.open(clock);
+  const pushing = broker.push("q", bytes("job"));
   await heard.promise;
   clock.moveAhead(30_100);
   await assert.rejects(soon("the end of the push", pushing), {
@@ -291,9 +292,9 @@ Deno.test("A job that comes just when a wait is aborted is received all the same
     if (isBlocked) await says(socket, "RESERVED 7 3\r\njob\r\n");
     socket.close();
   });
-  await using driver = server.open();
+  await using broker = server.open();
   const abort = new AbortController();
-  const waiting = take(driver, { waitMs: FOREVER_MS, signal: abort.signal });
+  const waiting = take(broker, { waitMs: FOREVER_MS, signal: abort.signal });
   await waits.promise;
   abort.abort();
   const [delivery] = await soon("the end of the wait", waiting);
@@ -318,9 +319,9 @@ for (const [word, message] of Object.entries(TROUBLES)) {
       await reads(socket);
       await says(socket, "NOT_FOUND\r\n");
     });
-    await using driver = server.open();
-    await assert.rejects(driver.depth("q"), { code: "QUEUE_UNAVAILABLE", message });
-    assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    await using broker = server.open();
+    await assert.rejects(broker.depth("q"), { code: "QUEUE_UNAVAILABLE", message });
+    assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     assert.equal(connections, 1);
   });
 }

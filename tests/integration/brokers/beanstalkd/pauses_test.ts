@@ -1,16 +1,16 @@
 /** What is special to pauses in beanstalkd; the rest is in the conformance suite. */
 import assert from "node:assert/strict";
-import { bytes, rejectsWith, takeNow } from "../../../conformance/driver_broker.ts";
+import { bytes, rejectsWith, takeNow } from "../../../conformance/fixture.ts";
 import { Beanstalkd } from "../../../support/beanstalkd.ts";
 
 Deno.test("A pause of a tube that is empty and unused ends with its connection, as beanstalkd has it", async () => {
   await using server = await Beanstalkd.start();
   {
-    await using driver = server.open();
-    await driver.pauses.pause("mail");
-    await driver.pauses.pause("reports");
-    await driver.push("reports", bytes("a job"));
-    assert.deepEqual(await driver.pauses.list(), ["reports"]);
+    await using broker = server.open();
+    await broker.pauses.pause("mail");
+    await broker.pauses.pause("reports");
+    await broker.push("reports", bytes("a job"));
+    assert.deepEqual(await broker.pauses.list(), ["reports"]);
   }
   await using later = server.open();
   assert.deepEqual(await later.pauses.list(), ["reports"]);
@@ -19,7 +19,7 @@ Deno.test("A pause of a tube that is empty and unused ends with its connection, 
 
 Deno.test("pauses.pause() refuses a queue that cannot be a tube", async () => {
   await using server = await Beanstalkd.start();
-  await using driver = server.open();
-  await rejectsWith("CONFIG_INVALID", driver.pauses.pause("a:b"));
-  await rejectsWith("CONFIG_INVALID", driver.pauses.resume("a b\r\nquit"));
+  await using broker = server.open();
+  await rejectsWith("CONFIG_INVALID", broker.pauses.pause("a:b"));
+  await rejectsWith("CONFIG_INVALID", broker.pauses.resume("a b\r\nquit"));
 });

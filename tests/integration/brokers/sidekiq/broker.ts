@@ -1,11 +1,11 @@
-import type { DriverFixture, TestBroker } from "../../../conformance/driver_broker.ts";
+import type { BrokerFixture, TestBroker } from "../../../conformance/fixture.ts";
 import { type Clock, systemClock } from "../../../../src/core/time/clock.ts";
 import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import {
   DEFAULT_REDIS_OPTIONS,
-  RedisDriver,
-  type RedisDriverDeps,
-  type RedisDriverOptions,
+  SidekiqBroker,
+  type SidekiqBrokerDeps,
+  type SidekiqBrokerOptions,
 } from "../../../../src/brokers/sidekiq/broker.ts";
 import { newId } from "../../../../src/brokers/sidekiq/delivery.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
@@ -14,14 +14,14 @@ import { RedisServer } from "../../../support/redis_server.ts";
 /** Opens the queues of a server with the machine's clock and the default options, unless told otherwise. */
 export function openRedis(
   server: RedisServer,
-  { clock = systemClock, jobs = sidekiq7, owner = newOwner(), ...more }: OpenRedisOptions = {},
-): RedisDriver {
+  { clock = systemClock, format = sidekiq7, owner = newOwner(), ...more }: OpenRedisOptions = {},
+): SidekiqBroker {
   const { process, onSignal, observe, ...options } = more;
-  return RedisDriver.open(
+  return SidekiqBroker.open(
     {
       clock,
       owner,
-      jobs,
+      format,
       ...(process && { process }),
       ...(onSignal && { onSignal }),
       ...(observe && { observe }),
@@ -34,7 +34,7 @@ export function openRedis(
   );
 }
 
-export type OpenRedisOptions = Partial<RedisDriverOptions> & Partial<RedisDriverDeps> & { clock?: Clock };
+export type OpenRedisOptions = Partial<SidekiqBrokerOptions> & Partial<SidekiqBrokerDeps> & { clock?: Clock };
 
 /** An identity as the application gives it. */
 export function newOwner(): string {
@@ -42,7 +42,7 @@ export function newOwner(): string {
 }
 
 /** How the conformance suite's payloads travel: as the only argument of a job. */
-export const sidekiqMessages: NonNullable<DriverFixture["messages"]> = {
+export const sidekiqMessages: NonNullable<BrokerFixture["messages"]> = {
   encode: (payload) => new TextEncoder().encode(`{"class":"Suite","args":["${payload.toBase64()}"]}`),
   decode(raw) {
     const { args } = JSON.parse(new TextDecoder().decode(raw)) as { args: [string] };
@@ -65,7 +65,7 @@ export class RedisBroker implements TestBroker {
     return new RedisBroker(await RedisServer.start());
   }
 
-  open(): Promise<RedisDriver> {
+  open(): Promise<SidekiqBroker> {
     return Promise.resolve(openRedis(this.server, { clock: this.#clock, leaseMs: this.leaseMs }));
   }
 

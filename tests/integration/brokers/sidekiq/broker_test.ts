@@ -1,7 +1,7 @@
-import { driverConformance } from "../../../conformance/driver_suite.ts";
+import { brokerConformance } from "../../../conformance/suite.ts";
 import { RedisBroker, sidekiqMessages } from "./broker.ts";
 
-driverConformance("redis", {
+brokerConformance("redis", {
   capabilities: {
     lease: "connection",
     delay: true,

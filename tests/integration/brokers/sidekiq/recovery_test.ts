@@ -1,3 +1,4 @@
+import type { Delivery } from "../../../../src/core/delivery.ts";
 import assert from "node:assert/strict";
 import {
   bytes,
@@ -8,7 +9,8 @@ import {
   take,
   takeNow,
   takeOne,
-} from "../../../conformance/driver_broker.ts";
+  textOf,
+} from "../../../conformance/fixture.ts";
 import { EventLog } from "../../../support/event_log.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
@@ -22,7 +24,7 @@ const SCRIPT = new URL("./commands.ts", import.meta.url).pathname;
 const LEASE_MS = 1_000;
 
 const job = (name: string) => bytes(`{"class":"Suite","args":[${JSON.stringify(name)}],"retry":false}`);
-const nameOf = ({ raw }: { raw: Uint8Array }) => JSON.parse(new TextDecoder().decode(raw)).args[0] as string;
+const nameOf = (delivery: Delivery) => JSON.parse(textOf(delivery)).args[0] as string;
 
 function run(server: RedisServer, command: string, ...args: string[]): OtherProcess {
   return new OtherProcess([
@@ -34,16 +36,16 @@ function run(server: RedisServer, command: string, ...args: string[]): OtherProc
 Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their order, and count it", async () => {
   await using server = await RedisServer.start();
   const log = new EventLog();
-  await using driver = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
-  for (const name of ["1", "2", "3"]) await driver.push("q", job(name));
+  await using broker = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
+  for (const name of ["1", "2", "3"]) await broker.push("q", job(name));
   await using holder = run(server, "hold", `${LEASE_MS}`, "3");
   assert.equal(await holder.line(), "3");
-  assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 3, dead: 0 });
+  assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 3, dead: 0 });
   const [identity] = await server.elements("SMEMBERS", "processes");
   await holder.kill();
   const found: string[] = [];
   while (found.length < 3) {
-    for (const delivery of await soon("the jobs of the dead", take(driver, { max: 1, waitMs: FOREVER_MS }))) {
+    for (const delivery of await soon("the jobs of the dead", take(broker, { max: 1, waitMs: FOREVER_MS }))) {
       assert.deepEqual([delivery.attempt, delivery.isRepeat], [2, true]);
       found.push(nameOf(delivery));
       await delivery.settle(ACK);
@@ -63,19 +65,19 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
 Deno.test("A job whose worker died three times goes to the dead letters, with a word on why", async () => {
   await using server = await RedisServer.start();
   const log = new EventLog();
-  await using driver = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
-  const id = await driver.push("q", job("poison"));
-  await takeNow(driver, { queues: ["other"] });
+  await using broker = openRedis(server, { leaseMs: LEASE_MS, observe: log.observe });
+  const id = await broker.push("q", job("poison"));
+  await takeNow(broker, { queues: ["other"] });
   for (let deaths = 0; deaths < 3; deaths++) {
     await using holder = run(server, "hold", `${LEASE_MS}`, "1");
     assert.equal(await holder.line(), "1");
     await holder.kill();
   }
-  await eventually("the dead letter", async () => (await driver.depth("q")).dead === 1, 20_000);
-  const letter = await driver.dead.get(id);
+  await eventually("the dead letter", async () => (await broker.depth("q")).dead === 1, 20_000);
+  const letter = await broker.dead.get(id);
   assert.equal(letter!.error.code, "JOB_CRASHED");
   assert.match(letter!.error.message, /was running 3 times when its worker died/);
-  assert.deepEqual(await takeNow(driver), []);
+  assert.deepEqual(await takeNow(broker), []);
   assert.deepEqual((await log.next("jobs_recovered", ({ buried }) => buried > 0)).putBack, 0);
 });
 
@@ -126,8 +128,8 @@ Deno.test("A process counts as dead when no sign of life came in a third of a le
   await using server = await RedisServer.start();
   await addDead(server, "gone:1:a");
   const leaseMs = 3_000;
-  await using driver = openRedis(server, { leaseMs });
-  const waiting = take(driver, { waitMs: FOREVER_MS });
+  await using broker = openRedis(server, { leaseMs });
+  const waiting = take(broker, { waitMs: FOREVER_MS });
   const noticed = async () => Number(await server.cli("HGET", "fervo:suspects", "gone:1:a"));
   await eventually("it is noticed", async () => await noticed() > 0);
   const sinceMs = await noticed();
@@ -141,10 +143,10 @@ Deno.test("A process counts as dead when no sign of life came in a third of a le
 Deno.test("What was noticed before nobody looked for a while counts no more: Redis may have been away", async () => {
   await using server = await RedisServer.start();
   await addDead(server, "gone:1:a");
-  const driver = openRedis(server, { leaseMs: 3_000 });
-  await takeNow(driver, { queues: ["other"] });
+  const broker = openRedis(server, { leaseMs: 3_000 });
+  await takeNow(broker, { queues: ["other"] });
   await eventually("it is noticed", async () => await server.cli("EXISTS", "fervo:suspects") === "1");
-  await driver.close();
+  await broker.close();
   await eventually("it is forgotten", async () => await server.cli("EXISTS", "fervo:suspects") === "0");
   assert.equal(await server.cli("LLEN", "fervo:inflight:gone:1:a:q"), "1");
 });
@@ -154,8 +156,8 @@ Deno.test("A sign of life that could not be given is given again within a second
   const clock = new MovableClock();
   const leaseMs = 120_000;
   const log = new EventLog();
-  await using driver = openRedis(server, { leaseMs, clock, observe: log.observe });
-  await takeNow(driver);
+  await using broker = openRedis(server, { leaseMs, clock, observe: log.observe });
+  await takeNow(broker);
   const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
   const beats = async () => (await server.cli("HGET", identity, "info")) !== "";
   // Of a wrong type: it refuses the sign.
@@ -170,13 +172,13 @@ Deno.test("A sign of life that could not be given is given again within a second
 
 Deno.test("Workers killed at random moments under load lose no job; doubles were in flight", async () => {
   await using server = await RedisServer.start();
-  await using driver = openRedis(server, { leaseMs: LEASE_MS });
+  await using broker = openRedis(server, { leaseMs: LEASE_MS });
   const names = Array.from({ length: 3_000 }, (_, i) => `job ${i}`);
   const runs = new Map<string, number>();
   const count = (name: string) => runs.set(name, (runs.get(name) ?? 0) + 1);
   const pushing = (async () => {
     for (const name of names) {
-      await driver.push("q", job(name));
+      await broker.push("q", job(name));
     }
   })();
   let kills = 0;
@@ -190,7 +192,7 @@ Deno.test("Workers killed at random moments under load lose no job; doubles were
   }
   await pushing;
   await eventually("all jobs ran", async () => {
-    const deliveries = await take(driver, { max: 50, waitMs: 100 });
+    const deliveries = await take(broker, { max: 50, waitMs: 100 });
     for (const delivery of deliveries) count(nameOf(delivery));
     await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
     return names.every((name) => runs.has(name));
@@ -198,8 +200,8 @@ Deno.test("Workers killed at random moments under load lose no job; doubles were
   const doubles = names.filter((name) => runs.get(name)! > 1).length;
   assert.ok(doubles <= kills * 10, `${doubles} ran twice`);
   await eventually("nothing is left", async () => {
-    const { ready, delayed, reserved, dead } = await driver.depth("q");
-    for (const delivery of await takeNow(driver)) await delivery.settle(ACK);
+    const { ready, delayed, reserved, dead } = await broker.depth("q");
+    for (const delivery of await takeNow(broker)) await delivery.settle(ACK);
     return ready + delayed + reserved + dead === 0;
   });
 });

@@ -1,6 +1,7 @@
 /** Where Redis is and how to get in: TLS, databases, prefixes, Sentinel, Cluster; and what `check` says of it. */
+import type { Delivery } from "../../../../src/core/delivery.ts";
 import assert from "node:assert/strict";
-import { bytes, FOREVER_MS, take, takeNow, takeOne } from "../../../conformance/driver_broker.ts";
+import { bytes, FOREVER_MS, take, takeNow, takeOne, textOf } from "../../../conformance/fixture.ts";
 import { FervoError } from "../../../../src/core/errors.ts";
 import { parseHostPort } from "../../../../src/redis/address.ts";
 import { eventually } from "../../../support/eventually.ts";
@@ -11,7 +12,7 @@ import { openRedis } from "./broker.ts";
 import { ACK, RELEASE, retry } from "../../../support/verdicts.ts";
 
 const job = (name: string) => bytes(`{"class":"Suite","args":[${JSON.stringify(name)}]}`);
-const nameOf = ({ raw }: { raw: Uint8Array }) => JSON.parse(new TextDecoder().decode(raw)).args[0] as string;
+const nameOf = (delivery: Delivery) => JSON.parse(textOf(delivery)).args[0] as string;
 const endpoint = (server: RedisServer) => parseHostPort(server.hostPort, 0);
 
 async function persist<T>(call: () => Promise<T>): Promise<T> {
@@ -29,11 +30,11 @@ Deno.test("A database and a key prefix keep queues apart", async () => {
   await using plain = openRedis(server);
   await using other = openRedis(server, { database: 3 });
   await using prefixed = openRedis(server, { keyPrefix: "ns:" });
-  for (const [driver, name] of [[plain, "plain"], [other, "other"], [prefixed, "prefixed"]] as const) {
-    await driver.push("q", job(name));
+  for (const [broker, name] of [[plain, "plain"], [other, "other"], [prefixed, "prefixed"]] as const) {
+    await broker.push("q", job(name));
   }
-  for (const [driver, name] of [[plain, "plain"], [other, "other"], [prefixed, "prefixed"]] as const) {
-    const [delivery, ...more] = await takeNow(driver);
+  for (const [broker, name] of [[plain, "plain"], [other, "other"], [prefixed, "prefixed"]] as const) {
+    const [delivery, ...more] = await takeNow(broker);
     assert.equal(nameOf(delivery!), name);
     assert.deepEqual(more, []);
     await delivery!.settle(ACK);
@@ -47,9 +48,9 @@ Deno.test("TLS by an own authority works, and an unknown one is told", async () 
   const port = freePort();
   await using server = await RedisServer.start({ config: tls.config(port) });
   const target = { kind: "server", endpoint: { transport: "tcp", hostname: "127.0.0.1", port } } as const;
-  await using driver = openRedis(server, { target, isTls: true, caFile: tls.caFile });
-  await driver.push("q", job("x"));
-  await (await takeOne(driver)).settle(ACK);
+  await using broker = openRedis(server, { target, isTls: true, caFile: tls.caFile });
+  await broker.push("q", job("x"));
+  await (await takeOne(broker)).settle(ACK);
   await using strict = openRedis(server, { target, isTls: true });
   await assert.rejects(strict.queues(), /its certificate cannot be verified: set ca_file/);
 });
@@ -86,10 +87,10 @@ Deno.test("Sentinel tells the master, and after a failover the new one", async (
     sentinels: [{ transport: "tcp", hostname: "127.0.0.1", port: 1 }, endpoint(sentinel)],
     password: undefined,
   } as const;
-  await using driver = openRedis(master, { target });
-  await driver.push("q", job("before"));
-  await (await takeOne(driver)).settle(ACK);
-  const waiting = persist(() => take(driver, { waitMs: FOREVER_MS }));
+  await using broker = openRedis(master, { target });
+  await broker.push("q", job("before"));
+  await (await takeOne(broker)).settle(ACK);
+  const waiting = persist(() => take(broker, { waitMs: FOREVER_MS }));
   await eventually("it waits", async () => (await master.cli("CLIENT", "LIST")).includes("cmd=blmove"));
   await master.kill();
   await eventually(
@@ -97,7 +98,7 @@ Deno.test("Sentinel tells the master, and after a failover the new one", async (
     async () => (await replica.cli("ROLE")).startsWith("master"),
     20_000,
   );
-  await persist(() => driver.push("q", job("after")));
+  await persist(() => broker.push("q", job("after")));
   const [delivery] = await soon("the job", waiting);
   assert.equal(nameOf(delivery!), "after");
   await delivery!.settle(ACK);
@@ -124,17 +125,17 @@ Deno.test("In a cluster the keys of a prefix with a hash tag are found, also whe
   const slot = Number(await one.cli("CLUSTER", "KEYSLOT", prefix));
   const [owner, other] = slot < 8_192 ? [one, two] : [two, one];
   const target = { kind: "cluster", nodes: [endpoint(other)], key: prefix } as const;
-  await using driver = openRedis(one, { target, keyPrefix: prefix });
+  await using broker = openRedis(one, { target, keyPrefix: prefix });
   const names = ["1", "2", "3"];
-  for (const name of names) await driver.push("q", job(name), name === "3" ? { delayMs: 1 } : {});
+  for (const name of names) await broker.push("q", job(name), name === "3" ? { delayMs: 1 } : {});
   const held = [];
-  while (held.length < 3) held.push(...await take(driver, { max: 3 }));
+  while (held.length < 3) held.push(...await take(broker, { max: 3 }));
   assert.deepEqual(held.map(nameOf).toSorted(), names);
   await held[0]!.settle(ACK);
   await held[1]!.settle(retry(0, new FervoError("JOB_FAILED", "oh")));
   await held[2]!.settle(RELEASE);
-  for (const delivery of await take(driver, { max: 2 })) await delivery.settle(ACK);
-  for (const delivery of await takeNow(driver)) await delivery.settle(ACK);
+  for (const delivery of await take(broker, { max: 2 })) await delivery.settle(ACK);
+  for (const delivery of await takeNow(broker)) await delivery.settle(ACK);
   assert.equal(await owner.cli("EXISTS", `${prefix}queues`), "1");
 
   const ids = new Map([[one, await one.cli("CLUSTER", "MYID")], [two, await two.cli("CLUSTER", "MYID")]]);
@@ -146,8 +147,8 @@ Deno.test("In a cluster the keys of a prefix with a hash tag are found, also whe
   for (const server of [other, owner]) {
     await server.cli("CLUSTER", "SETSLOT", String(slot), "NODE", ids.get(other)!);
   }
-  await persist(() => driver.push("q", job("moved")));
-  const [moved] = await persist(() => take(driver));
+  await persist(() => broker.push("q", job("moved")));
+  const [moved] = await persist(() => take(broker));
   assert.equal(nameOf(moved!), "moved");
   await moved!.settle(ACK);
 });
@@ -165,9 +166,9 @@ Deno.test("findings() tell what endangers jobs, and that a server is set up well
   await using bad = await RedisServer.start({
     config: ["maxmemory-policy allkeys-lru", `replicaof 127.0.0.1 ${good.port}`],
   });
-  await using driver = openRedis(bad);
+  await using broker = openRedis(bad);
   assert.deepEqual(
-    (await driver.findings()).map(({ id, severity, what }) => [id, severity, what]).slice(1),
+    (await broker.findings()).map(({ id, severity, what }) => [id, severity, what]).slice(1),
     [
       ["redis.eviction", "warning", 'maxmemory-policy is "allkeys-lru"'],
       ["redis.replica", "error", "it is a replica"],

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { FAILED, take } from "../../../conformance/driver_broker.ts";
-import { FervoError } from "../../../../src/core/errors.ts";
+import { FAILED, take } from "../../../conformance/fixture.ts";
+import { isUnreadable } from "../../../../src/core/format.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../../src/core/retry.ts";
 import { sidekiq6, sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import { jobOf } from "../../../../src/worker/consumer/job_of.ts";
@@ -96,14 +96,14 @@ Deno.test("A job that fails is filed by us as by a real Sidekiq process, whateve
       60_000,
     );
   }
-  const jobs = knowsTime ? sidekiq7 : sidekiq6;
-  await using driver = openRedis(ours, { jobs });
-  for (const delivery of await take(driver, { max: 100 })) {
+  const format = knowsTime ? sidekiq7 : sidekiq6;
+  await using broker = openRedis(ours, { format });
+  for (const delivery of await take(broker, { max: 100 })) {
     const nowMs = Date.now();
-    const job = jobOf(delivery, jobs, { maxAttempts: ATTEMPTS, timeoutMs: 1_000, nowMs });
-    if (job instanceof FervoError) throw job;
+    const job = jobOf(delivery, { maxAttempts: ATTEMPTS, timeoutMs: 1_000, nowMs });
+    if (isUnreadable(job)) throw job.error;
     const outcome = { kind: "retry", error: FAILED } as const;
-    const rest = { ...job, nowMs, retry: DEFAULT_RETRY_POLICY, format: jobs, random: Math.random };
+    const rest = { ...job, nowMs, retry: DEFAULT_RETRY_POLICY, format, random: Math.random };
     await delivery.settle(decide(outcome, rest));
   }
   const [theirJobs, ourJobs] = [await filed(theirs), await filed(ours)];

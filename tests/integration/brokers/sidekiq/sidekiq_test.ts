@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { FAILED, take, takeNow, takeOne } from "../../../conformance/driver_broker.ts";
+import { FAILED, take, takeNow, takeOne } from "../../../conformance/fixture.ts";
 import type { RemoteSignal } from "../../../../src/brokers/sidekiq/heartbeat.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
@@ -9,17 +9,17 @@ import { installedFormat, SidekiqApi, SidekiqProcess } from "./ruby_sidekiq.ts";
 import { ACK, bury, retry } from "../../../support/verdicts.ts";
 
 /** As the machine's Sidekiq writes jobs. */
-const OURS = { jobs: await installedFormat() };
+const OURS = { format: await installedFormat() };
 
 const job = (fields: object) => new TextEncoder().encode(JSON.stringify(fields));
 
 Deno.test("Sidekiq's API reads our jobs in every set, and we read those that it pushes", async () => {
   await using server = await RedisServer.start();
   await using sidekiq = await SidekiqApi.start(server);
-  await using driver = openRedis(server, OURS);
+  await using broker = openRedis(server, OURS);
 
   const pushed = await sidekiq.ask("push", { class: "Suite", args: ["a"], queue: "mail", retry: 3 });
-  const delivery = await takeOne(driver, { queues: ["mail"] });
+  const delivery = await takeOne(broker, { queues: ["mail"] });
   assert.equal(delivery.id, pushed);
   assert.equal(delivery.attempt, 1);
   assert.ok(Math.abs(delivery.enqueuedAtMs! - Date.now()) < 60_000);
@@ -34,8 +34,8 @@ Deno.test("Sidekiq's API reads our jobs in every set, and we read those that it 
   assert.ok(Math.abs(filed.failed_at - Date.now() / 1_000) < 60);
   assert.ok(Math.abs(filed.at - filed.failed_at - 60) < 1);
 
-  const ready = await driver.push("mail", job({ class: "Suite", args: ["b"] }));
-  const later = await driver.push("mail", job({ class: "Suite", args: ["c"] }), { delayMs: 90_000 });
+  const ready = await broker.push("mail", job({ class: "Suite", args: ["b"] }));
+  const later = await broker.push("mail", job({ class: "Suite", args: ["c"] }), { delayMs: 90_000 });
   assert.deepEqual(await sidekiq.ask("queues"), { mail: 1 });
   const [waiting] = await sidekiq.ask("jobs", "mail");
   assert.equal(waiting.jid, ready);
@@ -45,12 +45,12 @@ Deno.test("Sidekiq's API reads our jobs in every set, and we read those that it 
   assert.equal(scheduled.jid, later);
   assert.equal("enqueued_at" in scheduled || scheduled.args[0] !== "c", false);
 
-  await (await takeOne(driver, { queues: ["mail"] })).settle(bury(FAILED));
+  await (await takeOne(broker, { queues: ["mail"] })).settle(bury(FAILED));
   const [[deadId, deadText, deadQueue]] = await sidekiq.ask("dead");
   assert.deepEqual([deadId, deadQueue], [ready, "mail"]);
   assert.equal(JSON.parse(deadText).error_class, "JOB_FAILED");
   await sidekiq.ask("retry_dead", ready);
-  const revived = await takeOne(driver, { queues: ["mail"] });
+  const revived = await takeOne(broker, { queues: ["mail"] });
   assert.equal(revived.id, ready);
   await revived.settle(ACK);
 });
@@ -59,10 +59,10 @@ Deno.test("Sidekiq's API lists our process, its running jobs and its statistics,
   await using server = await RedisServer.start();
   await using sidekiq = await SidekiqApi.start(server);
   const queues = [{ name: "mail", weight: 2 }, { name: "reports", weight: 1 }];
-  const driver = openRedis(server, { ...OURS, leaseMs: 1_000, process: { concurrency: 7, queues } });
-  await driver.push("mail", job({ class: "Suite", args: ["a"] }));
-  await driver.push("mail", job({ class: "Suite", args: ["b"] }));
-  const [done, running] = await take(driver, { queues: ["mail", "reports"], max: 2 });
+  const broker = openRedis(server, { ...OURS, leaseMs: 1_000, process: { concurrency: 7, queues } });
+  await broker.push("mail", job({ class: "Suite", args: ["a"] }));
+  await broker.push("mail", job({ class: "Suite", args: ["b"] }));
+  const [done, running] = await take(broker, { queues: ["mail", "reports"], max: 2 });
   await done!.settle(ACK);
   await eventually("the statistics", async () => (await sidekiq.ask("stats")).processed === 1);
   const [process, ...others] = await sidekiq.ask("processes");
@@ -80,7 +80,7 @@ Deno.test("Sidekiq's API lists our process, its running jobs and its statistics,
   assert.equal(payload.jid, running!.id);
   assert.ok(Math.abs(runAt - Date.now() / 1_000) < 60);
   await running!.settle(retry(60_000, FAILED));
-  await driver.close();
+  await broker.close();
   const stats = await sidekiq.ask("stats");
   assert.deepEqual([stats.processed, stats.failed, stats.history], [2, 1, 2]);
   assert.deepEqual(await sidekiq.ask("processes"), []);
@@ -91,12 +91,12 @@ Deno.test("Quiet and stop from Sidekiq's API reach our process, and quiet shows"
   await using server = await RedisServer.start();
   await using sidekiq = await SidekiqApi.start(server);
   const signals: RemoteSignal[] = [];
-  await using driver = openRedis(server, {
+  await using broker = openRedis(server, {
     ...OURS,
     leaseMs: 1_000,
     onSignal: (signal) => signals.push(signal),
   });
-  await takeNow(driver);
+  await takeNow(broker);
   await sidekiq.ask("quiet");
   await eventually("quiet", async () => (await sidekiq.ask("processes"))[0].quiet === "true");
   assert.deepEqual(signals, ["quiet"]);
@@ -111,8 +111,8 @@ for (const isUnderWay of [false, true]) {
     await using server = await RedisServer.start();
     await using sidekiq = await SidekiqApi.start(server);
     const clock = new MovableClock();
-    await using driver = openRedis(server, { ...OURS, leaseMs: 60_000, clock });
-    await takeNow(driver);
+    await using broker = openRedis(server, { ...OURS, leaseMs: 60_000, clock });
+    await takeNow(broker);
     assert.equal((await sidekiq.ask("processes"))[0].quiet, "false");
     if (isUnderWay) {
       await server.cli("CLIENT", "PAUSE", "300", "WRITE");
@@ -122,30 +122,30 @@ for (const isUnderWay of [false, true]) {
         async () => (await server.cli("INFO", "clients")).includes("blocked_clients:1"),
       );
     }
-    driver.quiet();
+    broker.quiet();
     await eventually("quiet", async () => (await sidekiq.ask("processes"))[0].quiet === "true", 5_000);
   });
 }
 
 Deno.test("A process that receives nothing is not shown when it goes quiet", async () => {
   await using server = await RedisServer.start();
-  const driver = openRedis(server);
-  driver.quiet();
-  await driver.depth("q");
-  await driver.close();
+  const broker = openRedis(server);
+  broker.quiet();
+  await broker.depth("q");
+  await broker.close();
   assert.deepEqual(await server.elements("KEYS", "*"), []);
 });
 
 Deno.test("A real Sidekiq process and we share a queue: each job runs once, in one of both", async () => {
   await using server = await RedisServer.start();
-  await using driver = openRedis(server, OURS);
+  await using broker = openRedis(server, OURS);
   const runs = `${server.folder}/runs`;
   await Deno.writeTextFile(runs, "");
   const names = Array.from({ length: 600 }, (_, i) => `job ${i}`);
   // Some come out of the schedule, which both processes look at.
   await Promise.all(
     names.map((name, i) =>
-      driver.push(
+      broker.push(
         "shared",
         job({ class: "Suite", args: [name], retry: true }),
         i % 10 === 0 ? { delayMs: 500 } : {},
@@ -157,8 +157,8 @@ Deno.test("A real Sidekiq process and we share a queue: each job runs once, in o
   await eventually("Ruby has begun", () => ruby().length > 0);
   const ours: string[] = [];
   await eventually("all jobs have run", async () => {
-    for (const delivery of await take(driver, { queues: ["shared"], max: 3, waitMs: 50 })) {
-      ours.push(JSON.parse(new TextDecoder().decode(delivery.raw)).args[0]);
+    for (const delivery of await take(broker, { queues: ["shared"], max: 3, waitMs: 50 })) {
+      ours.push(JSON.parse(new TextDecoder().decode(delivery.message.body)).args[0]);
       await delivery.settle(ACK);
     }
     return ours.length + ruby().length >= names.length;
@@ -170,11 +170,11 @@ Deno.test("A real Sidekiq process and we share a queue: each job runs once, in o
 
 Deno.test("A job that failed here is retried by a real Sidekiq process", async () => {
   await using server = await RedisServer.start();
-  await using driver = openRedis(server, OURS);
+  await using broker = openRedis(server, OURS);
   const runs = `${server.folder}/runs`;
-  await driver.push("q", job({ class: "Suite", args: ["again"], retry: true }));
-  await (await takeOne(driver)).settle(retry(1, FAILED));
-  await driver.close();
+  await broker.push("q", job({ class: "Suite", args: ["again"], retry: true }));
+  await (await takeOne(broker)).settle(retry(1, FAILED));
+  await broker.close();
   await using _ruby = new SidekiqProcess(server, runs, ["q"]);
   // Its first look at the retries is 10 to 15 seconds after its start.
   const file = () => Deno.readTextFile(runs).catch(() => "");

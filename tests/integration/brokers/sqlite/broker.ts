@@ -1,10 +1,11 @@
-import type { TestBroker } from "../../../conformance/driver_broker.ts";
+import { raw } from "../../../../src/formats/raw.ts";
+import type { TestBroker } from "../../../conformance/fixture.ts";
 import { systemClock } from "../../../../src/core/time/clock.ts";
 import {
   DEFAULT_SQLITE_OPTIONS,
-  SqliteDriver,
-  type SqliteDriverDeps,
-  type SqliteDriverOptions,
+  SqliteBroker,
+  type SqliteBrokerDeps,
+  type SqliteBrokerOptions,
 } from "../../../../src/brokers/sqlite/broker.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 
@@ -17,20 +18,20 @@ export async function makeFolder(): Promise<{ path: string } & AsyncDisposable> 
 /** Opens the queue at `path` with the machine's clock and the default options, unless told otherwise. */
 export function openSqlite(
   path: string,
-  { clock = systemClock, holdings, observe, ...options }: OpenSqliteOptions = {},
-): SqliteDriver {
+  { clock = systemClock, format = raw, holdings, observe, ...options }: OpenSqliteOptions = {},
+): SqliteBroker {
   const deps = { ...(holdings && { holdings }), ...(observe && { observe }) };
-  return SqliteDriver.open({ clock, owner: `test:${Deno.pid}`, ...deps }, {
+  return SqliteBroker.open({ clock, format, owner: `test:${Deno.pid}`, ...deps }, {
     ...DEFAULT_SQLITE_OPTIONS,
     path,
     ...options,
   });
 }
 
-export type OpenSqliteOptions = Partial<SqliteDriverOptions> & Partial<SqliteDriverDeps>;
+export type OpenSqliteOptions = Partial<SqliteBrokerOptions> & Partial<SqliteBrokerDeps>;
 
 /** The embedded queue for the conformance suite. Each instance has a connection of its own, as a process would. */
-export class SqliteBroker implements TestBroker {
+export class SqliteFileQueue implements TestBroker {
   readonly leaseMs = 60_000;
   readonly #folder: { path: string } & AsyncDisposable;
   readonly #clock = new MovableClock();
@@ -39,11 +40,11 @@ export class SqliteBroker implements TestBroker {
     this.#folder = folder;
   }
 
-  static async start(): Promise<SqliteBroker> {
-    return new SqliteBroker(await makeFolder());
+  static async start(): Promise<SqliteFileQueue> {
+    return new SqliteFileQueue(await makeFolder());
   }
 
-  open(): Promise<SqliteDriver> {
+  open(): Promise<SqliteBroker> {
     const path = `${this.#folder.path}/queue.sqlite`;
     return Promise.resolve(openSqlite(path, { clock: this.#clock, leaseMs: this.leaseMs }));
   }

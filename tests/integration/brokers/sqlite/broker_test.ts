@@ -1,7 +1,7 @@
-import { driverConformance } from "../../../conformance/driver_suite.ts";
-import { SqliteBroker } from "./broker.ts";
+import { brokerConformance } from "../../../conformance/suite.ts";
+import { SqliteFileQueue } from "./broker.ts";
 
-driverConformance("sqlite", {
+brokerConformance("sqlite", {
   capabilities: {
     lease: "timed",
     delay: true,
@@ -12,5 +12,5 @@ driverConformance("sqlite", {
     pauses: "kept",
     repeats: true,
   },
-  start: () => SqliteBroker.start(),
+  start: () => SqliteFileQueue.start(),
 });

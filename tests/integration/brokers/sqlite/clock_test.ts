@@ -1,16 +1,8 @@
 /** The time of day is set under the embedded queue, forward or back: by a person, a time server, or a machine that wakes up. */
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import {
-  bytes,
-  FOREVER_MS,
-  pushAll,
-  soon,
-  take,
-  takeNow,
-  takeOne,
-} from "../../../conformance/driver_broker.ts";
-import type { SqliteDriver } from "../../../../src/brokers/sqlite/broker.ts";
+import { bytes, FOREVER_MS, pushAll, soon, take, takeNow, takeOne } from "../../../conformance/fixture.ts";
+import type { SqliteBroker } from "../../../../src/brokers/sqlite/broker.ts";
 import type { Timer } from "../../../../src/core/time/clock.ts";
 import type { Delivery } from "../../../../src/core/delivery.ts";
 import { JobError } from "../../../../src/core/errors.ts";
@@ -45,16 +37,16 @@ class Machine implements AsyncDisposable {
     return `${this.#folder.path}/queue.sqlite`;
   }
 
-  open(options: Parameters<typeof openSqlite>[1] = {}): SqliteDriver {
+  open(options: Parameters<typeof openSqlite>[1] = {}): SqliteBroker {
     return openSqlite(this.path, { clock: this.clock, leaseMs: LEASE_MS, ...options });
   }
 
   /** One that has been at work for a while. */
-  async openEarlier(options: Parameters<typeof openSqlite>[1] = {}): Promise<SqliteDriver> {
-    const driver = this.open(options);
-    assert.deepEqual(await takeNow(driver), []);
+  async openEarlier(options: Parameters<typeof openSqlite>[1] = {}): Promise<SqliteBroker> {
+    const broker = this.open(options);
+    assert.deepEqual(await takeNow(broker), []);
     this.clock.moveAhead(A_WHILE_MS);
-    return driver;
+    return broker;
   }
 
   /** How long the lease of the only job lasts, by the clock of the machine; milliseconds. */
@@ -72,10 +64,10 @@ class Machine implements AsyncDisposable {
   }
 
   /** The only job goes to this worker, and not before it has waited for a lease. */
-  async takesAfterALease(driver: SqliteDriver): Promise<void> {
+  async takesAfterALease(broker: SqliteBroker): Promise<void> {
     const startMs = this.clock.monotonicMs();
     let delivery: Delivery | undefined;
-    void take(driver, { waitMs: FOREVER_MS }).then((deliveries) => delivery = deliveries[0]);
+    void take(broker, { waitMs: FOREVER_MS }).then((deliveries) => delivery = deliveries[0]);
     await eventually("the job of the dead", () => {
       if (delivery === undefined) this.clock.moveAhead(LOOK_MS);
       return delivery !== undefined;
@@ -95,13 +87,13 @@ for (const byMs of [HOUR_MS, -HOUR_MS]) {
   Deno.test(`A clock that is ${step} gives no job again to the worker that holds it, which renews the lease and tells so`, async () => {
     await using machine = await Machine.start();
     const log = new EventLog();
-    await using driver = await machine.openEarlier({ observe: log.observe });
-    await pushAll(driver, ["a job"]);
-    const held = await takeOne(driver);
+    await using broker = await machine.openEarlier({ observe: log.observe });
+    await pushAll(broker, ["a job"]);
+    const held = await takeOne(broker);
     machine.clock.setTimeOfDay(byMs);
-    assert.deepEqual(await takeNow(driver), []);
+    assert.deepEqual(await takeNow(broker), []);
     await machine.leaseIsRenewed();
-    assert.deepEqual(await takeNow(driver), []);
+    assert.deepEqual(await takeNow(broker), []);
     await held.settle(ACK);
     assert.equal(log.of("clock_stepped").length, 1);
     assert.ok(Math.abs((await log.next("clock_stepped")).byMs - byMs) < 1_000);
@@ -119,7 +111,7 @@ for (const byMs of [HOUR_MS, -HOUR_MS]) {
     await machine.leaseIsRenewed();
     for (let i = 0; i < 9; i++) {
       machine.clock.moveAhead(LEASE_MS / 3);
-      await held.extend!();
+      await held.lease!.extend();
       assert.deepEqual(await takeNow(other), []);
     }
     await held.settle(ACK);
@@ -149,7 +141,7 @@ for (const byMs of [HOUR_MS, -HOUR_MS]) {
     for (let i = 0; i < 12; i++) {
       assert.deepEqual(await takeNow(other), []);
       for (const clock of [machine.clock, wrong]) clock.moveAhead(LEASE_MS / 3);
-      await held.extend!();
+      await held.lease!.extend();
     }
     await held.settle(ACK);
   });
@@ -171,9 +163,9 @@ for (const byMs of [HOUR_MS, -HOUR_MS]) {
 
 Deno.test("A delayed job that is due when the clock was set forward wakes whoever waits", async () => {
   await using machine = await Machine.start();
-  await using driver = await machine.openEarlier();
-  await driver.push("q", bytes("later"), { delayMs: HOUR_MS });
-  const waiting = take(driver, { waitMs: FOREVER_MS });
+  await using broker = await machine.openEarlier();
+  await broker.push("q", bytes("later"), { delayMs: HOUR_MS });
+  const waiting = take(broker, { waitMs: FOREVER_MS });
   machine.clock.setTimeOfDay(HOUR_MS);
   assert.equal((await soon("the job", waiting)).length, 1);
 });
@@ -249,7 +241,7 @@ for (const [who, clock] of others) {
     for (let i = 0; i < 12; i++) {
       assert.deepEqual(await takeNow(other), []);
       for (const moved of [clock, behind]) moved.moveAhead(LEASE_MS / 3);
-      await held.extend!();
+      await held.lease!.extend();
     }
     await held.settle(ACK);
   });

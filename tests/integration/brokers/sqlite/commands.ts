@@ -3,7 +3,7 @@
  * See {@link OtherProcess}.
  */
 import { DatabaseSync } from "node:sqlite";
-import { bytes, take, textOf } from "../../../conformance/driver_broker.ts";
+import { bytes, take, textOf } from "../../../conformance/fixture.ts";
 import { FervoError } from "../../../../src/core/errors.ts";
 import { migrate } from "../../../../src/brokers/sqlite/schema.ts";
 import { openSqlite } from "./broker.ts";
@@ -15,39 +15,39 @@ const input = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).getReader
 const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
   /** Pushes one job. */
   async push() {
-    await using driver = openSqlite(path);
-    say(await driver.push("q", bytes(args[0]!)));
+    await using broker = openSqlite(path);
+    say(await broker.push("q", bytes(args[0]!)));
   },
 
   /** Pushes until it is killed, and says the id of each job that the queue holds. */
   async pushForever() {
-    const driver = openSqlite(path);
+    const broker = openSqlite(path);
     await Promise.all(Array.from({ length: 8 }, async () => {
-      for (;;) say(await driver.push("q", bytes("x".repeat(1_000))));
+      for (;;) say(await broker.push("q", bytes("x".repeat(1_000))));
     }));
   },
 
   /** Takes jobs and keeps them until it is killed. */
   async hold() {
-    const driver = openSqlite(path, { leaseMs: Number(args[0]) });
-    const deliveries = await take(driver, { max: Number(args[1]) });
+    const broker = openSqlite(path, { leaseMs: Number(args[0]) });
+    const deliveries = await take(broker, { max: Number(args[1]) });
     say(`${deliveries.length}`);
     await told();
   },
 
   /** Receives and acknowledges until it is told to end; says every payload. */
   async consume() {
-    const driver = openSqlite(path);
+    const broker = openSqlite(path);
     const end = new AbortController();
     void told().then(() => end.abort());
     say("ready");
     const payloads: string[] = [];
     while (!end.signal.aborted) {
-      const deliveries = await take(driver, { max: 5, waitMs: 60_000, signal: end.signal });
+      const deliveries = await take(broker, { max: 5, waitMs: 60_000, signal: end.signal });
       payloads.push(...deliveries.map(textOf));
       await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
     }
-    await driver.close();
+    await broker.close();
     say(JSON.stringify(payloads));
   },
 
@@ -68,8 +68,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
       say("ready");
       await told();
       await outcomeOf(async () => {
-        await using driver = openSqlite(queue);
-        await driver.push("q", bytes("job"));
+        await using broker = openSqlite(queue);
+        await broker.push("q", bytes("job"));
       });
     }
   },
@@ -91,31 +91,31 @@ const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
    * what there is.
    */
   async fill() {
-    await using driver = openSqlite(path);
+    await using broker = openSqlite(path);
     const pushed: string[] = [];
     const push = async (name: string) => {
-      await driver.push("q", bytes(name.padEnd(3_900, ".")));
+      await broker.push("q", bytes(name.padEnd(3_900, ".")));
       pushed.push(name);
     };
     for (let i = 0; i < 5; i++) await push(`job ${i}`);
-    const held = await take(driver, { max: 3 });
+    const held = await take(broker, { max: 3 });
     let error: unknown;
     while (error === undefined && pushed.length < 10_000) {
       await push(`job ${pushed.length}`).catch((thrown) => error = thrown);
     }
-    const again = await driver.push("q", bytes("more".padEnd(3_900, "."))).then(() => "pushed", codeOf);
-    const depthWhenFull = await driver.depth("q");
+    const again = await broker.push("q", bytes("more".padEnd(3_900, "."))).then(() => "pushed", codeOf);
+    const depthWhenFull = await broker.depth("q");
     await new Deno.Command("sh", { args: ["-c", args[0]!], env: { PID: `${Deno.pid}` } }).output();
     const received = held.map(textOf);
     for (const delivery of held) await delivery.settle(ACK);
     for (;;) {
-      const deliveries = await take(driver, { max: 50, waitMs: 0 });
+      const deliveries = await take(broker, { max: 50, waitMs: 0 });
       if (deliveries.length === 0) break;
       received.push(...deliveries.map(textOf));
       await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
     }
     await push("after");
-    const after = await take(driver, { max: 50, waitMs: 0 });
+    const after = await take(broker, { max: 50, waitMs: 0 });
     say(JSON.stringify({
       pushed: pushed.slice(0, -1),
       received: received.map((name) => name.replaceAll(".", "")),

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { JobError } from "../../../../src/core/errors.ts";
 import { migrate, MIGRATIONS } from "../../../../src/brokers/sqlite/schema.ts";
-import { bytes, FAILED, takeOne } from "../../../conformance/driver_broker.ts";
+import { bytes, FAILED, takeOne } from "../../../conformance/fixture.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { bury, RELEASE, retry } from "../../../support/verdicts.ts";
@@ -13,19 +13,19 @@ const START_MS = Date.UTC(2026, 0, 31, 12);
 Deno.test("A dead letter of the embedded queue tells of the failures before the last one, cut", async () => {
   await using folder = await makeFolder();
   const clock = new FakeClock(START_MS);
-  await using driver = openSqlite(`${folder.path}/queue.sqlite`, { clock });
-  const id = await driver.push("q", bytes("a job"));
+  await using broker = openSqlite(`${folder.path}/queue.sqlite`, { clock });
+  const id = await broker.push("q", bytes("a job"));
   const stderr = `${"é".repeat(1_500)}${"ü".repeat(1_500)}`;
   const cut = `${"é".repeat(1_000)}\n… 1000 characters left out …\n${"ü".repeat(1_000)}`;
-  await (await takeOne(driver)).settle(
+  await (await takeOne(broker)).settle(
     retry(0, new JobError("JOB_CRASHED", "It died", { details: { stderr } })),
   );
   clock.jump(1_000);
-  await (await takeOne(driver)).settle(retry(0, new JobError("JOB_TIMEOUT", "It hung")));
-  await (await takeOne(driver)).settle(RELEASE);
+  await (await takeOne(broker)).settle(retry(0, new JobError("JOB_TIMEOUT", "It hung")));
+  await (await takeOne(broker)).settle(RELEASE);
   clock.jump(1_000);
-  await (await takeOne(driver)).settle(bury(FAILED));
-  const letter = (await driver.dead.get(id))!;
+  await (await takeOne(broker)).settle(bury(FAILED));
+  const letter = (await broker.dead.get(id))!;
   assert.deepEqual(letter.error, {
     code: "JOB_FAILED",
     message: "It went wrong",
@@ -41,15 +41,15 @@ Deno.test("A dead letter of the embedded queue tells of the failures before the 
 
 Deno.test("The embedded queue keeps the last ten failures of a job, also over a retry by a person", async () => {
   await using folder = await makeFolder();
-  await using driver = openSqlite(`${folder.path}/queue.sqlite`);
-  const id = await driver.push("q", bytes("a job"));
+  await using broker = openSqlite(`${folder.path}/queue.sqlite`);
+  const id = await broker.push("q", bytes("a job"));
   const fail = (n: number) => new JobError("JOB_FAILED", `Failure ${n}`);
-  for (let n = 1; n <= 7; n++) await (await takeOne(driver)).settle(retry(0, fail(n)));
-  await (await takeOne(driver)).settle(bury(fail(8)));
-  await driver.dead.retry([id]);
-  for (let n = 9; n <= 12; n++) await (await takeOne(driver)).settle(retry(0, fail(n)));
-  await (await takeOne(driver)).settle(bury(fail(13)));
-  const letter = (await driver.dead.get(id))!;
+  for (let n = 1; n <= 7; n++) await (await takeOne(broker)).settle(retry(0, fail(n)));
+  await (await takeOne(broker)).settle(bury(fail(8)));
+  await broker.dead.retry([id]);
+  for (let n = 9; n <= 12; n++) await (await takeOne(broker)).settle(retry(0, fail(n)));
+  await (await takeOne(broker)).settle(bury(fail(13)));
+  const letter = (await broker.dead.get(id))!;
   assert.equal(letter.error.message, "Failure 13");
   assert.deepEqual(
     letter.earlierErrors!.map(({ message }) => message),
@@ -60,7 +60,7 @@ Deno.test("The embedded queue keeps the last ten failures of a job, also over a 
 Deno.test("A job whose errors were written by hand, or by a former version, fails like any other", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   using db = new DatabaseSync(path);
   const former = '{"code":"JOB_FAILED","message":"before"}';
   for (
@@ -73,10 +73,10 @@ Deno.test("A job whose errors were written by hand, or by a former version, fail
       ["null", '["text", 5]', []],
     ] as const
   ) {
-    const id = await driver.push("q", bytes("a job"));
+    const id = await broker.push("q", bytes("a job"));
     db.prepare("UPDATE fervo_jobs SET error = ?, errors = ? WHERE id = ?").run(error, errors, id);
-    await (await takeOne(driver)).settle(bury(FAILED));
-    const letter = (await driver.dead.get(id))!;
+    await (await takeOne(broker)).settle(bury(FAILED));
+    const letter = (await broker.dead.get(id))!;
     assert.equal(letter.error.message, FAILED.message);
     assert.deepEqual(letter.earlierErrors!.map(({ message }) => message), expected, `${error}, ${errors}`);
   }
@@ -91,11 +91,11 @@ Deno.test("A queue of version 1 is migrated with its jobs, and its producers go 
   // As of before the migration, for the life of a process.
   const insert = producer.prepare("INSERT INTO fervo_jobs (queue, payload) VALUES ('q', ?)");
   insert.run("first");
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   insert.run("second");
   for (const expected of ["first", "second"]) {
-    const delivery = await takeOne(driver);
-    assert.equal(new TextDecoder().decode(delivery.raw), expected);
+    const delivery = await takeOne(broker);
+    assert.equal(new TextDecoder().decode(delivery.message.body), expected);
     await delivery.settle(retry(60_000, FAILED));
   }
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { bytes, take } from "../../../conformance/driver_broker.ts";
-import { openDriver } from "../../../../src/brokers/mod.ts";
+import { bytes, take } from "../../../conformance/fixture.ts";
+import { createBroker } from "../../../../src/brokers/mod.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../../../../src/brokers/sqlite/broker.ts";
 import { SqliteWriter } from "../../../../src/brokers/sqlite/writer.ts";
 import { systemClock } from "../../../../src/core/time/clock.ts";
@@ -15,22 +15,22 @@ const WITHOUT_ROOT_POWERS = Deno.uid() === 0
   ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
   : [];
 
-Deno.test("SqliteDriver.open() creates the queue and its log for nobody else to read", async () => {
+Deno.test("SqliteBroker.open() creates the queue and its log for nobody else to read", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
-  await driver.push("q", bytes("secret"));
+  await using broker = openSqlite(path);
+  await broker.push("q", bytes("secret"));
   for (const file of [path, `${path}-wal`, `${path}-shm`]) assert.equal(permissions(file), "600", file);
 });
 
-Deno.test("SqliteDriver.open() creates files with fileMode and leaves existing permissions alone", async () => {
+Deno.test("SqliteBroker.open() creates files with fileMode and leaves existing permissions alone", async () => {
   await using folder = await makeFolder();
   const umask = Deno.umask(0o002);
   try {
     const path = `${folder.path}/queue.sqlite`;
     for (const fileMode of [0o660, 0o600]) {
-      await using driver = openSqlite(path, { fileMode });
-      await driver.push("q", bytes("shared"));
+      await using broker = openSqlite(path, { fileMode });
+      await broker.push("q", bytes("shared"));
       for (const file of [path, `${path}-wal`]) assert.equal(permissions(file), "660", file);
     }
   } finally {
@@ -38,33 +38,33 @@ Deno.test("SqliteDriver.open() creates files with fileMode and leaves existing p
   }
 });
 
-Deno.test("SqliteDriver.open() creates files with fileMode also with an umask that takes it away", async () => {
+Deno.test("SqliteBroker.open() creates files with fileMode also with an umask that takes it away", async () => {
   await using folder = await makeFolder();
   const umask = Deno.umask(0o077);
   try {
     const path = `${folder.path}/queue.sqlite`;
-    await using driver = openSqlite(path, { fileMode: 0o660 });
-    await driver.push("q", bytes("shared"));
+    await using broker = openSqlite(path, { fileMode: 0o660 });
+    await broker.push("q", bytes("shared"));
     for (const file of [path, `${path}-wal`, `${path}-shm`]) assert.equal(permissions(file), "660", file);
   } finally {
     Deno.umask(umask);
   }
 });
 
-Deno.test("SqliteDriver.open() creates what a link leads to with fileMode", async () => {
+Deno.test("SqliteBroker.open() creates what a link leads to with fileMode", async () => {
   await using folder = await makeFolder();
   await Deno.mkdir(`${folder.path}/data`);
   await Deno.mkdir(`${folder.path}/deep/links`, { recursive: true });
   await Deno.symlink("deep/links", `${folder.path}/alias`);
   await Deno.symlink("../../data/second", `${folder.path}/deep/links/first`);
   await Deno.symlink(`${folder.path}/data/queue.sqlite`, `${folder.path}/data/second`);
-  await using driver = openSqlite(`${folder.path}/alias/first`);
-  await driver.push("q", bytes("secret"));
+  await using broker = openSqlite(`${folder.path}/alias/first`);
+  await broker.push("q", bytes("secret"));
   const path = `${folder.path}/data/queue.sqlite`;
   for (const file of [path, `${path}-wal`, `${path}-shm`]) assert.equal(permissions(file), "600", file);
 });
 
-Deno.test("SqliteDriver.open() says what is wrong with a link to itself", async () => {
+Deno.test("SqliteBroker.open() says what is wrong with a link to itself", async () => {
   await using folder = await makeFolder();
   await Deno.symlink("loop", `${folder.path}/loop`);
   await assert.rejects(async () => await openSqlite(`${folder.path}/loop`).close(), {
@@ -72,23 +72,24 @@ Deno.test("SqliteDriver.open() says what is wrong with a link to itself", async 
   });
 });
 
-Deno.test("openDriver() opens the embedded queue by its name", async () => {
+Deno.test("createBroker() opens the embedded queue by its name", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openDriver("sqlite", { clock: systemClock, owner: "test" }, {
+  await using broker = createBroker("sqlite", { clock: systemClock, owner: "test" }, {
     ...DEFAULT_SQLITE_OPTIONS,
+    format: "raw",
     path,
   });
-  await driver.push("q", bytes("a job"));
+  await broker.push("q", bytes("a job"));
   assert.equal((await Deno.stat(path)).isFile, true);
 });
 
-Deno.test("SqliteDriver.close() of the last user leaves the database file alone behind", async () => {
+Deno.test("SqliteBroker.close() of the last user leaves the database file alone behind", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   {
-    await using driver = openSqlite(path);
-    await driver.push("q", bytes("a job"));
+    await using broker = openSqlite(path);
+    await broker.push("q", bytes("a job"));
   }
   assert.deepEqual([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["queue.sqlite"]);
 });
@@ -131,7 +132,7 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`SqliteDriver.open() of ${what} fails with QUEUE_UNAVAILABLE and says what to do`, async () => {
+  Deno.test(`SqliteBroker.open() of ${what} fails with QUEUE_UNAVAILABLE and says what to do`, async () => {
     await using folder = await makeFolder();
     const path = prepare(folder.path);
     const isFile = Deno.statSync(folder.path) && path.endsWith("notes.txt");
@@ -145,12 +146,12 @@ for (
   });
 }
 
-Deno.test("SqliteDriver says that the file is damaged when its pages are, and keeps it as it is", async () => {
+Deno.test("SqliteBroker says that the file is damaged when its pages are, and keeps it as it is", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   {
-    await using driver = openSqlite(path);
-    for (let i = 0; i < 50; i++) await driver.push("q", new Uint8Array(2_000));
+    await using broker = openSqlite(path);
+    for (let i = 0; i < 50; i++) await broker.push("q", new Uint8Array(2_000));
   }
   // All pages but the first, which says that it is a queue.
   const file = Deno.readFileSync(path);
@@ -158,8 +159,8 @@ Deno.test("SqliteDriver says that the file is damaged when its pages are, and ke
   Deno.writeFileSync(path, file);
   await assert.rejects(
     async () => {
-      await using driver = openSqlite(path);
-      await take(driver);
+      await using broker = openSqlite(path);
+      await take(broker);
     },
     {
       code: "QUEUE_UNAVAILABLE",
@@ -170,7 +171,7 @@ Deno.test("SqliteDriver says that the file is damaged when its pages are, and ke
   assert.deepEqual(Deno.readFileSync(path), file);
 });
 
-Deno.test("SqliteDriver.open() of a file that this user may not write says so", async () => {
+Deno.test("SqliteBroker.open() of a file that this user may not write says so", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   await openSqlite(path).close();
@@ -187,7 +188,7 @@ Deno.test("SqliteDriver.open() of a file that this user may not write says so", 
 for (
   const [what, hasFile] of [["makes no file there", false], ["cannot log beside the file", true]] as const
 ) {
-  Deno.test(`SqliteDriver.open() in a folder that this user may not write ${what} and says so`, async () => {
+  Deno.test(`SqliteBroker.open() in a folder that this user may not write ${what} and says so`, async () => {
     await using folder = await makeFolder();
     const path = `${folder.path}/queue.sqlite`;
     if (hasFile) await openSqlite(path).close();
@@ -213,7 +214,7 @@ async function assertSurvivesFull(process: OtherProcess, message: RegExp): Promi
   assert.deepEqual(told.after, ["after"]);
 }
 
-Deno.test("SqliteDriver.push() rejects at the file size limit; the jobs are intact, and go on when it is lifted", async () => {
+Deno.test("SqliteBroker.push() rejects at the file size limit; the jobs are intact, and go on when it is lifted", async () => {
   await using folder = await makeFolder();
   // SIGXFSZ, which would end the process, is ignored: the write fails instead.
   const limited = ["bash", "-c", `trap '' XFSZ; ulimit -S -f 500; exec "$@"`, "bash"];
@@ -232,8 +233,8 @@ const UNSHARE = await unshareCommand();
 
 Deno.test(
   UNSHARE === undefined
-    ? "SqliteDriver on a full disk: only simulated here, for this machine permits no mount namespaces"
-    : "SqliteDriver.push() rejects when the disk is full; the jobs are intact, and go on when there is room",
+    ? "SqliteBroker on a full disk: only simulated here, for this machine permits no mount namespaces"
+    : "SqliteBroker.push() rejects when the disk is full; the jobs are intact, and go on when there is room",
   async () => {
     await using folder = await makeFolder();
     if (UNSHARE === undefined) return await assertWriterSurvivesFull(`${folder.path}/queue.sqlite`);

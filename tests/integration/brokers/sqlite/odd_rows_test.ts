@@ -1,7 +1,7 @@
 /** What any producer and any person can write into the table, as SQLite keeps in a column whatever it is given. */
 import assert from "node:assert/strict";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
-import { bytes, takeNow, takeOne, textOf } from "../../../conformance/driver_broker.ts";
+import { bytes, problemOf, takeNow, takeOne, textOf } from "../../../conformance/fixture.ts";
 import { LATEST_MS } from "../../../../src/core/schedule_claims.ts";
 import { JobError } from "../../../../src/core/errors.ts";
 import { eventually } from "../../../support/eventually.ts";
@@ -78,65 +78,66 @@ for (const [column, value, reason] of ODD) {
   Deno.test(`A row with ${name} ${reason ? "is a dead letter with the reason" : "runs"}, and hinders no other`, async () => {
     await using folder = await makeFolder();
     const path = `${folder.path}/queue.sqlite`;
-    await using driver = openSqlite(path, { maxPayloadBytes: 1_500_000 });
-    const before = await driver.push("q", bytes("before"));
+    await using broker = openSqlite(path, { maxPayloadBytes: 1_500_000 });
+    const before = await broker.push("q", bytes("before"));
     insert(path, { queue: "q", payload: bytes("odd"), [column]: value });
-    if (value !== HIGHEST_ID || column !== "id") await driver.push("q", bytes("after"));
-    const deliveries = await takeNow(driver);
+    if (value !== HIGHEST_ID || column !== "id") await broker.push("q", bytes("after"));
+    const deliveries = await takeNow(broker);
     const odd = deliveries.filter((delivery) => !["before", "after"].includes(textOf(delivery)));
     assert.equal(odd.length, 1);
     for (const delivery of deliveries) {
-      assert.equal(delivery.problem?.code, delivery === odd[0] && reason ? "JOB_MALFORMED" : undefined);
-      if (delivery.problem) assert.match(delivery.problem.message, reason!);
+      assert.equal(problemOf(delivery)?.code, delivery === odd[0] && reason ? "JOB_MALFORMED" : undefined);
+      const problem = problemOf(delivery);
+      if (problem) assert.match(problem.message, reason!);
       assert.ok(Number.isSafeInteger(delivery.attempt) && delivery.attempt >= 1);
       // All that a job can meet.
-      await delivery.extend!();
-      if (delivery.problem) await delivery.settle(bury(delivery.problem));
+      await delivery.lease!.extend();
+      if (problem) await delivery.settle(bury(problem));
       else await delivery.settle(RELEASE);
     }
-    for (const delivery of await takeNow(driver)) {
+    for (const delivery of await takeNow(broker)) {
       await delivery.settle(retry(0, new JobError("JOB_FAILED", "once")));
     }
-    for (const delivery of await takeNow(driver)) {
+    for (const delivery of await takeNow(broker)) {
       if (delivery.id === odd[0]!.id) await delivery.settle(bury(new JobError("JOB_FAILED", "twice")));
       else await delivery.settle(ACK);
     }
-    assert.deepEqual(await driver.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
+    assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
 
-    const [letter, ...none] = await driver.dead.list({ queue: "q", limit: 10 });
+    const [letter, ...none] = await broker.dead.list({ queue: "q", limit: 10 });
     assert.deepEqual(none, []);
     assert.equal(letter!.id, odd[0]!.id);
     assert.match(letter!.error.message, reason ?? /twice/);
-    assert.deepEqual(await driver.dead.get(letter!.id), letter);
-    assert.deepEqual(await driver.dead.list({ after: letter!.place, limit: 10 }), []);
-    assert.equal(await driver.dead.retry([letter!.id]), 1);
-    const again = await takeOne(driver);
+    assert.deepEqual(await broker.dead.get(letter!.id), letter);
+    assert.deepEqual(await broker.dead.list({ after: letter!.place, limit: 10 }), []);
+    assert.equal(await broker.dead.retry([letter!.id]), 1);
+    const again = await takeOne(broker);
     assert.equal(again.id, letter!.id);
     assert.equal(again.attempt, 1);
     await again.settle(bury(new JobError("JOB_FAILED", "again")));
-    assert.equal(await driver.dead.remove([letter!.id]), 1);
+    assert.equal(await broker.dead.remove([letter!.id]), 1);
     assert.notEqual(before, letter!.id);
-    assert.deepEqual(await driver.queues(), []);
+    assert.deepEqual(await broker.queues(), []);
   });
 }
 
 Deno.test("A delayed job whose time is no time is taken when it comes, and hinders no other", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   for (const due_at of [BEYOND, "soon", 1e300]) {
     insert(path, { queue: "q", payload: "never", state: "delayed", due_at });
   }
-  const id = await driver.push("q", bytes("now"));
-  assert.equal((await takeOne(driver)).id, id);
-  assert.equal((await driver.depth("q")).delayed, 3);
+  const id = await broker.push("q", bytes("now"));
+  assert.equal((await takeOne(broker)).id, id);
+  assert.equal((await broker.depth("q")).delayed, 3);
 });
 
 Deno.test("A reserved job that no worker can have reserved so is ready when a lease has passed", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   const clock = new MovableClock();
-  await using driver = openSqlite(path, { clock });
+  await using broker = openSqlite(path, { clock });
   const leases = [null, BEYOND, NO_UTF8, "host:1:x#1#7", "host:1:x#1#999999999999ms"];
   const dues = [0, BEYOND, "soon", 1e300, 1.5, clock.nowMs() + 3_600_000];
   for (const lease of leases) {
@@ -145,7 +146,7 @@ Deno.test("A reserved job that no worker can have reserved so is ready when a le
   let taken = 0;
   await eventually("all are ready", async () => {
     clock.moveAhead(500);
-    const deliveries = await takeNow(driver);
+    const deliveries = await takeNow(broker);
     taken += deliveries.length;
     await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
     return taken === leases.length * dues.length;
@@ -155,7 +156,7 @@ Deno.test("A reserved job that no worker can have reserved so is ready when a le
 Deno.test("dead.list() shows dead letters as they can be, whatever is in their columns", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   const odd = {
     id: -7,
     attempts: "many",
@@ -172,14 +173,14 @@ Deno.test("dead.list() shows dead letters as they can be, whatever is in their c
     error: '{"code":'.repeat(100_000),
     errors: "[".repeat(100_000),
   });
-  const letters = await driver.dead.list({ limit: 10 });
+  const letters = await broker.dead.list({ limit: 10 });
   assert.equal(letters.length, 2);
   for (const [i, { place }] of letters.entries()) {
-    assert.equal((await driver.dead.list({ limit: 10, after: place })).length, 1 - i);
+    assert.equal((await broker.dead.list({ limit: 10, after: place })).length, 1 - i);
   }
   const letter = letters.find(({ id }) => id === "-7")!;
   assert.deepEqual(
-    { ...letter, payload: textOf({ raw: letter.payload }) },
+    { ...letter, payload: new TextDecoder().decode(letter.payload) },
     {
       id: "-7",
       place: "9007199254740993:-7",
@@ -194,26 +195,26 @@ Deno.test("dead.list() shows dead letters as they can be, whatever is in their c
     },
   );
   for (const id of ["", "x", "1e3", "99999999999999999999", "--7", "0x7"]) {
-    assert.equal(await driver.dead.get(id), undefined);
-    assert.equal(await driver.dead.remove([id]), 0);
+    assert.equal(await broker.dead.get(id), undefined);
+    assert.equal(await broker.dead.remove([id]), 0);
   }
 });
 
 Deno.test("Names that are no text are told as they can be, and hinder no other", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   exec(path, "INSERT INTO fervo_jobs (queue, payload) VALUES (CAST(? AS TEXT), 'x')", NO_UTF8);
   exec(path, "INSERT INTO fervo_paused (queue, paused_at) VALUES (?, 'x')", NO_UTF8);
   exec(path, "INSERT INTO fervo_paused (queue, paused_at) VALUES ('paused', 1e300)");
   exec(path, "INSERT INTO fervo_schedule (name, rule, claimed_to) VALUES ('s', 'rule', ?)", BEYOND);
-  await driver.push("q", bytes("a job"));
-  await driver.push("with\0NUL", bytes("a job"));
-  assert.deepEqual(await driver.queues(), ["m\ufffd\0l", "q", "with\0NUL"]);
-  assert.equal((await driver.depth("with\0NUL")).ready, 1);
-  assert.deepEqual(await driver.pauses.list(), ["paused", "m\ufffd\0l"]);
-  assert.equal((await takeNow(driver, { queues: ["q", "with\0NUL", "paused"] })).length, 2);
-  assert.deepEqual(await driver.schedule.begin({ schedule: "s", rule: "rule", nowMs: 7 }), {
+  await broker.push("q", bytes("a job"));
+  await broker.push("with\0NUL", bytes("a job"));
+  assert.deepEqual(await broker.queues(), ["m\ufffd\0l", "q", "with\0NUL"]);
+  assert.equal((await broker.depth("with\0NUL")).ready, 1);
+  assert.deepEqual(await broker.pauses.list(), ["paused", "m\ufffd\0l"]);
+  assert.equal((await takeNow(broker, { queues: ["q", "with\0NUL", "paused"] })).length, 2);
+  assert.deepEqual(await broker.schedule.begin({ schedule: "s", rule: "rule", nowMs: 7 }), {
     claimedToMs: undefined,
     ahead: { untilMs: LATEST_MS, isAside: false },
   });
@@ -222,21 +223,21 @@ Deno.test("Names that are no text are told as they can be, and hinder no other",
 Deno.test("Ids go on exactly above the highest that a producer has given", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   insert(path, { id: 1_795_998_200_671_000_001n, queue: "q", payload: "snowflake" });
-  const id = await driver.push("q", bytes("next"));
+  const id = await broker.push("q", bytes("next"));
   assert.equal(id, "1795998200671000002");
-  assert.deepEqual((await takeNow(driver)).map((delivery) => delivery.id), ["1795998200671000001", id]);
+  assert.deepEqual((await takeNow(broker)).map((delivery) => delivery.id), ["1795998200671000001", id]);
 });
 
 Deno.test("A push above the highest id says what is the matter, harms no other change, and works as it says", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
-  await driver.push("q", bytes("first"));
+  await using broker = openSqlite(path);
+  await broker.push("q", bytes("first"));
   insert(path, { id: HIGHEST_ID, queue: "q", payload: "highest" });
-  const [first, highest] = await takeNow(driver);
-  const [pushed, acked] = await Promise.allSettled([driver.push("q", bytes("more")), first!.settle(ACK)]);
+  const [first, highest] = await takeNow(broker);
+  const [pushed, acked] = await Promise.allSettled([broker.push("q", bytes("more")), first!.settle(ACK)]);
   assert.equal(acked.status, "fulfilled");
   assert.ok(pushed.status === "rejected");
   assert.equal(pushed.reason.code, "QUEUE_UNAVAILABLE");
@@ -244,5 +245,5 @@ Deno.test("A push above the highest id says what is the matter, harms no other c
   const [, fix] = /sqlite3 FILE "(.*)"/.exec(pushed.reason.message)!;
   await highest!.settle(ACK);
   exec(path, fix!);
-  assert.equal(await driver.push("q", bytes("more")), "1");
+  assert.equal(await broker.push("q", bytes("more")), "1");
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { FAILED, takeNow, takeOne, textOf } from "../../../conformance/driver_broker.ts";
+import { FAILED, problemOf, takeNow, takeOne, textOf } from "../../../conformance/fixture.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
@@ -27,10 +27,10 @@ const NASTY_PHP =
   `"\\x00A\\x00\\xff\\xfe\\x80\\xc3\\x28\\x00" . implode(array_map('chr', range(0, 255))) . "\\x00"`;
 
 for (const [how, type] of [["as text", "PDO::PARAM_STR"], ["as a blob", "PDO::PARAM_LOB"]] as const) {
-  Deno.test(`SqliteDriver.receive() gives the exact bytes that PHP has bound ${how}`, async () => {
+  Deno.test(`SqliteBroker.receive() gives the exact bytes that PHP has bound ${how}`, async () => {
     await using folder = await makeFolder();
     const path = `${folder.path}/queue.sqlite`;
-    await using driver = openSqlite(path);
+    await using broker = openSqlite(path);
     for (const payload of [NASTY_PHP, "''"]) {
       await phpWithDb(
         path,
@@ -40,19 +40,19 @@ for (const [how, type] of [["as text", "PDO::PARAM_STR"], ["as a blob", "PDO::PA
         $insert->execute();`,
       );
     }
-    const [nasty, empty] = await takeNow(driver);
-    assert.deepEqual([...nasty!.raw], [...NASTY]);
-    assert.equal(empty!.raw.length, 0);
-    assert.equal(nasty!.problem, undefined);
+    const [nasty, empty] = await takeNow(broker);
+    assert.deepEqual([...nasty!.message.body], [...NASTY]);
+    assert.equal(empty!.message.body.length, 0);
+    assert.equal(problemOf(nasty!), undefined);
     await nasty!.settle(bury(FAILED));
-    assert.deepEqual([...(await driver.dead.get(nasty!.id))!.payload], [...NASTY]);
+    assert.deepEqual([...(await broker.dead.get(nasty!.id))!.payload], [...NASTY]);
   });
 }
 
-Deno.test("SqliteDriver.receive() reads headers that PHP has bound as text or as a blob", async () => {
+Deno.test("SqliteBroker.receive() reads headers that PHP has bound as text or as a blob", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   for (const type of ["PDO::PARAM_STR", "PDO::PARAM_LOB"]) {
     await phpWithDb(
       path,
@@ -61,29 +61,29 @@ Deno.test("SqliteDriver.receive() reads headers that PHP has bound as text or as
       $insert->execute();`,
     );
   }
-  for (const delivery of [await takeOne(driver), await takeOne(driver)]) {
-    assert.deepEqual({ ...delivery.headers }, { traceparent: "00-ab", name: "Zoë" });
+  for (const delivery of [await takeOne(broker), await takeOne(broker)]) {
+    assert.deepEqual({ ...delivery.message.headers }, { traceparent: "00-ab", name: "Zoë" });
   }
 });
 
 Deno.test("A job that PHP inserts with a due_at in the future is delayed until then", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   await phpWithDb(
     path,
     `$insert = $db->prepare("INSERT INTO fervo_jobs (queue, payload, due_at) VALUES ('q', ?, ?)");
     $insert->execute(['later', (int) (microtime(true) * 1000) + 3_600_000]);
     $insert->execute(['long ago', (int) (microtime(true) * 1000) - 3_600_000]);`,
   );
-  assert.deepEqual(await driver.depth("q"), { ready: 1, delayed: 1, reserved: 0, dead: 0 });
-  assert.deepEqual((await takeNow(driver)).map(textOf), ["long ago"]);
+  assert.deepEqual(await broker.depth("q"), { ready: 1, delayed: 1, reserved: 0, dead: 0 });
+  assert.deepEqual((await takeNow(broker)).map(textOf), ["long ago"]);
 });
 
 Deno.test("A PHP producer is told when a column's value makes no sense", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   const values: readonly (readonly [column: string, php: string])[] = [
     ["due_at", "'2026-01-01 10:00:00'"],
     ["due_at", "(int) (microtime(true) * 1e9)"],
@@ -100,32 +100,32 @@ Deno.test("A PHP producer is told when a column's value makes no sense", async (
       /constraint failed/,
     );
   }
-  assert.deepEqual(await driver.queues(), []);
+  assert.deepEqual(await broker.queues(), []);
 });
 
 Deno.test("examples/plain-php/produce.php pushes jobs with a delay and a priority", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   await assert.rejects(php([PRODUCE, path, "default", "{}"]));
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   assert.equal(await php([PRODUCE, path, "default", '{"hello":"world"}']), 'Pushed job 1 to "default"\n');
   await php([PRODUCE, path, "default", "urgent", "0", "9"]);
   await php([PRODUCE, path, "default", "later", "3600"]);
-  const received = await takeNow(driver, { queues: ["default"] });
+  const received = await takeNow(broker, { queues: ["default"] });
   assert.deepEqual(received.map(textOf), ["urgent", '{"hello":"world"}']);
-  assert.deepEqual(await driver.depth("default"), { ready: 0, delayed: 1, reserved: 2, dead: 0 });
+  assert.deepEqual(await broker.depth("default"), { ready: 0, delayed: 1, reserved: 2, dead: 0 });
 });
 
 Deno.test("PHP processes push thousands of jobs to two worker processes: none is lost, none runs twice", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using driver = openSqlite(path);
+  await using broker = openSqlite(path);
   await using one = OtherProcess.command("consume", [path]);
   await using other = OtherProcess.command("consume", [path]);
   for (const worker of [one, other]) assert.equal(await worker.line(), "ready");
   const prefixes = ["a", "b", "c"];
   await Promise.all(prefixes.map((prefix) => php([PRODUCER, path, prefix, "1000"])));
-  await eventually("all jobs done", async () => (await driver.queues()).length === 0);
+  await eventually("all jobs done", async () => (await broker.queues()).length === 0);
   const perWorker: string[][] = [];
   for (const worker of [one, other]) {
     await worker.tell("end");

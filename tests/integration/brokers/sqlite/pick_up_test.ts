@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { FOREVER_MS, soon, take, textOf } from "../../../conformance/driver_broker.ts";
+import { FOREVER_MS, soon, take, textOf } from "../../../conformance/fixture.ts";
 import { type Clock, systemClock, type Timer } from "../../../../src/core/time/clock.ts";
 import { LOOK_EVERY_MS } from "../../../../src/brokers/sqlite/leases.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
@@ -25,7 +25,7 @@ class SleepersClock implements Clock {
   }
 
   setTimer(callback: () => void, delayMs: number): Timer {
-    // Beside the receive, the driver looks after its leases.
+    // Beside the receive, the broker looks after its leases.
     if (delayMs > SLEEP_MS && delayMs !== LOOK_EVERY_MS) this.#asleep.resolve();
     return delayMs > SAFETY_NET_MS ? { cancel: () => {} } : systemClock.setTimer(callback, delayMs);
   }
@@ -34,8 +34,8 @@ class SleepersClock implements Clock {
 /** A receive that has gone to sleep is to be woken by a push of another process, and by nothing else. */
 async function assertWakes(path: string): Promise<void> {
   const clock = new SleepersClock();
-  await using driver = openSqlite(path, { clock });
-  const waiting = take(driver, { waitMs: FOREVER_MS });
+  await using broker = openSqlite(path, { clock });
+  const waiting = take(broker, { waitMs: FOREVER_MS });
   await soon("the sleep", clock.asleep);
   await using producer = OtherProcess.command("push", [path, "wake up"]);
   const [delivery] = await soon("the wake-up", waiting);
@@ -44,12 +44,12 @@ async function assertWakes(path: string): Promise<void> {
   assert.equal(await producer.line(), delivery!.id);
 }
 
-Deno.test("SqliteDriver.receive() is woken from its sleep by the watched files when another process pushes", async () => {
+Deno.test("SqliteBroker.receive() is woken from its sleep by the watched files when another process pushes", async () => {
   await using folder = await makeFolder();
   await assertWakes(`${folder.path}/queue.sqlite`);
 });
 
-Deno.test("SqliteDriver.receive() is woken also when the path is a link to a file elsewhere", async () => {
+Deno.test("SqliteBroker.receive() is woken also when the path is a link to a file elsewhere", async () => {
   await using folder = await makeFolder();
   await Deno.mkdir(`${folder.path}/real`);
   await openSqlite(`${folder.path}/real/queue.sqlite`).close();
@@ -57,7 +57,7 @@ Deno.test("SqliteDriver.receive() is woken also when the path is a link to a fil
   await assertWakes(`${folder.path}/link.sqlite`);
 });
 
-Deno.test("SqliteDriver.receive() is woken also where files cannot be watched", async () => {
+Deno.test("SqliteBroker.receive() is woken also where files cannot be watched", async () => {
   await using folder = await makeFolder();
   const { watchFs } = Deno;
   let calls = 0;
@@ -73,7 +73,7 @@ Deno.test("SqliteDriver.receive() is woken also where files cannot be watched", 
   assert.equal(calls, 1, "asked once, and not again in vain");
 });
 
-Deno.test("SqliteDriver.receive() is woken also when the watching breaks", async () => {
+Deno.test("SqliteBroker.receive() is woken also when the watching breaks", async () => {
   await using folder = await makeFolder();
   const { watchFs } = Deno;
   Deno.watchFs = (...args) => {
@@ -92,13 +92,13 @@ Deno.test("SqliteDriver.receive() is woken also when the watching breaks", async
   }
 });
 
-Deno.test("SqliteDriver.receive() is not ended by another queue's jobs, and gets its own after them", async () => {
+Deno.test("SqliteBroker.receive() is not ended by another queue's jobs, and gets its own after them", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   const clock = new SleepersClock();
-  await using driver = openSqlite(path, { clock });
+  await using broker = openSqlite(path, { clock });
   await using another = openSqlite(path);
-  const waiting = take(driver, { queues: ["mine"], waitMs: FOREVER_MS });
+  const waiting = take(broker, { queues: ["mine"], waitMs: FOREVER_MS });
   await soon("the sleep", clock.asleep);
   for (let i = 0; i < 50; i++) await another.push("other", new Uint8Array(1));
   const id = await another.push("mine", new Uint8Array(1));

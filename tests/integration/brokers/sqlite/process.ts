@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { soon } from "../../../conformance/driver_broker.ts";
+import { soon } from "../../../conformance/fixture.ts";
 
 const SCRIPT = new URL("./commands.ts", import.meta.url).pathname;
 

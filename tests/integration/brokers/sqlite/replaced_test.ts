@@ -10,27 +10,27 @@ import {
   takeNow,
   takeOne,
   textOf,
-} from "../../../conformance/driver_broker.ts";
-import type { SqliteDriver } from "../../../../src/brokers/sqlite/broker.ts";
+} from "../../../conformance/fixture.ts";
+import type { SqliteBroker } from "../../../../src/brokers/sqlite/broker.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { EventLog } from "../../../support/event_log.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { ACK } from "../../../support/verdicts.ts";
 
-/** How often a driver looks at its file, milliseconds. */
+/** How often a broker looks at its file, milliseconds. */
 const LOOK_MS = 1_000;
 
 /** A queue that is open. */
 class OpenQueue implements AsyncDisposable {
   readonly log = new EventLog();
   readonly clock = new MovableClock();
-  readonly driver: SqliteDriver;
+  readonly broker: SqliteBroker;
   readonly #folder: { path: string } & AsyncDisposable;
 
   private constructor(folder: { path: string } & AsyncDisposable) {
     this.#folder = folder;
-    this.driver = openSqlite(this.path, { clock: this.clock, observe: this.log.observe });
+    this.broker = openSqlite(this.path, { clock: this.clock, observe: this.log.observe });
   }
 
   static async start(): Promise<OpenQueue> {
@@ -45,15 +45,15 @@ class OpenQueue implements AsyncDisposable {
     return `${this.#folder.path}/other.sqlite`;
   }
 
-  /** What another program sees of the queue: a driver of its own. */
-  async asOther<T>(act: (driver: SqliteDriver) => Promise<T>, path = this.path): Promise<T> {
-    await using driver = openSqlite(path);
-    return await act(driver);
+  /** What another program sees of the queue: a broker of its own. */
+  async asOther<T>(act: (broker: SqliteBroker) => Promise<T>, path = this.path): Promise<T> {
+    await using broker = openSqlite(path);
+    return await act(broker);
   }
 
   /** Another queue, with one job, that is closed. */
   async makeOther(name = "restored"): Promise<void> {
-    await this.asOther((driver) => driver.push("q", bytes(name)), this.otherPath);
+    await this.asOther((broker) => broker.push("q", bytes(name)), this.otherPath);
   }
 
   backUp(): void {
@@ -74,12 +74,12 @@ class OpenQueue implements AsyncDisposable {
   async isOpen(): Promise<void> {
     await eventually("the queue is open", async () => {
       this.pass();
-      return await this.driver.queues().then(() => true, () => false);
+      return await this.broker.queues().then(() => true, () => false);
     });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.driver.close();
+    await this.broker.close();
     await this.#folder[Symbol.asyncDispose]();
   }
 }
@@ -97,21 +97,21 @@ async function isUnavailable(call: Promise<unknown>, message: RegExp): Promise<v
 
 Deno.test("A queue whose file is gone is unavailable, whatever is asked of it, and no new file is made", async () => {
   await using queue = await OpenQueue.start();
-  const { driver } = queue;
-  await driver.push("q", bytes("a job"));
-  const held = await takeOne(driver);
-  const waiting = take(driver, { queues: ["none"], waitMs: FOREVER_MS });
+  const { broker } = queue;
+  await broker.push("q", bytes("a job"));
+  const held = await takeOne(broker);
+  const waiting = take(broker, { queues: ["none"], waitMs: FOREVER_MS });
   await queue.remove("", "-wal", "-shm");
   queue.pass();
   await soon("the wait ends", isUnavailable(waiting, GONE));
   for (let i = 0; i < 3; i++) {
     queue.pass();
-    await isUnavailable(driver.push("q", bytes("a job")), GONE);
-    await isUnavailable(driver.depth("q"), GONE);
-    await isUnavailable(driver.dead.list({ limit: 1 }), GONE);
-    await isUnavailable(driver.pauses.pause("q"), GONE);
-    await isUnavailable(driver.schedule.begin({ schedule: "s", rule: "r", nowMs: 1 }), GONE);
-    await isUnavailable(take(driver), GONE);
+    await isUnavailable(broker.push("q", bytes("a job")), GONE);
+    await isUnavailable(broker.depth("q"), GONE);
+    await isUnavailable(broker.dead.list({ limit: 1 }), GONE);
+    await isUnavailable(broker.pauses.pause("q"), GONE);
+    await isUnavailable(broker.schedule.begin({ schedule: "s", rule: "r", nowMs: 1 }), GONE);
+    await isUnavailable(take(broker), GONE);
     await isUnavailable(held.settle(ACK), GONE);
   }
   await assert.rejects(Deno.stat(queue.path), Deno.errors.NotFound);
@@ -119,69 +119,69 @@ Deno.test("A queue whose file is gone is unavailable, whatever is asked of it, a
 
 Deno.test("A queue whose file was removed is taken up when somebody begins a new one, and tells what it had", async () => {
   await using queue = await OpenQueue.start();
-  const { driver, log } = queue;
-  await driver.push("q", bytes("a job"));
-  const held = await takeOne(driver);
+  const { broker, log } = queue;
+  await broker.push("q", bytes("a job"));
+  const held = await takeOne(broker);
   await queue.remove("", "-wal", "-shm");
   await queue.asOther((other) => other.push("q", bytes("new")));
   await queue.isOpen();
-  assert.equal(textOf(await takeOne(driver)), "new");
+  assert.equal(textOf(await takeOne(broker)), "new");
   assert.deepEqual(log.of("queue_replaced"), [{ type: "queue_replaced", path: queue.path, inFlight: 1 }]);
   await assert.rejects(held.settle(ACK), {
     code: "LEASE_LOST",
     message: /the queue's file was replaced while it ran/,
   });
-  assert.equal((await driver.depth("q")).reserved, 1);
+  assert.equal((await broker.depth("q")).reserved, 1);
 });
 
 Deno.test("A queue that is replaced by another file goes on with that, and keeps its log", async () => {
   await using queue = await OpenQueue.start();
-  await queue.driver.push("q", bytes("old"));
+  await queue.broker.push("q", bytes("old"));
   await queue.makeOther();
   await queue.remove("-wal", "-shm");
   await Deno.rename(queue.otherPath, queue.path);
   await queue.isOpen();
-  assert.deepEqual((await takeNow(queue.driver)).map(textOf), ["restored"]);
+  assert.deepEqual((await takeNow(queue.broker)).map(textOf), ["restored"]);
   // Also what others push now.
   await queue.asOther((other) => other.push("q", bytes("more")));
-  assert.equal(textOf(await takeOne(queue.driver)), "more");
+  assert.equal(textOf(await takeOne(queue.broker)), "more");
 });
 
 Deno.test("A backup that is moved over a queue in use, which others push into at once, loses nothing of theirs", async () => {
   await using queue = await OpenQueue.start();
-  await queue.driver.push("q", bytes("old"));
+  await queue.broker.push("q", bytes("old"));
   queue.backUp();
   await Deno.rename(queue.otherPath, queue.path);
   for (const name of ["one", "two"]) await queue.asOther((other) => other.push("q", bytes(name)));
   await queue.isOpen();
-  assert.deepEqual((await takeNow(queue.driver)).map(textOf), ["old", "one", "two"]);
+  assert.deepEqual((await takeNow(queue.broker)).map(textOf), ["old", "one", "two"]);
 });
 
 Deno.test("A job that runs while a backup is restored that has it so is settled there", async () => {
   await using queue = await OpenQueue.start();
-  const { driver } = queue;
-  await driver.push("q", bytes("a job"));
-  const held = await takeOne(driver);
+  const { broker } = queue;
+  await broker.push("q", bytes("a job"));
+  const held = await takeOne(broker);
   queue.backUp();
   await queue.remove("", "-wal", "-shm");
   await Deno.rename(queue.otherPath, queue.path);
   await queue.isOpen();
-  assert.deepEqual(await takeNow(driver), []);
+  assert.deepEqual(await takeNow(broker), []);
   await held.settle(ACK);
-  assert.deepEqual(await driver.queues(), []);
+  assert.deepEqual(await broker.queues(), []);
 });
 
 Deno.test("A file that is moved away and back is the same queue again", async () => {
   await using queue = await OpenQueue.start();
-  const { driver } = queue;
-  await driver.push("q", bytes("a job"));
-  const held = await takeOne(driver);
+  const { broker } = queue;
+  await broker.push("q", bytes("a job"));
+  const held = await takeOne(broker);
   await Deno.rename(queue.path, queue.otherPath);
   queue.pass();
-  await isUnavailable(driver.depth("q"), GONE);
+  await isUnavailable(broker.depth("q"), GONE);
   await Deno.rename(queue.otherPath, queue.path);
   await queue.isOpen();
-  assert.equal((await driver.depth("q")).reserved, 1);
+  assert.equal((await broker.depth("q")).reserved, 1);
   await held.settle(ACK);
 });
 
@@ -194,11 +194,11 @@ Deno.test("A copy that is under way is not opened before it has ended", async ()
   for (let at = 0; at < content.length; at += 4_096) {
     await copy.write(content.subarray(at, at + 4_096));
     queue.pass();
-    await rejectsWith("QUEUE_UNAVAILABLE", queue.driver.depth("q"));
+    await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.depth("q"));
     assert.equal((await Deno.stat(queue.path)).size, at + 4_096);
   }
   await queue.isOpen();
-  assert.deepEqual((await takeNow(queue.driver)).map(textOf), ["restored"]);
+  assert.deepEqual((await takeNow(queue.broker)).map(textOf), ["restored"]);
 });
 
 Deno.test("An empty file, as PHP makes it when it finds none, becomes a queue", async () => {
@@ -207,7 +207,7 @@ Deno.test("An empty file, as PHP makes it when it finds none, becomes a queue", 
   await Deno.writeTextFile(queue.path, "");
   await queue.isOpen();
   await queue.asOther((other) => other.push("q", bytes("new")));
-  assert.equal(textOf(await takeOne(queue.driver)), "new");
+  assert.equal(textOf(await takeOne(queue.broker)), "new");
 });
 
 Deno.test("A file that is no queue in the place of one is told, left alone, and asked again", async () => {
@@ -217,13 +217,13 @@ Deno.test("A file that is no queue in the place of one is told, left alone, and 
   const garbage = "This is no database. ".repeat(1_000);
   await Deno.writeTextFile(queue.path, garbage);
   queue.pass();
-  await rejectsWith("QUEUE_UNAVAILABLE", queue.driver.depth("q"));
+  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.depth("q"));
   queue.pass();
-  await isUnavailable(queue.driver.depth("q"), /the file is not a SQLite database/);
+  await isUnavailable(queue.broker.depth("q"), /the file is not a SQLite database/);
   assert.equal(await Deno.readTextFile(queue.path), garbage);
   await Deno.rename(queue.otherPath, queue.path);
   await queue.isOpen();
-  assert.equal((await takeNow(queue.driver)).length, 1);
+  assert.equal((await takeNow(queue.broker)).length, 1);
 });
 
 Deno.test("A path that is a link is followed when it leads elsewhere, and its log is watched there", async () => {
@@ -234,31 +234,31 @@ Deno.test("A path that is a link is followed when it leads elsewhere, and its lo
     string,
   ];
   for (const path of [one, two]) {
-    await using driver = openSqlite(path);
-    await driver.push("q", bytes(path));
+    await using broker = openSqlite(path);
+    await broker.push("q", bytes(path));
   }
   await Deno.symlink(one, link);
   const clock = new MovableClock();
-  await using driver = openSqlite(link, { clock });
-  assert.equal(textOf(await takeOne(driver)), one);
+  await using broker = openSqlite(link, { clock });
+  assert.equal(textOf(await takeOne(broker)), one);
   await Deno.remove(link);
   await Deno.symlink(two, link);
   await eventually("the other queue", async () => {
     clock.moveAhead(LOOK_MS);
-    return await takeNow(driver).then((jobs) => jobs.length > 0 && textOf(jobs[0]!) === two, () => false);
+    return await takeNow(broker).then((jobs) => jobs.length > 0 && textOf(jobs[0]!) === two, () => false);
   });
 });
 
 for (const how of ["removed", "replaced"]) {
   Deno.test(`A queue whose -wal file was ${how} is left alone until all stop, and says so`, async () => {
     await using queue = await OpenQueue.start();
-    await queue.driver.push("q", bytes("a job"));
+    await queue.broker.push("q", bytes("a job"));
     await queue.remove("-wal");
     if (how === "replaced") await Deno.writeTextFile(`${queue.path}-wal`, "");
     for (let i = 0; i < 3; i++) {
       queue.pass();
       await isUnavailable(
-        queue.driver.depth("q"),
+        queue.broker.depth("q"),
         /its -wal file was removed or replaced; stop all programs that use it/,
       );
     }
@@ -277,25 +277,25 @@ Deno.test("A backup beside the -wal file of another state is not spoiled by it, 
   const backup = await Deno.readFile(queue.otherPath);
   await Deno.rename(queue.otherPath, queue.path);
   queue.pass();
-  await rejectsWith("QUEUE_UNAVAILABLE", queue.driver.depth("q"));
+  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.depth("q"));
   queue.pass();
-  await isUnavailable(queue.driver.depth("q"), /replaced beside the -wal file of the old one/);
-  await queue.driver.close();
+  await isUnavailable(queue.broker.depth("q"), /replaced beside the -wal file of the old one/);
+  await queue.broker.close();
   assert.deepEqual(await Deno.readFile(queue.path), backup);
 });
 
 Deno.test("close() of a queue whose file is gone does what it can", async () => {
   await using queue = await OpenQueue.start();
-  await takeNow(queue.driver);
+  await takeNow(queue.broker);
   await queue.remove("", "-wal", "-shm");
   queue.pass();
-  await rejectsWith("QUEUE_UNAVAILABLE", queue.driver.depth("q"));
-  await queue.driver.close();
+  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.depth("q"));
+  await queue.broker.close();
 });
 
 Deno.test("A queue that is used all the time costs one look at its file a second", async () => {
   await using queue = await OpenQueue.start();
-  const { driver } = queue;
+  const { broker } = queue;
   const seen: string[] = [];
   const { statSync } = Deno;
   try {
@@ -303,10 +303,10 @@ Deno.test("A queue that is used all the time costs one look at its file a second
       seen.push(String(path));
       return statSync(path);
     };
-    for (let i = 0; i < 200; i++) await driver.push("q", bytes("a job"));
+    for (let i = 0; i < 200; i++) await broker.push("q", bytes("a job"));
     const before = seen.length;
     queue.pass();
-    await driver.push("q", bytes("a job"));
+    await broker.push("q", bytes("a job"));
     assert.equal(seen.length, before + 2);
   } finally {
     Deno.statSync = statSync;

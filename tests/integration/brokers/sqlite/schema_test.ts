@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { APPLICATION_ID, migrate, MIGRATIONS } from "../../../../src/brokers/sqlite/schema.ts";
-import { bytes, takeOne, textOf } from "../../../conformance/driver_broker.ts";
+import { bytes, takeOne, textOf } from "../../../conformance/fixture.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
 
@@ -15,7 +15,7 @@ function pragmaOf(db: DatabaseSync, name: string): unknown {
   return db.prepare(`PRAGMA ${name}`).get()![name];
 }
 
-Deno.test("SqliteDriver.open() marks the file as its own, in the newest version", async () => {
+Deno.test("SqliteBroker.open() marks the file as its own, in the newest version", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   await openSqlite(path).close();
@@ -33,7 +33,7 @@ for (
     "with an application's mark": (db: DatabaseSync) => db.exec("PRAGMA application_id = 4711"),
   })
 ) {
-  Deno.test(`SqliteDriver.open() refuses another program's database ${what} and leaves it untouched`, async () => {
+  Deno.test(`SqliteBroker.open() refuses another program's database ${what} and leaves it untouched`, async () => {
     await using folder = await makeFolder();
     const path = `${folder.path}/theirs.sqlite`;
     const db = new DatabaseSync(path);
@@ -50,7 +50,7 @@ for (
   });
 }
 
-Deno.test("SqliteDriver.open() refuses the queue of a newer fervo-worker and leaves it untouched", async () => {
+Deno.test("SqliteBroker.open() refuses the queue of a newer fervo-worker and leaves it untouched", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   const db = new DatabaseSync(path);
@@ -68,9 +68,9 @@ Deno.test("migrate() brings an older queue to the newest version and keeps its j
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   {
-    await using driver = openSqlite(path);
-    for (let i = 0; i < 5; i++) await driver.push("q", bytes(`job ${i}`), { priority: i });
-    await takeOne(driver);
+    await using broker = openSqlite(path);
+    for (let i = 0; i < 5; i++) await broker.push("q", bytes(`job ${i}`), { priority: i });
+    await takeOne(broker);
   }
   const db = new DatabaseSync(path);
   const rows = () => db.prepare("SELECT id, queue, payload, priority, state, attempts FROM fervo_jobs").all();
@@ -88,8 +88,8 @@ Deno.test("migrate() that fails changes nothing and says why", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   {
-    await using driver = openSqlite(path);
-    await driver.push("q", bytes("a job"));
+    await using broker = openSqlite(path);
+    await broker.push("q", bytes("a job"));
   }
   const db = new DatabaseSync(path);
   assert.throws(
@@ -99,8 +99,8 @@ Deno.test("migrate() that fails changes nothing and says why", async () => {
   assert.equal(db.isTransaction, false);
   assert.equal(pragmaOf(db, "user_version"), MIGRATIONS.length);
   db.close();
-  await using driver = openSqlite(path);
-  assert.equal(textOf(await takeOne(driver)), "a job");
+  await using broker = openSqlite(path);
+  assert.equal(textOf(await takeOne(broker)), "a job");
 });
 
 Deno.test("migrate() does not take a queue for another program's when it is created just then", async () => {
@@ -133,8 +133,8 @@ Deno.test("migrate() by several processes at once is done once", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
   {
-    await using driver = openSqlite(path);
-    await driver.push("q", bytes("a job"));
+    await using broker = openSqlite(path);
+    await broker.push("q", bytes("a job"));
   }
   await assertAllSucceed("migrate", [path, JSON.stringify(NEXT)]);
   const db = new DatabaseSync(path);
@@ -144,13 +144,13 @@ Deno.test("migrate() by several processes at once is done once", async () => {
   db.close();
 });
 
-Deno.test("SqliteDriver.open() by several processes at once creates the queue once", async () => {
+Deno.test("SqliteBroker.open() by several processes at once creates the queue once", async () => {
   await using folder = await makeFolder();
   const paths = Array.from({ length: 10 }, (_, i) => `${folder.path}/queue${i}.sqlite`);
   await assertAllSucceed("open", paths, paths.length);
   for (const path of paths) {
-    await using driver = openSqlite(path);
-    assert.equal((await driver.depth("q")).ready, 4);
+    await using broker = openSqlite(path);
+    assert.equal((await broker.depth("q")).ready, 4);
   }
 });
 

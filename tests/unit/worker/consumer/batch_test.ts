@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ACK } from "../../../../src/core/outcome.ts";
-import type { Format } from "../../../../src/formats/format.ts";
+import type { Format } from "../../../../src/core/format.ts";
 import { envelope } from "../../../../src/formats/envelope.ts";
 import { raw } from "../../../../src/formats/raw.ts";
 import type { Executor } from "../../../../src/executors/executor.ts";
@@ -11,7 +11,7 @@ import {
 } from "../../../../src/worker/consumer/consumer.ts";
 import { EventLog } from "../../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
-import { FakeDelivery, FakeDriver, unavailable } from "../../../support/fake_driver.ts";
+import { FakeBroker, FakeDelivery, unavailable } from "../../../support/fake_broker.ts";
 import { executorAway, failed, FakeExecutor, misconfigured } from "../../../support/fake_executor.ts";
 
 // A consumer with a batch size. What it has in common with one without is in consumer_test.ts.
@@ -19,10 +19,11 @@ import { executorAway, failed, FakeExecutor, misconfigured } from "../../../supp
 /** A consumer with fakes around it; after the test it has ended, and has left no timer and nothing unsettled. */
 function start(options: Partial<ConsumerOptions> = {}, format: Format = raw) {
   const clock = new FakeClock();
-  const driver = new FakeDriver(clock);
+  const broker = new FakeBroker(clock);
   const executor = new FakeExecutor();
   const log = new EventLog();
-  const deps = { driver, format, executor, clock, observe: log.observe, random: () => 0.5 };
+  broker.format = format;
+  const deps = { broker, executor, clock, observe: log.observe, random: () => 0.5 };
   const consumer = new Consumer(deps, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "main",
@@ -35,7 +36,7 @@ function start(options: Partial<ConsumerOptions> = {}, format: Format = raw) {
   const running = consumer.run();
   return {
     clock,
-    driver,
+    broker,
     executor,
     log,
     consumer,
@@ -44,7 +45,7 @@ function start(options: Partial<ConsumerOptions> = {}, format: Format = raw) {
     async give(...jobs: (string | FakeDelivery)[]) {
       const deliveries = jobs.map((job) => typeof job === "string" ? new FakeDelivery(job) : job);
       given.push(...deliveries);
-      driver.give(...deliveries);
+      broker.give(...deliveries);
       await settlePromises();
       return deliveries;
     },
@@ -78,7 +79,7 @@ Deno.test("Consumer with a batch size puts back what has no outcome, uncounted, 
 Deno.test("Consumer with a batch size runs the others when its format throws at one job", async () => {
   const odd: Format = {
     ...raw,
-    decode: (delivery) => delivery.raw[0] === 0 ? assert.fail("a bug") : raw.decode(delivery),
+    read: (message) => message.body[0] === 0 ? assert.fail("a bug") : raw.read(message),
   };
   await using t = start({}, odd);
   const jobs = await t.give(new FakeDelivery("a", { raw: Uint8Array.of(0) }), "b");
@@ -95,12 +96,12 @@ Deno.test("Consumer with a batch size asks for so many jobs a slot, and spreads 
   await using t = start({ concurrency: 4, batchSize: 10 });
   await t.give(..."abcdefg");
   assert.deepEqual(t.executor.batchIds, [["a", "b"], ["c", "d"], ["e", "f"], ["g"]]);
-  assert.deepEqual(t.driver.asked, [40]);
+  assert.deepEqual(t.broker.asked, [40]);
   t.executor.batches[1]!.tell(ACK);
   t.executor.batches[1]!.tell(ACK);
   t.executor.batches[1]!.end();
   await settlePromises();
-  assert.deepEqual(t.driver.asked, [40, 10]);
+  assert.deepEqual(t.broker.asked, [40, 10]);
   await t.give("h");
   assert.deepEqual(t.executor.batchIds.at(-1), ["h"]);
 });
@@ -111,7 +112,7 @@ Deno.test("Consumer with a batch size never waits to fill a batch, and makes non
   assert.deepEqual(t.executor.batchIds, [["a"]]);
   await t.give(..."bcdef");
   assert.deepEqual(t.executor.batchIds, [["a"], ["b", "c", "d"]]);
-  assert.deepEqual([t.driver.asked, t.driver.left], [[6, 3], 2]);
+  assert.deepEqual([t.broker.asked, t.broker.left], [[6, 3], 2]);
 });
 
 Deno.test("Consumer runs each job by itself where the batch size is 1", async () => {
@@ -130,8 +131,7 @@ Deno.test("Consumer is not made with a batch size for an executor that runs no b
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
   const deps = {
-    driver: new FakeDriver(clock),
-    format: raw,
+    broker: new FakeBroker(clock),
     executor,
     clock,
     observe() {},
@@ -164,7 +164,7 @@ Deno.test("Consumer takes short batches ahead, as many jobs as its slots run at 
   }
   const jobs = await t.give(..."abcdefgh");
   assert.deepEqual(t.executor.batchIds.slice(100), [["a", "b", "c"]]);
-  assert.deepEqual([t.consumer.inFlight, t.driver.left], [6, 2]);
+  assert.deepEqual([t.consumer.inFlight, t.broker.left], [6, 2]);
   for (let i = 0; i < 3; i++) t.executor.batches.at(-1)!.tell(ACK);
   t.executor.batches.at(-1)!.end();
   await settlePromises();
@@ -184,7 +184,7 @@ Deno.test("Consumer with a batch size finds out with one job whether its executo
   await settlePromises();
   assert.deepEqual(settledOf(jobs), Array(4).fill("release"));
   assert.equal(t.log.of("consumer_paused").length, 1);
-  t.driver.give(...["e", "f", "g"].map((id) => new FakeDelivery(id)));
+  t.broker.give(...["e", "f", "g"].map((id) => new FakeDelivery(id)));
   await t.clock.advance(49);
   assert.equal(t.executor.batches.length, 2);
   await t.clock.advance(1);
@@ -215,14 +215,14 @@ Deno.test("Consumer settles each job of a batch when its own outcome comes, and 
     "b",
     "c",
   ]]);
-  assert.deepEqual(t.driver.asked, [10], "the slot is taken until the batch has ended");
+  assert.deepEqual(t.broker.asked, [10], "the slot is taken until the batch has ended");
   await t.clock.advance(3);
   tell(ACK);
   await settlePromises();
-  assert.deepEqual(t.driver.asked, [10]);
+  assert.deepEqual(t.broker.asked, [10]);
   end();
   await settlePromises();
-  assert.deepEqual(t.driver.asked, [10, 10]);
+  assert.deepEqual(t.broker.asked, [10, 10]);
   assert.deepEqual(t.log.of("job_settled").map(({ id, runMs }) => [id, runMs]), [
     ["a", 100],
     ["b", 20],
@@ -238,7 +238,7 @@ Deno.test("Consumer settles the job that ran when a batch ended early by its out
   t.executor.batches[0]!.end(failed(5));
   await settlePromises();
   assert.deepEqual(settledOf(jobs), ["ack", "retry 5 JOB_FAILED", "release", "release"]);
-  assert.deepEqual(t.driver.calls, ["ack a", "retry 5 JOB_FAILED b", "release d", "release c"]);
+  assert.deepEqual(t.broker.calls, ["ack a", "retry 5 JOB_FAILED b", "release d", "release c"]);
   assert.deepEqual(t.started(), ["a", "b"]);
   assert.equal(t.log.of("consumer_paused").length, 0);
 });
@@ -274,7 +274,9 @@ Deno.test("Consumer goes on with a batch while a settle of one of its jobs has t
 Deno.test("Consumer buries a message of a batch that cannot be read, alone and at once", async () => {
   await using t = start({}, envelope);
   const good = (id: string) => {
-    return new FakeDelivery(id, { raw: envelope.encode({ payload: new Uint8Array(), id: `order-${id}` }) });
+    return new FakeDelivery(id, {
+      raw: envelope.write({ payload: new Uint8Array(), id: `order-${id}` }).body,
+    });
   };
   const jobs = await t.give(
     good("1"),
@@ -321,7 +323,7 @@ Deno.test("Consumer ends a batch whose jobs have all ended when the batch does n
   assert.equal(signal.reason.code, "JOB_TIMEOUT");
   end();
   await settlePromises();
-  assert.deepEqual([settledOf(jobs), t.driver.asked], [["ack"], [10, 10]]);
+  assert.deepEqual([settledOf(jobs), t.broker.asked], [["ack"], [10, 10]]);
 });
 
 Deno.test("Consumer times each slot by itself, whichever began first", async () => {
@@ -361,13 +363,13 @@ Deno.test("Consumer.quiet() lets a batch that runs come to its end", async () =>
 
 Deno.test("Consumer.stopNow() aborts a batch, and puts its jobs without an outcome back then, the last one first", async () => {
   await using t = start({ concurrency: 2 });
-  t.executor.onAbort = ({ id }) => t.driver.calls.push(`abort ${id}`);
+  t.executor.onAbort = ({ id }) => t.broker.calls.push(`abort ${id}`);
   const jobs = await t.give(..."abcde");
   t.executor.batches[0]!.tell(ACK);
   await settlePromises();
   await t.consumer.stopNow();
   await t.running;
-  assert.deepEqual(t.driver.calls, [
+  assert.deepEqual(t.broker.calls, [
     "ack a",
     "abort d",
     "abort a",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { FervoError, JobError } from "../../../../src/core/errors.ts";
 import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
-import type { Format } from "../../../../src/formats/format.ts";
+import type { Format } from "../../../../src/core/format.ts";
 import { envelope } from "../../../../src/formats/envelope.ts";
 import { raw } from "../../../../src/formats/raw.ts";
 import {
@@ -12,7 +12,7 @@ import {
 import type { SlotLimit } from "../../../../src/core/slot_limit.ts";
 import { EventLog, type EventOf } from "../../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
-import { FakeDelivery, FakeDriver, leaseLost, unavailable } from "../../../support/fake_driver.ts";
+import { FakeBroker, FakeDelivery, leaseLost, unavailable } from "../../../support/fake_broker.ts";
 import {
   buried,
   executorAway,
@@ -34,10 +34,11 @@ function start(
   abortMs = 0,
 ) {
   const clock = new FakeClock();
-  const driver = new FakeDriver(clock);
+  const broker = new FakeBroker(clock);
   const executor = Object.assign(new FakeExecutor(), { abortMs });
   const log = new EventLog();
-  const deps = { driver, format, executor, clock, observe: log.observe, random: MIDDLE };
+  broker.format = format;
+  const deps = { broker, executor, clock, observe: log.observe, random: MIDDLE };
   const consumer = new Consumer({ ...deps, ...limit && { limit } }, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "main",
@@ -52,7 +53,7 @@ function start(
   });
   return {
     clock,
-    driver,
+    broker,
     executor,
     log,
     consumer,
@@ -62,7 +63,7 @@ function start(
     async give(id: string, fields: ConstructorParameters<typeof FakeDelivery>[1] = {}) {
       const delivery = new FakeDelivery(id, fields);
       given.push(delivery);
-      driver.give(delivery);
+      broker.give(delivery);
       await settlePromises();
       return delivery;
     },
@@ -75,7 +76,7 @@ function start(
       return delivery;
     },
     async [Symbol.asyncDispose]() {
-      driver.outage = undefined;
+      broker.outage = undefined;
       await consumer.stopNow();
       await running;
       await settlePromises();
@@ -93,15 +94,15 @@ const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 Deno.test("Consumer asks for as many deliveries as it has free slots, and for none when it has none", async () => {
   await using t = start({ concurrency: 3 });
   await t.give("1");
-  assert.deepEqual(t.driver.asked, [3, 2]);
+  assert.deepEqual(t.broker.asked, [3, 2]);
   await t.give("2");
-  assert.deepEqual(t.driver.asked, [3, 2, 1]);
+  assert.deepEqual(t.broker.asked, [3, 2, 1]);
   await t.give("3");
   await t.give("4");
-  assert.deepEqual([t.driver.asked, t.executor.ids, t.driver.left], [[3, 2, 1], ["1", "2", "3"], 1]);
+  assert.deepEqual([t.broker.asked, t.executor.ids, t.broker.left], [[3, 2, 1], ["1", "2", "3"], 1]);
   t.executor.runs[1]!.end(ACK);
   await settlePromises();
-  assert.deepEqual([t.driver.asked, t.executor.ids], [[3, 2, 1, 1], ["1", "2", "3", "4"]]);
+  assert.deepEqual([t.broker.asked, t.executor.ids], [[3, 2, 1, 1], ["1", "2", "3", "4"]]);
 });
 
 Deno.test("Consumer uses more slots as soon as there are more, and with fewer begins none until enough are free", async () => {
@@ -124,7 +125,7 @@ Deno.test("Consumer uses more slots as soon as there are more, and with fewer be
 
 Deno.test("Consumer never runs more jobs than it has slots, however many are ready", async () => {
   await using t = start({ concurrency: 4 });
-  t.driver.give(...Array.from({ length: 50 }, (_, i) => new FakeDelivery(String(i))));
+  t.broker.give(...Array.from({ length: 50 }, (_, i) => new FakeDelivery(String(i))));
   for (let i = 0; i < 50; i++) {
     await settlePromises();
     assert.ok(t.executor.running <= 4);
@@ -156,10 +157,10 @@ Deno.test("Consumer holds at most twice its slots when settles lag", async () =>
     t.executor.runs[id]!.end(ACK);
     await settlePromises();
   }
-  assert.deepEqual([t.consumer.inFlight, t.executor.runs.length, t.driver.left], [4, 4, 2]);
+  assert.deepEqual([t.consumer.inFlight, t.executor.runs.length, t.broker.left], [4, 4, 2]);
   slow.resolve();
   await settlePromises();
-  assert.deepEqual([t.consumer.inFlight, t.executor.runs.length, t.driver.left], [2, 6, 0]);
+  assert.deepEqual([t.consumer.inFlight, t.executor.runs.length, t.broker.left], [2, 6, 0]);
 });
 
 Deno.test("Consumer looks into its queues in the strict order", async () => {
@@ -168,7 +169,7 @@ Deno.test("Consumer looks into its queues in the strict order", async () => {
     order: "strict",
   });
   await t.give("1");
-  assert.deepEqual(t.driver.requests.map((request) => request.queues), [["high", "low"], ["high", "low"]]);
+  assert.deepEqual(t.broker.requests.map((request) => request.queues), [["high", "low"], ["high", "low"]]);
 });
 
 Deno.test("Consumer draws the order of its queues anew for each receive when it is weighted", async () => {
@@ -178,13 +179,13 @@ Deno.test("Consumer draws the order of its queues anew for each receive when it 
     order: "weighted",
   });
   await t.give("1");
-  assert.deepEqual(t.driver.requests.map((request) => request.queues), [["high", "low"], ["high", "low"]]);
+  assert.deepEqual(t.broker.requests.map((request) => request.queues), [["high", "low"], ["high", "low"]]);
 });
 
 Deno.test("Consumer asks again when a receive has found nothing", async () => {
   await using t = start({ concurrency: 2 });
   await t.clock.advance(30_000);
-  assert.deepEqual(t.driver.requests.map(({ max, waitMs }) => [max, waitMs]), [[2, 30_000], [2, 30_000]]);
+  assert.deepEqual(t.broker.requests.map(({ max, waitMs }) => [max, waitMs]), [[2, 30_000], [2, 30_000]]);
 });
 
 // --- what it gives to the executor
@@ -222,7 +223,7 @@ Deno.test("Consumer takes now for the time of pushing when nobody knows it", asy
 Deno.test("Consumer prefers what the message says of its job to what the delivery says", async () => {
   await using t = start({}, envelope);
   const message = { payload: new TextEncoder().encode("x"), id: "order-1", maxAttempts: 9, enqueuedAtMs: 5 };
-  await t.give("1", { raw: envelope.encode(message), maxAttempts: 3, enqueuedAtMs: 7 });
+  await t.give("1", { raw: envelope.write(message).body, maxAttempts: 3, enqueuedAtMs: 7 });
   const { id, maxAttempts, enqueuedAtMs, payload } = t.executor.runs[0]!.job;
   assert.deepEqual([id, maxAttempts, enqueuedAtMs, text(payload)], ["order-1", 9, 5, "x"]);
 });
@@ -230,11 +231,11 @@ Deno.test("Consumer prefers what the message says of its job to what the deliver
 Deno.test("Consumer names a job alike in all its events: by the message's id where it has one", async () => {
   await using t = start({}, envelope);
   const message = { payload: new Uint8Array(), id: "order-1" };
-  const lost = await t.give("1", { raw: envelope.encode(message) });
+  const lost = await t.give("1", { raw: envelope.write(message).body });
   t.executor.runs[0]!.end(ACK);
   await settlePromises();
   assert.deepEqual(lost.settled, ["ack"]);
-  const second = await t.give("2", { raw: envelope.encode({ ...message, id: "order-2" }) });
+  const second = await t.give("2", { raw: envelope.write({ ...message, id: "order-2" }).body });
   second.settleFailures.push(leaseLost());
   t.executor.runs[1]!.end(ACK);
   await settlePromises();
@@ -298,7 +299,7 @@ Deno.test("Consumer obeys the message's own limit of tries before the delivery's
     const [maxAttempts, attempt, settle] of [[1, 1, "bury"], [4, 3, "retry 10"], [4, 4, "bury"]] as const
   ) {
     await using t = start({ retry }, envelope);
-    const bytes = envelope.encode({ payload: new Uint8Array(), maxAttempts });
+    const bytes = envelope.write({ payload: new Uint8Array(), maxAttempts }).body;
     const delivery = await t.run(failed(10), { maxAttempts: 2, attempt, raw: bytes });
     assert.deepEqual(delivery.settled, [`${settle} JOB_FAILED`]);
   }
@@ -332,7 +333,7 @@ Deno.test("Consumer buries a message that its format cannot read without running
   const delivery = await t.give("1", { raw: new TextEncoder().encode("{") });
   assert.deepEqual([t.executor.runs.length, delivery.settled], [0, ["bury JOB_MALFORMED"]]);
   assert.match(delivery.error!.message, /^Cannot read the message as an envelope: /);
-  await t.give("2", { raw: envelope.encode({ payload: new Uint8Array() }) });
+  await t.give("2", { raw: envelope.write({ payload: new Uint8Array() }).body });
   assert.deepEqual(t.executor.ids, ["2"]);
 });
 
@@ -401,7 +402,7 @@ Deno.test("Consumer takes a job's time limit back when the job has ended", async
 
 Deno.test("Consumer renews the leases of running jobs every third of their length, and not after", async () => {
   await using t = start({ timeoutMs: 600_000 });
-  t.driver.leaseMs = 30_000;
+  t.broker.leaseMs = 30_000;
   const [first, second] = [await t.give("1"), await t.give("2")];
   await t.clock.advance(9_999);
   assert.deepEqual([first.extensions, second.extensions], [0, 0]);
@@ -426,7 +427,7 @@ Deno.test("Consumer renews leases again for a job that comes after a time withou
 
 Deno.test("Consumer renews the lease of a job that waits for its settle, and not after", async () => {
   await using t = start();
-  t.driver.leaseMs = 300;
+  t.broker.leaseMs = 300;
   const delivery = await t.give("1");
   delivery.settleFailures.push(unavailable(), unavailable(), unavailable());
   t.executor.runs[0]!.end(ACK);
@@ -439,7 +440,7 @@ Deno.test("Consumer renews the lease of a job that waits for its settle, and not
 
 Deno.test("Consumer sets no timer for leases where the broker has none", async () => {
   await using t = start();
-  t.driver.leaseMs = undefined;
+  t.broker.leaseMs = undefined;
   await settlePromises();
   const before = t.clock.pendingTimers;
   const delivery = await t.give("1");
@@ -557,7 +558,7 @@ Deno.test("Consumer puts a job back uncounted and backs off when its executor th
 });
 
 Deno.test("Consumer puts a job back uncounted when its format throws what is no FervoError", async () => {
-  const odd: Format = { ...raw, decode: () => assert.fail("a bug") };
+  const odd: Format = { ...raw, read: () => assert.fail("a bug") };
   await using t = start({}, odd);
   const delivery = await t.give("1");
   assert.deepEqual(delivery.settled, ["release"]);
@@ -583,7 +584,7 @@ Deno.test("Consumer has all its slots again after settles that failed for a whil
   for (const i of [4, 5]) t.executor.runs[i]!.end(ACK);
   await t.clock.advance(150);
   assert.deepEqual(deliveries.map(({ settled }) => settled), Array(6).fill(["ack"]));
-  assert.deepEqual([t.consumer.inFlight, t.driver.asked.at(-1)], [0, 2]);
+  assert.deepEqual([t.consumer.inFlight, t.broker.asked.at(-1)], [0, 2]);
   await t.give("7");
   await t.give("8");
   assert.equal(t.executor.running, 2);
@@ -591,10 +592,10 @@ Deno.test("Consumer has all its slots again after settles that failed for a whil
 
 Deno.test("Consumer asks again with growing pauses when a receive fails, and recovers", async () => {
   await using t = start({ pauseMaxMs: 300 });
-  t.driver.receiveFailures.push(...Array.from({ length: 5 }, unavailable));
+  t.broker.receiveFailures.push(...Array.from({ length: 5 }, unavailable));
   await t.clock.advance(10_000);
   // 50, 100 and 200 ms, then the limit.
-  assert.deepEqual(t.driver.askedAtMs, [0, 50, 150, 350, 650, 950]);
+  assert.deepEqual(t.broker.askedAtMs, [0, 50, 150, 350, 650, 950]);
   assert.deepEqual(t.log.of("broker_failed").map(({ during }) => during), Array(5).fill("receive"));
   await t.give("1");
   assert.deepEqual(t.executor.ids, ["1"]);
@@ -602,22 +603,22 @@ Deno.test("Consumer asks again with growing pauses when a receive fails, and rec
 
 Deno.test("Consumer begins with short pauses again when a receive has worked in between", async () => {
   await using t = start();
-  t.driver.receiveFailures.push(unavailable(), unavailable());
+  t.broker.receiveFailures.push(unavailable(), unavailable());
   await t.clock.advance(1_000);
-  t.driver.receiveFailures.push(unavailable());
+  t.broker.receiveFailures.push(unavailable());
   await t.give("1");
   await t.clock.advance(100);
-  assert.deepEqual(t.driver.askedAtMs, [0, 50, 150, 1_000, 1_050]);
+  assert.deepEqual(t.broker.askedAtMs, [0, 50, 150, 1_000, 1_050]);
 });
 
 Deno.test("Consumer that waits for its broker ends at once when it is quieted", async () => {
   await using t = start();
-  t.driver.receiveFailures.push(unavailable());
+  t.broker.receiveFailures.push(unavailable());
   await settlePromises();
   assert.equal(t.log.of("broker_failed").length, 1);
   t.consumer.quiet();
   await settlePromises();
-  assert.deepEqual([t.ended.isEnded, t.driver.requests.length], [true, 1]);
+  assert.deepEqual([t.ended.isEnded, t.broker.requests.length], [true, 1]);
 });
 
 // --- an executor that is away
@@ -642,7 +643,7 @@ Deno.test("Consumer pauses when its executor is away, and says for how long and 
 Deno.test("Consumer tries one job after each pause, and the pauses grow up to the limit", async () => {
   await using t = start({ concurrency: 4, pauseMaxMs: 300 });
   t.executor.answer = executorAway;
-  t.driver.give(...Array.from({ length: 30 }, (_, i) => new FakeDelivery(String(i))));
+  t.broker.give(...Array.from({ length: 30 }, (_, i) => new FakeDelivery(String(i))));
   await settlePromises();
   assert.equal(t.executor.runs.length, 4);
   const runs: number[] = [];
@@ -663,7 +664,7 @@ Deno.test("Consumer counts the failures of several slots at once as one", async 
   for (const run of t.executor.runs) run.end(executorAway());
   await settlePromises();
   assert.deepEqual(t.log.of("consumer_paused").map(({ forMs }) => forMs), [50]);
-  assert.deepEqual(t.driver.calls, ["release 1", "release 2", "release 3"]);
+  assert.deepEqual(t.broker.calls, ["release 1", "release 2", "release 3"]);
 });
 
 Deno.test("Consumer probes with one job, and uses all its slots again when that has gone well", async () => {
@@ -776,7 +777,7 @@ Deno.test("Consumer does not stop when the executor is misconfigured: it puts jo
   assert.deepEqual([delivery.settled, t.executor.ids], [["release"], ["0", "1"]]);
   assert.deepEqual([t.consumer.fault, t.consumer.lastingFault], [scriptMissing(), undefined]);
   await t.clock.advance(600_000);
-  assert.deepEqual([t.executor.ids, t.driver.left, t.ended.isEnded], [["0", "1"], 1, false]);
+  assert.deepEqual([t.executor.ids, t.broker.left, t.ended.isEnded], [["0", "1"], 1, false]);
   assert.deepEqual(t.consumer.lastingFault, scriptMissing());
   assert.ok(t.executor.probes.length > 600, "it looks once a second");
   t.executor.runs[0]!.end(ACK);
@@ -807,12 +808,12 @@ Deno.test("Consumer.quiet() takes no more jobs, and lets those that run finish",
   const delivery = await t.give("1");
   t.consumer.quiet();
   await t.give("2");
-  assert.deepEqual([t.executor.ids, t.driver.left, t.ended.isEnded], [["1"], 1, false]);
+  assert.deepEqual([t.executor.ids, t.broker.left, t.ended.isEnded], [["1"], 1, false]);
   assert.equal(t.executor.runs[0]!.signal.aborted, false);
-  const receives = t.driver.requests.length;
+  const receives = t.broker.requests.length;
   t.executor.runs[0]!.end(ACK);
   await t.running;
-  assert.deepEqual([delivery.settled, t.driver.requests.length], [["ack"], receives]);
+  assert.deepEqual([delivery.settled, t.broker.requests.length], [["ack"], receives]);
   const [event] = t.log.of("consumer_stopped");
   assert.deepEqual(event, { type: "consumer_stopped", consumer: "main" });
   assert.equal(t.log.types.at(-1), "consumer_stopped");
@@ -833,14 +834,14 @@ Deno.test("Consumer.quiet() waits for settles that have to be made again", async
 Deno.test("Consumer.quiet() before run() lets it end without a receive", async () => {
   await using t = start({}, raw, (consumer) => consumer.quiet());
   await t.running;
-  assert.deepEqual(t.driver.requests, []);
+  assert.deepEqual(t.broker.requests, []);
 });
 
 Deno.test("Consumer runs deliveries that arrive at the moment of quiet", async () => {
   await using t = start();
   await settlePromises();
   const [first, second] = [new FakeDelivery("1"), new FakeDelivery("2")];
-  t.driver.lastMoment.push(first, second);
+  t.broker.lastMoment.push(first, second);
   t.consumer.quiet();
   await settlePromises();
   assert.deepEqual([t.executor.ids, t.ended.isEnded], [["1", "2"], false]);
@@ -853,16 +854,16 @@ Deno.test("Consumer.stopNow() aborts running jobs, and puts each back when it ha
   await using t = start({ concurrency: 3 });
   const deliveries = [await t.give("1"), await t.give("2")];
   t.executor.isDeaf = true;
-  t.executor.onAbort = ({ id }) => t.driver.calls.push(`abort ${id}`);
+  t.executor.onAbort = ({ id }) => t.broker.calls.push(`abort ${id}`);
   const stopped = t.consumer.stopNow();
   await settlePromises();
   // The last one first, so that the queue is in its old order.
-  assert.deepEqual(t.driver.calls, ["abort 2", "abort 1"]);
+  assert.deepEqual(t.broker.calls, ["abort 2", "abort 1"]);
   for (const run of t.executor.runs) assert.equal(run.signal.reason.code, "SHUTDOWN");
   const error = t.executor.runs[0]!.signal.reason;
   for (const run of t.executor.runs.toReversed()) run.end({ kind: "release", reason: "shutdown", error });
   await Promise.all([stopped, t.running]);
-  assert.deepEqual(t.driver.calls.slice(2), ["release 2", "release 1"]);
+  assert.deepEqual(t.broker.calls.slice(2), ["release 2", "release 1"]);
   assert.deepEqual(deliveries.map(({ settled }) => settled), [["release"], ["release"]]);
   assert.equal(t.consumer.orphaned, 0);
 });
@@ -934,7 +935,7 @@ Deno.test("Consumer puts deliveries back that arrive at the moment of stopNow(),
   await using t = start();
   await settlePromises();
   const late = new FakeDelivery("1");
-  t.driver.lastMoment.push(late);
+  t.broker.lastMoment.push(late);
   await t.consumer.stopNow();
   await settlePromises();
   assert.deepEqual([t.executor.ids, late.settled], [[], ["release"]]);
@@ -983,10 +984,10 @@ Deno.test("Consumer.stopNow() tries a settle that waits once more, then counts t
     delivery.settleFailures.push(...Array.from({ length: failures }, unavailable));
     t.executor.runs[0]!.end(ACK);
     await settlePromises();
-    assert.equal(t.driver.calls.length, 1);
+    assert.equal(t.broker.calls.length, 1);
     await t.consumer.stopNow();
     await t.running;
-    assert.deepEqual(t.driver.calls, ["ack 1", "ack 1"]);
+    assert.deepEqual(t.broker.calls, ["ack 1", "ack 1"]);
     assert.deepEqual([delivery.settled.length, t.consumer.orphaned], failures === 1 ? [1, 0] : [0, 1]);
   }
 });
@@ -1005,7 +1006,7 @@ Deno.test("Consumer.stopNow() twice puts each job back once", async () => {
   const delivery = await t.give("1");
   await Promise.all([t.consumer.stopNow(), t.consumer.stopNow()]);
   await t.running;
-  assert.deepEqual([delivery.settled, t.driver.calls], [["release"], ["release 1"]]);
+  assert.deepEqual([delivery.settled, t.broker.calls], [["release"], ["release 1"]]);
 });
 
 // --- whether there is work left
@@ -1014,11 +1015,11 @@ Deno.test("Consumer.isEmpty() is true only when none of its queues has a job to 
   await using t = start({ queues: [{ name: "a", weight: 1 }, { name: "b", weight: 1 }] });
   assert.equal(await t.consumer.isEmpty(), true);
   for (const state of ["ready", "delayed", "reserved"]) {
-    t.driver.depths.set("b", { [state]: 1 });
+    t.broker.depths.set("b", { [state]: 1 });
     assert.equal(await t.consumer.isEmpty(), false, state);
   }
-  t.driver.depths.set("b", { dead: 3 });
-  t.driver.depths.set("c", { ready: 3 });
+  t.broker.depths.set("b", { dead: 3 });
+  t.broker.depths.set("c", { ready: 3 });
   assert.equal(await t.consumer.isEmpty(), true);
   await t.give("1");
   assert.equal(await t.consumer.isEmpty(), false);
@@ -1027,7 +1028,7 @@ Deno.test("Consumer.isEmpty() is true only when none of its queues has a job to 
 Deno.test("Consumer.isEmpty() rejects with QUEUE_UNAVAILABLE when the broker is away", async () => {
   await using t = start();
   await settlePromises();
-  t.driver.outage = unavailable();
+  t.broker.outage = unavailable();
   await assert.rejects(t.consumer.isEmpty(), (error) => {
     return error instanceof FervoError && error.code === "QUEUE_UNAVAILABLE";
   });
@@ -1138,21 +1139,21 @@ Deno.test("Consumer puts back what it took ahead when php-fpm is away, and when 
 
 Deno.test("A consumer takes no more than max_in_flight_bytes allows, and a longer job by itself", async () => {
   await using site = start({ concurrency: 8, maxInFlightBytes: 1_000 });
-  const { driver, executor } = site;
+  const { broker, executor } = site;
   const raw = new Uint8Array(400);
   const jobs = ["1", "2", "3", "4", "5"].map((id) => new FakeDelivery(id, { raw }));
-  driver.give(...jobs, new FakeDelivery("long", { raw: new Uint8Array(5_000) }));
+  broker.give(...jobs, new FakeDelivery("long", { raw: new Uint8Array(5_000) }));
   await settlePromises();
   assert.deepEqual(
     executor.runs.map(({ job }) => job.id),
     ["1", "2", "3"],
     "the third one reaches the limit",
   );
-  assert.equal(driver.left, 3);
-  assert.equal(driver.requests.at(-1)!.maxBytes, 1_000);
+  assert.equal(broker.left, 3);
+  assert.equal(broker.requests.at(-1)!.maxBytes, 1_000);
   executor.runs[0]!.end(ACK);
   await settlePromises();
-  assert.equal(driver.requests.at(-1)!.maxBytes, 200);
+  assert.equal(broker.requests.at(-1)!.maxBytes, 200);
   assert.deepEqual(executor.runs.map(({ job }) => job.id).slice(3), ["4"]);
   for (const run of executor.runs.slice(1)) run.end(ACK);
   await settlePromises();

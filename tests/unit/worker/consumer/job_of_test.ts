@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
-import { FervoError } from "../../../../src/core/errors.ts";
-import { raw } from "../../../../src/formats/raw.ts";
+import { isUnreadable } from "../../../../src/core/format.ts";
 import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import { jobOf } from "../../../../src/worker/consumer/job_of.ts";
-import { FakeDelivery } from "../../../support/fake_driver.ts";
+import { FakeDelivery } from "../../../support/fake_broker.ts";
 
 /** What becomes of a Sidekiq job that was taken back from this many workers that died, the last one just now. */
 function triedAgain(fields: string, deaths: number, attempts: number): string {
@@ -14,9 +13,10 @@ function triedAgain(fields: string, deaths: number, attempts: number): string {
 function tried(fields: string, attempts: number): string {
   const text = `{"class":"X","args":[]${fields}}`;
   const raw = new TextEncoder().encode(text);
-  const delivery = new FakeDelivery("1", { raw, attempt: sidekiq7.read(raw).tries + 1 });
-  const job = jobOf(delivery, sidekiq7, { maxAttempts: attempts, timeoutMs: 1_000, nowMs: 0 });
-  return job instanceof FervoError ? job.code : `try ${job.attempt} of ${job.maxAttempts}`;
+  const delivery = new FakeDelivery("1", { raw, attempt: sidekiq7.facts(sidekiq7.parse(raw)).tries + 1 })
+    .read(sidekiq7);
+  const job = jobOf(delivery, { maxAttempts: attempts, timeoutMs: 1_000, nowMs: 0 });
+  return isUnreadable(job) ? job.error.code : `try ${job.attempt} of ${job.maxAttempts}`;
 }
 
 Deno.test("jobOf() lets a Sidekiq job with `retry` be lost with its worker beside its tries, and one without within them", () => {
@@ -45,8 +45,8 @@ Deno.test("jobOf() runs a Sidekiq job that somebody has put back after its last 
 /** The job of a message in the format `raw` with these headers. */
 function rawJob(headers: Record<string, string>, times: { enqueuedAtMs?: number } = {}) {
   const delivery = new FakeDelivery("1", { headers, ...times });
-  const job = jobOf(delivery, raw, { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5 });
-  assert.ok(!(job instanceof FervoError));
+  const job = jobOf(delivery, { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5 });
+  assert.ok(!isUnreadable(job));
   return job;
 }
 
@@ -68,8 +68,8 @@ Deno.test("jobOf() takes now for the time of pushing where the message's can be 
 Deno.test("jobOf() says of a job that its former run may not have ended", () => {
   const limits = { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5 };
   const isRepeat = (fields: { isRepeat?: boolean }) => {
-    const job = jobOf(new FakeDelivery("1", fields), raw, limits);
-    return job instanceof FervoError ? job : job.isRepeat;
+    const job = jobOf(new FakeDelivery("1", fields), limits);
+    return isUnreadable(job) ? job : job.isRepeat;
   };
   assert.deepEqual([isRepeat({ isRepeat: true }), isRepeat({})], [true, undefined]);
 });

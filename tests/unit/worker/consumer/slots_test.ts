@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Held } from "../../../../src/worker/consumer/held.ts";
 import { Slots } from "../../../../src/worker/consumer/slots.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
-import { FakeDelivery } from "../../../support/fake_driver.ts";
+import { FakeDelivery } from "../../../support/fake_broker.ts";
 
 function build(timeoutMs = 1_000) {
   const clock = new FakeClock();

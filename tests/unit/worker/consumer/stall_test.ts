@@ -1,31 +1,30 @@
 import assert from "node:assert/strict";
 import type { Delivery } from "../../../../src/core/delivery.ts";
-import { raw } from "../../../../src/formats/raw.ts";
 import {
   Consumer,
   type ConsumerOptions,
   DEFAULT_CONSUMER_OPTIONS,
 } from "../../../../src/worker/consumer/consumer.ts";
 import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
-import { FakeDelivery, FakeDriver, unavailable } from "../../../support/fake_driver.ts";
+import { FakeBroker, FakeDelivery, unavailable } from "../../../support/fake_broker.ts";
 import { executorAway, FakeExecutor } from "../../../support/fake_executor.ts";
 
 const HOUR_MS = 3_600_000;
 
 /** A broker whose answer a test can hold back. */
-class HangingDriver extends FakeDriver {
+class HangingDriver extends FakeBroker {
   hang: Promise<Delivery[]> | undefined;
 
-  override receive(request: Parameters<FakeDriver["receive"]>[0]): Promise<Delivery[]> {
+  override receive(request: Parameters<FakeBroker["receive"]>[0]): Promise<Delivery[]> {
     return this.hang ?? super.receive(request);
   }
 }
 
 function start(options: Partial<ConsumerOptions> = {}, ofExecutor: { abortMs?: number } = {}) {
   const clock = new FakeClock();
-  const driver = new HangingDriver(clock);
+  const broker = new HangingDriver(clock);
   const executor = Object.assign(new FakeExecutor(), ofExecutor);
-  const deps = { driver, format: raw, executor, clock, observe: () => {}, random: () => 0.5 };
+  const deps = { broker, executor, clock, observe: () => {}, random: () => 0.5 };
   const consumer = new Consumer(deps, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "main",
@@ -34,7 +33,7 @@ function start(options: Partial<ConsumerOptions> = {}, ofExecutor: { abortMs?: n
     ...options,
   });
   // A call: the compiler would take a property for what it was found to be before.
-  return { clock, driver, executor, consumer, stats: () => consumer.stats };
+  return { clock, broker, executor, consumer, stats: () => consumer.stats };
 }
 
 Deno.test("Consumer.stall says nothing of a consumer that has nothing to do, however long", {
@@ -53,15 +52,15 @@ Deno.test("Consumer.stall says nothing of a consumer that has nothing to do, how
 });
 
 Deno.test("Consumer.stall names a receive that never ends", { permissions: "none" }, async () => {
-  const { clock, driver, consumer } = start();
+  const { clock, broker, consumer } = start();
   const { promise, resolve } = Promise.withResolvers<Delivery[]>();
-  driver.hang = promise;
+  broker.hang = promise;
   const running = consumer.run();
   await clock.advance(150_000);
   assert.equal(consumer.stall, undefined);
   await clock.advance(1_000);
   assert.match(consumer.stall!, /^its receive has gone on for 151 s/);
-  driver.hang = undefined;
+  broker.hang = undefined;
   resolve([]);
   await settlePromises();
   assert.equal(consumer.stall, undefined);
@@ -73,15 +72,15 @@ Deno.test(
   "Consumer.stall says nothing of a broker that is away, nor of php-fpm",
   { permissions: "none" },
   async () => {
-    const { clock, driver, executor, consumer } = start();
+    const { clock, broker, executor, consumer } = start();
     executor.answer = executorAway;
-    driver.give(new FakeDelivery("1"));
+    broker.give(new FakeDelivery("1"));
     const running = consumer.run();
     await settlePromises();
-    driver.outage = unavailable();
+    broker.outage = unavailable();
     await clock.advance(300_000);
     assert.equal(consumer.stall, undefined);
-    driver.outage = undefined;
+    broker.outage = undefined;
     await consumer.stopNow();
     await running;
   },
@@ -93,10 +92,10 @@ Deno.test(
     permissions: "none",
   },
   async () => {
-    const { clock, driver, executor, consumer } = start({ timeoutMs: HOUR_MS });
+    const { clock, broker, executor, consumer } = start({ timeoutMs: HOUR_MS });
     executor.isDeaf = true;
-    driver.leaseMs = undefined;
-    driver.give(new FakeDelivery("1"), new FakeDelivery("2"));
+    broker.leaseMs = undefined;
+    broker.give(new FakeDelivery("1"), new FakeDelivery("2"));
     const running = consumer.run();
     await clock.advance(HOUR_MS + 119_000);
     assert.equal(consumer.stall, undefined);
@@ -118,11 +117,11 @@ Deno.test(
   "Consumer.stall gives an executor the time that it needs to end a job",
   { permissions: "none" },
   async () => {
-    const { clock, driver, executor, consumer } = start({ timeoutMs: 1_000, concurrency: 1 }, {
+    const { clock, broker, executor, consumer } = start({ timeoutMs: 1_000, concurrency: 1 }, {
       abortMs: 500_000,
     });
     executor.isDeaf = true;
-    driver.give(new FakeDelivery("1"));
+    broker.give(new FakeDelivery("1"));
     const running = consumer.run();
     await clock.advance(620_000);
     assert.equal(consumer.stall, undefined);
@@ -140,7 +139,7 @@ Deno.test(
     permissions: "none",
   },
   async () => {
-    const { clock, driver, executor, consumer, stats } = start();
+    const { clock, broker, executor, consumer, stats } = start();
     assert.deepEqual(stats(), {
       slots: 2,
       busySlots: 0,
@@ -149,7 +148,7 @@ Deno.test(
       isPaused: false,
       receivedAtMs: undefined,
     });
-    driver.give(new FakeDelivery("1"));
+    broker.give(new FakeDelivery("1"));
     const running = consumer.run();
     await settlePromises();
     const startedMs = clock.nowMs();
@@ -175,9 +174,9 @@ Deno.test("Consumer.stats has no room when its slots are full, its rate limit is
   permissions: "none",
 }, async () => {
   for (const options of [{ concurrency: 1 }, { rateLimit: { jobs: 1, periodMs: 60_000 } }]) {
-    const { driver, executor, consumer, stats } = start(options);
+    const { broker, executor, consumer, stats } = start(options);
     assert.equal(stats().hasRoom, true);
-    driver.give(new FakeDelivery("1"));
+    broker.give(new FakeDelivery("1"));
     const running = consumer.run();
     await settlePromises();
     assert.equal(stats().hasRoom, false);

@@ -3,7 +3,7 @@ import { QueueError } from "../../../../../src/core/errors.ts";
 import type { QueueRow } from "../../../../../src/cli/commands/queues/table.ts";
 import { watch } from "../../../../../src/cli/commands/queues/watch.ts";
 import { FakeClock } from "../../../../support/fake_clock.ts";
-import { unavailable } from "../../../../support/fake_driver.ts";
+import { unavailable } from "../../../../support/fake_broker.ts";
 import { FakeIo } from "../../fake_io.ts";
 
 const START = Date.UTC(2026, 0, 31, 12);

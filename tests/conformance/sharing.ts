@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Driver, DriverCapabilities } from "../../src/core/driver.ts";
+import type { Broker, Capabilities } from "../../src/core/broker.ts";
 import {
   type BrokerTest,
   bytes,
@@ -11,17 +11,17 @@ import {
   takeNow,
   takeOne,
   textOf,
-} from "./driver_broker.ts";
+} from "./fixture.ts";
 import { ACK } from "../support/verdicts.ts";
 
-/** Several instances on one broker, and their end. */
-export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities): void {
+/** Several instances on one server, and their end. */
+export function sharingTests(test: BrokerTest, capabilities: Capabilities): void {
   /** What becomes of a job that is held when its instance closes. */
   const held = capabilities.lease === "connection" ? { ready: 1, reserved: 0 } : { ready: 0, reserved: 1 };
 
-  test("Thousands of jobs go to two instances, each job to one of them, once", async (broker) => {
-    await using one = await broker.open();
-    await using other = await broker.open();
+  test("Thousands of jobs go to two instances, each job to one of them, once", async (server) => {
+    await using one = await server.open();
+    await using other = await server.open();
     const names = Array.from({ length: 3_000 }, (_, i) => `job ${i}`);
     const pushing = (async () => {
       for (let i = 0; i < names.length; i += 100) {
@@ -30,9 +30,9 @@ export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities)
     })();
     const received: string[] = [];
     const done = new AbortController();
-    const work = async (driver: Driver, max: number) => {
+    const work = async (broker: Broker, max: number) => {
       while (!done.signal.aborted) {
-        const deliveries = await take(driver, { max, waitMs: FOREVER_MS, signal: done.signal });
+        const deliveries = await take(broker, { max, waitMs: FOREVER_MS, signal: done.signal });
         assert.ok(deliveries.length <= max);
         received.push(...deliveries.map(textOf));
         await Promise.all(deliveries.map((delivery) => delivery.settle(ACK)));
@@ -46,9 +46,9 @@ export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities)
     assert.deepEqual(await one.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
   });
 
-  test("push() loses none of many made at the same time", async (broker) => {
-    await using one = await broker.open();
-    await using other = await broker.open();
+  test("push() loses none of many made at the same time", async (server) => {
+    await using one = await server.open();
+    await using other = await server.open();
     const names = Array.from({ length: 1_000 }, (_, i) => `job ${i}`);
     const ids = await Promise.all(
       names.map((name, i) => (i % 2 === 0 ? one : other).push(`q${i % 3}`, bytes(name))),
@@ -63,72 +63,72 @@ export function sharingTests(test: BrokerTest, capabilities: DriverCapabilities)
     assert.equal(found.size, names.length);
   });
 
-  test("Jobs outlive the instance that pushed them", async (broker) => {
+  test("Jobs outlive the instance that pushed them", async (server) => {
     {
-      await using producer = await broker.open();
+      await using producer = await server.open();
       await pushAll(producer, ["a job"]);
     }
-    await using consumer = await broker.open();
+    await using consumer = await server.open();
     assert.equal(textOf(await takeOne(consumer)), "a job");
   });
 
-  test("close() gives a waiting receive() its []", async (broker) => {
-    const driver = await broker.open();
-    const waiting = [take(driver, { waitMs: FOREVER_MS }), take(driver, { waitMs: FOREVER_MS })];
-    await driver.close();
+  test("close() gives a waiting receive() its []", async (server) => {
+    const broker = await server.open();
+    const waiting = [take(broker, { waitMs: FOREVER_MS }), take(broker, { waitMs: FOREVER_MS })];
+    await broker.close();
     assert.deepEqual(await soon("the end of the waits", Promise.all(waiting)), [[], []]);
   });
 
-  test("close() is idempotent, and each call waits for the end", async (broker) => {
-    const driver = await broker.open();
-    const pushing = driver.push("q", bytes("a job"));
+  test("close() is idempotent, and each call waits for the end", async (server) => {
+    const broker = await server.open();
+    const pushing = broker.push("q", bytes("a job"));
     let isPushed = false;
     void pushing.then(() => isPushed = true);
-    const first = driver.close();
-    await driver.close();
+    const first = broker.close();
+    await broker.close();
     assert.equal(isPushed, true);
     await first;
-    await driver.close();
-    await driver[Symbol.asyncDispose]();
+    await broker.close();
+    await broker[Symbol.asyncDispose]();
   });
 
-  test("close() waits for the calls under way", async (broker) => {
-    const driver = await broker.open();
-    await pushAll(driver, ["to ack"]);
-    const delivery = await takeOne(driver);
-    const calls = [driver.push("q", bytes("pushed")), delivery.settle(ACK), driver.dead.retry("all")];
-    await driver.close();
+  test("close() waits for the calls under way", async (server) => {
+    const broker = await server.open();
+    await pushAll(broker, ["to ack"]);
+    const delivery = await takeOne(broker);
+    const calls = [broker.push("q", bytes("pushed")), delivery.settle(ACK), broker.dead.retry("all")];
+    await broker.close();
     await Promise.all(calls);
-    await using later = await broker.open();
+    await using later = await server.open();
     assert.deepEqual((await takeNow(later)).map(textOf), ["pushed"]);
     assert.deepEqual(await later.depth("q"), { ready: 0, delayed: 0, reserved: 1, dead: 0 });
   });
 
-  test("close() in the middle of a receive() fails neither and loses no job", async (broker) => {
-    await using witness = await broker.open();
+  test("close() in the middle of a receive() fails neither and loses no job", async (server) => {
+    await using witness = await server.open();
     for (let round = 0; round < 12; round++) {
-      const driver = await broker.open();
+      const broker = await server.open();
       await pushAll(witness, ["a job"]);
-      const receiving = take(driver, { waitMs: FOREVER_MS });
+      const receiving = take(broker, { waitMs: FOREVER_MS });
       for (let i = 0; i < round; i++) await Promise.resolve();
-      await driver.close();
+      await broker.close();
       const received = await soon("the end of the receive", receiving);
       const { ready, reserved } = await witness.depth("q");
       assert.deepEqual({ ready, reserved }, received.length === 1 ? held : { ready: 1, reserved: 0 });
-      await broker.passTime(broker.leaseMs);
+      await server.passTime(server.leaseMs);
       await (await takeOne(witness)).settle(ACK);
     }
   });
 
-  test("push(), depth() and a settle after close() reject with QUEUE_UNAVAILABLE", async (broker) => {
-    const driver = await broker.open();
-    await pushAll(driver, ["a job"]);
-    const delivery = await takeOne(driver);
-    await driver.close();
-    await rejectsWith("QUEUE_UNAVAILABLE", driver.push("q", bytes("too late")));
-    await rejectsWith("QUEUE_UNAVAILABLE", driver.depth("q"));
+  test("push(), depth() and a settle after close() reject with QUEUE_UNAVAILABLE", async (server) => {
+    const broker = await server.open();
+    await pushAll(broker, ["a job"]);
+    const delivery = await takeOne(broker);
+    await broker.close();
+    await rejectsWith("QUEUE_UNAVAILABLE", broker.push("q", bytes("too late")));
+    await rejectsWith("QUEUE_UNAVAILABLE", broker.depth("q"));
     await rejectsWith("QUEUE_UNAVAILABLE", delivery.settle(ACK));
-    await using later = await broker.open();
+    await using later = await server.open();
     assert.deepEqual(await later.depth("q"), { ...held, delayed: 0, dead: 0 });
   });
 }

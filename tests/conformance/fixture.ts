@@ -1,32 +1,34 @@
 import assert from "node:assert/strict";
 import type { Delivery } from "../../src/core/delivery.ts";
-import type { DeadLetter, Driver, DriverCapabilities } from "../../src/core/driver.ts";
+import type { DeadLetter } from "../../src/core/admin.ts";
+import type { Broker, Capabilities } from "../../src/core/broker.ts";
 import { type ErrorCode, FervoError, JobError } from "../../src/core/errors.ts";
+import { isUnreadable, type JobHead } from "../../src/core/format.ts";
 import { soon, WAIT_MS } from "../support/soon.ts";
 import { bury } from "../support/verdicts.ts";
 
 export { soon };
 
-/** A broker of one's own for one test, empty at first and gone with the scope that holds it. */
+/** A server of one's own for one test, empty at first and gone with the scope that holds it. */
 export interface TestBroker extends AsyncDisposable {
-  /** Lease of the drivers that `open` gives, milliseconds: longer than any test that does not let time pass. */
+  /** Lease of the brokers that `open` gives, milliseconds: longer than any test that does not let time pass. */
   readonly leaseMs: number;
-  /** Opens the driver on this broker; each time as one more process would. */
-  open(): Promise<Driver>;
-  /** Lets so much time pass, for the broker and for every driver opened on it. */
+  /** Opens the broker on this server; each time as one more process would. */
+  open(): Promise<Broker>;
+  /** Lets so much time pass, for the server and for every broker opened on it. */
   passTime(ms: number): Promise<void>;
 }
 
-/** What a driver brings to be tested. */
-export interface DriverFixture {
-  /** What the driver must declare. Tests of what it cannot do say so in their names. */
-  readonly capabilities: DriverCapabilities;
+/** What a broker brings to be tested. */
+export interface BrokerFixture {
+  /** What the broker must declare. Tests of what it cannot do say so in their names. */
+  readonly capabilities: Capabilities;
   /** Names that queues may have; by default names of any characters. */
   readonly queueNames?: readonly string[];
   /** Delays are kept in steps of so many milliseconds; 1 when absent. */
   readonly delayStepMs?: number;
   start(): Promise<TestBroker>;
-  /** Where the broker takes only messages of a format: how a payload of the suite travels. */
+  /** Where the server takes only messages of a format: how a payload of the suite travels. */
   readonly messages?: {
     encode(payload: Uint8Array): Uint8Array;
     decode(raw: Uint8Array): Uint8Array;
@@ -34,31 +36,33 @@ export interface DriverFixture {
 }
 
 /**
- * A driver that carries the suite's payloads as messages of a format: they are encoded when they are pushed, and decoded
- * in deliveries and dead letters. All else is the driver's own.
+ * A broker that carries the suite's payloads as messages of a format: they are encoded when they are pushed, and decoded
+ * in deliveries and dead letters. All else is the broker's own.
  */
 export function inMessages(
-  driver: Driver,
-  { encode, decode }: NonNullable<DriverFixture["messages"]>,
-): Driver {
+  broker: Broker,
+  { encode, decode }: NonNullable<BrokerFixture["messages"]>,
+): Broker {
   const deadLetter = (letter: DeadLetter) => ({ ...letter, payload: decode(letter.payload) });
-  const { schedule } = driver;
-  return overlay(driver, {
+  const { schedule } = broker;
+  return overlay(broker, {
     ...(schedule && {
       schedule: overlay(schedule, {
         push: (slot, queue, payload, options) => schedule.push(slot, queue, encode(payload), options),
       }),
     }),
-    push: (queue, payload, options) => driver.push(queue, encode(payload), options),
+    push: (queue, payload, options) => broker.push(queue, encode(payload), options),
     receive: async (request) =>
-      (await driver.receive(request)).map((delivery) => overlay(delivery, { raw: decode(delivery.raw) })),
-    dead: overlay(driver.dead, {
+      (await broker.receive(request)).map((delivery) =>
+        overlay(delivery, { message: { ...delivery.message, body: decode(delivery.message.body) } })
+      ),
+    dead: overlay(broker.dead, {
       list: async ({ matches, ...o }) => {
         const isWanted = matches && { matches: (letter: DeadLetter) => matches(deadLetter(letter)) };
-        return (await driver.dead.list({ ...o, ...isWanted })).map(deadLetter);
+        return (await broker.dead.list({ ...o, ...isWanted })).map(deadLetter);
       },
       get: async (id) => {
-        const letter = await driver.dead.get(id);
+        const letter = await broker.dead.get(id);
         return letter && deadLetter(letter);
       },
     }),
@@ -76,8 +80,8 @@ function overlay<T extends object>(object: T, members: Partial<T>): T {
   });
 }
 
-/** Registers a test of the suite; its broker is ready and new. */
-export type BrokerTest = (claim: string, run: (broker: TestBroker) => Promise<void>) => void;
+/** Registers a test of the suite; its server is ready and new. */
+export type BrokerTest = (claim: string, run: (server: TestBroker) => Promise<void>) => void;
 
 /** A wait that no test outlives: what it waits for has to end it. */
 export const FOREVER_MS = 2 ** 31 - 1;
@@ -93,8 +97,8 @@ export interface Wanted {
 }
 
 /** Receives, and waits if need be; from queue "q" unless told otherwise. */
-export function take(driver: Driver, wanted: Wanted = {}): Promise<Delivery[]> {
-  return driver.receive({
+export function take(broker: Broker, wanted: Wanted = {}): Promise<Delivery[]> {
+  return broker.receive({
     queues: wanted.queues ?? ["q"],
     max: wanted.max ?? 1,
     ...(wanted.maxBytes !== undefined && { maxBytes: wanted.maxBytes }),
@@ -104,15 +108,15 @@ export function take(driver: Driver, wanted: Wanted = {}): Promise<Delivery[]> {
 }
 
 /** Receives exactly one delivery. */
-export async function takeOne(driver: Driver, wanted: Wanted = {}): Promise<Delivery> {
-  const deliveries = await take(driver, wanted);
+export async function takeOne(broker: Broker, wanted: Wanted = {}): Promise<Delivery> {
+  const deliveries = await take(broker, wanted);
   assert.equal(deliveries.length, 1, "expected one delivery");
   return deliveries[0]!;
 }
 
 /** What there is right now, without waiting. */
-export function takeNow(driver: Driver, wanted: Wanted = {}): Promise<Delivery[]> {
-  return take(driver, { max: 100, ...wanted, waitMs: 0 });
+export function takeNow(broker: Broker, wanted: Wanted = {}): Promise<Delivery[]> {
+  return take(broker, { max: 100, ...wanted, waitMs: 0 });
 }
 
 export async function rejectsWith(code: ErrorCode, promise: Promise<unknown>): Promise<void> {
@@ -127,23 +131,34 @@ export function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
 
-export function textOf({ raw }: { raw: Uint8Array }): string {
-  return new TextDecoder().decode(raw);
+export function textOf({ message: { body } }: Pick<Delivery, "message">): string {
+  return new TextDecoder().decode(body);
+}
+
+/** What a delivery's message says of its job. */
+export function headOf({ job }: Pick<Delivery, "job">): JobHead {
+  assert.ok(!isUnreadable(job));
+  return job;
+}
+
+/** Why a delivery carries no job; undefined when it carries one. */
+export function problemOf({ job }: Pick<Delivery, "job">): FervoError | undefined {
+  return isUnreadable(job) ? job.error : undefined;
 }
 
 export const FAILED = new JobError("JOB_FAILED", "It went wrong", { details: { stderr: "PHP Warning: oh" } });
 
 /** Pushes jobs one after another, each with its name as payload. */
-export async function pushAll(driver: Driver, names: readonly string[], queue = "q"): Promise<string[]> {
+export async function pushAll(broker: Broker, names: readonly string[], queue = "q"): Promise<string[]> {
   const ids: string[] = [];
-  for (const name of names) ids.push(await driver.push(queue, bytes(name)));
+  for (const name of names) ids.push(await broker.push(queue, bytes(name)));
   return ids;
 }
 
 /** Pushes a job and buries it. */
-export async function buryNew(driver: Driver, name: string, queue = "q"): Promise<string> {
-  const id = await driver.push(queue, bytes(name));
-  const delivery = await takeOne(driver, { queues: [queue] });
+export async function buryNew(broker: Broker, name: string, queue = "q"): Promise<string> {
+  const id = await broker.push(queue, bytes(name));
+  const delivery = await takeOne(broker, { queues: [queue] });
   assert.equal(delivery.id, id);
   await delivery.settle(bury(FAILED));
   return id;

@@ -1,30 +1,40 @@
 import { type Clock, sleep } from "../../src/core/time/clock.ts";
-import type { Delivery } from "../../src/core/delivery.ts";
-import type {
-  Census,
-  DeadLetters,
-  Driver,
-  DriverCapabilities,
-  Pauses,
-  QueueDepth,
-  ReceiveRequest,
-  ScheduleBook,
-} from "../../src/core/driver.ts";
+import type { Delivery, Lease } from "../../src/core/delivery.ts";
+import {
+  type Format,
+  isUnreadable,
+  type JobHead,
+  type Message,
+  type Unreadable,
+  unreadable,
+} from "../../src/core/format.ts";
+import { raw } from "../../src/formats/raw.ts";
+import { readJob } from "../../src/formats/read_job.ts";
+import type { Census, DeadLetters, Pauses, QueueDepth, ScheduleBook } from "../../src/core/admin.ts";
+import type { Broker, Capabilities, ReceiveRequest } from "../../src/core/broker.ts";
 import { type FervoError, QueueError } from "../../src/core/errors.ts";
 import type { Verdict } from "../../src/core/outcome.ts";
 
 /** What a delivery can be asked for, in a test's words, e.g. `retry 500 JOB_FAILED`. */
 export type Settle = string;
 
+/** What a test says of a delivery. */
+export type FakeFields = Partial<Omit<Delivery, "id" | "message" | "job" | "lease">> & {
+  readonly raw?: Uint8Array;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Why there is no job in it. */
+  readonly problem?: FervoError;
+  /** The job's own limit, beside the message. */
+  readonly maxAttempts?: number;
+};
+
 /** A delivery that keeps what was done with it. */
 export class FakeDelivery implements Delivery {
   readonly id: string;
   readonly queue: string = "default";
-  readonly raw: Uint8Array = new TextEncoder().encode("payload");
-  readonly headers: Readonly<Record<string, string>> = {};
-  readonly problem?: FervoError;
+  readonly message: Message = { body: new TextEncoder().encode("payload"), headers: {} };
+  job!: JobHead | Unreadable;
   readonly attempt: number = 1;
-  readonly maxAttempts?: number;
   readonly enqueuedAtMs?: number;
   readonly readyAtMs?: number;
   /** The settle calls that the broker took. */
@@ -39,9 +49,30 @@ export class FakeDelivery implements Delivery {
   /** Where calls are written down in the order in which they came. */
   calls: string[] = [];
 
-  constructor(id: string, fields: Partial<Omit<Delivery, "id">> = {}) {
+  readonly lease?: Lease;
+  readonly #fields: FakeFields;
+
+  constructor(id: string, { raw: body, headers, ...fields }: FakeFields = {}) {
     this.id = id;
-    Object.assign(this, fields);
+    this.#fields = fields;
+    const { problem: _problem, maxAttempts: _maxAttempts, ...own } = fields;
+    Object.assign(this, own);
+    this.message = { body: body ?? this.message.body, headers: headers ?? {} };
+    this.read(raw);
+  }
+
+  read(format: Format): this {
+    const { problem, maxAttempts } = this.#fields;
+    const head = problem === undefined ? readJob(format, this.message) : unreadable(problem);
+    this.job = isUnreadable(head) || maxAttempts === undefined ? head : { maxAttempts, ...head };
+    return this;
+  }
+
+  /** As a broker does when it hands it out. */
+  given({ format, leaseMs, calls }: FakeBroker): void {
+    this.calls = calls;
+    this.read(format);
+    if (leaseMs !== undefined) Object.assign(this, { lease: { ms: leaseMs, extend: () => this.#extend() } });
   }
 
   settle(verdict: Verdict): Promise<void> {
@@ -56,7 +87,7 @@ export class FakeDelivery implements Delivery {
     }
   }
 
-  extend(): Promise<void> {
+  #extend(): Promise<void> {
     this.extensions++;
     this.calls.push(`extend ${this.id}`);
     return this.extendFailures.length > 0 ? Promise.reject(this.extendFailures.shift()) : Promise.resolve();
@@ -72,8 +103,8 @@ export class FakeDelivery implements Delivery {
 }
 
 /** A broker that hands out what a test puts into it. */
-export class FakeDriver implements Driver {
-  readonly capabilities: DriverCapabilities = {
+export class FakeBroker implements Broker {
+  readonly capabilities: Capabilities = {
     lease: "timed",
     delay: true,
     priority: true,
@@ -84,6 +115,7 @@ export class FakeDriver implements Driver {
     repeats: true,
   };
   leaseMs: number | undefined = 30_000;
+  format: Format = raw;
   /** What a test gives it. */
   schedule?: ScheduleBook;
   /** What was asked for, in order. */
@@ -112,7 +144,7 @@ export class FakeDriver implements Driver {
 
   /** Puts deliveries into the broker and returns them. */
   give<T extends FakeDelivery>(...deliveries: T[]): T[] {
-    for (const delivery of deliveries) delivery.calls = this.calls;
+    for (const delivery of deliveries) delivery.given(this);
     this.#ready.push(...deliveries);
     this.#arrival.resolve();
     return deliveries;
@@ -135,7 +167,7 @@ export class FakeDriver implements Driver {
     if (this.outage !== undefined) throw this.outage;
     if (this.#ready.length === 0) await this.#wait(request);
     if (request.signal.aborted) {
-      for (const delivery of this.lastMoment) delivery.calls = this.calls;
+      for (const delivery of this.lastMoment) delivery.given(this);
       return this.lastMoment.splice(0, request.max);
     }
     const taken: FakeDelivery[] = [];
@@ -143,7 +175,7 @@ export class FakeDriver implements Driver {
     while (this.#ready.length > 0 && taken.length < request.max && roomBytes > 0) {
       const delivery = this.#ready.shift()!;
       taken.push(delivery);
-      roomBytes -= delivery.raw.length;
+      roomBytes -= delivery.message.body.length;
     }
     return taken;
   }
