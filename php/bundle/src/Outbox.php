@@ -25,7 +25,7 @@ use Symfony\Contracts\Service\ResetInterface;
  * 3. `after_commit`: within transactions, when all that are open have been committed; dropped if one of them, or the
  *    savepoint in it, is not. Outside of one at once.
  * 4. `transactional`: each job at once into a table of the application's own database, which is part of its transactions;
- *    at terminate() what is there is moved on, and what is left then is the relay's.
+ *    at terminate() as many as were added are moved on, the oldest first, and what is left then is the relay's.
  *
  * Nothing is lost silently: a job that may be sent and could not be is due, is tried again at the next occasion and when PHP
  * ends, and is logged as an error then. Nothing that happens here makes a commit fail, and no listener runs inside of one.
@@ -45,8 +45,8 @@ final class Outbox implements ResetInterface
 
     private bool $isShutdownWatched = false;
 
-    /** Since the last terminate(). */
-    private bool $hasStored = false;
+    /** How many it has written into the table since it last moved some. */
+    private int $stored = 0;
 
     /**
      * @param \Closure(): LoggerInterface         $logger
@@ -71,7 +71,7 @@ final class Outbox implements ResetInterface
         // Without a queue there is nothing to move events to.
         if (null !== $this->table && !$this->backend instanceof InProcessBackendInterface) {
             $this->table->add($job);
-            $this->hasStored = true;
+            ++$this->stored;
             $this->log?->stored($job);
 
             return;
@@ -228,15 +228,17 @@ final class Outbox implements ResetInterface
     /** What the relay would do a little later, and does if it fails here. */
     private function relay(): void
     {
-        if (null === $this->table || !$this->hasStored) {
+        if (null === $this->table || 0 === $this->stored) {
             return;
         }
         try {
             if ($this->table->isInTransaction()) {
                 return;
             }
-            $this->hasStored = false;
-            (new Relay($this->table, $this->backend))->run();
+            $about = $this->stored;
+            $this->stored = 0;
+            // Not what has heaped up: this process has something else to do.
+            (new Relay($this->table, $this->backend))->run($about);
         } catch (\Throwable $error) {
             $this->logSafely(LogLevel::WARNING, 'Deferred events stay in the database until the relay moves them: {reason}', ['reason' => $error->getMessage(), 'exception' => $error]);
         }

@@ -29,7 +29,7 @@ final class BeanstalkdBackend implements BackendInterface
     {
         $server = 'beanstalkd';
         $unsent = $jobs;
-        $reason = null;
+        $refusals = [];
         try {
             $dsn = Dsn::parse($this->dsn, ['beanstalkd'], 11300);
             $server = 'beanstalkd at '.$dsn;
@@ -43,19 +43,24 @@ final class BeanstalkdBackend implements BackendInterface
                 // The server may refuse one and take the next.
                 if (null === $refusal) {
                     unset($unsent[$i]);
+                } else {
+                    $refusals[] = $refusal;
                 }
-                $reason ??= $refusal;
-            }
-            if (null !== $reason) {
-                throw new \RuntimeException($reason);
             }
         } catch (\RuntimeException $error) {
-            // Only after a refusal is it sure that the connection is in order.
-            if (null === $reason) {
-                $this->connection = null;
-            }
-            throw new SendFailedException(sprintf('Cannot put the deferred event into the queue, %s: %s', $server, $error->getMessage()), array_values($unsent), $error);
+            $this->connection = null;
+            throw self::failure($server, $error->getMessage(), $unsent, $error);
         }
+        if ([] !== $refusals) {
+            $areOfJobs = [] === array_filter($refusals, static fn (BeanstalkdRefusal $refusal): bool => !$refusal->isOfJob);
+            throw self::failure($server, $refusals[0]->reason, $unsent, isRefusal: $areOfJobs);
+        }
+    }
+
+    /** @param DeferredJob[] $unsent */
+    private static function failure(string $server, string $reason, array $unsent, ?\Throwable $previous = null, bool $isRefusal = false): SendFailedException
+    {
+        return new SendFailedException(sprintf('Cannot put the deferred event into the queue, %s: %s', $server, $reason), array_values($unsent), $previous, $isRefusal);
     }
 
     private function encode(DeferredJob $job): string

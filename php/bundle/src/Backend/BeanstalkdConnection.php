@@ -34,15 +34,18 @@ final class BeanstalkdConnection
     }
 
     /**
-     * Why the server refuses the job; null = it has it.
+     * Null = the server has the job.
      *
      * @param array{priority: int, delay: int, ttr: int} $options delay and ttr in seconds
      *
      * @throws \RuntimeException when the connection is of no more use
      */
-    public function put(string $tube, string $message, array $options): ?string
+    public function put(string $tube, string $message, array $options): ?BeanstalkdRefusal
     {
         if ($tube !== $this->tube) {
+            if (1 !== preg_match('~^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}$~D', $tube)) {
+                return new BeanstalkdRefusal(sprintf('the queue "%s" is no name of a tube: it has up to 200 of A-Z a-z 0-9 . _ -, begins with no "-", and has no ":"', $tube), true);
+            }
             $this->use($tube);
         }
         $bytes = \strlen($message);
@@ -50,16 +53,14 @@ final class BeanstalkdConnection
         if (str_starts_with($reply, 'INSERTED ')) {
             return null;
         }
-        $refusal = self::REFUSALS[strtok($reply, ' ')] ?? throw new \RuntimeException(sprintf('it answered "%s" to a job of %d bytes', addcslashes($reply, "\0..\37"), $bytes));
+        $word = (string) strtok($reply, ' ');
+        $refusal = self::REFUSALS[$word] ?? throw new \RuntimeException(sprintf('it answered "%s" to a job of %d bytes', addcslashes($reply, "\0..\37"), $bytes));
 
-        return sprintf($refusal, $bytes);
+        return new BeanstalkdRefusal(sprintf($refusal, $bytes), 'JOB_TOO_BIG' === $word);
     }
 
     private function use(string $tube): void
     {
-        if (1 !== preg_match('~^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}$~D', $tube)) {
-            throw new \RuntimeException(sprintf('the queue "%s" is no name of a tube: it has up to 200 of A-Z a-z 0-9 . _ -, begins with no "-", and has no ":"', $tube));
-        }
         if ("USING $tube" !== $reply = $this->ask("use $tube\r\n")) {
             throw new \RuntimeException(sprintf('it answered "%s" to "use %s"', addcslashes($reply, "\0..\37"), $tube));
         }

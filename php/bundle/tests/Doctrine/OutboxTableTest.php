@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Tests\Doctrine;
 
+use Doctrine\DBAL\Configuration;
 use Doctrine\DBAL\Connection;
 use Doctrine\DBAL\DriverManager;
 use Fervo\DeferredEventBundle\Backend\BackendInterface;
@@ -114,13 +115,10 @@ final class OutboxTableTest extends TestCase
             $table->add(Queue::job($payload));
         }
         $backend = new FakeBackend(failures: 1, refused: ['2']);
-        try {
-            $table->relay($backend, 10);
-            self::fail('It was taken.');
-        } catch (SendFailedException) {
-        }
+        $step = $table->relay($backend, 10);
+        self::assertSame([3, 2, 'away'], [$step->taken, $step->moved, $step->failure?->getMessage()]);
         self::assertSame(1, $table->count());
-        self::assertSame(1, $table->relay($backend, 10));
+        self::assertSame(1, $table->relay($backend, 10)->moved);
         self::assertSame([['1', '2', '3'], ['2']], $backend->calls);
     }
 
@@ -196,6 +194,108 @@ final class OutboxTableTest extends TestCase
 
         self::assertSame(250, (new Relay($table, $backend))->run());
         self::assertSame(array_map('strval', range(0, 249)), array_merge(...$backend->calls));
+    }
+
+    /**
+     * As many as fill a whole transaction of the relay, such as events that are too big for the queue.
+     *
+     * @dataProvider databases
+     */
+    #[\PHPUnit\Framework\Attributes\DataProvider('databases')]
+    public function testNobodyWaitsBehindWhatTheQueueRefuses(string $database): void
+    {
+        [$connection, $table] = $this->table($database);
+        $connection->transactional(static function () use ($table): void {
+            foreach ([...array_fill(0, 120, 'refused'), 'first', 'refused', 'second'] as $payload) {
+                $table->add(Queue::job($payload));
+            }
+        });
+        $backend = new class implements BackendInterface {
+            /** @var list<string> */
+            public array $taken = [];
+
+            public function send(DeferredJob ...$jobs): void
+            {
+                $refused = array_values(array_filter($jobs, static fn (DeferredJob $job): bool => 'refused' === $job->payload));
+                array_push($this->taken, ...array_diff(array_map(static fn (DeferredJob $job): string => $job->payload, $jobs), ['refused']));
+                if ([] !== $refused) {
+                    throw new SendFailedException('too big', $refused, null, true);
+                }
+            }
+        };
+        try {
+            (new Relay($table, $backend))->run();
+            self::fail('Somebody has to be told.');
+        } catch (SendFailedException $failure) {
+            self::assertSame('too big', $failure->getMessage());
+        }
+        self::assertSame([['first', 'second'], 121], [$backend->taken, $table->count()]);
+        $connection->executeStatement('DELETE FROM '.self::TABLE);
+    }
+
+    public function testAQueueThatIsAwayIsAskedOnce(): void
+    {
+        [$connection, $table] = $this->table('sqlite');
+        $connection->transactional(static function () use ($table): void {
+            for ($i = 0; $i < 250; ++$i) {
+                $table->add(Queue::job((string) $i));
+            }
+        });
+        $backend = new FakeBackend(failures: \PHP_INT_MAX);
+        try {
+            (new Relay($table, $backend))->run();
+            self::fail('It is away.');
+        } catch (SendFailedException) {
+        }
+        self::assertSame([1, 250], [\count($backend->calls), $table->count()]);
+        $connection->executeStatement('DELETE FROM '.self::TABLE);
+    }
+
+    /** A hundred of them do not fit into the memory that PHP-FPM gives the relay. */
+    public function testBigEventsAreMovedAFewAtATime(): void
+    {
+        [, $table] = $this->table('sqlite');
+        foreach ([5, 2, 4, 9, 1] as $mebibytes) {
+            $table->add(Queue::job(str_repeat((string) $mebibytes, $mebibytes << 20)));
+        }
+        $backend = new class implements BackendInterface {
+            /** @var list<list<string>> */
+            public array $calls = [];
+
+            public function send(DeferredJob ...$jobs): void
+            {
+                $this->calls[] = array_map(static fn (DeferredJob $job): string => $job->payload[0], $jobs);
+            }
+        };
+
+        self::assertSame(5, (new Relay($table, $backend))->run());
+        self::assertSame([['5', '2'], ['4'], ['9'], ['1']], $backend->calls);
+    }
+
+    /**
+     * There, DBAL has a transaction open from the start.
+     *
+     * @dataProvider databases
+     */
+    #[\PHPUnit\Framework\Attributes\DataProvider('databases')]
+    public function testOfAConnectionWithoutAutoCommitEachEventIsMovedOnce(string $database): void
+    {
+        [, $table] = $this->table($database);
+        $table->add(Queue::job('1'));
+        $configuration = new Configuration();
+        $configuration->setAutoCommit(false);
+        $backend = new FakeBackend(failures: 1);
+        for ($i = 0; $i < 3; ++$i) {
+            $connection = DriverManager::getConnection(self::$params[$database], $configuration);
+            try {
+                (new Relay(new OutboxTable(static fn (): Connection => $connection, self::TABLE), $backend))->run();
+            } catch (SendFailedException) {
+            }
+            $connection->close();
+        }
+
+        self::assertSame([['1'], ['1']], $backend->calls, 'once when it was away');
+        self::assertSame(0, $table->count());
     }
 
     public function testTheTableIsMadeOnce(): void

@@ -50,6 +50,36 @@ final class TransactionalTest extends KernelTestCase
         self::assertCount(1, Queue::rows($this->queue));
     }
 
+    /** A request or a job has other things to do than to move what has heaped up while the queue was away. */
+    public function testAtTheEndAsManyAreMovedAsWereAdded(): void
+    {
+        $kernel = $this->application();
+        /** @var Connection $connection */
+        $connection = $kernel->getContainer()->get(self::ID);
+        $queue = $kernel->getContainer()->get('fervo_dispatch.queue');
+        $resetter = $kernel->getContainer()->get('services_resetter');
+        rename($this->queue, $this->queue.'.away');
+        $connection->transactional(static function () use ($queue): void {
+            for ($i = 0; $i < 350; ++$i) {
+                $queue->deferEvent(new FooActionEvent('old'), 'foo.action');
+            }
+        });
+        $this->silently(static fn () => $resetter->reset());
+        rename($this->queue.'.away', $this->queue);
+
+        $queue->deferEvent(new FooActionEvent('new'), 'foo.action');
+        $resetter->reset();
+        self::assertCount(100, Queue::rows($this->queue), 'those of one transaction');
+        for ($i = 0; $i < 150; ++$i) {
+            $queue->deferEvent(new FooActionEvent('new'), 'foo.action');
+        }
+        $resetter->reset();
+        self::assertCount(300, Queue::rows($this->queue));
+
+        $this->console($kernel, ['command' => 'fervo:relay']);
+        self::assertCount(501, Queue::rows($this->queue));
+    }
+
     public function testAQueueThatIsAwayFailsNothing(): void
     {
         $kernel = $this->application();
