@@ -8,11 +8,12 @@
  *
  * `deno task bench:auto [--quick] [--write FILE] [PART …]`; the parts are independent, for each takes some minutes.
  */
+import { raw } from "../src/formats/raw.ts";
 import { createApp } from "../src/app/app.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/time/clock.ts";
 import type { WorkerEvent } from "../src/core/observer.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/brokers/sqlite/broker.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteBroker } from "../src/brokers/sqlite/broker.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { conditions, Report, spread } from "./report.ts";
 
@@ -179,7 +180,7 @@ concurrency = ${JSON.stringify(setting)}
     "bench.toml",
     { env: () => undefined },
   );
-  const driver = SqliteDriver.open({ clock: systemClock, owner: "bench" }, {
+  const broker = SqliteBroker.open({ clock: systemClock, owner: "bench", format: raw }, {
     ...DEFAULT_SQLITE_OPTIONS,
     path: database,
   });
@@ -187,7 +188,7 @@ concurrency = ${JSON.stringify(setting)}
   const fill = async () => {
     while (queued < FILL) {
       queued += 1_000;
-      await Promise.all(Array.from({ length: 1_000 }, () => driver.push("bench", PAYLOAD)));
+      await Promise.all(Array.from({ length: 1_000 }, () => broker.push("bench", PAYLOAD)));
     }
   };
   await fill();
@@ -229,7 +230,7 @@ concurrency = ${JSON.stringify(setting)}
       app.worker.stop();
       await running;
       await app[Symbol.asyncDispose]();
-      await driver.close();
+      await broker.close();
       await Deno.remove(directory, { recursive: true });
     },
   };

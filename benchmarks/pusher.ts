@@ -3,15 +3,16 @@
  * `pusher.ts DATABASE COUNT`, with pauses that are longer than the time for which a worker stays alert.
  * The payload is the moment before the push, epoch milliseconds with fractions.
  */
+import { raw } from "../src/formats/raw.ts";
 import { systemClock } from "../src/core/time/clock.ts";
-import { DEFAULT_SQLITE_OPTIONS, SqliteDriver } from "../src/brokers/sqlite/broker.ts";
+import { DEFAULT_SQLITE_OPTIONS, SqliteBroker } from "../src/brokers/sqlite/broker.ts";
 
 const [path, count] = Deno.args as [string, string];
-await using driver = SqliteDriver.open({ clock: systemClock, owner: "pusher" }, {
+await using broker = SqliteBroker.open({ clock: systemClock, owner: "pusher", format: raw }, {
   ...DEFAULT_SQLITE_OPTIONS,
   path,
 });
 for (let i = 0; i < Number(count); i++) {
   await new Promise((resolve) => setTimeout(resolve, 300 + 300 * Math.random()));
-  await driver.push("bench", new TextEncoder().encode(String(performance.timeOrigin + performance.now())));
+  await broker.push("bench", new TextEncoder().encode(String(performance.timeOrigin + performance.now())));
 }

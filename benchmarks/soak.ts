@@ -16,7 +16,7 @@
 import { openBroker } from "../src/app/assembly.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/time/clock.ts";
-import type { QueueDepth } from "../src/core/driver.ts";
+import type { QueueDepth } from "../src/core/admin.ts";
 import { eventually } from "../tests/support/eventually.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { SeededRandom } from "../tests/support/seeded_random.ts";

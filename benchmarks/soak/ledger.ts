@@ -1,4 +1,4 @@
-import type { DeadLetter } from "../../src/core/driver.ts";
+import type { DeadLetter } from "../../src/core/admin.ts";
 import type { Run } from "./runs.ts";
 
 /** What became of all jobs. */

@@ -1,7 +1,6 @@
-import type { Broker } from "../../src/app/assembly.ts";
+import type { Broker } from "../../src/core/broker.ts";
 import { sleep, systemClock } from "../../src/core/time/clock.ts";
-import type { DeadLetter, QueueDepth } from "../../src/core/driver.ts";
-import { newJob } from "../../src/worker/new_job.ts";
+import type { DeadLetter, QueueDepth } from "../../src/core/admin.ts";
 import type { SoakBroker } from "./brokers.ts";
 import { payloadOf } from "./jobs.ts";
 import type { Ledger } from "./ledger.ts";
@@ -52,14 +51,14 @@ export class Pusher implements AsyncDisposable {
 
   /** Undefined when the broker cannot be asked. */
   async depth(): Promise<QueueDepth | undefined> {
-    return await this.#broker.driver.depth(QUEUE).catch(() => undefined);
+    return await this.#broker.depth(QUEUE).catch(() => undefined);
   }
 
   async deadLetters(): Promise<DeadLetter[]> {
     const letters: DeadLetter[] = [];
     for (;;) {
       const after = letters.at(-1)?.place;
-      const page = await this.#broker.driver.dead.list({
+      const page = await this.#broker.dead.list({
         queue: QUEUE,
         limit: DEAD_PAGE,
         ...(after !== undefined && { after }),
@@ -77,14 +76,12 @@ export class Pusher implements AsyncDisposable {
   }
 
   async #pushSome(ledger: Ledger): Promise<void> {
-    const { driver, format } = this.#broker;
     const utf8 = new TextEncoder();
     await Promise.all(Array.from({ length: PUSH_TOGETHER }, async () => {
       const number = this.#number++;
       const payload = utf8.encode(this.#soakBroker.message(payloadOf(number)));
-      const job = newJob(format, { payload, priority: 0, attempts: undefined, nowMs: Date.now() });
       try {
-        await driver.push(QUEUE, job.message, job.options);
+        await this.#broker.push(QUEUE, payload);
         ledger.confirm(number);
       } catch {
         // Whether the broker has it, nobody knows.
