@@ -45,15 +45,18 @@ final class Answer
     /** To a request for one job, or for none. */
     public static function one(string $jobId, Outcome $outcome): void
     {
-        if (headers_sent()) {
-            // The job has flushed, or has ended our buffer.
+        // It has where the job has flushed, or has ended our buffer.
+        $isSent = headers_sent();
+        if (!$isSent) {
+            header_remove();
+        }
+        if ($isSent || !$outcome->fitsHeaders()) {
             self::write($outcome->toRecord($jobId));
             // A record counts only as the last thing in the body.
             self::dropOutput();
 
             return;
         }
-        header_remove();
         if (isset($_SERVER['FERVO_CHECK'])) {
             // ini_get() is false where PHP does not know a setting.
             header('X-Fervo-Check: '.json_encode(array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS))));
@@ -75,6 +78,12 @@ final class Answer
         ini_set('zlib.output_compression', '0');
         header('X-Fervo-Outcome: batch');
         self::write("\n");
+    }
+
+    /** Of a job in a batch, before the application reads it. */
+    public static function begun(string $jobId): void
+    {
+        self::write(Outcome::begunRecord($jobId));
     }
 
     /** Of a job in a batch, as soon as it has ended. */
@@ -143,7 +152,9 @@ final class BatchReader
             }
         }
 
-        return Job::fromParams($_SERVER, $payload, $timeoutMs);
+        $headers = \is_array($facts['headers'] ?? null) ? array_filter($facts['headers'], is_string(...)) : [];
+
+        return Job::fromParams($_SERVER, $payload, $timeoutMs, isset($facts['format']) ? (string) $facts['format'] : null, $headers);
     }
 }
 
@@ -151,14 +162,16 @@ final class BatchReader
 final class Job
 {
     /**
-     * @param string      $id           the same at each attempt
-     * @param string      $payload      as it was pushed, any bytes
-     * @param int         $attempt      1 is the first
-     * @param int         $maxAttempts  0 where it is not known
-     * @param bool        $isRepeat     a former run may not have ended
-     * @param int|null    $enqueuedAtMs when it was pushed, epoch milliseconds
-     * @param string|null $traceparent  W3C trace context, with $tracestate
-     * @param int|null    $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
+     * @param string                $id           the same at each attempt
+     * @param string                $payload      as it was pushed, any bytes
+     * @param int                   $attempt      1 is the first
+     * @param int                   $maxAttempts  0 where it is not known
+     * @param bool                  $isRepeat     a former run may not have ended
+     * @param int|null              $enqueuedAtMs when it was pushed, epoch milliseconds
+     * @param string|null           $traceparent  W3C trace context, with $tracestate
+     * @param int|null              $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
+     * @param string|null           $format       of a message with headers, which the application's framework is to read: its begin is told
+     * @param array<string, string> $headers      of such a message
      */
     public function __construct(
         public readonly string $id,
@@ -171,11 +184,16 @@ final class Job
         public readonly ?string $traceparent = null,
         public readonly ?string $tracestate = null,
         public readonly ?int $timeoutMs = null,
+        public readonly ?string $format = null,
+        public readonly array $headers = [],
     ) {
     }
 
-    /** @param array<string, mixed> $params those of a request, $_SERVER, or the environment of a process, getenv() */
-    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null): self
+    /**
+     * @param array<string, mixed>  $params  those of a request, $_SERVER, or the environment of a process, getenv()
+     * @param array<string, string> $headers
+     */
+    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null, ?string $format = null, array $headers = []): self
     {
         return new self(
             (string) ($params['FERVO_JOB_ID'] ?? ''),
@@ -188,6 +206,8 @@ final class Job
             $params['HTTP_TRACEPARENT'] ?? $params['TRACEPARENT'] ?? null,
             $params['HTTP_TRACESTATE'] ?? $params['TRACESTATE'] ?? null,
             $timeoutMs,
+            $format,
+            $headers,
         );
     }
 
@@ -204,19 +224,28 @@ final class Outcome
     public const ACK = 'ack';
     public const RETRY = 'retry';
     public const BURY = 'bury';
+    public const HANDLED = 'handled';
+    public const REPLACE = 'replace';
+    public const RELEASE = 'release';
 
     /** The worker keeps no more. */
     private const MAX_ERROR_BYTES = 1000;
+    private const MAX_QUEUE_PAUSE_MS = 60_000;
 
     /**
-     * @param self::ACK|self::RETRY|self::BURY $kind
-     * @param string|null                      $error   one line; null with "ack"
-     * @param int|null                         $delayMs how long to wait before the next attempt; null = as the worker's configuration says
+     * @param string|null $error   one line; null where nothing has failed
+     * @param int|null    $delayMs how long to wait before the next attempt; null = as the worker's configuration says
+     * @param string|null $body    of the message that takes the job's place
+     * @param string|null $headers of that message, a JSON object
      */
     private function __construct(
+        /** @var self::ACK|self::RETRY|self::BURY|self::HANDLED|self::REPLACE|self::RELEASE */
         public readonly string $kind,
         public readonly ?string $error = null,
         public readonly ?int $delayMs = null,
+        private readonly ?string $body = null,
+        private readonly ?string $headers = null,
+        private readonly ?int $queuePauseMs = null,
     ) {
     }
 
@@ -238,16 +267,83 @@ final class Outcome
         return new self(self::BURY, self::oneLine($error));
     }
 
+    /** The job has failed, and the application keeps what is left of it: the worker only counts the failure. */
+    public static function handled(\Throwable|string $error): self
+    {
+        return new self(self::HANDLED, self::oneLine($error));
+    }
+
     /**
-     * @internal
+     * The attempt has failed, and this message takes the job's place in its queue: the application counts attempts in it.
      *
-     * @return string for the body of an answer: 0x1E, one line of JSON, a newline
+     * @param string                $body    any bytes
+     * @param array<string, string> $headers texts in UTF-8
+     *
+     * @throws \JsonException a header is no text
+     */
+    public static function replace(string $body, array $headers, int $delayMs, \Throwable|string $error): self
+    {
+        $headers = json_encode((object) $headers, \JSON_UNESCAPED_SLASHES | \JSON_UNESCAPED_UNICODE | \JSON_THROW_ON_ERROR);
+
+        return new self(self::REPLACE, self::oneLine($error), max(0, $delayMs), $body, $headers);
+    }
+
+    /** The job was not run, and no attempt is counted: it comes again. */
+    public static function release(int $delayMs = 0): self
+    {
+        return new self(self::RELEASE, null, max(0, $delayMs));
+    }
+
+    /** "Not now" for the whole queue, such as while the application is being maintained: for a minute at most, then one job probes. */
+    public function pausingQueue(int $ms): self
+    {
+        return new self($this->kind, $this->error, $this->delayMs, $this->body, $this->headers, max(0, min($ms, self::MAX_QUEUE_PAUSE_MS)));
+    }
+
+    /**
+     * Headers have words for what a job without a framework can say; all else takes a record.
+     *
+     * @internal
+     */
+    public function fitsHeaders(): bool
+    {
+        return \in_array($this->kind, [self::ACK, self::RETRY, self::BURY], true) && null === $this->queuePauseMs;
+    }
+
+    /**
+     * For the body of an answer: 0x1E, one line of JSON, a newline. Behind the line of "replace" come the new message's headers, a JSON
+     * object of `headers_bytes`, and its body of `bytes`, with nothing between or behind them.
+     *
+     * @internal
      */
     public function toRecord(string $jobId): string
     {
-        $record = ['id' => $jobId, 'outcome' => $this->kind, 'error' => $this->error, 'delay_ms' => $this->delayMs, 'pid' => null === $this->error ? null : getmypid()];
+        return self::record([
+            'id' => $jobId,
+            'outcome' => $this->kind,
+            'error' => $this->error,
+            'delay_ms' => $this->delayMs,
+            'pid' => null === $this->error ? null : getmypid(),
+            'queue_pause_ms' => $this->queuePauseMs,
+            'headers_bytes' => null === $this->headers ? null : \strlen($this->headers),
+            'bytes' => null === $this->body ? null : \strlen($this->body),
+        ]).$this->headers.$this->body;
+    }
 
-        return "\x1e".json_encode(array_filter($record, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE)."\n";
+    /**
+     * No outcome yet: the application is there, and takes the job up.
+     *
+     * @internal
+     */
+    public static function begunRecord(string $jobId): string
+    {
+        return self::record(['id' => $jobId, 'outcome' => 'begun']);
+    }
+
+    /** @param array<string, string|int|false|null> $facts */
+    private static function record(array $facts): string
+    {
+        return "\x1e".json_encode(array_filter($facts, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE)."\n";
     }
 
     /** An anonymous class has a NUL byte and its file in its name; a header has no control characters. */
@@ -296,7 +392,7 @@ final class Runner
         // The worker may give up on us; what has begun is still to end in an orderly way.
         ignore_user_abort(true);
         self::liftTimeLimit();
-        if (self::isTooLate()) {
+        if (self::isTooLate() || self::isPostMortem()) {
             return;
         }
 
@@ -332,6 +428,12 @@ final class Runner
         $startByMs = $_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'] ?? null;
 
         return null !== $startByMs && !isset($_SERVER['FERVO_CHECK']) && microtime(true) * 1000 > (float) $startByMs;
+    }
+
+    /** The job has died already: it is not to run for the request that tells of that. */
+    private static function isPostMortem(): bool
+    {
+        return 'application/x-fervo-post-mortem' === ($_SERVER['CONTENT_TYPE'] ?? null);
     }
 
     /** PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own. */
@@ -370,6 +472,13 @@ final class Runner
                 error_log($error->getMessage());
 
                 return;
+            }
+            if (null !== $job->format) {
+                if ($run instanceof Outcome) {
+                    // Nothing of it has begun. The worker waits until the application is there: no message is to suffer from a deployment.
+                    return;
+                }
+                Answer::begun($job->id);
             }
             // The job before may have set one.
             self::liftTimeLimit();

@@ -8,14 +8,16 @@ namespace Fervo\Runner;
 final class Job
 {
     /**
-     * @param string      $id           the same at each attempt
-     * @param string      $payload      as it was pushed, any bytes
-     * @param int         $attempt      1 is the first
-     * @param int         $maxAttempts  0 where it is not known
-     * @param bool        $isRepeat     a former run may not have ended
-     * @param int|null    $enqueuedAtMs when it was pushed, epoch milliseconds
-     * @param string|null $traceparent  W3C trace context, with $tracestate
-     * @param int|null    $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
+     * @param string                $id           the same at each attempt
+     * @param string                $payload      as it was pushed, any bytes
+     * @param int                   $attempt      1 is the first
+     * @param int                   $maxAttempts  0 where it is not known
+     * @param bool                  $isRepeat     a former run may not have ended
+     * @param int|null              $enqueuedAtMs when it was pushed, epoch milliseconds
+     * @param string|null           $traceparent  W3C trace context, with $tracestate
+     * @param int|null              $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
+     * @param string|null           $format       of a message with headers, which the application's framework is to read: its begin is told
+     * @param array<string, string> $headers      of such a message
      */
     public function __construct(
         public readonly string $id,
@@ -28,11 +30,16 @@ final class Job
         public readonly ?string $traceparent = null,
         public readonly ?string $tracestate = null,
         public readonly ?int $timeoutMs = null,
+        public readonly ?string $format = null,
+        public readonly array $headers = [],
     ) {
     }
 
-    /** @param array<string, mixed> $params those of a request, $_SERVER, or the environment of a process, getenv() */
-    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null): self
+    /**
+     * @param array<string, mixed>  $params  those of a request, $_SERVER, or the environment of a process, getenv()
+     * @param array<string, string> $headers
+     */
+    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null, ?string $format = null, array $headers = []): self
     {
         return new self(
             (string) ($params['FERVO_JOB_ID'] ?? ''),
@@ -45,6 +52,8 @@ final class Job
             $params['HTTP_TRACEPARENT'] ?? $params['TRACEPARENT'] ?? null,
             $params['HTTP_TRACESTATE'] ?? $params['TRACESTATE'] ?? null,
             $timeoutMs,
+            $format,
+            $headers,
         );
     }
 

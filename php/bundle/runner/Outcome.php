@@ -10,19 +10,28 @@ final class Outcome
     public const ACK = 'ack';
     public const RETRY = 'retry';
     public const BURY = 'bury';
+    public const HANDLED = 'handled';
+    public const REPLACE = 'replace';
+    public const RELEASE = 'release';
 
     /** The worker keeps no more. */
     private const MAX_ERROR_BYTES = 1000;
+    private const MAX_QUEUE_PAUSE_MS = 60_000;
 
     /**
-     * @param self::ACK|self::RETRY|self::BURY $kind
-     * @param string|null                      $error   one line; null with "ack"
-     * @param int|null                         $delayMs how long to wait before the next attempt; null = as the worker's configuration says
+     * @param string|null $error   one line; null where nothing has failed
+     * @param int|null    $delayMs how long to wait before the next attempt; null = as the worker's configuration says
+     * @param string|null $body    of the message that takes the job's place
+     * @param string|null $headers of that message, a JSON object
      */
     private function __construct(
+        /** @var self::ACK|self::RETRY|self::BURY|self::HANDLED|self::REPLACE|self::RELEASE */
         public readonly string $kind,
         public readonly ?string $error = null,
         public readonly ?int $delayMs = null,
+        private readonly ?string $body = null,
+        private readonly ?string $headers = null,
+        private readonly ?int $queuePauseMs = null,
     ) {
     }
 
@@ -44,16 +53,83 @@ final class Outcome
         return new self(self::BURY, self::oneLine($error));
     }
 
+    /** The job has failed, and the application keeps what is left of it: the worker only counts the failure. */
+    public static function handled(\Throwable|string $error): self
+    {
+        return new self(self::HANDLED, self::oneLine($error));
+    }
+
     /**
-     * @internal
+     * The attempt has failed, and this message takes the job's place in its queue: the application counts attempts in it.
      *
-     * @return string for the body of an answer: 0x1E, one line of JSON, a newline
+     * @param string                $body    any bytes
+     * @param array<string, string> $headers texts in UTF-8
+     *
+     * @throws \JsonException a header is no text
+     */
+    public static function replace(string $body, array $headers, int $delayMs, \Throwable|string $error): self
+    {
+        $headers = json_encode((object) $headers, \JSON_UNESCAPED_SLASHES | \JSON_UNESCAPED_UNICODE | \JSON_THROW_ON_ERROR);
+
+        return new self(self::REPLACE, self::oneLine($error), max(0, $delayMs), $body, $headers);
+    }
+
+    /** The job was not run, and no attempt is counted: it comes again. */
+    public static function release(int $delayMs = 0): self
+    {
+        return new self(self::RELEASE, null, max(0, $delayMs));
+    }
+
+    /** "Not now" for the whole queue, such as while the application is being maintained: for a minute at most, then one job probes. */
+    public function pausingQueue(int $ms): self
+    {
+        return new self($this->kind, $this->error, $this->delayMs, $this->body, $this->headers, max(0, min($ms, self::MAX_QUEUE_PAUSE_MS)));
+    }
+
+    /**
+     * Headers have words for what a job without a framework can say; all else takes a record.
+     *
+     * @internal
+     */
+    public function fitsHeaders(): bool
+    {
+        return \in_array($this->kind, [self::ACK, self::RETRY, self::BURY], true) && null === $this->queuePauseMs;
+    }
+
+    /**
+     * For the body of an answer: 0x1E, one line of JSON, a newline. Behind the line of "replace" come the new message's headers, a JSON
+     * object of `headers_bytes`, and its body of `bytes`, with nothing between or behind them.
+     *
+     * @internal
      */
     public function toRecord(string $jobId): string
     {
-        $record = ['id' => $jobId, 'outcome' => $this->kind, 'error' => $this->error, 'delay_ms' => $this->delayMs, 'pid' => null === $this->error ? null : getmypid()];
+        return self::record([
+            'id' => $jobId,
+            'outcome' => $this->kind,
+            'error' => $this->error,
+            'delay_ms' => $this->delayMs,
+            'pid' => null === $this->error ? null : getmypid(),
+            'queue_pause_ms' => $this->queuePauseMs,
+            'headers_bytes' => null === $this->headers ? null : \strlen($this->headers),
+            'bytes' => null === $this->body ? null : \strlen($this->body),
+        ]).$this->headers.$this->body;
+    }
 
-        return "\x1e".json_encode(array_filter($record, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE)."\n";
+    /**
+     * No outcome yet: the application is there, and takes the job up.
+     *
+     * @internal
+     */
+    public static function begunRecord(string $jobId): string
+    {
+        return self::record(['id' => $jobId, 'outcome' => 'begun']);
+    }
+
+    /** @param array<string, string|int|false|null> $facts */
+    private static function record(array $facts): string
+    {
+        return "\x1e".json_encode(array_filter($facts, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE)."\n";
     }
 
     /** An anonymous class has a NUL byte and its file in its name; a header has no control characters. */

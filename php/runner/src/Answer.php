@@ -23,15 +23,18 @@ final class Answer
     /** To a request for one job, or for none. */
     public static function one(string $jobId, Outcome $outcome): void
     {
-        if (headers_sent()) {
-            // The job has flushed, or has ended our buffer.
+        // It has where the job has flushed, or has ended our buffer.
+        $isSent = headers_sent();
+        if (!$isSent) {
+            header_remove();
+        }
+        if ($isSent || !$outcome->fitsHeaders()) {
             self::write($outcome->toRecord($jobId));
             // A record counts only as the last thing in the body.
             self::dropOutput();
 
             return;
         }
-        header_remove();
         if (isset($_SERVER['FERVO_CHECK'])) {
             // ini_get() is false where PHP does not know a setting.
             header('X-Fervo-Check: '.json_encode(array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS))));
@@ -53,6 +56,12 @@ final class Answer
         ini_set('zlib.output_compression', '0');
         header('X-Fervo-Outcome: batch');
         self::write("\n");
+    }
+
+    /** Of a job in a batch, before the application reads it. */
+    public static function begun(string $jobId): void
+    {
+        self::write(Outcome::begunRecord($jobId));
     }
 
     /** Of a job in a batch, as soon as it has ended. */

@@ -54,6 +54,8 @@ final class BatchReader
             }
         }
 
-        return Job::fromParams($_SERVER, $payload, $timeoutMs);
+        $headers = \is_array($facts['headers'] ?? null) ? array_filter($facts['headers'], is_string(...)) : [];
+
+        return Job::fromParams($_SERVER, $payload, $timeoutMs, isset($facts['format']) ? (string) $facts['format'] : null, $headers);
     }
 }

@@ -36,7 +36,7 @@ final class Runner
         // The worker may give up on us; what has begun is still to end in an orderly way.
         ignore_user_abort(true);
         self::liftTimeLimit();
-        if (self::isTooLate()) {
+        if (self::isTooLate() || self::isPostMortem()) {
             return;
         }
 
@@ -72,6 +72,12 @@ final class Runner
         $startByMs = $_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'] ?? null;
 
         return null !== $startByMs && !isset($_SERVER['FERVO_CHECK']) && microtime(true) * 1000 > (float) $startByMs;
+    }
+
+    /** The job has died already: it is not to run for the request that tells of that. */
+    private static function isPostMortem(): bool
+    {
+        return 'application/x-fervo-post-mortem' === ($_SERVER['CONTENT_TYPE'] ?? null);
     }
 
     /** PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own. */
@@ -110,6 +116,13 @@ final class Runner
                 error_log($error->getMessage());
 
                 return;
+            }
+            if (null !== $job->format) {
+                if ($run instanceof Outcome) {
+                    // Nothing of it has begun. The worker waits until the application is there: no message is to suffer from a deployment.
+                    return;
+                }
+                Answer::begun($job->id);
             }
             // The job before may have set one.
             self::liftTimeLimit();

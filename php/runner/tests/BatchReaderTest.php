@@ -30,6 +30,14 @@ final class BatchReaderTest extends TestCase
         self::assertEquals(new Job('7', 'mail', "\x1e\n\0", 2, 5, true, 1700000000000, '00-a-b-01', 'a=b', 60000), self::reader("$line\n\x1e\n\0\n")->next());
     }
 
+    public function testAMessageWithHeaders(): void
+    {
+        $job = self::reader('{"id":"7","format":"messenger","headers":{"type":"App\\\\Mail","X-Message-Stamp":"[]","odd":7},"bytes":2}'."\nhi\n")->next();
+
+        self::assertSame(['messenger', ['type' => 'App\Mail', 'X-Message-Stamp' => '[]']], [$job->format, $job->headers]);
+        self::assertSame([], preg_grep('/Mail/', array_filter($_SERVER, 'is_string')), 'no header becomes a param');
+    }
+
     /** As of a job that came alone, and nothing of the one before. */
     public function testTheParamsAreThoseOfTheJob(): void
     {

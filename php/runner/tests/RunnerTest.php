@@ -122,6 +122,41 @@ final class RunnerTest extends TestCase
         self::assertStringEndsWith("\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n", $body);
     }
 
+    /** From then on it is the job's fault when PHP ends. */
+    public function testTheBeginOfAMessageIsToldBehindTheBoot(): void
+    {
+        $batch = self::job('7', 'return 1;', format: 'messenger').self::job('8', 'exit;', format: 'messenger');
+
+        self::assertSame([['7', 'begun'], ['7', 'ack'], ['8', 'begun']], $this->batch($batch));
+        self::assertSame([], $this->batch($batch, ['BOOT' => 'exit;']));
+        self::assertSame([], $this->batch($batch, ['BOOT' => 'throw new LogicException("not now");']));
+        self::assertStringContainsString('LogicException: not now in ', self::server()->log());
+    }
+
+    public function testWhatHeadersHaveNoWordForIsARecord(): void
+    {
+        $outcome = Outcome::class;
+
+        self::assertSame([[], "\x1e{\"id\":\"7\",\"outcome\":\"release\",\"delay_ms\":500}\n", 200], $this->request("header('X-Fervo-Outcome: ack'); echo 'x'; return $outcome::release(500);"));
+        self::assertSame([[], "\x1e{\"id\":\"7\",\"outcome\":\"ack\",\"queue_pause_ms\":5000}\n", 200], $this->request("return $outcome::ack()->pausingQueue(5_000);"));
+    }
+
+    public function testAReplaceInABatchIsFollowedByItsMessage(): void
+    {
+        $job = self::job('7', 'echo "x"; return \Fervo\Runner\Outcome::replace("\x1e\n\0", ["a" => "b"], 2000, "busy");');
+
+        self::assertMatchesRegularExpression('/^\n\x1e\{"id":"7","outcome":"replace","error":"busy","delay_ms":2000,"pid":\d+,"headers_bytes":9,"bytes":3\}\n\{"a":"b"\}\x1e\n\x00\x1e\{"id":"8","outcome":"ack"\}\n$/D', $this->request($job.self::job('8', ''), ['FERVO_BATCH' => '2'])[1]);
+    }
+
+    /** That of a front controller that knows none yet. */
+    public function testAPostMortemRunsNothing(): void
+    {
+        $params = ['CONTENT_TYPE' => 'application/x-fervo-post-mortem', 'BOOT' => 'file_put_contents("booted", "");', 'FERVO_BATCH' => '1'];
+
+        self::assertSame([[], '', 200], $this->request(self::job('7', ''), $params));
+        self::assertFileDoesNotExist(self::server()->folder.'/booted');
+    }
+
     public function testABatchEndsWithTheJobThatEndsPhpOrTakesTooLong(): void
     {
         self::assertSame([['7', 'ack']], $this->batch(self::job('7', '').self::job('8', 'exit;').self::job('9', '')));
@@ -168,9 +203,9 @@ final class RunnerTest extends TestCase
         }, $match[1]);
     }
 
-    private static function job(string $id, string $payload, int $timeoutMs = 60_000): string
+    private static function job(string $id, string $payload, int $timeoutMs = 60_000, ?string $format = null): string
     {
-        return json_encode(['id' => $id, 'queue' => 'mail', 'attempt' => 1, 'max_attempts' => 5, 'timeout_ms' => $timeoutMs, 'bytes' => \strlen($payload)])."\n$payload\n";
+        return json_encode(array_filter(['format' => $format]) + ['id' => $id, 'queue' => 'mail', 'attempt' => 1, 'max_attempts' => 5, 'timeout_ms' => $timeoutMs, 'bytes' => \strlen($payload)])."\n$payload\n";
     }
 
     private static function server(): Server

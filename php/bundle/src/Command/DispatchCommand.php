@@ -57,8 +57,9 @@ final class DispatchCommand extends Command
 
         return match ($outcome->kind) {
             Outcome::ACK => self::SUCCESS,
-            Outcome::RETRY => self::FAILURE,
             Outcome::BURY => self::EXIT_BURY,
+            // An exit code says no more than that it is to run again.
+            default => self::FAILURE,
         };
     }
 

@@ -95,6 +95,8 @@ const FACTS = {
   isRepeat: false,
   traceparent: null,
   tracestate: null,
+  format: null,
+  headers: [],
 };
 
 Deno.test("fervo.php gives the handler the payload and the job's facts, and says ack", async () => {
