@@ -105,6 +105,13 @@ final class MessageRunner
             $left = $this->boundary->rollBack();
         }
 
+        // What they have deferred: as with a handler, the message is not done before it is sent. Twice is better than not at all.
+        try {
+            $this->boundary->around(static fn (): bool => true);
+        } catch (\Throwable $unsent) {
+            throw $failure ?? $unsent;
+        }
+
         // A listener of the application may have its own way of trying again. Messenger rejects the message then, or acknowledges it.
         $isElsewhere = $before < $this->copies->count() || $events->willRetry;
         if ($isElsewhere && [] !== $left) {

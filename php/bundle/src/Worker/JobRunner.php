@@ -155,5 +155,9 @@ final class JobRunner
         } catch (\Throwable $error) {
             error_log((string) $error);
         }
+        // The next job of a batch must not go on in what a listener of JobHandled or JobFailed, the log or a service's reset has left.
+        if ([] !== $left = $this->boundary->rollBack()) {
+            error_log(sprintf('Behind a job, a transaction was left open on the connection "%s"; it was rolled back.', implode('", "', $left)));
+        }
     }
 }

@@ -84,6 +84,10 @@ final class Till
     public function handled(WorkerMessageHandledEvent $event): void
     {
         $this->seen[] = 'handled';
+        $pay = $event->getEnvelope()->getMessage();
+        if ($pay instanceof Pay && 'a listener defers' === $pay->what) {
+            $this->queue->deferEvent(new OrderPlaced(7));
+        }
         $this->throwAfter($event->getEnvelope()->getMessage(), 'listener of handled throws');
     }
 

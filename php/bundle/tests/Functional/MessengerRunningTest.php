@@ -354,6 +354,26 @@ final class MessengerRunningTest extends MessengerTestCase
         self::assertFalse($kernel->getContainer()->get(self::CONNECTION)->isTransactionActive());
     }
 
+    /** PHP ends behind the job, and nobody would send it any more. */
+    public function testAMessageIsNotDoneBeforeWhatListenersHaveDeferredIsSent(): void
+    {
+        $kernel = $this->application([], ['send' => 'on_terminate', 'backend' => ['type' => 'service', 'service' => 'switchable']], static function (ContainerConfigurator $container): void {
+            $container->services()->set('switchable', SwitchableBackend::class)->public();
+        });
+        $backend = $kernel->getContainer()->get('switchable');
+        $this->send($kernel, new Pay('a listener defers'));
+        $kernel->getContainer()->get('services_resetter')->reset();
+        [$payload] = $backend->sent;
+        $backend->isAway = true;
+        $outcome = $this->runPayload($kernel, $payload);
+        self::assertSame('retry', $outcome->kind);
+        self::assertStringContainsString('SendFailedException', (string) $outcome->error);
+
+        $backend->isAway = false;
+        self::assertSame('ack', $this->runPayload($kernel, $payload)->kind);
+        self::assertCount(2, $backend->sent, 'once, with the message itself');
+    }
+
     public function testABatchHandlerIsFlushedAtTheEndOfTheJob(): void
     {
         $kernel = $this->application(['routing' => [\ArrayObject::class => 'async']], configure: static function (ContainerConfigurator $container): void {

@@ -7,6 +7,8 @@ namespace Fervo\DeferredEventBundle\Tests\Functional;
 use Doctrine\DBAL\Connection;
 use Doctrine\DBAL\DriverManager;
 use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
+use Fervo\DeferredEventBundle\Event\JobFailed;
+use Fervo\DeferredEventBundle\Event\JobHandled;
 use Fervo\DeferredEventBundle\Tests\Fixtures\OrderPlaced;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
@@ -57,6 +59,17 @@ final class OpenTransactionTest extends KernelTestCase
         self::assertCount(1, Queue::rows($this->queue));
     }
 
+    public function testNorOfOneThatIsLeftBehindAJob(): void
+    {
+        $kernel = $this->application('immediately');
+        foreach (['open behind', 'throw behind'] as $what) {
+            self::assertSame('open behind' === $what ? 'ack' : 'retry', $this->job($kernel, $what)->kind);
+            $before = \count($this->rows($kernel));
+            self::assertSame('ack', $this->job($kernel, 'insert')->kind, $what);
+            self::assertCount($before + 1, $this->rows($kernel));
+        }
+    }
+
     public function testAConnectionThatNoJobHasUsedIsNotMade(): void
     {
         $kernel = $this->application('immediately');
@@ -77,7 +90,9 @@ final class OpenTransactionTest extends KernelTestCase
                 ->factory([DriverManager::class, 'getConnection'])->args([['driver' => 'pdo_sqlite', 'path' => $file]]);
             $services->set(Doing::class)
                 ->args([service_closure(self::ID), service('fervo_dispatch.queue')])
-                ->tag('kernel.event_listener', ['event' => Doing::EVENT, 'method' => '__invoke']);
+                ->tag('kernel.event_listener', ['event' => Doing::EVENT, 'method' => '__invoke'])
+                ->tag('kernel.event_listener', ['event' => JobHandled::class, 'method' => 'behind'])
+                ->tag('kernel.event_listener', ['event' => JobFailed::class, 'method' => 'behind']);
         });
     }
 
@@ -104,6 +119,15 @@ final class Doing
     /** @param \Closure(): Connection $connection */
     public function __construct(private readonly \Closure $connection, private readonly DeferredEventQueueInterface $queue)
     {
+    }
+
+    public function behind(JobHandled|JobFailed $told): void
+    {
+        if ($told->event instanceof \ArrayObject && str_ends_with($told->event[0], 'behind')) {
+            $connection = ($this->connection)();
+            $connection->beginTransaction();
+            $connection->executeStatement('INSERT INTO t VALUES (2)');
+        }
     }
 
     /** @param \ArrayObject<int, string> $event */
