@@ -148,14 +148,14 @@ async function length(): Promise<void> {
 
 /** The worker with an executor that does nothing, until the queue is empty. */
 async function drain(redis: RedisServer, observe: Observer): Promise<void> {
-  await using driver = openRedis(redis);
+  await using broker = openRedis(redis);
   const executor = {
     execute: () => Promise.resolve(ACK),
     probe: () => Promise.resolve(undefined),
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
-  const deps = { driver, format: sidekiq7, executor, clock: systemClock, observe, random: Math.random };
+  const deps = { broker, executor, clock: systemClock, observe, random: Math.random };
   const consumer = new Consumer(deps, {
     ...DEFAULT_CONSUMER_OPTIONS,
     name: "bench",

@@ -139,12 +139,14 @@ async function cpuNs(pid: number): Promise<number> {
 async function pickUp(): Promise<void> {
   const latencies: number[] = [];
   await using app = await createApp(config, { clock: systemClock, observe: () => {} });
-  const { driver } = app.sources[0]!;
-  const receive = driver.receive.bind(driver);
-  driver.receive = async (request) => {
+  const { broker } = app.sources[0]!;
+  const receive = broker.receive.bind(broker);
+  broker.receive = async (request) => {
     const deliveries = await receive(request);
     const nowMs = performance.timeOrigin + performance.now();
-    for (const { raw } of deliveries) latencies.push(nowMs - Number(new TextDecoder().decode(raw)));
+    for (const { message } of deliveries) {
+      latencies.push(nowMs - Number(new TextDecoder().decode(message.body)));
+    }
     return deliveries;
   };
   const running = app.worker.run({ untilEmpty: false });
