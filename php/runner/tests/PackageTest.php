@@ -19,6 +19,21 @@ final class PackageTest extends TestCase
         self::assertSame(['LICENSE', 'README.md', 'autoload.php', 'composer.json', 'src'], array_values($kept));
     }
 
+    public function testTheReadmesFrontControllerRunsJobs(): void
+    {
+        preg_match('/^```php\n(.*?)^```$/ms', (string) file_get_contents(__DIR__.'/../README.md'), $block);
+        $mailer = 'namespace App { class Mailer { public function send(mixed $mail): void { touch($_SERVER["TOUCHED"]); } } }';
+        $require = '/^require __DIR__.*;$/m';
+        $script = tempnam(sys_get_temp_dir(), 'fervo-runner-');
+        file_put_contents($script, "<?php $mailer namespace { require ".var_export(\dirname(__DIR__).'/autoload.php', true).';'.preg_replace($require, '', substr($block[1], \strlen('<?php')), 1, $count).'}');
+        foreach (['mail' => true, 'other' => false] as $queue => $runs) {
+            exec("FERVO_JOB_ID=7 FERVO_QUEUE=$queue TOUCHED=$script.touched ".escapeshellarg(\PHP_BINARY)." -d display_errors=1 $script", $said, $code);
+            self::assertSame([1, 0, [], $runs], [$count, $code, $said, file_exists("$script.touched")]);
+            @unlink("$script.touched");
+        }
+        unlink($script);
+    }
+
     /** `scripts/copy-runner` makes them, after each change of src/. */
     public function testTheCopiesAreEqual(): void
     {

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Command;
 
 use Fervo\DeferredEventBundle\Worker\JobRunner;
+use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Command\Command;
@@ -48,7 +49,7 @@ final class DispatchCommand extends Command
         $payload = $input->getArgument('payload');
         $hasEnded = false;
         self::failUnless($hasEnded);
-        $outcome = $this->runner->run('-' === $payload ? (string) stream_get_contents(\STDIN) : $payload);
+        $outcome = $this->runner->run(Job::fromParams($_SERVER, '-' === $payload ? (string) stream_get_contents(\STDIN) : $payload));
         $hasEnded = true;
         if (null !== $outcome->error) {
             ($output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output)

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Event;
 
+use Fervo\Runner\Job;
+
 /**
  * After a job is done: its listeners have returned, no transaction is open, and what it has deferred is sent. What a listener throws
  * is logged, and changes nothing.

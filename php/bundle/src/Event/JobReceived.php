@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Event;
 
+use Fervo\Runner\Job;
+
 /**
  * Before a job's event is dispatched. What a listener throws fails the job, as if the event's own listener had thrown it.
  */

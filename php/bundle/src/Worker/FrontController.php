@@ -4,8 +4,6 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Worker;
 
-use Fervo\Runner\Job;
-use Fervo\Runner\Outcome;
 use Fervo\Runner\Runner;
 use Symfony\Component\ErrorHandler\Debug;
 use Symfony\Component\ErrorHandler\ErrorHandler;
@@ -56,7 +54,7 @@ final class FrontController
         Runner::serve(static function () use ($kernel, $hasErrorHandler): \Closure {
             $runner = self::boot($kernel(), $hasErrorHandler);
 
-            return static fn (Job $job): Outcome => $runner->run($job->payload);
+            return $runner->run(...);
         }, payloadParam: 'DEFERRED_DATA');
     }
 

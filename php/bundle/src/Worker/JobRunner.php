@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Worker;
 
-use Fervo\DeferredEventBundle\Event\Job;
 use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Event\JobHandled;
 use Fervo\DeferredEventBundle\Event\JobReceived;
@@ -12,6 +11,7 @@ use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
 use Fervo\DeferredEventBundle\Payload\Signer;
+use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Psr\Log\LoggerInterface;
 use Psr\Log\LogLevel;
@@ -41,16 +41,25 @@ final class JobRunner
     }
 
     /** Never throws. The trace of what a listener throws goes to PHP's error log, which the worker keeps with the job. */
-    public function run(string $payload): Outcome
+    public function run(Job $job): Outcome
     {
-        $job = Job::of($_SERVER);
-        $outcome = Signer::isMessage($payload) ? $this->runMessage($payload, $job) : $this->runEvent($payload, $job);
+        $outcome = Signer::isMessage($job->payload) ? $this->runMessage($job) : $this->runEvent($job);
         $this->reset();
 
         return $outcome;
     }
 
-    private function runEvent(string $payload, Job $job): Outcome
+    /**
+     * For the log.
+     *
+     * @return array{job: string, queue: string, attempt: int}
+     */
+    public static function context(Job $job): array
+    {
+        return ['job' => $job->id, 'queue' => $job->queue, 'attempt' => $job->attempt];
+    }
+
+    private function runEvent(Job $job): Outcome
     {
         $decoded = null;
         try {
@@ -58,7 +67,7 @@ final class JobRunner
                 $decoded = $event;
                 $this->tell(JobReceived::class, static fn (): object => new JobReceived($job, $event->name, $event->event, $event->listener));
             };
-            $this->dispatcher->dispatch($payload, $received, $this->boundary);
+            $this->dispatcher->dispatch($job->payload, $received, $this->boundary);
         } catch (\Throwable $error) {
             $outcome = Judge::failed($error);
             $willRetry = $this->report('A deferred event failed ({outcome}): {error}', $error, $outcome, $job, $decoded?->name, $decoded?->listener);
@@ -72,12 +81,12 @@ final class JobRunner
     }
 
     /** Messenger tells of its messages by events of its own; ours are for what it knows nothing of. */
-    private function runMessage(string $payload, Job $job): Outcome
+    private function runMessage(Job $job): Outcome
     {
         $class = null;
         try {
             $messages = null === $this->messages ? throw new NotDeployedException('The payload is a message of Symfony Messenger, which is not enabled here: set "framework.messenger".') : ($this->messages)();
-            $message = $messages->read($payload);
+            $message = $messages->read($job->payload);
             $class = $message->class;
             if (null === $rejected = $messages->work($message, $job)) {
                 return Outcome::ack();
@@ -134,7 +143,7 @@ final class JobRunner
             'outcome' => $outcome->kind,
             'error' => $outcome->error,
             'exception' => $error,
-            ...$job->context(),
+            ...self::context($job),
             'event' => $event,
             'listener' => $listener,
         ];

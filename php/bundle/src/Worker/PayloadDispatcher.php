@@ -5,7 +5,6 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Worker;
 
 use Fervo\DeferredEventBundle\Context\Context;
-use Fervo\DeferredEventBundle\Event\Job;
 use Fervo\DeferredEventBundle\Exception\InvalidSignatureException;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
 use Fervo\DeferredEventBundle\Exception\UndecodablePayloadException;
@@ -13,6 +12,7 @@ use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
 use Fervo\DeferredEventBundle\Payload\PayloadCodec;
 use Fervo\DeferredEventBundle\Payload\Signer;
+use Fervo\Runner\Job;
 use Psr\Container\ContainerInterface;
 use Psr\Log\LoggerInterface;
 use Symfony\Component\EventDispatcher\EventDispatcherInterface;
@@ -114,7 +114,7 @@ final class PayloadDispatcher
     private function warn(string $message, DecodedEvent $decoded): void
     {
         // Without the backend's queue, the event runs in a request or a command of the application.
-        $job = isset($_SERVER['FERVO_JOB_ID']) ? Job::of($_SERVER)->context() : [];
+        $job = isset($_SERVER['FERVO_JOB_ID']) ? JobRunner::context(Job::fromParams($_SERVER, '')) : [];
         ($this->logger)()->warning($message, $job + ['event' => $decoded->name, 'listener' => $decoded->listener]);
     }
 }

@@ -10,6 +10,7 @@ use Fervo\DeferredEventBundle\Exception\UnrecoverableException;
 use Fervo\DeferredEventBundle\Test\DeferredEventAssertions;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
+use Fervo\Runner\Job;
 use Psr\Log\NullLogger;
 use Symfony\Bundle\FrameworkBundle\Test\KernelTestCase;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
@@ -69,7 +70,7 @@ final class CheckoutTest extends KernelTestCase
         $_SERVER += ['FERVO_JOB_ID' => '1', 'FERVO_QUEUE' => 'mail'];
         $log = ini_set('error_log', '/dev/null');
         try {
-            self::assertSame('bury', self::getContainer()->get('fervo_deferred_event.runner')->run($job->payload)->kind);
+            self::assertSame('bury', self::getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $job->payload))->kind);
         } finally {
             ini_set('error_log', (string) $log);
             unset($_SERVER['FERVO_JOB_ID'], $_SERVER['FERVO_QUEUE']);

@@ -14,6 +14,7 @@ use Fervo\DeferredEventBundle\Event\JobReceived;
 use Fervo\DeferredEventBundle\Exception\UnserializableEventException;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
@@ -78,7 +79,7 @@ final class ContextTest extends KernelTestCase
 
         $kernel = $this->shop($config, $this->queue);
         $payload = Queue::rows($this->queue)[0]['payload'];
-        $outcome = $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload));
+        $outcome = $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload)));
         self::assertSame('retry', $outcome->kind);
         self::assertSame('localhost', $kernel->getContainer()->get('router')->getContext()->getHost());
     }
@@ -126,7 +127,7 @@ final class ContextTest extends KernelTestCase
             $services->set(Tenant::class)->set(TenantsBackend::class);
             $services->set(Redeferring::class)->tag('kernel.event_listener', ['event' => 'visit']);
         });
-        self::assertSame('ack', $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload)->kind);
+        self::assertSame('ack', $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload))->kind);
         self::assertSame([7], $kernel->getContainer()->get(TenantsBackend::class)->tenants);
         self::assertNull($kernel->getContainer()->get(Tenant::class)->id);
     }
@@ -140,7 +141,7 @@ final class ContextTest extends KernelTestCase
 
         $kernel = $this->shop([], $this->queue, Tenant::class);
         $kernel->getContainer()->get(Tenant::class)->isStuck = true;
-        $outcome = $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload));
+        $outcome = $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload)));
         self::assertSame('ack', $outcome->kind);
         self::assertSame('localhost', $kernel->getContainer()->get('router')->getContext()->getHost());
     }
@@ -161,7 +162,7 @@ final class ContextTest extends KernelTestCase
 
         $kernel = $this->shop([], $this->queue);
         $payload = Queue::rows($this->queue)[0]['payload'];
-        $outcome = $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload));
+        $outcome = $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload)));
         self::assertSame('retry', $outcome->kind);
         self::assertStringContainsString('the context "tenant", for which there is no carrier', (string) $outcome->error);
         self::assertSame([], $this->seen($kernel));

@@ -15,6 +15,7 @@ use Fervo\DeferredEventBundle\Tests\Fixtures\Listeners;
 use Fervo\DeferredEventBundle\Tests\Fixtures\OrderPlaced;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Fervo\Runner\Job;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
@@ -125,7 +126,7 @@ final class DeferringTest extends KernelTestCase
         $payload = $this->boot(['backend' => ['type' => 'service', 'service' => 'memory']], self::memory(...))->getContainer();
         $payload->get('fervo_dispatch.queue')->deferEvent(new FooActionEvent('defer'), 'foo.action');
 
-        $outcome = $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload->get('memory')->jobs[0]->payload);
+        $outcome = $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload->get('memory')->jobs[0]->payload));
 
         self::assertSame('ack', $outcome->kind);
         self::assertSame([OrderPlaced::class], array_map(fn (int $i): string => $this->payload($i)['event'], array_keys(Queue::rows($this->queue))));
@@ -137,7 +138,7 @@ final class DeferringTest extends KernelTestCase
         $memory->get('fervo_dispatch.queue')->deferEvent(new FooActionEvent('defer'), 'foo.action');
         $kernel = $this->boot(['backend' => ['type' => 'sqlite', 'path' => $path = Folder::create().'/none'], 'send' => 'on_terminate'], self::quiet(...));
 
-        $outcome = $this->silently(static fn () => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($memory->get('memory')->jobs[0]->payload));
+        $outcome = $this->silently(static fn () => $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $memory->get('memory')->jobs[0]->payload)));
 
         self::assertSame('retry', $outcome->kind);
         self::assertStringContainsString($path, $outcome->error);
@@ -193,7 +194,7 @@ final class DeferringTest extends KernelTestCase
         $event = new FooActionEvent('from 2013');
         $event->setName('foo.action');
         $payload = base64_encode(serialize($event));
-        $run = fn (array $config) => $this->boot($config, self::quiet(...))->getContainer()->get('fervo_deferred_event.runner')->run($payload)->kind;
+        $run = fn (array $config) => $this->boot($config, self::quiet(...))->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload))->kind;
 
         self::assertSame('bury', $this->silently(fn () => $run([])));
         self::assertSame('ack', $run(['legacy' => ['accept_unsigned' => true]]));
@@ -207,7 +208,7 @@ final class DeferringTest extends KernelTestCase
             $container->services()->set('logger', FakeLogger::class)->public();
         });
         $logger = $kernel->getContainer()->get('logger');
-        $kernel->getContainer()->get('fervo_deferred_event.runner')->run(base64_encode(serialize($event)));
+        $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, base64_encode(serialize($event))));
 
         self::assertMatchesRegularExpression('/^warning: .*UNSAFE.*\[foo\.action\]$/', $logger->lines[0] ?? '');
     }

@@ -9,6 +9,7 @@ use Fervo\DeferredEventBundle\Event\JobHandled;
 use Fervo\DeferredEventBundle\Event\JobReceived;
 use Fervo\DeferredEventBundle\Exception\UnrecoverableException;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
+use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Psr\Log\AbstractLogger;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
@@ -60,7 +61,7 @@ final class JobEventsTest extends KernelTestCase
     public function testAPayloadThatCannotBeReadIsToldAsFailedWithoutAnEvent(): void
     {
         $kernel = $this->application();
-        $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run('forged'));
+        $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, 'forged')));
 
         self::assertSame(['failed 42 of mail, try 2 of 3: nothing: InvalidSignatureException, is dead'], $kernel->getContainer()->get(Monitor::class)->seen);
     }
@@ -123,7 +124,7 @@ final class JobEventsTest extends KernelTestCase
     {
         $payload = $kernel->getContainer()->get('test.service_container')->get('fervo_deferred_event.codec')->encode($name, new \ArrayObject([$what]), $listener);
 
-        return $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload));
+        return $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload)));
     }
 }
 

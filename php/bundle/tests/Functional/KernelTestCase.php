@@ -9,6 +9,7 @@ use Fervo\DeferredEventBundle\Backend\DeferredJob;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Fervo\Runner\Job;
 use PHPUnit\Framework\TestCase;
 use Psr\Log\NullLogger;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
@@ -54,7 +55,7 @@ abstract class KernelTestCase extends TestCase
         $db = Queue::open($this->queue);
         while ([] !== $rows = Queue::rows($this->queue)) {
             $db->exec('DELETE FROM fervo_jobs WHERE id = '.$rows[0]['id']);
-            $outcome = $kernel->getContainer()->get('fervo_deferred_event.runner')->run($rows[0]['payload']);
+            $outcome = $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $rows[0]['payload']));
             self::assertSame('ack', $outcome->kind, (string) $outcome->error);
         }
     }

@@ -14,6 +14,7 @@ use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Fixtures\Till;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\HttpKernel\Kernel;
@@ -89,7 +90,7 @@ abstract class MessengerTestCase extends KernelTestCase
 
     protected function runPayload(TestKernel $kernel, string $payload): Outcome
     {
-        return $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload));
+        return $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload)));
     }
 
     /** Of the i-th job in the queue. */

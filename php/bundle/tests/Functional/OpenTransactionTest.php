@@ -13,6 +13,7 @@ use Fervo\DeferredEventBundle\Tests\Fixtures\OrderPlaced;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 
@@ -100,7 +101,7 @@ final class OpenTransactionTest extends KernelTestCase
     {
         $payload = $kernel->getContainer()->get('test.service_container')->get('fervo_deferred_event.codec')->encode(Doing::EVENT, new \ArrayObject([$what]), null);
 
-        return $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run($payload));
+        return $this->silently(static fn (): Outcome => $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, $payload)));
     }
 
     /** @return list<mixed> what another process would see */

@@ -10,6 +10,7 @@ use Fervo\DeferredEventBundle\Tests\Fixtures\FooActionEvent;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Fervo\Runner\Job;
 use Symfony\Bundle\FrameworkBundle\Console\Application;
 use Symfony\Component\Console\Tester\ApplicationTester;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
@@ -45,7 +46,7 @@ final class TransactionalTest extends KernelTestCase
     {
         $kernel = $this->application();
         $kernel->getContainer()->get('fervo_dispatch.queue')->deferEvent(new FooActionEvent('hello'), 'foo.action');
-        self::assertSame('ack', $kernel->getContainer()->get('fervo_deferred_event.runner')->run('fervo:relay')->kind);
+        self::assertSame('ack', $kernel->getContainer()->get('fervo_deferred_event.runner')->run(Job::fromParams($_SERVER, 'fervo:relay'))->kind);
 
         self::assertCount(1, Queue::rows($this->queue));
     }
