@@ -116,6 +116,9 @@ function parseToml(text: string, source: string): unknown {
       ? '; a variable needs quotes, also for a number, as in key = "${NAME}"'
       : reason === "invalid value"
       ? '; a text needs quotes, as in key = "text"'
+      // What begins with a digit, as 127.0.0.1:9000 or 30s, is taken for a number.
+      : /numeric|leading zero|invalid date/.test(reason)
+      ? '; a text needs quotes, as in key = "text", and a number has nothing but digits'
       : "";
     const what = `not valid TOML: ${reason}${keyOf(text, error.line)}${advice}`;
     throw new ConfigError("CONFIG_INVALID", `${source}:${error.line}:${error.column}: ${what}`, {

@@ -94,10 +94,17 @@ export function nearest(
   for (const candidate of candidates) {
     // To forget the unit is the likeliest mistake, and a long way in letters.
     const isUnitMissing = candidate === `${lower}_ms` || candidate === `${lower}_bytes`;
-    const between = isUnitMissing ? 0 : distance(lower, candidate.toLowerCase());
+    const between = isUnitMissing ? 0 : typingDistance(lower, candidate.toLowerCase());
     if (between < bestDistance) [best, bestDistance] = [candidate, between];
   }
   return best;
+}
+
+/** As Levenshtein's, with two letters that have changed places as one slip: `fmp` for `fpm`. */
+function typingDistance(a: string, b: string): number {
+  const at = [...a].findIndex((letter, index) => letter !== b[index]);
+  const isSwapped = at >= 0 && a === `${b.slice(0, at)}${b[at + 1] ?? ""}${b[at] ?? ""}${b.slice(at + 2)}`;
+  return isSwapped ? 1 : distance(a, b);
 }
 
 /** `"a", "b" or "c"`. */

@@ -11,7 +11,8 @@ export const UNKNOWN_LIMITS: Finding = {
   what:
     "php-fpm's own settings (process_control_timeout, request_terminate_timeout, other pools) are not known",
   fix:
-    "fervo-worker check --fpm-config, with the php-fpm.conf of the master, such as /etc/php/8.2/fpm/php-fpm.conf",
+    "fervo-worker check --fpm-config FILE, the master's own: of `init --service` /etc/fervo-worker/NAME-php-fpm.conf, of Debian " +
+    "/etc/php/VERSION/fpm/php-fpm.conf",
 };
 
 /** Said where the configuration that was read has no pool at the address. */

@@ -2,21 +2,39 @@ import type { Clock } from "../core/time/clock.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
 import { FpmControl } from "../fpm/control.ts";
-import { formatAddress } from "../fastcgi/address.ts";
+import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
+import { connect } from "../fastcgi/connect.ts";
 import { ask, type FpmStatus, isTooSmall, pingRequest } from "../fpm/status.ts";
 import { type PoolToCheck, WHY_STATUS_PAGE } from "./expected_pool.ts";
 
 /** Any path will do to see that php-fpm answers: it says that it does not find it. */
 const UNKNOWN_PATH = "/fervo-check";
 
+/** How long a pool may take to accept a connection, milliseconds. */
+const CONNECT_TIMEOUT_MS = 2_000;
+
 /** Reaches the pool by its status page, or else by its ping page, and judges what the former shows. */
 export async function checkPool(clock: Clock, pool: PoolToCheck): Promise<Finding[]> {
+  const { address, statusAddress } = pool;
+  // Jobs go elsewhere than the page, which says nothing of whether they get there.
+  const away = statusAddress === undefined ? [] : await refusal(clock, pool);
   try {
     const status = await new FpmControl({ clock }, pool).status();
-    if (status === undefined) return await withoutStatusPage(clock, pool);
-    return [reached(pool, status), ...statusFindings(status, pool)];
+    if (status === undefined) return [...away, ...await withoutStatusPage(clock, pool)];
+    const where = away.length > 0 ? statusAddress! : address;
+    return [...away, reached(where, status), ...statusFindings(status, pool)];
   } catch (error) {
-    return [poolError(error, pool)];
+    return [...away, poolError(error, pool)];
+  }
+}
+
+/** Why the pool accepts no connections for jobs. One that is full of them accepts others later. */
+async function refusal(clock: Clock, pool: PoolToCheck): Promise<Finding[]> {
+  try {
+    (await connect(pool.address, clock, CONNECT_TIMEOUT_MS, undefined)).close();
+    return [];
+  } catch (error) {
+    return error instanceof FervoError && error.code === "FASTCGI_OVERLOADED" ? [] : [poolError(error, pool)];
   }
 }
 
@@ -25,7 +43,7 @@ export function statusFindings(status: FpmStatus, pool: PoolToCheck): Finding[] 
   return [...children(status, pool), ...statusListen(pool), sharedPool(status, pool.scripts)];
 }
 
-function reached({ address }: PoolToCheck, status: FpmStatus): Finding {
+function reached(address: FastCgiAddress, status: FpmStatus): Finding {
   const { pool, processManager, totalProcesses, idleProcesses } = status;
   return {
     id: "fpm.reachable",

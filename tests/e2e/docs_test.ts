@@ -36,6 +36,7 @@ const WALK_PLAIN: Way = { by: "tests/first_hour/plain", where: "README.md" };
 const WALK_SYMFONY: Way = { by: "tests/first_hour/symfony", where: "php/bundle/README.md" };
 const SYMFONY_DEMO: Way = { by: "tests/e2e/demo_test.ts", where: "symfony.ts" };
 const HOST: Way = { by: "tests/e2e/host_test.ts", where: '"--service"' };
+const UPGRADE: Way = { by: "tests/e2e/operator/wrong_turns_test.ts", where: '"install"' };
 const BACKUP: Way = { by: "tests/e2e/operator/queue_file_test.ts", where: "runAsDocumented" };
 
 /** By the command, without the prompt and the remark behind it. */
@@ -58,6 +59,8 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "fervo-worker bench --script job.php --payload @job.json": { run: { add: SHORT_BENCH } },
   "fervo-worker bench --config fervo-worker.toml": { run: { add: SHORT_BENCH } },
   // docs/operations.md
+  "install dist/fervo-worker /usr/local/bin/": UPGRADE,
+  "supervisorctl restart fervo-worker": { not: "that a service is started anew is what supervisord is for" },
   "fervo-worker check --call-script --fpm-config /etc/php/8.2/fpm/php-fpm.conf": {
     run: { replace: ["/etc/php/8.2/fpm/php-fpm.conf", "$FPM_CONFIG"], exitCodes: MAY_WARN },
   },

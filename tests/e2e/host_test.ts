@@ -256,6 +256,22 @@ asRoot(
   },
 );
 
+asRoot("init --service says that the front controller is not there yet", async () => {
+  await using host = hostName();
+  const args = ["--name", host.name, "--program", PROGRAM, "--script"];
+  const { code, stderr } = await fervoWorker([
+    "init",
+    "--service",
+    "supervisor",
+    ...args,
+    "/nowhere/job.php",
+  ]);
+  assert.deepEqual([code, stderr], [
+    0,
+    'fervo-worker: There is no "/nowhere/job.php" yet: jobs wait until it is there\n',
+  ]);
+});
+
 asRoot("init --start says what could not be started, and why", async () => {
   await using host = hostName();
   const { name } = host;

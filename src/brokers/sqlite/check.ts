@@ -64,7 +64,7 @@ function ownerFindings(path: string, owners: SqliteFacts["owners"]): Finding[] {
     id,
     severity: "notice",
     what: `"${path}" is user ${file}'s, and root has looked: what that user may not do is not seen`,
-    fix: `run check as that user: setpriv --reuid=${file} --clear-groups fervo-worker check`,
+    fix: `as root: fervo-worker check --user ${file}`,
   }];
 }
 

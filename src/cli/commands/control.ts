@@ -76,7 +76,8 @@ export function stopCommand({ io, setExitCode }: Context) {
   return controlCommand("stop")
     .summary("stop the running worker")
     .description(
-      "Stops the running worker: no new jobs, and those that run may finish, for shutdown_timeout_ms at most. As SIGTERM.",
+      "Stops the running worker: no new jobs, and those that run may finish, for shutdown_timeout_ms at most. As SIGTERM. " +
+        "What runs it as a service starts it again: to have it stay away, stop the service.",
     )
     .option("--wait", "end when the process has ended, with exit code 0 if all its jobs are accounted for")
     .option("--now", "put running jobs back at once")

@@ -3,8 +3,9 @@ import { openBroker } from "../../app/assembly.ts";
 import { systemClock } from "../../core/time/clock.ts";
 import { queueName } from "../arguments.ts";
 import type { Context } from "../context.ts";
-import { brokerOption, configOption } from "../options.ts";
+import { brokerOption, configOption, jsonOption } from "../options.ts";
 import { hintAtQueue } from "../hints.ts";
+import { jsonLine } from "../text/json_line.ts";
 import { chooseBroker, readConfig } from "../settings.ts";
 
 export function pauseCommand({ io }: Context) {
@@ -17,15 +18,17 @@ export function pauseCommand({ io }: Context) {
     .argument("<queue>", "the queue", queueName)
     .addOption(configOption())
     .addOption(brokerOption())
+    .addOption(jsonOption())
     .addHelpText(
       "after",
       "\nExamples:\n  $ fervo-worker pause mail\n  $ fervo-worker pause mail --broker redis",
     )
     .action(async (queue, options) => {
       const config = await readConfig(io, options.config);
-      await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
+      const name = chooseBroker(config, options.broker, queue);
+      await using broker = openBroker(config, name, systemClock);
       await broker.pauses.pause(queue);
-      io.out(`Paused "${queue}"\n`);
+      io.out(options.json ? jsonLine({ broker: name, queue, paused: true }) : `Paused "${queue}"\n`);
       hintAtQueue(io, config, queue);
       if (broker.capabilities.pauses === "loose") {
         io.err(
@@ -45,15 +48,18 @@ export function resumeCommand({ io }: Context) {
     .argument("<queue>", "the queue", queueName)
     .addOption(configOption())
     .addOption(brokerOption())
+    .addOption(jsonOption())
     .addHelpText(
       "after",
       "\nExamples:\n  $ fervo-worker resume mail\n  $ fervo-worker resume mail --broker redis",
     )
     .action(async (queue, options) => {
       const config = await readConfig(io, options.config);
-      await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
+      const name = chooseBroker(config, options.broker, queue);
+      await using broker = openBroker(config, name, systemClock);
       const wasPaused = await broker.pauses.resume(queue);
-      io.out(wasPaused ? `Resumed "${queue}"\n` : `"${queue}" was not paused\n`);
+      const text = wasPaused ? `Resumed "${queue}"\n` : `"${queue}" was not paused\n`;
+      io.out(options.json ? jsonLine({ broker: name, queue, paused: false, was_paused: wasPaused }) : text);
       if (!wasPaused) hintAtQueue(io, config, queue);
     });
 }

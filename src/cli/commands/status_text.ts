@@ -20,7 +20,10 @@ export function statusText(status: StatusReport): string {
     `The log has lost ${counted(log_lines_dropped, "line")}: whoever reads standard error does not keep up`,
   ].filter(Boolean);
   return [
-    `fervo-worker ${version}, process ${pid}: ${state} for ${duration(uptime_s)} with "${config}"\n`,
+    // How long it is quiet, or stopping, nobody notes.
+    `fervo-worker ${version}, process ${pid}: ${state === "running" ? "" : `${state}, `}running for ${
+      duration(uptime_s)
+    } with "${config}"\n`,
     table(
       ["CONSUMER", "BROKER", "QUEUES", "STATE", "LAST RECEIVE", "SLOTS", "IN FLIGHT"],
       consumers.map(row),

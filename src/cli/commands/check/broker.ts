@@ -52,7 +52,8 @@ function reachableFix(broker: BrokerConfig, name: string, error: unknown): strin
       }
       // Never a chown of the folder: it may be /tmp, or somebody's home.
       return code === "EACCES" || /readonly|unable to open/.test(message)
-        ? `${place} path = a file in a folder of the user whom the worker runs as, made by: install -d -o USER FOLDER`
+        ? `as root: chown USER ${broker.path}*, with the user whom the worker runs as, who has to be allowed to write the folder, ` +
+          `too; or ${place} path = a file in a folder of that user`
         : `${place} path = another file, on a local disk with room`;
     }
     case "beanstalkd":

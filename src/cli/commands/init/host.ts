@@ -59,6 +59,8 @@ export interface HostSetUp {
   readonly tryOut: string;
   /** What the application has to know; undefined for one that is there. */
   readonly note?: string;
+  /** What jobs wait for: a sentence without a full stop. */
+  readonly warning?: string;
 }
 
 /** Where each kind of service has its files, and what has to be installed for it. */
@@ -156,12 +158,15 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
     throw invalid(sentence("Nothing was written. Choose another --name, or remove what is there", there));
   }
   await writeAll(folders, files);
+  // It may come with the next deployment.
+  const isScriptThere = await exists(script!);
   const besides = name === DEFAULT_NAME ? "" : ` --config ${configFile}`;
   return {
     written: files.map(({ path }) => path),
     start: service === "supervisor"
       ? [["supervisorctl", "update"]]
       : [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", fpmName(name), name]],
+    ...(!isScriptThere && { warning: `There is no "${script}" yet: jobs wait until it is there` }),
     ...(app === "symfony"
       ? {
         tryOut: "bin/console fervo:try",

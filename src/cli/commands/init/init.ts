@@ -80,6 +80,7 @@ Examples:
         const host = await setUpHost(io, { ...options, service });
         io.out(host.written.map((path) => `Wrote "${path}"\n`).join(""));
         if (host.note !== undefined) io.out(`${host.note}\n`);
+        if (host.warning !== undefined) io.err(`fervo-worker: ${host.warning}\n`);
         if (options.start) await startHost(host);
         const start = host.start.map((words) => words.join(" ")).join(" && ");
         const next = [...(options.start ? [] : [start]), host.tryOut];
