@@ -49,7 +49,8 @@ final class TrackedDbal3Connection extends AbstractConnectionMiddleware
             throw $error;
         }
         if (false === $result) {
-            $this->commitFailed();
+            // For DBAL it is over, whatever its version.
+            $this->transactions->commitFailed();
         } else {
             $isFailed ? $this->transactions->rolledBack() : $this->transactions->committed();
         }
