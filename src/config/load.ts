@@ -29,7 +29,7 @@ export async function loadConfig(path: string, deps: ConfigDeps): Promise<Config
   } catch (cause) {
     throw new ConfigError(
       "CONFIG_INVALID",
-      `Cannot read the configuration "${path}": ${await adviceFor(cause, path, deps)}`,
+      `Cannot read the configuration "${path}": ${await whyUnreadable(cause, path, deps)}`,
       { cause },
     );
   }
@@ -133,7 +133,12 @@ function keyOf(text: string, line: number): string {
   return key === undefined ? "" : `, in "${key}"`;
 }
 
-async function adviceFor(error: unknown, path: string, { whyRefused }: ConfigDeps): Promise<string> {
+/** Why a configuration could not be read, and the way out: the end of a sentence about it. */
+export async function whyUnreadable(
+  error: unknown,
+  path: string,
+  { whyRefused }: Pick<ConfigDeps, "whyRefused">,
+): Promise<string> {
   if (error instanceof Deno.errors.NotFound) {
     return `no such file; name another with --config or FERVO_CONFIG, or make one with: fervo-worker init ${path}`;
   }

@@ -24,7 +24,9 @@ export async function checkPool(clock: Clock, pool: PoolToCheck): Promise<Findin
     const where = away.length > 0 ? statusAddress! : address;
     return [...away, reached(where, status), ...statusFindings(status, pool)];
   } catch (error) {
-    return [...away, poolError(error, pool)];
+    const why = poolError(error, pool);
+    // One php-fpm that is not there is told once.
+    return away.length > 0 && why.id === "fpm.reachable" ? away : [...away, why];
   }
 }
 

@@ -5,7 +5,8 @@ import { command, DEFAULT_PATIENCE } from "../../control/control_client.ts";
 import type { ControlRequest } from "../../control/protocol.ts";
 import { sleep, systemClock } from "../../core/time/clock.ts";
 import { FervoError } from "../../core/errors.ts";
-import { fileReason } from "../../core/file_error.ts";
+import { whyUnreadable } from "../../config/load.ts";
+import { whyRefused } from "../../system/account.ts";
 import { durationMs } from "../arguments.ts";
 import type { Context } from "../context.ts";
 import { ExitCode } from "../exit_code.ts";
@@ -185,9 +186,9 @@ async function socketOf(io: Io, { config, socket }: Target): Promise<string> {
   try {
     text = await Deno.readTextFile(file);
   } catch (cause) {
+    const why = await whyUnreadable(cause, file, { whyRefused });
     const message =
-      `Cannot read the configuration "${file}", which names the worker's socket: ${fileReason(cause)}; ` +
-      "or give the socket with --socket";
+      `Cannot read the configuration "${file}": ${why}; or name the worker's socket with --socket`;
     throw new FervoError("CONFIG_INVALID", message, { cause });
   }
   const path = findControlSocket(text, placeOf(file), { env: io.env });

@@ -1,6 +1,6 @@
 /** What a newcomer gets wrong in the first hour: what is said leads on, and nothing that is wrong looks right. */
 import assert from "node:assert/strict";
-import { fervoWorkerPath, Site } from "../../support/fervo_worker.ts";
+import { fervoWorker, fervoWorkerPath, Site } from "../../support/fervo_worker.ts";
 import { PhpFpm } from "../../support/php_fpm.ts";
 import { runProgram } from "../../support/run_program.ts";
 
@@ -9,9 +9,13 @@ Deno.test("check tells that jobs do not get to php-fpm, though its status page a
   await using site = await Site.create(fpm);
   const { directory } = site;
   const status = { status_path: "/status", status_address: fpm.statusAddress! };
-  const errors = async () => {
-    const findings: { id: string; severity: string; what: string }[] = JSON.parse(
-      (await site.run(["check", "--json"])).stdout,
+  const errors = async (...options: string[]) => {
+    const findings: { id: string; severity: string; what: string; fix: string | null }[] = JSON.parse(
+      (await site.run(["check", ...options, "--json"])).stdout,
+    );
+    assert.ok(
+      findings.every(({ severity, fix }) => severity !== "error" || fix !== null),
+      JSON.stringify(findings),
     );
     return findings.filter(({ severity }) => severity === "error").map(({ id, what }) => [id, what]);
   };
@@ -29,6 +33,44 @@ Deno.test("check tells that jobs do not get to php-fpm, though its status page a
       `Cannot connect to php-fpm at "${address}": ${why}; is php-fpm running?`,
     ]]);
   }
+  // A php-fpm that is away is told once.
+  const away = {
+    ...status,
+    address: `${directory}/nobody.sock`,
+    status_address: `${directory}/no-status.sock`,
+  };
+  await site.configure({ fpm: away });
+  assert.deepEqual((await errors()).map(([id]) => id), ["fpm.reachable"]);
+  await site.configure({ fpm: status, consumer: { concurrency: 1 } });
+  assert.deepEqual((await errors("--fpm-config", "/nowhere.conf")).map(([id]) => id), ["fpm.settings"]);
+});
+
+Deno.test("check does not take a worker that hangs for a stranger on its socket", async () => {
+  await using site = await Site.create();
+  await using worker = site.start(["run"]);
+  await worker.says("Taking commands");
+  worker.kill("SIGSTOP");
+  const { stdout } = await site.run(["check"]);
+  worker.kill("SIGCONT");
+  const socket = `${site.directory}/fervo-worker.sock`;
+  assert.match(
+    stdout,
+    new RegExp(`^warning  control: Whoever listens at "${socket}" does not answer this user \\[`, "m"),
+  );
+  assert.match(stdout, /Fix: fervo-worker status, as root or as the worker's user; /);
+});
+
+Deno.test("A command for a running worker says how it finds the worker without a configuration", async () => {
+  await using site = await Site.create();
+  const { code, stderr } = await fervoWorker(["status"], {
+    cwd: `${site.directory}`,
+    env: { FERVO_CONFIG: "none.toml" },
+  });
+  assert.deepEqual([code, stderr], [
+    3,
+    'fervo-worker: Cannot read the configuration "none.toml": no such file; name another with --config or FERVO_CONFIG, or make ' +
+    "one with: fervo-worker init none.toml; or name the worker's socket with --socket\n",
+  ]);
 });
 
 Deno.test("status of a quiet worker does not say that it is quiet for as long as it runs", async () => {

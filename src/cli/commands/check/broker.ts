@@ -32,10 +32,7 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
       ...await claimFindings(config, name, broker),
     ];
   } catch (error) {
-    return [
-      { ...failure(id, error), fix: reachableFix(config.brokers.get(name)!, name, error) },
-      ...findings,
-    ];
+    return [failure(id, error, reachableFix(config.brokers.get(name)!, name, error)), ...findings];
   }
 }
 

@@ -22,8 +22,8 @@ export interface CheckContext {
   readonly options: CheckOptions;
 }
 
-/** What an error means that kept something from being looked at. */
-export function failure(id: Finding["id"], error: unknown): Finding {
+/** What an error means that kept something from being looked at, and what to change. */
+export function failure(id: Finding["id"], error: unknown, fix: string): Finding {
   const code = error instanceof FervoError ? error.code : "QUEUE_UNAVAILABLE";
-  return { id, severity: "error", code, what: reasonOf(error) };
+  return { id, severity: "error", code, what: reasonOf(error), fix };
 }

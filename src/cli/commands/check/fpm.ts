@@ -89,7 +89,11 @@ async function fpmSettings({ fpmConfig, phpFpm }: CheckOptions): Promise<FpmSett
   try {
     return await readFpmSettings({ program: phpFpm ?? await installedPhpFpm(), file: fpmConfig });
   } catch (error) {
-    return failure("fpm.settings", error);
+    return failure(
+      "fpm.settings",
+      error,
+      "--fpm-config FILE that this user may read and php-fpm -tt finds nothing wrong with; --php-fpm the php-fpm for it",
+    );
   }
 }
 

@@ -78,6 +78,16 @@ export async function checkControl(path: string): Promise<Finding> {
   }
   const problem = await listenProblem({ transport: "unix", path }, { makesFolder: true });
   if (problem === undefined) return { id, severity: "ok", what: `commands can be taken at "${path}"` };
+  if (problem.isTaken) {
+    return {
+      id,
+      severity: "warning",
+      what: `Whoever listens at "${path}" does not answer this user`,
+      why: "a worker that hangs, or is another user's, is not reached by status, quiet, stop and reload",
+      fix:
+        "fervo-worker status, as root or as the worker's user; of several workers in [control]: socket = another one for each",
+    };
+  }
   return {
     id,
     severity: "warning",
