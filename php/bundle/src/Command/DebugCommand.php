@@ -40,11 +40,14 @@ final class DebugCommand extends Command
     {
         $listeners = array_map(fn (array $row): array => [$row[0], $row[1], $row[2], $this->options->complete($row[3], $row[0], $row[0], $row[1])], $this->listeners);
         $configured = $this->options->all();
+        [$transports, $error] = $this->transports();
+        // Those that a consumer of the worker has to name.
         $queues = array_map(static fn (DeferOptions $options): string => $options->queue ?? ConfiguredOptions::QUEUE, [
             $this->options->complete(null, '', '', null),
             ...array_values($configured),
             ...array_column($listeners, 3),
         ]);
+        array_push($queues, ...array_column($transports, 1));
 
         $io = new SymfonyStyle($input, $output);
         $io->title('Deferred events');
@@ -71,8 +74,14 @@ final class DebugCommand extends Command
                 $listeners,
             ));
         }
-        if (null !== $this->transports) {
-            $this->showTransports($io, $this->transports);
+        if ([] !== $transports || null !== $error) {
+            $io->section('Transports of Messenger');
+        }
+        if ([] !== $transports) {
+            $io->table(['Transport', 'Queue', 'Attempts', 'Priority'], $transports);
+        }
+        if (null !== $error) {
+            $io->error($error);
         }
 
         return self::SUCCESS;
@@ -104,12 +113,12 @@ final class DebugCommand extends Command
         }
     }
 
-    /** @param \Closure(): \ArrayObject<string, array{string, array<string, mixed>}> $transports */
-    private function showTransports(SymfonyStyle $io, \Closure $transports): void
+    /** @return array{list<array{string, string, int|string, int}>, string|null} rows, and why there are no more */
+    private function transports(): array
     {
         $rows = [];
         try {
-            foreach ($transports() as $name => [$dsn, $options]) {
+            foreach (null === $this->transports ? [] : ($this->transports)() as $name => [$dsn, $options]) {
                 // Of others nothing is shown: a DSN may hold a password.
                 if (FervoTransportFactory::isFor($dsn)) {
                     unset($options['transport_name']);
@@ -119,14 +128,9 @@ final class DebugCommand extends Command
                 }
             }
         } catch (\Throwable $error) {
-            $io->section('Transports of Messenger');
-            $io->error($error->getMessage());
+            return [$rows, $error->getMessage()];
+        }
 
-            return;
-        }
-        if ([] !== $rows) {
-            $io->section('Transports of Messenger');
-            $io->table(['Transport', 'Queue', 'Attempts', 'Priority'], $rows);
-        }
+        return [$rows, null];
     }
 }
