@@ -206,7 +206,7 @@ final class MessengerSendingTest extends MessengerTestCase
         $output = $this->console($kernel, ['command' => 'debug:fervo']);
 
         self::assertMatchesRegularExpression('/async\s+payments\s+3\s+0\s/', $output);
-        self::assertMatchesRegularExpression('/^ +Queues +default, payments *$/m', $output, 'a consumer has to name both');
+        self::assertMatchesRegularExpression('/^ +Queues +default, orders, payments *$/m', $output, 'a consumer has to name all');
         self::assertMatchesRegularExpression('/mail\s+default\s+the worker\'s\s+5\s/', $output);
         self::assertStringNotContainsString('hunter2', $output);
     }
