@@ -152,12 +152,18 @@ function answerFinding(
   const wrong = [...ackOn].map((one) => outcomeOf(response, { ackOn: one, script }))
     .find((outcome) => outcome.kind !== "ack");
   if (wrong === undefined) return { id: "fpm.script", severity: "ok", what: `"${script}" answers` };
+  // The script's own word: it is there, and knows what keeps it from running jobs.
+  const isTold = wrong.error.code === "JOB_FAILED";
   return {
     id: "fpm.script",
     severity: "error",
     code: "FPM_MISCONFIGURED",
-    what: reasonOf(wrong.error),
-    fix: "correct the script: its answer to FERVO_CHECK is X-Fervo-Outcome: ack, as docs/protocol.md says",
+    what: isTold
+      ? `"${script}" says that it cannot run jobs: ${reasonOf(wrong.error).replace("The job failed: ", "")}`
+      : reasonOf(wrong.error),
+    fix: isTold
+      ? "correct what it names; STDERR may have more"
+      : "correct the script: its answer to FERVO_CHECK is X-Fervo-Outcome: ack, as docs/protocol.md says",
     details: answerText(response),
   };
 }

@@ -82,6 +82,21 @@ Deno.test("check --call-script judges PHP's settings, as fervo.php tells them", 
   assert.deepEqual(php(await check(badly)), ["notice php.settings"]);
 });
 
+Deno.test("check --call-script says why the handlers cannot be loaded, as fervo.php tells it", async () => {
+  await using fpm = await PhpFpm.start({ children: 4, ini: GOOD_INI });
+  const handlers = await fpm.writeScript("handlers.php", "<?php throw new LogicException('no database');");
+  await using site = await Site.create(fpm, { ...WITH_STATUS, params: { APP_HANDLERS: handlers } });
+  const { code, findings } = await check(site, "--call-script");
+  const { what, fix, details } = findings.find(({ id }) => id === "fpm.script")!;
+  assert.equal(code, 3);
+  assert.equal(
+    what,
+    `"${ROOT}examples/plain-php/fervo.php" says that it cannot run jobs: LogicException: no database`,
+  );
+  assert.equal(fix, "correct what it names; STDERR may have more");
+  assert.match(details!, /LogicException: no database in .*handlers\.php:1/);
+});
+
 Deno.test("check --call-script takes display_errors for an error where the status decides", async () => {
   await using fpm = await PhpFpm.start({ children: 4, ini: { display_errors: "on" } });
   await using site = await Site.create(fpm, { ...WITH_STATUS, consumer: { ack_on: "status" } });
