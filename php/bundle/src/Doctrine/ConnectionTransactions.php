@@ -38,7 +38,7 @@ final class ConnectionTransactions
         return [] === $this->scopes ? null : $this->scopes[array_key_last($this->scopes)];
     }
 
-    /** Whether somebody waits for the end of the transaction that is open. */
+    /** Whether somebody waits for the end of the transaction that is open, or of one whose commit has failed. */
     public function isAwaited(): bool
     {
         foreach ($this->scopes as $scope) {
@@ -47,7 +47,7 @@ final class ConnectionTransactions
             }
         }
 
-        return false;
+        return true === $this->doubtful?->isAwaited();
     }
 
     public function begun(): void

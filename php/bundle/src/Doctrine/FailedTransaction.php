@@ -22,7 +22,8 @@ final class FailedTransaction
     {
         $native = self::nativeOf($connection);
         if ($native instanceof \PgSql\Connection) {
-            return \PGSQL_TRANSACTION_INERROR === NativeTransaction::postgreSqlStatus($native);
+            // Also of one that is over, to whose commit PostgreSQL says yes, too.
+            return \in_array(NativeTransaction::postgreSqlStatus($native), [\PGSQL_TRANSACTION_INERROR, \PGSQL_TRANSACTION_IDLE], true);
         }
         if ($native instanceof \mysqli) {
             return false === NativeTransaction::isOpenOn($native);

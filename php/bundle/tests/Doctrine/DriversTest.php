@@ -129,6 +129,33 @@ final class DriversTest extends TestCase
         }
     }
 
+    /**
+     * DBAL up to 3.6.1 lets it be committed once more, and PostgreSQL has nothing against it.
+     *
+     * @dataProvider postgresql
+     */
+    #[\PHPUnit\Framework\Attributes\DataProvider('postgresql')]
+    public function testAfterACommitThatFailedPostgreSqlCommitsNothing(string $driver): void
+    {
+        $connection = $this->connect($driver);
+        $connection->executeStatement('DROP TABLE IF EXISTS child');
+        $connection->executeStatement('CREATE TABLE child (t INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)');
+        $connection->beginTransaction();
+        $this->outbox->add(Queue::job('ghost'));
+        $connection->executeStatement('INSERT INTO child VALUES (99)');
+        for ($i = 0; $i < 2; ++$i) {
+            try {
+                $connection->commit();
+                self::assertSame(1, $i);
+            } catch (\Doctrine\DBAL\Exception|\Doctrine\DBAL\Driver\Exception|\PDOException) {
+            }
+        }
+        $connection->executeStatement('DROP TABLE child');
+        $connection->close();
+
+        self::assertSame([], $this->backend->calls);
+    }
+
     /** @dataProvider mysql */
     #[\PHPUnit\Framework\Attributes\DataProvider('mysql')]
     public function testAfterADeadlockMariaDbCommitsNothing(string $driver): void
