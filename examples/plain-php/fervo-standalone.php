@@ -74,8 +74,6 @@ final class Answer
     /** Sends the header that says that records follow, before a job can send another. */
     public static function beginBatch(): void
     {
-        // It would keep records back until the end.
-        ini_set('zlib.output_compression', '0');
         header('X-Fervo-Outcome: batch');
         self::write("\n");
     }
@@ -92,7 +90,7 @@ final class Answer
         self::write($outcome->toRecord($jobId));
     }
 
-    /** Into the body, at once; what was printed before is dropped. */
+    /** Into the body, at once: all buffers end, PHP's compression among them, and what is in them is dropped. */
     private static function write(string $bytes): void
     {
         while (ob_get_level() > 0 && ob_end_clean()) {

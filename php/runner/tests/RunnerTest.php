@@ -66,6 +66,22 @@ final class RunnerTest extends TestCase
         self::assertSame([[], []], [$this->request('exit;')[0], $this->request('register_shutdown_function(static fn () => exit());')[0]]);
     }
 
+    /** On PHP 8.4 it would see what a shutdown function throws, and PHP would go on. */
+    public function testNoHandlerOfTheApplicationHidesWhatFailsAtTheEnd(): void
+    {
+        $boot = ['BOOT' => 'set_exception_handler(static fn () => null);'];
+
+        self::assertSame([], $this->request('register_shutdown_function(static fn () => throw new Exception("at the end"));', $boot)[0]);
+        self::assertSame(['ack'], $this->told('', $boot));
+    }
+
+    public function testARecordIsTheLastThingInTheBody(): void
+    {
+        $late = 'while (ob_get_level() > 0) ob_end_clean(); flush(); $GLOBALS["late"] = new class { public function __destruct() { echo "the end"; } };';
+
+        self::assertSame("\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n", $this->request($late)[1]);
+    }
+
     public function testAnApplicationThatDoesNotBoot(): void
     {
         $boot = ['BOOT' => 'throw new LogicException("cannot boot");'];
@@ -111,6 +127,21 @@ final class RunnerTest extends TestCase
 
         self::assertSame(['X-Fervo-Outcome' => 'batch'], $this->request($batch, ['FERVO_BATCH' => '3'])[0]);
         self::assertSame([['7', 'ack'], ['8', 'retry'], ['9', 'bury', '99']], $this->batch($batch));
+    }
+
+    public function testEachJobOfABatchHasWhatTheFirstHas(): void
+    {
+        $job = 'echo "\x1e{}\n"; $limit = ini_get("max_execution_time"); set_time_limit(20); return \Fervo\Runner\Outcome::bury($limit);';
+
+        self::assertSame([['7', 'bury', '0'], ['8', 'bury', '0']], $this->batch(self::job('7', $job).self::job('8', $job)), 'no limit, and no output');
+    }
+
+    /** A browser's request is compressed where PHP does that, and its records would come at the end. */
+    public function testNoRecordIsCompressed(): void
+    {
+        $body = $this->request(self::job('7', ''), ['FERVO_BATCH' => '1', 'COMPRESS' => '1'])[1];
+
+        self::assertSame("\n\x1e{\"id\":\"7\",\"outcome\":\"ack\"}\n", $body);
     }
 
     /** The header has gone by then: the application cannot take it back. */

@@ -13,6 +13,7 @@ if (false === getenv('FERVO_TEST_FOLDER')) {
 }
 require dirname(__DIR__, 2).'/autoload.php';
 $_SERVER = json_decode($_SERVER['HTTP_X_PARAMS'], true) + $_SERVER;
+ini_set('zlib.output_compression', $_SERVER['COMPRESS'] ?? '0');
 
 Runner::serve(static function (): Closure {
     eval($_SERVER['BOOT'] ?? '');

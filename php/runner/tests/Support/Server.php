@@ -48,7 +48,7 @@ final class Server
     {
         $answer = (string) file_get_contents('http://'.$this->address, false, stream_context_create(['http' => [
             'method' => 'POST',
-            'header' => ['Content-Type: application/octet-stream', 'X-Params: '.json_encode($params, \JSON_UNESCAPED_SLASHES)],
+            'header' => ['Content-Type: application/octet-stream', 'Accept-Encoding: gzip', 'X-Params: '.json_encode($params, \JSON_UNESCAPED_SLASHES)],
             'content' => $body,
             'ignore_errors' => true,
             'timeout' => 30,
