@@ -131,3 +131,16 @@ Deno.test("The binary is replaced under a worker that runs, which goes on; the n
   worker.kill("SIGTERM");
   assert.equal((await worker.ended).code, 0);
 });
+
+Deno.test("check names the table that has the line to change", async () => {
+  await using site = await Site.create();
+  await site.configure({ fpm: { script: "/nowhere/job.php" } });
+  const findings: { subject: string; fix: string | null }[] = JSON.parse(
+    (await site.run(["check", "--json"])).stdout,
+  );
+  const fixes = findings.flatMap(({ subject, fix }) =>
+    subject === "fpm.default" && fix?.includes("[") ? [fix] : []
+  );
+  assert.ok(fixes.length > 1, JSON.stringify(findings));
+  for (const fix of fixes) assert.match(fix, /in \[fpm\.default\]: /);
+});

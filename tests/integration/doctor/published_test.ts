@@ -169,6 +169,6 @@ Deno.test("check --fpm-config looks for a script where chroot has it, and says w
   assert.deepEqual(await script("/job.php"), { severity: "ok", fix: null });
   assert.deepEqual(await script(`${site.directory}/job.php`), {
     severity: "error",
-    fix: 'in [fpm.NAME]: script = "/job.php"',
+    fix: 'in [fpm.default]: script = "/job.php"',
   });
 });

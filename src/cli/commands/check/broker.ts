@@ -32,13 +32,13 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
       ...await claimFindings(config, name, broker),
     ];
   } catch (error) {
-    return [failure(id, error, reachableFix(config.brokers.get(name)!, name, error)), ...findings];
+    return [failure(id, error, reachableFix(config.brokers.get(name)!, error)), ...findings];
   }
 }
 
 /** What to change when a broker cannot be used. What is wrong with it, the finding says. */
-function reachableFix(broker: BrokerConfig, name: string, error: unknown): string {
-  const place = `in [brokers.${name}]:`;
+function reachableFix(broker: BrokerConfig, error: unknown): string {
+  const place = "in [brokers.NAME]:";
   const cause = error instanceof Error ? error.cause : undefined;
   switch (broker.driver) {
     case "sqlite": {

@@ -59,8 +59,15 @@ export async function examine(context: CheckContext): Promise<PlacedFinding[]> {
   const all: PlacedFinding[] = [];
   for (const check of CHECKS) {
     for await (const [subject, findings] of check(context)) {
-      all.push(...findings.map((finding) => ({ ...finding, subject })));
+      all.push(...findings.map((finding) => placed(finding, subject)));
     }
   }
   return all;
+}
+
+/** What looks at a pool or a broker says `[fpm.NAME]`; whoever is to change a line wants to know which. */
+function placed(finding: Finding, subject: string): PlacedFinding {
+  const [kind] = subject.split(".", 1);
+  const fix = finding.fix?.replaceAll(`[${kind}.NAME]`, `[${subject}]`);
+  return { ...finding, ...(fix !== undefined && { fix }), subject };
 }
