@@ -13,6 +13,13 @@ use Fervo\DeferredEventBundle\Exception\InvalidOptionException;
  */
 final class DeferOptions
 {
+    /**
+     * What each queue and database can hold. One event that they refuse would keep those back that are sent together with it.
+     *
+     * @internal
+     */
+    public const MAX_INTEGER = 2_147_483_647;
+
     /** In milliseconds; 0 = as soon as possible; null = as configured. */
     public readonly ?int $delayMs;
 
@@ -33,8 +40,11 @@ final class DeferOptions
         if (null !== $queue) {
             self::checkQueue($queue);
         }
-        if (null !== $attempts && $attempts < 1) {
-            throw new InvalidOptionException(sprintf('The number of attempts is %d; it counts the first try, so it is at least 1.', $attempts));
+        if (null !== $attempts && ($attempts < 1 || $attempts > self::MAX_INTEGER)) {
+            throw new InvalidOptionException(sprintf('The number of attempts is %d; it counts the first try, so it is at least 1, and at most %d.', $attempts, self::MAX_INTEGER));
+        }
+        if (null !== $priority && abs($priority) > self::MAX_INTEGER) {
+            throw new InvalidOptionException(sprintf('The priority is %d; it is from -%2$d to %2$d.', $priority, self::MAX_INTEGER));
         }
         $this->delayMs = null === $delay ? null : self::milliseconds($delay);
     }

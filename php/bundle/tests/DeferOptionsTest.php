@@ -46,6 +46,8 @@ final class DeferOptionsTest extends TestCase
         yield 'a delay that is no number' => [['delay' => \NAN], 'The delay is'];
         yield 'a delay beyond all times' => [['delay' => 1e300], 'The delay is'];
         yield 'no attempts' => [['attempts' => 0], 'The number of attempts is 0'];
+        yield 'more attempts than a database can hold' => [['attempts' => \PHP_INT_MAX], 'at most 2147483647'];
+        yield 'a priority that no queue can hold' => [['priority' => \PHP_INT_MIN], 'from -2147483647 to 2147483647'];
         yield 'a queue with a blank' => [['queue' => 'my queue'], 'The queue "my queue" is not valid'];
         yield 'a queue with a newline' => [['queue' => "mail\n"], 'is not valid'];
         yield 'an empty queue' => [['queue' => ''], 'is not valid'];

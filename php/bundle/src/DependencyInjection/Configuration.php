@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\DependencyInjection;
 
+use Fervo\DeferredEventBundle\DeferOptions;
 use Fervo\DeferredEventBundle\SendMode;
 use Symfony\Component\Config\Definition\Builder\ArrayNodeDefinition;
 use Symfony\Component\Config\Definition\Builder\TreeBuilder;
@@ -41,7 +42,7 @@ final class Configuration implements ConfigurationInterface
                 ->end()
                 ->integerNode('attempts')
                     ->info('Tries in all, the first one included; null = what the worker\'s configuration says (with Redis: Sidekiq\'s default, retry = true).')
-                    ->defaultNull()->min(1)
+                    ->defaultNull()->min(1)->max(DeferOptions::MAX_INTEGER)
                 ->end()
                 ->append($this->options('events', 'Options of events, by the event\'s name, its class, a parent or an interface; what the code or an attribute says goes first.'))
                 ->append($this->options('listeners', 'The same of deferred listeners, as "service::method".'))
@@ -108,8 +109,8 @@ final class Configuration implements ConfigurationInterface
                 ->children()
                     ->scalarNode('queue')->defaultNull()->end()
                     ->floatNode('delay')->info('In seconds.')->defaultNull()->min(0)->end()
-                    ->integerNode('attempts')->defaultNull()->min(1)->end()
-                    ->integerNode('priority')->info('Higher runs first.')->defaultNull()->end()
+                    ->integerNode('attempts')->defaultNull()->min(1)->max(DeferOptions::MAX_INTEGER)->end()
+                    ->integerNode('priority')->info('Higher runs first.')->defaultNull()->min(-DeferOptions::MAX_INTEGER)->max(DeferOptions::MAX_INTEGER)->end()
                 ->end()
             ->end();
 

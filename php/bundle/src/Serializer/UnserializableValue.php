@@ -95,7 +95,7 @@ final class UnserializableValue
             $seen->offsetSet($value, null);
             $separator = 0 < \count($seen) - 1 ? '->' : '::$';
             foreach ($properties($value) as $name => $child) {
-                $children[$path.$separator.$name] = $child;
+                $children[$path.$separator.self::nameOf($name)] = $child;
             }
         }
         foreach ($children as $childPath => $child) {
@@ -119,15 +119,20 @@ final class UnserializableValue
             return [];
         }
         $properties = [];
-        // Private ones of parents have a name with NUL bytes around the class: "\0App\Base\0name".
         foreach ((array) $object as $key => $value) {
-            $name = substr((string) $key, (int) strrpos("\0".$key, "\0"));
+            $name = self::nameOf($key);
             if (null === $names || \in_array($name, $names, true) || \in_array($key, $names, true)) {
                 $properties[$name] = $value;
             }
         }
 
         return $properties;
+    }
+
+    /** Without the class, which (array), and a __serialize() that is made with it, have for private properties: "\0App\Base\0name". */
+    private static function nameOf(int|string $key): string
+    {
+        return substr((string) $key, (int) strrpos("\0".$key, "\0"));
     }
 
     /** @return array<string, mixed> */

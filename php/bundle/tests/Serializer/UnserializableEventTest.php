@@ -53,6 +53,7 @@ final class UnserializableEventTest extends TestCase
         ];
         yield 'anonymous class' => [static fn () => new class {}, '::$extra is an object of an anonymous class.'];
         yield 'class that PHP refuses' => [static fn () => (object) ['db' => new \PDO('sqlite::memory:')], '::$extra->db is an object of the class "PDO", which cannot be serialized ('];
+        yield 'a private property through __serialize(), as of a lazy service' => [static fn () => new SelfSerialized(static fn () => 1, "\0App\Mailer\0transport"), '::$extra->transport is a closure.'];
         yield 'through __serialize()' => [static fn () => new SelfSerialized(static fn () => 1), '::$extra->key is a closure.'];
     }
 
@@ -105,13 +106,13 @@ final class ChildOfPrivateHolder extends PrivateHolder
 
 final class SelfSerialized
 {
-    public function __construct(private mixed $value)
+    public function __construct(private mixed $value, private string $key = 'key')
     {
     }
 
     public function __serialize(): array
     {
-        return ['key' => $this->value];
+        return [$this->key => $this->value];
     }
 }
 
