@@ -76,6 +76,7 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$backend', service('fervo_deferred_event.backend'))
             ->arg('$mode', abstract_arg('set by the extension'))
             ->arg('$logger', $logger)
+            ->arg('$boundaries', iterator([service('fervo_deferred_event.job_boundary')->ignoreOnUninitialized()]))
             ->tag('kernel.reset', ['method' => 'reset'])
         ->set('fervo_deferred_event.backend.immediate', ImmediateBackend::class)
             ->args([service('fervo_deferred_event.payload_dispatcher')])

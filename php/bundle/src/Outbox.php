@@ -12,6 +12,7 @@ use Fervo\DeferredEventBundle\Doctrine\OutboxTable;
 use Fervo\DeferredEventBundle\Doctrine\TransactionScope;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
+use Fervo\DeferredEventBundle\Worker\JobBoundary;
 use Fervo\DeferredEventBundle\Worker\Relay;
 use Psr\Log\LoggerInterface;
 use Psr\Log\LogLevel;
@@ -50,7 +51,8 @@ final class Outbox implements ResetInterface
 
     /**
      * @param \Closure(): LoggerInterface         $logger
-     * @param (\Closure(): BackendInterface)|null $fallback `on_failure: run`
+     * @param (\Closure(): BackendInterface)|null $fallback   `on_failure: run`
+     * @param iterable<JobBoundary>               $boundaries the one of the worker's job, if there is one
      */
     public function __construct(
         private readonly BackendInterface $backend,
@@ -60,6 +62,7 @@ final class Outbox implements ResetInterface
         private readonly ?TransactionTracker $transactions = null,
         private readonly ?DeferralLog $log = null,
         private readonly ?OutboxTable $table = null,
+        private readonly iterable $boundaries = [],
     ) {
         $transactions?->onEnded($this->transactionEnded(...));
     }
@@ -84,7 +87,7 @@ final class Outbox implements ResetInterface
             $this->due[] = $job;
             $this->watchShutdown();
         } elseif ($this->backend instanceof InProcessBackendInterface) {
-            $this->terminate();
+            $this->flushSafely();
             $this->send([$job]);
         } else {
             $this->sendNow($job);
@@ -115,16 +118,11 @@ final class Outbox implements ResetInterface
         }
     }
 
-    /** As flush(), where nobody could catch: a failure is logged, the next occasion tries again. */
+    /** At the end of a request or command; it is none for a job that has called it, and has an end of its own. */
     public function terminate(): void
     {
-        try {
-            $this->flush();
-        } catch (SendFailedException $failure) {
-            $this->sendLater($failure);
-        } catch (\Throwable $error) {
-            // A listener's, of a job that ran here.
-            $this->error('A deferred event failed: {reason}', $error, []);
+        if (!$this->isInJob()) {
+            $this->flushSafely();
         }
     }
 
@@ -142,7 +140,7 @@ final class Outbox implements ResetInterface
             $this->logDropped('the job failed');
         }
         // Those whose transaction was committed before are not the job's any more.
-        $this->terminate();
+        $this->flushSafely();
 
         return $hasDropped;
     }
@@ -151,6 +149,30 @@ final class Outbox implements ResetInterface
     public function reset(): void
     {
         $this->terminate();
+    }
+
+    private function isInJob(): bool
+    {
+        foreach ($this->boundaries as $boundary) {
+            if ($boundary->isWorking) {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /** As flush(), where nobody could catch: a failure is logged, the next occasion tries again. */
+    private function flushSafely(): void
+    {
+        try {
+            $this->flush();
+        } catch (SendFailedException $failure) {
+            $this->sendLater($failure);
+        } catch (\Throwable $error) {
+            // A listener's, of a job that ran here.
+            $this->error('A deferred event failed: {reason}', $error, []);
+        }
     }
 
     /** @param non-empty-list<TransactionScope> $scopes */
@@ -262,6 +284,10 @@ final class Outbox implements ResetInterface
 
     private function shutdown(): void
     {
+        if ($this->isInJob()) {
+            // By exit() or a fatal error, of which nobody else is told here.
+            $this->jobFailed();
+        }
         try {
             $this->flush();
         } catch (\Throwable $failure) {

@@ -129,10 +129,22 @@ final class OutboxTest extends TestCase
     #[\PHPUnit\Framework\Attributes\TestWith(['after_commit', 0, 'warning: Did not send deferred events: PHP ends, and their transaction was never committed []'])]
     public function testWhenPhpEnds(string $mode, int $failures, string $expected): void
     {
-        $script = sprintf('require %s; (new %s)->run(%s, %d);', var_export(__DIR__.'/autoload.php', true), ExitingProcess::class, var_export($mode, true), $failures);
+        self::assertSame([$expected], $this->end($mode, $failures));
+    }
+
+    /** The worker tries it again, and it defers them again. */
+    public function testWhenPhpEndsWithinAJobItsEventsHaveFailedWithIt(): void
+    {
+        self::assertSame([], $this->end('on_terminate', 0, isInJob: true));
+    }
+
+    /** @return list<string> what is sent, and logged */
+    private function end(string $mode, int $failures, bool $isInJob = false): array
+    {
+        $script = sprintf('require %s; (new %s)->run(%s, %d, %s);', var_export(__DIR__.'/autoload.php', true), ExitingProcess::class, var_export($mode, true), $failures, var_export($isInJob, true));
         exec(escapeshellarg(\PHP_BINARY).' -r '.escapeshellarg($script).' 2>&1', $lines);
 
-        self::assertSame([$expected], $lines);
+        return $lines;
     }
 
     private function outbox(SendMode $mode, BackendInterface $backend, ?BackendInterface $fallback = null, ?FakeLogger $logger = null, ?TransactionTracker $transactions = null, ?DeferralLog $log = null): Outbox

@@ -18,6 +18,9 @@ final class JobBoundary
     /** Whether something of the work that failed last was undone: rolled back, or dropped before it was sent. */
     public bool $hasUndone = false;
 
+    /** While it is under way: a command or a request of the application that it runs inside may end, and it goes on. */
+    public bool $isWorking = false;
+
     /** @param iterable<Outbox> $outboxes the one that there is, if the job has used it */
     public function __construct(private readonly iterable $outboxes, private readonly ?OpenTransactions $openTransactions = null)
     {
@@ -38,8 +41,10 @@ final class JobBoundary
         $connections = [];
         try {
             try {
+                $this->isWorking = true;
                 $result = $work();
             } finally {
+                $this->isWorking = false;
                 // Whatever has happened: the next job of a batch must not go on in it.
                 $connections = $this->rollBack();
             }

@@ -9,6 +9,7 @@ use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
 use Fervo\DeferredEventBundle\Outbox;
 use Fervo\DeferredEventBundle\SendMode;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
+use Fervo\DeferredEventBundle\Worker\JobBoundary;
 
 /** A process that ends while jobs are held. It prints what becomes of them. */
 final class ExitingProcess
@@ -16,19 +17,25 @@ final class ExitingProcess
     /** Open until the end. */
     private static ConnectionTransactions $connection;
 
-    public function run(string $mode, int $failures): never
+    /** @param bool $isInJob it is a job of the worker that exits */
+    public function run(string $mode, int $failures, bool $isInJob = false): never
     {
         $transactions = new TransactionTracker();
         self::$connection = $transactions->watch();
         self::$connection->begun();
+        $boundary = new JobBoundary([]);
         $outbox = new Outbox(
             new FakeBackend($failures, echoes: true),
             SendMode::from($mode),
             static fn () => new FakeLogger(echoes: true),
             transactions: 'after_commit' === $mode ? $transactions : null,
+            boundaries: [$boundary],
         );
-        $outbox->add(Queue::job('1'));
-        $outbox->add(Queue::job('2'));
-        exit;
+        $work = static function () use ($outbox): never {
+            $outbox->add(Queue::job('1'));
+            $outbox->add(Queue::job('2'));
+            exit;
+        };
+        $isInJob ? $boundary->around($work) : $work();
     }
 }

@@ -15,7 +15,12 @@ use Fervo\DeferredEventBundle\Tests\Support\Folder;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
 use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
+use Symfony\Bundle\FrameworkBundle\Console\Application;
+use Symfony\Component\Console\Input\ArrayInput;
+use Symfony\Component\Console\Output\NullOutput;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
+use Symfony\Component\HttpFoundation\Request;
+use Symfony\Component\HttpFoundation\Response;
 
 use function Symfony\Component\DependencyInjection\Loader\Configurator\service;
 use function Symfony\Component\DependencyInjection\Loader\Configurator\service_closure;
@@ -60,6 +65,22 @@ final class OpenTransactionTest extends KernelTestCase
         self::assertCount(1, Queue::rows($this->queue));
     }
 
+    /** Their end is not that of the job. */
+    public function testACommandOrRequestInsideAJobSendsNothingOfIt(): void
+    {
+        $kernel = $this->application('on_terminate');
+        foreach (['command', 'two requests', 'reset'] as $inside) {
+            self::assertSame('retry', $this->job($kernel, "defer and $inside and throw")->kind);
+            self::assertSame([], Queue::rows($this->queue), $inside);
+            self::assertSame('ack', $this->job($kernel, "defer and $inside")->kind);
+            self::assertCount(1, Queue::rows($this->queue));
+            Queue::open($this->queue)->exec('DELETE FROM fervo_jobs');
+        }
+        $kernel->getContainer()->get('fervo_dispatch.queue')->deferEvent(new OrderPlaced(1));
+        $kernel->terminate(new Request(), new Response());
+        self::assertCount(1, Queue::rows($this->queue), 'behind the job');
+    }
+
     public function testNorOfOneThatIsLeftBehindAJob(): void
     {
         $kernel = $this->application('immediately');
@@ -90,7 +111,7 @@ final class OpenTransactionTest extends KernelTestCase
             $services->set(self::ID, Connection::class)->public()
                 ->factory([DriverManager::class, 'getConnection'])->args([['driver' => 'pdo_sqlite', 'path' => $file]]);
             $services->set(Doing::class)
-                ->args([service_closure(self::ID), service('fervo_dispatch.queue')])
+                ->args([service_closure(self::ID), service('fervo_dispatch.queue'), service('kernel')])
                 ->tag('kernel.event_listener', ['event' => Doing::EVENT, 'method' => '__invoke'])
                 ->tag('kernel.event_listener', ['event' => JobHandled::class, 'method' => 'behind'])
                 ->tag('kernel.event_listener', ['event' => JobFailed::class, 'method' => 'behind']);
@@ -118,7 +139,7 @@ final class Doing
     public const EVENT = 'doing';
 
     /** @param \Closure(): Connection $connection */
-    public function __construct(private readonly \Closure $connection, private readonly DeferredEventQueueInterface $queue)
+    public function __construct(private readonly \Closure $connection, private readonly DeferredEventQueueInterface $queue, private readonly TestKernel $kernel)
     {
     }
 
@@ -147,6 +168,12 @@ final class Doing
             if ('by hand' === $what && $native instanceof \PDO) {
                 $native->beginTransaction();
             }
+            match ($what) {
+                'command' => $this->runCommand(),
+                'two requests' => $this->handleRequests(2),
+                'reset' => $this->kernel->getContainer()->get('services_resetter')->reset(),
+                default => null,
+            };
             if ('defer' === $what) {
                 $this->queue->deferEvent(new OrderPlaced(1));
             }
@@ -154,6 +181,21 @@ final class Doing
             if (str_contains($what, 'throw')) {
                 throw new \DomainException('within');
             }
+        }
+    }
+
+    private function runCommand(): void
+    {
+        $application = new Application($this->kernel);
+        $application->setAutoExit(false);
+        $application->run(new ArrayInput(['command' => 'list']), new NullOutput());
+    }
+
+    private function handleRequests(int $count): void
+    {
+        for ($i = 0; $i < $count; ++$i) {
+            $request = Request::create('/nowhere');
+            $this->kernel->terminate($request, $this->kernel->handle($request));
         }
     }
 }
