@@ -44,8 +44,15 @@ final class OpenTransactions
     /** Also one that DBAL does not know of: begun by hand, or left by a commit that failed, on SQLite. */
     private function isInTransaction(Connection $connection): bool
     {
-        return $connection->isTransactionActive()
-            || ($connection->isConnected() && true === NativeTransaction::isOpenOn($connection->getNativeConnection()));
+        if ($connection->isTransactionActive() || !$connection->isConnected()) {
+            return $connection->isTransactionActive();
+        }
+        try {
+            return true === NativeTransaction::isOpenOn($connection->getNativeConnection());
+        } catch (\Throwable) {
+            // A driver of the application's own, which does not tell.
+            return false;
+        }
     }
 
     private function end(Connection $connection): void

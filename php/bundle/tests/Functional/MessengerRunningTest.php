@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Tests\Functional;
 
 use Doctrine\DBAL\Connection;
+use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
 use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Messenger\EncodedMessage;
 use Fervo\DeferredEventBundle\Messenger\MessageCodec;
@@ -18,6 +19,7 @@ use Symfony\Bundle\FrameworkBundle\Console\Application;
 use Symfony\Component\Console\Tester\ApplicationTester;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\Messenger\Envelope;
+use Symfony\Component\Messenger\Event\WorkerMessageFailedEvent;
 use Symfony\Component\Messenger\Exception\TransportException;
 use Symfony\Component\Messenger\Handler\Acknowledger;
 use Symfony\Component\Messenger\Handler\BatchHandlerInterface;
@@ -35,6 +37,7 @@ use Symfony\Component\Messenger\Transport\Serialization\SigningSerializer;
 use Symfony\Component\Messenger\Transport\TransportFactoryInterface;
 use Symfony\Component\Messenger\Transport\TransportInterface;
 
+use function Symfony\Component\DependencyInjection\Loader\Configurator\service;
 use function Symfony\Component\DependencyInjection\Loader\Configurator\service_closure;
 
 /** The transport fervo:// of Messenger: from the queue to the handler, and what becomes of the job. */
@@ -211,6 +214,20 @@ final class MessengerRunningTest extends MessengerTestCase
 
         self::assertSame('ack', $this->runNext($kernel)->kind);
         self::assertSame([], [...$this->transport($kernel, 'failed')->get()]);
+    }
+
+    /** The application's, in the place of Symfony's: nobody knows what its arguments are. */
+    public function testARetryListenerOfTheApplicationsOwnIsBelieved(): void
+    {
+        $kernel = $this->application(configure: static function (ContainerConfigurator $container): void {
+            $container->services()->set('messenger.retry.send_failed_message_for_retry_listener', RetriesByItself::class)
+                ->arg('$queue', service('fervo_dispatch.queue'))
+                ->tag('kernel.event_listener', ['event' => WorkerMessageFailedEvent::class, 'method' => '__invoke']);
+        });
+        $this->send($kernel, new Pay('throw'));
+
+        self::assertSame('ack', $this->runNext($kernel)->kind);
+        self::assertCount(1, Queue::rows($this->queue));
     }
 
     public function testAWorkerThatIsStoppedBeforeItHasTheMessageFailsTheJob(): void
@@ -618,6 +635,19 @@ final class SeesMessages implements MiddlewareInterface
         $this->seen[] = $envelope->getMessage()->what;
 
         return $stack->next()->handle($envelope, $stack);
+    }
+}
+
+final class RetriesByItself
+{
+    public function __construct(private readonly DeferredEventQueueInterface $queue)
+    {
+    }
+
+    public function __invoke(WorkerMessageFailedEvent $event): void
+    {
+        $this->queue->deferEvent($event->getEnvelope()->getMessage());
+        $event->setForRetry();
     }
 }
 

@@ -11,6 +11,8 @@ use Symfony\Component\DependencyInjection\Compiler\ServiceLocatorTagPass;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\DependencyInjection\Definition;
 use Symfony\Component\DependencyInjection\Reference;
+use Symfony\Component\Messenger\EventListener\SendFailedMessageForRetryListener;
+use Symfony\Component\Messenger\EventListener\SendFailedMessageToFailureTransportListener;
 
 /**
  * Where Messenger is enabled: the worker gets the serializers of its transports, and sees which copies its listeners send.
@@ -29,7 +31,7 @@ final class MessengerPass implements CompilerPassInterface
         if (!$container->hasDefinition('fervo_deferred_event.messenger.runner')) {
             return;
         }
-        if (!$container->hasDefinition(self::RETRY_LISTENER)) {
+        if (!$container->has(self::RETRY_LISTENER)) {
             foreach (['signer', 'codec', 'transport_factory', 'transports', 'sent_copies', 'runner'] as $name) {
                 $container->removeDefinition('fervo_deferred_event.messenger.'.$name);
             }
@@ -52,9 +54,10 @@ final class MessengerPass implements CompilerPassInterface
         $container->getDefinition('fervo_deferred_event.messenger.runner')
             ->setArgument('$serializers', ServiceLocatorTagPass::register($container, $serializers));
 
-        foreach ([self::RETRY_LISTENER, self::FAILURE_LISTENER] as $id) {
-            if ($container->hasDefinition($id)) {
-                $listener = $container->getDefinition($id);
+        foreach ([self::RETRY_LISTENER => SendFailedMessageForRetryListener::class, self::FAILURE_LISTENER => SendFailedMessageToFailureTransportListener::class] as $id => $class) {
+            $listener = $container->hasDefinition($id) ? $container->getDefinition($id) : null;
+            // The application may have one of its own there, which tells by the event what it does.
+            if (null !== $listener && is_a((string) $listener->getClass(), $class, true) && \array_key_exists(0, $listener->getArguments())) {
                 $listener->replaceArgument(0, new Definition(WatchedSenders::class, [$listener->getArgument(0), new Reference('fervo_deferred_event.messenger.sent_copies')]));
             }
         }
