@@ -14,7 +14,8 @@ interface BackendInterface
     /**
      * Returns when the jobs are in the queue. Where the queue can do so, it is all of them or none.
      *
-     * @throws SendFailedException with the jobs that are not in the queue
+     * @throws SendFailedException with the jobs that are not in the queue; `isRefusal` when the queue is there and takes none of these,
+     *                             so that with `send: transactional` the others are moved
      */
     public function send(DeferredJob ...$jobs): void;
 }

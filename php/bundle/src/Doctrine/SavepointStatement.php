@@ -15,6 +15,7 @@ final class SavepointStatement
     public const RELEASE = 'release';
     public const ROLL_BACK = 'roll back';
 
+    private const COMMENT = '/\*(?:[^*]|\*(?!/))*+\*/|(?:--|#)[^\r\n]*+';
     private const NAME = '("(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[^\s;]+)\s*;?\s*$~iD';
 
     /** The second one of each is SQL Server's. */
@@ -32,10 +33,16 @@ final class SavepointStatement
     /** Null for any other statement. */
     public static function read(string $sql): ?self
     {
-        // All three begin with one of two letters: most statements are not looked at any further.
-        if (!\in_array($sql[strspn($sql, " \t\r\n")] ?? '', ['S', 's', 'R', 'r'], true)) {
+        $at = strspn($sql, " \t\r\n");
+        // A comment of a middleware that tells the database who asks.
+        if (\in_array($sql[$at] ?? '', ['/', '-', '#'], true) && 1 === preg_match('~^(?:\s|'.self::COMMENT.')+~', $sql, $match)) {
+            $at = \strlen($match[0]);
+        }
+        // Most statements are not looked at any further.
+        if (!\in_array(strtoupper(substr($sql, $at, 2)), ['SA', 'RE', 'RO'], true)) {
             return null;
         }
+        $sql = preg_replace('~(?:\s+(?:'.self::COMMENT.')?)+$~D', '', substr($sql, $at)) ?? $sql;
         foreach (self::PATTERNS as $kind => $pattern) {
             if (1 === preg_match($pattern, $sql, $match)) {
                 // Names that are not quoted are the same in any case of letters.

@@ -6,6 +6,7 @@ namespace Fervo\DeferredEventBundle\Doctrine;
 
 use Doctrine\DBAL\Driver\Connection;
 use Doctrine\DBAL\Driver\Middleware\AbstractConnectionMiddleware;
+use Doctrine\DBAL\Driver\Result;
 
 /** @internal */
 final class TrackedConnection extends AbstractConnectionMiddleware
@@ -18,6 +19,14 @@ final class TrackedConnection extends AbstractConnectionMiddleware
     public function exec(string $sql): int|string
     {
         $result = parent::exec($sql);
+        $this->transactions->executed($sql);
+
+        return $result;
+    }
+
+    public function query(string $sql): Result
+    {
+        $result = parent::query($sql);
         $this->transactions->executed($sql);
 
         return $result;

@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\Doctrine;
 use Doctrine\DBAL\Connection as DbalConnection;
 use Doctrine\DBAL\Driver\Connection;
 use Doctrine\DBAL\Driver\Middleware\AbstractConnectionMiddleware;
+use Doctrine\DBAL\Driver\Result;
 
 /** @internal */
 final class TrackedDbal3Connection extends AbstractConnectionMiddleware
@@ -19,6 +20,14 @@ final class TrackedDbal3Connection extends AbstractConnectionMiddleware
     public function exec(string $sql): int
     {
         $result = parent::exec($sql);
+        $this->transactions->executed($sql);
+
+        return $result;
+    }
+
+    public function query(string $sql): Result
+    {
+        $result = parent::query($sql);
         $this->transactions->executed($sql);
 
         return $result;

@@ -91,6 +91,25 @@ final class TransactionTest extends TestCase
         self::assertSame([['1', '3']], $this->backend->calls);
     }
 
+    public function testASavepointIsOneHoweverItIsSet(): void
+    {
+        $run = [
+            fn (string $sql) => $this->connection->executeStatement("/* GET /pay */ $sql"),
+            fn (string $sql) => $this->connection->executeStatement("$sql -- pay"),
+            fn (string $sql) => $this->connection->executeQuery($sql)->free(),
+        ];
+        foreach ($run as $execute) {
+            $this->connection->transactional(function () use ($execute): void {
+                $execute('SAVEPOINT a');
+                $this->outbox->add(Queue::job('ghost'));
+                $execute('ROLLBACK TO SAVEPOINT a');
+                $this->outbox->add(Queue::job('good'));
+            });
+        }
+
+        self::assertSame([['good'], ['good'], ['good']], $this->backend->calls);
+    }
+
     public function testDropsWhenTheConnectionIsClosed(): void
     {
         $this->connection->beginTransaction();
