@@ -154,7 +154,7 @@ final class Outbox implements ResetInterface
     private function isInJob(): bool
     {
         foreach ($this->boundaries as $boundary) {
-            if ($boundary->isWorking) {
+            if ($boundary->isWorking()) {
                 return true;
             }
         }

@@ -98,22 +98,27 @@ final class MessageRunner
         $before = $this->copies->count();
         $failure = null;
         try {
-            $worker->run(['sleep' => 0]);
+            $this->boundary->during(static fn () => $worker->run(['sleep' => 0]));
         } catch (\Throwable $failure) {
         } finally {
             // What a listener of the worker's events has left.
             $left = $this->boundary->rollBack();
         }
 
-        // What they have deferred: as with a handler, the message is not done before it is sent. Twice is better than not at all.
-        try {
-            $this->boundary->around(static fn (): bool => true);
-        } catch (\Throwable $unsent) {
-            throw $failure ?? $unsent;
-        }
+        // What listeners have deferred is sent before the message is done, as what a handler has, and dropped when it runs again.
+        return $this->boundary->around(fn (): ?\Throwable => $this->conclude($message, $job, $one, $events, $bus, $before < $this->copies->count(), $left, $failure));
+    }
 
+    /**
+     * @param bool         $isCopied whether Messenger has sent a copy elsewhere
+     * @param list<string> $left     connections on which a listener has left a transaction open
+     *
+     * @throws \Throwable
+     */
+    private function conclude(EncodedMessage $message, Job $job, OneMessage $one, WatchedDispatcher $events, JobBus $bus, bool $isCopied, array $left, ?\Throwable $failure): ?\Throwable
+    {
         // A listener of the application may have its own way of trying again. Messenger rejects the message then, or acknowledges it.
-        $isElsewhere = $before < $this->copies->count() || $events->willRetry;
+        $isElsewhere = $isCopied || $events->willRetry;
         if ($isElsewhere && [] !== $left) {
             // The copy may have been written into it. Twice is better than not at all.
             throw new OpenTransactionException($left);

@@ -18,8 +18,8 @@ final class JobBoundary
     /** Whether something of the work that failed last was undone: rolled back, or dropped before it was sent. */
     public bool $hasUndone = false;
 
-    /** While it is under way: a command or a request of the application that it runs inside may end, and it goes on. */
-    public bool $isWorking = false;
+    /** How often during() has been entered. */
+    private int $depth = 0;
 
     /** @param iterable<Outbox> $outboxes the one that there is, if the job has used it */
     public function __construct(private readonly iterable $outboxes, private readonly ?OpenTransactions $openTransactions = null)
@@ -41,10 +41,8 @@ final class JobBoundary
         $connections = [];
         try {
             try {
-                $this->isWorking = true;
-                $result = $work();
+                $result = $this->during($work);
             } finally {
-                $this->isWorking = false;
                 // Whatever has happened: the next job of a batch must not go on in it.
                 $connections = $this->rollBack();
             }
@@ -63,6 +61,31 @@ final class JobBoundary
             }
             throw $error;
         }
+    }
+
+    /**
+     * Marks work as a job's, which goes on when a command or a request of the application that it runs inside ends.
+     *
+     * @template T
+     *
+     * @param \Closure(): T $work
+     *
+     * @return T
+     */
+    public function during(\Closure $work): mixed
+    {
+        ++$this->depth;
+        try {
+            return $work();
+        } finally {
+            --$this->depth;
+        }
+    }
+
+    /** Also in a shutdown function, when the work has called exit() or died. */
+    public function isWorking(): bool
+    {
+        return $this->depth > 0;
     }
 
     /** @return list<string> the names of the connections on which a transaction was open */

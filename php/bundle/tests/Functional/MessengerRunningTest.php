@@ -20,6 +20,7 @@ use Symfony\Component\Console\Tester\ApplicationTester;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\Messenger\Envelope;
 use Symfony\Component\Messenger\Event\WorkerMessageFailedEvent;
+use Symfony\Component\Messenger\Event\WorkerMessageHandledEvent;
 use Symfony\Component\Messenger\Exception\TransportException;
 use Symfony\Component\Messenger\Handler\Acknowledger;
 use Symfony\Component\Messenger\Handler\BatchHandlerInterface;
@@ -389,6 +390,22 @@ final class MessengerRunningTest extends MessengerTestCase
         $backend->isAway = false;
         self::assertSame('ack', $this->runPayload($kernel, $payload)->kind);
         self::assertCount(2, $backend->sent, 'once, with the message itself');
+    }
+
+    /** As a command or a request that a listener runs. */
+    public function testWhatEndsWithinAMessageSendsNothingOfIt(): void
+    {
+        $kernel = $this->application([], ['send' => 'on_terminate']);
+        $this->send($kernel, new Pay('a listener defers'));
+        $resetter = $kernel->getContainer()->get('services_resetter');
+        $resetter->reset();
+        $kernel->getContainer()->get('event_dispatcher')->addListener(WorkerMessageHandledEvent::class, static function () use ($resetter): never {
+            $resetter->reset();
+            throw new \DomainException('Another listener fails');
+        }, -10);
+
+        self::assertSame('retry', $this->runNext($kernel)->kind);
+        self::assertSame([], Queue::rows($this->queue));
     }
 
     public function testABatchHandlerIsFlushedAtTheEndOfTheJob(): void
