@@ -17,7 +17,6 @@ import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/time/clock.ts";
 import type { Observer } from "../src/core/observer.ts";
 import { ACK } from "../src/core/outcome.ts";
-import { sidekiq7 } from "../src/formats/sidekiq.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../src/executors/fastcgi/executor.ts";
 import { jobRequests } from "../src/executors/fastcgi/requests.ts";
 import { Consumer, DEFAULT_CONSUMER_OPTIONS } from "../src/worker/consumer/consumer.ts";
