@@ -16,7 +16,7 @@
 import { openBroker } from "../src/app/assembly.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { systemClock } from "../src/core/time/clock.ts";
-import type { QueueDepth } from "../src/core/admin.ts";
+import { aliveIn, type QueueDepth } from "../src/core/admin.ts";
 import { eventually } from "../tests/support/eventually.ts";
 import { PhpFpm } from "../tests/support/php_fpm.ts";
 import { SeededRandom } from "../tests/support/seeded_random.ts";
@@ -194,7 +194,7 @@ function grew([, warm, , end]: readonly number[], factor: number): boolean {
 
 /** Jobs that are still to be done. */
 function queuedOf(depth: QueueDepth | undefined): number | undefined {
-  return depth && depth.ready + depth.delayed + depth.reserved;
+  return depth && aliveIn(depth);
 }
 
 function complaint(what: string, doubles: readonly Doubles[]): string[] {

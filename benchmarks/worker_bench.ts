@@ -140,14 +140,19 @@ async function pickUp(): Promise<void> {
   const latencies: number[] = [];
   await using app = await createApp(config, { clock: systemClock, observe: () => {} });
   const { broker } = app.sources[0]!;
-  const receive = broker.receive.bind(broker);
-  broker.receive = async (request) => {
-    const deliveries = await receive(request);
-    const nowMs = performance.timeOrigin + performance.now();
-    for (const { message } of deliveries) {
-      latencies.push(nowMs - Number(new TextDecoder().decode(message.body)));
-    }
-    return deliveries;
+  const subscribe = broker.subscribe.bind(broker);
+  broker.subscribe = (options) => {
+    const subscription = subscribe(options);
+    const receive = subscription.receive.bind(subscription);
+    subscription.receive = async (request, signal) => {
+      const deliveries = await receive(request, signal);
+      const nowMs = performance.timeOrigin + performance.now();
+      for (const { message } of deliveries) {
+        latencies.push(nowMs - Number(new TextDecoder().decode(message.body)));
+      }
+      return deliveries;
+    };
+    return subscription;
   };
   const running = app.worker.run({ untilEmpty: false });
   const pusher = new URL("pusher.ts", import.meta.url).pathname;

@@ -34,7 +34,7 @@ export class Pusher implements AsyncDisposable {
     while (!isEnough()) {
       await this.#alone(async () => {
         const depth = await this.depth();
-        if (depth === undefined || depth.ready > maxReady) await sleep(systemClock, FULL_MS);
+        if (depth === undefined || (depth.ready ?? 0) > maxReady) await sleep(systemClock, FULL_MS);
         else await this.#pushSome(ledger);
       });
     }
@@ -51,14 +51,14 @@ export class Pusher implements AsyncDisposable {
 
   /** Undefined when the broker cannot be asked. */
   async depth(): Promise<QueueDepth | undefined> {
-    return await this.#broker.depth(QUEUE).catch(() => undefined);
+    return await this.#broker.admin.depth!(QUEUE).catch(() => undefined);
   }
 
   async deadLetters(): Promise<DeadLetter[]> {
     const letters: DeadLetter[] = [];
     for (;;) {
       const after = letters.at(-1)?.place;
-      const page = await this.#broker.dead.list({
+      const page = await this.#broker.admin.dead!.list({
         queue: QUEUE,
         limit: DEAD_PAGE,
         ...(after !== undefined && { after }),

@@ -65,7 +65,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   assembly = await assemble(config, assembling);
   let view = viewOf(assembly, deps);
   let finished = Promise.resolve();
-  const onQuiet = () => assembly.brokers.forEach((broker) => broker.quiet?.());
+  const onQuiet = () => assembly.brokers.forEach((broker) => broker.presence?.quiet());
   const stuckJobs = new StuckJobsWatch({ ...deps, brokers: () => watchedBrokers(assembly) });
   const worker = new Worker({ ...workingOf(assembly), ...deps, onQuiet }, config);
 

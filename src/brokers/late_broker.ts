@@ -1,67 +1,59 @@
-import type { Clock } from "../core/time/clock.ts";
-import type { DeadLetters, Pauses, ScheduleBook } from "../core/admin.ts";
-import type { Broker, Capabilities } from "../core/broker.ts";
+import type { Broker, Capabilities, ReceiveRequest, SubscribeOptions, Subscription } from "../core/broker.ts";
+import type { BrokerAdmin, DeadLetters, Pauses, ScheduleBook } from "../core/admin.ts";
+import type { Delivery } from "../core/delivery.ts";
 import { asFervoError, type FervoError, QueueError } from "../core/errors.ts";
-import type { Finding } from "../core/finding.ts";
 import type { Format } from "../core/format.ts";
+import type { Clock } from "../core/time/clock.ts";
 
 /** Many may ask at the same time; it is tried this seldom, milliseconds. */
 const EVERY_MS = 500;
 
-export interface LateBrokerOptions {
-  readonly capabilities: Capabilities;
-  readonly format: Format;
-}
+/** A broker all of whose administration is there. */
+type WholeBroker = Broker & { readonly admin: Required<BrokerAdmin> };
 
 /** A broker that cannot be opened yet, as the folder of its file is not mounted: calls reject until one has opened it. */
 export class LateBroker implements Broker {
   readonly capabilities: Capabilities;
   readonly format: Format;
   readonly #clock: Clock;
-  readonly #open: () => Broker;
-  #opened: Broker | undefined;
+  readonly #open: () => WholeBroker;
+  #opened: WholeBroker | undefined;
   #failed: { readonly error: FervoError; readonly atMs: number } | undefined;
   #isClosed = false;
 
   /** @param deps.open Throws QUEUE_UNAVAILABLE while it cannot be opened; is called no more once it was. */
-  constructor(deps: { clock: Clock; open: () => Broker }, { capabilities, format }: LateBrokerOptions) {
+  constructor(
+    deps: { clock: Clock; open: () => WholeBroker },
+    { capabilities, format }: Pick<Broker, "capabilities" | "format">,
+  ) {
     this.#clock = deps.clock;
     this.#open = deps.open;
     this.capabilities = capabilities;
     this.format = format;
   }
 
-  readonly receive: Broker["receive"] = async (request) => await this.#broker.receive(request);
-  readonly push: Broker["push"] = async (...args) => await this.#broker.push(...args);
-  readonly depth: Broker["depth"] = async (queue) => await this.#broker.depth(queue);
-  readonly latencyMs: Broker["latencyMs"] = async (queue) => await this.#broker.latencyMs(queue);
-  readonly census: Broker["census"] = async (queues) => await this.#broker.census(queues);
-  readonly queues: Broker["queues"] = async () => await this.#broker.queues();
-  readonly findings = async (): Promise<Finding[]> => await this.#broker.findings?.() ?? [];
-
-  readonly dead: DeadLetters = {
-    list: async (o) => await this.#broker.dead.list(o),
-    get: async (id) => await this.#broker.dead.get(id),
-    find: async (ids) => await this.#broker.dead.find(ids),
-    retry: async (ids) => await this.#broker.dead.retry(ids),
-    remove: async (ids) => await this.#broker.dead.remove(ids),
-  };
-  readonly pauses: Pauses = {
-    list: async () => await this.#broker.pauses.list(),
-    pause: async (queue) => await this.#broker.pauses.pause(queue),
-    resume: async (queue) => await this.#broker.pauses.resume(queue),
-  };
-  readonly schedule: ScheduleBook = {
-    begin: async (slot) => await this.#broker.schedule!.begin(slot),
-    push: async (...args) => await this.#broker.schedule!.push(...args),
-    skip: async (slot) => await this.#broker.schedule!.skip(slot),
-    setAside: async (...args) => await this.#broker.schedule!.setAside(...args),
-    look: async (...args) => await this.#broker.schedule!.look(...args),
-  };
-
-  quiet(): void {
-    this.#opened?.quiet?.();
+  subscribe(options: SubscribeOptions): Subscription {
+    return new LateSubscription(() => this.#broker, options);
   }
+
+  readonly push: Broker["push"] = async (...args) => await this.#broker.push(...args);
+
+  readonly admin: Required<BrokerAdmin> = {
+    queues: async () => await this.#broker.admin.queues(),
+    depth: async (queue) => await this.#broker.admin.depth(queue),
+    latencyMs: async (queue) => await this.#broker.admin.latencyMs(queue),
+    census: async (queues) => await this.#broker.admin.census(queues),
+    findings: async () => await this.#broker.admin.findings(),
+    dead: lateParts<DeadLetters>(["list", "get", "find", "retry", "remove"], () => this.#broker.admin.dead),
+    pauses: {
+      isEnforced: false,
+      ...lateParts<Omit<Pauses, "isEnforced">>(["list", "pause", "resume"], () => this.#broker.admin.pauses),
+    },
+    schedule: lateParts<ScheduleBook>(
+      ["begin", "push", "skip", "setAside", "look"],
+      () => this.#broker.admin.schedule,
+    ),
+  };
 
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -72,7 +64,7 @@ export class LateBroker implements Broker {
     await this.close();
   }
 
-  get #broker(): Broker {
+  get #broker(): WholeBroker {
     if (this.#opened !== undefined) return this.#opened;
     if (this.#isClosed) throw new QueueError("QUEUE_UNAVAILABLE", "The broker is closed");
     const nowMs = this.#clock.monotonicMs();
@@ -84,5 +76,44 @@ export class LateBroker implements Broker {
       this.#failed = { error, atMs: nowMs };
       throw error;
     }
+  }
+}
+
+/** A part of a broker's administration, each of whose methods asks for the part when it is called. */
+function lateParts<Part>(names: readonly (keyof Part)[], part: () => Part): Part {
+  const late = (name: keyof Part) => async (...args: unknown[]) =>
+    await (part()[name] as (...args: unknown[]) => unknown)(...args);
+  return Object.fromEntries(names.map((name) => [name, late(name)])) as Part;
+}
+
+/** Begins when its broker is there. */
+class LateSubscription implements Subscription {
+  readonly #broker: () => Broker;
+  readonly #options: SubscribeOptions;
+  #capacity: number;
+  #begun: Subscription | undefined;
+
+  constructor(broker: () => Broker, options: SubscribeOptions) {
+    this.#broker = broker;
+    this.#options = options;
+    this.#capacity = options.capacity;
+  }
+
+  async receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+    this.#begun ??= this.#broker().subscribe({ ...this.#options, capacity: this.#capacity });
+    return await this.#begun.receive(request, signal);
+  }
+
+  resize(capacity: number): void {
+    this.#capacity = capacity;
+    this.#begun?.resize(capacity);
+  }
+
+  async stop(): Promise<void> {
+    await this.#begun?.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#begun?.[Symbol.asyncDispose]();
   }
 }

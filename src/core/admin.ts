@@ -1,13 +1,27 @@
 import { FervoError } from "./errors.ts";
+import type { Finding } from "./finding.ts";
 import type { PushOptions } from "./format.ts";
 import type { Beginning, ClaimResult, ScheduleClaims, SlotClaim } from "./schedule_claims.ts";
 
-/** How many jobs a queue holds, by state. */
+/** How many jobs a queue holds, by state; undefined for a state whose jobs the broker cannot count. */
 export interface QueueDepth {
-  readonly ready: number;
-  readonly delayed: number;
-  readonly reserved: number;
-  readonly dead: number;
+  readonly ready: number | undefined;
+  readonly delayed: number | undefined;
+  readonly reserved: number | undefined;
+  readonly dead: number | undefined;
+}
+
+/** Of a broker that counts nothing. */
+export const UNKNOWN_DEPTH: QueueDepth = {
+  ready: undefined,
+  delayed: undefined,
+  reserved: undefined,
+  dead: undefined,
+};
+
+/** Jobs that are still to be run, as far as they are counted. */
+export function aliveIn({ ready = 0, delayed = 0, reserved = 0 }: QueueDepth): number {
+  return ready + delayed + reserved;
 }
 
 /** What a broker counts that concerns a worker now. */
@@ -83,6 +97,8 @@ export interface DeadLetters {
  * Jobs that run already go on, pushes too. Every call may reject with QUEUE_UNAVAILABLE.
  */
 export interface Pauses {
+  /** The broker itself hands out no job of a paused queue; else workers look here what they may ask for. */
+  readonly isEnforced: boolean;
   /** The names, sorted. */
   list(): Promise<string[]>;
   /** Idempotent. */
@@ -139,4 +155,26 @@ export function noPlace(text: string): FervoError {
     `Cannot go on behind "${text}": no dead letter has that id, now. Was it retried or removed? Name the place that the page ` +
       "before has told, which stays, or begin anew",
   );
+}
+
+/**
+ * What people and their tools ask a broker. Each part is absent where the broker has no way to it: who asks says so then, and
+ * does not make it up. Every call may reject with QUEUE_UNAVAILABLE.
+ */
+export interface BrokerAdmin {
+  /** Names of all queues that hold a job, sorted. */
+  queues?(): Promise<string[]>;
+  depth?(queue: string): Promise<QueueDepth>;
+  /**
+   * For how long the next job of the queue has been ready, milliseconds; undefined when none is, or it is not known. Of
+   * beanstalkd, since it was put.
+   */
+  latencyMs?(queue: string): Promise<number | undefined>;
+  /** Asked every few seconds while jobs run, so it costs the broker next to nothing, however many jobs there are. */
+  census?(queues: readonly string[]): Promise<Census>;
+  readonly dead?: DeadLetters;
+  readonly pauses?: Pauses;
+  readonly schedule?: ScheduleBook;
+  /** What is to be said of the broker's own settings, good and bad. */
+  findings?(): Promise<Finding[]>;
 }

@@ -20,6 +20,11 @@ export class BrokerState {
     return error;
   }
 
+  /** Whether it failed last. */
+  get isFailing(): boolean {
+    return this.#isFailing;
+  }
+
   /** It went well. */
   worked(): void {
     if (!this.#isFailing) return;

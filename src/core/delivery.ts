@@ -16,8 +16,10 @@ export interface Delivery {
   readonly message: Message;
   /** What the message says of its job, as the broker's format has read it, once. Of a message that is too long, `body` may be empty. */
   readonly job: JobHead | Unreadable;
-  /** 1 on the first delivery. */
-  readonly attempt: number;
+  /** 1 on the first delivery, where the broker knows. */
+  readonly attempt?: number;
+  /** How often a holder of it was lost before, where the broker knows: it was killed, or lost its lease or its connection. */
+  readonly redeliveries?: number;
   /**
    * A former run of it may not have ended: it was put back while it ran, or its holder was lost. Where the broker knows.
    */

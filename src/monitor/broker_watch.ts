@@ -1,5 +1,5 @@
 import type { Clock } from "../core/time/clock.ts";
-import type { QueueDepth } from "../core/admin.ts";
+import { type QueueDepth, UNKNOWN_DEPTH } from "../core/admin.ts";
 import type { Broker } from "../core/broker.ts";
 import { asFervoError, type FervoError, QueueError } from "../core/errors.ts";
 import { Probe } from "./probe.ts";
@@ -11,7 +11,7 @@ const KEEP_MS = 1_000;
 
 export interface BrokerWatchDeps {
   readonly clock: Clock;
-  readonly broker: Pick<Broker, "depth" | "latencyMs">;
+  readonly broker: Pick<Broker, "admin">;
 }
 
 /** How a broker is doing now. */
@@ -49,11 +49,11 @@ const TOO_LATE: BrokerState = {
   error: new QueueError("QUEUE_UNAVAILABLE", `The broker has not counted its jobs in ${LIMIT_MS} ms`),
 };
 
-async function ask(broker: BrokerWatchDeps["broker"], queues: readonly string[]): Promise<BrokerState> {
+async function ask({ admin }: BrokerWatchDeps["broker"], queues: readonly string[]): Promise<BrokerState> {
   try {
     const depths = await Promise.all(queues.map(async (queue) => {
-      const [depth, latencyMs] = await Promise.all([broker.depth(queue), broker.latencyMs(queue)]);
-      return [queue, depth, latencyMs] as const;
+      const [depth, latencyMs] = await Promise.all([admin.depth?.(queue), admin.latencyMs?.(queue)]);
+      return [queue, depth ?? UNKNOWN_DEPTH, latencyMs] as const;
     }));
     return { isUp: true, depths };
   } catch (error) {

@@ -22,7 +22,7 @@ const TELL_AGAIN_MS = 60_000;
 /** A broker, and the consumers that take jobs from it. */
 export interface WatchedBroker {
   readonly name: string;
-  readonly broker: Pick<Broker, "census" | "pauses">;
+  readonly broker: Pick<Broker, "admin">;
   readonly consumers: readonly {
     readonly consumer: Pick<Consumer, "name" | "stats" | "ran" | "inFlight">;
     readonly queues: readonly string[];
@@ -137,11 +137,11 @@ function consumerSight({ consumer, queues }: WatchedBroker["consumers"][number])
 }
 
 async function ask(
-  broker: WatchedBroker["broker"],
+  { admin }: WatchedBroker["broker"],
   suspects: readonly ConsumerSight[],
 ): Promise<Omit<BrokerCounts, "inFlightHere">> {
-  const paused = suspects.length === 0 ? [] : await broker.pauses.list();
+  const paused = suspects.length === 0 ? [] : await admin.pauses?.list() ?? [];
   const queues = new Set(suspects.flatMap((suspect) => suspect.queues));
-  const { ready, inFlight } = await broker.census([...queues].filter((queue) => !paused.includes(queue)));
-  return { ready, paused, inFlightThere: inFlight };
+  const census = await admin.census?.([...queues].filter((queue) => !paused.includes(queue)));
+  return { ready: census?.ready ?? new Map(), paused, inFlightThere: census?.inFlight };
 }

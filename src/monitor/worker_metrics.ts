@@ -93,9 +93,12 @@ function writeBrokers(
     brokers.flatMap(({ name, state }) =>
       state.isUp
         ? state.depths.flatMap(([queue, depth]) =>
-          (["ready", "delayed", "reserved", "dead"] as const).map((kind) =>
-            [labelsOf({ broker: name, queue, state: kind }), depth[kind]] as const
-          )
+          (["ready", "delayed", "reserved", "dead"] as const).flatMap((kind) => {
+            const count = depth[kind];
+            return count === undefined
+              ? []
+              : [[labelsOf({ broker: name, queue, state: kind }), count] as const];
+          })
         )
         : []
     ),

@@ -19,7 +19,12 @@ export interface RunResult {
   readonly orphaned: number;
   /** Why consumers could run no jobs, where the worker has ended without them: only until empty. */
   readonly faults: readonly FervoError[];
+  /** States of jobs that a broker could not count, such as `delayed`: there may be some left; only until empty. */
+  readonly uncounted: readonly string[];
 }
+
+/** How long nothing has to come until a broker that cannot count its jobs is taken for empty, milliseconds. */
+export const DEFAULT_SETTLE_MS = 5_000;
 
 /** How often to look whether all queues are empty, milliseconds. */
 const EMPTY_CHECK_MS = 100;
@@ -53,6 +58,7 @@ export class Worker {
   #options: WorkerOptions;
   #replacement: Promise<void> | undefined;
   #faults: readonly FervoError[] = [];
+  #uncounted: readonly string[] = [];
   /** Of consumers that were replaced. */
   #orphaned = 0;
   #isStopping = false;
@@ -82,13 +88,14 @@ export class Worker {
    *
    * @param options.untilEmpty End also when no queue has a job left, not even a delayed one, but those of consumers that
    * can run none (`lastingFault`); the schedules push none then.
+   * @param options.settleMs How long nothing has to come until a broker that cannot count its jobs is taken for empty.
    */
-  async run(options: { untilEmpty: boolean }): Promise<RunResult> {
+  async run(options: { untilEmpty: boolean; settleMs?: number }): Promise<RunResult> {
     const { signal } = this.#deadline;
     signal.addEventListener("abort", () => this.#consumers.forEach((consumer) => void consumer.stopNow()));
     if (options.untilEmpty) {
       this.#schedules.clear();
-      void this.#stopWhenEmpty();
+      void this.#stopWhenEmpty(options.settleMs ?? DEFAULT_SETTLE_MS);
     }
     for (const one of [...this.#schedules, ...this.#consumers]) this.#start(one);
     await this.#ends(() => [...this.#consumers]);
@@ -98,7 +105,7 @@ export class Worker {
     this.#ended.abort();
     const orphaned = [...this.#consumers].reduce((sum, consumer) => sum + consumer.orphaned, this.#orphaned);
     this.#observe({ type: "stopped", orphaned });
-    return { orphaned, faults: this.#faults };
+    return { orphaned, faults: this.#faults, uncounted: this.#uncounted };
   }
 
   /** Whether it takes jobs (`running`), takes none until it is stopped (`quiet`), or is about to end (`stopping`). */
@@ -214,15 +221,20 @@ export class Worker {
     this.#onQuiet();
   }
 
-  async #stopWhenEmpty(): Promise<void> {
+  async #stopWhenEmpty(settleMs: number): Promise<void> {
     while (!this.#isStopping && !this.#ended.signal.aborted) {
       const consumers = [...this.#consumers];
       // One that can run no jobs leaves them to a person, and is not waited for.
       const working = consumers.filter((consumer) => consumer.lastingFault === undefined);
       // A consumer whose broker is away is not known to be empty; it says so itself, and is asked again.
-      const isEmpty = await Promise.all(working.map((consumer) => consumer.isEmpty().catch(() => false)));
-      if (isEmpty.every(Boolean) && consumers.every((consumer) => consumer.inFlight === 0)) {
+      const emptied = await Promise.all(
+        working.map((consumer) => consumer.emptied(settleMs).catch(() => undefined)),
+      );
+      if (
+        emptied.every((one) => one !== undefined) && consumers.every((consumer) => consumer.inFlight === 0)
+      ) {
         this.#faults = consumers.flatMap((consumer) => consumer.lastingFault ?? []);
+        this.#uncounted = [...new Set(emptied.flat())];
         // It may have been stopped meanwhile, and a second stop would mean: now.
         if (!this.#isStopping) this.stop();
         return;

@@ -1,26 +1,35 @@
 import assert from "node:assert/strict";
 import { CENSUS_LIMIT } from "../../src/core/admin.ts";
 import { type Capabilities } from "../../src/core/broker.ts";
-import { type BrokerTest, bytes, FAILED, pushAll, rejectsWith, takeNow, takeOne } from "./fixture.ts";
+import {
+  adminOf,
+  type BrokerTest,
+  bytes,
+  FAILED,
+  pushAll,
+  rejectsWith,
+  takeNow,
+  takeOne,
+} from "./fixture.ts";
 import { ACK, bury, RELEASE, retry } from "../support/verdicts.ts";
 
 /** What a worker is told of its jobs every few seconds. */
-export function censusTests(test: BrokerTest, { delay }: Capabilities): void {
+export function censusTests(test: BrokerTest, { pushDelay }: Capabilities): void {
   test("census() counts what is ready, a queue by itself, and none that runs, waits or is dead", async (server) => {
     await using broker = await server.open();
     await pushAll(broker, ["1", "2", "3"], "a");
     await pushAll(broker, ["4"], "b");
-    if (delay) await broker.push("a", bytes("5"), { delayMs: 3_600_000 });
+    if (pushDelay.maxMs > 0) await broker.push("a", bytes("5"), { delayMs: 3_600_000 });
     await (await takeOne(broker, { queues: ["a"] })).settle(bury(FAILED));
     await takeOne(broker, { queues: ["a"] });
-    const { ready } = await broker.census(["a", "none"]);
+    const { ready } = await adminOf(broker).census(["a", "none"]);
     assert.deepEqual([...ready], [["a", 1], ["none", 0]]);
   });
 
   test("census() tells how many jobs this process has, where it knows, and none of another's", async (server) => {
     await using broker = await server.open();
     await using other = await server.open();
-    const inFlight = async () => (await broker.census([])).inFlight;
+    const inFlight = async () => (await adminOf(broker).census([])).inFlight;
     await pushAll(broker, ["1", "2", "3", "4"], "a");
     await pushAll(broker, ["5"], "b");
     const held = await takeNow(broker, { queues: ["a"], max: 3 });
@@ -39,16 +48,16 @@ export function censusTests(test: BrokerTest, { delay }: Capabilities): void {
 
   test("latencyMs() tells for how long the next job of a queue has been ready", async (server) => {
     await using broker = await server.open();
-    assert.equal(await broker.latencyMs("a"), undefined);
+    assert.equal(await adminOf(broker).latencyMs("a"), undefined);
     await pushAll(broker, ["1"], "a");
-    if (delay) await broker.push("b", bytes("2"), { delayMs: 3_600_000 });
+    if (pushDelay.maxMs > 0) await broker.push("b", bytes("2"), { delayMs: 3_600_000 });
     // beanstalkd counts in seconds.
-    assert.ok((await broker.latencyMs("a"))! <= 1_000);
+    assert.ok((await adminOf(broker).latencyMs("a"))! <= 1_000);
     await server.passTime(2_000);
-    assert.ok((await broker.latencyMs("a"))! >= 1_000);
-    assert.equal(await broker.latencyMs("b"), undefined);
+    assert.ok((await adminOf(broker).latencyMs("a"))! >= 1_000);
+    assert.equal(await adminOf(broker).latencyMs("b"), undefined);
     const first = await takeOne(broker, { queues: ["a"] });
-    assert.equal(await broker.latencyMs("a"), undefined);
+    assert.equal(await adminOf(broker).latencyMs("a"), undefined);
     await first.settle(ACK);
   });
 
@@ -56,7 +65,7 @@ export function censusTests(test: BrokerTest, { delay }: Capabilities): void {
     await using broker = await server.open();
     const jobs = Array.from({ length: CENSUS_LIMIT + 1 }, () => broker.push("a", bytes("x")));
     await Promise.all(jobs);
-    const ready = (await broker.census(["a"])).ready.get("a")!;
+    const ready = (await adminOf(broker).census(["a"])).ready.get("a")!;
     assert.ok(ready === CENSUS_LIMIT || ready === CENSUS_LIMIT + 1, String(ready));
   });
 }

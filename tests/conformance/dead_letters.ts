@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { DeadLetter } from "../../src/core/admin.ts";
 import type { Broker, Capabilities } from "../../src/core/broker.ts";
 import {
+  adminOf,
   type BrokerTest,
   buryNew,
   bytes,
@@ -38,13 +39,13 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
       await server.passTime(1);
     }
     await pushAll(broker, ["alive"], "a");
-    assert.deepEqual(idsOf(await broker.dead.list({ limit: 10 })), ids);
-    assert.deepEqual(idsOf(await broker.dead.list({ limit: 2 })), ids.slice(0, 2));
-    assert.deepEqual(idsOf(await broker.dead.list({ limit: 10, queue: "b" })), [ids[1], ids[3]]);
-    assert.deepEqual(await broker.dead.list({ limit: 10, queue: "c" }), []);
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ limit: 10 })), ids);
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ limit: 2 })), ids.slice(0, 2));
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ limit: 10, queue: "b" })), [ids[1], ids[3]]);
+    assert.deepEqual(await adminOf(broker).dead.list({ limit: 10, queue: "c" }), []);
   });
 
-  if (capabilities.deadErrors) deadTimeTests(test);
+  if (capabilities.dead === "errors") deadTimeTests(test);
 
   test("dead.list() goes through all of them in pages, also when many died together", async (server) => {
     await using broker = await server.open();
@@ -54,7 +55,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
     await Promise.all(deliveries.map((delivery) => delivery.settle(bury(FAILED))));
     const seen: string[] = [];
     for (let after: { after?: string } = {};;) {
-      const page = await broker.dead.list({ limit: 5, ...after });
+      const page = await adminOf(broker).dead.list({ limit: 5, ...after });
       assert.ok(page.length <= 5);
       if (page.length === 0) break;
       seen.push(...idsOf(page));
@@ -62,7 +63,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
       assert.ok(seen.length <= ids.length, "a page that was there before");
     }
     assert.deepEqual(seen.toSorted(), ids.toSorted());
-    assert.deepEqual(idsOf(await broker.dead.list({ limit: 100 })), seen);
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ limit: 100 })), seen);
   });
 
   test("dead.list() gives those that match, as many as were asked for, and goes on behind them", async (server) => {
@@ -73,13 +74,13 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
       await server.passTime(1);
     }
     const wanted = [0, 3, 6, 9].map((i) => ids[11 - i]!).reverse();
-    const places = (await broker.dead.list({ limit: 12 })).map(({ place }) => place);
+    const places = (await adminOf(broker).dead.list({ limit: 12 })).map(({ place }) => place);
     const matches = (letter: DeadLetter) => new TextDecoder().decode(letter.payload) === "wanted";
-    assert.deepEqual(idsOf(await broker.dead.list({ matches, limit: 10 })), wanted);
-    assert.deepEqual(idsOf(await broker.dead.list({ matches, limit: 3 })), wanted.slice(0, 3));
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ matches, limit: 10 })), wanted);
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ matches, limit: 3 })), wanted.slice(0, 3));
     const after = places[ids.indexOf(wanted[2]!)]!;
-    assert.deepEqual(idsOf(await broker.dead.list({ matches, limit: 3, after })), [wanted[3]]);
-    assert.deepEqual(idsOf(await broker.dead.list({ matches, limit: 3, queue: "a" })), [
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ matches, limit: 3, after })), [wanted[3]]);
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ matches, limit: 3, queue: "a" })), [
       wanted[1],
       wanted[3],
     ]);
@@ -94,12 +95,12 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
     await Promise.all(deliveries.map((delivery) => delivery.settle(bury(FAILED))));
     const seen: string[] = [];
     for (let after: { after?: string } = {};;) {
-      const page = await broker.dead.list({ limit: 4, ...after });
+      const page = await adminOf(broker).dead.list({ limit: 4, ...after });
       if (page.length === 0) break;
       seen.push(...idsOf(page));
       after = { after: page.at(-1)!.place };
-      assert.equal(await another.dead.retry(idsOf(page.slice(0, 2))), 2);
-      assert.equal(await another.dead.remove(idsOf(page.slice(2))), page.length - 2);
+      assert.equal(await adminOf(another).dead.retry(idsOf(page.slice(0, 2))), 2);
+      assert.equal(await adminOf(another).dead.remove(idsOf(page.slice(2))), page.length - 2);
     }
     assert.deepEqual(seen.toSorted(), ids.toSorted());
   });
@@ -108,7 +109,11 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
     await using broker = await server.open();
     await buryNew(broker, "dead");
     for (const after of ["", "abc", "1:2:3", ":", "1790000000:", "\u0000"]) {
-      await assert.rejects(broker.dead.list({ limit: 5, after }), /^FervoError: Cannot go on behind/, after);
+      await assert.rejects(
+        adminOf(broker).dead.list({ limit: 5, after }),
+        /^FervoError: Cannot go on behind/,
+        after,
+      );
     }
   });
 
@@ -116,17 +121,17 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
     await using broker = await server.open();
     const dead = [await buryNew(broker, "1"), await buryNew(broker, "2"), await buryNew(broker, "3")];
     const alive = await broker.push("q", bytes("alive"));
-    const found = await broker.dead.find([dead[0]!, alive, ...STRANGE_IDS, dead[2]!]);
+    const found = await adminOf(broker).dead.find([dead[0]!, alive, ...STRANGE_IDS, dead[2]!]);
     assert.deepEqual(idsOf(found).toSorted(), [dead[0], dead[2]].toSorted());
-    assert.deepEqual(await broker.dead.find([]), []);
+    assert.deepEqual(await adminOf(broker).dead.find([]), []);
   });
 
   test("dead.get() finds dead letters only", async (server) => {
     await using broker = await server.open();
     const dead = await buryNew(broker, "dead");
     const alive = await broker.push("q", bytes("alive"));
-    assert.equal((await broker.dead.get(dead))?.id, dead);
-    for (const id of [alive, ...STRANGE_IDS]) assert.equal(await broker.dead.get(id), undefined, id);
+    assert.equal((await adminOf(broker).dead.get(dead))?.id, dead);
+    for (const id of [alive, ...STRANGE_IDS]) assert.equal(await adminOf(broker).dead.get(id), undefined, id);
   });
 
   test("dead.retry() makes dead jobs ready again as they were pushed, no attempt counted", async (server) => {
@@ -136,12 +141,12 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
     await (await takeOne(broker)).settle(retry(0, FAILED));
     await (await takeOne(broker)).settle(bury(FAILED));
     await buryNew(broker, "to stay");
-    assert.equal(await broker.dead.retry([id]), 1);
-    assert.deepEqual(await broker.depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
-    assert.equal(await broker.dead.get(id), undefined);
+    assert.equal(await adminOf(broker).dead.retry([id]), 1);
+    assert.deepEqual(await adminOf(broker).depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
+    assert.equal(await adminOf(broker).dead.get(id), undefined);
     const delivery = await takeOne(broker);
     assert.equal(textOf(delivery), "to retry");
-    if (capabilities.deadErrors) assert.equal(delivery.id, id);
+    if (capabilities.dead === "errors") assert.equal(delivery.id, id);
     assert.equal(delivery.attempt, 1);
     assert.equal(headOf(delivery).maxAttempts, beside.maxAttempts);
     assert.deepEqual({ ...delivery.message.headers }, beside.headers ?? {});
@@ -156,11 +161,11 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
       const first = await takeOne(broker, { queues: [change] });
       await first.settle(RELEASE);
       const ids = [...dead, dead[0]!, alive!, held!, ...STRANGE_IDS];
-      assert.equal(await broker.dead[change](ids), 2);
-      assert.equal(await broker.dead[change](ids), 0);
-      assert.equal(await broker.dead[change]([]), 0);
+      assert.equal(await adminOf(broker).dead[change](ids), 2);
+      assert.equal(await adminOf(broker).dead[change](ids), 0);
+      assert.equal(await adminOf(broker).dead[change]([]), 0);
       const ready = change === "retry" ? 4 : 2;
-      assert.deepEqual(await broker.depth(change), { ready, delayed: 0, reserved: 0, dead: 0 });
+      assert.deepEqual(await adminOf(broker).depth(change), { ready, delayed: 0, reserved: 0, dead: 0 });
     }
   });
 
@@ -169,12 +174,12 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
     for (const change of ["retry", "remove"] as const) {
       for (const queue of ["a", "b", "b"]) await buryNew(broker, change, queue);
       await pushAll(broker, ["alive"], "c");
-      assert.equal(await broker.dead[change]("all"), 3);
-      assert.equal(await broker.dead[change]("all"), 0);
+      assert.equal(await adminOf(broker).dead[change]("all"), 3);
+      assert.equal(await adminOf(broker).dead[change]("all"), 0);
       for (const queue of ["a", "b", "c"]) {
         for (const delivery of await takeNow(broker, { queues: [queue] })) await delivery.settle(ACK);
       }
-      assert.deepEqual(await broker.queues(), [], "all were ready, and are acknowledged now");
+      assert.deepEqual(await adminOf(broker).queues(), [], "all were ready, and are acknowledged now");
     }
   });
 
@@ -185,9 +190,9 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
     })();
     await using later: Broker = await server.open();
     await server.passTime(server.leaseMs);
-    const letter = await later.dead.get(id);
+    const letter = await adminOf(later).dead.get(id);
     assert.equal(letter?.id, id);
-    if (capabilities.deadErrors) assert.equal(letter.error.message, FAILED.message);
+    if (capabilities.dead === "errors") assert.equal(letter.error.message, FAILED.message);
   });
 }
 
@@ -199,7 +204,7 @@ function deadTimeTests(test: BrokerTest): void {
     await two.settle(bury(FAILED));
     await server.passTime(5);
     await one.settle(bury(FAILED));
-    assert.deepEqual(idsOf(await broker.dead.list({ limit: 10 })), [first, second]);
+    assert.deepEqual(idsOf(await adminOf(broker).dead.list({ limit: 10 })), [first, second]);
   });
 }
 

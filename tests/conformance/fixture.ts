@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Delivery } from "../../src/core/delivery.ts";
-import type { DeadLetter } from "../../src/core/admin.ts";
-import type { Broker, Capabilities } from "../../src/core/broker.ts";
+import type { BrokerAdmin, DeadLetter } from "../../src/core/admin.ts";
+import type { Broker, Capabilities, Subscription } from "../../src/core/broker.ts";
 import { type ErrorCode, FervoError, JobError } from "../../src/core/errors.ts";
 import { isUnreadable, type JobHead } from "../../src/core/format.ts";
 import { soon, WAIT_MS } from "../support/soon.ts";
@@ -25,8 +25,6 @@ export interface BrokerFixture {
   readonly capabilities: Capabilities;
   /** Names that queues may have; by default names of any characters. */
   readonly queueNames?: readonly string[];
-  /** Delays are kept in steps of so many milliseconds; 1 when absent. */
-  readonly delayStepMs?: number;
   start(): Promise<TestBroker>;
   /** Where the server takes only messages of a format: how a payload of the suite travels. */
   readonly messages?: {
@@ -44,27 +42,38 @@ export function inMessages(
   { encode, decode }: NonNullable<BrokerFixture["messages"]>,
 ): Broker {
   const deadLetter = (letter: DeadLetter) => ({ ...letter, payload: decode(letter.payload) });
-  const { schedule } = broker;
+  const { schedule, dead } = broker.admin;
   return overlay(broker, {
-    ...(schedule && {
-      schedule: overlay(schedule, {
-        push: (slot, queue, payload, options) => schedule.push(slot, queue, encode(payload), options),
-      }),
-    }),
     push: (queue, payload, options) => broker.push(queue, encode(payload), options),
-    receive: async (request) =>
-      (await broker.receive(request)).map((delivery) =>
-        overlay(delivery, { message: { ...delivery.message, body: decode(delivery.message.body) } })
-      ),
-    dead: overlay(broker.dead, {
-      list: async ({ matches, ...o }) => {
-        const isWanted = matches && { matches: (letter: DeadLetter) => matches(deadLetter(letter)) };
-        return (await broker.dead.list({ ...o, ...isWanted })).map(deadLetter);
-      },
-      get: async (id) => {
-        const letter = await broker.dead.get(id);
-        return letter && deadLetter(letter);
-      },
+    subscribe: (options) => {
+      const subscription = broker.subscribe(options);
+      return overlay(subscription, {
+        receive: async (request, signal) =>
+          (await subscription.receive(request, signal)).map((delivery) =>
+            overlay(delivery, {
+              message: { ...delivery.message, body: decode(delivery.message.body) },
+            })
+          ),
+      });
+    },
+    admin: overlay(broker.admin, {
+      ...(schedule && {
+        schedule: overlay(schedule, {
+          push: (slot, queue, payload, options) => schedule.push(slot, queue, encode(payload), options),
+        }),
+      }),
+      ...(dead && {
+        dead: overlay(dead, {
+          list: async ({ matches, ...o }) => {
+            const isWanted = matches && { matches: (letter: DeadLetter) => matches(deadLetter(letter)) };
+            return (await dead.list({ ...o, ...isWanted })).map(deadLetter);
+          },
+          get: async (id) => {
+            const letter = await dead.get(id);
+            return letter && deadLetter(letter);
+          },
+        }),
+      }),
     }),
   });
 }
@@ -96,15 +105,38 @@ export interface Wanted {
   readonly signal?: AbortSignal;
 }
 
+/** The subscription of each instance, by its queues. */
+const subscriptions = new WeakMap<Broker, Map<string, Subscription>>();
+
+function subscriptionTo(broker: Broker, queues: readonly string[], capacity: number): Subscription {
+  const all = subscriptions.get(broker) ?? new Map<string, Subscription>();
+  subscriptions.set(broker, all);
+  const key = queues.toSorted().join("\n");
+  const known = all.get(key);
+  if (known !== undefined) {
+    known.resize(capacity);
+    return known;
+  }
+  const subscription = broker.subscribe({ queues, capacity, onLost: () => {} });
+  all.set(key, subscription);
+  return subscription;
+}
+
 /** Receives, and waits if need be; from queue "q" unless told otherwise. */
 export function take(broker: Broker, wanted: Wanted = {}): Promise<Delivery[]> {
-  return broker.receive({
-    queues: wanted.queues ?? ["q"],
-    max: wanted.max ?? 1,
-    ...(wanted.maxBytes !== undefined && { maxBytes: wanted.maxBytes }),
-    waitMs: wanted.waitMs ?? WAIT_MS,
-    signal: wanted.signal ?? new AbortController().signal,
-  });
+  const { queues = ["q"], max = 1, maxBytes, waitMs = WAIT_MS, signal = new AbortController().signal } =
+    wanted;
+  return subscriptionTo(broker, queues, max).receive(
+    { queues, max, waitMs, ...(maxBytes !== undefined && { maxBytes }) },
+    signal,
+  );
+}
+
+/** What people ask a broker that has an answer to all. */
+export function adminOf({ admin }: Broker): Required<BrokerAdmin> {
+  const parts = ["queues", "depth", "latencyMs", "census", "dead", "pauses"] as const;
+  for (const part of parts) assert.ok(admin[part] !== undefined, `the broker has no ${part}`);
+  return admin as Required<BrokerAdmin>;
 }
 
 /** Receives exactly one delivery. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Capabilities } from "../../src/core/broker.ts";
 import {
+  adminOf,
   type BrokerTest,
   FOREVER_MS,
   pushAll,
@@ -59,7 +60,7 @@ export function leaseTests(test: BrokerTest, capabilities: Capabilities): void {
       assert.deepEqual(await takeNow(holder), []);
     }
     await held.settle(ACK);
-    assert.deepEqual(await holder.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await adminOf(holder).depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
   });
 
   test("A job whose holder was lost is a repeat", async (server) => {
@@ -107,10 +108,10 @@ export function leaseTests(test: BrokerTest, capabilities: Capabilities): void {
       await server.passTime(server.leaseMs);
       const found = await takeOne(taker);
       await rejectsWith("LEASE_LOST", settle(lost));
-      assert.deepEqual(await taker.depth("q"), { ready: 0, delayed: 0, reserved: 1, dead: 0 });
+      assert.deepEqual(await adminOf(taker).depth("q"), { ready: 0, delayed: 0, reserved: 1, dead: 0 });
       // The new holder has lost nothing by it.
       await found.settle(ACK);
-      assert.deepEqual(await taker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+      assert.deepEqual(await adminOf(taker).depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     });
   }
 
@@ -135,12 +136,12 @@ export function leaseTests(test: BrokerTest, capabilities: Capabilities): void {
       await server.passTime(server.leaseMs * 0.7);
       await held.lease!.extend();
       assert.deepEqual(await takeNow(another), []);
-      assert.equal((await another.depth("q")).reserved, 1);
+      assert.equal((await adminOf(another).depth("q")).reserved, 1);
     }
     await server.passTime(server.leaseMs * 0.7);
     assert.deepEqual(await takeNow(another), []);
     await held.settle(ACK);
-    assert.deepEqual(await another.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await adminOf(another).depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
   });
 
   test("extend() does not keep the job for longer than a lease", async (server) => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { Delivery } from "../../src/core/delivery.ts";
 import type { Broker, Capabilities } from "../../src/core/broker.ts";
 import {
+  adminOf,
   type BrokerTest,
   buryNew,
   bytes,
@@ -73,7 +74,7 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
     await pushAll(broker, ["a job"]);
     const waiting = take(broker, { waitMs: FOREVER_MS, signal: AbortSignal.abort() });
     assert.deepEqual(await soon("the end of the aborted wait", waiting), []);
-    assert.deepEqual(await broker.depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await adminOf(broker).depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 0 });
   });
 
   test("receive() loses no job when its signal aborts just then", async (server) => {
@@ -93,9 +94,9 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
       }
       await pushing;
     }
-    const { ready, reserved } = await consumer.depth("q");
+    const { ready, reserved } = await adminOf(consumer).depth("q");
     assert.equal(reserved, 0, "a job that was taken and handed to nobody");
-    assert.equal(received + ready, 60);
+    assert.equal(received + ready!, 60);
   });
 
   test("receive() never gives more than max", async (server) => {
@@ -129,7 +130,7 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
     },
     "the retry of a dead letter": async (broker) => {
       const id = await buryNew(broker, "job");
-      return () => broker.dead.retry([id]);
+      return () => adminOf(broker).dead.retry([id]);
     },
   };
   for (const [what, prepare] of Object.entries(wakers)) {
@@ -150,7 +151,7 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
     }
   }
 
-  if (capabilities.delay) {
+  if (capabilities.pushDelay.maxMs > 0) {
     test("receive() is woken by a delayed job that falls due", async (server) => {
       await using broker = await server.open();
       await broker.push("q", bytes("later"), { delayMs: DELAY_MS });
@@ -172,17 +173,22 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
 
   test("depth() counts by state and queue, and queues() names those that hold a job", async (server) => {
     await using broker = await server.open();
-    assert.deepEqual(await broker.queues(), []);
-    assert.deepEqual(await broker.depth("mixed"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await adminOf(broker).queues(), []);
+    assert.deepEqual(await adminOf(broker).depth("mixed"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     await buryNew(broker, "dead", "mixed");
     await buryNew(broker, "dead", "a-dead-queue");
     await pushAll(broker, ["1", "2", "3", "4", "5", "6"], "mixed");
     const [first, second] = await take(broker, { queues: ["mixed"], max: 4 });
     await first!.settle(ACK);
     await second!.settle(retry(DELAY_MS, FAILED));
-    assert.deepEqual(await broker.depth("mixed"), { ready: 2, delayed: 1, reserved: 2, dead: 1 });
-    assert.deepEqual(await broker.depth("a-dead-queue"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
-    assert.deepEqual(await broker.queues(), ["a-dead-queue", "mixed"]);
+    assert.deepEqual(await adminOf(broker).depth("mixed"), { ready: 2, delayed: 1, reserved: 2, dead: 1 });
+    assert.deepEqual(await adminOf(broker).depth("a-dead-queue"), {
+      ready: 0,
+      delayed: 0,
+      reserved: 0,
+      dead: 1,
+    });
+    assert.deepEqual(await adminOf(broker).queues(), ["a-dead-queue", "mixed"]);
   });
 }
 

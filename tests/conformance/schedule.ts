@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import type { ScheduleBook, ScheduleSlot } from "../../src/core/admin.ts";
-import type { Capabilities } from "../../src/core/broker.ts";
-import { type BrokerTest, bytes, headOf, rejectsWith, takeNow, type TestBroker, textOf } from "./fixture.ts";
+import type { Broker, Capabilities } from "../../src/core/broker.ts";
+import {
+  adminOf,
+  type BrokerTest,
+  bytes,
+  headOf,
+  rejectsWith,
+  takeNow,
+  type TestBroker,
+  textOf,
+} from "./fixture.ts";
 
 const NOON = Date.UTC(2026, 0, 31, 12);
 const HOUR_MS = 3_600_000;
@@ -11,7 +20,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
   if (!capabilities.schedule) {
     test("it keeps no schedule", async (server) => {
       await using broker = await server.open();
-      assert.equal(broker.schedule, undefined);
+      assert.equal(broker.admin.schedule, undefined);
     });
     return;
   }
@@ -44,7 +53,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     assert.equal(await push(book, NOON - HOUR_MS, { nowMs: NOON }), undefined);
     assert.notEqual(await push(book, NOON - HOUR_MS, { schedule: "other" }), undefined);
     assert.notEqual(await push(book, NOON + 1), undefined);
-    assert.equal((await broker.depth("q")).ready, 3);
+    assert.equal((await adminOf(broker).depth("q")).ready, 3);
   });
 
   test("schedule.skip() claims a slot and pushes nothing", async (server) => {
@@ -53,7 +62,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     assert.equal(await book.skip(slot(NOON)), "ours");
     assert.equal(await book.skip(slot(NOON)), "claimed");
     assert.equal(await push(book, NOON), undefined);
-    assert.deepEqual(await broker.queues(), []);
+    assert.deepEqual(await adminOf(broker).queues(), []);
     assert.notEqual(await push(book, NOON + HOUR_MS), undefined);
   });
 
@@ -102,7 +111,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     assert.notEqual(await push(book, later + 2 * HOUR_MS), undefined);
     // Somebody is there after all.
     assert.equal(await push(bookOf(other), NOON + 2 * HOUR_MS), undefined);
-    assert.equal((await broker.depth("q")).ready, 3);
+    assert.equal((await adminOf(broker).depth("q")).ready, 3);
   });
 
   test("schedule.look() changes nothing, and knows no schedule that nobody has begun", async (server) => {
@@ -120,7 +129,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
       ? ["QUEUE_UNAVAILABLE", { maxAttempts: 0 }] as const
       : ["JOB_MALFORMED", { headers: { traceparent: "00-ab-cd-01" } }] as const;
     await rejectsWith(code, book.push(slot(NOON), "q", bytes("a job"), odd));
-    assert.equal((await broker.depth("q")).ready, 0);
+    assert.equal((await adminOf(broker).depth("q")).ready, 0);
     assert.notEqual(await push(book, NOON), undefined);
   });
 
@@ -130,7 +139,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     await using later = await server.open();
     assert.equal(await claimedTo(bookOf(later), slot(NOON + 9 * HOUR_MS)), NOON);
     assert.equal(await push(bookOf(later), NOON), undefined);
-    assert.equal((await later.depth("q")).ready, 1);
+    assert.equal((await adminOf(later).depth("q")).ready, 1);
   });
 
   if (!capabilities.headers) return;
@@ -149,7 +158,7 @@ async function claimIn(server: TestBroker): Promise<void> {
   await push(bookOf(broker), NOON);
 }
 
-function bookOf({ schedule }: { schedule?: ScheduleBook }): ScheduleBook {
+function bookOf({ admin: { schedule } }: Pick<Broker, "admin">): ScheduleBook {
   assert.ok(schedule !== undefined);
   return schedule;
 }

@@ -4,6 +4,7 @@ import type { Capabilities } from "../../src/core/broker.ts";
 import type { PushOptions } from "../../src/core/format.ts";
 import { JobError } from "../../src/core/errors.ts";
 import {
+  adminOf,
   type BrokerTest,
   bytes,
   DELAY_MS,
@@ -34,8 +35,8 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
     await using broker = await server.open();
     await pushAll(broker, ["a job"]);
     await (await takeOne(broker)).settle(ACK);
-    assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
-    assert.deepEqual(await broker.queues(), []);
+    assert.deepEqual(await adminOf(broker).depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await adminOf(broker).queues(), []);
     await server.passTime(server.leaseMs);
     assert.deepEqual(await takeNow(broker), []);
   });
@@ -63,7 +64,7 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
     await using broker = await server.open();
     await pushAll(broker, ["a job"]);
     await (await takeOne(broker)).settle(retry(DELAY_MS, FAILED));
-    assert.equal((await broker.depth("q")).delayed, 1);
+    assert.equal((await adminOf(broker).depth("q")).delayed, 1);
     await server.passTime(DELAY_MS / 2);
     assert.deepEqual(await takeNow(broker), []);
     await server.passTime(DELAY_MS / 2);
@@ -111,7 +112,7 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
     await rejectsWith("LEASE_LOST", fourth.settle(ACK));
     const fifth = await takeOne(broker);
     await fifth.settle(bury(FAILED));
-    await broker.dead.retry("all");
+    await adminOf(broker).dead.retry("all");
     assert.equal((await takeOne(broker)).isRepeat, undefined);
   });
 
@@ -123,10 +124,10 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
     await (await takeOne(broker)).settle(
       bury(new JobError("JOB_CRASHED", 'It died of "x"\n', { details: { stderr } })),
     );
-    assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
-    const letter = await broker.dead.get(id);
+    assert.deepEqual(await adminOf(broker).depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
+    const letter = await adminOf(broker).dead.get(id);
     assert.ok(letter !== undefined);
-    if (capabilities.deadErrors) {
+    if (capabilities.dead === "errors") {
       const { code, message, stderr: kept } = letter.error;
       assert.deepEqual({ code, message, stderr: kept }, {
         code: "JOB_CRASHED",
@@ -148,7 +149,7 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
     await using broker = await server.open();
     const id = await broker.push("q", new Uint8Array(0));
     await (await takeOne(broker)).settle(bury(new JobError("JOB_MALFORMED", "No JSON")));
-    const letter = await broker.dead.get(id);
+    const letter = await adminOf(broker).dead.get(id);
     assert.equal(letter!.error.stderr, undefined);
     assert.equal(letter!.payload.length, 0);
   });
@@ -159,12 +160,12 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
       await pushAll(broker, ["a job"]);
       const delivery = await takeOne(broker);
       await settleFirst(delivery);
-      const before = await broker.depth("q");
+      const before = await adminOf(broker).depth("q");
       for (const settleAgain of Object.values(SETTLES)) {
         await rejectsWith("LEASE_LOST", settleAgain(delivery));
       }
       if (delivery.lease !== undefined) await rejectsWith("LEASE_LOST", delivery.lease.extend());
-      assert.deepEqual(await broker.depth("q"), before);
+      assert.deepEqual(await adminOf(broker).depth("q"), before);
     });
   }
 
@@ -176,7 +177,7 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
     assert.deepEqual(results.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
     const lost = results.find(({ status }) => status === "rejected") as PromiseRejectedResult;
     await rejectsWith("LEASE_LOST", Promise.reject(lost.reason));
-    const { dead, ready, reserved } = await broker.depth("q");
+    const { dead, ready, reserved } = await adminOf(broker).depth("q");
     assert.deepEqual([ready, reserved, dead], [0, 0, results[1]!.status === "fulfilled" ? 1 : 0]);
   });
 
@@ -195,7 +196,7 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
       results.map(({ status }) => status),
       ["fulfilled", "rejected", "fulfilled", "fulfilled"],
     );
-    assert.deepEqual(await broker.depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
+    assert.deepEqual(await adminOf(broker).depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
   });
 }
 

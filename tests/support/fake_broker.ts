@@ -10,8 +10,15 @@ import {
 } from "../../src/core/format.ts";
 import { raw } from "../../src/formats/raw.ts";
 import { readJob } from "../../src/formats/read_job.ts";
-import type { Census, DeadLetters, Pauses, QueueDepth, ScheduleBook } from "../../src/core/admin.ts";
-import type { Broker, Capabilities, ReceiveRequest } from "../../src/core/broker.ts";
+import type { BrokerAdmin, QueueDepth } from "../../src/core/admin.ts";
+import type {
+  Broker,
+  Capabilities,
+  ReceiveRequest,
+  SubscribeOptions,
+  Subscription,
+} from "../../src/core/broker.ts";
+import { SQLITE_CAPABILITIES } from "../../src/brokers/sqlite/broker.ts";
 import { type FervoError, QueueError } from "../../src/core/errors.ts";
 import type { Verdict } from "../../src/core/outcome.ts";
 
@@ -104,20 +111,10 @@ export class FakeDelivery implements Delivery {
 
 /** A broker that hands out what a test puts into it. */
 export class FakeBroker implements Broker {
-  readonly capabilities: Capabilities = {
-    lease: "timed",
-    delay: true,
-    priority: true,
-    headers: true,
-    deadErrors: true,
-    schedule: false,
-    pauses: "kept",
-    repeats: true,
-  };
+  capabilities: Capabilities = SQLITE_CAPABILITIES;
   leaseMs: number | undefined = 30_000;
   format: Format = raw;
-  /** What a test gives it. */
-  schedule?: ScheduleBook;
+  readonly subscribed: SubscribeOptions[] = [];
   /** What was asked for, in order. */
   readonly requests: ReceiveRequest[] = [];
   /** When, monotonic milliseconds. */
@@ -160,13 +157,23 @@ export class FakeBroker implements Broker {
     return this.requests.map((request) => request.max);
   }
 
-  async receive(request: ReceiveRequest): Promise<Delivery[]> {
+  subscribe(options: SubscribeOptions): Subscription {
+    this.subscribed.push(options);
+    return {
+      receive: (request, signal) => this.receive(request, signal),
+      resize: (capacity) => void this.calls.push(`resize ${capacity}`),
+      stop: () => Promise.resolve(),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+  }
+
+  async receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
     this.requests.push(request);
     this.askedAtMs.push(this.#clock.monotonicMs());
     if (this.receiveFailures.length > 0) throw this.receiveFailures.shift();
     if (this.outage !== undefined) throw this.outage;
-    if (this.#ready.length === 0) await this.#wait(request);
-    if (request.signal.aborted) {
+    if (this.#ready.length === 0) await this.#wait(request, signal);
+    if (signal.aborted) {
       for (const delivery of this.lastMoment) delivery.given(this);
       return this.lastMoment.splice(0, request.max);
     }
@@ -184,31 +191,20 @@ export class FakeBroker implements Broker {
     throw new Error("A worker pushes nothing");
   }
 
-  depth(queue: string): Promise<QueueDepth> {
-    if (this.outage !== undefined) return Promise.reject(this.outage);
-    return Promise.resolve({ ready: 0, delayed: 0, reserved: 0, dead: 0, ...this.depths.get(queue) });
-  }
-
-  latencyMs(): Promise<number | undefined> {
-    return Promise.resolve(undefined);
-  }
-
-  async census(queues: readonly string[]): Promise<Census> {
-    const ready = queues.map(async (queue) => [queue, (await this.depth(queue)).ready] as const);
-    return { ready: new Map(await Promise.all(ready)), inFlight: this.inFlight };
-  }
-
-  queues(): Promise<string[]> {
-    return Promise.resolve([...this.depths.keys()]);
-  }
-
-  get dead(): DeadLetters {
-    throw new Error("A worker does not look at dead letters");
-  }
-
-  get pauses(): Pauses {
-    throw new Error("A worker pauses no queue");
-  }
+  admin: BrokerAdmin = {
+    queues: () => Promise.resolve([...this.depths.keys()]),
+    depth: (queue) => {
+      if (this.outage !== undefined) return Promise.reject(this.outage);
+      return Promise.resolve({ ready: 0, delayed: 0, reserved: 0, dead: 0, ...this.depths.get(queue) });
+    },
+    latencyMs: () => Promise.resolve(undefined),
+    census: async (queues) => {
+      const ready = queues.map(async (queue) =>
+        [queue, (await this.admin.depth!(queue)).ready ?? 0] as const
+      );
+      return { ready: new Map(await Promise.all(ready)), inFlight: this.inFlight };
+    },
+  };
 
   close(): Promise<void> {
     return Promise.resolve();
@@ -218,7 +214,7 @@ export class FakeBroker implements Broker {
     return this.close();
   }
 
-  async #wait({ waitMs, signal }: ReceiveRequest): Promise<void> {
+  async #wait({ waitMs }: ReceiveRequest, signal: AbortSignal): Promise<void> {
     this.#arrival = Promise.withResolvers();
     const waiting = new AbortController();
     await Promise.race([

@@ -1,21 +1,23 @@
 import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import type { Census, DeadLetters, Pauses, QueueDepth } from "../../core/admin.ts";
-import type { Broker, Capabilities, ReceiveRequest } from "../../core/broker.ts";
+import type {
+  Broker,
+  Capabilities,
+  ReceiveRequest,
+  SubscribeOptions,
+  Subscription,
+} from "../../core/broker.ts";
 import type { PushOptions } from "../../core/format.ts";
 import { JobError, QueueError } from "../../core/errors.ts";
-import type { Finding } from "../../core/finding.ts";
 import type { PlainFormat } from "../../core/format.ts";
 import { written } from "../../formats/written.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import { tooLarge } from "../../core/text/payload.ts";
-import { checkBeanstalkd } from "./check.ts";
+import { BeanstalkdAdmin } from "./admin.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./connection.ts";
-import { ageOfNext, BeanstalkdDeadLetters, tubesOf, tubeStats } from "./dead_letters.ts";
 import type { BeanstalkdDelivery } from "./delivery.ts";
-import { BeanstalkdPauses } from "./pauses.ts";
 import { BeanstalkdSessions, closedError } from "./sessions.ts";
-import { priOf, refuseTube, secondsOf, whyTubeIsRefused } from "./mapping.ts";
+import { MAX_DELAY_MS, priOf, refuseTube, secondsOf, whyTubeIsRefused } from "./mapping.ts";
 
 export { whyTubeIsRefused };
 
@@ -35,6 +37,30 @@ export const DEFAULT_BEANSTALKD_OPTIONS: BeanstalkdBrokerOptions = {
   maxPayloadBytes: 64 * 1024 * 1024,
 };
 
+const DELAYS = { maxMs: MAX_DELAY_MS, stepMs: 1_000 };
+
+export const BEANSTALKD_CAPABILITIES: Capabilities = {
+  lease: "connection",
+  redeliveries: "unknown",
+  attempts: true,
+  repeats: false,
+  release: "uncounted",
+  releasePlace: "front",
+  replace: "two-step",
+  fence: "connection",
+  orders: ["strict", "weighted"],
+  pushDelay: DELAYS,
+  retryDelay: DELAYS,
+  priority: true,
+  headers: false,
+  counts: "exact",
+  dead: "bare",
+  pauses: "loose",
+  schedule: false,
+};
+
+type OnLost = SubscribeOptions["onLost"];
+
 /** The longest that beanstalkd is asked to wait at once, milliseconds. */
 const LONGEST_WAIT_MS = 60_000;
 
@@ -46,23 +72,12 @@ const LONGEST_WAIT_MS = 60_000;
  * 3. Counts attempts in the job's own statistics, so that all workers agree on them.
  * 4. Opens lost connections again when they are needed, for ever.
  *
- * It refuses what beanstalkd has no place for: headers, and a limit of tries of the job's own. There is no schedule: no
- * two of its commands happen at once, and there is nothing in it to claim.
+ * It refuses what beanstalkd has no place for: headers, and a limit of attempts beside the message.
  */
 export class BeanstalkdBroker implements Broker {
-  readonly capabilities: Capabilities = {
-    lease: "connection",
-    delay: true,
-    priority: true,
-    headers: false,
-    deadErrors: false,
-    schedule: false,
-    pauses: "loose",
-    repeats: false,
-  };
+  readonly capabilities = BEANSTALKD_CAPABILITIES;
   readonly format: PlainFormat;
-  readonly dead: DeadLetters;
-  readonly pauses: Pauses;
+  readonly admin: BeanstalkdAdmin;
   readonly #clock: Clock;
   readonly #options: BeanstalkdBrokerOptions;
   readonly #sessions: BeanstalkdSessions;
@@ -78,20 +93,28 @@ export class BeanstalkdBroker implements Broker {
     this.#options = options;
     this.#sessions = new BeanstalkdSessions(deps, options);
     const call = <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => this.#call(run);
-    this.dead = new BeanstalkdDeadLetters({ clock: deps.clock, call });
-    this.pauses = new BeanstalkdPauses({ call });
+    this.admin = new BeanstalkdAdmin({ clock: deps.clock, call }, options);
   }
 
-  async receive(request: ReceiveRequest): Promise<Delivery[]> {
-    if (this.#closed !== undefined || request.signal.aborted) return [];
+  subscribe({ onLost }: SubscribeOptions): Subscription {
+    return {
+      receive: (request, signal) => this.#receiveUntil(request, signal, onLost),
+      resize: () => {},
+      stop: () => Promise.resolve(),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+  }
+
+  async #receiveUntil(request: ReceiveRequest, signal: AbortSignal, onLost: OnLost): Promise<Delivery[]> {
+    if (this.#closed !== undefined || signal.aborted) return [];
     const ending = new AbortController();
     const end = () => ending.abort();
-    request.signal.addEventListener("abort", end);
+    signal.addEventListener("abort", end);
     this.#receives.add(ending);
     try {
-      return await this.#track(this.#receive(request, ending.signal));
+      return await this.#track(this.#receive(request, ending.signal, onLost));
     } finally {
-      request.signal.removeEventListener("abort", end);
+      signal.removeEventListener("abort", end);
       this.#receives.delete(ending);
     }
   }
@@ -133,38 +156,6 @@ export class BeanstalkdBroker implements Broker {
     });
   }
 
-  depth(queue: string): Promise<QueueDepth> {
-    return this.#call(async (connection) => {
-      const none = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
-      return whyTubeIsRefused(queue) === undefined ? await tubeStats(connection, queue) ?? none : none;
-    });
-  }
-
-  latencyMs(queue: string): Promise<number | undefined> {
-    return this.#call((connection) =>
-      whyTubeIsRefused(queue) === undefined ? ageOfNext(connection, queue) : Promise.resolve(undefined)
-    );
-  }
-
-  async census(queues: readonly string[]): Promise<Census> {
-    const ready = queues.map(async (queue) => [queue, (await this.depth(queue)).ready] as const);
-    return { ready: new Map(await Promise.all(ready)), inFlight: undefined };
-  }
-
-  queues(): Promise<string[]> {
-    return this.#call(async (connection) => {
-      const tubes = await tubesOf(connection);
-      const depths = await Promise.all(tubes.map((tube) => tubeStats(connection, tube)));
-      const hasJobs = (depth: QueueDepth | undefined) =>
-        Object.values(depth ?? {}).some((count) => count > 0);
-      return tubes.filter((_, i) => hasJobs(depths[i])).sort();
-    });
-  }
-
-  findings(): Promise<Finding[]> {
-    return this.#call((connection) => checkBeanstalkd(connection, this.#options.maxPayloadBytes));
-  }
-
   close(): Promise<void> {
     return this.#closed ??= this.#close();
   }
@@ -179,29 +170,33 @@ export class BeanstalkdBroker implements Broker {
     await this.close();
   }
 
-  async #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+  async #receive(request: ReceiveRequest, signal: AbortSignal, onLost: OnLost): Promise<Delivery[]> {
     const { queues, waitMs } = request;
     const untilMs = this.#clock.monotonicMs() + waitMs;
     for (let leftMs = waitMs;;) {
-      const ready = await this.#takeReady(request);
+      const ready = await this.#takeReady(request, onLost);
       if (ready.length > 0) return ready;
       leftMs = untilMs - this.#clock.monotonicMs();
       if (leftMs <= 0 || signal.aborted) return [];
-      const delivery = await this.#wait(queues, Math.min(leftMs, LONGEST_WAIT_MS), signal);
+      const wait = { queues, waitMs: Math.min(leftMs, LONGEST_WAIT_MS), onLost };
+      const delivery = await this.#wait(wait, signal);
       if (delivery !== undefined) return [delivery];
       // Less than beanstalkd can wait: not worth another connection.
       if (signal.aborted || untilMs - this.#clock.monotonicMs() < 1_000) return [];
     }
   }
 
-  async #takeReady({ queues, max, maxBytes = Infinity }: ReceiveRequest): Promise<BeanstalkdDelivery[]> {
+  async #takeReady(
+    { queues, max, maxBytes = Infinity }: ReceiveRequest,
+    onLost: OnLost,
+  ): Promise<BeanstalkdDelivery[]> {
     const main = await this.#sessions.main();
     const deliveries: BeanstalkdDelivery[] = [];
     let roomBytes = maxBytes;
     try {
       for (const queue of queues) {
         if (deliveries.length === max || roomBytes <= 0) break;
-        const taken = await main.take(queue, { max: max - deliveries.length, maxBytes: roomBytes });
+        const taken = await main.take(queue, { max: max - deliveries.length, maxBytes: roomBytes, onLost });
         deliveries.push(...taken);
         for (const { message } of taken) roomBytes -= message.body.length;
       }
@@ -214,20 +209,19 @@ export class BeanstalkdBroker implements Broker {
   }
 
   async #wait(
-    queues: readonly string[],
-    waitMs: number,
+    { queues, waitMs, onLost }: { queues: readonly string[]; waitMs: number; onLost: OnLost },
     signal: AbortSignal,
   ): Promise<BeanstalkdDelivery | undefined> {
     const waiter = await this.#sessions.waiter();
     try {
       if (signal.aborted) return undefined;
-      const taken = await waiter.wait(queues, waitMs, signal);
+      const taken = await waiter.wait({ queues, waitMs, onLost }, signal);
       if (typeof taken !== "string" || this.#closed !== undefined) {
         return typeof taken === "string" ? undefined : taken;
       }
       // It was handed to us, which counts as an attempt, so it had better be one.
       const main = await this.#sessions.main();
-      return await main.takeAgain(taken, 1).catch(() => undefined);
+      return await main.takeAgain(taken, { uncounted: 1, onLost }).catch(() => undefined);
     } finally {
       this.#sessions.giveBack(waiter);
     }

@@ -7,6 +7,8 @@ import { readStats } from "./reply.ts";
 
 /** beanstalkd's numbers have 32 bits. */
 const MAX_NUMBER = 2 ** 32 - 1;
+/** The longest delay, milliseconds. */
+export const MAX_DELAY_MS = MAX_NUMBER * 1_000;
 /** The priority that producers use who do not care, e.g. pheanstalk's; it stands for our 0. */
 const NORMAL_PRI = 1_024;
 const TUBE_NAME = /^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}$/;

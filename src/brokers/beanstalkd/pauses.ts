@@ -12,6 +12,7 @@ const FOR_EVER_S = 2 ** 32 - 1;
  * holds no job and nobody uses or watches it.
  */
 export class BeanstalkdPauses implements Pauses {
+  readonly isEnforced = true;
   readonly #call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T>;
 
   /** @param deps.call Runs what it is given with the connection that never waits. */

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
 import { QueueError } from "../../core/errors.ts";
 import type { Format } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
@@ -21,7 +22,11 @@ interface Held {
   touchAtMs: number;
   /** Until when beanstalkd has certainly not ended the reservation, monotonic milliseconds. */
   safeUntilMs: number;
+  readonly onLost: OnLost;
 }
+
+/** Is told of deliveries that were held when their connection was lost. */
+type OnLost = (gone: readonly Delivery[]) => void;
 
 /**
  * A connection and the jobs that are reserved on it: only here can they be settled, and its end puts them back.
@@ -54,7 +59,10 @@ export class BeanstalkdSession {
     this.#clock = deps.clock;
     this.#format = deps.format;
     this.#maxPayloadBytes = options.maxPayloadBytes;
-    void this.connection.ended.then(() => this.#touchTimer?.cancel());
+    void this.connection.ended.then(() => {
+      this.#touchTimer?.cancel();
+      if (!this.#isClosed) this.#tellLost();
+    });
   }
 
   /** Whether no job is held, so that it can wait. */
@@ -69,7 +77,7 @@ export class BeanstalkdSession {
    */
   async take(
     queue: string,
-    { max, maxBytes }: { max: number; maxBytes: number },
+    { max, maxBytes, onLost }: { max: number; maxBytes: number; onLost: OnLost },
   ): Promise<BeanstalkdDelivery[]> {
     const deliveries: BeanstalkdDelivery[] = [];
     const longestBytes = maxBytes < Infinity ? await this.#longestBytes() : 0;
@@ -79,7 +87,7 @@ export class BeanstalkdSession {
       const count = Math.min(room, RESERVES_TOGETHER, Math.max(Math.floor(roomBytes / longestBytes), 1));
       // Again in each round: another receive may have watched something else in between.
       this.connection.watch([queue]);
-      const taken = await Promise.all(Array.from({ length: count }, () => this.#reserve()));
+      const taken = await Promise.all(Array.from({ length: count }, () => this.#reserve(onLost)));
       for (const delivery of taken) {
         if (!(delivery instanceof BeanstalkdDelivery)) continue;
         deliveries.push(delivery);
@@ -100,8 +108,7 @@ export class BeanstalkdSession {
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
   async wait(
-    queues: readonly string[],
-    waitMs: number,
+    { queues, waitMs, onLost }: { queues: readonly string[]; waitMs: number; onLost: OnLost },
     signal: AbortSignal,
   ): Promise<BeanstalkdDelivery | string | undefined> {
     let hangingUp: Promise<void> | undefined;
@@ -119,15 +126,18 @@ export class BeanstalkdSession {
       timer?.cancel();
       signal.removeEventListener("abort", end);
     }
-    if (hangingUp === undefined) return reply && await this.#hold(reply);
+    if (hangingUp === undefined) return reply && await this.#hold(reply, onLost);
     await hangingUp;
     return reply?.args[0];
   }
 
   /** Takes a job that is known to be ready. `uncounted` reservations of it were of no use to anybody. */
-  async takeAgain(id: string, uncounted: number): Promise<BeanstalkdDelivery | undefined> {
+  async takeAgain(
+    id: string,
+    { uncounted, onLost }: { uncounted: number; onLost: OnLost },
+  ): Promise<BeanstalkdDelivery | undefined> {
     const reply = await this.connection.send(`reserve-job ${id}`, ["RESERVED", "NOT_FOUND"]);
-    return reply.word === "RESERVED" ? await this.#hold(reply, uncounted) : undefined;
+    return reply.word === "RESERVED" ? await this.#hold(reply, onLost, uncounted) : undefined;
   }
 
   /** @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE */
@@ -167,9 +177,9 @@ export class BeanstalkdSession {
   }
 
   /** "nothing" when there is none; "lost" when there was one that went elsewhere at once. */
-  async #reserve(): Promise<BeanstalkdDelivery | "nothing" | "lost"> {
+  async #reserve(onLost: OnLost): Promise<BeanstalkdDelivery | "nothing" | "lost"> {
     const reply = await this.#sendReserve(0);
-    return reply === undefined ? "nothing" : await this.#hold(reply) ?? "lost";
+    return reply === undefined ? "nothing" : await this.#hold(reply, onLost) ?? "lost";
   }
 
   /** The reservation; undefined when nothing is ready in that time. */
@@ -185,7 +195,11 @@ export class BeanstalkdSession {
   }
 
   /** Undefined when the reservation has ended already. */
-  async #hold(reserved: BeanstalkdReply, uncounted = 0): Promise<BeanstalkdDelivery | undefined> {
+  async #hold(
+    reserved: BeanstalkdReply,
+    onLost: OnLost,
+    uncounted = 0,
+  ): Promise<BeanstalkdDelivery | undefined> {
     const id = reserved.args[0]!;
     const askedMs = this.#clock.monotonicMs();
     let stats: JobStats;
@@ -214,6 +228,7 @@ export class BeanstalkdSession {
       ttrMs: stats.ttrMs,
       touchAtMs: askedMs + stats.ttrMs / 3,
       safeUntilMs: askedMs + stats.leftMs,
+      onLost,
     });
     this.#touchBy(askedMs + stats.ttrMs / 3);
     return delivery;
@@ -297,6 +312,13 @@ export class BeanstalkdSession {
     if (word === "TOUCHED") held.safeUntilMs = askedMs + held.ttrMs;
     // Lost, or just settled. What is lost shows when it is settled.
     else held.touchAtMs = Infinity;
+  }
+
+  /** What was reserved on a connection goes back with it. */
+  #tellLost(): void {
+    for (const [onLost, held] of Map.groupBy(this.#held.values(), ({ onLost }) => onLost)) {
+      onLost(held.map(({ delivery }) => delivery));
+    }
   }
 
   /** Sees to it that the reservations are looked at by then. */

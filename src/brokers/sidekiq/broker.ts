@@ -1,10 +1,9 @@
 import type { Clock } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import type { Census, DeadLetters, QueueDepth, ScheduleBook } from "../../core/admin.ts";
-import type { Broker, Capabilities, ReceiveRequest } from "../../core/broker.ts";
+import type { BrokerAdmin } from "../../core/admin.ts";
+import type { Broker, Capabilities, Presence, ReceiveRequest, Subscription } from "../../core/broker.ts";
 import type { PushOptions } from "../../core/format.ts";
 import { JobError } from "../../core/errors.ts";
-import type { Finding } from "../../core/finding.ts";
 import type { SidekiqFormat } from "../../formats/sidekiq.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import type { Observer } from "../../core/observer.ts";
@@ -24,7 +23,7 @@ import { RedisPauses } from "./pauses.ts";
 import { RedisRecovery } from "./recovery.ts";
 import { RedisSchedule } from "./schedule/schedule.ts";
 import { RedisStrays } from "./strays.ts";
-import { RedisScheduleBook } from "./schedule/schedule_book.ts";
+import { type NewJob, RedisScheduleBook } from "./schedule/schedule_book.ts";
 import { type RedisAccess, RedisServer, type RedisTarget } from "../../redis/server.ts";
 import { BLOCK_S } from "./wait.ts";
 
@@ -73,6 +72,29 @@ export interface SidekiqBrokerDeps {
 /** A server that does not answer for so long counts as hung, milliseconds; waiting commands take up to BLOCK_S. */
 const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
 
+/** A hundred years, milliseconds. */
+const DELAYS = { maxMs: 100 * 366 * 86_400_000, stepMs: 1 };
+
+export const SIDEKIQ_CAPABILITIES: Capabilities = {
+  lease: "connection",
+  redeliveries: "counted",
+  attempts: true,
+  repeats: true,
+  release: "uncounted",
+  releasePlace: "front",
+  replace: "one-step",
+  fence: "token",
+  orders: ["strict", "weighted"],
+  pushDelay: DELAYS,
+  retryDelay: DELAYS,
+  priority: false,
+  headers: false,
+  counts: "estimated",
+  dead: "errors",
+  pauses: "kept",
+  schedule: true,
+};
+
 /**
  * Sidekiq's queues in Redis, shared with other producers and with Sidekiq's own processes.
  *
@@ -81,24 +103,13 @@ const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
  * 3. Moves due jobs into their queues ({@link RedisSchedule}).
  * 4. Shows this process in Sidekiq's Web UI while it receives, and obeys that ({@link RedisHeartbeat}).
  * 5. Takes the jobs of dead processes back ({@link RedisRecovery}).
- * 6. Leaves queues alone that are paused ({@link RedisPauses}).
- * 7. Puts back what is in its in-flight lists and not held ({@link RedisStrays}).
+ * 6. Puts back what is in its in-flight lists and not held ({@link RedisStrays}).
  */
 export class SidekiqBroker implements Broker {
-  readonly capabilities: Capabilities = {
-    lease: "connection",
-    delay: true,
-    priority: false,
-    headers: false,
-    deadErrors: true,
-    schedule: true,
-    pauses: "kept",
-    repeats: true,
-  };
+  readonly capabilities = SIDEKIQ_CAPABILITIES;
   readonly format: SidekiqFormat;
-  readonly dead: DeadLetters;
-  readonly pauses: RedisPauses;
-  readonly schedule: ScheduleBook;
+  readonly admin: Required<BrokerAdmin>;
+  readonly presence: Presence;
   readonly #shared: RedisShared;
   readonly #maxPayloadBytes: number;
   readonly #calls = new Calls();
@@ -106,7 +117,6 @@ export class SidekiqBroker implements Broker {
   readonly #heartbeat: RedisHeartbeat;
   readonly #recovery: RedisRecovery;
   readonly #fetch: RedisFetch;
-  readonly #depth: RedisDepth;
   #closed: Promise<void> | undefined;
 
   private constructor(deps: SidekiqBrokerDeps, options: SidekiqBrokerOptions) {
@@ -138,13 +148,9 @@ export class SidekiqBroker implements Broker {
       options,
     );
     this.#recovery = new RedisRecovery(shared, options);
-    const pauses = this.pauses = new RedisPauses(shared, this.#calls);
-    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, pauses, strays, connect });
-    this.#depth = new RedisDepth(shared);
-    this.dead = new RedisDeadLetters(shared, this.#calls);
-    this.schedule = new RedisScheduleBook(shared, this.#calls, {
-      newJob: (queue, payload, options) => this.#newJob(queue, payload, options).job,
-    });
+    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, strays, connect });
+    this.presence = { quiet: () => heartbeat.quiet() };
+    this.admin = this.#admin();
   }
 
   /** The broker of a broker; it connects when it is first used. */
@@ -152,12 +158,20 @@ export class SidekiqBroker implements Broker {
     return new SidekiqBroker(deps, options);
   }
 
-  receive(request: ReceiveRequest): Promise<Delivery[]> {
+  subscribe(): Subscription {
+    return {
+      receive: (request, signal) => this.#receive(request, signal),
+      resize: () => {},
+      stop: () => Promise.resolve(),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+  }
+
+  #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
     if (this.#closed !== undefined) return Promise.resolve([]);
     this.#promotion.start();
     this.#recovery.start();
-    this.pauses.start();
-    return this.#fetch.receive(request);
+    return this.#fetch.receive(request, signal);
   }
 
   push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
@@ -177,6 +191,22 @@ export class SidekiqBroker implements Broker {
     });
   }
 
+  #admin(): Required<BrokerAdmin> {
+    const [shared, calls] = [this.#shared, this.#calls];
+    const depth = new RedisDepth(shared);
+    const newJob: NewJob = (...job) => this.#newJob(...job).job;
+    return {
+      queues: () => calls.run(() => depth.queues()),
+      depth: (queue) => calls.run(() => depth.of(queue)),
+      latencyMs: (queue) => calls.run(() => depth.latencyMs(queue)),
+      census: (queues) => calls.run(() => depth.census(queues)),
+      findings: () => calls.run(() => checkServer(shared.connection)),
+      dead: new RedisDeadLetters(shared, calls),
+      pauses: new RedisPauses(shared, calls),
+      schedule: new RedisScheduleBook(shared, calls, { newJob }),
+    };
+  }
+
   #newJob(queue: string, payload: Uint8Array, options: PushOptions) {
     if (options.headers !== undefined) throw noHeaders(queue);
     const { clock, jobs } = this.#shared;
@@ -187,37 +217,13 @@ export class SidekiqBroker implements Broker {
     return { job, dueMs: delayMs > 0 ? nowMs + delayMs : undefined };
   }
 
-  depth(queue: string): Promise<QueueDepth> {
-    return this.#calls.run(() => this.#depth.of(queue));
-  }
-
-  census(queues: readonly string[]): Promise<Census> {
-    return this.#calls.run(() => this.#depth.census(queues));
-  }
-
-  queues(): Promise<string[]> {
-    return this.#calls.run(() => this.#depth.queues());
-  }
-
-  findings(): Promise<Finding[]> {
-    return this.#calls.run(() => checkServer(this.#shared.connection));
-  }
-
-  latencyMs(queue: string): Promise<number | undefined> {
-    return this.#calls.run(() => this.#depth.latencyMs(queue));
-  }
-
-  quiet(): void {
-    this.#heartbeat.quiet();
-  }
-
   close(): Promise<void> {
     return this.#closed ??= this.#close();
   }
 
   async #close(): Promise<void> {
     await Promise.all([this.#fetch.close(), this.#calls.close()]);
-    await Promise.all([this.#promotion.close(), this.#recovery.close(), this.pauses.close()]);
+    await Promise.all([this.#promotion.close(), this.#recovery.close()]);
     // Where Redis is away the others notice that this process has left by its missing signs of life.
     await this.#heartbeat.leave().catch(() => {});
     this.#shared.connection.close();

@@ -28,6 +28,7 @@ export class RedisDelivery implements Delivery {
   readonly record: JsonObject | undefined;
   readonly job: JobHead | Unreadable;
   attempt = 1;
+  redeliveries?: number;
   enqueuedAtMs?: number;
   readyAtMs?: number;
   isRepeat?: boolean;
@@ -112,6 +113,7 @@ export class RedisSettler {
         : jobs.head(record);
       delivery = new RedisDelivery(this, queue, { raw, record, job, id: facts.id ?? newId() }, nowMs);
       delivery.attempt = facts.tries + 1;
+      delivery.redeliveries = facts.recoveries;
       if (facts.isRepeat) delivery.isRepeat = true;
       const enqueuedAtMs = facts.createdAtMs ?? facts.enqueuedAtMs;
       if (enqueuedAtMs !== undefined) delivery.enqueuedAtMs = enqueuedAtMs;

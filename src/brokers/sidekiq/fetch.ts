@@ -5,7 +5,6 @@ import type { RedisConnection } from "../../redis/connection.ts";
 import type { RedisDelivery, RedisSettler } from "./delivery.ts";
 import type { RedisShared } from "./shared.ts";
 import type { RedisHeartbeat } from "./heartbeat.ts";
-import type { RedisPauses } from "./pauses.ts";
 import type { RedisSchedule } from "./schedule/schedule.ts";
 import { TAKE } from "./scripts/scripts.ts";
 import type { RedisStrays } from "./strays.ts";
@@ -20,7 +19,6 @@ interface FetchDeps {
   readonly settler: RedisSettler;
   readonly schedule: RedisSchedule;
   readonly heartbeat: RedisHeartbeat;
-  readonly pauses: RedisPauses;
   readonly strays: RedisStrays;
   /** A further connection, for a wait. */
   readonly connect: () => RedisConnection;
@@ -50,8 +48,8 @@ export class RedisFetch {
     this.#deps = deps;
   }
 
-  receive(request: ReceiveRequest): Promise<Delivery[]> {
-    const receiving = this.#receive(request).finally(() => this.#receiving.delete(receiving));
+  receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+    const receiving = this.#receive(request, signal).finally(() => this.#receiving.delete(receiving));
     this.#receiving.add(receiving);
     return receiving;
   }
@@ -63,21 +61,18 @@ export class RedisFetch {
     for (const wait of this.#waits.values()) wait.close();
   }
 
-  async #receive(request: ReceiveRequest): Promise<Delivery[]> {
-    const { queues: wanted, max, maxBytes = Number.MAX_SAFE_INTEGER, waitMs, signal } = request;
+  async #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+    const { queues, max, maxBytes = Number.MAX_SAFE_INTEGER, waitMs } = request;
     const limits = { max, maxBytes };
-    const { schedule, heartbeat, pauses, shared, strays } = this.#deps;
+    const { schedule, heartbeat, shared, strays } = this.#deps;
     const untilMs = shared.clock.monotonicMs() + waitMs;
     const isOver = () => signal.aborted || this.#closing.signal.aborted;
-    if (!isOver() && !heartbeat.hasAnnounced(wanted)) await heartbeat.announce(wanted);
-    if (!isOver() && !pauses.isKnown) await pauses.know();
+    if (!isOver() && !heartbeat.hasAnnounced(queues)) await heartbeat.announce(queues);
     while (!isOver()) {
-      const queues = pauses.open(wanted);
-      const pausesVersion = pauses.version;
-      if (strays.hasDoubts) await strays.clearAll(wanted);
+      if (strays.hasDoubts) await strays.clearAll(queues);
       if (schedule.isDue) await schedule.promote();
       if (isOver()) break;
-      const taken = queues.length === 0 ? [] : await this.#take(queues, limits);
+      const taken = await this.#take(queues, limits);
       if (taken === undefined) {
         // This process counted as dead: it has to be alive for others before it takes jobs.
         await heartbeat.beat();
@@ -90,7 +85,7 @@ export class RedisFetch {
       const arrived = await this.#wait(
         queues,
         limits,
-        { ms: isPartial ? Math.min(leftMs, LOOK_AGAIN_MS) : leftMs, pausesVersion, signal },
+        { ms: isPartial ? Math.min(leftMs, LOOK_AGAIN_MS) : leftMs, signal },
       );
       if (arrived.length > 0) return arrived;
     }
@@ -156,13 +151,13 @@ export class RedisFetch {
     return keys;
   }
 
-  /** Waits until there is a job, the pauses have changed, or the time is over; what arrives up to the end of the wait, within the limits. */
+  /** Waits until there is a job, or the time is over; what arrives up to the end of the wait, within the limits. */
   async #wait(
     queues: readonly string[],
     { max, maxBytes }: Limits,
-    { ms, pausesVersion, signal }: { ms: number; pausesVersion: number; signal: AbortSignal },
+    { ms, signal }: { ms: number; signal: AbortSignal },
   ): Promise<RedisDelivery[]> {
-    const { shared, settler, pauses } = this.#deps;
+    const { shared, settler } = this.#deps;
     const arrived: RedisDelivery[] = [];
     let bytes = 0;
     const over = Promise.withResolvers<void>();
@@ -180,8 +175,6 @@ export class RedisFetch {
     const signals = [signal, this.#closing.signal];
     const timer = shared.clock.setTimer(end, ms);
     for (const one of signals) one.addEventListener("abort", end);
-    using _change = pauses.onChange(end);
-    if (pauses.version !== pausesVersion) end();
     const waits = queues.slice(0, MAX_WAITS).map((queue) => this.#waitOn(queue));
     for (const wait of waits) wait.join(waiter);
     const failure = await over.promise.then(() => undefined, (error) => ({ error }));

@@ -1,31 +1,21 @@
 import type { Clock } from "../../core/time/clock.ts";
-import type { Delivery } from "../../core/delivery.ts";
-import {
-  type Census,
-  CENSUS_LIMIT,
-  type DeadLetters,
-  type QueueDepth,
-  type ScheduleBook,
-} from "../../core/admin.ts";
-import { type Broker, type Capabilities, type ReceiveRequest } from "../../core/broker.ts";
+import type { Broker, Capabilities } from "../../core/broker.ts";
 import { type PushOptions } from "../../core/format.ts";
-import type { Finding } from "../../core/finding.ts";
 import type { PlainFormat } from "../../core/format.ts";
 import type { Observer } from "../../core/observer.ts";
 import { QueueError } from "../../core/errors.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { written } from "../../formats/written.ts";
+import { SqliteAdmin } from "./admin.ts";
 import { SqliteChanges } from "./changes.ts";
 import { SqliteClaims } from "./claims.ts";
-import { sqliteFacts, sqliteFindings } from "./check.ts";
-import { SqliteDeadLetters } from "./dead_letters.ts";
+
 import { SqliteSettler } from "./delivery.ts";
-import { SqliteFile, type SqliteStatement, type StatementOptions } from "./file.ts";
+import { SqliteFile, type StatementOptions } from "./file.ts";
 import { SqliteHoldings, SqliteLeases } from "./leases.ts";
-import { SqlitePauses } from "./pauses.ts";
-import { SqliteSchedule } from "./schedule.ts";
-import { asBytes, textOf, wholeNumber } from "./values.ts";
-import { isSqliteError, read, SQLITE_FULL, SqliteWriter } from "./writer.ts";
+import type { SqliteShared } from "./shared.ts";
+import { SqliteSubscription } from "./subscription.ts";
+import { isSqliteError, SQLITE_FULL, SqliteWriter } from "./writer.ts";
 
 export interface SqliteBrokerDeps {
   readonly clock: Clock;
@@ -58,15 +48,27 @@ export const DEFAULT_SQLITE_OPTIONS: Omit<SqliteBrokerOptions, "path"> = {
   maxPayloadBytes: 64 * 1024 * 1024,
 };
 
+/** A hundred years, milliseconds: the times of day of such delays are still numbers that all readers of the file hold. */
+const DELAYS = { maxMs: 100 * 366 * 86_400_000, stepMs: 1 };
+
 export const SQLITE_CAPABILITIES: Capabilities = {
   lease: "timed",
-  delay: true,
+  redeliveries: "flagged",
+  attempts: true,
+  repeats: true,
+  release: "uncounted",
+  releasePlace: "front",
+  replace: "one-step",
+  fence: "token",
+  orders: ["strict", "weighted"],
+  pushDelay: DELAYS,
+  retryDelay: DELAYS,
   priority: true,
   headers: true,
-  deadErrors: true,
-  schedule: true,
+  counts: "exact",
+  dead: "errors",
   pauses: "kept",
-  repeats: true,
+  schedule: true,
 };
 
 /**
@@ -75,65 +77,52 @@ export const SQLITE_CAPABILITIES: Capabilities = {
  * 1. Claims, settles and pushes in transactions that {@link SqliteWriter} shares among all that happens in one turn.
  * 2. Counts an attempt when it hands a job out, so that a job that takes its worker down with it is counted too.
  * 3. Makes delayed jobs, and jobs whose lease has ended, ready again when they are due ({@link SqliteLeases}).
- * 4. Waits for jobs without polling ({@link SqliteChanges}).
- * 5. Leaves queues alone that are paused ({@link SqlitePauses}).
+ * 4. Waits for jobs without polling ({@link SqliteSubscription}, {@link SqliteChanges}).
+ * 5. Answers what people ask ({@link SqliteAdmin}).
  */
 export class SqliteBroker implements Broker {
   readonly capabilities = SQLITE_CAPABILITIES;
   readonly format: PlainFormat;
-  readonly dead: DeadLetters;
-  readonly pauses: SqlitePauses;
-  readonly schedule: ScheduleBook;
-  readonly #file: SqliteFile;
-  readonly #clock: Clock;
+  readonly admin: SqliteAdmin;
+  readonly #shared: SqliteShared;
   readonly #options: SqliteBrokerOptions;
-  readonly #owner: string;
-  readonly #writer: SqliteWriter;
-  readonly #changes: SqliteChanges;
   readonly #leases: SqliteLeases;
   readonly #claims: SqliteClaims;
   readonly #sql: ReturnType<typeof prepareStatements>;
   #closed: Promise<void> | undefined;
 
   private constructor(file: SqliteFile, deps: SqliteBrokerDeps, options: SqliteBrokerOptions) {
-    this.#file = file;
-    this.#clock = deps.clock;
     this.#options = options;
-    // Another worker may have the same name, say in another container: a lease is never equal to one of its.
-    this.#owner = `${deps.owner}#${crypto.randomUUID().slice(0, 8)}`;
     this.format = deps.format;
-    this.#writer = new SqliteWriter({ db: file, path: options.path, clock: deps.clock }, options);
-    this.#sql = prepareStatements(file);
-    this.#changes = new SqliteChanges({
+    // Another worker may have the same name, say in another container: a lease is never equal to one of its.
+    const owner = `${deps.owner}#${crypto.randomUUID().slice(0, 8)}`;
+    const { clock, format, holdings = new SqliteHoldings(), observe = () => {} } = deps;
+    const writer = new SqliteWriter({ db: file, path: options.path, clock }, options);
+    const dataVersion = file.prepare("PRAGMA data_version");
+    const changes = new SqliteChanges({
       path: file.realPath,
-      clock: deps.clock,
-      readDataVersion: () => this.#sql.dataVersion.get()!["data_version"] as number,
+      clock,
+      readDataVersion: () => dataVersion.get()!["data_version"] as number,
     });
-    const shared = {
-      file,
-      clock: deps.clock,
-      writer: this.#writer,
-      changes: this.#changes,
-    };
-    const { holdings = new SqliteHoldings(), observe = () => {} } = deps;
-    this.#leases = new SqliteLeases(shared, { held: holdings.of(file.realPath), observe }, options);
-    this.dead = new SqliteDeadLetters(shared);
-    this.pauses = new SqlitePauses(shared);
+    const shared = this.#shared = { file, clock, writer, changes };
+    this.#sql = prepareStatements(file);
+    const leases = this.#leases = new SqliteLeases(
+      shared,
+      { held: holdings.of(file.realPath), observe },
+      options,
+    );
     const settler = new SqliteSettler(shared, options.leaseMs);
-    this.#claims = new SqliteClaims(shared, { settler, leases: this.#leases, pauses: this.pauses }, {
+    this.#claims = new SqliteClaims(shared, { settler, leases }, { ...options, owner, format });
+    this.admin = new SqliteAdmin(shared, { insertJob: (...job) => this.#insert(...job) }, {
       ...options,
-      owner: this.#owner,
-      format: deps.format,
-    });
-    this.schedule = new SqliteSchedule(shared, {
-      insertJob: (queue, payload, options) => this.#insert(queue, payload, options),
+      owner,
     });
     // Whoever waits is told why there is nothing to wait for.
-    file.whenLost(() => this.#changes.announceOwn());
+    file.whenLost(() => changes.announceOwn());
     file.whenReplaced(() => {
-      this.#writer.begin();
-      this.#changes.moveTo(file.realPath);
-      this.#leases.begin();
+      writer.begin();
+      changes.moveTo(file.realPath);
+      leases.begin();
     });
   }
 
@@ -146,81 +135,16 @@ export class SqliteBroker implements Broker {
     return new SqliteBroker(new SqliteFile(deps.clock, options), deps, options);
   }
 
-  async receive(request: ReceiveRequest): Promise<Delivery[]> {
-    this.#leases.start();
-    const untilMs = this.#clock.monotonicMs() + request.waitMs;
-    while (!request.signal.aborted && this.#closed === undefined) {
-      // Under load there is always a settle to share the transaction with, and looking first would cost more.
-      const before = this.#writer.hasChanges
-        ? undefined
-        : await read(this.#file, () => this.#look(request.queues));
-      if (request.signal.aborted || this.#closed !== undefined) break;
-      if (before === undefined || before.hasWork) {
-        const deliveries = await this.#writer.write(() =>
-          this.#claims.claim(request, before?.isDue ?? false)
-        );
-        for (const delivery of deliveries) this.#leases.hold(delivery);
-        if (deliveries.length > 0) return deliveries;
-      }
-      const leftMs = untilMs - this.#clock.monotonicMs();
-      if (leftMs <= 0) break;
-      if (before !== undefined) {
-        const untilDueMs = before.nextDueMs === undefined ? Infinity : before.nextDueMs - this.#clock.nowMs();
-        await this.#changes.wait(before.mark, Math.min(leftMs, Math.max(untilDueMs, 1)), request.signal);
-      }
-    }
-    return [];
+  subscribe(): SqliteSubscription {
+    return new SqliteSubscription(this.#shared, {
+      claims: this.#claims,
+      leases: this.#leases,
+      isOpen: () => this.#closed === undefined,
+    });
   }
 
   async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
-    return await this.#writer.write(() => this.#insert(queue, payload, options), true);
-  }
-
-  latencyMs(queue: string): Promise<number | undefined> {
-    return read(this.#file, () => {
-      const sinceMs = wholeNumber(this.#sql.nextReady.get(queue)?.["due_at"]);
-      return sinceMs === undefined ? undefined : Math.max(this.#clock.nowMs() - sinceMs, 0);
-    });
-  }
-
-  depth(queue: string): Promise<QueueDepth> {
-    return read(this.#file, () => {
-      const counts = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
-      for (const row of this.#sql.depth.all(queue, queue, queue)) {
-        counts[row["state"] as keyof QueueDepth] = row["jobs"] as number;
-      }
-      return counts;
-    });
-  }
-
-  census(queues: readonly string[]): Promise<Census> {
-    return read(this.#file, () => {
-      const nowMs = this.#clock.nowMs();
-      const count = (statement: SqliteStatement, ...values: (string | number)[]) =>
-        statement.get(...values)!["jobs"] as number;
-      return {
-        ready: new Map(queues.map((queue) => [queue, count(this.#sql.ready, queue, nowMs, queue)])),
-        // A lease is the owner, "#" and more, and ends within its length: see leaseName().
-        inFlight: count(
-          this.#sql.inFlight,
-          nowMs + this.#options.leaseMs,
-          `${this.#owner}#`,
-          `${this.#owner}$`,
-        ),
-      };
-    });
-  }
-
-  queues(): Promise<string[]> {
-    return read(this.#file, () => this.#sql.queues.all().map(({ queue }) => textOf(queue)));
-  }
-
-  findings(): Promise<Finding[]> {
-    const { path } = this.#options;
-    return read(this.#file, () => {
-      const { journal_mode: mode } = this.#file.prepare("PRAGMA journal_mode").get()!;
-      return sqliteFindings(sqliteFacts(path, String(mode)));
-    });
+    return await this.#shared.writer.write(() => this.#insert(queue, payload, options), true);
   }
 
   close(): Promise<void> {
@@ -229,34 +153,24 @@ export class SqliteBroker implements Broker {
 
   async #close(): Promise<void> {
     // Ends the waits.
-    this.#changes.announceOwn();
+    this.#shared.changes.announceOwn();
     await this.#leases.close();
-    await this.#writer.drain();
-    this.#file.close();
+    await this.#shared.writer.drain();
+    this.#shared.file.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  /** What a waiting receive has to know, read before it waits. */
-  #look(queues: readonly string[]) {
-    const mark = this.#changes.mark();
-    const nextDueMs = this.#leases.nextDueMs();
-    const isDue = nextDueMs !== undefined && nextDueMs <= this.#clock.nowMs();
-    const open = this.pauses.openNow(queues);
-    const hasWork = isDue || open.some((queue) => this.#sql.hasReady.get(queue) !== undefined);
-    return { mark, nextDueMs, isDue, hasWork };
-  }
-
   /** In a transaction: adds a job. */
   #insert(queue: string, payload: Uint8Array, options: PushOptions): string {
     const { maxPayloadBytes } = this.#options;
-    const nowMs = this.#clock.nowMs();
+    const nowMs = this.#shared.clock.nowMs();
     const { message: { body, headers }, maxAttempts } = written(this.format, payload, options, nowMs);
     if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);
     const delayMs = options.delayMs ?? 0;
-    this.#changes.announceOwn();
+    this.#shared.changes.announceOwn();
     const values = [
       queue,
       body,
@@ -305,37 +219,5 @@ function prepareStatements(file: SqliteFile) {
     lastId: prepare(
       "SELECT seq = 9223372036854775807 AS is_highest FROM sqlite_sequence WHERE name = 'fervo_jobs'",
     ),
-    dataVersion: prepare("PRAGMA data_version"),
-    nextReady: prepare(
-      "SELECT due_at FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT 1",
-      { bigInts: true },
-    ),
-    hasReady: prepare("SELECT 1 FROM fervo_jobs WHERE state = 'ready' AND queue = ? LIMIT 1"),
-    depth: prepare(`
-      SELECT 'ready' AS state, count(*) AS jobs FROM fervo_jobs WHERE state = 'ready' AND queue = ?
-      UNION ALL
-      SELECT state, count(*) FROM fervo_jobs WHERE state IN ('delayed', 'reserved') AND queue = ? GROUP BY state
-      UNION ALL
-      SELECT 'dead', count(*) FROM fervo_jobs WHERE state = 'dead' AND queue = ?`),
-    ready: prepare(`
-      SELECT count(*) AS jobs FROM (
-        SELECT * FROM (SELECT 1 FROM fervo_jobs WHERE state = 'ready' AND queue = ? LIMIT ${CENSUS_LIMIT})
-        UNION ALL
-        SELECT * FROM (
-          SELECT 1 FROM fervo_jobs WHERE state IN ('delayed', 'reserved') AND due_at <= ? AND queue = ?
-          LIMIT ${CENSUS_LIMIT}
-        )
-        LIMIT ${CENSUS_LIMIT}
-      )`),
-    // The index on due_at is for both states.
-    inFlight: prepare(`
-      SELECT count(*) AS jobs FROM fervo_jobs
-      WHERE state IN ('delayed', 'reserved') AND due_at <= ? AND state = 'reserved' AND lease >= ? AND lease < ?`),
-    queues: prepare(`
-      SELECT ${asBytes("queue")} AS queue FROM (
-        SELECT queue FROM fervo_jobs WHERE state = 'ready'
-        UNION SELECT queue FROM fervo_jobs WHERE state IN ('delayed', 'reserved')
-        UNION SELECT queue FROM fervo_jobs WHERE state = 'dead')
-      ORDER BY queue`),
   };
 }

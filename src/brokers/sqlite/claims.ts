@@ -10,11 +10,10 @@ import {
 } from "../../core/format.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { readJob } from "../../formats/read_job.ts";
-import { SqliteDelivery, type SqliteSettler } from "./delivery.ts";
+import { CUT_OFF, SqliteDelivery, type SqliteSettler } from "./delivery.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
 import { leaseName, type SqliteLeases } from "./leases.ts";
-import type { SqlitePauses } from "./pauses.ts";
 import { asBytes, isOutOfRange, shown, wholeNumber } from "./values.ts";
 
 /** While jobs flow, due ones are looked for so often, milliseconds; a waiting receive has an exact timer instead. */
@@ -30,6 +29,8 @@ export interface SqliteClaimsOptions {
   readonly format: Format;
 }
 
+/** What the lease of a ready job says: see {@link ReadyRow}. */
+const REPEAT = `CASE WHEN lease IS NULL THEN 0 WHEN lease = '${CUT_OFF}' THEN 1 ELSE 2 END`;
 const NO_BYTES = new Uint8Array(0);
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
@@ -42,7 +43,6 @@ const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 export class SqliteClaims {
   readonly #shared: SqliteShared;
   readonly #makers: { readonly settler: SqliteSettler; readonly leases: SqliteLeases };
-  readonly #pauses: SqlitePauses;
   readonly #options: SqliteClaimsOptions;
   readonly #reserve: SqliteStatement;
   readonly #payload: SqliteStatement;
@@ -53,12 +53,11 @@ export class SqliteClaims {
 
   constructor(
     shared: SqliteShared,
-    deps: { settler: SqliteSettler; leases: SqliteLeases; pauses: SqlitePauses },
+    deps: { settler: SqliteSettler; leases: SqliteLeases },
     options: SqliteClaimsOptions,
   ) {
     this.#shared = shared;
     this.#makers = deps;
-    this.#pauses = deps.pauses;
     this.#options = options;
     this.#reserve = shared.file.prepare(
       "UPDATE fervo_jobs SET state = 'reserved', attempts = attempts + 1, due_at = ?, lease = ? WHERE id = ?",
@@ -83,7 +82,7 @@ export class SqliteClaims {
     const lease = leaseName(owner, ++this.#claims, leaseMs);
     const deliveries: SqliteDelivery[] = [];
     let roomBytes = maxBytes;
-    for (const queue of this.#pauses.open(queues)) {
+    for (const queue of queues) {
       const room = max - deliveries.length;
       if (room === 0 || roomBytes <= 0) break;
       // All that are read together fit; a longer one is read by itself when its turn has come.
@@ -131,16 +130,17 @@ export class SqliteClaims {
       `
       SELECT id, CASE WHEN octet_length(payload) <= ? THEN ${asBytes("payload")} END, octet_length(payload),
              CASE WHEN octet_length(headers) <= ? THEN ${asBytes("headers")} END, octet_length(headers),
-             attempts, max_attempts, created_at, due_at, lease IS NOT NULL
+             attempts, max_attempts, created_at, due_at, ${REPEAT}
       FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}`,
       { arrays: true, bigInts: isExact },
     );
   }
 
   #toDelivery(queue: string, token: string, row: ReadyRow): SqliteDelivery {
-    const [id, , , , , attempts, , createdAt, dueAt, isRepeat] = row;
+    const [id, , , , , attempts, , createdAt, dueAt, repeat] = row;
     const delivery = new SqliteDelivery(this.#makers, token, id, queue, this.#read(queue, row));
-    if (Number(isRepeat) === 1) delivery.isRepeat = true;
+    if (Number(repeat) > 0) delivery.isRepeat = true;
+    if (Number(repeat) === 2) delivery.redeliveries = 1;
     const createdAtMs = wholeNumber(createdAt);
     const readyAtMs = wholeNumber(dueAt);
     if (createdAtMs !== undefined) delivery.enqueuedAtMs = createdAtMs;
@@ -185,8 +185,8 @@ type ReadyRow = [
   maxAttempts: unknown,
   createdAtMs: unknown,
   dueAtMs: unknown,
-  /** 1 where somebody has held it and not settled it. */
-  isRepeat: number | bigint,
+  /** 2 where a holder was lost, 1 where it was put back while it ran, else 0. */
+  repeat: number | bigint,
 ];
 
 const MAX_COUNT = Number.MAX_SAFE_INTEGER;

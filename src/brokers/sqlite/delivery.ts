@@ -17,6 +17,7 @@ export class SqliteDelivery implements Delivery, Lease {
   readonly message: Message;
   readonly job: JobHead | Unreadable;
   attempt = 1;
+  redeliveries = 0;
   enqueuedAtMs?: number;
   readyAtMs?: number;
   isRepeat?: boolean;
@@ -64,7 +65,7 @@ export class SqliteDelivery implements Delivery, Lease {
 }
 
 /** The lease of a ready job that was put back while it ran: nobody's, and so the next delivery is a repeat. */
-const CUT_OFF = "cut off";
+export const CUT_OFF = "cut off";
 
 /** Failures before the last one that a job keeps, the latest. */
 const MAX_EARLIER = 9;

@@ -17,17 +17,19 @@ import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./file.ts";
 import { read } from "./writer.ts";
 
+/** Adds a job, within a transaction; returns its id. */
+export type InsertJob = (queue: string, payload: Uint8Array, options: PushOptions) => string;
+
 /** The rows of `fervo_schedule`. A slot is claimed in the transaction that inserts its job. */
 export class SqliteSchedule implements ScheduleBook {
   readonly #shared: SqliteShared;
-  readonly #insertJob: (queue: string, payload: Uint8Array, options: PushOptions) => string;
+  readonly #insertJob: InsertJob;
   readonly #record: SqliteStatement;
   readonly #keep: SqliteStatement;
 
-  /** @param deps.insertJob Within a transaction; returns the job's id. */
   constructor(
     shared: SqliteShared,
-    deps: { insertJob: (queue: string, payload: Uint8Array, options: PushOptions) => string },
+    deps: { insertJob: InsertJob },
   ) {
     this.#shared = shared;
     this.#insertJob = deps.insertJob;

@@ -6,6 +6,7 @@ import type { Context } from "../context.ts";
 import { brokerOption, configOption, jsonOption } from "../options.ts";
 import { hintAtQueue } from "../hints.ts";
 import { jsonLine } from "../text/json_line.ts";
+import { pausesOf } from "../broker_parts.ts";
 import { chooseBroker, readConfig } from "../settings.ts";
 
 export function pauseCommand({ io }: Context) {
@@ -27,12 +28,12 @@ export function pauseCommand({ io }: Context) {
       const config = await readConfig(io, options.config);
       const name = chooseBroker(config, options.broker, queue);
       await using broker = openBroker(config, name, systemClock);
-      await broker.pauses.pause(queue);
+      await pausesOf(broker, name).pause(queue);
       io.out(options.json ? jsonLine({ broker: name, queue, paused: true }) : `Paused "${queue}"\n`);
       hintAtQueue(io, config, queue);
       if (broker.capabilities.pauses === "loose") {
         io.err(
-          "fervo-worker: beanstalkd forgets the pause when it restarts, or when the queue is empty and no worker waits " +
+          "fervo-worker: this broker forgets the pause when it restarts, or when the queue is empty and no worker waits " +
             "for its jobs\n",
         );
       }
@@ -57,7 +58,7 @@ export function resumeCommand({ io }: Context) {
       const config = await readConfig(io, options.config);
       const name = chooseBroker(config, options.broker, queue);
       await using broker = openBroker(config, name, systemClock);
-      const wasPaused = await broker.pauses.resume(queue);
+      const wasPaused = await pausesOf(broker, name).resume(queue);
       const text = wasPaused ? `Resumed "${queue}"\n` : `"${queue}" was not paused\n`;
       io.out(options.json ? jsonLine({ broker: name, queue, paused: false, was_paused: wasPaused }) : text);
       if (!wasPaused) hintAtQueue(io, config, queue);

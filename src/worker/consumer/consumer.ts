@@ -1,31 +1,22 @@
-import { Backoff } from "../../core/time/backoff.ts";
-import { BrokerState } from "../../core/broker_state.ts";
-import { type Clock, sleep } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import type { Broker } from "../../core/broker.ts";
 import { FervoError } from "../../core/errors.ts";
-import { isUnreadable, type Unreadable } from "../../core/format.ts";
-import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
-import type { Tracer } from "../../core/trace.ts";
-import type { Executor } from "../../executors/executor.ts";
-import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
-import type { ConsumerSnapshot, ConsumerStats } from "./stats.ts";
+import type { SlotLimit } from "../../core/slot_limit.ts";
+import type { Clock } from "../../core/time/clock.ts";
+import { demand } from "./demand.ts";
 import { type Held, HeldDeliveries } from "./held.ts";
-import { jobOf, withTrace } from "./job_of.ts";
 import { LookAhead } from "./look_ahead.ts";
 import { Loop } from "./loop.ts";
+import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
 import { Gate } from "./pause.ts";
 import { RateLimit } from "./rate_limit.ts";
-import { queueOrder } from "./queue_order.ts";
-import type { SlotLimit } from "../../core/slot_limit.ts";
+import { Receiver } from "./receiver.ts";
+import { type Ended, SlotRunner } from "./slot_runner.ts";
 import { type Slot, Slots } from "./slots.ts";
+import type { ConsumerSnapshot, ConsumerStats } from "./stats.ts";
 
 export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } from "./options.ts";
-
-/** A receive that finds nothing ends after so long: no wait should be endless. */
-const RECEIVE_WAIT_MS = 30_000;
 
 /**
  * Takes jobs from a list of queues and runs them in slots.
@@ -41,41 +32,36 @@ const RECEIVE_WAIT_MS = 30_000;
  * transaction or a round trip. Settles that lag are bounded: at most as many as there are slots.
  */
 export class Consumer {
-  readonly #broker: Broker;
-  readonly #executor: Executor;
   readonly #clock: Clock;
   readonly #observe: Observer;
-  readonly #random: () => number;
   readonly #options: ConsumerOptions;
   readonly #limit: SlotLimit;
-  readonly #tracer: Tracer | undefined;
   readonly #problem: FervoError | undefined;
   readonly #slots: Slots;
-  readonly #nextOrder: () => readonly string[];
+  readonly #receiver: Receiver;
+  readonly #runner: SlotRunner;
   readonly #gate: Gate;
   readonly #rateLimit: RateLimit | undefined;
   readonly #quiet = new AbortController();
   readonly #cut = new AbortController();
   readonly #held: HeldDeliveries;
   readonly #ahead: LookAhead<Held>;
+  /** Whether a job that is given back would have an attempt counted: then it is kept here, and offered again. */
+  readonly #isKeeper: boolean;
+  readonly #kept: Held[] = [];
   readonly #loop: Loop;
   readonly #ran = { jobs: 0, ms: 0 };
-  #receivedAtMs: number | undefined;
   #cutting: Promise<void> | undefined;
 
   constructor(deps: ConsumerDeps, options: ConsumerOptions) {
     if (options.batchSize > 1 && deps.executor.executeBatch === undefined) {
       throw new TypeError("The executor runs no batches");
     }
-    this.#broker = deps.broker;
-    this.#executor = deps.executor;
     this.#clock = deps.clock;
     this.#observe = deps.observe;
-    this.#random = deps.random;
-    this.#tracer = deps.tracer;
     this.#problem = deps.problem;
     this.#options = options;
-    this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
+    this.#isKeeper = deps.broker.capabilities.release === "counted";
     this.#limit = deps.limit ?? { slots: options.concurrency };
     this.#slots = new Slots(deps, { limit: this.#limit, timeoutMs: options.timeoutMs });
     this.#loop = new Loop(deps);
@@ -83,8 +69,15 @@ export class Consumer {
       {
         ...deps,
         onRelease: () => this.#rateLimit?.giveBack(),
-        onChange: () => this.#loop.wake(),
+        onChange: () => {
+          this.#receiver.busy();
+          this.#loop.wake();
+        },
       },
+      options,
+    );
+    this.#receiver = new Receiver(
+      { ...deps, loop: this.#loop, onLost: (gone) => this.#lost(gone) },
       options,
     );
     this.#ahead = new LookAhead<Held>({ clock: deps.clock, onStale: (held) => this.#held.putBack(held) }, {
@@ -94,9 +87,20 @@ export class Consumer {
     this.#rateLimit = options.rateLimit &&
       new RateLimit({ clock: deps.clock, onChange: () => this.#loop.wake() }, options.rateLimit);
     this.#gate = new Gate(
-      { ...deps, isIdle: () => this.#slots.busy === 0, onChange: () => this.#loop.wake() },
+      { ...deps, isIdle: () => this.#slots.busy === 0, onChange: () => this.#startKept() },
       { name: options.name, maxPauseMs: options.pauseMaxMs },
     );
+    this.#runner = new SlotRunner({
+      ...deps,
+      tracer: deps.tracer,
+      slots: this.#slots,
+      settle: (held, outcome) => this.#settle(held, outcome),
+      refuse: (held, { error, concerns }) => {
+        if (concerns === "message") void this.#held.settle(held, { kind: "bury", error });
+        else this.#settle(held, outcomeOfFault(error));
+      },
+      cut: this.#cut.signal,
+    }, options);
   }
 
   get name(): string {
@@ -108,9 +112,9 @@ export class Consumer {
       slots: this.#limit.slots,
       busySlots: this.#slots.busy,
       inFlight: this.#held.size,
-      hasRoom: !this.#quiet.signal.aborted && this.#roomNow() > 0,
+      hasRoom: !this.#quiet.signal.aborted && this.#demand() > 0,
       isPaused: !this.#gate.isOpen,
-      receivedAtMs: this.#receivedAtMs,
+      receivedAtMs: this.#receiver.receivedAtMs,
     };
   }
 
@@ -157,39 +161,33 @@ export class Consumer {
     return this.#gate.isLasting ? this.fault : undefined;
   }
 
-  /** Whether nothing is left to do now: no job held, none in the broker, not even a delayed one. */
-  async isEmpty(): Promise<boolean> {
-    for (const { name } of this.#options.queues) {
-      const { ready, delayed, reserved } = await this.#broker.depth(name);
-      if (ready + delayed + reserved > 0) return false;
-    }
-    return this.#held.size === 0;
+  /**
+   * Whether nothing is left to do now: no job held, and none in the broker ({@link Receiver.emptied}).
+   *
+   * @throws {FervoError} QUEUE_UNAVAILABLE
+   */
+  async emptied(settleMs: number): Promise<readonly string[] | undefined> {
+    const uncounted = await this.#receiver.emptied(settleMs);
+    return this.#held.size === 0 ? uncounted : undefined;
   }
 
   /** Works until it is quiet and every job it holds is settled; never rejects. */
   async run(): Promise<void> {
-    const { name, queues } = this.#options;
-    this.#observe({ type: "consumer_started", consumer: name, queues: queues.map((queue) => queue.name) });
+    const { name } = this.#options;
+    const { queues } = this.#receiver;
+    this.#observe({ type: "consumer_started", consumer: name, queues });
     if (this.#problem !== undefined) this.#gate.unable(this.#problem);
-    const receiving = new BrokerState(this.#observe, { consumer: name, during: "receive" });
-    const brokerBackoff = new Backoff({ random: this.#random }, { maxMs: this.#options.pauseMaxMs });
+    this.#receiver.open(this.#capacity);
     for (let room = await this.#room(); room > 0; room = await this.#room()) {
-      try {
-        const deliveries = await this.#loop.ends("its receive", RECEIVE_WAIT_MS, this.#receive(room));
-        this.#receivedAtMs = this.#clock.nowMs();
-        brokerBackoff.reset();
-        receiving.worked();
-        this.#rateLimit?.take(deliveries.length);
-        this.#give(deliveries.map((delivery) => this.#held.add(delivery)));
-      } catch (thrown) {
-        receiving.failed(thrown);
-        const pauseMs = brokerBackoff.nextMs();
-        await this.#loop.ends("its pause", pauseMs, sleep(this.#clock, pauseMs, this.#quiet.signal));
-      }
+      const deliveries = await this.#receiver.receive(room, this.#held.roomBytes);
+      this.#rateLimit?.take(deliveries.length);
+      this.#give(deliveries.map((delivery) => this.#held.add(delivery)));
     }
+    await this.#receiver.stop();
     const isDone = () => this.#held.size === 0;
     while (!isDone()) await this.#loop.woken("the wait for its last jobs", isDone);
     for (const part of [this.#gate, this.#rateLimit, this.#held, this.#slots]) part?.close();
+    await this.#receiver.close();
     this.#observe({ type: "consumer_stopped", consumer: name });
   }
 
@@ -200,13 +198,16 @@ export class Consumer {
 
   /** There may be more slots than before. */
   limitChanged(): void {
+    this.#receiver.resize(this.#capacity);
     this.#loop.wake();
   }
 
   /** Takes no more jobs. Idempotent. */
   quiet(): void {
     this.#quiet.abort();
+    this.#receiver.quiet();
     this.#held.putBack(this.#ahead.takeAll());
+    this.#held.putBack(this.#kept.splice(0));
     this.#loop.wake();
   }
 
@@ -234,30 +235,36 @@ export class Consumer {
     await Promise.all(late.map((held) => held.isSettling || this.#held.settle(held, outcome)));
   }
 
-  #receive(max: number): Promise<Delivery[]> {
-    const [{ signal }, queues, maxBytes] = [this.#quiet, this.#nextOrder(), this.#held.roomBytes];
-    return this.#broker.receive({ queues, max, maxBytes, waitMs: RECEIVE_WAIT_MS, signal });
+  /** How many deliveries a broker that sends jobs by itself may send: what slots run, and as many again where that costs no attempt. */
+  get #capacity(): number {
+    return this.#limit.slots * this.#options.batchSize * (this.#isKeeper ? 1 : 2);
   }
 
   /** Waits until there are free slots, and returns how many jobs they take; 0 when it is time to end. */
   async #room(): Promise<number> {
     while (!this.#quiet.signal.aborted) {
-      const room = this.#roomNow();
+      const room = this.#demand();
       if (room > 0) return room;
-      await this.#loop.woken("its wait for a free slot", () => this.#roomNow() > 0);
+      await this.#loop.woken("its wait for a free slot", () => this.#demand() > 0);
     }
     return 0;
   }
 
-  #roomNow(): number {
+  #demand(): number {
     const [{ batchSize }, { slots }] = [this.#options, this.#limit];
-    const free = this.#gate.limit(slots) - this.#slots.busy;
-    const room = Math.min(
-      // To find out whether the executor is back, one job will do.
-      this.#gate.isOpen ? free * batchSize + this.#ahead.room : free,
-      2 * slots * batchSize + this.#ahead.allowance - this.#held.size,
-    );
-    return room > 0 && this.#held.roomBytes > 0 ? Math.min(room, this.#rateLimit?.room() ?? room) : 0;
+    return demand({
+      usableSlots: this.#gate.limit(slots),
+      busySlots: this.#slots.busy,
+      slots,
+      batchSize,
+      isOpen: this.#gate.isOpen,
+      hasQueue: this.#receiver.hasQueue,
+      inFlight: this.#held.size,
+      aheadRoom: this.#isKeeper ? 0 : this.#ahead.room,
+      allowance: this.#isKeeper ? 0 : this.#ahead.allowance,
+      roomBytes: this.#held.roomBytes,
+      rateRoom: () => this.#rateLimit?.room() ?? Infinity,
+    });
   }
 
   /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */
@@ -266,7 +273,7 @@ export class Consumer {
     let at = 0;
     for (let free = this.#limit.slots - this.#slots.busy; free > 0 && at < jobs.length; free--) {
       const share = Math.min(Math.ceil((jobs.length - at) / free), batchSize);
-      this.#start(jobs.slice(at, at += share));
+      void this.#start(jobs.slice(at, at += share));
     }
     if (at === jobs.length) return;
     const left = jobs.slice(at);
@@ -274,28 +281,31 @@ export class Consumer {
     else this.#ahead.add(left);
   }
 
-  /** Begins jobs in a slot that is free. */
-  #start(jobs: readonly Held[]): void {
-    if (jobs.length > 0) {
-      void (this.#options.batchSize === 1 ? this.#processJob(jobs) : this.#processBatch(jobs));
-    }
-  }
-
-  /** One job through its slot. */
-  async #processJob(jobs: readonly Held[]): Promise<void> {
+  /** Runs jobs in a slot that is free; those that were not begun go back. */
+  async #start(jobs: readonly Held[]): Promise<void> {
     const slot = this.#slots.begin(jobs);
-    const held = jobs[0]!;
-    const outcome = await this.#runJob(slot, held);
+    const last = await this.#runner.run(slot);
+    if (last !== undefined) this.#heed(last);
     const endedMs = this.#leave(slot);
-    if (!held.isSettling) await this.#held.settle(held, outcome, endedMs);
+    const others = jobs.filter((held) => held !== last?.held);
+    // Each goes to the front of its queue.
+    if (last?.outcome.kind === "release") this.#putBack(others);
+    if (last !== undefined) this.#end(last, endedMs);
+    this.#putBack(others);
   }
 
-  /** Several jobs through one slot; those that were not begun go back. */
-  async #processBatch(jobs: readonly Held[]): Promise<void> {
-    const slot = this.#slots.begin(jobs);
-    await this.#runBatch(slot);
-    this.#leave(slot);
-    this.#held.putBack(jobs);
+  /** What was not begun is begun by whoever has room for it; here, where it would cost an attempt to give it back. */
+  #putBack(jobs: readonly Held[]): void {
+    if (!this.#isKeeper || this.#quiet.signal.aborted) return this.#held.putBack(jobs);
+    this.#kept.push(...jobs.filter(({ isSettling }) => !isSettling));
+    this.#startKept();
+  }
+
+  #startKept(): void {
+    while (this.#kept.length > 0 && this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
+      void this.#start(this.#kept.splice(0, this.#gate.isOpen ? this.#options.batchSize : 1));
+    }
+    this.#loop.wake();
   }
 
   /** The slot is free: for what was taken ahead, else for what the next receive brings. Returns when it became so. */
@@ -306,92 +316,39 @@ export class Consumer {
     this.#ran.ms += ms;
     this.#ahead.ran(ms);
     this.#slots.end(slot);
+    this.#startKept();
     if (this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
-      this.#start(this.#ahead.take(this.#options.batchSize));
+      const next = this.#ahead.take(this.#options.batchSize);
+      if (next.length > 0) void this.#start(next);
     }
-    this.#loop.wake();
     return endedMs;
   }
 
-  async #runJob(slot: Slot, held: Held): Promise<Outcome> {
-    // It was received just when the worker was told to end now.
-    if (this.#cut.signal.aborted) {
-      return { kind: "release", reason: "shutdown", error: this.#cut.signal.reason };
-    }
-    const job = this.#jobOf(held);
-    if (isUnreadable(job)) return this.#notRun(job);
-    this.#began(slot, held, job);
-    const outcome = await this.#executor.execute(job, slot.abort.signal, slot).catch(outcomeOfFault);
-    // What was cut off is over; its outcome must not begin a pause after the end.
-    if (!held.isSettling) this.#heed(outcome);
-    return outcome;
+  #settle(held: Held, outcome: Outcome): void {
+    this.#heed({ held, outcome });
+    this.#end({ held, outcome });
   }
 
-  /** Settles each job as soon as its outcome has come. */
-  async #runBatch(slot: Slot): Promise<void> {
-    if (this.#cut.signal.aborted) return;
-    const ready: { held: Held; job: Job }[] = [];
-    for (const held of slot.jobs) {
-      const job = this.#jobOf(held);
-      if (isUnreadable(job)) void this.#held.settle(held, this.#notRun(job));
-      else ready.push({ held, job });
-    }
-    let at = 0;
-    const begin = () => {
-      const next = ready[at];
-      if (next !== undefined && !next.held.isSettling) this.#began(slot, next.held, next.job);
-    };
-    const end = (outcome: Outcome) => {
-      const { held } = ready[at++]!;
-      // What was cut off is over.
-      if (held.isSettling) return;
-      this.#heed(outcome);
-      void this.#held.settle(held, outcome);
-    };
-    if (ready.length === 0) return;
-    begin();
-    const jobs = ready.map(({ job }) => job);
-    const onOutcome = (outcome: Outcome) => {
-      end(outcome);
-      this.#slots.next(slot);
-      begin();
-    };
-    const batch = { jobs, timeoutMs: this.#options.timeoutMs, onOutcome };
-    const last = await this.#executor.executeBatch!(batch, slot.abort.signal, slot).catch(outcomeOfFault);
-    if (last === undefined || at === ready.length) return;
-    // Each goes to the front of its queue.
-    if (last.kind === "release") this.#held.putBack(ready.slice(at + 1).map(({ held }) => held));
-    end(last);
+  /** Settles what has not been settled, as what was cut off. */
+  #end({ held, outcome }: Ended, endedMs?: number): void {
+    if (held.isSettling) return;
+    if (outcome.kind === "release" && outcome.reason !== "shutdown" && this.#isKeeper) {
+      held.startedMs = undefined;
+      this.#putBack([held]);
+    } else void this.#held.settle(held, outcome, endedMs);
   }
 
-  /** What becomes of a delivery without a job that could be run. */
-  #notRun({ error, concerns }: Unreadable): Outcome {
-    if (concerns === "message") return { kind: "bury", error };
-    this.#heed(outcomeOfFault(error));
-    return outcomeOfFault(error);
-  }
-
-  #jobOf(held: Held): Job | Unreadable {
-    const [{ timeoutMs }, nowMs] = [this.#options, this.#clock.nowMs()];
-    const job = jobOf(held.delivery, { maxAttempts: held.maxAttempts, timeoutMs, nowMs });
-    if (isUnreadable(job)) return job;
-    ({ id: held.id, maxAttempts: held.maxAttempts, retryUntilMs: held.retryUntilMs } = job);
-    if (this.#tracer === undefined) return job;
-    held.trace = this.#tracer(job.traceparent);
-    return withTrace(job, held.trace);
-  }
-
-  #began(slot: Slot, held: Held, { queue, id, attempt, ignored }: Job): void {
-    held.startedMs = slot.beganMs;
-    const event = { type: "job_started", consumer: this.#options.name, queue, id, attempt } as const;
-    this.#observe(ignored === undefined ? event : { ...event, ignored });
-  }
-
-  /** What an outcome says of the executor, rather than of its job. */
-  #heed(outcome: Outcome): void {
+  /** What an outcome says of the executor, rather than of its job. What was cut off must not begin a pause after the end. */
+  #heed({ held, outcome }: Ended): void {
+    if (held.isSettling) return;
     if (outcome.kind !== "release") return this.#gate.available();
     if (outcome.reason === "shutdown") return;
     this.#gate.unable(outcome.error);
     this.#held.putBack(this.#ahead.takeAll());
+  }
+
+  /** What waits for a slot and is ours no more is not begun: it runs elsewhere. */
+  #lost(gone: readonly Delivery[]): void {
+    this.#held.putBack(this.#ahead.takeThose((held) => gone.includes(held.delivery)));
   }
 }

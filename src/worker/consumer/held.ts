@@ -17,6 +17,8 @@ export interface Held {
   startedMs: number | undefined;
   /** Names the job to observers; the message can have a name of its own for it. */
   id: string;
+  /** 1 is the first, and what counts where the broker does not know. */
+  readonly attempt: number;
   /** Tries this job may have; the message can have its own limit. */
   maxAttempts: number;
   /** After this time a failure is final, epoch milliseconds; the message can have such a limit. */
@@ -92,6 +94,7 @@ export class HeldDeliveries {
       delivery,
       startedMs: undefined,
       id: delivery.id,
+      attempt: delivery.attempt ?? 1,
       maxAttempts: this.#options.retry.attempts,
       isSettling: false,
     };
@@ -121,9 +124,9 @@ export class HeldDeliveries {
     const { retry, pauseMaxMs } = this.#options;
     const nowMs = clock.nowMs();
     const runMs = endedMs - (held.startedMs ?? endedMs);
-    const { readyAtMs, attempt } = held.delivery;
+    const { readyAtMs } = held.delivery;
     const waitMs = readyAtMs === undefined ? undefined : Math.max(nowMs - runMs - readyAtMs, 0);
-    const { maxAttempts, retryUntilMs } = held;
+    const { attempt, maxAttempts, retryUntilMs } = held;
     // Of a batch that ended early some were given a trace, and never ran.
     const trace = held.trace !== undefined && held.startedMs !== undefined &&
       { trace: { ...held.trace, startedAtMs: nowMs - runMs } };
@@ -161,13 +164,13 @@ export class HeldDeliveries {
 
   /** False when the broker could not be reached. */
   async #trySettle(
-    { delivery, id }: Held,
+    { delivery, id, attempt }: Held,
     verdict: Verdict,
     run: { waitMs: number | undefined; runMs: number; trace?: RunTrace },
   ): Promise<boolean> {
     const { observe } = this.#deps;
     const consumer = this.#options.name;
-    const { queue, attempt } = delivery;
+    const { queue } = delivery;
     try {
       await delivery.settle(verdict);
       this.#settling.worked();

@@ -15,7 +15,7 @@ export function jobOf(
   delivery: Pick<Delivery, "id" | "queue" | "job" | "attempt" | "enqueuedAtMs" | "isRepeat">,
   o: { maxAttempts: number; timeoutMs: number; nowMs: number },
 ): Job | Unreadable {
-  const { job: head, attempt } = delivery;
+  const { job: head, attempt = 1 } = delivery;
   if (isUnreadable(head)) return head;
   const maxAttempts = Math.max(head.maxAttempts ?? o.maxAttempts, head.minAttempts ?? 1);
   if (attempt > maxAttempts) {

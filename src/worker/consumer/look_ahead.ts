@@ -75,6 +75,15 @@ export class LookAhead<T> {
     return taken;
   }
 
+  /** Those that wait and are meant. */
+  takeThose(isMeant: (item: T) => boolean): T[] {
+    const taken: T[] = [];
+    for (let at = this.#items.length - 1; at >= 0; at--) {
+      if (isMeant(this.#items[at]!.item)) taken.unshift(...this.#items.splice(at, 1).map(({ item }) => item));
+    }
+    return taken;
+  }
+
   /** All that wait; none does after that. */
   takeAll(): T[] {
     this.#timer?.cancel();

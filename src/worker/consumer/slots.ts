@@ -75,7 +75,7 @@ export class Slots {
     const nowMs = this.#clock.monotonicMs();
     return this.inUse.map(({ beganMs, jobs }) => ({
       runMs: nowMs - beganMs,
-      jobs: jobs.map(({ id, delivery: { queue, attempt }, isSettling }) => ({
+      jobs: jobs.map(({ id, attempt, delivery: { queue }, isSettling }) => ({
         id,
         queue,
         attempt,

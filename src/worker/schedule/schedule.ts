@@ -89,7 +89,7 @@ export class Schedule {
 
   /** @param deps.broker One that keeps a schedule. */
   constructor({ broker, clock, observe, random }: ScheduleDeps, options: ScheduleOptions) {
-    this.#book = broker.schedule!;
+    this.#book = broker.admin.schedule!;
     this.#clock = clock;
     this.#observe = observe;
     this.#state = new BrokerState(observe, { during: "schedule", schedule: options.name });

@@ -32,8 +32,8 @@ Deno.test("The embedded queue pushes the jobs of a schedule in its format", asyn
   await using broker = openSqlite(`${folder.path}/queue.sqlite`, { format: envelope });
   const dueMs = Date.now();
   const slot = { schedule: "nightly", rule: "0 0 * * *", dueMs, firstMs: dueMs, nowMs: dueMs };
-  await broker.schedule.begin({ ...slot, nowMs: dueMs - 1_000 });
-  await broker.schedule.push(slot, "q", bytes("tick"), { maxAttempts: 2 });
+  await broker.admin.schedule.begin({ ...slot, nowMs: dueMs - 1_000 });
+  await broker.admin.schedule.push(slot, "q", bytes("tick"), { maxAttempts: 2 });
   const { payload, maxAttempts } = headOf(await takeOne(broker));
   assert.deepEqual([payload, maxAttempts], [bytes("tick"), 2]);
 });

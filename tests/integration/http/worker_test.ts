@@ -162,9 +162,10 @@ Deno.test("/metrics is made once for all who ask at the same time, and asks the 
   // Time stands still: a second never passes, however busy the machine.
   await using site = await start(fpm, { clock: { ...systemClock, monotonicMs: () => 0 } });
   let asked = 0;
-  const depth = site.broker.depth.bind(site.broker);
+  const { admin } = site.broker;
+  const depth = admin.depth!.bind(admin);
   const held = Promise.withResolvers<void>();
-  site.broker.depth = async (queue) => {
+  admin.depth = async (queue) => {
     asked++;
     await held.promise;
     return await depth(queue);
@@ -263,10 +264,14 @@ Deno.test("/livez is 503 and names a consumer whose loop is stuck", async () => 
   await using site = await start(fpm, { clock });
   const asked = Promise.withResolvers<void>();
   const stuck = Promise.withResolvers<never[]>();
-  site.broker.receive = () => {
-    asked.resolve();
-    return stuck.promise;
-  };
+  const subscribe = site.broker.subscribe.bind(site.broker);
+  site.broker.subscribe = (options) =>
+    Object.assign(subscribe(options), {
+      receive: () => {
+        asked.resolve();
+        return stuck.promise;
+      },
+    });
   site.run();
   await asked.promise;
   clock.moveAhead(150_000 - 5_000);

@@ -28,7 +28,7 @@ async function runThrough(
     await t.done(done);
     await disturb();
   }
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   return ids;
 }
 
@@ -59,7 +59,7 @@ Deno.test("Worker pauses while php-fpm is away, burns no attempt, and goes on by
   await t.fpm.restart();
   await t.done(200);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assertRanOnce(await t.runs(), ids);
   assert.equal(t.log.of("consumer_resumed").length, 1);
   assert.deepEqual(t.log.of("job_settled").filter(({ verdict: outcome }) => outcome.kind === "retry"), []);
@@ -73,7 +73,7 @@ Deno.test("Worker starts while php-fpm is away, and begins when it comes", async
   const running = t.run({ untilEmpty: true });
   await t.log.next("consumer_paused");
   await t.fpm.restart();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assertRanOnce(await t.runs(), ids);
 });
 
@@ -94,7 +94,7 @@ for (const hasStatusPage of [true, false]) {
     }
     await Deno.writeTextFile(t.file("go"), "");
     await t.fpm.restart();
-    assert.deepEqual(await running, { orphaned: 0, faults: [] });
+    assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
     assert.deepEqual((await t.runs()).sort(), ids.flatMap((id) => [`${id} 1`, `${id} 1`]).sort());
     assertNoAttemptBurnt(t.log, ids);
   });
@@ -105,7 +105,7 @@ Deno.test("Worker loses no job and runs none twice when php-fpm is reloaded unde
     consumer: { retry: { ...DEFAULT_RETRY_POLICY, delayMs: 1 } },
   });
   const ids = await runThrough(t, () => t.fpm.reload());
-  assert.deepEqual(await t.broker.depth(QUEUE), EMPTY);
+  assert.deepEqual(await t.broker.admin.depth(QUEUE), EMPTY);
   assertRanOnce(await t.runs(), ids);
 });
 
@@ -141,7 +141,7 @@ Deno.test("Worker pauses while php-fpm's listen queue is full, burns no attempt,
     consumer: { concurrency: 8, pauseMaxMs: 200 },
   });
   const ids = await t.push(200);
-  assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [] });
+  assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [], uncounted: [] });
   assertNoAttemptBurnt(t.log, ids);
   assertRanOnce(await t.runs(), ids);
   assert.ok(t.log.of("consumer_paused").length > 0);
@@ -163,7 +163,7 @@ Deno.test("Worker ends the PHP process of a job whose time is up, tells which, a
   const ended = await t.log.next("child_ended");
   const pid = Number(await Deno.readTextFile(t.file("pid")));
   assert.deepEqual(ended, { type: "child_ended", after: "timeout", queue: QUEUE, id: bad, attempt: 1, pid });
-  const [dead] = await t.broker.dead.list({ limit: 10 });
+  const [dead] = await t.broker.admin.dead.list({ limit: 10 });
   assert.deepEqual([dead!.id, dead!.error.code], [bad, "JOB_TIMEOUT"]);
   const [good] = await t.push(1);
   await t.done(1);

@@ -41,7 +41,7 @@ for (const [name, { start, payload }] of Object.entries(BROKERS)) {
     const witness = opened.use(await broker.open());
     // Whoever begins late has to catch up from here.
     const rule = "0 * * * * Europe/Berlin";
-    await witness.schedule!.begin({ schedule: "hourly", rule, nowMs: clock.nowMs() });
+    await witness.admin.schedule!.begin({ schedule: "hourly", rule, nowMs: clock.nowMs() });
     const workers = [];
     for (let i = 0; i < WORKERS; i++) workers.push(await begin());
     for (let pushed = 1; pushed <= SLOTS; pushed++) {

@@ -1,3 +1,4 @@
+import { takeNow } from "../../conformance/fixture.ts";
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { DEFAULT_RETRY_POLICY } from "../../../src/core/retry.ts";
@@ -16,9 +17,9 @@ import {
 Deno.test("Worker runs 500 jobs in 8 slots, each once", async () => {
   await using t = await startWorkerSite(`${REMEMBER} ${SAY_ACK}`, { consumer: { concurrency: 8 } });
   const ids = await t.push(500);
-  assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [] });
+  assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [], uncounted: [] });
   assertRanOnce(await t.runs(), ids);
-  assert.deepEqual(await t.broker.depth(QUEUE), EMPTY);
+  assert.deepEqual(await t.broker.admin.depth(QUEUE), EMPTY);
   assert.equal(t.log.of("job_settled").filter(({ verdict: outcome }) => outcome.kind === "ack").length, 500);
   assert.deepEqual([t.log.of("lease_lost"), t.log.of("broker_failed")], [[], []]);
 });
@@ -44,9 +45,9 @@ Deno.test("Worker brings a job that always crashes PHP to the dead letters after
   const good = await t.push(30);
   const [bad] = await t.push(1, "crash");
   good.push(...await t.push(30));
-  assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [] });
-  assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, dead: 1 });
-  const [dead] = await t.broker.dead.list({ limit: 10 });
+  assert.deepEqual(await t.run({ untilEmpty: true }), { orphaned: 0, faults: [], uncounted: [] });
+  assert.deepEqual(await t.broker.admin.depth(QUEUE), { ...EMPTY, dead: 1 });
+  const [dead] = await t.broker.admin.dead.list({ limit: 10 });
   assert.deepEqual([dead!.id, dead!.attempts, dead!.error.code], [bad, 3, "JOB_CRASHED"]);
   assert.equal(new TextDecoder().decode(dead!.payload), "crash");
   const runs = await t.runs();
@@ -60,7 +61,7 @@ Deno.test("Worker keeps the reason and STDERR of a job that failed for good", as
   );
   await t.push(1);
   await t.run({ untilEmpty: true });
-  const [dead] = await t.broker.dead.list({ limit: 10 });
+  const [dead] = await t.broker.admin.dead.list({ limit: 10 });
   assert.deepEqual([dead!.attempts, dead!.error.code, dead!.error.message], [
     1,
     "JOB_FAILED",
@@ -77,7 +78,10 @@ Deno.test("Worker runs a job again after the delay that its script names, and wa
     } else ${SAY_ACK}`);
   const [id] = await t.push(1);
   const result = await t.run({ untilEmpty: true });
-  assert.deepEqual([result, await t.runs()], [{ orphaned: 0, faults: [] }, [`${id} 1`, `${id} 2`]]);
+  assert.deepEqual([result, await t.runs()], [{ orphaned: 0, faults: [], uncounted: [] }, [
+    `${id} 1`,
+    `${id} 2`,
+  ]]);
   const { verdict: outcome } = t.log.of("job_settled")[0]!;
   assert.equal(outcome.kind === "retry" && outcome.delayMs, 300);
 });
@@ -93,7 +97,7 @@ Deno.test("Worker ends a job whose time is up, counts the attempt, and goes on w
   const [bad] = await t.push(1, "hang");
   const [good] = await t.push(1);
   await t.run({ untilEmpty: true });
-  const [dead] = await t.broker.dead.list({ limit: 10 });
+  const [dead] = await t.broker.admin.dead.list({ limit: 10 });
   assert.deepEqual([dead!.id, dead!.attempts, dead!.error.code], [bad, 1, "JOB_TIMEOUT"]);
   assert.deepEqual(await t.runs(), [`${good} 1`]);
 });
@@ -103,9 +107,8 @@ Deno.test("Worker until empty ends by itself when php-fpm does not find the scri
   const ids = await t.push(3);
   const { orphaned, faults } = await t.run({ untilEmpty: true });
   assert.deepEqual([orphaned, faults.map(({ code }) => code)], [0, ["FPM_MISCONFIGURED"]]);
-  assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, ready: 3 });
-  const signal = new AbortController().signal;
-  const again = await t.broker.receive({ queues: [QUEUE], max: 3, waitMs: 0, signal });
+  assert.deepEqual(await t.broker.admin.depth(QUEUE), { ...EMPTY, ready: 3 });
+  const again = await takeNow(t.broker, { queues: [QUEUE], max: 3 });
   assert.deepEqual(again.map(({ id, attempt }) => [id, attempt]), ids.map((id) => [id, 1]));
 });
 
@@ -122,7 +125,7 @@ Deno.test("Worker waits for a script that php-fpm does not find, calls it by the
   await t.log.next("consumer_resumed");
   await eventually("all jobs have run", async () => (await t.runs()).length === 3);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assertRanOnce(await t.runs(), ids);
   assert.equal(await Deno.readTextFile(t.file("checks")), "c");
 });
@@ -134,9 +137,9 @@ Deno.test("Worker.stop() lets jobs under way finish and takes no more", async ()
   await t.log.count("job_started", 2);
   t.worker.stop();
   await Deno.writeTextFile(t.file("go"), "");
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assertRanOnce(await t.runs(), ids.slice(0, 2));
-  assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, ready: 1 });
+  assert.deepEqual(await t.broker.admin.depth(QUEUE), { ...EMPTY, ready: 1 });
 });
 
 Deno.test("Worker puts back what runs at the shutdown timeout or a second stop; the attempt does not count", async () => {
@@ -149,10 +152,9 @@ Deno.test("Worker puts back what runs at the shutdown timeout or a second stop; 
     const running = t.run({ untilEmpty: false });
     await t.log.count("job_started", 2);
     for (let i = 0; i < stops; i++) t.worker.stop();
-    assert.deepEqual(await running, { orphaned: 0, faults: [] });
-    assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, ready: 2 });
-    const signal = new AbortController().signal;
-    const again = await t.broker.receive({ queues: [QUEUE], max: 2, waitMs: 0, signal });
+    assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
+    assert.deepEqual(await t.broker.admin.depth(QUEUE), { ...EMPTY, ready: 2 });
+    const again = await takeNow(t.broker, { queues: [QUEUE], max: 2 });
     assert.deepEqual(again.map(({ id, attempt }) => [id, attempt]), ids.map((id) => [id, 1]));
     await Deno.writeTextFile(t.file("go"), "");
   }
@@ -173,7 +175,7 @@ Deno.test("Worker takes no notice of the late result of a worker that has lost t
   const [other] = await t.push(1);
   await t.done(1);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assertRanOnce(await t.runs(), [id!, other!]);
-  assert.deepEqual(await t.broker.depth(QUEUE), { ...EMPTY, reserved: 1 });
+  assert.deepEqual(await t.broker.admin.depth(QUEUE), { ...EMPTY, reserved: 1 });
 });

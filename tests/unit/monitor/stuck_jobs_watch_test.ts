@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import type { Pauses } from "../../../src/core/admin.ts";
 import type { WorkerEvent } from "../../../src/core/observer.ts";
-import { StuckJobsWatch, type WatchedBroker } from "../../../src/monitor/stuck_jobs_watch.ts";
+import { StuckJobsWatch } from "../../../src/monitor/stuck_jobs_watch.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeBroker, unavailable } from "../../support/fake_broker.ts";
 
@@ -14,22 +15,23 @@ function start() {
   const watched = {
     census: (queues: readonly string[]) => {
       asked.push([...queues]);
-      return broker.census(queues);
+      return broker.admin.census!(queues);
     },
     pauses: {
       list: () => {
         lists++;
         return Promise.resolve(paused);
       },
-    } as WatchedBroker["broker"]["pauses"],
+    } as unknown as Pauses,
   };
+  const watchedBroker = { admin: watched };
   const stats = { slots: 2, busySlots: 1, inFlight: 1, hasRoom: true, isPaused: false, receivedAtMs: 0 };
   const consumer = { name: "main", stats, ran: { jobs: 5, ms: 0 }, inFlight: 1 };
   const told: WorkerEvent[] = [];
   const watch = new StuckJobsWatch({
     clock,
     observe: (event) => void told.push(event),
-    brokers: () => [{ name: "redis", broker: watched, consumers: [{ consumer, queues: ["mail"] }] }],
+    brokers: () => [{ name: "redis", broker: watchedBroker, consumers: [{ consumer, queues: ["mail"] }] }],
   });
   return { clock, broker, consumer, asked, paused, told, watch, watched, lists: () => lists };
 }

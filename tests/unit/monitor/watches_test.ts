@@ -37,8 +37,10 @@ Deno.test(
   async () => {
     const clock = new FakeClock();
     const broker = {
-      depth: () => new Promise<never>(() => {}),
-      latencyMs: () => new Promise<never>(() => {}),
+      admin: {
+        depth: () => new Promise<never>(() => {}),
+        latencyMs: () => new Promise<never>(() => {}),
+      },
     };
     const watch = new BrokerWatch({ clock, broker }, { name: "default", queues: ["a"] });
     const state = watch.state();

@@ -43,7 +43,7 @@ function everyMinute(
   book: FakeBook,
   deps: { clock: FakeClock; observe: EventLog["observe"] },
 ): Schedule {
-  broker.schedule = book;
+  broker.admin = { schedule: book };
   return new Schedule({ broker, ...deps, random: () => 0.5 }, {
     ...DEFAULT_SCHEDULE_OPTIONS,
     name: "minutely",
@@ -88,7 +88,7 @@ Deno.test("Worker runs all its consumers until it is stopped", async () => {
   await settlePromises();
   assert.deepEqual(deliveries.map(({ settled }) => settled), [["ack"], ["ack"]]);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
@@ -117,7 +117,7 @@ Deno.test("Worker.stop() takes no more jobs and waits for those that run", async
   await t.clock.advance(SHUTDOWN_TIMEOUT_MS - 1);
   assert.deepEqual([ended.result, t.broker.left, t.executor.runs[0]!.signal.aborted], [undefined, 1, false]);
   t.executor.runs[0]!.end(ACK);
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.deepEqual(delivery.settled, ["ack"]);
   assert.deepEqual(t.log.types.slice(-2), ["consumer_stopped", "stopped"]);
   assert.equal(t.clock.pendingTimers, 0);
@@ -132,7 +132,7 @@ Deno.test("Worker puts back and aborts what runs still when the shutdown timeout
   await t.clock.advance(SHUTDOWN_TIMEOUT_MS - 1);
   assert.equal(ended.result, undefined);
   await t.clock.advance(1);
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.deepEqual(deliveries.map(({ settled }) => settled), [["release"], ["release"]]);
   for (const { executor } of t.parts) assert.equal(executor.runs[0]!.signal.reason.code, "SHUTDOWN");
   assert.equal(t.clock.pendingTimers, 0);
@@ -151,7 +151,7 @@ Deno.test("Worker.quiet() takes no more jobs, and stays until it is stopped", as
   assert.equal(t.broker.left, 1);
   assert.equal(ended.result, undefined);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
@@ -161,7 +161,7 @@ Deno.test("Worker.stop() a second time ends now", async () => {
   const delivery = await give(t.broker, "1");
   t.worker.stop();
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.deepEqual(delivery.settled, ["release"]);
   assert.equal(t.log.of("draining").length, 1);
   assert.equal(t.clock.pendingTimers, 0);
@@ -172,7 +172,7 @@ Deno.test("Worker.stop() before run() lets it end at once", async () => {
     const t = build();
     for (let i = 0; i < stops; i++) t.worker.stop();
     t.broker.give(new FakeDelivery("1"));
-    assert.deepEqual(await start(t).running, { orphaned: 0, faults: [] });
+    assert.deepEqual(await start(t).running, { orphaned: 0, faults: [], uncounted: [] });
     assert.deepEqual([t.broker.left, t.clock.pendingTimers], [1, 0]);
   }
 });
@@ -197,7 +197,7 @@ Deno.test("Worker tells how many jobs it could not put back, of all its consumer
   }
   t.worker.stop();
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 4, faults: [] });
+  assert.deepEqual(await running, { orphaned: 4, faults: [], uncounted: [] });
   assert.deepEqual(t.log.of("stopped"), [{ type: "stopped", orphaned: 4 }]);
 });
 
@@ -214,7 +214,7 @@ Deno.test("Worker does not end because none of its consumers can run jobs, and g
   await settlePromises();
   assert.deepEqual(deliveries.map(({ settled }) => settled), [["ack"], ["ack"]]);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
 });
 
 Deno.test("Worker that is stopped while a consumer can run no jobs has ended well: they wait in the broker", async () => {
@@ -223,7 +223,7 @@ Deno.test("Worker that is stopped while a consumer can run no jobs has ended wel
   await misconfigure(t.parts[0]!);
   await t.clock.advance(60_000);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
@@ -239,13 +239,13 @@ Deno.test("Worker.run() until empty ends only when no queue has a job left, not 
   }
   depths.set("b", { dead: 5 });
   await t.clock.advance(100);
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
 Deno.test("Worker.run() until empty ends at once when there is nothing to do", async () => {
   const t = build();
-  assert.deepEqual(await start(t, { untilEmpty: true }).running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await start(t, { untilEmpty: true }).running, { orphaned: 0, faults: [], uncounted: [] });
 });
 
 Deno.test("Worker.run() until empty waits for a job that runs, also when its broker counts none", async () => {
@@ -258,7 +258,7 @@ Deno.test("Worker.run() until empty waits for a job that runs, also when its bro
   assert.equal(ended.result, undefined);
   t.executor.runs[0]!.end(ACK);
   await t.clock.advance(100);
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
 });
 
 Deno.test("Worker.run() until empty does not take a broker that is away for empty", async () => {
@@ -269,7 +269,7 @@ Deno.test("Worker.run() until empty does not take a broker that is away for empt
   assert.equal(ended.result, undefined);
   t.broker.outage = undefined;
   await t.clock.advance(100);
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
@@ -279,7 +279,7 @@ Deno.test("Worker.run() until empty can be stopped before it is empty", async ()
   const { running } = start(t, { untilEmpty: true });
   await t.clock.advance(1_000);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
@@ -309,7 +309,7 @@ Deno.test("Worker.run() until empty goes on with a consumer that could run no jo
   assert.equal(ended.result, undefined);
   t.broker.depths.clear();
   await t.clock.advance(100);
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
 });
 
 Deno.test("Worker.run() until empty does not wait for the jobs of a consumer that can run none", async () => {
@@ -330,7 +330,7 @@ Deno.test("Worker.run() until empty does not wait for the jobs of a consumer tha
 Deno.test("Worker.run() until empty never turns a stop from outside into an end now", async () => {
   const t = build();
   const looked = Promise.withResolvers<void>();
-  t.broker.depth = async () => {
+  t.broker.admin.depth = async () => {
     await looked.promise;
     return { ready: 0, delayed: 0, reserved: 0, dead: 0 };
   };
@@ -443,7 +443,7 @@ Deno.test("Worker.replace() begins what comes when the jobs of what goes have en
   assert.deepEqual([going.settled, next.executor.runs.length], [["ack"], 1]);
   next.executor.runs[0]!.end(ACK);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
@@ -462,7 +462,7 @@ Deno.test("Worker.replace() puts back what runs still when the shutdown timeout 
   assert.deepEqual([delivery.settled, other.settled], [["release"], []]);
   t.parts[1]!.executor.runs[0]!.end(ACK);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 0, faults: [] });
+  assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
   assert.equal(t.clock.pendingTimers, 0);
 });
 
@@ -479,7 +479,7 @@ for (const order of ["stop", "quiet"] as const) {
     t.executor.runs[0]!.end(ACK);
     await replaced;
     if (order === "quiet") t.worker.stop();
-    assert.deepEqual(await running, { orphaned: 0, faults: [] });
+    assert.deepEqual(await running, { orphaned: 0, faults: [], uncounted: [] });
     assert.deepEqual(delivery.settled, ["ack"]);
     assert.equal(t.log.of("consumer_started").length, 1);
     assert.equal(t.clock.pendingTimers, 0);
@@ -503,7 +503,7 @@ Deno.test("Worker.replace() waits for a broker that stays, and gives up with the
     t.worker.stop();
     if (!isBack) await t.clock.advance(SHUTDOWN_TIMEOUT_MS);
     await replaced;
-    assert.deepEqual(await running, { orphaned: isBack ? 0 : 1, faults: [] });
+    assert.deepEqual(await running, { orphaned: isBack ? 0 : 1, faults: [], uncounted: [] });
     assert.equal(t.clock.pendingTimers, 0);
   }
 });
@@ -519,5 +519,5 @@ Deno.test("Worker.replace() of all its consumers does not end it, and counts wha
   await settlePromises();
   assert.equal(ended.result, undefined);
   t.worker.stop();
-  assert.deepEqual(await running, { orphaned: 1, faults: [] });
+  assert.deepEqual(await running, { orphaned: 1, faults: [], uncounted: [] });
 });

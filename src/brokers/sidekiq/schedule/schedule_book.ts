@@ -16,7 +16,8 @@ import type { Calls } from "../../../redis/calls.ts";
 import type { RedisShared } from "../shared.ts";
 import { CHANGE_SCHEDULE } from "../scripts/scripts.ts";
 
-type NewJob = (
+/** A job as it enters its queue. */
+export type NewJob = (
   queue: string,
   payload: Uint8Array,
   options: PushOptions,

@@ -14,6 +14,7 @@ import type { Context } from "../../context.ts";
 import { notFound } from "../dead/letters.ts";
 import { ExitCode } from "../../exit_code.ts";
 import { brokerOption, configOption } from "../../options.ts";
+import { deadLettersOf } from "../../broker_parts.ts";
 import { chooseBroker, readConfig } from "../../settings.ts";
 
 /** No answer has headers as long. */
@@ -119,7 +120,7 @@ Examples:
     const config = await readConfig(io, options.config);
     const brokerName = chooseBroker(config, options.broker);
     await using broker = openBroker(config, brokerName, systemClock);
-    const letter = await broker.dead.get(id);
+    const letter = await deadLettersOf(broker, brokerName).get(id);
     if (letter === undefined) throw notFound(id);
     const printer = new AnswerPrinter(io);
     const outcome = await callDead(broker, {

@@ -3,7 +3,7 @@ import { openBroker } from "../../../app/assembly.ts";
 import type { BrokerConfig, Config } from "../../../config/config.ts";
 import { nearest } from "../../../config/problems.ts";
 import { systemClock } from "../../../core/time/clock.ts";
-import type { QueueDepth } from "../../../core/admin.ts";
+import { type QueueDepth, UNKNOWN_DEPTH } from "../../../core/admin.ts";
 import type { Broker } from "../../../core/broker.ts";
 import type { Finding } from "../../../core/finding.ts";
 import { claimedAhead, claimedAheadReason } from "../../../core/schedule_claims.ts";
@@ -17,9 +17,9 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
   const findings: Finding[] = [];
   try {
     await using broker = openBroker(config, name, systemClock);
-    const own = await broker.findings?.() ?? [];
+    const own = await broker.admin.findings?.() ?? [];
     findings.push(...own);
-    const queues = await broker.queues();
+    const queues = await broker.admin.queues?.() ?? [];
     const reached: Finding = {
       id,
       severity: "ok",
@@ -87,12 +87,14 @@ async function queueFindings(
 ): Promise<Finding[]> {
   const consumed = consumedOf(config, name);
   // At once: a broker may count for all who ask in the same turn.
-  const depths = await Promise.all(queues.map(async (queue) => ({ queue, ...await broker.depth(queue) })));
-  const paused = (await broker.pauses.list()).filter((queue) => consumed.includes(queue));
+  const depths = await Promise.all(
+    queues.map(async (queue) => ({ queue, ...await broker.admin.depth?.(queue) ?? UNKNOWN_DEPTH })),
+  );
+  const paused = (await broker.admin.pauses?.list() ?? []).filter((queue) => consumed.includes(queue));
   const where = config.brokers.size > 1 ? ` --broker ${shellWord(name)}` : "";
   return [
     ...unconsumed(
-      depths.filter(({ queue, ready, delayed }) => !consumed.includes(queue) && ready + delayed > 0),
+      depths.filter(({ queue, ready = 0, delayed = 0 }) => !consumed.includes(queue) && ready + delayed > 0),
       consumed,
       config.brokers.get(name)!.driver !== "sqlite",
     ),
@@ -103,7 +105,7 @@ async function queueFindings(
       why: "no worker takes its jobs until it is resumed",
       fix: `fervo-worker resume ${shellWord(queue)}${where}`,
     })),
-    ...depths.filter(({ dead }) => dead > 0).map(({ queue, dead }): Finding => ({
+    ...depths.filter(({ dead = 0 }) => dead > 0).map(({ queue, dead = 0 }): Finding => ({
       id: "queue.dead",
       severity: "notice",
       what: `queue "${queue}" has ${counted(dead, "dead letter")}`,
@@ -117,7 +119,7 @@ async function claimFindings(config: Config, name: string, broker: Broker): Prom
   const findings: Finding[] = [];
   for (const { name: schedule } of config.schedule.filter(({ broker }) => broker === name)) {
     const nowMs = systemClock.nowMs();
-    const claims = await broker.schedule?.look(schedule, nowMs);
+    const claims = await broker.admin.schedule?.look(schedule, nowMs);
     const ahead = claims && claimedAhead(claims, nowMs);
     if (ahead === undefined) continue;
     const isAside = ahead.state === "set_aside";
@@ -151,7 +153,7 @@ function unconsumed(
     id: "queue.unconsumed",
     why: "they wait for ever, unless another worker takes them",
   } as const;
-  const one = ({ queue, ready, delayed }: typeof queues[number]): Finding => {
+  const one = ({ queue, ready = 0, delayed = 0 }: typeof queues[number]): Finding => {
     const meant = nearest(queue, consumed);
     return {
       ...common,

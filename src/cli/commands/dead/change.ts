@@ -1,6 +1,5 @@
 import { Command } from "@commander-js/extra-typings";
 import type { DeadLetter } from "../../../core/admin.ts";
-import type { Broker } from "../../../core/broker.ts";
 import type { Context } from "../../context.ts";
 import {
   type DeadFilter,
@@ -9,6 +8,7 @@ import {
   letterTable,
   listLetters,
   notFound,
+  type OpenDead,
   openDead,
   type UsageErrors,
 } from "./letters.ts";
@@ -68,12 +68,11 @@ Examples:
       }
 
       await using dead = await openDead(io, options);
-      const { broker } = dead;
       const letters = ids.length > 0
-        ? await named(broker, ids)
+        ? await named(dead, ids)
         : isAll && options.dryRun !== true
         ? "all"
-        : await filtered(command, broker, filter);
+        : await filtered(command, dead, filter);
       const count = letters === "all" ? Infinity : letters.length;
       if (count === 0) {
         hintAtQueue(io, dead.config, options.queue);
@@ -90,7 +89,7 @@ Examples:
           io.err("Nothing was changed\n");
           return setExitCode(ExitCode.failed);
         }
-        const changed = count > 0 ? await broker.dead[verb](idsOf(letters)) : 0;
+        const changed = count > 0 ? await dead.letters[verb](idsOf(letters)) : 0;
         tell({ count: changed }, `${done} ${counted(changed, "job")}`);
       }
       for (const id of missing(ids, letters)) {
@@ -114,17 +113,17 @@ function missing(ids: readonly string[], letters: "all" | readonly DeadLetter[])
 }
 
 /** Those of the ids that are dead letters, as they were named. */
-async function named(broker: Broker, ids: readonly string[]): Promise<DeadLetter[]> {
-  const letters = await broker.dead.find([...new Set(ids)]);
+async function named({ letters: all }: OpenDead, ids: readonly string[]): Promise<DeadLetter[]> {
+  const letters = await all.find([...new Set(ids)]);
   const byId = new Map(letters.map((letter) => [letter.id, letter]));
   return ids.flatMap((id) => byId.get(id) ?? []);
 }
 
 /** All that the filter lets through. */
-async function filtered(command: UsageErrors, broker: Broker, filter: DeadFilter): Promise<DeadLetter[]> {
+async function filtered(command: UsageErrors, dead: OpenDead, filter: DeadFilter): Promise<DeadLetter[]> {
   const letters: DeadLetter[] = [];
   for (;;) {
-    const page = await listLetters(command, broker, filter, { limit: PAGE, after: letters.at(-1)?.place });
+    const page = await listLetters(command, dead, filter, { limit: PAGE, after: letters.at(-1)?.place });
     // There may be very many of them, and nobody is shown what they were about.
     for (const letter of page) letters.push({ ...letter, payload: NO_PAYLOAD });
     if (page.length < PAGE) return letters;

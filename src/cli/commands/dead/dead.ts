@@ -58,11 +58,10 @@ Examples:
     )
     .action(async (options, command) => {
       await using dead = await openDead(io, options);
-      const { broker } = dead;
       // Who names a job means its place, as long as it is there.
-      const named = options.after === undefined ? undefined : await broker.dead.get(options.after);
+      const named = options.after === undefined ? undefined : await dead.letters.get(options.after);
       const page = { limit: options.limit, after: named?.place ?? options.after };
-      const letters = await listLetters(command, broker, options, page);
+      const letters = await listLetters(command, dead, options, page);
       if (letters.length === 0) {
         // A queue that no consumer takes from any more may have dead letters all the same.
         hintAtQueue(io, dead.config, options.queue);
@@ -100,8 +99,7 @@ Examples:
     .action(async (id, options, command) => {
       if (options.json && options.payload) command.error("Give --json or --payload, not both");
       await using dead = await openDead(io, options);
-      const { broker } = dead;
-      const letter = await broker.dead.get(id);
+      const letter = await dead.letters.get(id);
       if (letter === undefined) throw notFound(id);
       if (options.json) return io.out(jsonLine(letterJson(letter)));
       if (options.payload) return io.outBytes(letter.payload);

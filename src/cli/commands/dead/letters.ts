@@ -3,13 +3,14 @@ import { InvalidArgumentError } from "commander";
 import { openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
 import { systemClock } from "../../../core/time/clock.ts";
-import type { DeadLetter, Failure } from "../../../core/admin.ts";
+import type { DeadLetter, DeadLetters, Failure } from "../../../core/admin.ts";
 import type { Broker } from "../../../core/broker.ts";
 import { FervoError } from "../../../core/errors.ts";
 import { isoDate } from "../../../core/time/iso_date.ts";
 import { payloadFields } from "../../../core/text/payload.ts";
 import { durationMs } from "../../arguments.ts";
 import type { Io } from "../../io.ts";
+import { deadLettersOf } from "../../broker_parts.ts";
 import { chooseBroker, readConfig } from "../../settings.ts";
 import { table } from "../../text/table.ts";
 
@@ -45,16 +46,16 @@ export function hasFilter({ queue, code, since, match }: DeadFilter): boolean {
 /** A page of those that the filter lets through, the most recent first. */
 export async function listLetters(
   command: UsageErrors,
-  broker: Broker,
+  { broker, letters }: OpenDead,
   filter: DeadFilter,
   page: { limit: number; after?: string | undefined },
 ): Promise<DeadLetter[]> {
-  if (!broker.capabilities.deadErrors && (filter.code ?? filter.since) !== undefined) {
+  if (broker.capabilities.dead !== "errors" && (filter.code ?? filter.since) !== undefined) {
     command.error(
       "--code and --since need a broker that keeps errors and times of dead letters; this one does not",
     );
   }
-  return await broker.dead.list({
+  return await letters.list({
     limit: page.limit,
     ...(filter.queue !== undefined && { queue: filter.queue }),
     ...(page.after !== undefined && { after: page.after }),
@@ -87,14 +88,24 @@ function momentMs(text: string): number {
   }
 }
 
+/** A broker whose dead letters a command works on. */
+export interface OpenDead extends AsyncDisposable {
+  readonly broker: Broker;
+  readonly letters: DeadLetters;
+  /** The broker's. */
+  readonly name: string;
+  readonly config: Config;
+}
+
 export async function openDead(
   io: Io,
   options: { config?: string | undefined; broker?: string | undefined; queue?: string | undefined },
-): Promise<AsyncDisposable & { readonly broker: Broker; readonly name: string; readonly config: Config }> {
+): Promise<OpenDead> {
   const config = await readConfig(io, options.config);
   const name = chooseBroker(config, options.broker, options.queue);
   const broker = openBroker(config, name, systemClock);
-  return { broker, name, config, [Symbol.asyncDispose]: () => broker.close() };
+  const letters = deadLettersOf(broker, name);
+  return { broker, letters, name, config, [Symbol.asyncDispose]: () => broker.close() };
 }
 
 export function letterTable(letters: readonly DeadLetter[]): string {

@@ -1,3 +1,4 @@
+import { UNKNOWN_DEPTH } from "../../../core/admin.ts";
 import type { Broker } from "../../../core/broker.ts";
 import { Command } from "@commander-js/extra-typings";
 import { openBroker } from "../../../app/assembly.ts";
@@ -55,13 +56,13 @@ Examples:
 async function rowsOf(config: Config, name: string, broker: Broker): Promise<QueueRow[]> {
   const consumed = config.consumers.filter((consumer) => consumer.broker === name)
     .flatMap(({ queues }) => queues.map((queue) => queue.name));
-  const paused = await broker.pauses.list();
-  const queues = [...new Set([...consumed, ...paused, ...await broker.queues()])].sort();
+  const paused = await broker.admin.pauses?.list() ?? [];
+  const queues = [...new Set([...consumed, ...paused, ...await broker.admin.queues?.() ?? []])].sort();
   return await Promise.all(
     queues.map(async (queue) => ({
       broker: name,
       queue,
-      ...await broker.depth(queue),
+      ...await broker.admin.depth?.(queue) ?? UNKNOWN_DEPTH,
       paused: paused.includes(queue),
     })),
   );

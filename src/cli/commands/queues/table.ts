@@ -11,7 +11,7 @@ export interface QueueRow extends QueueDepth {
 }
 
 /**
- * Counts first, so that no name moves them out of sight.
+ * Counts first, so that no name moves them out of sight; "-" for what the broker cannot count.
  *
  * @param isWatched With the change of each queue.
  */
@@ -20,10 +20,7 @@ export function queueTable(rows: readonly QueueRow[], isWatched = false): string
   return table(
     ["READY", "DELAYED", "RESERVED", "DEAD", ...change, "PAUSED", "BROKER", "QUEUE"],
     rows.map((row) => [
-      row.ready,
-      row.delayed,
-      row.reserved,
-      row.dead,
+      ...[row.ready, row.delayed, row.reserved, row.dead].map((count) => count ?? "-"),
       ...change.map(() => row.change_per_s ?? "-"),
       row.paused ? "paused" : "",
       row.broker,

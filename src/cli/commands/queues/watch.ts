@@ -1,3 +1,4 @@
+import { aliveIn } from "../../../core/admin.ts";
 import { type Clock, sleep } from "../../../core/time/clock.ts";
 import { asFervoError } from "../../../core/errors.ts";
 import { isoDate } from "../../../core/time/iso_date.ts";
@@ -83,7 +84,7 @@ function hasGone({ failure }: Pick<LineWriter, "failure">): boolean {
 }
 
 function withChanges(rows: readonly QueueRow[], before: readonly QueueRow[], sinceMs: number): QueueRow[] {
-  const alive = (row: QueueRow | undefined) => row === undefined ? 0 : row.ready + row.delayed + row.reserved;
+  const alive = (row: QueueRow | undefined) => row === undefined ? 0 : aliveIn(row);
   return rows.map((row) => {
     const former = before.find(({ broker, queue }) => broker === row.broker && queue === row.queue);
     return { ...row, change_per_s: Math.round((alive(row) - alive(former)) * 10_000 / sinceMs) / 10 };
@@ -122,7 +123,7 @@ class LineView extends ErrorLine implements View {
   override show(at: string, rows: readonly QueueRow[]): void {
     super.show(at, rows);
     const lines = rows.map(({ broker, queue, paused, ...counts }) => {
-      const facts = Object.entries(counts).map(([name, value]) => `${name}=${value}`);
+      const facts = Object.entries(counts).map(([name, value]) => `${name}=${value ?? "-"}`);
       return `${[at, broker, visible(queue), ...facts, ...(paused ? ["paused"] : [])].join(" ")}\n`;
     });
     this.io.out(lines.join(""));

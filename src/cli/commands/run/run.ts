@@ -1,3 +1,5 @@
+import { wholeNumber } from "../../arguments.ts";
+import { aliveIn, UNKNOWN_DEPTH } from "../../../core/admin.ts";
 import deno from "../../../../deno.json" with { type: "json" };
 import { Command } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
@@ -9,7 +11,7 @@ import { reasonOf } from "../../../core/errors.ts";
 import { type Observer, tellAll } from "../../../core/observer.ts";
 import { createLog, type Log, logObserver } from "../../../telemetry/log.ts";
 import { Tally } from "../../../telemetry/tally.ts";
-import type { RunResult } from "../../../worker/worker.ts";
+import { DEFAULT_SETTLE_MS, type RunResult } from "../../../worker/worker.ts";
 import type { Context } from "../../context.ts";
 import { ExitCode } from "../../exit_code.ts";
 import { stackOf } from "../../faults.ts";
@@ -43,6 +45,12 @@ export function runCommand({ io, setExitCode, faults }: Context) {
       "--until-empty",
       "end when no queue has a job left, not even a delayed one, and print a summary; also when the script or program that " +
         "runs them is not there, with exit code 4. With 5 when all went well but for jobs that became dead letters",
+    )
+    .option(
+      "--settle-ms <ms>",
+      "with --until-empty, where the broker cannot count its jobs: end when none has come for this long",
+      wholeNumber(0),
+      DEFAULT_SETTLE_MS,
     )
     .option("--progress", "show a progress bar also where standard error is no terminal")
     .option("--json", "print the summary as JSON")
@@ -137,7 +145,11 @@ Examples:
           : onSignals(["SIGHUP"], () =>
             void reloads.request().then(({ finished }) => finished).catch(() => {}));
         await takeCommands(socket, { app, status, reloads, ended: ended.promise, log }, control);
-        const running = runWithProgress(app, untilEmpty, wantsProgress && tally ? { tally, io } : undefined);
+        const running = runWithProgress(
+          app,
+          { untilEmpty, settleMs: options.settleMs },
+          wantsProgress && tally ? { tally, io } : undefined,
+        );
         service?.ready(app);
         started.resolve();
         result = await running;
@@ -147,7 +159,10 @@ Examples:
         const summary = tally.summary();
         // Both may go to one terminal.
         await io.flush();
-        io.out(options.json ? jsonLine(summaryJson(summary)) : summaryText(summary));
+        const { uncounted } = result;
+        io.out(
+          options.json ? jsonLine(summaryJson(summary, uncounted)) : summaryText(summary, uncounted),
+        );
       }
       const exitCode = isFaulty ? ExitCode.failed : exitCodeOfRun(result, tally?.dead);
       setExitCode(exitCode);
@@ -170,11 +185,11 @@ function exitCodeOfRun({ orphaned, faults }: RunResult, dead = 0): ExitCode {
 
 async function runWithProgress(
   app: App,
-  untilEmpty: boolean,
+  options: { untilEmpty: boolean; settleMs: number },
   shown: { tally: Tally; io: Io } | undefined,
 ): Promise<RunResult> {
   using _progress = shown && await showProgress(app.sources, shown);
-  return await app.worker.run({ untilEmpty });
+  return await app.worker.run(options);
 }
 
 async function showProgress(
@@ -185,8 +200,7 @@ async function showProgress(
   let total = 0;
   for (const { broker, queues } of sources) {
     for (const queue of queues) {
-      const { ready, delayed, reserved } = await broker.depth(queue);
-      total += ready + delayed + reserved;
+      total += aliveIn(await broker.admin.depth?.(queue) ?? UNKNOWN_DEPTH);
     }
   }
   return startProgress(io, total, () => tally.finished);

@@ -1,8 +1,12 @@
 import type { TallySummary } from "../../../telemetry/tally.ts";
 import { counted } from "../../../core/text/plural.ts";
 
-/** The summary as `--json` prints it. */
-export function summaryJson(summary: TallySummary) {
+/**
+ * The summary as `--json` prints it.
+ *
+ * @param uncounted States of jobs that a broker could not count.
+ */
+export function summaryJson(summary: TallySummary, uncounted: readonly string[]) {
   const { done, retried, dead, released, leasesLost, recovered, seconds, jobsPerSecond, runMs } = summary;
   return {
     done,
@@ -19,6 +23,7 @@ export function summaryJson(summary: TallySummary) {
       p99: rounded(runMs.p99, 3),
       max: rounded(runMs.max, 3),
     },
+    ...(uncounted.length > 0 && { uncounted }),
   };
 }
 
@@ -27,13 +32,19 @@ function rounded(value: number, digits: number): number {
 }
 
 /** The summary for people. */
-export function summaryText({ done, retried, dead, seconds, jobsPerSecond, runMs }: TallySummary): string {
+export function summaryText(
+  { done, retried, dead, seconds, jobsPerSecond, runMs }: TallySummary,
+  uncounted: readonly string[],
+): string {
   const ms = (value: number) => `${value.toFixed(value < 10 ? 2 : 0)} ms`;
   return [
     `Done:     ${counted(done, "job")} in ${seconds.toFixed(1)} s (${Math.round(jobsPerSecond)} jobs/s)`,
     `Retried:  ${counted(retried, "try", "tries")} failed and ${retried === 1 ? "was" : "were"} tried again`,
     `Dead:     ${counted(dead, "job")}${dead > 0 ? "; see: fervo-worker dead list" : ""}`,
     `Run time: p50 ${ms(runMs.p50)}, p95 ${ms(runMs.p95)}, max ${ms(runMs.max)}`,
+    ...(uncounted.length > 0
+      ? [`Unknown:  the broker cannot count ${uncounted.join(" and ")} jobs; some may be left`]
+      : []),
     "",
   ].join("\n");
 }

@@ -1,20 +1,11 @@
+import { BEANSTALKD_CAPABILITIES } from "../../../../src/brokers/beanstalkd/broker.ts";
 import type { TestBroker } from "../../../conformance/fixture.ts";
 import { brokerConformance } from "../../../conformance/suite.ts";
 import { Beanstalkd } from "../../../support/beanstalkd.ts";
 
 brokerConformance("beanstalkd", {
-  capabilities: {
-    lease: "connection",
-    delay: true,
-    priority: true,
-    headers: false,
-    deadErrors: false,
-    schedule: false,
-    pauses: "loose",
-    repeats: false,
-  },
+  capabilities: BEANSTALKD_CAPABILITIES,
   queueNames: ["mail", "Mail", "mail.high-prio/eu_1", "+;.$()", "x".repeat(200)],
-  delayStepMs: 1_000,
   async start(): Promise<TestBroker> {
     const server = await Beanstalkd.start({ hasMovableClock: true });
     return {

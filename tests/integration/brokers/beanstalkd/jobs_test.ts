@@ -74,9 +74,9 @@ for (const by of ["another worker", "the same one"] as const) {
       const late = lost.shift()!;
       await rejectsWith("LEASE_LOST", settle(late));
     }
-    assert.deepEqual(await taker.depth("q"), { ...NOTHING, reserved: 4 });
+    assert.deepEqual(await taker.admin.depth("q"), { ...NOTHING, reserved: 4 });
     for (const delivery of found) await delivery.settle(ACK);
-    assert.deepEqual(await taker.depth("q"), NOTHING);
+    assert.deepEqual(await taker.admin.depth("q"), NOTHING);
   });
 }
 
@@ -92,7 +92,7 @@ Deno.test("A job that was lost and buried by another worker stays buried when it
   const [found] = await takeNow(another);
   await found!.settle(bury(FAILED));
   await rejectsWith("LEASE_LOST", lost!.settle(ACK));
-  assert.deepEqual(await another.depth("q"), { ...NOTHING, dead: 1 });
+  assert.deepEqual(await another.admin.depth("q"), { ...NOTHING, dead: 1 });
 });
 
 Deno.test("A job is kept beyond its time to run, however short, as long as it is held", async () => {
@@ -136,7 +136,7 @@ Deno.test("release() counts no attempt for any worker, and leaves no job delayed
       const delivery = await takeOne(broker);
       assert.deepEqual([delivery.id, delivery.attempt], [ids[0], worker + 1]);
       await delivery.settle(RELEASE);
-      assert.deepEqual(await broker.depth("q"), { ...NOTHING, ready: 2 });
+      assert.deepEqual(await broker.admin.depth("q"), { ...NOTHING, ready: 2 });
     }
     await (await takeOne(broker)).settle(retry(0, FAILED));
   }
@@ -170,7 +170,10 @@ Deno.test("A job that a lost connection held is another worker's; it counts, and
     });
     await rejectsWith("LEASE_LOST", settle(lost[i]!));
   }
-  assert.deepEqual(await broker.depth("q").catch(() => broker.depth("q")), { ...NOTHING, ready: 4 });
+  assert.deepEqual(await broker.admin.depth("q").catch(() => broker.admin.depth("q")), {
+    ...NOTHING,
+    ready: 4,
+  });
   assert.deepEqual((await takeNow(broker)).map(textOf), ["1", "2", "3", "4"]);
 });
 
@@ -249,7 +252,7 @@ Deno.test("retry() and release() keep the priority that a job was put with", asy
   assert.equal((await client.job(id))?.["pri"], "77");
   await (await takeOne(broker)).settle(bury(FAILED));
   assert.equal((await client.job(id))?.["pri"], "77");
-  await broker.dead.retry([id]);
+  await broker.admin.dead.retry([id]);
   assert.equal((await client.job((await takeOne(broker)).id))?.["pri"], "77");
 });
 
@@ -282,7 +285,7 @@ Deno.test("push() refuses what beanstalkd does, in words that help, and goes on 
   }
   const id = await broker.push("q", new Uint8Array(8_000_000));
   assert.equal((await takeOne(broker)).id, id);
-  assert.deepEqual(await broker.queues(), ["q"]);
+  assert.deepEqual(await broker.admin.queues(), ["q"]);
 });
 
 Deno.test("push() refuses headers and a limit of tries instead of losing them", async () => {
@@ -295,7 +298,7 @@ Deno.test("push() refuses headers and a limit of tries instead of losing them", 
         /beanstalkd keeps no headers and no limit of tries beside a job; use the message format "envelope"/,
     });
   }
-  assert.deepEqual(await broker.queues(), []);
+  assert.deepEqual(await broker.admin.queues(), []);
 });
 
 Deno.test("A payload above maxPayloadBytes is a problem; buried and retried it keeps its bytes", async () => {
@@ -307,8 +310,8 @@ Deno.test("A payload above maxPayloadBytes is a problem; buried and retried it k
   assert.equal(delivery.message.body.length, 0);
   assert.match(problemOf(delivery)!.message, /"q" has 101 bytes, more than the 100/);
   await delivery.settle(bury(problemOf(delivery)!));
-  assert.equal((await broker.dead.list({ limit: 1 }))[0]?.payload.length, 101);
-  assert.equal(await broker.dead.retry("all"), 1);
+  assert.equal((await broker.admin.dead.list({ limit: 1 }))[0]?.payload.length, 101);
+  assert.equal(await broker.admin.dead.retry("all"), 1);
   await using later = server.open();
   assert.equal((await takeOne(later)).message.body.length, 101);
 });
@@ -327,7 +330,7 @@ Deno.test("dead.list() finds buried jobs among many others, also those older tha
   }
   const dead = [1_500, 2, 2_999, 0].map((i) => ids[i]!);
   for (const id of dead) await deliveries.get(id)!.settle(bury(FAILED));
-  const listed = await broker.dead.list({ limit: 10 });
+  const listed = await broker.admin.dead.list({ limit: 10 });
   assert.deepEqual(listed.map(({ id }) => id), [2_999, 1_500, 2, 0].map((i) => ids[i]));
   assert.deepEqual(listed.map(({ payload }) => new TextDecoder().decode(payload)), [
     "2999",
@@ -335,15 +338,15 @@ Deno.test("dead.list() finds buried jobs among many others, also those older tha
     "2",
     "0",
   ]);
-  const page = await broker.dead.list({ limit: 2, queue: "q0", after: ids[1_500]! });
+  const page = await broker.admin.dead.list({ limit: 2, queue: "q0", after: ids[1_500]! });
   assert.deepEqual(page.map(({ id }) => id), [ids[2], ids[0]]);
-  assert.equal((await broker.depth("fervo-worker.probe")).delayed, 0, "nothing of the search is left");
+  assert.equal((await broker.admin.depth("fervo-worker.probe")).delayed, 0, "nothing of the search is left");
 });
 
 Deno.test("A dead letter says that beanstalkd keeps no error, and never has a time of death", async () => {
   await using server = await Beanstalkd.start();
   await using broker = server.open();
-  const letter = await broker.dead.get(await buryNew(broker, "job"));
+  const letter = await broker.admin.dead.get(await buryNew(broker, "job"));
   assert.deepEqual(letter?.error, {
     code: "JOB_FAILED",
     message: "beanstalkd keeps no errors; see the worker's log",
@@ -382,11 +385,11 @@ Deno.test("Jobs are taken, settled and listed also when the server's clock was s
   const taken = await take(broker, { max: 2 });
   assert.deepEqual(taken.map(textOf), ["1", "2"]);
   assert.equal(taken[0]!.enqueuedAtMs, undefined, "what is not known is not told");
-  const [letter] = await broker.dead.list({ limit: 10 });
+  const [letter] = await broker.admin.dead.list({ limit: 10 });
   assert.equal(letter!.enqueuedAtMs, undefined);
-  assert.deepEqual(await broker.queues(), ["q"]);
+  assert.deepEqual(await broker.admin.queues(), ["q"]);
   for (const delivery of taken) await delivery.settle(ACK);
-  assert.deepEqual(await broker.depth("q"), { ...NOTHING, dead: 1 });
+  assert.deepEqual(await broker.admin.depth("q"), { ...NOTHING, dead: 1 });
 });
 
 /** Buries as many jobs, as fast as can be. */
@@ -406,15 +409,15 @@ Deno.test("Dead letters that two admins retry at once are retried once each", as
   await using another = server.open();
   const count = 400;
   await buryMany(one, count);
-  const letters = (await one.dead.list({ limit: count })).map(({ id }) => id);
+  const letters = (await one.admin.dead.list({ limit: count })).map(({ id }) => id);
   const retried = await Promise.all([
-    one.dead.retry("all"),
-    another.dead.retry("all"),
+    one.admin.dead.retry("all"),
+    another.admin.dead.retry("all"),
     // By their ids, too, the last ones first.
-    one.dead.retry(letters),
+    one.admin.dead.retry(letters),
   ]);
   assert.equal(retried.reduce((sum, n) => sum + n, 0), count);
-  assert.deepEqual(await one.depth("q"), { ...NOTHING, ready: count });
+  assert.deepEqual(await one.admin.depth("q"), { ...NOTHING, ready: count });
   const texts = await readyTexts(one);
   assert.equal(new Set(texts).size, count);
 });
@@ -425,10 +428,13 @@ Deno.test("Dead letters that one admin retries and another removes at once are o
   await using another = server.open();
   const count = 400;
   await buryMany(one, count);
-  const [retried, removed] = await Promise.all([one.dead.retry("all"), another.dead.remove("all")]);
+  const [retried, removed] = await Promise.all([
+    one.admin.dead.retry("all"),
+    another.admin.dead.remove("all"),
+  ]);
   assert.equal(retried + removed, count);
   assert.ok(retried > 0 && removed > 0, `${retried} ${removed}`);
-  assert.deepEqual(await one.depth("q"), { ...NOTHING, ready: retried });
+  assert.deepEqual(await one.admin.depth("q"), { ...NOTHING, ready: retried });
 });
 
 Deno.test("Dead letters that are retried beside a kick of beanstalkd's own tools are ready once each", async () => {
@@ -441,10 +447,10 @@ Deno.test("Dead letters that are retried beside a kick of beanstalkd's own tools
   const kick = async () => {
     for (let i = 0; i < count / 2; i++) await client.ask("kick 1\r\n");
   };
-  const [retried] = await Promise.all([broker.dead.retry("all"), kick()]);
+  const [retried] = await Promise.all([broker.admin.dead.retry("all"), kick()]);
   assert.ok(retried > 0 && retried < count, `${retried}`);
-  const { ready, dead } = await broker.depth("q");
-  assert.deepEqual([ready + dead, new Set(await readyTexts(broker)).size], [count, ready]);
+  const { ready, dead } = await broker.admin.depth("q");
+  assert.deepEqual([ready! + dead!, new Set(await readyTexts(broker)).size], [count, ready]);
 });
 
 Deno.test("A dead letter that cannot be put again stays one", async () => {
@@ -452,7 +458,7 @@ Deno.test("A dead letter that cannot be put again stays one", async () => {
   await using broker = server.open();
   await buryMany(broker, 2);
   Deno.kill(server.pid, "SIGUSR1");
-  await assert.rejects(broker.dead.retry("all"), /it is in drain mode/);
-  assert.deepEqual(await broker.depth("q"), { ...NOTHING, dead: 2 });
-  assert.equal(await broker.dead.remove("all"), 2);
+  await assert.rejects(broker.admin.dead.retry("all"), /it is in drain mode/);
+  assert.deepEqual(await broker.admin.depth("q"), { ...NOTHING, dead: 2 });
+  assert.equal(await broker.admin.dead.remove("all"), 2);
 });

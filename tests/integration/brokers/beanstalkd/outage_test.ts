@@ -1,4 +1,5 @@
 /** beanstalkd, workers and networks that fail. */
+import { aliveIn } from "../../../../src/core/admin.ts";
 import { raw } from "../../../../src/formats/raw.ts";
 import assert from "node:assert/strict";
 import { systemClock } from "../../../../src/core/time/clock.ts";
@@ -31,7 +32,11 @@ Deno.test("Calls reject while beanstalkd is away, say where it should be, and wo
   await server.kill();
   await rejectsWith("QUEUE_UNAVAILABLE", broker.push("q", bytes("lost")));
   for (
-    const call of [() => broker.push("q", bytes("lost")), () => broker.depth("q"), () => takeNow(broker)]
+    const call of [
+      () => broker.push("q", bytes("lost")),
+      () => broker.admin.depth("q"),
+      () => takeNow(broker),
+    ]
   ) {
     await assert.rejects(call(), {
       code: "QUEUE_UNAVAILABLE",
@@ -49,16 +54,16 @@ Deno.test("Connects that fail are followed by pauses that grow, and the first co
   await server.kill();
   const tries = async (count: number) => {
     const startMs = performance.now();
-    for (let i = 0; i < count; i++) await broker.depth("q").catch(() => {});
+    for (let i = 0; i < count; i++) await broker.admin.depth("q").catch(() => {});
     return performance.now() - startMs;
   };
   // Before the second, third and fourth try 50, 100 and 200 ms, each up to 20 % shorter.
   const pausedMs = await tries(4);
   assert.ok(pausedMs >= 0.8 * 350 - 5, `${pausedMs}`);
   await server.restart();
-  await broker.depth("q");
+  await broker.admin.depth("q");
   await server.kill();
-  await broker.depth("q").catch(() => {});
+  await broker.admin.depth("q").catch(() => {});
   const firstPauseMs = await tries(2);
   assert.ok(firstPauseMs < 600, `${firstPauseMs}`);
 });
@@ -165,8 +170,8 @@ Deno.test(`SIGKILL of beanstalkd under load loses no job, and repeats only those
   }
   await pushing;
   await eventually("all jobs are done", async () => {
-    const depth = await producer.depth("q").catch(() => undefined);
-    return depth !== undefined && depth.ready + depth.reserved + depth.delayed === 0 && done.length >= JOBS;
+    const depth = await producer.admin.depth("q").catch(() => undefined);
+    return depth !== undefined && aliveIn(depth) === 0 && done.length >= JOBS;
   });
   isOver = true;
   await Promise.all(working);
@@ -175,7 +180,7 @@ Deno.test(`SIGKILL of beanstalkd under load loses no job, and repeats only those
   // In flight: received and not acknowledged by each of two, and pushed without an answer by four.
   const repeated = done.length - seen.size;
   assert.ok(repeated <= KILLS * (2 * AT_ONCE + 4), `${repeated} repetitions`);
-  assert.equal((await producer.depth("q")).dead, 0);
+  assert.equal((await producer.admin.depth("q")).dead, 0);
 });
 
 /** A server that speaks as `answer` does, on a port of its own. */
@@ -320,8 +325,8 @@ for (const [word, message] of Object.entries(TROUBLES)) {
       await says(socket, "NOT_FOUND\r\n");
     });
     await using broker = server.open();
-    await assert.rejects(broker.depth("q"), { code: "QUEUE_UNAVAILABLE", message });
-    assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    await assert.rejects(broker.admin.depth("q"), { code: "QUEUE_UNAVAILABLE", message });
+    assert.deepEqual(await broker.admin.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     assert.equal(connections, 1);
   });
 }

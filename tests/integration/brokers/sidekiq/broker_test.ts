@@ -1,17 +1,9 @@
+import { SIDEKIQ_CAPABILITIES } from "../../../../src/brokers/sidekiq/broker.ts";
 import { brokerConformance } from "../../../conformance/suite.ts";
 import { RedisBroker, sidekiqMessages } from "./broker.ts";
 
 brokerConformance("redis", {
-  capabilities: {
-    lease: "connection",
-    delay: true,
-    priority: false,
-    headers: false,
-    deadErrors: true,
-    schedule: true,
-    pauses: "kept",
-    repeats: true,
-  },
+  capabilities: SIDEKIQ_CAPABILITIES,
   start: () => RedisBroker.start(),
   messages: sidekiqMessages,
 });

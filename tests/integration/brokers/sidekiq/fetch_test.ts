@@ -47,10 +47,10 @@ Deno.test("Of jobs that come to several queues at once no more are taken than we
 });
 
 async function sumOf(broker: ReturnType<typeof openRedis>, queues: readonly string[]) {
-  const depths = await Promise.all(queues.map((queue) => broker.depth(queue)));
+  const depths = await Promise.all(queues.map((queue) => broker.admin.depth(queue)));
   return {
-    ready: depths.reduce((sum, { ready }) => sum + ready, 0),
-    reserved: depths.reduce((sum, { reserved }) => sum + reserved, 0),
+    ready: depths.reduce((sum, { ready }) => sum + ready!, 0),
+    reserved: depths.reduce((sum, { reserved }) => sum + reserved!, 0),
   };
 }
 

@@ -21,7 +21,7 @@ Deno.test("SidekiqBroker.push() refuses a job that would be above maxPayloadByte
       message: /"q" has 3\d\d bytes, more than the 300 that max_payload_bytes allows/,
     });
   }
-  assert.deepEqual(await broker.queues(), []);
+  assert.deepEqual(await broker.admin.queues(), []);
   await broker.push("q", job(10));
   assert.equal(problemOf(await takeOne(broker)), undefined);
 });
@@ -39,11 +39,11 @@ Deno.test("A job above maxPayloadBytes of another producer is a problem; buried 
   assert.equal(problemOf(large!)?.code, "JOB_MALFORMED");
   assert.match(problemOf(large!)!.message, /3\d\d bytes, more than the 300/);
   await large!.settle(bury(problemOf(large!)!));
-  const letter = await broker.dead.get("abc");
+  const letter = await broker.admin.dead.get("abc");
   const { args, error_class } = JSON.parse(new TextDecoder().decode(letter!.payload));
   assert.deepEqual([args, error_class], [["x".repeat(LIMIT)], "JOB_MALFORMED"]);
   assert.match(letter!.error.message, /max_payload_bytes/);
-  assert.equal(await broker.dead.retry(["abc"]), 1);
+  assert.equal(await broker.admin.dead.retry(["abc"]), 1);
   await using patient = openRedis(server);
   assert.equal(problemOf(await takeOne(patient)), undefined);
 });

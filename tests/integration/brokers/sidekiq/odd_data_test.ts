@@ -21,11 +21,11 @@ Deno.test("Dead letters are listed with any score and any time in them, as far a
   for (const [i, score] of scores.entries()) await server.cli("ZADD", "dead", score, text(`${i}`));
   await server.cli("ZADD", "dead", "1700000000", text("time", ',"created_at":1e300,"failed_at":-1e300'));
   await server.cli("ZADD", "dead", "inf", "no job");
-  const letters = await broker.dead.list({ limit: 100 });
+  const letters = await broker.admin.dead.list({ limit: 100 });
   assert.equal(letters.length, scores.length + 2);
   for (const [i, { place }] of letters.entries()) {
     assert.deepEqual(
-      idsOf(await broker.dead.list({ limit: 100, after: place })),
+      idsOf(await broker.admin.dead.list({ limit: 100, after: place })),
       idsOf(letters.slice(i + 1)),
     );
   }
@@ -33,9 +33,9 @@ Deno.test("Dead letters are listed with any score and any time in them, as far a
   const times = [undefined, undefined, undefined, 1_790_000_000_500, 0, -5_000, undefined, undefined];
   assert.deepEqual(scores.map((_, i) => died(`${i}`)), times);
   assert.equal(letters.find(({ id }) => id === "time")!.enqueuedAtMs, 1_700_000_000_000);
-  assert.equal((await broker.dead.get("0"))!.enqueuedAtMs, undefined);
-  assert.equal((await broker.depth("q")).dead, scores.length + 1);
-  assert.equal(await broker.dead.remove("all"), scores.length + 2);
+  assert.equal((await broker.admin.dead.get("0"))!.enqueuedAtMs, undefined);
+  assert.equal((await broker.admin.depth("q")).dead, scores.length + 1);
+  assert.equal(await broker.admin.dead.remove("all"), scores.length + 2);
 });
 
 Deno.test("Dead letters are all read, however many died in one instant and whoever removes some meanwhile", async () => {
@@ -52,11 +52,11 @@ Deno.test("Dead letters are all read, however many died in one instant and whoev
     }
     return true;
   };
-  const letters = await broker.dead.list({ limit: 1_000, matches });
+  const letters = await broker.admin.dead.list({ limit: 1_000, matches });
   assert.deepEqual(idsOf(letters), Array.from({ length: 500 }, (_, i) => `${499 - i}`.padStart(4, "0")));
   // Of one instant, it is not known where the one is that is gone: rather twice than not at all.
-  assert.equal((await broker.dead.list({ limit: 1_000, after: letters[199]!.place })).length, 498);
-  assert.equal((await broker.dead.list({ limit: 1_000, after: letters[200]!.place })).length, 299);
+  assert.equal((await broker.admin.dead.list({ limit: 1_000, after: letters[199]!.place })).length, 498);
+  assert.equal((await broker.admin.dead.list({ limit: 1_000, after: letters[200]!.place })).length, 299);
 });
 
 Deno.test("A job that is due never is not asked for again and again, nor does it keep others", async () => {
@@ -96,17 +96,17 @@ Deno.test("Jobs whose queue's key is another program's stay, are told, and keep 
   assert.equal(during, "schedule");
   assert.match(error.message, /the key "queue:foreign" holds something else/);
 
-  await assert.rejects(broker.dead.retry("all"), /the key "queue:foreign"/);
+  await assert.rejects(broker.admin.dead.retry("all"), /the key "queue:foreign"/);
   assert.deepEqual(idsOf(await take(broker, { max: 10 })), ["d"], "the other letter was retried");
-  assert.deepEqual(idsOf(await broker.dead.list({ limit: 10 })), ["stuck1000"]);
+  assert.deepEqual(idsOf(await broker.admin.dead.list({ limit: 10 })), ["stuck1000"]);
   // Of two queues of a consumer the one is served, and the other told when there is nothing else to do.
   await broker.push("q", bytes(text("e")));
   assert.deepEqual(idsOf(await take(broker, { queues: ["foreign", "q"], max: 10 })), ["e"]);
   await assert.rejects(takeNow(broker, { queues: ["foreign", "q"] }), /the key "queue:foreign"/);
   await server.cli("SADD", "queues", "foreign");
-  assert.deepEqual(await broker.queues(), ["foreign", "q"], "it has jobs that are scheduled");
+  assert.deepEqual(await broker.admin.queues(), ["foreign", "q"], "it has jobs that are scheduled");
   await server.cli("DEL", "schedule", "retry", "dead");
-  assert.deepEqual(await broker.queues(), ["q"]);
+  assert.deepEqual(await broker.admin.queues(), ["q"]);
 });
 
 Deno.test("The dead are found whatever else is in the lists of processes, and one queue does not keep the others", async () => {

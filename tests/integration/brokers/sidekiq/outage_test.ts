@@ -82,7 +82,12 @@ Deno.test("A Redis killed under load and started again loses no job; only those 
   await soon("the end", working);
   const doubles = names.filter((name) => runs.get(name)! > 1).length;
   assert.ok(doubles <= doublePushes + 3 * 20, `${doubles} ran twice`);
-  assert.deepEqual(await persist(() => consumer.depth("q")), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+  assert.deepEqual(await persist(() => consumer.admin.depth("q")), {
+    ready: 0,
+    delayed: 0,
+    reserved: 0,
+    dead: 0,
+  });
 });
 
 Deno.test("receive() waits through an outage, and gets what is pushed after it", async () => {
@@ -111,7 +116,7 @@ Deno.test("Jobs that were taken by a command whose answer was lost come back", a
   const [delivery] = await soon("the job", waiting);
   assert.equal(delivery!.id, "abc");
   await delivery!.settle(ACK);
-  assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+  assert.deepEqual(await broker.admin.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
 });
 
 Deno.test("Jobs that were taken without a wait, and whose answer was lost, come back", async () => {
@@ -225,7 +230,7 @@ Deno.test("A settle whose answer was lost takes nobody else's job of the same by
   await persist(() => one!.settle(ACK));
   assert.equal(await server.cli("LLEN", list), "1", "the other job's entry");
   await two!.settle(retry(60_000, FAILED));
-  assert.equal((await broker.depth("q")).delayed, 1);
+  assert.equal((await broker.admin.depth("q")).delayed, 1);
 });
 
 /** A job whose acknowledgement Redis has got and could not answer; it is in the list all the same. */
@@ -297,7 +302,7 @@ Deno.test("What the driver does by itself tells an outage once, and the next one
   await using broker = openRedis(server, { leaseMs: 1_000, observe: log.observe });
   await takeNow(broker);
   const identity = (await server.elements("SMEMBERS", "processes"))[0]!;
-  const works = ["heartbeat", "pauses", "recovery", "schedule"];
+  const works = ["heartbeat", "recovery", "schedule"];
   const haveFailed = (since: number) =>
     eventually("all have failed", () => {
       const failed = log.of("broker_failed").slice(since).map(({ during }) => during);
@@ -318,11 +323,6 @@ Deno.test("What the driver does by itself tells an outage once, and the next one
     await server.cli("ZADD", "schedule", "1", `{"class":"X","args":["${name}"],"queue":"other"}`);
     await eventually("it is moved", async () => await server.cli("ZCARD", "schedule") === "0");
   }
-  await server.cli("SADD", "paused", "q");
-  await eventually("it is paused", async () => {
-    await server.cli("LPUSH", "queue:q", '{"class":"X","args":[]}');
-    return (await takeNow(broker)).length === 0;
-  });
   assert.deepEqual(log.of("broker_recovered").map(({ during }) => during).toSorted(), works);
   await server.kill();
   await haveFailed(log.of("broker_failed").length);
@@ -349,7 +349,7 @@ Deno.test("A wrong or missing password is told in plain words, and is in no text
   await using wrong = openRedis(server, { password: "wrong-secret" });
   await using missing = openRedis(server);
   await using right = openRedis(server, { password: "right-secret" });
-  const text = await failureOf(wrong, (broker) => broker.queues());
+  const text = await failureOf(wrong, (broker) => broker.admin.queues());
   assert.match(text, /^Cannot use Redis at ".*redis\.sock": the user name or the password is wrong/);
   assert.doesNotMatch(text, /wrong-secret/);
   assert.match(
@@ -367,13 +367,13 @@ Deno.test("password_file is read at each connect; ACL users work, and what they 
   const file = `${server.folder}/password`;
   await Deno.writeTextFile(file, "old\n");
   await using broker = openRedis(server, { username: "worker", passwordFile: file });
-  assert.match(await failureOf(broker, (one) => one.queues()), /password is wrong/);
+  assert.match(await failureOf(broker, (one) => one.admin.queues()), /password is wrong/);
   await Deno.writeTextFile(file, "secret\n");
   await persist(() => broker.push("q", job("x")));
   await using reader = openRedis(server, { username: "reader", password: "secret" });
   assert.match(await failureOf(reader, (one) => one.push("q", job("x"))), /not allowed to do this/);
   await using lost = openRedis(server, { passwordFile: `${server.folder}/none` });
-  assert.match(await failureOf(lost, (one) => one.queues()), /Cannot read the password_file ".*none"/);
+  assert.match(await failureOf(lost, (one) => one.admin.queues()), /Cannot read the password_file ".*none"/);
 });
 
 Deno.test("The rights that docs/operations.md names are enough for all that a worker does", async () => {
@@ -394,9 +394,9 @@ Deno.test("The rights that docs/operations.md names are enough for all that a wo
   await broker.push("q", job("4"));
   await (await takeOne(broker)).settle(RELEASE);
   await (await takeOne(broker)).settle(ACK);
-  await broker.dead.retry("all");
-  await broker.findings();
-  await broker.queues();
+  await broker.admin.dead.retry("all");
+  await broker.admin.findings();
+  await broker.admin.queues();
   await eventually(
     "it has looked for the dead",
     async () => (await server.cli("EXISTS", "fervo:recovery")) === "1",
@@ -424,7 +424,7 @@ Deno.test("A key of a wrong type is named", async () => {
   await server.cli("DEL", "dead");
   // The job was where it had been.
   await delivery.settle(bury(FAILED));
-  assert.equal((await broker.dead.list({ limit: 10 })).length, 1);
+  assert.equal((await broker.admin.dead.list({ limit: 10 })).length, 1);
 });
 
 Deno.test("A job that falls due is not lost when its queue's key is of a wrong type", async () => {
@@ -468,7 +468,7 @@ Deno.test("A full memory is told to who pushes, and what is queued can be worked
   assert.match(await failureOf(broker, (one) => one.push("q", job("y"))), /its memory is full/);
   const [delivery] = await take(broker, { waitMs: 0 });
   await delivery!.settle(ACK);
-  assert.equal((await broker.depth("q")).ready, 0);
+  assert.equal((await broker.admin.depth("q")).ready, 0);
 });
 
 Deno.test("What is no job goes to the dead letters with its bytes, from a queue and from the schedule", async () => {
@@ -483,21 +483,21 @@ Deno.test("What is no job goes to the dead letters with its bytes, from a queue 
     await delivery.settle(bury(problemOf(delivery)!));
   }
   assert.deepEqual(await takeNow(broker), []);
-  const letters = await broker.dead.list({ limit: 10 });
+  const letters = await broker.admin.dead.list({ limit: 10 });
   const texts = letters.map(({ payload }) => new TextDecoder().decode(payload));
   assert.deepEqual(texts.toSorted(), [...bad, "{broken schedule", "{broken retry"].toSorted());
   for (const { id, error } of letters) {
     assert.match(id, /^[0-9a-f]{40}$/);
     assert.equal(error.code, "JOB_MALFORMED");
-    assert.equal((await broker.dead.get(id))!.id, id);
+    assert.equal((await broker.admin.dead.get(id))!.id, id);
   }
-  assert.equal((await broker.depth("q")).dead, bad.length);
-  assert.deepEqual(await broker.queues(), ["q"]);
-  assert.equal(await broker.dead.retry("all"), bad.length, "the others have no queue to go to");
+  assert.equal((await broker.admin.depth("q")).dead, bad.length);
+  assert.deepEqual(await broker.admin.queues(), ["q"]);
+  assert.equal(await broker.admin.dead.retry("all"), bad.length, "the others have no queue to go to");
   const back = await server.elements("LRANGE", "queue:q", "0", "-1");
   assert.deepEqual(back.toSorted(), bad.toSorted(), "as they were");
-  const [first, second] = await broker.dead.list({ limit: 10 });
+  const [first, second] = await broker.admin.dead.list({ limit: 10 });
   assert.deepEqual([first!.queue, second!.queue], ["", ""]);
-  assert.equal(await broker.dead.remove([first!.id]), 1);
-  assert.equal(await broker.dead.remove("all"), 1);
+  assert.equal(await broker.admin.dead.remove([first!.id]), 1);
+  assert.equal(await broker.admin.dead.remove("all"), 1);
 });

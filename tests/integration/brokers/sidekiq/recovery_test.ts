@@ -40,7 +40,7 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
   for (const name of ["1", "2", "3"]) await broker.push("q", job(name));
   await using holder = run(server, "hold", `${LEASE_MS}`, "3");
   assert.equal(await holder.line(), "3");
-  assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 3, dead: 0 });
+  assert.deepEqual(await broker.admin.depth("q"), { ready: 0, delayed: 0, reserved: 3, dead: 0 });
   const [identity] = await server.elements("SMEMBERS", "processes");
   await holder.kill();
   const found: string[] = [];
@@ -73,8 +73,8 @@ Deno.test("A job whose worker died three times goes to the dead letters, with a 
     assert.equal(await holder.line(), "1");
     await holder.kill();
   }
-  await eventually("the dead letter", async () => (await broker.depth("q")).dead === 1, 20_000);
-  const letter = await broker.dead.get(id);
+  await eventually("the dead letter", async () => (await broker.admin.depth("q")).dead === 1, 20_000);
+  const letter = await broker.admin.dead.get(id);
   assert.equal(letter!.error.code, "JOB_CRASHED");
   assert.match(letter!.error.message, /was running 3 times when its worker died/);
   assert.deepEqual(await takeNow(broker), []);
@@ -91,12 +91,12 @@ Deno.test("A process that stood still has lost its jobs: a settle says LEASE_LOS
   const [identity] = (await server.elements("SMEMBERS", "processes")).filter((name) => !name.includes(" "));
   await server.cli("DEL", identity!, "fervo:recovery");
   await takeNow(another, { queues: ["other"] });
-  await eventually("all are taken back", async () => (await another.depth("q")).ready === 4);
+  await eventually("all are taken back", async () => (await another.admin.depth("q")).ready === 4);
   await rejectsWith("LEASE_LOST", lost[0]!.settle(ACK));
   await rejectsWith("LEASE_LOST", lost[1]!.settle(retry(0, FAILED)));
   await rejectsWith("LEASE_LOST", lost[2]!.settle(bury(FAILED)));
   await rejectsWith("LEASE_LOST", lost[3]!.settle(RELEASE));
-  assert.deepEqual(await another.depth("q"), { ready: 4, delayed: 0, reserved: 0, dead: 0 });
+  assert.deepEqual(await another.admin.depth("q"), { ready: 4, delayed: 0, reserved: 0, dead: 0 });
   // It takes part again, and first says that it lives.
   const [again] = await take(frozen, { max: 1 });
   assert.equal(await server.cli("EXISTS", identity!), "1");
@@ -200,8 +200,8 @@ Deno.test("Workers killed at random moments under load lose no job; doubles were
   const doubles = names.filter((name) => runs.get(name)! > 1).length;
   assert.ok(doubles <= kills * 10, `${doubles} ran twice`);
   await eventually("nothing is left", async () => {
-    const { ready, delayed, reserved, dead } = await broker.depth("q");
+    const { ready, delayed, reserved, dead } = await broker.admin.depth("q");
     for (const delivery of await takeNow(broker)) await delivery.settle(ACK);
-    return ready + delayed + reserved + dead === 0;
+    return ready! + delayed! + reserved! + dead! === 0;
   });
 });

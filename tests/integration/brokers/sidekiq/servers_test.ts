@@ -52,7 +52,7 @@ Deno.test("TLS by an own authority works, and an unknown one is told", async () 
   await broker.push("q", job("x"));
   await (await takeOne(broker)).settle(ACK);
   await using strict = openRedis(server, { target, isTls: true });
-  await assert.rejects(strict.queues(), /its certificate cannot be verified: set ca_file/);
+  await assert.rejects(strict.admin.queues(), /its certificate cannot be verified: set ca_file/);
 });
 
 Deno.test("Sentinel tells the master, and after a failover the new one", async () => {
@@ -104,7 +104,7 @@ Deno.test("Sentinel tells the master, and after a failover the new one", async (
   await delivery!.settle(ACK);
 
   await using unknown = openRedis(master, { target: { ...target, master: "none" } });
-  await assert.rejects(unknown.queues(), /The Sentinel at ".*" knows no "none"/);
+  await assert.rejects(unknown.admin.queues(), /The Sentinel at ".*" knows no "none"/);
 });
 
 Deno.test("In a cluster the keys of a prefix with a hash tag are found, also when their slot moves", async () => {
@@ -160,7 +160,7 @@ Deno.test("findings() tell what endangers jobs, and that a server is set up well
   });
   await using well = openRedis(good);
   assert.deepEqual(
-    (await well.findings()).map(({ id, severity }) => `${id} ${severity}`),
+    (await well.admin.findings()).map(({ id, severity }) => `${id} ${severity}`),
     ["redis.version ok", "redis.eviction ok", "redis.persistence ok"],
   );
   await using bad = await RedisServer.start({
@@ -168,7 +168,7 @@ Deno.test("findings() tell what endangers jobs, and that a server is set up well
   });
   await using broker = openRedis(bad);
   assert.deepEqual(
-    (await broker.findings()).map(({ id, severity, what }) => [id, severity, what]).slice(1),
+    (await broker.admin.findings()).map(({ id, severity, what }) => [id, severity, what]).slice(1),
     [
       ["redis.eviction", "warning", 'maxmemory-policy is "allkeys-lru"'],
       ["redis.replica", "error", "it is a replica"],

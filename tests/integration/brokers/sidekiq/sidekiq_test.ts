@@ -122,7 +122,7 @@ for (const isUnderWay of [false, true]) {
         async () => (await server.cli("INFO", "clients")).includes("blocked_clients:1"),
       );
     }
-    broker.quiet();
+    broker.presence.quiet();
     await eventually("quiet", async () => (await sidekiq.ask("processes"))[0].quiet === "true", 5_000);
   });
 }
@@ -130,8 +130,8 @@ for (const isUnderWay of [false, true]) {
 Deno.test("A process that receives nothing is not shown when it goes quiet", async () => {
   await using server = await RedisServer.start();
   const broker = openRedis(server);
-  broker.quiet();
-  await broker.depth("q");
+  broker.presence.quiet();
+  await broker.admin.depth("q");
   await broker.close();
   assert.deepEqual(await server.elements("KEYS", "*"), []);
 });

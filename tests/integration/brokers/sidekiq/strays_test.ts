@@ -72,7 +72,7 @@ Deno.test("A job that arrives altered does not stay in flight: it runs again, an
     assert.deepEqual([putBack, buried], run < 3 ? [1, 0] : [0, 1]);
     await other.settle(ACK);
   }
-  assert.deepEqual(await broker.depth("q"), NONE, "the letter is as it was pushed, and names no queue");
+  assert.deepEqual(await broker.admin.depth("q"), NONE, "the letter is as it was pushed, and names no queue");
   assert.deepEqual(await server.elements("ZRANGE", "dead", "0", "-1"), [job("altered", "FLIPME")]);
 });
 
@@ -120,7 +120,7 @@ Deno.test("What is in flight and held by nobody is found within two leases, and 
   const texts = strays.map(textOf);
   assert.deepEqual(texts.toSorted(), [twin, job("stray"), long("stray")].toSorted());
   for (const delivery of strays) await delivery.settle(ACK);
-  assert.deepEqual(await broker.depth("q"), NONE);
+  assert.deepEqual(await broker.admin.depth("q"), NONE);
 });
 
 /** Pushes a job that is longer than an argument can be. */
@@ -156,7 +156,7 @@ Deno.test("Under load with jobs of the same bytes nothing is put back that is he
   };
   await Promise.all([work(), work(), work()]);
   assert.equal(missed, count / 20);
-  await eventually("all looks have ended", async () => (await broker.depth("q")).reserved === 0);
+  await eventually("all looks have ended", async () => (await broker.admin.depth("q")).reserved === 0);
   assert.equal(done, count, "each job has run once");
   assert.deepEqual(log.of("strays_returned"), []);
 });

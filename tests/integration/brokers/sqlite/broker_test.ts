@@ -1,16 +1,8 @@
+import { SQLITE_CAPABILITIES } from "../../../../src/brokers/sqlite/broker.ts";
 import { brokerConformance } from "../../../conformance/suite.ts";
 import { SqliteFileQueue } from "./broker.ts";
 
 brokerConformance("sqlite", {
-  capabilities: {
-    lease: "timed",
-    delay: true,
-    priority: true,
-    headers: true,
-    deadErrors: true,
-    schedule: true,
-    pauses: "kept",
-    repeats: true,
-  },
+  capabilities: SQLITE_CAPABILITIES,
   start: () => SqliteFileQueue.start(),
 });

@@ -104,7 +104,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<void>>> = {
       await push(`job ${pushed.length}`).catch((thrown) => error = thrown);
     }
     const again = await broker.push("q", bytes("more".padEnd(3_900, "."))).then(() => "pushed", codeOf);
-    const depthWhenFull = await broker.depth("q");
+    const depthWhenFull = await broker.admin.depth("q");
     await new Deno.Command("sh", { args: ["-c", args[0]!], env: { PID: `${Deno.pid}` } }).output();
     const received = held.map(textOf);
     for (const delivery of held) await delivery.settle(ACK);

@@ -25,7 +25,7 @@ Deno.test("A dead letter of the embedded queue tells of the failures before the 
   await (await takeOne(broker)).settle(RELEASE);
   clock.jump(1_000);
   await (await takeOne(broker)).settle(bury(FAILED));
-  const letter = (await broker.dead.get(id))!;
+  const letter = (await broker.admin.dead.get(id))!;
   assert.deepEqual(letter.error, {
     code: "JOB_FAILED",
     message: "It went wrong",
@@ -46,10 +46,10 @@ Deno.test("The embedded queue keeps the last ten failures of a job, also over a 
   const fail = (n: number) => new JobError("JOB_FAILED", `Failure ${n}`);
   for (let n = 1; n <= 7; n++) await (await takeOne(broker)).settle(retry(0, fail(n)));
   await (await takeOne(broker)).settle(bury(fail(8)));
-  await broker.dead.retry([id]);
+  await broker.admin.dead.retry([id]);
   for (let n = 9; n <= 12; n++) await (await takeOne(broker)).settle(retry(0, fail(n)));
   await (await takeOne(broker)).settle(bury(fail(13)));
-  const letter = (await broker.dead.get(id))!;
+  const letter = (await broker.admin.dead.get(id))!;
   assert.equal(letter.error.message, "Failure 13");
   assert.deepEqual(
     letter.earlierErrors!.map(({ message }) => message),
@@ -76,7 +76,7 @@ Deno.test("A job whose errors were written by hand, or by a former version, fail
     const id = await broker.push("q", bytes("a job"));
     db.prepare("UPDATE fervo_jobs SET error = ?, errors = ? WHERE id = ?").run(error, errors, id);
     await (await takeOne(broker)).settle(bury(FAILED));
-    const letter = (await broker.dead.get(id))!;
+    const letter = (await broker.admin.dead.get(id))!;
     assert.equal(letter.error.message, FAILED.message);
     assert.deepEqual(letter.earlierErrors!.map(({ message }) => message), expected, `${error}, ${errors}`);
   }

@@ -21,7 +21,7 @@ Deno.test("SqliteBroker.push() refuses a payload above maxPayloadBytes and takes
     message: /"q" has 101 bytes, more than the 100 that max_payload_bytes allows/,
     details: { bytes: 101, maxBytes: 100 },
   });
-  assert.deepEqual(await broker.queues(), []);
+  assert.deepEqual(await broker.admin.queues(), []);
   await broker.push("q", new Uint8Array(100));
   const delivery = await takeOne(broker);
   assert.equal(delivery.message.body.length, 100);
@@ -43,7 +43,7 @@ for (const kind of ["text", "blob"]) {
     assert.equal(large!.message.body.length, 0);
     assert.equal(problemOf(small!), undefined);
     await large!.settle(bury(problemOf(large!)!));
-    const letter = await broker.dead.get(large!.id);
+    const letter = await broker.admin.dead.get(large!.id);
     assert.deepEqual([...letter!.payload], [...bytes(text)]);
     assert.equal(letter!.error.code, "JOB_MALFORMED");
   });
@@ -73,7 +73,7 @@ for (
     assert.ok(problemOf(delivery)!.message.length < 200);
     assert.deepEqual({ ...delivery.message.headers }, {});
     await delivery.settle(bury(problemOf(delivery)!));
-    assert.deepEqual([...(await broker.dead.get(delivery.id))!.payload], [...bytes("the payload")]);
+    assert.deepEqual([...(await broker.admin.dead.get(delivery.id))!.payload], [...bytes("the payload")]);
     assert.deepEqual(await takeNow(broker), []);
   });
 }
@@ -97,7 +97,7 @@ for (const error of [null, "", "gone wrong", '"text"', "[]", "{}", '{"code": 1}'
     const db = new DatabaseSync(path);
     db.prepare("UPDATE fervo_jobs SET state = 'dead', error = ?").run(error);
     db.close();
-    const [letter] = await broker.dead.list({ limit: 10 });
+    const [letter] = await broker.admin.dead.list({ limit: 10 });
     assert.equal(letter!.id, id);
     assert.equal(letter!.error.code, "JOB_FAILED");
     assert.equal(letter!.error.message, error || "No error was recorded");

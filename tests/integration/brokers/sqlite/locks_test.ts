@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { bytes, rejectsWith, soon, takeNow, takeOne, textOf } from "../../../conformance/fixture.ts";
+import { bytes, rejectsWith, soon, take, takeNow, takeOne, textOf } from "../../../conformance/fixture.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
@@ -17,7 +17,7 @@ Deno.test("SqliteBroker.push() waits for another process's lock without blocking
   // Were this process blocked, the other one would never be told to let go.
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setTimeout(resolve, 1));
   assert.equal(isPushed, false);
-  assert.equal((await broker.depth("q")).ready, 0, "reading goes on");
+  assert.equal((await broker.admin.depth("q")).ready, 0, "reading goes on");
   await locker.tell("let go");
   assert.equal(await locker.line(), "released");
   await soon("the push", pushing);
@@ -39,11 +39,11 @@ Deno.test("SqliteBroker rejects with QUEUE_UNAVAILABLE when a lock outlasts busy
   });
   await rejectsWith("QUEUE_UNAVAILABLE", held.settle(ACK));
   await rejectsWith("QUEUE_UNAVAILABLE", takeOne(broker));
-  await rejectsWith("QUEUE_UNAVAILABLE", broker.dead.remove("all"));
+  await rejectsWith("QUEUE_UNAVAILABLE", broker.admin.dead.remove("all"));
   locker.exec("COMMIT");
   locker.close();
   // Nothing was done, and the same calls may be made again.
-  assert.deepEqual(await broker.depth("q"), { ready: 1, delayed: 0, reserved: 1, dead: 0 });
+  assert.deepEqual(await broker.admin.depth("q"), { ready: 1, delayed: 0, reserved: 1, dead: 0 });
   await held.settle(ACK);
   await broker.push("q", bytes("after"));
   assert.equal(textOf(await takeOne(broker)), "ready");
@@ -75,11 +75,11 @@ Deno.test("A settle after the lease ended counts as long as nobody else has take
   clock.moveAhead(10_000);
   // Makes the job ready again, and takes none.
   assert.deepEqual(await takeNow(another, { queues: ["other"] }), []);
-  assert.equal((await broker.depth("q")).ready, 1);
+  assert.equal((await broker.admin.depth("q")).ready, 1);
   await late.lease!.extend();
   assert.deepEqual(await takeNow(another), []);
   await late.settle(ACK);
-  assert.deepEqual(await broker.queues(), []);
+  assert.deepEqual(await broker.admin.queues(), []);
 });
 
 Deno.test("Two drivers of the same owner name never have the same lease", async () => {
@@ -103,7 +103,7 @@ Deno.test("The write-ahead log of a busy queue does not grow without end", async
   await using broker = openSqlite(path);
   await using another = openSqlite(path);
   const waiting = new AbortController();
-  const idle = another.receive({ queues: ["idle"], max: 1, waitMs: 600_000, signal: waiting.signal });
+  const idle = take(another, { queues: ["idle"], waitMs: 600_000, signal: waiting.signal });
   const payload = new Uint8Array(30_000);
   for (let i = 0; i < 60; i++) {
     await Promise.all(Array.from({ length: 20 }, () => broker.push("q", payload)));

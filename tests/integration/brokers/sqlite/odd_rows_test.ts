@@ -89,7 +89,7 @@ for (const [column, value, reason] of ODD) {
       assert.equal(problemOf(delivery)?.code, delivery === odd[0] && reason ? "JOB_MALFORMED" : undefined);
       const problem = problemOf(delivery);
       if (problem) assert.match(problem.message, reason!);
-      assert.ok(Number.isSafeInteger(delivery.attempt) && delivery.attempt >= 1);
+      assert.ok(Number.isSafeInteger(delivery.attempt) && delivery.attempt! >= 1);
       // All that a job can meet.
       await delivery.lease!.extend();
       if (problem) await delivery.settle(bury(problem));
@@ -102,22 +102,22 @@ for (const [column, value, reason] of ODD) {
       if (delivery.id === odd[0]!.id) await delivery.settle(bury(new JobError("JOB_FAILED", "twice")));
       else await delivery.settle(ACK);
     }
-    assert.deepEqual(await broker.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
+    assert.deepEqual(await broker.admin.depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 1 });
 
-    const [letter, ...none] = await broker.dead.list({ queue: "q", limit: 10 });
+    const [letter, ...none] = await broker.admin.dead.list({ queue: "q", limit: 10 });
     assert.deepEqual(none, []);
     assert.equal(letter!.id, odd[0]!.id);
     assert.match(letter!.error.message, reason ?? /twice/);
-    assert.deepEqual(await broker.dead.get(letter!.id), letter);
-    assert.deepEqual(await broker.dead.list({ after: letter!.place, limit: 10 }), []);
-    assert.equal(await broker.dead.retry([letter!.id]), 1);
+    assert.deepEqual(await broker.admin.dead.get(letter!.id), letter);
+    assert.deepEqual(await broker.admin.dead.list({ after: letter!.place, limit: 10 }), []);
+    assert.equal(await broker.admin.dead.retry([letter!.id]), 1);
     const again = await takeOne(broker);
     assert.equal(again.id, letter!.id);
     assert.equal(again.attempt, 1);
     await again.settle(bury(new JobError("JOB_FAILED", "again")));
-    assert.equal(await broker.dead.remove([letter!.id]), 1);
+    assert.equal(await broker.admin.dead.remove([letter!.id]), 1);
     assert.notEqual(before, letter!.id);
-    assert.deepEqual(await broker.queues(), []);
+    assert.deepEqual(await broker.admin.queues(), []);
   });
 }
 
@@ -130,7 +130,7 @@ Deno.test("A delayed job whose time is no time is taken when it comes, and hinde
   }
   const id = await broker.push("q", bytes("now"));
   assert.equal((await takeOne(broker)).id, id);
-  assert.equal((await broker.depth("q")).delayed, 3);
+  assert.equal((await broker.admin.depth("q")).delayed, 3);
 });
 
 Deno.test("A reserved job that no worker can have reserved so is ready when a lease has passed", async () => {
@@ -173,10 +173,10 @@ Deno.test("dead.list() shows dead letters as they can be, whatever is in their c
     error: '{"code":'.repeat(100_000),
     errors: "[".repeat(100_000),
   });
-  const letters = await broker.dead.list({ limit: 10 });
+  const letters = await broker.admin.dead.list({ limit: 10 });
   assert.equal(letters.length, 2);
   for (const [i, { place }] of letters.entries()) {
-    assert.equal((await broker.dead.list({ limit: 10, after: place })).length, 1 - i);
+    assert.equal((await broker.admin.dead.list({ limit: 10, after: place })).length, 1 - i);
   }
   const letter = letters.find(({ id }) => id === "-7")!;
   assert.deepEqual(
@@ -195,8 +195,8 @@ Deno.test("dead.list() shows dead letters as they can be, whatever is in their c
     },
   );
   for (const id of ["", "x", "1e3", "99999999999999999999", "--7", "0x7"]) {
-    assert.equal(await broker.dead.get(id), undefined);
-    assert.equal(await broker.dead.remove([id]), 0);
+    assert.equal(await broker.admin.dead.get(id), undefined);
+    assert.equal(await broker.admin.dead.remove([id]), 0);
   }
 });
 
@@ -210,11 +210,11 @@ Deno.test("Names that are no text are told as they can be, and hinder no other",
   exec(path, "INSERT INTO fervo_schedule (name, rule, claimed_to) VALUES ('s', 'rule', ?)", BEYOND);
   await broker.push("q", bytes("a job"));
   await broker.push("with\0NUL", bytes("a job"));
-  assert.deepEqual(await broker.queues(), ["m\ufffd\0l", "q", "with\0NUL"]);
-  assert.equal((await broker.depth("with\0NUL")).ready, 1);
-  assert.deepEqual(await broker.pauses.list(), ["paused", "m\ufffd\0l"]);
+  assert.deepEqual(await broker.admin.queues(), ["m\ufffd\0l", "q", "with\0NUL"]);
+  assert.equal((await broker.admin.depth("with\0NUL")).ready, 1);
+  assert.deepEqual(await broker.admin.pauses.list(), ["paused", "m\ufffd\0l"]);
   assert.equal((await takeNow(broker, { queues: ["q", "with\0NUL", "paused"] })).length, 2);
-  assert.deepEqual(await broker.schedule.begin({ schedule: "s", rule: "rule", nowMs: 7 }), {
+  assert.deepEqual(await broker.admin.schedule.begin({ schedule: "s", rule: "rule", nowMs: 7 }), {
     claimedToMs: undefined,
     ahead: { untilMs: LATEST_MS, isAside: false },
   });

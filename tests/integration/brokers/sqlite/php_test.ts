@@ -45,7 +45,7 @@ for (const [how, type] of [["as text", "PDO::PARAM_STR"], ["as a blob", "PDO::PA
     assert.equal(empty!.message.body.length, 0);
     assert.equal(problemOf(nasty!), undefined);
     await nasty!.settle(bury(FAILED));
-    assert.deepEqual([...(await broker.dead.get(nasty!.id))!.payload], [...NASTY]);
+    assert.deepEqual([...(await broker.admin.dead.get(nasty!.id))!.payload], [...NASTY]);
   });
 }
 
@@ -76,7 +76,7 @@ Deno.test("A job that PHP inserts with a due_at in the future is delayed until t
     $insert->execute(['later', (int) (microtime(true) * 1000) + 3_600_000]);
     $insert->execute(['long ago', (int) (microtime(true) * 1000) - 3_600_000]);`,
   );
-  assert.deepEqual(await broker.depth("q"), { ready: 1, delayed: 1, reserved: 0, dead: 0 });
+  assert.deepEqual(await broker.admin.depth("q"), { ready: 1, delayed: 1, reserved: 0, dead: 0 });
   assert.deepEqual((await takeNow(broker)).map(textOf), ["long ago"]);
 });
 
@@ -100,7 +100,7 @@ Deno.test("A PHP producer is told when a column's value makes no sense", async (
       /constraint failed/,
     );
   }
-  assert.deepEqual(await broker.queues(), []);
+  assert.deepEqual(await broker.admin.queues(), []);
 });
 
 Deno.test("examples/plain-php/produce.php pushes jobs with a delay and a priority", async () => {
@@ -113,7 +113,7 @@ Deno.test("examples/plain-php/produce.php pushes jobs with a delay and a priorit
   await php([PRODUCE, path, "default", "later", "3600"]);
   const received = await takeNow(broker, { queues: ["default"] });
   assert.deepEqual(received.map(textOf), ["urgent", '{"hello":"world"}']);
-  assert.deepEqual(await broker.depth("default"), { ready: 0, delayed: 1, reserved: 2, dead: 0 });
+  assert.deepEqual(await broker.admin.depth("default"), { ready: 0, delayed: 1, reserved: 2, dead: 0 });
 });
 
 Deno.test("PHP processes push thousands of jobs to two worker processes: none is lost, none runs twice", async () => {
@@ -125,7 +125,7 @@ Deno.test("PHP processes push thousands of jobs to two worker processes: none is
   for (const worker of [one, other]) assert.equal(await worker.line(), "ready");
   const prefixes = ["a", "b", "c"];
   await Promise.all(prefixes.map((prefix) => php([PRODUCER, path, prefix, "1000"])));
-  await eventually("all jobs done", async () => (await broker.queues()).length === 0);
+  await eventually("all jobs done", async () => (await broker.admin.queues()).length === 0);
   const perWorker: string[][] = [];
   for (const worker of [one, other]) {
     await worker.tell("end");

@@ -74,7 +74,7 @@ class OpenQueue implements AsyncDisposable {
   async isOpen(): Promise<void> {
     await eventually("the queue is open", async () => {
       this.pass();
-      return await this.broker.queues().then(() => true, () => false);
+      return await this.broker.admin.queues().then(() => true, () => false);
     });
   }
 
@@ -107,10 +107,10 @@ Deno.test("A queue whose file is gone is unavailable, whatever is asked of it, a
   for (let i = 0; i < 3; i++) {
     queue.pass();
     await isUnavailable(broker.push("q", bytes("a job")), GONE);
-    await isUnavailable(broker.depth("q"), GONE);
-    await isUnavailable(broker.dead.list({ limit: 1 }), GONE);
-    await isUnavailable(broker.pauses.pause("q"), GONE);
-    await isUnavailable(broker.schedule.begin({ schedule: "s", rule: "r", nowMs: 1 }), GONE);
+    await isUnavailable(broker.admin.depth("q"), GONE);
+    await isUnavailable(broker.admin.dead.list({ limit: 1 }), GONE);
+    await isUnavailable(broker.admin.pauses.pause("q"), GONE);
+    await isUnavailable(broker.admin.schedule.begin({ schedule: "s", rule: "r", nowMs: 1 }), GONE);
     await isUnavailable(take(broker), GONE);
     await isUnavailable(held.settle(ACK), GONE);
   }
@@ -131,7 +131,7 @@ Deno.test("A queue whose file was removed is taken up when somebody begins a new
     code: "LEASE_LOST",
     message: /the queue's file was replaced while it ran/,
   });
-  assert.equal((await broker.depth("q")).reserved, 1);
+  assert.equal((await broker.admin.depth("q")).reserved, 1);
 });
 
 Deno.test("A queue that is replaced by another file goes on with that, and keeps its log", async () => {
@@ -168,7 +168,7 @@ Deno.test("A job that runs while a backup is restored that has it so is settled 
   await queue.isOpen();
   assert.deepEqual(await takeNow(broker), []);
   await held.settle(ACK);
-  assert.deepEqual(await broker.queues(), []);
+  assert.deepEqual(await broker.admin.queues(), []);
 });
 
 Deno.test("A file that is moved away and back is the same queue again", async () => {
@@ -178,10 +178,10 @@ Deno.test("A file that is moved away and back is the same queue again", async ()
   const held = await takeOne(broker);
   await Deno.rename(queue.path, queue.otherPath);
   queue.pass();
-  await isUnavailable(broker.depth("q"), GONE);
+  await isUnavailable(broker.admin.depth("q"), GONE);
   await Deno.rename(queue.otherPath, queue.path);
   await queue.isOpen();
-  assert.equal((await broker.depth("q")).reserved, 1);
+  assert.equal((await broker.admin.depth("q")).reserved, 1);
   await held.settle(ACK);
 });
 
@@ -194,7 +194,7 @@ Deno.test("A copy that is under way is not opened before it has ended", async ()
   for (let at = 0; at < content.length; at += 4_096) {
     await copy.write(content.subarray(at, at + 4_096));
     queue.pass();
-    await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.depth("q"));
+    await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.admin.depth("q"));
     assert.equal((await Deno.stat(queue.path)).size, at + 4_096);
   }
   await queue.isOpen();
@@ -217,9 +217,9 @@ Deno.test("A file that is no queue in the place of one is told, left alone, and 
   const garbage = "This is no database. ".repeat(1_000);
   await Deno.writeTextFile(queue.path, garbage);
   queue.pass();
-  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.depth("q"));
+  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.admin.depth("q"));
   queue.pass();
-  await isUnavailable(queue.broker.depth("q"), /the file is not a SQLite database/);
+  await isUnavailable(queue.broker.admin.depth("q"), /the file is not a SQLite database/);
   assert.equal(await Deno.readTextFile(queue.path), garbage);
   await Deno.rename(queue.otherPath, queue.path);
   await queue.isOpen();
@@ -258,7 +258,7 @@ for (const how of ["removed", "replaced"]) {
     for (let i = 0; i < 3; i++) {
       queue.pass();
       await isUnavailable(
-        queue.broker.depth("q"),
+        queue.broker.admin.depth("q"),
         /its -wal file was removed or replaced; stop all programs that use it/,
       );
     }
@@ -277,9 +277,9 @@ Deno.test("A backup beside the -wal file of another state is not spoiled by it, 
   const backup = await Deno.readFile(queue.otherPath);
   await Deno.rename(queue.otherPath, queue.path);
   queue.pass();
-  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.depth("q"));
+  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.admin.depth("q"));
   queue.pass();
-  await isUnavailable(queue.broker.depth("q"), /replaced beside the -wal file of the old one/);
+  await isUnavailable(queue.broker.admin.depth("q"), /replaced beside the -wal file of the old one/);
   await queue.broker.close();
   assert.deepEqual(await Deno.readFile(queue.path), backup);
 });
@@ -289,7 +289,7 @@ Deno.test("close() of a queue whose file is gone does what it can", async () => 
   await takeNow(queue.broker);
   await queue.remove("", "-wal", "-shm");
   queue.pass();
-  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.depth("q"));
+  await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.admin.depth("q"));
   await queue.broker.close();
 });
 

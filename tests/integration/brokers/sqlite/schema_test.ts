@@ -150,7 +150,7 @@ Deno.test("SqliteBroker.open() by several processes at once creates the queue on
   await assertAllSucceed("open", paths, paths.length);
   for (const path of paths) {
     await using broker = openSqlite(path);
-    assert.equal((await broker.depth("q")).ready, 4);
+    assert.equal((await broker.admin.depth("q")).ready, 4);
   }
 });
 

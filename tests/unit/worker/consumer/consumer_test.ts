@@ -1011,25 +1011,25 @@ Deno.test("Consumer.stopNow() twice puts each job back once", async () => {
 
 // --- whether there is work left
 
-Deno.test("Consumer.isEmpty() is true only when none of its queues has a job to run and none is held", async () => {
+Deno.test("Consumer.emptied() says so only when none of its queues has a job to run and none is held", async () => {
   await using t = start({ queues: [{ name: "a", weight: 1 }, { name: "b", weight: 1 }] });
-  assert.equal(await t.consumer.isEmpty(), true);
+  assert.deepEqual(await t.consumer.emptied(0), []);
   for (const state of ["ready", "delayed", "reserved"]) {
     t.broker.depths.set("b", { [state]: 1 });
-    assert.equal(await t.consumer.isEmpty(), false, state);
+    assert.equal(await t.consumer.emptied(0), undefined, state);
   }
   t.broker.depths.set("b", { dead: 3 });
   t.broker.depths.set("c", { ready: 3 });
-  assert.equal(await t.consumer.isEmpty(), true);
+  assert.deepEqual(await t.consumer.emptied(0), []);
   await t.give("1");
-  assert.equal(await t.consumer.isEmpty(), false);
+  assert.equal(await t.consumer.emptied(0), undefined);
 });
 
-Deno.test("Consumer.isEmpty() rejects with QUEUE_UNAVAILABLE when the broker is away", async () => {
+Deno.test("Consumer.emptied() rejects with QUEUE_UNAVAILABLE when the broker is away", async () => {
   await using t = start();
   await settlePromises();
   t.broker.outage = unavailable();
-  await assert.rejects(t.consumer.isEmpty(), (error) => {
+  await assert.rejects(t.consumer.emptied(0), (error) => {
     return error instanceof FervoError && error.code === "QUEUE_UNAVAILABLE";
   });
 });

@@ -12,17 +12,17 @@ import { executorAway, FakeExecutor } from "../../../support/fake_executor.ts";
 const HOUR_MS = 3_600_000;
 
 /** A broker whose answer a test can hold back. */
-class HangingDriver extends FakeBroker {
+class HangingBroker extends FakeBroker {
   hang: Promise<Delivery[]> | undefined;
 
-  override receive(request: Parameters<FakeBroker["receive"]>[0]): Promise<Delivery[]> {
-    return this.hang ?? super.receive(request);
+  override receive(...request: Parameters<FakeBroker["receive"]>): Promise<Delivery[]> {
+    return this.hang ?? super.receive(...request);
   }
 }
 
 function start(options: Partial<ConsumerOptions> = {}, ofExecutor: { abortMs?: number } = {}) {
   const clock = new FakeClock();
-  const broker = new HangingDriver(clock);
+  const broker = new HangingBroker(clock);
   const executor = Object.assign(new FakeExecutor(), ofExecutor);
   const deps = { broker, executor, clock, observe: () => {}, random: () => 0.5 };
   const consumer = new Consumer(deps, {

@@ -34,7 +34,7 @@ function build(
 ) {
   const log = new EventLog();
   const broker = new FakeBroker(clock);
-  broker.schedule = book;
+  broker.admin = { schedule: book };
   const schedule = new Schedule({ broker, clock: time, observe: log.observe, random: () => 0.5 }, {
     ...DEFAULT_SCHEDULE_OPTIONS,
     name: "hourly",

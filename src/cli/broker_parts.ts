@@ -1,0 +1,17 @@
+import type { DeadLetters, Pauses } from "../core/admin.ts";
+import type { Broker } from "../core/broker.ts";
+import { FervoError } from "../core/errors.ts";
+
+/** @throws {FervoError} CONFIG_INVALID where the broker shows no dead letters */
+export function deadLettersOf({ admin }: Broker, name: string): DeadLetters {
+  return admin.dead ?? refuse(name, "keeps no dead letters that can be listed, retried or removed");
+}
+
+/** @throws {FervoError} CONFIG_INVALID where queues of the broker cannot be paused */
+export function pausesOf({ admin }: Broker, name: string): Pauses {
+  return admin.pauses ?? refuse(name, "has no place to keep what is paused; stop the consumer instead");
+}
+
+function refuse(name: string, why: string): never {
+  throw new FervoError("CONFIG_INVALID", `Cannot be done with the broker "${name}": it ${why}`);
+}

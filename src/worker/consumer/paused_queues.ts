@@ -1,0 +1,78 @@
+import type { Pauses } from "../../core/admin.ts";
+import { BrokerState } from "../../core/broker_state.ts";
+import type { Observer } from "../../core/observer.ts";
+import type { Clock, Timer } from "../../core/time/clock.ts";
+
+/** How often to look what was paused and resumed, milliseconds. */
+const LOOK_EVERY_MS = 1_000;
+
+/** The queues that people have paused on a broker, as it was known a second ago at most. */
+export class PausedQueues {
+  readonly #clock: Clock;
+  readonly #pauses: Pauses | undefined;
+  readonly #onChange: () => void;
+  readonly #looking: BrokerState;
+  #paused: ReadonlySet<string> | undefined;
+  #timer: Timer | undefined;
+  #isClosed = false;
+
+  /**
+   * @param deps.pauses Undefined where the broker has none.
+   * @param deps.onChange Called when some were paused or resumed.
+   * @param options.name The consumer's.
+   */
+  constructor(
+    deps: { clock: Clock; observe: Observer; pauses: Pauses | undefined; onChange: () => void },
+    options: { name: string },
+  ) {
+    this.#clock = deps.clock;
+    // A wait for jobs of a queue can be what keeps its pause: such a broker is asked for all queues.
+    this.#pauses = deps.pauses?.isEnforced === true ? undefined : deps.pauses;
+    this.#onChange = deps.onChange;
+    this.#looking = new BrokerState(deps.observe, { consumer: options.name, during: "pauses" });
+  }
+
+  /**
+   * Resolves when it is known what is paused, and from then on looks by itself.
+   *
+   * @throws {FervoError} QUEUE_UNAVAILABLE
+   */
+  async load(): Promise<void> {
+    if (this.#paused !== undefined) return;
+    this.#paused = new Set(await this.#pauses?.list());
+    this.#lookLater();
+  }
+
+  /** Those of `queues` that jobs may be taken from; the same list when none of them is paused. */
+  unpaused(queues: readonly string[]): readonly string[] {
+    const paused = this.#paused;
+    return paused === undefined || paused.size === 0 ? queues : queues.filter((queue) => !paused.has(queue));
+  }
+
+  /** Looks no more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+  }
+
+  #lookLater(): void {
+    if (this.#pauses === undefined || this.#isClosed) return;
+    this.#timer = this.#clock.setTimer(async () => {
+      await this.#look(this.#pauses!);
+      this.#lookLater();
+    }, LOOK_EVERY_MS);
+  }
+
+  /** Never rejects. */
+  async #look(pauses: Pauses): Promise<void> {
+    try {
+      const [before, paused] = [this.#paused!, new Set(await pauses.list())];
+      this.#looking.worked();
+      if (paused.size === before.size && paused.isSubsetOf(before)) return;
+      this.#paused = paused;
+      this.#onChange();
+    } catch (thrown) {
+      this.#looking.failed(thrown);
+    }
+  }
+}

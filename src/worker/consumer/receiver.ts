@@ -1,0 +1,159 @@
+import { aliveIn, UNKNOWN_DEPTH } from "../../core/admin.ts";
+import type { Broker, Subscription } from "../../core/broker.ts";
+import { BrokerState } from "../../core/broker_state.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import type { Observer } from "../../core/observer.ts";
+import { Backoff } from "../../core/time/backoff.ts";
+import { type Clock, sleep } from "../../core/time/clock.ts";
+import type { Loop } from "./loop.ts";
+import { PausedQueues } from "./paused_queues.ts";
+import { queueOrder, type WeightedQueue } from "./queue_order.ts";
+
+/** A receive that finds nothing ends after this long: no wait should be endless. */
+const RECEIVE_WAIT_MS = 30_000;
+
+export interface ReceiverDeps {
+  readonly broker: Broker;
+  readonly clock: Clock;
+  readonly observe: Observer;
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+  /** Where it waits. */
+  readonly loop: Loop;
+  /** As {@link SubscribeOptions.onLost}. */
+  readonly onLost: (gone: readonly Delivery[]) => void;
+}
+
+export interface ReceiverOptions {
+  /** The consumer's name. */
+  readonly name: string;
+  readonly queues: readonly WeightedQueue[];
+  readonly order: "strict" | "weighted";
+  /** The longest pause between two looks whether the broker is back, milliseconds. */
+  readonly pauseMaxMs: number;
+}
+
+/** How a consumer receives: from its subscription, without the queues that are paused, and for ever. */
+export class Receiver {
+  readonly queues: readonly string[];
+  /** When the broker answered last, epoch milliseconds. */
+  receivedAtMs: number | undefined;
+  readonly #deps: ReceiverDeps;
+  readonly #nextOrder: () => readonly string[];
+  readonly #paused: PausedQueues;
+  readonly #receiving: BrokerState;
+  readonly #backoff: Backoff;
+  readonly #quiet = new AbortController();
+  /** Ends a receive: what may be received has changed. */
+  #attention = new AbortController();
+  #subscription: Subscription | undefined;
+  /** Since when nothing has come and nothing was settled, monotonic milliseconds. */
+  #idleSinceMs: number;
+
+  constructor(deps: ReceiverDeps, options: ReceiverOptions) {
+    this.#deps = deps;
+    this.queues = options.queues.map(({ name }) => name);
+    this.#nextOrder = queueOrder(options.queues, options.order, deps.random);
+    this.#receiving = new BrokerState(deps.observe, { consumer: options.name, during: "receive" });
+    this.#backoff = new Backoff(deps, { maxMs: options.pauseMaxMs });
+    this.#idleSinceMs = deps.clock.monotonicMs();
+    const { broker: { admin: { pauses } } } = deps;
+    this.#paused = new PausedQueues({ ...deps, pauses, onChange: () => this.#receiveAnew() }, options);
+  }
+
+  /** Begins; how many deliveries there is room for, see {@link SubscribeOptions.capacity}. */
+  open(capacity: number): void {
+    const { broker, onLost } = this.#deps;
+    this.#subscription = broker.subscribe({ queues: this.queues, capacity, onLost });
+  }
+
+  resize(capacity: number): void {
+    this.#subscription?.resize(capacity);
+  }
+
+  /** Whether a queue is not paused. */
+  get hasQueue(): boolean {
+    return this.#paused.unpaused(this.queues).length > 0;
+  }
+
+  /** Waits for jobs, or for the end of a pause after the broker failed. Never rejects. */
+  async receive(max: number, maxBytes: number): Promise<readonly Delivery[]> {
+    const { clock, loop } = this.#deps;
+    try {
+      const deliveries = await loop.ends("its receive", RECEIVE_WAIT_MS, this.#receive(max, maxBytes));
+      this.receivedAtMs = clock.nowMs();
+      this.#backoff.reset();
+      this.#receiving.worked();
+      if (deliveries.length > 0) this.busy();
+      return deliveries;
+    } catch (thrown) {
+      this.#receiving.failed(thrown);
+      const pauseMs = this.#backoff.nextMs();
+      await loop.ends("its pause", pauseMs, sleep(clock, pauseMs, this.#quiet.signal));
+      return [];
+    }
+  }
+
+  async #receive(max: number, maxBytes: number): Promise<readonly Delivery[]> {
+    await this.#paused.load();
+    const queues = this.#paused.unpaused(this.#nextOrder());
+    if (queues.length === 0) return [];
+    return await this.#subscription!.receive(
+      { queues, max, maxBytes, waitMs: RECEIVE_WAIT_MS },
+      this.#attention.signal,
+    );
+  }
+
+  #receiveAnew(): void {
+    this.#attention.abort();
+    if (!this.#quiet.signal.aborted) this.#attention = new AbortController();
+    this.#deps.loop.wake();
+  }
+
+  /** Something was received, or settled. */
+  busy(): void {
+    this.#idleSinceMs = this.#deps.clock.monotonicMs();
+  }
+
+  /**
+   * Whether the broker has no job left, not even a delayed one. Where it cannot count all of them, it is taken for empty when
+   * nothing has come for this long, milliseconds.
+   *
+   * @returns Which states it could not count; undefined while there are jobs, or nobody can know.
+   * @throws {FervoError} QUEUE_UNAVAILABLE
+   */
+  async emptied(settleMs: number): Promise<readonly string[] | undefined> {
+    const { broker, clock } = this.#deps;
+    const uncounted = new Set<string>();
+    for (const queue of this.queues) {
+      const depth = await broker.admin.depth?.(queue) ?? UNKNOWN_DEPTH;
+      if (aliveIn(depth) > 0) return undefined;
+      for (const state of ["ready", "delayed", "reserved"] as const) {
+        if (depth[state] === undefined) uncounted.add(state);
+      }
+    }
+    const hasSettled = !this.#receiving.isFailing && clock.monotonicMs() - this.#idleSinceMs >= settleMs;
+    return uncounted.size === 0 || hasSettled ? [...uncounted] : undefined;
+  }
+
+  /** Receives no more; what is under way ends. Idempotent. */
+  quiet(): void {
+    this.#quiet.abort();
+    this.#attention.abort();
+  }
+
+  /** After the last receive: nothing is sent to us any more. Never rejects. */
+  async stop(): Promise<void> {
+    this.#paused.close();
+    await this.#subscription?.stop().catch((thrown) => void this.#receiving.failed(thrown));
+  }
+
+  /** After the last settle. Never rejects. */
+  async close(): Promise<void> {
+    try {
+      await this.#subscription?.[Symbol.asyncDispose]();
+    } catch (thrown) {
+      this.#receiving.failed(thrown);
+    }
+  }
+}
