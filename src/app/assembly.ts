@@ -7,7 +7,7 @@ import { FervoError } from "../core/errors.ts";
 import type { Observer } from "../core/observer.ts";
 import type { OutputListener } from "../core/text/output.ts";
 import type { Tracer } from "../core/trace.ts";
-import { type BrokerDeps, createBroker } from "../brokers/mod.ts";
+import type { BrokerDeps } from "../brokers/broker_type.ts";
 import type { Executor } from "../executors/executor.ts";
 import { FastCgiExecutor } from "../executors/fastcgi/executor.ts";
 import { FpmControl } from "../fpm/control.ts";
@@ -45,18 +45,22 @@ export function openBroker(
   ears?: WorkerEars,
   now: WorkerNow = { config: () => config, slotsOn: () => 0 },
 ): Broker {
-  const options = config.brokers.get(name);
-  if (options === undefined) {
+  const broker = config.brokers.get(name);
+  if (broker === undefined) {
     const known = [...config.brokers.keys()].map((key) => `"${key}"`).join(", ");
     throw new FervoError("CONFIG_INVALID", `The configuration has no broker "${name}"; it has ${known}`);
   }
-  return createBroker(options.driver, {
-    clock,
-    owner: processName(),
-    process: processInfo(now, name),
-    ...ears,
-    ...(ears && { observe: withBroker(ears.observe, name) }),
-  }, options);
+  return broker.type.open(
+    {
+      clock,
+      owner: processName(),
+      process: processInfo(now, name),
+      ...ears,
+      ...(ears && { observe: withBroker(ears.observe, name) }),
+    },
+    broker.settings,
+    broker.format,
+  );
 }
 
 /** Tells `observe` which broker it is that fails at what its broker does by itself. */

@@ -26,7 +26,7 @@ export function openTracing(options: TracingConfig, configNow: () => Config, log
   const systemOf = (name: string) => {
     const { consumers, brokers } = configNow();
     const consumer = consumers.find((one) => one.name === name);
-    return consumer && brokers.get(consumer.broker)?.driver;
+    return consumer && brokers.get(consumer.broker)?.type.driver;
   };
   const { tracer, observe } = new Tracing({ add: (span) => spans.add(span), random: Math.random }, {
     sampleRatio,

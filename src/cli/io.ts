@@ -1,5 +1,5 @@
 import { systemClock } from "../core/time/clock.ts";
-import { fileReason } from "../core/file_error.ts";
+import { fileReason } from "../core/text/file_error.ts";
 import { visibleLines } from "../core/text/visible.ts";
 import { LineWriter } from "../telemetry/line_writer.ts";
 

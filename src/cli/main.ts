@@ -5,7 +5,9 @@ import { benchCommand } from "./commands/bench/bench.ts";
 import { callCommand } from "./commands/call/call.ts";
 import { checkCommand } from "./commands/check/check.ts";
 import { COMPLETE, completionCommand, printCandidates } from "./commands/completion.ts";
-import type { Context } from "./context.ts";
+import type { ConfigReader, Context } from "./context.ts";
+import type { BrokerType } from "../brokers/broker_type.ts";
+import { BROKER_TYPES } from "../brokers/mod.ts";
 import { quietCommand, reloadCommand, statusCommand, stopCommand } from "./commands/control.ts";
 import { deadCommand } from "./commands/dead/dead.ts";
 import { ExitCode, exitCodeOf } from "./exit_code.ts";
@@ -25,21 +27,31 @@ import { inOrder } from "./word_order.ts";
  * The program: runs the command that `args` name and returns the exit code; never throws.
  *
  * @param args As in `Deno.args`.
+ * @param brokerTypes The kinds of brokers that a configuration may name.
  */
-export async function main(args: readonly string[], io: Io): Promise<ExitCode> {
+export async function main(
+  args: readonly string[],
+  io: Io,
+  brokerTypes: readonly BrokerType[] = BROKER_TYPES,
+): Promise<ExitCode> {
   using faults = new Faults(io);
   try {
-    return await Promise.race([runCommandOf(args, io, faults), faults.fatal]);
+    return await Promise.race([runCommandOf(args, { io, brokerTypes }, faults), faults.fatal]);
   } finally {
     await io.flush();
   }
 }
 
-async function runCommandOf(args: readonly string[], io: Io, faults: Faults): Promise<ExitCode> {
+async function runCommandOf(
+  args: readonly string[],
+  reader: ConfigReader,
+  faults: Faults,
+): Promise<ExitCode> {
+  const { io } = reader;
   let exitCode: ExitCode = ExitCode.ok;
   try {
-    const root = program({ io, setExitCode: (code) => exitCode = code, faults }, args);
-    if (args[0] === COMPLETE) await printCandidates(io, root, args.slice(1));
+    const root = program({ ...reader, setExitCode: (code) => exitCode = code, faults }, args);
+    if (args[0] === COMPLETE) await printCandidates(reader, root, args.slice(1));
     else await root.parseAsync(inOrder(root, args), { from: "user" });
     return exitCode;
   } catch (error) {

@@ -5,6 +5,7 @@ import { FervoError } from "../core/errors.ts";
 import type { DescriptorUser } from "../doctor/open_files.ts";
 import { whyRefused } from "../system/account.ts";
 import { configPlace } from "./config_place.ts";
+import type { ConfigReader } from "./context.ts";
 import type { Io } from "./io.ts";
 
 /** Where the configuration is looked for when neither `--config` nor FERVO_CONFIG names it. */
@@ -15,11 +16,15 @@ export const CONFIG_PLACES = ["fervo-worker.toml", "/etc/fervo-worker/fervo-work
  *
  * @throws {FervoError} CONFIG_INVALID, with every problem
  */
-export async function readConfig(io: Io, file: string | undefined): Promise<Config> {
+export async function readConfig(
+  { io, brokerTypes }: ConfigReader,
+  file: string | undefined,
+): Promise<Config> {
   return await loadConfig(await configPath(io, file), {
     env: io.env,
     readFile: Deno.readFileSync,
     placeOf,
+    brokerTypes,
     whyRefused,
   });
 }
@@ -43,7 +48,7 @@ const MANY_CHILDREN = 128;
 export function descriptorUsers(config: Config): DescriptorUser[] {
   const { brokers, consumers } = config;
   return consumers.map(({ broker, executor, concurrency, queues }) => ({
-    driver: brokers.get(broker)!.driver,
+    broker: brokers.get(broker)!.type,
     executor: executor.kind,
     concurrency: concurrency !== "auto" || executor.kind !== "fastcgi"
       ? Number(concurrency)

@@ -1,5 +1,5 @@
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
-import { whyTubeIsRefused } from "../brokers/beanstalkd/broker.ts";
+import type { BrokerType } from "../brokers/broker_type.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer/consumer.ts";
@@ -7,8 +7,17 @@ import { DEFAULT_EXECUTOR } from "./config.ts";
 import { isTable, missingKey, type Path, type Problem, show, wrongValue } from "./problems.ts";
 import { checkAutoBounds, checkAutoConsumer, leastOfAuto } from "./options/auto.ts";
 import { checkHttp } from "./options/http.ts";
-import { checkNamed, listOf, namesIn, NO_FPM, NO_PROCESS, type Table, tablesIn } from "./tables.ts";
-import { checkRedis } from "./options/redis.ts";
+import {
+  checkNamed,
+  listOf,
+  namesIn,
+  NO_FPM,
+  NO_PROCESS,
+  type Table,
+  tablesIn,
+  usedBroker,
+  usedTable,
+} from "./tables.ts";
 import { checkSchedules } from "./options/schedule.ts";
 import { checkTracing } from "./options/tracing.ts";
 
@@ -17,8 +26,10 @@ import { checkTracing } from "./options/tracing.ts";
  *
  * It reads the file's raw values, for all problems are told at once, and a file that the schema refuses may have these
  * too. So it passes over what it cannot read; the schema has reported that.
+ *
+ * @param types The kinds of brokers that there are.
  */
-export function checkReferences(data: unknown): Problem[] {
+export function checkReferences(data: unknown, types: readonly BrokerType[]): Problem[] {
   if (!isTable(data)) return [];
   const consumers = listOf(data["consumers"]).map((value, index) => ({
     value: isTable(value) ? value : {},
@@ -35,13 +46,13 @@ export function checkReferences(data: unknown): Problem[] {
       ...checkBatch(value, path),
       ...checkFatal(data, value, path),
       ...checkQueues(value, path),
-      ...checkTubes(data["brokers"], value, path),
+      ...checkQueueNames(usedBroker(data["brokers"], value, types)?.type, value, path),
       ...checkRetry(value, path),
     ]),
     ...checkConsumerNames(consumers),
     ...isTable(data["http"]) ? checkHttp(data["http"], ["http"]) : [],
     ...isTable(data["tracing"]) ? checkTracing(data["tracing"], ["tracing"]) : [],
-    ...checkSchedules(data["brokers"], data["schedule"]),
+    ...checkSchedules(data["brokers"], data["schedule"], types),
     ...tablesIn(data["fpm"]).flatMap(([name, pool]) => {
       const users = consumers.map(({ value }) => value).filter((value) =>
         executorOf(value) === "fastcgi" && poolOf(data["fpm"], value)?.name === name
@@ -52,8 +63,10 @@ export function checkReferences(data: unknown): Problem[] {
         ...checkPool(pool, ["fpm", name]),
       ];
     }),
-    ...tablesIn(data["brokers"]).filter(([, broker]) => broker["driver"] === "redis")
-      .flatMap(([name, broker]) => checkRedis(broker, ["brokers", name])),
+    ...tablesIn(data["brokers"]).flatMap(([name, broker]) => {
+      const type = types.find(({ driver }) => driver === broker["driver"]);
+      return type?.check?.(broker, ["brokers", name]) ?? [];
+    }),
   ];
 }
 
@@ -155,21 +168,15 @@ function checkQueues(consumer: Table, path: Path): Problem[] {
   return problems;
 }
 
-/** A queue of a beanstalkd is a tube of that name, and tubes have narrower rules. */
-function checkTubes(brokers: unknown, consumer: Table, path: Path): Problem[] {
-  const [only, ...others] = namesIn(brokers);
-  const name = consumer["broker"] ?? (others.length === 0 ? only : undefined);
-  const broker = tablesIn(brokers).find(([key]) => key === name)?.[1];
-  if (broker?.["driver"] !== "beanstalkd") return [];
+/** A broker can have narrower rules for the names of queues than others. */
+function checkQueueNames(broker: BrokerType | undefined, consumer: Table, path: Path): Problem[] {
   return listOf(consumer["queues"]).flatMap((queue, index) => {
-    const tube = queueNameOf(queue);
+    const name = queueNameOf(queue);
     // Of a name that no queue has, the schema has told.
-    if (tube === undefined || !/^[A-Za-z0-9._:-]{1,128}$/.test(tube)) return [];
-    const reason = whyTubeIsRefused(tube);
+    if (name === undefined || !/^[A-Za-z0-9._:-]{1,128}$/.test(name)) return [];
+    const reason = broker?.whyQueueIsRefused?.(name);
     const place = [...path, "queues", index, ...(isTable(queue) ? ["name"] : [])];
-    return reason === undefined
-      ? []
-      : [{ path: place, text: `queue ${show(tube)} cannot be a tube: ${reason}` }];
+    return reason === undefined ? [] : [{ path: place, text: `queue ${show(name)} ${reason}` }];
   });
 }
 
@@ -268,18 +275,6 @@ function checkChildren(pool: Table, path: Path, users: readonly Table[]): Proble
 /** The pool that a consumer uses; undefined when that is not clear, or there is no such table. */
 function poolOf(pools: unknown, consumer: Table): { name: string; table: Table } | undefined {
   return usedTable("fpm", pools, consumer);
-}
-
-/** The same of any kind: of `tables` the one that the consumer's `key` names, or the only one. */
-function usedTable(
-  key: string,
-  tables: unknown,
-  consumer: Table,
-): { name: string; table: Table } | undefined {
-  const [only, ...others] = namesIn(tables);
-  const name = consumer[key] ?? (others.length === 0 ? only : undefined);
-  const table = tablesIn(tables).find(([key]) => key === name);
-  return table && { name: table[0], table: table[1] };
 }
 
 /** 0 for "auto". */

@@ -1,8 +1,7 @@
 import type { SocketAddress } from "../net/address.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { PoolOptions } from "../fastcgi/pool.ts";
-import type { FormatName } from "../formats/mod.ts";
-import type { BrokerOptions, DriverName } from "../brokers/mod.ts";
+import type { BrokerConfig } from "../brokers/broker_type.ts";
 import type { StderrOptions } from "../executors/fastcgi/acked_stderr.ts";
 import type { FastCgiExecutorOptions } from "../executors/fastcgi/executor.ts";
 import type { ProcessExecutorOptions } from "../executors/process/executor.ts";
@@ -32,16 +31,6 @@ export interface Config extends WorkerOptions {
   readonly schedule: readonly ScheduleConfig[];
 }
 
-/** The message formats of brokers that take any bytes, and those of Sidekiq's Redis. */
-export const PLAIN_FORMATS = ["raw", "envelope"] as const satisfies readonly FormatName[];
-export const SIDEKIQ_FORMATS = [
-  "sidekiq6",
-  "sidekiq7",
-  "sidekiq8",
-] as const satisfies readonly FormatName[];
-
-/** The brokers that keep a schedule: see Capabilities. */
-export const SCHEDULE_DRIVERS = ["sqlite", "redis"] as const satisfies readonly DriverName[];
 export const CATCH_UPS = ["skip", "one", "all"] as const satisfies readonly ScheduleOptions["catchUp"][];
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -71,11 +60,6 @@ export interface TracingConfig {
   /** By name; may be secret. */
   readonly headers: Readonly<Record<string, string>>;
 }
-
-/** A broker: its driver's name and options, flat, and the format of its messages. */
-export type BrokerConfig = {
-  [N in DriverName]: BrokerOptions[N] & { readonly driver: N };
-}[DriverName];
 
 /** A php-fpm pool. `maxConnections` is not here: it follows from the consumers' concurrency. */
 export interface FpmConfig
@@ -129,9 +113,6 @@ export interface ProcessConsumerConfig extends StderrOptions {
 export const DEFAULT_LOG: LogConfig = { level: "info", format: "auto" };
 /** A socket's name that follows from the configuration's own. */
 export const DEFAULT_CONTROL_SOCKET = "auto";
-export const DEFAULT_FORMAT = "raw";
-export const DEFAULT_SIDEKIQ_FORMAT = "sidekiq7";
-export const DEFAULT_REDIS_URL = "redis://127.0.0.1:6379";
 export const DEFAULT_EXECUTOR: ConsumerConfig["executor"]["kind"] = "fastcgi";
 /** The time zone of a schedule that does not say its own: the same for all workers, wherever they are. */
 export const DEFAULT_TIME_ZONE = "UTC";

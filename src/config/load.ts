@@ -1,5 +1,7 @@
 import { parse, TomlError } from "smol-toml";
-import { fileReason } from "../core/file_error.ts";
+import { fileReason } from "../core/text/file_error.ts";
+import { BROKER_TYPES } from "../brokers/mod.ts";
+import type { BrokerType } from "../brokers/broker_type.ts";
 import { checkReferences } from "./checks.ts";
 import type { Config } from "./config.ts";
 import { expandEnvironment, takeNumbers, type Variables } from "./environment.ts";
@@ -13,6 +15,8 @@ export interface ConfigDeps {
   readonly readFile: (path: string) => Uint8Array;
   /** Where a file that is named by a path is, which may be a link; as named when absent. */
   readonly placeOf?: (path: string) => string;
+  /** The kinds of brokers that there are; those of this program when absent. */
+  readonly brokerTypes?: readonly BrokerType[];
   /** Why this user was refused a file, and what lets them read it: the end of a sentence. */
   readonly whyRefused?: (path: string) => Promise<string>;
 }
@@ -66,15 +70,17 @@ function textOf(bytes: Uint8Array, source: string): string {
 export async function parseConfig(
   text: string,
   source: string,
-  deps: Pick<ConfigDeps, "env" | "placeOf">,
+  deps: Pick<ConfigDeps, "env" | "placeOf" | "brokerTypes">,
 ): Promise<Config> {
   const written = parseToml(text, source);
   const expanded = expandEnvironment(written, deps.env);
   // zod takes longer to load than everything else here: only when there is a file to check.
-  const { configSchema, TABLES } = await import("./schema.ts");
-  let result = configSchema.safeParse(expanded.data);
+  const { configSchema, tablesOf } = await import("./schema.ts");
+  const types = deps.brokerTypes ?? BROKER_TYPES;
+  const schema = configSchema(types);
+  let result = schema.safeParse(expanded.data);
   if (!result.success && takeNumbers(expanded.data, written, result.error.issues.map(({ path }) => path))) {
-    result = configSchema.safeParse(expanded.data);
+    result = schema.safeParse(expanded.data);
   }
   // What follows from a variable that is not set is no problem of its own; what is wrong with a key's name is.
   const follows = (path: readonly PropertyKey[]) =>
@@ -84,11 +90,11 @@ export async function parseConfig(
   );
   const problems = [
     ...expanded.problems,
-    ...problemsOf(issues, written, TABLES),
-    ...checkReferences(expanded.data).filter((problem) => !follows(problem.path)),
+    ...problemsOf(issues, written, tablesOf(types)),
+    ...checkReferences(expanded.data, types).filter((problem) => !follows(problem.path)),
   ];
   if (result.success && problems.length === 0) {
-    return resolveConfig(result.data, deps.placeOf?.(source) ?? source);
+    return resolveConfig(result.data, deps.placeOf?.(source) ?? source, types);
   }
   throw await invalid(problems, text, source);
 }

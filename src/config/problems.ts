@@ -1,15 +1,8 @@
 import { distance } from "fastest-levenshtein";
 import type * as z from "zod";
+import type { Path, Problem } from "../core/option.ts";
 
-/** Keys and, in lists, indexes, from the top of the file to a value. */
-export type Path = readonly (string | number)[];
-
-/** Something wrong in the file, and what to do about it. */
-export interface Problem {
-  /** What it is about; where that is not in the file, the table that should hold it is pointed at. */
-  readonly path: Path;
-  readonly text: string;
-}
+export type { Path, Problem };
 
 /** The keys that one kind of table may hold. */
 export interface TableKeys {

@@ -1,9 +1,9 @@
 import { dirname, resolve } from "node:path";
+import type { BrokerConfig, BrokerType } from "../brokers/broker_type.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process/executor.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { defaultConsumerName } from "./checks.ts";
 import {
-  type BrokerConfig,
   type Config,
   type ConsumerConfig,
   DEFAULT_QUEUE_WEIGHT,
@@ -13,19 +13,19 @@ import {
   type TracingConfig,
 } from "./config.ts";
 import { controlSocketOf } from "./options/control.ts";
-import { redisOptions } from "./options/redis.ts";
 import { scheduleOf } from "./options/schedule.ts";
-import type { ConfigFile } from "./schema.ts";
+import type { BrokerTable, ConfigFile } from "./schema.ts";
 
 /**
  * The configuration that a checked file means.
  *
  * @param source Where the file is: its relative paths begin at its folder.
+ * @param types The kinds of brokers that there are.
  */
-export function resolveConfig(file: ConfigFile, source: string): Config {
+export function resolveConfig(file: ConfigFile, source: string, types: readonly BrokerType[]): Config {
   const folder = dirname(source);
   const brokers = new Map(
-    Object.entries(file.brokers).map(([name, broker]) => [name, brokerOf(broker, folder)]),
+    Object.entries(file.brokers).map(([name, broker]) => [name, brokerOf(broker, folder, types)]),
   );
   const fpm = new Map(Object.entries(file.fpm).map(([name, pool]) => [name, fpmOf(pool)]));
   const processes = new Map(
@@ -69,30 +69,10 @@ function tracingOf(tracing: ConfigFile["tracing"]): TracingConfig | undefined {
   };
 }
 
-function brokerOf(broker: ConfigFile["brokers"][string], folder: string): BrokerConfig {
-  if (broker.driver === "beanstalkd") {
-    return {
-      driver: broker.driver,
-      format: broker.format,
-      address: parseAddress(broker.address),
-      ttrMs: broker.ttr_ms,
-      connectTimeoutMs: broker.connect_timeout_ms,
-      keepaliveMs: broker.keepalive_ms,
-      maxPayloadBytes: broker.max_payload_bytes,
-    };
-  }
-  if (broker.driver === "redis") {
-    return { driver: broker.driver, format: broker.format, ...redisOptions(broker, folder) };
-  }
-  return {
-    driver: broker.driver,
-    format: broker.format,
-    path: resolve(folder, broker.path),
-    leaseMs: broker.lease_ms,
-    busyTimeoutMs: broker.busy_timeout_ms,
-    fileMode: Number.parseInt(broker.file_mode, 8),
-    maxPayloadBytes: broker.max_payload_bytes,
-  };
+function brokerOf(broker: BrokerTable, folder: string, types: readonly BrokerType[]): BrokerConfig {
+  const type = types.find(({ driver }) => driver === broker.driver)!;
+  // The schema has checked its values against the type's options.
+  return { type, format: type.formats[broker.format]!, settings: type.settings(broker as never, folder) };
 }
 
 function fpmOf(pool: ConfigFile["fpm"][string]): FpmConfig {

@@ -1,16 +1,25 @@
 // Not `import { z }`: that is one object, and bundling it takes all of zod, its translations included.
 import * as z from "zod";
-import { formatAddress, MAX_SOCKET_PATH_BYTES } from "../net/address.ts";
+import {
+  address,
+  choice,
+  decimal,
+  filePath,
+  pagePath,
+  refuseBy,
+  table,
+  tablesByName,
+  text,
+  textsByName,
+  wholeNumber,
+} from "./fields.ts";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
 import { isToken, TOKEN_RULE } from "../core/text/token.ts";
-import { parseHostPort, parseRedisUrl } from "../redis/address.ts";
-import { DEFAULT_REDIS_OPTIONS } from "../brokers/sidekiq/broker.ts";
-import { DEFAULT_BEANSTALKD_OPTIONS } from "../brokers/beanstalkd/broker.ts";
-import { DEFAULT_SQLITE_OPTIONS } from "../brokers/sqlite/broker.ts";
+import type { BrokerType } from "../brokers/broker_type.ts";
+import type { Option, Written } from "../core/option.ts";
 import { DEFAULT_STDERR_OPTIONS, STDERR_LEVELS } from "../executors/fastcgi/acked_stderr.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../executors/fastcgi/executor.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process/executor.ts";
-import { parseAddress } from "../fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS } from "../fastcgi/pool.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer/consumer.ts";
 import { DEFAULT_FIT_BOUNDS } from "../fpm/autoscale/pool_fit.ts";
@@ -22,16 +31,11 @@ import {
   CATCH_UPS,
   DEFAULT_CONTROL_SOCKET,
   DEFAULT_EXECUTOR,
-  DEFAULT_FORMAT,
   DEFAULT_LOG,
   DEFAULT_RATE_PERIOD_MS,
-  DEFAULT_REDIS_URL,
-  DEFAULT_SIDEKIQ_FORMAT,
   DEFAULT_TIME_ZONE,
   LOG_FORMATS,
   LOG_LEVELS,
-  PLAIN_FORMATS,
-  SIDEKIQ_FORMATS,
 } from "./config.ts";
 import { whyParamIsRefused } from "./options/params.ts";
 import { anyOf, isTable, type TableKeys } from "./problems.ts";
@@ -46,19 +50,13 @@ import { whyVariableIsRefused } from "./variables.ts";
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
-/** SQLite's own limit of a blob. */
+/** More than any message should have. */
 const MAX_BLOB_BYTES = 1_000_000_000;
 const MAX_CONCURRENCY = 10_000;
 
 const QUEUE_NAME = 'expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"';
 const ADDRESS =
   'expected a socket\'s absolute path such as "/run/php/fervo.sock", or host and port such as "127.0.0.1:9000"';
-const SOCKET_PATH = `expected a socket's path of at most ${MAX_SOCKET_PATH_BYTES} bytes`;
-const BEANSTALKD_ADDRESS =
-  'expected host and port such as "127.0.0.1:11300", or a socket\'s absolute path such as "/run/beanstalkd.sock"';
-const REDIS_URL =
-  'expected an address such as "redis://127.0.0.1:6379/0", "rediss://host:6380" for TLS, or "unix:///run/redis.sock"';
-const HOST_PORTS = 'expected a list of hosts and ports, such as ["10.0.0.1:26379"]';
 const HTTP_ADDRESS =
   'expected host and port such as "127.0.0.1:9102", a socket\'s absolute path such as "/run/fervo-worker.sock", or "" for none';
 const TOKEN = `expected ${TOKEN_RULE}, or "" for none; best from the environment, as "\${FERVO_HTTP_TOKEN}"`;
@@ -74,8 +72,6 @@ const CONSUMER_LIST =
   'expected at least one consumer: begin a table [[consumers]], with two brackets, and give it queues = ["default"]';
 
 const queueName = z.string(QUEUE_NAME).regex(/^[A-Za-z0-9._:-]{1,128}$/, QUEUE_NAME);
-
-const hostPort = z.string(HOST_PORTS).refine((text) => canRead(() => parseHostPort(text, 1)), HOST_PORTS);
 
 const log = table({
   level: choice(LOG_LEVELS).default(DEFAULT_LOG.level),
@@ -99,69 +95,6 @@ const tracing = table({
 
 const control = table({
   socket: text(/^[^\0]*$/, 'a socket\'s path, "auto", or "" for none').default(DEFAULT_CONTROL_SOCKET),
-});
-
-const sqliteBroker = table({
-  driver: z.literal("sqlite"),
-  path: text(/^(?!:memory:$)[^\0]+$/, 'a file\'s path, such as "/var/lib/fervo-worker/queue.sqlite"'),
-  format: choice(PLAIN_FORMATS).default(DEFAULT_FORMAT),
-  lease_ms: wholeNumber(1_000, DAY_MS).default(DEFAULT_SQLITE_OPTIONS.leaseMs),
-  busy_timeout_ms: wholeNumber(0, 10 * MINUTE_MS).default(DEFAULT_SQLITE_OPTIONS.busyTimeoutMs),
-  file_mode: text(/^0?[67][0-7]{2}$/, 'an octal mode that lets the owner read and write, such as "0600"')
-    .default(`0${DEFAULT_SQLITE_OPTIONS.fileMode.toString(8)}`),
-  max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES).default(DEFAULT_SQLITE_OPTIONS.maxPayloadBytes),
-});
-
-const beanstalkdBroker = table({
-  driver: z.literal("beanstalkd"),
-  address: address(BEANSTALKD_ADDRESS)
-    .default(formatAddress(DEFAULT_BEANSTALKD_OPTIONS.address)),
-  format: choice(PLAIN_FORMATS).default(DEFAULT_FORMAT),
-  ttr_ms: wholeNumber(1_000, 7 * DAY_MS).default(DEFAULT_BEANSTALKD_OPTIONS.ttrMs),
-  connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_BEANSTALKD_OPTIONS.connectTimeoutMs),
-  keepalive_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_BEANSTALKD_OPTIONS.keepaliveMs),
-  max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES).default(DEFAULT_BEANSTALKD_OPTIONS.maxPayloadBytes),
-});
-
-const redisBroker = table({
-  driver: z.literal("redis"),
-  url: z.string(REDIS_URL).refine((text) => canRead(() => parseRedisUrl(text)), REDIS_URL).default(
-    DEFAULT_REDIS_URL,
-  ),
-  format: choice(SIDEKIQ_FORMATS).default(DEFAULT_SIDEKIQ_FORMAT),
-  username: text(/^[^\0]*$/, "a user's name without NUL").default(""),
-  password: text(/^[^\0]*$/, 'a password in quotes, best from the environment, as in "${REDIS_PASSWORD}"')
-    .default(
-      "",
-    ),
-  password_file: filePath("the password").default(""),
-  ca_file: filePath("the certificates to trust").default(""),
-  key_prefix: text(/^[^\0]{0,200}$/, "up to 200 characters without NUL").default(
-    DEFAULT_REDIS_OPTIONS.keyPrefix,
-  ),
-  sentinels: z.array(hostPort, HOST_PORTS).default([]),
-  master: text(/^[A-Za-z0-9._-]*$/, 'a master\'s name as the Sentinels have it, such as "mymaster"').default(
-    "",
-  ),
-  sentinel_password: text(/^[^\0]*$/, "a password without NUL").default(""),
-  cluster: z.boolean("expected true or false").default(false),
-  nodes: z.array(hostPort, HOST_PORTS).default([]),
-  lease_ms: wholeNumber(1_000, DAY_MS).default(DEFAULT_REDIS_OPTIONS.leaseMs),
-  connect_timeout_ms: wholeNumber(1, 10 * MINUTE_MS).default(DEFAULT_REDIS_OPTIONS.connectTimeoutMs),
-  keepalive_ms: wholeNumber(0, HOUR_MS).default(DEFAULT_REDIS_OPTIONS.keepaliveMs),
-  max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES).default(DEFAULT_REDIS_OPTIONS.maxPayloadBytes),
-});
-
-/** One row a driver. */
-const BROKERS = [sqliteBroker, beanstalkdBroker, redisBroker] as const;
-const DRIVERS = BROKERS.flatMap((broker) => [...broker.shape.driver.values]);
-const DRIVERS_KEYS = BROKERS.map((broker) => Object.keys(broker.shape));
-
-const broker = z.discriminatedUnion("driver", BROKERS, {
-  error: ({ input }) =>
-    isTable(input)
-      ? `expected ${anyOf(DRIVERS)}`
-      : "expected a table of a broker's settings, as in [brokers.default]",
 });
 
 const params = textsByName(whyParamIsRefused);
@@ -281,118 +214,89 @@ const scheduled = table({
   catch_up: choice(CATCH_UPS).default(DEFAULT_SCHEDULE_OPTIONS.catchUp),
 }, SCHEDULE_LIST);
 
-export const configSchema = table({
-  shutdown_timeout_ms: wholeNumber(0, DAY_MS).default(DEFAULT_WORKER_OPTIONS.shutdownTimeoutMs),
-  log: log.prefault({}),
-  http: http.prefault({}),
-  tracing: tracing.prefault({}),
-  control: control.prefault({}),
-  brokers: tablesByName(broker, NO_BROKER)
-    .refine((brokers) => Object.keys(brokers).length > 0, NO_BROKER),
-  // Which of these are needed depends on the consumers: see checks.ts.
-  fpm: tablesByName(fpm, NO_FPM).default({}),
-  processes: tablesByName(process, NO_PROCESS).default({}),
-  consumers: z.array(consumer, CONSUMER_LIST).min(1, CONSUMER_LIST),
-  schedule: z.array(scheduled, SCHEDULE_LIST).default([]),
-});
-
-/** The file as written, with the defaults filled in. */
-export type ConfigFile = z.output<typeof configSchema>;
-
-/** Where each key belongs. */
-export const TABLES: readonly TableKeys[] = [
-  { place: "at the top, above the first [table]", keys: Object.keys(configSchema.shape) },
-  { place: "in [[consumers]]", keys: Object.keys(consumer.shape) },
-  { place: "in [consumers.retry]", keys: Object.keys(retry.shape) },
-  { place: "in [[schedule]]", keys: Object.keys(scheduled.shape) },
-  { place: "in [fpm.NAME]", keys: Object.keys(fpm.shape) },
-  { place: "in [fpm.NAME.auto]", keys: Object.keys(auto.shape) },
-  { place: "in [processes.NAME]", keys: Object.keys(process.shape) },
-  {
-    place: "in [brokers.NAME]",
-    keys: DRIVERS_KEYS.flat().filter((key) => DRIVERS_KEYS.every((keys) => keys.includes(key))),
-  },
-  ...DRIVERS_KEYS.map((keys, i) => ({ place: `in [brokers.NAME] with driver = "${DRIVERS[i]}"`, keys })),
-  { place: "in [log]", keys: Object.keys(log.shape) },
-  { place: "in [http]", keys: Object.keys(http.shape) },
-  { place: "in [tracing]", keys: Object.keys(tracing.shape) },
-  { place: "in [control]", keys: Object.keys(control.shape) },
-];
-
-/** A table that refuses unknown keys. The message about those lists the known ones, separated by ", ". */
-function table<Shape extends z.core.$ZodLooseShape>(shape: Shape, expected = "expected a table") {
-  return z.strictObject(shape, {
-    error: (issue) => issue.code === "unrecognized_keys" ? Object.keys(shape).join(", ") : expected,
+/** What the file has to be. @param types The kinds of brokers that there are. */
+export function configSchema(types: readonly BrokerType[]) {
+  return table({
+    shutdown_timeout_ms: wholeNumber(0, DAY_MS).default(DEFAULT_WORKER_OPTIONS.shutdownTimeoutMs),
+    log: log.prefault({}),
+    http: http.prefault({}),
+    tracing: tracing.prefault({}),
+    control: control.prefault({}),
+    brokers: tablesByName(brokerOf(types), NO_BROKER)
+      .refine((brokers) => Object.keys(brokers).length > 0, NO_BROKER),
+    // Which of these are needed depends on the consumers: see checks.ts.
+    fpm: tablesByName(fpm, NO_FPM).default({}),
+    processes: tablesByName(process, NO_PROCESS).default({}),
+    consumers: z.array(consumer, CONSUMER_LIST).min(1, CONSUMER_LIST),
+    schedule: z.array(scheduled, SCHEDULE_LIST).default([]),
   });
 }
 
-function tablesByName<Table extends z.ZodType>(table: Table, expected: string) {
-  const name = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "expected 1 to 64 characters of A-Z a-z 0-9 . _ -");
-  return z.record(name, table, expected);
+/** The file as written, with the defaults filled in. */
+export type ConfigFile = z.output<ReturnType<typeof configSchema>>;
+
+/** A broker's table: the keys that all have, and those of its type. */
+export type BrokerTable = { readonly driver: string; readonly format: string } & Written;
+
+/** Where each key belongs. @param types As of {@link configSchema}. */
+export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {
+  const brokers = types.map((type) => ({ type, keys: Object.keys(brokerShape(type)) }));
+  const common = brokers[0]!.keys.filter((key) => brokers.every(({ keys }) => keys.includes(key)));
+  return [
+    { place: "at the top, above the first [table]", keys: Object.keys(configSchema(types).shape) },
+    { place: "in [[consumers]]", keys: Object.keys(consumer.shape) },
+    { place: "in [consumers.retry]", keys: Object.keys(retry.shape) },
+    { place: "in [[schedule]]", keys: Object.keys(scheduled.shape) },
+    { place: "in [fpm.NAME]", keys: Object.keys(fpm.shape) },
+    { place: "in [fpm.NAME.auto]", keys: Object.keys(auto.shape) },
+    { place: "in [processes.NAME]", keys: Object.keys(process.shape) },
+    { place: "in [brokers.NAME]", keys: common },
+    ...brokers.map(({ type, keys }) => ({ place: `in [brokers.NAME] with driver = "${type.driver}"`, keys })),
+    { place: "in [log]", keys: Object.keys(log.shape) },
+    { place: "in [http]", keys: Object.keys(http.shape) },
+    { place: "in [tracing]", keys: Object.keys(tracing.shape) },
+    { place: "in [control]", keys: Object.keys(control.shape) },
+  ];
 }
 
-/** @param whyRefused What is wrong with a name; undefined when nothing is. */
-function textsByName(
-  whyRefused: (name: string) => string | undefined,
-  value = /^[^\0]*$/,
-  what = "a text in quotes without NUL",
-) {
-  const name = z.string().superRefine(refuseBy(whyRefused));
-  return z.record(
-    name,
-    text(value, what),
-    "expected a table of names and texts",
-  );
+function brokerOf(types: readonly BrokerType[]) {
+  const tables = types.map((type) => table({ ...brokerShape(type), driver: z.literal(type.driver) }));
+  const union = z.discriminatedUnion("driver", tables as [typeof tables[0], ...typeof tables], {
+    error: ({ input }) =>
+      isTable(input)
+        ? `expected ${anyOf(types.map(({ driver }) => driver))}`
+        : "expected a table of a broker's settings, as in [brokers.default]",
+  });
+  return union as unknown as z.ZodType<BrokerTable>;
 }
 
-/** A check that refuses a name with the reason that `why` gives. */
-function refuseBy(why: (name: string) => string | undefined) {
-  return (name: string, context: z.RefinementCtx) => {
-    const reason = why(name);
-    if (reason !== undefined) context.addIssue({ code: "custom", message: reason });
+function brokerShape({ formats, defaultFormat, options }: BrokerType): Record<string, z.ZodType> {
+  const own = Object.entries(options).map(([key, option]) => [key, optionSchema(option)]);
+  return {
+    driver: z.string(),
+    format: choice(Object.keys(formats)).default(defaultFormat),
+    ...Object.fromEntries(own),
   };
 }
 
-function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
-  const isAny = min === Number.MIN_SAFE_INTEGER;
-  const range = isAny ? "" : max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
-  const expected = `expected a whole number ${range}`.trimEnd();
-  return z.int(expected).min(min, expected).max(max, expected);
-}
-
-function decimal(min: number, max: number) {
-  const expected = `expected a number from ${min} to ${max}`;
-  return z.number(expected).min(min, expected).max(max, expected);
-}
-
-function text(pattern: RegExp, what: string) {
-  return z.string(`expected ${what}`).regex(pattern, `expected ${what}`);
-}
-
-function choice<const Value extends string>(values: readonly Value[]) {
-  return z.enum(values, `expected ${anyOf(values)}`);
-}
-
-function pagePath(directive: string) {
-  return text(/^(?:\/[^\0]*)?$/, `php-fpm's ${directive}, which begins with "/", or "" for none`);
-}
-
-function filePath(what: string) {
-  return text(/^[^\0]*$/, `the path of a file with ${what}, or "" for none`);
-}
-
-/** @param none What stands for no address. */
-function address(expected: string, none?: string) {
-  return z.string(expected).refine((text) => text === none || canRead(() => parseAddress(text)), {
-    error: ({ input }) => /^(?:unix:)?\//.test(String(input)) ? SOCKET_PATH : expected,
-  });
-}
-
-function canRead(read: () => unknown): boolean {
-  try {
-    read();
-    return true;
-  } catch {
-    return false;
+/** A value of an option. */
+function optionSchema(option: Option): z.ZodType {
+  switch (option.kind) {
+    case "whole number":
+      return wholeNumber(option.min, option.max).default(option.default);
+    case "flag":
+      return z.boolean("expected true or false").default(option.default);
+    case "choice":
+      return choice(option.values).default(option.default);
+    case "texts":
+      return z.array(z.string(option.expected).refine(option.isValid, option.expected), option.expected)
+        .default([]);
+    case "text": {
+      const { expected, isValid } = option;
+      const error = ({ input }: { input?: unknown }) =>
+        typeof expected === "string" ? expected : expected(String(input));
+      const value = z.string({ error }).refine(isValid, { error });
+      return option.default === undefined ? value : value.default(option.default);
+    }
   }
 }

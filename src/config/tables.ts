@@ -1,3 +1,5 @@
+import type { BrokerType } from "../brokers/broker_type.ts";
+import type { Written } from "../core/option.ts";
 import {
   anyOf,
   isTable,
@@ -14,7 +16,7 @@ export const NO_FPM = "expected at least one php-fpm pool: begin a table [fpm.de
 export const NO_PROCESS = "expected at least one process: begin a table [processes.default]";
 
 /** A table of the file as written, of which nothing is known. */
-export type Table = Readonly<Record<string, unknown>>;
+export type Table = Written;
 
 export function namesIn(tables: unknown): readonly string[] {
   if (!isTable(tables)) return [];
@@ -30,6 +32,29 @@ export function tablesIn(tables: unknown): (readonly [name: string, table: Table
 
 export function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
+}
+
+/** Of `tables` the one that the `key` of a table names, or the only one; undefined when that is not clear, or there is none. */
+export function usedTable(
+  key: string,
+  tables: unknown,
+  user: Table,
+): { readonly name: string; readonly table: Table } | undefined {
+  const [only, ...others] = namesIn(tables);
+  const name = user[key] ?? (others.length === 0 ? only : undefined);
+  const table = tablesIn(tables).find(([key]) => key === name);
+  return table && { name: table[0], table: table[1] };
+}
+
+/** The type of the broker that a consumer, or a schedule, uses, and its table; undefined as of {@link usedTable}. */
+export function usedBroker(
+  brokers: unknown,
+  user: Table,
+  types: readonly BrokerType[],
+): { readonly type: BrokerType; readonly table: Table } | undefined {
+  const table = usedTable("broker", brokers, user)?.table;
+  const type = types.find(({ driver }) => driver === table?.["driver"]);
+  return table && type && { type, table };
 }
 
 /** `key` names one of the tables in `group`; it may be left out where there is only one. */

@@ -166,8 +166,8 @@ export interface BrokerAdmin {
   queues?(): Promise<string[]>;
   depth?(queue: string): Promise<QueueDepth>;
   /**
-   * For how long the next job of the queue has been ready, milliseconds; undefined when none is, or it is not known. Of
-   * beanstalkd, since it was put.
+   * For how long the next job of the queue has been ready, milliseconds; undefined when none is, or it is not
+   * known. Where the broker keeps no time at which it became ready, since it was pushed.
    */
   latencyMs?(queue: string): Promise<number | undefined>;
   /** Asked every few seconds while jobs run, so it costs the broker next to nothing, however many jobs there are. */

@@ -124,7 +124,7 @@ export interface Broker extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** This process as people see it in the broker, as in Sidekiq's Web UI. */
+/** This process as people see it in the broker, where that shows the processes that use it. */
 export interface Presence {
   /** Shows that it takes no more jobs. Idempotent. */
   quiet(): void;

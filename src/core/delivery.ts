@@ -33,6 +33,9 @@ export interface Delivery {
    * - `ack`: done, the job is gone.
    * - `retry`: failed; ready again in `delayMs` milliseconds; this attempt counts.
    * - `bury`: failed for good; to the dead letters, with `error` beside it.
+   * - `handled`: failed, and there is nothing left to do; the job is gone.
+   * - `replace`: failed; `message` is ready in `delayMs` milliseconds in its place, with no attempt counted. It is durable before
+   *   the original is gone.
    * - `release`: not run, or cut off; ready again at once, in its old place; this attempt does not count. With `mayRunOn` the
    *   next delivery is a repeat, where the broker can keep that.
    */

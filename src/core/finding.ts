@@ -8,7 +8,8 @@ export const SEVERITIES = ["ok", "notice", "warning", "error"] as const;
 export type Severity = typeof SEVERITIES[number];
 
 /**
- * The stable ids of all findings. They appear in `check --json` and docs/operations.md; an id is never renamed or reused.
+ * The stable ids of findings, beside those of brokers: `findingIds` of their types. They appear in `check --json` and
+ * docs/operations.md; an id is never renamed or reused.
  */
 export const FINDING_IDS = [
   "config.valid",
@@ -20,17 +21,6 @@ export const FINDING_IDS = [
   "queue.dead",
   "schedule.queue",
   "schedule.claimed_ahead",
-  "redis.version",
-  "redis.eviction",
-  "redis.replica",
-  "redis.persistence",
-  "redis.memory",
-  "beanstalkd.draining",
-  "beanstalkd.persistence",
-  "beanstalkd.job_size",
-  "sqlite.journal",
-  "sqlite.file_system",
-  "sqlite.owner",
   "fpm.reachable",
   "fpm.status_page",
   "fpm.status_listen",
@@ -66,7 +56,10 @@ export const FINDING_IDS = [
   "worker.stuck_jobs",
   "worker.user",
 ] as const;
-export type FindingId = typeof FINDING_IDS[number];
+/** One of these, or of a broker's. */
+export type FindingId = typeof FINDING_IDS[number] | BrokerFindingId;
+/** The name of what is looked at, a point, and what of it. */
+export type BrokerFindingId = `${string}.${string}`;
 
 /** One thing that was looked at, before jobs are entrusted to it. */
 export interface Finding {

@@ -49,6 +49,13 @@ export type WorkerEvent =
     /** Since the first of them. */
     readonly afterMs: number;
   }
+  | {
+    /** From now on it takes no jobs from those of its queues that people have paused, which are others than before. */
+    readonly type: "queues_paused";
+    readonly consumer: string;
+    /** None when all are resumed. */
+    readonly queues: readonly string[];
+  }
   | { readonly type: "consumer_stopped"; readonly consumer: string }
   | {
     readonly type: "job_started";

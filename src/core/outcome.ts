@@ -1,4 +1,5 @@
 import { asFervoError, type FervoError } from "./errors.ts";
+import type { Message } from "./format.ts";
 
 /**
  * What became of one try of a job, and so how its delivery is settled:
@@ -7,12 +8,21 @@ import { asFervoError, type FervoError } from "./errors.ts";
  * - `retry`: failed; the attempt counts. Again after `delayMs` milliseconds (the retry policy's delay when absent),
  *   or to the dead letters when it was the last attempt.
  * - `bury`: failed for good; to the dead letters, a person decides.
+ * - `handled`: failed, and the application has dealt with it: the job is gone here, and a failure is counted.
+ * - `replace`: failed, and this message of the application's takes its place, after `delayMs` milliseconds.
  * - `release`: it never ran, or was cut off; put back untouched, the attempt does not count.
  */
 export type Outcome =
   | { readonly kind: "ack" }
   | { readonly kind: "retry"; readonly error: FervoError; readonly delayMs?: number }
   | { readonly kind: "bury"; readonly error: FervoError }
+  | { readonly kind: "handled"; readonly error: FervoError }
+  | {
+    readonly kind: "replace";
+    readonly message: Message;
+    readonly delayMs: number;
+    readonly error: FervoError;
+  }
   | {
     readonly kind: "release";
     readonly error: FervoError;

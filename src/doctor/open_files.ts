@@ -1,9 +1,10 @@
+import type { BrokerType } from "../brokers/broker_type.ts";
 import type { Finding } from "../core/finding.ts";
 import { readProc } from "../system/proc.ts";
 
 /** What of a consumer takes file descriptors. */
 export interface DescriptorUser {
-  readonly driver: "sqlite" | "beanstalkd" | "redis";
+  readonly broker: Pick<BrokerType, "descriptors">;
   readonly executor: "fastcgi" | "process";
   readonly concurrency: number;
   readonly queues: number;
@@ -16,19 +17,10 @@ export interface DescriptorUser {
 const BASE = 144;
 /** A connection to php-fpm, or the pipes of a process. */
 const PER_SLOT = { fastcgi: 1, process: 6 } as const;
-/** Connections to the broker beside those of {@link BASE}, at most. */
-const FOR_BROKER: Record<DescriptorUser["driver"], (user: DescriptorUser) => number> = {
-  sqlite: () => 0,
-  // One that waits, and one for each running job that a wait has brought.
-  beanstalkd: ({ concurrency }) => 1 + concurrency,
-  // One a queue that is waited for.
-  redis: ({ queues }) => Math.min(queues, 16),
-};
-
 /** How many file descriptors a worker with these consumers has open, at most. */
 export function descriptorsNeeded(users: readonly DescriptorUser[]): number {
   return users.reduce(
-    (sum, user) => sum + user.concurrency * PER_SLOT[user.executor] + FOR_BROKER[user.driver](user),
+    (sum, user) => sum + user.concurrency * PER_SLOT[user.executor] + user.broker.descriptors(user),
     BASE,
   );
 }

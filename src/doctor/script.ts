@@ -1,6 +1,6 @@
 import { extname, relative, resolve } from "node:path";
 import type { Clock } from "../core/time/clock.ts";
-import { fileReason } from "../core/file_error.ts";
+import { fileReason } from "../core/text/file_error.ts";
 import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Finding } from "../core/finding.ts";
 import { checkRequest } from "../executors/fastcgi/requests.ts";

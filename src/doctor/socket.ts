@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { dirname } from "node:path";
 import { isLoopback } from "../net/address.ts";
-import { fileReason } from "../core/file_error.ts";
+import { fileReason } from "../core/text/file_error.ts";
 import type { Finding } from "../core/finding.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
 import { type Directives, readListen, valueOf } from "../fpm/settings.ts";

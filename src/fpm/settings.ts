@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { FervoError, reasonOf } from "../core/errors.ts";
-import { fileReason } from "../core/file_error.ts";
+import { fileReason } from "../core/text/file_error.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import { makeTemporaryFolder } from "../system/temporary.ts";
 

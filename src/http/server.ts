@@ -1,5 +1,5 @@
 import type { SocketAddress } from "../net/address.ts";
-import { fileReason } from "../core/file_error.ts";
+import { fileReason } from "../core/text/file_error.ts";
 import type { Clock } from "../core/time/clock.ts";
 import { FervoError } from "../core/errors.ts";
 import { isToken, TOKEN_RULE } from "../core/text/token.ts";

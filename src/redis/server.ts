@@ -1,6 +1,6 @@
 import { formatAddress, type SocketAddress } from "../net/address.ts";
 import { QueueError } from "../core/errors.ts";
-import { fileReason } from "../core/file_error.ts";
+import { fileReason } from "../core/text/file_error.ts";
 import { parseHostPort } from "./address.ts";
 import { type ClientTimeouts, type FoundServer, RedisClient } from "./client.ts";
 import { unavailableError } from "./errors.ts";

@@ -10,6 +10,8 @@ export interface WorkerService {
   readonly user: string;
   /** Folders that the worker writes to: those of embedded queues. */
   readonly folders: readonly string[];
+  /** Units of systemd that brokers may be: the worker starts after them. */
+  readonly brokerUnits: readonly string[];
   /** Folder of its control socket; undefined when it has none. */
   readonly controlFolder: string | undefined;
   /** Folders of the sockets that it connects to. */

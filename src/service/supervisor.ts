@@ -27,7 +27,7 @@ user = ${plain(user)}
 ; After php-fpm, and stopped before it.
 priority = ${hasOwnFpm ? 910 : 900}
 autostart = true
-; Also after an exit without an error, for Sidekiq's Web UI can stop a worker; but not after 2 and 3: the command line or the
+; Also after an exit without an error, for people can stop a worker by way of its broker; but not after 2 and 3: the command line or the
 ; configuration file cannot be used, until a person mends it. All else it waits for.
 autorestart = unexpected
 exitcodes = 2,3

@@ -7,7 +7,7 @@ const FOLDER = "/etc/systemd/system";
 export function systemdFile(service: WorkerService): ServiceFile {
   const { program, configFile, controlFolder, user, stopS, openFiles } = service;
   // Units that are not there are no obstacle; the worker waits for those that come late.
-  const after = ["network-online.target", fpmUnit(service)];
+  const after = ["network-online.target", fpmUnit(service), ...service.brokerUnits];
   const path = `${FOLDER}/${plain(service.name)}.service`;
   return {
     path,
@@ -16,7 +16,7 @@ export function systemdFile(service: WorkerService): ServiceFile {
 [Unit]
 Description=Background jobs on PHP-FPM
 # And so it is stopped before them.
-After=${after.join(" ")} redis-server.service beanstalkd.service
+After=${after.join(" ")}
 Wants=network-online.target
 # It waits for brokers and php-fpm by itself; after a crash it is started again and again.
 StartLimitIntervalSec=0

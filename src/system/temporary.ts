@@ -1,5 +1,5 @@
 import { FervoError } from "../core/errors.ts";
-import { fileReason } from "../core/file_error.ts";
+import { fileReason } from "../core/text/file_error.ts";
 
 /**
  * Makes a folder of one's own for files that are gone in the end; the caller removes it.

@@ -86,6 +86,10 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         repeated.ended(`${consumer} has faults`);
         return log[level]({ consumer, failures, after_s: seconds(afterMs) }, "Consumer resumed");
       }
+      case "queues_paused": {
+        const { consumer, queues } = event;
+        return log.info({ consumer, queues }, queues.length > 0 ? "Queues are paused" : "Queues are resumed");
+      }
       case "consumer_stopped":
         repeated.ended(`${event.consumer} runs jobs`);
         repeated.ended(`${event.consumer} has faults`);
@@ -233,6 +237,15 @@ function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settle
       return log.debug(facts, "Job done");
     case "retry":
       return log.warn({ ...facts, retry_in_ms: verdict.delayMs, ...errorFacts(verdict.error) }, "Job failed");
+    case "handled":
+      return log.warn(
+        { ...facts, ...errorFacts(verdict.error) },
+        "Job failed, and the application has dealt with it",
+      );
+    case "replace": {
+      const shown = { ...facts, retry_in_ms: verdict.delayMs, ...errorFacts(verdict.error) };
+      return log.warn(shown, "Job failed, and the application has replaced it");
+    }
     case "bury":
       return log.error({ ...facts, ...errorFacts(verdict.error) }, "Job is dead");
     case "release": {

@@ -18,6 +18,8 @@ export interface TallySummary {
   readonly retried: number;
   /** Jobs that went to the dead letters. */
   readonly dead: number;
+  /** Jobs that failed, and with which the application has dealt itself. */
+  readonly handled: number;
   /** Deliveries that were put back without running. */
   readonly released: number;
   readonly leasesLost: number;
@@ -40,6 +42,7 @@ export class Tally {
   #done = 0;
   #retried = 0;
   #dead = 0;
+  #handled = 0;
   #released = 0;
   #leasesLost = 0;
   #recovered = 0;
@@ -62,7 +65,7 @@ export class Tally {
 
   /** Jobs that have reached their end. */
   get finished(): number {
-    return this.#done + this.#dead;
+    return this.#done + this.#dead + this.#handled;
   }
 
   /** Jobs that went to the dead letters. */
@@ -80,7 +83,8 @@ export class Tally {
     const { kind } = event.verdict;
     if (kind === "release") return void this.#released++;
     if (kind === "ack") this.#done++;
-    else if (kind === "retry") this.#retried++;
+    else if (kind === "handled") this.#handled++;
+    else if (kind === "retry" || kind === "replace") this.#retried++;
     else this.#dead++;
     this.#runs.recordValue(
       Math.max(1, Math.min(Math.round(event.runMs * MICROSECONDS), HIGHEST_MS * MICROSECONDS)),
@@ -97,6 +101,7 @@ export class Tally {
       done: this.#done,
       retried: this.#retried,
       dead: this.#dead,
+      handled: this.#handled,
       released: this.#released,
       leasesLost: this.#leasesLost,
       recovered: this.#recovered,

@@ -6,6 +6,7 @@ import {
   type BrokerTest,
   bytes,
   FAILED,
+  needing,
   pushAll,
   rejectsWith,
   takeNow,
@@ -14,7 +15,8 @@ import {
 import { ACK, bury, RELEASE, retry } from "../support/verdicts.ts";
 
 /** What a worker is told of its jobs every few seconds. */
-export function censusTests(test: BrokerTest, { pushDelay }: Capabilities): void {
+export function censusTests(all: BrokerTest, { pushDelay }: Capabilities): void {
+  const test = needing(all, "counts");
   test("census() counts what is ready, a queue by itself, and none that runs, waits or is dead", async (server) => {
     await using broker = await server.open();
     await pushAll(broker, ["1", "2", "3"], "a");

@@ -6,9 +6,12 @@ import {
   type BrokerTest,
   buryNew,
   bytes,
+  depthOf,
   FAILED,
   headOf,
+  needing,
   pushAll,
+  queuesOf,
   takeNow,
   takeOne,
   textOf,
@@ -30,7 +33,14 @@ const STRANGE_IDS = [
 ];
 
 /** What people and their tools do with dead letters. */
-export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): void {
+export function deadLetterTests(all: BrokerTest, capabilities: Capabilities): void {
+  if (capabilities.dead === "none") {
+    all("Its dead letters cannot be looked at", async (server) => {
+      await using broker = await server.open();
+      assert.equal(broker.admin.dead, undefined);
+    });
+  }
+  const test = needing(all, "dead letters");
   test("dead.list() gives the most recent first, of all queues or of one", async (server) => {
     await using broker = await server.open();
     const ids = [];
@@ -142,7 +152,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
     await (await takeOne(broker)).settle(bury(FAILED));
     await buryNew(broker, "to stay");
     assert.equal(await adminOf(broker).dead.retry([id]), 1);
-    assert.deepEqual(await adminOf(broker).depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
+    assert.deepEqual(await depthOf(broker), { ready: 1, delayed: 0, reserved: 0, dead: 1 });
     assert.equal(await adminOf(broker).dead.get(id), undefined);
     const delivery = await takeOne(broker);
     assert.equal(textOf(delivery), "to retry");
@@ -165,7 +175,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
       assert.equal(await adminOf(broker).dead[change](ids), 0);
       assert.equal(await adminOf(broker).dead[change]([]), 0);
       const ready = change === "retry" ? 4 : 2;
-      assert.deepEqual(await adminOf(broker).depth(change), { ready, delayed: 0, reserved: 0, dead: 0 });
+      assert.deepEqual(await depthOf(broker, change), { ready, delayed: 0, reserved: 0, dead: 0 });
     }
   });
 
@@ -179,7 +189,7 @@ export function deadLetterTests(test: BrokerTest, capabilities: Capabilities): v
       for (const queue of ["a", "b", "c"]) {
         for (const delivery of await takeNow(broker, { queues: [queue] })) await delivery.settle(ACK);
       }
-      assert.deepEqual(await adminOf(broker).queues(), [], "all were ready, and are acknowledged now");
+      assert.deepEqual(await queuesOf(broker), [], "all were ready, and are acknowledged now");
     }
   });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Delivery } from "../../src/core/delivery.ts";
-import type { BrokerAdmin, DeadLetter } from "../../src/core/admin.ts";
+import type { BrokerAdmin, DeadLetter, QueueDepth } from "../../src/core/admin.ts";
 import type { Broker, Capabilities, Subscription } from "../../src/core/broker.ts";
 import { type ErrorCode, FervoError, JobError } from "../../src/core/errors.ts";
 import { isUnreadable, type JobHead } from "../../src/core/format.ts";
@@ -15,6 +15,13 @@ export interface TestBroker extends AsyncDisposable {
   readonly leaseMs: number;
   /** Opens the broker on this server; each time as one more process would. */
   open(): Promise<Broker>;
+  /** What the server has, seen past the broker; for those that cannot be looked into. */
+  readonly inspect?: { depth(queue: string): QueueDepth; queues(): string[] };
+  /**
+   * The next removal of a job fails, and with it the connection that holds the job: between the two steps of a broker that replaces
+   * in two.
+   */
+  cutBeforeRemoval?(): void;
   /** Lets so much time pass, for the server and for every broker opened on it. */
   passTime(ms: number): Promise<void>;
 }
@@ -23,6 +30,8 @@ export interface TestBroker extends AsyncDisposable {
 export interface BrokerFixture {
   /** What the broker must declare. Tests of what it cannot do say so in their names. */
   readonly capabilities: Capabilities;
+  /** False where a broker that is closed gives its jobs back; what is lost with its process is then for its own tests. */
+  readonly isLostByClosing?: boolean;
   /** Names that queues may have; by default names of any characters. */
   readonly queueNames?: readonly string[];
   start(): Promise<TestBroker>;
@@ -52,6 +61,11 @@ export function inMessages(
           (await subscription.receive(request, signal)).map((delivery) =>
             overlay(delivery, {
               message: { ...delivery.message, body: decode(delivery.message.body) },
+              settle: (verdict) => {
+                if (verdict.kind !== "replace") return delivery.settle(verdict);
+                const { message } = verdict;
+                return delivery.settle({ ...verdict, message: { ...message, body: encode(message.body) } });
+              },
             })
           ),
       });
@@ -89,8 +103,58 @@ function overlay<T extends object>(object: T, members: Partial<T>): T {
   });
 }
 
-/** Registers a test of the suite; its server is ready and new. */
-export type BrokerTest = (claim: string, run: (server: TestBroker) => Promise<void>) => void;
+/** What a test asks of a broker that not all have. */
+export const NEEDS = {
+  "attempts": ({ attempts }: Capabilities) => attempts,
+  "counts": ({ counts }: Capabilities) => counts !== "none",
+  "dead letters": ({ dead }: Capabilities) => dead !== "none",
+  "strict order": ({ orders }: Capabilities) => orders.includes("strict"),
+  "delays": ({ pushDelay }: Capabilities) => pushDelay.maxMs > 0,
+  "priorities": ({ priority }: Capabilities) => priority,
+  "headers": ({ headers }: Capabilities) => headers,
+  "timed leases": ({ lease }: Capabilities) => lease === "timed",
+  "uncounted releases": ({ release }: Capabilities) => release === "uncounted",
+  "schedules": ({ schedule }: Capabilities) => schedule,
+  "pauses": ({ pauses }: Capabilities) => pauses !== "none",
+} as const;
+export type Need = keyof typeof NEEDS;
+
+/** Registers a test of the suite, for a broker that has what it needs; its server is ready and new. */
+export type BrokerTest = (
+  claim: string,
+  run: (server: TestBroker) => Promise<void>,
+  needs?: readonly Need[],
+) => void;
+
+/** The tests with this need, too. */
+export function needing(test: BrokerTest, need: Need): BrokerTest {
+  return (claim, run, needs = []) => test(claim, run, [need, ...needs]);
+}
+
+/** Past the broker, where it cannot be looked into. */
+const inspectors = new WeakMap<Broker, NonNullable<TestBroker["inspect"]>>();
+
+/** An instance on this server. */
+export async function openOn(server: TestBroker): Promise<Broker> {
+  const broker = await server.open();
+  if (server.inspect !== undefined) inspectors.set(broker, server.inspect);
+  return broker;
+}
+
+/** How many jobs a queue holds. */
+export async function depthOf(broker: Broker, queue = "q"): Promise<QueueDepth> {
+  return inspectors.get(broker)?.depth(queue) ?? await adminOf(broker).depth(queue);
+}
+
+/** The queues that hold a job. */
+export async function queuesOf(broker: Broker): Promise<string[]> {
+  return inspectors.get(broker)?.queues() ?? await adminOf(broker).queues();
+}
+
+/** Which attempt a delivery is, where that is known. */
+export function assertAttempt({ attempt }: Delivery, expected: number, { attempts }: Capabilities): void {
+  assert.equal(attempt, attempts ? expected : undefined);
+}
 
 /** A wait that no test outlives: what it waits for has to end it. */
 export const FOREVER_MS = 2 ** 31 - 1;
@@ -105,31 +169,59 @@ export interface Wanted {
   readonly signal?: AbortSignal;
 }
 
-/** The subscription of each instance, by its queues. */
-const subscriptions = new WeakMap<Broker, Map<string, Subscription>>();
+/** A subscription of an instance, and what it has given that is not settled. */
+interface Held {
+  readonly subscription: Subscription;
+  readonly deliveries: Set<Delivery>;
+  /** How many more it is asked for now. */
+  asked: number;
+}
 
-function subscriptionTo(broker: Broker, queues: readonly string[], capacity: number): Subscription {
-  const all = subscriptions.get(broker) ?? new Map<string, Subscription>();
+/** By the queues. */
+const subscriptions = new WeakMap<Broker, Map<string, Held>>();
+
+function subscriptionTo(broker: Broker, queues: readonly string[]): Held {
+  const all = subscriptions.get(broker) ?? new Map<string, Held>();
   subscriptions.set(broker, all);
   const key = queues.toSorted().join("\n");
   const known = all.get(key);
-  if (known !== undefined) {
-    known.resize(capacity);
-    return known;
-  }
-  const subscription = broker.subscribe({ queues, capacity, onLost: () => {} });
-  all.set(key, subscription);
-  return subscription;
+  if (known !== undefined) return known;
+  const deliveries = new Set<Delivery>();
+  const onLost = (gone: readonly Delivery[]) => gone.forEach((delivery) => deliveries.delete(delivery));
+  const held = { subscription: broker.subscribe({ queues, capacity: 0, onLost }), deliveries, asked: 0 };
+  all.set(key, held);
+  return held;
 }
 
 /** Receives, and waits if need be; from queue "q" unless told otherwise. */
-export function take(broker: Broker, wanted: Wanted = {}): Promise<Delivery[]> {
+export async function take(broker: Broker, wanted: Wanted = {}): Promise<Delivery[]> {
   const { queues = ["q"], max = 1, maxBytes, waitMs = WAIT_MS, signal = new AbortController().signal } =
     wanted;
-  return subscriptionTo(broker, queues, max).receive(
-    { queues, max, waitMs, ...(maxBytes !== undefined && { maxBytes }) },
-    signal,
-  );
+  const held = subscriptionTo(broker, queues);
+  const { subscription, deliveries } = held;
+  // Nothing is to be sent to an instance that does not receive.
+  const resize = () => subscription.resize(deliveries.size + held.asked);
+  held.asked += max;
+  resize();
+  try {
+    const taken = await subscription.receive(
+      { queues, max, waitMs, ...(maxBytes !== undefined && { maxBytes }) },
+      signal,
+    );
+    return taken.map((delivery) => {
+      deliveries.add(delivery);
+      return overlay(delivery, {
+        async settle(verdict) {
+          deliveries.delete(delivery);
+          resize();
+          await delivery.settle(verdict);
+        },
+      });
+    });
+  } finally {
+    held.asked -= max;
+    resize();
+  }
 }
 
 /** What people ask a broker that has an answer to all. */

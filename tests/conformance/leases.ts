@@ -1,29 +1,26 @@
 import assert from "node:assert/strict";
 import type { Capabilities } from "../../src/core/broker.ts";
 import {
-  adminOf,
+  type BrokerFixture,
   type BrokerTest,
+  depthOf,
   FOREVER_MS,
+  needing,
   pushAll,
   rejectsWith,
   soon,
   take,
   takeNow,
   takeOne,
+  type TestBroker,
 } from "./fixture.ts";
 import { SETTLES } from "./settling.ts";
-import { ACK } from "../support/verdicts.ts";
+import { ACK, RELEASE } from "../support/verdicts.ts";
 
 /** Whose a job is, and for how long; invariants 2 and 10. */
-export function leaseTests(test: BrokerTest, capabilities: Capabilities): void {
-  if (capabilities.lease !== "timed") {
-    const { lease } = capabilities;
-    test(`leases end with the ${lease}, not with the time: to be tested by the broker itself`, async (server) => {
-      await using broker = await server.open();
-      assert.equal(broker.capabilities.lease, lease);
-    });
-    return;
-  }
+export function leaseTests(all: BrokerTest, { capabilities, isLostByClosing = true }: BrokerFixture): void {
+  if (isLostByClosing) redeliveryTests(all, capabilities);
+  const test = needing(all, "timed leases");
 
   test("A job whose lease ends goes to another instance, and the lost attempt counts", async (server) => {
     await using holder = await server.open();
@@ -60,17 +57,17 @@ export function leaseTests(test: BrokerTest, capabilities: Capabilities): void {
       assert.deepEqual(await takeNow(holder), []);
     }
     await held.settle(ACK);
-    assert.deepEqual(await adminOf(holder).depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await depthOf(holder), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
   });
 
-  test("A job whose holder was lost is a repeat", async (server) => {
+  test("A job whose holder was lost is a repeat, where the broker can tell", async (server) => {
     await using holder = await server.open();
     await using another = await server.open();
     await pushAll(holder, ["a job"]);
     await takeOne(holder);
     await server.passTime(server.leaseMs);
     const found = await takeOne(another);
-    assert.deepEqual([found.attempt, found.isRepeat], [2, true]);
+    assert.deepEqual([found.attempt, found.isRepeat], [2, capabilities.repeats ? true : undefined]);
     await found.settle(ACK);
   });
 
@@ -108,10 +105,10 @@ export function leaseTests(test: BrokerTest, capabilities: Capabilities): void {
       await server.passTime(server.leaseMs);
       const found = await takeOne(taker);
       await rejectsWith("LEASE_LOST", settle(lost));
-      assert.deepEqual(await adminOf(taker).depth("q"), { ready: 0, delayed: 0, reserved: 1, dead: 0 });
+      assert.deepEqual(await depthOf(taker), { ready: 0, delayed: 0, reserved: 1, dead: 0 });
       // The new holder has lost nothing by it.
       await found.settle(ACK);
-      assert.deepEqual(await adminOf(taker).depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+      assert.deepEqual(await depthOf(taker), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     });
   }
 
@@ -136,12 +133,12 @@ export function leaseTests(test: BrokerTest, capabilities: Capabilities): void {
       await server.passTime(server.leaseMs * 0.7);
       await held.lease!.extend();
       assert.deepEqual(await takeNow(another), []);
-      assert.equal((await adminOf(another).depth("q")).reserved, 1);
+      assert.equal((await depthOf(another)).reserved, 1);
     }
     await server.passTime(server.leaseMs * 0.7);
     assert.deepEqual(await takeNow(another), []);
     await held.settle(ACK);
-    assert.deepEqual(await adminOf(another).depth("q"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await depthOf(another), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
   });
 
   test("extend() does not keep the job for longer than a lease", async (server) => {
@@ -151,5 +148,32 @@ export function leaseTests(test: BrokerTest, capabilities: Capabilities): void {
     await (await takeOne(holder)).lease!.extend();
     await server.passTime(server.leaseMs);
     assert.equal((await takeOne(another)).attempt, 2);
+  });
+}
+
+/** How often a job has lost who held it. */
+function redeliveryTests(test: BrokerTest, { lease, redeliveries }: Capabilities): void {
+  /** Ends a holder that has taken a job. */
+  const lose = async (server: TestBroker) => {
+    const holder = await server.open();
+    await takeOne(holder);
+    if (lease === "timed") await server.passTime(server.leaseMs);
+    await holder.close();
+  };
+
+  test(`A job that has lost its holder tells so: ${redeliveries}`, async (server) => {
+    await using broker = await server.open();
+    await pushAll(broker, ["a job"]);
+    const seen: (number | undefined)[] = [];
+    for (let i = 0; i < 3; i++) {
+      const delivery = await takeOne(broker);
+      seen.push(delivery.redeliveries);
+      if (i === 2) break;
+      // As whoever takes it next has it.
+      await delivery.settle(RELEASE);
+      await lose(server);
+    }
+    const expected = { counted: [0, 1, 2], flagged: [0, 1, 1], unknown: [undefined, undefined, undefined] };
+    assert.deepEqual(seen, expected[redeliveries]);
   });
 }

@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import type { Broker, Capabilities } from "../../src/core/broker.ts";
-import { adminOf, type BrokerTest, pushAll, takeOne, type TestBroker } from "./fixture.ts";
+import { adminOf, type BrokerTest, depthOf, needing, pushAll, takeOne, type TestBroker } from "./fixture.ts";
 import { ACK, RELEASE } from "../support/verdicts.ts";
 
 /** What people have paused, which a broker keeps, and workers heed: tests/integration/worker/pauses_test.ts. */
-export function pauseTests(test: BrokerTest, capabilities: Capabilities): void {
+export function pauseTests(all: BrokerTest, capabilities: Capabilities): void {
   if (capabilities.pauses === "none") {
-    test("There are no pauses", async (server) => {
+    all("There are no pauses", async (server) => {
       await using broker = await server.open();
       assert.equal(broker.admin.pauses, undefined);
     });
-    return;
   }
+  const test = needing(all, "pauses");
 
   test("pauses.list() names the queues that are paused, and each is paused once", async (server) => {
     await using broker = await server.open();
@@ -33,7 +33,7 @@ export function pauseTests(test: BrokerTest, capabilities: Capabilities): void {
     await adminOf(broker).pauses.pause("q");
     await one.settle(ACK);
     await two.settle(RELEASE);
-    assert.deepEqual(await adminOf(broker).depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await depthOf(broker), { ready: 1, delayed: 0, reserved: 0, dead: 0 });
   });
 
   test("A pause outlives its broker's instance, as long as its queue holds a job", async (server) => {

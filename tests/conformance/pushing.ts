@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
 import {
-  adminOf,
+  assertAttempt,
   type BrokerFixture,
   type BrokerTest,
   bytes,
   DELAY_MS,
+  depthOf,
   headOf,
+  needing,
   problemOf,
   pushAll,
+  queuesOf,
   rejectsWith,
   take,
   takeNow,
@@ -39,18 +42,18 @@ export function pushTests(test: BrokerTest, fixture: BrokerFixture): void {
       assert.ok(delivery.message.body.every((byte, i) => byte === expected[i]));
       assert.equal(delivery.id, id);
       assert.equal(delivery.queue, "q");
-      assert.equal(delivery.attempt, 1);
+      assertAttempt(delivery, 1, capabilities);
       assert.equal(problemOf(delivery), undefined);
       await delivery.settle(ACK);
     });
   }
 
-  if (capabilities.headers) pushHeaderTests(test);
-  else {
+  pushHeaderTests(needing(test, "headers"));
+  if (!capabilities.headers) {
     test("push() refuses headers instead of losing them", async (server) => {
       await using broker = await server.open();
       await assert.rejects(broker.push("q", bytes("job"), { headers: { traceparent: "00-ab-cd-01" } }));
-      assert.deepEqual(await adminOf(broker).queues(), []);
+      assert.deepEqual(await queuesOf(broker), []);
     });
   }
 
@@ -61,7 +64,7 @@ export function pushTests(test: BrokerTest, fixture: BrokerFixture): void {
       assert.equal(headOf(await takeOne(broker)).maxAttempts, 3);
     } else {
       await rejectsWith("JOB_MALFORMED", push);
-      assert.deepEqual(await adminOf(broker).queues(), []);
+      assert.deepEqual(await queuesOf(broker), []);
     }
   });
 
@@ -75,7 +78,7 @@ export function pushTests(test: BrokerTest, fixture: BrokerFixture): void {
       assert.equal(delivery.queue, queue);
       assert.equal(textOf(delivery), queue);
     }
-    assert.deepEqual(await adminOf(broker).queues(), queues.toSorted());
+    assert.deepEqual(await queuesOf(broker), queues.toSorted());
   });
 
   test("receive() tells times in epoch milliseconds, where it knows them", async (server) => {
@@ -107,7 +110,7 @@ export function pushTests(test: BrokerTest, fixture: BrokerFixture): void {
     assert.deepEqual(received, names);
   });
 
-  if (capabilities.priority) {
+  {
     test("receive() hands out higher priorities first, and equal ones in their order", async (server) => {
       await using broker = await server.open();
       const priorities: [string, number | undefined][] = [
@@ -121,15 +124,10 @@ export function pushTests(test: BrokerTest, fixture: BrokerFixture): void {
         await broker.push("q", bytes(name), priority === undefined ? {} : { priority });
       }
       assert.deepEqual((await take(broker, { max: 5 })).map(textOf), ["a", "b", "c", "d", "e"]);
-    });
-  } else {
-    test("push() has no priority: not promised, not tested", async (server) => {
-      await using broker = await server.open();
-      assert.equal(broker.capabilities.priority, false);
-    });
+    }, ["priorities"]);
   }
 
-  if (capabilities.pushDelay.maxMs > 0) {
+  {
     test("receive() hands a delayed job out when its time has come and not before", async (server) => {
       await using broker = await server.open();
       await broker.push("q", bytes("later"), { delayMs: DELAY_MS });
@@ -138,33 +136,47 @@ export function pushTests(test: BrokerTest, fixture: BrokerFixture): void {
       assert.equal(textOf(now), "now");
       await now.settle(ACK);
       assert.deepEqual(await takeNow(broker), []);
-      assert.equal((await adminOf(broker).depth("q")).delayed, 1);
+      assert.equal((await depthOf(broker)).delayed, 1);
       await server.passTime(DELAY_MS / 2);
       assert.deepEqual(await takeNow(broker), []);
       await server.passTime(DELAY_MS / 2);
       const later = await takeOne(broker);
       assert.equal(textOf(later), "later");
-      assert.equal(later.attempt, 1);
-    });
+      assertAttempt(later, 1, capabilities);
+    }, ["delays"]);
 
-    test("receive() with waitMs 0 gives delayed jobs that fall due one soon after another", async (server) => {
-      await using broker = await server.open();
-      const stepMs = Math.max(capabilities.pushDelay.stepMs, 5);
-      for (let i = 1; i <= 3; i++) await broker.push("q", bytes(`${i}`), { delayMs: DELAY_MS + i * stepMs });
-      await server.passTime(DELAY_MS);
-      for (let i = 1; i <= 3; i++) {
-        await server.passTime(stepMs);
-        for (const delivery of await takeNow(broker)) await delivery.settle(ACK);
-        const { ready, delayed, reserved } = await adminOf(broker).depth("q");
-        assert.ok(ready! + delayed! + reserved! <= 3 - i);
-      }
-    });
-  } else {
-    test("push() has no delay: not promised, not tested", async (server) => {
-      await using broker = await server.open();
-      assert.equal(broker.capabilities.pushDelay.maxMs > 0, false);
-    });
+    test(
+      "receive() with waitMs 0 gives delayed jobs that fall due one soon after another",
+      async (server) => {
+        await using broker = await server.open();
+        const stepMs = Math.max(capabilities.pushDelay.stepMs, 5);
+        for (let i = 1; i <= 3; i++) {
+          await broker.push("q", bytes(`${i}`), {
+            delayMs: DELAY_MS + i * stepMs,
+          });
+        }
+        await server.passTime(DELAY_MS);
+        for (let i = 1; i <= 3; i++) {
+          await server.passTime(stepMs);
+          for (const delivery of await takeNow(broker)) await delivery.settle(ACK);
+          const { ready, delayed, reserved } = await depthOf(broker);
+          assert.ok(ready! + delayed! + reserved! <= 3 - i);
+        }
+      },
+      ["delays"],
+    );
   }
+
+  test("push() refuses a delay beyond the longest, and takes the longest", async (server) => {
+    await using broker = await server.open();
+    const { maxMs } = capabilities.pushDelay;
+    await rejectsWith("JOB_MALFORMED", broker.push("q", bytes("too late"), { delayMs: maxMs + 1 }));
+    assert.deepEqual(await queuesOf(broker), []);
+    if (maxMs === 0) return;
+    await broker.push("q", bytes("late"), { delayMs: maxMs });
+    assert.deepEqual(await takeNow(broker), []);
+    assert.equal((await depthOf(broker)).delayed, 1);
+  });
 }
 
 function pushHeaderTests(test: BrokerTest): void {

@@ -7,15 +7,19 @@ import {
   buryNew,
   bytes,
   DELAY_MS,
+  depthOf,
   FAILED,
   FOREVER_MS,
+  type Need,
   pushAll,
+  queuesOf,
   soon,
   take,
   takeNow,
   takeOne,
   textOf,
 } from "./fixture.ts";
+import { WAIT_MS } from "../support/soon.ts";
 import { ACK, RELEASE, retry } from "../support/verdicts.ts";
 
 /** What a receive gives, how long it waits and what ends the wait. */
@@ -39,21 +43,25 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
     assert.deepEqual(await takeNow(broker, { max: 100 }), []);
   });
 
-  test("receive() gives no further job when those that it gives have maxBytes, and always one", async (server) => {
-    await using broker = await server.open();
-    const payload = new Uint8Array(1_000);
-    for (const queue of ["a", "b"]) {
-      for (let i = 0; i < 5; i++) await broker.push(queue, payload);
-    }
-    // Of Sidekiq's form a message is longer than its payload, and less than twice as long.
-    const queuesOf = async (maxBytes: number) =>
-      (await takeNow(broker, { queues: ["a", "b"], maxBytes })).map(({ queue }) => queue);
-    assert.deepEqual(await queuesOf(1), ["a"]);
-    assert.deepEqual(await queuesOf(1), ["a"]);
-    assert.deepEqual(await queuesOf(2_000), ["a", "a"], "the second one reaches the limit");
-    assert.deepEqual(await queuesOf(2_000), ["a", "b"], "of all queues together");
-    assert.deepEqual(await queuesOf(1e6), ["b", "b", "b", "b"]);
-  });
+  test(
+    "receive() gives no further job when those that it gives have maxBytes, and always one",
+    async (server) => {
+      await using broker = await server.open();
+      const payload = new Uint8Array(1_000);
+      for (const queue of ["a", "b"]) {
+        for (let i = 0; i < 5; i++) await broker.push(queue, payload);
+      }
+      // Of Sidekiq's form a message is longer than its payload, and less than twice as long.
+      const takenUpTo = async (maxBytes: number) =>
+        (await takeNow(broker, { queues: ["a", "b"], maxBytes })).map(({ queue }) => queue);
+      assert.deepEqual(await takenUpTo(1), ["a"]);
+      assert.deepEqual(await takenUpTo(1), ["a"]);
+      assert.deepEqual(await takenUpTo(2_000), ["a", "a"], "the second one reaches the limit");
+      assert.deepEqual(await takenUpTo(2_000), ["a", "b"], "of all queues together");
+      assert.deepEqual(await takenUpTo(1e6), ["b", "b", "b", "b"]);
+    },
+    ["strict order"],
+  );
 
   test("receive() gives [] when its wait is over", async (server) => {
     await using broker = await server.open();
@@ -74,7 +82,7 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
     await pushAll(broker, ["a job"]);
     const waiting = take(broker, { waitMs: FOREVER_MS, signal: AbortSignal.abort() });
     assert.deepEqual(await soon("the end of the aborted wait", waiting), []);
-    assert.deepEqual(await adminOf(broker).depth("q"), { ready: 1, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await depthOf(broker), { ready: 1, delayed: 0, reserved: 0, dead: 0 });
   });
 
   test("receive() loses no job when its signal aborts just then", async (server) => {
@@ -94,7 +102,7 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
       }
       await pushing;
     }
-    const { ready, reserved } = await adminOf(consumer).depth("q");
+    const { ready, reserved } = await depthOf(consumer);
     assert.equal(reserved, 0, "a job that was taken and handed to nobody");
     assert.equal(received + ready!, 60);
   });
@@ -115,6 +123,48 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
     const received = [];
     for (let i = 0; i < 4; i++) received.push(textOf(await takeOne(broker, { queues: ["high", "low"] })));
     assert.deepEqual(received, ["high 1", "high 2", "low 1", "low 2"]);
+  }, ["strict order"]);
+
+  test("receive() from several queues gives all that they hold, each queue in its order", async (server) => {
+    await using broker = await server.open();
+    for (const name of ["1", "2", "3"]) {
+      for (const queue of ["a", "b"]) await broker.push(queue, bytes(`${queue}${name}`));
+    }
+    const received: string[] = [];
+    while (received.length < 6) received.push(textOf(await takeOne(broker, { queues: ["b", "a"] })));
+    for (const queue of ["a", "b"]) {
+      const ofQueue = received.filter((name) => name.startsWith(queue));
+      assert.deepEqual(ofQueue, [`${queue}1`, `${queue}2`, `${queue}3`]);
+    }
+  });
+
+  test("receive() gives nothing of the queues that are not asked for now, and gives them when they are", async (server) => {
+    await using broker = await server.open();
+    await pushAll(broker, ["a job"], "a");
+    await pushAll(broker, ["another"], "b");
+    const subscription = broker.subscribe({ queues: ["a", "b"], capacity: 10, onLost: () => {} });
+    const receive = async (queues: string[]) => {
+      const taken = await subscription.receive({ queues, max: 10, waitMs: 0 }, new AbortController().signal);
+      return taken.map(textOf);
+    };
+    assert.deepEqual(await receive(["b"]), ["another"]);
+    assert.deepEqual(await receive(["a"]), ["a job"]);
+    await subscription.stop();
+    await subscription[Symbol.asyncDispose]();
+  });
+
+  test("A subscription that was stopped keeps no job that nobody has received; what was received can be settled", async (server) => {
+    await using broker = await server.open();
+    await using other = await server.open();
+    await pushAll(broker, ["1", "2", "3"]);
+    const subscription = broker.subscribe({ queues: ["q"], capacity: 3, onLost: () => {} });
+    const request = { queues: ["q"], max: 1, waitMs: WAIT_MS };
+    const [delivery] = await subscription.receive(request, new AbortController().signal);
+    await subscription.stop();
+    assert.equal((await takeNow(other)).length, 2);
+    await delivery!.settle(ACK);
+    await subscription[Symbol.asyncDispose]();
+    assert.equal((await depthOf(other)).reserved, 2);
   });
 
   /** Each brings the server to the state before, and returns what wakes. */
@@ -134,6 +184,7 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
     },
   };
   for (const [what, prepare] of Object.entries(wakers)) {
+    const needs: Need[] = what === "the retry of a dead letter" ? ["dead letters"] : [];
     for (const from of ["the same instance", "another instance"] as const) {
       test(`receive() is woken by ${what} from ${from}`, async (server) => {
         await using consumer = await server.open();
@@ -147,11 +198,11 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
           const [delivery] = await soon("the wake-up", waiting);
           await delivery!.settle(ACK);
         }
-      });
+      }, needs);
     }
   }
 
-  if (capabilities.pushDelay.maxMs > 0) {
+  {
     test("receive() is woken by a delayed job that falls due", async (server) => {
       await using broker = await server.open();
       await broker.push("q", bytes("later"), { delayMs: DELAY_MS });
@@ -159,7 +210,7 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
       await turns(3);
       await server.passTime(DELAY_MS);
       assert.equal((await soon("the wake-up", waiting)).length, 1);
-    });
+    }, ["delays"]);
   }
 
   test("receive() is woken by a retried job that falls due", async (server) => {
@@ -173,23 +224,31 @@ export function receiveTests(test: BrokerTest, capabilities: Capabilities): void
 
   test("depth() counts by state and queue, and queues() names those that hold a job", async (server) => {
     await using broker = await server.open();
-    assert.deepEqual(await adminOf(broker).queues(), []);
-    assert.deepEqual(await adminOf(broker).depth("mixed"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
+    assert.deepEqual(await queuesOf(broker), []);
+    assert.deepEqual(await depthOf(broker, "mixed"), { ready: 0, delayed: 0, reserved: 0, dead: 0 });
     await buryNew(broker, "dead", "mixed");
     await buryNew(broker, "dead", "a-dead-queue");
     await pushAll(broker, ["1", "2", "3", "4", "5", "6"], "mixed");
     const [first, second] = await take(broker, { queues: ["mixed"], max: 4 });
     await first!.settle(ACK);
     await second!.settle(retry(DELAY_MS, FAILED));
-    assert.deepEqual(await adminOf(broker).depth("mixed"), { ready: 2, delayed: 1, reserved: 2, dead: 1 });
-    assert.deepEqual(await adminOf(broker).depth("a-dead-queue"), {
+    assert.deepEqual(await depthOf(broker, "mixed"), { ready: 2, delayed: 1, reserved: 2, dead: 1 });
+    assert.deepEqual(await depthOf(broker, "a-dead-queue"), {
       ready: 0,
       delayed: 0,
       reserved: 0,
       dead: 1,
     });
-    assert.deepEqual(await adminOf(broker).queues(), ["a-dead-queue", "mixed"]);
-  });
+    assert.deepEqual(await queuesOf(broker), ["a-dead-queue", "mixed"]);
+  }, ["counts"]);
+
+  if (capabilities.counts === "none") {
+    test("Its jobs cannot be counted, nor its queues named", async (server) => {
+      await using broker = await server.open();
+      const { depth, queues, census, latencyMs } = broker.admin;
+      assert.deepEqual([depth, queues, census, latencyMs], [undefined, undefined, undefined, undefined]);
+    });
+  }
 }
 
 async function heldJob(broker: Broker): Promise<Delivery> {

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import type { ScheduleBook, ScheduleSlot } from "../../src/core/admin.ts";
 import type { Broker, Capabilities } from "../../src/core/broker.ts";
 import {
-  adminOf,
   type BrokerTest,
   bytes,
+  depthOf,
   headOf,
+  needing,
+  queuesOf,
   rejectsWith,
   takeNow,
   type TestBroker,
@@ -16,14 +18,14 @@ const NOON = Date.UTC(2026, 0, 31, 12);
 const HOUR_MS = 3_600_000;
 
 /** Jobs that are pushed at their time, by one of all workers. */
-export function scheduleTests(test: BrokerTest, capabilities: Capabilities): void {
+export function scheduleTests(all: BrokerTest, capabilities: Capabilities): void {
   if (!capabilities.schedule) {
-    test("it keeps no schedule", async (server) => {
+    all("It keeps no schedules", async (server) => {
       await using broker = await server.open();
       assert.equal(broker.admin.schedule, undefined);
     });
-    return;
   }
+  const test = needing(all, "schedules");
 
   test("schedule.push() pushes the job of a slot once, whoever tries at the same time", async (server) => {
     await using stack = new AsyncDisposableStack();
@@ -53,7 +55,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     assert.equal(await push(book, NOON - HOUR_MS, { nowMs: NOON }), undefined);
     assert.notEqual(await push(book, NOON - HOUR_MS, { schedule: "other" }), undefined);
     assert.notEqual(await push(book, NOON + 1), undefined);
-    assert.equal((await adminOf(broker).depth("q")).ready, 3);
+    assert.equal((await depthOf(broker)).ready, 3);
   });
 
   test("schedule.skip() claims a slot and pushes nothing", async (server) => {
@@ -62,7 +64,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     assert.equal(await book.skip(slot(NOON)), "ours");
     assert.equal(await book.skip(slot(NOON)), "claimed");
     assert.equal(await push(book, NOON), undefined);
-    assert.deepEqual(await adminOf(broker).queues(), []);
+    assert.deepEqual(await queuesOf(broker), []);
     assert.notEqual(await push(book, NOON + HOUR_MS), undefined);
   });
 
@@ -111,7 +113,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     assert.notEqual(await push(book, later + 2 * HOUR_MS), undefined);
     // Somebody is there after all.
     assert.equal(await push(bookOf(other), NOON + 2 * HOUR_MS), undefined);
-    assert.equal((await adminOf(broker).depth("q")).ready, 3);
+    assert.equal((await depthOf(broker)).ready, 3);
   });
 
   test("schedule.look() changes nothing, and knows no schedule that nobody has begun", async (server) => {
@@ -129,7 +131,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
       ? ["QUEUE_UNAVAILABLE", { maxAttempts: 0 }] as const
       : ["JOB_MALFORMED", { headers: { traceparent: "00-ab-cd-01" } }] as const;
     await rejectsWith(code, book.push(slot(NOON), "q", bytes("a job"), odd));
-    assert.equal((await adminOf(broker).depth("q")).ready, 0);
+    assert.equal((await depthOf(broker)).ready, 0);
     assert.notEqual(await push(book, NOON), undefined);
   });
 
@@ -139,10 +141,9 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     await using later = await server.open();
     assert.equal(await claimedTo(bookOf(later), slot(NOON + 9 * HOUR_MS)), NOON);
     assert.equal(await push(bookOf(later), NOON), undefined);
-    assert.equal((await adminOf(later).depth("q")).ready, 1);
+    assert.equal((await depthOf(later)).ready, 1);
   });
 
-  if (!capabilities.headers) return;
   test("schedule.push() takes a priority and a limit of tries", async (server) => {
     await using broker = await server.open();
     const book = bookOf(broker);
@@ -150,7 +151,7 @@ export function scheduleTests(test: BrokerTest, capabilities: Capabilities): voi
     await book.push(slot(NOON + 1), "q", bytes("urgent"), { priority: 5, maxAttempts: 2 });
     const [first] = await takeNow(broker);
     assert.deepEqual([textOf(first!), headOf(first!).maxAttempts], ["urgent", 2]);
-  });
+  }, ["priorities", "headers"]);
 }
 
 async function claimIn(server: TestBroker): Promise<void> {

@@ -56,7 +56,7 @@ Deno.test("pause and resume keep a queue's jobs from all workers, on beanstalkd,
   });
   assert.match(
     await pausesAndResumes(site),
-    /^fervo-worker: beanstalkd forgets the pause when it restarts, /,
+    /^fervo-worker: this broker forgets the pause when it restarts, /,
   );
 });
 

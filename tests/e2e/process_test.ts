@@ -69,7 +69,7 @@ Deno.test("check and run --until-empty say that a program is not there, with exi
   assert.equal(code, 3);
   assert.match(
     stdout,
-    /^ERROR +processes\.default: "no-such-program" is not there \[process\.program\]\n +Fix: in \[processes.NAME\]: command/m,
+    /^ERROR +processes\.default: "no-such-program" is not there \[process\.program\]\n +Fix: in \[processes\.default\]: command/m,
   );
   assert.match(
     stdout,

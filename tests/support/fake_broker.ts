@@ -89,8 +89,11 @@ export class FakeDelivery implements Delivery {
         return this.#settle(verdict.kind);
       case "retry":
         return this.#settle(`retry ${verdict.delayMs} ${verdict.error.code}`, verdict.error);
+      case "replace":
+        return this.#settle(`replace ${verdict.delayMs} ${verdict.error.code}`, verdict.error);
       case "bury":
-        return this.#settle(`bury ${verdict.error.code}`, verdict.error);
+      case "handled":
+        return this.#settle(`${verdict.kind} ${verdict.error.code}`, verdict.error);
     }
   }
 

@@ -1,16 +1,21 @@
 /** A TCP proxy: what php-fpm sees of the worker when something stands between them. */
 import { type FastCgiAddress, formatAddress } from "../../src/fastcgi/address.ts";
 
+const latin1 = new TextDecoder("latin1");
+
 /**
  * Listens on a port of its own and passes every connection on.
  *
  * 1. Passes bytes on unchanged, in both directions, and the end of either.
  * 2. Ends the client's connection when the other one ends, in whatever way, as proxies do.
- * 3. With `forgetsAfterMs`, passes nothing more of a connection on which nothing was sent for so long.
+ * 3. Loses a connection instead of passing on what `cutBefore` says, once.
+ * 4. With `forgetsAfterMs`, passes nothing more of a connection on which nothing was sent for so long.
  */
 export class Forwarder implements AsyncDisposable {
   /** As `parseAddress` reads it. */
   readonly address: string;
+  /** What a client sends next that begins so is never passed on: its connection is lost. */
+  cutBefore: string | undefined;
   readonly #listener: Deno.TcpListener;
   readonly #to: FastCgiAddress & { transport: "tcp" };
   readonly #running: Promise<void>[] = [];
@@ -58,6 +63,10 @@ export class Forwarder implements AsyncDisposable {
       new TransformStream({
         transform: (bytes, passed) => {
           if (isForgotten()) return;
+          if (isClients && this.cutBefore !== undefined && latin1.decode(bytes).startsWith(this.cutBefore)) {
+            this.cutBefore = undefined;
+            throw new Error("The connection is lost");
+          }
           seenMs = performance.now();
           passed.enqueue(bytes);
         },

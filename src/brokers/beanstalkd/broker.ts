@@ -13,6 +13,7 @@ import type { PlainFormat } from "../../core/format.ts";
 import { written } from "../../formats/written.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import { tooLarge } from "../../core/text/payload.ts";
+import { refuseDelay } from "../delays.ts";
 import { BeanstalkdAdmin } from "./admin.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./connection.ts";
 import type { BeanstalkdDelivery } from "./delivery.ts";
@@ -122,6 +123,7 @@ export class BeanstalkdBroker implements Broker {
   async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
     const { maxPayloadBytes, ttrMs } = this.#options;
     refuseTube(queue);
+    refuseDelay(queue, options.delayMs ?? 0, BEANSTALKD_CAPABILITIES.pushDelay);
     const { message: { body }, maxAttempts } = written(this.format, payload, options, this.#clock.nowMs());
     if (options.headers !== undefined || maxAttempts !== undefined) {
       throw new JobError(

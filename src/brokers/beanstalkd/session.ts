@@ -1,6 +1,7 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import { QueueError } from "../../core/errors.ts";
+import type { Replaced } from "../replaced.ts";
 import type { Format } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
@@ -40,6 +41,7 @@ export class BeanstalkdSession {
   readonly connection: BeanstalkdConnection;
   readonly #clock: Clock;
   readonly #format: Format;
+  readonly #replaced: Replaced;
   readonly #maxPayloadBytes: number;
   readonly #held = new Map<string, Held>();
   readonly #settling = new Set<Promise<void>>();
@@ -52,12 +54,13 @@ export class BeanstalkdSession {
   onEmpty: (() => void) | undefined;
 
   constructor(
-    deps: { connection: BeanstalkdConnection; clock: Clock; format: Format },
+    deps: { connection: BeanstalkdConnection; clock: Clock; format: Format; replaced: Replaced },
     options: { maxPayloadBytes: number },
   ) {
     this.connection = deps.connection;
     this.#clock = deps.clock;
     this.#format = deps.format;
+    this.#replaced = deps.replaced;
     this.#maxPayloadBytes = options.maxPayloadBytes;
     void this.connection.ended.then(() => {
       this.#touchTimer?.cancel();
@@ -145,7 +148,10 @@ export class BeanstalkdSession {
     return this.#settle(delivery, (id, held) => {
       switch (verdict.kind) {
         case "ack":
+        case "handled":
           return this.#delete(id, held);
+        case "replace":
+          return this.#replace(id, held, verdict);
         case "retry":
           return this.#release(id, held.pri, secondsOf(verdict.delayMs));
         case "bury":
@@ -213,6 +219,11 @@ export class BeanstalkdSession {
       throw error;
     }
     if (stats.state !== "reserved") return undefined;
+    if (this.#replaced.has(id)) {
+      const { word } = await this.connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
+      if (word === "DELETED") this.#replaced.delete(id);
+      return undefined;
+    }
     const delivery = new BeanstalkdDelivery(this, {
       id,
       queue: stats.tube,
@@ -279,6 +290,36 @@ export class BeanstalkdSession {
       if (touched.word === "NOT_FOUND") return touched;
     }
     return await this.connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
+  }
+
+  /**
+   * Puts the message that takes a job's place, and then deletes the job: in between both are there. A settle that is made again
+   * begins at the step that is open; should the job come back instead, it is deleted before it runs ({@link Replaced}).
+   */
+  async #replace(
+    id: string,
+    held: Held,
+    { message: { body }, delayMs }: Extract<Verdict, { kind: "replace" }>,
+  ): Promise<BeanstalkdReply> {
+    if (!this.#replaced.has(id)) {
+      const { delivery: { queue }, pri, ttrMs } = held;
+      this.connection.use(queue);
+      const put = `put ${pri} ${secondsOf(delayMs)} ${secondsOf(ttrMs)} ${body.length}`;
+      const { word, args } = await this.connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body });
+      if (word !== "INSERTED") {
+        // It has stored the message all the same.
+        if (word === "BURIED") await this.connection.send(`delete ${args[0]}`, ["DELETED", "NOT_FOUND"]);
+        const why = word === "BURIED" ? "it is out of memory" : "start it with a larger -z";
+        throw new QueueError(
+          "QUEUE_UNAVAILABLE",
+          `Cannot replace job "${id}": beanstalkd answers ${word}; ${why}`,
+        );
+      }
+      this.#replaced.add(id);
+    }
+    const reply = await this.#delete(id, held);
+    if (reply.word === "DELETED") this.#replaced.delete(id);
+    return reply;
   }
 
   /**

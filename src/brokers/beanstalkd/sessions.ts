@@ -4,6 +4,7 @@ import { type Clock, sleep } from "../../core/time/clock.ts";
 import { QueueError } from "../../core/errors.ts";
 import type { Format } from "../../core/format.ts";
 import { BeanstalkdConnection, type BeanstalkdConnectionOptions } from "./connection.ts";
+import { Replaced } from "../replaced.ts";
 import { BeanstalkdSession } from "./session.ts";
 
 /** The longest pause after a failed connect, milliseconds. */
@@ -23,6 +24,7 @@ const KEPT_IDLE = 4;
 export class BeanstalkdSessions {
   readonly #clock: Clock;
   readonly #format: Format;
+  readonly #replaced = new Replaced();
   readonly #options: BeanstalkdConnectionOptions;
   readonly #all = new Set<BeanstalkdSession>();
   readonly #idle = new Set<BeanstalkdSession>();
@@ -104,7 +106,7 @@ export class BeanstalkdSessions {
     }
     this.#backoff.reset();
     const session = new BeanstalkdSession(
-      { connection, clock: this.#clock, format: this.#format },
+      { connection, clock: this.#clock, format: this.#format, replaced: this.#replaced },
       this.#options,
     );
     this.#all.add(session);

@@ -9,6 +9,7 @@ import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import type { Observer } from "../../core/observer.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { Calls } from "../../redis/calls.ts";
+import { refuseDelay } from "../delays.ts";
 import { checkServer } from "./check.ts";
 import { RedisConnection } from "../../redis/connection.ts";
 import { RedisDeadLetters } from "./dead_letters.ts";
@@ -17,7 +18,8 @@ import type { RedisShared } from "./shared.ts";
 import { scoreOf } from "./score.ts";
 import { RedisDepth } from "./depth.ts";
 import { RedisFetch } from "./fetch.ts";
-import { RedisHeartbeat, type RedisProcessInfo, type RemoteSignal } from "./heartbeat.ts";
+import { RedisHeartbeat } from "./heartbeat.ts";
+import type { ProcessInfo, RemoteSignal } from "../broker_type.ts";
 import { RedisKeys } from "./keys.ts";
 import { RedisPauses } from "./pauses.ts";
 import { RedisRecovery } from "./recovery.ts";
@@ -62,7 +64,7 @@ export interface SidekiqBrokerDeps {
   readonly owner: string;
   readonly format: SidekiqFormat;
   /** What the list of processes shows; what is received from when absent. */
-  readonly process?: RedisProcessInfo;
+  readonly process?: ProcessInfo;
   /** Is told what the broker does by itself: the jobs that it takes back, and what fails. */
   readonly observe?: Observer;
   /** Is told what Sidekiq's Web UI tells this process. */
@@ -211,6 +213,7 @@ export class SidekiqBroker implements Broker {
     if (options.headers !== undefined) throw noHeaders(queue);
     const { clock, jobs } = this.#shared;
     const { delayMs = 0, maxAttempts } = options;
+    refuseDelay(queue, delayMs, SIDEKIQ_CAPABILITIES.pushDelay);
     const nowMs = clock.nowMs();
     const job = jobs.pushed(payload, { id: newId(), queue, isDelayed: delayMs > 0, nowMs, maxAttempts });
     if (job.raw.length > this.#maxPayloadBytes) throw tooLarge(queue, job.raw.length, this.#maxPayloadBytes);

@@ -151,10 +151,18 @@ export class RedisSettler {
 
   settle(delivery: RedisDelivery, verdict: Verdict): Promise<void> {
     switch (verdict.kind) {
-      case "ack": {
+      case "ack":
+      case "handled": {
         const inflight = this.inflightKey(delivery.queue);
-        return this.#settle(delivery, 0, () => this.#remove(inflight, delivery.raw));
+        const failures = verdict.kind === "ack" ? 0 : 1;
+        return this.#settle(delivery, failures, () => this.#remove(inflight, delivery.raw));
       }
+      case "replace":
+        return this.#settle(
+          delivery,
+          1,
+          () => this.#replace(delivery, verdict.message.body, verdict.delayMs),
+        );
       case "retry":
         return this.#settle(delivery, 1, () => this.#retry(delivery, verdict.delayMs, verdict.error));
       case "bury":
@@ -196,6 +204,30 @@ export class RedisSettler {
       return connection.run(RETRY_LATER, [inflight, keys.retry], [delivery.raw, scoreOf(dueMs), raw]);
     }
     return connection.run(RETRY_NOW, [inflight, keys.queue(queue), keys.queues], [delivery.raw, queue, raw]);
+  }
+
+  /** A message that is no job is put into the queue as it is; whoever takes it sends it to the dead letters. */
+  #replace({ queue, raw: original }: RedisDelivery, message: Uint8Array, delayMs: number): Promise<Reply> {
+    const { connection, keys, clock, jobs } = this.#shared;
+    const nowMs = clock.nowMs();
+    const inflight = this.inflightKey(queue);
+    let body: Uint8Array;
+    try {
+      body = jobs.pushed(message, { id: newId(), queue, isDelayed: delayMs > 0, nowMs }).raw;
+    } catch (error) {
+      if (!(error instanceof JobError)) throw error;
+      return connection.run(RETRY_NOW, [inflight, keys.queue(queue), keys.queues], [
+        original,
+        queue,
+        message,
+      ]);
+    }
+    if (delayMs > 0) {
+      const dueMs = nowMs + delayMs;
+      this.#schedule.expect(dueMs);
+      return connection.run(RETRY_LATER, [inflight, keys.schedule], [original, scoreOf(dueMs), body]);
+    }
+    return connection.run(RETRY_NOW, [inflight, keys.queue(queue), keys.queues], [original, queue, body]);
   }
 
   #putBack(delivery: RedisDelivery, mayRunOn: boolean): Promise<Reply> {

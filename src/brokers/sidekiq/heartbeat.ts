@@ -1,3 +1,4 @@
+import type { ProcessInfo, RemoteSignal } from "../broker_type.ts";
 import type { Buffer } from "node:buffer";
 import type { Timer } from "../../core/time/clock.ts";
 import { BackgroundWork } from "../background.ts";
@@ -6,16 +7,6 @@ import type { RedisShared } from "./shared.ts";
 import type { RedisStrays } from "./strays.ts";
 import { BEAT, COUNT, LEAVE } from "./scripts/process_scripts.ts";
 import { PUT_ALL_BACK } from "./scripts/scripts.ts";
-
-/** What the process list shows beside what the broker knows itself. */
-export interface RedisProcessInfo {
-  /** Jobs at the same time, of all consumers of this broker. */
-  readonly concurrency: number;
-  readonly queues: readonly { readonly name: string; readonly weight: number }[];
-}
-
-/** What Sidekiq's Web UI can tell a process. */
-export type RemoteSignal = "quiet" | "stop";
 
 const SIGNALS: Readonly<Record<string, RemoteSignal>> = { TSTP: "quiet", TERM: "stop" };
 
@@ -43,7 +34,7 @@ export class RedisHeartbeat {
   readonly #settler: RedisSettler;
   readonly #strays: RedisStrays;
   readonly #leaseMs: number;
-  readonly #info: RedisProcessInfo | undefined;
+  readonly #info: ProcessInfo | undefined;
   readonly #onSignal: (signal: RemoteSignal) => void;
   readonly #queues = new Set<string>();
   /** Of the queues that Redis knows of. */
@@ -63,7 +54,7 @@ export class RedisHeartbeat {
     deps: {
       settler: RedisSettler;
       strays: RedisStrays;
-      info: RedisProcessInfo | undefined;
+      info: ProcessInfo | undefined;
       onSignal: (signal: RemoteSignal) => void;
     },
     options: { leaseMs: number },

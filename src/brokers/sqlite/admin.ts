@@ -10,11 +10,11 @@ import {
 import type { Finding } from "../../core/finding.ts";
 import { sqliteFacts, sqliteFindings } from "./check.ts";
 import { SqliteDeadLetters } from "./dead_letters.ts";
-import type { SqliteFile, SqliteStatement, StatementOptions } from "./file.ts";
+import type { SqliteFile, SqliteStatement, StatementOptions } from "./store/file.ts";
 import { type InsertJob, SqliteSchedule } from "./schedule.ts";
 import type { SqliteShared } from "./shared.ts";
-import { asBytes, textOf, wholeNumber } from "./values.ts";
-import { read } from "./writer.ts";
+import { asBytes, textOf, wholeNumber } from "./store/values.ts";
+import { read } from "./store/writer.ts";
 
 /** What people ask the embedded queue. */
 export class SqliteAdmin implements BrokerAdmin {

@@ -6,16 +6,17 @@ import type { Observer } from "../../core/observer.ts";
 import { QueueError } from "../../core/errors.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { written } from "../../formats/written.ts";
+import { refuseDelay } from "../delays.ts";
 import { SqliteAdmin } from "./admin.ts";
-import { SqliteChanges } from "./changes.ts";
+import { SqliteChanges } from "./store/changes.ts";
 import { SqliteClaims } from "./claims.ts";
 
-import { SqliteSettler } from "./delivery.ts";
-import { SqliteFile, type StatementOptions } from "./file.ts";
+import { headersColumn, SqliteSettler } from "./delivery.ts";
+import { SqliteFile, type StatementOptions } from "./store/file.ts";
 import { SqliteHoldings, SqliteLeases } from "./leases.ts";
 import type { SqliteShared } from "./shared.ts";
 import { SqliteSubscription } from "./subscription.ts";
-import { isSqliteError, SQLITE_FULL, SqliteWriter } from "./writer.ts";
+import { isSqliteError, SQLITE_FULL, SqliteWriter } from "./store/writer.ts";
 
 export interface SqliteBrokerDeps {
   readonly clock: Clock;
@@ -170,11 +171,12 @@ export class SqliteBroker implements Broker {
     const { message: { body, headers }, maxAttempts } = written(this.format, payload, options, nowMs);
     if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);
     const delayMs = options.delayMs ?? 0;
+    refuseDelay(queue, delayMs, SQLITE_CAPABILITIES.pushDelay);
     this.#shared.changes.announceOwn();
     const values = [
       queue,
       body,
-      isEmpty(headers) ? null : JSON.stringify(headers),
+      headersColumn(headers),
       options.priority ?? 0,
       maxAttempts ?? null,
       nowMs,
@@ -191,11 +193,6 @@ export class SqliteBroker implements Broker {
       throw error;
     }
   }
-}
-
-function isEmpty(headers: Readonly<Record<string, string>>): boolean {
-  for (const _ in headers) return false;
-  return true;
 }
 
 /** An id is never given twice, so there is none after the highest, which only a producer can have given. */

@@ -1,7 +1,7 @@
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Finding } from "../../core/finding.ts";
-import { fileReason } from "../../core/file_error.ts";
+import { fileReason } from "../../core/text/file_error.ts";
 
 /** What is known of a database file and where it is. */
 export interface SqliteFacts {

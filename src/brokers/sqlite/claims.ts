@@ -12,9 +12,9 @@ import { tooLarge } from "../../core/text/payload.ts";
 import { readJob } from "../../formats/read_job.ts";
 import { CUT_OFF, SqliteDelivery, type SqliteSettler } from "./delivery.ts";
 import type { SqliteShared } from "./shared.ts";
-import type { SqliteStatement } from "./file.ts";
+import type { SqliteStatement } from "./store/file.ts";
 import { leaseName, type SqliteLeases } from "./leases.ts";
-import { asBytes, isOutOfRange, shown, wholeNumber } from "./values.ts";
+import { asBytes, isOutOfRange, shown, wholeNumber } from "./store/values.ts";
 
 /** While jobs flow, due ones are looked for so often, milliseconds; a waiting receive has an exact timer instead. */
 const PROMOTE_EVERY_MS = 10;

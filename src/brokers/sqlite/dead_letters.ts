@@ -2,9 +2,9 @@ import type { SQLInputValue } from "node:sqlite";
 import { noPlace } from "../../core/admin.ts";
 import type { DeadLetter, DeadLetters, Failure } from "../../core/admin.ts";
 import type { SqliteShared } from "./shared.ts";
-import type { SqliteStatement } from "./file.ts";
-import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./values.ts";
-import { read } from "./writer.ts";
+import type { SqliteStatement } from "./store/file.ts";
+import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./store/values.ts";
+import { read } from "./store/writer.ts";
 
 /** The rows in state `dead`. */
 export class SqliteDeadLetters implements DeadLetters {

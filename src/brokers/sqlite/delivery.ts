@@ -4,11 +4,11 @@ import type { Failure } from "../../core/admin.ts";
 import { type FervoError, QueueError } from "../../core/errors.ts";
 import type { JobHead, Message, Unreadable } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
-import type { SqliteChanges } from "./changes.ts";
-import type { SqliteStatement } from "./file.ts";
+import type { SqliteChanges } from "./store/changes.ts";
+import type { SqliteStatement } from "./store/file.ts";
 import { keyOf, type SqliteLeases } from "./leases.ts";
 import type { SqliteShared } from "./shared.ts";
-import type { SqliteWriter } from "./writer.ts";
+import type { SqliteWriter } from "./store/writer.ts";
 
 /** A job that this process holds under a lease, which it is itself. */
 export class SqliteDelivery implements Delivery, Lease {
@@ -96,6 +96,7 @@ export class SqliteSettler {
   readonly #ack: SqliteStatement;
   readonly #requeue: SqliteStatement;
   readonly #bury: SqliteStatement;
+  readonly #replace: SqliteStatement;
   readonly #release: SqliteStatement;
   readonly #extend: SqliteStatement;
 
@@ -113,6 +114,10 @@ export class SqliteSettler {
     this.#bury = file.prepare(
       `UPDATE fervo_jobs
        SET state = 'dead', due_at = ?, errors = ${EARLIER_ERRORS}, error = ?, lease = NULL ${ours}`,
+    );
+    this.#replace = file.prepare(
+      `UPDATE fervo_jobs
+       SET payload = ?, headers = ?, state = ?, due_at = ?, attempts = 0, error = NULL, errors = NULL, lease = NULL ${ours}`,
     );
     this.#release = file.prepare(
       `UPDATE fervo_jobs SET state = 'ready', due_at = ?, attempts = attempts - 1, lease = ? ${ours}`,
@@ -135,7 +140,7 @@ export class SqliteSettler {
 
   /** In a transaction. */
   #apply({ rowId, token, attempt }: SqliteDelivery, verdict: Verdict): Changes {
-    if (verdict.kind === "ack") return this.#ack.current.run(rowId, token);
+    if (verdict.kind === "ack" || verdict.kind === "handled") return this.#ack.current.run(rowId, token);
     const nowMs = this.#clock.nowMs();
     if (verdict.kind === "bury") {
       return this.#bury.run(nowMs, errorColumn(verdict.error, attempt, nowMs), rowId, token);
@@ -146,6 +151,10 @@ export class SqliteSettler {
     }
     const { delayMs, error } = verdict;
     const state = delayMs > 0 ? "delayed" : "ready";
+    if (verdict.kind === "replace") {
+      const { body, headers } = verdict.message;
+      return this.#replace.run(body, headersColumn(headers), state, nowMs + delayMs, rowId, token);
+    }
     return this.#requeue.run(state, nowMs + delayMs, errorColumn(error, attempt, nowMs), rowId, token);
   }
 }
@@ -159,6 +168,12 @@ function refuseIfLost(delivery: SqliteDelivery, { changes }: Changes): void {
     ? "it is settled, or its lease ended and another worker took it"
     : "the queue's file was replaced while it ran, and the new one does not have it so";
   throw new QueueError("LEASE_LOST", `Job "${delivery.id}" is no longer ours: ${reason}`);
+}
+
+/** What the `headers` column holds: a JSON object, or NULL when there are none. */
+export function headersColumn(headers: Readonly<Record<string, string>>): string | null {
+  for (const _ in headers) return JSON.stringify(headers);
+  return null;
 }
 
 /** What the `error` column holds: `{"code", "message", "attempt", "stderr"?, "at"}` as JSON. */

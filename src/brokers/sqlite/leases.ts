@@ -2,7 +2,7 @@ import { ClockWatch, type Timer } from "../../core/time/clock.ts";
 import type { Observer } from "../../core/observer.ts";
 import { BackgroundWork } from "../background.ts";
 import type { SqliteShared } from "./shared.ts";
-import { read } from "./writer.ts";
+import { read } from "./store/writer.ts";
 
 /** How often to look whether the time of day was set, milliseconds. */
 export const LOOK_EVERY_MS = 500;

@@ -14,8 +14,8 @@ import {
   spansText,
 } from "../../core/schedule_claims.ts";
 import type { SqliteShared } from "./shared.ts";
-import type { SqliteStatement } from "./file.ts";
-import { read } from "./writer.ts";
+import type { SqliteStatement } from "./store/file.ts";
+import { read } from "./store/writer.ts";
 
 /** Adds a job, within a transaction; returns its id. */
 export type InsertJob = (queue: string, payload: Uint8Array, options: PushOptions) => string;

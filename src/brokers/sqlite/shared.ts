@@ -1,7 +1,7 @@
 import type { Clock } from "../../core/time/clock.ts";
-import type { SqliteChanges } from "./changes.ts";
-import type { SqliteFile } from "./file.ts";
-import type { SqliteWriter } from "./writer.ts";
+import type { SqliteChanges } from "./store/changes.ts";
+import type { SqliteFile } from "./store/file.ts";
+import type { SqliteWriter } from "./store/writer.ts";
 
 /** What the parts of the broker share. */
 export interface SqliteShared {

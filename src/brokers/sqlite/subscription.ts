@@ -1,10 +1,10 @@
 import type { ReceiveRequest, Subscription } from "../../core/broker.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import type { SqliteClaims } from "./claims.ts";
-import type { SqliteStatement } from "./file.ts";
+import type { SqliteStatement } from "./store/file.ts";
 import type { SqliteLeases } from "./leases.ts";
 import type { SqliteShared } from "./shared.ts";
-import { read } from "./writer.ts";
+import { read } from "./store/writer.ts";
 
 /** Takes jobs of the embedded queue, and waits for them without polling. */
 export class SqliteSubscription implements Subscription {

@@ -2,8 +2,7 @@ import { Command } from "@commander-js/extra-typings";
 import { Argument, type Command as AnyCommand } from "commander";
 import type { Config } from "../../config/config.ts";
 import { FervoError } from "../../core/errors.ts";
-import type { Context } from "../context.ts";
-import type { Io } from "../io.ts";
+import type { ConfigReader, Context } from "../context.ts";
 import { readConfig } from "../settings.ts";
 
 /**
@@ -56,9 +55,16 @@ Examples:
 export const COMPLETE = "__complete";
 
 /** What `__complete` prints. It is no command of the program, which would take words such as `--` for its own. */
-export async function printCandidates(io: Io, program: AnyCommand, words: readonly string[]): Promise<void> {
+export async function printCandidates(
+  context: ConfigReader,
+  program: AnyCommand,
+  words: readonly string[],
+): Promise<void> {
+  const { io } = context;
   const names = namesOf(program, words);
-  const found = names === undefined ? candidates(program, words) : await configuredNames(io, names, words);
+  const found = names === undefined
+    ? candidates(program, words)
+    : await configuredNames(context, names, words);
   io.out(found.map(([word, description]) => `${word}\t${description}\n`).join(""));
 }
 
@@ -98,14 +104,14 @@ function commandOf(program: AnyCommand, words: readonly string[]): { command: An
 
 /** None where the configuration cannot be used: whoever types is told nothing, and finds out when the line is run. */
 async function configuredNames(
-  io: Io,
+  context: ConfigReader,
   names: Names,
   words: readonly string[],
 ): Promise<[word: string, description: string][]> {
   const at = words.findIndex((word) => word === "-c" || word === "--config");
   let config: Config;
   try {
-    config = await readConfig(io, at < 0 ? undefined : words[at + 1]);
+    config = await readConfig(context, at < 0 ? undefined : words[at + 1]);
   } catch (error) {
     if (error instanceof FervoError) return [];
     throw error;
@@ -115,7 +121,7 @@ async function configuredNames(
       config.consumers.flatMap(({ name, queues }) =>
         queues.map((queue): [string, string] => [queue.name, `of consumer ${name}`])
       ),
-    broker: () => [...config.brokers].map(([name, { driver }]) => [name, driver]),
+    broker: () => [...config.brokers].map(([name, { type }]) => [name, type.driver]),
     consumer: () => config.consumers.map(({ name }) => [name, "consumer"]),
   };
   const typed = words.at(-1) ?? "";

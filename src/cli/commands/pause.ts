@@ -9,12 +9,13 @@ import { jsonLine } from "../text/json_line.ts";
 import { pausesOf } from "../broker_parts.ts";
 import { chooseBroker, readConfig } from "../settings.ts";
 
-export function pauseCommand({ io }: Context) {
+export function pauseCommand(context: Context) {
+  const { io } = context;
   return new Command("pause")
     .summary("take no more jobs from a queue")
     .description(
       "Has all workers on the broker take no more jobs from a queue, within two seconds and until it is resumed. Jobs that " +
-        "run go on, and jobs can be pushed. With beanstalkd a pause may end by itself: see docs/operations.md.",
+        "run go on, and jobs can be pushed. Of some brokers a pause may end by itself: see docs/operations.md.",
     )
     .argument("<queue>", "the queue", queueName)
     .addOption(configOption())
@@ -22,10 +23,10 @@ export function pauseCommand({ io }: Context) {
     .addOption(jsonOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  $ fervo-worker pause mail\n  $ fervo-worker pause mail --broker redis",
+      "\nExamples:\n  $ fervo-worker pause mail\n  $ fervo-worker pause mail --broker jobs",
     )
     .action(async (queue, options) => {
-      const config = await readConfig(io, options.config);
+      const config = await readConfig(context, options.config);
       const name = chooseBroker(config, options.broker, queue);
       await using broker = openBroker(config, name, systemClock);
       await pausesOf(broker, name).pause(queue);
@@ -40,7 +41,8 @@ export function pauseCommand({ io }: Context) {
     });
 }
 
-export function resumeCommand({ io }: Context) {
+export function resumeCommand(context: Context) {
+  const { io } = context;
   return new Command("resume")
     .summary("take jobs again from a queue that was paused")
     .description(
@@ -52,10 +54,10 @@ export function resumeCommand({ io }: Context) {
     .addOption(jsonOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  $ fervo-worker resume mail\n  $ fervo-worker resume mail --broker redis",
+      "\nExamples:\n  $ fervo-worker resume mail\n  $ fervo-worker resume mail --broker jobs",
     )
     .action(async (queue, options) => {
-      const config = await readConfig(io, options.config);
+      const config = await readConfig(context, options.config);
       const name = chooseBroker(config, options.broker, queue);
       await using broker = openBroker(config, name, systemClock);
       const wasPaused = await pausesOf(broker, name).resume(queue);

@@ -11,7 +11,8 @@ import { chooseBroker, readConfig } from "../settings.ts";
 /** Jobs that are pushed together: the broker makes one transaction of them. */
 const BATCH_JOBS = 500;
 
-export function pushCommand({ io }: Context) {
+export function pushCommand(context: Context) {
+  const { io } = context;
   return new Command("push")
     .summary("push a job")
     .description("Pushes a job and prints its id. It is on the disk when the command ends.")
@@ -34,7 +35,7 @@ Examples:
   $ fervo-worker push default '{}' --count 1000`,
     )
     .action(async (queue, text = "", options) => {
-      const config = await readConfig(io, options.config);
+      const config = await readConfig(context, options.config);
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
       const payload = text === "-" ? await io.readStdin() : new TextEncoder().encode(text);
       const { priority, attempts } = options;

@@ -20,7 +20,8 @@ export function scheduleCommand(context: Context) {
     .addHelpText("after", "\nExamples:\n  $ fervo-worker schedule list");
 }
 
-function listCommand({ io }: Context) {
+function listCommand(context: Context) {
+  const { io } = context;
   return new Command("list")
     .summary("show the next five times of each schedule")
     .description(
@@ -37,7 +38,7 @@ Examples:
   $ fervo-worker schedule list --json | jq '.[] | {name, next: .next[0].utc}'`,
     )
     .action(async (options) => {
-      const config = await readConfig(io, options.config);
+      const config = await readConfig(context, options.config);
       const schedules = config.schedule.map((schedule) => report(schedule, systemClock.nowMs()));
       if (options.json) return io.out(jsonLine(schedules));
       if (schedules.length === 0) return io.out("The configuration has no schedule\n");

@@ -1,12 +1,15 @@
-import { JobError } from "../../core/errors.ts";
-import { FORMATS } from "../../formats/mod.ts";
-import { checkNamed, listOf, namesIn, type Table, tablesIn } from "../tables.ts";
-import { DEFAULT_SIDEKIQ_FORMAT, SCHEDULE_DRIVERS, type ScheduleConfig, SIDEKIQ_FORMATS } from "../config.ts";
+import type { BrokerType } from "../../brokers/broker_type.ts";
+import { checkNamed, listOf, namesIn, type Table, usedBroker } from "../tables.ts";
+import type { ScheduleConfig } from "../config.ts";
 import { isTable, missingKey, type Path, type Problem, show } from "../problems.ts";
 import type { ConfigFile } from "../schema.ts";
 
 /** How the values of the tables [[schedule]] fit together, and to their brokers. */
-export function checkSchedules(brokers: unknown, schedules: unknown): Problem[] {
+export function checkSchedules(
+  brokers: unknown,
+  schedules: unknown,
+  types: readonly BrokerType[],
+): Problem[] {
   const taken = new Set<unknown>();
   return listOf(schedules).flatMap((value, index) => {
     const path = ["schedule", index];
@@ -14,7 +17,7 @@ export function checkSchedules(brokers: unknown, schedules: unknown): Problem[] 
     const { name } = schedule;
     const isTaken = typeof name === "string" && taken.has(name);
     taken.add(name);
-    const broker = brokerOf(brokers, schedule);
+    const broker = usedBroker(brokers, schedule, types);
     return [
       ...(isTaken
         ? [{
@@ -24,7 +27,7 @@ export function checkSchedules(brokers: unknown, schedules: unknown): Problem[] 
         : []),
       ...checkNamed("broker", namesIn(brokers), "brokers", schedule, path),
       ...checkRule(schedule, path),
-      ...(broker === undefined ? [] : checkBroker(broker, schedule, path)),
+      ...(broker === undefined ? [] : checkBroker(broker, schedule, path, types)),
     ];
   });
 }
@@ -45,13 +48,6 @@ export function scheduleOf(schedule: ConfigFile["schedule"][number], onlyBroker:
   };
 }
 
-/** Undefined when there is none, or it cannot be told which. */
-function brokerOf(brokers: unknown, schedule: Table): Table | undefined {
-  const [only, ...others] = namesIn(brokers);
-  const name = schedule["broker"] ?? (others.length === 0 ? only : undefined);
-  return tablesIn(brokers).find(([key]) => key === name)?.[1];
-}
-
 function checkRule(schedule: Table, path: Path): Problem[] {
   const { cron, every_ms: everyMs, time_zone: timeZone } = schedule;
   if (cron === undefined && everyMs === undefined) {
@@ -68,47 +64,43 @@ function checkRule(schedule: Table, path: Path): Problem[] {
   }];
 }
 
-function checkBroker(broker: Table, schedule: Table, path: Path): Problem[] {
-  const { driver } = broker;
-  if (driver === "beanstalkd") {
+function checkBroker(
+  { type, table }: { readonly type: BrokerType; readonly table: Table },
+  schedule: Table,
+  path: Path,
+  types: readonly BrokerType[],
+): Problem[] {
+  if (!type.capabilities.schedule) {
+    const others = types.filter(({ capabilities }) => capabilities.schedule).map(({ driver }) =>
+      show(driver)
+    );
     return [{
       path: [...path, schedule["broker"] === undefined ? "name" : "broker"],
       text:
-        "a beanstalkd keeps no schedule, for it has nothing by which several workers can push a job once: use a " +
-        `broker with driver = ${SCHEDULE_DRIVERS.map(show).join(" or ")}`,
+        `${type.driver} keeps no schedules: it has no step in which several workers can push a job once; use a broker ` +
+        `with driver = ${others.join(" or ")}`,
     }];
   }
-  const { max_payload_bytes: maxBytes } = broker;
-  const bytes = new TextEncoder().encode(String(schedule["payload"] ?? "")).length;
-  if (typeof maxBytes === "number" && bytes > maxBytes) {
-    const text = `payload has ${bytes} bytes, more than max_payload_bytes = ${maxBytes} of its broker allows`;
+  const payload = new TextEncoder().encode(String(schedule["payload"] ?? ""));
+  const { max_payload_bytes: maxBytes } = table;
+  if (typeof maxBytes === "number" && payload.length > maxBytes) {
+    const text =
+      `payload has ${payload.length} bytes, more than max_payload_bytes = ${maxBytes} of its broker allows`;
     return [{ path: [...path, "payload"], text: `${text}: shorten it, or raise that` }];
   }
-  return driver === "redis" ? checkSidekiqJob(broker, schedule, path) : [];
-}
-
-/** Sidekiq's jobs have a form, and no priority. */
-function checkSidekiqJob(broker: Table, schedule: Table, path: Path): Problem[] {
   const problems: Problem[] = [];
-  const { payload = "", priority = 0 } = schedule;
-  if (priority !== 0) {
+  if (!type.capabilities.priority && (schedule["priority"] ?? 0) !== 0) {
     problems.push({
       path: [...path, "priority"],
-      text: "Sidekiq's jobs have no priority: remove it, and use another queue",
+      text: `jobs of driver = ${show(type.driver)} have no priority: remove it, and use another queue`,
     });
   }
-  const { format: written = DEFAULT_SIDEKIQ_FORMAT } = broker;
-  const format = SIDEKIQ_FORMATS.find((name) => name === written);
-  if (typeof payload !== "string" || format === undefined) return problems;
-  try {
-    FORMATS[format].read({ body: new TextEncoder().encode(payload) });
-  } catch (error) {
-    if (!(error instanceof JobError)) throw error;
-    problems.push({
-      path: [...path, "payload"],
-      text: `payload is no job of Sidekiq's: expected one such as '{"class":"ReportJob","args":[]}' ` +
-        `(${error.message})`,
-    });
-  }
+  const name = table["format"] ?? type.defaultFormat;
+  const format = typeof name === "string" && Object.hasOwn(type.formats, name)
+    ? type.formats[name]
+    : undefined;
+  if (format === undefined || typeof (schedule["payload"] ?? "") !== "string") return problems;
+  const reason = type.whyPayloadIsRefused?.(payload, format);
+  if (reason !== undefined) problems.push({ path: [...path, "payload"], text: `payload ${reason}` });
   return problems;
 }

@@ -243,7 +243,7 @@ export class JobMetrics {
 function addQueue(queues: Map<string, QueueCounts>, consumer: string, queue: string): QueueCounts {
   const counts = {
     labels: { consumer, queue },
-    outcomes: { ack: 0, retry: 0, bury: 0, release: 0 },
+    outcomes: { ack: 0, retry: 0, bury: 0, release: 0, handled: 0, replace: 0 },
     errors: new Map(),
     leasesLost: 0,
     waits: new BucketHistogram(DURATION_BOUNDS_S),

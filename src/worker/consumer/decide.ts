@@ -18,12 +18,17 @@ export function decide(
     retry: RetryPolicy;
     format: Pick<Format, "retryDelayMs">;
     random: () => number;
+    /** What the broker keeps at most; a longer delay is cut to it. */
+    longestDelayMs?: number;
   },
 ): Verdict {
+  if (outcome.kind === "replace") {
+    return { ...outcome, delayMs: Math.min(outcome.delayMs, job.longestDelayMs ?? Infinity) };
+  }
   if (outcome.kind !== "retry") return outcome;
   const { attempt, maxAttempts, retryUntilMs = Infinity, nowMs, retry, format, random } = job;
   if (attempt >= maxAttempts || nowMs > retryUntilMs) return { kind: "bury", error: outcome.error };
   const delayMs = outcome.delayMs ?? format.retryDelayMs?.(attempt, random()) ??
     retryDelayMs(retry, attempt, random());
-  return { ...outcome, delayMs };
+  return { ...outcome, delayMs: Math.min(delayMs, job.longestDelayMs ?? Infinity) };
 }

@@ -39,7 +39,7 @@ export interface HeldDeliveriesOptions {
 }
 
 export interface HeldDeliveriesDeps {
-  readonly broker: Pick<Broker, "format">;
+  readonly broker: Pick<Broker, "format" | "capabilities">;
   readonly clock: Clock;
   readonly observe: Observer;
   /** Numbers in [0, 1). */
@@ -120,7 +120,7 @@ export class HeldDeliveries {
   async settle(held: Held, outcome: Outcome, endedMs = this.#deps.clock.monotonicMs()): Promise<void> {
     held.isSettling = true;
     if (outcome.kind === "release") this.#deps.onRelease();
-    const { clock, broker: { format }, random } = this.#deps;
+    const { clock, broker: { format, capabilities }, random } = this.#deps;
     const { retry, pauseMaxMs } = this.#options;
     const nowMs = clock.nowMs();
     const runMs = endedMs - (held.startedMs ?? endedMs);
@@ -138,6 +138,7 @@ export class HeldDeliveries {
       retry,
       format,
       random,
+      longestDelayMs: capabilities.retryDelay.maxMs,
     });
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
     while (!await this.#trySettle(held, verdict, { waitMs, runMs, ...trace })) {

@@ -12,6 +12,8 @@ export class PausedQueues {
   readonly #pauses: Pauses | undefined;
   readonly #onChange: () => void;
   readonly #looking: BrokerState;
+  readonly #observe: Observer;
+  readonly #options: { readonly name: string; readonly queues: readonly string[] };
   #paused: ReadonlySet<string> | undefined;
   #timer: Timer | undefined;
   #isClosed = false;
@@ -20,15 +22,18 @@ export class PausedQueues {
    * @param deps.pauses Undefined where the broker has none.
    * @param deps.onChange Called when some were paused or resumed.
    * @param options.name The consumer's.
+   * @param options.queues All that it takes from.
    */
   constructor(
     deps: { clock: Clock; observe: Observer; pauses: Pauses | undefined; onChange: () => void },
-    options: { name: string },
+    options: { name: string; queues: readonly string[] },
   ) {
     this.#clock = deps.clock;
     // A wait for jobs of a queue can be what keeps its pause: such a broker is asked for all queues.
     this.#pauses = deps.pauses?.isEnforced === true ? undefined : deps.pauses;
     this.#onChange = deps.onChange;
+    this.#observe = deps.observe;
+    this.#options = options;
     this.#looking = new BrokerState(deps.observe, { consumer: options.name, during: "pauses" });
   }
 
@@ -39,7 +44,7 @@ export class PausedQueues {
    */
   async load(): Promise<void> {
     if (this.#paused !== undefined) return;
-    this.#paused = new Set(await this.#pauses?.list());
+    this.#change(new Set(await this.#pauses?.list()));
     this.#lookLater();
   }
 
@@ -69,10 +74,19 @@ export class PausedQueues {
       const [before, paused] = [this.#paused!, new Set(await pauses.list())];
       this.#looking.worked();
       if (paused.size === before.size && paused.isSubsetOf(before)) return;
-      this.#paused = paused;
-      this.#onChange();
+      this.#change(paused);
     } catch (thrown) {
       this.#looking.failed(thrown);
     }
+  }
+
+  #change(paused: ReadonlySet<string>): void {
+    const { name, queues } = this.#options;
+    const before = queues.filter((queue) => this.#paused?.has(queue));
+    const now = queues.filter((queue) => paused.has(queue));
+    this.#paused = paused;
+    if (before.join("\n") === now.join("\n")) return;
+    this.#observe({ type: "queues_paused", consumer: name, queues: now });
+    this.#onChange();
   }
 }

@@ -58,7 +58,10 @@ export class Receiver {
     this.#backoff = new Backoff(deps, { maxMs: options.pauseMaxMs });
     this.#idleSinceMs = deps.clock.monotonicMs();
     const { broker: { admin: { pauses } } } = deps;
-    this.#paused = new PausedQueues({ ...deps, pauses, onChange: () => this.#receiveAnew() }, options);
+    this.#paused = new PausedQueues({ ...deps, pauses, onChange: () => this.#receiveAnew() }, {
+      name: options.name,
+      queues: this.queues,
+    });
   }
 
   /** Begins; how many deliveries there is room for, see {@link SubscribeOptions.capacity}. */

@@ -127,6 +127,7 @@ Deno.test("A backup and its restore as documented work under a running worker, a
   await service.push("first");
   await service.hasRun("first");
   await site.runOk(["pause", "jobs"]);
+  await worker.says("Queues are paused");
   await service.push("saved");
   await service.runAsDocumented('sqlite3 queue.sqlite ".backup');
   await site.runOk(["resume", "jobs"]);

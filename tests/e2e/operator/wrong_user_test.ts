@@ -1,18 +1,34 @@
 /** The configuration, the queue or a server is not the worker's user's to use: what is said names the user, and the way out. */
 import assert from "node:assert/strict";
-import { fervoWorker, Site } from "../../support/fervo_worker.ts";
+import { fervoWorker, fervoWorkerPath, Site } from "../../support/fervo_worker.ts";
 import { RedisServer } from "../../support/redis_server.ts";
 
 /** Not the user who runs the tests, and on every machine. */
 const OTHER = "nobody";
 const OTHERS_GROUP = "nogroup";
 
-/** A site that everybody may enter, with a configuration that is its owner's alone. */
-async function privateSite(): Promise<Site> {
-  const site = await Site.create();
+/**
+ * A site that everybody may enter, with a configuration that is its owner's alone, and a binary that everybody may run: the checkout
+ * may be in a folder that is closed to others, as root's home is.
+ */
+async function privateSite() {
+  await using opened = new AsyncDisposableStack();
+  const site = opened.use(await Site.create());
   await Deno.chmod(site.directory, 0o755);
   await Deno.chmod(site.configFile, 0o600);
-  return site;
+  const folder = await Deno.makeTempDir({ prefix: "fervo-binary-" });
+  opened.defer(() => Deno.remove(folder, { recursive: true }));
+  await Deno.chmod(folder, 0o755);
+  await Deno.copyFile(fervoWorkerPath(), `${folder}/fervo-worker`);
+  const resources = opened.move();
+  return {
+    configFile: site.configFile,
+    directory: site.directory,
+    /** @param before What it is run by, such as `setpriv …`. */
+    run: (args: readonly string[], before = "") =>
+      site.run(args, { shell: `shift; ${before} ${folder}/fervo-worker "$@"` }),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
 }
 
 const GRANT = (file: string) => `chgrp ${OTHERS_GROUP} ${file} && chmod 640 ${file}`;
@@ -46,9 +62,8 @@ Deno.test("check --user names the user who cannot read the configuration, and wh
 
 Deno.test("A configuration that may not be read is told where there is no program to ask for the user's name, too", async () => {
   await using site = await privateSite();
-  const { code, stderr } = await site.run(["queues"], {
-    shell: 'PATH=/nowhere exec /usr/bin/setpriv --reuid=65534 --regid=65534 --clear-groups "$@"',
-  });
+  const asOther = "PATH=/nowhere exec /usr/bin/setpriv --reuid=65534 --regid=65534 --clear-groups";
+  const { code, stderr } = await site.run(["queues"], asOther);
   assert.equal(code, 3);
   assert.match(
     stderr,
@@ -90,7 +105,7 @@ Deno.test("init --systemd and --supervisor warn of a user who cannot read the co
 Deno.test("init warns of another user's rights when it is not run by root, too", async () => {
   await using site = await privateSite();
   await Deno.chown(site.configFile, 65_534, 65_534);
-  const asOther = { shell: 'setpriv --reuid=65534 --regid=65534 --clear-groups "$@"' };
+  const asOther = "setpriv --reuid=65534 --regid=65534 --clear-groups";
   const { code, stderr } = await site.run(["init", "--systemd", "--user", "www-data"], asOther);
   assert.equal(code, 0, stderr);
   assert.match(stderr, /The worker will not start: "www-data" cannot read /);

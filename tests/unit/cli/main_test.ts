@@ -14,7 +14,9 @@ function* commandPaths(command: Command, path: string[] = []): Generator<string[
 }
 
 const PATHS = [
-  ...commandPaths(program({ io: new FakeIo(), setExitCode: () => {}, faults: { handleBy: () => {} } })),
+  ...commandPaths(
+    program({ io: new FakeIo(), brokerTypes: [], setExitCode: () => {}, faults: { handleBy: () => {} } }),
+  ),
 ];
 
 Deno.test("program() has the documented commands", () => {

@@ -3,7 +3,12 @@ import { program } from "../../../src/cli/main.ts";
 import { inOrder } from "../../../src/cli/word_order.ts";
 import { FakeIo, runMain } from "./fake_io.ts";
 
-const root = program({ io: new FakeIo(), setExitCode: () => {}, faults: { handleBy: () => {} } as never });
+const root = program({
+  io: new FakeIo(),
+  brokerTypes: [],
+  setExitCode: () => {},
+  faults: { handleBy: () => {} } as never,
+});
 
 const CASES: readonly [typed: string, taken: string][] = [
   ["check --config a.toml", "check --config a.toml"],

@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
-import type { BrokerConfig } from "../../../src/config/config.ts";
+import type { BrokerConfig } from "../../../src/brokers/broker_type.ts";
+import { SIDEKIQ } from "../../../src/brokers/sidekiq/config.ts";
+import type { SidekiqBrokerOptions } from "../../../src/brokers/sidekiq/broker.ts";
+import type { SqliteBrokerOptions } from "../../../src/brokers/sqlite/broker.ts";
+import { SQLITE } from "../../../src/brokers/sqlite/config.ts";
+import { envelope } from "../../../src/formats/envelope.ts";
+import { sidekiq7, sidekiq8 } from "../../../src/formats/sidekiq.ts";
 import { ConfigError } from "../../../src/config/errors.ts";
 import { loadConfig, parseConfig } from "../../../src/config/load.ts";
 import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, problemsIn, PROCESS } from "./support.ts";
 
 function pathOf(broker: BrokerConfig | undefined): string | undefined {
-  return broker?.driver === "sqlite" ? broker.path : undefined;
+  return (broker?.settings as SqliteBrokerOptions | undefined)?.path;
 }
 
 Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, async () => {
@@ -89,13 +95,15 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
   assert.deepEqual({ ...config.log }, { level: "debug", format: "json" });
   assert.deepEqual([...config.brokers.keys()], ["files", "other"]);
   assert.deepEqual(config.brokers.get("files"), {
-    driver: "sqlite",
-    format: "envelope",
-    path: "/etc/fervo/data/queue.sqlite",
-    leaseMs: 1002,
-    busyTimeoutMs: 3,
-    fileMode: 0o640,
-    maxPayloadBytes: 4,
+    type: SQLITE,
+    format: envelope,
+    settings: {
+      path: "/etc/fervo/data/queue.sqlite",
+      leaseMs: 1002,
+      busyTimeoutMs: 3,
+      fileMode: 0o640,
+      maxPayloadBytes: 4,
+    },
   });
   assert.equal(pathOf(config.brokers.get("other")), "/var/lib/queue.sqlite");
   assert.deepEqual(config.fpm.get("web"), {
@@ -358,24 +366,23 @@ for (const [claim, cause, message] of unreadable) {
 }
 
 Deno.test("parseConfig() maps a Redis broker to its driver's options", { permissions: "none" }, async () => {
-  const optionsOf = async (keys: string) => {
+  const optionsOf = async (keys: string, format = sidekiq7) => {
     const config = await parseConfig(
       `[brokers.a]\ndriver = "redis"\n${keys}\n${FPM}${CONSUMER}`,
       "/etc/fervo.toml",
       NO_ENVIRONMENT,
     );
     const broker = config.brokers.get("a")!;
-    assert.ok(broker.driver === "redis");
-    return broker;
+    assert.deepEqual([broker.type, broker.format], [SIDEKIQ, format]);
+    return broker.settings as SidekiqBrokerOptions;
   };
   assert.deepEqual(
     await optionsOf(
       'url = "rediss://ann:p%40ss@[::1]:6380/2"\nformat = "sidekiq8"\nca_file = "ca.pem"\nkey_prefix = "ns:"\n' +
         "lease_ms = 5000\nconnect_timeout_ms = 7\nkeepalive_ms = 0\nmax_payload_bytes = 8",
+      sidekiq8,
     ),
     {
-      driver: "redis",
-      format: "sidekiq8",
       target: { kind: "server", endpoint: { transport: "tcp", hostname: "::1", port: 6380 } },
       username: "ann",
       password: "p@ss",

@@ -1,3 +1,6 @@
+import { BEANSTALKD } from "../../../src/brokers/beanstalkd/config.ts";
+import { SIDEKIQ } from "../../../src/brokers/sidekiq/config.ts";
+import { SQLITE } from "../../../src/brokers/sqlite/config.ts";
 import assert from "node:assert/strict";
 import { descriptorsNeeded, openFilesFinding } from "../../../src/doctor/open_files.ts";
 import { checkSocket, portFinding, socketFinding } from "../../../src/doctor/socket.ts";
@@ -20,10 +23,10 @@ Deno.test("checkSocket() does not know who can connect to a TCP port", async () 
 Deno.test("descriptorsNeeded() counts connections to php-fpm and brokers, and the pipes of processes", () => {
   const none = descriptorsNeeded([]);
   const needed = (user: Parameters<typeof descriptorsNeeded>[0][number]) => descriptorsNeeded([user]) - none;
-  assert.equal(needed({ driver: "sqlite", executor: "fastcgi", concurrency: 10, queues: 3 }), 10);
-  assert.equal(needed({ driver: "sqlite", executor: "process", concurrency: 10, queues: 3 }), 60);
-  assert.equal(needed({ driver: "redis", executor: "fastcgi", concurrency: 10, queues: 40 }), 26);
-  assert.equal(needed({ driver: "beanstalkd", executor: "fastcgi", concurrency: 10, queues: 3 }), 21);
+  assert.equal(needed({ broker: SQLITE, executor: "fastcgi", concurrency: 10, queues: 3 }), 10);
+  assert.equal(needed({ broker: SQLITE, executor: "process", concurrency: 10, queues: 3 }), 60);
+  assert.equal(needed({ broker: SIDEKIQ, executor: "fastcgi", concurrency: 10, queues: 40 }), 26);
+  assert.equal(needed({ broker: BEANSTALKD, executor: "fastcgi", concurrency: 10, queues: 3 }), 21);
 });
 
 Deno.test("openFilesFinding() warns where the limit is below the need, and knows nothing without a limit", () => {

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { FORMATS } from "../../../src/formats/mod.ts";
 import { raw } from "../../../src/formats/raw.ts";
 
 Deno.test("raw passes the bytes through in both directions, the very same ones", () => {
@@ -17,8 +16,4 @@ Deno.test("raw.read() takes the trace context from the headers, and nothing else
     traceparent: "00-a-b-01",
   });
   assert.deepEqual(raw.read({ body: bytes, headers: {} }), { payload: bytes });
-});
-
-Deno.test("FORMATS lists every format under its own name", () => {
-  for (const [name, format] of Object.entries(FORMATS)) assert.equal(format.name, name);
 });

@@ -1,4 +1,4 @@
-import { fileReason } from "../../../core/file_error.ts";
+import { fileReason } from "../../../core/text/file_error.ts";
 import { visibleLines } from "../../../core/text/visible.ts";
 import type { BenchFlags } from "./flags.ts";
 import { type Io, StreamError } from "../../io.ts";

@@ -8,7 +8,7 @@ import { htmlReport, samplesOf } from "../../../bench/html_report.ts";
 import { describeMachine } from "../../../bench/machine.ts";
 import { type BenchResult, type Conditions, MODE_NAMES, type ModeName } from "../../../bench/result.ts";
 import { systemClock } from "../../../core/time/clock.ts";
-import { fileReason } from "../../../core/file_error.ts";
+import { fileReason } from "../../../core/text/file_error.ts";
 import { formatAddress } from "../../../fastcgi/address.ts";
 import type { BenchFlags } from "./flags.ts";
 import { BenchOutput } from "./output.ts";
@@ -110,16 +110,16 @@ export async function bench(context: Context, flags: BenchFlags, fail: Fail): Pr
 }
 
 async function openTarget(
-  { io }: Context,
+  context: Context,
   flags: BenchFlags,
   configFile: string | undefined,
 ): Promise<BenchTarget> {
-  const deps = { clock: systemClock, env: io.env };
+  const deps = { clock: systemClock, env: context.io.env };
   if (configFile === undefined) {
     const children = flags.children ?? Math.max(4, 2 * navigator.hardwareConcurrency);
     return await ownTarget(deps, { children, script: flags.script });
   }
-  const config = await readConfig(io, configFile);
+  const config = await readConfig(context, configFile);
   const { consumer, fpm, process } = flags;
   return await configuredTarget(deps, config, { consumer, fpm, process });
 }

@@ -6,7 +6,7 @@ import { OwnFpm } from "../../../fpm/temporary_pool.ts";
 import { ChildUsage, FpmUsage, type PhpUsage } from "../../../bench/usage.ts";
 import type { Config, FpmConfig, ProcessConfig } from "../../../config/config.ts";
 import type { Clock } from "../../../core/time/clock.ts";
-import { fileReason } from "../../../core/file_error.ts";
+import { fileReason } from "../../../core/text/file_error.ts";
 import { FervoError } from "../../../core/errors.ts";
 import { DEFAULT_STDERR_OPTIONS } from "../../../executors/fastcgi/acked_stderr.ts";
 import {

@@ -1,7 +1,7 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
 import { systemClock } from "../../../core/time/clock.ts";
-import { fileReason } from "../../../core/file_error.ts";
+import { fileReason } from "../../../core/text/file_error.ts";
 import { FervoError, reasonOf } from "../../../core/errors.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../../net/keepalive.ts";
 import { type FastCgiAddress, parseAddress } from "../../../fastcgi/address.ts";
@@ -21,7 +21,8 @@ import { chooseBroker, readConfig } from "../../settings.ts";
 const ANY_LENGTH = Number.MAX_SAFE_INTEGER;
 const DEFAULT_TIMEOUT_MS = 60_000;
 
-export function callCommand({ io, setExitCode }: Context) {
+export function callCommand(context: Context) {
+  const { io, setExitCode } = context;
   return new Command("call")
     .summary("send one FastCGI request to any FastCGI application, or run a dead letter in the foreground")
     .description(
@@ -117,7 +118,7 @@ Examples:
         "error: --dead takes address, script, method and body from the configuration and the job: leave them out",
       );
     }
-    const config = await readConfig(io, options.config);
+    const config = await readConfig(context, options.config);
     const brokerName = chooseBroker(config, options.broker);
     await using broker = openBroker(config, brokerName, systemClock);
     const letter = await deadLettersOf(broker, brokerName).get(id);

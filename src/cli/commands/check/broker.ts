@@ -1,13 +1,12 @@
-import { dirname } from "node:path";
 import { openBroker } from "../../../app/assembly.ts";
-import type { BrokerConfig, Config } from "../../../config/config.ts";
+import type { Config } from "../../../config/config.ts";
 import { nearest } from "../../../config/problems.ts";
 import { systemClock } from "../../../core/time/clock.ts";
 import { type QueueDepth, UNKNOWN_DEPTH } from "../../../core/admin.ts";
 import type { Broker } from "../../../core/broker.ts";
 import type { Finding } from "../../../core/finding.ts";
 import { claimedAhead, claimedAheadReason } from "../../../core/schedule_claims.ts";
-import { answerCode } from "../../../redis/errors.ts";
+import { asFervoError } from "../../../core/errors.ts";
 import { failure } from "./context.ts";
 import { counted } from "../../../core/text/plural.ts";
 
@@ -32,43 +31,11 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
       ...await claimFindings(config, name, broker),
     ];
   } catch (error) {
-    return [failure(id, error, reachableFix(config.brokers.get(name)!, error)), ...findings];
+    const { type, settings } = config.brokers.get(name)!;
+    const fix = type.fixOf(asFervoError(error), settings, `in [brokers.${name}]:`);
+    return [failure(id, error, fix), ...findings];
   }
 }
-
-/** What to change when a broker cannot be used. What is wrong with it, the finding says. */
-function reachableFix(broker: BrokerConfig, error: unknown): string {
-  const place = "in [brokers.NAME]:";
-  const cause = error instanceof Error ? error.cause : undefined;
-  switch (broker.driver) {
-    case "sqlite": {
-      const folder = dirname(broker.path);
-      const { code, message = "" } = (cause ?? {}) as { code?: unknown; message?: string };
-      if (code === "ENOENT") {
-        return `as root: install -d -o USER ${folder}, with the user whom the worker runs as`;
-      }
-      // Never a chown of the folder: it may be /tmp, or somebody's home.
-      return code === "EACCES" || /readonly|unable to open/.test(message)
-        ? `as root: chown USER ${broker.path}*, with the user whom the worker runs as, who has to be allowed to write the folder, ` +
-          `too; or ${place} path = a file in a folder of that user`
-        : `${place} path = another file, on a local disk with room`;
-    }
-    case "beanstalkd":
-      return `start it, for instance with: systemctl start beanstalkd; or ${place} address = where it listens`;
-    case "redis": {
-      const answer = answerCode(cause);
-      if (answer === undefined) {
-        return `start it, for instance with: systemctl start redis-server; or ${place} url = where it listens`;
-      }
-      return LOGIN_REFUSALS.has(answer)
-        ? `${place} username, and password or password_file, of a user who has the rights that docs/operations.md lists`
-        : `${place} url = a server that can be written to, if this one does not get over it`;
-    }
-  }
-}
-
-/** Redis's words for a user or a password that will not do. */
-const LOGIN_REFUSALS: ReadonlySet<string> = new Set(["WRONGPASS", "NOAUTH", "NOPERM"]);
 
 /** The queues that consumers take jobs from, of a broker. */
 function consumedOf(config: Config, broker: string): string[] {
@@ -96,7 +63,7 @@ async function queueFindings(
     ...unconsumed(
       depths.filter(({ queue, ready = 0, delayed = 0 }) => !consumed.includes(queue) && ready + delayed > 0),
       consumed,
-      config.brokers.get(name)!.driver !== "sqlite",
+      config.brokers.get(name)!.type.isShared,
     ),
     ...paused.map((queue): Finding => ({
       id: "queue.paused",

@@ -11,7 +11,8 @@ import { jsonLine } from "../../text/json_line.ts";
 import { configOption, jsonOption } from "../../options.ts";
 import { configPath, readConfig } from "../../settings.ts";
 
-export function checkCommand({ io, setExitCode }: Context) {
+export function checkCommand(context: Context) {
+  const { io, setExitCode } = context;
   return new Command("check")
     .summary("examine the configuration, the brokers and php-fpm")
     .description(
@@ -52,7 +53,7 @@ Exit codes:
       };
       const file = await configPath(io, options.config);
       if (options.user !== undefined) return setExitCode(await checkAs(options.user, file, options));
-      const config = await readConfig(io, file);
+      const config = await readConfig(context, file);
       const findings = [...await examine({ config, file, options }), ...checkOwnUser()];
       io.out(options.json ? jsonLine(findings.map(toJson)) : findings.map(toText).join(""));
       setExitCode(exitCodeOfFindings(findings));

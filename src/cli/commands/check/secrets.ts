@@ -16,8 +16,9 @@ export async function* secretFindings(
   const tokenFile = config.http?.tokenFile;
   if (tokenFile !== undefined) yield ["http", present(await checkSecretFile(tokenFile, "the token"))];
   for (const [name, broker] of config.brokers) {
-    const path = broker.driver === "redis" ? broker.passwordFile : undefined;
-    if (path !== undefined) yield [`brokers.${name}`, present(await checkSecretFile(path, "the password"))];
+    for (const { path, what } of broker.type.secretFiles?.(broker.settings) ?? []) {
+      yield [`brokers.${name}`, present(await checkSecretFile(path, what))];
+    }
   }
 }
 

@@ -23,7 +23,8 @@ const PAGE = 1_000;
 const NO_PAYLOAD = new Uint8Array(0);
 
 /** `dead retry` and `dead remove`: named jobs at once, many after a yes. */
-export function changeCommand({ io, setExitCode }: Context, verb: "retry" | "remove", done: string) {
+export function changeCommand(context: Context, verb: "retry" | "remove", done: string) {
+  const { io, setExitCode } = context;
   const summary = verb === "retry" ? "make dead jobs ready again, with all their tries" : "delete dead jobs";
   const { queue, code, since, match } = filterOptions();
   return new Command(verb)
@@ -67,7 +68,7 @@ Examples:
         command.error("Nobody is here to be asked: give --yes, or --dry-run");
       }
 
-      await using dead = await openDead(io, options);
+      await using dead = await openDead(context, options);
       const letters = ids.length > 0
         ? await named(dead, ids)
         : isAll && options.dryRun !== true

@@ -33,7 +33,8 @@ export function deadCommand(context: Context) {
     );
 }
 
-function listCommand({ io }: Context) {
+function listCommand(context: Context) {
+  const { io } = context;
   const { queue, code, since, match } = filterOptions();
   return new Command("list")
     .summary("list dead letters, the most recent first")
@@ -57,7 +58,7 @@ Examples:
   $ fervo-worker dead list --limit 20 --after 1790000000123:42`,
     )
     .action(async (options, command) => {
-      await using dead = await openDead(io, options);
+      await using dead = await openDead(context, options);
       // Who names a job means its place, as long as it is there.
       const named = options.after === undefined ? undefined : await dead.letters.get(options.after);
       const page = { limit: options.limit, after: named?.place ?? options.after };
@@ -76,7 +77,8 @@ Examples:
     });
 }
 
-function showCommand({ io }: Context) {
+function showCommand(context: Context) {
+  const { io } = context;
   return new Command("show")
     .summary("show a dead letter with its errors, STDERR and payload")
     .description(
@@ -98,7 +100,7 @@ Examples:
     )
     .action(async (id, options, command) => {
       if (options.json && options.payload) command.error("Give --json or --payload, not both");
-      await using dead = await openDead(io, options);
+      await using dead = await openDead(context, options);
       const letter = await dead.letters.get(id);
       if (letter === undefined) throw notFound(id);
       if (options.json) return io.out(jsonLine(letterJson(letter)));

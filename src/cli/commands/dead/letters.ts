@@ -9,7 +9,7 @@ import { FervoError } from "../../../core/errors.ts";
 import { isoDate } from "../../../core/time/iso_date.ts";
 import { payloadFields } from "../../../core/text/payload.ts";
 import { durationMs } from "../../arguments.ts";
-import type { Io } from "../../io.ts";
+import type { ConfigReader } from "../../context.ts";
 import { deadLettersOf } from "../../broker_parts.ts";
 import { chooseBroker, readConfig } from "../../settings.ts";
 import { table } from "../../text/table.ts";
@@ -98,10 +98,10 @@ export interface OpenDead extends AsyncDisposable {
 }
 
 export async function openDead(
-  io: Io,
+  context: ConfigReader,
   options: { config?: string | undefined; broker?: string | undefined; queue?: string | undefined },
 ): Promise<OpenDead> {
-  const config = await readConfig(io, options.config);
+  const config = await readConfig(context, options.config);
   const name = chooseBroker(config, options.broker, options.queue);
   const broker = openBroker(config, name, systemClock);
   const letters = deadLettersOf(broker, name);

@@ -5,7 +5,7 @@ import { newestFpm } from "../../../fpm/find_php.ts";
 import { parseConfig } from "../../../config/load.ts";
 import { FervoError } from "../../../core/errors.ts";
 import { visibleLines } from "../../../core/text/visible.ts";
-import { fileReason } from "../../../core/file_error.ts";
+import { fileReason } from "../../../core/text/file_error.ts";
 import { fpmName } from "../../../service/service.ts";
 import { type Account, findAccount, whyCannotRead, whyCannotRun } from "../../../system/account.ts";
 import { writeWithMode } from "../../../system/write_with_mode.ts";

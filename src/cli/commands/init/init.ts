@@ -1,7 +1,7 @@
 import { basename, join } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
 import example from "../../../../config.example.toml" with { type: "text" };
-import { fileReason } from "../../../core/file_error.ts";
+import { fileReason } from "../../../core/text/file_error.ts";
 import type { ServiceFile } from "../../../service/service.ts";
 import { writeWithMode } from "../../../system/write_with_mode.ts";
 import type { Context } from "../../context.ts";
@@ -13,7 +13,8 @@ import { CONFIG_PLACES } from "../../settings.ts";
 /** Where the files of services expect it. */
 const PROGRAM = "/usr/local/bin/fervo-worker";
 
-export function initCommand({ io }: Context) {
+export function initCommand(context: Context) {
+  const { io } = context;
   return new Command("init")
     .summary("set up a worker, write a commented configuration, or print the files that run it")
     .description(
@@ -98,7 +99,10 @@ Examples:
         return await writeExample(file ?? CONFIG_PLACES[0]!);
       }
       if (file !== undefined) command.error(`"${file}" is for a configuration; name a folder with --output`);
-      const { files, warnings } = await serviceFiles(io, { ...options, program: options.program ?? PROGRAM });
+      const { files, warnings } = await serviceFiles(context, {
+        ...options,
+        program: options.program ?? PROGRAM,
+      });
       for (const warning of warnings) {
         io.err(`fervo-worker: ${warning[0]!.toUpperCase()}${warning.slice(1)}\n`);
       }

@@ -1,3 +1,4 @@
+import { BROKER_TYPES } from "../../../brokers/mod.ts";
 import { dirname, resolve } from "node:path";
 import { leastConcurrency, longestRequestMs, mostConcurrency } from "../../../config/options/concurrency.ts";
 import type { Config, FpmConfig } from "../../../config/config.ts";
@@ -12,7 +13,7 @@ import { fpmFile } from "../../../service/fpm.ts";
 import type { FpmService, ServiceFile, WorkerService } from "../../../service/service.ts";
 import { supervisorFile, supervisorFpmFile } from "../../../service/supervisor.ts";
 import { systemdFile, systemdFpmFile } from "../../../service/systemd.ts";
-import type { Io } from "../../io.ts";
+import type { ConfigReader } from "../../context.ts";
 import { EXAMPLE_SCRIPT, hostConfig } from "./host_config.ts";
 import { CONFIG_PLACES, configPath, descriptorUsers, readConfig } from "../../settings.ts";
 
@@ -55,9 +56,9 @@ export interface ServiceFiles {
  *
  * @throws {FervoError} CONFIG_INVALID
  */
-export async function serviceFiles(io: Io, options: ServiceOptions): Promise<ServiceFiles> {
-  const { config, path } = await configOrExample(io, options.config);
-  const phpFpm = options.phpFpm ?? await newestFpm(io.env("PATH") ?? "");
+export async function serviceFiles(context: ConfigReader, options: ServiceOptions): Promise<ServiceFiles> {
+  const { config, path } = await configOrExample(context, options.config);
+  const phpFpm = options.phpFpm ?? await newestFpm(context.io.env("PATH") ?? "");
   if (phpFpm === undefined && options.fpm && (options.supervisor || options.systemd)) {
     const text = "Cannot find php-fpm on this machine: install it, or say with --php-fpm where it will be";
     throw new FervoError("CONFIG_INVALID", text);
@@ -105,15 +106,19 @@ export function serviceFilesOf(config: Config, path: string, options: ServiceOpt
   ];
 }
 
-async function configOrExample(io: Io, named: string | undefined): Promise<{ config: Config; path: string }> {
+async function configOrExample(
+  context: ConfigReader,
+  named: string | undefined,
+): Promise<{ config: Config; path: string }> {
+  const { io, brokerTypes } = context;
   const path = resolve(await configPath(io, named));
   const isNamed = named !== undefined || (io.env("FERVO_CONFIG") ?? "") !== "";
   if (isNamed || await Deno.stat(path).then(() => true, () => false)) {
-    return { config: await readConfig(io, named), path };
+    return { config: await readConfig(context, named), path };
   }
   const place = CONFIG_PLACES[1]!;
   const text = hostConfig(DEFAULT_NAME, EXAMPLE_SCRIPT);
-  return { config: await parseConfig(text, place, { env: io.env }), path: place };
+  return { config: await parseConfig(text, place, { env: io.env, brokerTypes }), path: place };
 }
 
 function workerService(
@@ -135,10 +140,9 @@ function workerService(
     configFile,
     user: options.user,
     folders: unique(
-      [...config.brokers.values()].flatMap((broker) =>
-        broker.driver === "sqlite" ? [dirname(broker.path)] : []
-      ),
+      [...config.brokers.values()].flatMap(({ type, settings }) => type.folders?.(settings) ?? []),
     ),
+    brokerUnits: BROKER_TYPES.flatMap(({ units }) => units),
     controlFolder: config.controlSocket && dirname(config.controlSocket),
     socketFolders: unique(sockets),
     stopS: Math.ceil((config.shutdownTimeoutMs + killAfterMs) / 1_000) + PUT_BACK_S,

@@ -12,7 +12,8 @@ import { readConfig } from "../../settings.ts";
 import { onSignals, STOP_SIGNALS } from "../run/signals.ts";
 import { watch } from "./watch.ts";
 
-export function queuesCommand({ io }: Context) {
+export function queuesCommand(context: Context) {
+  const { io } = context;
   return new Command("queues")
     .summary("show how many jobs are in the queues")
     .description(
@@ -33,7 +34,7 @@ Examples:
   $ fervo-worker queues --json | jq '.[] | select(.dead > 0)'`,
     )
     .action(async (options) => {
-      const config = await readConfig(io, options.config);
+      const config = await readConfig(context, options.config);
       await using opened = new AsyncDisposableStack();
       const brokers = [...config.brokers.keys()].map((name) =>
         [name, opened.use(openBroker(config, name, systemClock))] as const

@@ -31,7 +31,8 @@ import { WorkerStatus } from "../../../app/worker_status.ts";
 const FAULT = "A fault in fervo-worker itself, please report it; the worker takes no more jobs, and ends";
 const FAULT_AGAIN = "Another fault in fervo-worker itself, please report it; the worker ends now";
 
-export function runCommand({ io, setExitCode, faults }: Context) {
+export function runCommand(context: Context) {
+  const { io, setExitCode, faults } = context;
   return new Command("run")
     .summary("run jobs")
     .description(
@@ -64,7 +65,7 @@ Examples:
     )
     .action(async (options) => {
       const named = await configPath(io, options.config);
-      const config = await readConfig(io, named);
+      const config = await readConfig(context, named);
       const file = resolve(named);
       // The folder that it was started in may be removed while it runs, and no program could be started from there then.
       Deno.chdir("/");
@@ -134,7 +135,7 @@ Examples:
           app,
           log,
           setLevel: (level) => log.level = level,
-          read: () => readConfig(io, file),
+          read: () => readConfig(context, file),
           service,
           started: started.promise,
         });

@@ -12,6 +12,7 @@ export function summaryJson(summary: TallySummary, uncounted: readonly string[])
     done,
     retried,
     dead,
+    ...(summary.handled > 0 && { handled: summary.handled }),
     released,
     leases_lost: leasesLost,
     recovered,
@@ -33,7 +34,7 @@ function rounded(value: number, digits: number): number {
 
 /** The summary for people. */
 export function summaryText(
-  { done, retried, dead, seconds, jobsPerSecond, runMs }: TallySummary,
+  { done, retried, dead, handled, seconds, jobsPerSecond, runMs }: TallySummary,
   uncounted: readonly string[],
 ): string {
   const ms = (value: number) => `${value.toFixed(value < 10 ? 2 : 0)} ms`;
@@ -41,6 +42,9 @@ export function summaryText(
     `Done:     ${counted(done, "job")} in ${seconds.toFixed(1)} s (${Math.round(jobsPerSecond)} jobs/s)`,
     `Retried:  ${counted(retried, "try", "tries")} failed and ${retried === 1 ? "was" : "were"} tried again`,
     `Dead:     ${counted(dead, "job")}${dead > 0 ? "; see: fervo-worker dead list" : ""}`,
+    ...(handled > 0
+      ? [`Handled:  ${counted(handled, "job")} failed, and the application has dealt with it`]
+      : []),
     `Run time: p50 ${ms(runMs.p50)}, p95 ${ms(runMs.p95)}, max ${ms(runMs.max)}`,
     ...(uncounted.length > 0
       ? [`Unknown:  the broker cannot count ${uncounted.join(" and ")} jobs; some may be left`]

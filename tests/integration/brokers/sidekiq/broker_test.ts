@@ -4,6 +4,7 @@ import { RedisBroker, sidekiqMessages } from "./broker.ts";
 
 brokerConformance("redis", {
   capabilities: SIDEKIQ_CAPABILITIES,
+  isLostByClosing: false,
   start: () => RedisBroker.start(),
   messages: sidekiqMessages,
 });

@@ -1,4 +1,4 @@
-import { FORMATS } from "../../../../src/formats/mod.ts";
+import { SIDEKIQ } from "../../../../src/brokers/sidekiq/config.ts";
 import { SidekiqFormat } from "../../../../src/formats/sidekiq.ts";
 import { OtherProcess } from "../sqlite/process.ts";
 import type { RedisServer } from "../../../support/redis_server.ts";
@@ -24,7 +24,7 @@ export async function installedFormat(): Promise<SidekiqFormat> {
   if (!success) {
     throw new Error(`Cannot find Sidekiq; install it, e.g. "apt-get install ruby-sidekiq":\n${said}`);
   }
-  const format = new Map<string, unknown>(Object.entries(FORMATS)).get(`sidekiq${said.split(".")[0]}`);
+  const format = SIDEKIQ.formats[`sidekiq${said.split(".")[0]}`];
   if (format instanceof SidekiqFormat) return format;
   throw new Error(`There is no format for Sidekiq ${said}`);
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FAILED, take, takeNow, takeOne } from "../../../conformance/fixture.ts";
-import type { RemoteSignal } from "../../../../src/brokers/sidekiq/heartbeat.ts";
+import type { RemoteSignal } from "../../../../src/brokers/broker_type.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { MovableClock } from "../../../support/movable_clock.ts";
 import { RedisServer } from "../../../support/redis_server.ts";

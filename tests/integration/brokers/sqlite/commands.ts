@@ -5,7 +5,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { bytes, take, textOf } from "../../../conformance/fixture.ts";
 import { FervoError } from "../../../../src/core/errors.ts";
-import { migrate } from "../../../../src/brokers/sqlite/schema.ts";
+import { migrate } from "../../../../src/brokers/sqlite/store/schema.ts";
 import { openSqlite } from "./broker.ts";
 import { ACK } from "../../../support/verdicts.ts";
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { JobError } from "../../../../src/core/errors.ts";
-import { migrate, MIGRATIONS } from "../../../../src/brokers/sqlite/schema.ts";
+import { migrate, MIGRATIONS } from "../../../../src/brokers/sqlite/store/schema.ts";
 import { bytes, FAILED, takeOne } from "../../../conformance/fixture.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";

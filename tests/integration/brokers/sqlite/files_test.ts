@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { bytes, take } from "../../../conformance/fixture.ts";
-import { createBroker } from "../../../../src/brokers/mod.ts";
+import { SQLITE } from "../../../../src/brokers/sqlite/config.ts";
+import { raw } from "../../../../src/formats/raw.ts";
 import { DEFAULT_SQLITE_OPTIONS } from "../../../../src/brokers/sqlite/broker.ts";
-import { SqliteWriter } from "../../../../src/brokers/sqlite/writer.ts";
+import { SqliteWriter } from "../../../../src/brokers/sqlite/store/writer.ts";
 import { systemClock } from "../../../../src/core/time/clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
@@ -72,14 +73,14 @@ Deno.test("SqliteBroker.open() says what is wrong with a link to itself", async 
   });
 });
 
-Deno.test("createBroker() opens the embedded queue by its name", async () => {
+Deno.test("The type of the embedded queue opens one by its settings", async () => {
   await using folder = await makeFolder();
   const path = `${folder.path}/queue.sqlite`;
-  await using broker = createBroker("sqlite", { clock: systemClock, owner: "test" }, {
-    ...DEFAULT_SQLITE_OPTIONS,
-    format: "raw",
-    path,
-  });
+  await using broker = SQLITE.open(
+    { clock: systemClock, owner: "test" },
+    { ...DEFAULT_SQLITE_OPTIONS, path },
+    raw,
+  );
   await broker.push("q", bytes("a job"));
   assert.equal((await Deno.stat(path)).isFile, true);
 });

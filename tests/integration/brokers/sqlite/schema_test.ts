@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { APPLICATION_ID, migrate, MIGRATIONS } from "../../../../src/brokers/sqlite/schema.ts";
+import { APPLICATION_ID, migrate, MIGRATIONS } from "../../../../src/brokers/sqlite/store/schema.ts";
 import { bytes, takeOne, textOf } from "../../../conformance/fixture.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";

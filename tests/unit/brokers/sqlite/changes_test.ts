@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SqliteChanges } from "../../../../src/brokers/sqlite/changes.ts";
+import { SqliteChanges } from "../../../../src/brokers/sqlite/store/changes.ts";
 import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 
 /** A database whose version is a number, with a log that cannot be watched or whose events are made by hand. */

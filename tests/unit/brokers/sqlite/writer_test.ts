@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { QueueError } from "../../../../src/core/errors.ts";
-import { read, SqliteWriter, unavailableError } from "../../../../src/brokers/sqlite/writer.ts";
+import { read, SqliteWriter, unavailableError } from "../../../../src/brokers/sqlite/store/writer.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 
 /** Its time stands still: what waits for a lock where there is none would never end. */

@@ -4,7 +4,12 @@ import { program } from "../../../../src/cli/main.ts";
 import { FakeIo, runMain } from "../fake_io.ts";
 
 function complete(...words: string[]): string[] {
-  const root = program({ io: new FakeIo(), setExitCode: () => {}, faults: { handleBy: () => {} } });
+  const root = program({
+    io: new FakeIo(),
+    brokerTypes: [],
+    setExitCode: () => {},
+    faults: { handleBy: () => {} },
+  });
   return candidates(root, words).map(([word]) => word);
 }
 
@@ -57,7 +62,12 @@ Deno.test("candidates() offers nothing where a file or a free text belongs, so t
 });
 
 Deno.test("candidates() describes each candidate", () => {
-  const root = program({ io: new FakeIo(), setExitCode: () => {}, faults: { handleBy: () => {} } });
+  const root = program({
+    io: new FakeIo(),
+    brokerTypes: [],
+    setExitCode: () => {},
+    faults: { handleBy: () => {} },
+  });
   for (const words of [[""], ["-"], ["dead", ""], ["push", "-"], ["completion", ""]]) {
     for (const [word, description] of candidates(root, words)) {
       assert.ok(description.length > 0, `${word} has no description`);

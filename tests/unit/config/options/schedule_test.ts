@@ -80,7 +80,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
   ["what is no job of Sidekiq's", `${REDIS_BASE}${SCHEDULE}payload = "hello"\npriority = 1\n`, [
     '12:1: payload is no job of Sidekiq\'s: expected one such as \'{"class":"ReportJob","args":[]}\' (Cannot read the ' +
     "message as a Sidekiq job: it is not JSON in UTF-8)",
-    "13:1: Sidekiq's jobs have no priority: remove it, and use another queue",
+    '13:1: jobs of driver = "redis" have no priority: remove it, and use another queue',
   ]],
   ["no payload for Sidekiq", `${REDIS_BASE}${SCHEDULE}`, [
     '8:1: payload is no job of Sidekiq\'s: expected one such as \'{"class":"ReportJob","args":[]}\' (Cannot read the ' +

@@ -44,10 +44,14 @@ Deno.test("JobMetrics counts tries by consumer, queue, outcome and code", { perm
     'fervo_jobs_total{consumer="main",queue="mail",outcome="retry"} 2',
     'fervo_jobs_total{consumer="main",queue="mail",outcome="bury"} 1',
     'fervo_jobs_total{consumer="main",queue="mail",outcome="release"} 1',
+    'fervo_jobs_total{consumer="main",queue="mail",outcome="handled"} 0',
+    'fervo_jobs_total{consumer="main",queue="mail",outcome="replace"} 0',
     'fervo_jobs_total{consumer="main",queue="reports",outcome="ack"} 1',
     'fervo_jobs_total{consumer="main",queue="reports",outcome="retry"} 0',
     'fervo_jobs_total{consumer="main",queue="reports",outcome="bury"} 0',
     'fervo_jobs_total{consumer="main",queue="reports",outcome="release"} 0',
+    'fervo_jobs_total{consumer="main",queue="reports",outcome="handled"} 0',
+    'fervo_jobs_total{consumer="main",queue="reports",outcome="replace"} 0',
   ]);
   assert.deepEqual(linesAfter(events, "fervo_job_errors_total"), [
     'fervo_job_errors_total{consumer="main",queue="mail",outcome="retry",code="JOB_FAILED"} 2',

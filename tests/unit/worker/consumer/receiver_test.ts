@@ -97,6 +97,7 @@ Deno.test("Consumer ends a receive that waits when queues are paused or resumed,
   await t.clock.advance(1_000);
   assert.deepEqual(t.asked(), ["a b", "a", "a b"]);
   assert.equal(t.pauses.lists, 3);
+  assert.deepEqual(t.log.of("queues_paused").map(({ queues }) => queues), [["b"], []]);
 });
 
 Deno.test("Consumer asks for nothing while all its queues are paused, and counts as having no room", async () => {

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/time/clock.ts";
+import type { Clock } from "../../../core/time/clock.ts";
 
 /** A moment in the database's history, to compare a later one with. */
 export interface ChangeMark {

@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers";
-import { type Clock, sleep } from "../../core/time/clock.ts";
-import { FervoError, QueueError, reasonOf } from "../../core/errors.ts";
+import { type Clock, sleep } from "../../../core/time/clock.ts";
+import { FervoError, QueueError, reasonOf } from "../../../core/errors.ts";
 
 /** A change that waits for the next transaction. */
 interface Change {

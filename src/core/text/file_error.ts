@@ -1,4 +1,4 @@
-import { reasonOf } from "./errors.ts";
+import { reasonOf } from "../errors.ts";
 
 /** By the names and codes that the runtime gives its errors. */
 const REASONS: Readonly<Record<string, string>> = {

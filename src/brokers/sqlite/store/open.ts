@@ -1,6 +1,6 @@
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { QueueError } from "../../core/errors.ts";
+import { QueueError } from "../../../core/errors.ts";
 import { APPLICATION_ID, checkedVersion, migrate } from "./schema.ts";
 import { isSqliteError, LOCK_WAIT_MS, SQLITE_BUSY, unavailableError } from "./writer.ts";
 

@@ -1,6 +1,6 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
-import type { Clock } from "../../core/time/clock.ts";
-import { QueueError } from "../../core/errors.ts";
+import type { Clock } from "../../../core/time/clock.ts";
+import { QueueError } from "../../../core/errors.ts";
 import { type FileOptions, openDatabase } from "./open.ts";
 import { unavailableError } from "./writer.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { reasonOf } from "../../../src/core/errors.ts";
-import { fileReason } from "../../../src/core/file_error.ts";
+import { reasonOf } from "../../../../src/core/errors.ts";
+import { fileReason } from "../../../../src/core/text/file_error.ts";
 
 Deno.test("fileReason() says what an error of a file means, without the runtime's words", {
   permissions: "none",

@@ -3,7 +3,7 @@
  * published migration never changes: what comes later is a further migration.
  */
 import type { DatabaseSync } from "node:sqlite";
-import { QueueError } from "../../core/errors.ts";
+import { QueueError } from "../../../core/errors.ts";
 
 /** UTC epoch milliseconds in SQL that SQLite understands since 3.0; PHP brings its own, often older, SQLite. */
 const NOW_MS = "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER))";

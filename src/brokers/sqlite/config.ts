@@ -1,0 +1,75 @@
+import { dirname, resolve } from "node:path";
+import { text, wholeNumber } from "../../core/option.ts";
+import { envelope } from "../../formats/envelope.ts";
+import { raw } from "../../formats/raw.ts";
+import type { PlainFormat } from "../../core/format.ts";
+import type { BrokerType } from "../broker_type.ts";
+import { LateBroker } from "../late_broker.ts";
+import {
+  DEFAULT_SQLITE_OPTIONS,
+  SQLITE_CAPABILITIES,
+  SqliteBroker,
+  type SqliteBrokerOptions,
+} from "./broker.ts";
+import { SqliteHoldings } from "./leases.ts";
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 24 * 60 * MINUTE_MS;
+/** SQLite's own limit of a blob. */
+const MAX_BLOB_BYTES = 1_000_000_000;
+
+/** Several brokers of a process, or two of which one takes the other's place, may be on one file. */
+const holdings = new SqliteHoldings();
+
+const options = {
+  path: text(/^(?!:memory:$)[^\0]+$/, 'a file\'s path, such as "/var/lib/fervo-worker/queue.sqlite"'),
+  lease_ms: wholeNumber(1_000, DAY_MS, DEFAULT_SQLITE_OPTIONS.leaseMs),
+  busy_timeout_ms: wholeNumber(0, 10 * MINUTE_MS, DEFAULT_SQLITE_OPTIONS.busyTimeoutMs),
+  file_mode: text(
+    /^0?[67][0-7]{2}$/,
+    'an octal mode that lets the owner read and write, such as "0600"',
+    `0${DEFAULT_SQLITE_OPTIONS.fileMode.toString(8)}`,
+  ),
+  max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES, DEFAULT_SQLITE_OPTIONS.maxPayloadBytes),
+};
+
+/** The embedded queue. */
+export const SQLITE: BrokerType<typeof options, SqliteBrokerOptions> = {
+  driver: "sqlite",
+  formats: { raw, envelope },
+  defaultFormat: "raw",
+  capabilities: SQLITE_CAPABILITIES,
+  options,
+  settings: (values, folder) => ({
+    path: resolve(folder, values.path),
+    leaseMs: values.lease_ms,
+    busyTimeoutMs: values.busy_timeout_ms,
+    fileMode: Number.parseInt(values.file_mode, 8),
+    maxPayloadBytes: values.max_payload_bytes,
+  }),
+  open(deps, settings, format) {
+    const open = () => SqliteBroker.open({ ...deps, format: format as PlainFormat, holdings }, settings);
+    if (deps.isPatient !== true) return open();
+    try {
+      return open();
+    } catch {
+      return new LateBroker({ clock: deps.clock, open }, { capabilities: SQLITE_CAPABILITIES, format });
+    }
+  },
+  fixOf({ cause }, { path }, place) {
+    const { code, message = "" } = (cause ?? {}) as { code?: unknown; message?: string };
+    if (code === "ENOENT") {
+      return `as root: install -d -o USER ${dirname(path)}, with the user whom the worker runs as`;
+    }
+    // Never a chown of the folder: it may be /tmp, or somebody's home.
+    return code === "EACCES" || /readonly|unable to open/.test(message)
+      ? `as root: chown USER ${path}*, with the user whom the worker runs as, who has to be allowed to write the folder, ` +
+        `too; or ${place} path = a file in a folder of that user`
+      : `${place} path = another file, on a local disk with room`;
+  },
+  descriptors: () => 0,
+  findingIds: ["sqlite.journal", "sqlite.file_system", "sqlite.owner"],
+  units: [],
+  isShared: false,
+  folders: ({ path }) => [dirname(path)],
+};

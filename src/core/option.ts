@@ -1,0 +1,121 @@
+/*
+ * The options that a part of the program brings to the configuration: their names, what is a value of each, and the default. Data,
+ * so that configuration, documentation and tests read them alike, and nothing has to be opened for that.
+ */
+
+/** Keys and, in lists, indexes, from the top of the configuration file to a value. */
+export type Path = readonly (string | number)[];
+
+/** Something wrong in the configuration, and what to do about it. */
+export interface Problem {
+  /** What it is about; where that is not in the file, the table that should hold it is pointed at. */
+  readonly path: Path;
+  readonly text: string;
+}
+
+/** What is written in a table of the configuration, of which nothing is known. */
+export type Written = Readonly<Record<string, unknown>>;
+
+export interface WholeNumberOption {
+  readonly kind: "whole number";
+  readonly min: number;
+  readonly max: number;
+  readonly default: number;
+}
+
+export interface TextOption {
+  readonly kind: "text";
+  readonly isValid: (text: string) => boolean;
+  /** What is a value, as the end of a sentence: `expected host and port`. @param text What was written. */
+  readonly expected: string | ((text: string) => string);
+  /** Undefined when it must be given. */
+  readonly default: string | undefined;
+}
+
+export interface TextsOption {
+  readonly kind: "texts";
+  readonly isValid: (text: string) => boolean;
+  readonly expected: string;
+}
+
+export interface FlagOption {
+  readonly kind: "flag";
+  readonly default: boolean;
+}
+
+export interface ChoiceOption<Value extends string = string> {
+  readonly kind: "choice";
+  readonly values: readonly Value[];
+  readonly default: Value;
+}
+
+export type Option = WholeNumberOption | TextOption | TextsOption | FlagOption | ChoiceOption;
+
+/** By the key in the configuration, in the order of the documentation. */
+export type Options = Readonly<Record<string, Option>>;
+
+/** The values of options, with the defaults filled in. */
+export type OptionValues<All extends Options> = {
+  readonly [Key in keyof All]: All[Key] extends WholeNumberOption ? number
+    : All[Key] extends TextOption ? string
+    : All[Key] extends TextsOption ? readonly string[]
+    : All[Key] extends FlagOption ? boolean
+    : All[Key] extends ChoiceOption<infer Value> ? Value
+    : never;
+};
+
+export function wholeNumber(min: number, max: number, standard: number): WholeNumberOption {
+  return { kind: "whole number", min, max, default: standard };
+}
+
+/**
+ * @param valid What a text has to match.
+ * @param what What that is: `a name without NUL`.
+ * @param standard The default; without, it must be given.
+ */
+export function text(valid: RegExp, what: string, standard?: string): TextOption {
+  return {
+    kind: "text",
+    isValid: (value) => valid.test(value),
+    expected: `expected ${what}`,
+    default: standard,
+  };
+}
+
+/** A text that `read` takes without an error. */
+export function readable(
+  read: (text: string) => unknown,
+  expected: TextOption["expected"],
+  standard?: string,
+): TextOption {
+  return { kind: "text", isValid: (value) => canRead(read, value), expected, default: standard };
+}
+
+export function readableTexts(read: (text: string) => unknown, expected: string): TextsOption {
+  return { kind: "texts", isValid: (value) => canRead(read, value), expected };
+}
+
+export function flag(standard: boolean): FlagOption {
+  return { kind: "flag", default: standard };
+}
+
+export function choice<const Value extends string>(
+  values: readonly Value[],
+  standard: NoInfer<Value>,
+): ChoiceOption<Value> {
+  return { kind: "choice", values, default: standard };
+}
+
+/** The path of a file, or "" for none. @param what What is in it. */
+export function filePath(what: string): TextOption {
+  return text(/^[^\0]*$/, `the path of a file with ${what}, or "" for none`, "");
+}
+
+function canRead(read: (text: string) => unknown, value: string): boolean {
+  try {
+    read(value);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,101 @@
+/** Commands work with brokers that they have never heard of: a table of types is all that names them. */
+import assert from "node:assert/strict";
+import { main } from "../../../src/cli/main.ts";
+import { JobError } from "../../../src/core/errors.ts";
+import { systemClock } from "../../../src/core/time/clock.ts";
+import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
+import { takeOne } from "../../conformance/fixture.ts";
+import { awkwardType } from "../../support/brokers/awkward.ts";
+import { plainType } from "../../support/brokers/plain.ts";
+import { bury } from "../../support/verdicts.ts";
+import { FakeIo } from "../../unit/cli/fake_io.ts";
+
+const PLAIN = plainType(systemClock);
+const AWKWARD = awkwardType(systemClock);
+const TYPES = [...BROKER_TYPES, PLAIN, AWKWARD];
+
+/** A configuration with this broker, and the command line on it. */
+async function setUp(broker: string) {
+  const folder = await Deno.makeTempDir({ prefix: "fervo-types-" });
+  const file = `${folder}/fervo-worker.toml`;
+  await Deno.writeTextFile(
+    file,
+    `[brokers.default]\n${broker}\n[processes.default]\ncommand = ["true"]\n[[consumers]]\nqueues = ["mail"]\n` +
+      'executor = "process"\n',
+  );
+  await Deno.chmod(file, 0o600);
+  return {
+    async run(...args: string[]) {
+      const io = new FakeIo();
+      const code = await main([...args, "--config", file], io, TYPES);
+      return { code, stdout: io.stdout, stderr: io.stderr };
+    },
+    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+  };
+}
+
+Deno.test("Commands push to a broker in memory, count its jobs, pause its queues, and see to its dead letters", async () => {
+  await using t = await setUp('driver = "plain"\nstore = "jobs"');
+  await using broker = PLAIN.open(
+    { clock: systemClock, owner: "test" },
+    { store: "jobs", leaseMs: 30_000 },
+    PLAIN.formats["raw"]!,
+  );
+  assert.deepEqual(JSON.parse((await t.run("push", "mail", "hello", "--json")).stdout), {
+    queue: "mail",
+    count: 1,
+    ids: ["1"],
+  });
+  assert.match((await t.run("queues")).stdout, /^READY.*\n *1 +0 +0 +0 +default +mail\n$/);
+  assert.equal((await t.run("pause", "mail")).stdout, 'Paused "mail"\n');
+  assert.match((await t.run("queues")).stdout, /paused/);
+  assert.equal((await t.run("resume", "mail")).stdout, 'Resumed "mail"\n');
+  await (await takeOne(broker, { queues: ["mail"] })).settle(bury(new JobError("JOB_CRASHED", "It died")));
+  assert.match((await t.run("dead", "list")).stdout, /^ID.*\n1 +mail .* JOB_CRASHED +It died\n$/);
+  assert.match((await t.run("dead", "list", "--code", "JOB_CRASHED")).stdout, /It died/);
+  assert.match((await t.run("dead", "show", "1")).stdout, /hello/);
+  assert.match((await t.run("dead", "retry", "1")).stdout, /Retried 1 /);
+  assert.match((await t.run("queues")).stdout, /\n *1 +0 +0 +0 /);
+  assert.match((await t.run("check")).stdout, /^ok +brokers\.default: reached; 1 queue with jobs$/m);
+});
+
+Deno.test("Commands say what a broker in memory that shows nothing cannot do", async () => {
+  await using t = await setUp('driver = "awkward"\nserver = "rabbit"');
+  assert.equal((await t.run("push", "mail", "hello")).code, 0);
+  assert.match((await t.run("queues")).stdout, /^READY.*\n- +- +- +- +default +mail\n$/);
+  for (
+    const args of [["dead", "list"], ["dead", "retry", "1"], ["dead", "show", "1"], ["pause", "mail"], [
+      "resume",
+      "mail",
+    ]]
+  ) {
+    const { code, stderr } = await t.run(...args);
+    assert.equal(code, 3, args.join(" "));
+    assert.match(stderr, /^fervo-worker: Cannot be done with the broker "default": it /);
+  }
+  assert.match((await t.run("check")).stdout, /^ok +brokers\.default: reached; /m);
+  const { code, stderr } = await t.run("push", "mail", "x", "--delay", "2h");
+  assert.equal(code, 1);
+  assert.match(stderr, /has no place for that/);
+});
+
+Deno.test("A broker type's options are checked like all others, with their lines", async () => {
+  await using t = await setUp('driver = "plain"\nstore = "Jobs"\nlease_ms = 0\nservr = 1');
+  const { code, stderr } = await t.run("queues");
+  assert.equal(code, 3);
+  assert.match(stderr, /:3:1: brokers\.default\.store is "Jobs": expected a name of small letters/);
+  assert.match(stderr, /:4:1: brokers\.default\.lease_ms is 0: expected a whole number from 1 to 3600000/);
+  assert.match(stderr, /:5:1: .*"servr"/);
+  await using other = await setUp('driver = "plian"');
+  assert.match(
+    (await other.run("queues")).stderr,
+    /expected "sqlite", "beanstalkd", "redis", "plain" or "awkward"/,
+  );
+  await using schedule = await setUp(
+    'driver = "awkward"\nserver = "a"\n[[schedule]]\nname = "n"\nqueue = "mail"\ncron = "* * * * *"',
+  );
+  assert.match(
+    (await schedule.run("queues")).stderr,
+    /awkward keeps no schedules: .* driver = "sqlite" or "redis"/,
+  );
+});

@@ -1,0 +1,34 @@
+/** What holds for every kind of broker, without opening one. */
+import assert from "node:assert/strict";
+import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
+
+Deno.test("BROKER_TYPES has each driver once, and lists every format under its own name", () => {
+  const drivers = BROKER_TYPES.map(({ driver }) => driver);
+  assert.deepEqual(drivers, [...new Set(drivers)]);
+  for (const { formats, defaultFormat } of BROKER_TYPES) {
+    assert.ok(Object.hasOwn(formats, defaultFormat));
+    for (const [name, format] of Object.entries(formats)) assert.equal(format.name, name);
+  }
+});
+
+Deno.test("The default of each option is one of its values", () => {
+  for (const { driver, options } of BROKER_TYPES) {
+    for (const [key, option] of Object.entries(options)) {
+      const isValue = () => {
+        switch (option.kind) {
+          case "whole number":
+            return Number.isInteger(option.default) && option.default >= option.min &&
+              option.default <= option.max;
+          case "text":
+            return option.default === undefined || option.isValid(option.default);
+          case "choice":
+            return option.values.includes(option.default);
+          case "texts":
+          case "flag":
+            return true;
+        }
+      };
+      assert.ok(isValue(), `${driver}: ${key}`);
+    }
+  }
+});
