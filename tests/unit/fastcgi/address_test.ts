@@ -49,7 +49,7 @@ for (const text of UNREADABLE) {
     assert.throws(() => parseAddress(text), (error: unknown) => {
       assert.ok(error instanceof TypeError);
       assert.ok(
-        error.message.startsWith(`Cannot read the FastCGI address "${text}": expected `),
+        error.message.startsWith(`Cannot read the address "${text}": expected `),
         error.message,
       );
       return true;

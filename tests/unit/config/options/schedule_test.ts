@@ -66,14 +66,14 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     '12:1: missing key "broker" in [[schedule]]: expected "default" or "redis"',
   ]],
   ["a beanstalkd", `${BEANSTALKD}${FPM}${CONSUMER}${SCHEDULE}`, [
-    "9:1: a beanstalkd keeps no schedule, for it has nothing by which several workers can push a job once: use a " +
+    "9:1: beanstalkd keeps no schedules: it has no step in which several workers can push a job once; use a " +
     'broker with driver = "sqlite" or "redis"',
   ]],
   [
     "a beanstalkd of several",
     `${BROKER}${BEANSTALKD}${FPM}${CONSUMER}broker = "default"\n${SCHEDULE}broker = "beanstalkd"\n`,
     [
-      "16:1: a beanstalkd keeps no schedule, for it has nothing by which several workers can push a job once: use a " +
+      "16:1: beanstalkd keeps no schedules: it has no step in which several workers can push a job once; use a " +
       'broker with driver = "sqlite" or "redis"',
     ],
   ],

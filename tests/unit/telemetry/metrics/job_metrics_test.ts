@@ -81,7 +81,7 @@ Deno.test("JobMetrics shows a queue's counters from the start, at 0", { permissi
   assert.deepEqual(
     linesAfter(events, "fervo_jobs_total"),
     ["mail", "reports"].flatMap((queue) =>
-      ["ack", "retry", "bury", "release"].map((outcome) =>
+      ["ack", "retry", "bury", "release", "handled", "replace"].map((outcome) =>
         `fervo_jobs_total{consumer="main",queue="${queue}",outcome="${outcome}"} 0`
       )
     ),
