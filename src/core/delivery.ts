@@ -7,6 +7,8 @@ import type { Verdict } from "./outcome.ts";
  * It is settled by exactly one call of `settle`, which resolves when the broker holds the new state, and rejects with
  *
  * - LEASE_LOST when the job is no longer ours, for somebody else has it or it is settled: nothing was changed;
+ * - JOB_MALFORMED when the broker does not take the message of a `replace`, as for its length: nothing was changed, and the delivery
+ *   is to be settled in another way;
  * - QUEUE_UNAVAILABLE when the broker cannot be reached: nothing is known, and the same call may be made again.
  */
 export interface Delivery {

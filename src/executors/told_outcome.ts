@@ -15,12 +15,16 @@ export interface Failure {
 /** Characters of a failed job's reason that are kept: it goes into logs and dead letters. */
 export const MAX_REASON_LENGTH = 1_000;
 
-/** A job has said that it failed: in headers, or in a record. */
-export function failedOutcome(kind: "retry" | "bury", { reason, delayMs, pid, stderr }: Failure): Outcome {
+/** The error of a job that has said that it failed. */
+export function failureOf({ reason, pid, stderr }: Omit<Failure, "delayMs">): JobError {
   const text = reason?.slice(0, MAX_REASON_LENGTH) ?? "the job gave no reason";
-  const error = new JobError("JOB_FAILED", `The job failed: ${text}`, {
-    details: failureDetails(stderr, pid),
-  });
+  return new JobError("JOB_FAILED", `The job failed: ${text}`, { details: failureDetails(stderr, pid) });
+}
+
+/** A job has said that it failed: in headers, or in a record. */
+export function failedOutcome(kind: "retry" | "bury", failure: Failure): Outcome {
+  const error = failureOf(failure);
+  const { delayMs } = failure;
   return kind === "retry" && delayMs !== undefined ? { kind, error, delayMs } : { kind, error };
 }
 

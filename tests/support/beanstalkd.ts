@@ -12,7 +12,7 @@ import { fakeTime } from "./fake_time.ts";
 import { privateLoopback } from "./php_fpm.ts";
 
 /** The longest job that the server takes, bytes. */
-const MAX_JOB_BYTES = 8_000_000;
+export const MAX_JOB_BYTES = 8_000_000;
 
 export interface BeanstalkdOptions {
   /** Listens on a unix socket instead of TCP. */

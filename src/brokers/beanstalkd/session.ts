@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import { QueueError } from "../../core/errors.ts";
+import { JobError, QueueError } from "../../core/errors.ts";
 import type { Replaced } from "../replaced.ts";
 import type { Format } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
@@ -306,14 +306,18 @@ export class BeanstalkdSession {
       this.connection.use(queue);
       const put = `put ${pri} ${secondsOf(delayMs)} ${secondsOf(ttrMs)} ${body.length}`;
       const { word, args } = await this.connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body });
-      if (word !== "INSERTED") {
-        // It has stored the message all the same.
-        if (word === "BURIED") await this.connection.send(`delete ${args[0]}`, ["DELETED", "NOT_FOUND"]);
-        const why = word === "BURIED" ? "it is out of memory" : "start it with a larger -z";
-        throw new QueueError(
-          "QUEUE_UNAVAILABLE",
-          `Cannot replace job "${id}": beanstalkd answers ${word}; ${why}`,
+      if (word === "JOB_TOO_BIG") {
+        throw new JobError(
+          "JOB_MALFORMED",
+          `The message that is to take the place of job "${id}" has ${body.length} bytes, more than beanstalkd takes: start it with a ` +
+            "larger -z",
+          { details: { bytes: body.length } },
         );
+      }
+      if (word === "BURIED") {
+        // It has stored the message all the same.
+        await this.connection.send(`delete ${args[0]}`, ["DELETED", "NOT_FOUND"]);
+        throw new QueueError("QUEUE_UNAVAILABLE", `Cannot replace job "${id}": beanstalkd is out of memory`);
       }
       this.#replaced.add(id);
     }

@@ -1,7 +1,7 @@
 import { JobError } from "../../core/errors.ts";
 import { ACK, type Outcome } from "../../core/outcome.ts";
 import { failureDetails } from "../failure_details.ts";
-import { failedOutcome, pidOf } from "../told_outcome.ts";
+import { failedOutcome, failureOf, pidOf } from "../told_outcome.ts";
 
 /*
  * A record of an answer's body (docs/protocol.md, sections 2 and 7): what became of one job, as JSON between 0x1E and an
@@ -14,6 +14,9 @@ export const RECORD_SEPARATOR = 0x1e;
 export const LF = 0x0a;
 /** A longer record does not count: what is kept of one has an end. */
 export const MAX_RECORD_BYTES = 65_536;
+
+/** Of a message behind a record: as the brokers' `max_payload_bytes` unless it is set. A broker refuses what is beyond its own limit. */
+export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 
 /** As many digits as X-Fervo-Delay-Ms may have. */
 const MAX_DELAY_MS = 999_999_999_999;
@@ -48,22 +51,72 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-/** What a job's record says; a word that we do not know may have meant anything. */
+/** What a job's record says, where no message follows; a word that we do not know may have meant anything. */
 export function outcomeOfRecord(record: Record<string, unknown>, stderr: string): Outcome {
-  const { outcome, error, delay_ms: delayMs, pid } = record;
+  const { outcome, delay_ms: delayMs } = record;
   if (outcome === "ack") return ACK;
+  const failure = { ...failureIn(record), stderr };
+  if (outcome === "handled") return { kind: "handled", error: failureOf(failure) };
   if (outcome === "retry" || outcome === "bury") {
-    return failedOutcome(outcome, {
-      // One line, as in a header.
-      reason: typeof error === "string" ? error.replaceAll(/\p{Cc}+/gu, " ") : undefined,
-      delayMs: isDelay(delayMs) ? delayMs : undefined,
-      pid: typeof pid === "number" ? pidOf(String(pid)) : undefined,
-      stderr,
-    });
+    return failedOutcome(outcome, { ...failure, delayMs: isDelay(delayMs) ? delayMs : undefined });
+  }
+  if (outcome === "replace") {
+    const text =
+      `The job's record names a message to take its place, and none counts: in the answer to a batch as many bytes as ` +
+      `"headers_bytes" and "bytes" say have to follow, ${MAX_MESSAGE_BYTES} at most`;
+    return noWord(text, stderr);
   }
   const word = typeof outcome === "string" ? ` with the unknown outcome "${outcome.slice(0, 40)}"` : "";
-  const text = `The job's record came ${word === "" ? "without an outcome" : word.trimStart()}`;
+  return noWord(`The job's record came ${word === "" ? "without an outcome" : word.trimStart()}`, stderr);
+}
+
+/** How many bytes of a message stand behind a record, headers and body; undefined when none, or too many. */
+export function messageLengths(
+  { outcome, headers_bytes: headers = 0, bytes: body }: Record<string, unknown>,
+): { readonly headers: number; readonly body: number } | undefined {
+  if (outcome !== "replace" || !isLength(headers) || !isLength(body)) return undefined;
+  return headers + body <= MAX_MESSAGE_BYTES ? { headers, body } : undefined;
+}
+
+/** What the record of a job says in whose place this message is put. */
+export function replacedBy(
+  record: Record<string, unknown>,
+  { headers, body }: { readonly headers: Uint8Array; readonly body: Uint8Array },
+  stderr: string,
+): Outcome {
+  const names = headers.length === 0 ? {} : parseText(headers);
+  if (
+    !isRecord(names) || Array.isArray(names) ||
+    Object.values(names).some((value) => typeof value !== "string")
+  ) {
+    return noWord(
+      "The headers of the message that is to take the job's place are no JSON object of texts",
+      stderr,
+    );
+  }
+  const { delay_ms: delayMs } = record;
+  return {
+    kind: "replace",
+    message: { body, headers: names as Record<string, string> },
+    delayMs: isDelay(delayMs) ? delayMs : 0,
+    error: failureOf({ ...failureIn(record), stderr }),
+  };
+}
+
+function failureIn({ error, pid }: Record<string, unknown>) {
+  return {
+    // One line, as in a header.
+    reason: typeof error === "string" ? error.replaceAll(/\p{Cc}+/gu, " ") : undefined,
+    pid: typeof pid === "number" ? pidOf(String(pid)) : undefined,
+  };
+}
+
+function noWord(text: string, stderr: string): Outcome {
   return { kind: "retry", error: new JobError("JOB_NO_OUTCOME", text, { details: failureDetails(stderr) }) };
+}
+
+function isLength(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function isDelay(value: unknown): value is number {

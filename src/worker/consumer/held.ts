@@ -130,7 +130,7 @@ export class HeldDeliveries {
     // Of a batch that ended early some were given a trace, and never ran.
     const trace = held.trace !== undefined && held.startedMs !== undefined &&
       { trace: { ...held.trace, startedAtMs: nowMs - runMs } };
-    const verdict = decide(outcome, {
+    const job = {
       attempt,
       maxAttempts,
       retryUntilMs,
@@ -139,9 +139,18 @@ export class HeldDeliveries {
       format,
       random,
       longestDelayMs: capabilities.retryDelay.maxMs,
-    });
+      keepsHeaders: capabilities.headers,
+    };
+    let verdict = decide(outcome, job);
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
-    while (!await this.#trySettle(held, verdict, { waitMs, runMs, ...trace })) {
+    for (;;) {
+      const failure = await this.#trySettle(held, verdict, { waitMs, runMs, ...trace });
+      if (failure === undefined) break;
+      if (verdict.kind === "replace" && failure.code === "JOB_MALFORMED") {
+        verdict = decide({ kind: "retry", error: failure }, job);
+        continue;
+      }
+      this.#settling.failed(failure);
       if (this.#givenUp.signal.aborted) {
         this.#orphaned++;
         break;
@@ -163,12 +172,12 @@ export class HeldDeliveries {
     this.#renewal?.cancel();
   }
 
-  /** False when the broker could not be reached. */
+  /** Returns why the broker did not take it; undefined when it did, or when the job is ours no more. */
   async #trySettle(
     { delivery, id, attempt }: Held,
     verdict: Verdict,
     run: { waitMs: number | undefined; runMs: number; trace?: RunTrace },
-  ): Promise<boolean> {
+  ): Promise<FervoError | undefined> {
     const { observe } = this.#deps;
     const consumer = this.#options.name;
     const { queue } = delivery;
@@ -176,15 +185,12 @@ export class HeldDeliveries {
       await delivery.settle(verdict);
       this.#settling.worked();
       observe({ type: "job_settled", consumer, queue, id, attempt, verdict, ...run });
-      return true;
+      return undefined;
     } catch (thrown) {
       const error = asFervoError(thrown);
-      if (error.code === "LEASE_LOST") {
-        observe({ type: "lease_lost", consumer, queue, id, attempt, ...run });
-        return true;
-      }
-      this.#settling.failed(error);
-      return false;
+      if (error.code !== "LEASE_LOST") return error;
+      observe({ type: "lease_lost", consumer, queue, id, attempt, ...run });
+      return undefined;
     }
   }
 

@@ -28,7 +28,7 @@ async function start(handler: string, settings: WorkerSiteSettings = {}) {
   );
   await site.fpm.writeScript(
     "handlers.php",
-    `<?php return ['${QUEUE}' => function ($job): void { ${handler} }];`,
+    `<?php return ['${QUEUE}' => function ($job) { ${handler} }];`,
   );
   return site;
 }
@@ -214,4 +214,32 @@ Deno.test("Worker until empty ends when its script does not know batches, and le
   assert.deepEqual([orphaned, faults.map(({ code }) => code)], [0, ["FPM_MISCONFIGURED"]]);
   assert.match(faults[0]!.message, /does not know batches/);
   assert.deepEqual(await t.broker.admin.depth(QUEUE), { ...EMPTY, ready: 3 });
+});
+
+Deno.test("Worker puts a message of the application's in its job's place, and forgets a job that the application keeps", async () => {
+  await using t = await start(`
+    file_put_contents(__DIR__ . '/seen', bin2hex($job->payload) . " $job->attempt\\n", FILE_APPEND | LOCK_EX);
+    return match ($job->payload) {
+      'first' => \\Fervo\\Runner\\Outcome::replace("\\x1e\\n\\0", ['X-Stamp' => "\\u{e9}"], 50, 'busy'),
+      'kept' => \\Fervo\\Runner\\Outcome::handled('kept by the application'),
+      default => null,
+    };`);
+  const [first] = await t.push(1, "first");
+  const [kept] = await t.push(1, "kept");
+  const [other] = await t.push(1, "other");
+  await t.run({ untilEmpty: true });
+  const hexOf = (text: string) => new TextEncoder().encode(text).toHex();
+  const seen = (await Deno.readTextFile(t.file("seen"))).split("\n").slice(0, -1);
+  assert.deepEqual(seen, [...["first", "kept", "other"].map((text) => `${hexOf(text)} 1`), "1e0a00 1"]);
+  assert.deepEqual(settles(t), [
+    `${first} 1 replace JOB_FAILED`,
+    `${kept} 1 handled JOB_FAILED`,
+    `${other} 1 ack`,
+    `${first} 1 ack`,
+  ]);
+  const [replaced] = t.log.of("job_settled");
+  assert.ok(replaced?.verdict.kind === "replace" && replaced.verdict.delayMs === 50);
+  assert.deepEqual(replaced.verdict.message.headers, { "X-Stamp": "é" });
+  assert.equal(replaced.verdict.error.message, "The job failed: busy");
+  assert.deepEqual(await t.broker.admin.depth(QUEUE), EMPTY);
 });

@@ -17,7 +17,7 @@ import {
   textOf,
 } from "../../../conformance/fixture.ts";
 import { BeanstalkdBroker, DEFAULT_BEANSTALKD_OPTIONS } from "../../../../src/brokers/beanstalkd/broker.ts";
-import { Beanstalkd, type BeanstalkdClient } from "../../../support/beanstalkd.ts";
+import { Beanstalkd, type BeanstalkdClient, MAX_JOB_BYTES } from "../../../support/beanstalkd.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { ACK, bury, RELEASE, retry } from "../../../support/verdicts.ts";
@@ -461,4 +461,18 @@ Deno.test("A dead letter that cannot be put again stays one", async () => {
   await assert.rejects(broker.admin.dead.retry("all"), /it is in drain mode/);
   assert.deepEqual(await broker.admin.depth("q"), { ...NOTHING, dead: 2 });
   assert.equal(await broker.admin.dead.remove("all"), 2);
+});
+
+Deno.test("A message that is too long for beanstalkd takes no job's place: that is told, and the job is still ours", async () => {
+  await using server = await Beanstalkd.start();
+  await using broker = server.open();
+  await pushAll(broker, ["a job"]);
+  const delivery = await takeOne(broker);
+  const message = { body: new Uint8Array(MAX_JOB_BYTES + 1), headers: {} };
+  await rejectsWith(
+    "JOB_MALFORMED",
+    delivery.settle({ kind: "replace", message, delayMs: 0, error: FAILED }),
+  );
+  await delivery.settle(retry(0, FAILED));
+  assert.equal(textOf(await takeOne(broker)), "a job");
 });

@@ -90,7 +90,10 @@ function readAll(...pieces: (string | Uint8Array)[]): unknown[] {
   const values: unknown[] = [];
   for (const piece of pieces) {
     const bytes = bytesOf(piece).slice();
-    reader.read(bytes, (value) => values.push(value));
+    reader.read(bytes, (value) => {
+      values.push(value);
+      return undefined;
+    });
     // The connection reads into the same buffer again.
     bytes.fill(0x1e);
   }
@@ -166,7 +169,11 @@ Deno.test("JsonSequenceReader survives any bytes", () => {
 // --- what records mean
 
 /** What is told when this body comes in answer to jobs 1, 2 and 3. */
-function answered(body: string, word: string | null = "batch") {
+function answered(
+  body: string | Uint8Array,
+  word: string | null = "batch",
+  piecesOf = (bytes: Uint8Array): Uint8Array[] => [bytes],
+) {
   const told: [string, Outcome][] = [];
   const answer = new BatchAnswer(["1", "2", "3"].map((id) => jobOf(id)), (outcome, { id }) => {
     told.push([id, outcome]);
@@ -176,7 +183,7 @@ function answered(body: string, word: string | null = "batch") {
     headers: new Map(word === null ? [] : [["x-fervo-outcome", word]]),
     takeStderr: () => `stderr ${++stderrs}`,
   };
-  answer.onBody(bytesOf(body), soFar);
+  for (const piece of piecesOf(bytesOf(body))) answer.onBody(piece, soFar);
   return { told, running: answer.running?.id };
 }
 
@@ -248,4 +255,106 @@ Deno.test("BatchAnswer takes a record with a word it does not know for a failed 
     assert.equal(first.kind === "retry" && first.error.code, "JOB_NO_OUTCOME");
     assert.equal(running, "2");
   }
+});
+
+// --- a message that takes a job's place
+
+/** A record of job 1 and the message behind it, as php/runner writes them. */
+function replacement(body: Uint8Array, headers: string, facts: Record<string, unknown> = {}): Uint8Array {
+  const [headers_bytes, bytes] = [bytesOf(headers).length, body.length];
+  const line = record({
+    id: "1",
+    outcome: "replace",
+    error: "busy",
+    delay_ms: 7,
+    headers_bytes,
+    bytes,
+    ...facts,
+  });
+  return concat(bytesOf(line), bytesOf(headers), body);
+}
+
+const ACK_OF_2 = bytesOf(record({ id: "2", outcome: "ack" }));
+
+Deno.test("BatchAnswer reads a message of any bytes, wherever the stream is cut, and goes on behind it", () => {
+  const body = bytesOf(`\x1e\n\0${record({ id: "1", outcome: "ack" })}é`);
+  const stream = concat(replacement(body, '{"X-Message-Stamp":"é"}'), ACK_OF_2);
+  for (let cut = 0; cut <= stream.length; cut++) {
+    const { told, running } = answered(stream, "batch", (bytes) => [bytes.slice(0, cut), bytes.slice(cut)]);
+    assert.equal(running, "3", `cut at ${cut}`);
+    const [[, first], second] = told as [[string, Outcome], [string, Outcome]];
+    assert.ok(first.kind === "replace");
+    assert.equal(first.message.body.toHex(), body.toHex());
+    assert.deepEqual(first.message.headers, { "X-Message-Stamp": "é" });
+    assert.deepEqual([first.delayMs, first.error.code, first.error.message, first.error.details], [
+      7,
+      "JOB_FAILED",
+      "The job failed: busy",
+      { stderr: "stderr 1" },
+    ]);
+    assert.deepEqual(second, ["2", ACK]);
+  }
+  fc.assert(fc.property(fc.uint8Array(), (any) => {
+    const { told } = answered(concat(replacement(any, ""), ACK_OF_2));
+    const [[, first], second] = told as [[string, Outcome], [string, Outcome]];
+    assert.ok(first.kind === "replace");
+    assert.deepEqual([first.message.body.toHex(), first.message.headers], [any.toHex(), {}]);
+    assert.deepEqual(second, ["2", ACK]);
+  }));
+});
+
+Deno.test("BatchAnswer takes a message that lacks one byte for no word at all", () => {
+  const whole = replacement(bytesOf("its successor"), '{"a":"b"}');
+  for (let length = 0; length < whole.length; length++) {
+    assert.deepEqual(answered(whole.subarray(0, length)), { told: [], running: "1" }, `${length} bytes`);
+  }
+  assert.equal(answered(whole).running, "2");
+});
+
+Deno.test("BatchAnswer reads a message of 20 MiB that comes in pieces", () => {
+  const body = new Uint8Array(20 * 1024 * 1024).map((_, i) => i % 251);
+  const { told } = answered(replacement(body, "{}"), "batch", (bytes) => {
+    const pieces: Uint8Array[] = [];
+    for (let at = 0; at < bytes.length; at += 65_536) pieces.push(bytes.subarray(at, at + 65_536));
+    return pieces;
+  });
+  const [[, first]] = told as [[string, Outcome]];
+  assert.ok(first.kind === "replace" && first.delayMs === 7);
+  assert.ok(first.message.body.every((byte, i) => byte === i % 251));
+});
+
+Deno.test("BatchAnswer takes lengths that are none, too many bytes, and headers that are none for a failed attempt", () => {
+  const facts = [
+    { bytes: -1 },
+    { bytes: 1.5 },
+    { bytes: "3" },
+    { bytes: undefined },
+    { headers_bytes: -1 },
+    { headers_bytes: null },
+    { bytes: 64 * 1024 * 1024, headers_bytes: 1 },
+    { bytes: Number.MAX_SAFE_INTEGER },
+  ];
+  for (const lengths of facts) {
+    const { told, running } = answered(
+      record({ id: "1", outcome: "replace", headers_bytes: 0, bytes: 0, ...lengths }),
+    );
+    const [, first] = told[0]!;
+    assert.equal(first.kind === "retry" && first.error.code, "JOB_NO_OUTCOME", JSON.stringify(lengths));
+    assert.equal(running, "2");
+  }
+  for (const headers of ["{", "[]", "5", "null", '{"a":1}', '{"a":["b"]}', "\0"]) {
+    const { told } = answered(concat(replacement(bytesOf("x"), headers), ACK_OF_2));
+    const [[, first], second] = told as [[string, Outcome], [string, Outcome]];
+    assert.equal(first.kind === "retry" && first.error.code, "JOB_NO_OUTCOME", headers);
+    assert.deepEqual(second, ["2", ACK]);
+  }
+});
+
+Deno.test("BatchAnswer reads that the application has dealt with a job, and why it failed", () => {
+  const [[, first]] = answered(record({ id: "1", outcome: "handled", error: "kept by the application" }))
+    .told as [
+      [string, Outcome],
+    ];
+  assert.ok(first.kind === "handled");
+  assert.equal(first.error.message, "The job failed: kept by the application");
 });

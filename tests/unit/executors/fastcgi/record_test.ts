@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { lastRecord } from "../../../../src/executors/fastcgi/record.ts";
+import { lastRecord, outcomeOfRecord } from "../../../../src/executors/fastcgi/record.ts";
 import { bytesOf, concat } from "../../../support/scripted_server.ts";
 
 const RECORD = '\x1e{"id":"7","outcome":"ack"}\n';
@@ -56,4 +56,20 @@ Deno.test("lastRecord() survives any bytes", () => {
   const anyBytes = fc.uint8Array({ maxLength: 200 })
     .map((bytes) => bytes.map((byte) => byte % 7 === 0 ? 0x1e : byte % 7 === 1 ? 10 : byte));
   fc.assert(fc.property(anyBytes, (bytes) => void lastRecord(concat(bytes, bytesOf("\n")), "7")));
+});
+
+Deno.test("outcomeOfRecord() knows no message to take the place of a job that came alone", () => {
+  const outcome = outcomeOfRecord({ id: "7", outcome: "replace", headers_bytes: 0, bytes: 0 }, "its STDERR");
+  assert.ok(outcome.kind === "retry");
+  assert.equal(outcome.error.code, "JOB_NO_OUTCOME");
+  assert.match(outcome.error.message, /message to take its place.*answer to a batch/);
+  assert.deepEqual(outcome.error.details, { stderr: "its STDERR" });
+});
+
+Deno.test("outcomeOfRecord() reads that the application has dealt with a job", () => {
+  const outcome = outcomeOfRecord({ id: "7", outcome: "handled", error: "kept\nthere" }, "");
+  assert.deepEqual([outcome.kind, "error" in outcome && outcome.error.message], [
+    "handled",
+    "The job failed: kept there",
+  ]);
 });

@@ -1160,3 +1160,29 @@ Deno.test("A consumer takes no more than max_in_flight_bytes allows, and a longe
   assert.deepEqual(executor.runs.map(({ job }) => job.id).slice(4), ["5", "long"]);
   for (const run of executor.runs.slice(4)) run.end(ACK);
 });
+
+Deno.test("Consumer tries a job again whose successor the broker does not take, and settles it once", async () => {
+  await using t = start({
+    concurrency: 1,
+    retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, delayMs: 1_000, jitter: 0 },
+  });
+  const tooLong = new JobError("JOB_MALFORMED", "The message is too long");
+  const delivery = await t.run({
+    kind: "replace",
+    message: { body: new Uint8Array(9), headers: {} },
+    delayMs: 0,
+    error: new JobError("JOB_FAILED", "busy"),
+  });
+  assert.deepEqual(delivery.settled, ["replace 0 JOB_FAILED"]);
+  const refused = await t.give("2");
+  refused.settleFailures.push(tooLong);
+  t.executor.runs[1]!.end({
+    kind: "replace",
+    message: { body: new Uint8Array(9), headers: {} },
+    delayMs: 0,
+    error: new JobError("JOB_FAILED", "busy"),
+  });
+  await settlePromises();
+  assert.deepEqual([refused.settled, refused.error], [["retry 1000 JOB_MALFORMED"], tooLong]);
+  assert.deepEqual(t.log.of("broker_failed"), []);
+});

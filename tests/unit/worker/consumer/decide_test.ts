@@ -41,3 +41,20 @@ Deno.test("decide() buries when the time for attempts is over, whatever their co
   const ack = { kind: "ack" } as const;
   assert.deepEqual(decide(ack, { ...withRule, retryUntilMs: NOW_MS - 1 }), ack);
 });
+
+Deno.test("decide() refuses a message with headers where the broker keeps none: the attempt has failed", {
+  permissions: "none",
+}, () => {
+  const message = { body: new Uint8Array(0), headers: { "X-Stamp": "a" } };
+  const outcome = { kind: "replace", message, delayMs: 7, error } as const;
+  assert.deepEqual(decide(outcome, { ...withRule, keepsHeaders: true }), outcome);
+  const refused = decide(outcome, { ...withRule, keepsHeaders: false });
+  assert.ok(refused.kind === "retry" && refused.delayMs === 2_000.5);
+  assert.deepEqual([refused.error.code, refused.error.message], [
+    "JOB_MALFORMED",
+    "The message that is to take the job's place has headers (X-Stamp), and the broker keeps none: put them into its body",
+  ]);
+  assert.equal(decide(outcome, { ...withRule, attempt: 3, keepsHeaders: false }).kind, "bury");
+  const bare = { ...outcome, message: { ...message, headers: {} } };
+  assert.deepEqual(decide(bare, { ...withRule, keepsHeaders: false }), bare);
+});
