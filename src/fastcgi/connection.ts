@@ -1,9 +1,10 @@
 import type { Clock, Timer } from "../core/time/clock.ts";
 import { asFervoError, reasonOf, withStderr } from "../core/errors.ts";
 import { Keepalive } from "../net/keepalive.ts";
-import { type FastCgiAddress, formatAddress } from "./address.ts";
+import type { FastCgiAddress } from "./address.ts";
 import { closedAtOnce, connect } from "./connect.ts";
-import { ConnectionLostError, FastCgiError } from "./errors.ts";
+import { EndRequest, refusal, type RequestEnd } from "./end_request.ts";
+import { ConnectionLostError, FastCgiError, firstByteTimedOut, unexpectedRecord } from "./errors.ts";
 import { ProtocolStatus, RecordParser, type RecordSink, RecordType } from "./record.ts";
 import { RequestWriter, SMALL_BODY_BYTES, writeStdin, writeStdinEnd, writeWhole } from "./request_writer.ts";
 import type { ConnectionOptions, FastCgiRequest, SilentRequest } from "./request.ts";
@@ -24,9 +25,8 @@ interface Pending {
   readonly startedMs: number;
   /** Of the answer, as they came from the socket: a lone record header is a sign of life, too. */
   receivedBytes: number;
-  /** By the latest that is known it has not begun, though it was sent. */
+  /** By the latest that is known it has not begun, though it was sent; and whether that was so once. */
   isWaiting: boolean;
-  /** That was so once. */
   hasWaited: boolean;
   readonly resolve: (response: FastCgiResponse) => void;
   readonly reject: (error: unknown) => void;
@@ -56,8 +56,7 @@ export class Connection {
   readonly #collector: ResponseCollector;
   readonly #parser = new RecordParser();
   readonly #sink: RecordSink;
-  readonly #endRequest = new Uint8Array(8);
-  #endRequestBytes = 0;
+  readonly #endRequest = new EndRequest();
   #pending: Pending | undefined;
   #firstByteTimer: Timer | undefined;
   #isWriting = false;
@@ -217,15 +216,8 @@ export class Connection {
     const pending = this.#pending;
     if (pending === undefined || pending.receivedBytes > 0) return;
     const { firstByteTimeoutMs } = this.#options;
-    this.#firstByteTimer = this.#clock.setTimer(() => {
-      this.#end(
-        new FastCgiError(
-          "FASTCGI_FIRST_BYTE_TIMEOUT",
-          `"${formatAddress(this.#address)}" sent nothing of the answer in ${firstByteTimeoutMs} ms ` +
-            "(first_byte_timeout_ms)",
-        ),
-      );
-    }, firstByteTimeoutMs);
+    const end = () => this.#end(firstByteTimedOut(this.#address, firstByteTimeoutMs));
+    this.#firstByteTimer = this.#clock.setTimer(end, firstByteTimeoutMs);
   }
 
   async #readAll(): Promise<void> {
@@ -259,29 +251,16 @@ export class Connection {
       this.#pending!.request.onOutput?.stderr(piece);
       this.#collector.addStderr(piece);
     } else if (type === RecordType.endRequest) {
-      const room = this.#endRequest.length - this.#endRequestBytes;
-      this.#endRequest.set(piece.subarray(0, room), this.#endRequestBytes);
-      this.#endRequestBytes += Math.min(piece.length, room);
+      this.#endRequest.add(piece);
     }
   }
 
   #recordEnd(type: number, requestId: number, contentBytes: number): void {
     if (!this.#concernsRequest(type, requestId, false) || type !== RecordType.endRequest) return;
-    if (contentBytes < 8) {
-      throw new FastCgiError(
-        "FASTCGI_PROTOCOL",
-        `Cannot read END_REQUEST: it has ${contentBytes} bytes, not 8`,
-      );
-    }
-    this.#endRequestBytes = 0;
-    this.#finish();
+    this.#finish(this.#endRequest.take(contentBytes));
   }
 
-  /**
-   * Whether a record is for the request under way.
-   *
-   * @param hasContent It is content of the record, rather than its end.
-   */
+  /** Whether a record is for the request under way. @param hasContent It is content of the record, rather than its end. */
   #concernsRequest(type: number, requestId: number, hasContent: boolean): boolean {
     const pending = this.#pending;
     if (pending !== undefined && requestId === this.#requestId) {
@@ -297,13 +276,7 @@ export class Connection {
       if (hasContent) this.#takeLate(pending);
       return false;
     }
-    throw new FastCgiError(
-      "FASTCGI_PROTOCOL",
-      `Cannot read the answer: a record of type ${type} for request "${requestId}" came, ` +
-        (this.#pending === undefined
-          ? "and no request is under way"
-          : `and request "${this.#requestId}" is under way`),
-    );
+    throw unexpectedRecord({ type, requestId }, pending === undefined ? undefined : this.#requestId);
   }
 
   /** Output of a request that has ended: its script goes on, and a request under way has not begun. */
@@ -327,25 +300,14 @@ export class Connection {
   }
 
   /** END_REQUEST came. */
-  #finish(): void {
+  #finish({ appStatus, protocolStatus }: RequestEnd): void {
     const { resolve, reject, keep, hasWaited } = this.#takePending()!;
     this.idleSinceMs = this.#clock.monotonicMs();
-    const [b0, b1, b2, b3, protocolStatus] = this.#endRequest;
-    const appStatus = (b0! << 24) | (b1! << 16) | (b2! << 8) | b3!;
     if (protocolStatus === ProtocolStatus.requestComplete) {
       const response = this.#collector.finish(appStatus);
       resolve(hasWaited ? { ...response, hasWaited } : response);
-    } else reject(this.#refusal(protocolStatus!));
+    } else reject(refusal(this.#address, protocolStatus));
     if (!keep) this.destroy();
-  }
-
-  #refusal(protocolStatus: number): FastCgiError {
-    const where = `"${formatAddress(this.#address)}"`;
-    if (protocolStatus === ProtocolStatus.overloaded) {
-      return new FastCgiError("FASTCGI_OVERLOADED", `${where} says it is overloaded`);
-    }
-    const text = `${where} refused the request with protocol status ${protocolStatus}`;
-    return new FastCgiError("FASTCGI_PROTOCOL", text);
   }
 
   /** The other side ended the connection. */

@@ -44,3 +44,22 @@ export class ConnectionLostError extends FastCgiError {
     this.isWaiting = facts.isWaiting ?? false;
   }
 }
+
+export function firstByteTimedOut(address: FastCgiAddress, timeoutMs: number): FastCgiError {
+  return new FastCgiError(
+    "FASTCGI_FIRST_BYTE_TIMEOUT",
+    `"${formatAddress(address)}" sent nothing of the answer in ${timeoutMs} ms (first_byte_timeout_ms)`,
+  );
+}
+
+/** @param current The id of the request under way; undefined when none is. */
+export function unexpectedRecord(
+  { type, requestId }: { readonly type: number; readonly requestId: number },
+  current: number | undefined,
+): FastCgiError {
+  const underWay = current === undefined ? "no request is under way" : `request "${current}" is under way`;
+  return new FastCgiError(
+    "FASTCGI_PROTOCOL",
+    `Cannot read the answer: a record of type ${type} for request "${requestId}" came, and ${underWay}`,
+  );
+}

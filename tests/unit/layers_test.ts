@@ -37,7 +37,7 @@ const BROKER_PLACES = /^src\/(?:brokers|redis|formats)\//;
 /** Names of brokers and their formats; as the end of a file's name, one is none. */
 const BROKER_NAMES = /(?<!\.)\b(?:sqlite|redis|sidekiq|beanstalkd)\b/i;
 
-const MAX_LINES = 400;
+const MAX_LINES = 350;
 const MAX_FILES = 16;
 const EMPTY_NAMES = /^(?:utils?|helpers?|types|managers?)$/;
 

@@ -1,6 +1,6 @@
-import type { Clock, Timer } from "../../core/time/clock.ts";
-import type { Delivery } from "../../core/delivery.ts";
-import { JobError, QueueError } from "../../core/errors.ts";
+import type { Clock } from "../../core/time/clock.ts";
+import type { SubscribeOptions } from "../../core/broker.ts";
+import { QueueError } from "../../core/errors.ts";
 import type { Replaced } from "../replaced.ts";
 import type { Format } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
@@ -8,26 +8,22 @@ import type { BeanstalkdConnection } from "./connection.ts";
 import { BeanstalkdDelivery } from "./delivery.ts";
 import { type BeanstalkdReply, readStats } from "./reply.ts";
 import { type JobStats, jobStatsOf, putAtMs, secondsOf } from "./mapping.ts";
+import { Renewals, type Reservation } from "./renewals.ts";
+import { putSuccessor } from "./successor.ts";
 
-/** So many reserves are sent before their replies are looked at. */
+/** This many reserves are sent before their replies are looked at. */
 const RESERVES_TOGETHER = 64;
 /** beanstalkd's own safety margin: a reservation that ends so soon may have ended, milliseconds. */
 const MARGIN_MS = 1_000;
 
 /** A job that is reserved here. */
-interface Held {
+interface Held extends Reservation {
   readonly delivery: BeanstalkdDelivery;
   readonly pri: number;
-  readonly ttrMs: number;
-  /** When the reservation is to be renewed, monotonic milliseconds. */
-  touchAtMs: number;
-  /** Until when beanstalkd has certainly not ended the reservation, monotonic milliseconds. */
-  safeUntilMs: number;
   readonly onLost: OnLost;
 }
 
-/** Is told of deliveries that were held when their connection was lost. */
-type OnLost = (gone: readonly Delivery[]) => void;
+type OnLost = SubscribeOptions["onLost"];
 
 /**
  * A connection and the jobs that are reserved on it: only here can they be settled, and its end puts them back.
@@ -45,8 +41,7 @@ export class BeanstalkdSession {
   readonly #maxPayloadBytes: number;
   readonly #held = new Map<string, Held>();
   readonly #settling = new Set<Promise<void>>();
-  #touchTimer: Timer | undefined;
-  #touchAtMs = Infinity;
+  readonly #renewals: Renewals;
   #isClosed = false;
   #longest: number | undefined;
 
@@ -62,8 +57,9 @@ export class BeanstalkdSession {
     this.#format = deps.format;
     this.#replaced = deps.replaced;
     this.#maxPayloadBytes = options.maxPayloadBytes;
+    this.#renewals = new Renewals({ ...deps, held: this.#held });
     void this.connection.ended.then(() => {
-      this.#touchTimer?.cancel();
+      this.#renewals.close();
       if (!this.#isClosed) this.#tellLost();
     });
   }
@@ -196,7 +192,7 @@ export class BeanstalkdSession {
       { waitMs: seconds * 1_000 },
     );
     // Nothing is ready, and beanstalkd is about to end a reservation, for a timer of ours came late.
-    if (reply.word === "DEADLINE_SOON") this.#touchDue(Infinity);
+    if (reply.word === "DEADLINE_SOON") this.#renewals.renewDue(Infinity);
     return reply.word === "RESERVED" ? reply : undefined;
   }
 
@@ -241,7 +237,7 @@ export class BeanstalkdSession {
       safeUntilMs: askedMs + stats.leftMs,
       onLost,
     });
-    this.#touchBy(askedMs + stats.ttrMs / 3);
+    this.#renewals.by(askedMs + stats.ttrMs / 3);
     return delivery;
   }
 
@@ -299,26 +295,15 @@ export class BeanstalkdSession {
   async #replace(
     id: string,
     held: Held,
-    { message: { body }, delayMs }: Extract<Verdict, { kind: "replace" }>,
+    { message, delayMs }: Extract<Verdict, { kind: "replace" }>,
   ): Promise<BeanstalkdReply> {
     if (!this.#replaced.has(id)) {
-      const { delivery: { queue }, pri, ttrMs } = held;
-      this.connection.use(queue);
-      const put = `put ${pri} ${secondsOf(delayMs)} ${secondsOf(ttrMs)} ${body.length}`;
-      const { word, args } = await this.connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body });
-      if (word === "JOB_TOO_BIG") {
-        throw new JobError(
-          "JOB_MALFORMED",
-          `The message that is to take the place of job "${id}" has ${body.length} bytes, more than beanstalkd takes: start it with a ` +
-            "larger -z",
-          { details: { bytes: body.length } },
-        );
-      }
-      if (word === "BURIED") {
-        // It has stored the message all the same.
-        await this.connection.send(`delete ${args[0]}`, ["DELETED", "NOT_FOUND"]);
-        throw new QueueError("QUEUE_UNAVAILABLE", `Cannot replace job "${id}": beanstalkd is out of memory`);
-      }
+      await putSuccessor(
+        this.connection,
+        { id, queue: held.delivery.queue, pri: held.pri, ttrMs: held.ttrMs },
+        message,
+        delayMs,
+      );
       this.#replaced.add(id);
     }
     const reply = await this.#delete(id, held);
@@ -349,43 +334,11 @@ export class BeanstalkdSession {
     );
   }
 
-  async #renew(held: Held): Promise<void> {
-    const { id } = held.delivery;
-    const askedMs = this.#clock.monotonicMs();
-    held.touchAtMs = askedMs + held.ttrMs / 3;
-    const { word } = await this.connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
-    if (word === "TOUCHED") held.safeUntilMs = askedMs + held.ttrMs;
-    // Lost, or just settled. What is lost shows when it is settled.
-    else held.touchAtMs = Infinity;
-  }
-
   /** What was reserved on a connection goes back with it. */
   #tellLost(): void {
     for (const [onLost, held] of Map.groupBy(this.#held.values(), ({ onLost }) => onLost)) {
       onLost(held.map(({ delivery }) => delivery));
     }
-  }
-
-  /** Sees to it that the reservations are looked at by then. */
-  #touchBy(atMs: number): void {
-    if (atMs >= this.#touchAtMs) return;
-    this.#touchTimer?.cancel();
-    this.#touchAtMs = atMs;
-    this.#touchTimer = this.#clock.setTimer(() => {
-      this.#touchAtMs = Infinity;
-      this.#touchDue(this.#clock.monotonicMs());
-    }, atMs - this.#clock.monotonicMs());
-  }
-
-  /** Renews the reservations whose time to renew is no later than `untilMs`. */
-  #touchDue(untilMs: number): void {
-    if (this.connection.isLost) return;
-    let nextMs = Infinity;
-    for (const held of this.#held.values()) {
-      if (held.touchAtMs <= untilMs) this.#renew(held).catch(() => {});
-      nextMs = Math.min(nextMs, held.touchAtMs);
-    }
-    if (nextMs < Infinity) this.#touchBy(nextMs);
   }
 }
 

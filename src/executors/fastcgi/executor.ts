@@ -5,24 +5,15 @@ import type { Observer } from "../../core/observer.ts";
 import { ACK, type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { ConnectionLostError, FastCgiRequest } from "../../fastcgi/connection.ts";
 import type { Pool, Sending } from "../../fastcgi/pool.ts";
-import { pingRequest } from "../../fpm/status.ts";
 import type { BodyListener, FastCgiResponse } from "../../fastcgi/response.ts";
 import type { Batch, Executor, Run } from "../executor.ts";
 import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "./acked_stderr.ts";
-import { type AnswerOptions, noOutcome, outcomeOf, outcomeOfBatchEnd, outcomeOfError } from "./answer.ts";
+import { type AnswerOptions, outcomeOf, outcomeOfBatchEnd, outcomeOfError } from "./answer.ts";
 import { BatchAnswer } from "./batch.ts";
-import {
-  batchRequests,
-  checkRequest,
-  jobRequests,
-  type RequestOptions,
-  startByOf,
-  uriOf,
-  uriOfBatch,
-} from "./requests.ts";
-import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
-import { type FpmProbeDeps, probeFpm } from "./probe.ts";
-import { END_CHILD_MS, type FpmControl, isAway, UNKNOWN_PATH } from "../../fpm/control.ts";
+import { batchRequests, jobRequests, type RequestOptions, startByOf, uriOf, uriOfBatch } from "./requests.ts";
+import { Losses, lostWithFpm } from "./losses.ts";
+import { confirmMisconfigured, type FpmProbeDeps, probeFpm } from "./probe.ts";
+import { END_CHILD_MS, type FpmControl, isAway } from "../../fpm/control.ts";
 import { REPEAT } from "../job_variables.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions, StderrOptions {
@@ -46,11 +37,6 @@ export interface FastCgiExecutorDeps extends FpmProbeDeps {
   readonly clock: Clock;
   readonly observe: Observer;
 }
-
-/** A job that is lost together with php-fpm so often, one time after the other, may be what ends it: then it counts. */
-const MAX_UNCOUNTED_LOSSES = 3;
-/** Of so many jobs it is known how often they were lost; another worker may run them next. */
-const MAX_REMEMBERED_LOSSES = 10_000;
 
 const ALONE: Sending = { isAlone: true };
 
@@ -78,8 +64,7 @@ export class FastCgiExecutor implements Executor {
   /** How jobs are sent that have attempts left; one value for all. */
   readonly #anyConnection: Sending;
   readonly #endings = new Set<Promise<unknown>>();
-  /** How often a job was lost together with php-fpm, by queue and id. */
-  readonly #losses = new Map<string, number>();
+  readonly #losses = new Losses();
 
   /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
   constructor(deps: FastCgiExecutorDeps, options: FastCgiExecutorOptions) {
@@ -103,7 +88,7 @@ export class FastCgiExecutor implements Executor {
   async execute(job: Job, signal: AbortSignal, run?: Run): Promise<Outcome> {
     const startedMs = run?.beganMs ?? this.#clock.monotonicMs();
     try {
-      if (this.#losses.size > 0 && this.#losses.has(nameOf(job))) {
+      if (this.#losses.has(job)) {
         const unavailable = await this.#stillAway();
         if (unavailable) return unavailable;
         job = { ...job, isRepeat: true };
@@ -111,7 +96,7 @@ export class FastCgiExecutor implements Executor {
       const how = this.#isLastAttempt(job) ? ALONE : this.#anyConnection;
       const request = this.#requestOf(job, run);
       const response = await this.#pool.request(request, signal, how);
-      this.#forgetLosses(job);
+      this.#losses.forget(job);
       const outcome = outcomeOf(response, this.#options, job.id);
       return outcome === ACK
         ? this.#ackedStderr.outcomeOf(job, response.stderr)
@@ -124,14 +109,14 @@ export class FastCgiExecutor implements Executor {
   async executeBatch(batch: Batch, signal: AbortSignal, run?: Run): Promise<Outcome | undefined> {
     const startedMs = run?.beganMs ?? this.#clock.monotonicMs();
     const answer = new BatchAnswer(batch.jobs, (told, job, stderr) => {
-      this.#forgetLosses(job);
+      this.#losses.forget(job);
       batch.onOutcome(told === ACK ? this.#ackedStderr.outcomeOf(job, stderr) : told);
     });
     try {
       const [first, ...others] = batch.jobs as [Job, ...Job[]];
       // Records come as jobs end: without one, at most the first has begun.
       const repeat = () => ({ ...batch, jobs: [{ ...first, isRepeat: true }, ...others] });
-      if (this.#losses.size > 0 && this.#losses.has(nameOf(first))) {
+      if (this.#losses.has(first)) {
         const unavailable = await this.#stillAway();
         if (unavailable) return unavailable;
         batch = repeat();
@@ -214,7 +199,9 @@ export class FastCgiExecutor implements Executor {
     request: FastCgiRequest,
     signal: AbortSignal,
   ): Outcome | Promise<Outcome> {
-    if (outcome.kind === "release") return this.#confirmMisconfigured(outcome, response, signal);
+    if (outcome.kind === "release") {
+      return confirmMisconfigured(this.#probing, this.#options, { outcome, response }, signal);
+    }
     if (outcome.kind !== "retry" || outcome.error.code !== "JOB_NO_OUTCOME" || !response.hasWaited) {
       return outcome;
     }
@@ -227,32 +214,6 @@ export class FastCgiExecutor implements Executor {
       reason: "unavailable",
       error: new FervoError("FASTCGI_FIRST_BYTE_TIMEOUT", text),
     };
-  }
-
-  /**
-   * A job can answer what php-fpm itself does. Asked once more, without a job, php-fpm does it again, and a script does not;
-   * one that need not know the check is not asked: php-fpm shows by an answer of its own what these look like.
-   */
-  async #confirmMisconfigured(
-    misconfigured: Outcome,
-    response: FastCgiResponse,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
-    const { script, params, ackOn } = this.#options;
-    if (fpmsOwnAnswer(response, script) === undefined) return misconfigured;
-    let isOwn = isLogged(response);
-    try {
-      if (ackOn === "outcome") {
-        const again = await this.#fpm.ask(checkRequest(script, params), this.#pool, signal);
-        isOwn = fpmsOwnAnswer(again, script) !== undefined;
-      } else if (!isOwn) {
-        isOwn = isAnsweredAlike(response, await this.#fpm.ask(pingRequest(UNKNOWN_PATH), this.#pool, signal));
-      }
-    } catch (error) {
-      if (isAway(error)) return { kind: "release", reason: "unavailable", error };
-      if (!(error instanceof FervoError)) throw error;
-    }
-    return isOwn ? misconfigured : noOutcome(response);
   }
 
   /**
@@ -292,15 +253,9 @@ export class FastCgiExecutor implements Executor {
 
   /** A child that dies is the job's doing; that php-fpm is stopped, restarted or reloaded is not. */
   async #outcomeOfLoss(error: FervoError, job: Job, ageMs: number): Promise<Outcome> {
-    const name = nameOf(job);
-    const losses = (this.#losses.get(name) ?? 0) + 1;
-    this.#losses.delete(name);
-    if (await this.#fpm.hasLeftWithin(ageMs) !== true || losses > MAX_UNCOUNTED_LOSSES) {
-      return outcomeOfError(error);
-    }
-    this.#losses.set(name, losses);
-    if (this.#losses.size > MAX_REMEMBERED_LOSSES) this.#losses.delete(this.#losses.keys().next().value!);
-    return lostWithFpm(error);
+    if (await this.#fpm.hasLeftWithin(ageMs) === true && this.#losses.add(job)) return lostWithFpm(error);
+    this.#losses.forget(job);
+    return outcomeOfError(error);
   }
 
   /**
@@ -317,10 +272,6 @@ export class FastCgiExecutor implements Executor {
       if (!(error instanceof FervoError)) throw error;
     }
     return undefined;
-  }
-
-  #forgetLosses(job: Job): void {
-    if (this.#losses.size > 0) this.#losses.delete(nameOf(job));
   }
 
   /**
@@ -369,18 +320,4 @@ export class FastCgiExecutor implements Executor {
     this.#endings.add(ending);
     return ending;
   }
-}
-
-/** The connection was lost, and that is not the job's doing. */
-function lostWithFpm(cause: FervoError): Outcome {
-  const text =
-    "php-fpm was stopped, restarted or reloaded, or does not serve this machine (listen.allowed_clients): " +
-    cause.message;
-  const error = new FervoError(cause.code, text, { details: cause.details, cause });
-  return { kind: "release", reason: "unavailable", error };
-}
-
-/** Tells a job from all others of its broker. */
-function nameOf({ queue, id }: Job): string {
-  return `${queue}/${id}`;
 }

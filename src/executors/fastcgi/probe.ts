@@ -1,10 +1,14 @@
-import { asFervoError, type FervoError } from "../../core/errors.ts";
-import { isMisconfigured } from "../../core/outcome.ts";
+import { asFervoError, FervoError } from "../../core/errors.ts";
+import { isMisconfigured, type Outcome } from "../../core/outcome.ts";
 import type { Pool } from "../../fastcgi/pool.ts";
-import type { AnswerOptions } from "./answer.ts";
+import type { FastCgiResponse } from "../../fastcgi/response.ts";
+import { type AnswerOptions, noOutcome } from "./answer.ts";
 import { checkRequest, type RequestOptions } from "./requests.ts";
-import { fpmsOwnAnswer } from "./fpm_answer.ts";
-import type { FpmControl } from "../../fpm/control.ts";
+import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
+import { type FpmControl, isAway, UNKNOWN_PATH } from "../../fpm/control.ts";
+import { pingRequest } from "../../fpm/status.ts";
+
+type ScriptOptions = Pick<RequestOptions & AnswerOptions, "script" | "params" | "ackOn">;
 
 export interface FpmProbeDeps {
   /** Its connections are asked on: the question takes the place of a job. */
@@ -23,7 +27,7 @@ export interface FpmProbeDeps {
  */
 export async function probeFpm(
   { pool, fpm, poolProblem }: FpmProbeDeps,
-  { script, params, ackOn }: Pick<RequestOptions & AnswerOptions, "script" | "params" | "ackOn">,
+  { script, params, ackOn }: ScriptOptions,
   cause: FervoError,
   signal: AbortSignal,
 ): Promise<FervoError | undefined> {
@@ -42,4 +46,32 @@ export async function probeFpm(
   } catch (error) {
     return asFervoError(error);
   }
+}
+
+/**
+ * A job can answer what php-fpm itself does. Asked once more, without a job, php-fpm does it again, and a script does not;
+ * one that need not know the check is not asked: php-fpm shows by an answer of its own what these look like.
+ *
+ * @param seen A release, and the answer that it was read from.
+ * @returns The outcome, or that there was none.
+ */
+export async function confirmMisconfigured(
+  { pool, fpm }: FpmProbeDeps,
+  { script, params, ackOn }: ScriptOptions,
+  { outcome, response }: { readonly outcome: Outcome; readonly response: FastCgiResponse },
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (fpmsOwnAnswer(response, script) === undefined) return outcome;
+  let isOwn = isLogged(response);
+  try {
+    if (ackOn === "outcome") {
+      isOwn = fpmsOwnAnswer(await fpm.ask(checkRequest(script, params), pool, signal), script) !== undefined;
+    } else if (!isOwn) {
+      isOwn = isAnsweredAlike(response, await fpm.ask(pingRequest(UNKNOWN_PATH), pool, signal));
+    }
+  } catch (error) {
+    if (isAway(error)) return { kind: "release", reason: "unavailable", error };
+    if (!(error instanceof FervoError)) throw error;
+  }
+  return isOwn ? outcome : noOutcome(response);
 }

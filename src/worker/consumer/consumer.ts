@@ -76,10 +76,8 @@ export class Consumer {
       },
       options,
     );
-    this.#receiver = new Receiver(
-      { ...deps, loop: this.#loop, onLost: (gone) => this.#lost(gone) },
-      options,
-    );
+    const onLost = (gone: readonly Delivery[]) => this.#lost(gone);
+    this.#receiver = new Receiver({ ...deps, loop: this.#loop, onLost }, options);
     this.#ahead = new LookAhead<Held>({ clock: deps.clock, onStale: (held) => this.#held.putBack(held) }, {
       limit: this.#limit,
       perSlot: options.batchSize,
@@ -173,9 +171,7 @@ export class Consumer {
 
   /** Works until it is quiet and every job it holds is settled; never rejects. */
   async run(): Promise<void> {
-    const { name } = this.#options;
-    const { queues } = this.#receiver;
-    this.#observe({ type: "consumer_started", consumer: name, queues });
+    this.#observe({ type: "consumer_started", consumer: this.name, queues: this.#receiver.queues });
     if (this.#problem !== undefined) this.#gate.unable(this.#problem);
     this.#receiver.open(this.#capacity);
     for (let room = await this.#room(); room > 0; room = await this.#room()) {
@@ -188,7 +184,7 @@ export class Consumer {
     while (!isDone()) await this.#loop.woken("the wait for its last jobs", isDone);
     for (const part of [this.#gate, this.#rateLimit, this.#held, this.#slots]) part?.close();
     await this.#receiver.close();
-    this.#observe({ type: "consumer_stopped", consumer: name });
+    this.#observe({ type: "consumer_stopped", consumer: this.name });
   }
 
   /** Somebody may have mended what keeps it from running jobs: it looks at once. */
