@@ -1,7 +1,6 @@
 import type { ProcessInfo, RemoteSignal } from "../broker_type.ts";
 import type { Buffer } from "node:buffer";
-import type { Timer } from "../../core/time/clock.ts";
-import { BackgroundWork } from "../background.ts";
+import { RepeatedWork } from "../background.ts";
 import type { RedisSettler } from "./delivery.ts";
 import type { RedisShared } from "./shared.ts";
 import type { RedisStrays } from "./strays.ts";
@@ -30,7 +29,7 @@ const MAX_SHOWN_BYTES = 10_000;
  */
 export class RedisHeartbeat {
   readonly #shared: RedisShared;
-  readonly #background: BackgroundWork;
+  readonly #beating: RepeatedWork;
   readonly #settler: RedisSettler;
   readonly #strays: RedisStrays;
   readonly #leaseMs: number;
@@ -40,14 +39,11 @@ export class RedisHeartbeat {
   /** Of the queues that Redis knows of. */
   readonly #announced = new Set<string>();
   readonly #startedAtMs: number;
-  #beating: Promise<void> | undefined;
-  #timer: Timer | undefined;
   #beatenAtMs = -Infinity;
   #roundTripMs = 0;
   #beats = 0;
   #hasSignal = false;
   #isQuiet = false;
-  #isClosed = false;
 
   constructor(
     shared: RedisShared,
@@ -60,7 +56,11 @@ export class RedisHeartbeat {
     options: { leaseMs: number },
   ) {
     this.#shared = shared;
-    this.#background = new BackgroundWork(shared.observe, "heartbeat");
+    this.#beating = new RepeatedWork(shared, {
+      during: "heartbeat",
+      work: () => this.#beat(),
+      waitMs: (failure) => this.#waitMs(failure !== undefined),
+    });
     this.#settler = deps.settler;
     this.#strays = deps.strays;
     this.#info = deps.info;
@@ -87,21 +87,15 @@ export class RedisHeartbeat {
   /** Tells Redis that jobs will be taken from these queues, and keeps giving signs of life from then on. */
   async announce(queues: readonly string[]): Promise<void> {
     for (const queue of queues) this.#queues.add(queue);
+    this.#beating.start();
     // One that is under way may have begun before.
-    await this.#beating?.catch(() => {});
+    await this.#beating.ended();
     await this.beat();
   }
 
   /** One sign of life, now. */
   beat(): Promise<void> {
-    return this.#beating ??= this.#beat().then(
-      // A signal may have others behind it, and people wait to see that it was heard.
-      () => this.#beatLater(this.#hasSignal ? 0 : this.#leaseMs / BEATS_IN_LEASE),
-      (error) => {
-        this.#beatLater(Math.min(BEAT_AGAIN_MS, this.#leaseMs / BEATS_IN_LEASE));
-        throw error;
-      },
-    ).finally(() => this.#beating = undefined);
+    return this.#beating.do();
   }
 
   /** Shows, at once, that this process takes no more jobs. */
@@ -111,14 +105,12 @@ export class RedisHeartbeat {
     // A broker that received nothing is not shown.
     if (this.#queues.size === 0) return;
     // A sign under way may have been made before, and sets when the next one comes.
-    void (this.#beating ?? Promise.resolve()).catch(() => {}).then(() => this.#beatLater(0));
+    void this.#beating.ended().then(() => this.#beating.next(0));
   }
 
   /** Puts back all that is held, and leaves the lists of processes. */
   async leave(): Promise<void> {
-    this.#isClosed = true;
-    this.#timer?.cancel();
-    await this.#beating?.catch(() => {});
+    await this.#beating.close();
     const { connection, keys, identity } = this.#shared;
     // A broker that received nothing has nothing to tell.
     if (this.#queues.size === 0) return;
@@ -131,10 +123,11 @@ export class RedisHeartbeat {
     await connection.run(LEAVE, [keys.processes, keys.owners, ...own], [identity]);
   }
 
-  #beatLater(delayMs: number): void {
-    if (this.#isClosed) return;
-    this.#timer?.cancel();
-    this.#timer = this.#shared.clock.setTimer(() => void this.#background.run(() => this.beat()), delayMs);
+  #waitMs(hasFailed: boolean): number {
+    const evenlyMs = this.#leaseMs / BEATS_IN_LEASE;
+    if (hasFailed) return Math.min(BEAT_AGAIN_MS, evenlyMs);
+    // A signal may have others behind it, and people wait to see that it was heard.
+    return this.#hasSignal ? 0 : evenlyMs;
   }
 
   async #beat(): Promise<void> {

@@ -1,7 +1,6 @@
 import type { Buffer } from "node:buffer";
-import type { Timer } from "../../core/time/clock.ts";
 import { JobError } from "../../core/errors.ts";
-import { BackgroundWork } from "../background.ts";
+import { RepeatedWork } from "../background.ts";
 import { newId } from "./delivery.ts";
 import type { RedisShared } from "./shared.ts";
 import { scoreOf } from "./score.ts";
@@ -29,37 +28,26 @@ const BATCH_BYTES = 8 * 2 ** 20;
 export class RedisRecovery {
   readonly #shared: RedisShared;
   readonly #leaseMs: number;
-  readonly #background: BackgroundWork;
-  #timer: Timer | undefined;
-  #looking: Promise<void> | undefined;
-  #isStarted = false;
-  #isClosed = false;
+  readonly #looking: RepeatedWork;
 
   constructor(shared: RedisShared, options: { leaseMs: number }) {
     this.#shared = shared;
-    this.#background = new BackgroundWork(shared.observe, "recovery");
     this.#leaseMs = options.leaseMs;
+    this.#looking = new RepeatedWork(shared, {
+      during: "recovery",
+      work: () => this.#look(),
+      waitMs: () => options.leaseMs / 6,
+    });
   }
 
   /** Begins to look. Idempotent. */
   start(): void {
-    if (this.#isStarted) return;
-    this.#isStarted = true;
-    this.#lookNow();
+    if (this.#looking.start()) void this.#looking.run();
   }
 
   /** Ends the looking, and waits for what is under way. */
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#timer?.cancel();
-    await this.#looking;
-  }
-
-  #lookNow(): void {
-    this.#looking = this.#background.run(() => this.#look()).then(() => {
-      if (this.#isClosed) return;
-      this.#timer = this.#shared.clock.setTimer(() => this.#lookNow(), this.#leaseMs / 6);
-    });
+    await this.#looking.close();
   }
 
   async #look(): Promise<void> {

@@ -1,7 +1,6 @@
 import type { Buffer } from "node:buffer";
-import type { Timer } from "../../../core/time/clock.ts";
 import { JobError } from "../../../core/errors.ts";
-import { BackgroundWork } from "../../background.ts";
+import { RepeatedWork } from "../../background.ts";
 import { isForItsKey } from "../../../redis/errors.ts";
 import { hashOf, type RedisShared } from "../shared.ts";
 import { dueOfScore, scoreOf } from "../score.ts";
@@ -26,25 +25,24 @@ const BATCH_BYTES = 8 * 2 ** 20;
  */
 export class RedisSchedule {
   readonly #shared: RedisShared;
-  readonly #background: BackgroundWork;
+  readonly #promoting: RepeatedWork;
   #nextDueMs = -Infinity;
   /** Why a job stays that is due. */
   #stuck: unknown;
-  #timer: Timer | undefined;
-  #promoting: Promise<void> | undefined;
-  #isStarted = false;
   #isClosed = false;
 
   constructor(shared: RedisShared) {
     this.#shared = shared;
-    this.#background = new BackgroundWork(shared.observe, "schedule");
+    this.#promoting = new RepeatedWork(shared, {
+      during: "schedule",
+      work: () => this.#promote(),
+      waitMs: () => this.#waitMs(),
+    });
   }
 
   /** Begins to look. Idempotent. */
   start(): void {
-    if (this.#isStarted) return;
-    this.#isStarted = true;
-    this.#lookLater(LOOK_EVERY_MS);
+    if (this.#promoting.start()) this.#promoting.next(LOOK_EVERY_MS);
   }
 
   /** Whether a job is due that is still in its set, as far as is known here. */
@@ -56,34 +54,28 @@ export class RedisSchedule {
   expect(dueMs: number): void {
     if (dueMs >= this.#nextDueMs) return;
     this.#nextDueMs = dueMs;
-    if (this.#isStarted) this.#lookLater(dueMs - this.#shared.clock.nowMs());
+    this.#promoting.next(this.#waitMs());
   }
 
   /** Moves all that is due. Never rejects: what goes wrong is told, and tried again within a second. */
   promote(): Promise<void> {
-    return this.#promoting ??= this.#background.run(async () => {
-      this.#stuck = undefined;
-      await this.#promoteAll();
-      if (this.#stuck !== undefined) throw this.#stuck;
-    }).finally(() => this.#promoting = undefined);
+    return this.#promoting.run();
   }
 
   /** Ends the looking, and waits for what is under way. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#timer?.cancel();
-    await this.#promoting;
+    await this.#promoting.close();
   }
 
-  #lookLater(delayMs: number): void {
-    if (this.#isClosed) return;
-    this.#timer?.cancel();
-    this.#timer = this.#shared.clock.setTimer(() => void this.#look(), Math.min(delayMs, LOOK_EVERY_MS));
+  #waitMs(): number {
+    return Math.min(this.#nextDueMs - this.#shared.clock.nowMs(), LOOK_EVERY_MS);
   }
 
-  async #look(): Promise<void> {
-    await this.promote();
-    this.#lookLater(this.#nextDueMs - this.#shared.clock.nowMs());
+  async #promote(): Promise<void> {
+    this.#stuck = undefined;
+    await this.#promoteAll();
+    if (this.#stuck !== undefined) throw this.#stuck;
   }
 
   async #promoteAll(): Promise<void> {
