@@ -46,7 +46,7 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
   const found: string[] = [];
   while (found.length < 3) {
     for (const delivery of await soon("the jobs of the dead", take(broker, { max: 1, waitMs: FOREVER_MS }))) {
-      assert.deepEqual([delivery.attempt, delivery.isRepeat], [2, true]);
+      assert.deepEqual([delivery.attempt, delivery.isRepeat, delivery.redeliveries], [2, true, 1]);
       found.push(nameOf(delivery));
       await delivery.settle(ACK);
     }
@@ -60,6 +60,23 @@ Deno.test("Jobs of a process that dies by SIGKILL run again elsewhere, in their 
     const keys = await server.elements("KEYS", "*");
     return keys.filter((key) => /inflight|fervo:queues/.test(key)).length === 1;
   });
+});
+
+Deno.test("A job tells how many of its workers died, and none when it was put back by hand", async () => {
+  await using server = await RedisServer.start();
+  await using broker = openRedis(server, { leaseMs: LEASE_MS });
+  await broker.push("q", job("survivor"));
+  const seen: (number | undefined)[] = [];
+  for (let deaths = 0; deaths < 3; deaths++) {
+    const [delivery] = await soon("the job", take(broker, { max: 1, waitMs: FOREVER_MS }));
+    seen.push(delivery!.redeliveries);
+    await delivery!.settle(RELEASE);
+    if (deaths === 2) break;
+    await using holder = run(server, "hold", `${LEASE_MS}`, "1");
+    assert.equal(await holder.line(), "1");
+    await holder.kill();
+  }
+  assert.deepEqual(seen, [0, 1, 2]);
 });
 
 Deno.test("A job whose worker died three times goes to the dead letters, with a word on why", async () => {
