@@ -12,6 +12,12 @@ export function pausesOf({ admin }: Broker, name: string): Pauses {
   return admin.pauses ?? refuse(name, "has no place to keep what is paused; stop the consumer instead");
 }
 
+/** @throws {FervoError} CONFIG_INVALID where jobs of the broker cannot be deleted by their queue */
+export function purgeOf({ admin }: Broker, name: string): (queue: string) => Promise<number> {
+  if (admin.purge === undefined) refuse(name, "has no way to delete the jobs of a queue; use its own tools");
+  return (queue) => admin.purge!(queue);
+}
+
 function refuse(name: string, why: string): never {
   throw new FervoError("CONFIG_INVALID", `Cannot be done with the broker "${name}": it ${why}`);
 }

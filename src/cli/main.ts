@@ -15,6 +15,7 @@ import { initCommand } from "./commands/init/init.ts";
 import { Faults, faultText } from "./faults.ts";
 import { type Io, StreamError } from "./io.ts";
 import { pauseCommand, resumeCommand } from "./commands/pause.ts";
+import { purgeCommand } from "./commands/purge.ts";
 import { pushCommand } from "./commands/push.ts";
 import { queuesCommand } from "./commands/queues/queues.ts";
 import { scheduleCommand } from "./commands/schedule.ts";
@@ -117,6 +118,7 @@ Exit codes:
     queuesCommand(context),
     pauseCommand(context),
     resumeCommand(context),
+    purgeCommand(context),
     scheduleCommand(context),
     deadCommand(context),
     checkCommand(context),

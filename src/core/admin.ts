@@ -175,6 +175,11 @@ export interface BrokerAdmin {
   readonly dead?: DeadLetters;
   readonly pauses?: Pauses;
   readonly schedule?: ScheduleBook;
+  /**
+   * Deletes the queue's ready jobs, those that are there when it begins; returns how many. Jobs that run, that wait for their time or
+   * are dead stay.
+   */
+  purge?(queue: string): Promise<number>;
   /** What is to be said of the broker's own settings, good and bad. */
   findings?(): Promise<Finding[]>;
 }

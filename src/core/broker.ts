@@ -51,6 +51,8 @@ export interface Capabilities {
    * when nobody uses the queue and it holds no job; or there are none.
    */
   readonly pauses: "kept" | "loose" | "none";
+  /** The ready jobs of a queue can be deleted: {@link BrokerAdmin.purge}. */
+  readonly purge: boolean;
   /** It keeps a {@link ScheduleBook}. */
   readonly schedule: boolean;
 }

@@ -115,6 +115,7 @@ export const NEEDS = {
   "timed leases": ({ lease }: Capabilities) => lease === "timed",
   "uncounted releases": ({ release }: Capabilities) => release === "uncounted",
   "schedules": ({ schedule }: Capabilities) => schedule,
+  "purge": ({ purge }: Capabilities) => purge,
   "pauses": ({ pauses }: Capabilities) => pauses !== "none",
 } as const;
 export type Need = keyof typeof NEEDS;
@@ -226,7 +227,7 @@ export async function take(broker: Broker, wanted: Wanted = {}): Promise<Deliver
 
 /** What people ask a broker that has an answer to all. */
 export function adminOf({ admin }: Broker): Required<BrokerAdmin> {
-  const parts = ["queues", "depth", "latencyMs", "census", "dead", "pauses"] as const;
+  const parts = ["queues", "depth", "latencyMs", "census", "purge", "dead", "pauses"] as const;
   for (const part of parts) assert.ok(admin[part] !== undefined, `the broker has no ${part}`);
   return admin as Required<BrokerAdmin>;
 }

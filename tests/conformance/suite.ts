@@ -14,6 +14,7 @@ import {
 import { leaseTests } from "./leases.ts";
 import { pauseTests } from "./pauses.ts";
 import { pushTests } from "./pushing.ts";
+import { purgeTests } from "./purging.ts";
 import { receiveTests } from "./receiving.ts";
 import { scheduleTests } from "./schedule.ts";
 import { settleTests } from "./settling.ts";
@@ -53,6 +54,7 @@ export function brokerConformance(name: string, fixture: BrokerFixture): void {
   deadLetterTests(test, capabilities);
   sharingTests(test, capabilities);
   pauseTests(test, capabilities);
+  purgeTests(test, capabilities);
   scheduleTests(test, capabilities);
   censusTests(test, capabilities);
 

@@ -3,7 +3,7 @@ import type { Finding } from "../../core/finding.ts";
 import type { Clock } from "../../core/time/clock.ts";
 import { checkBeanstalkd } from "./check.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
-import { ageOfNext, BeanstalkdDeadLetters, tubesOf, tubeStats } from "./dead_letters.ts";
+import { ageOfNext, BeanstalkdDeadLetters, deleteJob, tubesOf, tubeStats } from "./dead_letters.ts";
 import { whyTubeIsRefused } from "./mapping.ts";
 import { BeanstalkdPauses } from "./pauses.ts";
 
@@ -50,6 +50,25 @@ export class BeanstalkdAdmin implements BrokerAdmin {
   async census(queues: readonly string[]): Promise<Census> {
     const ready = queues.map(async (queue) => [queue, (await this.depth(queue)).ready ?? 0] as const);
     return { ready: new Map(await Promise.all(ready)), inFlight: undefined };
+  }
+
+  /**
+   * One after the other, for beanstalkd has no command for many, and shows those of a paused tube only so. One that a worker reserves
+   * in between is that worker's.
+   */
+  purge(queue: string): Promise<number> {
+    return this.#call(async (connection) => {
+      if (whyTubeIsRefused(queue) !== undefined) return 0;
+      let purged = 0;
+      for (let left = (await tubeStats(connection, queue))?.ready ?? 0; left > 0; left--) {
+        connection.use(queue);
+        // Both at once would be slower: beanstalkd's second short reply waits until the first is acknowledged (Nagle).
+        const first = await connection.send("peek-ready", ["FOUND", "NOT_FOUND"]);
+        if (first.word === "NOT_FOUND") break;
+        if (await deleteJob(connection, first.args[0]!)) purged++;
+      }
+      return purged;
+    });
   }
 
   findings(): Promise<Finding[]> {

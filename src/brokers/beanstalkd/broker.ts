@@ -57,6 +57,7 @@ export const BEANSTALKD_CAPABILITIES: Capabilities = {
   counts: "exact",
   dead: "bare",
   pauses: "loose",
+  purge: true,
   schedule: false,
 };
 

@@ -165,7 +165,7 @@ async function putCopy(
   );
 }
 
-async function deleteJob(connection: BeanstalkdConnection, id: string): Promise<boolean> {
+export async function deleteJob(connection: BeanstalkdConnection, id: string): Promise<boolean> {
   const { word } = await connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
   return word === "DELETED";
 }

@@ -94,6 +94,7 @@ export const SIDEKIQ_CAPABILITIES: Capabilities = {
   counts: "estimated",
   dead: "errors",
   pauses: "kept",
+  purge: true,
   schedule: true,
 };
 
@@ -202,6 +203,7 @@ export class SidekiqBroker implements Broker {
       depth: (queue) => calls.run(() => depth.of(queue)),
       latencyMs: (queue) => calls.run(() => depth.latencyMs(queue)),
       census: (queues) => calls.run(() => depth.census(queues)),
+      purge: (queue) => calls.run(() => depth.purge(queue)),
       findings: () => calls.run(() => checkServer(shared.connection)),
       dead: new RedisDeadLetters(shared, calls),
       pauses: new RedisPauses(shared, calls),

@@ -3,7 +3,7 @@ import type { Census, QueueDepth } from "../../core/admin.ts";
 import { JobError } from "../../core/errors.ts";
 import type { RedisShared } from "./shared.ts";
 import { isForItsKey } from "../../redis/errors.ts";
-import { READ_NEXT, READ_SET } from "./scripts/scripts.ts";
+import { READ_NEXT, READ_SET, TRIM } from "./scripts/scripts.ts";
 
 /** Members of a sorted set that are read to count the jobs of a queue, and how many at once. */
 const MAX_COUNTED = 10_000;
@@ -11,6 +11,9 @@ const PAGE = 1_000;
 /** Nor are more bytes read of a set, and how many at once. */
 const MAX_BYTES = 64 * 2 ** 20;
 const PAGE_BYTES = 8 * 2 ** 20;
+
+/** Jobs of a queue that are deleted in one step. */
+const PURGED_TOGETHER = 10_000;
 
 /** A longer job is not read to see since when it has been ready. */
 const MAX_NEXT_BYTES = 2 ** 20;
@@ -39,6 +42,20 @@ export class RedisDepth {
     ]);
     const [scheduled, retried, dead] = sets.map((jobs) => jobs.get(queue) ?? 0);
     return { ready, delayed: scheduled! + retried!, reserved, dead: dead! };
+  }
+
+  /** A part at a time, so that Redis serves others in between. The newest are at the left end, and so is what comes meanwhile. */
+  async purge(queue: string): Promise<number> {
+    const { connection, keys } = this.#shared;
+    const list = keys.queue(queue);
+    let purged = 0;
+    for (let left = await this.#length(list); left > 0;) {
+      const part = await connection.run<number>(TRIM, [list], [String(Math.min(left, PURGED_TOGETHER))]);
+      if (part === 0) break;
+      purged += part;
+      left -= part;
+    }
+    return purged;
   }
 
   async latencyMs(queue: string): Promise<number | undefined> {

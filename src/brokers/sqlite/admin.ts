@@ -16,6 +16,9 @@ import type { SqliteShared } from "./shared.ts";
 import { asBytes, textOf, wholeNumber } from "./store/values.ts";
 import { read } from "./store/writer.ts";
 
+/** Jobs that are deleted in one transaction. */
+const PURGED_TOGETHER = 10_000;
+
 /** What people ask the embedded queue. */
 export class SqliteAdmin implements BrokerAdmin {
   readonly dead: DeadLetters;
@@ -74,6 +77,22 @@ export class SqliteAdmin implements BrokerAdmin {
     });
   }
 
+  /** A part at a time, so that others write in between. */
+  async purge(queue: string): Promise<number> {
+    const { file, writer } = this.#shared;
+    const latest = await read(
+      file,
+      () => this.#sql.latestReady.get(queue)?.["id"] as bigint | null | undefined,
+    );
+    if (latest === undefined || latest === null) return 0;
+    let purged = 0;
+    for (let part = PURGED_TOGETHER; part === PURGED_TOGETHER;) {
+      part = await writer.write(() => Number(this.#sql.purge.run(queue, latest).changes), true);
+      purged += part;
+    }
+    return purged;
+  }
+
   findings(): Promise<Finding[]> {
     const { file } = this.#shared;
     return read(file, () => {
@@ -125,6 +144,13 @@ function prepareStatements(file: SqliteFile) {
       "SELECT due_at FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT 1",
       { bigInts: true },
     ),
+    latestReady: prepare("SELECT max(id) AS id FROM fervo_jobs WHERE state = 'ready' AND queue = ?", {
+      bigInts: true,
+    }),
+    purge: prepare(`
+      DELETE FROM fervo_jobs WHERE id IN (
+        SELECT id FROM fervo_jobs WHERE state = 'ready' AND queue = ? AND id <= ? LIMIT ${PURGED_TOGETHER}
+      )`),
     depth: prepare(`
       SELECT 'ready' AS state, count(*) AS jobs FROM fervo_jobs WHERE state = 'ready' AND queue = ?
       UNION ALL

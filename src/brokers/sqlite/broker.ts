@@ -69,6 +69,7 @@ export const SQLITE_CAPABILITIES: Capabilities = {
   counts: "exact",
   dead: "errors",
   pauses: "kept",
+  purge: true,
   schedule: true,
 };
 

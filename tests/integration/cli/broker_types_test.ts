@@ -50,6 +50,19 @@ Deno.test("Commands push to a broker in memory, count its jobs, pause its queues
   assert.equal((await t.run("pause", "mail")).stdout, 'Paused "mail"\n');
   assert.match((await t.run("queues")).stdout, /paused/);
   assert.equal((await t.run("resume", "mail")).stdout, 'Resumed "mail"\n');
+  assert.deepEqual(JSON.parse((await t.run("push", "mial", "lost", "--json")).stdout).ids, ["2"]);
+  assert.equal(
+    (await t.run("purge", "mial", "--dry-run")).stdout,
+    'Would delete 1 ready job of "mial"; nothing was changed\n',
+  );
+  assert.equal((await t.run("purge", "mial")).code, 2);
+  assert.equal((await t.run("purge", "mial", "--yes")).stdout, 'Deleted 1 job of "mial"\n');
+  assert.deepEqual(JSON.parse((await t.run("purge", "mial", "--yes", "--json")).stdout), {
+    broker: "default",
+    queue: "mial",
+    purged: 0,
+  });
+  assert.match((await t.run("purge", "mial", "--yes")).stderr, /did you mean "mail"/i);
   await (await takeOne(broker, { queues: ["mail"] })).settle(bury(new JobError("JOB_CRASHED", "It died")));
   assert.match((await t.run("dead", "list")).stdout, /^ID.*\n1 +mail .* JOB_CRASHED +It died\n$/);
   assert.match((await t.run("dead", "list", "--code", "JOB_CRASHED")).stdout, /It died/);
@@ -67,6 +80,10 @@ Deno.test("Commands say what a broker in memory that shows nothing cannot do", a
     const args of [["dead", "list"], ["dead", "retry", "1"], ["dead", "show", "1"], ["pause", "mail"], [
       "resume",
       "mail",
+    ], [
+      "purge",
+      "mail",
+      "--yes",
     ]]
   ) {
     const { code, stderr } = await t.run(...args);

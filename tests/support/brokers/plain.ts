@@ -39,6 +39,7 @@ export const PLAIN_CAPABILITIES: Capabilities = {
   counts: "exact",
   dead: "errors",
   pauses: "kept",
+  purge: true,
   schedule: false,
 };
 
@@ -334,6 +335,18 @@ class PlainAdmin implements BrokerAdmin {
         job.queue === queue && job.state === "waiting" && job.dueAtMs <= nowMs
       );
       return next && nowMs - next.dueAtMs;
+    });
+  }
+
+  purge(queue: string): Promise<number> {
+    return this.#broker.ask(() => {
+      const { store } = this.#broker;
+      const nowMs = store.clock.nowMs();
+      const isMeant = (job: StoredJob) =>
+        job.queue === queue && job.state === "waiting" && job.dueAtMs <= nowMs;
+      const count = store.jobs.filter(isMeant).length;
+      store.jobs = store.jobs.filter((job) => !isMeant(job));
+      return count;
     });
   }
 

@@ -83,6 +83,7 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
         pauses
       ],
   ],
+  ["`purge` of a queue", ({ purge }) => yes(purge)],
   ["`[[schedule]]`", ({ schedule }) => yes(schedule)],
 ];
 

@@ -290,6 +290,17 @@ return one and #one <= tonumber(ARGV[1]) and one
 `);
 
 /**
+ * Removes the elements at the right end of a list; returns how many there were.
+ *
+ * KEYS: list. ARGV: how many at most.
+ */
+export const TRIM = new Script(`
+local count = math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[1]))
+redis.call('LTRIM', KEYS[1], 0, -(count + 1))
+return count
+`);
+
+/**
  * Reads the left end of a list, at least one element if there is one; no more than a client can take at once.
  *
  * KEYS: list. ARGV: how many at most, after how many bytes to stop.

@@ -24,6 +24,7 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
     "queues",
     "pause",
     "resume",
+    "purge",
     "schedule",
     "dead",
     "check",

@@ -1,0 +1,56 @@
+import { Command } from "@commander-js/extra-typings";
+import { openBroker } from "../../app/assembly.ts";
+import { systemClock } from "../../core/time/clock.ts";
+import { counted } from "../../core/text/plural.ts";
+import { queueName } from "../arguments.ts";
+import { purgeOf } from "../broker_parts.ts";
+import type { Context } from "../context.ts";
+import { ExitCode } from "../exit_code.ts";
+import { hintAtQueue } from "../hints.ts";
+import { brokerOption, configOption, jsonOption } from "../options.ts";
+import { chooseBroker, readConfig } from "../settings.ts";
+import { jsonLine } from "../text/json_line.ts";
+
+export function purgeCommand(context: Context) {
+  const { io, setExitCode } = context;
+  return new Command("purge")
+    .summary("delete the ready jobs of a queue")
+    .description(
+      "Deletes the jobs of a queue that are ready to run, those that are there when it begins. Jobs that run, that wait for their " +
+        "time, or are dead stay. It asks before, unless --yes is given.",
+    )
+    .argument("<queue>", "the queue", queueName)
+    .option("--yes", "do not ask")
+    .option("--dry-run", "show how many jobs it would be, and change nothing")
+    .addOption(configOption())
+    .addOption(brokerOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ fervo-worker purge mial --dry-run\n  $ fervo-worker purge mial --yes",
+    )
+    .action(async (queue, options, command) => {
+      const wantsAnswer = options.yes !== true && options.dryRun !== true;
+      if (wantsAnswer && !io.isAttended) {
+        command.error("Not an interactive terminal: pass --yes to confirm, or --dry-run");
+      }
+      const config = await readConfig(context, options.config);
+      const name = chooseBroker(config, options.broker, queue);
+      await using broker = openBroker(config, name, systemClock);
+      const purge = purgeOf(broker, name);
+      const ready = (await broker.admin.depth?.(queue))?.ready;
+      const jobs = ready === undefined ? "the ready jobs" : counted(ready, "ready job");
+      const tell = (facts: object, text: string) =>
+        io.out(options.json ? jsonLine({ broker: name, queue, ...facts }) : `${text}\n`);
+      if (ready === 0) hintAtQueue(io, config, queue);
+      if (options.dryRun) {
+        return tell({ ready: ready ?? null }, `Would delete ${jobs} of "${queue}"; nothing was changed`);
+      }
+      if (wantsAnswer && ready !== 0 && !await io.confirm(`Delete ${jobs} of "${queue}"?`)) {
+        io.err("Nothing was changed\n");
+        return setExitCode(ExitCode.failed);
+      }
+      const purged = ready === 0 ? 0 : await purge(queue);
+      tell({ purged }, `Deleted ${counted(purged, "job")} of "${queue}"`);
+    });
+}
