@@ -53,6 +53,10 @@ export class RepeatedWork {
     return isFirst;
   }
 
+  get isUnderWay(): boolean {
+    return this.#running !== undefined;
+  }
+
   /** Does it now, unless it is under way; rejects with what it throws. */
   do(): Promise<void> {
     return this.#running ??= this.#once().finally(() => this.#running = undefined);

@@ -45,8 +45,12 @@ export class RedisSchedule {
     if (this.#promoting.start()) this.#promoting.next(LOOK_EVERY_MS);
   }
 
-  /** Whether a job is due that is still in its set, as far as is known here. */
+  /** Whether a job may be due that is still in its set, as far as is known here. */
   get isDue(): boolean {
+    return this.#promoting.isUnderWay || this.#hasDue;
+  }
+
+  get #hasDue(): boolean {
     return this.#nextDueMs <= this.#shared.clock.nowMs();
   }
 
@@ -57,9 +61,12 @@ export class RedisSchedule {
     this.#promoting.next(this.#waitMs());
   }
 
-  /** Moves all that is due. Never rejects: what goes wrong is told, and tried again within a second. */
-  promote(): Promise<void> {
-    return this.#promoting.run();
+  /** Moves all that is due now. Never rejects: what goes wrong is told, and tried again within a second. */
+  async promote(): Promise<void> {
+    const { isUnderWay } = this.#promoting;
+    await this.#promoting.run();
+    // What was under way may have looked before it was due.
+    if (isUnderWay && this.#hasDue) await this.#promoting.run();
   }
 
   /** Ends the looking, and waits for what is under way. */
