@@ -125,7 +125,7 @@ PS1='ready> '
 
 /** Lines, and what Tab makes of them. */
 const COMPLETED: readonly [typed: string, completed: string][] = [
-  ["fervo-worker pu", "fervo-worker push "],
+  ["fervo-worker pus", "fervo-worker push "],
   ["fervo-worker dead sh", "fervo-worker dead show "],
   ["fervo-worker push --pri", "fervo-worker push --priority "],
   ["fervo-worker push jobs '{}' --cou", "fervo-worker push jobs '{}' --count "],
