@@ -3,9 +3,10 @@ import type { Finding } from "../../core/finding.ts";
 import type { Clock } from "../../core/time/clock.ts";
 import { checkBeanstalkd } from "./check.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
-import { ageOfNext, BeanstalkdDeadLetters, deleteJob, tubesOf, tubeStats } from "./dead_letters.ts";
+import { ageOfNext, BeanstalkdDeadLetters, tubesOf, tubeStats } from "./dead_letters.ts";
 import { whyTubeIsRefused } from "./mapping.ts";
 import { BeanstalkdPauses } from "./pauses.ts";
+import { deleteJob } from "./put.ts";
 
 /** Runs what it is given with the connection that never waits. */
 export type Call = <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T>;

@@ -8,7 +8,7 @@ import type {
   Subscription,
 } from "../../core/broker.ts";
 import type { PushOptions } from "../../core/format.ts";
-import { JobError, QueueError } from "../../core/errors.ts";
+import { JobError } from "../../core/errors.ts";
 import type { PlainFormat } from "../../core/format.ts";
 import { written } from "../../formats/written.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
@@ -18,7 +18,8 @@ import { BeanstalkdAdmin } from "./admin.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./connection.ts";
 import type { BeanstalkdDelivery } from "./delivery.ts";
 import { BeanstalkdSessions, closedError } from "./sessions.ts";
-import { MAX_DELAY_MS, priOf, refuseTube, secondsOf, whyTubeIsRefused } from "./mapping.ts";
+import { MAX_DELAY_MS, priOf, refuseTube, whyTubeIsRefused } from "./mapping.ts";
+import { put } from "./put.ts";
 
 export { whyTubeIsRefused };
 
@@ -134,29 +135,9 @@ export class BeanstalkdBroker implements Broker {
       );
     }
     if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);
-    const pri = priOf(options.priority ?? 0);
-    const put = `put ${pri} ${secondsOf(options.delayMs ?? 0)} ${secondsOf(ttrMs)} ${body.length}`;
-    return await this.#call(async (connection) => {
-      connection.use(queue);
-      const { word, args } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], {
-        body,
-      });
-      if (word === "INSERTED") return args[0]!;
-      if (word === "JOB_TOO_BIG") {
-        throw new JobError(
-          "JOB_MALFORMED",
-          `The message for queue "${queue}" has ${body.length} bytes, more than beanstalkd takes: start it with ` +
-            "a larger -z",
-          { details: { bytes: body.length } },
-        );
-      }
-      // It has stored the job all the same.
-      await connection.send(`delete ${args[0]}`, ["DELETED", "NOT_FOUND"]);
-      throw new QueueError(
-        "QUEUE_UNAVAILABLE",
-        `Cannot push to queue "${queue}": beanstalkd is out of memory`,
-      );
-    });
+    const place = { tube: queue, pri: priOf(options.priority ?? 0), delayMs: options.delayMs ?? 0, ttrMs };
+    const texts = { message: `The message for queue "${queue}"`, failure: `Cannot push to queue "${queue}"` };
+    return await this.#call((connection) => put(connection, place, body, texts));
   }
 
   close(): Promise<void> {

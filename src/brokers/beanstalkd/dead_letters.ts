@@ -4,6 +4,7 @@ import type { DeadLetter, DeadLetters } from "../../core/admin.ts";
 import { QueueError } from "../../core/errors.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 import { isJobId, type JobStats, jobStatsOf, numberIn, putAtMs } from "./mapping.ts";
+import { deleteJob, tryPut } from "./put.ts";
 import { readList, readStats } from "./reply.ts";
 
 /** So many ids are asked about before the answers are looked at. */
@@ -153,21 +154,12 @@ async function putCopy(
   stats: JobStats,
   body: Uint8Array,
 ): Promise<string> {
-  connection.use(stats.tube);
-  const put = `put ${stats.pri} 0 ${stats.ttrMs / 1_000} ${body.length}`;
-  const { word, args } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body });
-  if (word === "INSERTED") return args[0]!;
-  // It has stored the copy all the same.
-  if (word === "BURIED") await deleteJob(connection, args[0]!);
+  const { word, id: copy } = await tryPut(connection, { ...stats, delayMs: 0 }, body);
+  if (copy !== undefined) return copy;
   throw new QueueError(
     "QUEUE_UNAVAILABLE",
     `Cannot retry job "${id}": beanstalkd answers ${word} to a copy of it; see its memory and its option -z`,
   );
-}
-
-export async function deleteJob(connection: BeanstalkdConnection, id: string): Promise<boolean> {
-  const { word } = await connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
-  return word === "DELETED";
 }
 
 /** Undefined when there is no such job, or it is not buried. */

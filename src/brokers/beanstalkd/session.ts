@@ -9,7 +9,7 @@ import { BeanstalkdDelivery } from "./delivery.ts";
 import { type BeanstalkdReply, readStats } from "./reply.ts";
 import { type JobStats, jobStatsOf, putAtMs, secondsOf } from "./mapping.ts";
 import { Renewals, type Reservation } from "./renewals.ts";
-import { putSuccessor } from "./successor.ts";
+import { deleteJob, put } from "./put.ts";
 
 /** This many reserves are sent before their replies are looked at. */
 const RESERVES_TOGETHER = 64;
@@ -216,8 +216,7 @@ export class BeanstalkdSession {
     }
     if (stats.state !== "reserved") return undefined;
     if (this.#replaced.has(id)) {
-      const { word } = await this.connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
-      if (word === "DELETED") this.#replaced.delete(id);
+      if (await deleteJob(this.connection, id)) this.#replaced.delete(id);
       return undefined;
     }
     const delivery = new BeanstalkdDelivery(this, {
@@ -298,12 +297,11 @@ export class BeanstalkdSession {
     { message, delayMs }: Extract<Verdict, { kind: "replace" }>,
   ): Promise<BeanstalkdReply> {
     if (!this.#replaced.has(id)) {
-      await putSuccessor(
-        this.connection,
-        { id, queue: held.delivery.queue, pri: held.pri, ttrMs: held.ttrMs },
-        message,
-        delayMs,
-      );
+      const { delivery: { queue }, pri, ttrMs } = held;
+      await put(this.connection, { tube: queue, pri, delayMs, ttrMs }, message.body, {
+        message: `The message that is to take the place of job "${id}"`,
+        failure: `Cannot replace job "${id}"`,
+      });
       this.#replaced.add(id);
     }
     const reply = await this.#delete(id, held);
