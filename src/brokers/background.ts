@@ -57,6 +57,10 @@ export class RepeatedWork {
     return this.#running !== undefined;
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** Does it now, unless it is under way; rejects with what it throws. */
   do(): Promise<void> {
     return this.#running ??= this.#once().finally(() => this.#running = undefined);

@@ -29,7 +29,6 @@ export class RedisSchedule {
   #nextDueMs = -Infinity;
   /** Why a job stays that is due. */
   #stuck: unknown;
-  #isClosed = false;
 
   constructor(shared: RedisShared) {
     this.#shared = shared;
@@ -71,7 +70,6 @@ export class RedisSchedule {
 
   /** Ends the looking, and waits for what is under way. */
   async close(): Promise<void> {
-    this.#isClosed = true;
     await this.#promoting.close();
   }
 
@@ -116,7 +114,7 @@ export class RedisSchedule {
       const stays = isMoved.filter((moved) => !moved).length;
       stuck += stays;
       // There may be very many: whoever waits for this takes jobs in between.
-      if (this.#isClosed || stays < due.length && due.length === BATCH_JOBS) return nowMs;
+      if (this.#promoting.isClosed || stays < due.length && due.length === BATCH_JOBS) return nowMs;
     }
   }
 
