@@ -192,42 +192,47 @@ export class RedisSettler {
   }
 
   #retry(delivery: RedisDelivery, delayMs: number, error: FervoError): Promise<Reply> {
-    const { connection, keys, clock, jobs } = this.#shared;
+    const { keys, clock, jobs } = this.#shared;
     if (delivery.record === undefined || isUnreadable(delivery.job)) return this.#bury(delivery, error);
     const nowMs = clock.nowMs();
     const failure = { id: delivery.id, queue: delivery.queue, error, nowMs };
     const { raw, queue } = jobs.failed(delivery.record, failure, delayMs <= 0);
-    const inflight = this.inflightKey(delivery.queue);
-    if (delayMs > 0) {
-      const dueMs = nowMs + delayMs;
-      this.#schedule.expect(dueMs);
-      return connection.run(RETRY_LATER, [inflight, keys.retry], [delivery.raw, scoreOf(dueMs), raw]);
-    }
-    return connection.run(RETRY_NOW, [inflight, keys.queue(queue), keys.queues], [delivery.raw, queue, raw]);
+    return this.#swap(delivery, { raw, queue }, { nowMs, delayMs, set: keys.retry });
   }
 
   /** A message that is no job is put into the queue as it is; whoever takes it sends it to the dead letters. */
-  #replace({ queue, raw: original }: RedisDelivery, message: Uint8Array, delayMs: number): Promise<Reply> {
-    const { connection, keys, clock, jobs } = this.#shared;
-    const nowMs = clock.nowMs();
-    const inflight = this.inflightKey(queue);
-    let body: Uint8Array;
+  #replace(delivery: RedisDelivery, message: Uint8Array, delayMs: number): Promise<Reply> {
+    const { keys, clock, jobs } = this.#shared;
+    const { queue } = delivery;
+    const [nowMs, set] = [clock.nowMs(), keys.schedule];
+    let raw: Uint8Array;
     try {
-      body = jobs.pushed(message, { id: newId(), queue, isDelayed: delayMs > 0, nowMs }).raw;
+      ({ raw } = jobs.pushed(message, { id: newId(), queue, isDelayed: delayMs > 0, nowMs }));
     } catch (error) {
       if (!(error instanceof JobError)) throw error;
+      return this.#swap(delivery, { raw: message, queue }, { nowMs, delayMs: 0, set });
+    }
+    return this.#swap(delivery, { raw, queue }, { nowMs, delayMs, set });
+  }
+
+  /** Puts a message in the place of one that is in flight: into its queue, or into the set until its delay is over. */
+  #swap(
+    delivery: RedisDelivery,
+    { raw, queue }: { readonly raw: Uint8Array; readonly queue: string },
+    { nowMs, delayMs, set }: { readonly nowMs: number; readonly delayMs: number; readonly set: string },
+  ): Promise<Reply> {
+    const { connection, keys } = this.#shared;
+    const inflight = this.inflightKey(delivery.queue);
+    if (delayMs <= 0) {
       return connection.run(RETRY_NOW, [inflight, keys.queue(queue), keys.queues], [
-        original,
+        delivery.raw,
         queue,
-        message,
+        raw,
       ]);
     }
-    if (delayMs > 0) {
-      const dueMs = nowMs + delayMs;
-      this.#schedule.expect(dueMs);
-      return connection.run(RETRY_LATER, [inflight, keys.schedule], [original, scoreOf(dueMs), body]);
-    }
-    return connection.run(RETRY_NOW, [inflight, keys.queue(queue), keys.queues], [original, queue, body]);
+    const dueMs = nowMs + delayMs;
+    this.#schedule.expect(dueMs);
+    return connection.run(RETRY_LATER, [inflight, set], [delivery.raw, scoreOf(dueMs), raw]);
   }
 
   #putBack(delivery: RedisDelivery, mayRunOn: boolean): Promise<Reply> {
