@@ -14,6 +14,7 @@ import { written } from "../../formats/written.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { refuseDelay } from "../delays.ts";
+import { pullSubscription } from "../pull_subscription.ts";
 import { BeanstalkdAdmin } from "./admin.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./connection.ts";
 import type { BeanstalkdDelivery } from "./delivery.ts";
@@ -100,12 +101,7 @@ export class BeanstalkdBroker implements Broker {
   }
 
   subscribe({ onLost }: SubscribeOptions): Subscription {
-    return {
-      receive: (request, signal) => this.#receiveUntil(request, signal, onLost),
-      resize: () => {},
-      stop: () => Promise.resolve(),
-      [Symbol.asyncDispose]: () => Promise.resolve(),
-    };
+    return pullSubscription((request, signal) => this.#receiveUntil(request, signal, onLost));
   }
 
   async #receiveUntil(request: ReceiveRequest, signal: AbortSignal, onLost: OnLost): Promise<Delivery[]> {

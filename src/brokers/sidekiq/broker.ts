@@ -9,7 +9,8 @@ import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import type { Observer } from "../../core/observer.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { Calls } from "../../redis/calls.ts";
-import { refuseDelay } from "../delays.ts";
+import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
+import { pullSubscription } from "../pull_subscription.ts";
 import { checkServer } from "./check.ts";
 import { RedisConnection } from "../../redis/connection.ts";
 import { RedisDeadLetters } from "./dead_letters.ts";
@@ -74,9 +75,6 @@ export interface SidekiqBrokerDeps {
 /** A server that does not answer for so long counts as hung, milliseconds; waiting commands take up to BLOCK_S. */
 const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
 
-/** A hundred years, milliseconds. */
-const DELAYS = { maxMs: 100 * 366 * 86_400_000, stepMs: 1 };
-
 export const SIDEKIQ_CAPABILITIES: Capabilities = {
   lease: "connection",
   redeliveries: "counted",
@@ -87,8 +85,8 @@ export const SIDEKIQ_CAPABILITIES: Capabilities = {
   replace: "one-step",
   fence: "token",
   orders: ["strict", "weighted"],
-  pushDelay: DELAYS,
-  retryDelay: DELAYS,
+  pushDelay: HUNDRED_YEARS,
+  retryDelay: HUNDRED_YEARS,
   priority: false,
   headers: false,
   counts: "estimated",
@@ -162,12 +160,7 @@ export class SidekiqBroker implements Broker {
   }
 
   subscribe(): Subscription {
-    return {
-      receive: (request, signal) => this.#receive(request, signal),
-      resize: () => {},
-      stop: () => Promise.resolve(),
-      [Symbol.asyncDispose]: () => Promise.resolve(),
-    };
+    return pullSubscription((request, signal) => this.#receive(request, signal));
   }
 
   #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {

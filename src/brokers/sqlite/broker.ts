@@ -6,7 +6,7 @@ import type { Observer } from "../../core/observer.ts";
 import { QueueError } from "../../core/errors.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { written } from "../../formats/written.ts";
-import { refuseDelay } from "../delays.ts";
+import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
 import { SqliteAdmin } from "./admin.ts";
 import { SqliteChanges } from "./store/changes.ts";
 import { SqliteClaims } from "./claims.ts";
@@ -49,9 +49,6 @@ export const DEFAULT_SQLITE_OPTIONS: Omit<SqliteBrokerOptions, "path"> = {
   maxPayloadBytes: 64 * 1024 * 1024,
 };
 
-/** A hundred years, milliseconds: the times of day of such delays are still numbers that all readers of the file hold. */
-const DELAYS = { maxMs: 100 * 366 * 86_400_000, stepMs: 1 };
-
 export const SQLITE_CAPABILITIES: Capabilities = {
   lease: "timed",
   redeliveries: "flagged",
@@ -62,8 +59,8 @@ export const SQLITE_CAPABILITIES: Capabilities = {
   replace: "one-step",
   fence: "token",
   orders: ["strict", "weighted"],
-  pushDelay: DELAYS,
-  retryDelay: DELAYS,
+  pushDelay: HUNDRED_YEARS,
+  retryDelay: HUNDRED_YEARS,
   priority: true,
   headers: true,
   counts: "exact",
