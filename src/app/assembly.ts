@@ -20,7 +20,7 @@ import { PoolFit } from "../fpm/autoscale/pool_fit.ts";
 import type { Schedule } from "../worker/schedule/schedule.ts";
 import type { SlotLimit } from "../core/slot_limit.ts";
 
-/** What a broker's broker tells the worker that uses it. */
+/** What a broker tells the worker that uses it. */
 export type WorkerEars = Required<Pick<BrokerDeps, "observe" | "onSignal">> & Pick<BrokerDeps, "isPatient">;
 
 /** What of a worker can change. */
@@ -63,7 +63,7 @@ export function openBroker(
   );
 }
 
-/** Tells `observe` which broker it is that fails at what its broker does by itself. */
+/** Tells `observe` which broker it is that fails at what it does by itself. */
 function withBroker(observe: Observer, broker: string): Observer {
   return (event) =>
     observe(

@@ -25,7 +25,7 @@ export interface BrokerWork {
   /** For whom; undefined for what a broker does by itself. */
   readonly consumer?: string;
   readonly schedule?: string;
-  /** The broker's name, where that is known: of what its broker does by itself. */
+  /** The broker's name, where that is known: of what it does by itself. */
   readonly broker?: string;
 }
 

@@ -154,7 +154,7 @@ export class SidekiqBroker implements Broker {
     this.admin = this.#admin();
   }
 
-  /** The broker of a broker; it connects when it is first used. */
+  /** It connects when it is first used. */
   static open(deps: SidekiqBrokerDeps, options: SidekiqBrokerOptions): SidekiqBroker {
     return new SidekiqBroker(deps, options);
   }

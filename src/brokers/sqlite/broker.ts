@@ -23,7 +23,7 @@ export interface SqliteBrokerDeps {
   /** Names this process in the leases it takes, for people who look into the table. */
   readonly owner: string;
   readonly format: PlainFormat;
-  /** What this process holds, where it opens several drivers. */
+  /** What this process holds, where it opens several brokers on the file. */
   readonly holdings?: SqliteHoldings;
   /** Is told what the broker does by itself. */
   readonly observe?: Observer;

@@ -89,7 +89,7 @@ export class SqliteLeases {
   #mustRenew = false;
   #mustSearch = true;
 
-  /** @param deps.held What this process holds of the file, shared with its other drivers. */
+  /** @param deps.held What this process holds of the file, shared with its other brokers. */
   constructor(
     shared: SqliteShared,
     deps: { held: Map<RowKey, Leased>; observe: Observer },

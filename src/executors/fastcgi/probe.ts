@@ -52,7 +52,7 @@ export async function probeFpm(
  * A job can answer what php-fpm itself does. Asked once more, without a job, php-fpm does it again, and a script does not;
  * one that need not know the check is not asked: php-fpm shows by an answer of its own what these look like.
  *
- * @param seen A release, and the answer that it was read from.
+ * @param outcome A release that was read from `response`.
  * @returns The outcome, or that there was none.
  */
 export async function confirmMisconfigured(
