@@ -220,14 +220,9 @@ export class FpmControl {
 function isSame(before: FpmStatus, now: FpmStatus): boolean {
   if (before.startTimeS !== now.startTimeS) return false;
   if (before.uptimeS > 0) return true;
-  const [known, there] = [before, now].map(pidsOf) as [Set<number>, Set<number>];
-  // It was still starting its children: one that has come since tells nothing, and those of before may have died.
-  return there.size > known.size || !known.isDisjointFrom(there);
-}
-
-/** Of the children that have been started; one that is being started has none yet. */
-function pidsOf({ processes }: FpmStatus): Set<number> {
-  return new Set(processes.map(({ pid }) => pid).filter((pid) => pid > 0));
+  const pids = new Set(before.processes.map(({ pid }) => pid));
+  // A child that is being started has none yet.
+  return now.processes.some(({ pid }) => pid > 0 && pids.has(pid));
 }
 
 /** Whether an error says that nobody is there, rather than that nobody has time. */
