@@ -20,6 +20,7 @@ import {
 } from "../../src/worker/consumer/consumer.ts";
 import { type RunResult, Worker } from "../../src/worker/worker.ts";
 import { EventLog } from "./event_log.ts";
+import { eventually } from "./eventually.ts";
 import { PhpFpm, type PhpFpmOptions } from "./php_fpm.ts";
 
 /** A line a run in the file `runs`: the job's id and which attempt it was. */
@@ -51,7 +52,8 @@ export interface WorkerSiteSettings {
 export async function startWorkerSite(code: string, settings: WorkerSiteSettings = {}) {
   await using opened = new AsyncDisposableStack();
   const concurrency = settings.consumer?.concurrency ?? 4;
-  const fpm = opened.use(await PhpFpm.start({ children: concurrency, ...settings.fpm }));
+  const children = settings.fpm?.children ?? concurrency;
+  const fpm = opened.use(await PhpFpm.start({ ...settings.fpm, children }));
   const file = (name: string) => `${fpm.directory}/${name}`;
   await fpm.writeScript("job.php", `<?php ${code}`);
   await Deno.writeTextFile(file("runs"), "");
@@ -68,6 +70,10 @@ export async function startWorkerSite(code: string, settings: WorkerSiteSettings
     ...settings.pool,
   });
   const control = fpm.control({ hasStatusPage: settings.hasStatusPage ?? true });
+  await eventually("php-fpm has started its children", async () => {
+    const { processes } = (await fpm.control().status())!;
+    return processes.filter(({ pid }) => pid > 0).length === children;
+  });
   // As a worker does when it starts.
   await control.status();
   const script = file(settings.script ?? "job.php");

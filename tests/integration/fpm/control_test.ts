@@ -184,7 +184,7 @@ Deno.test("FpmControl.hasLeftWithin() tells by its children a php-fpm that has s
     "start since": since,
   });
   // A child that is being started has the id 0.
-  for (const [pids, hasLeft] of [[[13, 0], true], [[12, 11], false]] as const) {
+  for (const [pids, hasLeft] of [[[13, 0], true], [[13, 12], true], [[12, 11], false]] as const) {
     await using t = await scripted((index) => index === 0 ? page([11, 0], 0) : page(pids, 1));
     await t.control.status();
     assert.equal(await t.control.hasLeftWithin(300), hasLeft);
