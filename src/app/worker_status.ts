@@ -1,5 +1,6 @@
 import type { App } from "./app.ts";
 import type { Clock } from "../core/time/clock.ts";
+import type { PausedQueue } from "../core/admin.ts";
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/time/iso_date.ts";
 import { isLasting, type StuckJobs, stuckReason } from "../core/stuck_jobs.ts";
@@ -47,6 +48,13 @@ export interface ConsumerReport {
   readonly slots: number;
   readonly busy: number;
   readonly in_flight: number;
+  /** Those of its queues that people have paused, as the worker knows; of brokers that leave it to workers. */
+  readonly paused_queues: readonly {
+    readonly queue: string;
+    /** When it ends by itself, ISO 8601. */
+    readonly until: string | null;
+    readonly reason: string | null;
+  }[];
   /** How long ago the broker answered, seconds; null when it has not yet. */
   readonly last_receive_s: number | null;
 }
@@ -84,6 +92,8 @@ export class WorkerStatus {
   readonly #startedMs: number;
   /** Why a consumer was paused last. */
   readonly #pauses = new Map<string, FervoError>();
+  /** What people have paused, by the consumer. */
+  readonly #pausedQueues = new Map<string, readonly PausedQueue[]>();
 
   constructor(
     deps: { clock: Clock; log: Pick<LineWriter, "dropped"> },
@@ -98,6 +108,8 @@ export class WorkerStatus {
 
   readonly observe: Observer = (event) => {
     if (event.type === "consumer_paused") this.#pauses.set(event.consumer, event.error);
+    if (event.type === "consumer_started") this.#pausedQueues.delete(event.consumer);
+    if (event.type === "queues_paused") this.#pausedQueues.set(event.consumer, event.queues);
   };
 
   /** Asks brokers and php-fpm, too; takes 2 s at most. */
@@ -137,6 +149,13 @@ export class WorkerStatus {
           slots,
           busy: busySlots,
           in_flight: inFlight,
+          paused_queues: (this.#pausedQueues.get(consumer.name) ?? []).map((
+            { queue, untilMs, reason = null },
+          ) => ({
+            queue,
+            until: untilMs === undefined ? null : isoDate(untilMs),
+            reason,
+          })),
           last_receive_s: receivedAtMs === undefined ? null : seconds(nowMs - receivedAtMs),
         };
       }),

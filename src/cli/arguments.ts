@@ -11,6 +11,14 @@ export function durationMs(text: string): number {
   return Math.round(Number(match[1]) * UNITS_MS[match[2]!]!);
 }
 
+/** A date, one of UTC unless it says otherwise, as epoch milliseconds; undefined for any other text. */
+export function dateMs(text: string): number | undefined {
+  if (!/^\d{4}-\d\d-\d\d/.test(text)) return undefined;
+  const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/.test(text.slice(10));
+  const ms = Date.parse(text.length > 10 && !hasZone ? `${text}Z` : text);
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
 /** A whole number of at least `min`. */
 export function wholeNumber(min: number): (text: string) => number {
   return (text) => {

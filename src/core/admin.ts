@@ -92,17 +92,30 @@ export interface DeadLetters {
   remove(ids: readonly string[] | "all"): Promise<number>;
 }
 
+/** How a person has paused a queue. */
+export interface PauseOptions {
+  /** Why, in a few words; of brokers that keep it: {@link Capabilities.pauseReasons}. */
+  readonly reason?: string;
+  /** When the pause ends by itself, epoch milliseconds; when it is resumed, if absent. */
+  readonly untilMs?: number;
+}
+
+/** A queue that is paused. */
+export interface PausedQueue extends PauseOptions {
+  readonly queue: string;
+}
+
 /**
- * Queues that nobody takes jobs from until they are resumed, as all workers on the broker see it within two seconds.
- * Jobs that run already go on, pushes too. Every call may reject with QUEUE_UNAVAILABLE.
+ * Queues that nobody takes jobs from until they are resumed, or their time is over, as all workers on the broker see it within two
+ * seconds. Jobs that run already go on, pushes too. Every call may reject with QUEUE_UNAVAILABLE.
  */
 export interface Pauses {
   /** The broker itself hands out no job of a paused queue; else workers look here what they may ask for. */
   readonly isEnforced: boolean;
-  /** The names, sorted. */
-  list(): Promise<string[]>;
-  /** Idempotent. */
-  pause(queue: string): Promise<void>;
+  /** By name. A pause whose time is over by the clock of whoever asks is none, from then on for all. */
+  list(): Promise<PausedQueue[]>;
+  /** Takes the place of a pause that is there. */
+  pause(queue: string, options?: PauseOptions): Promise<void>;
   /** Returns whether it was paused. */
   resume(queue: string): Promise<boolean>;
 }

@@ -47,10 +47,12 @@ export interface Capabilities {
    */
   readonly dead: "errors" | "bare" | "none";
   /**
-   * How long {@link Pauses} last: until somebody resumes the queue; `loose`, which may end by itself when the broker restarts, or
+   * How long {@link Pauses} without a time last: until somebody resumes the queue; `loose`, which may end by itself when the broker restarts, or
    * when nobody uses the queue and it holds no job; or there are none.
    */
   readonly pauses: "kept" | "loose" | "none";
+  /** A pause keeps the reason of whoever paused. */
+  readonly pauseReasons: boolean;
   /** The ready jobs of a queue can be deleted: {@link BrokerAdmin.purge}. */
   readonly purge: boolean;
   /** It keeps a {@link ScheduleBook}. */

@@ -1,3 +1,4 @@
+import type { PausedQueue } from "./admin.ts";
 import type { FervoError } from "./errors.ts";
 import type { Verdict } from "./outcome.ts";
 import type { ClaimedAhead } from "./schedule_claims.ts";
@@ -50,11 +51,11 @@ export type WorkerEvent =
     readonly afterMs: number;
   }
   | {
-    /** From now on it takes no jobs from those of its queues that people have paused, which are others than before. */
+    /** From now on it takes no jobs from those of its queues that people have paused: others than before, or in another way. */
     readonly type: "queues_paused";
     readonly consumer: string;
     /** None when all are resumed. */
-    readonly queues: readonly string[];
+    readonly queues: readonly PausedQueue[];
   }
   | { readonly type: "consumer_stopped"; readonly consumer: string }
   | {

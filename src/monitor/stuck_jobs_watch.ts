@@ -140,7 +140,8 @@ async function ask(
   { admin }: WatchedBroker["broker"],
   suspects: readonly ConsumerSight[],
 ): Promise<Omit<BrokerCounts, "inFlightHere">> {
-  const paused = suspects.length === 0 ? [] : await admin.pauses?.list() ?? [];
+  const pauses = suspects.length === 0 ? [] : await admin.pauses?.list() ?? [];
+  const paused = pauses.map(({ queue }) => queue);
   const queues = new Set(suspects.flatMap((suspect) => suspect.queues));
   const census = await admin.census?.([...queues].filter((queue) => !paused.includes(queue)));
   return { ready: census?.ready ?? new Map(), paused, inFlightThere: census?.inFlight };

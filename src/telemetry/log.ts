@@ -88,7 +88,14 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
       }
       case "queues_paused": {
         const { consumer, queues } = event;
-        return log.info({ consumer, queues }, queues.length > 0 ? "Queues are paused" : "Queues are resumed");
+        const noted = queues.filter(({ reason, untilMs }) => (reason ?? untilMs) !== undefined)
+          .map(({ untilMs, ...pause }) => ({ ...pause, until: untilMs && isoDate(untilMs) }));
+        const facts = {
+          consumer,
+          queues: queues.map(({ queue }) => queue),
+          ...(noted[0] && { pauses: noted }),
+        };
+        return log.info(facts, queues.length > 0 ? "Queues are paused" : "Queues are resumed");
       }
       case "consumer_stopped":
         repeated.ended(`${event.consumer} runs jobs`);

@@ -117,6 +117,7 @@ export const NEEDS = {
   "schedules": ({ schedule }: Capabilities) => schedule,
   "purge": ({ purge }: Capabilities) => purge,
   "pauses": ({ pauses }: Capabilities) => pauses !== "none",
+  "reasons of pauses": ({ pauseReasons }: Capabilities) => pauseReasons,
 } as const;
 export type Need = keyof typeof NEEDS;
 

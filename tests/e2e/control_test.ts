@@ -65,6 +65,7 @@ Deno.test("status tells people and programs how the running worker is doing", as
       slots: 4,
       busy: 3,
       in_flight: 3,
+      paused_queues: [],
     }],
     schedules: [],
     brokers: [{ name: "default", up: true, error: null, orphans: 0 }],

@@ -63,12 +63,16 @@ Deno.test("pause and resume keep a queue's jobs from all workers, on beanstalkd,
 Deno.test("A pause is kept across restarts of the worker, and over an empty queue", async () => {
   await using fpm = await PhpFpm.start();
   await using site = await Site.create(fpm, { consumer: { queues: ["mail", "jobs"] } });
-  await site.runOk(["pause", "mail"]);
+  await site.runOk(["pause", "mail", "--for", "10h", "--reason", "moved"]);
   await site.runOk(["push", "mail", "{}"]);
   for (let run = 1; run <= 2; run++) {
     await using worker = site.start(["run"]);
     await site.push("{}");
     await eventually("the job of the other queue has run", () => site.effectCount() === run);
+    assert.match(
+      await site.runOk(["status"]),
+      /^Queue "mail" of consumer ".*" is paused until 2.*Z: moved$/m,
+    );
     worker.kill("SIGTERM");
     await worker.ended;
   }

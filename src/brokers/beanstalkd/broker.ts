@@ -59,6 +59,7 @@ export const BEANSTALKD_CAPABILITIES: Capabilities = {
   counts: "exact",
   dead: "bare",
   pauses: "loose",
+  pauseReasons: false,
   purge: true,
   schedule: false,
 };

@@ -1,54 +1,65 @@
-import type { Pauses } from "../../core/admin.ts";
+import type { PausedQueue, PauseOptions, Pauses } from "../../core/admin.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 import { tubesOf } from "./dead_letters.ts";
-import { numberIn, refuseTube } from "./mapping.ts";
+import { MAX_DELAY_MS, numberIn, refuseTube, secondsOf } from "./mapping.ts";
 import { readStats } from "./reply.ts";
 
-/** The longest pause there is, seconds: 136 years. */
-const FOR_EVER_S = 2 ** 32 - 1;
-
 /**
- * beanstalkd's own pauses, which all its clients obey. It forgets them when it restarts, and with the tube: when that
- * holds no job and nobody uses or watches it.
+ * beanstalkd's own pauses, which all its clients obey: for a number of seconds, and without a reason. The longest, of 136 years, is
+ * one without an end. It forgets them when it restarts, and with the tube: when that holds no job and nobody uses or watches it.
  */
 export class BeanstalkdPauses implements Pauses {
   readonly isEnforced = true;
+  readonly #clock: Clock;
   readonly #call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T>;
 
   /** @param deps.call Runs what it is given with the connection that never waits. */
-  constructor(deps: { call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T> }) {
+  constructor(
+    deps: { clock: Clock; call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T> },
+  ) {
+    this.#clock = deps.clock;
     this.#call = deps.call;
   }
 
-  list(): Promise<string[]> {
+  list(): Promise<PausedQueue[]> {
     return this.#call(async (connection) => {
-      const tubes = await tubesOf(connection);
-      const paused = await Promise.all(tubes.map((tube) => isPaused(connection, tube)));
-      return tubes.filter((_, i) => paused[i]).sort();
+      const tubes = (await tubesOf(connection)).sort();
+      return (await Promise.all(tubes.map((tube) => this.#look(connection, tube))))
+        .filter((paused) => paused !== undefined);
     });
   }
 
-  async pause(queue: string): Promise<void> {
+  async pause(queue: string, { untilMs = Infinity }: PauseOptions = {}): Promise<void> {
     refuseTube(queue);
+    const forS = secondsOf(untilMs - this.#clock.nowMs());
     await this.#call((connection) => {
       // A tube that nobody uses does not exist, and cannot be paused.
       connection.use(queue);
-      return connection.send(`pause-tube ${queue} ${FOR_EVER_S}`, ["PAUSED"]);
+      return connection.send(`pause-tube ${queue} ${forS}`, ["PAUSED"]);
     });
   }
 
   async resume(queue: string): Promise<boolean> {
     refuseTube(queue);
     return await this.#call(async (connection) => {
-      if (!await isPaused(connection, queue)) return false;
+      if (await this.#look(connection, queue) === undefined) return false;
       await connection.send(`pause-tube ${queue} 0`, ["PAUSED", "NOT_FOUND"]);
       return true;
     });
   }
-}
 
-async function isPaused(connection: BeanstalkdConnection, tube: string): Promise<boolean> {
-  const reply = await connection.send(`stats-tube ${tube}`, ["OK", "NOT_FOUND"]);
-  if (reply.word === "NOT_FOUND") return false;
-  return connection.read(reply, ({ body }) => numberIn(readStats(body!), "pause-time-left")) > 0;
+  /** Undefined when it is not paused. */
+  async #look(connection: BeanstalkdConnection, tube: string): Promise<PausedQueue | undefined> {
+    const reply = await connection.send(`stats-tube ${tube}`, ["OK", "NOT_FOUND"]);
+    if (reply.word === "NOT_FOUND") return undefined;
+    return connection.read(reply, ({ body }) => {
+      const stats = readStats(body!);
+      const forMs = numberIn(stats, "pause") * 1_000;
+      if (forMs === 0) return undefined;
+      // Of what is left, only whole seconds are told.
+      const leftMs = (numberIn(stats, "pause-time-left") + 1) * 1_000;
+      return { queue: tube, ...(forMs < MAX_DELAY_MS && { untilMs: this.#clock.nowMs() + leftMs }) };
+    });
+  }
 }

@@ -92,6 +92,7 @@ export const SIDEKIQ_CAPABILITIES: Capabilities = {
   counts: "estimated",
   dead: "errors",
   pauses: "kept",
+  pauseReasons: true,
   purge: true,
   schedule: true,
 };

@@ -17,6 +17,7 @@
  * | `fervo:inflight:IDENTITY:NAME` | list   | the jobs that it holds, the newest at its left end                    |
  * | `fervo:suspects`               | hash   | identities without a sign of life, and since when, epoch milliseconds |
  * | `fervo:schedule`               | hash   | schedules, and when each is claimed: `FROM-TO,FROM-TO RULE`           |
+ * | `fervo:paused`                 | hash   | paused queues that have a reason or an end: `{"until", "reason"}`     |
  * | `fervo:recovery`               | string | who looks for the dead now                                            |
  */
 export class RedisKeys {
@@ -26,6 +27,7 @@ export class RedisKeys {
   readonly retry: string;
   readonly dead: string;
   readonly paused: string;
+  readonly pauseNotes: string;
   readonly schedules: string;
   readonly processes: string;
   readonly owners: string;
@@ -40,6 +42,7 @@ export class RedisKeys {
     this.retry = `${prefix}retry`;
     this.dead = `${prefix}dead`;
     this.paused = `${prefix}paused`;
+    this.pauseNotes = `${prefix}fervo:paused`;
     this.schedules = `${prefix}fervo:schedule`;
     this.processes = `${prefix}processes`;
     this.owners = `${prefix}fervo:processes`;

@@ -11,6 +11,7 @@ import type { Finding } from "../../core/finding.ts";
 import { sqliteFacts, sqliteFindings } from "./check.ts";
 import { SqliteDeadLetters } from "./dead_letters.ts";
 import type { SqliteFile, SqliteStatement, StatementOptions } from "./store/file.ts";
+import { SqlitePauses } from "./pauses.ts";
 import { type InsertJob, SqliteSchedule } from "./schedule.ts";
 import type { SqliteShared } from "./shared.ts";
 import { asBytes, textOf, wholeNumber } from "./store/values.ts";
@@ -99,41 +100,6 @@ export class SqliteAdmin implements BrokerAdmin {
       const { journal_mode: mode } = file.prepare("PRAGMA journal_mode").get()!;
       return sqliteFindings(sqliteFacts(this.#options.path, String(mode)));
     });
-  }
-}
-
-/** The rows of `fervo_paused`. */
-class SqlitePauses implements Pauses {
-  readonly isEnforced = false;
-  readonly #shared: SqliteShared;
-  readonly #list: SqliteStatement;
-  readonly #pause: SqliteStatement;
-  readonly #resume: SqliteStatement;
-
-  constructor(shared: SqliteShared) {
-    this.#shared = shared;
-    const { file } = shared;
-    this.#list = file.prepare(
-      `SELECT ${asBytes("queue")} AS queue FROM fervo_paused ORDER BY fervo_paused.queue`,
-    );
-    this.#pause = file.prepare("INSERT OR IGNORE INTO fervo_paused (queue, paused_at) VALUES (?, ?)");
-    this.#resume = file.prepare("DELETE FROM fervo_paused WHERE queue = ?");
-  }
-
-  list(): Promise<string[]> {
-    return read(this.#shared.file, () => this.#list.all().map(({ queue }) => textOf(queue)));
-  }
-
-  async pause(queue: string): Promise<void> {
-    await this.#change(() => this.#pause.run(queue, this.#shared.clock.nowMs()));
-  }
-
-  async resume(queue: string): Promise<boolean> {
-    return (await this.#change(() => this.#resume.run(queue))).changes > 0;
-  }
-
-  #change<T>(apply: () => T): Promise<T> {
-    return this.#shared.writer.write(apply, true);
   }
 }
 

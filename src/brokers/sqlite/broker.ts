@@ -66,6 +66,7 @@ export const SQLITE_CAPABILITIES: Capabilities = {
   counts: "exact",
   dead: "errors",
   pauses: "kept",
+  pauseReasons: true,
   purge: true,
   schedule: true,
 };

@@ -1,10 +1,13 @@
-import { Command } from "@commander-js/extra-typings";
+import { Command, Option } from "@commander-js/extra-typings";
+import { InvalidArgumentError } from "commander";
 import { openBroker } from "../../app/assembly.ts";
 import { systemClock } from "../../core/time/clock.ts";
-import { queueName } from "../arguments.ts";
+import type { PauseOptions } from "../../core/admin.ts";
+import { dateMs, durationMs, queueName } from "../arguments.ts";
 import type { Context } from "../context.ts";
 import { brokerOption, configOption, jsonOption } from "../options.ts";
 import { hintAtQueue } from "../hints.ts";
+import { pauseJson, pauseText } from "../text/pause_text.ts";
 import { jsonLine } from "../text/json_line.ts";
 import { pausesOf } from "../broker_parts.ts";
 import { chooseBroker, readConfig } from "../settings.ts";
@@ -14,23 +17,52 @@ export function pauseCommand(context: Context) {
   return new Command("pause")
     .summary("take no more jobs from a queue")
     .description(
-      "Has all workers on the broker take no more jobs from a queue, within two seconds and until it is resumed. Jobs that " +
-        "run go on, and jobs can be pushed. Of some brokers a pause may end by itself: see docs/operations.md.",
+      "Has all workers on the broker take no more jobs from a queue, within two seconds and until it is resumed, or its time is " +
+        "over. Jobs that run go on, and jobs can be pushed. Said again, it takes the place of the former pause. Of some brokers a " +
+        "pause may end earlier by itself: see docs/operations.md.",
     )
     .argument("<queue>", "the queue", queueName)
+    .addOption(
+      new Option("--for <duration>", "for so long, e.g. 30m or 2h").argParser(durationMs).conflicts("until"),
+    )
+    .addOption(
+      new Option("--until <time>", "until then, e.g. 2026-01-31T12:00Z; of UTC unless it says otherwise")
+        .argParser(momentMs),
+    )
+    .addOption(new Option("--reason <text>", "why, shown by queues, status and check").argParser(reasonText))
     .addOption(configOption())
     .addOption(brokerOption())
     .addOption(jsonOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  $ fervo-worker pause mail\n  $ fervo-worker pause mail --broker jobs",
+      `
+Examples:
+  $ fervo-worker pause mail
+  $ fervo-worker pause mail --for 2h --reason "the mail server is being moved"`,
     )
-    .action(async (queue, options) => {
+    .action(async (queue, options, command) => {
+      const nowMs = systemClock.nowMs();
+      const untilMs = options.for === undefined ? options.until : nowMs + options.for;
+      if (untilMs !== undefined && untilMs <= nowMs) {
+        command.error("The pause would be over at once: give --for or --until a time that is to come");
+      }
       const config = await readConfig(context, options.config);
       const name = chooseBroker(config, options.broker, queue);
       await using broker = openBroker(config, name, systemClock);
-      await pausesOf(broker, name).pause(queue);
-      io.out(options.json ? jsonLine({ broker: name, queue, paused: true }) : `Paused "${queue}"\n`);
+      const pauses = pausesOf(broker, name);
+      if (options.reason !== undefined && !broker.capabilities.pauseReasons) {
+        command.error("--reason needs a broker that keeps reasons of pauses; this one does not");
+      }
+      const pause: PauseOptions = {
+        ...(untilMs !== undefined && { untilMs }),
+        ...(options.reason !== undefined && { reason: options.reason }),
+      };
+      await pauses.pause(queue, pause);
+      io.out(
+        options.json
+          ? jsonLine({ broker: name, queue, paused: true, ...pauseJson(pause) })
+          : `Paused "${queue}"${pauseText(pause)}\n`,
+      );
       hintAtQueue(io, config, queue);
       if (broker.capabilities.pauses === "loose") {
         io.err(
@@ -65,4 +97,18 @@ export function resumeCommand(context: Context) {
       io.out(options.json ? jsonLine({ broker: name, queue, paused: false, was_paused: wasPaused }) : text);
       if (!wasPaused) hintAtQueue(io, config, queue);
     });
+}
+
+/** What a person reads in a line of `queues`, code units. */
+const MAX_REASON_LENGTH = 200;
+
+function reasonText(text: string): string {
+  if (text.trim() !== "" && text.length <= MAX_REASON_LENGTH) return text;
+  throw new InvalidArgumentError(`Expected a text of at most ${MAX_REASON_LENGTH} characters.`);
+}
+
+function momentMs(text: string): number {
+  const ms = dateMs(text);
+  if (ms === undefined) throw new InvalidArgumentError("Expected a date such as 2026-01-31T12:00Z.");
+  return ms;
 }

@@ -1,4 +1,5 @@
 import { counted } from "../../core/text/plural.ts";
+import { visible } from "../../core/text/visible.ts";
 import { table } from "../text/table.ts";
 import type { ConsumerReport, StatusReport } from "../../app/worker_status.ts";
 
@@ -9,6 +10,14 @@ export function statusText(status: StatusReport): string {
   const { schedules = [] } = status as Partial<StatusReport>;
   const reasons = [
     ...consumers.map(({ name, state, reason }) => reason && `Consumer "${name}" is ${state}: ${reason}`),
+    // A worker of an older version tells none.
+    ...consumers.flatMap(({ name, paused_queues = [] }: Partial<ConsumerReport>) =>
+      paused_queues.map(({ queue, until, reason }) =>
+        `Queue "${queue}" of consumer "${name}" is paused${until ? ` until ${until}` : ""}${
+          reason ? `: ${visible(reason)}` : ""
+        }`
+      )
+    ),
     ...schedules.map(({ name, reason }) => reason && `Schedule "${name}": ${reason}`),
     ...brokers.map(({ name, error }) => error && `Broker "${name}" is away: ${error}`),
     ...brokers.map(({ name, orphans }) =>

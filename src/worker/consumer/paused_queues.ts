@@ -1,4 +1,4 @@
-import type { Pauses } from "../../core/admin.ts";
+import type { PausedQueue, Pauses } from "../../core/admin.ts";
 import { BrokerState } from "../../core/broker_state.ts";
 import type { Observer } from "../../core/observer.ts";
 import type { Clock, Timer } from "../../core/time/clock.ts";
@@ -14,7 +14,8 @@ export class PausedQueues {
   readonly #looking: BrokerState;
   readonly #observe: Observer;
   readonly #options: { readonly name: string; readonly queues: readonly string[] };
-  #paused: ReadonlySet<string> | undefined;
+  /** By the queue's name. */
+  #paused: ReadonlyMap<string, PausedQueue> | undefined;
   #timer: Timer | undefined;
   #isClosed = false;
 
@@ -44,7 +45,7 @@ export class PausedQueues {
    */
   async load(): Promise<void> {
     if (this.#paused !== undefined) return;
-    this.#change(new Set(await this.#pauses?.list()));
+    this.#change(await this.#pauses?.list() ?? []);
     this.#lookLater();
   }
 
@@ -71,22 +72,21 @@ export class PausedQueues {
   /** Never rejects. */
   async #look(pauses: Pauses): Promise<void> {
     try {
-      const [before, paused] = [this.#paused!, new Set(await pauses.list())];
+      const paused = await pauses.list();
       this.#looking.worked();
-      if (paused.size === before.size && paused.isSubsetOf(before)) return;
       this.#change(paused);
     } catch (thrown) {
       this.#looking.failed(thrown);
     }
   }
 
-  #change(paused: ReadonlySet<string>): void {
+  #change(all: readonly PausedQueue[]): void {
     const { name, queues } = this.#options;
-    const before = queues.filter((queue) => this.#paused?.has(queue));
-    const now = queues.filter((queue) => paused.has(queue));
-    this.#paused = paused;
-    if (before.join("\n") === now.join("\n")) return;
-    this.#observe({ type: "queues_paused", consumer: name, queues: now });
+    const paused = all.filter(({ queue }) => queues.includes(queue));
+    const isSame = JSON.stringify(paused) === JSON.stringify([...this.#paused?.values() ?? []]);
+    this.#paused = new Map(paused.map((one) => [one.queue, one]));
+    if (isSame) return;
+    this.#observe({ type: "queues_paused", consumer: name, queues: paused });
     this.#onChange();
   }
 }

@@ -50,6 +50,46 @@ Deno.test("Commands push to a broker in memory, count its jobs, pause its queues
   assert.equal((await t.run("pause", "mail")).stdout, 'Paused "mail"\n');
   assert.match((await t.run("queues")).stdout, /paused/);
   assert.equal((await t.run("resume", "mail")).stdout, 'Resumed "mail"\n');
+  const { stdout } = await t.run(
+    "pause",
+    "mail",
+    "--until",
+    "2100-01-31T12:00",
+    "--reason",
+    "moved\u001b[2J",
+  );
+  assert.equal(stdout, 'Paused "mail" until 2100-01-31T12:00:00.000Z: moved\\u001b[2J\n');
+  assert.match(
+    (await t.run("queues")).stdout,
+    / QUEUE +REASON\n.* until 2100-01-31T12:00:00.000Z +default +mail +moved/,
+  );
+  const [row] = JSON.parse((await t.run("queues", "--json")).stdout);
+  assert.deepEqual([row.paused, row.paused_until, row.pause_reason], [
+    true,
+    "2100-01-31T12:00:00.000Z",
+    "moved\u001b[2J",
+  ]);
+  assert.match(
+    (await t.run("check")).stdout,
+    /queue "mail" is paused until 2100-01-31T12:00:00\.000Z: moved.*\n *Why: no worker takes its jobs until then\n/,
+  );
+  const paused = JSON.parse((await t.run("pause", "mail", "--for", "2h", "--json")).stdout);
+  assert.ok(Math.abs(Date.parse(paused.until) - Date.now() - 7_200_000) < 3_600_000, paused.until);
+  assert.equal(paused.reason, null);
+  for (
+    const [options, why] of [
+      [["--until", "2000-01-31"], /The pause would be over at once/],
+      [["--for", "0s"], /The pause would be over at once/],
+      [["--for", "1h", "--until", "2100-01-31"], /cannot be used with/],
+      [["--until", "tomorrow"], /Expected a date such as/],
+      [["--reason", " "], /Expected a text of at most 200 characters/],
+    ] as const
+  ) {
+    const { code, stderr } = await t.run("pause", "mail", ...options);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, why);
+  }
+  assert.equal((await t.run("resume", "mail")).stdout, 'Resumed "mail"\n');
   assert.deepEqual(JSON.parse((await t.run("push", "mial", "lost", "--json")).stdout).ids, ["2"]);
   assert.equal(
     (await t.run("purge", "mial", "--dry-run")).stdout,
@@ -94,6 +134,13 @@ Deno.test("Commands say what a broker in memory that shows nothing cannot do", a
   const { code, stderr } = await t.run("push", "mail", "x", "--delay", "2h");
   assert.equal(code, 1);
   assert.match(stderr, /has no place for that/);
+});
+
+Deno.test("pause --reason is refused where the broker keeps none, before anything is paused", async () => {
+  await using t = await setUp('driver = "beanstalkd"\naddress = "127.0.0.1:1"');
+  const { code, stderr } = await t.run("pause", "mail", "--reason", "moved");
+  assert.equal(code, 2);
+  assert.match(stderr, /--reason needs a broker that keeps reasons of pauses; this one does not/);
 });
 
 Deno.test("A broker type's options are checked like all others, with their lines", async () => {

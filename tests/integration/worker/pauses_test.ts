@@ -12,19 +12,24 @@ import { FakeExecutor } from "../../support/fake_executor.ts";
 import { RedisBroker, sidekiqMessages } from "../brokers/sidekiq/broker.ts";
 import { SqliteFileQueue } from "../brokers/sqlite/broker.ts";
 
-const SERVERS: Record<string, () => Promise<Pick<TestBroker, "open" | typeof Symbol.asyncDispose>>> = {
+const SERVERS: Record<
+  string,
+  () => Promise<Pick<TestBroker, "open" | "passTime" | typeof Symbol.asyncDispose>>
+> = {
   sqlite: () => SqliteFileQueue.start(),
   redis: async () => {
     const server = await RedisBroker.start();
     return {
       open: async () => inMessages(await server.open(), sidekiqMessages),
+      passTime: (ms) => server.passTime(ms),
       [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
     };
   },
   beanstalkd: async () => {
-    const server = await Beanstalkd.start();
+    const server = await Beanstalkd.start({ hasMovableClock: true });
     return {
       open: () => Promise.resolve(server.open()),
+      passTime: (ms) => server.passTime(ms),
       [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
     };
   },
@@ -93,5 +98,23 @@ for (const [name, start] of Object.entries(SERVERS)) {
     await eventually("b's job has run", () => worker.ran().length === 3);
     assert.deepEqual(worker.ran(), ["b", "a", "b"]);
     assert.deepEqual(worker.log.of("broker_failed"), []);
+  });
+
+  Deno.test(`A worker on ${name} takes jobs of a queue again when the time of its pause is over, by itself`, async () => {
+    await using server = await start();
+    await using people = await server.open();
+    await using broker = await server.open();
+    const { pauses } = adminOf(people);
+    await pushAll(people, ["of a"], "a");
+    await pauses.pause("a", { untilMs: Date.now() + 3_600_000 });
+    await using worker = consumeFrom(broker);
+    await pushAll(people, ["of b"], "b");
+    await eventually("the other queue's job has run", () => worker.ran().length === 1);
+    await server.passTime(3_601_000);
+    await eventually("the job has run", () => worker.ran().length === 2);
+    assert.deepEqual(worker.ran(), ["b", "a"]);
+    assert.deepEqual(await pauses.list(), []);
+    const told = worker.log.of("queues_paused").map(({ queues }) => queues.map(({ queue }) => queue));
+    assert.deepEqual(told, pauses.isEnforced ? [] : [["a"], []]);
   });
 }

@@ -39,6 +39,7 @@ export const AWKWARD_CAPABILITIES: Capabilities = {
   counts: "none",
   dead: "none",
   pauses: "none",
+  pauseReasons: false,
   purge: false,
   schedule: false,
 };

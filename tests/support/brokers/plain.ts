@@ -4,6 +4,7 @@ import {
   type DeadLetter,
   type DeadLetters,
   noPlace,
+  type PauseOptions,
   type Pauses,
   type QueueDepth,
 } from "../../../src/core/admin.ts";
@@ -39,6 +40,7 @@ export const PLAIN_CAPABILITIES: Capabilities = {
   counts: "exact",
   dead: "errors",
   pauses: "kept",
+  pauseReasons: true,
   purge: true,
   schedule: false,
 };
@@ -62,7 +64,7 @@ interface StoredJob {
 export class PlainStore {
   /** The first one is the next. */
   jobs: StoredJob[] = [];
-  readonly paused = new Set<string>();
+  readonly paused = new Map<string, PauseOptions>();
   readonly clock: Clock;
   ids = 0;
   #changed = Promise.withResolvers<void>();
@@ -358,8 +360,15 @@ class PlainAdmin implements BrokerAdmin {
 
   readonly pauses: Pauses = {
     isEnforced: false,
-    list: () => this.#broker.ask(() => [...this.#broker.store.paused].sort()),
-    pause: (queue) => this.#broker.ask(() => void this.#broker.store.paused.add(queue)),
+    list: () =>
+      this.#broker.ask(() => {
+        const { paused, clock } = this.#broker.store;
+        const nowMs = clock.nowMs();
+        for (const [queue, { untilMs = Infinity }] of paused) if (untilMs <= nowMs) paused.delete(queue);
+        return [...paused].sort().map(([queue, pause]) => ({ queue, ...pause }));
+      }),
+    pause: (queue, options = {}) =>
+      this.#broker.ask(() => void this.#broker.store.paused.set(queue, options)),
     resume: (queue) => this.#broker.ask(() => this.#broker.store.paused.delete(queue)),
   };
 

@@ -73,7 +73,7 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
       none: "cannot be looked at",
     })[dead]],
   [
-    "`pause` of a queue lasts",
+    "`pause` of a queue lasts, where no end is given",
     ({ pauses }) =>
       ({
         kept: "until it is resumed",
@@ -83,6 +83,11 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
         pauses
       ],
   ],
+  [
+    "`pause --for` and `--until`",
+    ({ pauses }) => yes(pauses !== "none"),
+  ],
+  ["`pause --reason`", ({ pauseReasons }) => yes(pauseReasons)],
   ["`purge` of a queue", ({ purge }) => yes(purge)],
   ["`[[schedule]]`", ({ schedule }) => yes(schedule)],
 ];

@@ -20,7 +20,7 @@ function start() {
     pauses: {
       list: () => {
         lists++;
-        return Promise.resolve(paused);
+        return Promise.resolve(paused.map((queue) => ({ queue })));
       },
     } as unknown as Pauses,
   };

@@ -73,8 +73,14 @@ const VERSION_3 = `
 ALTER TABLE fervo_schedule ADD COLUMN spans TEXT;
 `;
 
+/** When a pause ends by itself, epoch milliseconds, and why somebody paused; NULL for until it is resumed, and no reason. */
+const VERSION_4 = `
+ALTER TABLE fervo_paused ADD COLUMN until_at INTEGER;
+ALTER TABLE fervo_paused ADD COLUMN reason TEXT;
+`;
+
 /** The n-th brings a database from version n to n + 1 (\`PRAGMA user_version\`). */
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3];
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /** "frvo": marks the file as ours (\`PRAGMA application_id\`), so that no other program's database is altered. */
 export const APPLICATION_ID = 0x6672766f;

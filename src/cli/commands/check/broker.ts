@@ -1,3 +1,4 @@
+import { pauseText } from "../../text/pause_text.ts";
 import { openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
 import { nearest } from "../../../config/problems.ts";
@@ -57,7 +58,7 @@ async function queueFindings(
   const depths = await Promise.all(
     queues.map(async (queue) => ({ queue, ...await broker.admin.depth?.(queue) ?? UNKNOWN_DEPTH })),
   );
-  const paused = (await broker.admin.pauses?.list() ?? []).filter((queue) => consumed.includes(queue));
+  const paused = (await broker.admin.pauses?.list() ?? []).filter(({ queue }) => consumed.includes(queue));
   const where = config.brokers.size > 1 ? ` --broker ${shellWord(name)}` : "";
   return [
     ...unconsumed(
@@ -65,11 +66,11 @@ async function queueFindings(
       consumed,
       config.brokers.get(name)!.type.isShared,
     ),
-    ...paused.map((queue): Finding => ({
+    ...paused.map(({ queue, ...pause }): Finding => ({
       id: "queue.paused",
       severity: "warning",
-      what: `queue "${queue}" is paused`,
-      why: "no worker takes its jobs until it is resumed",
+      what: `queue "${queue}" is paused${pauseText(pause)}`,
+      why: `no worker takes its jobs until ${pause.untilMs === undefined ? "it is resumed" : "then"}`,
       fix: `fervo-worker resume ${shellWord(queue)}${where}`,
     })),
     ...depths.filter(({ dead = 0 }) => dead > 0).map(({ queue, dead = 0 }): Finding => ({

@@ -8,7 +8,7 @@ import type { Broker } from "../../../core/broker.ts";
 import { FervoError } from "../../../core/errors.ts";
 import { isoDate } from "../../../core/time/iso_date.ts";
 import { payloadFields } from "../../../core/text/payload.ts";
-import { durationMs } from "../../arguments.ts";
+import { dateMs, durationMs } from "../../arguments.ts";
 import type { ConfigReader } from "../../context.ts";
 import { deadLettersOf } from "../../broker_parts.ts";
 import { chooseBroker, readConfig } from "../../settings.ts";
@@ -74,11 +74,8 @@ function matcher({ code, since, match }: DeadFilter): (letter: DeadLetter) => bo
 
 /** Epoch milliseconds: so long ago, or a date, which is one of UTC unless it says otherwise. */
 function momentMs(text: string): number {
-  if (/^\d{4}-\d\d-\d\d/.test(text)) {
-    const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/.test(text.slice(10));
-    const ms = Date.parse(text.length > 10 && !hasZone ? `${text}Z` : text);
-    if (!Number.isNaN(ms)) return ms;
-  }
+  const ms = dateMs(text);
+  if (ms !== undefined) return ms;
   try {
     return systemClock.nowMs() - durationMs(text);
   } catch {

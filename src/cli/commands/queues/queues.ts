@@ -7,7 +7,7 @@ import { systemClock } from "../../../core/time/clock.ts";
 import type { Context } from "../../context.ts";
 import { jsonLine } from "../../text/json_line.ts";
 import { configOption, jsonOption } from "../../options.ts";
-import { type QueueRow, queueTable } from "./table.ts";
+import { pausedFields, type QueueRow, queueTable } from "./table.ts";
 import { readConfig } from "../../settings.ts";
 import { onSignals, STOP_SIGNALS } from "../run/signals.ts";
 import { watch } from "./watch.ts";
@@ -58,13 +58,14 @@ async function rowsOf(config: Config, name: string, broker: Broker): Promise<Que
   const consumed = config.consumers.filter((consumer) => consumer.broker === name)
     .flatMap(({ queues }) => queues.map((queue) => queue.name));
   const paused = await broker.admin.pauses?.list() ?? [];
-  const queues = [...new Set([...consumed, ...paused, ...await broker.admin.queues?.() ?? []])].sort();
+  const pauses = new Map(paused.map((pause) => [pause.queue, pause]));
+  const queues = [...new Set([...consumed, ...pauses.keys(), ...await broker.admin.queues?.() ?? []])].sort();
   return await Promise.all(
     queues.map(async (queue) => ({
       broker: name,
       queue,
       ...await broker.admin.depth?.(queue) ?? UNKNOWN_DEPTH,
-      paused: paused.includes(queue),
+      ...pausedFields(pauses.get(queue)),
     })),
   );
 }

@@ -122,9 +122,14 @@ class JsonView extends ErrorLine implements View {
 class LineView extends ErrorLine implements View {
   override show(at: string, rows: readonly QueueRow[]): void {
     super.show(at, rows);
-    const lines = rows.map(({ broker, queue, paused, ...counts }) => {
+    const lines = rows.map(({ broker, queue, paused, paused_until, pause_reason, ...counts }) => {
       const facts = Object.entries(counts).map(([name, value]) => `${name}=${value ?? "-"}`);
-      return `${[at, broker, visible(queue), ...facts, ...(paused ? ["paused"] : [])].join(" ")}\n`;
+      const pause = [
+        ...(paused ? ["paused"] : []),
+        ...(paused_until === null ? [] : [`until=${paused_until}`]),
+        ...(pause_reason === null ? [] : [`reason=${JSON.stringify(pause_reason)}`]),
+      ];
+      return `${[at, broker, visible(queue), ...facts, ...pause].join(" ")}\n`;
     });
     this.io.out(lines.join(""));
   }

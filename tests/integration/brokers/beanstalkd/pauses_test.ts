@@ -10,11 +10,26 @@ Deno.test("A pause of a tube that is empty and unused ends with its connection, 
     await broker.admin.pauses.pause("mail");
     await broker.admin.pauses.pause("reports");
     await broker.push("reports", bytes("a job"));
-    assert.deepEqual(await broker.admin.pauses.list(), ["reports"]);
+    assert.deepEqual(await broker.admin.pauses.list(), [{ queue: "reports" }]);
   }
   await using later = server.open();
-  assert.deepEqual(await later.admin.pauses.list(), ["reports"]);
+  assert.deepEqual(await later.admin.pauses.list(), [{ queue: "reports" }]);
   assert.deepEqual(await takeNow(later, { queues: ["reports"] }), []);
+});
+
+Deno.test("A tube that another client has paused tells until when, in whole seconds, to its last", async () => {
+  await using server = await Beanstalkd.start({ hasMovableClock: true });
+  await using broker = server.open();
+  using client = await server.client();
+  await broker.push("mail", bytes("a job"));
+  assert.match(await client.ask("pause-tube mail 60\r\n"), /^PAUSED/);
+  const nowMs = Date.now();
+  const [paused] = await broker.admin.pauses.list();
+  assert.ok(paused!.untilMs! >= nowMs + 30_000 && paused!.untilMs! <= Date.now() + 60_000);
+  await server.passTime(59_500);
+  assert.equal((await broker.admin.pauses.list()).length, 1);
+  await server.passTime(1_000);
+  assert.deepEqual(await broker.admin.pauses.list(), []);
 });
 
 Deno.test("pauses.pause() refuses a queue that cannot be a tube", async () => {

@@ -207,12 +207,19 @@ Deno.test("Names that are no text are told as they can be, and hinder no other",
   exec(path, "INSERT INTO fervo_jobs (queue, payload) VALUES (CAST(? AS TEXT), 'x')", NO_UTF8);
   exec(path, "INSERT INTO fervo_paused (queue, paused_at) VALUES (?, 'x')", NO_UTF8);
   exec(path, "INSERT INTO fervo_paused (queue, paused_at) VALUES ('paused', 1e300)");
+  exec(path, "INSERT INTO fervo_paused VALUES ('text', 1, 'tomorrow', CAST(? AS TEXT))", NO_UTF8);
+  exec(path, "INSERT INTO fervo_paused VALUES ('late', 1, ?, 5)", BEYOND);
   exec(path, "INSERT INTO fervo_schedule (name, rule, claimed_to) VALUES ('s', 'rule', ?)", BEYOND);
   await broker.push("q", bytes("a job"));
   await broker.push("with\0NUL", bytes("a job"));
   assert.deepEqual(await broker.admin.queues(), ["m\ufffd\0l", "q", "with\0NUL"]);
   assert.equal((await broker.admin.depth("with\0NUL")).ready, 1);
-  assert.deepEqual(await broker.admin.pauses.list(), ["paused", "m\ufffd\0l"]);
+  assert.deepEqual(await broker.admin.pauses.list(), [
+    { queue: "late", reason: "5" },
+    { queue: "paused" },
+    { queue: "text", reason: "m\ufffd\0l" },
+    { queue: "m\ufffd\0l" },
+  ]);
   assert.equal((await takeNow(broker, { queues: ["q", "with\0NUL", "paused"] })).length, 2);
   assert.deepEqual(await broker.admin.schedule.begin({ schedule: "s", rule: "rule", nowMs: 7 }), {
     claimedToMs: undefined,

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { APPLICATION_ID, migrate, MIGRATIONS } from "../../../../src/brokers/sqlite/store/schema.ts";
 import { bytes, takeOne, textOf } from "../../../conformance/fixture.ts";
+import { MovableClock } from "../../../support/movable_clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
 
@@ -59,7 +60,7 @@ Deno.test("SqliteBroker.open() refuses the queue of a newer fervo-worker and lea
   const before = await Deno.readFile(path);
   assert.throws(() => openSqlite(path), {
     code: "QUEUE_UNAVAILABLE",
-    message: /its schema has version 5, and this fervo-worker knows up to 3; upgrade fervo-worker/,
+    message: /its schema has version 6, and this fervo-worker knows up to 4; upgrade fervo-worker/,
   });
   assert.deepEqual(await Deno.readFile(path), before);
 });
@@ -82,6 +83,27 @@ Deno.test("migrate() brings an older queue to the newest version and keeps its j
   assert.equal(db.prepare("SELECT count(*) AS n FROM fervo_jobs WHERE colour = 'blue'").get()!["n"], 5);
   assert.equal(db.prepare("SELECT count(*) AS n FROM fervo_notes").get()!["n"], 1);
   db.close();
+});
+
+Deno.test("A worker of version 3 that has the queue open goes on with pauses, and sees the end of those that have one", async () => {
+  await using folder = await makeFolder();
+  const path = `${folder.path}/queue.sqlite`;
+  using former = new DatabaseSync(path);
+  former.exec("PRAGMA journal_mode = WAL");
+  migrate(former, path, MIGRATIONS.slice(0, 3));
+  const pause = former.prepare("INSERT OR IGNORE INTO fervo_paused (queue, paused_at) VALUES (?, 1)");
+  const list = former.prepare("SELECT queue FROM fervo_paused ORDER BY queue");
+  const seen = () => list.all().map(({ queue }) => queue);
+  pause.run("before");
+  const clock = new MovableClock();
+  await using broker = openSqlite(path, { clock });
+  const { pauses } = broker.admin;
+  await pauses.pause("timed", { untilMs: clock.nowMs() + 3_600_000, reason: "moved" });
+  pause.run("after");
+  assert.deepEqual(seen(), ["after", "before", "timed"]);
+  clock.moveAhead(3_601_000);
+  assert.deepEqual(await pauses.list(), [{ queue: "after" }, { queue: "before" }]);
+  assert.deepEqual(seen(), ["after", "before"]);
 });
 
 Deno.test("migrate() that fails changes nothing and says why", async () => {

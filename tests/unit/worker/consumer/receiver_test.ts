@@ -1,6 +1,6 @@
 /** How a consumer heeds pauses, keeps what it must not give back, and drops what it has lost. */
 import assert from "node:assert/strict";
-import type { Pauses } from "../../../../src/core/admin.ts";
+import type { PausedQueue, PauseOptions, Pauses } from "../../../../src/core/admin.ts";
 import { FervoError } from "../../../../src/core/errors.ts";
 import { ACK } from "../../../../src/core/outcome.ts";
 import {
@@ -16,17 +16,18 @@ import { executorAway, failed, FakeExecutor } from "../../../support/fake_execut
 /** Queues that a test pauses. */
 class FakePauses implements Pauses {
   readonly isEnforced = false;
-  readonly paused = new Set<string>();
+  readonly paused = new Map<string, PauseOptions>();
   outage: Error | undefined;
   lists = 0;
 
-  list(): Promise<string[]> {
+  list(): Promise<PausedQueue[]> {
     this.lists++;
-    return this.outage === undefined ? Promise.resolve([...this.paused]) : Promise.reject(this.outage);
+    if (this.outage !== undefined) return Promise.reject(this.outage);
+    return Promise.resolve([...this.paused].map(([queue, pause]) => ({ queue, ...pause })));
   }
 
-  pause(queue: string): Promise<void> {
-    this.paused.add(queue);
+  pause(queue: string, options: PauseOptions = {}): Promise<void> {
+    this.paused.set(queue, options);
     return Promise.resolve();
   }
 
@@ -91,19 +92,31 @@ Deno.test("Consumer knows what is paused before it receives, and asks for the ot
 Deno.test("Consumer ends a receive that waits when queues are paused or resumed, and asks anew", async () => {
   await using t = start();
   await settlePromises();
-  t.pauses.paused.add("b");
+  t.pauses.pause("b");
   await t.clock.advance(1_000);
   t.pauses.paused.clear();
   await t.clock.advance(1_000);
   assert.deepEqual(t.asked(), ["a b", "a", "a b"]);
   assert.equal(t.pauses.lists, 3);
-  assert.deepEqual(t.log.of("queues_paused").map(({ queues }) => queues), [["b"], []]);
+  assert.deepEqual(t.log.of("queues_paused").map(({ queues }) => queues), [[{ queue: "b" }], []]);
+});
+
+Deno.test("Consumer tells of another time or reason of a pause, and not of other queues' pauses", async () => {
+  await using t = start({}, (broker) => void broker.admin.pauses!.pause("b", { reason: "moved" }));
+  await settlePromises();
+  await t.clock.advance(3_000);
+  t.pauses.pause("another", { reason: "not ours" });
+  await t.clock.advance(1_000);
+  t.pauses.pause("b", { reason: "moved", untilMs: 7 });
+  await t.clock.advance(1_000);
+  const told = t.log.of("queues_paused").map(({ queues }) => queues);
+  assert.deepEqual(told, [[{ queue: "b", reason: "moved" }], [{ queue: "b", reason: "moved", untilMs: 7 }]]);
 });
 
 Deno.test("Consumer asks for nothing while all its queues are paused, and counts as having no room", async () => {
   await using t = start();
   await settlePromises();
-  for (const queue of ["a", "b", "another"]) t.pauses.paused.add(queue);
+  for (const queue of ["a", "b", "another"]) t.pauses.pause(queue);
   await t.clock.advance(60_000);
   assert.deepEqual(t.asked(), ["a b"]);
   assert.equal(t.consumer.stats.hasRoom, false);

@@ -17,6 +17,8 @@ function row(ready: number, more: Partial<QueueRow> = {}): QueueRow {
     reserved: 1,
     dead: 4,
     paused: false,
+    paused_until: null,
+    pause_reason: null,
     ...more,
   };
 }
