@@ -52,10 +52,7 @@ function valueIn(tree: unknown, key: PropertyKey): unknown {
  *
  * A text whose variable is not set stays as written and is reported. What lies deeper than any key stays as written, too.
  */
-export function expandEnvironment(
-  data: unknown,
-  env: Variables,
-): { data: unknown; problems: Problem[] } {
+export function expandEnvironment<Data>(data: Data, env: Variables): { data: Data; problems: Problem[] } {
   const problems: Problem[] = [];
 
   function expandText(text: string, path: Path): string {
@@ -90,5 +87,5 @@ export function expandEnvironment(
     return expanded;
   }
 
-  return { data: expand(data, []), problems };
+  return { data: expand(data, []) as Data, problems };
 }

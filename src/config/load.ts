@@ -75,27 +75,22 @@ export async function parseConfig(
   const written = parseToml(text, source);
   const expanded = expandEnvironment(written, deps.env);
   // zod takes longer to load than everything else here: only when there is a file to check.
-  const { configSchema, tablesOf } = await import("./schema.ts");
+  const { readFile, tablesOf } = await import("./schema.ts");
   const types = deps.brokerTypes ?? BROKER_TYPES;
-  const schema = configSchema(types);
-  let result = schema.safeParse(expanded.data);
-  if (!result.success && takeNumbers(expanded.data, written, result.error.issues.map(({ path }) => path))) {
-    result = schema.safeParse(expanded.data);
-  }
+  const { data } = expanded;
+  let read = readFile(data, types);
+  if (takeNumbers(data, written, read.issues.map(({ path }) => path))) read = readFile(data, types);
+  const { file } = read;
   // What follows from a variable that is not set is no problem of its own; what is wrong with a key's name is.
   const follows = (path: readonly PropertyKey[]) =>
     expanded.problems.some((cause) => cause.path.every((step, index) => path[index] === step));
-  const issues = (result.error?.issues ?? []).filter((issue) =>
-    issue.code === "invalid_key" || !follows(issue.path)
-  );
+  const issues = read.issues.filter(({ code, path }) => code === "invalid_key" || !follows(path));
   const problems = [
     ...expanded.problems,
     ...problemsOf(issues, written, tablesOf(types)),
-    ...checkReferences(expanded.data, types).filter((problem) => !follows(problem.path)),
+    ...checkReferences({ file, written: data, types }).filter(({ path }) => !follows(path)),
   ];
-  if (result.success && problems.length === 0) {
-    return resolveConfig(result.data, deps.placeOf?.(source) ?? source, types);
-  }
+  if (problems.length === 0) return resolveConfig(file, deps.placeOf?.(source) ?? source, types);
   throw await invalid(problems, text, source);
 }
 
@@ -109,7 +104,7 @@ async function invalid(problems: readonly Problem[], text: string, source: strin
   return new ConfigError("CONFIG_INVALID", lines.join("\n"), { details: { problems: lines.length } });
 }
 
-function parseToml(text: string, source: string): unknown {
+function parseToml(text: string, source: string): Readonly<Record<string, unknown>> {
   try {
     return parse(text);
   } catch (error) {

@@ -4,6 +4,10 @@ import type { Path, Problem } from "../core/option.ts";
 
 export type { Path, Problem };
 
+/** What a file lacks that has none of these tables but needs one; ends of sentences. */
+export const NO_FPM = "expected at least one php-fpm pool: begin a table [fpm.default]";
+export const NO_PROCESS = "expected at least one process: begin a table [processes.default]";
+
 /** The keys that one kind of table may hold. */
 export interface TableKeys {
   /** As a person would name the place, e.g. `in [consumers.retry]`. */
@@ -30,7 +34,7 @@ export function problemsOf(
   written: unknown,
   tables: readonly TableKeys[],
 ): Problem[] {
-  const problems = issues.flatMap((issue): Problem[] => {
+  return issues.flatMap((issue): Problem[] => {
     const path = pathOf(issue);
     switch (issue.code) {
       case "unrecognized_keys": {
@@ -57,7 +61,6 @@ export function problemsOf(
     const value = valueAt(written, path);
     return [value === undefined ? missingKey(path, issue.message) : wrongValue(path, value, issue.message)];
   });
-  return unique(problems);
 }
 
 /** `expected` says what the key must be, e.g. `expected a whole number`. */
@@ -165,15 +168,10 @@ function pathOf(issue: z.core.$ZodIssue): Path {
   return issue.path as (string | number)[];
 }
 
-function valueAt(data: unknown, path: Path): unknown {
+/** What a tree of tables and lists has at a path; undefined when it has nothing there. */
+export function valueAt(data: unknown, path: Path): unknown {
   return path.reduce<unknown>((value, step) => {
     if (Array.isArray(value)) return value[Number(step)];
     return isTable(value) ? value[step] : undefined;
   }, data);
-}
-
-/** Two rules of one value say the same sentence. */
-function unique(problems: readonly Problem[]): Problem[] {
-  const byText = new Map(problems.map((problem) => [JSON.stringify([problem.path, problem.text]), problem]));
-  return [...byText.values()];
 }

@@ -5,6 +5,7 @@ import {
   choice,
   decimal,
   filePath,
+  isWhole,
   pagePath,
   refuseBy,
   table,
@@ -26,7 +27,6 @@ import { DEFAULT_FIT_BOUNDS } from "../fpm/autoscale/pool_fit.ts";
 import { DEFAULT_SCHEDULE_OPTIONS } from "../worker/schedule/schedule.ts";
 import { isTimeZone, whyCronIsRefused } from "../worker/schedule/schedule_rule.ts";
 import { DEFAULT_WORKER_OPTIONS } from "../worker/worker.ts";
-import { NO_FPM, NO_PROCESS } from "./tables.ts";
 import {
   CATCH_UPS,
   DEFAULT_CONTROL_SOCKET,
@@ -38,7 +38,8 @@ import {
   LOG_LEVELS,
 } from "./config.ts";
 import { whyParamIsRefused } from "./options/params.ts";
-import { anyOf, isTable, type TableKeys } from "./problems.ts";
+import { anyOf, isTable, NO_FPM, NO_PROCESS, type TableKeys } from "./problems.ts";
+import { guarded } from "./refused.ts";
 import { isTracesEndpoint, TRACES_ENDPOINT, whyHeaderIsRefused } from "./options/tracing.ts";
 import { whyVariableIsRefused } from "./variables.ts";
 
@@ -184,7 +185,7 @@ const consumer = table({
   ).min(1, QUEUE_LIST),
   order: choice(["strict", "weighted"]).default(DEFAULT_CONSUMER_OPTIONS.order),
   concurrency: z.literal("auto", CONCURRENCY)
-    .or(z.int(CONCURRENCY).min(1, CONCURRENCY).max(MAX_CONCURRENCY, CONCURRENCY))
+    .or(z.number(CONCURRENCY).refine(isWhole(1, MAX_CONCURRENCY), CONCURRENCY))
     .default(DEFAULT_CONSUMER_OPTIONS.concurrency),
   batch_size: wholeNumber(1, 1_000).default(DEFAULT_CONSUMER_OPTIONS.batchSize),
   max_in_flight_bytes: wholeNumber(1).default(DEFAULT_CONSUMER_OPTIONS.maxInFlightBytes),
@@ -237,6 +238,16 @@ export type ConfigFile = z.output<ReturnType<typeof configSchema>>;
 
 /** A broker's table: the keys that all have, and those of its type. */
 export type BrokerTable = { readonly driver: string; readonly format: string } & Written;
+
+/** Reads a file. Of one that has issues, `file` is what is taken: what is not cannot be read ({@link guarded}). */
+export function readFile(written: unknown, types: readonly BrokerType[]) {
+  let file = {} as ConfigFile;
+  // Zod hands out nothing of what it refuses in part, but to a check that is to run `when` there are issues, too.
+  const schema = configSchema(types).superRefine((read) => void (file = read), { when: () => true });
+  const issues = schema.safeParse(written).error?.issues ?? [];
+  const refused = issues.filter(({ code }) => code !== "unrecognized_keys").map(({ path }) => path);
+  return { file: guarded(file, refused), issues };
+}
 
 /** Where each key belongs. @param types As of {@link configSchema}. */
 export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {

@@ -1,5 +1,4 @@
 import type { BrokerType } from "../brokers/broker_type.ts";
-import type { Written } from "../core/option.ts";
 import {
   anyOf,
   isTable,
@@ -8,70 +7,131 @@ import {
   nearest,
   type Path,
   type Problem,
+  valueAt,
   wrongValue,
 } from "./problems.ts";
+import { taken } from "./refused.ts";
+import type { ConfigFile } from "./schema.ts";
 
-/** What a file lacks that has none of these tables but needs one; ends of sentences. */
-export const NO_FPM = "expected at least one php-fpm pool: begin a table [fpm.default]";
-export const NO_PROCESS = "expected at least one process: begin a table [processes.default]";
+/** A file that the schema has read, and may have refused in parts. */
+export interface Reading {
+  /** With the defaults; what was refused cannot be read, which ends the check that needs it: see `guarded`. */
+  readonly file: ConfigFile;
+  /** As it is in the file. */
+  readonly written: Written;
+  /** The kinds of brokers that there are. */
+  readonly types: readonly BrokerType[];
+}
 
-/** A table of the file as written, of which nothing is known. */
-export type Table = Written;
+/** A table of it. */
+export interface Table<T> {
+  readonly path: Path;
+  readonly value: T;
+  readonly written: Written;
+}
 
-export function namesIn(tables: unknown): readonly string[] {
-  if (!isTable(tables)) return [];
+type Written = Readonly<Record<string, unknown>>;
+export type Consumer = Table<ConfigFile["consumers"][number]>;
+export type Pool = Table<ConfigFile["fpm"][string]>;
+export type Schedule = Table<ConfigFile["schedule"][number]>;
+/** Tables that others name. */
+type Group = "brokers" | "fpm" | "processes";
+/** What is in a list, or in a group. */
+type Inside<T> = T extends Readonly<Record<string, infer Inner>> ? Inner
+  : T extends readonly (infer Inner)[] ? Inner
+  : never;
+
+export type Problems = Iterable<Problem>;
+
+/** How the values of a table fit together, and to those of others. */
+export type Check<T> = (table: T, reading: Reading) => Problems;
+
+/** What the checks find in each of the tables until they need a refused value. */
+export function checkEach<T>(tables: readonly T[], checks: readonly Check<T>[], reading: Reading): Problem[] {
+  const found: Problem[] = [];
+  for (const table of tables) {
+    for (const check of checks) {
+      taken(() => {
+        for (const one of check(table, reading)) found.push(one);
+      });
+    }
+  }
+  return found;
+}
+
+function namesIn(group: unknown): readonly string[] {
   // zod drops this one key from records, without a word.
-  return Object.keys(tables).filter((name) => name !== "__proto__");
+  return isTable(group) ? Object.keys(group).filter((name) => name !== "__proto__") : [];
 }
 
-export function tablesIn(tables: unknown): (readonly [name: string, table: Table])[] {
-  return isTable(tables)
-    ? Object.entries(tables).filter((entry): entry is [string, Table] => isTable(entry[1]))
-    : [];
+/** The tables of a list, or of a group. */
+export function tablesIn<Name extends Group | "consumers" | "schedule">(
+  name: Name,
+  reading: Reading,
+): Table<Inside<ConfigFile[Name]>>[] {
+  const all = reading.written[name];
+  const keys = Array.isArray(all) ? [...all.keys()] : namesIn(all);
+  return keys.flatMap((key) => tableAt<Inside<ConfigFile[Name]>>([name, key], reading));
 }
 
-export function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
+/** The table at a path; none when the schema has refused it as a whole. */
+export function tableAt<T>(path: Path, { file, written }: Reading): Table<T>[] {
+  const table = valueAt(written, path);
+  const value = taken(() => valueAt(file, path));
+  return isTable(table) && value !== undefined ? [{ path, value: value as T, written: table }] : [];
 }
 
-/** Of `tables` the one that the `key` of a table names, or the only one; undefined when that is not clear, or there is none. */
-export function usedTable(
-  key: string,
-  tables: unknown,
-  user: Table,
-): { readonly name: string; readonly table: Table } | undefined {
-  const [only, ...others] = namesIn(tables);
-  const name = user[key] ?? (others.length === 0 ? only : undefined);
-  const table = tablesIn(tables).find(([key]) => key === name);
-  return table && { name: table[0], table: table[1] };
-}
-
-/** The type of the broker that a consumer, or a schedule, uses, and its table; undefined as of {@link usedTable}. */
-export function usedBroker(
-  brokers: unknown,
-  user: Table,
-  types: readonly BrokerType[],
-): { readonly type: BrokerType; readonly table: Table } | undefined {
-  const table = usedTable("broker", brokers, user)?.table;
-  const type = types.find(({ driver }) => driver === table?.["driver"]);
-  return table && type && { type, table };
+export function problem<T>({ path }: Table<T>, key: string & keyof T, text: string): Problem {
+  return { path: [...path, key], text };
 }
 
 /** `key` names one of the tables in `group`; it may be left out where there is only one. */
-export function checkNamed(
-  key: string,
-  names: readonly string[],
-  group: string,
-  consumer: Table,
-  path: Path,
-): Problem[] {
-  if (names.length === 0) return [];
-  const name = consumer[key];
-  if (name === undefined) {
-    return names.length === 1 ? [] : [missingKey([...path, key], `expected ${anyOf(names)}`)];
-  }
-  if (typeof name !== "string" || names.includes(name)) return [];
+export function* checkNamed(key: string, group: Group, user: Table<unknown>, reading: Reading): Problems {
+  const names = namesIn(reading.written[group]);
+  const place = [...user.path, key];
+  const name = user.written[key];
+  if (name === undefined && names.length > 1) yield missingKey(place, `expected ${anyOf(names)}`);
+  if (typeof name !== "string" || names.length === 0 || names.includes(name)) return;
   const near = nearest(name, names);
   const advice = near === undefined ? `expected ${anyOf(names)}` : `did you mean "${near}"?`;
-  return [wrongValue([...path, key], name, `there is no [${nameOf([group, name])}]; ${advice}`)];
+  yield wrongValue(place, name, `there is no [${nameOf([group, name])}]; ${advice}`);
+}
+
+/** The table that the `key` of another names, or the only one; undefined when that is not clear, or there is none. */
+export function usedTable<Name extends Group>(
+  key: string,
+  group: Name,
+  user: Table<unknown>,
+  reading: Reading,
+): Table<Inside<ConfigFile[Name]>> | undefined {
+  const [only, ...others] = namesIn(reading.written[group]);
+  const name = user.written[key] ?? (others.length === 0 ? only : undefined);
+  return tablesIn(group, reading).find(({ path }) => path[1] === name);
+}
+
+/** The broker that a consumer, or a schedule, uses, and its type; undefined as of {@link usedTable}. */
+export function usedBroker(user: Table<unknown>, reading: Reading) {
+  const broker = usedTable("broker", "brokers", user, reading)?.value;
+  const type = broker && reading.types.find(({ driver }) => driver === broker.driver);
+  return type && { type, broker };
+}
+
+/** The consumers that run their jobs on a pool. */
+export function usersOf({ path }: Pool, reading: Reading): Consumer[] {
+  return tablesIn("consumers", reading).filter((consumer) =>
+    taken(() => consumer.value.executor) === "fastcgi" &&
+    usedTable("fpm", "fpm", consumer, reading)?.path[1] === path[1]
+  );
+}
+
+/** Whether a table before this one in its list has the same name. */
+export function isTaken<T>(
+  table: Table<T>,
+  all: readonly Table<T>[],
+  nameOf: (table: Table<T>) => string,
+): boolean {
+  const name = nameOf(table);
+  return all.some((other) =>
+    Number(other.path[1]) < Number(table.path[1]) && taken(() => nameOf(other)) === name
+  );
 }

@@ -1,73 +1,67 @@
-import { isTable, type Path, type Problem, show } from "../problems.ts";
-import { type Table } from "../tables.ts";
+import { show, valueAt } from "../problems.ts";
+import {
+  type Consumer,
+  type Pool,
+  problem,
+  type Problems,
+  type Reading,
+  usedTable,
+  usersOf,
+} from "../tables.ts";
 
-/** What `concurrency = "auto"` needs, and what is said of it beside. */
-
-export function isAuto(consumer: Table): boolean {
-  return consumer["concurrency"] === "auto";
-}
-
-/** A consumer with `concurrency = "auto"`, and the pool that it uses, where that is known. */
-export function checkAutoConsumer(
-  consumer: Table,
-  path: Path,
-  executor: string | undefined,
-  pool: { readonly name: string; readonly table: Table } | undefined,
-): Problem[] {
-  if (!isAuto(consumer)) return [];
-  const place = [...path, "concurrency"];
-  if (executor === "process") {
+/** A consumer with `concurrency = "auto"` follows the children of its pool: something has to tell how many there are. */
+export function* checkAutoConsumer(consumer: Consumer, reading: Reading): Problems {
+  if (!isAuto(consumer)) return;
+  if (consumer.value.executor === "process") {
     const text =
       `concurrency is "auto", which follows the children of a php-fpm pool, and executor = "process" has ` +
       "none: say how many processes, such as concurrency = 4";
-    return [{ path: place, text }];
+    yield problem(consumer, "concurrency", text);
+    return;
   }
-  if (pool === undefined || hasMeasure(pool.table)) return [];
+  const pool = usedTable("fpm", "fpm", consumer, reading);
+  if (pool === undefined) return;
+  const { status_path: statusPath, children, auto } = pool.value;
+  if (statusPath !== "" || children > 0 || auto.max > 0) return;
   const text =
-    `concurrency is "auto", and nothing tells how many children [fpm.${pool.name}] has: set status_path ` +
+    `concurrency is "auto", and nothing tells how many children [${
+      pool.path.join(".")
+    }] has: set status_path ` +
     "there, and pm.status_path of php-fpm; or children, or auto.max";
-  return [{ path: place, text }];
+  yield problem(consumer, "concurrency", text);
 }
 
 /** The table `[fpm.NAME.auto]` of a pool. */
-export function checkAutoBounds(pool: Table, path: Path, users: readonly Table[]): Problem[] {
-  const auto = pool["auto"];
-  if (!isTable(auto)) return [];
-  const place = [...path, "auto"];
-  const { min = 1, max = 0, reserve = 0 } = auto;
-  if (!users.some(isAuto)) {
+export function* checkAutoBounds(pool: Pool, reading: Reading): Problems {
+  const { auto: { min, max, reserve }, children } = pool.value;
+  if (!usersOf(pool, reading).some(isAuto)) {
     // The defaults are as good as nothing.
-    return min === 1 && max === 0 && reserve === 0 ? [] : [{
-      path: place,
-      text: 'auto has no effect: no consumer of this pool has concurrency = "auto"; remove it, or set that',
-    }];
+    if (min === 1 && max === 0 && reserve === 0) return;
+    const text =
+      'auto has no effect: no consumer of this pool has concurrency = "auto"; remove it, or set that';
+    yield problem(pool, "auto", text);
+    return;
   }
-  const { children = 0 } = pool;
-  const problems: Problem[] = [];
-  if (typeof min === "number" && typeof max === "number" && max > 0 && min > max) {
-    problems.push({
-      path: [...place, auto["min"] === undefined ? "max" : "min"],
-      text: `auto.min (${min}) is more than auto.max (${max}): lower the one or raise the other`,
-    });
+  if (max > 0 && min > max) {
+    const key = valueAt(pool.written, ["auto", "min"]) === undefined ? "max" : "min";
+    const text = `auto.min (${min}) is more than auto.max (${max}): lower the one or raise the other`;
+    yield { path: [...pool.path, "auto", key], text };
   }
-  if (typeof reserve === "number" && typeof children === "number" && children > 0 && reserve >= children) {
-    problems.push({
-      path: [...place, "reserve"],
-      text: `auto.reserve is ${show(reserve)}: of ${children} children it leaves none for jobs; lower it`,
-    });
+  if (children > 0 && reserve >= children) {
+    const text = `auto.reserve is ${
+      show(reserve)
+    }: of ${children} children it leaves none for jobs; lower it`;
+    yield { path: [...pool.path, "auto", "reserve"], text };
   }
-  return problems;
 }
 
-/** The least that the consumers of a pool use together whose concurrency is "auto". */
-export function leastOfAuto(pool: Table, users: readonly Table[]): number {
-  const { min } = isTable(pool["auto"]) ? pool["auto"] : {};
-  return users.some(isAuto) ? typeof min === "number" ? min : 1 : 0;
+/** How many jobs the consumers of a pool run at the same time at least, when there are enough. */
+export function leastJobs(pool: Pool, reading: Reading): number {
+  const users = usersOf(pool, reading);
+  const fixed = users.map(({ value: { concurrency } }) => concurrency === "auto" ? 0 : concurrency);
+  return fixed.reduce((sum, jobs) => sum + jobs, users.some(isAuto) ? pool.value.auto.min : 0);
 }
 
-/** Whether there is something to go by: the status page, the number of children, or a limit. */
-function hasMeasure(pool: Table): boolean {
-  const { status_path: statusPath = "", children = 0, auto } = pool;
-  const max = isTable(auto) ? auto["max"] ?? 0 : 0;
-  return statusPath !== "" || children !== 0 || max !== 0;
+function isAuto({ value: { concurrency } }: Consumer): boolean {
+  return concurrency === "auto";
 }

@@ -1,40 +1,30 @@
 import { isLoopback } from "../../net/address.ts";
 import { parseAddress } from "../../fastcgi/address.ts";
-import type { Path, Problem } from "../problems.ts";
+import type { ConfigFile } from "../schema.ts";
+import { problem, type Problems, type Table } from "../tables.ts";
 
 /** How the values of `[http]` fit together. */
-export function checkHttp(http: Readonly<Record<string, unknown>>, path: Path): Problem[] {
-  const { listen, token, token_file } = http;
-  const problems: Problem[] = [];
-  const tell = (key: string, text: string) => problems.push({ path: [...path, key], text });
-  if (isFilled(token) && isFilled(token_file)) {
-    tell("token_file", "there are a token and a token_file: remove one");
+export function* checkHttp(http: Table<ConfigFile["http"]>): Problems {
+  const { token, token_file } = http.value;
+  if (token !== "" && token_file !== "") {
+    yield problem(http, "token_file", "there are a token and a token_file: remove one");
   }
-  for (const [key, value] of [["token", token], ["token_file", token_file]] as const) {
-    if (isFilled(value) && !isFilled(listen)) {
-      tell(key, `${key} has no effect without an address: set listen = "127.0.0.1:9102", or remove it`);
+  const { listen } = http.value;
+  if (listen === "") {
+    for (const key of ["token", "token_file"] as const) {
+      if (http.value[key] === "") continue;
+      const text = `${key} has no effect without an address: set listen = "127.0.0.1:9102", or remove it`;
+      yield problem(http, key, text);
     }
-  }
-  if (isFilled(listen) && !isFilled(token) && !isFilled(token_file) && isOpenToOthers(listen)) {
-    tell(
-      "listen",
+  } else if (token === "" && token_file === "" && isOpenToOthers(listen)) {
+    const text =
       "other machines can reach this address, and queues and errors are to be seen there: set a token or a token_file, " +
-        'or listen at "127.0.0.1:9102" or on a socket',
-    );
+      'or listen at "127.0.0.1:9102" or on a socket';
+    yield problem(http, "listen", text);
   }
-  return problems;
 }
 
-function isFilled(value: unknown): value is string {
-  return typeof value === "string" && value !== "";
-}
-
-/** False also for what is no address. */
-function isOpenToOthers(text: string): boolean {
-  try {
-    const address = parseAddress(text);
-    return address.transport === "tcp" && !isLoopback(address.hostname);
-  } catch {
-    return false;
-  }
+function isOpenToOthers(listen: string): boolean {
+  const address = parseAddress(listen);
+  return address.transport === "tcp" && !isLoopback(address.hostname);
 }

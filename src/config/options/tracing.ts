@@ -1,5 +1,3 @@
-import type { Path, Problem } from "../problems.ts";
-
 /** What is expected of `endpoint`. */
 export const TRACES_ENDPOINT =
   'expected where OTLP/HTTP takes traces, such as "http://127.0.0.1:4318/v1/traces", without user and password, or "" ' +
@@ -19,15 +17,4 @@ export function whyHeaderIsRefused(name: string): string | undefined {
   if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/.test(name)) return "it is no name of an HTTP header";
   if (OWN_HEADERS.includes(name.toLowerCase())) return "the worker sets it itself; remove it";
   return undefined;
-}
-
-/** How the values of `[tracing]` fit together. */
-export function checkTracing(tracing: Readonly<Record<string, unknown>>, path: Path): Problem[] {
-  const { endpoint, headers } = tracing;
-  const hasHeaders = typeof headers === "object" && headers !== null && Object.keys(headers).length > 0;
-  if (!hasHeaders || (typeof endpoint === "string" && endpoint !== "")) return [];
-  return [{
-    path: [...path, "headers"],
-    text: "headers have no effect without an endpoint: set one, or remove them",
-  }];
 }

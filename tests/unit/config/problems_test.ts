@@ -477,3 +477,73 @@ for (const [claim, text, problems] of cases) {
     assert.deepEqual(await problemsIn(text), problems.map((line) => `fervo.toml:${line}`));
   });
 }
+
+/** Keys with the tables they are in, and mistakes of each kind of value. */
+const KEYS: readonly [table: string, keys: readonly string[]][] = [
+  ["", ["shutdown_timeout_ms", "log", "http", "tracing", "control", "processes", "schedule"]],
+  ["[brokers.b]\ndriver = 'redis'\n", ["url", "format", "password", "sentinels", "lease_ms", "cluster"]],
+  ["[fpm.b]\n", [
+    "address",
+    "script",
+    "status_path",
+    "children",
+    "kill_on_timeout",
+    "max_header_bytes",
+    "auto",
+  ]],
+  ["[fpm.b.auto]\n", ["min", "max", "reserve"]],
+  ["[processes.b]\n", ["command", "payload", "exit_codes", "max_stderr_bytes", "env"]],
+  ["[[consumers]]\n", [
+    "name",
+    "broker",
+    "executor",
+    "fpm",
+    "queues",
+    "order",
+    "concurrency",
+    "batch_size",
+    "retry",
+  ]],
+  ["[[consumers]]\n", [
+    "ack_on",
+    "payload_param",
+    "fatal_after_ack",
+    "rate_limit",
+    "timeout_ms",
+    "retry.delay_ms",
+  ]],
+  ["[[schedule]]\n", ["name", "broker", "queue", "cron", "time_zone", "every_ms", "payload", "priority"]],
+  ["[http]\n", ["listen", "token", "token_file"]],
+  ["[tracing]\n", ["endpoint", "sample_ratio", "headers"]],
+];
+const MISTAKES = [
+  "true",
+  "-1",
+  "0.5",
+  "1e300",
+  "nan",
+  '"?"',
+  "[]",
+  "[5]",
+  "[{}]",
+  "{}",
+  '{ "" = [] }',
+  "1979-05-27",
+];
+
+for (const [table, keys] of KEYS) {
+  Deno.test(`parseConfig() tells what does not fit together beside any mistake in "${table.trim()}"`, async () => {
+    const pool = `${FPM}status_address = "/s"\n`;
+    const consumers =
+      `${CONSUMER}broker = "default"\nfpm = "default"\nretry = { delay_ms = 5, max_delay_ms = 4 }\n`;
+    for (const key of keys) {
+      for (const mistake of MISTAKES) {
+        const written = `${table}${key} = ${mistake}\n`;
+        const rest = `${BROKER}${pool}${consumers}`;
+        const problems = await problemsIn(table.startsWith("[[") ? rest + written : written + rest);
+        const found = problems.filter((problem) => /retry.delay_ms \(5\)|no page is named/.test(problem));
+        assert.equal(found.length, 2, `${written}${problems.join("\n")}`);
+      }
+    }
+  });
+}
