@@ -43,6 +43,7 @@ export class LateBroker implements Broker {
     depth: async (queue) => await this.#broker.admin.depth(queue),
     latencyMs: async (queue) => await this.#broker.admin.latencyMs(queue),
     census: async (queues) => await this.#broker.admin.census(queues),
+    jobs: async (...args) => await this.#broker.admin.jobs(...args),
     purge: async (queue) => await this.#broker.admin.purge(queue),
     findings: async () => await this.#broker.admin.findings(),
     dead: lateParts<DeadLetters>(["list", "get", "find", "retry", "remove"], () => this.#broker.admin.dead),

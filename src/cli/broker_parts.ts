@@ -1,4 +1,4 @@
-import type { DeadLetters, Pauses } from "../core/admin.ts";
+import type { BrokerAdmin, DeadLetters, Pauses } from "../core/admin.ts";
 import type { Broker } from "../core/broker.ts";
 import { FervoError } from "../core/errors.ts";
 
@@ -16,6 +16,12 @@ export function pausesOf({ admin }: Broker, name: string): Pauses {
 export function purgeOf({ admin }: Broker, name: string): (queue: string) => Promise<number> {
   if (admin.purge === undefined) refuse(name, "has no way to delete the jobs of a queue; use its own tools");
   return (queue) => admin.purge!(queue);
+}
+
+/** @throws {FervoError} CONFIG_INVALID where the broker shows no jobs that wait or run */
+export function jobsOf({ admin }: Broker, name: string): NonNullable<BrokerAdmin["jobs"]> {
+  if (admin.jobs === undefined) refuse(name, "has no way to list the jobs of a queue; use its own tools");
+  return (...args) => admin.jobs!(...args);
 }
 
 function refuse(name: string, why: string): never {

@@ -14,6 +14,7 @@ import { ExitCode, exitCodeOf } from "./exit_code.ts";
 import { initCommand } from "./commands/init/init.ts";
 import { Faults, faultText } from "./faults.ts";
 import { type Io, StreamError } from "./io.ts";
+import { jobsCommand } from "./commands/jobs.ts";
 import { pauseCommand, resumeCommand } from "./commands/pause.ts";
 import { purgeCommand } from "./commands/purge.ts";
 import { pushCommand } from "./commands/push.ts";
@@ -116,6 +117,7 @@ Exit codes:
     reloadCommand(context),
     pushCommand(context),
     queuesCommand(context),
+    jobsCommand(context),
     pauseCommand(context),
     resumeCommand(context),
     purgeCommand(context),

@@ -35,6 +35,34 @@ export interface Census {
 /** Up to here the ready jobs of a queue are counted. */
 export const CENSUS_LIMIT = 1_000;
 
+/** Which of a queue's jobs that are still to be run. */
+export type JobState = "ready" | "delayed" | "reserved";
+
+/** A longer payload is cut where jobs are listed, bytes. */
+export const LISTED_PAYLOAD_BYTES = 16 * 1024;
+
+/** A job that waits or runs, as people see it. */
+export interface ListedJob {
+  readonly id: string;
+  /** Its first bytes: {@link LISTED_PAYLOAD_BYTES}. */
+  readonly payload: Uint8Array;
+  /** How long it is. */
+  readonly payloadBytes: number;
+  /** Attempts that have begun, the one that runs too; where the broker knows. */
+  readonly attempts?: number;
+  /** When it was pushed, epoch milliseconds, where that is known. */
+  readonly enqueuedAtMs?: number;
+  /** Since when it is ready, or when it will be, epoch milliseconds; where that is known, and it does not run. */
+  readonly readyAtMs?: number;
+}
+
+/** Some jobs of a queue. */
+export interface JobPage {
+  readonly jobs: readonly ListedJob[];
+  /** Where the next page begins, as a text without white space; absent at the end. */
+  readonly next?: string;
+}
+
 /** Why a try failed. */
 export interface Failure {
   readonly code: string;
@@ -161,6 +189,14 @@ export interface ScheduleBook {
   look(schedule: string, nowMs: number): Promise<ScheduleClaims | undefined>;
 }
 
+/** For a text that no page of jobs has told as the place of the next. */
+export function noJobPlace(text: string): FervoError {
+  return new FervoError(
+    "JOB_FAILED",
+    `Cannot go on behind "${text}": name the place that the page before of these jobs has told`,
+  );
+}
+
 /** For a text that is neither a place in the list of dead letters nor the id of one. */
 export function noPlace(text: string): FervoError {
   return new FervoError(
@@ -185,6 +221,18 @@ export interface BrokerAdmin {
   latencyMs?(queue: string): Promise<number | undefined>;
   /** Asked every few seconds while jobs run, so it costs the broker next to nothing, however many jobs there are. */
   census?(queues: readonly string[]): Promise<Census>;
+  /**
+   * A page of a queue's jobs: those that are ready in the order in which they are taken, those that are delayed by when they are due. What
+   * one page costs is bounded, however many jobs there are: it may have fewer jobs than `limit`, or none, and tell where to go on.
+   * Between two pages jobs come and go, and one may be missed or told twice by that.
+   *
+   * @throws {FervoError} when `after` is no place
+   */
+  jobs?(
+    queue: string,
+    state: JobState,
+    page: { readonly limit: number; readonly after?: string | undefined },
+  ): Promise<JobPage>;
   readonly dead?: DeadLetters;
   readonly pauses?: Pauses;
   readonly schedule?: ScheduleBook;

@@ -41,6 +41,8 @@ export interface Capabilities {
   readonly headers: boolean;
   /** How well jobs are counted: {@link BrokerAdmin.depth}. */
   readonly counts: "exact" | "estimated" | "none";
+  /** Jobs that wait or run can be looked at: {@link BrokerAdmin.jobs}. */
+  readonly jobs: boolean;
   /**
    * What is known of dead letters. `errors`: why and when each job died; they are listed by when, and keep their ids when they
    * are retried. `bare`: that they are dead. `none`: they cannot be looked at.

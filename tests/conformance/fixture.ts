@@ -51,7 +51,7 @@ export function inMessages(
   { encode, decode }: NonNullable<BrokerFixture["messages"]>,
 ): Broker {
   const deadLetter = (letter: DeadLetter) => ({ ...letter, payload: decode(letter.payload) });
-  const { schedule, dead } = broker.admin;
+  const { schedule, dead, jobs } = broker.admin;
   return overlay(broker, {
     push: (queue, payload, options) => broker.push(queue, encode(payload), options),
     subscribe: (options) => {
@@ -75,6 +75,16 @@ export function inMessages(
         schedule: overlay(schedule, {
           push: (slot, queue, payload, options) => schedule.push(slot, queue, encode(payload), options),
         }),
+      }),
+      ...(jobs && {
+        jobs: async (...args) => {
+          const page = await jobs.apply(broker.admin, args);
+          const listed = page.jobs.map((job) =>
+            // One that is cut is no message.
+            job.payload.length < job.payloadBytes ? job : { ...job, payload: decode(job.payload) }
+          );
+          return { ...page, jobs: listed };
+        },
       }),
       ...(dead && {
         dead: overlay(dead, {
@@ -115,6 +125,7 @@ export const NEEDS = {
   "timed leases": ({ lease }: Capabilities) => lease === "timed",
   "uncounted releases": ({ release }: Capabilities) => release === "uncounted",
   "schedules": ({ schedule }: Capabilities) => schedule,
+  "pages of jobs": ({ jobs }: Capabilities) => jobs,
   "purge": ({ purge }: Capabilities) => purge,
   "pauses": ({ pauses }: Capabilities) => pauses !== "none",
   "reasons of pauses": ({ pauseReasons }: Capabilities) => pauseReasons,

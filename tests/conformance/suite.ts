@@ -11,6 +11,7 @@ import {
   takeOne,
   type TestBroker,
 } from "./fixture.ts";
+import { jobTests } from "./jobs.ts";
 import { leaseTests } from "./leases.ts";
 import { pauseTests } from "./pauses.ts";
 import { pushTests } from "./pushing.ts";
@@ -54,6 +55,7 @@ export function brokerConformance(name: string, fixture: BrokerFixture): void {
   deadLetterTests(test, capabilities);
   sharingTests(test, capabilities);
   pauseTests(test, capabilities);
+  jobTests(test, capabilities);
   purgeTests(test, capabilities);
   scheduleTests(test, capabilities);
   censusTests(test, capabilities);

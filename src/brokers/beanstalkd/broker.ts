@@ -57,6 +57,7 @@ export const BEANSTALKD_CAPABILITIES: Capabilities = {
   priority: true,
   headers: false,
   counts: "exact",
+  jobs: false,
   dead: "bare",
   pauses: "loose",
   pauseReasons: false,

@@ -21,6 +21,7 @@ import { RedisDepth } from "./depth.ts";
 import { RedisFetch } from "./fetch.ts";
 import { RedisHeartbeat } from "./heartbeat.ts";
 import type { ProcessInfo, RemoteSignal } from "../broker_type.ts";
+import { RedisJobs } from "./jobs.ts";
 import { RedisKeys } from "./keys.ts";
 import { RedisPauses } from "./pauses.ts";
 import { RedisRecovery } from "./recovery.ts";
@@ -90,6 +91,7 @@ export const SIDEKIQ_CAPABILITIES: Capabilities = {
   priority: false,
   headers: false,
   counts: "estimated",
+  jobs: true,
   dead: "errors",
   pauses: "kept",
   pauseReasons: true,
@@ -191,12 +193,14 @@ export class SidekiqBroker implements Broker {
   #admin(): Required<BrokerAdmin> {
     const [shared, calls] = [this.#shared, this.#calls];
     const depth = new RedisDepth(shared);
+    const jobs = new RedisJobs(shared);
     const newJob: NewJob = (...job) => this.#newJob(...job).job;
     return {
       queues: () => calls.run(() => depth.queues()),
       depth: (queue) => calls.run(() => depth.of(queue)),
       latencyMs: (queue) => calls.run(() => depth.latencyMs(queue)),
       census: (queues) => calls.run(() => depth.census(queues)),
+      jobs: (...args) => calls.run(() => jobs.page(...args)),
       purge: (queue) => calls.run(() => depth.purge(queue)),
       findings: () => calls.run(() => checkServer(shared.connection)),
       dead: new RedisDeadLetters(shared, calls),

@@ -3,6 +3,7 @@ import {
   type Census,
   CENSUS_LIMIT,
   type DeadLetters,
+  type JobPage,
   type Pauses,
   type QueueDepth,
   type ScheduleBook,
@@ -10,6 +11,7 @@ import {
 import type { Finding } from "../../core/finding.ts";
 import { sqliteFacts, sqliteFindings } from "./check.ts";
 import { SqliteDeadLetters } from "./dead_letters.ts";
+import { SqliteJobs } from "./jobs.ts";
 import type { SqliteFile, SqliteStatement, StatementOptions } from "./store/file.ts";
 import { SqlitePauses } from "./pauses.ts";
 import { type InsertJob, SqliteSchedule } from "./schedule.ts";
@@ -28,6 +30,7 @@ export class SqliteAdmin implements BrokerAdmin {
   readonly #shared: SqliteShared;
   readonly #options: { readonly path: string; readonly leaseMs: number; readonly owner: string };
   readonly #sql: ReturnType<typeof prepareStatements>;
+  readonly #jobs: SqliteJobs;
 
   /** @param options.owner Who takes jobs here, as leases have it. */
   constructor(
@@ -38,6 +41,7 @@ export class SqliteAdmin implements BrokerAdmin {
     this.#shared = shared;
     this.#options = options;
     this.#sql = prepareStatements(shared.file);
+    this.#jobs = new SqliteJobs(shared.file);
     this.dead = new SqliteDeadLetters(shared);
     this.pauses = new SqlitePauses(shared);
     this.schedule = new SqliteSchedule(shared, deps);
@@ -76,6 +80,10 @@ export class SqliteAdmin implements BrokerAdmin {
         inFlight: count(this.#sql.inFlight, nowMs + leaseMs, `${owner}#`, `${owner}$`),
       };
     });
+  }
+
+  jobs(...[queue, state, page]: Parameters<NonNullable<BrokerAdmin["jobs"]>>): Promise<JobPage> {
+    return read(this.#shared.file, () => this.#jobs.page(queue, state, page));
   }
 
   /** A part at a time, so that others write in between. */

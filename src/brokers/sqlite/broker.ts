@@ -64,6 +64,7 @@ export const SQLITE_CAPABILITIES: Capabilities = {
   priority: true,
   headers: true,
   counts: "exact",
+  jobs: true,
   dead: "errors",
   pauses: "kept",
   pauseReasons: true,

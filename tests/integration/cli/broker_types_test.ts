@@ -7,7 +7,7 @@ import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
 import { takeOne } from "../../conformance/fixture.ts";
 import { awkwardType } from "../../support/brokers/awkward.ts";
 import { plainType } from "../../support/brokers/plain.ts";
-import { bury } from "../../support/verdicts.ts";
+import { ACK, bury, RELEASE } from "../../support/verdicts.ts";
 import { FakeIo } from "../../unit/cli/fake_io.ts";
 
 const PLAIN = plainType(systemClock);
@@ -47,6 +47,26 @@ Deno.test("Commands push to a broker in memory, count its jobs, pause its queues
     ids: ["1"],
   });
   assert.match((await t.run("queues")).stdout, /^READY.*\n *1 +0 +0 +0 +default +mail\n$/);
+  assert.match(
+    (await t.run("jobs", "mail")).stdout,
+    /^ID +PUSHED +READY +ATTEMPTS +BYTES +PAYLOAD\n1 +2.*Z +2.*Z +0 +5 +hello\n$/,
+  );
+  const { jobs: [job], ...page } = JSON.parse((await t.run("jobs", "mail", "--json")).stdout);
+  assert.deepEqual(page, { queue: "mail", state: "ready", next: null });
+  assert.deepEqual([job.id, job.payload, job.payload_bytes], ["1", "hello", 5]);
+  assert.equal(
+    (await t.run("jobs", "mail", "--state", "delayed")).stdout,
+    'No delayed jobs in "mail"\n',
+  );
+  assert.match((await t.run("jobs", "mial")).stderr, /did you mean "mail"/);
+  assert.equal((await t.run("jobs", "mail", "--state", "dead")).code, 2);
+  await t.run("push", "mail", "second");
+  const first = await t.run("jobs", "mail", "--limit", "1");
+  assert.equal(first.stderr, "There may be more: go on with --after 1\n");
+  assert.match((await t.run("jobs", "mail", "--after", "1")).stdout, /^.*\n2 .* second\n$/);
+  assert.equal((await t.run("jobs", "mail", "--after", "x y")).code, 1);
+  await (await takeOne(broker, { queues: ["mail"] })).settle(RELEASE);
+  await (await takeOne(broker, { queues: ["mail"] })).settle(ACK);
   assert.equal((await t.run("pause", "mail")).stdout, 'Paused "mail"\n');
   assert.match((await t.run("queues")).stdout, /paused/);
   assert.equal((await t.run("resume", "mail")).stdout, 'Resumed "mail"\n');
@@ -90,7 +110,7 @@ Deno.test("Commands push to a broker in memory, count its jobs, pause its queues
     assert.match(stderr, why);
   }
   assert.equal((await t.run("resume", "mail")).stdout, 'Resumed "mail"\n');
-  assert.deepEqual(JSON.parse((await t.run("push", "mial", "lost", "--json")).stdout).ids, ["2"]);
+  assert.deepEqual(JSON.parse((await t.run("push", "mial", "lost", "--json")).stdout).ids, ["3"]);
   assert.equal(
     (await t.run("purge", "mial", "--dry-run")).stdout,
     'Would delete 1 ready job of "mial"; nothing was changed\n',
@@ -124,7 +144,7 @@ Deno.test("Commands say what a broker in memory that shows nothing cannot do", a
       "purge",
       "mail",
       "--yes",
-    ]]
+    ], ["jobs", "mail"]]
   ) {
     const { code, stderr } = await t.run(...args);
     assert.equal(code, 3, args.join(" "));

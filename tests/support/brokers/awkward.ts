@@ -37,6 +37,7 @@ export const AWKWARD_CAPABILITIES: Capabilities = {
   priority: false,
   headers: false,
   counts: "none",
+  jobs: false,
   dead: "none",
   pauses: "none",
   pauseReasons: false,

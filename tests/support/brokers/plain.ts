@@ -3,6 +3,9 @@ import {
   type BrokerAdmin,
   type DeadLetter,
   type DeadLetters,
+  type JobPage,
+  LISTED_PAYLOAD_BYTES,
+  noJobPlace,
   noPlace,
   type PauseOptions,
   type Pauses,
@@ -38,6 +41,7 @@ export const PLAIN_CAPABILITIES: Capabilities = {
   priority: false,
   headers: true,
   counts: "exact",
+  jobs: true,
   dead: "errors",
   pauses: "kept",
   pauseReasons: true,
@@ -327,6 +331,29 @@ class PlainAdmin implements BrokerAdmin {
         reserved: count(({ state }) => state === "reserved"),
         dead: count(({ state }) => state === "dead"),
       };
+    });
+  }
+
+  jobs(
+    ...[queue, state, { limit, after = "0" }]: Parameters<NonNullable<BrokerAdmin["jobs"]>>
+  ): Promise<JobPage> {
+    return this.#broker.ask(() => {
+      if (!/^\d+$/.test(after)) throw noJobPlace(after);
+      const nowMs = this.#broker.store.clock.nowMs();
+      const stateOf = ({ state, dueAtMs }: StoredJob) =>
+        state === "waiting" ? dueAtMs <= nowMs ? "ready" : "delayed" : state;
+      const all = this.#jobs.filter((job) =>
+        job.queue === queue && stateOf(job) === state && Number(job.id) > Number(after)
+      );
+      const jobs = all.slice(0, limit).map((job) => ({
+        id: job.id,
+        payload: job.message.body.subarray(0, LISTED_PAYLOAD_BYTES),
+        payloadBytes: job.message.body.length,
+        attempts: job.attempts,
+        enqueuedAtMs: job.pushedAtMs,
+        ...(state !== "reserved" && { readyAtMs: job.dueAtMs }),
+      }));
+      return { jobs, ...(all.length > limit && { next: jobs.at(-1)!.id }) };
     });
   }
 

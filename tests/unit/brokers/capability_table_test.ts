@@ -66,6 +66,7 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
     "jobs are counted",
     ({ counts }) => ({ exact: "exactly", estimated: "about", none: "not at all" })[counts],
   ],
+  ["`jobs` lists what waits and runs", ({ jobs }) => yes(jobs)],
   ["dead letters", ({ dead }) =>
     ({
       errors: "with errors and times; keep their ids when they are retried",

@@ -29,6 +29,7 @@ Deno.test("program() has the documented commands", () => {
     "reload",
     "push",
     "queues",
+    "jobs",
     "pause",
     "resume",
     "purge",

@@ -226,7 +226,7 @@ return { due, ARGV[1] }
 `);
 
 /** Lua: members of the sorted set and their scores in turn, from rank `from` on, `most` at most, until `limit` bytes are read. */
-const READ_MEMBERS = `
+export const READ_MEMBERS = `
 local function members(command, from, most, limit)
   local read = {}
   local bytes = 0

@@ -22,6 +22,7 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
     "reload",
     "push",
     "queues",
+    "jobs",
     "pause",
     "resume",
     "purge",

@@ -1,0 +1,34 @@
+import { Script } from "../../../redis/connection.ts";
+import { READ_MEMBERS } from "./scripts.ts";
+
+/* Lua scripts that read a page of jobs. What holds for all scripts: brokers/sidekiq/scripts/scripts.ts. */
+
+/**
+ * Reads a part of a list from its right end on, from which jobs are taken; at least one element if there is one.
+ *
+ * KEYS: list. ARGV: how many to leave out, how many at most, after how many bytes to stop.
+ */
+export const READ_TAIL = new Script(`
+local read = {}
+local bytes = 0
+for at = ARGV[1] + 1, ARGV[1] + ARGV[2] do
+  if bytes >= tonumber(ARGV[3]) then break end
+  local one = redis.call('LINDEX', KEYS[1], -at)
+  if not one then break end
+  read[#read + 1] = one
+  bytes = bytes + #one
+end
+return read
+`);
+
+/**
+ * Reads a part of a sorted set, the lowest scores first, at least one member if there is one.
+ *
+ * KEYS: sorted set. ARGV: the score to begin at, how many members with that score to leave out, how many at most, after how many bytes
+ * to stop. Returns members and their scores in turn.
+ */
+export const READ_SET_FROM = new Script(`
+${READ_MEMBERS}
+local from = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[1]) + ARGV[2]
+return members('ZRANGE', from, tonumber(ARGV[3]), tonumber(ARGV[4]))
+`);
