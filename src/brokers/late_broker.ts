@@ -46,7 +46,10 @@ export class LateBroker implements Broker {
     jobs: async (...args) => await this.#broker.admin.jobs(...args),
     purge: async (queue) => await this.#broker.admin.purge(queue),
     findings: async () => await this.#broker.admin.findings(),
-    dead: lateParts<DeadLetters>(["list", "get", "find", "retry", "remove"], () => this.#broker.admin.dead),
+    dead: lateParts<DeadLetters>(
+      ["list", "groups", "get", "find", "retry", "remove"],
+      () => this.#broker.admin.dead,
+    ),
     pauses: {
       isEnforced: false,
       ...lateParts<Omit<Pauses, "isEnforced">>(["list", "pause", "resume"], () => this.#broker.admin.pauses),

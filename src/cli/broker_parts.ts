@@ -7,6 +7,14 @@ export function deadLettersOf({ admin }: Broker, name: string): DeadLetters {
   return admin.dead ?? refuse(name, "keeps no dead letters that can be listed, retried or removed");
 }
 
+/** @throws {FervoError} CONFIG_INVALID where the broker keeps no errors to group dead letters by */
+export function groupsOf(
+  { letters, name }: { readonly letters: DeadLetters; readonly name: string },
+): NonNullable<DeadLetters["groups"]> {
+  if (letters.groups === undefined) refuse(name, "keeps no errors of dead letters to group them by");
+  return (...args) => letters.groups!(...args);
+}
+
 /** @throws {FervoError} CONFIG_INVALID where queues of the broker cannot be paused */
 export function pausesOf({ admin }: Broker, name: string): Pauses {
   return admin.pauses ?? refuse(name, "has no place to keep what is paused; stop the consumer instead");

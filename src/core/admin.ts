@@ -96,6 +96,30 @@ export interface DeadLetter {
   readonly earlierErrors?: readonly Failure[];
 }
 
+/** Dead letters that died of the same. */
+export interface DeadGroup {
+  /** Of their errors. */
+  readonly code: string;
+  /** The first line of their errors' messages, with `#` for numbers and the like. */
+  readonly message: string;
+  readonly count: number;
+  /** When the last and the first of them died, epoch milliseconds, where that is known. */
+  readonly newestMs?: number;
+  readonly oldestMs?: number;
+  /** The id of the last one. */
+  readonly exampleId: string;
+}
+
+/** Dead letters by what they died of. */
+export interface DeadGroups {
+  /** The largest first. */
+  readonly groups: readonly DeadGroup[];
+  /** How many letters are in them. */
+  readonly counted: number;
+  /** All are in them; else the newest only, as far as may be read at once. */
+  readonly isWhole: boolean;
+}
+
 /** The dead letters of a broker, for people and their tools. Every call may reject with QUEUE_UNAVAILABLE. */
 export interface DeadLetters {
   /**
@@ -111,6 +135,8 @@ export interface DeadLetters {
     limit: number;
     after?: string;
   }): Promise<DeadLetter[]>;
+  /** By the errors that they died of; of brokers that keep these. Reads a bounded number of letters. */
+  groups?(o: { readonly queue?: string | undefined }): Promise<DeadGroups>;
   get(id: string): Promise<DeadLetter | undefined>;
   /** Those of the ids that are dead letters, in any order. */
   find(ids: readonly string[]): Promise<DeadLetter[]>;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { DeadLetter } from "../../src/core/admin.ts";
+import { JobError } from "../../src/core/errors.ts";
 import type { Broker, Capabilities } from "../../src/core/broker.ts";
 import {
   adminOf,
@@ -56,6 +57,12 @@ export function deadLetterTests(all: BrokerTest, capabilities: Capabilities): vo
   });
 
   if (capabilities.dead === "errors") deadTimeTests(test);
+  else {
+    test("Its dead letters keep no errors to group them by", async (server) => {
+      await using broker = await server.open();
+      assert.equal(adminOf(broker).dead.groups, undefined);
+    });
+  }
 
   test("dead.list() goes through all of them in pages, also when many died together", async (server) => {
     await using broker = await server.open();
@@ -207,6 +214,45 @@ export function deadLetterTests(all: BrokerTest, capabilities: Capabilities): vo
 }
 
 function deadTimeTests(test: BrokerTest): void {
+  test("dead.groups() counts the dead letters by what they died of", async (server) => {
+    await using broker = await server.open();
+    const die = async (queue: string, error: JobError) => {
+      const [id] = await pushAll(broker, ["a job"], queue);
+      await (await takeOne(broker, { queues: [queue] })).settle(bury(error));
+      await server.passTime(1_000);
+      return id!;
+    };
+    const groups = async (queue?: string) => {
+      const { groups, ...rest } = await adminOf(broker).dead.groups!({ queue });
+      return {
+        ...rest,
+        groups: groups.map(({ newestMs, oldestMs, ...group }) => ({ ...group, ms: newestMs! - oldestMs! })),
+      };
+    };
+    assert.deepEqual(await groups(), { groups: [], counted: 0, isWhole: true });
+    await die("a", new JobError("JOB_FAILED", "No user 17\nin line 5"));
+    const timeout = await die("a", new JobError("JOB_TIMEOUT", "It took 30 s"));
+    const user = await die("b", new JobError("JOB_FAILED", "No user 4711\nin line 6"));
+    const mail = { code: "JOB_TIMEOUT", message: "It took # s", count: 1, exampleId: timeout, ms: 0 };
+    const all = await groups();
+    assert.equal(all.counted, 3);
+    assert.equal(all.isWhole, true);
+    const [first, second] = all.groups;
+    assert.ok(first!.ms >= 2_000 && first!.ms < 600_000);
+    assert.deepEqual({ ...first, ms: 0 }, {
+      code: "JOB_FAILED",
+      message: "No user #",
+      count: 2,
+      exampleId: user,
+      ms: 0,
+    });
+    assert.deepEqual(second, mail);
+    const ofA = await groups("a");
+    assert.deepEqual([ofA.counted, ofA.groups.map(({ count }) => count)], [2, [1, 1]]);
+    assert.deepEqual(ofA.groups.find(({ code }) => code === "JOB_TIMEOUT"), mail);
+    assert.equal((await groups("never")).counted, 0);
+  });
+
   test("dead.list() orders by when a job died, not by when it was pushed", async (server) => {
     await using broker = await server.open();
     const [first, second] = await pushAll(broker, ["first", "second"]);

@@ -1,8 +1,9 @@
 import type { Buffer } from "node:buffer";
 import { noPlace } from "../../core/admin.ts";
-import type { DeadLetter, DeadLetters } from "../../core/admin.ts";
+import type { DeadGroups, DeadLetter, DeadLetters } from "../../core/admin.ts";
 import { JobError } from "../../core/errors.ts";
 import type { Calls } from "../../redis/calls.ts";
+import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../dead_grouping.ts";
 import { hashOf, type RedisShared } from "./shared.ts";
 import { isForItsKey } from "../../redis/errors.ts";
 import { isScore, timeOfScore } from "./score.ts";
@@ -43,6 +44,19 @@ export class RedisDeadLetters implements DeadLetters {
         if (isOfQueue && (o.matches?.(letter) ?? true)) letters.push(letter);
       }
       return letters;
+    });
+  }
+
+  groups({ queue }: Parameters<NonNullable<DeadLetters["groups"]>>[0]): Promise<DeadGroups> {
+    return this.#calls.run(async () => {
+      const grouping = new DeadGrouping();
+      let [letters, bytes] = [0, 0];
+      for await (const { letter, raw } of this.#members()) {
+        if (++letters > GROUPED_LETTERS || bytes > GROUPED_BYTES) return grouping.result(false);
+        bytes += raw.length;
+        if (queue === undefined || letter.queue === queue) grouping.add(letter);
+      }
+      return grouping.result(true);
     });
   }
 

@@ -1,6 +1,7 @@
 import type { SQLInputValue } from "node:sqlite";
 import { noPlace } from "../../core/admin.ts";
-import type { DeadLetter, DeadLetters, Failure } from "../../core/admin.ts";
+import type { DeadGroups, DeadLetter, DeadLetters, Failure } from "../../core/admin.ts";
+import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../dead_grouping.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./store/file.ts";
 import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./store/values.ts";
@@ -11,6 +12,9 @@ export class SqliteDeadLetters implements DeadLetters {
   readonly #shared: SqliteShared;
   readonly #list: SqliteStatement;
   readonly #get: SqliteStatement;
+  readonly #queues: SqliteStatement;
+  readonly #newestOf: SqliteStatement;
+  readonly #error: SqliteStatement;
   readonly #retry: SqliteStatement;
   readonly #retryAll: SqliteStatement;
   readonly #remove: SqliteStatement;
@@ -34,6 +38,21 @@ export class SqliteDeadLetters implements DeadLetters {
       exact,
     );
     this.#get = file.prepare(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`, exact);
+    // Each queue by a search in the index: all entries would be read otherwise.
+    this.#queues = file.prepare(`
+      WITH RECURSIVE q (queue) AS (
+        SELECT min(queue) FROM fervo_jobs WHERE state = 'dead'
+        UNION ALL
+        SELECT (SELECT min(queue) FROM fervo_jobs WHERE state = 'dead' AND fervo_jobs.queue > q.queue) FROM q
+        WHERE q.queue IS NOT NULL)
+      SELECT ${asBytes("queue")} AS queue FROM q WHERE queue IS NOT NULL`);
+    this.#newestOf = file.prepare(
+      `SELECT id, due_at AS diedAt FROM fervo_jobs WHERE state = 'dead' AND queue = CAST(? AS TEXT) ORDER BY due_at DESC, id DESC LIMIT ?`,
+      exact,
+    );
+    this.#error = file.prepare(
+      `SELECT length(${asBytes("payload")}) AS bytes, ${text("error")} FROM fervo_jobs WHERE id = ?`,
+    );
     const revive = "UPDATE fervo_jobs SET state = 'ready', attempts = 0, due_at = ? WHERE state = 'dead'";
     this.#retry = file.prepare(`${revive} AND id = ?`);
     this.#retryAll = file.prepare(revive);
@@ -52,6 +71,30 @@ export class SqliteDeadLetters implements DeadLetters {
       }
       return letters;
     });
+  }
+
+  groups({ queue }: Parameters<NonNullable<DeadLetters["groups"]>>[0]): Promise<DeadGroups> {
+    return read(this.#shared.file, () => {
+      const newest = this.#newest(queue);
+      const grouping = new DeadGrouping();
+      let bytes = 0;
+      for (const { id, diedAt } of newest.slice(0, GROUPED_LETTERS)) {
+        const row = this.#error.get(id as bigint)!;
+        bytes += Number(row["bytes"]);
+        if (bytes > GROUPED_BYTES) return grouping.result(false);
+        const error = readError(textOf(row["error"] ?? NO_BYTES));
+        grouping.add({ id: String(id), diedAtMs: nearestNumber(diedAt), error });
+      }
+      return grouping.result(newest.length <= GROUPED_LETTERS);
+    });
+  }
+
+  /** One more than are grouped, of each queue by the index, the newest first. */
+  #newest(queue: string | undefined): Record<string, unknown>[] {
+    const queues = queue === undefined ? this.#queues.all().map((row) => row["queue"]) : [queue];
+    return queues.flatMap((one) => this.#newestOf.all(one as SQLInputValue, GROUPED_LETTERS + 1))
+      .sort((a, b) => nearestNumber(b["diedAt"]) - nearestNumber(a["diedAt"]))
+      .slice(0, GROUPED_LETTERS + 1);
   }
 
   get(id: string): Promise<DeadLetter | undefined> {

@@ -126,6 +126,16 @@ Deno.test("Commands push to a broker in memory, count its jobs, pause its queues
   await (await takeOne(broker, { queues: ["mail"] })).settle(bury(new JobError("JOB_CRASHED", "It died")));
   assert.match((await t.run("dead", "list")).stdout, /^ID.*\n1 +mail .* JOB_CRASHED +It died\n$/);
   assert.match((await t.run("dead", "list", "--code", "JOB_CRASHED")).stdout, /It died/);
+  assert.match((await t.run("dead", "groups")).stdout, /^COUNT .*\n *1 +JOB_CRASHED .* 1 +It died\n$/);
+  const { groups: [group], ...whole } = JSON.parse((await t.run("dead", "groups", "--json")).stdout);
+  assert.deepEqual(whole, { counted: 1, whole: true });
+  assert.deepEqual([group.code, group.message, group.count, group.example_id], [
+    "JOB_CRASHED",
+    "It died",
+    1,
+    "1",
+  ]);
+  assert.match((await t.run("dead", "groups", "--queue", "mial")).stderr, /did you mean "mail"/);
   assert.match((await t.run("dead", "show", "1")).stdout, /hello/);
   assert.match((await t.run("dead", "retry", "1")).stdout, /Retried 1 /);
   assert.match((await t.run("queues")).stdout, /\n *1 +0 +0 +0 /);
@@ -137,7 +147,10 @@ Deno.test("Commands say what a broker in memory that shows nothing cannot do", a
   assert.equal((await t.run("push", "mail", "hello")).code, 0);
   assert.match((await t.run("queues")).stdout, /^READY.*\n- +- +- +- +default +mail\n$/);
   for (
-    const args of [["dead", "list"], ["dead", "retry", "1"], ["dead", "show", "1"], ["pause", "mail"], [
+    const args of [["dead", "list"], ["dead", "groups"], ["dead", "retry", "1"], ["dead", "show", "1"], [
+      "pause",
+      "mail",
+    ], [
       "resume",
       "mail",
     ], [

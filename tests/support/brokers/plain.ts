@@ -20,6 +20,7 @@ import { text, wholeNumber } from "../../../src/core/option.ts";
 import type { Verdict } from "../../../src/core/outcome.ts";
 import { type Clock, sleep } from "../../../src/core/time/clock.ts";
 import type { BrokerType } from "../../../src/brokers/broker_type.ts";
+import { DeadGrouping } from "../../../src/brokers/dead_grouping.ts";
 import { raw } from "../../../src/formats/raw.ts";
 import { readJob } from "../../../src/formats/read_job.ts";
 import { written } from "../../../src/formats/written.ts";
@@ -406,6 +407,13 @@ class PlainAdmin implements BrokerAdmin {
         return this.#letters().filter((letter) =>
           (queue === undefined || letter.queue === queue) && behind(letter) && matches(letter)
         ).slice(0, limit);
+      }),
+    groups: ({ queue }) =>
+      this.#broker.ask(() => {
+        const grouping = new DeadGrouping();
+        const letters = this.#letters().filter((letter) => queue === undefined || letter.queue === queue);
+        for (const letter of letters) grouping.add(letter);
+        return grouping.result(true);
       }),
     get: (id) => this.#broker.ask(() => this.#letters().find((letter) => letter.id === id)),
     find: (ids) => this.#broker.ask(() => this.#letters().filter(({ id }) => ids.includes(id))),

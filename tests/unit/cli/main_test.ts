@@ -37,6 +37,7 @@ Deno.test("program() has the documented commands", () => {
     "schedule list",
     "dead",
     "dead list",
+    "dead groups",
     "dead show",
     "dead retry",
     "dead remove",

@@ -5,6 +5,7 @@ import { visible } from "../../../core/text/visible.ts";
 import { wholeNumber } from "../../arguments.ts";
 import type { Context } from "../../context.ts";
 import { changeCommand } from "./change.ts";
+import { groupsCommand } from "./groups.ts";
 import {
   dateOf,
   filterOptions,
@@ -21,9 +22,10 @@ import { counted } from "../../../core/text/plural.ts";
 
 export function deadCommand(context: Context) {
   return new Command("dead")
-    .summary("list, show, retry and remove dead letters")
+    .summary("list, group, show, retry and remove dead letters")
     .description("Dead letters are jobs that failed for good. They stay until they are retried or removed.")
     .addCommand(listCommand(context))
+    .addCommand(groupsCommand(context))
     .addCommand(showCommand(context))
     .addCommand(changeCommand(context, "retry", "Retried"))
     .addCommand(changeCommand(context, "remove", "Removed"))

@@ -59,10 +59,11 @@ Deno.test("jobs() tells a message that is no job by its hash, and the jobs that 
 
 async function all(broker: ReturnType<typeof openRedis>, state: JobState, limit: number) {
   const listed = [];
-  for (let after: string | undefined;;) {
+  let after: string | undefined;
+  do {
     const { jobs, next } = await broker.admin.jobs!("q", state, { limit, after });
     listed.push(...jobs);
-    if (next === undefined) return listed;
     after = next;
-  }
+  } while (after !== undefined);
+  return listed;
 }

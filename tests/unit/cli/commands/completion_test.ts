@@ -41,7 +41,7 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
 });
 
 Deno.test("candidates() offers the commands of a command", () => {
-  assert.deepEqual(complete("dead", ""), ["list", "show", "retry", "remove", "help"]);
+  assert.deepEqual(complete("dead", ""), ["list", "groups", "show", "retry", "remove", "help"]);
   assert.deepEqual(complete("dead", "re"), ["retry", "remove"]);
 });
 
