@@ -26,7 +26,7 @@ function writeConsumers(page: MetricsPage, { consumers, stuck }: WorkerView): vo
     isWell: stall === undefined && fault === undefined,
   }));
   const gauge = (name: string, help: string, value: (each: (typeof all)[number]) => number) =>
-    page.add({ name, type: "gauge", help }, all.map((each) => [each.labels, value(each)]));
+    page.gauge(name, help, all.map((each) => [each.labels, value(each)]));
 
   gauge(
     "fervo_consumer_up",
@@ -50,13 +50,9 @@ function writeConsumers(page: MetricsPage, { consumers, stuck }: WorkerView): vo
     "Jobs taken and not settled: running, waiting for a slot, or being settled.",
     ({ stats }) => stats.inFlight,
   );
-  page.add(
-    {
-      name: "fervo_last_receive_timestamp_seconds",
-      type: "gauge",
-      help:
-        "When the broker last answered a request for jobs, be it that there are none; in seconds since 1970.",
-    },
+  page.gauge(
+    "fervo_last_receive_timestamp_seconds",
+    "When the broker last answered a request for jobs, be it that there are none; in seconds since 1970.",
     all.flatMap(({ labels, stats: { receivedAtMs } }) =>
       receivedAtMs === undefined ? [] : [[labels, receivedAtMs / 1_000] as const]
     ),
@@ -68,28 +64,21 @@ function writeBrokers(
   brokers: readonly { name: string; state: StateOf<WorkerView["brokers"][number]> }[],
   stuck: WorkerView["stuck"],
 ): void {
-  page.add(
-    { name: "fervo_broker_up", type: "gauge", help: "1 when the broker answers in time." },
+  page.gauge(
+    "fervo_broker_up",
+    "1 when the broker answers in time.",
     brokers.map(({ name, state }) => [labelsOf({ broker: name }), Number(state.isUp)]),
   );
   const orphans = (name: string) =>
     stuck.find((one) => one.kind === "orphaned" && one.broker === name && isLasting(one))?.jobs ?? 0;
-  page.add(
-    {
-      name: "fervo_broker_orphans",
-      type: "gauge",
-      help:
-        "Jobs that the broker has counted as in flight with this worker for 30 s or more, and that are not here.",
-    },
+  page.gauge(
+    "fervo_broker_orphans",
+    "Jobs that the broker has counted as in flight with this worker for 30 s or more, and that are not here.",
     brokers.map(({ name }) => [labelsOf({ broker: name }), orphans(name)]),
   );
-  page.add(
-    {
-      name: "fervo_queue_jobs",
-      type: "gauge",
-      help:
-        "Jobs in the broker, by state. All workers of a broker tell the same: take the maximum, not the sum.",
-    },
+  page.gauge(
+    "fervo_queue_jobs",
+    "Jobs in the broker, by state. All workers of a broker tell the same: take the maximum, not the sum.",
     brokers.flatMap(({ name, state }) =>
       state.isUp
         ? state.depths.flatMap(([queue, depth]) =>
@@ -103,13 +92,9 @@ function writeBrokers(
         : []
     ),
   );
-  page.add(
-    {
-      name: "fervo_queue_latency_seconds",
-      type: "gauge",
-      help:
-        "For how long the next job of the queue has been ready; 0 when none is. All workers of a broker tell the same.",
-    },
+  page.gauge(
+    "fervo_queue_latency_seconds",
+    "For how long the next job of the queue has been ready; 0 when none is. All workers of a broker tell the same.",
     brokers.flatMap(({ name, state }) =>
       state.isUp
         ? state.depths.map(([queue, , latencyMs = 0]) =>
@@ -128,41 +113,37 @@ function writeFpms(
     stats: WorkerView["fpms"][number]["connections"];
   }[],
 ): void {
-  page.add(
-    { name: "fervo_fpm_up", type: "gauge", help: "1 when php-fpm is there, be it too busy to answer." },
+  page.gauge(
+    "fervo_fpm_up",
+    "1 when php-fpm is there, be it too busy to answer.",
     fpms.map(({ name, state }) => [labelsOf({ fpm: name }), Number(state.isUp)]),
   );
   const pages = fpms.flatMap(({ name, state }) =>
     state.isUp && state.status !== undefined ? [{ name, status: state.status }] : []
   );
-  page.add(
-    { name: "fervo_fpm_processes", type: "gauge", help: "Children of the pool, by its status page." },
+  page.gauge(
+    "fervo_fpm_processes",
+    "Children of the pool, by its status page.",
     pages.flatMap(({ name, status }) => [
       [labelsOf({ fpm: name, state: "idle" }), status.idleProcesses],
       [labelsOf({ fpm: name, state: "active" }), status.activeProcesses],
     ]),
   );
-  page.add(
-    {
-      name: "fervo_fpm_listen_queue",
-      type: "gauge",
-      help:
-        "Requests that wait for a child, by the status page; always 0 on a unix socket, where php-fpm cannot tell.",
-    },
+  page.gauge(
+    "fervo_fpm_listen_queue",
+    "Requests that wait for a child, by the status page; always 0 on a unix socket, where php-fpm cannot tell.",
     pages.map(({ name, status }) => [labelsOf({ fpm: name }), status.listenQueue]),
   );
-  page.add(
-    { name: "fervo_fpm_connections", type: "gauge", help: "The worker's connections to php-fpm." },
+  page.gauge(
+    "fervo_fpm_connections",
+    "The worker's connections to php-fpm.",
     fpms.flatMap(({ name, stats }) => [
       [labelsOf({ fpm: name, state: "busy" }), stats.busy],
       [labelsOf({ fpm: name, state: "idle" }), stats.idle],
     ]),
   );
   const counter = (name: string, help: string, value: (stats: (typeof fpms)[number]["stats"]) => number) =>
-    page.add(
-      { name, type: "counter", help },
-      fpms.map(({ name, stats }) => [labelsOf({ fpm: name }), value(stats)]),
-    );
+    page.counter(name, help, fpms.map(({ name, stats }) => [labelsOf({ fpm: name }), value(stats)]));
   counter("fervo_fpm_connections_opened_total", "Connections that were opened.", ({ opened }) => opened);
   counter("fervo_fpm_requests_total", "Requests that php-fpm has answered.", ({ answered }) => answered);
   counter(

@@ -28,43 +28,34 @@ export class ProcessMetrics implements Disposable {
 
   /** Adds all metrics to `page`. */
   write(page: MetricsPage): void {
-    page.add({ name: "fervo_build_info", type: "gauge", help: "Always 1; the label tells the version." }, [
+    page.gauge("fervo_build_info", "Always 1; the label tells the version.", [
       [labelsOf({ version: this.#version }), 1],
     ]);
-    page.add({
-      name: "process_start_time_seconds",
-      type: "gauge",
-      help: "When the worker started, in seconds since 1970.",
-    }, [["", this.#startedS]]);
+    page.gauge("process_start_time_seconds", "When the worker started, in seconds since 1970.", [[
+      "",
+      this.#startedS,
+    ]]);
     const { user, system } = process.cpuUsage();
-    page.add({
-      name: "process_cpu_seconds_total",
-      type: "counter",
-      help: "CPU time of the worker itself, without PHP.",
-    }, [["", (user + system) / 1e6]]);
+    page.counter("process_cpu_seconds_total", "CPU time of the worker itself, without PHP.", [[
+      "",
+      (user + system) / 1e6,
+    ]]);
     const { rss, heapUsed } = Deno.memoryUsage();
-    page.add({
-      name: "process_resident_memory_bytes",
-      type: "gauge",
-      help: "Memory of the worker itself, without PHP.",
-    }, [["", rss]]);
-    page.add({
-      name: "fervo_heap_bytes",
-      type: "gauge",
-      help: "The part of the memory that objects take, garbage included.",
-    }, [["", heapUsed]]);
-    page.addHistograms({
-      name: "fervo_event_loop_lag_seconds",
-      type: "histogram",
-      help:
-        "How late a timer fires, measured twice a second: for so long the worker was busy with something else.",
-    }, [["", this.#lags]]);
-    page.add({
-      name: "fervo_log_lines_dropped_total",
-      type: "counter",
-      help:
-        "Lines of the log for which there was no room: whoever reads it stands still, or cannot write it.",
-    }, [["", this.#log.dropped]]);
+    page.gauge("process_resident_memory_bytes", "Memory of the worker itself, without PHP.", [["", rss]]);
+    page.gauge("fervo_heap_bytes", "The part of the memory that objects take, garbage included.", [[
+      "",
+      heapUsed,
+    ]]);
+    page.histogram(
+      "fervo_event_loop_lag_seconds",
+      "How late a timer fires, measured twice a second: for so long the worker was busy with something else.",
+      [["", this.#lags]],
+    );
+    page.counter(
+      "fervo_log_lines_dropped_total",
+      "Lines of the log for which there was no room: whoever reads it stands still, or cannot write it.",
+      [["", this.#log.dropped]],
+    );
   }
 
   /** Ends the timing. */

@@ -1,14 +1,8 @@
-/** What Prometheus is told of a metric beside its values. */
-export interface MetricDefinition {
-  /** By Prometheus's conventions: `fervo_` before it, a base unit behind it, `_total` at the end of a counter. */
-  readonly name: string;
-  readonly type: "counter" | "gauge" | "histogram";
-  /** One line for people. */
-  readonly help: string;
-}
-
 /** Labels as {@link labelsOf} writes them. */
 export type LabelText = string;
+
+/** The values of a metric, by their labels. */
+type Series<Value> = readonly (readonly [labels: LabelText, value: Value])[];
 
 /** Labels in Prometheus's text format, without the braces: `queue="mail",outcome="ack"`. */
 export function labelsOf(labels: Readonly<Record<string, string>>): LabelText {
@@ -59,23 +53,24 @@ export class BucketHistogram {
 /**
  * A page in Prometheus's text format, version 0.0.4.
  *
- * Each metric is added once, with all of its series; one that has none is left out.
+ * Each metric is added once, with all of its series; one that has none is left out. Names are by Prometheus's conventions:
+ * `fervo_` before it, a base unit behind it, `_total` at the end of a counter. The help is one line for people.
  */
 export class MetricsPage {
   static readonly CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
   #text = "";
 
-  add(definition: MetricDefinition, series: readonly (readonly [labels: LabelText, value: number])[]): void {
-    if (series.length > 0) this.#begin(definition);
-    for (const [labels, value] of series) this.sample(definition.name, labels, value);
+  gauge(name: string, help: string, series: Series<number>): void {
+    this.#add("gauge", name, help, series);
   }
 
-  addHistograms(
-    definition: MetricDefinition,
-    series: readonly (readonly [labels: LabelText, histogram: BucketHistogram])[],
-  ): void {
-    if (series.length > 0) this.#begin(definition);
-    for (const [labels, histogram] of series) histogram.write(this, definition.name, labels);
+  counter(name: string, help: string, series: Series<number>): void {
+    this.#add("counter", name, help, series);
+  }
+
+  histogram(name: string, help: string, series: Series<BucketHistogram>): void {
+    if (series.length > 0) this.#begin("histogram", name, help);
+    for (const [labels, histogram] of series) histogram.write(this, name, labels);
   }
 
   /** One line; for those who write a metric of several. */
@@ -89,7 +84,12 @@ export class MetricsPage {
     return this.#text;
   }
 
-  #begin({ name, type, help }: MetricDefinition): void {
+  #add(type: string, name: string, help: string, series: Series<number>): void {
+    if (series.length > 0) this.#begin(type, name, help);
+    for (const [labels, value] of series) this.sample(name, labels, value);
+  }
+
+  #begin(type: string, name: string, help: string): void {
     this.#text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
   }
 }

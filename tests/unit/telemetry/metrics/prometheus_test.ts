@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { BucketHistogram, labelsOf, MetricsPage } from "../../../../src/telemetry/metrics/prometheus.ts";
 
-const COUNTER = { name: "a_total", type: "counter", help: "How many." } as const;
-const HISTOGRAM = { name: "b_seconds", type: "histogram", help: "How long." } as const;
+const COUNTER = ["a_total", "How many."] as const;
+const HISTOGRAM = ["b_seconds", "How long."] as const;
 
 Deno.test(
   "labelsOf() writes names and values, and escapes what would end a value",
@@ -17,7 +17,7 @@ Deno.test(
 
 Deno.test("MetricsPage writes help, type and a line for each series", { permissions: "none" }, () => {
   const page = new MetricsPage();
-  page.add(COUNTER, [['queue="a"', 1], ["", 0.25], ['queue="b"', Infinity]]);
+  page.counter(...COUNTER, [['queue="a"', 1], ["", 0.25], ['queue="b"', Infinity]]);
   assert.equal(
     page.toString(),
     '# HELP a_total How many.\n# TYPE a_total counter\na_total{queue="a"} 1\na_total 0.25\na_total{queue="b"} +Inf\n',
@@ -26,8 +26,9 @@ Deno.test("MetricsPage writes help, type and a line for each series", { permissi
 
 Deno.test("MetricsPage leaves out a metric without series", { permissions: "none" }, () => {
   const page = new MetricsPage();
-  page.add(COUNTER, []);
-  page.addHistograms(HISTOGRAM, []);
+  page.counter(...COUNTER, []);
+  page.gauge("c", "How many now.", []);
+  page.histogram(...HISTOGRAM, []);
   assert.equal(page.toString(), "");
 });
 
@@ -37,7 +38,7 @@ Deno.test("BucketHistogram counts a value in all buckets from the first that it 
   const histogram = new BucketHistogram([0.1, 1]);
   for (const value of [0, 0.1, 0.5, 1, 7]) histogram.observe(value);
   const page = new MetricsPage();
-  page.addHistograms(HISTOGRAM, [['queue="a"', histogram]]);
+  page.histogram(...HISTOGRAM, [['queue="a"', histogram]]);
   assert.deepEqual(page.toString().split("\n").slice(2), [
     'b_seconds_bucket{queue="a",le="0.1"} 2',
     'b_seconds_bucket{queue="a",le="1"} 4',
