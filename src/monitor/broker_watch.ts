@@ -2,12 +2,7 @@ import type { Clock } from "../core/time/clock.ts";
 import { type QueueDepth, UNKNOWN_DEPTH } from "../core/admin.ts";
 import type { Broker } from "../core/broker.ts";
 import { asFervoError, type FervoError, QueueError } from "../core/errors.ts";
-import { Probe } from "./probe.ts";
-
-/** How long a broker may take to count its jobs, milliseconds. */
-const LIMIT_MS = 2_000;
-/** How long a count is good, milliseconds. */
-const KEEP_MS = 1_000;
+import { Probe, PROBE_LIMIT_MS } from "./probe.ts";
 
 export interface BrokerWatchDeps {
   readonly clock: Clock;
@@ -32,10 +27,7 @@ export class BrokerWatch {
   constructor({ clock, broker }: BrokerWatchDeps, options: { name: string; queues: readonly string[] }) {
     this.name = options.name;
     const queues = [...new Set(options.queues)];
-    this.#probe = new Probe({ clock, ask: () => ask(broker, queues) }, {
-      limitMs: LIMIT_MS,
-      keepMs: KEEP_MS,
-    });
+    this.#probe = new Probe({ clock }, () => ask(broker, queues));
   }
 
   /** Asks the broker, at most once a second and one time after the other. Never rejects, and takes 2 s at most. */
@@ -46,7 +38,7 @@ export class BrokerWatch {
 
 const TOO_LATE: BrokerState = {
   isUp: false,
-  error: new QueueError("QUEUE_UNAVAILABLE", `The broker has not counted its jobs in ${LIMIT_MS} ms`),
+  error: new QueueError("QUEUE_UNAVAILABLE", `The broker has not counted its jobs in ${PROBE_LIMIT_MS} ms`),
 };
 
 async function ask({ admin }: BrokerWatchDeps["broker"], queues: readonly string[]): Promise<BrokerState> {

@@ -5,11 +5,6 @@ import type { Pool, PoolStats } from "../fastcgi/pool.ts";
 import type { FpmStatus } from "../fpm/status.ts";
 import { Probe } from "./probe.ts";
 
-/** How long somebody waits for php-fpm's answer, milliseconds. */
-const LIMIT_MS = 2_000;
-/** How long an answer is good, milliseconds. */
-const KEEP_MS = 1_000;
-
 export interface FpmWatchDeps {
   readonly clock: Clock;
   readonly pool: Pick<Pool, "stats" | "maxConnections">;
@@ -42,7 +37,7 @@ export class FpmWatch {
     this.#deps = deps;
     this.#options = options;
     const { clock, control } = deps;
-    this.#probe = new Probe({ clock, ask: () => ask(control) }, { limitMs: LIMIT_MS, keepMs: KEEP_MS });
+    this.#probe = new Probe({ clock }, () => ask(control));
   }
 
   /** The worker's own connections to it. */

@@ -1,17 +1,9 @@
 import { type Clock, sleep } from "../core/time/clock.ts";
 
-export interface ProbeDeps<T> {
-  readonly clock: Clock;
-  /** Must not reject. */
-  readonly ask: () => Promise<T>;
-}
-
-export interface ProbeOptions {
-  /** How long somebody waits for an answer, milliseconds. */
-  readonly limitMs: number;
-  /** How long an answer is good, milliseconds. */
-  readonly keepMs: number;
-}
+/** How long somebody waits for an answer, milliseconds. */
+export const PROBE_LIMIT_MS = 2_000;
+/** How long an answer is good, milliseconds. */
+const KEEP_MS = 1_000;
 
 /**
  * A question to another server, for any number of people who ask at the same time.
@@ -21,36 +13,36 @@ export interface ProbeOptions {
  * 3. An answer is kept for a while.
  */
 export class Probe<T> {
-  readonly #deps: ProbeDeps<T>;
-  readonly #options: ProbeOptions;
+  readonly #clock: Clock;
+  readonly #question: () => Promise<T>;
   #answer: { readonly value: T; readonly untilMs: number } | undefined;
   /** Ends with the answer, or with undefined at the limit; undefined when nothing is asked. */
   #asking: Promise<T | undefined> | undefined;
 
-  constructor(deps: ProbeDeps<T>, options: ProbeOptions) {
-    this.#deps = deps;
-    this.#options = options;
+  /** @param question Must not reject. */
+  constructor({ clock }: { clock: Clock }, question: () => Promise<T>) {
+    this.#clock = clock;
+    this.#question = question;
   }
 
   /** The answer; undefined when it does not come in time. */
   get(): Promise<T | undefined> {
     if (this.#asking !== undefined) return this.#asking;
-    if (this.#answer !== undefined && this.#deps.clock.monotonicMs() < this.#answer.untilMs) {
+    if (this.#answer !== undefined && this.#clock.monotonicMs() < this.#answer.untilMs) {
       return Promise.resolve(this.#answer.value);
     }
     return this.#asking = this.#ask();
   }
 
   async #ask(): Promise<T | undefined> {
-    const { clock, ask } = this.#deps;
     const answered = new AbortController();
-    const answer = ask().then((value) => {
-      this.#answer = { value, untilMs: clock.monotonicMs() + this.#options.keepMs };
+    const answer = this.#question().then((value) => {
+      this.#answer = { value, untilMs: this.#clock.monotonicMs() + KEEP_MS };
       this.#asking = undefined;
       answered.abort();
       return value;
     });
-    const limit = sleep(clock, this.#options.limitMs, answered.signal);
+    const limit = sleep(this.#clock, PROBE_LIMIT_MS, answered.signal);
     return await Promise.race([answer, limit.then(() => answered.signal.aborted ? answer : undefined)]);
   }
 }

@@ -10,7 +10,7 @@ function start() {
     asked.push(Promise.withResolvers());
     return asked.at(-1)!.promise;
   };
-  return { clock, asked, probe: new Probe({ clock, ask }, { limitMs: 2_000, keepMs: 1_000 }) };
+  return { clock, asked, probe: new Probe({ clock }, ask) };
 }
 
 Deno.test("Probe asks once for all who ask at the same time", { permissions: "none" }, async () => {
