@@ -227,18 +227,9 @@ interface CgiHead {
 }
 
 /**
- * Splits STDOUT into headers and body. Lines may end in LF or CRLF, as in PHP's and other applications' output.
- * Output that does not begin with header lines is all body: a script that printed before anything else.
+ * The headers that STDOUT begins with; undefined when it begins with something else, as when a script printed before anything
+ * else: then it is all body. Lines may end in LF or CRLF, as in PHP's and other applications' output.
  */
-export function parseCgi(
-  stdout: Uint8Array,
-): { status: number; headers: ReadonlyMap<string, string>; body: Uint8Array } {
-  const head = readHead(stdout);
-  if (head === undefined) return { status: 0, headers: new Map(), body: stdout };
-  return { status: head.status, headers: head.headers, body: stdout.subarray(head.bytes.length) };
-}
-
-/** The headers that STDOUT begins with; undefined when it begins with something else. */
 function readHead(stdout: Uint8Array): CgiHead | undefined {
   const end = findHeaderEnd(stdout);
   if (end === undefined) return undefined;

@@ -3,7 +3,7 @@ import { benchJob, FIRST_JOB_ID } from "../../../src/bench/load.ts";
 import { encodeRequest } from "../../../src/bench/raw_loop.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../../../src/executors/fastcgi/executor.ts";
 import { jobRequests } from "../../../src/executors/fastcgi/requests.ts";
-import { decodeParams } from "../../../src/fastcgi/params.ts";
+import { decodeParams } from "../../support/cgi.ts";
 import { RecordParser, RecordType } from "../../../src/fastcgi/record.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 

@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { FastCgiError } from "../../../src/fastcgi/errors.ts";
-import { decodeParams, encodeParams, ParamsWriter } from "../../../src/fastcgi/params.ts";
+import { encodeParams, ParamsWriter } from "../../../src/fastcgi/params.ts";
 import { FULL_CONTENT_BYTES, HEADER_BYTES, RecordParser, writeHeader } from "../../../src/fastcgi/record.ts";
-import { parseCgi, ResponseCollector, type ResponseLimits } from "../../../src/fastcgi/response.ts";
+import { ResponseCollector, type ResponseLimits } from "../../../src/fastcgi/response.ts";
 import { bytesOf, concat, record } from "../../support/scripted_server.ts";
+import { decodeParams, parseCgi } from "../../support/cgi.ts";
 
 /** The bytes as a view into a larger buffer, surrounded by what would be read as FastCGI and as headers. */
 function poisoned(bytes: Uint8Array, before: number, behind: number): Uint8Array {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { decodeParams, encodeParams, ParamsWriter } from "../../../src/fastcgi/params.ts";
+import { encodeParams, ParamsWriter } from "../../../src/fastcgi/params.ts";
 import { FULL_CONTENT_BYTES, RecordParser, RecordType } from "../../../src/fastcgi/record.ts";
+import { decodeParams } from "../../support/cgi.ts";
 
 /** Contents of the records in a PARAMS stream; each must be whole, of type PARAMS and of request 1. */
 function recordsOf(stream: Uint8Array): Uint8Array[] {

@@ -4,12 +4,13 @@
  */
 import assert from "node:assert/strict";
 import { FastCgiError } from "../../../src/fastcgi/errors.ts";
-import { decodeParams, ParamsWriter } from "../../../src/fastcgi/params.ts";
+import { ParamsWriter } from "../../../src/fastcgi/params.ts";
 import { encodeRecord, RecordParser, RecordType } from "../../../src/fastcgi/record.ts";
-import { parseCgi, ResponseCollector, type ResponseLimits } from "../../../src/fastcgi/response.ts";
+import { ResponseCollector, type ResponseLimits } from "../../../src/fastcgi/response.ts";
 import { cutAnywhere, mutated } from "../../support/record_mutator.ts";
 import { bytesOf, concat, record } from "../../support/scripted_server.ts";
 import { SeededRandom } from "../../support/seeded_random.ts";
+import { decodeParams, parseCgi } from "../../support/cgi.ts";
 
 const SEED = 0x5eed_2026;
 const LIMITS: ResponseLimits = { maxResponseBytes: 200, maxStderrBytes: 50, maxHeaderBytes: 120 };

@@ -4,10 +4,10 @@ import { HeadAndTail } from "../../../src/core/text/head_and_tail.ts";
 import {
   type BodyListener,
   DEFAULT_RESPONSE_LIMITS,
-  parseCgi,
   ResponseCollector,
 } from "../../../src/fastcgi/response.ts";
 import { bytesOf, concat } from "../../support/scripted_server.ts";
+import { parseCgi } from "../../support/cgi.ts";
 
 function read(stdout: string | Uint8Array) {
   const { status, headers, body } = parseCgi(bytesOf(stdout));

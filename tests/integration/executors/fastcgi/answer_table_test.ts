@@ -13,7 +13,6 @@ import {
   type FastCgiExecutorOptions,
 } from "../../../../src/executors/fastcgi/executor.ts";
 import { type FastCgiAddress, parseAddress } from "../../../../src/fastcgi/address.ts";
-import { parseCgi } from "../../../../src/fastcgi/response.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../../src/fastcgi/pool.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
@@ -27,6 +26,7 @@ import {
   stderrRecord,
   stdoutRecord,
 } from "../../../support/scripted_server.ts";
+import { parseCgi } from "../../../support/cgi.ts";
 
 /** A job that should have ended fails then. */
 const deadline = () => AbortSignal.timeout(20_000);

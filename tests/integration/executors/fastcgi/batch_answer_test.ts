@@ -13,7 +13,6 @@ import {
   type FastCgiExecutorOptions,
 } from "../../../../src/executors/fastcgi/executor.ts";
 import { parseAddress } from "../../../../src/fastcgi/address.ts";
-import { parseCgi } from "../../../../src/fastcgi/response.ts";
 import { DEFAULT_POOL_OPTIONS, Pool, type PoolOptions } from "../../../../src/fastcgi/pool.ts";
 import { EventLog } from "../../../support/event_log.ts";
 import { eventually } from "../../../support/eventually.ts";
@@ -27,6 +26,7 @@ import {
   stderrRecord,
   stdoutRecord,
 } from "../../../support/scripted_server.ts";
+import { parseCgi } from "../../../support/cgi.ts";
 
 const HEAD = "X-Fervo-Outcome: batch\r\nContent-type: text/html\r\n\r\n";
 const record = (id: string, more: Record<string, unknown> = { outcome: "ack" }) =>

@@ -13,7 +13,7 @@ import { checkRequest, RESERVED_PARAMS } from "../../../../src/executors/fastcgi
 import { outcomeOf } from "../../../../src/executors/fastcgi/answer.ts";
 import { ConnectionLostError, type FastCgiRequest } from "../../../../src/fastcgi/connection.ts";
 import { FastCgiError } from "../../../../src/fastcgi/errors.ts";
-import { decodeParams } from "../../../../src/fastcgi/params.ts";
+import { decodeParams } from "../../../support/cgi.ts";
 import type { FastCgiResponse } from "../../../../src/fastcgi/response.ts";
 import { EventLog } from "../../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
