@@ -1,4 +1,5 @@
 import type { Clock } from "../core/time/clock.ts";
+import { timeLimit } from "../core/time/time_limit.ts";
 import type { Finding } from "../core/finding.ts";
 import { encodeSpans, exportReason } from "../telemetry/tracing/otlp.ts";
 
@@ -18,26 +19,21 @@ export async function checkTracing(
   { endpoint, headers, serviceName }: TracesToCheck,
 ): Promise<Finding> {
   const id = "tracing.endpoint";
-  const tooLate = new AbortController();
-  const timer = clock.setTimer(
-    () => tooLate.abort(new Error(`no answer in ${ANSWER_TIMEOUT_MS} ms`)),
-    ANSWER_TIMEOUT_MS,
-  );
+  const tooLate = () => new Error(`no answer in ${ANSWER_TIMEOUT_MS} ms`);
+  using limit = timeLimit(clock, ANSWER_TIMEOUT_MS, tooLate);
   try {
     const answer = await fetch(endpoint, {
       method: "POST",
       headers: { ...headers, "content-type": "application/json" },
       body: encodeSpans([], { "service.name": serviceName }, ""),
       redirect: "manual",
-      signal: tooLate.signal,
+      signal: limit.signal,
     });
     await answer.body?.cancel();
     if (answer.ok) return { id, severity: "ok", what: `"${endpoint}" takes traces` };
     return problem(`"${endpoint}" answers an export with status ${answer.status}`);
   } catch (error) {
     return problem(`Cannot reach "${endpoint}": ${exportReason(error)}`);
-  } finally {
-    timer.cancel();
   }
 }
 

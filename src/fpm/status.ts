@@ -1,4 +1,5 @@
 import type { Clock } from "../core/time/clock.ts";
+import { timeLimit } from "../core/time/time_limit.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
 import { Connection, type FastCgiRequest } from "../fastcgi/connection.ts";
 import { FastCgiError } from "../fastcgi/errors.ts";
@@ -69,20 +70,15 @@ export async function ask(
   pool?: Pick<Pool, "request">,
   signal?: AbortSignal,
 ): Promise<FastCgiResponse> {
-  const tooLate = new AbortController();
-  const timer = clock.setTimer(() => {
+  using limit = timeLimit(clock, ASK_TIMEOUT_MS, () => {
     const text = `php-fpm at "${formatAddress(address)}" did not answer in ${ASK_TIMEOUT_MS} ms: ` +
       "all its children may be busy";
-    tooLate.abort(new FastCgiError("FASTCGI_OVERLOADED", text));
-  }, ASK_TIMEOUT_MS);
-  const end = signal === undefined ? tooLate.signal : AbortSignal.any([tooLate.signal, signal]);
-  try {
-    if (pool !== undefined) return await pool.request(request, end);
-    const connection = await Connection.open(address, clock, PAGE_OPTIONS, end);
-    return await connection.request(request, false, end);
-  } finally {
-    timer.cancel();
-  }
+    return new FastCgiError("FASTCGI_OVERLOADED", text);
+  });
+  const end = signal === undefined ? limit.signal : AbortSignal.any([limit.signal, signal]);
+  if (pool !== undefined) return await pool.request(request, end);
+  const connection = await Connection.open(address, clock, PAGE_OPTIONS, end);
+  return await connection.request(request, false, end);
 }
 
 /** The page of a pool with thousands of children is long. */

@@ -28,3 +28,14 @@ export async function inTime<T>(
     signal?.removeEventListener("abort", abort);
   }
 }
+
+/** A signal that aborts when the time is up, unless it is disposed of before. @param error The reason of the signal. */
+export function timeLimit(
+  clock: Clock,
+  ms: number,
+  error: () => unknown,
+): Disposable & { readonly signal: AbortSignal } {
+  const end = new AbortController();
+  const timer = clock.setTimer(() => end.abort(error()), ms);
+  return { signal: end.signal, [Symbol.dispose]: () => timer.cancel() };
+}

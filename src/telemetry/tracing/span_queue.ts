@@ -1,4 +1,5 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
+import { timeLimit } from "../../core/time/time_limit.ts";
 import type { Log } from "../log.ts";
 import { endFacts, RepeatedStates, repetitionFacts } from "../repeated.ts";
 import { encodeSpans, exportReason, type JobSpan, type Resource } from "./otlp.ts";
@@ -108,11 +109,7 @@ export class SpanQueue implements AsyncDisposable {
 
   async #request(spans: readonly JobSpan[]): Promise<{ text: string; isTransient: boolean } | undefined> {
     const { endpoint, headers, resource, version } = this.#options;
-    const timeout = new AbortController();
-    const timer = this.#clock.setTimer(
-      () => timeout.abort(new Error("no answer in 10 s")),
-      REQUEST_TIMEOUT_MS,
-    );
+    using limit = timeLimit(this.#clock, REQUEST_TIMEOUT_MS, () => new Error("no answer in 10 s"));
     try {
       const answer = await fetch(endpoint, {
         method: "POST",
@@ -120,7 +117,7 @@ export class SpanQueue implements AsyncDisposable {
         body: encodeSpans(spans, resource, version),
         // Headers that are secret go nowhere else.
         redirect: "manual",
-        signal: AbortSignal.any([timeout.signal, this.#ending.signal]),
+        signal: AbortSignal.any([limit.signal, this.#ending.signal]),
       });
       await answer.body?.cancel();
       if (answer.ok) return undefined;
@@ -128,8 +125,6 @@ export class SpanQueue implements AsyncDisposable {
       return { text: `it answers with status ${answer.status}`, isTransient };
     } catch (error) {
       return { text: exportReason(error), isTransient: true };
-    } finally {
-      timer.cancel();
     }
   }
 

@@ -1,6 +1,7 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
 import { systemClock } from "../../../core/time/clock.ts";
+import { timeLimit } from "../../../core/time/time_limit.ts";
 import { fileReason } from "../../../core/text/file_error.ts";
 import { FervoError, reasonOf } from "../../../core/errors.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../../net/keepalive.ts";
@@ -86,12 +87,11 @@ Examples:
       maxStderrBytes: 0,
       maxHeaderBytes: ANY_LENGTH,
     });
-    const abort = new AbortController();
-    const timer = systemClock.setTimer(() => {
+    using limit = timeLimit(systemClock, timeoutMs, () => {
       const message =
         `No complete answer from "${options.script}" in ${timeoutMs} ms; --timeout gives it longer`;
-      abort.abort(new FervoError("JOB_TIMEOUT", message));
-    }, timeoutMs);
+      return new FervoError("JOB_TIMEOUT", message);
+    });
     const printer = new AnswerPrinter(io);
     const method = options.method ?? (body.length > 0 ? "POST" : "GET");
     try {
@@ -99,10 +99,9 @@ Examples:
         params: callParams(options.script, method, body, options.param ?? []),
         body,
         onOutput: printer,
-      }, abort.signal);
+      }, limit.signal);
       if (appStatus !== 0) setExitCode(ExitCode.failed);
     } finally {
-      timer.cancel();
       printer.end();
     }
   }

@@ -1,6 +1,7 @@
 import { createExecutor, createPool } from "../../../app/assembly.ts";
 import type { Config, ConsumerConfig } from "../../../config/config.ts";
-import { type Clock, systemClock } from "../../../core/time/clock.ts";
+import { systemClock } from "../../../core/time/clock.ts";
+import { timeLimit } from "../../../core/time/time_limit.ts";
 import type { DeadLetter } from "../../../core/admin.ts";
 import type { Broker } from "../../../core/broker.ts";
 import { FervoError, JobError } from "../../../core/errors.ts";
@@ -43,11 +44,9 @@ export async function callDead({ format }: Pick<Broker, "format">, call: DeadCal
   const job = jobOfLetter(letter, format, { maxAttempts: consumer.retry.attempts, timeoutMs });
   await using opened = new AsyncDisposableStack();
   const executor = opened.use(openExecutor(consumer.executor, call, opened));
-  const tooLate = new AbortController();
-  using _timer = timeLimit(systemClock, timeoutMs, () => {
-    tooLate.abort(new JobError("JOB_TIMEOUT", `The job took longer than ${timeoutMs} ms`));
-  });
-  return await run(executor, consumer, job, timeoutMs, tooLate.signal);
+  const tooLate = () => new JobError("JOB_TIMEOUT", `The job took longer than ${timeoutMs} ms`);
+  using limit = timeLimit(systemClock, timeoutMs, tooLate);
+  return await run(executor, consumer, job, timeoutMs, limit.signal);
 }
 
 /** What to exit with: 0 when the job is done. */
@@ -136,9 +135,4 @@ async function run(
     signal,
   );
   return (last ?? outcome)!;
-}
-
-function timeLimit(clock: Clock, ms: number, onEnd: () => void): Disposable {
-  const timer = clock.setTimer(onEnd, ms);
-  return { [Symbol.dispose]: () => timer.cancel() };
 }
