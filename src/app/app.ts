@@ -9,6 +9,7 @@ import {
 } from "./assembly.ts";
 import { changesBetween, type ConfigChanges } from "../config/changes.ts";
 import type { Config } from "../config/config.ts";
+import { consumedQueues } from "../config/options/consumed_queues.ts";
 import type { Broker } from "../core/broker.ts";
 import { FervoError } from "../core/errors.ts";
 import { BrokerWatch } from "../monitor/broker_watch.ts";
@@ -181,7 +182,7 @@ function viewOf(
 ): Pick<WorkerView, "brokers" | "fpms"> {
   return {
     brokers: [...brokers].map(([name, broker]) =>
-      new BrokerWatch({ clock, broker }, { name, queues: queuesOf(config, name) })
+      new BrokerWatch({ clock, broker }, { name, queues: consumedQueues(config, name) })
     ),
     fpms: [...fpms].map(([name, fpm]) =>
       new FpmWatch({ clock, ...fpm }, {
@@ -206,9 +207,4 @@ function watchedBrokers({ config, brokers, consumers }: Assembly): WatchedBroker
 
 function brokerOf(config: Config, consumer: string): string {
   return config.consumers.find(({ name }) => name === consumer)!.broker;
-}
-
-function queuesOf(config: Config, broker: string): string[] {
-  return config.consumers.filter((consumer) => consumer.broker === broker)
-    .flatMap(({ queues }) => queues.map((queue) => queue.name));
 }

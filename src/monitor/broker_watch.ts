@@ -23,11 +23,10 @@ export class BrokerWatch {
   readonly name: string;
   readonly #probe: Probe<BrokerState>;
 
-  /** @param options.queues Those that are consumed. */
+  /** @param options.queues Those that are consumed, each once. */
   constructor({ clock, broker }: BrokerWatchDeps, options: { name: string; queues: readonly string[] }) {
     this.name = options.name;
-    const queues = [...new Set(options.queues)];
-    this.#probe = new Probe({ clock }, () => ask(broker, queues));
+    this.#probe = new Probe({ clock }, () => ask(broker, options.queues));
   }
 
   /** Asks the broker, at most once a second and one time after the other. Never rejects, and takes 2 s at most. */

