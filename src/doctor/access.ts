@@ -50,13 +50,17 @@ async function isOpenToOthers(path: string, right: number): Promise<boolean> {
   try {
     const real = await Deno.realPath(path);
     const { isFile, mode } = await Deno.stat(real);
-    if (!isFile || ((mode ?? 0) & right) === 0) return false;
-    for (let folder = dirname(real);; folder = dirname(folder)) {
-      if ((((await Deno.stat(folder)).mode ?? 0) & OPEN_TO_OTHERS) === 0) return false;
-      if (folder === dirname(folder)) return true;
-    }
+    return isFile && ((mode ?? 0) & right) !== 0 && await isReachable(real);
   } catch {
     // Whether it is there and can be read is told elsewhere.
     return false;
+  }
+}
+
+/** Whether every user may go through all the folders above a file. @param real Without links. */
+export async function isReachable(real: string): Promise<boolean> {
+  for (let folder = dirname(real);; folder = dirname(folder)) {
+    if ((((await Deno.stat(folder)).mode ?? 0) & OPEN_TO_OTHERS) === 0) return false;
+    if (folder === dirname(folder)) return true;
   }
 }

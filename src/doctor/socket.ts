@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { dirname } from "node:path";
+import { isReachable } from "./access.ts";
 import { isLoopback } from "../net/address.ts";
 import { fileReason } from "../core/text/file_error.ts";
 import type { Finding } from "../core/finding.ts";
@@ -16,7 +16,6 @@ export interface SocketFacts {
 }
 
 const OTHERS_WRITE = 0o002;
-const OTHERS_ENTER = 0o001;
 
 /** What says where a pool listens, or its status page. */
 export type ListenDirective = "listen" | "pm.status_listen";
@@ -122,13 +121,7 @@ async function socketFacts(path: string): Promise<SocketFacts | string> {
   try {
     const real = await Deno.realPath(path);
     const { mode } = await Deno.stat(real);
-    let isReachable = true;
-    for (let folder = dirname(real);; folder = dirname(folder)) {
-      const above = await Deno.stat(folder);
-      if (((above.mode ?? 0) & OTHERS_ENTER) === 0) isReachable = false;
-      if (folder === dirname(folder)) break;
-    }
-    return { path, mode: mode ?? 0, isReachable };
+    return { path, mode: mode ?? 0, isReachable: await isReachable(real) };
   } catch (error) {
     return fileReason(error);
   }
