@@ -92,10 +92,10 @@ Deno.test("queues shows every queue that is consumed or holds a job, by state", 
   await site.runOk(["push", "other", "{}", "--delay", "1h"]);
   await site.runOk(["pause", "mail"]);
   const rows = [
-    { broker: "default", queue: "jobs", ready: 3, delayed: 0, reserved: 0, dead: 2, paused: false },
-    { broker: "default", queue: "mail", ready: 0, delayed: 0, reserved: 0, dead: 0, paused: true },
-    { broker: "default", queue: "other", ready: 0, delayed: 1, reserved: 0, dead: 0, paused: false },
-  ];
+    { queue: "jobs", ready: 3, delayed: 0, reserved: 0, dead: 2, paused: false },
+    { queue: "mail", ready: 0, delayed: 0, reserved: 0, dead: 0, paused: true },
+    { queue: "other", ready: 0, delayed: 1, reserved: 0, dead: 0, paused: false },
+  ].map((row) => ({ broker: "default", ...row, paused_until: null, pause_reason: null }));
   assert.deepEqual(JSON.parse(await site.runOk(["queues", "--json"])), rows);
   assert.equal(
     await site.runOk(["queues"]),
@@ -218,7 +218,7 @@ for (const verb of ["retry", "remove"]) {
     }
     const { code, stderr } = await site.run(["dead", verb, "--all"]);
     assert.equal(code, 2);
-    assert.match(stderr, /^fervo-worker: Nobody is here to be asked: give --yes, or --dry-run\n/);
+    assert.match(stderr, /^fervo-worker: Not an interactive terminal; pass --yes to confirm\n/);
     assert.equal(site.queueRows("SELECT * FROM fervo_jobs WHERE state = 'dead'").length, 4);
   });
 }

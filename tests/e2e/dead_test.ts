@@ -68,7 +68,7 @@ for (const verb of ["retry", "remove"]) {
       await using site = await siteWithDeadLetters();
       const asked = await site.run(["dead", verb, ...args]);
       assert.equal(asked.code, 2);
-      assert.match(asked.stderr, /^fervo-worker: Nobody is here to be asked: give --yes, or --dry-run\n/);
+      assert.match(asked.stderr, /^fervo-worker: Not an interactive terminal; pass --yes to confirm\n/);
       const dry = JSON.parse(await site.runOk(["dead", verb, ...args, "--dry-run", "--json"]));
       assert.deepEqual(dry, { count: ids.length, ids });
       assert.equal(idsOf(await site.runOk(["dead", "list", "--json"])).length, 6, "nothing was changed");

@@ -4,15 +4,15 @@ import { systemClock } from "../../core/time/clock.ts";
 import { counted } from "../../core/text/plural.ts";
 import { queueName } from "../arguments.ts";
 import { purgeOf } from "../broker_parts.ts";
+import { confirmation } from "../confirmation.ts";
 import type { Context } from "../context.ts";
-import { ExitCode } from "../exit_code.ts";
 import { hintAtQueue } from "../hints.ts";
 import { brokerOption, configOption, jsonOption } from "../options.ts";
 import { chooseBroker, readConfig } from "../settings.ts";
 import { jsonLine } from "../text/json_line.ts";
 
 export function purgeCommand(context: Context) {
-  const { io, setExitCode } = context;
+  const { io } = context;
   return new Command("purge")
     .summary("delete the ready jobs of a queue")
     .description(
@@ -30,10 +30,7 @@ export function purgeCommand(context: Context) {
       "\nExamples:\n  $ fervo-worker purge mial --dry-run\n  $ fervo-worker purge mial --yes",
     )
     .action(async (queue, options, command) => {
-      const wantsAnswer = options.yes !== true && options.dryRun !== true;
-      if (wantsAnswer && !io.isAttended) {
-        command.error("Not an interactive terminal: pass --yes to confirm, or --dry-run");
-      }
+      const isConfirmed = confirmation(context, command, options);
       const config = await readConfig(context, options.config);
       const name = chooseBroker(config, options.broker, queue);
       await using broker = openBroker(config, name, systemClock);
@@ -46,10 +43,7 @@ export function purgeCommand(context: Context) {
       if (options.dryRun) {
         return tell({ ready: ready ?? null }, `Would delete ${jobs} of "${queue}"; nothing was changed`);
       }
-      if (wantsAnswer && ready !== 0 && !await io.confirm(`Delete ${jobs} of "${queue}"?`)) {
-        io.err("Nothing was changed\n");
-        return setExitCode(ExitCode.failed);
-      }
+      if (ready !== 0 && !await isConfirmed(`Delete ${jobs} of "${queue}"?`)) return;
       const purged = ready === 0 ? 0 : await purge(queue);
       tell({ purged }, `Deleted ${counted(purged, "job")} of "${queue}"`);
     });

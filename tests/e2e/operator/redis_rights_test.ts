@@ -64,8 +64,12 @@ for (const keyPrefix of ["", "ns:"]) {
       return text.includes("recovered") && text.includes("Timed") && text.includes("unreadable") &&
         retry === "1";
     }, 60_000);
-    await site.runOk(["pause", "jobs"]);
+    await site.runOk(["pause", "jobs", "--for", "1h", "--reason", "moved"]);
     await site.runOk(["resume", "jobs"]);
+    for (const state of ["ready", "delayed", "reserved"]) {
+      await site.runOk(["jobs", "jobs", "--state", state]);
+    }
+    await site.runOk(["dead", "groups"]);
     await site.runOk(["queues"]);
     const letters = JSON.parse(await site.runOk(["dead", "list", "--json"]));
     await site.runOk(["dead", "show", letters[0].id]);

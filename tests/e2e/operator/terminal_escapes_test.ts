@@ -47,10 +47,16 @@ Deno.test("Commands show a job's queue, error, STDERR and payload as text (SQLit
     HOSTILE,
     error,
   );
+  await site.push(HOSTILE);
+  site.queueRows("INSERT INTO fervo_paused (queue, paused_at, reason) VALUES ('jobs', 1, ?)", HOSTILE);
   for (
     const args of [
       ["queues"],
       ["queues", "--json"],
+      ["jobs", "jobs"],
+      ["jobs", "jobs", "--json"],
+      ["dead", "groups"],
+      ["dead", "groups", "--json"],
       ["dead", "list"],
       ["dead", "list", "--json"],
       ["dead", "show", "1"],

@@ -86,7 +86,7 @@ Deno.test("pause and resume tell programs what they have done", async () => {
   await using site = await Site.create();
   const told = async (...args: string[]) => JSON.parse(await site.runOk([...args, "--json"]));
   const queue = { broker: "default", queue: "jobs" };
-  assert.deepEqual(await told("pause", "jobs"), { ...queue, paused: true });
+  assert.deepEqual(await told("pause", "jobs"), { ...queue, paused: true, until: null, reason: null });
   assert.deepEqual(await told("resume", "jobs"), { ...queue, paused: false, was_paused: true });
   assert.deepEqual(await told("resume", "jobs"), { ...queue, paused: false, was_paused: false });
 });

@@ -115,7 +115,11 @@ Deno.test("Commands push to a broker in memory, count its jobs, pause its queues
     (await t.run("purge", "mial", "--dry-run")).stdout,
     'Would delete 1 ready job of "mial"; nothing was changed\n',
   );
-  assert.equal((await t.run("purge", "mial")).code, 2);
+  for (const args of [["purge", "mial"], ["dead", "retry", "--all"], ["dead", "remove", "--all"]]) {
+    const { code, stderr } = await t.run(...args);
+    assert.equal(code, 2);
+    assert.match(stderr, /^fervo-worker: Not an interactive terminal; pass --yes to confirm\n/);
+  }
   assert.equal((await t.run("purge", "mial", "--yes")).stdout, 'Deleted 1 job of "mial"\n');
   assert.deepEqual(JSON.parse((await t.run("purge", "mial", "--yes", "--json")).stdout), {
     broker: "default",
@@ -167,6 +171,12 @@ Deno.test("Commands say what a broker in memory that shows nothing cannot do", a
   const { code, stderr } = await t.run("push", "mail", "x", "--delay", "2h");
   assert.equal(code, 1);
   assert.match(stderr, /has no place for that/);
+});
+
+Deno.test("A service file starts the worker after the servers of the broker types that there are", async () => {
+  await using t = await setUp('driver = "awkward"\nserver = "rabbit"');
+  const { stdout } = await t.run("init", "--systemd", "--program", "/bin/true", "--user", "root");
+  assert.match(stdout, /^After=.* awkward\.service/m);
 });
 
 Deno.test("pause --reason is refused where the broker keeps none, before anything is paused", async () => {

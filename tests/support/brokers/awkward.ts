@@ -394,7 +394,7 @@ export function awkwardType(clock: Clock): BrokerType<typeof options, { server: 
     fixOf: (_error, _settings, place) => `${place} server = another name`,
     descriptors: () => 1,
     findingIds: [],
-    units: [],
+    units: ["awkward.service"],
     isShared: true,
   };
 }

@@ -1,5 +1,6 @@
 import { Command } from "@commander-js/extra-typings";
 import type { DeadLetter } from "../../../core/admin.ts";
+import { confirmation } from "../../confirmation.ts";
 import type { Context } from "../../context.ts";
 import {
   type DeadFilter,
@@ -63,10 +64,8 @@ Examples:
           "Name the jobs' ids, or say which by --queue, --code, --since or --match, or give --all",
         );
       }
-      const wantsAnswer = ids.length === 0 && options.yes !== true && options.dryRun !== true;
-      if (wantsAnswer && !io.isAttended) {
-        command.error("Nobody is here to be asked: give --yes, or --dry-run");
-      }
+      // Who has named them has said which they mean.
+      const isConfirmed = confirmation(context, command, ids.length > 0 ? { yes: true } : options);
 
       await using dead = await openDead(context, options);
       const letters = ids.length > 0
@@ -86,10 +85,7 @@ Examples:
         const what = letters === "all"
           ? `all dead jobs of the broker "${dead.name}"`
           : counted(count, "dead job");
-        if (wantsAnswer && count > 0 && !await io.confirm(`${capitalized(verb)} ${what}?`)) {
-          io.err("Nothing was changed\n");
-          return setExitCode(ExitCode.failed);
-        }
+        if (count > 0 && !await isConfirmed(`${capitalized(verb)} ${what}?`)) return;
         const changed = count > 0 ? await dead.letters[verb](idsOf(letters)) : 0;
         tell({ count: changed }, `${done} ${counted(changed, "job")}`);
       }

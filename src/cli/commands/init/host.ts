@@ -11,6 +11,7 @@ import { type Account, findAccount, whyCannotRead, whyCannotRun } from "../../..
 import { writeWithMode } from "../../../system/write_with_mode.ts";
 import { hostConfig, hostPlaces } from "./host_config.ts";
 import { CONFIG_FOLDER, DEFAULT_NAME, serviceFilesOf } from "./service.ts";
+import type { ConfigReader } from "../../context.ts";
 import type { Io } from "../../io.ts";
 
 export const SERVICE_KINDS = ["supervisor", "systemd"] as const;
@@ -79,7 +80,10 @@ const NAME = /^[a-z][a-z0-9_-]{0,31}$/;
  *
  * @throws {FervoError} CONFIG_INVALID, with every obstacle that can be seen beforehand
  */
-export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp> {
+export async function setUpHost(
+  { io, brokerTypes }: ConfigReader,
+  options: HostOptions,
+): Promise<HostSetUp> {
   const { service, name, user, app } = options;
   if (Deno.uid() !== 0) {
     throw invalid(
@@ -121,10 +125,10 @@ export async function setUpHost(io: Io, options: HostOptions): Promise<HostSetUp
 
   const configFile = `${CONFIG_FOLDER}/${name}.toml`;
   const text = hostConfig(name, script!);
-  const config = await parseConfig(text, configFile, { env: io.env });
+  const config = await parseConfig(text, configFile, { env: io.env, brokerTypes });
   const files: File[] = [
     { path: configFile, text, mode: 0o640, owner: { uid: 0, gid: account!.gid } },
-    ...serviceFilesOf(config, configFile, {
+    ...serviceFilesOf({ config, path: configFile, brokerTypes }, {
       [service]: true,
       fpm: true,
       name,

@@ -78,7 +78,7 @@ Examples:
         if (file !== undefined) {
           command.error("--service says where the configuration goes; --name tells workers apart");
         }
-        const host = await setUpHost(io, { ...options, service });
+        const host = await setUpHost(context, { ...options, service });
         io.out(host.written.map((path) => `Wrote "${path}"\n`).join(""));
         if (host.note !== undefined) io.out(`${host.note}\n`);
         if (host.warning !== undefined) io.err(`fervo-worker: ${host.warning}\n`);

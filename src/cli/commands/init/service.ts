@@ -1,4 +1,4 @@
-import { BROKER_TYPES } from "../../../brokers/mod.ts";
+import type { BrokerType } from "../../../brokers/broker_type.ts";
 import { dirname, resolve } from "node:path";
 import { leastConcurrency, longestRequestMs, mostConcurrency } from "../../../config/options/concurrency.ts";
 import type { Config, FpmConfig } from "../../../config/config.ts";
@@ -64,7 +64,7 @@ export async function serviceFiles(context: ConfigReader, options: ServiceOption
     throw new FervoError("CONFIG_INVALID", text);
   }
   return {
-    files: serviceFilesOf(config, path, { ...options, phpFpm }),
+    files: serviceFilesOf({ config, path, brokerTypes: context.brokerTypes }, { ...options, phpFpm }),
     warnings: [
       ...(options.supervisor || options.systemd ? await userWarnings(path, options.user) : []),
       ...(options.fpm ? statusWarnings(config) : []),
@@ -91,11 +91,16 @@ function statusWarnings(config: Config): string[] {
  * The same for a configuration that is there.
  *
  * @param path Where it is.
+ * @param brokerTypes The worker is started after the servers of any of them: its configuration may change.
  * @throws {FervoError} CONFIG_INVALID
  */
-export function serviceFilesOf(config: Config, path: string, options: ServiceOptions): ServiceFile[] {
+export function serviceFilesOf(
+  { config, path, brokerTypes }: { config: Config; path: string; brokerTypes: readonly BrokerType[] },
+  options: ServiceOptions,
+): ServiceFile[] {
   const { phpFpm } = options;
-  const worker = workerService(config, path, options, phpFpm);
+  const brokerUnits = brokerTypes.flatMap(({ units }) => units);
+  const worker = workerService(config, path, { ...options, brokerUnits }, phpFpm);
   const fpm = options.fpm ? fpmService(config, options, phpFpm ?? "") : undefined;
   return [
     ...(options.supervisor ? [supervisorFile(worker)] : []),
@@ -124,7 +129,7 @@ async function configOrExample(
 function workerService(
   config: Config,
   configFile: string,
-  options: ServiceOptions,
+  { brokerUnits, ...options }: ServiceOptions & { readonly brokerUnits: readonly string[] },
   fpmProgram: string | undefined,
 ): WorkerService {
   const sockets = [...config.fpm.values()].flatMap(({ address, statusAddress }) => [address, statusAddress])
@@ -142,7 +147,7 @@ function workerService(
     folders: unique(
       [...config.brokers.values()].flatMap(({ type, settings }) => type.folders?.(settings) ?? []),
     ),
-    brokerUnits: BROKER_TYPES.flatMap(({ units }) => units),
+    brokerUnits,
     controlFolder: config.controlSocket && dirname(config.controlSocket),
     socketFolders: unique(sockets),
     stopS: Math.ceil((config.shutdownTimeoutMs + killAfterMs) / 1_000) + PUT_BACK_S,
