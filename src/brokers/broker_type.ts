@@ -16,6 +16,22 @@ export interface ProcessInfo {
   readonly queues: readonly { readonly name: string; readonly weight: number }[];
 }
 
+/**
+ * Who sees to a part of what becomes of a job: the broker; the message, which says it itself; the worker; or the application, whose
+ * framework does.
+ */
+export type Owner = "broker" | "message" | "worker" | "application";
+
+/** Who sees to what becomes of jobs of a format. */
+export interface Ownership {
+  /** Who knows how many attempts there were: a delivery's attempt is from there, and is unknown where it is the application. */
+  readonly attempts: Owner;
+  /** Who says whether a failed job runs again, and when. */
+  readonly retry: Owner;
+  /** Who keeps the jobs that have failed for good. */
+  readonly dead: Owner;
+}
+
 /** What a broker needs to be opened. */
 export interface BrokerDeps {
   readonly clock: Clock;
@@ -44,6 +60,8 @@ export interface BrokerType<All extends Options = Options, Settings = unknown> {
   readonly defaultFormat: string;
   /** The least that its server can do. */
   readonly capabilities: Capabilities;
+  /** Who sees to what becomes of jobs of this format, one of its own. */
+  ownership(format: string): Ownership;
   /** The keys of its table in the configuration, beside `driver` and `format`. */
   readonly options: All;
   /** How the values of several keys fit together. */

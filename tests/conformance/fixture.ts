@@ -4,6 +4,7 @@ import type { BrokerAdmin, DeadLetter, QueueDepth } from "../../src/core/admin.t
 import type { Broker, Capabilities, Subscription } from "../../src/core/broker.ts";
 import { type ErrorCode, FervoError, JobError } from "../../src/core/errors.ts";
 import { isUnreadable, type JobHead } from "../../src/core/format.ts";
+import type { Ownership } from "../../src/brokers/broker_type.ts";
 import { soon, WAIT_MS } from "../support/soon.ts";
 import { bury } from "../support/verdicts.ts";
 
@@ -30,6 +31,8 @@ export interface TestBroker extends AsyncDisposable {
 export interface BrokerFixture {
   /** What the broker must declare. Tests of what it cannot do say so in their names. */
   readonly capabilities: Capabilities;
+  /** What its type tells of the format. */
+  readonly ownership: Ownership;
   /** False where a broker that is closed gives its jobs back; what is lost with its process is then for its own tests. */
   readonly isLostByClosing?: boolean;
   /** Names that queues may have; by default names of any characters. */

@@ -13,6 +13,7 @@ import {
 } from "./fixture.ts";
 import { jobTests } from "./jobs.ts";
 import { leaseTests } from "./leases.ts";
+import { ownershipTests } from "./ownership.ts";
 import { pauseTests } from "./pauses.ts";
 import { pushTests } from "./pushing.ts";
 import { purgeTests } from "./purging.ts";
@@ -59,6 +60,7 @@ export function brokerConformance(name: string, fixture: BrokerFixture): void {
   purgeTests(test, capabilities);
   scheduleTests(test, capabilities);
   censusTests(test, capabilities);
+  ownershipTests(name, fixture);
 
   Deno.test(`${name} broker: what it is not asked is known`, async () => {
     const file = new URL(`${name}.txt`, NOT_ASKED);

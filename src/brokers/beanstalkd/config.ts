@@ -38,6 +38,7 @@ export const BEANSTALKD: BrokerType<typeof options, BeanstalkdBrokerOptions> = {
   formats: { raw, envelope },
   defaultFormat: "raw",
   capabilities: BEANSTALKD_CAPABILITIES,
+  ownership: () => ({ attempts: "broker", retry: "worker", dead: "broker" }),
   options,
   settings: (values) => ({
     address: parseAddress(values.address),

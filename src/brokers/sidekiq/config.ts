@@ -66,6 +66,7 @@ export const SIDEKIQ: BrokerType<typeof options, SidekiqBrokerOptions> = {
   formats: { sidekiq6, sidekiq7, sidekiq8 },
   defaultFormat: "sidekiq7",
   capabilities: SIDEKIQ_CAPABILITIES,
+  ownership: () => ({ attempts: "message", retry: "worker", dead: "broker" }),
   options,
   check,
   settings,

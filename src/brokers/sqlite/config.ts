@@ -39,6 +39,7 @@ export const SQLITE: BrokerType<typeof options, SqliteBrokerOptions> = {
   formats: { raw, envelope },
   defaultFormat: "raw",
   capabilities: SQLITE_CAPABILITIES,
+  ownership: () => ({ attempts: "broker", retry: "worker", dead: "broker" }),
   options,
   settings: (values, folder) => ({
     path: resolve(folder, values.path),

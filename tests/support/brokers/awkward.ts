@@ -15,7 +15,7 @@ import type { Format, JobHead, Message, PushOptions, Unreadable } from "../../..
 import type { Verdict } from "../../../src/core/outcome.ts";
 import { text } from "../../../src/core/option.ts";
 import { type Clock, sleep } from "../../../src/core/time/clock.ts";
-import type { BrokerType } from "../../../src/brokers/broker_type.ts";
+import type { BrokerType, Ownership } from "../../../src/brokers/broker_type.ts";
 import { Replaced } from "../../../src/brokers/replaced.ts";
 import { raw } from "../../../src/formats/raw.ts";
 import { readJob } from "../../../src/formats/read_job.ts";
@@ -44,6 +44,8 @@ export const AWKWARD_CAPABILITIES: Capabilities = {
   purge: false,
   schedule: false,
 };
+
+export const AWKWARD_OWNERSHIP: Ownership = { attempts: "application", retry: "worker", dead: "broker" };
 
 interface StoredJob {
   readonly id: string;
@@ -384,6 +386,7 @@ export function awkwardType(clock: Clock): BrokerType<typeof options, { server: 
     formats: { raw },
     defaultFormat: "raw",
     capabilities: AWKWARD_CAPABILITIES,
+    ownership: () => AWKWARD_OWNERSHIP,
     options,
     settings: ({ server }) => ({ server }),
     open(_deps, { server: name }) {

@@ -19,7 +19,7 @@ import { isUnreadable } from "../../../src/core/format.ts";
 import { text, wholeNumber } from "../../../src/core/option.ts";
 import type { Verdict } from "../../../src/core/outcome.ts";
 import { type Clock, sleep } from "../../../src/core/time/clock.ts";
-import type { BrokerType } from "../../../src/brokers/broker_type.ts";
+import type { BrokerType, Ownership } from "../../../src/brokers/broker_type.ts";
 import { DeadGrouping } from "../../../src/brokers/dead_grouping.ts";
 import { raw } from "../../../src/formats/raw.ts";
 import { readJob } from "../../../src/formats/read_job.ts";
@@ -49,6 +49,8 @@ export const PLAIN_CAPABILITIES: Capabilities = {
   purge: true,
   schedule: false,
 };
+
+export const PLAIN_OWNERSHIP: Ownership = { attempts: "broker", retry: "worker", dead: "broker" };
 
 interface StoredJob {
   readonly id: string;
@@ -484,6 +486,7 @@ export function plainType(clock: Clock): BrokerType<typeof options, { store: str
     formats: { raw },
     defaultFormat: "raw",
     capabilities: PLAIN_CAPABILITIES,
+    ownership: () => PLAIN_OWNERSHIP,
     options,
     settings: ({ store, lease_ms: leaseMs }) => ({ store, leaseMs }),
     open(_deps, { store: name, leaseMs }) {

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
-import type { BrokerType } from "../../../src/brokers/broker_type.ts";
+import type { BrokerType, Ownership } from "../../../src/brokers/broker_type.ts";
 import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
 import type { Capabilities, DelayRange } from "../../../src/core/broker.ts";
 
@@ -93,10 +93,28 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
   ["`[[schedule]]`", ({ schedule }) => yes(schedule)],
 ];
 
+const OWNED: Readonly<Record<keyof Ownership, string>> = {
+  attempts: "attempts are counted by",
+  retry: "whether and when a failed job runs again is said by",
+  dead: "jobs that failed for good are kept by",
+};
+
+/** One for all formats, or each with its formats. */
+function ownersOf({ formats, ownership }: BrokerType, part: keyof Ownership): string {
+  const byOwner = Map.groupBy(Object.keys(formats), (format) => ownership(format)[part]);
+  return [...byOwner].map(([owner, names]) =>
+    byOwner.size === 1 ? `the ${owner}` : `the ${owner} (${names.map((name) => `\`${name}\``).join(", ")})`
+  ).join("; ");
+}
+
 function cellsOf(types: readonly BrokerType[]): string[][] {
   return [
     ["", ...types.map(({ driver }) => `\`${driver}\``)],
     ...ROWS.map(([what, cell]) => [what, ...types.map(({ capabilities }) => cell(capabilities))]),
+    ...(["attempts", "retry", "dead"] as const).map((part) => [
+      OWNED[part],
+      ...types.map((type) => ownersOf(type, part)),
+    ]),
     ["workers", ...types.map(({ isShared }) => isShared ? "on many machines" : "on one machine")],
     [
       "`format`, the default first",

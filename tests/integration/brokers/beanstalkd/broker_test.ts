@@ -1,4 +1,5 @@
 import { BEANSTALKD_CAPABILITIES } from "../../../../src/brokers/beanstalkd/broker.ts";
+import { BEANSTALKD } from "../../../../src/brokers/beanstalkd/config.ts";
 import type { TestBroker } from "../../../conformance/fixture.ts";
 import { brokerConformance } from "../../../conformance/suite.ts";
 import { parseAddress } from "../../../../src/net/address.ts";
@@ -7,6 +8,7 @@ import { Beanstalkd } from "../../../support/beanstalkd.ts";
 
 brokerConformance("beanstalkd", {
   capabilities: BEANSTALKD_CAPABILITIES,
+  ownership: BEANSTALKD.ownership("raw"),
   queueNames: ["mail", "Mail", "mail.high-prio/eu_1", "+;.$()", "x".repeat(200)],
   async start(): Promise<TestBroker> {
     const server = await Beanstalkd.start({ hasMovableClock: true });

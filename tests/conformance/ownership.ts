@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { type BrokerFixture, bytes, depthOf, FAILED, openOn, takeOne } from "./fixture.ts";
+import { bury, retry } from "../support/verdicts.ts";
+
+/** Attempts of a job that has failed once, and of a new one with the very message that it has by then. */
+const ATTEMPTS = {
+  broker: [2, 1],
+  message: [2, 2],
+  application: [undefined, undefined],
+};
+
+/** Who sees to what becomes of a job, as far as a broker shows it. On messages as the server has them. */
+export function ownershipTests(
+  name: string,
+  { ownership, capabilities, messages, start }: BrokerFixture,
+): void {
+  const { attempts, retry: retries, dead } = ownership;
+  assert.ok(attempts !== "worker", "a worker keeps nothing that outlives it");
+  assert.deepEqual([retries, dead], ["worker", "broker"], "what else there may be is for brokers to come");
+
+  Deno.test(`${name} broker: attempts belong to the ${attempts}, retries to the worker, dead letters to the broker`, async () => {
+    await using server = await start();
+    await using broker = await openOn(server);
+    await broker.push("q", messages?.encode(bytes("job")) ?? bytes("job"));
+    await (await takeOne(broker)).settle(retry(0, FAILED));
+    const again = await takeOne(broker);
+    await broker.push("q", again.message.body);
+    const copy = await takeOne(broker);
+    assert.deepEqual([again.attempt, copy.attempt], ATTEMPTS[attempts]);
+    assert.equal(capabilities.attempts, attempts !== "application");
+    for (const one of [again, copy]) await one.settle(bury(FAILED));
+    assert.deepEqual(await depthOf(broker), { ready: 0, delayed: 0, reserved: 0, dead: 2 });
+  });
+}
