@@ -1,6 +1,6 @@
 import type { App } from "./app.ts";
 import type { Clock } from "../core/time/clock.ts";
-import type { PausedQueue } from "../core/admin.ts";
+import { type PausedQueue, shownPause } from "../core/admin.ts";
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/time/iso_date.ts";
 import { isLasting, type StuckJobs, stuckReason } from "../core/stuck_jobs.ts";
@@ -149,12 +149,9 @@ export class WorkerStatus {
           slots,
           busy: busySlots,
           in_flight: inFlight,
-          paused_queues: (this.#pausedQueues.get(consumer.name) ?? []).map((
-            { queue, untilMs, reason = null },
-          ) => ({
-            queue,
-            until: untilMs === undefined ? null : isoDate(untilMs),
-            reason,
+          paused_queues: (this.#pausedQueues.get(consumer.name) ?? []).map((paused) => ({
+            queue: paused.queue,
+            ...shownPause(paused),
           })),
           last_receive_s: receivedAtMs === undefined ? null : seconds(nowMs - receivedAtMs),
         };

@@ -1,6 +1,7 @@
 import { FervoError } from "./errors.ts";
 import type { Finding } from "./finding.ts";
 import type { PushOptions } from "./format.ts";
+import { isoDate } from "./time/iso_date.ts";
 import type { Beginning, ClaimResult, ScheduleClaims, SlotClaim } from "./schedule_claims.ts";
 
 /** How many jobs a queue holds, by state; undefined for a state whose jobs the broker cannot count. */
@@ -157,6 +158,11 @@ export interface PauseOptions {
 /** A queue that is paused. */
 export interface PausedQueue extends PauseOptions {
   readonly queue: string;
+}
+
+/** How a queue is paused, as it is printed and logged; null for what is not so, or not known. */
+export function shownPause({ untilMs, reason }: PauseOptions = {}) {
+  return { until: untilMs === undefined ? null : isoDate(untilMs), reason: reason ?? null };
 }
 
 /**

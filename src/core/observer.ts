@@ -57,6 +57,13 @@ export type WorkerEvent =
     /** None when all are resumed. */
     readonly queues: readonly PausedQueue[];
   }
+  | {
+    /** A failed job was to wait for longer than the broker keeps a delay, and comes back earlier, as will others. Told once. */
+    readonly type: "delay_cut";
+    readonly consumer: string;
+    readonly delayMs: number;
+    readonly maxMs: number;
+  }
   | { readonly type: "consumer_stopped"; readonly consumer: string }
   | {
     readonly type: "job_started";

@@ -1,3 +1,4 @@
+import { shownPause } from "../core/admin.ts";
 import type { FervoError } from "../core/errors.ts";
 import { isoDate } from "../core/time/iso_date.ts";
 import type { Clock } from "../core/time/clock.ts";
@@ -88,14 +89,15 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
       }
       case "queues_paused": {
         const { consumer, queues } = event;
-        const noted = queues.filter(({ reason, untilMs }) => (reason ?? untilMs) !== undefined)
-          .map(({ untilMs, ...pause }) => ({ ...pause, until: untilMs && isoDate(untilMs) }));
-        const facts = {
-          consumer,
-          queues: queues.map(({ queue }) => queue),
-          ...(noted[0] && { pauses: noted }),
-        };
+        const pauses = queues.filter(({ untilMs, reason }) => (untilMs ?? reason) !== undefined)
+          .map((paused) => ({ queue: paused.queue, ...shownPause(paused) }));
+        const facts = { consumer, queues: queues.map(({ queue }) => queue), ...(pauses[0] && { pauses }) };
         return log.info(facts, queues.length > 0 ? "Queues are paused" : "Queues are resumed");
+      }
+      case "delay_cut": {
+        const { consumer, delayMs, maxMs } = event;
+        const facts = { consumer, delay_ms: delayMs, max_ms: maxMs };
+        return log.warn(facts, "The broker keeps no longer delay: such jobs run again earlier; told once");
       }
       case "consumer_stopped":
         repeated.ended(`${event.consumer} runs jobs`);

@@ -2,12 +2,12 @@ import { Command, Option } from "@commander-js/extra-typings";
 import { InvalidArgumentError } from "commander";
 import { openBroker } from "../../app/assembly.ts";
 import { systemClock } from "../../core/time/clock.ts";
-import type { PauseOptions } from "../../core/admin.ts";
+import { type PauseOptions, shownPause } from "../../core/admin.ts";
 import { dateMs, durationMs, queueName } from "../arguments.ts";
 import type { Context } from "../context.ts";
 import { brokerOption, configOption, jsonOption } from "../options.ts";
 import { hintAtQueue } from "../hints.ts";
-import { pauseJson, pauseText } from "../text/pause_text.ts";
+import { pauseText } from "../text/pause_text.ts";
 import { jsonLine } from "../text/json_line.ts";
 import { pausesOf } from "../broker_parts.ts";
 import { chooseBroker, readConfig } from "../settings.ts";
@@ -60,7 +60,7 @@ Examples:
       await pauses.pause(queue, pause);
       io.out(
         options.json
-          ? jsonLine({ broker: name, queue, paused: true, ...pauseJson(pause) })
+          ? jsonLine({ broker: name, queue, paused: true, ...shownPause(pause) })
           : `Paused "${queue}"${pauseText(pause)}\n`,
       );
       hintAtQueue(io, config, queue);

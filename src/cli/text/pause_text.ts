@@ -7,8 +7,3 @@ export function pauseText({ untilMs, reason }: PauseOptions): string {
   const until = untilMs === undefined ? "" : ` until ${isoDate(untilMs)}`;
   return reason === undefined ? until : `${until}: ${visible(reason)}`;
 }
-
-/** How a queue is paused, as `--json` prints it; null for what is not known or not so. */
-export function pauseJson({ untilMs, reason }: PauseOptions = {}) {
-  return { until: untilMs === undefined ? null : isoDate(untilMs), reason: reason ?? null };
-}

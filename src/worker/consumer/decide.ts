@@ -19,8 +19,6 @@ export function decide(
     retry: RetryPolicy;
     format: Pick<Format, "retryDelayMs">;
     random: () => number;
-    /** What the broker keeps at most; a longer delay is cut to it. */
-    longestDelayMs?: number;
     /** Whether the broker keeps headers; without them a message that has some is another one. */
     keepsHeaders?: boolean;
   },
@@ -30,14 +28,14 @@ export function decide(
     if (job.keepsHeaders === false && names.length > 0) {
       return decide({ kind: "retry", error: headersRefused(names) }, job);
     }
-    return { ...outcome, delayMs: Math.min(outcome.delayMs, job.longestDelayMs ?? Infinity) };
+    return outcome;
   }
   if (outcome.kind !== "retry") return outcome;
   const { attempt, maxAttempts, retryUntilMs = Infinity, nowMs, retry, format, random } = job;
   if (attempt >= maxAttempts || nowMs > retryUntilMs) return { kind: "bury", error: outcome.error };
   const delayMs = outcome.delayMs ?? format.retryDelayMs?.(attempt, random()) ??
     retryDelayMs(retry, attempt, random());
-  return { ...outcome, delayMs: Math.min(delayMs, job.longestDelayMs ?? Infinity) };
+  return { ...outcome, delayMs };
 }
 
 function headersRefused(names: readonly string[]): JobError {

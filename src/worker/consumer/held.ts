@@ -67,6 +67,7 @@ export class HeldDeliveries {
   #renewAtMs = 0;
   #orphaned = 0;
   #bytes = 0;
+  #hasCut = false;
 
   constructor(deps: HeldDeliveriesDeps, options: HeldDeliveriesOptions) {
     this.#deps = deps;
@@ -138,16 +139,15 @@ export class HeldDeliveries {
       retry,
       format,
       random,
-      longestDelayMs: capabilities.retryDelay.maxMs,
       keepsHeaders: capabilities.headers,
     };
-    let verdict = decide(outcome, job);
+    let verdict = this.#kept(decide(outcome, job));
     const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
     for (;;) {
       const failure = await this.#trySettle(held, verdict, { waitMs, runMs, ...trace });
       if (failure === undefined) break;
       if (verdict.kind === "replace" && failure.code === "JOB_MALFORMED") {
-        verdict = decide({ kind: "retry", error: failure }, job);
+        verdict = this.#kept(decide({ kind: "retry", error: failure }, job));
         continue;
       }
       this.#settling.failed(failure);
@@ -160,6 +160,17 @@ export class HeldDeliveries {
     this.#all.delete(held);
     this.#bytes -= held.delivery.message.body.length;
     this.#deps.onChange();
+  }
+
+  /** A delay that the broker keeps: a longer one is cut, and the first of them is told. */
+  #kept(verdict: Verdict): Verdict {
+    const { broker, observe } = this.#deps;
+    const { maxMs } = broker.capabilities.retryDelay;
+    if (!("delayMs" in verdict) || verdict.delayMs <= maxMs) return verdict;
+    const { delayMs } = verdict;
+    if (!this.#hasCut) observe({ type: "delay_cut", consumer: this.#options.name, delayMs, maxMs });
+    this.#hasCut = true;
+    return { ...verdict, delayMs: maxMs };
   }
 
   /** From now on a settle that fails is not tried again. Idempotent. */

@@ -1,5 +1,4 @@
-import type { PausedQueue, QueueDepth } from "../../../core/admin.ts";
-import { pauseJson } from "../../text/pause_text.ts";
+import { type PausedQueue, type QueueDepth, shownPause } from "../../../core/admin.ts";
 import { table } from "../../text/table.ts";
 
 /** A queue as it is shown, and printed by `--json`. */
@@ -17,7 +16,7 @@ export interface QueueRow extends QueueDepth {
 
 /** What a row says of its queue's pause, if it has one. */
 export function pausedFields(pause: PausedQueue | undefined) {
-  const { until, reason } = pauseJson(pause);
+  const { until, reason } = shownPause(pause);
   return { paused: pause !== undefined, paused_until: until, pause_reason: reason };
 }
 

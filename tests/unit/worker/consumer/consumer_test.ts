@@ -268,6 +268,32 @@ Deno.test("Consumer prefers the outcome's own delay to the policy's, also when i
   }
 });
 
+Deno.test("Consumer cuts a delay to the longest that the broker keeps, and tells it once", async () => {
+  await using t = start({ concurrency: 3 });
+  const error = new JobError("JOB_FAILED", "It went wrong");
+  t.broker.capabilities = { ...t.broker.capabilities, retryDelay: { maxMs: 1_000, stepMs: 1 } };
+  const replace = {
+    kind: "replace",
+    message: { body: new Uint8Array(0), headers: {} },
+    delayMs: 9_000,
+    error,
+  } as const;
+  const settled: string[] = [];
+  for (const outcome of [failed(1_000), failed(5_000), replace]) {
+    const delivery = await t.give(String(settled.length));
+    t.executor.runs.at(-1)!.end(outcome);
+    await settlePromises();
+    settled.push(...delivery.settled);
+  }
+  assert.deepEqual(settled, ["retry 1000 JOB_FAILED", "retry 1000 JOB_FAILED", "replace 1000 JOB_FAILED"]);
+  assert.deepEqual(t.log.of("delay_cut"), [{
+    type: "delay_cut",
+    consumer: "main",
+    delayMs: 5_000,
+    maxMs: 1_000,
+  }]);
+});
+
 Deno.test("Consumer buries a job that fails at its last attempt, with the error", async () => {
   await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 } });
   const delivery = await t.run(failed(10), { attempt: 3 });
