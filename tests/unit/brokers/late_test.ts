@@ -31,6 +31,8 @@ Deno.test("LateBroker rejects as the broker does that cannot be opened, and trie
     () => t.broker.admin.depth("a"),
     () => t.broker.admin.pauses.list(),
     () => t.broker.admin.dead.list({ limit: 1 }),
+    () => t.broker.admin.dead.groups!({}),
+    () => t.broker.admin.jobs("a", "ready", { limit: 1 }),
     () => t.broker.admin.schedule.skip({ schedule: "s", rule: "r", dueMs: 0, firstMs: 0, nowMs: 0 }),
   ];
   for (const call of calls) await assert.rejects(call, { code: "QUEUE_UNAVAILABLE" });
