@@ -38,6 +38,21 @@ function start(seen: QueueRow[] | Error, { isJson = false, size }: {
   return { ...t, t, watching, said: () => io.stdout.split("\n").slice(0, -1) };
 }
 
+Deno.test("watch() says in a queue's line until when it is paused, and why, in one line whatever the reason is", async () => {
+  const paused = {
+    paused: true,
+    paused_until: "2026-01-31T18:00:00.000Z",
+    pause_reason: "moved\nfake line \u001b[2J",
+  };
+  const { clock, ending, watching, said } = start([row(1, paused)]);
+  await clock.advance(0);
+  ending.abort();
+  await watching;
+  assert.deepEqual(said().map((line) => line.replace(/^.* dead=4 /, "")), [
+    'paused until=2026-01-31T18:00:00.000Z reason="moved\\nfake line \\u001b[2J"',
+  ]);
+});
+
 Deno.test("watch() prints a line for each queue each second where there is no terminal", async () => {
   const { t, clock, ending, watching, said } = start([row(10), row(0, { queue: "mail", paused: true })]);
   await clock.advance(999);
