@@ -1,5 +1,6 @@
 // Not `import { z }`: that is one object, and bundling it takes all of zod, its translations included.
 import * as z from "zod";
+import { canRead } from "../core/option.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { MAX_SOCKET_PATH_BYTES } from "../net/address.ts";
 import { anyOf } from "./problems.ts";
@@ -79,16 +80,7 @@ export function filePath(what: string) {
 
 /** @param none What stands for no address. */
 export function address(expected: string, none?: string) {
-  return z.string(expected).refine((text) => text === none || canRead(() => parseAddress(text)), {
+  return z.string(expected).refine((text) => text === none || canRead(parseAddress, text), {
     error: ({ input }) => /^(?:unix:)?\//.test(String(input)) ? SOCKET_PATH : expected,
   });
-}
-
-export function canRead(read: () => unknown): boolean {
-  try {
-    read();
-    return true;
-  } catch {
-    return false;
-  }
 }

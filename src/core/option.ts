@@ -111,7 +111,8 @@ export function filePath(what: string): TextOption {
   return text(/^[^\0]*$/, `the path of a file with ${what}, or "" for none`, "");
 }
 
-function canRead(read: (text: string) => unknown, value: string): boolean {
+/** Whether `read` takes a text without an error. */
+export function canRead(read: (text: string) => unknown, value: string): boolean {
   try {
     read(value);
     return true;
