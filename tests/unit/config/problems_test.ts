@@ -543,6 +543,7 @@ for (const [table, keys] of KEYS) {
         const problems = await problemsIn(table.startsWith("[[") ? rest + written : written + rest);
         const found = problems.filter((problem) => /retry.delay_ms \(5\)|no page is named/.test(problem));
         assert.equal(found.length, 2, `${written}${problems.join("\n")}`);
+        assert.equal(new Set(problems).size, problems.length, `twice: ${problems.join("\n")}`);
       }
     }
   });
