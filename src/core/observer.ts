@@ -8,9 +8,9 @@ import type { RunTrace } from "./trace.ts";
 /**
  * Why more or fewer jobs run at the same time on a php-fpm pool: at the `start`; php-fpm had no room for a connection
  * (`overloaded`); the pool does not have so many `children`; `others` have them, or get their share; `idle` children were
- * seen; a `trial` of fewer, whether they do as much; which they did not (`slower`).
+ * seen.
  */
-export type FitReason = "start" | "overloaded" | "children" | "others" | "idle" | "trial" | "slower";
+export type FitReason = "start" | "overloaded" | "children" | "others" | "idle";
 
 /** What a broker is asked for. */
 export interface BrokerWork {

@@ -188,7 +188,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
       }
       case "slots_changed": {
         const { fpm, slots, before, reason } = event;
-        const isStep = reason === "trial" || reason === "slower" || Math.abs(slots - before) === 1;
+        const isStep = Math.abs(slots - before) === 1;
         return log[isStep ? "debug" : "info"]({ fpm, slots, before, reason }, "Concurrency changed");
       }
       case "jobs_stuck":

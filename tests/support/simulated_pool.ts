@@ -17,8 +17,6 @@ export interface SimulatedWorker {
   /** The number of children at each look. */
   readonly servedHistory: number[];
   readonly reasons: FitReason[];
-  /** Jobs that have ended. */
-  done: number;
 }
 
 /** Children go to who has waited longest; a worker keeps those it has while it uses them, but for one a step. */
@@ -27,18 +25,13 @@ export class SimulatedPool {
   /** Children that somebody has who knows no rule, such as the web. */
   web = 0;
   readonly workers: SimulatedWorker[] = [];
-  /** How many jobs at the same time the processors can run without making each slower. */
-  cores: number;
-  readonly #jobMs: number;
   #nowMs = 0;
   readonly #random: () => number;
 
-  constructor(options: { children: number; seed?: number; cores?: number; jobMs?: number }) {
+  constructor(options: { children: number; seed?: number }) {
     const seeded = new SeededRandom(options.seed ?? 1);
     this.#random = () => seeded.next();
     this.children = options.children;
-    this.cores = options.cores ?? Infinity;
-    this.#jobMs = options.jobMs ?? 10;
   }
 
   /** A worker comes, and looks how many children are idle. */
@@ -48,7 +41,7 @@ export class SimulatedPool {
       { min: 1, max: Infinity, reserve: 0, ...bounds },
       this.idle,
     );
-    const worker = { rule, served: 0, demand, history: [], servedHistory: [], reasons: [], done: 0 };
+    const worker = { rule, served: 0, demand, history: [], servedHistory: [], reasons: [] };
     this.workers.push(worker);
     return worker;
   }
@@ -98,10 +91,6 @@ export class SimulatedPool {
   }
 
   #look(worker: SimulatedWorker): void {
-    const running = this.workers.reduce((sum, { served }) => sum + served, 0);
-    const slowdown = Math.max(running / this.cores, 1);
-    const jobs = Math.round(worker.served * LOOK_MS / this.#jobMs / slowdown);
-    worker.done += jobs;
     const wanted = this.#wanted(worker);
     const reason = worker.rule.heed({
       nowMs: this.#nowMs,
@@ -110,7 +99,6 @@ export class SimulatedPool {
       others: Math.max(Math.min(this.#taken(), this.children) - worker.served, 0),
       isQueued: worker.served < wanted && this.idle === 0,
       overloads: 0,
-      jobs,
       isSaturated: wanted === worker.rule.slots,
     });
     if (reason !== undefined) worker.reasons.push(reason);

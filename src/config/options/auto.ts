@@ -21,13 +21,12 @@ export function* checkAutoConsumer(consumer: Consumer, reading: Reading): Proble
   }
   const pool = usedTable("fpm", "fpm", consumer, reading);
   if (pool === undefined) return;
-  const { status_path: statusPath, children, auto } = pool.value;
-  if (statusPath !== "" || children > 0 || auto.max > 0) return;
+  if (pool.value.status_path !== "" || pool.value.children > 0) return;
   const text =
     `concurrency is "auto", and nothing tells how many children [${
       pool.path.join(".")
     }] has: set status_path ` +
-    "there, and pm.status_path of php-fpm; or children, or auto.max";
+    "there, and pm.status_path of php-fpm; or children";
   yield problem(consumer, "concurrency", text);
 }
 

@@ -1,5 +1,4 @@
 import type { FitReason } from "../../core/observer.ts";
-import { FitTrials, type Work } from "./fit_trials.ts";
 
 /** Between what, and with how much left to others. */
 export interface FitBounds {
@@ -12,7 +11,11 @@ export interface FitBounds {
 }
 
 /** What was seen of a php-fpm pool, and of the work on it since the last look. */
-export interface PoolSight extends Work {
+export interface PoolSight {
+  /** When that look is, monotonic milliseconds. */
+  readonly nowMs: number;
+  /** All slots were in use. */
+  readonly isSaturated: boolean;
   /** How many children the pool may have; undefined when that is not known. */
   readonly children: number | undefined;
   /** Children that are left when each of our slots has one; fewer than 0 when not each has; undefined when not known. */
@@ -45,13 +48,11 @@ const EPSILON = 1e-9;
  * 2. While others are there and no child is idle, gives up some every two seconds, the more the more it has of the pool;
  *    and takes one more with each look that shows an idle child; who has more than all others, with each second one.
  * 3. Half as many when php-fpm has no room for a connection.
- * 4. While nobody else is there, no more than do more work ({@link FitTrials}).
  */
 export class FitRule {
   readonly #bounds: FitBounds;
   readonly #random: () => number;
-  readonly #trials = new FitTrials();
-  /** With a fraction: a quarter of a small share counts, too. */
+  /** With a fraction: what is given up of a small share counts, too. */
   #slots: number;
   #others = 0;
   /** When others were seen last. */
@@ -83,7 +84,7 @@ export class FitRule {
 
   #heed(sight: PoolSight): FitReason {
     const { nowMs, idle, overloads, isSaturated } = sight;
-    const { min, reserve } = this.#bounds;
+    const { reserve } = this.#bounds;
     if (overloads > 0 && nowMs >= this.#calmUntilMs) {
       this.#calmUntilMs = nowMs + CALM_MS;
       return this.#change(this.#slots * OVERLOADED, "overloaded");
@@ -95,8 +96,6 @@ export class FitRule {
     if (isShared) this.#sharedMs = nowMs;
     // Who has one child of many is not seen at each look.
     const wasShared = nowMs - this.#sharedMs < SHARED_MS;
-    // What one more slot does is up to the others then: it waits as long as they have the children.
-    if (wasShared) this.#trials.abort();
     if (wasShared && isSaturated && idle !== undefined && idle <= reserve) {
       this.#shareMs ??= nowMs + this.#sharePauseMs();
       if (nowMs < this.#shareMs) return "others";
@@ -106,21 +105,12 @@ export class FitRule {
     }
     this.#shareMs = undefined;
 
-    const most = wasShared ? room : Math.min(room, this.#trials.worth(nowMs));
-    // Without a status page each step is tried before the next one.
-    const mayGrow = idle === undefined ? !this.#trials.isDue(this.slots) : idle > reserve;
-    if (mayGrow && isSaturated && nowMs >= this.#calmUntilMs && !this.#trials.isUnderWay) {
-      const step = isShared || idle === undefined ? 1 : idle - reserve;
-      this.#hasLeft = isShared && this.#slots > this.#others && !this.#hasLeft;
-      if (this.#hasLeft) return "idle";
-      if (this.slots < Math.floor(most)) return this.#change(Math.min(this.#slots + step, most), "idle");
-    }
-    if (wasShared) return "idle";
-    const tried = this.#trials.heed(sight, this.slots, min);
-    if (tried === this.slots) return "trial";
-    const reason = tried < this.slots || this.#trials.isUnderWay ? "trial" : "slower";
-    this.#slots = tried;
-    return reason;
+    const mayGrow = idle === undefined || idle > reserve;
+    if (!mayGrow || !isSaturated || nowMs < this.#calmUntilMs) return "idle";
+    this.#hasLeft = isShared && this.#slots > this.#others && !this.#hasLeft;
+    if (this.#hasLeft) return "idle";
+    const step = isShared || idle === undefined ? 1 : idle - reserve;
+    return this.#change(Math.min(this.#slots + step, room), "idle");
   }
 
   /** For how many slots the pool has room. */
@@ -138,7 +128,6 @@ export class FitRule {
 
   #change(slots: number, reason: FitReason): FitReason {
     this.#slots = this.#bounded(slots);
-    this.#trials.abort();
     return reason;
   }
 

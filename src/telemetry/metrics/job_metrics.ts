@@ -23,7 +23,7 @@ const DURATION_BOUNDS_S = [
   3_600,
 ];
 
-const FIT_REASONS: readonly FitReason[] = ["overloaded", "children", "others", "idle", "trial", "slower"];
+const FIT_REASONS: readonly FitReason[] = ["overloaded", "children", "others", "idle"];
 
 type Settled = Extract<WorkerEvent, { type: "job_settled" }>;
 

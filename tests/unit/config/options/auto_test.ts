@@ -39,11 +39,13 @@ Deno.test('parseConfig() refuses concurrency = "auto" for processes', async () =
 });
 
 Deno.test('parseConfig() refuses concurrency = "auto" where nothing tells how many children there are', async () => {
-  assert.match(
-    await onlyProblem(`${BROKER}${FPM}${AUTO}`),
-    /nothing tells how many children \[fpm\.default\] has: set/,
-  );
-  for (const known of [STATUS, "children = 4\n", "[fpm.default.auto]\nmax = 8\n"]) {
+  for (const bounds of ["", "[fpm.default.auto]\nmax = 8\n"]) {
+    assert.match(
+      await onlyProblem(`${BROKER}${FPM}${bounds}${AUTO}`),
+      /nothing tells how many children \[fpm\.default\] has: set/,
+    );
+  }
+  for (const known of [STATUS, "children = 4\n"]) {
     assert.deepEqual(await problemsIn(`${BROKER}${FPM}${known}${AUTO}`), []);
   }
 });

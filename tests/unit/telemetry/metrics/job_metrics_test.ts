@@ -149,8 +149,6 @@ Deno.test("JobMetrics tells how many jobs fit a php-fpm pool, and counts the cha
     'fervo_fpm_slots_changes_total{fpm="default",reason="children"} 0',
     'fervo_fpm_slots_changes_total{fpm="default",reason="others"} 1',
     'fervo_fpm_slots_changes_total{fpm="default",reason="idle"} 2',
-    'fervo_fpm_slots_changes_total{fpm="default",reason="trial"} 0',
-    'fervo_fpm_slots_changes_total{fpm="default",reason="slower"} 0',
   ]);
   assert.deepEqual(linesAfter([], "fervo_fpm_slots"), []);
 });
