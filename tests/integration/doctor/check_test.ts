@@ -5,6 +5,7 @@ import { systemClock } from "../../../src/core/time/clock.ts";
 import { parseAddress } from "../../../src/fastcgi/address.ts";
 import { ask } from "../../../src/fpm/status.ts";
 import { checkRequest } from "../../../src/executors/fastcgi/requests.ts";
+import { eventually } from "../../support/eventually.ts";
 import { Site, type SiteOptions } from "../../support/fervo_worker.ts";
 import { findPhpFpm, PhpFpm } from "../../support/php_fpm.ts";
 import { RedisServer } from "../../support/redis_server.ts";
@@ -219,11 +220,16 @@ Deno.test("check sees by the status page that another script runs in the pool", 
     fpm: { ...WITH_STATUS.fpm, status_address: fpm.statusAddress },
   });
   assert.equal(await severityOf("fpm.shared_pool", site), "notice");
-  await check(site, "--call-script");
-  assert.equal(await severityOf("fpm.shared_pool", site), "ok");
-  const web = await fpm.writeScript("index.php", "<?php echo 'hello';");
-  await ask(parseAddress(fpm.address), systemClock, checkRequest(web, {}));
-  await ask(parseAddress(fpm.address), systemClock, checkRequest(web, {}));
+  // The check connects without a request: the child that takes this shows no script any more.
+  await eventually("a child shows the worker's own script", async () => {
+    await check(site, "--call-script");
+    return await severityOf("fpm.shared_pool", site) === "ok";
+  });
+  const both =
+    "touch(__DIR__ . '/web-' . getmypid()); while (count(glob(__DIR__ . '/web-*')) < 2) usleep(1000);";
+  const web = await fpm.writeScript("index.php", `<?php ${both} echo 'hello';`);
+  const visit = () => ask(parseAddress(fpm.address), systemClock, checkRequest(web, {}));
+  await Promise.all([visit(), visit()]);
   const { findings } = await check(site);
   const found = findings.find(({ id }) => id === "fpm.shared_pool")!;
   assert.equal(found.severity, "warning");
