@@ -25,6 +25,8 @@ export interface Capabilities {
   readonly repeats: boolean;
   /** Whether a release costs an attempt. */
   readonly release: "uncounted" | "counted";
+  /** The same of a release with a delay. */
+  readonly delayedRelease: "uncounted" | "counted";
   /** Where a job that was released is: taken next, or behind all others. */
   readonly releasePlace: "front" | "back";
   /** Whether a message takes the place of another at once; or is put first, and the other removed then, so that both can be there. */

@@ -38,8 +38,9 @@ export interface Delivery {
    * - `handled`: failed, and there is nothing left to do; the job is gone.
    * - `replace`: failed; `message` is ready in `delayMs` milliseconds in its place, with no attempt counted. It is durable before
    *   the original is gone.
-   * - `release`: not run, or cut off; ready again at once, in its old place; this attempt does not count. With `mayRunOn` the
-   *   next delivery is a repeat, where the broker can keep that.
+   * - `release`: not run, or cut off; ready again at once, in its old place, or in `delayMs` milliseconds; this attempt does not
+   *   count, but as `Capabilities.release` and `delayedRelease` say. With `mayRunOn` the next delivery is a repeat, where the
+   *   broker can keep that.
    */
   settle(verdict: Verdict): Promise<void>;
   /** What to do to keep it; absent where it stays ours without. */

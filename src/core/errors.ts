@@ -8,6 +8,7 @@ export const ERROR_CODES = [
   "LEASE_LOST",
   "JOB_MALFORMED",
   "JOB_FAILED",
+  "JOB_POSTPONED",
   "JOB_NO_OUTCOME",
   "JOB_CRASHED",
   "JOB_TIMEOUT",

@@ -97,6 +97,25 @@ export function settleTests(test: BrokerTest, capabilities: Capabilities): void 
     assert.equal(count(second) > count(first), counted);
   });
 
+  const countsDelayed = capabilities.delayedRelease === "counted";
+  test(`release() with a delay holds the job back, and ${countsDelayed ? "counts" : "does not count"}`, async (server) => {
+    await using broker = await server.open();
+    await broker.push("q", EVERY_BYTE);
+    const first = await takeOne(broker);
+    await first.settle({ ...RELEASE, delayMs: DELAY_MS });
+    await rejectsWith("LEASE_LOST", first.settle(ACK));
+    assert.equal((await depthOf(broker)).delayed, 1);
+    await server.passTime(DELAY_MS / 2);
+    assert.deepEqual(await takeNow(broker), []);
+    await server.passTime(DELAY_MS / 2);
+    const second = await takeOne(broker);
+    assert.deepEqual([...second.message.body], [...EVERY_BYTE]);
+    const count = ({ attempt = 0, redeliveries = 0 }: Delivery) => attempt + redeliveries;
+    assert.equal(count(second) > count(first), countsDelayed);
+    await second.settle(ACK);
+    assert.deepEqual(await queuesOf(broker), []);
+  });
+
   test("A replacement takes the job's place, as it is and with no attempt counted, and the job is gone", async (server) => {
     await using broker = await server.open();
     await using other = await server.open();

@@ -5,7 +5,7 @@ import { ACK as DONE, type Verdict } from "../../src/core/outcome.ts";
 export const ACK: Verdict = DONE;
 
 /** Put back: the job never ran. */
-export const RELEASE: Verdict = {
+export const RELEASE: Extract<Verdict, { kind: "release" }> = {
   kind: "release",
   reason: "shutdown",
   error: new FervoError("SHUTDOWN", "The job was not begun"),

@@ -48,6 +48,7 @@ export const BEANSTALKD_CAPABILITIES: Capabilities = {
   attempts: true,
   repeats: false,
   release: "uncounted",
+  delayedRelease: "counted",
   releasePlace: "front",
   replace: "two-step",
   fence: "connection",

@@ -153,7 +153,8 @@ export class BeanstalkdSession {
         case "bury":
           return this.connection.send(`bury ${id} ${held.pri}`, ["BURIED", "NOT_FOUND"]);
         case "release":
-          return this.#giveBack(id, held);
+          // Only what is ready can be put back uncounted.
+          return verdict.delayMs ? this.#release(id, held.pri, secondsOf(verdict.delayMs)) : this.#giveBack(id, held);
       }
     });
   }

@@ -82,6 +82,7 @@ export const SIDEKIQ_CAPABILITIES: Capabilities = {
   attempts: true,
   repeats: true,
   release: "uncounted",
+  delayedRelease: "uncounted",
   releasePlace: "front",
   replace: "one-step",
   fence: "token",

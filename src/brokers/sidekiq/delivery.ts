@@ -168,7 +168,7 @@ export class RedisSettler {
       case "bury":
         return this.#settle(delivery, 1, () => this.#bury(delivery, verdict.error));
       case "release":
-        return this.#settle(delivery, undefined, () => this.#putBack(delivery, verdict.mayRunOn === true));
+        return this.#settle(delivery, undefined, () => this.#putBack(delivery, verdict));
     }
   }
 
@@ -235,12 +235,21 @@ export class RedisSettler {
     return connection.run(RETRY_LATER, [inflight, set], [delivery.raw, scoreOf(dueMs), raw]);
   }
 
-  #putBack(delivery: RedisDelivery, mayRunOn: boolean): Promise<Reply> {
-    const { connection, keys, jobs } = this.#shared;
-    const places = [this.inflightKey(delivery.queue), keys.queue(delivery.queue)];
-    const messages = mayRunOn && delivery.record !== undefined && !isUnreadable(delivery.job)
-      ? [delivery.raw, jobs.repeated(delivery.record)]
-      : [delivery.raw];
+  /** The schedule has no place for a message that is no job: it goes to its queue, and from there to the dead letters. */
+  #putBack(
+    delivery: RedisDelivery,
+    { delayMs = 0, mayRunOn = false }: Extract<Verdict, { kind: "release" }>,
+  ): Promise<Reply> {
+    const { connection, keys, jobs, clock } = this.#shared;
+    const { id, queue } = delivery;
+    const isJob = delivery.record !== undefined && !isUnreadable(delivery.job);
+    if (delayMs > 0 && isJob) {
+      const nowMs = clock.nowMs();
+      const { raw } = jobs.pushed(delivery.raw, { id, queue, isDelayed: true, nowMs });
+      return this.#swap(delivery, { raw, queue }, { nowMs, delayMs, set: keys.schedule });
+    }
+    const places = [this.inflightKey(queue), keys.queue(queue)];
+    const messages = mayRunOn && isJob ? [delivery.raw, jobs.repeated(delivery.record)] : [delivery.raw];
     return connection.run(PUT_BACK, places, messages);
   }
 

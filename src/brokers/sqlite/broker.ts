@@ -55,6 +55,7 @@ export const SQLITE_CAPABILITIES: Capabilities = {
   attempts: true,
   repeats: true,
   release: "uncounted",
+  delayedRelease: "uncounted",
   releasePlace: "front",
   replace: "one-step",
   fence: "token",

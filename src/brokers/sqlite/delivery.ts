@@ -120,7 +120,7 @@ export class SqliteSettler {
        SET payload = ?, headers = ?, state = ?, due_at = ?, attempts = 0, error = NULL, errors = NULL, lease = NULL ${ours}`,
     );
     this.#release = file.prepare(
-      `UPDATE fervo_jobs SET state = 'ready', due_at = ?, attempts = attempts - 1, lease = ? ${ours}`,
+      `UPDATE fervo_jobs SET state = ?, due_at = ?, attempts = attempts - 1, lease = ? ${ours}`,
     );
     this.#extend = file.prepare(`UPDATE fervo_jobs SET state = 'reserved', due_at = ? ${ours}`);
   }
@@ -146,11 +146,11 @@ export class SqliteSettler {
       return this.#bury.run(nowMs, errorColumn(verdict.error, attempt, nowMs), rowId, token);
     }
     this.#changes.announceOwn();
-    if (verdict.kind === "release") {
-      return this.#release.run(nowMs, verdict.mayRunOn ? CUT_OFF : null, rowId, token);
-    }
-    const { delayMs, error } = verdict;
+    const { delayMs = 0, error } = verdict;
     const state = delayMs > 0 ? "delayed" : "ready";
+    if (verdict.kind === "release") {
+      return this.#release.run(state, nowMs + delayMs, verdict.mayRunOn ? CUT_OFF : null, rowId, token);
+    }
     if (verdict.kind === "replace") {
       const { body, headers } = verdict.message;
       return this.#replace.run(body, headersColumn(headers), state, nowMs + delayMs, rowId, token);

@@ -28,6 +28,7 @@ export const AWKWARD_CAPABILITIES: Capabilities = {
   attempts: false,
   repeats: false,
   release: "counted",
+  delayedRelease: "uncounted",
   releasePlace: "front",
   replace: "two-step",
   fence: "connection",
@@ -227,6 +228,7 @@ class AwkwardDelivery implements Delivery {
           broker.replaced.add(this.id);
           return this.#remove();
         case "release":
+          if (verdict.delayMs) return this.#replace(this.message, verdict.delayMs);
           connection.held.delete(this);
           return server.giveBack([this.#stored]);
       }

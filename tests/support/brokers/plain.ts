@@ -33,6 +33,7 @@ export const PLAIN_CAPABILITIES: Capabilities = {
   attempts: true,
   repeats: false,
   release: "uncounted",
+  delayedRelease: "uncounted",
   releasePlace: "back",
   replace: "one-step",
   fence: "token",
@@ -183,7 +184,7 @@ class PlainDelivery implements Delivery, Lease {
       }
       case "release":
         job.attempts--;
-        wait(0);
+        wait(verdict.delayMs ?? 0);
         store.jobs = [...store.jobs.filter((one) => one !== job), job];
     }
     store.changed();

@@ -44,6 +44,7 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
   ["attempts are known", ({ attempts }) => yes(attempts)],
   ["PHP is told that a former run may not have ended", ({ repeats }) => yes(repeats)],
   ["putting a job back costs an attempt", ({ release }) => yes(release === "counted")],
+  ["the same with a delay, as a job can ask for", ({ delayedRelease }) => yes(delayedRelease === "counted")],
   [
     "a job that was put back is",
     ({ releasePlace }) => ({ front: "taken next", back: "behind all others" })[releasePlace],
