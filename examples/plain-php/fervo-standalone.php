@@ -71,10 +71,14 @@ final class Answer
         header('X-Fervo-Outcome: '.$outcome->kind);
     }
 
-    /** Sends the header that says that records follow, before a job can send another. */
-    public static function beginBatch(): void
+    /**
+     * Sends the header that says that records follow, before a job can send another.
+     *
+     * @param 'batch'|'post-mortem' $word
+     */
+    public static function begin(string $word): void
     {
-        header('X-Fervo-Outcome: batch');
+        header('X-Fervo-Outcome: '.$word);
         self::write("\n");
     }
 
@@ -98,6 +102,20 @@ final class Answer
         echo $bytes;
         flush();
     }
+}
+
+/** Runs the jobs of a framework that keeps retries and failed jobs itself, and so has to hear of those that died. */
+interface Application
+{
+    /** @return mixed as of a function that runs a job: any result but an Outcome is an ack */
+    public function run(Job $job): mixed;
+
+    /**
+     * The job has died without a word, and is not to be run: what an exception of it would have led to is to be done.
+     *
+     * @return Outcome handled, replace, retry or bury; the worker takes no other for an answer
+     */
+    public function died(Job $job, Failure $failure): Outcome;
 }
 
 /**
@@ -152,7 +170,26 @@ final class BatchReader
 
         $headers = \is_array($facts['headers'] ?? null) ? array_filter($facts['headers'], is_string(...)) : [];
 
-        return Job::fromParams($_SERVER, $payload, $timeoutMs, isset($facts['format']) ? (string) $facts['format'] : null, $headers);
+        $died = $facts['failure'] ?? null;
+        $failure = \is_array($died) ? new Failure((string) ($died['id'] ?? ''), (string) ($died['code'] ?? ''), (string) ($died['message'] ?? '')) : null;
+
+        return Job::fromParams($_SERVER, $payload, $timeoutMs, isset($facts['format']) ? (string) $facts['format'] : null, $headers, $failure);
+    }
+}
+
+/** How a job died that could not say so itself, as the worker has seen it: docs/protocol.md, section 8. */
+final class Failure
+{
+    /**
+     * @param string $id      the same each time that this failure is told
+     * @param string $code    JOB_CRASHED, JOB_TIMEOUT, JOB_NO_OUTCOME, JOB_ABANDONED or another code of the worker
+     * @param string $message for people
+     */
+    public function __construct(
+        public readonly string $id,
+        public readonly string $code,
+        public readonly string $message,
+    ) {
     }
 }
 
@@ -170,6 +207,7 @@ final class Job
      * @param int|null              $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
      * @param string|null           $format       of a message with headers, which the application's framework is to read: its begin is told
      * @param array<string, string> $headers      of such a message
+     * @param Failure|null          $failure      how it died; null for a job that is to be run
      */
     public function __construct(
         public readonly string $id,
@@ -184,6 +222,7 @@ final class Job
         public readonly ?int $timeoutMs = null,
         public readonly ?string $format = null,
         public readonly array $headers = [],
+        public readonly ?Failure $failure = null,
     ) {
     }
 
@@ -191,7 +230,7 @@ final class Job
      * @param array<string, mixed>  $params  those of a request, $_SERVER, or the environment of a process, getenv()
      * @param array<string, string> $headers
      */
-    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null, ?string $format = null, array $headers = []): self
+    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null, ?string $format = null, array $headers = [], ?Failure $failure = null): self
     {
         return new self(
             (string) ($params['FERVO_JOB_ID'] ?? ''),
@@ -206,6 +245,7 @@ final class Job
             $timeoutMs,
             $format,
             $headers,
+            $failure,
         );
     }
 
@@ -374,10 +414,11 @@ final class Outcome
 final class Runner
 {
     /**
-     * @param \Closure(): (\Closure(Job): mixed) $boot         called once, and not at all for a request that has come too late; what
-     *                                                         it returns runs a job: any result but an Outcome is an ack
-     * @param string                             $payloadParam `payload_param` of the worker: has the payload of a job that came alone,
-     *                                                         else it is on STDIN
+     * @param \Closure(): (Application|\Closure(Job): mixed) $boot         called once, and not at all for a request that has come too
+     *                                                                     late; what it returns runs a job: any result but an Outcome
+     *                                                                     is an ack
+     * @param string                                         $payloadParam `payload_param` of the worker: has the payload of a job that
+     *                                                                     came alone, else it is on STDIN
      */
     public static function serve(\Closure $boot, string $payloadParam = ''): void
     {
@@ -390,11 +431,13 @@ final class Runner
         // The worker may give up on us; what has begun is still to end in an orderly way.
         ignore_user_abort(true);
         self::liftTimeLimit();
-        if (self::isTooLate() || self::isPostMortem()) {
+        if (self::isTooLate()) {
             return;
         }
 
-        if (isset($_SERVER['FERVO_BATCH'])) {
+        if (isset($_SERVER['FERVO_POST_MORTEM'])) {
+            self::servePostMortem($boot);
+        } elseif (isset($_SERVER['FERVO_BATCH'])) {
             self::serveBatch((int) $_SERVER['FERVO_BATCH'], $boot);
         } else {
             self::serveOne($boot, $payloadParam);
@@ -407,7 +450,7 @@ final class Runner
      */
     public static function isCalledByTheWorker(): bool
     {
-        return isset($_SERVER['FERVO_JOB_ID']) || isset($_SERVER['FERVO_BATCH']) || isset($_SERVER['FERVO_CHECK']);
+        return isset($_SERVER['FERVO_JOB_ID']) || isset($_SERVER['FERVO_BATCH']) || isset($_SERVER['FERVO_CHECK']) || isset($_SERVER['FERVO_POST_MORTEM']);
     }
 
     /** Answers a visitor of a web server. */
@@ -426,12 +469,6 @@ final class Runner
         $startByMs = $_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'] ?? null;
 
         return null !== $startByMs && !isset($_SERVER['FERVO_CHECK']) && microtime(true) * 1000 > (float) $startByMs;
-    }
-
-    /** The job has died already: it is not to run for the request that tells of that. */
-    private static function isPostMortem(): bool
-    {
-        return 'application/x-fervo-post-mortem' === ($_SERVER['CONTENT_TYPE'] ?? null);
     }
 
     /** PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own. */
@@ -459,10 +496,10 @@ final class Runner
     /** One job after the other. When one ends PHP, the worker knows by the records which it was, and which were not begun. */
     private static function serveBatch(int $jobs, \Closure $boot): void
     {
-        Answer::beginBatch();
+        Answer::begin('batch');
         Answer::dropOutput();
         $run = self::boot($boot);
-        $reader = new BatchReader(fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'));
+        $reader = self::reader();
         for (; $jobs > 0; --$jobs) {
             try {
                 $job = $reader->next();
@@ -490,8 +527,35 @@ final class Runner
         }
     }
 
-    /** @return \Closure(Job): mixed|Outcome the outcome of each job, where the application does not boot */
-    private static function boot(\Closure $boot): \Closure|Outcome
+    /** The job has died already, and is not run: the application's framework is told. */
+    private static function servePostMortem(\Closure $boot): void
+    {
+        Answer::begin('post-mortem');
+        Answer::dropOutput();
+        $application = self::boot($boot);
+        $job = self::reader()->next();
+        if (!$application instanceof Application || null === $job->failure) {
+            error_log('The front controller has no answer to a job that died: what makes the application has to return a '.Application::class.'.');
+
+            return;
+        }
+        Answer::begun($job->id);
+        Answer::dropOutput();
+        try {
+            $outcome = $application->died($job, $job->failure);
+        } catch (\Throwable $error) {
+            $outcome = self::failed($error);
+        }
+        Answer::record($job->id, $outcome);
+    }
+
+    private static function reader(): BatchReader
+    {
+        return new BatchReader(fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'));
+    }
+
+    /** @return Application|\Closure(Job): mixed|Outcome the outcome of each job, where the application does not boot */
+    private static function boot(\Closure $boot): Application|\Closure|Outcome
     {
         try {
             return $boot();
@@ -500,11 +564,15 @@ final class Runner
         }
     }
 
-    /** @param \Closure(Job): mixed|Outcome $run */
-    private static function run(\Closure|Outcome $run, Job $job): Outcome
+    /** @param Application|\Closure(Job): mixed|Outcome $run */
+    private static function run(Application|\Closure|Outcome $run, Job $job): Outcome
     {
         try {
-            $result = $run instanceof Outcome ? $run : $run($job);
+            $result = match (true) {
+                $run instanceof Outcome => $run,
+                $run instanceof Application => $run->run($job),
+                default => $run($job),
+            };
 
             return $result instanceof Outcome ? $result : Outcome::ack();
         } catch (\Throwable $error) {

@@ -15,6 +15,7 @@ import { LingerWatch } from "../fpm/linger_watch.ts";
 import { ProcessExecutor } from "../executors/process/executor.ts";
 import { Pool } from "../fastcgi/pool.ts";
 import { isTooSmall } from "../fpm/status.ts";
+import { QueuePauses } from "../worker/queue_pauses.ts";
 import { Consumer } from "../worker/consumer/consumer.ts";
 import { PoolFit } from "../fpm/autoscale/pool_fit.ts";
 import type { Schedule } from "../worker/schedule/schedule.ts";
@@ -141,12 +142,14 @@ export type AppDeps = {
 export interface Assembly {
   readonly config: Config;
   readonly brokers: ReadonlyMap<string, Broker>;
+  /** By broker. */
+  readonly queuePauses: ReadonlyMap<string, QueuePauses>;
   readonly fpms: ReadonlyMap<string, Fpm>;
   readonly consumers: ReadonlyMap<string, { readonly consumer: Consumer; readonly executor: Executor }>;
   readonly schedules: ReadonlyMap<string, Schedule>;
 }
 
-export type Parts = Omit<Assembly, "config">;
+export type Parts = Omit<Assembly, "config" | "queuePauses">;
 
 export interface AssemblyDeps extends AppDeps {
   readonly ears: WorkerEars;
@@ -207,6 +210,10 @@ export async function assemble(
     }
   }
 
+  const queuePauses = new Map([...brokers.keys()].map((name) => {
+    const open = () => new QueuePauses(deps, { broker: name });
+    return [name, part("brokers", kept?.queuePauses, name, open)];
+  }));
   const consumers = new Map(config.consumers.map((options) => {
     const create = () => {
       const broker = brokers.get(options.broker)!;
@@ -217,7 +224,15 @@ export async function assemble(
       const limit = limitOf(options, fpms, () => consumer);
       const problem = options.executor.kind === "fastcgi" && problems.get(options.executor.fpm);
       const consumer: Consumer = new Consumer(
-        { broker, executor, ...deps, random: Math.random, limit, ...problem && { problem } },
+        {
+          broker,
+          executor,
+          ...deps,
+          random: Math.random,
+          queuePauses: queuePauses.get(options.broker)!,
+          limit,
+          ...problem && { problem },
+        },
         { ...options, concurrency: leastOf(config, options) },
       );
       return { consumer, executor };
@@ -233,7 +248,7 @@ export async function assemble(
   }));
   // All is well: they are the assembly's now.
   opened.move();
-  return { config, brokers, fpms, consumers, schedules };
+  return { config, brokers, queuePauses, fpms, consumers, schedules };
 }
 
 function startFit(config: Config, name: string, fpm: Fpm, deps: AppDeps): Promise<PoolFit> {

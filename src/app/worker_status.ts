@@ -55,6 +55,8 @@ export interface ConsumerReport {
     readonly until: string | null;
     readonly reason: string | null;
   }[];
+  /** Queues that the application holds back, and for how long, seconds; 0 where a job is finding out whether it still does. */
+  readonly held_back: readonly { readonly queue: string; readonly for_s: number }[];
   /** How long ago the broker answered, seconds; null when it has not yet. */
   readonly last_receive_s: number | null;
 }
@@ -140,7 +142,7 @@ export class WorkerStatus {
       log_lines_dropped: this.#log.dropped,
       consumers: view.consumers.map((consumer) => {
         const { broker, queues } = config.consumers.find(({ name }) => name === consumer.name)!;
-        const { slots, busySlots, inFlight, receivedAtMs } = consumer.stats;
+        const { slots, busySlots, heldBack, inFlight, receivedAtMs } = consumer.stats;
         return {
           name: consumer.name,
           broker,
@@ -153,6 +155,7 @@ export class WorkerStatus {
             queue: paused.queue,
             ...shownPause(paused),
           })),
+          held_back: heldBack.map(({ queue, forMs }) => ({ queue, for_s: seconds(forMs) })),
           last_receive_s: receivedAtMs === undefined ? null : seconds(nowMs - receivedAtMs),
         };
       }),

@@ -29,6 +29,7 @@ export function exitCodeOf(code: ErrorCode): ExitCode {
     case "FASTCGI_CONNECT_FAILED":
     case "FASTCGI_OVERLOADED":
     case "FASTCGI_FIRST_BYTE_TIMEOUT":
+    case "APPLICATION_NOT_STARTED":
     case "PROCESS_FAILED":
     case "LISTEN_FAILED":
     case "WORKER_UNAVAILABLE":

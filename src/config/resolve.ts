@@ -1,3 +1,4 @@
+import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer/consumer.ts";
 import { dirname, resolve } from "node:path";
 import type { BrokerConfig, BrokerType } from "../brokers/broker_type.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process/executor.ts";
@@ -141,6 +142,8 @@ function consumerOf(
     rateLimit: consumer.rate_limit === 0
       ? undefined
       : { jobs: consumer.rate_limit, periodMs: consumer.rate_period_ms },
+    postMortemTimeoutMs: DEFAULT_CONSUMER_OPTIONS.postMortemTimeoutMs,
+    redeliveriesMax: DEFAULT_CONSUMER_OPTIONS.redeliveriesMax,
     pauseMaxMs: consumer.pause_max_ms,
     retry: {
       attempts: consumer.retry.attempts,

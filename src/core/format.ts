@@ -55,6 +55,14 @@ export function unreadable(error: FervoError): Unreadable {
 /** A producer's message format. Pure. */
 export interface Format {
   readonly name: string;
+  /**
+   * The application's framework reads its messages: PHP is sent the whole message, says when it takes a job up, and may keep
+   * retries and dead letters itself (docs/protocol.md, section 8).
+   */
+  readonly framework?: {
+    /** PHP is told of jobs that died without a word, so that the framework counts them. */
+    readonly isToldFailures: boolean;
+  };
   /** @throws {JobError} JOB_MALFORMED when the message is not of this format */
   read(message: Message): JobHead;
   /**

@@ -22,6 +22,13 @@ export interface Job {
   readonly traceparent?: string;
   /** What goes with it, untouched. */
   readonly tracestate?: string;
+  /** Of a message that the application's framework reads; the payload is all of its body then. */
+  readonly framework?: {
+    /** The format's name. */
+    readonly format: string;
+    /** What the broker keeps beside the body. */
+    readonly headers: Readonly<Record<string, string>>;
+  };
   /** Fields of its message that break their rules, and are not handed on. */
   readonly ignored?: readonly string[];
 }

@@ -64,6 +64,31 @@ export type WorkerEvent =
     readonly delayMs: number;
     readonly maxMs: number;
   }
+  | {
+    /** The application has said that no job of the queue is to begin for a time; it may say so again. */
+    readonly type: "queue_held_back";
+    readonly broker: string;
+    readonly queue: string;
+    readonly forMs: number;
+  }
+  | {
+    /** A job has shown that those of the queue may begin again. */
+    readonly type: "queue_let_go";
+    readonly broker: string;
+    readonly queue: string;
+  }
+  | {
+    /** The application died as it was told of a job that had died. */
+    readonly type: "post_mortem_died";
+    readonly consumer: string;
+    readonly queue: string;
+    readonly id: string;
+    readonly attempt: number;
+    /** How the job died. */
+    readonly error: FervoError;
+    /** How often this has happened; after the second time the job is retried as any other. */
+    readonly deaths: number;
+  }
   | { readonly type: "consumer_stopped"; readonly consumer: string }
   | {
     readonly type: "job_started";

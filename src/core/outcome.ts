@@ -51,7 +51,8 @@ export type Verdict =
 
 /** Whether an error says that jobs cannot be run as what runs them is set up, so that a person may have to change that. */
 export function isMisconfigured({ code }: FervoError): boolean {
-  return code === "FPM_MISCONFIGURED" || code === "PROCESS_MISCONFIGURED";
+  return code === "FPM_MISCONFIGURED" || code === "APPLICATION_NOT_STARTED" ||
+    code === "PROCESS_MISCONFIGURED";
 }
 
 /** The one shared value of a job that went well; the common case allocates nothing. */

@@ -1,4 +1,4 @@
-import type { FervoError } from "../core/errors.ts";
+import type { ErrorCode, FervoError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Outcome } from "../core/outcome.ts";
 
@@ -10,14 +10,33 @@ export interface Run {
   notBegun(): void;
 }
 
-/** Jobs that are run one after the other, in one go. */
+/** Jobs that are run in one go: one after the other, unless they are a framework's, which may run several together. */
 export interface Batch {
-  /** In the order in which they run; at least one. */
+  /** In the order in which they begin; at least one. */
   readonly jobs: readonly Job[];
   /** How long each of them may take from the end of the one before, milliseconds. The signal ends the run then. */
   readonly timeoutMs: number;
-  /** Is told of each job that has ended while the batch goes on, in their order, as soon as it has. Must not throw. */
-  readonly onOutcome: (outcome: Outcome) => void;
+  /** Is told of each job that has ended while the batch goes on, as soon as it has. Must not throw. */
+  readonly onOutcome: (outcome: Outcome, job: Job) => void;
+  /** Is told of each job of a framework that has begun, before anything else is told of it. Must not throw. */
+  readonly onBegun?: (job: Job) => void;
+}
+
+/** How a batch came to an early end. */
+export interface BatchEnd {
+  readonly outcome: Outcome;
+  /** Those that ran then, whose outcome it is; at least one. The others of which nothing was told were not begun. */
+  readonly jobs: readonly Job[];
+  /** Whether what ran them has ended for certain; false where nobody has looked. */
+  readonly hasEnded: boolean;
+}
+
+/** How a job of a framework came to its end, for the application to count. */
+export interface JobFailure {
+  /** The same each time that this failure is told. */
+  readonly id: string;
+  readonly code: ErrorCode;
+  readonly message: string;
 }
 
 /**
@@ -39,11 +58,18 @@ export interface Executor extends AsyncDisposable {
    * Runs several jobs in one go; absent where that is not possible. A failure of one does not end the others, except
    * when it ends the process that they share.
    *
-   * @param signal As above; its reason goes for the job that runs.
-   * @returns The outcome of the first job of which `onOutcome` was not told: it ran when the batch came to an early end,
-   * and those behind it were not begun. Undefined when all have ended.
+   * @param signal As above; its reason goes for the jobs that run.
+   * @returns Undefined when no job ran as the batch came to its end.
    */
-  executeBatch?(batch: Batch, signal: AbortSignal, run?: Run): Promise<Outcome | undefined>;
+  executeBatch?(batch: Batch, signal: AbortSignal, run?: Run): Promise<BatchEnd | undefined>;
+  /**
+   * Tells a job's framework that the job has died, which PHP could not say itself; runs no job. Absent where that is not possible.
+   *
+   * @param signal As above.
+   * @returns What the framework makes of it; a release when it could not be told, which is not its fault; undefined when what was
+   * told died of it.
+   */
+  tellFailure?(job: Job, failure: JobFailure, signal: AbortSignal): Promise<Outcome | undefined>;
   /**
    * Looks whether jobs can be run, and runs none. Ends in some seconds; never rejects.
    *

@@ -127,10 +127,10 @@ export class StuckJobsWatch implements Disposable {
 }
 
 function consumerSight({ consumer, queues }: WatchedBroker["consumers"][number]): ConsumerSight {
-  const { slots, busySlots, isPaused, hasRoom, inFlight } = consumer.stats;
+  const { slots, busySlots, isPaused, heldBack, hasRoom, inFlight } = consumer.stats;
   return {
     name: consumer.name,
-    queues,
+    queues: queues.filter((queue) => !heldBack.some((one) => one.queue === queue)),
     canTake: hasRoom && !isPaused && busySlots < slots,
     taken: consumer.ran.jobs + inFlight,
   };

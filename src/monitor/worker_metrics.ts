@@ -39,6 +39,11 @@ function writeConsumers(page: MetricsPage, { consumers, stuck }: WorkerView): vo
     ({ stats }) => Number(stats.isPaused),
   );
   gauge(
+    "fervo_consumer_queues_held_back",
+    "Its queues of which the application has said that no job is to begin now.",
+    ({ stats }) => stats.heldBack.length,
+  );
+  gauge(
     "fervo_consumer_starved_seconds",
     "For how long jobs have been ready, slots free, and none was taken; 0 when that is not so. Looked at every 5 s.",
     ({ starvedMs }) => starvedMs / 1_000,

@@ -85,8 +85,9 @@ export class FakeDelivery implements Delivery {
   settle(verdict: Verdict): Promise<void> {
     switch (verdict.kind) {
       case "ack":
+        return this.#settle("ack");
       case "release":
-        return this.#settle(verdict.kind);
+        return this.#settle(verdict.delayMs === undefined ? "release" : `release ${verdict.delayMs}`);
       case "retry":
         return this.#settle(`retry ${verdict.delayMs} ${verdict.error.code}`, verdict.error);
       case "replace":
@@ -117,6 +118,8 @@ export class FakeBroker implements Broker {
   capabilities: Capabilities = SQLITE_CAPABILITIES;
   leaseMs: number | undefined = 30_000;
   format: Format = raw;
+  /** Hands out jobs of the queues that are asked for only. */
+  knowsQueues = false;
   readonly subscribed: SubscribeOptions[] = [];
   /** What was asked for, in order. */
   readonly requests: ReceiveRequest[] = [];
@@ -175,19 +178,28 @@ export class FakeBroker implements Broker {
     this.askedAtMs.push(this.#clock.monotonicMs());
     if (this.receiveFailures.length > 0) throw this.receiveFailures.shift();
     if (this.outage !== undefined) throw this.outage;
-    if (this.#ready.length === 0) await this.#wait(request, signal);
+    if (this.#next(request) < 0) await this.#wait(request, signal);
     if (signal.aborted) {
       for (const delivery of this.lastMoment) delivery.given(this);
       return this.lastMoment.splice(0, request.max);
     }
     const taken: FakeDelivery[] = [];
     let roomBytes = request.maxBytes ?? Infinity;
-    while (this.#ready.length > 0 && taken.length < request.max && roomBytes > 0) {
-      const delivery = this.#ready.shift()!;
+    for (
+      let at = this.#next(request);
+      at >= 0 && taken.length < request.max && roomBytes > 0;
+      at = this.#next(request)
+    ) {
+      const [delivery] = this.#ready.splice(at, 1) as [FakeDelivery];
       taken.push(delivery);
       roomBytes -= delivery.message.body.length;
     }
     return taken;
+  }
+
+  /** Where the first one to be taken is; -1 for nowhere. */
+  #next({ queues }: ReceiveRequest): number {
+    return this.#ready.findIndex(({ queue }) => !this.knowsQueues || queues.includes(queue));
   }
 
   push(): Promise<string> {

@@ -1,7 +1,7 @@
 import { FervoError, JobError } from "../../src/core/errors.ts";
 import type { Job } from "../../src/core/job.ts";
 import type { Outcome } from "../../src/core/outcome.ts";
-import type { Batch, Executor } from "../../src/executors/executor.ts";
+import type { Batch, BatchEnd, Executor, JobFailure } from "../../src/executors/executor.ts";
 
 /** One call of `execute`. */
 export interface FakeRun {
@@ -16,10 +16,12 @@ export interface FakeBatch {
   readonly jobs: readonly Job[];
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
-  /** The job that runs has ended, and the batch goes on. */
-  tell(outcome: Outcome): void;
-  /** Ends the batch; with the outcome of the job that ran, where one did. */
-  end(outcome?: Outcome): void;
+  /** A framework's job has begun. */
+  begin(job: Job): void;
+  /** A job has ended, the first one of which nothing was told unless another is given, and the batch goes on. */
+  tell(outcome: Outcome, job?: Job): void;
+  /** Ends the batch; with the outcome of the jobs that ran, where some did: of one, unless they are given. */
+  end(outcome?: Outcome, jobs?: readonly Job[]): void;
 }
 
 /**
@@ -31,6 +33,8 @@ export class FakeExecutor implements Executor {
   readonly batches: FakeBatch[] = [];
   answer: ((job: Job) => Outcome | undefined) | undefined;
   isDeaf = false;
+  /** What batches say of what ran them. */
+  hasEnded = true;
   /** What each probe was told, and what it says. */
   readonly probes: FervoError[] = [];
   probeAnswer: FervoError | undefined;
@@ -73,24 +77,38 @@ export class FakeExecutor implements Executor {
   }
 
   async executeBatch(
-    { jobs, timeoutMs, onOutcome }: Batch,
+    { jobs, timeoutMs, onOutcome, onBegun }: Batch,
     signal: AbortSignal,
-  ): Promise<Outcome | undefined> {
-    const { promise, resolve } = Promise.withResolvers<Outcome | undefined>();
-    let told = 0;
-    const tell = (outcome: Outcome) => {
-      told++;
-      onOutcome(outcome);
+  ): Promise<BatchEnd | undefined> {
+    const { promise, resolve } = Promise.withResolvers<BatchEnd | undefined>();
+    const untold = new Set(jobs);
+    const first = () => [...untold][0];
+    const end = (outcome?: Outcome, ran: readonly Job[] = [first()!]) =>
+      resolve(outcome && { outcome, jobs: ran, hasEnded: this.hasEnded });
+    const tell = (outcome: Outcome, job: Job = first()!) => {
+      untold.delete(job);
+      onOutcome(outcome, job);
     };
-    this.batches.push({ jobs, timeoutMs, signal, tell, end: resolve });
+    this.batches.push({ jobs, timeoutMs, signal, begin: (job) => onBegun?.(job), tell, end });
     this.peak = Math.max(this.peak, ++this.#running);
     signal.addEventListener("abort", () => {
       this.onAbort(jobs[0]!);
-      if (!this.isDeaf) resolve(told < jobs.length ? outcomeOfAbort(signal.reason) : undefined);
+      if (!this.isDeaf) end(untold.size > 0 ? outcomeOfAbort(signal.reason) : undefined);
     });
     const outcome = await promise;
     this.#running--;
     return outcome;
+  }
+
+  /** What each failure that was told becomes; a test may change it. */
+  failureAnswer: (job: Job, failure: JobFailure) => Outcome | undefined | Promise<Outcome | undefined> = () =>
+    undefined;
+  /** What was told. */
+  readonly failures: { readonly job: Job; readonly failure: JobFailure }[] = [];
+
+  async tellFailure(job: Job, failure: JobFailure, _signal: AbortSignal): Promise<Outcome | undefined> {
+    this.failures.push({ job, failure });
+    return await this.failureAnswer(job, failure);
   }
 
   probe(cause: FervoError, _signal: AbortSignal): Promise<FervoError | undefined> {

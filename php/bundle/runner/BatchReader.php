@@ -56,6 +56,9 @@ final class BatchReader
 
         $headers = \is_array($facts['headers'] ?? null) ? array_filter($facts['headers'], is_string(...)) : [];
 
-        return Job::fromParams($_SERVER, $payload, $timeoutMs, isset($facts['format']) ? (string) $facts['format'] : null, $headers);
+        $died = $facts['failure'] ?? null;
+        $failure = \is_array($died) ? new Failure((string) ($died['id'] ?? ''), (string) ($died['code'] ?? ''), (string) ($died['message'] ?? '')) : null;
+
+        return Job::fromParams($_SERVER, $payload, $timeoutMs, isset($facts['format']) ? (string) $facts['format'] : null, $headers, $failure);
     }
 }

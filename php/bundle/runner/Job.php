@@ -18,6 +18,7 @@ final class Job
      * @param int|null              $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
      * @param string|null           $format       of a message with headers, which the application's framework is to read: its begin is told
      * @param array<string, string> $headers      of such a message
+     * @param Failure|null          $failure      how it died; null for a job that is to be run
      */
     public function __construct(
         public readonly string $id,
@@ -32,6 +33,7 @@ final class Job
         public readonly ?int $timeoutMs = null,
         public readonly ?string $format = null,
         public readonly array $headers = [],
+        public readonly ?Failure $failure = null,
     ) {
     }
 
@@ -39,7 +41,7 @@ final class Job
      * @param array<string, mixed>  $params  those of a request, $_SERVER, or the environment of a process, getenv()
      * @param array<string, string> $headers
      */
-    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null, ?string $format = null, array $headers = []): self
+    public static function fromParams(array $params, string $payload, ?int $timeoutMs = null, ?string $format = null, array $headers = [], ?Failure $failure = null): self
     {
         return new self(
             (string) ($params['FERVO_JOB_ID'] ?? ''),
@@ -54,6 +56,7 @@ final class Job
             $timeoutMs,
             $format,
             $headers,
+            $failure,
         );
     }
 

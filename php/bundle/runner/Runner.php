@@ -20,10 +20,11 @@ namespace Fervo\Runner;
 final class Runner
 {
     /**
-     * @param \Closure(): (\Closure(Job): mixed) $boot         called once, and not at all for a request that has come too late; what
-     *                                                         it returns runs a job: any result but an Outcome is an ack
-     * @param string                             $payloadParam `payload_param` of the worker: has the payload of a job that came alone,
-     *                                                         else it is on STDIN
+     * @param \Closure(): (Application|\Closure(Job): mixed) $boot         called once, and not at all for a request that has come too
+     *                                                                     late; what it returns runs a job: any result but an Outcome
+     *                                                                     is an ack
+     * @param string                                         $payloadParam `payload_param` of the worker: has the payload of a job that
+     *                                                                     came alone, else it is on STDIN
      */
     public static function serve(\Closure $boot, string $payloadParam = ''): void
     {
@@ -36,11 +37,13 @@ final class Runner
         // The worker may give up on us; what has begun is still to end in an orderly way.
         ignore_user_abort(true);
         self::liftTimeLimit();
-        if (self::isTooLate() || self::isPostMortem()) {
+        if (self::isTooLate()) {
             return;
         }
 
-        if (isset($_SERVER['FERVO_BATCH'])) {
+        if (isset($_SERVER['FERVO_POST_MORTEM'])) {
+            self::servePostMortem($boot);
+        } elseif (isset($_SERVER['FERVO_BATCH'])) {
             self::serveBatch((int) $_SERVER['FERVO_BATCH'], $boot);
         } else {
             self::serveOne($boot, $payloadParam);
@@ -53,7 +56,7 @@ final class Runner
      */
     public static function isCalledByTheWorker(): bool
     {
-        return isset($_SERVER['FERVO_JOB_ID']) || isset($_SERVER['FERVO_BATCH']) || isset($_SERVER['FERVO_CHECK']);
+        return isset($_SERVER['FERVO_JOB_ID']) || isset($_SERVER['FERVO_BATCH']) || isset($_SERVER['FERVO_CHECK']) || isset($_SERVER['FERVO_POST_MORTEM']);
     }
 
     /** Answers a visitor of a web server. */
@@ -72,12 +75,6 @@ final class Runner
         $startByMs = $_SERVER['FERVO_START_BY'] ?? $_SERVER['FERVO_DEADLINE'] ?? null;
 
         return null !== $startByMs && !isset($_SERVER['FERVO_CHECK']) && microtime(true) * 1000 > (float) $startByMs;
-    }
-
-    /** The job has died already: it is not to run for the request that tells of that. */
-    private static function isPostMortem(): bool
-    {
-        return 'application/x-fervo-post-mortem' === ($_SERVER['CONTENT_TYPE'] ?? null);
     }
 
     /** PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own. */
@@ -105,10 +102,10 @@ final class Runner
     /** One job after the other. When one ends PHP, the worker knows by the records which it was, and which were not begun. */
     private static function serveBatch(int $jobs, \Closure $boot): void
     {
-        Answer::beginBatch();
+        Answer::begin('batch');
         Answer::dropOutput();
         $run = self::boot($boot);
-        $reader = new BatchReader(fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'));
+        $reader = self::reader();
         for (; $jobs > 0; --$jobs) {
             try {
                 $job = $reader->next();
@@ -136,8 +133,35 @@ final class Runner
         }
     }
 
-    /** @return \Closure(Job): mixed|Outcome the outcome of each job, where the application does not boot */
-    private static function boot(\Closure $boot): \Closure|Outcome
+    /** The job has died already, and is not run: the application's framework is told. */
+    private static function servePostMortem(\Closure $boot): void
+    {
+        Answer::begin('post-mortem');
+        Answer::dropOutput();
+        $application = self::boot($boot);
+        $job = self::reader()->next();
+        if (!$application instanceof Application || null === $job->failure) {
+            error_log('The front controller has no answer to a job that died: what makes the application has to return a '.Application::class.'.');
+
+            return;
+        }
+        Answer::begun($job->id);
+        Answer::dropOutput();
+        try {
+            $outcome = $application->died($job, $job->failure);
+        } catch (\Throwable $error) {
+            $outcome = self::failed($error);
+        }
+        Answer::record($job->id, $outcome);
+    }
+
+    private static function reader(): BatchReader
+    {
+        return new BatchReader(fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'));
+    }
+
+    /** @return Application|\Closure(Job): mixed|Outcome the outcome of each job, where the application does not boot */
+    private static function boot(\Closure $boot): Application|\Closure|Outcome
     {
         try {
             return $boot();
@@ -146,11 +170,15 @@ final class Runner
         }
     }
 
-    /** @param \Closure(Job): mixed|Outcome $run */
-    private static function run(\Closure|Outcome $run, Job $job): Outcome
+    /** @param Application|\Closure(Job): mixed|Outcome $run */
+    private static function run(Application|\Closure|Outcome $run, Job $job): Outcome
     {
         try {
-            $result = $run instanceof Outcome ? $run : $run($job);
+            $result = match (true) {
+                $run instanceof Outcome => $run,
+                $run instanceof Application => $run->run($job),
+                default => $run($job),
+            };
 
             return $result instanceof Outcome ? $result : Outcome::ack();
         } catch (\Throwable $error) {

@@ -49,10 +49,14 @@ final class Answer
         header('X-Fervo-Outcome: '.$outcome->kind);
     }
 
-    /** Sends the header that says that records follow, before a job can send another. */
-    public static function beginBatch(): void
+    /**
+     * Sends the header that says that records follow, before a job can send another.
+     *
+     * @param 'batch'|'post-mortem' $word
+     */
+    public static function begin(string $word): void
     {
-        header('X-Fervo-Outcome: batch');
+        header('X-Fervo-Outcome: '.$word);
         self::write("\n");
     }
 

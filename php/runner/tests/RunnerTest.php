@@ -179,13 +179,32 @@ final class RunnerTest extends TestCase
         self::assertMatchesRegularExpression('/^\n\x1e\{"id":"7","outcome":"replace","error":"busy","delay_ms":2000,"pid":\d+,"headers_bytes":9,"bytes":3\}\n\{"a":"b"\}\x1e\n\x00\x1e\{"id":"8","outcome":"ack"\}\n$/D', $this->request($job.self::job('8', ''), ['FERVO_BATCH' => '2'])[1]);
     }
 
-    /** That of a front controller that knows none yet. */
-    public function testAPostMortemRunsNothing(): void
+    public function testAnApplicationIsToldOfAJobThatDied(): void
     {
-        $params = ['CONTENT_TYPE' => 'application/x-fervo-post-mortem', 'BOOT' => 'file_put_contents("booted", "");', 'FERVO_BATCH' => '1'];
+        $died = 'return \Fervo\Runner\Outcome::replace($job->payload, $job->headers, 5, "$failure->id $failure->code: $failure->message");';
+        [$headers, $body] = $this->postMortem(['DIED' => $died]);
 
-        self::assertSame([[], '', 200], $this->request(self::job('7', ''), $params));
-        self::assertFileDoesNotExist(self::server()->folder.'/booted');
+        self::assertSame('post-mortem', $headers['X-Fervo-Outcome']);
+        self::assertMatchesRegularExpression('/^\n\x1e\{"id":"7","outcome":"begun"\}\n\x1e\{"id":"7","outcome":"replace","error":"f1 JOB_CRASHED: killed","delay_ms":5,"pid":\d+,"headers_bytes":9,"bytes":14\}\n\{"a":"b"\}throw \x1e\n\x00 "x";$/D', $body);
+    }
+
+    public function testWhatTheApplicationThrowsAtAJobThatDiedIsARetry(): void
+    {
+        self::assertStringContainsString('{"id":"7","outcome":"retry","error":"DomainException: no"', $this->postMortem(['DIED' => 'throw new DomainException("no");'])[1]);
+    }
+
+    /** The worker takes it for an application that did not start, and tells it again when that has been mended. */
+    public function testNothingIsBegunWhereNobodyHearsOfAJobThatDied(): void
+    {
+        self::assertSame("\n", $this->postMortem([])[1]);
+        self::assertStringContainsString('has to return a Fervo\Runner\Application', self::server()->log());
+        self::assertSame("\n", $this->postMortem(['DIED' => 'exit;', 'BOOT' => 'throw new LogicException("not now");'])[1]);
+    }
+
+    public function testAnApplicationRunsJobs(): void
+    {
+        self::assertSame(['bury', 'no'], $this->told('return \Fervo\Runner\Outcome::bury("no");', ['DIED' => 'exit;']));
+        self::assertSame([['7', 'begun'], ['7', 'ack']], $this->batch(self::job('7', 'return 1;', format: 'messenger'), ['DIED' => 'exit;']));
     }
 
     public function testABatchEndsWithTheJobThatEndsPhpOrTakesTooLong(): void
@@ -232,6 +251,19 @@ final class RunnerTest extends TestCase
 
             return array_values(array_intersect_key($record, ['id' => 0, 'outcome' => 0] + ('bury' === $record['outcome'] ? ['error' => 0] : [])));
         }, $match[1]);
+    }
+
+    /**
+     * @param array<string, string> $params
+     *
+     * @return array{array<string, string>, string, int}
+     */
+    private function postMortem(array $params): array
+    {
+        $payload = "throw \x1e\n\0 \"x\";";
+        $facts = ['id' => '7', 'queue' => 'mail', 'format' => 'messenger', 'headers' => ['a' => 'b'], 'failure' => ['id' => 'f1', 'code' => 'JOB_CRASHED', 'message' => 'killed'], 'bytes' => \strlen($payload)];
+
+        return self::server()->request(json_encode($facts)."\n$payload\n", ['FERVO_POST_MORTEM' => '1', 'CONTENT_TYPE' => 'application/x-fervo-post-mortem'] + $params);
     }
 
     private static function job(string $id, string $payload, int $timeoutMs = 60_000, ?string $format = null): string

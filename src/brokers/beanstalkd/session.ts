@@ -153,8 +153,7 @@ export class BeanstalkdSession {
         case "bury":
           return this.connection.send(`bury ${id} ${held.pri}`, ["BURIED", "NOT_FOUND"]);
         case "release":
-          // Only what is ready can be put back uncounted.
-          return verdict.delayMs ? this.#release(id, held.pri, secondsOf(verdict.delayMs)) : this.#giveBack(id, held);
+          return this.#giveBack(id, held, verdict.delayMs);
       }
     });
   }
@@ -312,9 +311,10 @@ export class BeanstalkdSession {
 
   /**
    * Gives a job back so that its reservation does not count: by a delay, which a kick ends at once. The kick is what
-   * {@link JobStats.attempts} knows it by. Should it not arrive, the job is ready again in a second.
+   * {@link JobStats.attempts} knows it by. Should it not arrive, the job is ready again in a second. A delay that is meant counts.
    */
-  async #giveBack(id: string, { pri }: Held): Promise<BeanstalkdReply> {
+  async #giveBack(id: string, { pri }: Held, delayMs = 0): Promise<BeanstalkdReply> {
+    if (delayMs > 0) return await this.#release(id, pri, secondsOf(delayMs));
     const releasing = this.#release(id, pri, 1);
     const kicking = this.connection.send(`kick-job ${id}`, ["KICKED", "NOT_FOUND"]);
     const [released] = await Promise.all([releasing, kicking]);

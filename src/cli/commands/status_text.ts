@@ -18,6 +18,14 @@ export function statusText(status: StatusReport): string {
         }`
       )
     ),
+    // As above, and of what the application says.
+    ...consumers.flatMap(({ name, held_back = [] }) =>
+      held_back.map(({ queue, for_s }) =>
+        `Consumer "${name}": the application holds back "${queue}"${
+          for_s > 0 ? `, for ${duration(for_s)}` : ""
+        }`
+      )
+    ),
     ...schedules.map(({ name, reason }) => reason && `Schedule "${name}": ${reason}`),
     ...brokers.map(({ name, error }) => error && `Broker "${name}" is away: ${error}`),
     ...brokers.map(({ name, orphans }) =>

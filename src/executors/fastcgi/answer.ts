@@ -68,6 +68,22 @@ export function outcomeOfBatchEnd(response: FastCgiResponse, script: string): Ou
   return noOutcome(response, word === "batch" ? undefined : word);
 }
 
+/**
+ * What becomes of a framework's job that did not begin, by the outcome that it would have if it had: it has done nothing, so
+ * that nothing counts. Where its script ended all the same, the application could not be started.
+ */
+export function notStarted(outcome: Outcome): Extract<Outcome, { readonly kind: "release" }> {
+  if (outcome.kind === "release") return outcome;
+  const { error } = outcome as Extract<Outcome, { readonly kind: "retry" }>;
+  const text =
+    `The application did not start: its front controller ended, or was ended, before it took up a job: ${error.message}`;
+  return {
+    kind: "release",
+    reason: "misconfigured",
+    error: new FervoError("APPLICATION_NOT_STARTED", text, { details: error.details, cause: error }),
+  };
+}
+
 /** The script has ended and said nothing. */
 export function noOutcome(response: FastCgiResponse, word?: string): Outcome {
   return { kind: "retry", error: noOutcomeError(response, word) };

@@ -2,7 +2,7 @@ import { joined } from "../../core/text/bytes.ts";
 import type { Job } from "../../core/job.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import type { AnswerSoFar, BodyListener } from "../../fastcgi/response.ts";
-import type { Batch } from "../executor.ts";
+import type { Batch, JobFailure } from "../executor.ts";
 import {
   isRecord,
   LF,
@@ -20,6 +20,8 @@ import {
 
 /** CONTENT_TYPE of a batch. */
 export const BATCH_CONTENT_TYPE = "application/x-fervo-batch";
+/** CONTENT_TYPE of what tells of a job that died. */
+export const POST_MORTEM_CONTENT_TYPE = "application/x-fervo-post-mortem";
 
 const END_OF_LINE = Uint8Array.of(LF);
 
@@ -27,56 +29,95 @@ const utf8 = new TextEncoder();
 
 /** STDIN: for each job a line of JSON with its facts, its payload, and an end of line. */
 export function encodeBatch({ jobs, timeoutMs }: Pick<Batch, "jobs" | "timeoutMs">): Uint8Array {
-  return joined(jobs.flatMap((job) => {
-    const facts = {
-      id: job.id,
-      queue: job.queue,
-      attempt: job.attempt,
-      max_attempts: job.maxAttempts,
-      // Left out by JSON where it is not known, as are those below.
-      repeat: job.isRepeat,
-      enqueued_at: job.enqueuedAtMs,
-      timeout_ms: timeoutMs,
-      traceparent: job.traceparent,
-      tracestate: job.tracestate,
-      bytes: job.payload.length,
-    };
-    return [utf8.encode(JSON.stringify(facts) + "\n"), job.payload, END_OF_LINE];
-  }));
+  return joined(jobs.flatMap((job) => encodeJob(job, timeoutMs)));
+}
+
+/** The same of a job that died, with how. */
+export function encodePostMortem(job: Job, failure: JobFailure): Uint8Array {
+  return joined(encodeJob(job, undefined, failure));
+}
+
+function encodeJob(job: Job, timeoutMs?: number, failure?: JobFailure): Uint8Array[] {
+  const facts = {
+    id: job.id,
+    queue: job.queue,
+    attempt: job.attempt,
+    max_attempts: job.maxAttempts,
+    // Left out by JSON where it is not known, as are those below.
+    repeat: job.isRepeat,
+    enqueued_at: job.enqueuedAtMs,
+    timeout_ms: timeoutMs,
+    traceparent: job.traceparent,
+    tracestate: job.tracestate,
+    format: job.framework?.format,
+    headers: job.framework?.headers,
+    failure,
+    bytes: job.payload.length,
+  };
+  return [utf8.encode(JSON.stringify(facts) + "\n"), job.payload, END_OF_LINE];
+}
+
+/** Who is told what the records of an answer say. */
+export interface AnswerListener {
+  readonly onBegun: (job: Job) => void;
+  /** @param stderr What was written to STDERR since the record before. */
+  readonly onOutcome: (outcome: Outcome, job: Job, stderr: string) => void;
 }
 
 /**
  * Reads the answer to a batch while it comes.
  *
- * 1. Counts a record only below the header `X-Fervo-Outcome: batch`, and only when it is for the job whose turn it is.
+ * 1. Counts a record only below the header `X-Fervo-Outcome` with the word for its kind of request, and only when it is for the job
+ *    whose turn it is: the first without one; of a framework's, one that has begun.
  * 2. Reads the message behind a record that has one, whatever its bytes are; cut short, there is no record.
  * 3. Gives what was written to STDERR since the record before to the job whose it is.
  */
 export class BatchAnswer {
   readonly #jobs: readonly Job[];
-  readonly #onOutcome: (outcome: Outcome, job: Job, stderr: string) => void;
+  /** Without an outcome, in order. */
+  readonly #open: { readonly job: Job; hasBegun: boolean }[];
+  /** Of a framework's jobs a record says when one begins; of others each begins when the one before has ended. */
+  readonly #tellsBegin: boolean;
+  readonly #listener: AnswerListener;
+  readonly #word: string;
   readonly #reader = new JsonSequenceReader();
-  #ended = 0;
+  #hasRecord = false;
 
-  /** @param onOutcome Is told of each job as its record comes, and what was written to STDERR since the record before. */
-  constructor(jobs: readonly Job[], onOutcome: (outcome: Outcome, job: Job, stderr: string) => void) {
+  /** @param word What the header says. */
+  constructor(jobs: readonly Job[], listener: AnswerListener, word: "batch" | "post-mortem" = "batch") {
     this.#jobs = jobs;
-    this.#onOutcome = onOutcome;
+    this.#open = jobs.map((job) => ({ job, hasBegun: false }));
+    this.#tellsBegin = jobs[0]?.framework !== undefined;
+    this.#listener = listener;
+    this.#word = word;
   }
 
-  /** The first job without a record; undefined when all have one. */
-  get running(): Job | undefined {
-    return this.#jobs[this.#ended];
+  /** Whether a record has counted. */
+  get hasRecord(): boolean {
+    return this.#hasRecord;
+  }
+
+  /** The jobs that have had their outcome. */
+  get ended(): readonly Job[] {
+    return this.#jobs.filter((job) => !this.#open.some((one) => one.job === job));
+  }
+
+  /** The jobs that run now, as far as records tell; none when all have ended, or no other has begun. */
+  get running(): readonly Job[] {
+    const open = this.#tellsBegin ? this.#open.filter(({ hasBegun }) => hasBegun) : this.#open.slice(0, 1);
+    return open.map(({ job }) => job);
   }
 
   readonly onBody: BodyListener = (piece, answer) => {
-    if (answer.headers.get("x-fervo-outcome") !== "batch") return;
+    if (answer.headers.get("x-fervo-outcome") !== this.#word) return;
     this.#reader.read(piece, (value) => this.#take(value, answer));
   };
 
   #take(record: unknown, answer: AnswerSoFar): Behind | undefined {
-    const job = this.running;
-    if (job === undefined || !isRecord(record) || record["id"] !== job.id) return undefined;
+    if (!isRecord(record)) return undefined;
+    if (record["outcome"] === "begun") return this.#begin(record["id"]);
+    const job = this.#runningWith(record["id"]);
+    if (job === undefined) return undefined;
     const lengths = messageLengths(record);
     if (lengths === undefined) {
       this.#tell(job, (stderr) => outcomeOfRecord(record, stderr), answer);
@@ -94,11 +135,33 @@ export class BatchAnswer {
     };
   }
 
-  #tell(job: Job, outcomeWith: (stderr: string) => Outcome, answer: AnswerSoFar): void {
-    this.#ended++;
-    const stderr = answer.takeStderr();
-    this.#onOutcome(outcomeWith(stderr), job, stderr);
+  #runningWith(id: unknown): Job | undefined {
+    if (this.#tellsBegin) return this.#open.find(({ job, hasBegun }) => hasBegun && job.id === id)?.job;
+    const first = this.#open[0]?.job;
+    return first?.id === id ? first : undefined;
   }
+
+  #begin(id: unknown): undefined {
+    const next = this.#open.find(({ job, hasBegun }) => !hasBegun && job.id === id);
+    if (next === undefined || !this.#tellsBegin) return;
+    next.hasBegun = true;
+    this.#hasRecord = true;
+    this.#listener.onBegun(next.job);
+  }
+
+  #tell(job: Job, outcomeWith: (stderr: string) => Outcome, answer: AnswerSoFar): void {
+    // A framework's job that has had no word goes on: its framework is told when the request has ended.
+    if (this.#tellsBegin && isNoWord(outcomeWith(""))) return;
+    const stderr = answer.takeStderr();
+    this.#open.splice(this.#open.findIndex((one) => one.job === job), 1);
+    this.#hasRecord = true;
+    this.#listener.onOutcome(outcomeWith(stderr), job, stderr);
+  }
+}
+
+/** Whether a record said nothing that is understood. */
+function isNoWord(outcome: Outcome): boolean {
+  return outcome.kind === "retry" && outcome.error.code === "JOB_NO_OUTCOME";
 }
 
 /** Bytes that belong to a text, right behind its end of line. */

@@ -1,19 +1,28 @@
 import type { Clock } from "../../core/time/clock.ts";
-import { asFervoError, FervoError } from "../../core/errors.ts";
+import { FervoError } from "../../core/errors.ts";
 import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
-import { ACK, type Outcome, outcomeOfFault } from "../../core/outcome.ts";
+import { ACK, type Outcome } from "../../core/outcome.ts";
 import type { ConnectionLostError, FastCgiRequest } from "../../fastcgi/connection.ts";
 import type { Pool, Sending } from "../../fastcgi/pool.ts";
 import type { BodyListener, FastCgiResponse } from "../../fastcgi/response.ts";
-import type { Batch, Executor, Run } from "../executor.ts";
+import type { Batch, BatchEnd, Executor, JobFailure, Run } from "../executor.ts";
 import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "./acked_stderr.ts";
-import { type AnswerOptions, outcomeOf, outcomeOfBatchEnd, outcomeOfError } from "./answer.ts";
+import { type AnswerOptions, notStarted, outcomeOf, outcomeOfBatchEnd } from "./answer.ts";
 import { BatchAnswer } from "./batch.ts";
-import { batchRequests, jobRequests, type RequestOptions, startByOf, uriOf, uriOfBatch } from "./requests.ts";
-import { Losses, lostWithFpm } from "./losses.ts";
+import { Failures } from "./failures.ts";
+import {
+  batchRequests,
+  jobRequests,
+  postMortemRequests,
+  type RequestOptions,
+  startByOf,
+  uriOf,
+  uriOfBatch,
+  uriOfPostMortem,
+} from "./requests.ts";
 import { confirmMisconfigured, type FpmProbeDeps, probeFpm } from "./probe.ts";
-import { END_CHILD_MS, type FpmControl, isAway } from "../../fpm/control.ts";
+import { END_CHILD_MS, type FpmControl } from "../../fpm/control.ts";
 import { REPEAT } from "../job_variables.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions, StderrOptions {
@@ -40,43 +49,57 @@ export interface FastCgiExecutorDeps extends FpmProbeDeps {
 
 const ALONE: Sending = { isAlone: true };
 
+/** A request's answer; or that none was made, and what its jobs get. */
+type Answered =
+  | { readonly request: FastCgiRequest; readonly response: FastCgiResponse }
+  | { readonly unavailable: Outcome };
+
+/** How a request came to its end. */
+interface Ended {
+  /** What is left of it when all jobs had theirs. */
+  readonly stderr: string;
+  readonly error?: unknown;
+  /** What becomes of a job that it ran then. */
+  outcomeOf(job: Job): Promise<Outcome>;
+  /** Whether its child runs the job no more, for certain; the child is ended, where that may be. */
+  isOver(job: Job): Promise<boolean>;
+}
+
 /**
  * Runs each job, or several of them, as one FastCGI request to the front controller.
  *
  * 1. Sends the job as docs/protocol.md says: what comes from a message are values, never a param's name, the script
  *    or the address.
  * 2. Reads the answer by the table in docs/protocol.md.
- * 3. Where an answer does not come, finds out whether that was the job's doing or php-fpm's.
- * 4. Ends the PHP process of a job whose time is up, if it is to; the job's slot does not wait for that. One that is cut off
- *    ends when its process has.
+ * 3. Where an answer does not come, finds out whether that was the job's doing or php-fpm's ({@link Failures}).
+ * 4. Ends the PHP process of a job whose time is up, if it is to; the job's slot does not wait for that, unless the job's framework
+ *    is told. One that is cut off ends when its process has.
  * 5. Finds out by requests without a job whether php-fpm is back, and finds the script.
  */
 export class FastCgiExecutor implements Executor {
   readonly #pool: FastCgiExecutorDeps["pool"];
-  readonly #fpm: FastCgiExecutorDeps["fpm"];
   readonly #clock: Clock;
-  readonly #observe: Observer;
   readonly #probing: FpmProbeDeps;
   readonly #options: FastCgiExecutorOptions;
   readonly #ackedStderr: AckedStderr;
+  readonly #failures: Failures;
   readonly #requestOf: (job: Job, run?: Run) => FastCgiRequest;
   readonly #batchRequestOf: (batch: Batch, onBody: BodyListener, run?: Run) => FastCgiRequest;
+  readonly #postMortemRequestOf: (job: Job, failure: JobFailure, onBody: BodyListener) => FastCgiRequest;
   /** How jobs are sent that have attempts left; one value for all. */
   readonly #anyConnection: Sending;
-  readonly #endings = new Set<Promise<unknown>>();
-  readonly #losses = new Losses();
 
   /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
   constructor(deps: FastCgiExecutorDeps, options: FastCgiExecutorOptions) {
     this.#pool = deps.pool;
-    this.#fpm = deps.fpm;
     this.#clock = deps.clock;
-    this.#observe = deps.observe;
     this.#probing = deps;
     this.#options = options;
     this.#ackedStderr = new AckedStderr(deps, options);
+    this.#failures = new Failures(deps, options);
     this.#requestOf = jobRequests(options, deps.clock);
     this.#batchRequestOf = batchRequests(options, deps.clock);
+    this.#postMortemRequestOf = postMortemRequests(options);
     this.#anyConnection = { again: (request, lost) => this.#repeat(request, lost) };
   }
 
@@ -88,64 +111,71 @@ export class FastCgiExecutor implements Executor {
   async execute(job: Job, signal: AbortSignal, run?: Run): Promise<Outcome> {
     const startedMs = run?.beganMs ?? this.#clock.monotonicMs();
     try {
-      if (this.#losses.has(job)) {
-        const unavailable = await this.#stillAway();
+      if (this.#failures.wasLostWithFpm(job)) {
+        const unavailable = await this.#failures.stillAway();
         if (unavailable) return unavailable;
         job = { ...job, isRepeat: true };
       }
       const how = this.#isLastAttempt(job) ? ALONE : this.#anyConnection;
       const request = this.#requestOf(job, run);
       const response = await this.#pool.request(request, signal, how);
-      this.#losses.forget(job);
+      this.#failures.answered(job);
       const outcome = outcomeOf(response, this.#options, job.id);
-      return outcome === ACK
-        ? this.#ackedStderr.outcomeOf(job, response.stderr)
+      return outcome.kind === "ack"
+        ? this.#acked(outcome, job, response.stderr)
         : await this.#confirmed(outcome, response, request, signal);
     } catch (error) {
-      return await this.#outcomeOfFailure(error, job, () => uriOf(job), startedMs);
+      return await this.#failures.outcomeOf(error, { job, uri: () => uriOf(job), startedMs });
     }
   }
 
-  async executeBatch(batch: Batch, signal: AbortSignal, run?: Run): Promise<Outcome | undefined> {
+  async executeBatch(batch: Batch, signal: AbortSignal, run?: Run): Promise<BatchEnd | undefined> {
     const startedMs = run?.beganMs ?? this.#clock.monotonicMs();
-    const answer = new BatchAnswer(batch.jobs, (told, job, stderr) => {
-      this.#losses.forget(job);
-      batch.onOutcome(told === ACK ? this.#ackedStderr.outcomeOf(job, stderr) : told);
+    const { jobs } = batch;
+    const answer = new BatchAnswer(jobs, {
+      onBegun: batch.onBegun ?? (() => {}),
+      onOutcome: (told, job, stderr) => {
+        this.#failures.answered(job);
+        batch.onOutcome(told.kind === "ack" ? this.#acked(told, job, stderr) : told, job);
+      },
     });
-    try {
-      const [first, ...others] = batch.jobs as [Job, ...Job[]];
-      // Records come as jobs end: without one, at most the first has begun.
-      const repeat = () => ({ ...batch, jobs: [{ ...first, isRepeat: true }, ...others] });
-      if (this.#losses.has(first)) {
-        const unavailable = await this.#stillAway();
-        if (unavailable) return unavailable;
-        batch = repeat();
-      }
-      const how: Sending = batch.jobs.some((job) => this.#isLastAttempt(job)) ? ALONE : {
-        again: async (_, lost) =>
-          await this.#mayNotHaveRun(lost, first)
-            ? this.#batchRequestOf(repeat(), answer.onBody, run)
-            : undefined,
+    const [first] = jobs as [Job];
+    const uri = uriOfBatch(jobs);
+    const end = await this.#ended(this.#sendBatch(batch, answer, signal, run), { uri, startedMs, signal });
+    const { running } = answer;
+    if (running.length > 0) {
+      const outcome = await end.outcomeOf(running[0]!);
+      return {
+        outcome,
+        jobs: running,
+        hasEnded: first.framework !== undefined && await end.isOver(running[0]!),
       };
-      const request = this.#batchRequestOf(batch, answer.onBody, run);
-      const response = await this.#pool.request(request, signal, how);
-      if (answer.running === undefined) {
-        this.#ackedStderr.afterBatch(batch.jobs, response.stderr);
-        return undefined;
-      }
-      const outcome = outcomeOfBatchEnd(response, this.#options.script);
-      return await this.#confirmed(outcome, response, request, signal);
-    } catch (error) {
-      const job = answer.running;
-      const uri = () => uriOfBatch(batch.jobs);
-      if (job !== undefined) return await this.#outcomeOfFailure(error, job, uri, startedMs);
-      this.#ackedStderr.afterBatch(batch.jobs, "", error);
-      // All jobs have ended: what is left is a child that has not.
-      if (error instanceof FervoError && error.code === "JOB_TIMEOUT") {
-        void this.#endChildOf(batch.jobs.at(-1)!, uri(), "timeout");
-      }
-      return undefined;
     }
+    if (first.framework !== undefined && !answer.hasRecord) {
+      return { outcome: notStarted(await end.outcomeOf(first)), jobs: [first], hasEnded: true };
+    }
+    this.#ackedStderr.afterBatch(answer.ended, end.stderr, end.error);
+    // All jobs that have begun have ended: what is left is a child that has not.
+    if (end.error instanceof FervoError && end.error.code === "JOB_TIMEOUT") {
+      void this.#failures.endChildOf(jobs.at(-1)!, uri, "timeout");
+    }
+    return undefined;
+  }
+
+  async tellFailure(job: Job, failure: JobFailure, signal: AbortSignal): Promise<Outcome | undefined> {
+    const startedMs = this.#clock.monotonicMs();
+    let told: Outcome | undefined;
+    const listener = { onBegun: () => {}, onOutcome: (outcome: Outcome) => told = outcome };
+    const answer = new BatchAnswer([job], listener, "post-mortem");
+    const request = this.#postMortemRequestOf(job, failure, answer.onBody);
+    const sending = this.#pool.request(request, signal, ALONE).then((response) => ({ request, response }));
+    const end = await this.#ended(sending, { uri: uriOfPostMortem(job), startedMs, signal });
+    // The job has died: nothing makes it done, and it is not there to come again.
+    if (told !== undefined && told.kind !== "ack" && told.kind !== "release") return told;
+    if (!answer.hasRecord) return notStarted(await end.outcomeOf(job));
+    const outcome = await end.outcomeOf(job);
+    await end.isOver(job);
+    return outcome.kind === "release" ? outcome : undefined;
   }
 
   probe(cause: FervoError, signal: AbortSignal): Promise<FervoError | undefined> {
@@ -154,42 +184,72 @@ export class FastCgiExecutor implements Executor {
 
   async close(): Promise<void> {
     await this.#pool.close();
-    await Promise.all(this.#endings);
+    await this.#failures.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  /**
-   * What a request that failed means for the job that it ran.
-   *
-   * @param uri SCRIPT_NAME of the request.
-   */
-  async #outcomeOfFailure(
-    error: unknown,
-    job: Job,
-    uri: () => string,
-    startedMs: number,
-  ): Promise<Outcome> {
-    if (!(error instanceof FervoError)) return outcomeOfError(error);
-    try {
-      switch (error.code) {
-        case "FASTCGI_CONNECTION_LOST":
-          return await this.#outcomeOfLoss(error, job, this.#clock.monotonicMs() - startedMs);
-        case "FASTCGI_FIRST_BYTE_TIMEOUT":
-          return await this.#outcomeOfSilence(error, job, uri());
-        case "FASTCGI_PROTOCOL":
-          return await this.#outcomeOfNonsense(error);
-        case "SHUTDOWN":
-          return await this.#outcomeOfCut(error, job, uri());
-        case "JOB_TIMEOUT":
-          void this.#endChildOf(job, uri(), "timeout");
-      }
-      return outcomeOfError(error);
-    } catch (fault) {
-      return outcomeOfFault(fault);
+  /** Sends a batch, and once more where it may not have been run. */
+  async #sendBatch(batch: Batch, answer: BatchAnswer, signal: AbortSignal, run?: Run): Promise<Answered> {
+    const [first, ...others] = batch.jobs as [Job, ...Job[]];
+    // Records come as jobs end: without one, at most the first has begun.
+    const repeat = () => ({ ...batch, jobs: [{ ...first, isRepeat: true }, ...others] });
+    if (this.#failures.wasLostWithFpm(first)) {
+      const unavailable = await this.#failures.stillAway();
+      if (unavailable) return { unavailable };
+      batch = repeat();
     }
+    const how: Sending = batch.jobs.some((job) => this.#isLastAttempt(job)) ? ALONE : {
+      again: async (_, lost) =>
+        await this.#failures.mayNotHaveRun(lost, first)
+          ? this.#batchRequestOf(repeat(), answer.onBody, run)
+          : undefined,
+    };
+    const request = this.#batchRequestOf(batch, answer.onBody, run);
+    return { request, response: await this.#pool.request(request, signal, how) };
+  }
+
+  /** How a request came to its end, which says what becomes of the jobs that it ran then. Never rejects. */
+  async #ended(
+    sending: Promise<Answered>,
+    { uri, startedMs, signal }: { uri: string; startedMs: number; signal: AbortSignal },
+  ): Promise<Ended> {
+    try {
+      const answered = await sending;
+      if ("unavailable" in answered) {
+        const { unavailable } = answered;
+        return {
+          stderr: "",
+          outcomeOf: () => Promise.resolve(unavailable),
+          isOver: () => Promise.resolve(true),
+        };
+      }
+      const { request, response } = answered;
+      return {
+        stderr: response.stderr,
+        outcomeOf: async () => {
+          const outcome = outcomeOfBatchEnd(response, this.#options.script);
+          return await this.#confirmed(outcome, response, request, signal);
+        },
+        // A script can go on when it has answered.
+        isOver: (job) => this.#failures.isOver(job, uri),
+      };
+    } catch (error) {
+      const isLost = error instanceof FervoError && error.code === "FASTCGI_CONNECTION_LOST";
+      return {
+        stderr: "",
+        error,
+        outcomeOf: (job) => this.#failures.outcomeOf(error, { job, uri: () => uri, startedMs }),
+        isOver: (job) => isLost ? Promise.resolve(true) : this.#failures.isOver(job, uri),
+      };
+    }
+  }
+
+  #acked(outcome: Outcome, job: Job, stderr: string): Outcome {
+    const judged = this.#ackedStderr.outcomeOf(job, stderr);
+    return judged === ACK ? outcome : judged;
   }
 
   /** What a job that is not done gets in the end, where its answer alone does not tell. */
@@ -199,7 +259,7 @@ export class FastCgiExecutor implements Executor {
     request: FastCgiRequest,
     signal: AbortSignal,
   ): Outcome | Promise<Outcome> {
-    if (outcome.kind === "release") {
+    if (outcome.kind === "release" && outcome.reason === "misconfigured") {
       return confirmMisconfigured(this.#probing, this.#options, { outcome, response }, signal);
     }
     if (outcome.kind !== "retry" || outcome.error.code !== "JOB_NO_OUTCOME" || !response.hasWaited) {
@@ -232,92 +292,7 @@ export class FastCgiExecutor implements Executor {
       facts["FERVO_QUEUE"]!,
       Number(facts["FERVO_ATTEMPT"]),
     ];
-    if (!await this.#mayNotHaveRun(lost, { id, queue, attempt })) return undefined;
+    if (!await this.#failures.mayNotHaveRun(lost, { id, queue, attempt })) return undefined;
     return REPEAT[0] in facts ? request : { ...request, params: [...request.params, REPEAT] };
-  }
-
-  /**
-   * Whether a job whose kept connection ended without an answer is sent once more: unless a child alone died, of a php-fpm
-   * that has stayed, and not while it went on with the job before.
-   */
-  async #mayNotHaveRun(
-    lost: ConnectionLostError,
-    { queue, id, attempt }: Pick<Job, "queue" | "id" | "attempt">,
-  ): Promise<boolean> {
-    if (lost.isReset && !lost.isWaiting && await this.#fpm.hasLeftWithin(lost.afterMs) === false) {
-      return false;
-    }
-    this.#observe({ type: "job_resent", queue, id, attempt, error: lost });
-    return true;
-  }
-
-  /** A child that dies is the job's doing; that php-fpm is stopped, restarted or reloaded is not. */
-  async #outcomeOfLoss(error: FervoError, job: Job, ageMs: number): Promise<Outcome> {
-    if (await this.#fpm.hasLeftWithin(ageMs) === true && this.#losses.add(job)) return lostWithFpm(error);
-    this.#losses.forget(job);
-    return outcomeOfError(error);
-  }
-
-  /**
-   * A job that was lost together with php-fpm is sent again when php-fpm answers: what ends the connections of all, as
-   * listen.allowed_clients or a proxy does, is not that job's doing however often it is met.
-   *
-   * @returns What the job gets while php-fpm does not.
-   */
-  async #stillAway(): Promise<Outcome | undefined> {
-    try {
-      await this.#fpm.ping();
-    } catch (error) {
-      if (isAway(error)) return lostWithFpm(error);
-      if (!(error instanceof FervoError)) throw error;
-    }
-    return undefined;
-  }
-
-  /**
-   * A job that no child has begun did not fail; it waits in php-fpm's listen queue. The request stays there, so that PHP
-   * has to know by FERVO_START_BY that it is too late.
-   */
-  async #outcomeOfSilence(error: FervoError, job: Job, uri: string): Promise<Outcome> {
-    if (await this.#fpm.isRunning(uri) === false) {
-      return { kind: "release", reason: "unavailable", error };
-    }
-    void this.#endChildOf(job, uri, "timeout");
-    return outcomeOfError(error);
-  }
-
-  /** PHP does not end when its connection does. Whoever puts the job back is to know whether it has. */
-  async #outcomeOfCut(error: FervoError, job: Job, uri: string): Promise<Outcome> {
-    const hasEnded = await this.#endChildOf(job, uri, "shutdown");
-    return { kind: "release", reason: "shutdown", error, ...(!hasEnded && { mayRunOn: true }) };
-  }
-
-  /** What answers a ping with nonsense, too, is no FastCGI application: no job has run there. */
-  async #outcomeOfNonsense(error: FervoError): Promise<Outcome> {
-    try {
-      await this.#fpm.ping();
-    } catch (alike) {
-      if (!(alike instanceof FervoError)) throw alike;
-      if (alike.code !== "FASTCGI_OVERLOADED") return { kind: "release", reason: "unavailable", error };
-    }
-    return outcomeOfError(error);
-  }
-
-  /** Resolves with whether the child has ended for certain; never rejects. */
-  #endChildOf(job: Job, uri: string, after: "timeout" | "shutdown"): Promise<boolean> {
-    if (!this.#options.killOnTimeout) return Promise.resolve(false);
-    const { queue, id, attempt } = job;
-    const ending = this.#fpm.endChild(uri).then(
-      (pid) => {
-        this.#observe({ type: "child_ended", after, queue, id, attempt, pid });
-        return pid !== undefined;
-      },
-      (thrown) => {
-        this.#observe({ type: "child_not_ended", after, queue, id, attempt, error: asFervoError(thrown) });
-        return false;
-      },
-    ).finally(() => this.#endings.delete(ending));
-    this.#endings.add(ending);
-    return ending;
   }
 }

@@ -2,7 +2,7 @@ import { asFervoError, FervoError } from "../../core/errors.ts";
 import { isMisconfigured, type Outcome } from "../../core/outcome.ts";
 import type { Pool } from "../../fastcgi/pool.ts";
 import type { FastCgiResponse } from "../../fastcgi/response.ts";
-import { type AnswerOptions, noOutcome } from "./answer.ts";
+import { type AnswerOptions, noOutcome, notStarted, outcomeOf } from "./answer.ts";
 import { checkRequest, type RequestOptions } from "./requests.ts";
 import { fpmsOwnAnswer, isAnsweredAlike, isLogged } from "./fpm_answer.ts";
 import { type FpmControl, isAway, UNKNOWN_PATH } from "../../fpm/control.ts";
@@ -39,7 +39,12 @@ export async function probeFpm(
     const problem = await poolProblem?.();
     if (problem !== undefined) return problem;
     if (ackOn === "outcome") {
-      return fpmsOwnAnswer(await fpm.ask(checkRequest(script, params), pool, signal), script);
+      const answer = await fpm.ask(checkRequest(script, params), pool, signal);
+      const own = fpmsOwnAnswer(answer, script);
+      if (own !== undefined || cause.code !== "APPLICATION_NOT_STARTED") return own;
+      // A front controller of a framework's jobs starts the application for the check, and says how that went.
+      const outcome = outcomeOf(answer, { ackOn, script });
+      return outcome.kind === "ack" ? undefined : notStarted(outcome).error;
     }
     await fpm.ping(pool, signal);
     return undefined;

@@ -18,6 +18,11 @@ export const MAX_RECORD_BYTES = 65_536;
 /** Of a message behind a record: as the brokers' `max_payload_bytes` unless it is set. A broker refuses what is beyond its own limit. */
 export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 
+/** A job that asks to come later comes no sooner: one that always asks must not keep a worker busy. */
+const MIN_POSTPONED_MS = 1_000;
+/** The longest that a queue is paused by one record. */
+const MAX_QUEUE_PAUSE_MS = 60_000;
+
 /** As many digits as X-Fervo-Delay-Ms may have. */
 const MAX_DELAY_MS = 999_999_999_999;
 
@@ -53,8 +58,20 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 
 /** What a job's record says, where no message follows; a word that we do not know may have meant anything. */
 export function outcomeOfRecord(record: Record<string, unknown>, stderr: string): Outcome {
+  return withPause(record, wordOf(record, stderr));
+}
+
+/** With what the record says of the whole queue. */
+function withPause({ queue_pause_ms: pauseMs }: Record<string, unknown>, outcome: Outcome): Outcome {
+  return isDelay(pauseMs) && pauseMs > 0
+    ? { ...outcome, queuePauseMs: Math.min(pauseMs, MAX_QUEUE_PAUSE_MS) }
+    : outcome;
+}
+
+function wordOf(record: Record<string, unknown>, stderr: string): Outcome {
   const { outcome, delay_ms: delayMs } = record;
   if (outcome === "ack") return ACK;
+  if (outcome === "release") return postponed(isDelay(delayMs) ? delayMs : 0);
   const failure = { ...failureIn(record), stderr };
   if (outcome === "handled") return { kind: "handled", error: failureOf(failure) };
   if (outcome === "retry" || outcome === "bury") {
@@ -95,12 +112,17 @@ export function replacedBy(
     );
   }
   const { delay_ms: delayMs } = record;
-  return {
+  return withPause(record, {
     kind: "replace",
     message: { body, headers: names as Record<string, string> },
     delayMs: isDelay(delayMs) ? delayMs : 0,
     error: failureOf({ ...failureIn(record), stderr }),
-  };
+  });
+}
+
+function postponed(delayMs: number): Outcome {
+  const error = new JobError("JOB_POSTPONED", "The job was not run, and asks to come again later");
+  return { kind: "release", reason: "asked", delayMs: Math.max(delayMs, MIN_POSTPONED_MS), error };
 }
 
 function failureIn({ error, pid }: Record<string, unknown>) {

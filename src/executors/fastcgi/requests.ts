@@ -4,8 +4,8 @@ import { payloadText } from "../../core/text/payload.ts";
 import type { FastCgiRequest } from "../../fastcgi/connection.ts";
 import { type EncodedParams, encodeParams } from "../../fastcgi/params.ts";
 import type { BodyListener } from "../../fastcgi/response.ts";
-import type { Batch, Run } from "../executor.ts";
-import { BATCH_CONTENT_TYPE, encodeBatch } from "./batch.ts";
+import type { Batch, JobFailure, Run } from "../executor.ts";
+import { BATCH_CONTENT_TYPE, encodeBatch, encodePostMortem, POST_MORTEM_CONTENT_TYPE } from "./batch.ts";
 import { jobVariables } from "../job_variables.ts";
 
 /*
@@ -109,6 +109,30 @@ export function batchRequests(
   };
 }
 
+/**
+ * Makes the requests that tell of jobs that died; what they share is encoded once.
+ *
+ * A script that does not know them finds no param that says there is a job, and nothing that it could take for one.
+ *
+ * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record
+ */
+export function postMortemRequests(
+  { script, params }: RequestOptions,
+): (job: Job, failure: JobFailure, onBody: BodyListener) => FastCgiRequest {
+  const shared = encodeParams({ ...sharedParams(script, params), CONTENT_TYPE: POST_MORTEM_CONTENT_TYPE });
+  return (job, failure, onBody) => {
+    const body = encodePostMortem(job, failure);
+    const uri = uriOfPostMortem(job);
+    const own: [string, string][] = [
+      ["REQUEST_URI", uri],
+      ["SCRIPT_NAME", uri],
+      ["CONTENT_LENGTH", String(body.length)],
+      ["FERVO_POST_MORTEM", "1"],
+    ];
+    return { sharedParams: shared, params: own, body, onBody };
+  };
+}
+
 /** When PHP has to have begun a request of these, epoch milliseconds. */
 export function startByOf({ params }: FastCgiRequest): number {
   const facts = Object.fromEntries(params);
@@ -131,6 +155,11 @@ function uriPart(text: string): string {
 /** The same of a batch: its first job, and how many follow. */
 export function uriOfBatch(jobs: readonly Job[]): string {
   return `${uriOf(jobs[0]!)}+${jobs.length - 1}`;
+}
+
+/** The same of what tells of a job that died. */
+export function uriOfPostMortem(job: Job): string {
+  return `${uriOf(job)}/post-mortem`;
 }
 
 /**

@@ -166,7 +166,7 @@ export class HeldDeliveries {
   #kept(verdict: Verdict): Verdict {
     const { broker, observe } = this.#deps;
     const { maxMs } = broker.capabilities.retryDelay;
-    if (!("delayMs" in verdict) || verdict.delayMs <= maxMs) return verdict;
+    if (!("delayMs" in verdict) || verdict.delayMs === undefined || verdict.delayMs <= maxMs) return verdict;
     const { delayMs } = verdict;
     if (!this.#hasCut) observe({ type: "delay_cut", consumer: this.#options.name, delayMs, maxMs });
     this.#hasCut = true;

@@ -1,6 +1,6 @@
 import type { Delivery } from "../../core/delivery.ts";
 import { JobError } from "../../core/errors.ts";
-import { isUnreadable, type Unreadable, unreadable } from "../../core/format.ts";
+import { type Format, isUnreadable, type Unreadable, unreadable } from "../../core/format.ts";
 import type { Job } from "../../core/job.ts";
 import { checkedTrace, type JobTrace } from "../../core/trace.ts";
 
@@ -10,10 +10,11 @@ import { checkedTrace, type JobTrace } from "../../core/trace.ts";
  * @param o.maxAttempts The attempts where the message sets no limit of its own.
  * @param o.timeoutMs How long the attempt may take, milliseconds.
  * @param o.nowMs Epoch milliseconds.
+ * @param o.format Of the message.
  */
 export function jobOf(
-  delivery: Pick<Delivery, "id" | "queue" | "job" | "attempt" | "enqueuedAtMs" | "isRepeat">,
-  o: { maxAttempts: number; timeoutMs: number; nowMs: number },
+  delivery: Pick<Delivery, "id" | "queue" | "message" | "job" | "attempt" | "enqueuedAtMs" | "isRepeat">,
+  o: { maxAttempts: number; timeoutMs: number; nowMs: number; format: Pick<Format, "name" | "framework"> },
 ): Job | Unreadable {
   const { job: head, attempt = 1 } = delivery;
   if (isUnreadable(head)) return head;
@@ -27,6 +28,8 @@ export function jobOf(
       ),
     );
   }
+  const framework = o.format.framework !== undefined &&
+    { framework: { format: o.format.name, headers: delivery.message.headers } };
   return {
     id: head.id ?? delivery.id,
     queue: delivery.queue,
@@ -38,6 +41,7 @@ export function jobOf(
     ...(delivery.isRepeat === true && { isRepeat: true }),
     ...(head.retryUntilMs !== undefined && { retryUntilMs: head.retryUntilMs }),
     ...checkedTrace(head.traceparent, head.tracestate),
+    ...framework,
   };
 }
 

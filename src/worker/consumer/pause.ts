@@ -66,6 +66,7 @@ export class Gate {
   #closure: Closure | undefined;
   #timer: Timer | undefined;
   #probe: AbortController | undefined;
+  readonly #waiting = new Set<() => void>();
 
   constructor(deps: GateDeps, { name, maxPauseMs }: GateOptions) {
     this.#deps = deps;
@@ -114,6 +115,16 @@ export class Gate {
   /** A job was run. One that began before the pause says nothing of what came after. */
   available(): void {
     if (this.#closure !== undefined && this.#state !== "paused") this.#resume();
+  }
+
+  /** Resolves when something may be given to the executor, or `signal` aborts. */
+  async opened(signal: AbortSignal): Promise<void> {
+    if (this.#state !== "paused" || signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.add(resolve);
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    await promise;
+    this.#waiting.delete(resolve);
   }
 
   /** Ends the pause, if there is one: somebody may have mended what was wrong. */
@@ -168,6 +179,9 @@ export class Gate {
     this.#state = state;
     if (state === "paused") this.#timer = clock.setTimer(() => void this.#look(), pauseMs);
     if (state === "probing") this.#timer = clock.setTimer(() => this.#endTrial(), TRIAL_MS);
-    if (state !== "paused") onChange();
+    if (state === "paused") return;
+    // What waits is given first.
+    for (const go of this.#waiting) go();
+    onChange();
   }
 }

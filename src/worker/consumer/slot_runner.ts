@@ -1,12 +1,14 @@
-import { isUnreadable, type Unreadable } from "../../core/format.ts";
+import { JobError } from "../../core/errors.ts";
+import { type Format, isUnreadable, type Unreadable } from "../../core/format.ts";
 import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { Clock } from "../../core/time/clock.ts";
 import type { Tracer } from "../../core/trace.ts";
-import type { Executor } from "../../executors/executor.ts";
+import type { BatchEnd, Executor } from "../../executors/executor.ts";
 import type { Held } from "./held.ts";
 import { jobOf, withTrace } from "./job_of.ts";
+import type { PostMortems } from "./post_mortem.ts";
 import type { Slot, Slots } from "./slots.ts";
 
 export interface SlotRunnerDeps {
@@ -15,8 +17,11 @@ export interface SlotRunnerDeps {
   readonly observe: Observer;
   readonly tracer: Tracer | undefined;
   readonly slots: Slots;
+  /** Of the messages. */
+  readonly format: Format;
+  readonly postMortems: PostMortems;
   /** Settles a job that has ended while others of its slot go on. */
-  readonly settle: (held: Held, outcome: Outcome) => void;
+  readonly settle: (held: Held, outcome: Outcome, endedMs?: number) => void;
   /** Settles a delivery that no job could be read from, which says nothing of the executor. */
   readonly refuse: (held: Held, why: Unreadable) => void;
   /** Aborted when the worker is told to end now. */
@@ -30,11 +35,23 @@ export interface SlotRunnerOptions {
   readonly timeoutMs: number;
 }
 
-/** A job, and what became of it. */
-export interface Ended {
+/** A delivery, and the job that was read from it. */
+interface Ready {
   readonly held: Held;
-  readonly outcome: Outcome;
+  readonly job: Job;
 }
+
+/** How a slot's run came to its end. */
+export interface SlotEnd {
+  /** The jobs that it ended with, to be settled when the slot is free; several when they ran at once, in one request. */
+  readonly ran: readonly Held[];
+  /** Theirs; undefined when there are none. */
+  readonly outcome: Outcome | undefined;
+  /** Those that were not begun. */
+  readonly left: readonly Held[];
+}
+
+const NONE: readonly Held[] = [];
 
 /** Runs the jobs of a slot: reads what each delivery says, and has the executor run those that can be. */
 export class SlotRunner {
@@ -46,60 +63,109 @@ export class SlotRunner {
     this.#options = options;
   }
 
-  /**
-   * Runs them. Never rejects.
-   *
-   * @returns The job that the run ended with, to be settled when the slot is free; those behind it were not begun, and are not
-   * settled. Undefined when there was none.
-   */
-  async run(slot: Slot): Promise<Ended | undefined> {
-    const { refuse, cut } = this.#deps;
+  /** Runs them; each is settled as soon as its outcome has come, but the last. Never rejects. */
+  async run(slot: Slot): Promise<SlotEnd> {
+    const { refuse, cut, postMortems, format } = this.#deps;
     // It was received just when the worker was told to end now.
-    if (cut.aborted) return undefined;
-    const ready: { readonly held: Held; readonly job: Job }[] = [];
+    if (cut.aborted) return { ran: NONE, outcome: undefined, left: slot.jobs };
+    const ready: Ready[] = [];
+    const abandoned: Ready[] = [];
     for (const held of slot.jobs) {
       const job = this.#jobOf(held);
       if (isUnreadable(job)) refuse(held, job);
-      else ready.push({ held, job });
+      else (postMortems.isAbandoned(held.delivery) ? abandoned : ready).push({ held, job });
     }
-    if (ready.length === 0) return undefined;
+    if (abandoned.length > 0) await this.#tellAbandoned(slot, abandoned);
+    if (ready.length === 0 || cut.aborted) return { ran: NONE, outcome: undefined, left: heldOf(ready) };
+    if (format.framework !== undefined) return await this.#runMessages(slot, ready);
     this.#began(slot, ready[0]!);
     return await (this.#options.batchSize === 1
       ? this.#runOne(slot, ready[0]!)
       : this.#runBatch(slot, ready));
   }
 
-  async #runOne(slot: Slot, { held, job }: { held: Held; job: Job }): Promise<Ended> {
+  async #runOne(slot: Slot, { held, job }: Ready): Promise<SlotEnd> {
     const outcome = await this.#deps.executor.execute(job, slot.abort.signal, slot).catch(outcomeOfFault);
-    return { held, outcome };
+    return { ran: [held], outcome, left: NONE };
   }
 
-  /** Each job is settled as soon as its outcome has come, but the last. */
-  async #runBatch(
-    slot: Slot,
-    ready: readonly { readonly held: Held; readonly job: Job }[],
-  ): Promise<Ended | undefined> {
-    const { executor, slots, settle } = this.#deps;
+  async #runBatch(slot: Slot, ready: readonly Ready[]): Promise<SlotEnd> {
+    const { slots, settle } = this.#deps;
     let at = 0;
     const onOutcome = (outcome: Outcome) => {
       settle(ready[at++]!.held, outcome);
       slots.next(slot);
       if (at < ready.length) this.#began(slot, ready[at]!);
     };
+    const end = await this.#execute(slot, ready, { onOutcome });
+    const isWhole = end === undefined || at === ready.length;
+    return {
+      ran: isWhole ? NONE : [ready[at]!.held],
+      outcome: end?.outcome,
+      left: heldOf(ready.slice(isWhole ? at : at + 1)),
+    };
+  }
+
+  /** The same of a framework's jobs, which say when they begin, may run several at once, and hear of those that have died. */
+  async #runMessages(slot: Slot, ready: readonly Ready[]): Promise<SlotEnd> {
+    const { slots, settle, postMortems, clock } = this.#deps;
+    const open = new Map(ready.map((one) => [one.job, one]));
+    const end = await this.#execute(slot, ready, {
+      onBegun: (job) => {
+        slots.next(slot);
+        this.#began(slot, open.get(job)!);
+      },
+      onOutcome: (outcome, job) => {
+        settle(open.get(job)!.held, outcome);
+        open.delete(job);
+        slots.next(slot);
+      },
+    });
+    const ran = end?.jobs.map((job) => open.get(job)!) ?? [];
+    for (const { job } of ran) open.delete(job);
+    const left = heldOf([...open.values()]);
+    // What may still run is not told that it has died; its broker hands it out again.
+    if (end?.outcome.kind !== "retry" || !end.hasEnded || !postMortems.areTold) {
+      return { ran: heldOf(ran), outcome: end?.outcome, left };
+    }
+    const endedMs = clock.monotonicMs();
+    for (const { held, job } of ran) {
+      settle(held, await postMortems.tell(slot, { held, job }, end.outcome.error), endedMs);
+    }
+    return { ran: NONE, outcome: undefined, left };
+  }
+
+  #execute(
+    slot: Slot,
+    ready: readonly Ready[],
+    on: { onOutcome: (outcome: Outcome, job: Job) => void; onBegun?: (job: Job) => void },
+  ): Promise<BatchEnd | undefined> {
     const jobs = ready.map(({ job }) => job);
-    const batch = { jobs, timeoutMs: this.#options.timeoutMs, onOutcome };
-    const outcome = await executor.executeBatch!(batch, slot.abort.signal, slot).catch(outcomeOfFault);
-    return outcome === undefined || at === ready.length ? undefined : { held: ready[at]!.held, outcome };
+    const batch = { jobs, timeoutMs: this.#options.timeoutMs, ...on };
+    return this.#deps.executor.executeBatch!(batch, slot.abort.signal, slot).catch((fault) => ({
+      outcome: outcomeOfFault(fault),
+      jobs: jobs.slice(0, 1),
+      hasEnded: false,
+    }));
+  }
+
+  /** Who had these was lost too often: they are not run again, and their framework counts that. */
+  async #tellAbandoned(slot: Slot, abandoned: readonly Ready[]): Promise<void> {
+    const { settle, postMortems, slots } = this.#deps;
+    for (const { held, job } of abandoned) {
+      const { redeliveries } = held.delivery;
+      const text =
+        `The worker that had the job was lost, ${redeliveries} times or more: it was killed, or lost its connection, as the job ran`;
+      settle(held, await postMortems.tell(slot, { held, job }, new JobError("JOB_ABANDONED", text)));
+    }
+    slots.restart(slot);
   }
 
   #jobOf(held: Held): Job | Unreadable {
-    const { clock, tracer } = this.#deps;
+    const { clock, tracer, format } = this.#deps;
     const { maxAttempts } = held;
-    const job = jobOf(held.delivery, {
-      maxAttempts,
-      timeoutMs: this.#options.timeoutMs,
-      nowMs: clock.nowMs(),
-    });
+    const { timeoutMs } = this.#options;
+    const job = jobOf(held.delivery, { maxAttempts, timeoutMs, nowMs: clock.nowMs(), format });
     if (isUnreadable(job)) return job;
     ({ id: held.id, maxAttempts: held.maxAttempts, retryUntilMs: held.retryUntilMs } = job);
     if (tracer === undefined) return job;
@@ -107,11 +173,15 @@ export class SlotRunner {
     return withTrace(job, held.trace);
   }
 
-  #began(slot: Slot, { held, job: { queue, id, attempt, ignored } }: { held: Held; job: Job }): void {
+  #began(slot: Slot, { held, job: { queue, id, attempt, ignored } }: Ready): void {
     // What was cut off is over.
     if (held.isSettling) return;
     held.startedMs = slot.beganMs;
     const event = { type: "job_started", consumer: this.#options.name, queue, id, attempt } as const;
     this.#deps.observe(ignored === undefined ? event : { ...event, ignored });
   }
+}
+
+function heldOf(ready: readonly Ready[]): readonly Held[] {
+  return ready.length === 0 ? NONE : ready.map(({ held }) => held);
 }

@@ -21,6 +21,8 @@ export class Slot implements Run {
   startedMs = 0;
   /** When the job that runs now has begun, monotonic milliseconds. */
   beganMs = 0;
+  /** How long that may take, milliseconds; Infinity while something else limits it. */
+  limitMs = 0;
   /** Counts on with each use of any slot. */
   turn = 0;
   readonly #clock: Clock;
@@ -44,6 +46,7 @@ export class Slots {
   readonly #free: Slot[] = [];
   #turns = 0;
   #allFree: AbortController | undefined;
+  #areAborted = false;
   #timer: Timer | undefined;
 
   /**
@@ -88,7 +91,9 @@ export class Slots {
   get stall(): string | undefined {
     if (this.busy < this.#limit.slots) return undefined;
     const latestMs = this.#clock.monotonicMs() - this.#timeoutMs - this.#abortMs - STALL_MS;
-    if (this.inUse.some(({ beganMs }) => beganMs > latestMs)) return undefined;
+    if (this.inUse.some(({ beganMs, limitMs }) => limitMs === Infinity || beganMs > latestMs)) {
+      return undefined;
+    }
     return `all its slots (${this.busy}) run jobs that do not end, though their time is up and they were aborted`;
   }
 
@@ -98,9 +103,23 @@ export class Slots {
     slot.jobs = jobs;
     slot.abort = new AbortController();
     slot.startedMs = slot.beganMs = this.#clock.monotonicMs();
+    slot.limitMs = this.#timeoutMs;
     slot.turn = this.#turns++;
     this.#timer ??= this.#timeOutAfter(this.#timeoutMs);
     return slot;
+  }
+
+  /**
+   * The slot goes on with something else, which begins now. It does not when all have been aborted.
+   *
+   * @param limitMs As {@link Slot.limitMs}.
+   */
+  restart(slot: Slot, limitMs = this.#timeoutMs): AbortController {
+    if (slot.abort.signal.aborted && !this.#areAborted) slot.abort = new AbortController();
+    slot.beganMs = this.#clock.monotonicMs();
+    slot.limitMs = limitMs;
+    if (limitMs < Infinity) this.#timer ??= this.#timeOutAfter(limitMs);
+    return slot.abort;
   }
 
   /** The next of the slot's jobs begins. */
@@ -119,6 +138,7 @@ export class Slots {
    * Returns the jobs of what has not, the last one first.
    */
   async abortAll(reason: FervoError): Promise<Held[]> {
+    this.#areAborted = true;
     for (const { abort } of this.inUse.toReversed()) abort.abort(reason);
     const { signal } = this.#allFree = new AbortController();
     if (this.busy > 0) await sleep(this.#clock, this.#abortMs + ABORT_MARGIN_MS, signal);
@@ -144,7 +164,7 @@ export class Slots {
       let nextMs = Infinity;
       for (const slot of this.#all) {
         if (slot.jobs === NONE) continue;
-        const leftMs = slot.beganMs + this.#timeoutMs - nowMs;
+        const leftMs = slot.beganMs + slot.limitMs - nowMs;
         if (leftMs > 0) nextMs = Math.min(nextMs, leftMs);
         else this.#timeOut(slot);
       }

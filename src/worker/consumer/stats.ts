@@ -11,6 +11,8 @@ export interface ConsumerStats {
   readonly hasRoom: boolean;
   /** It waits until what runs the jobs is back. */
   readonly isPaused: boolean;
+  /** Its queues that the application holds back, and for how long, milliseconds; 0 where a job is finding out whether it still does. */
+  readonly heldBack: readonly { readonly queue: string; readonly forMs: number }[];
   /** When the broker answered last, with jobs or without, epoch milliseconds; undefined when it has not yet. */
   readonly receivedAtMs: number | undefined;
 }

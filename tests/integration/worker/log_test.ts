@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../../src/core/time/clock.ts";
 import { JobError } from "../../../src/core/errors.ts";
-import { createLog, logObserver } from "../../../src/telemetry/log.ts";
+import { createLog } from "../../../src/telemetry/log.ts";
+import { logObserver } from "../../../src/telemetry/log_observer.ts";
 
 // Not among the unit tests, for pino asks the system for its name when it is loaded.
 

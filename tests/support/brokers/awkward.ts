@@ -266,7 +266,7 @@ function lost(id: string): QueueError {
 
 export class AwkwardBroker implements Broker {
   readonly capabilities = AWKWARD_CAPABILITIES;
-  readonly format: Format = raw;
+  readonly format: Format;
   readonly admin = {};
   readonly server: AwkwardServer;
   /** Removed when they come back. */
@@ -275,8 +275,9 @@ export class AwkwardBroker implements Broker {
   readonly #closed = new AbortController();
   readonly #calls = new Set<Promise<void>>();
 
-  constructor(server: AwkwardServer) {
+  constructor(server: AwkwardServer, format: Format = raw) {
     this.server = server;
+    this.format = format;
   }
 
   /** Does it in a later turn, unless this is closed by now. */

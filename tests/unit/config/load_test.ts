@@ -160,6 +160,8 @@ Deno.test("parseConfig() maps every key to its place", { permissions: "none" }, 
     timeoutMs: 11,
     maxInFlightBytes: 21,
     rateLimit: { jobs: 19, periodMs: 20 },
+    postMortemTimeoutMs: 10_000,
+    redeliveriesMax: 2,
     pauseMaxMs: 12,
     retry: { attempts: 13, delayMs: 14, factor: 1.5, maxDelayMs: 16, jitter: 0.25 },
   }]);

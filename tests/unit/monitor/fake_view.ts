@@ -20,6 +20,7 @@ export function viewOf(o: {
     inFlight: 2,
     hasRoom: true,
     isPaused: false,
+    heldBack: [],
     receivedAtMs: 1_700_000_000_500,
   };
   return {

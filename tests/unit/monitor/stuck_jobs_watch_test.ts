@@ -25,7 +25,15 @@ function start() {
     } as unknown as Pauses,
   };
   const watchedBroker = { admin: watched };
-  const stats = { slots: 2, busySlots: 1, inFlight: 1, hasRoom: true, isPaused: false, receivedAtMs: 0 };
+  const stats = {
+    slots: 2,
+    busySlots: 1,
+    inFlight: 1,
+    hasRoom: true,
+    isPaused: false,
+    heldBack: [],
+    receivedAtMs: 0,
+  };
   const consumer = { name: "main", stats, ran: { jobs: 5, ms: 0 }, inFlight: 1 };
   const told: WorkerEvent[] = [];
   const watch = new StuckJobsWatch({

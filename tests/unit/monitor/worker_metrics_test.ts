@@ -16,6 +16,7 @@ async function valuesOf(view: WorkerView): Promise<string[]> {
 
 const CONSUMER = [
   'fervo_consumer_paused{consumer="main"} 0',
+  'fervo_consumer_queues_held_back{consumer="main"} 0',
   'fervo_consumer_starved_seconds{consumer="main"} 0',
   'fervo_consumer_up{consumer="main"} 1',
 ];
@@ -92,6 +93,7 @@ Deno.test("writeWorkerMetrics() shows a consumer that is stuck, misconfigured or
     inFlight: 0,
     hasRoom: true,
     isPaused: true,
+    heldBack: [],
     receivedAtMs: undefined,
   };
   const lines = await valuesOf(viewOf({ consumer: { stats } }));

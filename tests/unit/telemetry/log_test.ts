@@ -3,7 +3,8 @@ import { FervoError, JobError } from "../../../src/core/errors.ts";
 import type { BrokerWork, WorkerEvent } from "../../../src/core/observer.ts";
 import { ACK } from "../../../src/core/outcome.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { type Log, logObserver } from "../../../src/telemetry/log.ts";
+import type { Log } from "../../../src/telemetry/log.ts";
+import { logObserver } from "../../../src/telemetry/log_observer.ts";
 
 /** What the observer writes for the events: the level, the message as `msg`, and the facts. */
 function linesOf(events: readonly WorkerEvent[], clock = new FakeClock()): Record<string, unknown>[] {

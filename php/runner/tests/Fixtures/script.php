@@ -2,10 +2,13 @@
 
 declare(strict_types=1);
 
+use Fervo\Runner\Application;
+use Fervo\Runner\Failure;
 use Fervo\Runner\Job;
+use Fervo\Runner\Outcome;
 use Fervo\Runner\Runner;
 
-/* A front controller whose jobs are PHP code. Params come in a header, and BOOT is code that runs before. */
+/* A front controller whose jobs are PHP code. Params come in a header, and BOOT is code that runs before; DIED is code for jobs that died. */
 if (false === getenv('FERVO_TEST_FOLDER')) {
     // Not one of the tests: a visitor of a web server.
     http_response_code(403);
@@ -15,8 +18,21 @@ require dirname(__DIR__, 2).'/autoload.php';
 $_SERVER = json_decode($_SERVER['HTTP_X_PARAMS'], true) + $_SERVER;
 ini_set('zlib.output_compression', $_SERVER['COMPRESS'] ?? '0');
 
-Runner::serve(static function (): Closure {
+Runner::serve(static function (): Application|Closure {
     eval($_SERVER['BOOT'] ?? '');
+    if (isset($_SERVER['DIED'])) {
+        return new class implements Application {
+            public function run(Job $job): mixed
+            {
+                return eval($job->payload);
+            }
+
+            public function died(Job $job, Failure $failure): Outcome
+            {
+                return eval($_SERVER['DIED']);
+            }
+        };
+    }
 
     return static fn (Job $job): mixed => eval($job->payload);
 }, payloadParam: 'CODE');

@@ -85,14 +85,16 @@ function jobOfLetter(
   limits: { maxAttempts: number; timeoutMs: number },
 ): Job {
   const own = { ...limits, maxAttempts: maxAttempts ?? limits.maxAttempts };
+  const message = { body: payload, headers: headers ?? {} };
   const delivery = {
     id,
     queue,
-    job: readJob(format, { body: payload, headers: headers ?? {} }),
+    message,
+    job: readJob(format, message),
     attempt: 1,
     ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
   };
-  const job = jobOf(delivery, { ...own, nowMs: systemClock.nowMs() });
+  const job = jobOf(delivery, { ...own, nowMs: systemClock.nowMs(), format });
   if (isUnreadable(job)) throw job.error;
   // One that a person has buried may not have run.
   const attempt = Math.max(attempts, 1);
@@ -128,11 +130,12 @@ async function run(
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  if (batchSize === 1 || executor.executeBatch === undefined) return await executor.execute(job, signal);
+  const isAlone = batchSize === 1 && job.framework === undefined;
+  if (isAlone || executor.executeBatch === undefined) return await executor.execute(job, signal);
   let outcome: Outcome | undefined;
   const last = await executor.executeBatch(
     { jobs: [job], timeoutMs, onOutcome: (one) => outcome = one },
     signal,
   );
-  return (last ?? outcome)!;
+  return (last?.outcome ?? outcome)!;
 }

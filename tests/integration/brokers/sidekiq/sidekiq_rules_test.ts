@@ -100,7 +100,7 @@ Deno.test("A job that fails is filed by us as by a real Sidekiq process, whateve
   await using broker = openRedis(ours, { format });
   for (const delivery of await take(broker, { max: 100 })) {
     const nowMs = Date.now();
-    const job = jobOf(delivery, { maxAttempts: ATTEMPTS, timeoutMs: 1_000, nowMs });
+    const job = jobOf(delivery, { maxAttempts: ATTEMPTS, timeoutMs: 1_000, nowMs, format });
     if (isUnreadable(job)) throw job.error;
     const outcome = { kind: "retry", error: FAILED } as const;
     const rest = { ...job, nowMs, retry: DEFAULT_RETRY_POLICY, format, random: Math.random };

@@ -82,12 +82,15 @@ async function start(scripts: Script | Script[], settings: Settings = {}) {
     told,
     executor,
     /** The outcome of the job that ran when the batch ended. */
-    run: (signal = AbortSignal.timeout(20_000)) =>
-      executor.executeBatch({
+    async run(signal = AbortSignal.timeout(20_000)) {
+      const end = await executor.executeBatch({
         jobs: settings.jobs ?? jobsOf("7", "8", "9"),
         timeoutMs: 60_000,
         onOutcome: (outcome) => told.push(outcome),
-      }, signal),
+      }, signal);
+      assert.ok(end === undefined || end.jobs.length === 1);
+      return end?.outcome;
+    },
     async [Symbol.asyncDispose]() {
       await executor.close();
       await server.scriptsEnded();

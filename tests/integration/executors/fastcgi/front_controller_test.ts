@@ -53,8 +53,8 @@ async function setUp(handler: string, handlersFile?: string, ini: Record<string,
     async runBatch(jobs: readonly Job[], timeoutMs = 60_000, signal = NEVER) {
       const outcomes: Outcome[] = [];
       const onOutcome = (outcome: Outcome) => void outcomes.push(outcome);
-      const last = await executor.executeBatch({ jobs, timeoutMs, onOutcome }, signal);
-      return { outcomes, last };
+      const end = await executor.executeBatch({ jobs, timeoutMs, onOutcome }, signal);
+      return { outcomes, last: end?.outcome };
     },
     file: (name: string) => `${fpm.directory}/${name}`,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),

@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Job } from "../../../../src/core/job.ts";
 import { ACK, type Outcome } from "../../../../src/core/outcome.ts";
-import { BatchAnswer, encodeBatch, JsonSequenceReader } from "../../../../src/executors/fastcgi/batch.ts";
+import {
+  BatchAnswer,
+  encodeBatch,
+  encodePostMortem,
+  JsonSequenceReader,
+} from "../../../../src/executors/fastcgi/batch.ts";
 import type { AnswerSoFar } from "../../../../src/fastcgi/response.ts";
 import { bytesOf, concat } from "../../../support/scripted_server.ts";
 
@@ -175,8 +180,9 @@ function answered(
   piecesOf = (bytes: Uint8Array): Uint8Array[] => [bytes],
 ) {
   const told: [string, Outcome][] = [];
-  const answer = new BatchAnswer(["1", "2", "3"].map((id) => jobOf(id)), (outcome, { id }) => {
-    told.push([id, outcome]);
+  const answer = new BatchAnswer(["1", "2", "3"].map((id) => jobOf(id)), {
+    onBegun: ({ id }) => assert.fail(`${id} has begun`),
+    onOutcome: (outcome, { id }) => void told.push([id, outcome]),
   });
   let stderrs = 0;
   const soFar: AnswerSoFar = {
@@ -184,7 +190,7 @@ function answered(
     takeStderr: () => `stderr ${++stderrs}`,
   };
   for (const piece of piecesOf(bytesOf(body))) answer.onBody(piece, soFar);
-  return { told, running: answer.running?.id };
+  return { told, running: answer.running[0]?.id };
 }
 
 Deno.test("BatchAnswer tells each job's outcome in order, and which job runs", () => {
@@ -249,7 +255,7 @@ Deno.test("BatchAnswer leaves a retry's delay to the policy unless it is a whole
 });
 
 Deno.test("BatchAnswer takes a record with a word it does not know for a failed attempt of that job alone", () => {
-  for (const outcome of ["done", "release", "batch", "", undefined, 5, { ack: 1 }]) {
+  for (const outcome of ["done", "begun ", "batch", "", undefined, 5, { ack: 1 }]) {
     const { told, running } = answered(record({ id: "1", outcome }));
     const [, first] = told[0]!;
     assert.equal(first.kind === "retry" && first.error.code, "JOB_NO_OUTCOME");
@@ -357,4 +363,112 @@ Deno.test("BatchAnswer reads that the application has dealt with a job, and why 
     ];
   assert.ok(first.kind === "handled");
   assert.equal(first.error.message, "The job failed: kept by the application");
+});
+
+Deno.test("BatchAnswer reads that a job wants to come later, no sooner than in a second", () => {
+  const delayOf = (delay_ms: unknown) => {
+    const [, outcome] = answered(record({ id: "1", outcome: "release", delay_ms })).told[0]!;
+    assert.ok(outcome.kind === "release" && outcome.reason === "asked");
+    return outcome.delayMs;
+  };
+  assert.deepEqual([60_000, 1_000, 999, 0, undefined, -5, "7"].map(delayOf), [
+    60_000,
+    1_000,
+    1_000,
+    1_000,
+    1_000,
+    1_000,
+    1_000,
+  ]);
+});
+
+Deno.test("BatchAnswer reads beside any outcome that the queue is to rest, for a minute at most", () => {
+  const pauseOf = (fields: Record<string, unknown>) =>
+    answered(record({ id: "1", outcome: "ack", ...fields })).told[0]![1].queuePauseMs;
+  assert.equal(pauseOf({ queue_pause_ms: 5_000 }), 5_000);
+  assert.equal(pauseOf({ queue_pause_ms: 60_001 }), 60_000);
+  for (const outcome of ["retry", "bury", "handled", "release"]) {
+    assert.equal(pauseOf({ outcome, queue_pause_ms: 1 }), 1, outcome);
+  }
+  for (const odd of [0, -1, 1.5, "5", null, undefined]) {
+    assert.equal(pauseOf({ queue_pause_ms: odd }), undefined);
+  }
+  const replace = replacement(bytesOf("x"), "{}", { queue_pause_ms: 7 });
+  assert.equal(answered(concat(replace, ACK_OF_2)).told[0]![1].queuePauseMs, 7);
+});
+
+// --- the jobs of a framework
+
+/** The same of jobs of a framework, in what is told: begun, and outcomes by their kinds. */
+function messagesAnswered(body: string | Uint8Array, word: "batch" | "post-mortem" = "batch", header = word) {
+  const told: string[] = [];
+  const framework = { format: "messenger", headers: { type: "Mail" } };
+  const jobs = ["1", "2", "3"].map((id) => jobOf(id, { framework }));
+  const answer = new BatchAnswer(jobs, {
+    onBegun: ({ id }) => void told.push(`${id} begun`),
+    onOutcome: ({ kind }, { id }) => void told.push(`${id} ${kind}`),
+  }, word);
+  answer.onBody(bytesOf(body), { headers: new Map([["x-fervo-outcome", header]]), takeStderr: () => "" });
+  return {
+    told,
+    running: answer.running.map(({ id }) => id),
+    ended: answer.ended.map(({ id }) => id),
+    hasRecord: answer.hasRecord,
+  };
+}
+
+const say = (id: string, outcome: string) => record({ id, outcome });
+
+Deno.test("encodeBatch() writes a framework's headers and format beside its message", () => {
+  const job = jobOf("7", { framework: { format: "messenger", headers: { type: "Mail\n\u{1e}" } } });
+  const { facts } = decodeBatch(encodeBatch({ jobs: [job], timeoutMs: 1 }))[0]!;
+  assert.deepEqual([facts["format"], facts["headers"]], ["messenger", { type: "Mail\n\u{1e}" }]);
+});
+
+Deno.test("encodePostMortem() writes how a job died beside it", () => {
+  const failure = { id: "f", code: "JOB_CRASHED", message: "killed" } as const;
+  const { facts, payload } = decodeBatch(encodePostMortem(jobOf("7"), failure))[0]!;
+  assert.deepEqual([facts["failure"], textOf(payload)], [failure, "hi"]);
+});
+
+Deno.test("BatchAnswer takes a framework's job for running from its record on, and settles those that have begun in any order", () => {
+  const nothing = { told: [], running: [], ended: [], hasRecord: false };
+  assert.deepEqual(messagesAnswered("\n"), nothing);
+  assert.deepEqual(messagesAnswered(say("1", "ack")), nothing);
+  assert.deepEqual(messagesAnswered(say("4", "begun")), nothing);
+  assert.deepEqual(messagesAnswered(say("1", "begun") + say("2", "begun")).running, ["1", "2"]);
+  assert.deepEqual(
+    messagesAnswered(
+      say("1", "begun") + say("2", "begun") + say("2", "handled") + say("2", "ack") + say("1", "ack"),
+    ),
+    {
+      told: ["1 begun", "2 begun", "2 handled", "1 ack"],
+      running: [],
+      ended: ["1", "2"],
+      hasRecord: true,
+    },
+  );
+});
+
+Deno.test("BatchAnswer lets a framework's job go on that has had no word which is understood", () => {
+  const odd = [
+    say("1", "done"),
+    record({ id: "1", outcome: "replace", bytes: -1 }),
+    replacement(bytesOf("x"), "[]"),
+  ];
+  for (const record of odd) {
+    const body = concat(bytesOf(say("1", "begun")), bytesOf(record), bytesOf(say("1", "ack")));
+    assert.deepEqual(messagesAnswered(body).told, ["1 begun", "1 ack"]);
+  }
+});
+
+Deno.test("BatchAnswer counts records only below the word for their kind of request", () => {
+  const body = say("1", "begun") + say("1", "handled");
+  assert.deepEqual(messagesAnswered(body, "post-mortem").told, ["1 begun", "1 handled"]);
+  assert.equal(messagesAnswered(body, "post-mortem", "batch").hasRecord, false);
+  assert.equal(messagesAnswered(body, "batch", "post-mortem").hasRecord, false);
+});
+
+Deno.test("BatchAnswer reads a begin as nothing where jobs are no framework's", () => {
+  assert.deepEqual(answered(say("1", "begun") + say("1", "ack")).running, "2");
 });

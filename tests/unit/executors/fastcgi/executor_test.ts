@@ -367,7 +367,7 @@ Deno.test("FastCgiExecutor puts a job back after an unforeseen error, and tells 
   const thrown = new TypeError("broken");
   assertFault(await build(thrown).executor.execute(jobOf(), NEVER), thrown);
   const batch = { jobs: [jobOf()], timeoutMs: 1_000, onOutcome: () => {} };
-  assertFault((await build(thrown).executor.executeBatch(batch, NEVER))!, thrown);
+  assertFault((await build(thrown).executor.executeBatch(batch, NEVER))!.outcome, thrown);
 });
 
 Deno.test("FastCgiExecutor puts a job back after an unforeseen error of its own questions to php-fpm", async () => {

@@ -67,8 +67,8 @@ const settledOf = (deliveries: FakeDelivery[]) => deliveries.map(({ settled }) =
 
 Deno.test("Consumer with a batch size puts back what has no outcome, uncounted, when its executor throws", async () => {
   await using t = start();
-  t.executor.executeBatch = ({ onOutcome }) => {
-    onOutcome(ACK);
+  t.executor.executeBatch = ({ jobs, onOutcome }) => {
+    onOutcome(ACK, jobs[0]!);
     return Promise.reject(new TypeError("broken"));
   };
   const jobs = await t.give(..."abc");

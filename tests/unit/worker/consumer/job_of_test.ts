@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { isUnreadable } from "../../../../src/core/format.ts";
+import { raw } from "../../../../src/formats/raw.ts";
 import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import { jobOf } from "../../../../src/worker/consumer/job_of.ts";
 import { FakeDelivery } from "../../../support/fake_broker.ts";
@@ -15,7 +16,7 @@ function tried(fields: string, attempts: number): string {
   const raw = new TextEncoder().encode(text);
   const delivery = new FakeDelivery("1", { raw, attempt: sidekiq7.facts(sidekiq7.parse(raw)).tries + 1 })
     .read(sidekiq7);
-  const job = jobOf(delivery, { maxAttempts: attempts, timeoutMs: 1_000, nowMs: 0 });
+  const job = jobOf(delivery, { maxAttempts: attempts, timeoutMs: 1_000, nowMs: 0, format: sidekiq7 });
   return isUnreadable(job) ? job.error.code : `try ${job.attempt} of ${job.maxAttempts}`;
 }
 
@@ -45,7 +46,7 @@ Deno.test("jobOf() runs a Sidekiq job that somebody has put back after its last 
 /** The job of a message in the format `raw` with these headers. */
 function rawJob(headers: Record<string, string>, times: { enqueuedAtMs?: number } = {}) {
   const delivery = new FakeDelivery("1", { headers, ...times });
-  const job = jobOf(delivery, { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5 });
+  const job = jobOf(delivery, { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5, format: raw });
   assert.ok(!isUnreadable(job));
   return job;
 }
@@ -66,7 +67,7 @@ Deno.test("jobOf() takes now for the time of pushing where the message's can be 
 });
 
 Deno.test("jobOf() says of a job that its former run may not have ended", () => {
-  const limits = { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5 };
+  const limits = { maxAttempts: 1, timeoutMs: 1_000, nowMs: 5, format: raw };
   const isRepeat = (fields: { isRepeat?: boolean }) => {
     const job = jobOf(new FakeDelivery("1", fields), limits);
     return isUnreadable(job) ? job : job.isRepeat;

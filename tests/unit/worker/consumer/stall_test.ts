@@ -146,6 +146,7 @@ Deno.test(
       inFlight: 0,
       hasRoom: true,
       isPaused: false,
+      heldBack: [],
       receivedAtMs: undefined,
     });
     broker.give(new FakeDelivery("1"));
@@ -158,6 +159,7 @@ Deno.test(
       inFlight: 1,
       hasRoom: true,
       isPaused: false,
+      heldBack: [],
       receivedAtMs: startedMs,
     });
     await clock.advance(30_000);

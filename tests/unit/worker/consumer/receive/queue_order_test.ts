@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { queueOrder, type WeightedQueue } from "../../../../src/worker/consumer/queue_order.ts";
+import { queueOrder, type WeightedQueue } from "../../../../../src/worker/consumer/receive/queue_order.ts";
 
 const queuesOf = (weight: fc.Arbitrary<number>) =>
   fc.array(weight, { minLength: 1, maxLength: 8 }).map((weights) =>

@@ -1,17 +1,17 @@
 /** How a consumer heeds pauses, keeps what it must not give back, and drops what it has lost. */
 import assert from "node:assert/strict";
-import type { PausedQueue, PauseOptions, Pauses } from "../../../../src/core/admin.ts";
-import { FervoError } from "../../../../src/core/errors.ts";
-import { ACK } from "../../../../src/core/outcome.ts";
+import type { PausedQueue, PauseOptions, Pauses } from "../../../../../src/core/admin.ts";
+import { FervoError } from "../../../../../src/core/errors.ts";
+import { ACK } from "../../../../../src/core/outcome.ts";
 import {
   Consumer,
   type ConsumerOptions,
   DEFAULT_CONSUMER_OPTIONS,
-} from "../../../../src/worker/consumer/consumer.ts";
-import { EventLog } from "../../../support/event_log.ts";
-import { FakeBroker, FakeDelivery, leaseLost, unavailable } from "../../../support/fake_broker.ts";
-import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
-import { executorAway, failed, FakeExecutor } from "../../../support/fake_executor.ts";
+} from "../../../../../src/worker/consumer/consumer.ts";
+import { EventLog } from "../../../../support/event_log.ts";
+import { FakeBroker, FakeDelivery, leaseLost, unavailable } from "../../../../support/fake_broker.ts";
+import { FakeClock, settlePromises } from "../../../../support/fake_clock.ts";
+import { executorAway, failed, FakeExecutor } from "../../../../support/fake_executor.ts";
 
 /** Queues that a test pauses. */
 class FakePauses implements Pauses {

@@ -1,11 +1,12 @@
-import { aliveIn, UNKNOWN_DEPTH } from "../../core/admin.ts";
-import type { Broker, Subscription } from "../../core/broker.ts";
-import { BrokerState } from "../../core/broker_state.ts";
-import type { Delivery } from "../../core/delivery.ts";
-import type { Observer } from "../../core/observer.ts";
-import { Backoff } from "../../core/time/backoff.ts";
-import { type Clock, sleep } from "../../core/time/clock.ts";
-import type { Loop } from "./loop.ts";
+import { aliveIn, UNKNOWN_DEPTH } from "../../../core/admin.ts";
+import type { Broker, ReceiveRequest, Subscription } from "../../../core/broker.ts";
+import { BrokerState } from "../../../core/broker_state.ts";
+import type { Delivery } from "../../../core/delivery.ts";
+import type { Observer } from "../../../core/observer.ts";
+import { Backoff } from "../../../core/time/backoff.ts";
+import { type Clock, sleep } from "../../../core/time/clock.ts";
+import type { QueuePauses } from "../../queue_pauses.ts";
+import type { Loop } from "../loop.ts";
 import { PausedQueues } from "./paused_queues.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
 
@@ -18,6 +19,8 @@ export interface ReceiverDeps {
   readonly observe: Observer;
   /** Numbers in [0, 1). */
   readonly random: () => number;
+  /** What the application says of whole queues. */
+  readonly queuePauses: QueuePauses;
   /** Where it waits. */
   readonly loop: Loop;
   /** As {@link SubscribeOptions.onLost}. */
@@ -47,6 +50,7 @@ export class Receiver {
   /** Ends a receive: what may be received has changed. */
   #attention = new AbortController();
   #subscription: Subscription | undefined;
+  readonly #unwatch: () => void;
   /** Since when nothing has come and nothing was settled, monotonic milliseconds. */
   #idleSinceMs: number;
 
@@ -62,6 +66,7 @@ export class Receiver {
       name: options.name,
       queues: this.queues,
     });
+    this.#unwatch = deps.queuePauses.watch(() => this.#receiveAnew());
   }
 
   /** Begins; how many deliveries there is room for, see {@link SubscribeOptions.capacity}. */
@@ -76,7 +81,13 @@ export class Receiver {
 
   /** Whether a queue is not paused. */
   get hasQueue(): boolean {
-    return this.#paused.unpaused(this.queues).length > 0;
+    const { queuePauses } = this.#deps;
+    return this.#paused.unpaused(this.queues).some((queue) => queuePauses.limit(queue) > 0);
+  }
+
+  /** As {@link ConsumerStats.heldBack}. */
+  get heldBack(): { readonly queue: string; readonly forMs: number }[] {
+    return this.#deps.queuePauses.list().filter(({ queue }) => this.queues.includes(queue));
   }
 
   /** Waits for jobs, or for the end of a pause after the broker failed. Never rejects. */
@@ -99,12 +110,21 @@ export class Receiver {
 
   async #receive(max: number, maxBytes: number): Promise<readonly Delivery[]> {
     await this.#paused.load();
-    const queues = this.#paused.unpaused(this.#nextOrder());
-    if (queues.length === 0) return [];
-    return await this.#subscription!.receive(
-      { queues, max, maxBytes, waitMs: RECEIVE_WAIT_MS },
-      this.#attention.signal,
-    );
+    const { queuePauses } = this.#deps;
+    const unpaused = this.#paused.unpaused(this.#nextOrder());
+    const due = unpaused.find((queue) => queuePauses.limit(queue) === 1);
+    if (due !== undefined) {
+      queuePauses.begin(due);
+      const probe = await this.#take({ queues: [due], max: 1, maxBytes, waitMs: 0 });
+      if (probe.length > 0) return probe;
+      queuePauses.passed(due);
+    }
+    const queues = queuePauses.open(unpaused);
+    return queues.length === 0 ? [] : await this.#take({ queues, max, maxBytes, waitMs: RECEIVE_WAIT_MS });
+  }
+
+  #take(request: ReceiveRequest): Promise<readonly Delivery[]> {
+    return this.#subscription!.receive(request, this.#attention.signal);
   }
 
   #receiveAnew(): void {
@@ -148,6 +168,7 @@ export class Receiver {
   /** After the last receive: nothing is sent to us any more. Never rejects. */
   async stop(): Promise<void> {
     this.#paused.close();
+    this.#unwatch();
     await this.#subscription?.stop().catch((thrown) => void this.#receiving.failed(thrown));
   }
 

@@ -1,7 +1,7 @@
-import type { PausedQueue, Pauses } from "../../core/admin.ts";
-import { BrokerState } from "../../core/broker_state.ts";
-import type { Observer } from "../../core/observer.ts";
-import type { Clock, Timer } from "../../core/time/clock.ts";
+import type { PausedQueue, Pauses } from "../../../core/admin.ts";
+import { BrokerState } from "../../../core/broker_state.ts";
+import type { Observer } from "../../../core/observer.ts";
+import type { Clock, Timer } from "../../../core/time/clock.ts";
 
 /** How often to look what was paused and resumed, milliseconds. */
 const LOOK_EVERY_MS = 1_000;

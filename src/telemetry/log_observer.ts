@@ -1,0 +1,308 @@
+import { shownPause } from "../core/admin.ts";
+import type { FervoError } from "../core/errors.ts";
+import { isoDate } from "../core/time/iso_date.ts";
+import type { Clock } from "../core/time/clock.ts";
+import type { StuckJobs } from "../core/stuck_jobs.ts";
+import type { Observer } from "../core/observer.ts";
+import { isMisconfigured } from "../core/outcome.ts";
+import { endFacts, RepeatedStates, repetitionFacts, seconds } from "./repeated.ts";
+import type { Log } from "./log.ts";
+
+/** Which job it was whose process is ended. */
+const CUT_OFF = { timeout: "job whose time was up", shutdown: "job that was cut off" } as const;
+
+/** Tells a log what a worker does. Each job that goes well is a debug line; what needs attention stands out. */
+export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observer {
+  const repeated = new RepeatedStates({ clock });
+  return (event) => {
+    switch (event.type) {
+      case "consumer_started":
+        return log.info({ consumer: event.consumer, queues: event.queues }, "Consumer started");
+      case "consumer_paused": {
+        const { consumer, error, forMs } = event;
+        const level = isMisconfigured(error) ? "error" : "warn";
+        const again = repeated.met(`${consumer} runs jobs`, error);
+        const facts = { consumer, for_ms: forMs, ...errorFacts(error), ...repetitionFacts(again) };
+        return log[again === undefined ? "debug" : level](facts, "Consumer paused");
+      }
+      case "consumer_resumed": {
+        const { consumer, failures, afterMs } = event;
+        // One that pauses and resumes all the time is told of now and then.
+        const level = repeated.ended(`${consumer} runs jobs`) === undefined ? "debug" : "info";
+        repeated.ended(`${consumer} has faults`);
+        return log[level]({ consumer, failures, after_s: seconds(afterMs) }, "Consumer resumed");
+      }
+      case "queues_paused": {
+        const { consumer, queues } = event;
+        const pauses = queues.filter(({ untilMs, reason }) => (untilMs ?? reason) !== undefined)
+          .map((paused) => ({ queue: paused.queue, ...shownPause(paused) }));
+        const facts = { consumer, queues: queues.map(({ queue }) => queue), ...(pauses[0] && { pauses }) };
+        return log.info(facts, queues.length > 0 ? "Queues are paused" : "Queues are resumed");
+      }
+      case "delay_cut": {
+        const { consumer, delayMs, maxMs } = event;
+        const facts = { consumer, delay_ms: delayMs, max_ms: maxMs };
+        return log.warn(facts, "The broker keeps no longer delay: such jobs run again earlier; told once");
+      }
+      case "queue_held_back": {
+        const { broker, queue, forMs } = event;
+        return log.info({ broker, queue, for_ms: forMs }, "The application holds back a queue");
+      }
+      case "queue_let_go":
+        return log.info(
+          { broker: event.broker, queue: event.queue },
+          "The application takes jobs of the queue again",
+        );
+      case "post_mortem_died": {
+        const { consumer, queue, id, attempt, deaths, error } = event;
+        const facts = { consumer, queue, job: id, attempt, deaths, ...errorFacts(error) };
+        return log.warn(facts, "The application died as it was told of a job that had died");
+      }
+      case "consumer_stopped":
+        repeated.ended(`${event.consumer} runs jobs`);
+        repeated.ended(`${event.consumer} has faults`);
+        return log.info({ consumer: event.consumer }, "Consumer stopped");
+      case "broker_failed": {
+        const again = repeated.met(brokerKey(event), event.error);
+        const facts = { ...brokerFacts(event), ...errorFacts(event.error), ...repetitionFacts(again) };
+        return log[again === undefined ? "debug" : "error"](facts, "The broker failed; trying again");
+      }
+      case "broker_recovered": {
+        const ended = repeated.ended(brokerKey(event));
+        return log[ended === undefined ? "debug" : "info"](
+          { ...brokerFacts(event), ...endFacts(ended) },
+          "The broker works again",
+        );
+      }
+      case "lease_lost":
+        return log.warn(jobFacts(event), "The lease was lost; another worker has the job");
+      case "jobs_recovered": {
+        const { process, queue, putBack, buried } = event;
+        return log.warn(
+          { process, queue, put_back: putBack, buried },
+          "Took jobs back from a worker that died",
+        );
+      }
+      case "strays_returned": {
+        const { queue, putBack, buried } = event;
+        return log.warn(
+          { queue, put_back: putBack, buried },
+          "Jobs were in flight that this worker does not hold, for an answer was lost or they were altered on their way; " +
+            "they run again",
+        );
+      }
+      case "clock_stepped":
+        return log.warn(
+          { by_ms: Math.round(event.byMs) },
+          "The time of day was set; all leases are renewed, delayed jobs come sooner or later by as much",
+        );
+      case "queue_replaced":
+        return log.warn(
+          { path: event.path, in_flight: event.inFlight },
+          "The queue's file was replaced; the new one is in use, and jobs of the old one are no longer ours",
+        );
+      case "job_scheduled": {
+        const { schedule, queue, id, dueMs } = event;
+        return log.info({ schedule, queue, job: id, due: isoDate(dueMs) }, "The schedule pushed a job");
+      }
+      case "schedule_missed": {
+        const { schedule, fromMs, toMs } = event;
+        return log.warn(
+          { schedule, from: isoDate(fromMs), to: isoDate(toMs) },
+          "The schedule was due, and no worker was there; no jobs are pushed for these times",
+        );
+      }
+      case "schedule_ahead": {
+        const { schedule, ahead } = event;
+        if (ahead === undefined) return log.info({ schedule }, "The clocks agree about the schedule again");
+        const claimedTo = isoDate(ahead.untilMs);
+        return log.warn({ schedule, state: ahead.state, claimed_to: claimedTo }, AHEAD[ahead.state]);
+      }
+      case "job_started":
+        return log.debug({ ...jobFacts(event), ...ignoredFact(event) }, "Job started");
+      case "job_settled":
+        return logSettled(log, repeated, event);
+      case "connections_not_kept": {
+        const { fpm, uri } = event;
+        return log.warn(
+          { fpm, uri },
+          "A script goes on after it has answered, as with fastcgi_finish_request(): connections to the pool are no " +
+            "longer kept, as its child is not free for the next job; do such work in the job, or in a job of its own",
+        );
+      }
+      case "job_resent": {
+        const facts = { ...jobFacts(event), ...errorFacts(event.error) };
+        return log.info(facts, "Sent the job again, as a repeat: its PHP process may have left before it");
+      }
+      case "job_stderr":
+        return log[event.level](stderrFacts(event), stderrText(event));
+      case "child_ended": {
+        const which = CUT_OFF[event.after];
+        if (event.pid === undefined) return log.warn(jobFacts(event), `No PHP process runs the ${which}`);
+        return log.warn({ ...jobFacts(event), pid: event.pid }, `Ended the PHP process of the ${which}`);
+      }
+      case "child_not_ended": {
+        const facts = { ...jobFacts(event), ...errorFacts(event.error) };
+        return log.error(facts, `Cannot end the PHP process of the ${CUT_OFF[event.after]}; it runs on`);
+      }
+      case "slots_changed": {
+        const { fpm, slots, before, reason } = event;
+        const isStep = Math.abs(slots - before) === 1;
+        return log[isStep ? "debug" : "info"]({ fpm, slots, before, reason }, "Concurrency changed");
+      }
+      case "jobs_stuck":
+        return log.warn(stuckFacts(event.stuck), STUCK[event.stuck.kind]);
+      case "jobs_moving":
+        return log.info(stuckFacts(event.stuck), MOVING[event.stuck.kind]);
+      case "draining":
+        return log.info({ in_flight: event.inFlight }, "Stopping; jobs under way may finish");
+      case "stopped":
+        if (event.orphaned === 0) return log.info({}, "Stopped");
+        return log.error(
+          { orphaned: event.orphaned },
+          "Stopped; some jobs will run again when their lease ends",
+        );
+    }
+  };
+}
+
+const AHEAD = {
+  watched:
+    "Times of the schedule are claimed that are still to come: a clock was ahead, or this one is behind; nothing is " +
+    "pushed until it is known whether a worker goes on with them",
+  set_aside:
+    "Times of the schedule are claimed that are still to come, and no worker goes on with them: they count when " +
+    "they have come, and jobs are pushed until then",
+  claimed:
+    "All times of the schedule up to then are claimed, which is still to come: a clock was ahead, or this one is " +
+    "behind; nothing is pushed before",
+} as const;
+
+const STUCK = {
+  starved: "Jobs are ready, and the consumer takes none though slots are free",
+  orphaned: "The broker counts jobs in flight with this worker that are not here; a restart puts them back",
+};
+const MOVING = {
+  starved: "The consumer takes jobs again, or none is ready any more",
+  orphaned: "The broker counts no more jobs in flight than are here again",
+};
+
+function stuckFacts({ forMs, kind: _, ...stuck }: StuckJobs): Record<string, unknown> {
+  return { ...stuck, for_s: Math.round(forMs / 1_000) };
+}
+
+type Event<T> = Extract<Parameters<Observer>[0], { type: T }>;
+
+function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settled">): void {
+  const { verdict } = event;
+  const facts = {
+    ...jobFacts(event),
+    ...(event.waitMs !== undefined && { wait_ms: Math.round(event.waitMs) }),
+    run_ms: Math.round(event.runMs * 10) / 10,
+  };
+  switch (verdict.kind) {
+    case "ack":
+      return log.debug(facts, "Job done");
+    case "retry":
+      return log.warn({ ...facts, retry_in_ms: verdict.delayMs, ...errorFacts(verdict.error) }, "Job failed");
+    case "handled":
+      return log.warn(
+        { ...facts, ...errorFacts(verdict.error) },
+        "Job failed, and the application has dealt with it",
+      );
+    case "replace": {
+      const shown = { ...facts, retry_in_ms: verdict.delayMs, ...errorFacts(verdict.error) };
+      return log.warn(shown, "Job failed, and the application has replaced it");
+    }
+    case "bury":
+      return log.error({ ...facts, ...errorFacts(verdict.error) }, "Job is dead");
+    case "release": {
+      const shown = { ...facts, ...errorFacts(verdict.error) };
+      if (verdict.error.code === "WORKER_FAULT") {
+        const again = repeated.met(`${event.consumer} has faults`, verdict.error);
+        const level = again === undefined ? "debug" : "error";
+        return log[level](
+          { ...shown, ...repetitionFacts(again) },
+          "Job put back after a fault in fervo-worker",
+        );
+      }
+      if (verdict.mayRunOn) {
+        return log.warn(shown, "Job put back; what ran it may run on, and its next run begin beside that");
+      }
+      // What keeps jobs from running is told once for all of them, when the consumer pauses.
+      const isTold = verdict.reason === "shutdown" && event.runMs > 0;
+      return log[isTold ? "info" : "debug"](shown, "Job put back");
+    }
+  }
+}
+
+/** So many jobs of a batch are named. */
+const MAX_NAMED = 20;
+
+function stderrFacts(event: Event<"job_stderr">): Record<string, unknown> {
+  const { jobs, stderr, fatal } = event;
+  const [{ queue, id, attempt }] = jobs as [typeof jobs[number]];
+  const whose = jobs.length === 1 ? { queue, job: id, attempt } : {
+    batch: jobs.length,
+    jobs: jobs.slice(0, MAX_NAMED).map(({ queue, id }) => `${queue}/${id}`),
+  };
+  return {
+    ...consumerFact(event),
+    ...whose,
+    ...(fatal !== undefined && { error: fatal }),
+    ...(stderr !== "" && { stderr }),
+  };
+}
+
+function stderrText({ jobs, fatal }: Event<"job_stderr">): string {
+  if (jobs.length === 1) {
+    return fatal === undefined
+      ? "The job is done, and wrote to STDERR"
+      : "The job said that it was done, and something failed all the same";
+  }
+  return fatal === undefined
+    ? "A batch has ended, and one of its jobs wrote to STDERR for the end"
+    : "A batch has ended, and something failed that one of its jobs had left for the end; it is not known which";
+}
+
+type BrokerEvent = Event<"broker_failed" | "broker_recovered">;
+
+function brokerKey({ consumer = "", schedule = "", broker = "", during }: BrokerEvent): string {
+  return JSON.stringify([consumer, schedule, broker, during]);
+}
+
+function brokerFacts({ consumer, schedule, broker, during }: BrokerEvent): Record<string, unknown> {
+  return {
+    ...(consumer !== undefined && { consumer }),
+    ...(schedule !== undefined && { schedule }),
+    ...(broker !== undefined && { broker }),
+    during,
+  };
+}
+
+type JobEvent = Event<
+  "job_started" | "job_settled" | "lease_lost" | "job_resent" | "child_ended" | "child_not_ended"
+>;
+
+function jobFacts(event: JobEvent): Record<string, unknown> {
+  const facts = { ...consumerFact(event), queue: event.queue, job: event.id, attempt: event.attempt };
+  return "trace" in event && event.trace !== undefined ? { ...facts, trace_id: event.trace.traceId } : facts;
+}
+
+function ignoredFact({ ignored }: Event<"job_started">): Record<string, unknown> {
+  return ignored === undefined ? {} : { ignored };
+}
+
+function consumerFact(event: Parameters<Observer>[0]): Record<string, unknown> {
+  return "consumer" in event && event.consumer !== undefined ? { consumer: event.consumer } : {};
+}
+
+function errorFacts({ code, message, details }: FervoError): Record<string, unknown> {
+  return {
+    code,
+    error: message,
+    ...(details.pid !== undefined && { pid: details.pid }),
+    ...(details.stderr !== undefined && { stderr: details.stderr }),
+    ...(details.stack !== undefined && { stack: details.stack }),
+  };
+}

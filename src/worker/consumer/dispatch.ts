@@ -1,0 +1,245 @@
+import type { Delivery } from "../../core/delivery.ts";
+import { FervoError } from "../../core/errors.ts";
+import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
+import type { SlotLimit } from "../../core/slot_limit.ts";
+import type { Clock } from "../../core/time/clock.ts";
+import type { QueuePauses } from "../queue_pauses.ts";
+import type { Held, HeldDeliveries } from "./held.ts";
+import { Kept } from "./kept.ts";
+import { LookAhead } from "./look_ahead.ts";
+import type { Loop } from "./loop.ts";
+import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
+import type { Gate } from "./pause.ts";
+import { PostMortems } from "./post_mortem.ts";
+import { SlotRunner } from "./slot_runner.ts";
+import type { Slot, Slots } from "./slots.ts";
+
+/** A job that asks to come later is kept here for at most this long, milliseconds, where giving it back costs an attempt. */
+const MAX_KEPT_MS = 60_000;
+
+export interface DispatchDeps extends ConsumerDeps {
+  readonly limit: SlotLimit;
+  readonly queuePauses: QueuePauses;
+  readonly slots: Slots;
+  readonly gate: Gate;
+  readonly held: HeldDeliveries;
+  readonly loop: Loop;
+}
+
+/**
+ * Gives what a consumer has received to its slots, and settles what comes of it.
+ *
+ * 1. Begins jobs while slots are free; others wait for the next slot ({@link LookAhead}).
+ * 2. Gives back what was not begun; or keeps it, where that would cost an attempt ({@link Kept}).
+ * 3. Learns from outcomes whether jobs can be run, and which queues are to rest.
+ */
+export class Dispatch {
+  readonly #clock: Clock;
+  readonly #options: ConsumerOptions;
+  readonly #limit: SlotLimit;
+  readonly #slots: Slots;
+  readonly #gate: Gate;
+  readonly #held: HeldDeliveries;
+  readonly #loop: Loop;
+  readonly #queuePauses: QueuePauses;
+  readonly #runner: SlotRunner;
+  readonly #ahead: LookAhead<Held>;
+  readonly #kept: Kept;
+  /** Whether a job that is given back would have an attempt counted. */
+  readonly #isKeeper: boolean;
+  /** The same of a job that asks to come later. */
+  readonly #keepsPostponed: boolean;
+  readonly #unwatch: () => void;
+  readonly #cut = new AbortController();
+  #isQuiet = false;
+  readonly #ran = { jobs: 0, ms: 0 };
+
+  constructor(deps: DispatchDeps, options: ConsumerOptions) {
+    const { clock, limit, slots, gate, held, broker: { capabilities, format } } = deps;
+    this.#clock = clock;
+    this.#options = options;
+    this.#limit = limit;
+    this.#slots = slots;
+    this.#gate = gate;
+    this.#held = held;
+    this.#loop = deps.loop;
+    this.#queuePauses = deps.queuePauses;
+    this.#isKeeper = capabilities.release === "counted";
+    this.#keepsPostponed = capabilities.delayedRelease === "counted";
+    this.#kept = new Kept({ clock, onDue: () => this.startKept() });
+    this.#ahead = new LookAhead<Held>({ clock, onStale: (stale) => held.putBack(stale) }, {
+      limit,
+      perSlot: options.batchSize,
+    });
+    this.#unwatch = deps.queuePauses.watch(() => this.#queuesChanged());
+    this.#runner = new SlotRunner({
+      ...deps,
+      tracer: deps.tracer,
+      format,
+      postMortems: new PostMortems({ ...deps, format, capabilities }, options),
+      settle: (one, outcome, endedMs) => this.#settle(one, outcome, endedMs),
+      refuse: (one, { error, concerns }) => {
+        if (concerns === "message") void held.settle(one, { kind: "bury", error });
+        else this.#settle(one, outcomeOfFault(error));
+      },
+      cut: this.#cut.signal,
+    }, options);
+  }
+
+  /** Since the start: jobs that have run, and how long slots were in use for them, milliseconds. */
+  get ran(): { readonly jobs: number; readonly ms: number } {
+    return this.#ran;
+  }
+
+  /** Deliveries that wait here for a slot. */
+  get waiting(): number {
+    return this.#ahead.size;
+  }
+
+  /** How many deliveries a broker that sends jobs by itself may send: what slots run, and as many again where that costs no attempt. */
+  get capacity(): number {
+    return this.#limit.slots * this.#options.batchSize * (this.#isKeeper ? 1 : 2);
+  }
+
+  /** How many more may be taken before a slot is free for them, and in flight beside those that slots ask for. */
+  get ahead(): { readonly aheadRoom: number; readonly allowance: number } {
+    const { room: aheadRoom, allowance } = this.#ahead;
+    return this.#isKeeper ? { aheadRoom: 0, allowance: 0 } : { aheadRoom, allowance };
+  }
+
+  /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */
+  give(jobs: readonly Held[]): void {
+    const { batchSize } = this.#options;
+    let at = 0;
+    for (let free = this.#limit.slots - this.#slots.busy; free > 0 && at < jobs.length; free--) {
+      const share = Math.min(Math.ceil((jobs.length - at) / free), batchSize);
+      void this.#start(jobs.slice(at, at += share));
+    }
+    if (at === jobs.length) return;
+    const left = jobs.slice(at);
+    if (this.#isQuiet) this.#held.putBack(left);
+    else this.#ahead.add(left);
+  }
+
+  /** Begins what is kept here, as far as there are slots for it. */
+  startKept(): void {
+    while (this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
+      const max = this.#gate.isOpen ? this.#options.batchSize : 1;
+      const next = this.#kept.take(max, ({ delivery: { queue } }) => this.#queuePauses.begin(queue));
+      if (next.length === 0) break;
+      void this.#start(next);
+    }
+    this.#loop.wake();
+  }
+
+  /** What waits for a slot and is ours no more is not begun: it runs elsewhere. */
+  lost(gone: readonly Delivery[]): void {
+    this.#held.putBack(this.#ahead.takeThose((held) => gone.includes(held.delivery)));
+  }
+
+  /** Gives back what waits; from now on nothing does. Idempotent. */
+  quiet(): void {
+    this.#isQuiet = true;
+    this.#held.putBack(this.#ahead.takeAll());
+    this.#held.putBack(this.#kept.takeAll());
+  }
+
+  /** Aborts what runs, and puts it back when that has ended; at last also what does not end. Never rejects. */
+  async cutOff(): Promise<void> {
+    const error = new FervoError("SHUTDOWN", "The worker shuts down");
+    this.#cut.abort(error);
+    const late = await this.#slots.abortAll(error);
+    const outcome: Outcome = { kind: "release", reason: "shutdown", error, mayRunOn: true };
+    await Promise.all(late.map((held) => held.isSettling || this.#held.settle(held, outcome)));
+  }
+
+  /** Listens to nobody any more. */
+  close(): void {
+    this.#unwatch();
+  }
+
+  /** Runs jobs in a slot that is free; those that were not begun go back. */
+  async #start(jobs: readonly Held[]): Promise<void> {
+    const slot = this.#slots.begin(jobs);
+    const { ran, outcome, left } = await this.#runner.run(slot);
+    if (outcome !== undefined) this.#heed(ran, outcome);
+    const endedMs = this.#leave(slot);
+    // Each goes to the front of its queue.
+    if (outcome?.kind === "release") this.#putBack(left);
+    if (outcome !== undefined) this.#end(ran, outcome, endedMs);
+    if (outcome?.kind !== "release") this.#putBack(left);
+  }
+
+  /** The slot is free: for what was taken ahead, else for what the next receive brings. Returns when it became so. */
+  #leave(slot: Slot): number {
+    const endedMs = this.#clock.monotonicMs();
+    const ms = endedMs - slot.startedMs;
+    this.#ran.jobs += slot.jobs.length;
+    this.#ran.ms += ms;
+    this.#ahead.ran(ms);
+    this.#slots.end(slot);
+    this.startKept();
+    if (this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
+      const next = this.#ahead.take(this.#options.batchSize);
+      if (next.length > 0) void this.#start(next);
+    }
+    return endedMs;
+  }
+
+  /** What was not begun is begun by whoever has room for it; here, where it would cost an attempt to give it back. */
+  #putBack(jobs: readonly Held[]): void {
+    if (this.#isKeeper && !this.#isQuiet) this.#keep(jobs);
+    else this.#held.putBack(jobs);
+  }
+
+  #keep(jobs: readonly Held[], delayMs = 0): void {
+    this.#kept.add(jobs, delayMs);
+    this.startKept();
+  }
+
+  /** What waits for a slot is begun only if its queue may be taken from. */
+  #queuesChanged(): void {
+    this.#putBack(
+      this.#ahead.takeThose(({ delivery: { queue } }) => this.#queuePauses.limit(queue) < Infinity),
+    );
+    this.startKept();
+  }
+
+  #settle(held: Held, outcome: Outcome, endedMs?: number): void {
+    this.#heed([held], outcome);
+    this.#end([held], outcome, endedMs);
+  }
+
+  /** Settles what has not been settled, as what was cut off; or keeps it, where that would cost an attempt. */
+  #end(ran: readonly Held[], outcome: Outcome, endedMs?: number): void {
+    const keptMs = this.#keptMs(outcome);
+    for (const held of ran) {
+      if (held.isSettling) continue;
+      if (keptMs === undefined) void this.#held.settle(held, outcome, endedMs);
+      else this.#keep([held], keptMs);
+    }
+  }
+
+  /** For how long a job with this outcome is kept here before it is begun again, milliseconds; undefined for one that is settled. */
+  #keptMs(outcome: Outcome): number | undefined {
+    if (outcome.kind !== "release" || outcome.reason === "shutdown" || this.#isQuiet) return undefined;
+    const { reason, delayMs = 0 } = outcome;
+    const isKept = reason === "asked" ? this.#keepsPostponed && delayMs <= MAX_KEPT_MS : this.#isKeeper;
+    return isKept ? delayMs : undefined;
+  }
+
+  /**
+   * What an outcome says of the executor, or of the job's whole queue, rather than of the job. What was cut off must not begin a
+   * pause after the end.
+   */
+  #heed([first]: readonly Held[], outcome: Outcome): void {
+    if (first === undefined || first.isSettling) return;
+    const { delivery: { queue } } = first;
+    if (outcome.queuePauseMs !== undefined) this.#queuePauses.pause(queue, outcome.queuePauseMs);
+    else if (outcome.kind !== "release") this.#queuePauses.passed(queue);
+    if (outcome.kind !== "release" || outcome.reason === "asked") return this.#gate.available();
+    if (outcome.reason === "shutdown") return;
+    this.#gate.unable(outcome.error);
+    this.#held.putBack(this.#ahead.takeAll());
+  }
+}

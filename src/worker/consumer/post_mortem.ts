@@ -1,0 +1,125 @@
+import { type Clock, sleep } from "../../core/time/clock.ts";
+import type { Capabilities } from "../../core/broker.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import { asFervoError, type FervoError, JobError } from "../../core/errors.ts";
+import type { Format } from "../../core/format.ts";
+import type { Job } from "../../core/job.ts";
+import type { Observer } from "../../core/observer.ts";
+import type { Outcome } from "../../core/outcome.ts";
+import type { Executor } from "../../executors/executor.ts";
+import type { Held } from "./held.ts";
+import type { Gate } from "./pause.ts";
+import type { Slot, Slots } from "./slots.ts";
+
+/** What was told, and died of it, is told once more. */
+const MAX_DEATHS = 2;
+
+/** Between two looks whether a delivery is still ours, while the broker is gone, milliseconds. */
+const BROKER_PAUSE_MS = 1_000;
+
+export interface PostMortemDeps {
+  readonly executor: Pick<Executor, "tellFailure">;
+  readonly format: Pick<Format, "framework">;
+  readonly capabilities: Pick<Capabilities, "redeliveries">;
+  readonly clock: Clock;
+  readonly observe: Observer;
+  readonly slots: Slots;
+  readonly gate: Pick<Gate, "unable" | "available" | "opened">;
+}
+
+export interface PostMortemOptions {
+  /** The consumer's name. */
+  readonly name: string;
+  /** How long the application may take to hear of one, milliseconds. */
+  readonly postMortemTimeoutMs: number;
+  /** A job whose holder was lost more often is not run again, where the broker counts that; where it knows only that it was, once. */
+  readonly redeliveriesMax: number;
+}
+
+/**
+ * Tells an application's framework of its jobs that died: PHP cannot do so itself.
+ *
+ * 1. Tells it in the job's slot, while the delivery is ours, and within a time of its own.
+ * 2. Keeps what could not be told, as while php-fpm is gone, and tells it when that is back.
+ * 3. Falls back to the broker's own retry when the application dies of what it is told, twice.
+ */
+export class PostMortems {
+  readonly #deps: PostMortemDeps;
+  readonly #options: PostMortemOptions;
+
+  constructor(deps: PostMortemDeps, options: PostMortemOptions) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /** Whether jobs that died are told. */
+  get areTold(): boolean {
+    return this.#deps.format.framework?.isToldFailures === true;
+  }
+
+  /** Whether a delivery is not to be run, as it has lost its holder too often. */
+  isAbandoned({ redeliveries = 0 }: Pick<Delivery, "redeliveries">): boolean {
+    if (redeliveries === 0 || !this.areTold) return false;
+    return this.#deps.capabilities.redeliveries === "flagged" || redeliveries > this.#options.redeliveriesMax;
+  }
+
+  /** What becomes of a job that has died so. Never rejects. */
+  async tell(slot: Slot, { held, job }: { held: Held; job: Job }, error: FervoError): Promise<Outcome> {
+    const { executor, gate, slots, observe } = this.#deps;
+    const failure = { id: crypto.randomUUID(), code: error.code, message: error.message };
+    const fallback: Outcome = { kind: "retry", error };
+    for (let deaths = 0; deaths < MAX_DEATHS;) {
+      const { signal } = slots.restart(slot, Infinity);
+      if (signal.aborted || !await this.#isOurs(held, signal)) return fallback;
+      using limit = this.#limit(signal);
+      const outcome = await executor.tellFailure!(job, failure, limit.signal);
+      if (signal.aborted) return fallback;
+      if (outcome === undefined) {
+        deaths++;
+        const { queue, id, attempt } = job;
+        observe({
+          type: "post_mortem_died",
+          consumer: this.#options.name,
+          queue,
+          id,
+          attempt,
+          error,
+          deaths,
+        });
+      } else if (outcome.kind !== "release") {
+        gate.available();
+        return outcome;
+      } else {
+        gate.unable(outcome.error);
+        await gate.opened(signal);
+      }
+    }
+    return fallback;
+  }
+
+  /** Whether nobody else has the delivery by now; waits for a broker that is gone. */
+  async #isOurs({ delivery: { lease } }: Held, signal: AbortSignal): Promise<boolean> {
+    while (!signal.aborted) {
+      try {
+        await lease?.extend();
+        return true;
+      } catch (thrown) {
+        if (asFervoError(thrown).code === "LEASE_LOST") return false;
+        await sleep(this.#deps.clock, BROKER_PAUSE_MS, signal);
+      }
+    }
+    return false;
+  }
+
+  /** The slot's signal, or the end of the time that one telling has. */
+  #limit(signal: AbortSignal): { readonly signal: AbortSignal } & Disposable {
+    const { postMortemTimeoutMs } = this.#options;
+    const late = new AbortController();
+    const text = `The application took longer than ${postMortemTimeoutMs} ms to hear of a job that died`;
+    const timer = this.#deps.clock.setTimer(
+      () => late.abort(new JobError("JOB_TIMEOUT", text)),
+      postMortemTimeoutMs,
+    );
+    return { signal: AbortSignal.any([signal, late.signal]), [Symbol.dispose]: () => timer.cancel() };
+  }
+}
