@@ -56,6 +56,7 @@ const CONSUMER_CHECKS: readonly Check<Consumer>[] = [
   checkExecutor,
   checkAutoConsumer,
   checkBatch,
+  checkFramework,
   checkFatal,
   checkQueues,
   checkQueueNames,
@@ -116,6 +117,33 @@ function* checkBatch(consumer: Consumer): Problems {
   };
   if (ackOn === "status") yield tell("a status cannot tell of several jobs", "ack_on");
   if (payloadParam !== "") yield tell("the payloads of a batch go on STDIN", "payload_param");
+}
+
+/**
+ * A framework's messages go in the framing of batches; and it can be told of those that died only when the child that ran one has
+ * ended for certain (docs/adr/0036).
+ */
+function* checkFramework(consumer: Consumer, reading: Reading): Problems {
+  const { type, broker } = usedBroker(consumer, reading) ?? {};
+  const framework = type?.formats[broker!.format]?.framework;
+  if (framework === undefined) return;
+  const what = `messages of the format ${show(broker!.format)}`;
+  const { executor, ack_on: ackOn, payload_param: payloadParam } = consumer.value;
+  if (executor === "process") {
+    const text = `a process cannot run ${what}, which their framework reads: set executor = "fastcgi"`;
+    yield problem(consumer, "executor", text);
+    return;
+  }
+  if (ackOn === "status") yield problem(consumer, "ack_on", `a status cannot tell of ${what}: remove ack_on`);
+  if (payloadParam !== "") {
+    yield problem(consumer, "payload_param", `${what} go on STDIN: remove payload_param`);
+  }
+  const pool = usedTable("fpm", "fpm", consumer, reading);
+  if (!framework.isToldFailures || pool === undefined || pool.value.kill_on_timeout) return;
+  const text =
+    `consumers of ${what} need kill_on_timeout = true: their framework is told of one that took too long only when ` +
+    "its PHP process has ended";
+  yield problem(pool, "kill_on_timeout", text);
 }
 
 /** An error can be found only in what is kept of STDERR. */

@@ -1,4 +1,4 @@
-import type { FervoError } from "./errors.ts";
+import { asFervoError, type FervoError } from "./errors.ts";
 
 /** A message as a broker keeps it. */
 export interface Message {
@@ -79,4 +79,15 @@ export interface PlainFormat extends Format {
   /** Whether a message says how often its job may be tried; else the broker keeps that beside it, where it has a place. */
   readonly hasAttempts: boolean;
   write(job: JobHead): Message;
+}
+
+/** What a message says of its job, or why none can be read. */
+export function readJob(format: Pick<Format, "read">, message: Message): JobHead | Unreadable {
+  try {
+    return format.read(message);
+  } catch (thrown) {
+    const error = asFervoError(thrown);
+    // A fault of the format says nothing of the message.
+    return { error, concerns: error.code === "JOB_MALFORMED" ? "message" : "producer" };
+  }
 }

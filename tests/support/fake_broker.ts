@@ -5,11 +5,11 @@ import {
   isUnreadable,
   type JobHead,
   type Message,
+  readJob,
   type Unreadable,
   unreadable,
 } from "../../src/core/format.ts";
 import { raw } from "../../src/formats/raw.ts";
-import { readJob } from "../../src/formats/read_job.ts";
 import type { BrokerAdmin, QueueDepth } from "../../src/core/admin.ts";
 import type {
   Broker,

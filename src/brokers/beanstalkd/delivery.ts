@@ -1,8 +1,14 @@
 import type { Delivery } from "../../core/delivery.ts";
-import { type Format, type JobHead, type Message, type Unreadable, unreadable } from "../../core/format.ts";
+import {
+  type Format,
+  type JobHead,
+  type Message,
+  readJob,
+  type Unreadable,
+  unreadable,
+} from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import { tooLarge } from "../../core/text/payload.ts";
-import { readJob } from "../../formats/read_job.ts";
 
 /** Settles what is reserved on its connection. */
 interface Settler {

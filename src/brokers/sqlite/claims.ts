@@ -5,11 +5,11 @@ import {
   isUnreadable,
   type JobHead,
   type Message,
+  readJob,
   type Unreadable,
   unreadable,
 } from "../../core/format.ts";
 import { tooLarge } from "../../core/text/payload.ts";
-import { readJob } from "../../formats/read_job.ts";
 import { CUT_OFF, SqliteDelivery, type SqliteSettler } from "./delivery.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./store/file.ts";

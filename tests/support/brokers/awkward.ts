@@ -11,14 +11,20 @@ import type {
 } from "../../../src/core/broker.ts";
 import type { Delivery } from "../../../src/core/delivery.ts";
 import { JobError, QueueError } from "../../../src/core/errors.ts";
-import type { Format, JobHead, Message, PushOptions, Unreadable } from "../../../src/core/format.ts";
+import {
+  type Format,
+  type JobHead,
+  type Message,
+  type PushOptions,
+  readJob,
+  type Unreadable,
+} from "../../../src/core/format.ts";
 import type { Verdict } from "../../../src/core/outcome.ts";
 import { text } from "../../../src/core/option.ts";
 import { type Clock, sleep } from "../../../src/core/time/clock.ts";
 import type { BrokerType, Ownership } from "../../../src/brokers/broker_type.ts";
 import { Replaced } from "../../../src/brokers/replaced.ts";
 import { raw } from "../../../src/formats/raw.ts";
-import { readJob } from "../../../src/formats/read_job.ts";
 
 const DELAYS = { maxMs: 60_000, stepMs: 1_000 };
 

@@ -14,7 +14,14 @@ import {
 import type { Broker, Capabilities, ReceiveRequest, Subscription } from "../../../src/core/broker.ts";
 import type { Delivery, Lease } from "../../../src/core/delivery.ts";
 import { JobError, QueueError } from "../../../src/core/errors.ts";
-import type { JobHead, Message, PlainFormat, PushOptions, Unreadable } from "../../../src/core/format.ts";
+import {
+  type JobHead,
+  type Message,
+  type PlainFormat,
+  type PushOptions,
+  readJob,
+  type Unreadable,
+} from "../../../src/core/format.ts";
 import { isUnreadable } from "../../../src/core/format.ts";
 import { text, wholeNumber } from "../../../src/core/option.ts";
 import type { Verdict } from "../../../src/core/outcome.ts";
@@ -22,7 +29,6 @@ import { type Clock, sleep } from "../../../src/core/time/clock.ts";
 import type { BrokerType, Ownership } from "../../../src/brokers/broker_type.ts";
 import { DeadGrouping } from "../../../src/brokers/dead_grouping.ts";
 import { raw } from "../../../src/formats/raw.ts";
-import { readJob } from "../../../src/formats/read_job.ts";
 import { written } from "../../../src/formats/written.ts";
 
 const DAY_MS = 86_400_000;

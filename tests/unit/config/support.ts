@@ -1,3 +1,4 @@
+import type { BrokerType } from "../../../src/brokers/broker_type.ts";
 import { parseConfig } from "../../../src/config/load.ts";
 import { ConfigError } from "../../../src/config/errors.ts";
 
@@ -16,9 +17,11 @@ export const CONSUMER = '[[consumers]]\nqueues = ["default"]\n';
 export async function problemsIn(
   text: string,
   environment: Readonly<Record<string, string>> = {},
+  brokerTypes?: readonly BrokerType[],
 ): Promise<string[]> {
   try {
-    await parseConfig(text, "fervo.toml", { env: (name) => environment[name] });
+    const types = brokerTypes && { brokerTypes };
+    await parseConfig(text, "fervo.toml", { env: (name) => environment[name], ...types });
   } catch (error) {
     if (error instanceof ConfigError && error.code === "CONFIG_INVALID") return error.message.split("\n");
     throw error;

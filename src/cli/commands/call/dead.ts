@@ -7,13 +7,12 @@ import type { Broker } from "../../../core/broker.ts";
 import { FervoError, JobError } from "../../../core/errors.ts";
 import type { Job } from "../../../core/job.ts";
 import type { WorkerEvent } from "../../../core/observer.ts";
-import { isUnreadable } from "../../../core/format.ts";
-import { readJob } from "../../../formats/read_job.ts";
+import { isUnreadable, readJob } from "../../../core/format.ts";
 import type { Outcome } from "../../../core/outcome.ts";
 import type { OutputListener } from "../../../core/text/output.ts";
 import type { Executor } from "../../../executors/executor.ts";
 import { FpmControl } from "../../../fpm/control.ts";
-import { jobOf } from "../../../worker/consumer/job_of.ts";
+import { jobOf } from "../../../worker/consumer/slot_runner.ts";
 import { ExitCode, exitCodeOf } from "../../exit_code.ts";
 
 /** How a dead letter is run again. */

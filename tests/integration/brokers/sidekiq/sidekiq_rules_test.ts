@@ -3,7 +3,7 @@ import { FAILED, take } from "../../../conformance/fixture.ts";
 import { isUnreadable } from "../../../../src/core/format.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../../src/core/retry.ts";
 import { sidekiq6, sidekiq7 } from "../../../../src/formats/sidekiq.ts";
-import { jobOf } from "../../../../src/worker/consumer/job_of.ts";
+import { jobOf } from "../../../../src/worker/consumer/slot_runner.ts";
 import { decide } from "../../../../src/worker/consumer/decide.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { RedisServer } from "../../../support/redis_server.ts";

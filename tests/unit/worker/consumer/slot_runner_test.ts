@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { isUnreadable } from "../../../../src/core/format.ts";
 import { raw } from "../../../../src/formats/raw.ts";
 import { sidekiq7 } from "../../../../src/formats/sidekiq.ts";
-import { jobOf } from "../../../../src/worker/consumer/job_of.ts";
+import { jobOf } from "../../../../src/worker/consumer/slot_runner.ts";
 import { FakeDelivery } from "../../../support/fake_broker.ts";
 
 /** What becomes of a Sidekiq job that was taken back from this many workers that died, the last one just now. */
