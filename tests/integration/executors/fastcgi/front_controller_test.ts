@@ -95,6 +95,7 @@ const FACTS = {
   isRepeat: false,
   traceparent: null,
   tracestate: null,
+  failure: null,
   format: null,
   headers: [],
 };
