@@ -5,7 +5,7 @@
  * or faster within seconds, and then both do. The ratio is taken pair by pair, and its 95 % interval is that of the mean of its
  * logarithm (Student's t).
  *
- * `deno task bench:compare --old FILE [--new FILE] [--pairs N] [--seconds N] [--write] [sqlite] [redis]`; `--new` is
+ * `deno task bench:compare --old FILE [--new FILE] [--pairs N] [--seconds N] [--write] [sqlite] [redis] [batches]`; `--new` is
  * dist/fervo-worker when absent; `--write` puts the result into benchmarks/results/compare.md. Needs redis-server.
  */
 import { eventually } from "../tests/support/eventually.ts";
@@ -16,11 +16,14 @@ import { conditions, Report, spread } from "./report.ts";
 
 const CHILDREN = 8;
 const QUEUE = "bench";
-const SCRIPT = new URL("null_job.php", import.meta.url).pathname;
+const scriptPath = (name: string) => new URL(name, import.meta.url).pathname;
+/** Of the scenario with batches, on the embedded queue. */
+const BATCH_SIZE = 20;
 /** Until code is compiled and connections are there. */
 const WARM_UP_MS = 2_000;
 /** More than any worker settles in a second on two cores. */
 const JOBS_PER_SECOND = 20_000;
+const BATCHED_JOBS_PER_SECOND = 50_000;
 const STOP_DEADLINE_MS = 20_000;
 /** How long one of the two runs before it is the other's turn. */
 const SLICE_MS = 1_000;
@@ -34,6 +37,8 @@ interface Side {
 
 interface BenchBroker extends AsyncDisposable {
   readonly table: string;
+  /** Of the consumer; 1 when absent. */
+  readonly batchSize?: number;
   /** Puts this many jobs into the queue; for `binary`, which may not know what a newer one makes. */
   fill(jobs: number, binary: string, config: string): Promise<void>;
 }
@@ -49,7 +54,7 @@ const PAIRS = Number(valueOf("--pairs") ?? 21);
 const SECONDS = Number(valueOf("--seconds") ?? 10);
 
 const folder = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "fervo-compare-" });
-const BROKERS: Readonly<Record<string, () => Promise<BenchBroker>>> = { sqlite, redis };
+const BROKERS: Readonly<Record<string, () => Promise<BenchBroker>>> = { sqlite, redis, batches };
 
 /** One binary on a queue that stays full; it runs only in its slices. */
 class BenchWorker implements AsyncDisposable {
@@ -68,6 +73,7 @@ class BenchWorker implements AsyncDisposable {
   static async start(binary: string, broker: BenchBroker, fpm: PhpFpm): Promise<BenchWorker> {
     const http = `${folder}/${crypto.randomUUID()}.sock`;
     const config = `${http}.toml`;
+    const { batchSize = 1 } = broker;
     await Deno.writeTextFile(
       config,
       `
@@ -81,15 +87,20 @@ socket = ""
 ${broker.table}
 [fpm.default]
 address = "${fpm.address}"
-script = "${SCRIPT}"
+script = "${scriptPath(batchSize === 1 ? "null_job.php" : "null_batch.php")}"
 status_path = "${fpm.statusPath}"
 status_address = "${fpm.statusAddress}"
 [[consumers]]
 queues = ["${QUEUE}"]
 concurrency = ${CHILDREN}
+batch_size = ${batchSize}
 `,
     );
-    await broker.fill(JOBS_PER_SECOND * (SECONDS + WARM_UP_MS / 1_000), binary, config);
+    await broker.fill(
+      (batchSize === 1 ? JOBS_PER_SECOND : BATCHED_JOBS_PER_SECOND) * (SECONDS + WARM_UP_MS / 1_000),
+      binary,
+      config,
+    );
     const process = new Deno.Command(binary, { args: ["run", "--config", config], stdout: "null" }).spawn();
     const worker = new BenchWorker(process, http);
     await eventually("the worker has settled jobs", async () => await settled(http).catch(() => 0) > 0);
@@ -147,9 +158,9 @@ if (Deno.args.includes("--write")) await report.write(new URL("results/compare.m
 
 async function compare(name: string, oldFpm: PhpFpm, newFpm: PhpFpm): Promise<void> {
   report.say(
-    `\n## ${name}: ${PAIRS} pairs of ${SECONDS} s in slices of ${
-      SLICE_MS / 1_000
-    } s, null jobs, ${CHILDREN} children, ` +
+    `\n## ${name}: ${PAIRS} pairs of ${SECONDS} s in slices of ${SLICE_MS / 1_000} s, null jobs${
+      name === "batches" ? `, ${BATCH_SIZE} in a request` : ""
+    }, ${CHILDREN} children, ` +
       `${CHILDREN} slots\n`,
   );
   const pairs: { old: Side; new: Side }[] = [];
@@ -215,6 +226,10 @@ async function sqlite(): Promise<BenchBroker> {
     },
     [Symbol.asyncDispose]: () => Deno.remove(queue, { recursive: true }),
   };
+}
+
+async function batches(): Promise<BenchBroker> {
+  return { ...await sqlite(), batchSize: BATCH_SIZE };
 }
 
 async function redis(): Promise<BenchBroker> {

@@ -2,7 +2,7 @@ import type { Delivery } from "../../core/delivery.ts";
 import { FervoError } from "../../core/errors.ts";
 import type { Observer } from "../../core/observer.ts";
 import type { SlotLimit } from "../../core/slot_limit.ts";
-import { demand } from "./demand.ts";
+import { demand, type DemandFacts } from "./demand.ts";
 import { Dispatch } from "./dispatch.ts";
 import { HeldDeliveries } from "./held.ts";
 import { Loop } from "./loop.ts";
@@ -42,6 +42,8 @@ export class Consumer {
   readonly #quiet = new AbortController();
   readonly #held: HeldDeliveries;
   readonly #loop: Loop;
+  /** Read anew each time that it is asked how much is to be received. */
+  readonly #facts: DemandFacts;
   #cutting: Promise<void> | undefined;
 
   constructor(deps: ConsumerDeps, options: ConsumerOptions) {
@@ -87,6 +89,7 @@ export class Consumer {
       loop: this.#loop,
     };
     this.#dispatch = new Dispatch({ ...deps, ...parts }, options);
+    this.#facts = this.#demandFacts();
   }
 
   get name(): string {
@@ -230,19 +233,49 @@ export class Consumer {
     return 0;
   }
 
-  #demand(): number {
-    const [{ batchSize }, { slots }] = [this.#options, this.#limit];
-    return demand({
-      usableSlots: this.#gate.limit(slots),
-      busySlots: this.#slots.busy,
-      slots,
+  #demandFacts(): DemandFacts {
+    const [gate, slots, receiver, held, dispatch] = [
+      this.#gate,
+      this.#slots,
+      this.#receiver,
+      this.#held,
+      this.#dispatch,
+    ];
+    const [limit, rateLimit, { batchSize }] = [this.#limit, this.#rateLimit, this.#options];
+    return {
       batchSize,
-      isOpen: this.#gate.isOpen,
-      hasQueue: this.#receiver.hasQueue,
-      inFlight: this.#held.size,
-      ...this.#dispatch.ahead,
-      roomBytes: this.#held.roomBytes,
-      rateRoom: () => this.#rateLimit?.room() ?? Infinity,
-    });
+      get usableSlots() {
+        return gate.limit(limit.slots);
+      },
+      get busySlots() {
+        return slots.busy;
+      },
+      get slots() {
+        return limit.slots;
+      },
+      get isOpen() {
+        return gate.isOpen;
+      },
+      get hasQueue() {
+        return receiver.hasQueue;
+      },
+      get inFlight() {
+        return held.size;
+      },
+      get aheadRoom() {
+        return dispatch.aheadRoom;
+      },
+      get allowance() {
+        return dispatch.allowance;
+      },
+      get roomBytes() {
+        return held.roomBytes;
+      },
+      rateRoom: () => rateLimit?.room() ?? Infinity,
+    };
+  }
+
+  #demand(): number {
+    return demand(this.#facts);
   }
 }

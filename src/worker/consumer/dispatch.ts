@@ -101,10 +101,14 @@ export class Dispatch {
     return this.#limit.slots * this.#options.batchSize * (this.#isKeeper ? 1 : 2);
   }
 
-  /** How many more may be taken before a slot is free for them, and in flight beside those that slots ask for. */
-  get ahead(): { readonly aheadRoom: number; readonly allowance: number } {
-    const { room: aheadRoom, allowance } = this.#ahead;
-    return this.#isKeeper ? { aheadRoom: 0, allowance: 0 } : { aheadRoom, allowance };
+  /** How many more may be taken before a slot is free for them. */
+  get aheadRoom(): number {
+    return this.#isKeeper ? 0 : this.#ahead.room;
+  }
+
+  /** How many more may be in flight beside those that slots ask for. */
+  get allowance(): number {
+    return this.#isKeeper ? 0 : this.#ahead.allowance;
   }
 
   /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */
@@ -123,7 +127,7 @@ export class Dispatch {
 
   /** Begins what is kept here, as far as there are slots for it. */
   startKept(): void {
-    while (this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
+    while (!this.#kept.isEmpty && this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
       const max = this.#gate.isOpen ? this.#options.batchSize : 1;
       const next = this.#kept.take(max, ({ delivery: { queue } }) => this.#queuePauses.begin(queue));
       if (next.length === 0) break;
@@ -188,6 +192,7 @@ export class Dispatch {
 
   /** What was not begun is begun by whoever has room for it; here, where it would cost an attempt to give it back. */
   #putBack(jobs: readonly Held[]): void {
+    if (jobs.length === 0) return;
     if (this.#isKeeper && !this.#isQuiet) this.#keep(jobs);
     else this.#held.putBack(jobs);
   }

@@ -107,6 +107,8 @@ export class HeldDeliveries {
 
   /** Puts back what no slot has begun, of what is not being settled already; the last one first, for each goes to the front of its queue. */
   putBack(all: readonly Held[]): void {
+    // An error takes microseconds, and mostly there is nothing to put back.
+    if (all.length === 0) return;
     const error = new FervoError("SHUTDOWN", "The job was not begun");
     for (const held of all.toReversed()) {
       if (!held.isSettling) void this.settle(held, { kind: "release", reason: "shutdown", error });
@@ -121,33 +123,21 @@ export class HeldDeliveries {
   async settle(held: Held, outcome: Outcome, endedMs = this.#deps.clock.monotonicMs()): Promise<void> {
     held.isSettling = true;
     if (outcome.kind === "release") this.#deps.onRelease();
-    const { clock, broker: { format, capabilities }, random } = this.#deps;
-    const { retry, pauseMaxMs } = this.#options;
+    const { clock, random } = this.#deps;
     const nowMs = clock.nowMs();
     const runMs = endedMs - (held.startedMs ?? endedMs);
     const { readyAtMs } = held.delivery;
     const waitMs = readyAtMs === undefined ? undefined : Math.max(nowMs - runMs - readyAtMs, 0);
-    const { attempt, maxAttempts, retryUntilMs } = held;
     // Of a batch that ended early some were given a trace, and never ran.
     const trace = held.trace !== undefined && held.startedMs !== undefined &&
       { trace: { ...held.trace, startedAtMs: nowMs - runMs } };
-    const job = {
-      attempt,
-      maxAttempts,
-      retryUntilMs,
-      nowMs,
-      retry,
-      format,
-      random,
-      keepsHeaders: capabilities.headers,
-    };
-    let verdict = this.#kept(decide(outcome, job));
-    const backoff = new Backoff({ random }, { maxMs: pauseMaxMs });
+    let verdict = this.#verdictOf(outcome, held, nowMs);
+    let backoff: Backoff | undefined;
     for (;;) {
       const failure = await this.#trySettle(held, verdict, { waitMs, runMs, ...trace });
       if (failure === undefined) break;
       if (verdict.kind === "replace" && failure.code === "JOB_MALFORMED") {
-        verdict = this.#kept(decide({ kind: "retry", error: failure }, job));
+        verdict = this.#verdictOf({ kind: "retry", error: failure }, held, nowMs);
         continue;
       }
       this.#settling.failed(failure);
@@ -155,11 +145,23 @@ export class HeldDeliveries {
         this.#orphaned++;
         break;
       }
+      backoff ??= new Backoff({ random }, { maxMs: this.#options.pauseMaxMs });
       await sleep(clock, backoff.nextMs(), this.#givenUp.signal);
     }
     this.#all.delete(held);
     this.#bytes -= held.delivery.message.body.length;
     this.#deps.onChange();
+  }
+
+  #verdictOf(outcome: Outcome, { attempt, maxAttempts, retryUntilMs }: Held, nowMs: number): Verdict {
+    // The common case needs no facts.
+    if (outcome.kind === "ack") return outcome;
+    const { broker: { format, capabilities }, random } = this.#deps;
+    const { retry } = this.#options;
+    const keepsHeaders = capabilities.headers;
+    return this.#kept(
+      decide(outcome, { attempt, maxAttempts, retryUntilMs, nowMs, retry, format, random, keepsHeaders }),
+    );
   }
 
   /** A delay that the broker keeps: a longer one is cut, and the first of them is told. */

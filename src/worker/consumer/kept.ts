@@ -32,6 +32,10 @@ export class Kept {
     }
   }
 
+  get isEmpty(): boolean {
+    return this.#all.length === 0;
+  }
+
   /** Up to `max` of those that may be begun now, the first of them first. */
   take(max: number, mayBegin: (held: Held) => boolean): Held[] {
     const taken: Held[] = [];

@@ -69,13 +69,14 @@ export class SlotRunner {
     // It was received just when the worker was told to end now.
     if (cut.aborted) return { ran: NONE, outcome: undefined, left: slot.jobs };
     const ready: Ready[] = [];
-    const abandoned: Ready[] = [];
+    let abandoned: Ready[] | undefined;
     for (const held of slot.jobs) {
       const job = this.#jobOf(held);
       if (isUnreadable(job)) refuse(held, job);
-      else (postMortems.isAbandoned(held.delivery) ? abandoned : ready).push({ held, job });
+      else if (postMortems.isAbandoned(held.delivery)) (abandoned ??= []).push({ held, job });
+      else ready.push({ held, job });
     }
-    if (abandoned.length > 0) await this.#tellAbandoned(slot, abandoned);
+    if (abandoned !== undefined) await this.#tellAbandoned(slot, abandoned);
     if (ready.length === 0 || cut.aborted) return { ran: NONE, outcome: undefined, left: heldOf(ready) };
     if (format.framework !== undefined) return await this.#runMessages(slot, ready);
     this.#began(slot, ready[0]!);

@@ -135,7 +135,9 @@ export class Receiver {
 
   /** Something was received, or settled. */
   busy(): void {
-    this.#idleSinceMs = this.#deps.clock.monotonicMs();
+    const { broker: { admin, capabilities }, clock } = this.#deps;
+    // Said for each job, and asked for where nobody counts: the clock is not read for nothing.
+    if (admin.depth === undefined || capabilities.counts === "none") this.#idleSinceMs = clock.monotonicMs();
   }
 
   /**
