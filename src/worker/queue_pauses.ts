@@ -96,7 +96,8 @@ export class QueuePauses {
       ms,
     );
     this.#pauses.set(queue, { state, timer, endsAtMs: this.#clock.monotonicMs() + ms });
-    this.#changed();
+    // The consumer that takes the one job knows it, and no other has anything to do.
+    if (state !== "probing") this.#changed();
   }
 
   #changed(): void {

@@ -6,7 +6,7 @@ import type { Observer } from "../../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { Clock } from "../../core/time/clock.ts";
 import { checkedTrace, type JobTrace, type Tracer } from "../../core/trace.ts";
-import type { BatchEnd, Executor } from "../../executors/executor.ts";
+import type { Executor } from "../../executors/executor.ts";
 import type { Held } from "./held.ts";
 import type { PostMortems } from "./post_mortem.ts";
 import type { Slot, Slots } from "./slots.ts";
@@ -78,50 +78,45 @@ export class SlotRunner {
     }
     if (abandoned !== undefined) await this.#tellAbandoned(slot, abandoned);
     if (ready.length === 0 || cut.aborted) return { ran: NONE, outcome: undefined, left: heldOf(ready) };
-    if (format.framework !== undefined) return await this.#runMessages(slot, ready);
-    this.#began(slot, ready[0]!);
-    return await (this.#options.batchSize === 1
-      ? this.#runOne(slot, ready[0]!)
-      : this.#runBatch(slot, ready));
+    const isAlone = this.#options.batchSize === 1 && format.framework === undefined;
+    return await (isAlone ? this.#runOne(slot, ready[0]!) : this.#runBatch(slot, ready));
   }
 
-  async #runOne(slot: Slot, { held, job }: Ready): Promise<SlotEnd> {
+  async #runOne(slot: Slot, ready: Ready): Promise<SlotEnd> {
+    const { held, job } = ready;
+    this.#began(slot, ready);
     const outcome = await this.#deps.executor.execute(job, slot.abort.signal, slot).catch(outcomeOfFault);
     return { ran: [held], outcome, left: NONE };
   }
 
+  /** A framework's jobs say when they begin, may run several at once, and hear of those that have died; others run in their order. */
   async #runBatch(slot: Slot, ready: readonly Ready[]): Promise<SlotEnd> {
-    const { slots, settle } = this.#deps;
-    let at = 0;
-    const onOutcome = (outcome: Outcome) => {
-      settle(ready[at++]!.held, outcome);
-      slots.next(slot);
-      if (at < ready.length) this.#began(slot, ready[at]!);
-    };
-    const end = await this.#execute(slot, ready, { onOutcome });
-    const isWhole = end === undefined || at === ready.length;
-    return {
-      ran: isWhole ? NONE : [ready[at]!.held],
-      outcome: end?.outcome,
-      left: heldOf(ready.slice(isWhole ? at : at + 1)),
-    };
-  }
-
-  /** The same of a framework's jobs, which say when they begin, may run several at once, and hear of those that have died. */
-  async #runMessages(slot: Slot, ready: readonly Ready[]): Promise<SlotEnd> {
-    const { slots, settle, postMortems, clock } = this.#deps;
+    const { executor, format, slots, settle, postMortems, clock } = this.#deps;
+    /** Without an outcome, in order. */
     const open = new Map(ready.map((one) => [one.job, one]));
-    const end = await this.#execute(slot, ready, {
-      onBegun: (job) => {
-        slots.next(slot);
-        this.#began(slot, open.get(job)!);
-      },
-      onOutcome: (outcome, job) => {
-        settle(open.get(job)!.held, outcome);
-        open.delete(job);
-        slots.next(slot);
-      },
-    });
+    const beginNext = () => {
+      const [next] = open.values();
+      if (format.framework === undefined && next !== undefined) this.#began(slot, next);
+    };
+    const onBegun = (job: Job) => {
+      slots.next(slot);
+      this.#began(slot, open.get(job)!);
+    };
+    const onOutcome = (outcome: Outcome, job: Job) => {
+      settle(open.get(job)!.held, outcome);
+      open.delete(job);
+      slots.next(slot);
+      beginNext();
+    };
+    beginNext();
+    const jobs = ready.map(({ job }) => job);
+    const { timeoutMs } = this.#options;
+    const end = await executor.executeBatch!({ jobs, timeoutMs, onBegun, onOutcome }, slot.abort.signal, slot)
+      .catch((fault) => ({
+        outcome: outcomeOfFault(fault),
+        jobs: [...open.keys()].slice(0, 1),
+        hasEnded: false,
+      }));
     const ran = end?.jobs.map((job) => open.get(job)!) ?? [];
     for (const { job } of ran) open.delete(job);
     const left = heldOf([...open.values()]);
@@ -134,20 +129,6 @@ export class SlotRunner {
       settle(held, await postMortems.tell(slot, { held, job }, end.outcome.error), endedMs);
     }
     return { ran: NONE, outcome: undefined, left };
-  }
-
-  #execute(
-    slot: Slot,
-    ready: readonly Ready[],
-    on: { onOutcome: (outcome: Outcome, job: Job) => void; onBegun?: (job: Job) => void },
-  ): Promise<BatchEnd | undefined> {
-    const jobs = ready.map(({ job }) => job);
-    const batch = { jobs, timeoutMs: this.#options.timeoutMs, ...on };
-    return this.#deps.executor.executeBatch!(batch, slot.abort.signal, slot).catch((fault) => ({
-      outcome: outcomeOfFault(fault),
-      jobs: jobs.slice(0, 1),
-      hasEnded: false,
-    }));
   }
 
   /** Who had these was lost too often: they are not run again, and their framework counts that. */
