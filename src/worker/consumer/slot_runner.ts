@@ -52,41 +52,57 @@ export interface SlotEnd {
 }
 
 const NONE: readonly Held[] = [];
+const NOTHING: SlotEnd = { ran: NONE, outcome: undefined, left: NONE };
 
 /** Runs the jobs of a slot: reads what each delivery says, and has the executor run those that can be. */
 export class SlotRunner {
   readonly #deps: SlotRunnerDeps;
   readonly #options: SlotRunnerOptions;
+  /** Whether each slot runs one job, which is no framework's. */
+  readonly #isAlone: boolean;
 
   constructor(deps: SlotRunnerDeps, options: SlotRunnerOptions) {
     this.#deps = deps;
     this.#options = options;
+    this.#isAlone = options.batchSize === 1 && deps.format.framework === undefined;
   }
 
   /** Runs them; each is settled as soon as its outcome has come, but the last. Never rejects. */
-  async run(slot: Slot): Promise<SlotEnd> {
-    const { refuse, cut, postMortems, format } = this.#deps;
+  run(slot: Slot): Promise<SlotEnd> {
+    // The common case takes the short way: each array and each promise more would cost every job.
+    return this.#isAlone ? this.#runOne(slot) : this.#runAll(slot);
+  }
+
+  async #runOne(slot: Slot): Promise<SlotEnd> {
+    const { executor, refuse, cut } = this.#deps;
+    const { jobs } = slot;
+    const held = jobs[0]!;
     // It was received just when the worker was told to end now.
+    if (cut.aborted) return { ran: NONE, outcome: undefined, left: jobs };
+    const job = this.#jobOf(held);
+    if (isUnreadable(job)) {
+      refuse(held, job);
+      return NOTHING;
+    }
+    this.#began(slot, held, job);
+    const outcome = await executor.execute(job, slot.abort.signal, slot).catch(outcomeOfFault);
+    return { ran: jobs, outcome, left: NONE };
+  }
+
+  async #runAll(slot: Slot): Promise<SlotEnd> {
+    const { refuse, cut, postMortems } = this.#deps;
+    // As above.
     if (cut.aborted) return { ran: NONE, outcome: undefined, left: slot.jobs };
     const ready: Ready[] = [];
-    let abandoned: Ready[] | undefined;
+    const abandoned: Ready[] = [];
     for (const held of slot.jobs) {
       const job = this.#jobOf(held);
       if (isUnreadable(job)) refuse(held, job);
-      else if (postMortems.isAbandoned(held.delivery)) (abandoned ??= []).push({ held, job });
-      else ready.push({ held, job });
+      else (postMortems.isAbandoned(held.delivery) ? abandoned : ready).push({ held, job });
     }
-    if (abandoned !== undefined) await this.#tellAbandoned(slot, abandoned);
-    if (ready.length === 0 || cut.aborted) return { ran: NONE, outcome: undefined, left: heldOf(ready) };
-    const isAlone = this.#options.batchSize === 1 && format.framework === undefined;
-    return await (isAlone ? this.#runOne(slot, ready[0]!) : this.#runBatch(slot, ready));
-  }
-
-  async #runOne(slot: Slot, ready: Ready): Promise<SlotEnd> {
-    const { held, job } = ready;
-    this.#began(slot, ready);
-    const outcome = await this.#deps.executor.execute(job, slot.abort.signal, slot).catch(outcomeOfFault);
-    return { ran: [held], outcome, left: NONE };
+    if (abandoned.length > 0) await this.#tellAbandoned(slot, abandoned);
+    if (ready.length === 0 || cut.aborted) return { ...NOTHING, left: heldOf(ready) };
+    return await this.#runBatch(slot, ready);
   }
 
   /** A framework's jobs say when they begin, may run several at once, and hear of those that have died; others run in their order. */
@@ -96,11 +112,11 @@ export class SlotRunner {
     const open = new Map(ready.map((one) => [one.job, one]));
     const beginNext = () => {
       const [next] = open.values();
-      if (format.framework === undefined && next !== undefined) this.#began(slot, next);
+      if (format.framework === undefined && next !== undefined) this.#began(slot, next.held, next.job);
     };
     const onBegun = (job: Job) => {
       slots.next(slot);
-      this.#began(slot, open.get(job)!);
+      this.#began(slot, open.get(job)!.held, job);
     };
     const onOutcome = (outcome: Outcome, job: Job) => {
       settle(open.get(job)!.held, outcome);
@@ -155,7 +171,7 @@ export class SlotRunner {
     return withTrace(job, held.trace);
   }
 
-  #began(slot: Slot, { held, job: { queue, id, attempt, ignored } }: Ready): void {
+  #began(slot: Slot, held: Held, { queue, id, attempt, ignored }: Job): void {
     // What was cut off is over.
     if (held.isSettling) return;
     held.startedMs = slot.beganMs;
