@@ -60,9 +60,11 @@ export class Consumer {
     this.#limit = deps.limit ?? { slots: options.concurrency };
     this.#slots = new Slots(deps, { limit: this.#limit, timeoutMs: options.timeoutMs });
     this.#loop = new Loop(deps);
+    const onLost = (gone: readonly Delivery[]) => this.#dispatch.lost(gone);
     this.#held = new HeldDeliveries(
       {
         ...deps,
+        onLost,
         onRelease: () => this.#rateLimit?.giveBack(),
         onChange: () => {
           this.#receiver.busy();
@@ -71,7 +73,6 @@ export class Consumer {
       },
       options,
     );
-    const onLost = (gone: readonly Delivery[]) => this.#dispatch.lost(gone);
     const queuePauses = deps.queuePauses ?? new QueuePauses(deps, { broker: "" });
     this.#receiver = new Receiver({ ...deps, queuePauses, loop: this.#loop, onLost }, options);
     this.#rateLimit = options.rateLimit &&

@@ -136,9 +136,11 @@ export class Dispatch {
     this.#loop.wake();
   }
 
-  /** What waits for a slot and is ours no more is not begun: it runs elsewhere. */
+  /** What waits here and is ours no more is not begun: it runs elsewhere. */
   lost(gone: readonly Delivery[]): void {
-    this.#held.putBack(this.#ahead.takeThose((held) => gone.includes(held.delivery)));
+    const isGone = ({ delivery }: Held) => gone.includes(delivery);
+    for (const held of this.#slots.inUse.flatMap(({ jobs }) => jobs)) held.isLost ||= isGone(held);
+    this.#held.putBack([...this.#ahead.takeThose(isGone), ...this.#kept.takeThose(isGone)]);
   }
 
   /** Gives back what waits; from now on nothing does. Idempotent. */

@@ -27,6 +27,8 @@ export interface Held {
   trace?: JobTrace;
   /** Its settle is under way or done: at shutdown there is nothing to release. */
   isSettling: boolean;
+  /** It is no longer ours, as was seen before its settle shows that. */
+  isLost: boolean;
 }
 
 export interface HeldDeliveriesOptions {
@@ -46,6 +48,8 @@ export interface HeldDeliveriesDeps {
   readonly random: () => number;
   /** Called when one begins to go back that did not run. */
   readonly onRelease: () => void;
+  /** Called with those whose renewal has shown that they are ours no more. */
+  readonly onLost: (gone: readonly Delivery[]) => void;
   /** Called when there is one less. */
   readonly onChange: () => void;
 }
@@ -98,6 +102,7 @@ export class HeldDeliveries {
       attempt: delivery.attempt ?? 1,
       maxAttempts: this.#options.retry.attempts,
       isSettling: false,
+      isLost: false,
     };
     this.#all.add(held);
     this.#bytes += delivery.message.body.length;
@@ -217,22 +222,23 @@ export class HeldDeliveries {
     this.#renewal = clock.setTimer(() => {
       this.#renewal = undefined;
       let shortestMs = Infinity;
-      for (const { delivery: { lease } } of this.#all) {
-        if (lease === undefined) continue;
-        shortestMs = Math.min(shortestMs, lease.ms);
-        void this.#renew(lease);
+      for (const { delivery } of this.#all) {
+        if (delivery.lease === undefined) continue;
+        shortestMs = Math.min(shortestMs, delivery.lease.ms);
+        void this.#renew(delivery, delivery.lease);
       }
       if (shortestMs < Infinity) this.#renewBy(shortestMs / 3);
     }, ms);
   }
 
-  async #renew(lease: Lease): Promise<void> {
+  async #renew(delivery: Delivery, lease: Lease): Promise<void> {
     try {
       await lease.extend();
       this.#extending.worked();
     } catch (thrown) {
-      // A lost lease shows when the job is settled; there is nothing to do about it before.
-      if (asFervoError(thrown).code !== "LEASE_LOST") this.#extending.failed(thrown);
+      // Of a job that runs a lost lease shows when it is settled; one that waits here is not to begin.
+      if (asFervoError(thrown).code === "LEASE_LOST") this.#deps.onLost([delivery]);
+      else this.#extending.failed(thrown);
     }
   }
 }

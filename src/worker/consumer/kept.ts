@@ -47,10 +47,19 @@ export class Kept {
     return taken;
   }
 
+  /** Those that are meant, whether they may be begun or not. */
+  takeThose(isMeant: (held: Held) => boolean): Held[] {
+    const meant = this.#all.filter(isMeant);
+    for (const held of meant) {
+      this.#all.splice(this.#all.indexOf(held), 1);
+      this.#later.get(held)?.cancel();
+      this.#later.delete(held);
+    }
+    return meant;
+  }
+
   /** All of them; none waits after that. */
   takeAll(): Held[] {
-    for (const timer of this.#later.values()) timer.cancel();
-    this.#later.clear();
-    return this.#all.splice(0);
+    return this.takeThose(() => true);
   }
 }

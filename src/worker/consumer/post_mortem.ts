@@ -98,11 +98,11 @@ export class PostMortems {
   }
 
   /** Whether nobody else has the delivery by now; waits for a broker that is gone. */
-  async #isOurs({ delivery: { lease } }: Held, signal: AbortSignal): Promise<boolean> {
+  async #isOurs(held: Held, signal: AbortSignal): Promise<boolean> {
     while (!signal.aborted) {
       try {
-        await lease?.extend();
-        return true;
+        await held.delivery.lease?.extend();
+        return !held.isLost;
       } catch (thrown) {
         if (asFervoError(thrown).code === "LEASE_LOST") return false;
         await sleep(this.#deps.clock, BROKER_PAUSE_MS, signal);

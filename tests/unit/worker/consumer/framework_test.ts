@@ -363,3 +363,17 @@ Deno.test("Consumer takes no job of a queue that the application holds back, the
   t.executor.failureAnswer = () => HANDLED;
   await settlePromises();
 });
+
+Deno.test("Consumer tells nothing of a job that its broker has said is no longer its own, though it has no lease", async () => {
+  await using t = start();
+  t.broker.leaseMs = undefined;
+  const answers: Outcome[] = [executorAway(), HANDLED];
+  t.executor.failureAnswer = () => answers.shift();
+  const [lost] = await t.give("1");
+  await crash(t);
+  lost!.settleFailures.push(leaseLost());
+  t.broker.subscribed[0]!.onLost([lost!]);
+  await t.clock.advance(60_000);
+  assert.deepEqual([t.executor.failures.length, lost!.settled], [1, []]);
+  assert.equal(t.log.of("lease_lost").length, 1);
+});

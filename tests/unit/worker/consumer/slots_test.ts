@@ -11,7 +11,15 @@ function build(timeoutMs = 1_000) {
 
 function heldOf(id: string): readonly Held[] {
   const delivery = new FakeDelivery(id);
-  return [{ delivery, startedMs: undefined, id, attempt: 1, maxAttempts: 1, isSettling: false }];
+  return [{
+    delivery,
+    startedMs: undefined,
+    id,
+    attempt: 1,
+    maxAttempts: 1,
+    isSettling: false,
+    isLost: false,
+  }];
 }
 
 const ids = (slots: Slots) => slots.inUse.map(({ jobs }) => jobs[0]!.id);

@@ -253,3 +253,21 @@ Deno.test("Consumer.emptied() does not take a broker for empty that cannot count
   assert.equal(await t.consumer.emptied(5_000), undefined);
   t.broker.outage = undefined;
 });
+
+Deno.test("Consumer does not begin what it keeps and is ours no more, as its broker or a renewal has shown", async () => {
+  for (const isTold of [true, false]) {
+    await using t = start({ concurrency: 1 }, counted);
+    const [lost] = await t.give("1");
+    t.executor.probeAnswer = new FervoError("FASTCGI_CONNECT_FAILED", "Nobody listens");
+    t.executor.runs[0]!.end(executorAway());
+    await settlePromises();
+    lost!.settleFailures.push(leaseLost());
+    if (isTold) t.broker.subscribed[0]!.onLost([lost!]);
+    else lost!.extendFailures.push(leaseLost());
+    await t.clock.advance(10_000);
+    t.executor.probeAnswer = undefined;
+    await t.clock.advance(10_000);
+    assert.deepEqual([t.executor.ids, t.consumer.inFlight], [["1"], 0]);
+    assert.equal(t.log.of("lease_lost").length, 1);
+  }
+});
