@@ -67,7 +67,7 @@ export class Dispatch {
     this.#isKeeper = capabilities.release === "counted";
     this.#keepsPostponed = capabilities.delayedRelease === "counted";
     this.#kept = new Kept({ clock, onDue: () => this.startKept() });
-    this.#ahead = new LookAhead<Held>({ clock, onStale: (stale) => held.putBack(stale) }, {
+    this.#ahead = new LookAhead<Held>({ clock, onStale: (stale) => this.#putBack(stale) }, {
       limit,
       perSlot: options.batchSize,
     });
@@ -247,6 +247,6 @@ export class Dispatch {
     if (outcome.kind !== "release" || outcome.reason === "asked") return this.#gate.available();
     if (outcome.reason === "shutdown") return;
     this.#gate.unable(outcome.error);
-    this.#held.putBack(this.#ahead.takeAll());
+    this.#putBack(this.#ahead.takeAll());
   }
 }

@@ -377,3 +377,23 @@ Deno.test("Consumer tells nothing of a job that its broker has said is no longer
   assert.deepEqual([t.executor.failures.length, lost!.settled], [1, []]);
   assert.equal(t.log.of("lease_lost").length, 1);
 });
+
+Deno.test("Consumer keeps a job that finds no slot free, where a release would cost an attempt", async () => {
+  await using t = start({ capabilities: { release: "counted", delayedRelease: "counted" } });
+  await t.give("1");
+  const [first] = t.executor.batches;
+  first!.begin(first!.jobs[0]!);
+  first!.tell(later(5_000));
+  first!.end();
+  // It takes the slot that the next receive was meant for.
+  await t.clock.advance(5_000);
+  const [second] = await t.give("2");
+  await t.clock.advance(1_000);
+  assert.deepEqual([second!.settled, t.executor.batchIds], [[], [["1"], ["1"]]]);
+  const again = t.executor.batches[1]!;
+  again.begin(again.jobs[0]!);
+  again.tell(ACK);
+  again.end();
+  await settlePromises();
+  assert.deepEqual(t.executor.batchIds.slice(2), [["2"]]);
+});
