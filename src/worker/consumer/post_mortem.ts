@@ -20,7 +20,7 @@ const BROKER_PAUSE_MS = 1_000;
 export interface PostMortemDeps {
   readonly executor: Pick<Executor, "tellFailure">;
   readonly format: Pick<Format, "framework">;
-  readonly capabilities: Pick<Capabilities, "redeliveries">;
+  readonly capabilities: Pick<Capabilities, "redeliveries" | "release">;
   readonly clock: Clock;
   readonly observe: Observer;
   readonly slots: Slots;
@@ -60,7 +60,10 @@ export class PostMortems {
   /** Whether a delivery is not to be run, as it has lost its holder too often. */
   isAbandoned({ redeliveries = 0 }: Pick<Delivery, "redeliveries">): boolean {
     if (redeliveries === 0 || !this.areTold) return false;
-    return this.#deps.capabilities.redeliveries === "flagged" || redeliveries > this.#options.redeliveriesMax;
+    const { capabilities } = this.#deps;
+    // Where what is only given back has the same flag, that says nothing: each worker that stops gives some back.
+    if (capabilities.redeliveries === "flagged") return capabilities.release === "uncounted";
+    return redeliveries > this.#options.redeliveriesMax;
   }
 
   /** What becomes of a job that has died so. Never rejects. */

@@ -397,3 +397,9 @@ Deno.test("Consumer keeps a job that finds no slot free, where a release would c
   await settlePromises();
   assert.deepEqual(t.executor.batchIds.slice(2), [["2"]]);
 });
+
+Deno.test("Consumer runs a job that was only given back, where its broker cannot tell that from a loss", async () => {
+  await using t = start({ capabilities: { redeliveries: "flagged", release: "counted" } });
+  await t.give(new FakeDelivery("1", { redeliveries: 1 }));
+  assert.deepEqual([t.executor.batchIds, t.executor.failures], [[["1"]], []]);
+});
