@@ -76,6 +76,11 @@ export class PostMortems {
       if (signal.aborted || !await this.#isOurs(held, signal)) return fallback;
       using limit = this.#limit(signal);
       const outcome = await executor.tellFailure!(job, failure, limit.signal);
+      // What it has said it has done.
+      if (outcome !== undefined && outcome.kind !== "release") {
+        gate.available();
+        return outcome;
+      }
       if (signal.aborted) return fallback;
       if (outcome === undefined) {
         deaths++;
@@ -89,9 +94,6 @@ export class PostMortems {
           error,
           deaths,
         });
-      } else if (outcome.kind !== "release") {
-        gate.available();
-        return outcome;
       } else {
         gate.unable(outcome.error);
         await gate.opened(signal);

@@ -403,3 +403,15 @@ Deno.test("Consumer runs a job that was only given back, where its broker cannot
   await t.give(new FakeDelivery("1", { redeliveries: 1 }));
   assert.deepEqual([t.executor.batchIds, t.executor.failures], [[["1"]], []]);
 });
+
+Deno.test("Consumer does what a framework has said of a death, though it is told to end meanwhile", async () => {
+  await using t = start();
+  const answer = Promise.withResolvers<Outcome>();
+  t.executor.failureAnswer = () => answer.promise;
+  const [dead] = await t.give("1");
+  await crash(t);
+  const stopping = t.consumer.cutOff();
+  answer.resolve(HANDLED);
+  await stopping;
+  assert.deepEqual(dead!.settled, ["handled JOB_FAILED"]);
+});
