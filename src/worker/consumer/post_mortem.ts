@@ -5,7 +5,7 @@ import { asFervoError, type FervoError, JobError } from "../../core/errors.ts";
 import type { Format } from "../../core/format.ts";
 import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
-import type { Outcome } from "../../core/outcome.ts";
+import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { Executor } from "../../executors/executor.ts";
 import type { Held } from "./held.ts";
 import type { Gate } from "./pause.ts";
@@ -75,7 +75,7 @@ export class PostMortems {
       const { signal } = slots.restart(slot, Infinity);
       if (signal.aborted || !await this.#isOurs(held, signal)) return fallback;
       using limit = this.#limit(signal);
-      const outcome = await executor.tellFailure!(job, failure, limit.signal);
+      const outcome = await executor.tellFailure!(job, failure, limit.signal).catch(outcomeOfFault);
       // What it has said it has done.
       if (outcome !== undefined && outcome.kind !== "release") {
         gate.available();

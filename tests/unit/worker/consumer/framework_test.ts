@@ -415,3 +415,16 @@ Deno.test("Consumer does what a framework has said of a death, though it is told
   await stopping;
   assert.deepEqual(dead!.settled, ["handled JOB_FAILED"]);
 });
+
+Deno.test("Consumer tells a death again when a fault of its own came in the way, and loses no slot", async () => {
+  await using t = start();
+  const answers: (() => Outcome)[] = [() => {
+    throw new TypeError("a fault");
+  }, () => HANDLED];
+  t.executor.failureAnswer = () => answers.shift()!();
+  const [dead] = await t.give("1");
+  await crash(t);
+  await t.clock.advance(10_000);
+  assert.deepEqual(dead!.settled, ["handled JOB_FAILED"]);
+  assert.equal(t.consumer.busySlots, 0);
+});
