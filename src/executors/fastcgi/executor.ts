@@ -152,7 +152,7 @@ export class FastCgiExecutor implements Executor {
       };
     }
     if (first.framework !== undefined && !answer.hasRecord) {
-      return { outcome: notStarted(await end.outcomeOf(first)), jobs: [first], hasEnded: true };
+      return { outcome: notBegun(await end.outcomeOf(first)), jobs: [first], hasEnded: true };
     }
     this.#ackedStderr.afterBatch(answer.ended, end.stderr, end.error);
     // All jobs that have begun have ended: what is left is a child that has not.
@@ -172,7 +172,7 @@ export class FastCgiExecutor implements Executor {
     const end = await this.#ended(sending, { uri: uriOfPostMortem(job), startedMs, signal });
     // The job has died: nothing makes it done, and it is not there to come again.
     if (told !== undefined && told.kind !== "ack" && told.kind !== "release") return told;
-    if (!answer.hasRecord) return notStarted(await end.outcomeOf(job));
+    if (!answer.hasRecord) return notBegun(await end.outcomeOf(job));
     const outcome = await end.outcomeOf(job);
     await end.isOver(job);
     return outcome.kind === "release" ? outcome : undefined;
@@ -295,4 +295,9 @@ export class FastCgiExecutor implements Executor {
     if (!await this.#failures.mayNotHaveRun(lost, { id, queue, attempt })) return undefined;
     return REPEAT[0] in facts ? request : { ...request, params: [...request.params, REPEAT] };
   }
+}
+
+/** What becomes of a framework's job that has not begun. One that cannot even be sent says nothing of its application. */
+function notBegun(outcome: Outcome): Outcome {
+  return outcome.kind === "bury" ? outcome : notStarted(outcome);
 }

@@ -779,3 +779,14 @@ Deno.test("FastCgiExecutor puts a job back that began too late and did nothing, 
   const { executor: other } = build(responseOf());
   assert.equal(errorOf(await other.execute(jobOf({ deadlineMs: 0 }), NEVER)).code, "JOB_NO_OUTCOME");
 });
+
+Deno.test("FastCgiExecutor buries a framework's job that cannot be sent, and does not blame its application", async () => {
+  const { executor } = build(new FastCgiError("FASTCGI_PARAM_TOO_LARGE", "The param is too long"));
+  const job = jobOf({ framework: { format: "messenger", headers: {} } });
+  const end = await executor.executeBatch({ jobs: [job], timeoutMs: 1_000, onOutcome: () => {} }, NEVER);
+  const failure = { id: "f1", code: "JOB_CRASHED", message: "killed" } as const;
+  const told = await executor.tellFailure(job, failure, NEVER);
+  for (const outcome of [end!.outcome, told!]) {
+    assert.deepEqual([outcome.kind, errorOf(outcome).code], ["bury", "FASTCGI_PARAM_TOO_LARGE"]);
+  }
+});
