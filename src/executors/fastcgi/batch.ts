@@ -54,7 +54,20 @@ function encodeJob(job: Job, timeoutMs?: number, failure?: JobFailure): Uint8Arr
     failure,
     bytes: job.payload.length,
   };
-  return [utf8.encode(JSON.stringify(facts) + "\n"), job.payload, END_OF_LINE];
+  return [utf8.encode(jsonOf(facts) + "\n"), job.payload, END_OF_LINE];
+}
+
+/** Half of a surrogate pair, as JSON.stringify() writes it. */
+const HALF_PAIR = /\\ud[89a-f]/;
+/** Whatever it escapes. */
+const ESCAPE = /\\(?:ud[89a-f]..|.)/g;
+
+/** JSON that PHP reads: half of a surrogate pair, which stands for no bytes, becomes U+FFFD, as in the params. */
+function jsonOf(facts: object): string {
+  const json = JSON.stringify(facts);
+  return HALF_PAIR.test(json)
+    ? json.replace(ESCAPE, (escape) => escape.length === 6 ? "\\ufffd" : escape)
+    : json;
 }
 
 /** Who is told what the records of an answer say. */
@@ -75,7 +88,7 @@ export interface AnswerListener {
 export class BatchAnswer {
   readonly #jobs: readonly Job[];
   /** Without an outcome, in order. */
-  readonly #open: { readonly job: Job; hasBegun: boolean }[];
+  readonly #open: { readonly job: Job; readonly id: string; hasBegun: boolean }[];
   /** Of a framework's jobs a record says when one begins; of others each begins when the one before has ended. */
   readonly #tellsBegin: boolean;
   readonly #listener: AnswerListener;
@@ -86,7 +99,8 @@ export class BatchAnswer {
   /** @param word What the header says. */
   constructor(jobs: readonly Job[], listener: AnswerListener, word: "batch" | "post-mortem" = "batch") {
     this.#jobs = jobs;
-    this.#open = jobs.map((job) => ({ job, hasBegun: false }));
+    // As it was sent.
+    this.#open = jobs.map((job) => ({ job, id: job.id.toWellFormed(), hasBegun: false }));
     this.#tellsBegin = jobs[0]?.framework !== undefined;
     this.#listener = listener;
     this.#word = word;
@@ -136,13 +150,13 @@ export class BatchAnswer {
   }
 
   #runningWith(id: unknown): Job | undefined {
-    if (this.#tellsBegin) return this.#open.find(({ job, hasBegun }) => hasBegun && job.id === id)?.job;
-    const first = this.#open[0]?.job;
-    return first?.id === id ? first : undefined;
+    if (this.#tellsBegin) return this.#open.find((one) => one.hasBegun && one.id === id)?.job;
+    const first = this.#open[0];
+    return first?.id === id ? first?.job : undefined;
   }
 
   #begin(id: unknown): undefined {
-    const next = this.#open.find(({ job, hasBegun }) => !hasBegun && job.id === id);
+    const next = this.#open.find((one) => !one.hasBegun && one.id === id);
     if (next === undefined || !this.#tellsBegin) return;
     next.hasBegun = true;
     this.#hasRecord = true;

@@ -472,3 +472,24 @@ Deno.test("BatchAnswer counts records only below the word for their kind of requ
 Deno.test("BatchAnswer reads a begin as nothing where jobs are no framework's", () => {
   assert.deepEqual(answered(say("1", "begun") + say("1", "ack")).running, "2");
 });
+
+Deno.test("encodeBatch() writes what PHP can read where a text has half of a surrogate pair, and BatchAnswer knows its job", () => {
+  const job = jobOf("7\ud800", {
+    framework: { format: "messenger", headers: { "\udfff": "a\udead\\ud800 \\\ud800", "😀": "😀" } },
+  });
+  const line = textOf(encodeBatch({ jobs: [job], timeoutMs: 1 })).split("\n")[0]!;
+  assert.doesNotMatch(line, /(^|[^\\])(\\\\)*\\ud/);
+  const { id, headers } = JSON.parse(line);
+  assert.deepEqual([id, headers], ["7\ufffd", { "\ufffd": "a\ufffd\\ud800 \\\ufffd", "😀": "😀" }]);
+
+  const told: string[] = [];
+  const answer = new BatchAnswer([job], {
+    onBegun: () => told.push("begun"),
+    onOutcome: ({ kind }) => told.push(kind),
+  });
+  const sofar = { headers: new Map([["x-fervo-outcome", "batch"]]), takeStderr: () => "" };
+  for (const outcome of ["begun", "ack"]) {
+    answer.onBody(bytesOf(`\x1e${JSON.stringify({ id, outcome })}\n`), sofar);
+  }
+  assert.deepEqual(told, ["begun", "ack"]);
+});
