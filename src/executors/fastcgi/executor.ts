@@ -1,5 +1,5 @@
 import type { Clock } from "../../core/time/clock.ts";
-import { FervoError } from "../../core/errors.ts";
+import { type ErrorCode, FervoError } from "../../core/errors.ts";
 import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
 import { ACK, type Outcome } from "../../core/outcome.ts";
@@ -152,12 +152,17 @@ export class FastCgiExecutor implements Executor {
       };
     }
     if (first.framework !== undefined && !answer.hasRecord) {
-      return { outcome: notBegun(await end.outcomeOf(first)), jobs: [first], hasEnded: true };
+      const outcome = notBegun(await end.outcomeOf(first));
+      // Its child could still begin what is put back.
+      if (isError(end.error, "JOB_TIMEOUT")) await end.isOver(first);
+      return { outcome, jobs: [first], hasEnded: true };
     }
     this.#ackedStderr.afterBatch(answer.ended, end.stderr, end.error);
-    // All jobs that have begun have ended: what is left is a child that has not.
-    if (end.error instanceof FervoError && end.error.code === "JOB_TIMEOUT") {
-      void this.#failures.endChildOf(jobs.at(-1)!, uri, "timeout");
+    // All jobs that have begun have ended: what is left is a child that has not, and could begin the next one.
+    const isWhole = answer.ended.length === jobs.length;
+    if (isError(end.error, "JOB_TIMEOUT") || !isWhole && isError(end.error, "SHUTDOWN")) {
+      const ending = end.outcomeOf(jobs.at(-1)!).then(() => isWhole || end.isOver(jobs.at(-1)!));
+      if (!isWhole) await ending;
     }
     return undefined;
   }
@@ -169,12 +174,18 @@ export class FastCgiExecutor implements Executor {
     const answer = new BatchAnswer([job], listener, "post-mortem");
     const request = this.#postMortemRequestOf(job, failure, answer.onBody);
     const sending = this.#pool.request(request, signal, ALONE).then((response) => ({ request, response }));
-    const end = await this.#ended(sending, { uri: uriOfPostMortem(job), startedMs, signal });
+    const uri = uriOfPostMortem(job);
+    const end = await this.#ended(sending, { uri, startedMs, signal });
+    const isLate = isError(end.error, "JOB_TIMEOUT");
     // The job has died: nothing makes it done, and it is not there to come again.
-    if (told !== undefined && told.kind !== "ack" && told.kind !== "release") return told;
-    if (!answer.hasRecord) return notBegun(await end.outcomeOf(job));
+    if (told !== undefined && told.kind !== "ack" && told.kind !== "release") {
+      if (isLate) void this.#failures.endChildOf(job, uri, "timeout");
+      return told;
+    }
     const outcome = await end.outcomeOf(job);
-    await end.isOver(job);
+    // It is not to be told beside itself.
+    if (answer.hasRecord || isLate) await end.isOver(job);
+    if (!answer.hasRecord) return notBegun(outcome);
     return outcome.kind === "release" ? outcome : undefined;
   }
 
@@ -237,7 +248,7 @@ export class FastCgiExecutor implements Executor {
         isOver: (job) => this.#failures.isOver(job, uri),
       };
     } catch (error) {
-      const isLost = error instanceof FervoError && error.code === "FASTCGI_CONNECTION_LOST";
+      const isLost = isError(error, "FASTCGI_CONNECTION_LOST");
       return {
         stderr: "",
         error,
@@ -300,4 +311,8 @@ export class FastCgiExecutor implements Executor {
 /** What becomes of a framework's job that has not begun. One that cannot even be sent says nothing of its application. */
 function notBegun(outcome: Outcome): Outcome {
   return outcome.kind === "bury" ? outcome : notStarted(outcome);
+}
+
+function isError(error: unknown, code: ErrorCode): boolean {
+  return error instanceof FervoError && error.code === code;
 }

@@ -14,7 +14,7 @@ import {
 } from "../../../../src/executors/fastcgi/executor.ts";
 import { parseAddress } from "../../../../src/fastcgi/address.ts";
 import { DEFAULT_POOL_OPTIONS, Pool } from "../../../../src/fastcgi/pool.ts";
-import { FakeClock } from "../../../support/fake_clock.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 import {
   bytesOf,
   concat,
@@ -81,17 +81,19 @@ async function start(
     },
   }, { ...DEFAULT_FASTCGI_EXECUTOR_OPTIONS, script: "/srv/app/fervo.php", killOnTimeout });
   const told: string[] = [];
+  const run = (jobs: readonly Job[], signal: AbortSignal) =>
+    executor.executeBatch({
+      jobs,
+      timeoutMs: 60_000,
+      onBegun: ({ id }) => told.push(`${id} begun`),
+      onOutcome: ({ kind }, { id }) => told.push(`${id} ${kind}`),
+    }, signal);
   return {
     told,
     /** The first part of an answer has come. */
     received: received.promise,
-    run: (...jobs: Job[]) =>
-      executor.executeBatch({
-        jobs,
-        timeoutMs: 60_000,
-        onBegun: ({ id }) => told.push(`${id} begun`),
-        onOutcome: ({ kind }, { id }) => told.push(`${id} ${kind}`),
-      }, NEVER),
+    run: (...jobs: Job[]) => run(jobs, NEVER),
+    runUntil: (signal: AbortSignal, ...jobs: Job[]) => run(jobs, signal),
     tell: (signal = NEVER) => executor.tellFailure(jobOf("7"), FAILURE, signal),
     async [Symbol.asyncDispose]() {
       await executor.close();
@@ -312,4 +314,63 @@ Deno.test("A death that is cut off by a shutdown is no answer", async () => {
   await asked.promise;
   cut.abort(new FervoError("SHUTDOWN", "The worker shuts down"));
   assert.equal(wordsOf(await telling), "release shutdown SHUTDOWN");
+});
+
+Deno.test("A batch of a framework is given up only when its child cannot begin any more what is put back", async () => {
+  const error = {
+    JOB_TIMEOUT: new JobError("JOB_TIMEOUT", "too slow"),
+    SHUTDOWN: new FervoError("SHUTDOWN", "The worker shuts down"),
+  };
+  const cases: readonly (readonly [string, keyof typeof error])[] = [
+    [BATCH, "JOB_TIMEOUT"],
+    [BATCH, "SHUTDOWN"],
+    [BATCH + say("1", "begun") + say("1", "ack"), "JOB_TIMEOUT"],
+    [BATCH + say("1", "begun") + say("1", "ack"), "SHUTDOWN"],
+  ];
+  for (const [answer, code] of cases) {
+    const ending = Promise.withResolvers<number>();
+    const asked = Promise.withResolvers<void>();
+    let hasEnded = false;
+    await using t = await start(async (peer) => {
+      await peer.readRequest();
+      await peer.write(stdoutRecord(answer));
+      await peer.clientCloses();
+    }, {
+      isRunning: () => Promise.resolve(!hasEnded),
+      endChild: () => {
+        asked.resolve();
+        return ending.promise;
+      },
+    });
+    const late = new AbortController();
+    let isGivenUp = false;
+    const run = t.runUntil(late.signal, jobOf("1"), jobOf("2")).then((end) => {
+      isGivenUp = true;
+      return end;
+    });
+    await t.received;
+    late.abort(error[code]);
+    await asked.promise;
+    await settlePromises();
+    const wasGivenUp = isGivenUp;
+    hasEnded = true;
+    ending.resolve(4711);
+    await run;
+    assert.equal(wasGivenUp, false, `${code} ${answer}`);
+  }
+});
+
+Deno.test("A death that was told has its child ended when that goes on for too long", async () => {
+  const ended: string[] = [];
+  await using t = await start(async (peer) => {
+    await peer.readRequest();
+    await peer.write(stdoutRecord(POST_MORTEM + say("7", "begun") + say("7", "handled")));
+    await peer.clientCloses();
+  }, { endChild: (uri) => Promise.resolve(ended.push(uri)) });
+  const late = new AbortController();
+  const telling = t.tell(late.signal);
+  await t.received;
+  late.abort(new JobError("JOB_TIMEOUT", "too slow"));
+  assert.equal(wordsOf(await telling), "handled JOB_FAILED");
+  assert.deepEqual(ended, ["/a%20b/7/post-mortem"]);
 });
