@@ -120,6 +120,10 @@ final class Runner
                     return;
                 }
                 Answer::begun($job->id);
+                if (connection_aborted()) {
+                    // The worker has given up on this request: the job has not begun for it, and runs elsewhere.
+                    return;
+                }
             }
             // The job before may have set one.
             self::liftTimeLimit();

@@ -165,3 +165,26 @@ for (const [broker, open] of Object.entries(BROKERS)) {
     );
   });
 }
+
+Deno.test("An application that starts when its worker has given up on it runs no message, which runs elsewhere", async () => {
+  await using t = await startFrameworkSite(BROKERS["the embedded queue"]!, {
+    consumer: { concurrency: 1, timeoutMs: 500 },
+    executor: { killOnTimeout: false },
+    fpm: { children: 2 },
+    // The first one waits.
+    code: `<?php require '${FRAMEWORK_FILE}';
+      Fervo\\Runner\\Runner::serve(static function (): Framework {
+        if (isset($_SERVER['FERVO_BATCH']) && @mkdir(__DIR__.'/first')) {
+          while (!is_file(__DIR__.'/go')) { clearstatcache(); usleep(1000); }
+          register_shutdown_function(fn () => touch(__DIR__.'/over'));
+        }
+        return new Framework(__DIR__);
+      });`,
+  });
+  await t.push({ name: "m" });
+  void t.run();
+  await t.ended(1);
+  await Deno.writeTextFile(t.file("go"), "");
+  await eventually("the first one has ended", () => Deno.stat(t.file("over")).then(() => true, () => false));
+  assert.deepEqual(await t.runs(), ["m 0"]);
+});
