@@ -130,8 +130,10 @@ export class Failures {
   /** Whether no child runs any more what one has begun, for certain; the child is ended, where that may be. Never rejects. */
   async isOver(job: Job, uri: string): Promise<boolean> {
     await this.#endings.get(uri);
-    const isRunning = await this.#fpm.isRunning(uri).catch(() => undefined);
-    return isRunning === false || await this.endChildOf(job, uri, "timeout");
+    const isRunning = () => this.#fpm.isRunning(uri).catch(() => undefined);
+    if (await isRunning() === false || await this.endChildOf(job, uri, "timeout")) return true;
+    // It may have ended by itself meanwhile.
+    return await isRunning() === false;
   }
 
   /** Waits for the ends of children under way. */

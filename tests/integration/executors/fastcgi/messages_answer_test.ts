@@ -374,3 +374,12 @@ Deno.test("A death that was told has its child ended when that goes on for too l
   assert.equal(wordsOf(await telling), "handled JOB_FAILED");
   assert.deepEqual(ended, ["/a%20b/7/post-mortem"]);
 });
+
+Deno.test("A batch of a framework says that its child has ended when it does so by itself just then", async () => {
+  const looks = [true, false];
+  await using t = await start(answering(BATCH + say("1", "begun"), END), {
+    isRunning: () => Promise.resolve(looks.shift()),
+    endChild: () => Promise.resolve(undefined),
+  });
+  assert.equal((await t.run(jobOf("1")))?.hasEnded, true);
+});
