@@ -93,14 +93,19 @@ export class SlotRunner {
     const { refuse, cut, postMortems } = this.#deps;
     // As above.
     if (cut.aborted) return { ran: NONE, outcome: undefined, left: slot.jobs };
-    const ready: Ready[] = [];
+    let ready: Ready[] = [];
     const abandoned: Ready[] = [];
     for (const held of slot.jobs) {
       const job = this.#jobOf(held);
       if (isUnreadable(job)) refuse(held, job);
       else (postMortems.isAbandoned(held.delivery) ? abandoned : ready).push({ held, job });
     }
-    if (abandoned.length > 0) await this.#tellAbandoned(slot, abandoned);
+    if (abandoned.length > 0) {
+      await this.#tellAbandoned(slot, abandoned);
+      // PHP would take the others for late.
+      const deadlineMs = this.#deps.clock.nowMs() + this.#options.timeoutMs;
+      ready = ready.map(({ held, job }) => ({ held, job: { ...job, deadlineMs } }));
+    }
     if (ready.length === 0 || cut.aborted) return { ...NOTHING, left: heldOf(ready) };
     return await this.#runBatch(slot, ready);
   }

@@ -428,3 +428,14 @@ Deno.test("Consumer tells a death again when a fault of its own came in the way,
   assert.deepEqual(dead!.settled, ["handled JOB_FAILED"]);
   assert.equal(t.consumer.busySlots, 0);
 });
+
+Deno.test("Consumer gives those that wait behind an abandoned job their whole time", async () => {
+  await using t = start({ batchSize: 2, timeoutMs: 1_000 });
+  const answer = Promise.withResolvers<Outcome>();
+  t.executor.failureAnswer = () => answer.promise;
+  await t.give(new FakeDelivery("1", { redeliveries: 3 }), "2");
+  await t.clock.advance(5_000);
+  answer.resolve(HANDLED);
+  await settlePromises();
+  assert.equal(t.executor.batches[0]!.jobs[0]!.deadlineMs, t.clock.nowMs() + 1_000);
+});
