@@ -96,9 +96,10 @@ export class SlotRunner {
     let ready: Ready[] = [];
     const abandoned: Ready[] = [];
     for (const held of slot.jobs) {
-      const job = this.#jobOf(held);
+      const isAbandoned = postMortems.isAbandoned(held.delivery);
+      const job = this.#jobOf(held, isAbandoned);
       if (isUnreadable(job)) refuse(held, job);
-      else (postMortems.isAbandoned(held.delivery) ? abandoned : ready).push({ held, job });
+      else (isAbandoned ? abandoned : ready).push({ held, job });
     }
     if (abandoned.length > 0) {
       await this.#tellAbandoned(slot, abandoned);
@@ -164,11 +165,11 @@ export class SlotRunner {
     slots.restart(slot);
   }
 
-  #jobOf(held: Held): Job | Unreadable {
+  #jobOf(held: Held, isAbandoned = false): Job | Unreadable {
     const { clock, tracer, format } = this.#deps;
     const { maxAttempts } = held;
     const { timeoutMs } = this.#options;
-    const job = jobOf(held.delivery, { maxAttempts, timeoutMs, nowMs: clock.nowMs(), format });
+    const job = jobOf(held.delivery, { maxAttempts, timeoutMs, nowMs: clock.nowMs(), format, isAbandoned });
     if (isUnreadable(job)) return job;
     ({ id: held.id, maxAttempts: held.maxAttempts, retryUntilMs: held.retryUntilMs } = job);
     if (tracer === undefined) return job;
@@ -196,15 +197,22 @@ function heldOf(ready: readonly Ready[]): readonly Held[] {
  * @param o.timeoutMs How long the attempt may take, milliseconds.
  * @param o.nowMs Epoch milliseconds.
  * @param o.format Of the message.
+ * @param o.isAbandoned It is not to be run, but told to its framework, whatever attempts it has left.
  */
 export function jobOf(
   delivery: Pick<Delivery, "id" | "queue" | "message" | "job" | "attempt" | "enqueuedAtMs" | "isRepeat">,
-  o: { maxAttempts: number; timeoutMs: number; nowMs: number; format: Pick<Format, "name" | "framework"> },
+  o: {
+    maxAttempts: number;
+    timeoutMs: number;
+    nowMs: number;
+    format: Pick<Format, "name" | "framework">;
+    isAbandoned?: boolean;
+  },
 ): Job | Unreadable {
   const { job: head, attempt = 1 } = delivery;
   if (isUnreadable(head)) return head;
   const maxAttempts = Math.max(head.maxAttempts ?? o.maxAttempts, head.minAttempts ?? 1);
-  if (attempt > maxAttempts) {
+  if (attempt > maxAttempts && o.isAbandoned !== true) {
     return unreadable(
       new JobError(
         "JOB_CRASHED",

@@ -439,3 +439,13 @@ Deno.test("Consumer gives those that wait behind an abandoned job their whole ti
   await settlePromises();
   assert.equal(t.executor.batches[0]!.jobs[0]!.deadlineMs, t.clock.nowMs() + 1_000);
 });
+
+Deno.test("Consumer tells of a job whose worker was lost at its last attempt, rather than file it untold", async () => {
+  await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 1 } });
+  t.executor.failureAnswer = ({ id }) => id === "1" ? HANDLED : undefined;
+  const jobs = await t.give(
+    new FakeDelivery("1", { redeliveries: 3, attempt: 4 }),
+    new FakeDelivery("2", { redeliveries: 3, attempt: 4 }),
+  );
+  assert.deepEqual(settledOf(jobs), ["handled JOB_FAILED", "bury JOB_ABANDONED"]);
+});
