@@ -163,6 +163,8 @@ export class Consumer {
    * @throws {FervoError} QUEUE_UNAVAILABLE
    */
   async emptied(settleMs: number): Promise<readonly string[] | undefined> {
+    // What cannot come now may be there all the same.
+    if (!this.#gate.isOpen || this.#receiver.heldBack.length > 0) this.#receiver.busy();
     const uncounted = await this.#receiver.emptied(settleMs);
     return this.#held.size === 0 ? uncounted : undefined;
   }

@@ -271,3 +271,20 @@ Deno.test("Consumer does not begin what it keeps and is ours no more, as its bro
     assert.equal(t.log.of("lease_lost").length, 1);
   }
 });
+
+Deno.test("Consumer.emptied() does not take a broker for empty that cannot count, while the application holds back a queue", async () => {
+  await using t = start({}, (broker) => {
+    broker.admin = {};
+    broker.knowsQueues = true;
+  });
+  t.broker.give(new FakeDelivery("1", { queue: "a" }));
+  await settlePromises();
+  const error = new FervoError("JOB_POSTPONED", "later");
+  t.executor.runs[0]!.end({ kind: "release", reason: "asked", delayMs: 1_000, error, queuePauseMs: 30_000 });
+  await t.clock.advance(29_000);
+  assert.equal(await t.consumer.emptied(5_000), undefined);
+  await t.clock.advance(4_000);
+  assert.equal(await t.consumer.emptied(5_000), undefined);
+  await t.clock.advance(1_000);
+  assert.notEqual(await t.consumer.emptied(5_000), undefined);
+});
