@@ -174,6 +174,7 @@ export class Consumer {
     this.#observe({ type: "consumer_started", consumer: this.name, queues: this.#receiver.queues });
     if (this.#problem !== undefined) this.#gate.unable(this.#problem);
     this.#receiver.open(this.#dispatch.capacity);
+    this.#dispatch.open();
     for (let room = await this.#room(); room > 0; room = await this.#room()) {
       const deliveries = await this.#receiver.receive(room, this.#held.roomBytes);
       this.#rateLimit?.take(deliveries.length);

@@ -49,7 +49,7 @@ export class Dispatch {
   readonly #isKeeper: boolean;
   /** The same of a job that asks to come later. */
   readonly #keepsPostponed: boolean;
-  readonly #unwatch: () => void;
+  #unwatch = () => {};
   readonly #cut = new AbortController();
   #isQuiet = false;
   readonly #ran = { jobs: 0, ms: 0 };
@@ -71,7 +71,6 @@ export class Dispatch {
       limit,
       perSlot: options.batchSize,
     });
-    this.#unwatch = deps.queuePauses.watch(() => this.#queuesChanged());
     this.#runner = new SlotRunner({
       ...deps,
       tracer: deps.tracer,
@@ -109,6 +108,11 @@ export class Dispatch {
   /** How many more may be in flight beside those that slots ask for. */
   get allowance(): number {
     return this.#isKeeper ? 0 : this.#ahead.allowance;
+  }
+
+  /** Begins to heed which queues are to rest, until it is closed. */
+  open(): void {
+    this.#unwatch = this.#queuePauses.watch(() => this.#queuesChanged());
   }
 
   /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */

@@ -50,7 +50,7 @@ export class Receiver {
   /** Ends a receive: what may be received has changed. */
   #attention = new AbortController();
   #subscription: Subscription | undefined;
-  readonly #unwatch: () => void;
+  #unwatch = () => {};
   /** Since when nothing has come and nothing was settled, monotonic milliseconds. */
   #idleSinceMs: number;
 
@@ -66,12 +66,12 @@ export class Receiver {
       name: options.name,
       queues: this.queues,
     });
-    this.#unwatch = deps.queuePauses.watch(() => this.#receiveAnew());
   }
 
   /** Begins; how many deliveries there is room for, see {@link SubscribeOptions.capacity}. */
   open(capacity: number): void {
-    const { broker, onLost } = this.#deps;
+    const { broker, onLost, queuePauses } = this.#deps;
+    this.#unwatch = queuePauses.watch(() => this.#receiveAnew());
     this.#subscription = broker.subscribe({ queues: this.queues, capacity, onLost });
   }
 

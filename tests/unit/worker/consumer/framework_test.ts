@@ -8,6 +8,7 @@ import {
   type ConsumerOptions,
   DEFAULT_CONSUMER_OPTIONS,
 } from "../../../../src/worker/consumer/consumer.ts";
+import { QueuePauses } from "../../../../src/worker/queue_pauses.ts";
 import { EventLog } from "../../../support/event_log.ts";
 import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 import { FakeBroker, FakeDelivery, leaseLost, unavailable } from "../../../support/fake_broker.ts";
@@ -448,4 +449,22 @@ Deno.test("Consumer tells of a job whose worker was lost at its last attempt, ra
     new FakeDelivery("2", { redeliveries: 3, attempt: 4 }),
   );
   assert.deepEqual(settledOf(jobs), ["handled JOB_FAILED", "bury JOB_ABANDONED"]);
+});
+
+Deno.test("Consumer that never runs, as after a reload that failed, heeds no queue that is held back", () => {
+  const clock = new FakeClock();
+  const observe = () => {};
+  const queuePauses = new QueuePauses({ clock, observe }, { broker: "default" });
+  const deps = {
+    broker: new FakeBroker(clock),
+    executor: new FakeExecutor(),
+    clock,
+    observe,
+    random: () => 0,
+  };
+  new Consumer({ ...deps, queuePauses }, { ...DEFAULT_CONSUMER_OPTIONS, name: "main", queues: [] });
+  const unwatch = queuePauses.watch(() => {});
+  queuePauses.pause("default", 60_000);
+  unwatch();
+  assert.equal(clock.pendingTimers, 0);
 });
