@@ -246,9 +246,10 @@ export class Dispatch {
   #heed([first]: readonly Held[], outcome: Outcome): void {
     if (first === undefined || first.isSettling) return;
     const { delivery: { queue } } = first;
+    const hasRun = outcome.kind !== "release" || outcome.reason === "asked";
     if (outcome.queuePauseMs !== undefined) this.#queuePauses.pause(queue, outcome.queuePauseMs);
-    else if (outcome.kind !== "release") this.#queuePauses.passed(queue);
-    if (outcome.kind !== "release" || outcome.reason === "asked") return this.#gate.available();
+    else if (hasRun) this.#queuePauses.passed(queue);
+    if (hasRun) return this.#gate.available();
     if (outcome.reason === "shutdown") return;
     this.#gate.unable(outcome.error);
     this.#putBack(this.#ahead.takeAll());

@@ -468,3 +468,20 @@ Deno.test("Consumer that never runs, as after a reload that failed, heeds no que
   unwatch();
   assert.equal(clock.pendingTimers, 0);
 });
+
+Deno.test("Consumer takes jobs of a queue again when the one that finds out asks to come later, and no more", async () => {
+  await using t = start({ concurrency: 2 });
+  const end = async (at: number, outcome: Outcome) => {
+    const batch = t.executor.batches[at]!;
+    batch.begin(batch.jobs[0]!);
+    batch.tell(outcome);
+    batch.end();
+    await settlePromises();
+  };
+  await t.give("1");
+  await end(0, later(1_000, 10_000));
+  await t.give("2", "3", "4");
+  await t.clock.advance(10_000);
+  await end(1, later(1_000));
+  assert.deepEqual(t.executor.batchIds, [["1"], ["2"], ["3"], ["4"]]);
+});
