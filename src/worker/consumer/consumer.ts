@@ -264,7 +264,7 @@ export class Consumer {
         return receiver.hasQueue;
       },
       get inFlight() {
-        return held.size;
+        return held.size - dispatch.aside;
       },
       get aheadRoom() {
         return dispatch.aheadRoom;

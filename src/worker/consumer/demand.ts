@@ -9,7 +9,7 @@ export interface DemandFacts {
   readonly isOpen: boolean;
   /** Whether a queue is not paused. */
   readonly hasQueue: boolean;
-  /** Deliveries that are taken and not settled. */
+  /** Deliveries that are taken and not settled, without those that wait for their time. */
   readonly inFlight: number;
   /** How many more may be taken before a slot is free for them. */
   readonly aheadRoom: number;

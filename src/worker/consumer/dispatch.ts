@@ -16,6 +16,8 @@ import type { Slot, Slots } from "./slots.ts";
 
 /** A job that asks to come later is kept here for at most this long, milliseconds, where giving it back costs an attempt. */
 const MAX_KEPT_MS = 60_000;
+/** While more are kept so, no further ones are taken. */
+const MAX_KEPT = 1_000;
 
 export interface DispatchDeps extends ConsumerDeps {
   readonly limit: SlotLimit;
@@ -93,6 +95,11 @@ export class Dispatch {
   /** Deliveries that wait here for a slot. */
   get waiting(): number {
     return this.#ahead.size;
+  }
+
+  /** Deliveries that have asked to come later and hinder no others: what is taken is not limited by them. */
+  get aside(): number {
+    return Math.min(this.#kept.postponed, MAX_KEPT);
   }
 
   /** How many deliveries a broker that sends jobs by itself may send: what slots run, and as many again where that costs no attempt. */

@@ -32,6 +32,11 @@ export class Kept {
     }
   }
 
+  /** How many there are that asked to come later, and may not be begun yet. */
+  get postponed(): number {
+    return this.#later.size;
+  }
+
   get isEmpty(): boolean {
     return this.#all.length === 0;
   }

@@ -485,3 +485,17 @@ Deno.test("Consumer takes jobs of a queue again when the one that finds out asks
   await end(1, later(1_000));
   assert.deepEqual(t.executor.batchIds, [["1"], ["2"], ["3"], ["4"]]);
 });
+
+Deno.test("Consumer goes on with others however many jobs it keeps that have asked to come later", async () => {
+  await using t = start({ capabilities: { delayedRelease: "counted" } });
+  const jobs = Array.from({ length: 20 }, (_, at) => String(at));
+  await t.give(...jobs);
+  for (const at of jobs.keys()) {
+    const batch = t.executor.batches[at]!;
+    batch.begin(batch.jobs[0]!);
+    batch.tell(later(60_000));
+    batch.end();
+    await settlePromises();
+  }
+  assert.deepEqual([t.executor.batchIds, t.consumer.inFlight], [jobs.map((id) => [id]), 20]);
+});
