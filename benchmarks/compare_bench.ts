@@ -33,6 +33,8 @@ interface Side {
   readonly cpuUs: number;
   readonly perSecond: number;
   readonly residentMib: number;
+  /** The part of it that is its own: pages of the binary, and of files, are shared with whoever else has them. */
+  readonly ownMib: number;
 }
 
 interface BenchBroker extends AsyncDisposable {
@@ -128,6 +130,7 @@ batch_size = ${batchSize}
       cpuUs: (this.#to.cpuNs - this.#from.cpuNs) / 1_000 / jobs,
       perSecond: jobs / this.#ranMs * 1_000,
       residentMib: Number(/^VmRSS:\s+(\d+)/m.exec(status)![1]) / 1_024,
+      ownMib: Number(/^RssAnon:\s+(\d+)/m.exec(status)![1]) / 1_024,
     };
   }
 
@@ -196,6 +199,7 @@ async function compare(name: string, oldFpm: PhpFpm, newFpm: PhpFpm): Promise<vo
   row("CPU, µs a job", ({ cpuUs }) => cpuUs, 1);
   row("jobs/s", ({ perSecond }) => perSecond, 0);
   row("resident, MiB", ({ residentMib }) => residentMib, 0);
+  row("its own, MiB", ({ ownMib }) => ownMib, 0);
 }
 
 /** Jobs done since its start, by its metrics. */
