@@ -14,6 +14,9 @@ import type { Slot, Slots } from "./slots.ts";
 /** What was told, and died of it, is told once more. */
 const MAX_DEATHS = 2;
 
+/** A front controller that answers the check and takes up none of so many tellings in a row knows none: it must not stop all jobs. */
+const MAX_UNHEARD = 3;
+
 /** Between two looks whether a delivery is still ours, while the broker is gone, milliseconds. */
 const BROKER_PAUSE_MS = 1_000;
 
@@ -41,7 +44,7 @@ export interface PostMortemOptions {
  *
  * 1. Tells it in the job's slot, while the delivery is ours, and within a time of its own.
  * 2. Keeps what could not be told, as while php-fpm is gone, and tells it when that is back.
- * 3. Falls back to the broker's own retry when the application dies of what it is told, twice.
+ * 3. Falls back to the broker's own retry when the application dies of what it is told, twice; or takes up none though it starts.
  */
 export class PostMortems {
   readonly #deps: PostMortemDeps;
@@ -71,7 +74,8 @@ export class PostMortems {
     const { executor, gate, slots, observe } = this.#deps;
     const failure = { id: crypto.randomUUID(), code: error.code, message: error.message };
     const fallback: Outcome = { kind: "retry", error };
-    for (let deaths = 0; deaths < MAX_DEATHS;) {
+    let [deaths, unheard] = [0, 0];
+    while (deaths < MAX_DEATHS && unheard < MAX_UNHEARD) {
       const { signal } = slots.restart(slot, Infinity);
       if (signal.aborted || !await this.#isOurs(held, signal)) return fallback;
       using limit = this.#limit(signal);
@@ -95,6 +99,8 @@ export class PostMortems {
           deaths,
         });
       } else {
+        // The next telling is made when the check has been answered well, or php-fpm is back.
+        unheard = outcome.error.code === "APPLICATION_NOT_STARTED" ? unheard + 1 : 0;
         gate.unable(outcome.error);
         await gate.opened(signal);
       }

@@ -216,6 +216,16 @@ Deno.test("Consumer keeps a death that could not be told, and tells it when php-
   assert.equal(t.executor.batches.length, 2);
 });
 
+Deno.test("Consumer gives up telling a front controller that starts and takes none up, and runs the other jobs", async () => {
+  await using t = start({ timeoutMs: 1_000_000 });
+  t.executor.failureAnswer = () => NOT_STARTED;
+  const [dead] = await t.give("1", "2");
+  await crash(t);
+  await t.clock.advance(200_000);
+  assert.deepEqual([t.executor.failures.length, dead!.settled], [3, ["retry 1000 JOB_CRASHED"]]);
+  assert.deepEqual(t.executor.batchIds.slice(0, 2), [["1"], ["2"]]);
+});
+
 Deno.test("Consumer tells nothing of a job that is no longer its own, or that may still run", async () => {
   await using t = start();
   const lost = new FakeDelivery("1");
