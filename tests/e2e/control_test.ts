@@ -66,6 +66,7 @@ Deno.test("status tells people and programs how the running worker is doing", as
       busy: 3,
       in_flight: 3,
       paused_queues: [],
+      held_back: [],
     }],
     schedules: [],
     brokers: [{ name: "default", up: true, error: null, orphans: 0 }],
