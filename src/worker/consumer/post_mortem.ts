@@ -1,4 +1,5 @@
 import { type Clock, sleep } from "../../core/time/clock.ts";
+import { timeLimit } from "../../core/time/time_limit.ts";
 import type { Capabilities } from "../../core/broker.ts";
 import type { Delivery } from "../../core/delivery.ts";
 import { asFervoError, type FervoError, JobError } from "../../core/errors.ts";
@@ -55,6 +56,12 @@ export class PostMortems {
     this.#options = options;
   }
 
+  readonly #tooLate = () => {
+    const { postMortemTimeoutMs } = this.#options;
+    const text = `The application took longer than ${postMortemTimeoutMs} ms to hear of a job that died`;
+    return new JobError("JOB_TIMEOUT", text);
+  };
+
   /** Whether jobs that died are told. */
   get areTold(): boolean {
     return this.#deps.format.framework?.isToldFailures === true;
@@ -78,8 +85,9 @@ export class PostMortems {
     while (deaths < MAX_DEATHS && unheard < MAX_UNHEARD) {
       const { signal } = slots.restart(slot, Infinity);
       if (signal.aborted || !await this.#isOurs(held, signal)) return fallback;
-      using limit = this.#limit(signal);
-      const outcome = await executor.tellFailure!(job, failure, limit.signal).catch(outcomeOfFault);
+      using limit = timeLimit(this.#deps.clock, this.#options.postMortemTimeoutMs, this.#tooLate);
+      const either = AbortSignal.any([signal, limit.signal]);
+      const outcome = await executor.tellFailure!(job, failure, either).catch(outcomeOfFault);
       // What it has said it has done.
       if (outcome !== undefined && outcome.kind !== "release") {
         gate.available();
@@ -120,17 +128,5 @@ export class PostMortems {
       }
     }
     return false;
-  }
-
-  /** The slot's signal, or the end of the time that one telling has. */
-  #limit(signal: AbortSignal): { readonly signal: AbortSignal } & Disposable {
-    const { postMortemTimeoutMs } = this.#options;
-    const late = new AbortController();
-    const text = `The application took longer than ${postMortemTimeoutMs} ms to hear of a job that died`;
-    const timer = this.#deps.clock.setTimer(
-      () => late.abort(new JobError("JOB_TIMEOUT", text)),
-      postMortemTimeoutMs,
-    );
-    return { signal: AbortSignal.any([signal, late.signal]), [Symbol.dispose]: () => timer.cancel() };
   }
 }
