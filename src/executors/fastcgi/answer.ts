@@ -70,18 +70,18 @@ export function outcomeOfBatchEnd(response: FastCgiResponse, script: string): Ou
 
 /**
  * What becomes of a framework's job that did not begin, by the outcome that it would have if it had: it has done nothing, so
- * that nothing counts. Where its script ended all the same, the application could not be started.
+ * that nothing counts. One that cannot even be sent says nothing of its application.
  */
-export function notStarted(outcome: Outcome): Extract<Outcome, { readonly kind: "release" }> {
-  if (outcome.kind === "release") return outcome;
-  const { error } = outcome as Extract<Outcome, { readonly kind: "retry" }>;
+export function notBegun(outcome: Outcome): Outcome {
+  if (outcome.kind !== "retry") return outcome;
+  return { kind: "release", reason: "misconfigured", error: notStarted(outcome.error) };
+}
+
+/** A front controller has ended before it took up a job, or says itself that the application does not start. */
+export function notStarted(cause: FervoError): FervoError {
   const text =
-    `The application did not start: its front controller ended, or was ended, before it took up a job: ${error.message}`;
-  return {
-    kind: "release",
-    reason: "misconfigured",
-    error: new FervoError("APPLICATION_NOT_STARTED", text, { details: error.details, cause: error }),
-  };
+    `The application did not start: its front controller ended, or was ended, before it took up a job: ${cause.message}`;
+  return new FervoError("APPLICATION_NOT_STARTED", text, { details: cause.details, cause });
 }
 
 /** The script has ended and said nothing. */

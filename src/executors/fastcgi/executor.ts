@@ -8,7 +8,7 @@ import type { Pool, Sending } from "../../fastcgi/pool.ts";
 import type { BodyListener, FastCgiResponse } from "../../fastcgi/response.ts";
 import type { Batch, BatchEnd, Executor, JobFailure, Run } from "../executor.ts";
 import { AckedStderr, DEFAULT_STDERR_OPTIONS, type StderrOptions } from "./acked_stderr.ts";
-import { type AnswerOptions, notStarted, outcomeOf, outcomeOfBatchEnd } from "./answer.ts";
+import { type AnswerOptions, notBegun, outcomeOf, outcomeOfBatchEnd } from "./answer.ts";
 import { BatchAnswer } from "./batch.ts";
 import { Failures } from "./failures.ts";
 import {
@@ -306,11 +306,6 @@ export class FastCgiExecutor implements Executor {
     if (!await this.#failures.mayNotHaveRun(lost, { id, queue, attempt })) return undefined;
     return REPEAT[0] in facts ? request : { ...request, params: [...request.params, REPEAT] };
   }
-}
-
-/** What becomes of a framework's job that has not begun. One that cannot even be sent says nothing of its application. */
-function notBegun(outcome: Outcome): Outcome {
-  return outcome.kind === "bury" ? outcome : notStarted(outcome);
 }
 
 function isError(error: unknown, code: ErrorCode): boolean {

@@ -44,7 +44,8 @@ export async function probeFpm(
       if (own !== undefined || cause.code !== "APPLICATION_NOT_STARTED") return own;
       // A front controller of a framework's jobs starts the application for the check, and says how that went.
       const outcome = outcomeOf(answer, { ackOn, script });
-      return outcome.kind === "ack" ? undefined : notStarted(outcome).error;
+      if (outcome.kind === "ack") return undefined;
+      return outcome.kind === "release" ? outcome.error : notStarted(outcome.error);
     }
     await fpm.ping(pool, signal);
     return undefined;
