@@ -9,59 +9,16 @@ import {
   type ConsumerOptions,
   DEFAULT_CONSUMER_OPTIONS,
 } from "../../../../src/worker/consumer/consumer.ts";
-import { EventLog } from "../../../support/event_log.ts";
+import { settledOf, startConsumer } from "../../../support/consumer_site.ts";
 import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 import { FakeBroker, FakeDelivery, unavailable } from "../../../support/fake_broker.ts";
-import { executorAway, failed, FakeExecutor, misconfigured } from "../../../support/fake_executor.ts";
+import { executorAway, failed, misconfigured } from "../../../support/fake_executor.ts";
 
 // A consumer with a batch size. What it has in common with one without is in consumer_test.ts.
 
-/** A consumer with fakes around it; after the test it has ended, and has left no timer and nothing unsettled. */
 function start(options: Partial<ConsumerOptions> = {}, format: Format = raw) {
-  const clock = new FakeClock();
-  const broker = new FakeBroker(clock);
-  const executor = new FakeExecutor();
-  const log = new EventLog();
-  broker.format = format;
-  const deps = { broker, executor, clock, observe: log.observe, random: () => 0.5 };
-  const consumer = new Consumer(deps, {
-    ...DEFAULT_CONSUMER_OPTIONS,
-    name: "main",
-    queues: [{ name: "default", weight: 1 }],
-    concurrency: 1,
-    batchSize: 10,
-    ...options,
-  });
-  const given: FakeDelivery[] = [];
-  const running = consumer.run();
-  return {
-    clock,
-    broker,
-    executor,
-    log,
-    consumer,
-    running,
-    /** Puts jobs into the broker, all at once, and lets the consumer do what it does. */
-    async give(...jobs: (string | FakeDelivery)[]) {
-      const deliveries = jobs.map((job) => typeof job === "string" ? new FakeDelivery(job) : job);
-      given.push(...deliveries);
-      broker.give(...deliveries);
-      await settlePromises();
-      return deliveries;
-    },
-    started: () => log.of("job_started").map(({ id }) => id),
-    async [Symbol.asyncDispose]() {
-      await consumer.stopNow();
-      await running;
-      await settlePromises();
-      assert.equal(consumer.inFlight, 0);
-      assert.equal(clock.pendingTimers, 0, "a timer is left");
-      for (const { id, settled } of given) assert.ok(settled.length <= 1, `job ${id} was settled twice`);
-    },
-  };
+  return startConsumer({ batchSize: 10, ...options }, (broker) => void (broker.format = format));
 }
-
-const settledOf = (deliveries: FakeDelivery[]) => deliveries.map(({ settled }) => settled[0]);
 
 // --- faults of ours
 

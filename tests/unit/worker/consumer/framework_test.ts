@@ -9,7 +9,7 @@ import {
   DEFAULT_CONSUMER_OPTIONS,
 } from "../../../../src/worker/consumer/consumer.ts";
 import { QueuePauses } from "../../../../src/worker/queue_pauses.ts";
-import { EventLog } from "../../../support/event_log.ts";
+import { settledOf, startConsumer } from "../../../support/consumer_site.ts";
 import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
 import { FakeBroker, FakeDelivery, leaseLost, unavailable } from "../../../support/fake_broker.ts";
 import { executorAway, failed, FakeExecutor } from "../../../support/fake_executor.ts";
@@ -23,54 +23,16 @@ const NOT_STARTED: Outcome = {
   error: new FervoError("APPLICATION_NOT_STARTED", "The application did not start"),
 };
 
-/** As in batch_test.ts. */
 function start(
   { capabilities, ...options }: Partial<ConsumerOptions> & { capabilities?: Partial<Capabilities> } = {},
 ) {
-  const clock = new FakeClock();
-  const broker = new FakeBroker(clock);
-  const executor = new FakeExecutor();
-  const log = new EventLog();
-  broker.format = FRAMEWORK;
-  broker.knowsQueues = true;
-  broker.capabilities = { ...broker.capabilities, redeliveries: "counted", ...capabilities };
-  const deps = { broker, executor, clock, observe: log.observe, random: () => 0.5 };
-  const consumer = new Consumer(deps, {
-    ...DEFAULT_CONSUMER_OPTIONS,
-    name: "main",
-    queues: [{ name: "default", weight: 1 }, { name: "other", weight: 1 }],
-    concurrency: 1,
-    ...options,
+  const queues = [{ name: "default", weight: 1 }, { name: "other", weight: 1 }];
+  return startConsumer({ queues, ...options }, (broker) => {
+    broker.format = FRAMEWORK;
+    broker.knowsQueues = true;
+    broker.capabilities = { ...broker.capabilities, redeliveries: "counted", ...capabilities };
   });
-  const given: FakeDelivery[] = [];
-  const running = consumer.run();
-  return {
-    clock,
-    broker,
-    executor,
-    log,
-    consumer,
-    running,
-    async give(...jobs: (string | FakeDelivery)[]) {
-      const deliveries = jobs.map((job) => typeof job === "string" ? new FakeDelivery(job) : job);
-      given.push(...deliveries);
-      broker.give(...deliveries);
-      await settlePromises();
-      return deliveries;
-    },
-    started: () => log.of("job_started").map(({ id }) => id),
-    async [Symbol.asyncDispose]() {
-      await consumer.stopNow();
-      await running;
-      await settlePromises();
-      assert.equal(consumer.inFlight, 0);
-      assert.equal(clock.pendingTimers, 0, "a timer is left");
-      for (const { id, settled } of given) assert.ok(settled.length <= 1, `job ${id} was settled twice`);
-    },
-  };
 }
-
-const settledOf = (deliveries: FakeDelivery[]) => deliveries.map(({ settled }) => settled[0]);
 
 /** Ends the batch that runs with a crash of its job, once that has begun. */
 async function crash({ executor }: ReturnType<typeof start>, at = 0): Promise<void> {
