@@ -7,6 +7,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 TOOLS=$ROOT/.tools
 DENO_NEEDED=2.9 # older ones were not tried
+DENO_VERSION=2.9.6 # which is downloaded where there is none, and on which a release runs
 
 # Nothing is written into the home folder.
 export DENO_DIR=$TOOLS/deno-dir npm_config_cache=$TOOLS/npm

@@ -78,7 +78,7 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "rm -f queue.sqlite queue.sqlite-wal queue.sqlite-shm": BACKUP,
   "mv queue.sqlite.new queue.sqlite": BACKUP,
   "fervo-worker --version --json": {
-    run: { says: /^\{"version":".*","commit":".*","target":".*","deno":".*"\}$/m },
+    run: { says: /^\{"version":".*","commit":".*","target":".*","deno":".*","runtime":".*"\}$/m },
   },
   // php/bundle/README.md
   "apt-get install -y php-fpm php-sqlite3 supervisor": WALK_SYMFONY,

@@ -78,6 +78,7 @@ Deno.test("--version prints the version, and with --json all that tells this pro
       commit: null,
       target: Deno.build.target,
       deno: Deno.version.deno,
+      runtime: null,
     });
   }
 });
