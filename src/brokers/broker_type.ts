@@ -1,6 +1,6 @@
 import type { Broker, Capabilities } from "../core/broker.ts";
 import type { FervoError } from "../core/errors.ts";
-import type { BrokerFindingId } from "../core/finding.ts";
+import type { BrokerFindingId, FindingText } from "../core/finding.ts";
 import type { Format } from "../core/format.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Options, OptionValues, Path, Problem, Written } from "../core/option.ts";
@@ -78,8 +78,8 @@ export interface BrokerType<All extends Options = Options, Settings = unknown> {
   fixOf(error: FervoError, settings: Settings, place: string): string;
   /** Connections, or other descriptors, that a consumer takes here at most, beside those that never wait. */
   descriptors(consumer: { readonly concurrency: number; readonly queues: number }): number;
-  /** The stable ids of what it finds in its own settings: see `FINDING_IDS`. */
-  readonly findingIds: readonly BrokerFindingId[];
+  /** What it finds in its own settings, by stable ids: see `FINDING_TEXTS`. */
+  readonly findings: Readonly<Record<BrokerFindingId, FindingText>>;
   /** What its server may be called as a unit of systemd; the worker is to start after it. */
   readonly units: readonly string[];
   /** Other machines can take its jobs, too. */

@@ -271,7 +271,7 @@ export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {
 }
 
 function brokerOf(types: readonly BrokerType[]) {
-  const tables = types.map((type) => table({ ...brokerShape(type), driver: z.literal(type.driver) }));
+  const tables = types.map(brokerTableSchema);
   const union = z.discriminatedUnion("driver", tables as [typeof tables[0], ...typeof tables], {
     error: ({ input }) =>
       isTable(input)
@@ -279,6 +279,11 @@ function brokerOf(types: readonly BrokerType[]) {
         : "expected a table of a broker's settings, as in [brokers.default]",
   });
   return union as unknown as z.ZodType<BrokerTable>;
+}
+
+/** The table of a broker of this type. */
+export function brokerTableSchema(type: BrokerType) {
+  return table({ ...brokerShape(type), driver: z.literal(type.driver, `expected "${type.driver}"`) });
 }
 
 function brokerShape({ formats, defaultFormat, options }: BrokerType): Record<string, z.ZodType> {

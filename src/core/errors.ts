@@ -1,38 +1,147 @@
+/** What an operator needs to know of an error code. Plain sentences, in Markdown: docs/reference/errors.md is made of them. */
+export interface ErrorCodeText {
+  /** What has happened. */
+  readonly cause: string;
+  /** What to do about it. */
+  readonly remedy: string;
+}
+
 /**
- * The stable error codes. They appear in logs, in metric labels, in dead letters and in docs/operations.md;
+ * The stable error codes. They appear in logs, in metric labels, in dead letters and in docs/reference/errors.md, in this order;
  * a code is never renamed or reused.
  */
-export const ERROR_CODES = [
-  "CONFIG_INVALID",
-  "QUEUE_UNAVAILABLE",
-  "LEASE_LOST",
-  "JOB_MALFORMED",
-  "JOB_FAILED",
-  "JOB_POSTPONED",
-  "JOB_NO_OUTCOME",
-  "JOB_CRASHED",
-  "JOB_ABANDONED",
-  "JOB_TIMEOUT",
-  "FASTCGI_CONNECT_FAILED",
-  "FASTCGI_OVERLOADED",
-  "FASTCGI_FIRST_BYTE_TIMEOUT",
-  "FASTCGI_CONNECTION_LOST",
-  "FASTCGI_PROTOCOL",
-  "FASTCGI_PARAM_TOO_LARGE",
-  "FPM_MISCONFIGURED",
-  "APPLICATION_NOT_STARTED",
-  "FPM_KILL_FAILED",
-  "PROCESS_FAILED",
-  "PROCESS_MISCONFIGURED",
-  "LISTEN_FAILED",
-  "WORKER_UNAVAILABLE",
-  "CONTROL_REFUSED",
-  "WORKER_FAULT",
-  "SHUTDOWN",
-] as const;
+const CODES = {
+  CONFIG_INVALID: {
+    cause: "The configuration has mistakes.",
+    remedy:
+      "The text names each mistake with its line. Correct the file; `fervo-worker check` reads it again.",
+  },
+  QUEUE_UNAVAILABLE: {
+    cause: "The broker cannot be used: it is locked, full, read-only, corrupt, or it cannot be reached.",
+    remedy: "The text says which. The worker tries again by itself.",
+  },
+  LEASE_LOST: {
+    cause:
+      "Another worker has taken the job, because this worker did not renew its lease in time. The job may have run twice.",
+    remedy: "Look for a machine that stood still, or had no network, for longer than `lease_ms`.",
+  },
+  JOB_MALFORMED: {
+    cause: "A message cannot be read, or it is longer than `max_payload_bytes`.",
+    remedy: "`fervo-worker dead show ID` shows its bytes. Correct the producer.",
+  },
+  JOB_FAILED: {
+    cause:
+      'The job said that it failed. With `fatal_after_ack = "fail"` also: a fatal error came after its success.',
+    remedy: "The job's own message and its STDERR are in the log and in the dead letter.",
+  },
+  JOB_POSTPONED: {
+    cause: "The job asked to run again later. Nothing failed, and no attempt was counted.",
+    remedy: "Nothing.",
+  },
+  JOB_NO_OUTCOME: {
+    cause:
+      "PHP ended without an outcome: a fatal error, an `exit`, or a script that never sends `X-Fervo-Outcome`.",
+    remedy:
+      "STDERR, in the log and in the dead letter, names the fatal error. A script of your own: docs/protocol.md.",
+  },
+  JOB_CRASHED: {
+    cause: "The process that ran the job died, or the worker did, too often.",
+    remedy:
+      "php-fpm's log says why: a segmentation fault, no memory, or `request_terminate_timeout` of the pool.",
+  },
+  JOB_ABANDONED: {
+    cause: "The workers that ran the job were lost too often: killed, or cut off from the broker.",
+    remedy:
+      "Look for what ends the workers. The application's framework counts this as a failure of the job.",
+  },
+  JOB_TIMEOUT: {
+    cause: "The job took longer than `timeout_ms`.",
+    remedy: "Raise `timeout_ms` of the consumer, or make the job shorter.",
+  },
+  FASTCGI_CONNECT_FAILED: {
+    cause: "php-fpm cannot be reached, or it closes connections at once.",
+    remedy:
+      "Is php-fpm running? Is `address` the pool's `listen`? May the worker's user connect to the socket? With TCP: does " +
+      "`listen.allowed_clients` of the pool have the worker's address? The worker tries again by itself.",
+  },
+  FASTCGI_OVERLOADED: {
+    cause: "php-fpm's listen queue is full.",
+    remedy:
+      "Other clients use the pool, or `concurrency` is above its `pm.max_children`. The worker tries again by itself.",
+  },
+  FASTCGI_FIRST_BYTE_TIMEOUT: {
+    cause: "php-fpm sent no byte of its answer within `first_byte_timeout_ms`.",
+    remedy:
+      "Do all children of the pool hang? Else raise the option above the time that a job takes until it first writes.",
+  },
+  FASTCGI_CONNECTION_LOST: {
+    cause: "The connection to php-fpm ended in the middle of an answer.",
+    remedy: "As for `JOB_CRASHED`: php-fpm's log says why the child ended.",
+  },
+  FASTCGI_PROTOCOL: {
+    cause:
+      "The server does not speak FastCGI, or the headers of its answer are longer than `max_header_bytes`.",
+    remedy:
+      "The text says which. Correct `address`, which must be php-fpm's and not a web server's; or raise the option.",
+  },
+  FASTCGI_PARAM_TOO_LARGE: {
+    cause: "A param of the job does not fit into 64 KiB.",
+    remedy: "Send the payload in the request's body: leave out `payload_param`.",
+  },
+  FPM_MISCONFIGURED: {
+    cause: "php-fpm does not find the script, or the script does not know batches.",
+    remedy: "Correct `script` or `batch_size`. The worker tries again by itself, and at once after a reload.",
+  },
+  APPLICATION_NOT_STARTED: {
+    cause:
+      "The front controller of a framework ended before it took a job: the application does not start. No attempt counts.",
+    remedy:
+      "Correct the application; its errors are in the log and in `/readyz`. The worker looks by itself whether it starts.",
+  },
+  FPM_KILL_FAILED: {
+    cause: "A PHP process whose time is over could not be ended; it runs on.",
+    remedy:
+      "The text says why: the worker has no right to, or the process is on another machine or in another container.",
+  },
+  PROCESS_FAILED: {
+    cause: "The machine cannot start a process now.",
+    remedy:
+      "The text says what has run out: memory, processes or open files. The worker tries again by itself.",
+  },
+  PROCESS_MISCONFIGURED: {
+    cause: "The program of `[processes.NAME]`, or its folder, cannot be used.",
+    remedy: "Correct `command` or `directory`. The worker tries again by itself, and at once after a reload.",
+  },
+  LISTEN_FAILED: {
+    cause: "The address of `[http]`, or the control socket, cannot be used.",
+    remedy: "The text says why. Jobs run all the same, and the worker tries again by itself.",
+  },
+  WORKER_UNAVAILABLE: {
+    cause: "No worker listens at the control socket.",
+    remedy: "The text names the socket. Does the worker run, with this configuration, as this user?",
+  },
+  CONTROL_REFUSED: {
+    cause: "The worker does not do what the command asked for.",
+    remedy: "The text says why.",
+  },
+  WORKER_FAULT: {
+    cause: "A fault in fervo-worker itself. The job is put back, and no attempt is counted.",
+    remedy: "Please report it, with the log line and its `stack`.",
+  },
+  SHUTDOWN: {
+    cause: "The worker stops before the job has ended, or before it began. The job is put back.",
+    remedy: "Nothing; the job runs again.",
+  },
+} as const satisfies Readonly<Record<string, ErrorCodeText>>;
 
-/** One of {@link ERROR_CODES}. */
-export type ErrorCode = typeof ERROR_CODES[number];
+/** A stable error code. */
+export type ErrorCode = keyof typeof CODES;
+
+/** What each code means, in the order of the documentation. */
+export const ERROR_CODE_TEXTS: Readonly<Record<ErrorCode, ErrorCodeText>> = CODES;
+
+/** All codes. */
+export const ERROR_CODES = Object.keys(CODES) as readonly ErrorCode[];
 
 /** What an error may carry beside its text. Every field is safe to log and to store with a dead letter. */
 export interface ErrorDetails {

@@ -7,7 +7,7 @@ const ANSWER = /^([A-Z][A-Z0-9]+) /;
 const ADVICE: Readonly<Record<string, string>> = {
   WRONGPASS: "the user name or the password is wrong",
   NOAUTH: "it wants a password: set password or password_file",
-  NOPERM: "the user is not allowed to do this; the list of what a worker needs is in docs/operations.md",
+  NOPERM: "the user is not allowed to do this; the list of what a worker needs is in docs/brokers/sidekiq.md",
   READONLY: "it is a replica, which cannot be written to; give the master's address, or its Sentinels",
   MOVED: "the keys have moved to another server of the cluster; set cluster = true",
   LOADING: "it is loading its data after a start; the worker tries again",

@@ -11,6 +11,9 @@ const PLACES = [
   "examples/plain-php",
 ];
 
+/** Folders below these with documents of others. */
+const FOREIGN = ["vendor", "node_modules"];
+
 /** A fenced code block. */
 export interface DocBlock {
   /** From the root of the repository. */
@@ -34,11 +37,15 @@ export function placeOf({ file, line }: DocBlock): string {
 }
 
 function docFiles(): string[] {
-  return PLACES.flatMap((place) => {
-    if (Deno.statSync(`${ROOT}${place}`).isFile) return [place];
-    const names = [...Deno.readDirSync(`${ROOT}${place}`)].map(({ name }) => name);
-    return names.filter((name) => name.endsWith(".md")).sort().map((name) => `${place}/${name}`);
-  });
+  return PLACES.flatMap((place) => Deno.statSync(`${ROOT}${place}`).isFile ? [place] : documentsIn(place));
+}
+
+function documentsIn(folder: string): string[] {
+  const entries = [...Deno.readDirSync(`${ROOT}${folder}`)].filter(({ name }) => !FOREIGN.includes(name))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
+  return entries.flatMap(({ name, isDirectory }) =>
+    isDirectory ? documentsIn(`${folder}/${name}`) : name.endsWith(".md") ? [`${folder}/${name}`] : []
+  );
 }
 
 function blocksOf(file: string, document: string): DocBlock[] {

@@ -151,12 +151,12 @@ export function freePort(): number {
   }
 }
 
-/** The rules of the user "worker" as docs/operations.md has them; the password is SECRET. */
+/** The rules of the user "worker" as docs/brokers/sidekiq.md has them; the password is SECRET. */
 export async function documentedRights(): Promise<string[]> {
-  const text = await Deno.readTextFile(new URL("../../docs/operations.md", import.meta.url));
+  const text = await Deno.readTextFile(new URL("../../docs/brokers/sidekiq.md", import.meta.url));
   const [, rules] = /^ *user worker (.+)$/m.exec(text) ?? [];
   if (rules === undefined) {
-    throw new Error("docs/operations.md has no line of redis.conf for the worker's user");
+    throw new Error("docs/brokers/sidekiq.md has no line of redis.conf for the worker's user");
   }
   return rules.split(" ");
 }

@@ -57,7 +57,15 @@ export const BEANSTALKD: BrokerType<typeof options, BeanstalkdBrokerOptions> = {
     `start it, for instance with: systemctl start beanstalkd; or ${place} address = where it listens`,
   // One that waits, and one for each running job that a wait has brought.
   descriptors: ({ concurrency }) => 1 + concurrency,
-  findingIds: ["beanstalkd.draining", "beanstalkd.persistence", "beanstalkd.job_size"],
+  findings: {
+    "beanstalkd.draining": { looksAt: "beanstalkd is not in drain mode, in which it takes no new jobs." },
+    "beanstalkd.persistence": {
+      looksAt: "It was started with `-b` and keeps a log. Without one, all jobs are lost when it ends.",
+    },
+    "beanstalkd.job_size": {
+      looksAt: "It takes jobs of up to `max_payload_bytes`: its `-z` is not below that.",
+    },
+  },
   units: ["beanstalkd.service"],
   isShared: true,
 };

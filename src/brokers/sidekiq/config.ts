@@ -89,11 +89,25 @@ export const SIDEKIQ: BrokerType<typeof options, SidekiqBrokerOptions> = {
       return `start it, for instance with: systemctl start redis-server; or ${place} url = where it listens`;
     }
     return LOGIN_REFUSALS.has(answer)
-      ? `${place} username, and password or password_file, of a user who has the rights that docs/operations.md lists`
+      ? `${place} username, and password or password_file, of a user who has the rights that docs/brokers/sidekiq.md lists`
       : `${place} url = a server that can be written to, if this one does not get over it`;
   },
   descriptors: ({ queues }) => Math.min(queues, MAX_WAITS),
-  findingIds: ["redis.version", "redis.eviction", "redis.replica", "redis.persistence", "redis.memory"],
+  findings: {
+    "redis.version": { looksAt: "Redis is of version 6.2 or newer." },
+    "redis.eviction": {
+      looksAt: "`maxmemory-policy` is `noeviction`. Any other policy deletes jobs when the memory is full.",
+    },
+    "redis.replica": { looksAt: "The server is a master. A replica cannot be written to." },
+    "redis.persistence": {
+      looksAt:
+        "`appendonly` is on, and Redis can write to its disk. Otherwise jobs are lost when Redis dies.",
+    },
+    "redis.memory": {
+      looksAt:
+        "At least a tenth of `maxmemory` is free. Without room no job can be pushed, taken or settled.",
+    },
+  },
   units: ["redis-server.service"],
   isShared: true,
   secretFiles: ({ passwordFile: path }) => path === undefined ? [] : [{ path, what: "the password" }],

@@ -69,7 +69,16 @@ export const SQLITE: BrokerType<typeof options, SqliteBrokerOptions> = {
       : `${place} path = another file, on a local disk with room`;
   },
   descriptors: () => 0,
-  findingIds: ["sqlite.journal", "sqlite.file_system", "sqlite.owner"],
+  findings: {
+    "sqlite.journal": { looksAt: "The journal mode of the queue's file is WAL." },
+    "sqlite.file_system": {
+      looksAt:
+        "The queue's file is on a local disk: not on a network's, in memory, or in a container's own layer.",
+    },
+    "sqlite.owner": {
+      looksAt: "Run as root: whose the queue's file is, and whether the folder's owner can open it.",
+    },
+  },
   units: [],
   isShared: false,
   folders: ({ path }) => [dirname(path)],

@@ -107,56 +107,47 @@ export class JobMetrics {
   write(page: MetricsPage): void {
     const counts = [...this.#consumers.values()].flatMap((queues) => [...queues.values()]);
     const labelled = counts.map((each) => ({ ...each, text: labelsOf(each.labels) }));
-    page.counter(
+    page.add(
       "fervo_jobs_total",
-      "Tries that have ended, by what became of them: ack, retry, bury, release.",
       labelled.flatMap(({ labels, outcomes }) =>
         Object.entries(outcomes).map(([outcome, count]) => [labelsOf({ ...labels, outcome }), count] as const)
       ),
     );
-    page.counter(
+    page.add(
       "fervo_job_errors_total",
-      "Why tries that have ended were not done, by the error's code.",
       labelled.flatMap(({ errors }) =>
         [...errors.values()].map(({ labels, count }) => [labels, count] as const)
       ),
     );
-    page.histogram(
+    page.addHistogram(
       "fervo_job_wait_seconds",
-      "From when a job was ready to when it began, where the broker knows.",
       labelled.map(({ text, waits }) => [text, waits]),
     );
-    page.histogram(
+    page.addHistogram(
       "fervo_job_run_seconds",
-      "How long tries took that ran.",
       labelled.map(({ text, runs }) => [text, runs]),
     );
-    page.counter(
+    page.add(
       "fervo_leases_lost_total",
-      "Jobs that another worker had taken meanwhile.",
       labelled.map(({ text, leasesLost }) => [text, leasesLost]),
     );
-    page.counter(
+    page.add(
       "fervo_jobs_recovered_total",
-      "Jobs that were taken back from workers that died or do not hold them, and whether they run again or are dead letters.",
       [...this.#recovered].flatMap(([queue, { putBack, buried }]) => [
         [labelsOf({ queue, result: "put_back" }), putBack] as const,
         [labelsOf({ queue, result: "buried" }), buried] as const,
       ]),
     );
-    page.counter(
+    page.add(
       "fervo_consumer_pauses_total",
-      "Pauses because jobs could not be given to PHP.",
       [...this.#pauses].map(([consumer, count]) => [labelsOf({ consumer }), count]),
     );
-    page.counter(
+    page.add(
       "fervo_broker_errors_total",
-      "Failed calls to the broker, which are made again; of the driver's own work, outages.",
       [...this.#brokerErrors.values()].map(({ labels, count }) => [labels, count]),
     );
-    page.gauge(
+    page.add(
       "fervo_fpm_connections_not_kept",
-      "1 since a script of the pool was seen to go on after its answer: no connections are kept any more.",
       [...this.#notKept].map((fpm) => [labelsOf({ fpm }), 1]),
     );
     if (this.#fits.size > 0) this.#writeFits(page);
@@ -164,14 +155,12 @@ export class JobMetrics {
 
   #writeFits(page: MetricsPage): void {
     const fits = [...this.#fits];
-    page.gauge(
+    page.add(
       "fervo_fpm_slots",
-      'Jobs, or batches, that consumers with concurrency = "auto" may run on the pool at the same time.',
       fits.map(([fpm, { slots }]) => [labelsOf({ fpm }), slots]),
     );
-    page.counter(
+    page.add(
       "fervo_fpm_slots_changes_total",
-      "Changes of that number, by their reason.",
       fits.flatMap(([fpm, { changes }]) =>
         [...changes].map(([reason, count]) => [labelsOf({ fpm, reason }), count] as const)
       ),

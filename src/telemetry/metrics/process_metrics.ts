@@ -28,32 +28,30 @@ export class ProcessMetrics implements Disposable {
 
   /** Adds all metrics to `page`. */
   write(page: MetricsPage): void {
-    page.gauge("fervo_build_info", "Always 1; the label tells the version.", [
+    page.add("fervo_build_info", [
       [labelsOf({ version: this.#version }), 1],
     ]);
-    page.gauge("process_start_time_seconds", "When the worker started, in seconds since 1970.", [[
+    page.add("process_start_time_seconds", [[
       "",
       this.#startedS,
     ]]);
     const { user, system } = process.cpuUsage();
-    page.counter("process_cpu_seconds_total", "CPU time of the worker itself, without PHP.", [[
+    page.add("process_cpu_seconds_total", [[
       "",
       (user + system) / 1e6,
     ]]);
     const { rss, heapUsed } = Deno.memoryUsage();
-    page.gauge("process_resident_memory_bytes", "Memory of the worker itself, without PHP.", [["", rss]]);
-    page.gauge("fervo_heap_bytes", "The part of the memory that objects take, garbage included.", [[
+    page.add("process_resident_memory_bytes", [["", rss]]);
+    page.add("fervo_heap_bytes", [[
       "",
       heapUsed,
     ]]);
-    page.histogram(
+    page.addHistogram(
       "fervo_event_loop_lag_seconds",
-      "How late a timer fires, measured twice a second: for so long the worker was busy with something else.",
       [["", this.#lags]],
     );
-    page.counter(
+    page.add(
       "fervo_log_lines_dropped_total",
-      "Lines of the log for which there was no room: whoever reads it stands still, or cannot write it.",
       [["", this.#log.dropped]],
     );
   }

@@ -1,3 +1,5 @@
+import { type HistogramName, METRIC_TEXTS, type MetricName, type NumberName } from "./catalog.ts";
+
 /** Labels as {@link labelsOf} writes them. */
 export type LabelText = string;
 
@@ -53,27 +55,25 @@ export class BucketHistogram {
 /**
  * A page in Prometheus's text format, version 0.0.4.
  *
- * Each metric is added once, with all of its series; one that has none is left out. Names are by Prometheus's conventions:
- * `fervo_` before it, a base unit behind it, `_total` at the end of a counter. The help is one line for people.
+ * Each metric of the catalog is added once, with all of its series; one without series is left out.
  */
 export class MetricsPage {
   static readonly CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
   #text = "";
 
-  gauge(name: string, help: string, series: Series<number>): void {
-    this.#add("gauge", name, help, series);
+  /** Adds a counter or a gauge. */
+  add(name: NumberName, series: Series<number>): void {
+    if (series.length > 0) this.#begin(name);
+    for (const [labels, value] of series) this.sample(name, labels, value);
   }
 
-  counter(name: string, help: string, series: Series<number>): void {
-    this.#add("counter", name, help, series);
-  }
-
-  histogram(name: string, help: string, series: Series<BucketHistogram>): void {
-    if (series.length > 0) this.#begin("histogram", name, help);
+  /** Adds a histogram. */
+  addHistogram(name: HistogramName, series: Series<BucketHistogram>): void {
+    if (series.length > 0) this.#begin(name);
     for (const [labels, histogram] of series) histogram.write(this, name, labels);
   }
 
-  /** One line; for those who write a metric of several. */
+  /** One line, for a metric that has several. */
   sample(name: string, labels: LabelText, value: number): void {
     this.#text += labels === ""
       ? `${name} ${numberText(value)}\n`
@@ -84,12 +84,8 @@ export class MetricsPage {
     return this.#text;
   }
 
-  #add(type: string, name: string, help: string, series: Series<number>): void {
-    if (series.length > 0) this.#begin(type, name, help);
-    for (const [labels, value] of series) this.sample(name, labels, value);
-  }
-
-  #begin(type: string, name: string, help: string): void {
+  #begin(name: MetricName): void {
+    const { type, help } = METRIC_TEXTS[name];
     this.#text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
   }
 }

@@ -1,4 +1,4 @@
-/** A worker with the rights that docs/operations.md names, and no others. */
+/** A worker with the rights that docs/brokers/sidekiq.md names, and no others. */
 import assert from "node:assert/strict";
 import { eventually } from "../../support/eventually.ts";
 import { Site } from "../../support/fervo_worker.ts";

@@ -182,7 +182,7 @@ Deno.test("check says of every broker that cannot be used what to change, and no
     ...["", "wrong"].map((password): typeof cases[number] => [
       { driver: "redis", url: redis.url, password },
       password === "" ? /it wants a password/ : /the user name or the password is wrong/,
-      "in [brokers.default]: username, and password or password_file, of a user who has the rights that docs/operations.md lists",
+      "in [brokers.default]: username, and password or password_file, of a user who has the rights that docs/brokers/sidekiq.md lists",
     ]),
   ];
   for (const [broker, what, fix] of cases) {

@@ -405,7 +405,7 @@ export function awkwardType(clock: Clock): BrokerType<typeof options, { server: 
     },
     fixOf: (_error, _settings, place) => `${place} server = another name`,
     descriptors: () => 1,
-    findingIds: [],
+    findings: {},
     units: ["awkward.service"],
     isShared: true,
   };

@@ -503,7 +503,7 @@ export function plainType(clock: Clock): BrokerType<typeof options, { store: str
     },
     fixOf: (_error, _settings, place) => `${place} store = another name`,
     descriptors: () => 0,
-    findingIds: [],
+    findings: {},
     units: [],
     isShared: false,
   };

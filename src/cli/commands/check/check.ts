@@ -117,7 +117,7 @@ function exitCodeOfFindings(findings: readonly Finding[]): ExitCode {
   return findings.some(({ severity }) => severity === "warning") ? ExitCode.failed : ExitCode.ok;
 }
 
-/** The finding as `--json` prints it; documented in docs/operations.md. */
+/** The finding as `--json` prints it; documented in docs/reference/findings.md. */
 function toJson({ id, subject, severity, what, why, fix, details }: PlacedFinding) {
   return { id, subject, severity, what, why: why ?? null, fix: fix ?? null, details: details ?? null };
 }

@@ -376,7 +376,7 @@ Deno.test("password_file is read at each connect; ACL users work, and what they 
   assert.match(await failureOf(lost, (one) => one.admin.queues()), /Cannot read the password_file ".*none"/);
 });
 
-Deno.test("The rights that docs/operations.md names are enough for all that a worker does", async () => {
+Deno.test("The rights that docs/brokers/sidekiq.md names are enough for all that a worker does", async () => {
   await using server = await RedisServer.start();
   await server.cli("ACL", "SETUSER", "worker", ...await documentedRights());
   const worker = { username: "worker", password: "SECRET", leaseMs: 1_000 };

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { BucketHistogram, labelsOf, MetricsPage } from "../../../../src/telemetry/metrics/prometheus.ts";
 
-const COUNTER = ["a_total", "How many."] as const;
-const HISTOGRAM = ["b_seconds", "How long."] as const;
+const COUNTER = "fervo_leases_lost_total";
+const HISTOGRAM = "fervo_job_run_seconds";
 
 Deno.test(
   "labelsOf() writes names and values, and escapes what would end a value",
@@ -17,18 +17,19 @@ Deno.test(
 
 Deno.test("MetricsPage writes help, type and a line for each series", { permissions: "none" }, () => {
   const page = new MetricsPage();
-  page.counter(...COUNTER, [['queue="a"', 1], ["", 0.25], ['queue="b"', Infinity]]);
+  page.add(COUNTER, [['queue="a"', 1], ["", 0.25], ['queue="b"', Infinity]]);
   assert.equal(
     page.toString(),
-    '# HELP a_total How many.\n# TYPE a_total counter\na_total{queue="a"} 1\na_total 0.25\na_total{queue="b"} +Inf\n',
+    `# HELP ${COUNTER} Jobs of this worker that another worker has taken.\n# TYPE ${COUNTER} counter\n` +
+      `${COUNTER}{queue="a"} 1\n${COUNTER} 0.25\n${COUNTER}{queue="b"} +Inf\n`,
   );
 });
 
 Deno.test("MetricsPage leaves out a metric without series", { permissions: "none" }, () => {
   const page = new MetricsPage();
-  page.counter(...COUNTER, []);
-  page.gauge("c", "How many now.", []);
-  page.histogram(...HISTOGRAM, []);
+  page.add(COUNTER, []);
+  page.add("fervo_slots", []);
+  page.addHistogram(HISTOGRAM, []);
   assert.equal(page.toString(), "");
 });
 
@@ -38,13 +39,13 @@ Deno.test("BucketHistogram counts a value in all buckets from the first that it 
   const histogram = new BucketHistogram([0.1, 1]);
   for (const value of [0, 0.1, 0.5, 1, 7]) histogram.observe(value);
   const page = new MetricsPage();
-  page.histogram(...HISTOGRAM, [['queue="a"', histogram]]);
+  page.addHistogram(HISTOGRAM, [['queue="a"', histogram]]);
   assert.deepEqual(page.toString().split("\n").slice(2), [
-    'b_seconds_bucket{queue="a",le="0.1"} 2',
-    'b_seconds_bucket{queue="a",le="1"} 4',
-    'b_seconds_bucket{queue="a",le="+Inf"} 5',
-    'b_seconds_sum{queue="a"} 8.6',
-    'b_seconds_count{queue="a"} 5',
+    `${HISTOGRAM}_bucket{queue="a",le="0.1"} 2`,
+    `${HISTOGRAM}_bucket{queue="a",le="1"} 4`,
+    `${HISTOGRAM}_bucket{queue="a",le="+Inf"} 5`,
+    `${HISTOGRAM}_sum{queue="a"} 8.6`,
+    `${HISTOGRAM}_count{queue="a"} 5`,
     "",
   ]);
 });

@@ -1,17 +1,9 @@
-/**
- * The table of docs/operations.md that says what brokers can do is what their types say. With UPDATE_DOCS=1, and the right to write,
- * it is written anew.
- */
-import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
-import process from "node:process";
-import type { BrokerType, Ownership } from "../../../src/brokers/broker_type.ts";
-import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
-import type { Capabilities, DelayRange } from "../../../src/core/broker.ts";
+/** What each broker can do, as its type says: the table of docs/brokers/README.md. */
+import type { BrokerType, Ownership } from "../../src/brokers/broker_type.ts";
+import { BROKER_TYPES } from "../../src/brokers/mod.ts";
+import type { Capabilities, DelayRange } from "../../src/core/broker.ts";
+import { table } from "./markdown.ts";
 
-const DOCUMENT = new URL("../../../docs/operations.md", import.meta.url);
-const BEGIN = "<!-- What brokers can do, by their types: UPDATE_DOCS=1 writes it. -->";
-const END = "<!-- The end of what brokers can do. -->";
 const DAY_MS = 86_400_000;
 
 const yes = (value: boolean) => value ? "yes" : "no";
@@ -31,9 +23,12 @@ function delays({ maxMs, stepMs }: DelayRange): string {
 /** What a row says of a capability, for each of its values. */
 const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities) => string])[] = [
   [
-    "jobs of a worker that is gone run again",
+    "the jobs of a worker that died run again",
     ({ lease }) =>
-      ({ timed: "when their lease ends", connection: "when its connection, or its sign of life, is gone" })[
+      ({
+        timed: "when their lease ends",
+        connection: "when its connection has ended, or its heartbeat is missing",
+      })[
         lease
       ],
   ],
@@ -42,21 +37,25 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
     ({ redeliveries }) => ({ counted: "counted", flagged: "known", unknown: "not known" })[redeliveries],
   ],
   ["attempts are known", ({ attempts }) => yes(attempts)],
-  ["PHP is told that a former run may not have ended", ({ repeats }) => yes(repeats)],
+  ["PHP is told that an earlier run may not have ended", ({ repeats }) => yes(repeats)],
   ["putting a job back costs an attempt", ({ release }) => yes(release === "counted")],
-  ["the same with a delay, as a job can ask for", ({ delayedRelease }) => yes(delayedRelease === "counted")],
+  [
+    "putting a job back with a delay, as a job can ask for, costs an attempt",
+    ({ delayedRelease }) => yes(delayedRelease === "counted"),
+  ],
   [
     "a job that was put back is",
     ({ releasePlace }) => ({ front: "taken next", back: "behind all others" })[releasePlace],
   ],
   [
-    "a message takes the place of another",
+    "a message replaces another",
     ({ replace }) =>
-      ({ "one-step": "at once", "two-step": "in two steps: for a moment both are there" })[replace],
+      ({ "one-step": "at once", "two-step": "in two steps: for a moment both exist" })[replace],
   ],
   [
-    "a job that another worker has by now is settled",
-    ({ fence }) => ({ token: "by that one alone", connection: "by that one alone", none: "by both" })[fence],
+    "a job that another worker has taken is settled",
+    ({ fence }) =>
+      ({ token: "by that worker alone", connection: "by that worker alone", none: "by both workers" })[fence],
   ],
   ["orders of several queues", ({ orders }) => orders.join(", ")],
   ["delays of a push", ({ pushDelay }) => delays(pushDelay)],
@@ -67,12 +66,12 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
     "jobs are counted",
     ({ counts }) => ({ exact: "exactly", estimated: "about", none: "not at all" })[counts],
   ],
-  ["`jobs` lists what waits and runs", ({ jobs }) => yes(jobs)],
+  ["`jobs` lists jobs that wait and run", ({ jobs }) => yes(jobs)],
   ["dead letters", ({ dead }) =>
     ({
       errors: "with errors and times; keep their ids when they are retried",
       bare: "without errors and times; get new ids when they are retried",
-      none: "cannot be looked at",
+      none: "cannot be listed",
     })[dead]],
   [
     "`pause` of a queue lasts, where no end is given",
@@ -80,7 +79,7 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
       ({
         kept: "until it is resumed",
         loose: "until the broker restarts, or nobody uses the empty queue",
-        none: "cannot be had",
+        none: "not possible",
       })[
         pauses
       ],
@@ -96,7 +95,7 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
 
 const OWNED: Readonly<Record<keyof Ownership, string>> = {
   attempts: "attempts are counted by",
-  retry: "whether and when a failed job runs again is said by",
+  retry: "whether and when a failed job runs again is decided by",
   dead: "jobs that failed for good are kept by",
 };
 
@@ -108,9 +107,8 @@ function ownersOf({ formats, ownership }: BrokerType, part: keyof Ownership): st
   ).join("; ");
 }
 
-function cellsOf(types: readonly BrokerType[]): string[][] {
+function rowsOf(types: readonly BrokerType[]): string[][] {
   return [
-    ["", ...types.map(({ driver }) => `\`${driver}\``)],
     ...ROWS.map(([what, cell]) => [what, ...types.map(({ capabilities }) => cell(capabilities))]),
     ...(["attempts", "retry", "dead"] as const).map((part) => [
       OWNED[part],
@@ -128,29 +126,6 @@ function cellsOf(types: readonly BrokerType[]): string[][] {
   ];
 }
 
-/** The cells of a Markdown table, without the line below its head. */
-function tableOf(text: string): string[][] {
-  return text.trim().split("\n").map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()))
-    .filter((_row, index) => index !== 1);
+export function brokerTable(): string {
+  return table(["", ...BROKER_TYPES.map(({ driver }) => `\`${driver}\``)], rowsOf(BROKER_TYPES));
 }
-
-function markdown([head, ...rows]: string[][]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [line(head!), line(head!.map(() => "---")), ...rows.map(line)].join("\n");
-}
-
-Deno.test("docs/operations.md says what brokers can do as their types say it", () => {
-  const document = readFileSync(DOCUMENT, "utf8");
-  const [before, rest] = document.split(BEGIN);
-  const [table, after] = rest!.split(END);
-  const cells = cellsOf(BROKER_TYPES);
-  if (process.env.UPDATE_DOCS === "1") {
-    writeFileSync(DOCUMENT, `${before}${BEGIN}\n\n${markdown(cells)}\n\n${END}${after}`);
-    return;
-  }
-  assert.deepEqual(
-    tableOf(table!),
-    cells,
-    "write it with: UPDATE_DOCS=1 deno test -A tests/unit/brokers/capability_table_test.ts",
-  );
-});
