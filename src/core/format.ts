@@ -24,6 +24,9 @@ export interface JobHead {
   readonly tracestate?: string;
 }
 
+/** What a message says while it is being read. */
+export type Writable<T> = { -readonly [Name in keyof T]: T[Name] };
+
 /** What may be said of a new job. */
 export interface PushOptions {
   /** Not before so many milliseconds from now. */

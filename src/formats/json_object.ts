@@ -59,7 +59,9 @@ export class JsonObject {
 
   /** A field's value; undefined when there is none. */
   get(name: string): unknown {
-    return this.has(name) ? this.#values[name] : undefined;
+    const value = this.#values[name];
+    // What all objects inherit are functions, which JSON has none of. To ask whether a field is the object's own takes longer.
+    return typeof value === "function" ? undefined : value;
   }
 
   /** A field's value if it is a text. */

@@ -1,4 +1,4 @@
-import type { Format, JobHead, Message } from "../core/format.ts";
+import type { Format, JobHead, Message, Writable } from "../core/format.ts";
 import { JsonObject } from "./json_object.ts";
 import {
   errorOf,
@@ -104,22 +104,22 @@ export class SidekiqFormat implements Format {
 
   /** @throws {JobError} JOB_MALFORMED */
   head(job: JsonObject): JobHead {
+    // Field by field: what is spread into an object is paid for by every job.
+    const head: Writable<JobHead> = { payload: payloadOf(job) };
     const id = idOf(job);
+    if (id !== undefined) head.id = id;
     const recoveries = recoveriesOf(job);
     const { maxAttempts, retryUntilMs } = limitsOf(job, this.#isTimeAlone);
+    if (maxAttempts !== undefined) head.maxAttempts = maxAttempts + recoveries;
+    if (job.get("fervo_lost") !== true) head.minAttempts = failuresOf(job) + recoveries + 1;
+    if (retryUntilMs !== undefined) head.retryUntilMs = retryUntilMs;
     const enqueuedAtMs = timeOf(job, "created_at") ?? timeOf(job, "enqueued_at");
+    if (enqueuedAtMs !== undefined) head.enqueuedAtMs = enqueuedAtMs;
     const traceparent = job.string("traceparent");
+    if (traceparent !== undefined) head.traceparent = traceparent;
     const tracestate = job.string("tracestate");
-    return {
-      payload: payloadOf(job),
-      ...(id !== undefined && { id }),
-      ...(maxAttempts !== undefined && { maxAttempts: maxAttempts + recoveries }),
-      ...(job.get("fervo_lost") !== true && { minAttempts: failuresOf(job) + recoveries + 1 }),
-      ...(retryUntilMs !== undefined && { retryUntilMs }),
-      ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
-      ...(traceparent !== undefined && { traceparent }),
-      ...(tracestate !== undefined && { tracestate }),
-    };
+    if (tracestate !== undefined) head.tracestate = tracestate;
+    return head;
   }
 
   /**
@@ -135,23 +135,24 @@ export class SidekiqFormat implements Format {
 
   /** @throws {JobError} JOB_MALFORMED */
   facts(job: JsonObject): JobFacts {
-    const id = idOf(job);
-    const queue = queueOf(job);
     const recoveries = recoveriesOf(job);
-    const createdAtMs = timeOf(job, "created_at");
-    const enqueuedAtMs = timeOf(job, "enqueued_at");
-    const error = errorOf(job);
-    return {
+    const facts: Writable<JobFacts> = {
       tries: failuresOf(job) + recoveries,
       recoveries,
       isRepeat: job.get("fervo_repeat") === true || job.get("fervo_lost") === true,
       isKeptWhenDead: job.get("dead") !== false,
-      ...(id !== undefined && { id }),
-      ...(queue !== undefined && { queue }),
-      ...(createdAtMs !== undefined && { createdAtMs }),
-      ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
-      ...(error !== undefined && { error }),
     };
+    const id = idOf(job);
+    if (id !== undefined) facts.id = id;
+    const queue = queueOf(job);
+    if (queue !== undefined) facts.queue = queue;
+    const createdAtMs = timeOf(job, "created_at");
+    if (createdAtMs !== undefined) facts.createdAtMs = createdAtMs;
+    const enqueuedAtMs = timeOf(job, "enqueued_at");
+    if (enqueuedAtMs !== undefined) facts.enqueuedAtMs = enqueuedAtMs;
+    const error = errorOf(job);
+    if (error !== undefined) facts.error = error;
+    return facts;
   }
 
   /**

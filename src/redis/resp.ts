@@ -24,28 +24,19 @@ export class RedisRefusal extends Error {
   override name = "RedisRefusal";
 }
 
-const utf8 = new TextEncoder();
-
-/** Adds a command to what is to be written. */
+/** Adds a command to what is to be written; what stands between bytes as one text. */
 export function writeCommand(out: ByteWriter, args: readonly Argument[]): void {
-  out.text(`*${args.length}\r\n`);
+  let text = `*${args.length}\r\n`;
   for (const arg of args) {
-    if (typeof arg === "string" && isAscii(arg)) {
-      out.text(`$${arg.length}\r\n${arg}\r\n`);
-    } else {
-      const bytes = typeof arg === "string" ? utf8.encode(arg) : arg;
-      out.text(`$${bytes.length}\r\n`);
-      out.bytes(bytes);
-      out.text("\r\n");
+    if (typeof arg === "string") {
+      text += `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`;
+      continue;
     }
+    out.text(`${text}$${arg.length}\r\n`);
+    out.bytes(arg);
+    text = "\r\n";
   }
-}
-
-function isAscii(text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
-    if (text.charCodeAt(i) > 0x7f) return false;
-  }
-  return true;
+  out.text(text);
 }
 
 /** An array of which parts are still to come. */

@@ -1,6 +1,6 @@
 import { JobError } from "../../core/errors.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import { type Format, isUnreadable, type Unreadable, unreadable } from "../../core/format.ts";
+import { type Format, isUnreadable, type Unreadable, unreadable, type Writable } from "../../core/format.ts";
 import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
@@ -221,9 +221,7 @@ export function jobOf(
       ),
     );
   }
-  const framework = o.format.framework !== undefined &&
-    { framework: { format: o.format.name, headers: delivery.message.headers } };
-  return {
+  const job: Writable<Job> = {
     id: head.id ?? delivery.id,
     queue: delivery.queue,
     payload: head.payload,
@@ -231,11 +229,15 @@ export function jobOf(
     maxAttempts,
     enqueuedAtMs: timeOf(head.enqueuedAtMs) ?? timeOf(delivery.enqueuedAtMs) ?? o.nowMs,
     deadlineMs: o.nowMs + o.timeoutMs,
-    ...(delivery.isRepeat === true && { isRepeat: true }),
-    ...(head.retryUntilMs !== undefined && { retryUntilMs: head.retryUntilMs }),
-    ...checkedTrace(head.traceparent, head.tracestate),
-    ...framework,
   };
+  // Most have none of these, and what is spread into an object is paid for by every job.
+  if (delivery.isRepeat === true) job.isRepeat = true;
+  if (head.retryUntilMs !== undefined) job.retryUntilMs = head.retryUntilMs;
+  if (head.traceparent !== undefined) Object.assign(job, checkedTrace(head.traceparent, head.tracestate));
+  if (o.format.framework !== undefined) {
+    job.framework = { format: o.format.name, headers: delivery.message.headers };
+  }
+  return job;
 }
 
 /** The job as its try hands it on, in the trace that the try is a span of. */
