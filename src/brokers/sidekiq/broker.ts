@@ -1,7 +1,6 @@
 import type { Clock } from "../../core/time/clock.ts";
-import type { Delivery } from "../../core/delivery.ts";
 import type { BrokerAdmin } from "../../core/admin.ts";
-import type { Broker, Capabilities, Presence, ReceiveRequest, Subscription } from "../../core/broker.ts";
+import type { Broker, Capabilities, Presence, Subscription } from "../../core/broker.ts";
 import type { PushOptions } from "../../core/format.ts";
 import { JobError } from "../../core/errors.ts";
 import type { SidekiqFormat } from "../../formats/sidekiq.ts";
@@ -152,8 +151,8 @@ export class SidekiqBroker implements Broker {
       { settler, strays, info: deps.process, onSignal: deps.onSignal ?? (() => {}) },
       options,
     );
-    this.#recovery = new RedisRecovery(shared, options);
-    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, strays, connect });
+    const recovery = this.#recovery = new RedisRecovery(shared, options);
+    this.#fetch = new RedisFetch({ shared, settler, schedule, heartbeat, recovery, strays, connect });
     this.presence = { quiet: () => heartbeat.quiet() };
     this.admin = this.#admin();
   }
@@ -164,14 +163,7 @@ export class SidekiqBroker implements Broker {
   }
 
   subscribe(): Subscription {
-    return pullSubscription((request, signal) => this.#receive(request, signal));
-  }
-
-  #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
-    if (this.#closed !== undefined) return Promise.resolve([]);
-    this.#promotion.start();
-    this.#recovery.start();
-    return this.#fetch.receive(request, signal);
+    return pullSubscription((request, signal) => this.#fetch.receive(request, signal));
   }
 
   push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {

@@ -5,6 +5,7 @@ import type { RedisConnection } from "../../redis/connection.ts";
 import type { RedisDelivery, RedisSettler } from "./delivery.ts";
 import type { RedisShared } from "./shared.ts";
 import type { RedisHeartbeat } from "./heartbeat.ts";
+import type { RedisRecovery } from "./recovery.ts";
 import type { RedisSchedule } from "./schedule/schedule.ts";
 import { TAKE } from "./scripts/scripts.ts";
 import type { RedisStrays } from "./strays.ts";
@@ -19,6 +20,7 @@ interface FetchDeps {
   readonly settler: RedisSettler;
   readonly schedule: RedisSchedule;
   readonly heartbeat: RedisHeartbeat;
+  readonly recovery: RedisRecovery;
   readonly strays: RedisStrays;
   /** A further connection, for a wait. */
   readonly connect: () => RedisConnection;
@@ -64,9 +66,12 @@ export class RedisFetch {
   async #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
     const { queues, max, maxBytes = Number.MAX_SAFE_INTEGER, waitMs } = request;
     const limits = { max, maxBytes };
-    const { schedule, heartbeat, shared, strays } = this.#deps;
+    const { schedule, recovery, heartbeat, shared, strays } = this.#deps;
     const untilMs = shared.clock.monotonicMs() + waitMs;
     const isOver = () => signal.aborted || this.#closing.signal.aborted;
+    if (this.#closing.signal.aborted) return [];
+    schedule.start();
+    recovery.start();
     if (!isOver() && !heartbeat.hasAnnounced(queues)) await heartbeat.announce(queues);
     while (!isOver()) {
       if (strays.hasDoubts) await strays.clearAll(queues);

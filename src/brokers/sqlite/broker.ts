@@ -9,13 +9,12 @@ import { written } from "../../formats/written.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
 import { SqliteAdmin } from "./admin.ts";
 import { SqliteChanges } from "./store/changes.ts";
-import { SqliteClaims } from "./claims.ts";
 
 import { headersColumn, SqliteSettler } from "./delivery.ts";
 import { SqliteFile, type StatementOptions } from "./store/file.ts";
 import { SqliteHoldings, SqliteLeases } from "./leases.ts";
 import type { SqliteShared } from "./shared.ts";
-import { SqliteSubscription } from "./subscription.ts";
+import { SqliteClaims, SqliteSubscription } from "./subscription.ts";
 import { isSqliteError, SQLITE_FULL, SqliteWriter } from "./store/writer.ts";
 
 export interface SqliteBrokerDeps {

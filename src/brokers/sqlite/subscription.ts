@@ -1,10 +1,180 @@
 import type { ReceiveRequest, Subscription } from "../../core/broker.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import type { SqliteClaims } from "./claims.ts";
-import type { SqliteStatement } from "./store/file.ts";
-import type { SqliteLeases } from "./leases.ts";
+import { JobError } from "../../core/errors.ts";
+import {
+  type Format,
+  isUnreadable,
+  type JobHead,
+  type Message,
+  readJob,
+  type Unreadable,
+  unreadable,
+} from "../../core/format.ts";
+import { tooLarge } from "../../core/text/payload.ts";
+import { CUT_OFF, SqliteDelivery, type SqliteSettler } from "./delivery.ts";
 import type { SqliteShared } from "./shared.ts";
+import type { SqliteStatement } from "./store/file.ts";
+import { leaseName, type SqliteLeases } from "./leases.ts";
 import { read } from "./store/writer.ts";
+import { asBytes, isOutOfRange, shown, wholeNumber } from "./store/values.ts";
+
+/** While jobs flow, due ones are looked for so often, milliseconds; a waiting receive has an exact timer instead. */
+const PROMOTE_EVERY_MS = 10;
+/** Up to here, each limit of a claim has a statement of its own. */
+const MAX_EXACT_LIMIT = 64;
+
+export interface SqliteClaimsOptions {
+  readonly leaseMs: number;
+  readonly maxPayloadBytes: number;
+  /** Unique among all that take jobs of the file. */
+  readonly owner: string;
+  readonly format: Format;
+}
+
+/** What the lease of a ready job says: see {@link ReadyRow}. */
+const REPEAT = `CASE WHEN lease IS NULL THEN 0 WHEN lease = '${CUT_OFF}' THEN 1 ELSE 2 END`;
+const NO_BYTES = new Uint8Array(0);
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+
+/**
+ * Takes jobs that are ready.
+ *
+ * 1. Reserves them, and counts an attempt of each.
+ * 2. Reads each row by itself: what cannot be a job is handed out with the reason, and hinders no other.
+ */
+export class SqliteClaims {
+  readonly #shared: SqliteShared;
+  readonly #makers: { readonly settler: SqliteSettler; readonly leases: SqliteLeases };
+  readonly #options: SqliteClaimsOptions;
+  readonly #reserve: SqliteStatement;
+  readonly #payload: SqliteStatement;
+  readonly #nextReady: SqliteStatement[] = [];
+  readonly #nextReadyExact: SqliteStatement[] = [];
+  #claims = 0;
+  #promotedAtMs = -Infinity;
+
+  constructor(
+    shared: SqliteShared,
+    deps: { settler: SqliteSettler; leases: SqliteLeases },
+    options: SqliteClaimsOptions,
+  ) {
+    this.#shared = shared;
+    this.#makers = deps;
+    this.#options = options;
+    this.#reserve = shared.file.prepare(
+      "UPDATE fervo_jobs SET state = 'reserved', attempts = attempts + 1, due_at = ?, lease = ? WHERE id = ?",
+    );
+    this.#payload = shared.file.prepare(
+      `SELECT ${asBytes("payload")} AS payload FROM fervo_jobs WHERE id = ?`,
+    );
+  }
+
+  /**
+   * In a transaction: takes up to `max` jobs, a queue after the other, until they have `maxBytes`. They are held once that
+   * is committed.
+   */
+  claim({ queues, max, maxBytes = Infinity }: ReceiveRequest, isDue: boolean): SqliteDelivery[] {
+    const { clock } = this.#shared;
+    const { owner, leaseMs, maxPayloadBytes } = this.#options;
+    const [nowMs, monotonicMs] = [clock.nowMs(), clock.monotonicMs()];
+    if (isDue || monotonicMs - this.#promotedAtMs >= PROMOTE_EVERY_MS) {
+      this.#promotedAtMs = monotonicMs;
+      this.#makers.leases.promote(nowMs);
+    }
+    const lease = leaseName(owner, ++this.#claims, leaseMs);
+    const deliveries: SqliteDelivery[] = [];
+    let roomBytes = maxBytes;
+    for (const queue of queues) {
+      const room = max - deliveries.length;
+      if (room === 0 || roomBytes <= 0) break;
+      // All that are read together fit; a longer one is read by itself when its turn has come.
+      for (const row of this.#readyRows(queue, room, Math.floor(roomBytes / room))) {
+        if (deliveries.length === max || roomBytes <= 0) break;
+        if (row[1] === null && row[2] <= maxPayloadBytes) row[1] = this.#payloadOf(row[0]);
+        roomBytes -= row[1]?.length ?? 0;
+        this.#reserve.current.run(nowMs + leaseMs, lease, row[0]);
+        deliveries.push(this.#toDelivery(queue, lease, row));
+      }
+    }
+    return deliveries;
+  }
+
+  /** It may find more than it is asked for. */
+  #readyRows(queue: string, limit: number, shareBytes: number): ReadyRow[] {
+    const { maxPayloadBytes } = this.#options;
+    const longestBytes = Math.min(shareBytes, maxPayloadBytes);
+    const rowsBy = (all: SqliteStatement[], isExact: boolean) => {
+      // A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. Large
+      // limits are rounded up, so that they are not too many.
+      const rounded = limit <= MAX_EXACT_LIMIT ? limit : 2 ** Math.ceil(Math.log2(limit));
+      const statement = all[rounded] ??= this.#prepareNextReady(rounded, isExact);
+      return statement.current.all(longestBytes, maxPayloadBytes, queue) as unknown as ReadyRow[];
+    };
+    try {
+      return rowsBy(this.#nextReady, false);
+    } catch (error) {
+      if (!isOutOfRange(error)) throw error;
+      return rowsBy(this.#nextReadyExact, true);
+    }
+  }
+
+  #payloadOf(id: number | bigint): Uint8Array {
+    return this.#payload.get(id)!["payload"] as Uint8Array;
+  }
+
+  /**
+   * The next jobs of a queue, as {@link ReadyRow}s. A SELECT and an UPDATE a row take half the time of one
+   * `UPDATE … WHERE id IN (SELECT …) RETURNING`, which materialises both the sub-select and its result.
+   */
+  #prepareNextReady(limit: number, isExact: boolean): SqliteStatement {
+    // PHP's PDO binds strings as TEXT unless told otherwise: the cast gives their bytes, not their characters.
+    return this.#shared.file.prepare(
+      `
+      SELECT id, CASE WHEN octet_length(payload) <= ? THEN ${asBytes("payload")} END, octet_length(payload),
+             CASE WHEN octet_length(headers) <= ? THEN ${asBytes("headers")} END, octet_length(headers),
+             attempts, max_attempts, created_at, due_at, ${REPEAT}
+      FROM fervo_jobs WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}`,
+      { arrays: true, bigInts: isExact },
+    );
+  }
+
+  #toDelivery(queue: string, token: string, row: ReadyRow): SqliteDelivery {
+    const [id, , , , , attempts, , createdAt, dueAt, repeat] = row;
+    const delivery = new SqliteDelivery(this.#makers, token, id, queue, this.#read(queue, row));
+    if (Number(repeat) > 0) delivery.isRepeat = true;
+    if (Number(repeat) === 2) delivery.redeliveries = 1;
+    const createdAtMs = wholeNumber(createdAt);
+    const readyAtMs = wholeNumber(dueAt);
+    if (createdAtMs !== undefined) delivery.enqueuedAtMs = createdAtMs;
+    if (readyAtMs !== undefined) delivery.readyAtMs = readyAtMs;
+    delivery.attempt = (countOf(attempts, 0, MAX_COUNT - 1) ?? 0) + 1;
+    return delivery;
+  }
+
+  /** The message of a row, and its job. A limit of attempts in the message goes before the one in the row. */
+  #read(queue: string, row: ReadyRow): { message: Message; job: JobHead | Unreadable } {
+    const [, payload, bytes, headersText, headersBytes, attempts, maxAttempts] = row;
+    const body = payload ?? NO_BYTES;
+    if (payload === null) {
+      const error = tooLarge(queue, Number(bytes), this.#options.maxPayloadBytes);
+      return { message: { body, headers: NO_HEADERS }, job: unreadable(error) };
+    }
+    const headers = headersBytes === null ? NO_HEADERS : parseHeaders(headersText);
+    if (headers instanceof JobError) {
+      return { message: { body, headers: NO_HEADERS }, job: unreadable(headers) };
+    }
+    const message = { body, headers };
+    const most = maxAttempts === null ? undefined : countOf(maxAttempts, 1, MAX_COUNT);
+    if (maxAttempts !== null && most === undefined) {
+      return { message, job: unreadable(notACount("max_attempts", maxAttempts, "1 to 2^53 - 1")) };
+    }
+    if (countOf(attempts, 0, MAX_COUNT - 1) === undefined) {
+      return { message, job: unreadable(notACount("attempts", attempts, "0 to 2^53 - 2")) };
+    }
+    const job = readJob(this.#options.format, message);
+    return { message, job: most === undefined || isUnreadable(job) ? job : { maxAttempts: most, ...job } };
+  }
+}
 
 /** Takes jobs of the embedded queue, and waits for them without polling. */
 export class SqliteSubscription implements Subscription {
@@ -70,4 +240,53 @@ export class SqliteSubscription implements Subscription {
     const hasWork = isDue || queues.some((queue) => this.#hasReady.get(queue) !== undefined);
     return { mark, nextDueMs, isDue, hasWork };
   }
+}
+
+/** A job that can be claimed, as others have written it; `payload` and `headers` are null when longer than asked for. */
+type ReadyRow = [
+  id: number | bigint,
+  payload: Uint8Array | null,
+  bytes: number | bigint,
+  headers: Uint8Array | null,
+  headersBytes: number | bigint | null,
+  attempts: unknown,
+  maxAttempts: unknown,
+  createdAtMs: unknown,
+  dueAtMs: unknown,
+  /** 2 where a holder was lost, 1 where it was put back while it ran, else 0. */
+  repeat: number | bigint,
+];
+
+const MAX_COUNT = Number.MAX_SAFE_INTEGER;
+
+/** A number of attempts; undefined when it is none. */
+function countOf(value: unknown, least: number, most: number): number | undefined {
+  const count = wholeNumber(value);
+  return count !== undefined && count >= least && count <= most ? count : undefined;
+}
+
+function notACount(column: string, value: unknown, range: string): JobError {
+  return new JobError(
+    "JOB_MALFORMED",
+    `Cannot run the job: its "${column}" is ${shown(value)}, and has to be a whole number from ${range}`,
+  );
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** @param text Null when it is too long. */
+function parseHeaders(text: Uint8Array | null): Record<string, string> | JobError {
+  let value: unknown;
+  try {
+    value = text && JSON.parse(utf8.decode(text));
+  } catch {
+    // Said below, together with values that are JSON but not headers.
+  }
+  const isHeaders = typeof value === "object" && value !== null && !Array.isArray(value) &&
+    Object.values(value).every((header) => typeof header === "string");
+  if (isHeaders) return value as Record<string, string>;
+  return new JobError(
+    "JOB_MALFORMED",
+    "Cannot read the job's headers: they are not a JSON object of strings",
+  );
 }

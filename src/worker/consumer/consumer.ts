@@ -20,7 +20,7 @@ export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } fro
  * Takes jobs from a list of queues and runs them in slots.
  *
  * 1. Asks the broker for as many deliveries as it has free slots, and while jobs are short for one more each, so that a
- *    slot does not wait for the broker.
+ *    slot does not wait for the broker ({@link Receiver}, {@link demand}).
  * 2. Runs each in a slot: decode, execute, settle ({@link Dispatch}). With a batch size, a slot takes what is there, and never waits for more.
  * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
  * 4. Pauses while the executor cannot run jobs, or the broker is away, and finds out by itself when that is over.
@@ -39,7 +39,6 @@ export class Consumer {
   readonly #dispatch: Dispatch;
   readonly #gate: Gate;
   readonly #rateLimit: RateLimit | undefined;
-  readonly #quiet = new AbortController();
   readonly #held: HeldDeliveries;
   readonly #loop: Loop;
   /** Read anew each time that it is asked how much is to be received. */
@@ -74,9 +73,17 @@ export class Consumer {
       options,
     );
     const queuePauses = deps.queuePauses ?? new QueuePauses(deps, { broker: "" });
-    this.#receiver = new Receiver({ ...deps, queuePauses, loop: this.#loop, onLost }, options);
     this.#rateLimit = options.rateLimit &&
       new RateLimit({ clock: deps.clock, onChange: () => this.#loop.wake() }, options.rateLimit);
+    this.#receiver = new Receiver({
+      ...deps,
+      queuePauses,
+      loop: this.#loop,
+      onLost,
+      demand: () => this.#demand(),
+      roomBytes: () => this.#held.roomBytes,
+      give: (deliveries) => this.#dispatch.give(deliveries),
+    }, options);
     this.#gate = new Gate(
       { ...deps, isIdle: () => this.#slots.busy === 0, onChange: () => this.#dispatch.startKept() },
       { name: options.name, maxPauseMs: options.pauseMaxMs },
@@ -88,6 +95,7 @@ export class Consumer {
       gate: this.#gate,
       held: this.#held,
       loop: this.#loop,
+      rateLimit: this.#rateLimit,
     };
     this.#dispatch = new Dispatch({ ...deps, ...parts }, options);
     this.#facts = this.#demandFacts();
@@ -102,7 +110,7 @@ export class Consumer {
       slots: this.#limit.slots,
       busySlots: this.#slots.busy,
       inFlight: this.#held.size,
-      hasRoom: !this.#quiet.signal.aborted && this.#demand() > 0,
+      hasRoom: !this.#receiver.isQuiet && this.#demand() > 0,
       isPaused: !this.#gate.isOpen,
       heldBack: this.#receiver.heldBack,
       receivedAtMs: this.#receiver.receivedAtMs,
@@ -175,12 +183,7 @@ export class Consumer {
     if (this.#problem !== undefined) this.#gate.unable(this.#problem);
     this.#receiver.open(this.#dispatch.capacity);
     this.#dispatch.open();
-    for (let room = await this.#room(); room > 0; room = await this.#room()) {
-      const deliveries = await this.#receiver.receive(room, this.#held.roomBytes);
-      this.#rateLimit?.take(deliveries.length);
-      this.#dispatch.give(deliveries.map((delivery) => this.#held.add(delivery)));
-    }
-    await this.#receiver.stop();
+    await this.#receiver.run();
     const isDone = () => this.#held.size === 0;
     while (!isDone()) await this.#loop.woken("the wait for its last jobs", isDone);
     for (const part of [this.#dispatch, this.#gate, this.#rateLimit, this.#held, this.#slots]) part?.close();
@@ -201,10 +204,8 @@ export class Consumer {
 
   /** Takes no more jobs. Idempotent. */
   quiet(): void {
-    this.#quiet.abort();
     this.#receiver.quiet();
     this.#dispatch.quiet();
-    this.#loop.wake();
   }
 
   /** Ends now, without what the broker does not take: as {@link cutOff}, and settles are not tried again. Never rejects. */
@@ -225,16 +226,6 @@ export class Consumer {
   async #cutOff(): Promise<void> {
     this.quiet();
     await this.#dispatch.cutOff();
-  }
-
-  /** Waits until there are free slots, and returns how many jobs they take; 0 when it is time to end. */
-  async #room(): Promise<number> {
-    while (!this.#quiet.signal.aborted) {
-      const room = this.#demand();
-      if (room > 0) return room;
-      await this.#loop.woken("its wait for a free slot", () => this.#demand() > 0);
-    }
-    return 0;
   }
 
   #demandFacts(): DemandFacts {

@@ -11,6 +11,7 @@ import type { Loop } from "./loop.ts";
 import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
 import type { Gate } from "./pause.ts";
 import { PostMortems } from "./post_mortem.ts";
+import type { RateLimit } from "./rate_limit.ts";
 import { SlotRunner } from "./slot_runner.ts";
 import type { Slot, Slots } from "./slots.ts";
 
@@ -26,6 +27,7 @@ export interface DispatchDeps extends ConsumerDeps {
   readonly gate: Gate;
   readonly held: HeldDeliveries;
   readonly loop: Loop;
+  readonly rateLimit: RateLimit | undefined;
 }
 
 /**
@@ -44,6 +46,7 @@ export class Dispatch {
   readonly #held: HeldDeliveries;
   readonly #loop: Loop;
   readonly #queuePauses: QueuePauses;
+  readonly #rateLimit: RateLimit | undefined;
   readonly #runner: SlotRunner;
   readonly #ahead: LookAhead<Held>;
   readonly #kept: Kept;
@@ -66,6 +69,7 @@ export class Dispatch {
     this.#held = held;
     this.#loop = deps.loop;
     this.#queuePauses = deps.queuePauses;
+    this.#rateLimit = deps.rateLimit;
     this.#isKeeper = capabilities.release === "counted";
     this.#keepsPostponed = capabilities.delayedRelease === "counted";
     this.#kept = new Kept({ clock, onDue: () => this.startKept() });
@@ -122,8 +126,10 @@ export class Dispatch {
     this.#unwatch = this.#queuePauses.watch(() => this.#queuesChanged());
   }
 
-  /** Gives jobs to the free slots in equal shares; what they cannot take waits for the next that is free. */
-  give(jobs: readonly Held[]): void {
+  /** Gives jobs, which are held from now on, to the free slots in equal shares; what they cannot take waits for the next that is free. */
+  give(deliveries: readonly Delivery[]): void {
+    this.#rateLimit?.take(deliveries.length);
+    const jobs = deliveries.map((delivery) => this.#held.add(delivery));
     const { batchSize } = this.#options;
     let at = 0;
     for (let free = this.#limit.slots - this.#slots.busy; free > 0 && at < jobs.length; free--) {

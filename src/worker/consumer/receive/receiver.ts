@@ -25,6 +25,11 @@ export interface ReceiverDeps {
   readonly loop: Loop;
   /** As {@link SubscribeOptions.onLost}. */
   readonly onLost: (gone: readonly Delivery[]) => void;
+  /** How many jobs there is room for now, and for how many bytes. */
+  readonly demand: () => number;
+  readonly roomBytes: () => number;
+  /** Is given what has come. */
+  readonly give: (deliveries: readonly Delivery[]) => void;
 }
 
 export interface ReceiverOptions {
@@ -36,7 +41,10 @@ export interface ReceiverOptions {
   readonly pauseMaxMs: number;
 }
 
-/** How a consumer receives: from its subscription, without the queues that are paused, and for ever. */
+/**
+ * How a consumer receives: from its subscription, without the queues that are paused, as much as there is room for, whatever
+ * becomes of the broker, until it is quiet.
+ */
 export class Receiver {
   readonly queues: readonly string[];
   /** When the broker answered last, epoch milliseconds. */
@@ -90,11 +98,36 @@ export class Receiver {
     return this.#deps.queuePauses.list().filter(({ queue }) => this.queues.includes(queue));
   }
 
+  /** Whether it has been told to receive no more. */
+  get isQuiet(): boolean {
+    return this.#quiet.signal.aborted;
+  }
+
+  /** Gives what it receives, until it is quiet and nothing is sent to us any more. Never rejects. */
+  async run(): Promise<void> {
+    const { give } = this.#deps;
+    for (let room = await this.#room(); room > 0; room = await this.#room()) give(await this.#receive(room));
+    this.#paused.close();
+    this.#unwatch();
+    await this.#subscription?.stop().catch((thrown) => void this.#receiving.failed(thrown));
+  }
+
+  /** Waits until there is room, and returns for how many jobs; 0 when it is time to end. */
+  async #room(): Promise<number> {
+    const { demand, loop } = this.#deps;
+    while (!this.isQuiet) {
+      const room = demand();
+      if (room > 0) return room;
+      await loop.woken("its wait for a free slot", () => demand() > 0);
+    }
+    return 0;
+  }
+
   /** Waits for jobs, or for the end of a pause after the broker failed. Never rejects. */
-  async receive(max: number, maxBytes: number): Promise<readonly Delivery[]> {
-    const { clock, loop } = this.#deps;
+  async #receive(max: number): Promise<readonly Delivery[]> {
+    const { clock, loop, roomBytes } = this.#deps;
     try {
-      const deliveries = await loop.ends("its receive", RECEIVE_WAIT_MS, this.#receive(max, maxBytes));
+      const deliveries = await loop.ends("its receive", RECEIVE_WAIT_MS, this.#tryReceive(max, roomBytes()));
       this.receivedAtMs = clock.nowMs();
       this.#backoff.reset();
       this.#receiving.worked();
@@ -108,7 +141,7 @@ export class Receiver {
     }
   }
 
-  async #receive(max: number, maxBytes: number): Promise<readonly Delivery[]> {
+  async #tryReceive(max: number, maxBytes: number): Promise<readonly Delivery[]> {
     await this.#paused.load();
     const { queuePauses } = this.#deps;
     const unpaused = this.#paused.unpaused(this.#nextOrder());
@@ -129,7 +162,7 @@ export class Receiver {
 
   #receiveAnew(): void {
     this.#attention.abort();
-    if (!this.#quiet.signal.aborted) this.#attention = new AbortController();
+    if (!this.isQuiet) this.#attention = new AbortController();
     this.#deps.loop.wake();
   }
 
@@ -165,13 +198,7 @@ export class Receiver {
   quiet(): void {
     this.#quiet.abort();
     this.#attention.abort();
-  }
-
-  /** After the last receive: nothing is sent to us any more. Never rejects. */
-  async stop(): Promise<void> {
-    this.#paused.close();
-    this.#unwatch();
-    await this.#subscription?.stop().catch((thrown) => void this.#receiving.failed(thrown));
+    this.#deps.loop.wake();
   }
 
   /** After the last settle. Never rejects. */
