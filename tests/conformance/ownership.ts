@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type BrokerFixture, bytes, depthOf, FAILED, openOn, takeOne } from "./fixture.ts";
+import { JobError } from "../../src/core/errors.ts";
 import { bury, retry } from "../support/verdicts.ts";
 
 /** Attempts of a job that has failed once, and of a new one with the very message that it has by then. */
@@ -28,7 +29,9 @@ export function ownershipTests(
     const copy = await takeOne(broker);
     assert.deepEqual([again.attempt, copy.attempt], ATTEMPTS[attempts]);
     assert.equal(capabilities.attempts, attempts !== "application");
-    for (const one of [again, copy]) await one.settle(bury(FAILED));
+    await again.settle(bury(FAILED));
+    // With another reason: messages that are equal to the last byte can be one dead letter.
+    await copy.settle(bury(new JobError("JOB_FAILED", "as a copy")));
     assert.deepEqual(await depthOf(broker), { ready: 0, delayed: 0, reserved: 0, dead: 2 });
   });
 }
