@@ -15,6 +15,7 @@ import { initCommand } from "./commands/init/init.ts";
 import { Faults, faultText } from "./faults.ts";
 import { type Io, StreamError } from "./io.ts";
 import { jobsCommand } from "./commands/jobs.ts";
+import { licensesCommand } from "./commands/licenses/licenses.ts";
 import { pauseCommand, resumeCommand } from "./commands/pause.ts";
 import { purgeCommand } from "./commands/purge.ts";
 import { pushCommand } from "./commands/push.ts";
@@ -128,6 +129,7 @@ Exit codes:
     benchCommand(context),
     initCommand(context),
     completionCommand(context),
+    licensesCommand(context),
   ] as unknown as AnyCommand[];
   for (const command of commands) root.addCommand(command);
   forEachCommand(root, (command) => {

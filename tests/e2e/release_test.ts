@@ -9,6 +9,7 @@ const SOURCES = [
   "deno.json",
   "deno.lock",
   "config.example.toml",
+  "THIRD-PARTY-NOTICES",
   "src",
   "scripts",
   "examples",

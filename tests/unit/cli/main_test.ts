@@ -46,6 +46,7 @@ Deno.test("program() has the documented commands", () => {
     "bench",
     "init",
     "completion",
+    "licenses",
   ]);
 });
 

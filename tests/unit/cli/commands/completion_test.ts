@@ -33,6 +33,7 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
     "bench",
     "init",
     "completion",
+    "licenses",
     "help",
   ]);
   assert.deepEqual(complete(), complete(""));
