@@ -1,6 +1,6 @@
 import type { ErrorCode } from "../core/errors.ts";
 
-/** What the program's exit code tells. Documented in `fervo-worker --help` and docs/operations.md. */
+/** What the program's exit code tells. Documented in `fervo-worker --help` and docs/running.md. */
 export const ExitCode = {
   ok: 0,
   /** Something failed while the command ran. */

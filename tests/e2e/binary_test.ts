@@ -40,10 +40,10 @@ for (
   });
 }
 
-Deno.test("docs/operations.md lists the permissions with which scripts/compile makes the binary", async () => {
+Deno.test("docs/security.md lists the permissions with which scripts/compile makes the binary", async () => {
   const script = await Deno.readTextFile(new URL("../../scripts/compile", import.meta.url));
   const flags = script.match(/^PERMISSIONS=\((.*)\)$/m)![1]!.replaceAll('"', "").split(" ");
-  const docs = await Deno.readTextFile(new URL("../../docs/operations.md", import.meta.url));
+  const docs = await Deno.readTextFile(new URL("../../docs/security.md", import.meta.url));
   const section = docs.split("\n## The binary's permissions\n")[1]!.split("\n## ")[0]!;
   const listed = [...section.matchAll(/`(--(?:allow|deny)-[^`]+)`/g)].map(([, flag]) => flag!);
   assert.deepEqual(listed.sort(), flags.sort());

@@ -38,6 +38,7 @@ const SYMFONY_DEMO: Way = { by: "tests/e2e/demo_test.ts", where: "symfony.ts" };
 const HOST: Way = { by: "tests/e2e/host_test.ts", where: '"--service"' };
 const UPGRADE: Way = { by: "tests/e2e/operator/wrong_turns_test.ts", where: '"install"' };
 const BACKUP: Way = { by: "tests/e2e/operator/queue_file_test.ts", where: "runAsDocumented" };
+const SERVER_BACKUP: Way = { by: "tests/e2e/operator/backup_test.ts", where: "runDocScript" };
 
 /** By the command, without the prompt and the remark behind it. */
 const COMMANDS: Readonly<Record<string, Way>> = {
@@ -58,7 +59,26 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   // docs/bench.md
   "fervo-worker bench --script job.php --payload @job.json": { run: { add: SHORT_BENCH } },
   "fervo-worker bench --config fervo-worker.toml": { run: { add: SHORT_BENCH } },
-  // docs/operations.md
+  // docs/getting-started.md
+  "cat /tmp/fervo-job-1.txt": { by: "tests/first_hour/plain", where: "/tmp/fervo-job-1.txt" },
+  "fervo-worker reload": { run: { says: /^No consumer and no schedule has changed$/m } },
+  "fervo-worker push default 'no JSON' --attempts 1": {
+    by: "tests/e2e/getting_started_test.ts",
+    where: '"no JSON", "--attempts", "1"',
+  },
+  // docs/queues.md
+  "fervo-worker queues": { run: { says: /^READY +DELAYED +RESERVED +DEAD /m } },
+  'fervo-worker pause mail --for 2h --reason "the mail server is being moved"': {
+    run: { says: /^Paused "mail" until .*: the mail server is being moved$/m },
+  },
+  "fervo-worker resume mail": { run: { says: /^Resumed "mail"$/m } },
+  "fervo-worker purge mial --dry-run": { run: { says: /^Would delete 0 ready jobs of "mial"/m } },
+  "fervo-worker purge mial --yes": { run: { says: /^Deleted 0 jobs of "mial"$/m } },
+  "fervo-worker dead groups": { run: { says: /^No dead letters$/m } },
+  "fervo-worker dead list --queue mail --code JOB_TIMEOUT --since 1d": {
+    run: { says: /^No dead letters$/m },
+  },
+  // docs/install.md and docs/running.md
   "install dist/fervo-worker /usr/local/bin/": UPGRADE,
   "supervisorctl restart fervo-worker": { not: "that a service is started anew is what supervisord is for" },
   "fervo-worker check --call-script --fpm-config /etc/php/8.2/fpm/php-fpm.conf": {
@@ -73,10 +93,18 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "fervo-worker init --systemd --user app --program /opt/fervo-worker --php-fpm /usr/sbin/php-fpm8.3": {
     run: { says: /^ExecStart=\/opt\/fervo-worker run --config .*$[^]*^User=app$/m },
   },
+  // docs/backup.md
   'sqlite3 queue.sqlite ".backup backup.sqlite"': BACKUP,
   "cp -p backup.sqlite queue.sqlite.new": BACKUP,
   "rm -f queue.sqlite queue.sqlite-wal queue.sqlite-shm": BACKUP,
   "mv queue.sqlite.new queue.sqlite": BACKUP,
+  'redis-cli -u "$REDIS_URL" --rdb backup.rdb': SERVER_BACKUP,
+  "rm -rf appendonlydir": SERVER_BACKUP,
+  "cp backup.rdb dump.rdb": SERVER_BACKUP,
+  'redis-cli -u "$REDIS_URL" CONFIG SET appendonly yes': SERVER_BACKUP,
+  "cp -a binlog binlog.backup": SERVER_BACKUP,
+  "rm -rf binlog": SERVER_BACKUP,
+  "cp -a binlog.backup binlog": SERVER_BACKUP,
   "fervo-worker --version --json": {
     run: { says: /^\{"version":".*","commit":".*","target":".*","deno":".*","runtime":".*"\}$/m },
   },
@@ -202,16 +230,18 @@ function shownBehind(command: string): RegExp[] {
 
 /** Configurations of other programs, by their first line. */
 const CONFIGURATIONS: Readonly<Record<string, Way | ((block: DocBlock) => Promise<void>)>> = {
-  // docs/operations.md
+  // docs/php-fpm.md
   "; the pool": isPool,
+  // docs/monitoring.md
   "# prometheus.yml": isPrometheusConfig,
   "# Kubernetes": { by: "tests/integration/http/worker_test.ts", where: "/readyz" },
-  // docs/containers.md
+  // docs/install.md
   "FROM debian:13-slim": { not: "no images can be built on a test machine" },
   "livenessProbe: # no token is needed: it says whether the worker is alive, and no more": {
     by: "tests/integration/http/worker_test.ts",
     where: "/livez",
   },
+  // docs/running.md
   "[Service]": isUnit,
   // php/bundle/README.md
   "env[APP_ENV] = prod": isPool,

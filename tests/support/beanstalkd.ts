@@ -63,6 +63,11 @@ export class Beanstalkd implements AsyncDisposable {
     return this.#process.pid;
   }
 
+  /** Where its log is. */
+  get folder(): string {
+    return this.#folder;
+  }
+
   /** As the configuration has it. */
   get addressText(): string {
     return this.address.transport === "unix"

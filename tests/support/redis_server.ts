@@ -47,8 +47,12 @@ export class RedisServer implements AsyncDisposable {
     return `${this.#options.network?.host ?? "127.0.0.1"}:${this.port}`;
   }
 
-  /** Starts it, again with the same data after `kill` or `stop`; resolves when it answers. */
-  async start(): Promise<void> {
+  /**
+   * Starts it, again with the same data after `kill` or `stop`; resolves when it answers.
+   *
+   * @param args Further arguments, which win over redis.conf.
+   */
+  async start(args: readonly string[] = []): Promise<void> {
     const { config = [], isSentinel = false, network } = this.#options;
     const path = `${this.folder}/redis.conf`;
     const lines = [
@@ -65,7 +69,7 @@ export class RedisServer implements AsyncDisposable {
     await Deno.remove(this.socket).catch(() => {});
     const [program, ...first] = [...network?.command ?? [], "redis-server"];
     this.#child = new Deno.Command(program!, {
-      args: [...first, path, ...(isSentinel ? ["--sentinel"] : [])],
+      args: [...first, path, ...args, ...(isSentinel ? ["--sentinel"] : [])],
       stdin: "null",
       stdout: "null",
       stderr: "inherit",

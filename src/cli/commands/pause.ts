@@ -19,7 +19,7 @@ export function pauseCommand(context: Context) {
     .description(
       "Has all workers on the broker take no more jobs from a queue, within two seconds and until it is resumed, or its time is " +
         "over. Jobs that run go on, and jobs can be pushed. Said again, it takes the place of the former pause. Of some brokers a " +
-        "pause may end earlier by itself: see docs/operations.md.",
+        "pause may end earlier by itself: see docs/queues.md.",
     )
     .argument("<queue>", "the queue", queueName)
     .addOption(

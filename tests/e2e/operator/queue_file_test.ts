@@ -3,11 +3,10 @@
  * to say so wherever it is asked, and to go on with the jobs that are there then.
  */
 import assert from "node:assert/strict";
+import { runDocScript } from "../../support/doc_scripts.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type RunningCommand, Site } from "../../support/fervo_worker.ts";
 import { ask } from "../../support/http.ts";
-
-const OPERATIONS = new URL("../../../docs/operations.md", import.meta.url);
 
 /** A queue of jobs that leave their names behind, and a worker on it. */
 class Service implements AsyncDisposable {
@@ -61,18 +60,9 @@ class Service implements AsyncDisposable {
     return body;
   }
 
-  /** A block of docs/operations.md, run in the queue's folder as it stands there. */
+  /** A block of docs/backup.md, run in the queue's folder as it stands there. */
   async runAsDocumented(first: string): Promise<void> {
-    const text = await Deno.readTextFile(OPERATIONS);
-    const block = [...text.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, code]) => code!).find((code) =>
-      code.startsWith(first)
-    );
-    assert.ok(block !== undefined, `docs/operations.md has no block that begins with ${first}`);
-    const { success, stderr } = await new Deno.Command("bash", {
-      args: ["-e", "-c", block],
-      cwd: this.site.directory,
-    }).output();
-    assert.ok(success, new TextDecoder().decode(stderr));
+    await runDocScript("docs/backup.md", first, { cwd: this.site.directory });
   }
 
   async removeQueue(): Promise<void> {

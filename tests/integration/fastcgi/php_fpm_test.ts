@@ -1,4 +1,4 @@
-/** The client against a real php-fpm: what docs say of it (docs/architecture.md, docs/operations.md) is seen here. */
+/** The client against a real php-fpm: what docs say of it (docs/architecture.md, docs/php-fpm.md) is seen here. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { systemClock } from "../../../src/core/time/clock.ts";

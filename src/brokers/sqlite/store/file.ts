@@ -190,7 +190,7 @@ export class SqliteFile {
     this.#db = undefined;
     this.#isAbandoned = true;
     this.#problem = this.#unavailable(
-      `${reason}; stop all programs that use it, restore it as docs/operations.md says, and start them again`,
+      `${reason}; stop all programs that use it, restore it as docs/backup.md says, and start them again`,
     );
     for (const tell of this.#onLost) tell();
   }
