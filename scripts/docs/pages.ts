@@ -3,6 +3,7 @@ import { brokerTable } from "./broker_table.ts";
 import { configPage } from "./config_page.ts";
 import { errorsPage } from "./errors_page.ts";
 import { findingsPage } from "./findings_page.ts";
+import { manPage } from "./man_page.ts";
 import { metricsPage } from "./metrics_page.ts";
 
 export interface GeneratedPage {
@@ -19,6 +20,7 @@ export function generatedPages(read: (path: string) => string): GeneratedPage[] 
     { path: "docs/reference/metrics.md", text: metricsPage() },
     { path: "docs/reference/errors.md", text: errorsPage() },
     { path: "docs/reference/findings.md", text: findingsPage() },
+    { path: "packaging/fervo-worker.1", text: manPage() },
     { path: brokers, text: withPart(read(brokers), "what brokers can do", brokerTable()) },
   ];
 }
