@@ -36,12 +36,13 @@ export interface Capabilities {
   /** In which orders a consumer can take jobs from several queues; `mixed` is whatever comes. */
   readonly orders: readonly ("strict" | "weighted" | "mixed")[];
   readonly pushDelay: DelayRange;
+  /** Of a retry, a replacement and a release with a delay. Every broker keeps some: without, a job that fails would never rest. */
   readonly retryDelay: DelayRange;
   /** A push takes a priority. */
   readonly priority: boolean;
   /** A push takes headers, and the broker keeps them beside the payload, with a limit of attempts. */
   readonly headers: boolean;
-  /** How well jobs are counted: {@link BrokerAdmin.depth}. */
+  /** How well jobs are counted. Unless it is `none`, {@link BrokerAdmin} has `queues`, `depth`, `census` and `latencyMs`. */
   readonly counts: "exact" | "estimated" | "none";
   /** Jobs that wait or run can be looked at: {@link BrokerAdmin.jobs}. */
   readonly jobs: boolean;

@@ -240,11 +240,18 @@ export async function take(broker: Broker, wanted: Wanted = {}): Promise<Deliver
   }
 }
 
-/** What people ask a broker that has an answer to all. */
+/** What people ask a broker. A test that asks for a part which the broker lacks fails, and says which part. */
 export function adminOf({ admin }: Broker): Required<BrokerAdmin> {
-  const parts = ["queues", "depth", "latencyMs", "census", "purge", "dead", "pauses"] as const;
-  for (const part of parts) assert.ok(admin[part] !== undefined, `the broker has no ${part}`);
-  return admin as Required<BrokerAdmin>;
+  return new Proxy(admin as Required<BrokerAdmin>, {
+    get(parts, name) {
+      const part = parts[name as keyof BrokerAdmin];
+      assert.ok(
+        part !== undefined,
+        `the broker has no admin.${String(name)}, and its capabilities promise it`,
+      );
+      return typeof part === "function" ? part.bind(parts) : part;
+    },
+  });
 }
 
 /** Receives exactly one delivery. */

@@ -1,5 +1,6 @@
 /** The house rules of src/: who may import whom, and what belongs nowhere. See docs/architecture.md. */
 import assert from "node:assert/strict";
+import { BROKER_TYPES } from "../../src/brokers/mod.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
@@ -34,8 +35,13 @@ const EXCEPTIONS: readonly { readonly from: string; readonly to: string }[] = [
 
 /** Where brokers are named; elsewhere all are alike. */
 const BROKER_PLACES = /^src\/(?:brokers|redis|formats)\//;
-/** Names of brokers and their formats; as the end of a file's name, one is none. */
-const BROKER_NAMES = /(?<!\.)\b(?:sqlite|redis|sidekiq|beanstalkd)\b/i;
+/** Names of brokers, of their folders and formats; as the end of a file's name, one is none. */
+const BROKER_NAMES = new RegExp(
+  `(?<!\\.)\\b(?:${
+    [...BROKER_TYPES.map(({ driver }) => driver), ...foldersOf("src/brokers/")].join("|")
+  })\\b`,
+  "i",
+);
 
 const MAX_LINES = 350;
 const MAX_FILES = 16;
@@ -160,6 +166,11 @@ function* sourceFiles(folder: string): Generator<string> {
     if (entry.isDirectory) yield* sourceFiles(`${folder}${entry.name}/`);
     else if (entry.name.endsWith(".ts")) yield `${folder}${entry.name}`;
   }
+}
+
+function foldersOf(folder: string): string[] {
+  const entries = [...Deno.readDirSync(new URL(folder, ROOT))];
+  return entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
 }
 
 function exists(path: string): boolean {

@@ -11,6 +11,13 @@ Deno.test("BROKER_TYPES has each driver once, and lists every format under its o
   }
 });
 
+Deno.test("README.md has a row for each kind of broker", () => {
+  const readme = Deno.readTextFileSync(new URL("../../../README.md", import.meta.url));
+  const table = /^\| `driver` [^]*?\n\n/m.exec(readme)![0];
+  const rows = [...table.matchAll(/^\| `(?!driver)([^`]+)`/gm)].map(([, driver]) => driver);
+  assert.deepEqual(rows, BROKER_TYPES.map(({ driver }) => driver));
+});
+
 Deno.test("The default of each option is one of its values", () => {
   for (const { driver, options } of BROKER_TYPES) {
     for (const [key, option] of Object.entries(options)) {

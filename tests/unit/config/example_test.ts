@@ -1,10 +1,10 @@
 import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
 import assert from "node:assert/strict";
-import { parse } from "smol-toml";
+import { parse, stringify, type TomlTable } from "smol-toml";
 import * as z from "zod";
 import { parseConfig } from "../../../src/config/load.ts";
 import { configSchema } from "../../../src/config/schema.ts";
-import { BEANSTALKD, BROKER, CONSUMER, FPM, NO_ENVIRONMENT, PROCESS, REDIS, SCHEDULE } from "./support.ts";
+import { BROKER, CONSUMER, FPM, NO_ENVIRONMENT, PROCESS, SCHEDULE } from "./support.ts";
 
 const EXAMPLE = Deno.readTextFileSync(new URL("../../../config.example.toml", import.meta.url));
 /** With the tables that are not always needed. */
@@ -24,9 +24,19 @@ Deno.test("config.example.toml shows the defaults", async () => {
   const shown = await parseConfig(EXAMPLE, SOURCE, NO_ENVIRONMENT);
   assert.deepEqual(shown, await parseConfig(BROKER + FPM + CONSUMER, SOURCE, NO_ENVIRONMENT));
   const whole = await parseConfig(WHOLE_EXAMPLE, SOURCE, NO_ENVIRONMENT);
-  const brokers = `${BROKER}${BEANSTALKD}${REDIS}`;
+  const brokers = shownBrokers().map(({ name, table }) => onlyRequired(name, table)).join("");
   const text = `${brokers}${FPM}${PROCESS}${CONSUMER}broker = "default"\n${SCHEDULE}broker = "default"\n`;
   assert.deepEqual(whole, await parseConfig(text, SOURCE, NO_ENVIRONMENT));
+});
+
+Deno.test("config.example.toml has a table for each kind of broker, with all of its options", () => {
+  const shown = Object.fromEntries(
+    shownBrokers().map(({ table }) => [table["driver"], Object.keys(table).sort()]),
+  );
+  const wanted = BROKER_TYPES.map(({ driver, options }) =>
+    [driver, ["driver", "format", ...Object.keys(options)].sort()] as const
+  );
+  assert.deepEqual(shown, Object.fromEntries(wanted));
 });
 
 Deno.test("config.example.toml shows every key of the schema", () => {
@@ -59,6 +69,22 @@ Deno.test("config.example.toml shows in comments what can be written instead", a
     fatalAfterAck: "warn",
   });
 });
+
+/** The tables of brokers that the example has, one of each driver. */
+function shownBrokers() {
+  const { brokers } = parse(WHOLE_EXAMPLE) as { brokers: Record<string, TomlTable> };
+  return Object.entries(brokers).map(([name, table]) => ({ name, table }));
+}
+
+/** The same table without what has a default, as TOML. */
+function onlyRequired(name: string, table: TomlTable): string {
+  const { options } = BROKER_TYPES.find(({ driver }) => driver === table["driver"])!;
+  const required = Object.entries(table).filter(([key]) => {
+    const option = options[key];
+    return key === "driver" || option?.kind === "text" && option.default === undefined;
+  });
+  return `${stringify({ brokers: { [name]: Object.fromEntries(required) } })}\n`;
+}
 
 /** The paths of all keys, tables too; `*` stands for any name or index. */
 function keysOfSchema(schema: z.core.JSONSchema._JSONSchema, path = ""): string[] {

@@ -1,4 +1,5 @@
 import type { BrokerType } from "../../../src/brokers/broker_type.ts";
+import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
 import { parseConfig } from "../../../src/config/load.ts";
 import { ConfigError } from "../../../src/config/errors.ts";
 
@@ -12,6 +13,15 @@ export const FPM = '[fpm.default]\naddress = "/run/php/fervo.sock"\nscript = "/s
 export const PROCESS = '[processes.default]\ncommand = ["php", "/srv/app/bin/console", "app:job"]\n';
 export const SCHEDULE = '[[schedule]]\nname = "nightly"\nqueue = "default"\ncron = "30 2 * * *"\n';
 export const CONSUMER = '[[consumers]]\nqueues = ["default"]\n';
+
+/** The drivers that there are, and those whose brokers keep schedules, as an error lists them. */
+export const ANY_DRIVER = listed(BROKER_TYPES);
+export const SCHEDULING_DRIVER = listed(BROKER_TYPES.filter(({ capabilities }) => capabilities.schedule));
+
+function listed(types: readonly BrokerType[]): string {
+  const drivers = types.map(({ driver }) => `"${driver}"`);
+  return [drivers.slice(0, -1).join(", "), ...drivers.slice(-1)].join(" or ");
+}
 
 /** The lines of the error that a text causes. */
 export async function problemsIn(

@@ -9,6 +9,7 @@ import {
   problemsIn,
   REDIS,
   SCHEDULE,
+  SCHEDULING_DRIVER,
 } from "../support.ts";
 
 /** The schedule's header stands in line 9. */
@@ -67,14 +68,14 @@ const cases: [claim: string, text: string, problems: string[]][] = [
   ]],
   ["a beanstalkd", `${BEANSTALKD}${FPM}${CONSUMER}${SCHEDULE}`, [
     "9:1: beanstalkd keeps no schedules: it has no step in which several workers can push a job once; use a " +
-    'broker with driver = "sqlite" or "redis"',
+    `broker with driver = ${SCHEDULING_DRIVER}`,
   ]],
   [
     "a beanstalkd of several",
     `${BROKER}${BEANSTALKD}${FPM}${CONSUMER}broker = "default"\n${SCHEDULE}broker = "beanstalkd"\n`,
     [
       "16:1: beanstalkd keeps no schedules: it has no step in which several workers can push a job once; use a " +
-      'broker with driver = "sqlite" or "redis"',
+      `broker with driver = ${SCHEDULING_DRIVER}`,
     ],
   ],
   ["what is no job of Sidekiq's", `${REDIS_BASE}${SCHEDULE}payload = "hello"\npriority = 1\n`, [
