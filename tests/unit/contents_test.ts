@@ -1,18 +1,14 @@
 /** A long document begins with its contents, in which every chapter is. */
 import assert from "node:assert/strict";
+import { contents } from "../../scripts/docs/markdown.ts";
 
 const DOCS = new URL("../../docs/", import.meta.url);
 /** What is longer is searched, not read. */
 const LONG_LINES = 200;
 
-/** As the name of a heading's place is made on the web. */
-function anchorOf(heading: string): string {
-  return heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, "").replaceAll(" ", "-");
-}
-
 function contentsOf(text: string): string[] {
   const chapters = text.replaceAll(/^```[\s\S]*?^```$/gm, "").matchAll(/^## (.+)$/gm);
-  return [...chapters].map(([, heading]) => `- [${heading!.replaceAll("`", "")}](#${anchorOf(heading!)})`);
+  return contents([...chapters].map(([, heading]) => heading!)).split("\n");
 }
 
 /** From docs/, those of all folders below. */

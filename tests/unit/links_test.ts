@@ -1,0 +1,61 @@
+/** Links between the pages of the repository lead to a file that is there, and to a heading of it. */
+import assert from "node:assert/strict";
+import { anchorOf } from "../../scripts/docs/markdown.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+const SKIPPED = [".git", ".tools", "node_modules", "vendor", "dist", "coverage", "symfony_vendor"];
+
+function pagesIn(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory }) =>
+    isDirectory
+      ? SKIPPED.includes(name) ? [] : pagesIn(`${folder}${name}/`)
+      : name.endsWith(".md")
+      ? [`${folder}${name}`]
+      : []
+  );
+}
+
+/** Without what stands in blocks of code. */
+function prose(page: string): string {
+  return Deno.readTextFileSync(new URL(page, ROOT)).replaceAll(/^ *```[^]*?^ *```$/gm, "");
+}
+
+/** The places of a page: its headings, the second of the same name with `-1` behind it, and so on. */
+function anchorsOf(page: string): Set<string> {
+  const anchors = new Map<string, number>();
+  const all = [...prose(page).matchAll(/^#+ (.+)$/gm)].map(([, heading]) => {
+    const anchor = anchorOf(heading!.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1"));
+    const count = anchors.get(anchor) ?? 0;
+    anchors.set(anchor, count + 1);
+    return count === 0 ? anchor : `${anchor}-${count}`;
+  });
+  return new Set(all);
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(new URL(path, ROOT));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What is wrong with the links of a page. */
+function brokenIn(page: string): string[] {
+  const links = prose(page).replaceAll(/`[^`\n]*`/g, "").matchAll(/\]\(([^)\s]+)\)/g);
+  return [...links].map(([, link]) => link!).filter((link) => !/^[a-z]+:/.test(link)).filter((link) => {
+    const [path = "", anchor] = link.split("#");
+    const target = path === ""
+      ? page
+      : new URL(path, new URL(page, ROOT)).pathname.slice(ROOT.pathname.length);
+    if (!isThere(target)) return true;
+    return anchor !== undefined && target.endsWith(".md") && !anchorsOf(target).has(anchor);
+  }).map((link) => `${page}: ${link}`);
+}
+
+Deno.test("Each link from one page to another leads to a file and a heading that are there", () => {
+  const pages = pagesIn("");
+  assert.ok(pages.length > 50, `${pages.length}`);
+  assert.deepEqual(pages.flatMap(brokenIn), []);
+});
