@@ -116,7 +116,7 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "rm -f queue.sqlite queue.sqlite-wal queue.sqlite-shm": BACKUP,
   "mv queue.sqlite.new queue.sqlite": BACKUP,
   'redis-cli -u "$REDIS_URL" --rdb backup.rdb': SERVER_BACKUP,
-  "rm -rf appendonlydir": SERVER_BACKUP,
+  "rm -rf appendonlydir appendonly.aof": SERVER_BACKUP,
   "cp backup.rdb dump.rdb": SERVER_BACKUP,
   'redis-cli -u "$REDIS_URL" CONFIG SET appendonly yes': SERVER_BACKUP,
   "cp -a binlog binlog.backup": SERVER_BACKUP,
