@@ -1,4 +1,7 @@
-/** Links between the pages of the repository lead to a file that is there, and to a heading of it. */
+/**
+ * Links between the pages of the repository lead to a file that is there, and to a heading of it. So do the names of pages in error texts,
+ * comments and examples.
+ */
 import assert from "node:assert/strict";
 import { anchorOf } from "../../scripts/docs/markdown.ts";
 
@@ -58,4 +61,35 @@ Deno.test("Each link from one page to another leads to a file and a heading that
   const pages = pagesIn("");
   assert.ok(pages.length > 50, `${pages.length}`);
   assert.deepEqual(pages.flatMap(brokenIn), []);
+});
+
+/** What may name a page of docs/: sources, tests, examples, configurations, scripts. */
+const TEXT = /\.(?:md|ts|php|toml|sh|yml|json|conf|1)$|^scripts\/[\w-]+$|^tests\/first_hour\/[\w/]+$/;
+
+function filesIn(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory, isFile }) =>
+    isDirectory
+      ? SKIPPED.includes(name) ? [] : filesIn(`${folder}${name}/`)
+      : isFile
+      ? [`${folder}${name}`]
+      : []
+  );
+}
+
+Deno.test("Each page of docs/ that a text of the repository names is there", () => {
+  // The changelog tells of pages that are gone.
+  const files = filesIn("").filter((path) => TEXT.test(path) && path !== "CHANGELOG.md");
+  const named = files.flatMap((file) => {
+    const text = Deno.readTextFileSync(new URL(file, ROOT));
+    return [...text.matchAll(/(?<![\w/.-])docs\/[\w/-]+\.(?:md|yml|json)\b/g)].map(([page]) => ({
+      file,
+      page,
+    }));
+  });
+  assert.ok(named.length > 50, `${named.length}`);
+  // A package has pages of its own beside it.
+  const missing = named.filter(({ file, page }) =>
+    !isThere(page) && !isThere(`${file.split("/").slice(0, 2).join("/")}/${page}`)
+  );
+  assert.deepEqual(missing.map(({ file, page }) => `${file}: ${page}`), []);
 });
