@@ -1,4 +1,4 @@
-/** A long document begins with its contents, in which every chapter is. */
+/** A page says whom it is for; a long one begins with its contents, in which every chapter is. */
 import assert from "node:assert/strict";
 import { contents } from "../../scripts/docs/markdown.ts";
 
@@ -27,4 +27,15 @@ Deno.test("Every long document in docs/ begins with its contents: each chapter, 
     const found = head.split("\n").filter((line) => line.startsWith("- ["));
     assert.deepEqual(found, contentsOf(text), `docs/${name}`);
   }
+});
+
+Deno.test("Every page of docs/ begins with whom it is for", () => {
+  // Decisions are for whoever asks why.
+  const pages = documentsIn("").filter((name) => !name.startsWith("adr/"));
+  assert.ok(pages.length > 20, `${pages.length}`);
+  const others = pages.filter((name) => {
+    const text = Deno.readTextFileSync(new URL(name, DOCS)).replaceAll(/<!--[^]*?-->\n/g, "");
+    return !/^# .+\n+For \S/.test(text);
+  });
+  assert.deepEqual(others, []);
 });
