@@ -137,7 +137,7 @@ export function show(value: unknown): string {
 }
 
 /** What keys are called that had another name, by their tables. */
-const RENAMED = new Map([["brokers.dialect", "format"]]);
+export const RENAMED: ReadonlyMap<string, string> = new Map([["brokers.dialect", "format"]]);
 
 function unknownKey(path: Path, known: readonly string[], tables: readonly TableKeys[]): Problem {
   const key = String(path.at(-1));

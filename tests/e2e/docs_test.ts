@@ -72,6 +72,8 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "fervo-worker bench": { run: { add: SHORT_BENCH, says: /fastcgi/i } },
   "fervo-worker bench --script job.php": { run: { add: SHORT_BENCH } },
   "./scripts/test": { not: "it runs this test, too" },
+  "scripts/setup deno php-fpm test": { by: "scripts/test", where: "scripts/setup deno php-fpm" },
+  "source scripts/lib/env.sh": { by: "scripts/test", where: "source scripts/lib/env.sh" },
   "deno task ok": { by: "deno.json", where: '"ok": {' },
   "deno task bench": { by: "deno.json", where: '"bench": {' },
   // docs/bench.md

@@ -4,6 +4,9 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 /** Where documentation is: files, and folders with all that they have. */
 const PLACES = [
   "README.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  "UPGRADE.md",
   "docs",
   "php/bundle/README.md",
   "php/bundle/docs",

@@ -11,6 +11,16 @@ Deno.test("BROKER_TYPES has each driver once, and lists every format under its o
   }
 });
 
+Deno.test("docs/brokers/ has a page for each broker, called as its folder", () => {
+  const names = (folder: string) =>
+    [...Deno.readDirSync(new URL(`../../../${folder}`, import.meta.url))].map(({ name }) => name);
+  const folders = names("src/brokers").filter((name) => !name.endsWith(".ts"));
+  const pages = names("docs/brokers").filter((name) => name !== "README.md").map((name) =>
+    name.replace(".md", "")
+  );
+  assert.deepEqual(pages.sort(), folders.sort());
+});
+
 Deno.test("README.md has a row for each kind of broker", () => {
   const readme = Deno.readTextFileSync(new URL("../../../README.md", import.meta.url));
   const table = /^\| `driver` [^]*?\n\n/m.exec(readme)![0];

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { RENAMED } from "../../../src/config/problems.ts";
 import { ANY_DRIVER, BROKER, CONSUMER, FPM, problemsIn, PROCESS } from "./support.ts";
 
 /** Lines without their `fervo.toml:`. */
@@ -548,3 +549,11 @@ for (const [table, keys] of KEYS) {
     }
   });
 }
+
+Deno.test("UPGRADE.md says how each renamed option is called now", () => {
+  const guide = Deno.readTextFileSync(new URL("../../../UPGRADE.md", import.meta.url));
+  for (const [path, name] of RENAMED) {
+    const former = path.split(".").at(-1);
+    assert.match(guide, new RegExp(`^\\| \`${former} = .*\\| \`${name} = `, "m"));
+  }
+});
