@@ -7,6 +7,7 @@ import {
   type Unreadable,
   unreadable,
 } from "../../core/format.ts";
+import { JobError } from "../../core/errors.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 
@@ -28,7 +29,10 @@ export class BeanstalkdDelivery implements Delivery {
   readonly enqueuedAtMs?: number;
   readonly #settler: Settler;
 
-  /** @param job.body Undefined when it is longer than `maxPayloadBytes`. */
+  /**
+   * @param job.body Undefined when it is longer than `maxPayloadBytes`.
+   * @param job.isDamaged As `isDamaged` in `reply.ts`.
+   */
   constructor(
     settler: Settler,
     job: {
@@ -36,6 +40,7 @@ export class BeanstalkdDelivery implements Delivery {
       readonly queue: string;
       readonly body: Uint8Array | undefined;
       readonly bytes: number;
+      readonly isDamaged: boolean;
       readonly attempt: number;
       readonly enqueuedAtMs: number | undefined;
     },
@@ -45,9 +50,11 @@ export class BeanstalkdDelivery implements Delivery {
     this.id = job.id;
     this.queue = job.queue;
     this.message = { body: job.body ?? new Uint8Array(0), headers: NO_HEADERS };
-    this.job = job.body === undefined
-      ? unreadable(tooLarge(job.queue, job.bytes, maxPayloadBytes))
-      : readJob(format, this.message);
+    if (job.body === undefined) {
+      this.job = unreadable(tooLarge(job.queue, job.bytes, maxPayloadBytes));
+    } else {
+      this.job = job.isDamaged ? unreadable(damaged(job.id)) : readJob(format, this.message);
+    }
     this.attempt = job.attempt;
     if (job.enqueuedAtMs !== undefined) this.enqueuedAtMs = job.enqueuedAtMs;
   }
@@ -56,4 +63,12 @@ export class BeanstalkdDelivery implements Delivery {
   settle(verdict: Verdict): Promise<void> {
     return this.#settler.settle(this, verdict);
   }
+}
+
+function damaged(id: string): JobError {
+  return new JobError(
+    "JOB_MALFORMED",
+    `beanstalkd has lost bytes of job "${id}": its log has zeros in their place, as when beanstalkd was killed, or its machine lost ` +
+      "power, while the job was being pushed; push it again if its producer did not",
+  );
 }

@@ -10,6 +10,11 @@ export interface BeanstalkdReply {
   readonly bytes: number;
   /** A copy of the body; undefined where the reply has none, and of a reserved job longer than the parser's limit. */
   readonly body: Uint8Array | undefined;
+  /**
+   * The body is a job's that beanstalkd has read from its log, which has zeros in the place of the job's end: beanstalkd, or its
+   * machine, died while it wrote the job there.
+   */
+  readonly isDamaged?: boolean;
 }
 
 /** The replies that have a body: its length is their last argument, a CRLF ends it. */
@@ -47,6 +52,7 @@ const ARGUMENTS: ReadonlyMap<string, number> = new Map([
 const MAX_LINE_BYTES = 256;
 /** `beanstalkd -z` allows no larger job, and statistics are much smaller. */
 const MAX_BODY_BYTES = 2 ** 30;
+const NUL = 0;
 const CR = 13;
 const LF = 10;
 const EMPTY = new Uint8Array(0);
@@ -62,6 +68,7 @@ interface OpenBody {
   missingBytes: number;
   /** Of the CRLF. */
   missingEndBytes: number;
+  isDamaged: boolean;
 }
 
 /**
@@ -76,7 +83,8 @@ interface OpenBody {
  * 1. Takes the stream in pieces cut anywhere, and keeps nothing of a piece but copies.
  * 2. Goes by lengths, never by what a body looks like, and holds no more memory than has come.
  * 3. Skips the body of a reserved job that is longer than `maxJobBytes`, and tells its length.
- * 4. Throws at the first byte that beanstalkd would not send; it is of no use after that.
+ * 4. Takes a job whose end is zeros for damaged ({@link BeanstalkdReply.isDamaged}).
+ * 5. Throws at the first byte that beanstalkd would not send; it is of no use after that.
  */
 export class BeanstalkdReplyParser {
   readonly #maxJobBytes: number;
@@ -131,7 +139,16 @@ export class BeanstalkdReplyParser {
     const bytes = /^\d{1,10}$/.test(length) ? Number(length) : Infinity;
     if (bytes > MAX_BODY_BYTES) throw notBeanstalkd(line);
     const isKept = word !== "RESERVED" || bytes <= this.#maxJobBytes;
-    this.#open = { word: word!, args, bytes, isKept, pieces: [], missingBytes: bytes, missingEndBytes: 2 };
+    this.#open = {
+      word: word!,
+      args,
+      bytes,
+      isKept,
+      pieces: [],
+      missingBytes: bytes,
+      missingEndBytes: 2,
+      isDamaged: false,
+    };
     return undefined;
   }
 
@@ -143,7 +160,11 @@ export class BeanstalkdReplyParser {
     let at = from + piece.length;
     for (; open.missingBytes === 0 && open.missingEndBytes > 0 && at < chunk.length; at++) {
       if (chunk[at] !== (open.missingEndBytes === 2 ? CR : LF)) {
-        throw new SyntaxError(`a body of ${open.bytes} bytes does not end where it should`);
+        // Statistics come from no log.
+        if (chunk[at] !== NUL || open.word === "OK") {
+          throw new SyntaxError(`a body of ${open.bytes} bytes does not end where it should`);
+        }
+        open.isDamaged = true;
       }
       open.missingEndBytes--;
     }
@@ -177,8 +198,9 @@ function unquoted(value: string): string {
   return /^".*"$/.test(value) ? value.slice(1, -1) : value;
 }
 
-function closed({ word, args, bytes, isKept, pieces }: OpenBody): BeanstalkdReply {
-  return { word, args, bytes, body: isKept ? joined(pieces) : undefined };
+function closed({ word, args, bytes, isKept, pieces, isDamaged }: OpenBody): BeanstalkdReply {
+  const reply = { word, args, bytes, body: isKept ? joined(pieces) : undefined };
+  return isDamaged ? { ...reply, isDamaged } : reply;
 }
 
 /** Byte for byte: names of tubes and all that beanstalkd says are ASCII. */

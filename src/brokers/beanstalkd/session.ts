@@ -224,6 +224,7 @@ export class BeanstalkdSession {
       queue: stats.tube,
       body: reserved.body,
       bytes: reserved.bytes,
+      isDamaged: reserved.isDamaged === true,
       attempt: Math.max(stats.attempts - uncounted, 1),
       enqueuedAtMs: putAtMs(stats, this.#clock.nowMs()),
     }, { format: this.#format, maxPayloadBytes: this.#maxPayloadBytes });

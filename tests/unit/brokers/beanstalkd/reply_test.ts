@@ -118,6 +118,22 @@ Deno.test("BeanstalkdReplyParser.push() skips a job above its limit, and goes on
   ]);
 });
 
+Deno.test("BeanstalkdReplyParser.push() tells a job whose end is zeros, and goes on behind it", {
+  permissions: "none",
+}, () => {
+  const stream = bytes(
+    "RESERVED 1 3\r\n\0\0\0\0\0FOUND 2 3\r\nab\0\r\0RESERVED 3 3\r\n\0\0\0\r\nTIMED_OUT\r\n",
+  );
+  const replies = [
+    { word: "RESERVED", args: ["1"], bytes: 3, body: bytes("\0\0\0"), isDamaged: true },
+    { word: "FOUND", args: ["2"], bytes: 3, body: bytes("ab\0"), isDamaged: true },
+    { word: "RESERVED", args: ["3"], bytes: 3, body: bytes("\0\0\0") },
+    { word: "TIMED_OUT", args: [], bytes: 0, body: undefined },
+  ];
+  assert.deepEqual(parse(stream), replies);
+  assert.deepEqual(parse(...[...stream].map((byte) => Uint8Array.of(byte))), replies);
+});
+
 const LIES: Readonly<Record<string, string>> = {
   "another server": "-ERR unknown command\r\n",
   "a web server": "HTTP/1.1 400 Bad Request\r\n",
@@ -135,6 +151,7 @@ const LIES: Readonly<Record<string, string>> = {
   "a length of many digits": `OK ${"9".repeat(30)}\r\n`,
   "a body longer than its length": "RESERVED 1 2\r\nabc\r\n",
   "a body whose end is not where its length says": "RESERVED 1 1\r\nabcDELETED\r\n",
+  "statistics that end with zeros": "OK 1\r\na\0\0",
   "a body shorter than its length": "RESERVED 1 4\r\nabc\r\nDELETED\r\n",
 };
 for (const [what, stream] of Object.entries(LIES)) {
