@@ -158,8 +158,8 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "cat var/journal.log": SYMFONY_DEMO,
 };
 
-/** Languages of blocks that are no commands and no configurations. */
-const OTHERS = ["", "php", "sql", "json"];
+/** Languages of blocks that are no commands and no configurations. The state diagram: tests/integration/brokers/sqlite/states_test.ts. */
+const OTHERS = ["", "php", "sql", "json", "mermaid"];
 const CONSOLE = ["console", "bash", "sh"];
 
 const blocks = docBlocks();
