@@ -14,7 +14,7 @@ const EXAMPLE = `\`\`\`console
 $ fervo-worker check --call-script --fpm-config /etc/php/8.2/fpm/php-fpm.conf
 ok       brokers.default: reached; 0 queues with jobs
 warning  fpm.default: process_control_timeout is 0, the default [fpm.process_control_timeout]
-         Why: every reload of php-fpm kills the jobs that run; they begin anew
+         Why: every reload of php-fpm kills the running jobs; they start again
          Fix: in [global] of php-fpm.conf: process_control_timeout = 65s
 \`\`\``;
 

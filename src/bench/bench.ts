@@ -178,7 +178,7 @@ export class Bench {
     const [message, { error }] = first;
     throw new FervoError(
       error.code,
-      `None of the first ${jobs} jobs of the mode "${mode}" went well: ${message}`,
+      `None of the first ${jobs} jobs of the mode "${mode}" succeeded: ${message}`,
       { details: error.details },
     );
   }

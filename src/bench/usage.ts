@@ -70,11 +70,11 @@ export class FpmUsage implements PhpUsage {
     const [stat, cmdline] = [`/proc/${pid}/stat`, `/proc/${pid}/cmdline`];
     const texts = await readProc([stat, cmdline]);
     if (!(texts.get(cmdline) ?? "").startsWith(title)) {
-      return `its process "${pid}" is not one of this machine, as in a container of its own`;
+      return `its process "${pid}" is not on this machine; it may run in a container`;
     }
     const usage = new FpmUsage(Number(statFields(texts.get(stat)!)[1]), title, ticksPerS);
     const live = (await usage.cpu())?.liveUs.size ?? 0;
-    return live < 2 ? "the kernel does not tell of them" : usage;
+    return live < 2 ? "the kernel does not report them" : usage;
   }
 
   async cpu(): Promise<CpuTotal | null> {

@@ -12,6 +12,6 @@ export function refuseDelay(queue: string, delayMs: number, { maxMs }: DelayRang
   if (delayMs <= maxMs) return;
   throw new JobError(
     "JOB_MALFORMED",
-    `Cannot push to queue "${queue}": the delay of ${delayMs} ms is longer than the ${maxMs} ms that this broker keeps`,
+    `Cannot push to queue "${queue}": the delay of ${delayMs} ms is longer than the ${maxMs} ms that this broker allows`,
   );
 }

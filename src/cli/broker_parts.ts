@@ -4,31 +4,33 @@ import { FervoError } from "../core/errors.ts";
 
 /** @throws {FervoError} CONFIG_INVALID where the broker shows no dead letters */
 export function deadLettersOf({ admin }: Broker, name: string): DeadLetters {
-  return admin.dead ?? refuse(name, "keeps no dead letters that can be listed, retried or removed");
+  return admin.dead ?? refuse(name, "cannot list, retry or remove dead letters");
 }
 
 /** @throws {FervoError} CONFIG_INVALID where the broker keeps no errors to group dead letters by */
 export function groupsOf(
   { letters, name }: { readonly letters: DeadLetters; readonly name: string },
 ): NonNullable<DeadLetters["groups"]> {
-  if (letters.groups === undefined) refuse(name, "keeps no errors of dead letters to group them by");
+  if (letters.groups === undefined) refuse(name, "stores no errors of dead letters, so it cannot group them");
   return (...args) => letters.groups!(...args);
 }
 
 /** @throws {FervoError} CONFIG_INVALID where queues of the broker cannot be paused */
 export function pausesOf({ admin }: Broker, name: string): Pauses {
-  return admin.pauses ?? refuse(name, "has no place to keep what is paused; stop the consumer instead");
+  return admin.pauses ?? refuse(name, "cannot store pauses; stop the consumer instead");
 }
 
 /** @throws {FervoError} CONFIG_INVALID where jobs of the broker cannot be deleted by their queue */
 export function purgeOf({ admin }: Broker, name: string): (queue: string) => Promise<number> {
-  if (admin.purge === undefined) refuse(name, "has no way to delete the jobs of a queue; use its own tools");
+  if (admin.purge === undefined) {
+    refuse(name, "cannot delete the jobs of a queue; use the broker's own tools");
+  }
   return (queue) => admin.purge!(queue);
 }
 
 /** @throws {FervoError} CONFIG_INVALID where the broker shows no jobs that wait or run */
 export function jobsOf({ admin }: Broker, name: string): NonNullable<BrokerAdmin["jobs"]> {
-  if (admin.jobs === undefined) refuse(name, "has no way to list the jobs of a queue; use its own tools");
+  if (admin.jobs === undefined) refuse(name, "cannot list the jobs of a queue; use the broker's own tools");
   return (...args) => admin.jobs!(...args);
 }
 

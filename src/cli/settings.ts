@@ -68,7 +68,7 @@ export function chooseBroker(config: Config, named: string | undefined, queue?: 
     "CONFIG_INVALID",
     `The configuration has several brokers (${
       names.map((name) => `"${name}"`).join(", ")
-    }): say which with --broker`,
+    }): name one with --broker`,
   );
 }
 

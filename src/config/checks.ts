@@ -115,8 +115,8 @@ function* checkBatch(consumer: Consumer): Problems {
     const text = `batch_size is ${batchSize}, and ${reason} (${key}): set batch_size = 1, or remove ${key}`;
     return problem(consumer, "batch_size", text);
   };
-  if (ackOn === "status") yield tell("a status cannot tell of several jobs", "ack_on");
-  if (payloadParam !== "") yield tell("the payloads of a batch go on STDIN", "payload_param");
+  if (ackOn === "status") yield tell("one HTTP status cannot report several jobs", "ack_on");
+  if (payloadParam !== "") yield tell("a batch sends its payloads on STDIN", "payload_param");
 }
 
 /**
@@ -134,15 +134,17 @@ function* checkFramework(consumer: Consumer, reading: Reading): Problems {
     yield problem(consumer, "executor", text);
     return;
   }
-  if (ackOn === "status") yield problem(consumer, "ack_on", `a status cannot tell of ${what}: remove ack_on`);
+  if (ackOn === "status") {
+    yield problem(consumer, "ack_on", `an HTTP status cannot report ${what}: remove ack_on`);
+  }
   if (payloadParam !== "") {
     yield problem(consumer, "payload_param", `${what} go on STDIN: remove payload_param`);
   }
   const pool = usedTable("fpm", "fpm", consumer, reading);
   if (!framework.isToldFailures || pool === undefined || pool.value.kill_on_timeout) return;
   const text =
-    `consumers of ${what} need kill_on_timeout = true: their framework is told of one that took too long only when ` +
-    "its PHP process has ended";
+    `consumers of ${what} need kill_on_timeout = true: the worker reports a job that timed out to its framework only after ` +
+    "the PHP process of the job has ended";
   yield problem(pool, "kill_on_timeout", text);
 }
 
@@ -219,12 +221,12 @@ function* checkStatusPage(pool: Pool): Problems {
   const { status_path: path, status_address: address, kill_on_timeout: doesKill } = pool.value;
   if (path !== "") return;
   if (address !== "") {
-    const text = "status_address is where the status page answers, and no page is named: set status_path too";
+    const text = "status_address has no effect without a status page: set status_path too";
     yield problem(pool, "status_address", text);
   }
   if (doesKill) {
     const text =
-      "kill_on_timeout needs the status page, which tells the PHP process of a job: set pm.status_path in " +
+      "kill_on_timeout needs the status page, which shows the PHP process of a job: set pm.status_path in " +
       "php-fpm's pool file, and status_path here";
     yield problem(pool, "kill_on_timeout", text);
   }

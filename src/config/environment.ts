@@ -62,7 +62,7 @@ export function expandEnvironment<Data>(data: Data, env: Variables): { data: Dat
         problems.push({
           path,
           text:
-            `"${whole}" is no variable's name: write \${NAME}, or $\${ where you mean the two characters \${`,
+            `"${whole}" is not the name of a variable: write \${NAME}, or $\${ for the two characters \${`,
         });
         return whole;
       }
@@ -71,7 +71,7 @@ export function expandEnvironment<Data>(data: Data, env: Variables): { data: Dat
       problems.push({
         path,
         text:
-          `the environment variable "${name}" is not set: set it, or write $\${${name}} where you mean the text`,
+          `the environment variable "${name}" is not set: set it, or write $\${${name}} for the literal text`,
       });
       return whole;
     });

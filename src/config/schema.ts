@@ -172,7 +172,7 @@ const retry = table({
 });
 
 const consumer = table({
-  name: text(/^\P{Cc}{1,200}$/u, "1 to 200 characters, none of them a control character").optional(),
+  name: text(/^\P{Cc}{1,200}$/u, "1 to 200 characters without control characters").optional(),
   broker: z.string("expected a broker's name").optional(),
   executor: choice(["fastcgi", "process"]).default(DEFAULT_EXECUTOR),
   fpm: z.string("expected the name of an fpm table").optional(),

@@ -6,14 +6,14 @@
 export function whyVariableIsRefused(name: string): string | undefined {
   const upper = name.toUpperCase();
   if (upper.startsWith("FERVO_")) {
-    return "names that begin with FERVO_ are the worker's own; choose another name";
+    return "the worker reserves names that begin with FERVO_; choose another name";
   }
   if (upper === "TRACEPARENT" || upper === "TRACESTATE") {
     return "the worker sets it for each job that has one; remove it";
   }
   if (upper.startsWith("LD_")) {
-    return "it would load other code into the program; set it in a script that the command runs, if that is wanted";
+    return "it would load other code into the program; if you want that, set it in a script that the command runs";
   }
   if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) return undefined;
-  return "expected letters, digits and _, no digit first, such as APP_ENV";
+  return "expected letters, digits and _, not beginning with a digit, such as APP_ENV";
 }

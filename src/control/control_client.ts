@@ -43,7 +43,7 @@ export async function* command(
       connection.close();
     }, ms);
   const answering = giveUpAfter(Math.min(answerMs, endMs), "has not answered");
-  const ending = giveUpAfter(endMs, "has not come to an end");
+  const ending = giveUpAfter(endMs, "has not finished");
   try {
     const bytes = lineBytes(request);
     for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
@@ -90,7 +90,7 @@ function adviceFor(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) {
     return "no such socket; is the worker running, with this configuration?";
   }
-  if (error instanceof Deno.errors.ConnectionRefused) return "it was left behind by a worker that was killed";
+  if (error instanceof Deno.errors.ConnectionRefused) return "a killed worker left this socket behind";
   if (error instanceof Deno.errors.PermissionDenied) {
     return "permission denied; run this as the worker's user or as root";
   }

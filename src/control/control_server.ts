@@ -117,20 +117,20 @@ async function answer(connection: ServedConnection, handlers: ControlHandlers): 
 async function readRequest(connection: ServedConnection): Promise<ControlRequest | undefined> {
   for await (const line of readLines(connection, MAX_REQUEST_BYTES)) {
     if (isControlRequest(line)) return line;
-    throw new FervoError("CONTROL_REFUSED", "The worker does not know this command; is it an older one?");
+    throw new FervoError("CONTROL_REFUSED", "The worker does not know this command; is it an older version?");
   }
   return undefined;
 }
 
 function adviceFor(error: unknown): string {
   if (error instanceof Deno.errors.AddrInUse) {
-    return "another worker takes its commands there. This one runs, and obeys signals only; give each worker a socket of its own";
+    return "another worker uses this socket. This worker runs, and obeys signals only; give each worker its own socket";
   }
   if (error instanceof Deno.errors.PermissionDenied) {
-    return "permission denied. The worker runs, and obeys signals only; name a folder that its user may write";
+    return "permission denied. The worker runs, and obeys signals only; name a folder that its user can write";
   }
   if (error instanceof Deno.errors.NotFound) {
-    return "no such folder. The worker runs, and obeys signals only; make the folder, or name another one";
+    return "no such folder. The worker runs, and obeys signals only; create the folder, or name another one";
   }
   return `${reasonOf(error)}. The worker runs, and obeys signals only`;
 }

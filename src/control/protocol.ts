@@ -81,6 +81,6 @@ function parseLine(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch (cause) {
-    throw new FervoError("CONTROL_REFUSED", `A line is no JSON: ${reasonOf(cause)}`, { cause });
+    throw new FervoError("CONTROL_REFUSED", `A line is not JSON: ${reasonOf(cause)}`, { cause });
   }
 }

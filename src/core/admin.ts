@@ -225,7 +225,7 @@ export interface ScheduleBook {
 export function noJobPlace(text: string): FervoError {
   return new FervoError(
     "JOB_FAILED",
-    `Cannot go on behind "${text}": name the place that the page before of these jobs has told`,
+    `Cannot continue after "${text}": use the place that the previous page of these jobs printed`,
   );
 }
 
@@ -233,8 +233,8 @@ export function noJobPlace(text: string): FervoError {
 export function noPlace(text: string): FervoError {
   return new FervoError(
     "JOB_FAILED",
-    `Cannot go on behind "${text}": no dead letter has that id, now. Was it retried or removed? Name the place that the page ` +
-      "before has told, which stays, or begin anew",
+    `Cannot continue after "${text}": no dead letter has that id; was it retried or removed? Use the place that the previous page ` +
+      "printed, or start from the first page",
   );
 }
 

@@ -89,14 +89,14 @@ const CODES = {
     remedy: "Send the payload in the request's body: leave out `payload_param`.",
   },
   FPM_MISCONFIGURED: {
-    cause: "php-fpm does not find the script, or the script does not know batches.",
+    cause: "php-fpm does not find the script, or the script does not support batches.",
     remedy: "Correct `script` or `batch_size`. The worker tries again by itself, and at once after a reload.",
   },
   APPLICATION_NOT_STARTED: {
     cause:
       "The front controller of a framework ended before it took a job: the application does not start. No attempt counts.",
     remedy:
-      "Correct the application; its errors are in the log and in `/readyz`. The worker looks by itself whether it starts.",
+      "Correct the application; its errors are in the log and in `/readyz`. The worker checks by itself whether it starts.",
   },
   FPM_KILL_FAILED: {
     cause: "A PHP process whose time is over could not be ended; it runs on.",
@@ -207,7 +207,7 @@ export function asFervoError(error: unknown): FervoError {
  * no use to those who run it.
  */
 const NO_ORDINARY_FILE =
-  "it is no ordinary file, but a device, a pipe, or a file of the system or of a process, which cannot be used here";
+  "it is not a regular file, but a device, a pipe, or a file of the system or of a process, which cannot be used here";
 
 /** What the system says, before its number and what the runtime was doing. */
 const SYSTEM_TEXT = /^(.+?) \(os error \d+\)/;

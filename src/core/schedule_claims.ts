@@ -163,14 +163,13 @@ export function claimedAhead(claims: ScheduleClaims, nowMs: number): ClaimedAhea
 
 /** What that means, as a sentence without a full stop. */
 export function claimedAheadReason({ state, untilMs }: ClaimedAhead): string {
-  const until = `it is claimed up to ${
+  const until = `its times are claimed up to ${
     isoDate(untilMs)
-  }, which is still to come: a clock was ahead, or this one is behind`;
+  }, a time in the future: a clock was ahead, or this one is behind`;
   const meaning = {
-    watched: "nothing is pushed until it is known whether a worker goes on with that",
-    set_aside:
-      "no worker goes on with that, so it counts when its time has come, and jobs are pushed until then",
-    claimed: "nothing is pushed before",
+    watched: "the schedule pushes no jobs until it is known whether another worker uses this claim",
+    set_aside: "no other worker uses this claim, so the schedule pushes jobs until the claimed times begin",
+    claimed: "the schedule pushes no jobs before then",
   };
   return `${until}; ${meaning[state]}`;
 }

@@ -31,8 +31,9 @@ export function isLasting({ forMs }: StuckJobs): boolean {
 export function stuckReason(stuck: StuckJobs): string {
   const lasting = `for ${Math.round(stuck.forMs / 1_000)} s`;
   if (stuck.kind === "orphaned") {
-    const counted = stuck.jobs === 1 ? "1 job is" : `${stuck.jobs} jobs are`;
-    return `${counted} in flight with this worker there and not here, ${lasting}`;
+    return `it counts ${stuck.jobs} ${
+      stuck.jobs === 1 ? "job" : "jobs"
+    } in flight that this worker does not have, ${lasting}`;
   }
   const queues = stuck.queues.map((queue) => `"${queue}"`).join(", ");
   return `no job has been taken ${lasting}, though slots are free and ${queues} ${

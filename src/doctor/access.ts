@@ -15,15 +15,13 @@ const OPEN_TO_OTHERS = 0o001;
 export async function checkSecretFile(path: string, holds: string): Promise<Finding | undefined> {
   const id = "secrets.readable";
   if (!await isOpenToOthers(path, READABLE_BY_OTHERS)) {
-    return await isFile(path)
-      ? { id, severity: "ok", what: `"${path}" is kept from other users` }
-      : undefined;
+    return await isFile(path) ? { id, severity: "ok", what: `other users cannot read "${path}"` } : undefined;
   }
   return {
     id,
     severity: "warning",
     what: `every user of this machine can read "${path}", which holds ${holds}`,
-    why: "whoever runs code here as any user, such as another site's PHP, has the secret",
+    why: "any code on this machine, such as the PHP of another site, can read the secret",
     fix: `chmod 640 "${path}", and chgrp it to the group of the worker's user`,
   };
 }
@@ -36,7 +34,8 @@ export async function checkWritable(path: string): Promise<Finding | undefined> 
     severity: "error",
     code: "CONFIG_INVALID",
     what: `every user of this machine can write "${path}"`,
-    why: "the configuration names the programs that the worker runs: they can run theirs as its user",
+    why:
+      "the configuration names the programs that the worker runs: any user can run programs as the worker's user",
     fix: `chmod o-w "${path}"`,
   };
 }

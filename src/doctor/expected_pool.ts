@@ -24,4 +24,4 @@ export interface PoolToCheck extends FpmControlOptions {
 
 /** What is not to be had without the status page. */
 export const WHY_STATUS_PAGE =
-  "the number of children cannot be compared with the jobs, and a job that a reload has killed costs an attempt";
+  "check cannot compare the number of children with the jobs, and a job that a reload kills costs an attempt";

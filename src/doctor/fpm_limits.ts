@@ -9,9 +9,9 @@ export const UNKNOWN_LIMITS: Finding = {
   id: "fpm.settings",
   severity: "notice",
   what:
-    "php-fpm's own settings (process_control_timeout, request_terminate_timeout, other pools) are not known",
+    "php-fpm's own settings (process_control_timeout, request_terminate_timeout, other pools) are unknown",
   fix:
-    "fervo-worker check --fpm-config FILE, the master's own: of `init --service` /etc/fervo-worker/NAME-php-fpm.conf, of Debian " +
+    "fervo-worker check --fpm-config FILE, with the file of the master: from `init --service` /etc/fervo-worker/NAME-php-fpm.conf, on Debian " +
     "/etc/php/VERSION/fpm/php-fpm.conf",
 };
 
@@ -47,16 +47,15 @@ async function onlyPool(file: string): Promise<Finding> {
   return {
     id: "fpm.settings",
     severity: "notice",
-    what:
-      `"${file}" is the file of a pool: process_control_timeout, process.max and other pools are not known`,
-    fix: `fervo-worker check --fpm-config ${master}, or whichever file php-fpm is started with`,
+    what: `"${file}" is the file of a pool: process_control_timeout, process.max and other pools are unknown`,
+    fix: `fervo-worker check --fpm-config ${master}, or the file that php-fpm was started with`,
   };
 }
 
 /** As many children as jobs: of the pool's own, of the whole master's (process.max), and beside other pools. */
 function children({ own, global, others, poolFile }: PoolSettings, pool: PoolToCheck): Finding {
   const id = "fpm.children";
-  const why = "jobs beyond that wait in php-fpm's listen queue while their time runs";
+  const why = "further jobs wait in php-fpm's listen queue while their time limit runs";
   const { jobs, children: configured } = pool;
   const max = Number(own.get("pm.max_children"));
   if (jobs > max) {
@@ -78,7 +77,7 @@ function children({ own, global, others, poolFile }: PoolSettings, pool: PoolToC
       severity: "error",
       code: "CONFIG_INVALID",
       what:
-        `process.max is ${all}: the pool never has its ${max} children, and its consumers run ${jobs} jobs at once`,
+        `process.max is ${all}: the pool never reaches its ${max} children, and its consumers run ${jobs} jobs at once`,
       why,
       fix: `in [global] of php-fpm.conf: process.max = ${
         max + ofOthers
@@ -88,13 +87,13 @@ function children({ own, global, others, poolFile }: PoolSettings, pool: PoolToC
   if (known && all < max + ofOthers) {
     const isShort = all - ofOthers < jobs;
     const what = ofOthers === 0
-      ? `process.max is ${all}: the pool never has its ${max} children`
+      ? `process.max is ${all}: the pool never reaches its ${max} children`
       : `process.max is ${all}, and the pools of the master may have ${max + ofOthers} children together`;
     return {
       id,
       severity: isShort ? "warning" : "notice",
       what,
-      ...(isShort && { why: `the other pools can take the children of the ${jobs} jobs: ${why}` }),
+      ...(isShort && { why: `the other pools can use up the children for the ${jobs} jobs: ${why}` }),
       fix: `in [global] of php-fpm.conf: process.max = ${max + ofOthers}, or 0 for no limit`,
     };
   }
@@ -134,7 +133,7 @@ async function statusListen(own: Directives, pool: PoolToCheck): Promise<Finding
       severity: "warning",
       what: `status_address is "${formatAddress(statusAddress)}", and pm.status_listen of the pool is ` +
         `${listen === undefined ? "not set" : `"${listen}"`}`,
-      why: "a page that another pool serves tells of its children, not of those that run the jobs",
+      why: "the page of another pool shows that pool's children, not the children that run the jobs",
       fix: listen === undefined
         ? "in the pool: pm.status_listen = status_address of [fpm.NAME]"
         : `in [fpm.NAME]: status_address = "${listen}"`,
@@ -160,7 +159,7 @@ function processControl(global: Directives, { limit }: PoolToCheck): Finding {
       id,
       severity: "warning",
       what: "process_control_timeout is 0, the default",
-      why: "every reload of php-fpm kills the jobs that run; they begin anew",
+      why: "every reload of php-fpm kills the running jobs; they start again",
       fix,
     };
   }
@@ -170,7 +169,7 @@ function processControl(global: Directives, { limit }: PoolToCheck): Finding {
     id,
     severity: "notice",
     what,
-    why: "a reload of php-fpm kills jobs that run longer; they begin anew",
+    why: "a reload of php-fpm kills jobs that run longer; they start again",
     fix,
   };
 }
@@ -182,13 +181,17 @@ function requestTerminate(own: Directives, { limit, killOnTimeout }: PoolToCheck
   const fix = `in the pool: request_terminate_timeout = ${Math.ceil(limit.ms / 1_000) + 30}s`;
   if (seconds === 0) {
     if (killOnTimeout) {
-      return { id, severity: "ok", what: "request_terminate_timeout is 0; kill_on_timeout ends what hangs" };
+      return {
+        id,
+        severity: "ok",
+        what: "request_terminate_timeout is 0; kill_on_timeout ends jobs that hang",
+      };
     }
     return {
       id,
       severity: "warning",
       what: "request_terminate_timeout is 0, the default, and kill_on_timeout is off",
-      why: "a job that hangs keeps its PHP process for ever, and in the end all of them",
+      why: "each job that hangs occupies a PHP process for ever, until no process is left",
       fix,
     };
   }
@@ -198,7 +201,7 @@ function requestTerminate(own: Directives, { limit, killOnTimeout }: PoolToCheck
     id,
     severity: "warning",
     what,
-    why: "php-fpm ends jobs before the worker does, which looks like a crash and tells no reason",
+    why: "php-fpm ends jobs before the worker does, which looks like a crash without a reason",
     fix,
   };
 }
@@ -213,7 +216,7 @@ async function killRights(own: Directives, { killOnTimeout, uid }: PoolToCheck):
     id: "fpm.kill_on_timeout",
     severity: "warning",
     what: `kill_on_timeout is on, PHP runs as "${user}" (${theirs}), and this user is ${uid}`,
-    why: "PHP processes that hang cannot be ended: they stay, and in the end all of them hang",
+    why: "the worker cannot end PHP processes that hang: they stay, until no process is left",
     fix: `run the worker as "${user}" or root, or run check as the worker's user`,
   }];
 }

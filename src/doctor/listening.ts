@@ -31,7 +31,11 @@ function portProblem(hostname: string, port: number): ListenProblem | undefined 
     return undefined;
   } catch (error) {
     if (error instanceof Deno.errors.AddrInUse) {
-      return { what: "the port is in use", fix: "another port, or stop who has this one", isTaken: true };
+      return {
+        what: "the port is in use",
+        fix: "another port, or stop the process that uses this one",
+        isTaken: true,
+      };
     }
     const fix = error instanceof Deno.errors.PermissionDenied
       ? "a port above 1023"
@@ -49,12 +53,12 @@ async function socketProblem(path: string, makesFolder: boolean): Promise<Listen
   }
   const state = await socketState(path);
   if (state === "taken") {
-    return { what: "somebody listens there", fix: "a socket for each worker", isTaken: true };
+    return { what: "another process listens there", fix: "a socket for each worker", isTaken: true };
   }
   if (state === "other") {
     return {
-      what: "there is something that is no socket",
-      fix: "another path, or remove that",
+      what: "the path exists and is not a socket",
+      fix: "another path, or remove the file",
       isTaken: false,
     };
   }
@@ -85,12 +89,12 @@ function folderProblem(folder: string, error: unknown): { what: string; fix: str
   if (error instanceof Deno.errors.NotFound) {
     return {
       what: `there is no folder "${folder}"`,
-      fix: `a path in a folder that is there; or mkdir ${folder}`,
+      fix: `a path in a folder that exists; or mkdir ${folder}`,
     };
   }
   if (error instanceof Deno.errors.PermissionDenied) {
     return {
-      what: `this user may not write into "${folder}"`,
+      what: `this user cannot write to "${folder}"`,
       fix: "a path in a folder of the worker's user",
     };
   }

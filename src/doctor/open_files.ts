@@ -35,9 +35,9 @@ export function openFilesFinding(needed: number, limit: number | undefined): Fin
   const id = "worker.open_files";
   const fix = `systemd: LimitNOFILE=${needed * 2}; supervisord: minfds=${needed * 2} in [supervisord]`;
   if (limit === undefined) {
-    return { id, severity: "notice", what: "how many files a process may open is not known", fix };
+    return { id, severity: "notice", what: "the limit of open files is unknown", fix };
   }
-  const what = `a process that is started as this one may open ${limit} files, the worker needs ${needed}`;
+  const what = `a process started like this one may open ${limit} files, the worker needs ${needed}`;
   if (limit >= needed) return { id, severity: "ok", what };
   return {
     id,

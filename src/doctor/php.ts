@@ -38,7 +38,7 @@ export function unknownSettings(how: string, names: readonly string[] = Object.k
   return {
     id: "php.settings",
     severity: "notice",
-    what: `PHP's settings (${names.join(", ")}) are not known`,
+    what: `PHP's settings (${names.join(", ")}) are unknown`,
     fix: how,
   };
 }
@@ -83,7 +83,7 @@ export function phpFindings(settings: PhpSettings, expected: PhpExpectations): F
     id: "php.settings",
     severity: "notice",
     what: `the script does not tell ${missing.join(", ")}`,
-    fix: "in the script: the answer to FERVO_CHECK of docs/protocol.md",
+    fix: "in the script: answer FERVO_CHECK as docs/protocol.md says",
   };
   return [...findings, unknown];
 }
@@ -110,14 +110,14 @@ const RULES: Readonly<Record<string, Rule>> = {
         severity: "error",
         code: "FPM_MISCONFIGURED",
         what: `${what}, with ack_on = "status" (${ackOnStatus.map((name) => `"${name}"`).join(", ")})`,
-        why: "a fatal error is answered with the status 200 then: jobs that failed count as done",
+        why: "PHP then answers a fatal error with status 200: failed jobs count as done",
         fix,
       }]
       : [{
         id,
         severity: "warning",
         what,
-        why: "a fatal error looks like a fine answer, and what it prints goes nowhere instead of to the log",
+        why: "a fatal error looks like a success, and its text does not reach the log",
         fix,
       }];
   },
@@ -128,7 +128,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       id,
       severity: "warning",
       what: "log_errors is off",
-      why: "dead letters do not tell why PHP failed",
+      why: "dead letters do not say why PHP failed",
       fix: "in the pool: php_admin_flag[log_errors] = on",
     }];
   },
@@ -139,7 +139,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       id,
       severity: "warning",
       what: "memory_limit is -1: none",
-      why: "a job that takes all memory can take php-fpm and other jobs with it",
+      why: "a job can use up all memory, and so end php-fpm and other jobs",
       fix: "in the pool: php_admin_value[memory_limit] = 256M",
     }];
   },
@@ -147,7 +147,7 @@ const RULES: Readonly<Record<string, Rule>> = {
     const id = "php.max_execution_time";
     const seconds = Number(value);
     if (seconds === 0) {
-      return [{ id, severity: "ok", what: "max_execution_time is 0: the worker's limit counts" }];
+      return [{ id, severity: "ok", what: "max_execution_time is 0: the worker's limit applies" }];
     }
     if (seconds * 1_000 >= limit.ms) {
       return [{ id, severity: "ok", what: `max_execution_time is ${seconds} s of CPU` }];
@@ -169,7 +169,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       id,
       severity: "warning",
       what: value === false ? "opcache is not loaded" : "opcache is off",
-      why: "every job compiles all of its code anew",
+      why: "every job compiles all of its code again",
       fix: value === false
         ? "install PHP's opcache (on Debian a package of PHP's version, as php8.4-opcache), and in php.ini: zend_extension=opcache"
         : "in php.ini: opcache.enable=1",
@@ -179,12 +179,12 @@ const RULES: Readonly<Record<string, Rule>> = {
     const id = "php.opcache_timestamps";
     if (!isOn(settings["opcache.enable"] ?? false)) return [];
     if (!isOn(value)) {
-      return [{ id, severity: "ok", what: "opcache does not look whether files have changed" }];
+      return [{ id, severity: "ok", what: "opcache does not check files for changes" }];
     }
     return [{
       id,
       severity: "notice",
-      what: "opcache looks whether files have changed (opcache.validate_timestamps is on)",
+      what: "opcache checks files for changes (opcache.validate_timestamps is on)",
       why: "it costs time, and jobs see a mixture of old and new files during a deployment",
       fix:
         "in the pool: php_admin_flag[opcache.validate_timestamps] = off, and reload php-fpm at each deployment",
@@ -201,9 +201,9 @@ const FURTHER_RULES: Readonly<Record<string, Rule>> = {
     return [{
       id,
       severity: "notice",
-      what: `error_log is "${value}": PHP's errors go there, and not to the worker`,
-      why: "dead letters and the worker's log do not tell why PHP failed",
-      fix: "in the pool: remove error_log; or look there for the reasons",
+      what: `error_log is "${value}": PHP's errors go there and not to the worker`,
+      why: "dead letters and the worker's log do not say why PHP failed",
+      fix: "in the pool: remove error_log; or read that file for the reasons",
     }];
   },
   "fastcgi.logging": (value) => {
@@ -214,7 +214,7 @@ const FURTHER_RULES: Readonly<Record<string, Rule>> = {
       id,
       severity: "warning",
       what: "fastcgi.logging is off: PHP's errors do not reach the worker",
-      why: "dead letters and the worker's log do not tell why PHP failed",
+      why: "dead letters and the worker's log do not say why PHP failed",
       fix: "in the pool: remove php_admin_value[fastcgi.logging], or set it to 1",
     }];
   },

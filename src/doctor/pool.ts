@@ -65,7 +65,7 @@ function children(status: FpmStatus, { jobs, children: configured }: PoolToCheck
       code: "CONFIG_INVALID",
       what:
         `the pool has ${status.totalProcesses} children, fewer than the ${jobs} jobs that its consumers run`,
-      why: "jobs beyond that wait in php-fpm's listen queue while their time runs",
+      why: "further jobs wait in php-fpm's listen queue while their time limit runs",
       fix: `in the pool: pm.max_children = ${jobs}; or lower "concurrency"`,
     }];
   }
@@ -74,8 +74,8 @@ function children(status: FpmStatus, { jobs, children: configured }: PoolToCheck
   return [{
     id,
     severity: "notice",
-    what: `how many children the pool may have is not known: pm = ${status.processManager}`,
-    why: "jobs beyond that wait in php-fpm's listen queue while their time runs",
+    what: `the largest number of children of the pool is unknown: pm = ${status.processManager}`,
+    why: "further jobs wait in php-fpm's listen queue while their time limit runs",
     fix:
       `in the pool: pm = static and pm.max_children = ${jobs}; or in [fpm.NAME]: children = its pm.max_children`,
   }];
@@ -88,7 +88,7 @@ function statusListen({ killOnTimeout, statusAddress }: PoolToCheck): Finding[] 
     id: "fpm.status_listen",
     severity: "warning",
     what: "kill_on_timeout is on, and status_address is not set",
-    why: "when all children hang the status page waits behind them, and none of them is ended",
+    why: "when all children hang, the status page does not answer, and the worker can end none of them",
     fix:
       "in the pool: pm.status_listen = /run/php/jobs-status.sock; in [fpm.NAME]: status_address = the same",
   }];
@@ -104,8 +104,8 @@ function sharedPool({ pool, processes }: FpmStatus, scripts: readonly string[]):
     return {
       id,
       severity: "warning",
-      what: `others use the pool, too: a child has run "${foreign.script}"`,
-      why: "jobs and web requests take each other's PHP processes: both wait when it matters",
+      what: `other clients use the pool: a child ran "${foreign.script}"`,
+      why: "jobs and web requests compete for the same PHP processes: under load, both wait",
       fix: "give jobs a pool of their own: fervo-worker init --fpm",
     };
   }
@@ -116,8 +116,8 @@ function sharedPool({ pool, processes }: FpmStatus, scripts: readonly string[]):
     id,
     severity: "notice",
     what:
-      "whether others use the pool is not known: its children show no script, as before the first request, and " +
-      "after one on a kept connection",
+      "it is unknown whether other clients use the pool: its children show no script, as before the first request and " +
+      "after a request on a kept connection",
   };
 }
 
@@ -133,7 +133,7 @@ async function withoutStatusPage(clock: Clock, pool: PoolToCheck): Promise<Findi
   const missing: Finding = {
     id: "fpm.status_page",
     severity: "warning",
-    what: "no status page is named",
+    what: "status_path is not set",
     why: WHY_STATUS_PAGE,
     fix: 'in the pool: pm.status_path = /status; in [fpm.NAME]: status_path = "/status"',
   };

@@ -15,17 +15,17 @@ export async function checkProgram(place: ProgramPlace): Promise<Finding[]> {
 
 function programFinding(program: string, found: ProgramFile | undefined): Finding {
   const id = "process.program";
-  if (found?.isExecutable) return { id, severity: "ok", what: `"${found.path}" is there` };
+  if (found?.isExecutable) return { id, severity: "ok", what: `"${found.path}" exists` };
   const wrong = { id, severity: "error", code: "PROCESS_MISCONFIGURED" } as const;
   return found === undefined
     ? {
       ...wrong,
-      what: `"${program}" is not there`,
+      what: `"${program}" does not exist`,
       fix: "in [processes.NAME]: command = [the program's absolute path, …]",
     }
     : {
       ...wrong,
-      what: `"${found.path}" is no program: it is not executable`,
+      what: `"${found.path}" is not executable`,
       fix: `chmod +x ${found.path}`,
     };
 }
@@ -35,7 +35,7 @@ function interpreterFinding(script: string, interpreter: string): Finding {
     id: "process.program",
     severity: "error",
     code: "PROCESS_MISCONFIGURED",
-    what: `"${script}" wants to be run by "${interpreter}", which is not there`,
+    what: `"${script}" names the interpreter "${interpreter}", which does not exist`,
     why: "no job can run",
     fix: interpreter.endsWith("\\r")
       ? `end the lines of ${script} with LF, not CRLF`
@@ -58,12 +58,12 @@ async function missingInterpreter(path: string): Promise<string | undefined> {
 async function folderFindings(directory: string | undefined): Promise<Finding[]> {
   if (directory === undefined) return [];
   const id = "process.directory";
-  if (await isFolder(directory)) return [{ id, severity: "ok", what: `"${directory}" is there` }];
+  if (await isFolder(directory)) return [{ id, severity: "ok", what: `"${directory}" exists` }];
   return [{
     id,
     severity: "error",
     code: "PROCESS_MISCONFIGURED",
-    what: `"${directory}" is no folder`,
+    what: `"${directory}" is not a folder`,
     fix: "in [processes.NAME]: directory = a folder's absolute path",
   }];
 }

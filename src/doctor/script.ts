@@ -45,10 +45,12 @@ export async function findScript(target: ScriptToCheck, own: Directives | undefi
 
 /** @param path The script's, as this machine has it. */
 async function placeFinding(script: string, path: string, chroot: string | undefined): Promise<Finding> {
-  const isThere = `"${path}" is there`;
+  const isThere = `"${path}" exists`;
   try {
     const { isFile } = await Deno.stat(path);
-    return isFile ? { id: "fpm.script", severity: "ok", what: isThere } : misplaced(`"${path}" is no file`);
+    return isFile
+      ? { id: "fpm.script", severity: "ok", what: isThere }
+      : misplaced(`"${path}" is not a file`);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
       return misplaced(`Cannot look for "${path}": ${fileReason(error)}`);
@@ -133,7 +135,7 @@ export async function callScript(clock: Clock, target: ScriptToCheck): Promise<F
         what: reasonOf(error),
         fix: known?.code === "FASTCGI_CONNECTION_LOST"
           ? "look into php-fpm's log: the PHP process died, or listen.allowed_clients of the pool refuses this machine"
-          : "is php-fpm running, and has this user the rights to connect?",
+          : "is php-fpm running, and may this user connect to it?",
         ...(stderr !== undefined && { details: stderrText(stderr) }),
       },
       unknownSettings("fervo-worker check --call-script, once php-fpm can be reached"),

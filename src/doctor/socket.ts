@@ -20,7 +20,7 @@ const OTHERS_WRITE = 0o002;
 /** What says where a pool listens, or its status page. */
 export type ListenDirective = "listen" | "pm.status_listen";
 
-const WHY_TCP = "whoever can connect can run any PHP script, as the pool's user";
+const WHY_TCP = "any client that can connect can run any PHP script as the pool's user";
 
 /**
  * Whether others than the worker can have php-fpm run scripts. A status page's own listener runs them as well.
@@ -38,9 +38,9 @@ export async function checkSocket(
     return {
       id: "fpm.tcp",
       severity: "notice",
-      what: `"${formatAddress(address)}" is a TCP port; who can connect to it is not known`,
+      what: `"${formatAddress(address)}" is a TCP port; it is unknown who can connect to it`,
       why: WHY_TCP,
-      fix: `in the pool: ${directive} = a unix socket; else keep all but the worker away from the port`,
+      fix: `in the pool: ${directive} = a unix socket; or let only the worker reach the port`,
     };
   }
   const facts = await socketFacts(address.path);
@@ -48,7 +48,7 @@ export async function checkSocket(
   return {
     id: "fpm.socket_mode",
     severity: "notice",
-    what: `who can connect to "${address.path}" is not known: ${facts}`,
+    what: `it is unknown who can connect to "${address.path}": ${facts}`,
   };
 }
 
@@ -111,7 +111,7 @@ export function socketFinding({ path, mode, isReachable }: SocketFacts): Finding
     id,
     severity: "warning",
     what: `${what}: every user of this machine can connect`,
-    why: "whoever can connect can run any PHP script, as the pool's user",
+    why: "any client that can connect can run any PHP script as the pool's user",
     fix: "in the pool: listen.mode = 0660, with listen.owner and listen.group those of the worker",
   };
 }

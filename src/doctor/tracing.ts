@@ -30,7 +30,7 @@ export async function checkTracing(
       signal: limit.signal,
     });
     await answer.body?.cancel();
-    if (answer.ok) return { id, severity: "ok", what: `"${endpoint}" takes traces` };
+    if (answer.ok) return { id, severity: "ok", what: `"${endpoint}" accepts traces` };
     return problem(`"${endpoint}" answers an export with status ${answer.status}`);
   } catch (error) {
     return problem(`Cannot reach "${endpoint}": ${exportReason(error)}`);
@@ -45,6 +45,6 @@ function problem(what: string): Finding {
     why: "jobs run, and their traces are dropped",
     fix:
       'in [tracing]: endpoint = where the collector takes OTLP/HTTP, such as "http://127.0.0.1:4318/v1/traces"; or ' +
-      "headers that it lets in",
+      "headers that it accepts",
   };
 }

@@ -59,7 +59,7 @@ export function closedAtOnce(address: FastCgiAddress): FastCgiError {
     `Cannot connect to php-fpm at "${
       formatAddress(address)
     }": it accepted the connection and closed it at once; ` +
-      "does listen.allowed_clients of the pool have this machine, and is php-fpm running behind its proxy?",
+      "does listen.allowed_clients of the pool include this machine, and is php-fpm running behind its proxy?",
   );
 }
 

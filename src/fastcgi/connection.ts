@@ -333,7 +333,7 @@ export class Connection {
     this.#socket.close();
     const pending = this.#takePending();
     if (pending === undefined) return this.onIdleClose?.();
-    const cause = error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "The connection was closed by us");
+    const cause = error ?? new FastCgiError("FASTCGI_CONNECTION_LOST", "This worker closed the connection");
     pending.reject(withStderr(cause, this.#collector.stderr));
   }
 

@@ -93,7 +93,7 @@ export class SidekiqFormat implements Format {
   parse(raw: Uint8Array): JsonObject {
     const job = parseJob(raw);
     if (unreadableIn(job) !== undefined) {
-      throw malformed("it is a dead letter that holds a message that is none");
+      throw malformed("it is a dead letter that holds an unreadable message");
     }
     return job;
   }
@@ -242,7 +242,7 @@ export class SidekiqFormat implements Format {
   revived(raw: Uint8Array, nowMs: number): PlacedMessage {
     const unreadable = readUnreadable(raw);
     if (unreadable !== undefined) {
-      if (unreadable.queue === undefined) throw malformed("it is none, and it is not known from which queue");
+      if (unreadable.queue === undefined) throw malformed("it is not a job, and its queue is unknown");
       return { raw: unreadable.message, queue: unreadable.queue };
     }
     const job = parseJob(raw);

@@ -65,9 +65,9 @@ export function parseJob(raw: Uint8Array): JsonObject {
   } catch (error) {
     throw malformed(reasonOf(error));
   }
-  if (job.string("class") === undefined) throw malformed(`it has no "class", or one that is not a text`);
+  if (job.string("class") === undefined) throw malformed(`its "class" is missing or is not a string`);
   const args = job.get("args");
-  if (!Array.isArray(args)) throw malformed(`it has no "args", or some that are not a list`);
+  if (!Array.isArray(args)) throw malformed(`its "args" is missing or is not a list`);
   const reason = whyNotShown(job, args);
   if (reason !== undefined) throw malformed(reason);
   return job;
@@ -89,7 +89,7 @@ function whyNotShown(job: JsonObject, args: readonly unknown[]): string | undefi
   const inner = isObject(args[0]) ? args[0]["arguments"] : undefined;
   return Array.isArray(inner) && (!isMail || isObject(inner[3]))
     ? undefined
-    : "it is one of ActiveJob's, without its arguments";
+    : "it is a job of ActiveJob without its arguments";
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

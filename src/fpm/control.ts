@@ -184,8 +184,8 @@ export class FpmControl {
         "FPM_KILL_FAILED",
         `Cannot end the PHP process "${child.pid}" of "${
           formatAddress(this.#options.address)
-        }": on this machine that ` +
-          "is no php-fpm child of the pool; does php-fpm run in a container of its own?",
+        }": on this machine, that process ` +
+          "is not a php-fpm child of the pool; does php-fpm run in a container?",
       );
     }
     const isStillRunning = async () =>

@@ -79,8 +79,8 @@ function parseHead(text: string): RequestHead {
   // Some clients of old send an end of line too many, before.
   const [first = "", ...lines] = text.replace(/^\r?\n/, "").replace(/\r$/, "").split(/\r?\n/);
   const [, method, target, version] = REQUEST_LINE.exec(first) ?? [];
-  if (method === undefined || target === undefined) throw new BadRequest(400, "this is no HTTP request");
-  if (version !== "1.1" && version !== "1.0") throw new BadRequest(505, "only HTTP/1.1 is spoken here");
+  if (method === undefined || target === undefined) throw new BadRequest(400, "this is not an HTTP request");
+  if (version !== "1.1" && version !== "1.0") throw new BadRequest(505, "the server supports only HTTP/1.1");
   if (lines.length > MAX_FIELDS) throw new BadRequest(431, `there are more than ${MAX_FIELDS} fields`);
   const headers = new Headers();
   for (const line of lines) {

@@ -25,7 +25,7 @@ export async function readiness({ worker, consumers, brokers, fpms, stuck }: Wor
     ...fpms.map(async (fpm) => awayText(`php-fpm "${fpm.name}"`, await fpm.state())),
   ]);
   const faults = consumers.map(({ name, fault }) =>
-    fault && `consumer "${name}" can run no jobs: ${fault.code}: ${fault.message}`
+    fault && `consumer "${name}" cannot run jobs: ${fault.code}: ${fault.message}`
   );
   const { state } = worker;
   const leaving = state === "running" ? undefined : `the worker takes no jobs: it is ${state}`;
@@ -42,7 +42,7 @@ function stuckText(stuck: StuckJobs): string {
 }
 
 function awayText(what: string, state: { isUp: boolean; error?: FervoError }): string | undefined {
-  return state.error && `${what} is away: ${state.error.code}: ${state.error.message}`;
+  return state.error && `${what} is unavailable: ${state.error.code}: ${state.error.message}`;
 }
 
 function health(problems: readonly string[]): Health {

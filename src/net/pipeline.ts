@@ -163,7 +163,7 @@ export class Pipeline<Reply> {
     try {
       for (const reply of this.#parser.push(bytes)) {
         const caller = this.#callers.shift();
-        if (caller === undefined) throw new Error("it answers unasked");
+        if (caller === undefined) throw new Error("it sent a reply to no command");
         caller.resolve(reply);
       }
     } catch (error) {

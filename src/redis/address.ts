@@ -20,7 +20,7 @@ export const DEFAULT_REDIS_PORT = 6_379;
 export function parseRedisUrl(text: string): RedisUrl {
   if (text.startsWith("/")) return { endpoint: { transport: "unix", path: text }, isTls: false };
   const url = URL.parse(text.replace(/^unix:\/(?!\/)/, "unix:///"));
-  if (url === null) throw new TypeError("it is no URL");
+  if (url === null) throw new TypeError("it is not a URL");
   const credentials = {
     ...(url.username !== "" && { username: decodeURIComponent(url.username) }),
     ...(url.password !== "" && { password: decodeURIComponent(url.password) }),
@@ -36,7 +36,7 @@ export function parseRedisUrl(text: string): RedisUrl {
     };
   }
   if (url.protocol !== "redis:" && url.protocol !== "rediss:") {
-    throw new TypeError("it begins with none of redis://, rediss://, unix:// and /");
+    throw new TypeError("it must begin with redis://, rediss://, unix:// or /");
   }
   if (url.hostname === "") throw new TypeError("it has no host");
   return {
@@ -62,12 +62,12 @@ export function parseHostPort(
 ): SocketAddress & { readonly transport: "tcp" } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:/@[\]]+))(?::(\d{1,5}))?$/.exec(text);
   const port = match?.[3] === undefined ? defaultPort : Number(match[3]);
-  if (match === null || port < 1 || port > 65_535) throw new TypeError("it is no host and port");
+  if (match === null || port < 1 || port > 65_535) throw new TypeError("it is not a host and port");
   return { transport: "tcp", hostname: (match[1] ?? match[2])!, port };
 }
 
 function databaseOf(text: string): { database?: number } {
   if (text === "") return {};
-  if (!/^\d{1,5}$/.test(text)) throw new TypeError("its database is no number");
+  if (!/^\d{1,5}$/.test(text)) throw new TypeError("its database is not a number");
   return { database: Number(text) };
 }

@@ -166,6 +166,9 @@ export class RedisConnection {
   }
 
   #closed(): QueueError {
-    return new QueueError("QUEUE_UNAVAILABLE", `Cannot use Redis at "${this.#where}": the driver is closed`);
+    return new QueueError(
+      "QUEUE_UNAVAILABLE",
+      `Cannot use Redis at "${this.#where}": this worker has closed it`,
+    );
   }
 }

@@ -6,17 +6,17 @@ const ANSWER = /^([A-Z][A-Z0-9]+) /;
 /** What an operator can do, by the first word of Redis's answer. */
 const ADVICE: Readonly<Record<string, string>> = {
   WRONGPASS: "the user name or the password is wrong",
-  NOAUTH: "it wants a password: set password or password_file",
-  NOPERM: "the user is not allowed to do this; the list of what a worker needs is in docs/brokers/sidekiq.md",
+  NOAUTH: "it requires a password: set password or password_file",
+  NOPERM: "the user lacks a right; docs/brokers/sidekiq.md lists the rights that a worker needs",
   READONLY: "it is a replica, which cannot be written to; give the master's address, or its Sentinels",
   MOVED: "the keys have moved to another server of the cluster; set cluster = true",
   LOADING: "it is loading its data after a start; the worker tries again",
-  MASTERDOWN: "it is a replica whose master is away; the worker tries again",
+  MASTERDOWN: "it is a replica whose master is unavailable; the worker tries again",
   UNBLOCKED: "it has become a replica; the worker looks for the new master",
   CLUSTERDOWN: "the cluster has no master for the keys now; the worker tries again",
   NOREPLICAS: "it has fewer replicas than min-replicas-to-write asks for; the worker tries again",
   OOM: "its memory is full: raise maxmemory, or make room",
-  MISCONF: "it cannot save to its disk and so takes no writes: see the server's log",
+  MISCONF: "it cannot save to its disk, so it refuses writes: see the server's log",
   CROSSSLOT:
     'the keys are on several servers of the cluster: give key_prefix a part in braces, such as "{jobs}:"',
 };
@@ -78,7 +78,7 @@ export function unavailableError(where: string, error: unknown, key?: string): F
   const reason = systemReason(error) ?? reasonOf(error);
   const advice = key === undefined
     ? adviceFor(error, reason)
-    : `the key "${key}" holds something else than Sidekiq's data; another program uses this database`;
+    : `the key "${key}" holds data that is not Sidekiq's; another program uses this database`;
   return new QueueError(
     "QUEUE_UNAVAILABLE",
     `Cannot use Redis at "${where}": ${advice === undefined ? reason : `${advice} (${reason})`}`,

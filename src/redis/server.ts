@@ -74,7 +74,7 @@ export class RedisServer {
           }
           throw new QueueError(
             "QUEUE_UNAVAILABLE",
-            `The Sentinel at "${formatAddress(sentinel)}" knows no "${master}"`,
+            `The Sentinel at "${formatAddress(sentinel)}" does not know the master "${master}"`,
           );
         });
         return { ...access, endpoint, database: this.#database };

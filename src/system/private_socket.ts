@@ -12,7 +12,7 @@ export interface PrivateSocket<Server> {
  * never open to them, whatever the umask. One that was left behind by a process that was killed is replaced.
  *
  * @param listen Listens at the path that it is given.
- * @throws {Deno.errors.AddrInUse} when somebody listens there, or it is no socket at all; and what `listen` throws
+ * @throws {Deno.errors.AddrInUse} when another process listens there, or it is no socket at all; and what `listen` throws
  */
 export async function makePrivateSocket<Server extends Disposable | AsyncDisposable>(
   path: string,

@@ -44,9 +44,13 @@ async function grep(paths: readonly string[]): Promise<Uint8Array> {
     const reason = cause instanceof Deno.errors.NotFound
       ? "there is none in PATH; install it"
       : reasonOf(cause);
-    throw new FervoError("PROCESS_FAILED", `Cannot run "grep", by which processes are looked at: ${reason}`, {
-      cause,
-    });
+    throw new FervoError(
+      "PROCESS_FAILED",
+      `Cannot run "grep", which the worker uses to look at processes: ${reason}`,
+      {
+        cause,
+      },
+    );
   }
 }
 

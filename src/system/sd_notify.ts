@@ -62,7 +62,7 @@ export class SdNotify implements Disposable {
   /** @throws {Error} when its socket cannot be used */
   static async open({ clock }: { clock: Clock }, path: string): Promise<SdNotify> {
     if (!path.startsWith("/")) {
-      throw new Error(`"${path}" is no path; a socket in the abstract namespace cannot be reached`);
+      throw new Error(`"${path}" is not a path; the worker cannot reach a socket in the abstract namespace`);
     }
     // The runtime has no sender without a name: it gets one in a folder of its own, which is gone before anybody sees it.
     const folder = await Deno.makeTempDir({ prefix: "fervo-notify-" });

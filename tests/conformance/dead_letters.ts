@@ -128,7 +128,7 @@ export function deadLetterTests(all: BrokerTest, capabilities: Capabilities): vo
     for (const after of ["", "abc", "1:2:3", ":", "1790000000:", "\u0000"]) {
       await assert.rejects(
         adminOf(broker).dead.list({ limit: 5, after }),
-        /^FervoError: Cannot go on behind/,
+        /^FervoError: Cannot continue after/,
         after,
       );
     }

@@ -27,7 +27,7 @@ Deno.test("check refuses a batch size that does not go with other options", asyn
   await using site = await Site.create(undefined, { consumer: { batch_size: 2, ack_on: "status" } });
   const { code, stderr } = await site.run(["check"]);
   assert.equal(code, 3);
-  assert.match(stderr, /batch_size is 2, and a status cannot tell of several jobs/);
+  assert.match(stderr, /batch_size is 2, and one HTTP status cannot report several jobs/);
 });
 
 Deno.test("check --call-script calls the script of a consumer with batches as that of any other", async () => {

@@ -51,7 +51,7 @@ Deno.test("Jobs that PHP put into beanstalkd are run, retried and buried; dead l
     [bad, 2],
   ]);
   assert.equal(letters[0].payload, '{"fail_until":9,"name":"worse"}');
-  assert.match(await site.runOk(["dead", "list"]), /^ID .*\n.*\bbeanstalkd keeps no errors/);
+  assert.match(await site.runOk(["dead", "list"]), /^ID .*\n.*\bbeanstalkd stores no errors/);
   assert.match(await site.runOk(["dead", "show", bad!]), /^Died: +\(not known\)$/m);
   assert.equal(await site.runOk(["dead", "remove", worse!]), "Removed 1 job\n");
   assert.equal(await site.runOk(["dead", "retry", "--all", "--yes"]), "Retried 1 job\n");
@@ -76,14 +76,14 @@ Deno.test("push writes jobs that other programs can reserve, and says what beans
   assert.equal(refused.code, 1);
   assert.match(
     refused.stderr,
-    /beanstalkd keeps no headers and no limit of tries .* use the message format "envelope"/,
+    /beanstalkd stores no headers and no attempt limit .* use the message format "envelope"/,
   );
   const colon = await site.run(["push", "a:b", "hello"]);
   assert.equal(colon.code, 3);
   assert.match(colon.stderr, /Cannot use the queue "a:b": beanstalkd's tubes have/);
   const big = await site.run(["push", "jobs", "-"], { stdin: new Uint8Array(8_000_001) });
   assert.equal(big.code, 1);
-  assert.match(big.stderr, /8000001 bytes, more than beanstalkd takes: start it with a larger -z/);
+  assert.match(big.stderr, /8000001 bytes, more than beanstalkd accepts; start it with a larger -z/);
 
   await site.configure(on(server, { broker: { format: "envelope" } }));
   const limited = JSON.parse(await site.runOk(["push", "jobs", "hello", "--attempts", "3", "--json"])).ids[0];

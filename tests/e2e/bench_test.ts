@@ -207,7 +207,7 @@ Deno.test("bench says when no job of a mode goes well, with exit code 1", async 
   assert.equal(code, 1);
   assert.match(
     stderr,
-    /None of the first 20 jobs of the mode "fastcgi" went well: The script ended without an outcome/,
+    /None of the first 20 jobs of the mode "fastcgi" succeeded: The script ended without an outcome/,
   );
 });
 
@@ -307,7 +307,7 @@ Deno.test("bench asks nobody without a terminal: it refuses jobs for a php-fpm t
   const { code, stdout, stderr } = await site.run(["bench"]);
   assert.equal(code, 2);
   assert.equal(stdout, "");
-  assert.match(stderr, /nobody is there to be asked: give --yes if that is meant, or --own/);
+  assert.match(stderr, /not an interactive terminal; pass --yes to confirm, or --own/);
   assert.equal(site.effectCount(), 0);
 });
 

@@ -35,7 +35,7 @@ for (
     });
     assert.notEqual(code, 0);
     // What is said of Deno's own refusal, not of the kernel's: root may read these.
-    assert.match(stderr, /it is no ordinary file/);
+    assert.match(stderr, /it is not a regular file/);
     assert.doesNotMatch(stdout + stderr, /hunter2/);
   });
 }

@@ -214,7 +214,7 @@ for (const verb of ["retry", "remove"]) {
     for (const args of [[], ["1", "--all"], ["--all", "--queue", "jobs"], ["1", "--match", "x"]]) {
       const { code, stderr } = await site.run(["dead", verb, ...args]);
       assert.equal(code, 2);
-      assert.match(stderr, /^fervo-worker: Name the jobs' ids, or say which by --queue, .*, or give --all\n/);
+      assert.match(stderr, /^fervo-worker: Give job ids, a filter \(--queue, .*\), or --all\n/);
     }
     const { code, stderr } = await site.run(["dead", verb, "--all"]);
     assert.equal(code, 2);
@@ -292,7 +292,7 @@ const FAILURES: readonly [
     "script is a folder",
     { fpm: { script: "/tmp" } },
     [],
-    /ERROR +fpm.default: "\/tmp" is no file/,
+    /ERROR +fpm.default: "\/tmp" is not a file/,
     3,
   ],
   [
@@ -344,7 +344,7 @@ Deno.test("check warns without a status page, with exit code 1, says why and wha
   assert.equal(code, 1);
   assert.match(
     stdout,
-    /^warning +fpm.default: no status page is named \[fpm.status_page\]\n +Why: the number .*\n +Fix: in the pool: pm.status_path/m,
+    /^warning +fpm.default: status_path is not set \[fpm.status_page\]\n +Why: check cannot compare the number .*\n +Fix: in the pool: pm.status_path/m,
   );
   await site.configure({ fpm: { ping_path: fpm.pingPath } });
   assert.match((await site.run(["check"])).stdout, /^ok +fpm.default: ".*" answers "pong"/m);
@@ -430,7 +430,7 @@ Deno.test("call fails with exit code 1 when the answer is not complete, or takes
   assert.equal(hung.code, 1);
   assert.equal(
     hung.stderr,
-    `fervo-worker: No complete answer from "${hangs}" in 50 ms; --timeout gives it longer\n`,
+    `fervo-worker: No complete answer from "${hangs}" in 50 ms; --timeout raises the limit\n`,
   );
 });
 

@@ -89,7 +89,7 @@ Deno.test("status says why a consumer is paused", async () => {
   );
   const text = await site.runOk(["status"]);
   assert.match(text, /^Consumer "jobs" is paused: FASTCGI_CONNECT_FAILED: Cannot connect to php-fpm at /m);
-  assert.match(text, /^php-fpm "default" is away: FASTCGI_CONNECT_FAILED: /m);
+  assert.match(text, /^php-fpm "default" is unavailable: FASTCGI_CONNECT_FAILED: /m);
 });
 
 Deno.test("status has no secrets: passwords of brokers, the token, values of params and the environment", async () => {
@@ -114,7 +114,7 @@ Deno.test("status has no secrets: passwords of brokers, the token, values of par
     async () => JSON.parse(await site.runOk(["status", "--json"], options)).brokers[0].up === false,
   );
   said.push(await site.runOk(["status", "--json"], options), await site.runOk(["status"], options));
-  assert.match(said[3]!, /^Broker "default" is away: QUEUE_UNAVAILABLE: /m);
+  assert.match(said[3]!, /^Broker "default" is unavailable: QUEUE_UNAVAILABLE: /m);
   worker.kill("SIGTERM");
   said.push((await worker.ended).stderr);
   for (const text of said) {
@@ -163,7 +163,7 @@ Deno.test("stop --now puts the jobs back that run, and stop --wait tells of a wo
   worker.kill("SIGKILL");
   const { code, stderr } = await stop.ended;
   assert.equal(code, 4);
-  assert.match(stderr, /^fervo-worker: The worker has ended without saying how: was it killed\?$/m);
+  assert.match(stderr, /^fervo-worker: The worker ended without a result; was it killed\?$/m);
 });
 
 Deno.test("status, quiet, stop and reload give up on a worker that hangs, when their time is over", async () => {
@@ -189,7 +189,7 @@ Deno.test("stop --wait with a time limit gives up on jobs that take longer, and 
   const { code, stdout, stderr } = await t.site.run(["stop", "--wait", "--timeout", "500ms"]);
   assert.equal(code, 4);
   assert.match(stdout, /is stopping; 1 job under way\n$/);
-  assert.match(stderr, /has not come to an end in 0\.5 s/);
+  assert.match(stderr, /has not finished in 0\.5 s/);
   await t.letGo();
   assert.equal((await t.worker.ended).code, 0);
 });
@@ -250,7 +250,7 @@ Deno.test("A worker is reached while its configuration is broken, and a killed o
   assert.ok(await exists(socketOf(site)));
   const { code, stderr } = await site.run(["status"]);
   assert.equal(code, 4);
-  assert.match(stderr, /it was left behind by a worker that was killed/);
+  assert.match(stderr, /a killed worker left this socket behind/);
   await using worker = await startTaking(site);
   await Deno.writeTextFile(site.configFile, "[brokers.default]\ndriver = \n");
   await site.runOk(["stop", "--wait"]);
@@ -263,7 +263,7 @@ Deno.test("A second worker on one configuration runs, and says that it takes no 
   await using first = await startTaking(site);
   await using second = site.start(["run"]);
   await second.says('"msg":"No control socket"');
-  assert.match(second.stderr, /"level":"warn".*another worker takes its commands there/);
+  assert.match(second.stderr, /"level":"warn".*another worker uses this socket/);
   await second.says("Consumer started");
   second.kill("SIGTERM");
   assert.equal((await second.ended).code, 0);

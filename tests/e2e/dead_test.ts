@@ -59,7 +59,7 @@ Deno.test("dead list lists those that its filters let through, in pages", async 
   assert.match((await next(place!)).stdout, /^ID .*\n2 .*\n$/);
   const unknown = await next("4");
   assert.equal(unknown.code, 1);
-  assert.match(unknown.stderr, /^fervo-worker: Cannot go on behind "4": no dead letter has that id/);
+  assert.match(unknown.stderr, /^fervo-worker: Cannot continue after "4": no dead letter has that id/);
 });
 
 for (const verb of ["retry", "remove"]) {

@@ -64,7 +64,7 @@ Deno.test("a second fault ends run at once, whatever runs, and the log stays a l
   await worker.says('"msg":"Stopping; jobs under way may finish"');
   worker.kill("SIGUSR2");
   assert.equal((await worker.ended).code, 1);
-  assert.match(String(linesOf(worker).at(-1)?.["msg"]), /^Another fault in fervo-worker itself/);
+  assert.match(String(linesOf(worker).at(-1)?.["msg"]), /^This is another fault in fervo-worker itself/);
   await busy.letGo();
 });
 

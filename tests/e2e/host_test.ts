@@ -135,7 +135,7 @@ asRoot(
     // Root is refused nothing, and says so; the worker's user is.
     await Deno.chmod(`/etc/fervo-worker/${name}.toml`, 0o600);
     const asRoot = await check(...config);
-    assert.match(asRoot.stdout, /^notice {3}worker: all of this was examined as root/m);
+    assert.match(asRoot.stdout, /^notice {3}worker: check ran as root/m);
     assert.equal(asRoot.code, 0);
     const asUser = await check("--user", USER, ...config);
     assert.match(asUser.stderr, /Cannot read the configuration ".*": permission denied/);
@@ -268,7 +268,7 @@ asRoot("init --service says that the front controller is not there yet", async (
   ]);
   assert.deepEqual([code, stderr], [
     0,
-    'fervo-worker: There is no "/nowhere/job.php" yet: jobs wait until it is there\n',
+    'fervo-worker: There is no "/nowhere/job.php" yet: jobs wait until it exists\n',
   ]);
 });
 
@@ -290,7 +290,7 @@ asRoot("init --start says what could not be started, and why", async () => {
   assert.equal(code, 4);
   assert.equal(
     stderr,
-    "fervo-worker: All is set up, and not started: supervisorctl update has failed: no such file or folder\n",
+    "fervo-worker: The worker is set up and did not start: supervisorctl update failed: no such file or folder\n",
   );
   assert.match(stdout, /^Wrote /);
   assert.ok((await there(name)).includes(`/etc/supervisor/conf.d/${name}.conf`));

@@ -63,17 +63,17 @@ Deno.test("run ends its processes on a second signal, and puts their jobs back w
 Deno.test("check and run --until-empty say that a program is not there, with exit codes 3 and 4 and no attempt counted", async () => {
   await using site = await Site.create(undefined, PROCESS);
   await site.push("{}");
-  assert.match(await site.runOk(["check"]), /^ok +processes\.default: "\/.*\/php" is there$/m);
+  assert.match(await site.runOk(["check"]), /^ok +processes\.default: "\/.*\/php" exists$/m);
   await site.configure({ ...PROCESS, process: { command: ["no-such-program"], directory: "/nowhere" } });
   const { code, stdout } = await site.run(["check"]);
   assert.equal(code, 3);
   assert.match(
     stdout,
-    /^ERROR +processes\.default: "no-such-program" is not there \[process\.program\]\n +Fix: in \[processes\.default\]: command/m,
+    /^ERROR +processes\.default: "no-such-program" does not exist \[process\.program\]\n +Fix: in \[processes\.default\]: command/m,
   );
   assert.match(
     stdout,
-    /^ERROR +processes\.default: "\/nowhere" is no folder \[process\.directory\]$/m,
+    /^ERROR +processes\.default: "\/nowhere" is not a folder \[process\.directory\]$/m,
   );
   const run = await site.run(["run", "--until-empty"]);
   assert.equal(run.code, 4);

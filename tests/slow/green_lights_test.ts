@@ -86,7 +86,7 @@ async function lockedQueue(): Promise<void> {
     await worker.says('"msg":"Jobs are ready, and the consumer takes none though slots are free"');
     assert.match(
       await findings(site),
-      /^warning consumer "jobs" of the worker that runs \(\d+\): no job has been/m,
+      /^warning consumer "jobs" of the running worker \(\d+\): no job has been/m,
     );
     other.exec("ROLLBACK");
   }
@@ -129,7 +129,7 @@ async function orphan(): Promise<void> {
   const { ready, liveStatus, metrics, status } = await t.turnsRed();
   assert.match(
     ready.problems.join("\n"),
-    /^broker "default": 1 job is in flight with this worker there and not here, for \d+ s$/m,
+    /^broker "default": it counts 1 job in flight that this worker does not have, for \d+ s$/m,
   );
   assert.equal(liveStatus, 200);
   assert.match(metrics, /^fervo_broker_orphans\{broker="default"\} 1$/m);

@@ -129,8 +129,8 @@ export class BeanstalkdBroker implements Broker {
     if (options.headers !== undefined || maxAttempts !== undefined) {
       throw new JobError(
         "JOB_MALFORMED",
-        `Cannot push to queue "${queue}": beanstalkd keeps no headers and no limit of tries beside a job; use the ` +
-          'message format "envelope", which has them inside',
+        `Cannot push to queue "${queue}": beanstalkd stores no headers and no attempt limit with a job; use the ` +
+          'message format "envelope", which carries them',
       );
     }
     if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);

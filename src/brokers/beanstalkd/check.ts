@@ -30,8 +30,8 @@ function draining(stats: ReadonlyMap<string, string>): Finding[] {
   return [{
     id: "beanstalkd.draining",
     severity: "warning",
-    what: "it is in drain mode (it got SIGUSR1)",
-    why: "it takes no new jobs: pushes fail, and dead letters cannot be retried",
+    what: "it is in drain mode (it received SIGUSR1)",
+    why: "it accepts no new jobs: pushes fail, and dead letters cannot be retried",
     fix: "restart beanstalkd; or push to another one",
   }];
 }
@@ -40,14 +40,14 @@ function draining(stats: ReadonlyMap<string, string>): Finding[] {
 function persistence(stats: ReadonlyMap<string, string>): Finding {
   const id = "beanstalkd.persistence";
   if (numberIn(stats, "binlog-current-index") > 0) {
-    return { id, severity: "ok", what: "it keeps a log on its disk" };
+    return { id, severity: "ok", what: "it writes its jobs to a log on disk" };
   }
   return {
     id,
     severity: "warning",
-    what: "it keeps nothing on its disk",
+    what: "it writes nothing to disk",
     why: "all jobs are lost when it ends",
-    fix: "start it with -b DIR, and -f 0 where no acknowledged push may be lost with the power",
+    fix: "start it with -b DIR; add -f 0 if no acknowledged push may be lost in a power failure",
   };
 }
 
@@ -57,7 +57,7 @@ function jobSize(stats: ReadonlyMap<string, string>, maxPayloadBytes: number): F
   return [{
     id: "beanstalkd.job_size",
     severity: "notice",
-    what: `it takes jobs of up to ${bytes} bytes, and max_payload_bytes is ${maxPayloadBytes}`,
+    what: `it accepts jobs of up to ${bytes} bytes, and max_payload_bytes is ${maxPayloadBytes}`,
     fix: `start it with -z ${maxPayloadBytes}; or in [brokers.NAME]: max_payload_bytes = ${bytes}`,
   }];
 }

@@ -26,10 +26,10 @@ const HANG_UP_TIMEOUT_MS = 2_000;
 const TROUBLE: Readonly<Record<string, string>> = {
   OUT_OF_MEMORY: "it is out of memory; give its machine more, or drain its queues",
   INTERNAL_ERROR: "it had an internal error; see its log",
-  DRAINING: "it is in drain mode and takes no new jobs; restart it, or push to another one",
+  DRAINING: "it is in drain mode and accepts no new jobs; restart it, or push to another one",
   BAD_FORMAT: "it does not know the command; it must be version 1.12 or newer",
   UNKNOWN_COMMAND: "it does not know the command; it must be version 1.12 or newer",
-  EXPECTED_CRLF: "it lost track of the commands",
+  EXPECTED_CRLF: "it did not find the end of a command",
 };
 
 /**

@@ -11,7 +11,7 @@ import { readList, readStats } from "./reply.ts";
 const IDS_TOGETHER = 1_000;
 /** Where a job is put and deleted at once, to learn how far ids have come; nobody watches it. */
 const PROBE_TUBE = "fervo-worker.probe";
-const NOT_KEPT = "beanstalkd keeps no errors; see the worker's log";
+const NOT_KEPT = "beanstalkd stores no errors; see the worker's log";
 
 /**
  * The buried jobs. beanstalkd shows only the first one of a tube, so that the others are looked for by their ids, from
@@ -158,7 +158,7 @@ async function putCopy(
   if (copy !== undefined) return copy;
   throw new QueueError(
     "QUEUE_UNAVAILABLE",
-    `Cannot retry job "${id}": beanstalkd answers ${word} to a copy of it; see its memory and its option -z`,
+    `Cannot retry job "${id}": beanstalkd answers ${word} to a copy of the job; check its memory and its option -z`,
   );
 }
 

@@ -47,7 +47,7 @@ export async function put(
   if (word === "JOB_TOO_BIG") {
     throw new JobError(
       "JOB_MALFORMED",
-      `${texts.message} has ${body.length} bytes, more than beanstalkd takes: start it with a larger -z`,
+      `${texts.message} has ${body.length} bytes, more than beanstalkd accepts; start it with a larger -z`,
       { details: { bytes: body.length } },
     );
   }

@@ -263,7 +263,7 @@ export class BeanstalkdSession {
     if (this.#isClosed) {
       throw new QueueError(
         "QUEUE_UNAVAILABLE",
-        `Cannot settle job "${id}": its broker is closed, the job went back`,
+        `Cannot settle job "${id}": the broker is closed, and the job is back in its queue`,
       );
     }
     if (held?.delivery !== delivery || this.connection.isLost) throw leaseLost(id);
@@ -300,7 +300,7 @@ export class BeanstalkdSession {
     if (!this.#replaced.has(id)) {
       const { delivery: { queue }, pri, ttrMs } = held;
       await put(this.connection, { tube: queue, pri, delayMs, ttrMs }, message.body, {
-        message: `The message that is to take the place of job "${id}"`,
+        message: `The replacement message for job "${id}"`,
         failure: `Cannot replace job "${id}"`,
       });
       this.#replaced.add(id);
@@ -330,7 +330,7 @@ export class BeanstalkdSession {
     if (reply.word !== "BURIED") return reply;
     throw new QueueError(
       "QUEUE_UNAVAILABLE",
-      `beanstalkd is out of memory and has buried job "${id}" instead`,
+      `beanstalkd is out of memory: it buried job "${id}" instead of releasing it`,
     );
   }
 
@@ -345,6 +345,6 @@ export class BeanstalkdSession {
 function leaseLost(id: string): QueueError {
   return new QueueError(
     "LEASE_LOST",
-    `Job "${id}" is no longer ours: it is settled, or its time to run was over, or the connection that held it`,
+    `Job "${id}" is no longer ours: it was settled, its time to run ended, or its connection was lost`,
   );
 }

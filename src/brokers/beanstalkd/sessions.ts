@@ -123,6 +123,6 @@ export function closedError(
 ): QueueError {
   return new QueueError(
     "QUEUE_UNAVAILABLE",
-    `Cannot use beanstalkd at "${formatAddress(address)}": it is closed here`,
+    `Cannot use beanstalkd at "${formatAddress(address)}": this worker has closed it`,
   );
 }

@@ -233,7 +233,7 @@ export class SidekiqBroker implements Broker {
 function noHeaders(queue: string): JobError {
   return new JobError(
     "JOB_MALFORMED",
-    `Cannot push to queue "${queue}": Redis keeps no headers beside a job; they are fields of the job itself, such as ` +
+    `Cannot push to queue "${queue}": Redis stores no headers with a job; write them as fields of the job, such as ` +
       '"traceparent"',
   );
 }

@@ -37,7 +37,7 @@ export function redisFindings({ info, save }: RedisFacts): Finding[] {
 function version(info: RedisFacts["info"]): Finding {
   const id = "redis.version";
   const told = info.get("redis_version");
-  if (told === undefined) return { id, severity: "notice", what: "the server's version is not known" };
+  if (told === undefined) return { id, severity: "notice", what: "the server's version is unknown" };
   const [major = 0, minor = 0] = told.split(".").map(Number);
   if (major > 6 || (major === 6 && minor >= 2)) return { id, severity: "ok", what: `version ${told}` };
   return {
@@ -54,13 +54,13 @@ function eviction(info: RedisFacts["info"]): Finding {
   const id = "redis.eviction";
   const policy = info.get("maxmemory_policy");
   const fix = "in redis.conf: maxmemory-policy noeviction";
-  if (policy === undefined) return { id, severity: "notice", what: "maxmemory-policy is not known", fix };
+  if (policy === undefined) return { id, severity: "notice", what: "maxmemory-policy is unknown", fix };
   if (policy === "noeviction") return { id, severity: "ok", what: `maxmemory-policy is "${policy}"` };
   return {
     id,
     severity: "warning",
     what: `maxmemory-policy is "${policy}"`,
-    why: "it throws jobs away when the memory is full",
+    why: "Redis deletes jobs when its memory is full",
     fix,
   };
 }
@@ -72,7 +72,7 @@ function replica(info: RedisFacts["info"]): Finding[] {
     severity: "error",
     code: "QUEUE_UNAVAILABLE",
     what: "it is a replica",
-    why: "it cannot be written to, so that no job can be taken",
+    why: "a replica refuses writes, so the worker can take no jobs",
     fix: "in [brokers.NAME]: the master's url, or sentinels and master",
   }];
 }
@@ -86,9 +86,9 @@ function memory(info: RedisFacts["info"]): Finding[] {
   if (info.get("maxmemory_policy") !== "noeviction" || !(max > 0) || !(used > NEARLY_FULL * max)) return [];
   const id = "redis.memory";
   const what = `it uses ${used} of maxmemory's ${max} bytes`;
-  const fix = "in redis.conf: a larger maxmemory; or remove what is not needed";
+  const fix = "in redis.conf: a larger maxmemory; or delete keys that nobody needs";
   return used < max
-    ? [{ id, severity: "warning", what, why: "when it is full no job can be pushed, taken or settled", fix }]
+    ? [{ id, severity: "warning", what, why: "once it is full, no job can be pushed, taken or settled", fix }]
     : [{
       id,
       severity: "error",
@@ -110,19 +110,19 @@ function persistence(info: RedisFacts["info"], save: string | undefined): Findin
       severity: "warning",
       what: `it cannot write to its disk (${failed} is err)`,
       why:
-        "jobs are lost when it ends; as a rule it takes no writes then, so that none can be pushed, taken or settled",
-      fix: "see Redis's log: its disk is full, or its folder is not its user's",
+        "jobs are lost when Redis ends; by default it also refuses writes, so no job can be pushed, taken or settled",
+      fix: "see Redis's log: its disk is full, or its user cannot write its folder",
     };
   }
   if (aof === "1") return { id, severity: "ok", what: "appendonly is on" };
   if (aof === undefined) {
-    return { id, severity: "notice", what: "whether appendonly is on is not known", fix };
+    return { id, severity: "notice", what: "the setting appendonly is unknown", fix };
   }
   return save === ""
     ? {
       id,
       severity: "warning",
-      what: "it keeps nothing on its disk",
+      what: "it writes nothing to disk",
       why: "all jobs are lost when it ends",
       fix,
     }

@@ -75,12 +75,14 @@ export const SIDEKIQ: BrokerType<typeof options, SidekiqBrokerOptions> = {
       format.read({ body: payload, headers: {} });
     } catch (error) {
       if (!(error instanceof JobError)) throw error;
-      return `is no job of Sidekiq's: expected one such as '{"class":"ReportJob","args":[]}' (${error.message})`;
+      return `is not a Sidekiq job: expected one such as '{"class":"ReportJob","args":[]}' (${error.message})`;
     }
     return undefined;
   },
   open(deps, settings, format) {
-    if (!(format instanceof SidekiqFormat)) throw new TypeError(`"${format.name}" is no format of Sidekiq's`);
+    if (!(format instanceof SidekiqFormat)) {
+      throw new TypeError(`"${format.name}" is not one of Sidekiq's formats`);
+    }
     return SidekiqBroker.open({ ...deps, format }, settings);
   },
   fixOf({ cause }, _settings, place) {
@@ -89,8 +91,8 @@ export const SIDEKIQ: BrokerType<typeof options, SidekiqBrokerOptions> = {
       return `start it, for instance with: systemctl start redis-server; or ${place} url = where it listens`;
     }
     return LOGIN_REFUSALS.has(answer)
-      ? `${place} username, and password or password_file, of a user who has the rights that docs/brokers/sidekiq.md lists`
-      : `${place} url = a server that can be written to, if this one does not get over it`;
+      ? `${place} username, and password or password_file, of a user with the rights in docs/brokers/sidekiq.md`
+      : `${place} url = a server that accepts writes, if this one does not recover`;
   },
   descriptors: ({ queues }) => Math.min(queues, MAX_WAITS),
   findings: {
@@ -122,22 +124,22 @@ function check(written: Written, path: Path): Problem[] {
   const hasSentinels = isFilled(broker.sentinels);
   const isCluster = broker.cluster === true;
   if (isFilled(broker.password) && isFilled(broker.password_file)) {
-    tell("password_file", "there are a password and a password_file: remove one");
+    tell("password_file", "set either password or password_file, not both");
   }
   for (const [key, own] of [["username", url?.username], ["password", url?.password]] as const) {
     if (isFilled(broker[key]) && own !== undefined) {
-      tell(key, `there is a ${key} in the url, too: remove one`);
+      tell(key, `the url has a ${key} too: set only one of them`);
     }
   }
   if (isFilled(broker.password_file) && url?.password !== undefined) {
-    tell("password_file", "there is a password in the url, too: remove one");
+    tell("password_file", "the url has a password too: set only one of them");
   }
   if (isFilled(broker.ca_file) && url?.isTls === false) {
-    tell("ca_file", "ca_file has no effect without TLS: let the url begin with rediss://, or remove it");
+    tell("ca_file", "ca_file has no effect without TLS: begin the url with rediss://, or remove ca_file");
   }
   if (hasSentinels !== isFilled(broker.master)) {
     const text = hasSentinels
-      ? 'sentinels need the name of the master that they watch: set master = "mymaster", or as it is called there'
+      ? 'sentinels need the name of the master that they watch: set master, such as master = "mymaster"'
       : "master has no effect without sentinels: add them, or remove it";
     tell(hasSentinels ? "sentinels" : "master", text);
   }
@@ -152,12 +154,14 @@ function check(written: Written, path: Path): Problem[] {
   if (typeof broker.key_prefix !== "string" || !hasHashTag(broker.key_prefix)) {
     tell(
       broker.key_prefix === undefined ? "cluster" : "key_prefix",
-      "in a cluster all keys have to be on one server, for each step concerns several: give key_prefix a part in " +
-        'braces, such as key_prefix = "{jobs}:". Producers have to use the same prefix',
+      "a cluster must keep all keys on one server, because each command uses several: give key_prefix a part in " +
+        'braces, such as key_prefix = "{jobs}:". Producers must use the same prefix',
     );
   }
   if ((url?.database ?? 0) !== 0) tell("url", "a cluster has no databases: remove the number from the url");
-  if (url?.endpoint.transport === "unix") tell("url", "a cluster is reached over TCP: give host and port");
+  if (url?.endpoint.transport === "unix") {
+    tell("url", "a cluster is reached over TCP only: give host and port");
+  }
   return problems;
 }
 

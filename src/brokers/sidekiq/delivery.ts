@@ -329,6 +329,6 @@ export function newId(): string {
 function lost({ id }: RedisDelivery): QueueError {
   return new QueueError(
     "LEASE_LOST",
-    `Job "${id}" is no longer ours: it is settled, or this process counted as dead and another one took the job`,
+    `Job "${id}" is no longer ours: it was settled, or this process missed its heartbeats and another one took the job`,
   );
 }

@@ -151,6 +151,6 @@ function endOf<Taken extends string>(answer: number, taken: Taken): Taken | "gon
 function poisonError(id: string): JobError {
   return new JobError(
     "JOB_CRASHED",
-    `Job "${id}" was running ${MAX_RECOVERIES} times when its worker died: it is taken for the cause`,
+    `Job "${id}" was running in ${MAX_RECOVERIES} workers when they died: the job counts as the cause`,
   );
 }

@@ -199,9 +199,9 @@ export class SqliteBroker implements Broker {
 function idsUsedUp(path: string): QueueError {
   return new QueueError(
     "QUEUE_UNAVAILABLE",
-    `Cannot push into the queue "${path}": a job was inserted with the id 9223372036854775807, the highest there is, and ` +
-      'none is left for later jobs. When that job is gone: sqlite3 FILE "UPDATE sqlite_sequence SET seq = ' +
-      "(SELECT coalesce(max(id), 0) FROM fervo_jobs) WHERE name = 'fervo_jobs'\"; let producers give no ids of their own",
+    `Cannot push into the queue "${path}": a job has the id 9223372036854775807, the highest possible, so ` +
+      'no id is left for new jobs. When that job is gone, run: sqlite3 FILE "UPDATE sqlite_sequence SET seq = ' +
+      "(SELECT coalesce(max(id), 0) FROM fervo_jobs) WHERE name = 'fervo_jobs'\"; producers must not choose ids",
   );
 }
 

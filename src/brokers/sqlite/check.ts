@@ -55,7 +55,7 @@ function ownerFindings(path: string, owners: SqliteFacts["owners"]): Finding[] {
     return [{
       id,
       severity: "notice",
-      what: `"${path}" is root's, in a folder of user ${folder}`,
+      what: `root owns "${path}", in a folder of user ${folder}`,
       why: "a worker that runs as that user cannot open it",
       fix: `chown ${folder} ${path} ${path}-wal ${path}-shm`,
     }];
@@ -63,7 +63,7 @@ function ownerFindings(path: string, owners: SqliteFacts["owners"]): Finding[] {
   return [{
     id,
     severity: "notice",
-    what: `"${path}" is user ${file}'s, and root has looked: what that user may not do is not seen`,
+    what: `user ${file} owns "${path}", and check ran as root: it cannot see which rights that user lacks`,
     fix: `as root: fervo-worker check --user ${file}`,
   }];
 }
@@ -88,7 +88,7 @@ function fileSystemFinding(path: string, fileSystem: SqliteFacts["fileSystem"]):
     return {
       id,
       severity: "notice",
-      what: `the file system of "${path}" is not known: ${fileSystem}`,
+      what: `the file system of "${path}" is unknown: ${fileSystem}`,
       why: "SQLite's WAL does not work over a network",
     };
   }
@@ -111,7 +111,7 @@ function fileSystemFinding(path: string, fileSystem: SqliteFacts["fileSystem"]):
         id,
         severity: "warning",
         what: `${what}, in memory`,
-        why: "all jobs are gone when the machine restarts",
+        why: "all jobs are lost when the machine restarts",
         fix,
       };
     case "container":
@@ -119,14 +119,14 @@ function fileSystemFinding(path: string, fileSystem: SqliteFacts["fileSystem"]):
         id,
         severity: "notice",
         what: `${what}, as in a container without a volume`,
-        why: "all jobs are gone when the container is made anew",
+        why: "all jobs are lost when the container is recreated",
         fix: "mount a volume for the folder of the queue",
       };
     case "unclear":
       return {
         id,
         severity: "notice",
-        what: `${what}, and what lies below that is not known`,
+        what: `${what}, and the file system below it is unknown`,
         why: "SQLite's WAL does not work over a network",
         fix,
       };

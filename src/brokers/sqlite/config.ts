@@ -60,12 +60,12 @@ export const SQLITE: BrokerType<typeof options, SqliteBrokerOptions> = {
   fixOf({ cause }, { path }, place) {
     const { code, message = "" } = (cause ?? {}) as { code?: unknown; message?: string };
     if (code === "ENOENT") {
-      return `as root: install -d -o USER ${dirname(path)}, with the user whom the worker runs as`;
+      return `as root: install -d -o USER ${dirname(path)}, with the worker's user for USER`;
     }
     // Never a chown of the folder: it may be /tmp, or somebody's home.
     return code === "EACCES" || /readonly|unable to open/.test(message)
-      ? `as root: chown USER ${path}*, with the user whom the worker runs as, who has to be allowed to write the folder, ` +
-        `too; or ${place} path = a file in a folder of that user`
+      ? `as root: chown USER ${path}*, with the worker's user for USER, who must also be able to write the folder; ` +
+        `or ${place} path = a file in a folder of that user`
       : `${place} path = another file, on a local disk with room`;
   },
   descriptors: () => 0,
@@ -73,10 +73,10 @@ export const SQLITE: BrokerType<typeof options, SqliteBrokerOptions> = {
     "sqlite.journal": { looksAt: "The journal mode of the queue's file is WAL." },
     "sqlite.file_system": {
       looksAt:
-        "The queue's file is on a local disk: not on a network's, in memory, or in a container's own layer.",
+        "The queue's file is on a local disk, not on a network file system, in memory, or in a container's own layer.",
     },
     "sqlite.owner": {
-      looksAt: "Run as root: whose the queue's file is, and whether the folder's owner can open it.",
+      looksAt: "As root: who owns the queue's file, and whether the folder's owner can open it.",
     },
   },
   units: [],

@@ -165,8 +165,8 @@ function refuseIfLost(delivery: SqliteDelivery, { changes }: Changes): void {
   if (changes !== 0) return;
   delivery.leases.drop(delivery);
   const reason = delivery.opening === delivery.leases.opening
-    ? "it is settled, or its lease ended and another worker took it"
-    : "the queue's file was replaced while it ran, and the new one does not have it so";
+    ? "it was settled, or its lease ended and another worker took it"
+    : "the queue's file was replaced while the job ran, and the new file does not have this lease";
   throw new QueueError("LEASE_LOST", `Job "${delivery.id}" is no longer ours: ${reason}`);
 }
 

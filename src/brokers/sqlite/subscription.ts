@@ -268,7 +268,7 @@ function countOf(value: unknown, least: number, most: number): number | undefine
 function notACount(column: string, value: unknown, range: string): JobError {
   return new JobError(
     "JOB_MALFORMED",
-    `Cannot run the job: its "${column}" is ${shown(value)}, and has to be a whole number from ${range}`,
+    `Cannot run the job: its "${column}" is ${shown(value)}, and must be a whole number from ${range}`,
   );
 }
 

@@ -98,7 +98,7 @@ export function stopCommand({ io, setExitCode }: Context) {
       }
       if (!wait) return;
       if (exitCode === undefined) {
-        throw new FervoError("WORKER_UNAVAILABLE", "The worker has ended without saying how: was it killed?");
+        throw new FervoError("WORKER_UNAVAILABLE", "The worker ended without a result; was it killed?");
       }
       if (!options.json) io.out(`The worker has ended with exit code ${exitCode}\n`);
       if (exitCode !== ExitCode.ok) setExitCode(ExitCode.failed);
@@ -126,7 +126,7 @@ export function reloadCommand({ io }: Context) {
       if (wait && !isFinished) {
         throw new FervoError(
           "WORKER_UNAVAILABLE",
-          "The worker has ended before it was reloaded: was it killed?",
+          "The worker ended before the reload; was it killed?",
         );
       }
     });

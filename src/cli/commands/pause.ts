@@ -44,14 +44,14 @@ Examples:
       const nowMs = systemClock.nowMs();
       const untilMs = options.for === undefined ? options.until : nowMs + options.for;
       if (untilMs !== undefined && untilMs <= nowMs) {
-        command.error("The pause would be over at once: give --for or --until a time that is to come");
+        command.error("The pause would end at once: give --for or --until a time in the future");
       }
       const config = await readConfig(context, options.config);
       const name = chooseBroker(config, options.broker, queue);
       await using broker = openBroker(config, name, systemClock);
       const pauses = pausesOf(broker, name);
       if (options.reason !== undefined && !broker.capabilities.pauseReasons) {
-        command.error("--reason needs a broker that keeps reasons of pauses; this one does not");
+        command.error("This broker stores no reason of a pause: leave out --reason");
       }
       const pause: PauseOptions = {
         ...(untilMs !== undefined && { untilMs }),

@@ -27,11 +27,11 @@ export function statusText(status: StatusReport): string {
       )
     ),
     ...schedules.map(({ name, reason }) => reason && `Schedule "${name}": ${reason}`),
-    ...brokers.map(({ name, error }) => error && `Broker "${name}" is away: ${error}`),
+    ...brokers.map(({ name, error }) => error && `Broker "${name}" is unavailable: ${error}`),
     ...brokers.map(({ name, orphans }) =>
       orphans > 0 && `Broker "${name}" counts jobs in flight with this worker that are not here: ${orphans}`
     ),
-    ...fpm.map(({ name, error }) => error && `php-fpm "${name}" is away: ${error}`),
+    ...fpm.map(({ name, error }) => error && `php-fpm "${name}" is unavailable: ${error}`),
     // A worker of an older version tells none.
     log_lines_dropped > 0 &&
     `The log has lost ${counted(log_lines_dropped, "line")}: whoever reads standard error does not keep up`,

@@ -14,8 +14,8 @@ export function* checkAutoConsumer(consumer: Consumer, reading: Reading): Proble
   if (!isAuto(consumer)) return;
   if (consumer.value.executor === "process") {
     const text =
-      `concurrency is "auto", which follows the children of a php-fpm pool, and executor = "process" has ` +
-      "none: say how many processes, such as concurrency = 4";
+      `concurrency = "auto" follows the children of a php-fpm pool, and executor = "process" has no pool: ` +
+      "set a number, such as concurrency = 4";
     yield problem(consumer, "concurrency", text);
     return;
   }
@@ -23,10 +23,8 @@ export function* checkAutoConsumer(consumer: Consumer, reading: Reading): Proble
   if (pool === undefined) return;
   if (pool.value.status_path !== "" || pool.value.children > 0) return;
   const text =
-    `concurrency is "auto", and nothing tells how many children [${
-      pool.path.join(".")
-    }] has: set status_path ` +
-    "there, and pm.status_path of php-fpm; or children";
+    `concurrency = "auto" needs the number of children of [${pool.path.join(".")}]: set status_path ` +
+    "there and pm.status_path in php-fpm, or set children";
   yield problem(consumer, "concurrency", text);
 }
 
@@ -37,7 +35,7 @@ export function* checkAutoBounds(pool: Pool, reading: Reading): Problems {
     // The defaults are as good as nothing.
     if (min === 1 && max === 0 && reserve === 0) return;
     const text =
-      'auto has no effect: no consumer of this pool has concurrency = "auto"; remove it, or set that';
+      'auto has no effect: no consumer of this pool has concurrency = "auto"; set that, or remove auto';
     yield problem(pool, "auto", text);
     return;
   }
@@ -49,7 +47,7 @@ export function* checkAutoBounds(pool: Pool, reading: Reading): Problems {
   if (children > 0 && reserve >= children) {
     const text = `auto.reserve is ${
       show(reserve)
-    }: of ${children} children it leaves none for jobs; lower it`;
+    }, and the pool has ${children} children: none is left for jobs; lower auto.reserve`;
     yield { path: [...pool.path, "auto", "reserve"], text };
   }
 }

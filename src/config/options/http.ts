@@ -7,7 +7,7 @@ import { problem, type Problems, type Table } from "../tables.ts";
 export function* checkHttp(http: Table<ConfigFile["http"]>): Problems {
   const { token, token_file } = http.value;
   if (token !== "" && token_file !== "") {
-    yield problem(http, "token_file", "there are a token and a token_file: remove one");
+    yield problem(http, "token_file", "set either token or token_file, not both");
   }
   const { listen } = http.value;
   if (listen === "") {
@@ -18,7 +18,7 @@ export function* checkHttp(http: Table<ConfigFile["http"]>): Problems {
     }
   } else if (token === "" && token_file === "" && isOpenToOthers(listen)) {
     const text =
-      "other machines can reach this address, and queues and errors are to be seen there: set a token or a token_file, " +
+      "other machines can reach this address, which shows queues and errors: set token or token_file, " +
       'or listen at "127.0.0.1:9102" or on a socket';
     yield problem(http, "listen", text);
   }

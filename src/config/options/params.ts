@@ -6,10 +6,10 @@ const REASONS: Readonly<Record<string, string>> = {
     "set php_value[…] in php-fpm's pool file",
   PHP_ADMIN_VALUE: "it would change PHP's settings for every later request of the same child; " +
     "set php_admin_value[…] in php-fpm's pool file",
-  REQUEST_BODY_FILE: "php-fpm would read that file instead of the job's payload; remove it",
-  HTTP_PROXY: "HTTP clients in PHP would take it for their proxy; " +
-    "set env[http_proxy] in php-fpm's pool file if that is wanted",
-  SCRIPT_FILENAME: "the script comes from the key script of the fpm table; set that",
+  REQUEST_BODY_FILE: "php-fpm would read that file instead of the job's payload; remove the param",
+  HTTP_PROXY: "HTTP clients in PHP would use it as their proxy; if you want that, " +
+    "set env[http_proxy] in php-fpm's pool file",
+  SCRIPT_FILENAME: "the script comes from the key script of the fpm table; set that key",
 };
 
 /**
@@ -20,11 +20,11 @@ const REASONS: Readonly<Record<string, string>> = {
 export function whyParamIsRefused(name: string): string | undefined {
   const upper = name.toUpperCase();
   if (upper.startsWith("FERVO_")) {
-    return "names that begin with FERVO_ are the worker's own; choose another name";
+    return "the worker reserves names that begin with FERVO_; choose another name";
   }
   if (RESERVED_PARAMS.includes(upper)) {
     return REASONS[upper] ?? "the worker sets it for every request; remove it";
   }
   if (/^[A-Z][A-Z0-9_]*$/.test(name)) return undefined;
-  return "expected capital letters, digits and _, a letter first, such as APP_ENV";
+  return "expected capital letters, digits and _, beginning with a letter, such as APP_ENV";
 }

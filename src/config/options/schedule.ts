@@ -45,10 +45,10 @@ function* checkName(schedule: Schedule, reading: Reading): Problems {
 function* checkRule(schedule: Schedule): Problems {
   const { cron, every_ms: everyMs, time_zone: timeZone } = schedule.written;
   if (everyMs === undefined) {
-    const expected = 'say when it is due: cron = "30 2 * * *", or every_ms = 60000';
+    const expected = 'set cron, such as cron = "30 2 * * *", or every_ms, such as every_ms = 60000';
     if (cron === undefined) yield missingKey([...schedule.path, "cron"], expected);
   } else if (cron !== undefined) {
-    yield problem(schedule, "every_ms", "there are cron and every_ms: remove one of them");
+    yield problem(schedule, "every_ms", "set either cron or every_ms, not both");
   } else if (timeZone !== undefined) {
     const text = "time_zone has no effect with every_ms, which counts from 1970: remove it, or use cron";
     yield problem(schedule, "time_zone", text);
@@ -63,7 +63,7 @@ function* checkBroker(schedule: Schedule, reading: Reading): Problems {
   if (!capabilities.schedule) {
     const others = reading.types.filter(({ capabilities }) => capabilities.schedule);
     const text =
-      `${type.driver} keeps no schedules: it has no step in which several workers can push a job once; use a broker ` +
+      `${type.driver} cannot store schedules: it has no atomic way to push one job per due time; use a broker ` +
       `with driver = ${others.map(({ driver }) => show(driver)).join(" or ")}`;
     yield problem(schedule, schedule.written["broker"] === undefined ? "name" : "broker", text);
     return;
@@ -74,10 +74,12 @@ function* checkBroker(schedule: Schedule, reading: Reading): Problems {
   if (payload.length > maxBytes) {
     const text =
       `payload has ${payload.length} bytes, more than max_payload_bytes = ${maxBytes} of its broker allows`;
-    yield problem(schedule, "payload", `${text}: shorten it, or raise that`);
+    yield problem(schedule, "payload", `${text}: shorten the payload, or raise the limit`);
   } else if (reason !== undefined) yield problem(schedule, "payload", `payload ${reason}`);
   if (!capabilities.priority && schedule.value.priority !== 0) {
-    const text = `jobs of driver = ${show(type.driver)} have no priority: remove it, and use another queue`;
+    const text = `jobs of driver = ${
+      show(type.driver)
+    } have no priority: remove it, or use a queue of its own`;
     yield problem(schedule, "priority", text);
   }
 }

@@ -1,7 +1,7 @@
 /** What is expected of `endpoint`. */
 export const TRACES_ENDPOINT =
-  'expected where OTLP/HTTP takes traces, such as "http://127.0.0.1:4318/v1/traces", without user and password, or "" ' +
-  "for nowhere";
+  'expected the URL of an OTLP/HTTP collector, such as "http://127.0.0.1:4318/v1/traces", without user and password, or "" ' +
+  "for none";
 
 /** Whether traces can be sent there; secrets belong into headers, as an address gets into logs. */
 export function isTracesEndpoint(text: string): boolean {
@@ -14,7 +14,7 @@ const OWN_HEADERS = ["content-type", "content-length", "host", "transfer-encodin
 
 /** Why a header of that name is refused, as the end of a sentence; undefined when it is not. */
 export function whyHeaderIsRefused(name: string): string | undefined {
-  if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/.test(name)) return "it is no name of an HTTP header";
+  if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/.test(name)) return "it is not a valid name of an HTTP header";
   if (OWN_HEADERS.includes(name.toLowerCase())) return "the worker sets it itself; remove it";
   return undefined;
 }

@@ -9,11 +9,11 @@ const REASONS: Readonly<Record<string, string>> = {
   EPERM: "not permitted",
   IsADirectory: "it is a folder",
   EISDIR: "it is a folder",
-  NotADirectory: "a part of the path is no folder",
-  ENOTDIR: "a part of the path is no folder",
+  NotADirectory: "a part of the path is not a folder",
+  ENOTDIR: "a part of the path is not a folder",
   // The runtime follows no link whose target is not there.
-  FilesystemLoop: "it is a link to what is not there, or links in a circle",
-  ELOOP: "it is a link to what is not there, or links in a circle",
+  FilesystemLoop: "it is a link to a missing file, or to itself",
+  ELOOP: "it is a link to a missing file, or to itself",
 };
 
 /** Why a file could not be read or written, in the words of a sentence such as `Cannot read "a": ${fileReason(error)}`. */

@@ -54,7 +54,7 @@ export class AckedStderr {
     if (stderr === "") return ACK;
     const fatal = fatalErrorIn(stderr);
     if (fatal !== undefined && this.#options.fatalAfterAck === "fail") {
-      const text = `The job said that it was done, and failed all the same: ${fatal}`;
+      const text = `The job reported success, and failed after that: ${fatal}`;
       return {
         kind: "retry",
         error: new JobError("JOB_FAILED", text, { details: failureDetails(stderr, pid) }),

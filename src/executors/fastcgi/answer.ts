@@ -60,8 +60,8 @@ export function outcomeOfBatchEnd(response: FastCgiResponse, script: string): Ou
   const error = word === "ack" || word === "retry" || word === "bury"
     ? new FervoError(
       "FPM_MISCONFIGURED",
-      `The script "${script}" does not know batches: it answered one with the outcome "${word}"; set ` +
-        `"batch_size = 1", or use a script that does`,
+      `The script "${script}" does not support batches: it answered a batch with the outcome "${word}"; set ` +
+        `"batch_size = 1", or use a script that supports them`,
     )
     : fpmsOwnAnswer(response, script);
   if (error !== undefined) return { kind: "release", reason: "misconfigured", error };
@@ -80,7 +80,7 @@ export function notBegun(outcome: Outcome): Outcome {
 /** A front controller has ended before it took up a job, or says itself that the application does not start. */
 export function notStarted(cause: FervoError): FervoError {
   const text =
-    `The application did not start: its front controller ended, or was ended, before it took up a job: ${cause.message}`;
+    `The application did not start: its front controller ended before it began a job: ${cause.message}`;
   return new FervoError("APPLICATION_NOT_STARTED", text, { details: cause.details, cause });
 }
 
@@ -93,7 +93,7 @@ function noOutcomeError(response: FastCgiResponse, word: string | undefined): Jo
   const said = word === undefined ? "without an outcome" : `with the unknown outcome "${word.slice(0, 40)}"`;
   return new JobError(
     "JOB_NO_OUTCOME",
-    `The script ended ${said}: it answered status ${response.status}, as after a fatal error, exit() or with a ` +
+    `The script ended ${said}: it answered status ${response.status}; possible causes: a fatal error, exit(), or a ` +
       `script that does not send X-Fervo-Outcome`,
     { details: { status: response.status, ...failureDetails(response.stderr) } },
   );

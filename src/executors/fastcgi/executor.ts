@@ -279,7 +279,7 @@ export class FastCgiExecutor implements Executor {
     // A script that begins too late does nothing, as docs/protocol.md says.
     if (this.#clock.nowMs() < startByOf(request)) return outcome;
     const text =
-      "The job could not begin in time: its PHP process went on with the one before after its answer";
+      "The job could not begin in time: its PHP process still ran the previous job, which went on after its answer";
     return {
       kind: "release",
       reason: "unavailable",

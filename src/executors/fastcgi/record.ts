@@ -79,8 +79,8 @@ function wordOf(record: Record<string, unknown>, stderr: string): Outcome {
   }
   if (outcome === "replace") {
     const text =
-      `The job's record names a message to take its place, and none counts: in the answer to a batch as many bytes as ` +
-      `"headers_bytes" and "bytes" say have to follow, ${MAX_MESSAGE_BYTES} at most`;
+      `The job's record announces a replacement message, and the answer has no valid one: in the answer to a batch, as many bytes as ` +
+      `"headers_bytes" and "bytes" say must follow, ${MAX_MESSAGE_BYTES} at most`;
     return noWord(text, stderr);
   }
   const word = typeof outcome === "string" ? ` with the unknown outcome "${outcome.slice(0, 40)}"` : "";
@@ -107,7 +107,7 @@ export function replacedBy(
     Object.values(names).some((value) => typeof value !== "string")
   ) {
     return noWord(
-      "The headers of the message that is to take the job's place are no JSON object of texts",
+      "The headers of the replacement message are not a JSON object of strings",
       stderr,
     );
   }
@@ -121,7 +121,7 @@ export function replacedBy(
 }
 
 function postponed(delayMs: number): Outcome {
-  const error = new JobError("JOB_POSTPONED", "The job was not run, and asks to come again later");
+  const error = new JobError("JOB_POSTPONED", "The job did not run, and asked to run later");
   return { kind: "release", reason: "asked", delayMs: Math.max(delayMs, MIN_POSTPONED_MS), error };
 }
 

@@ -51,7 +51,7 @@ export class Consumer {
       throw new TypeError("The executor runs no batches");
     }
     if (framework?.isToldFailures === true && executor.tellFailure === undefined) {
-      throw new TypeError("The executor tells no framework of jobs that died");
+      throw new TypeError("The executor cannot report failures to a framework");
     }
     this.#observe = deps.observe;
     this.#problem = deps.problem;

@@ -281,9 +281,9 @@ export function decide(
 function headersRefused(names: readonly string[]): JobError {
   return new JobError(
     "JOB_MALFORMED",
-    `The message that is to take the job's place has headers (${
+    `The replacement message has headers (${
       names.join(", ").slice(0, 200)
-    }), and the broker keeps none: put them ` +
+    }), and the broker stores none: put them ` +
       "into its body",
   );
 }

@@ -58,7 +58,8 @@ export class PostMortems {
 
   readonly #tooLate = () => {
     const { postMortemTimeoutMs } = this.#options;
-    const text = `The application took longer than ${postMortemTimeoutMs} ms to hear of a job that died`;
+    const text =
+      `The application took longer than ${postMortemTimeoutMs} ms to handle the post-mortem of a job`;
     return new JobError("JOB_TIMEOUT", text);
   };
 

@@ -159,7 +159,7 @@ export class SlotRunner {
     for (const { held, job } of abandoned) {
       const { redeliveries } = held.delivery;
       const text =
-        `The worker that had the job was lost, ${redeliveries} times or more: it was killed, or lost its connection, as the job ran`;
+        `The job lost its worker ${redeliveries} times or more: each was killed, or lost its connection, while the job ran`;
       settle(held, await postMortems.tell(slot, { held, job }, new JobError("JOB_ABANDONED", text)));
     }
     slots.restart(slot);
@@ -216,7 +216,7 @@ export function jobOf(
     return unreadable(
       new JobError(
         "JOB_CRASHED",
-        `This would be try ${attempt} of ${maxAttempts}: the last one ended without a result, as when its ` +
+        `This would be attempt ${attempt} of ${maxAttempts}: the last attempt ended without a result, as when its ` +
           "worker is killed, or the limit was lowered",
       ),
     );

@@ -94,7 +94,7 @@ export class Slots {
     if (this.inUse.some(({ beganMs, limitMs }) => limitMs === Infinity || beganMs > latestMs)) {
       return undefined;
     }
-    return `all its slots (${this.busy}) run jobs that do not end, though their time is up and they were aborted`;
+    return `all slots (${this.busy}) run jobs that did not end after they were aborted at their time limit`;
   }
 
   /** Takes a slot for these jobs; the first of them begins. How many there may be is the caller's to know. */

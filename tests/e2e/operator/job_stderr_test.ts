@@ -153,7 +153,7 @@ for (const executor of ["fastcgi", "process"] as const) {
     ]);
     assert.match(
       await t.site.runOk(["dead", "show", failing!]),
-      /JOB_FAILED[^]*said that it was done, and failed all the same: PHP Fatal error[^]*charged twice[^]*not sent/,
+      /JOB_FAILED[^]*reported success, and failed after that: PHP Fatal error[^]*charged twice[^]*not sent/,
     );
   });
 }

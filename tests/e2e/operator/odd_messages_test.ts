@@ -83,7 +83,7 @@ Deno.test("On Redis, odd numbers, times, names and scores keep no other job from
   await lookAtAll(site, scores.length);
   worker.kill("SIGTERM");
   assert.equal((await worker.ended).code, 0);
-  assert.match(worker.stderr, /the key \\"queue:foreign\\" holds something else/);
+  assert.match(worker.stderr, /the key \\"queue:foreign\\" holds data that is not Sidekiq's/);
   assert.doesNotMatch(worker.stderr, /fault in fervo-worker/);
   const letter = await site.run(["dead", "retry", "--all", "--yes"]);
   assert.deepEqual([letter.code, letter.stdout], [0, `Retried ${scores.length} jobs\n`]);

@@ -92,7 +92,7 @@ Deno.test("A queue that is removed is told everywhere, and a push begins a new o
   await eventually("the watch shows the queue", () => watching.stdout.includes("jobs"));
 
   await service.removeQueue();
-  assert.match(await service.isReady(false), /its file is gone; put it back, or begin an empty queue/);
+  assert.match(await service.isReady(false), /its file is gone; put it back, or start an empty queue/);
   await worker.says('"level":"error"');
   await watching.says("its file is gone");
   const status = await site.runOk(["status"]);

@@ -113,6 +113,6 @@ Deno.test("What check may not ask of Redis is a notice, and no failure", async (
   await using site = await Site.create(undefined, { broker });
   await site.configure({ broker, process: { command: ["true"] } });
   const { stdout, stderr } = await site.run(["check"]);
-  assert.match(stdout, /the server's version is not known/);
+  assert.match(stdout, /the server's version is unknown/);
   assert.doesNotMatch(stdout + stderr, /error|replica|QUEUE_UNAVAILABLE/);
 });

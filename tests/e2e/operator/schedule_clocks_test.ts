@@ -87,7 +87,7 @@ for (const [name, start] of Object.entries(BROKERS)) {
     assert.equal(warned?.severity, "warning");
     assert.match(
       warned!.what,
-      /^schedule "timed": it is claimed up to 20\d\d-.*nothing is pushed until it is known/,
+      /^schedule "timed": its times are claimed up to 20\d\d-.*pushes no jobs until it is known/,
     );
     {
       await using right = site.start(["run"]);
@@ -100,10 +100,10 @@ for (const [name, start] of Object.entries(BROKERS)) {
       assert.ok(Math.abs(Date.parse(next_due!) - Date.now()) < 60_000, `${next_due}`);
       assert.match(claimed_ahead_to!, YEARS_AHEAD);
       assert.ok(Date.parse(claimed_ahead_to!) - Date.now() > 600 * 86_400_000);
-      assert.match(reason!, /jobs are pushed until then$/);
+      assert.match(reason!, /pushes jobs until the claimed times begin$/);
       const text = await site.runOk(["status"]);
       assert.match(text, /^SCHEDULE +BROKER +QUEUE +NEXT DUE\ntimed +\S+ +ticks +20\d\d-/m);
-      assert.match(text, /^Schedule "timed": it is claimed up to 20/m);
+      assert.match(text, /^Schedule "timed": its times are claimed up to 20/m);
       assert.equal((await foundBy(site))?.severity, "notice");
       await end(right);
     }

@@ -55,7 +55,10 @@ Deno.test("check does not take a worker that hangs for a stranger on its socket"
   const socket = `${site.directory}/fervo-worker.sock`;
   assert.match(
     stdout,
-    new RegExp(`^warning  control: Whoever listens at "${socket}" does not answer this user \\[`, "m"),
+    new RegExp(
+      `^warning  control: The process that listens at "${socket}" does not answer this user \\[`,
+      "m",
+    ),
   );
   assert.match(stdout, /Fix: fervo-worker status, as root or as the worker's user; /);
 });

@@ -152,7 +152,7 @@ Deno.test("check says of every broker that cannot be used what to change, and no
     [
       { driver: "sqlite", path: `${directory}/none/queue.sqlite` },
       /its folder does not exist/,
-      `as root: install -d -o USER ${directory}/none, with the user whom the worker runs as`,
+      `as root: install -d -o USER ${directory}/none, with the worker's user for USER`,
     ],
     [
       { driver: "sqlite", path: `${directory}/text` },
@@ -181,8 +181,8 @@ Deno.test("check says of every broker that cannot be used what to change, and no
     ],
     ...["", "wrong"].map((password): typeof cases[number] => [
       { driver: "redis", url: redis.url, password },
-      password === "" ? /it wants a password/ : /the user name or the password is wrong/,
-      "in [brokers.default]: username, and password or password_file, of a user who has the rights that docs/brokers/sidekiq.md lists",
+      password === "" ? /it requires a password/ : /the user name or the password is wrong/,
+      "in [brokers.default]: username, and password or password_file, of a user with the rights in docs/brokers/sidekiq.md",
     ]),
   ];
   for (const [broker, what, fix] of cases) {

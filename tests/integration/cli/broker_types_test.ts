@@ -98,8 +98,8 @@ Deno.test("Commands push to a broker in memory, count its jobs, pause its queues
   assert.equal(paused.reason, null);
   for (
     const [options, why] of [
-      [["--until", "2000-01-31"], /The pause would be over at once/],
-      [["--for", "0s"], /The pause would be over at once/],
+      [["--until", "2000-01-31"], /The pause would end at once/],
+      [["--for", "0s"], /The pause would end at once/],
       [["--for", "1h", "--until", "2100-01-31"], /cannot be used with/],
       [["--until", "tomorrow"], /Expected a date such as/],
       [["--reason", " "], /Expected a text of at most 200 characters/],
@@ -183,7 +183,7 @@ Deno.test("pause --reason is refused where the broker keeps none, before anythin
   await using t = await setUp('driver = "beanstalkd"\naddress = "127.0.0.1:1"');
   const { code, stderr } = await t.run("pause", "mail", "--reason", "moved");
   assert.equal(code, 2);
-  assert.match(stderr, /--reason needs a broker that keeps reasons of pauses; this one does not/);
+  assert.match(stderr, /This broker stores no reason of a pause: leave out --reason/);
 });
 
 Deno.test("A broker type's options are checked like all others, with their lines", async () => {
@@ -202,6 +202,6 @@ Deno.test("A broker type's options are checked like all others, with their lines
   );
   assert.match(
     (await schedule.run("queues")).stderr,
-    /awkward keeps no schedules: .* driver = "sqlite" or "redis"/,
+    /awkward cannot store schedules: .* driver = "sqlite" or "redis"/,
   );
 });

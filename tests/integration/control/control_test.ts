@@ -132,7 +132,7 @@ Deno.test("ControlServer.start() leaves a living worker its socket, and any othe
     start(path, HANDLERS),
     refusal(
       "LISTEN_FAILED",
-      /^Cannot take commands at ".*w\.sock": another worker takes its commands there/,
+      /^Cannot take commands at ".*w\.sock": another worker uses this socket/,
     ),
   );
   assert.equal((await all(path, { command: "status" })).length, 1);
@@ -148,7 +148,7 @@ Deno.test("ControlServer.start() replaces the socket of a worker that was killed
   await staleSocket(path);
   await assert.rejects(
     all(path, { command: "status" }),
-    refusal("WORKER_UNAVAILABLE", /a worker that was killed/),
+    refusal("WORKER_UNAVAILABLE", /a killed worker left/),
   );
   await using _server = await start(path, HANDLERS);
   assert.equal((await all(path, { command: "status" })).length, 1);

@@ -49,7 +49,7 @@ Deno.test("check finds an address of [http] that the worker cannot have", async 
   assert.match((await at(`${site.directory}/nowhere/h.sock`))!.what, /there is no folder ".*nowhere"$/);
   assert.equal((await at(`${site.directory}/h.sock`))?.severity, "ok");
   await Deno.writeTextFile(`${site.directory}/file`, "");
-  assert.match((await at(`${site.directory}/file`))!.what, /something that is no socket$/);
+  assert.match((await at(`${site.directory}/file`))!.what, /the path exists and is not a socket$/);
   assert.deepEqual([...Deno.readDirSync(site.directory)].filter(({ name }) => name.startsWith(".")), []);
 });
 
@@ -116,7 +116,7 @@ Deno.test("check finds programs that the system could not start", async () => {
   assert.equal((await program("#!/bin/sh\nexit 0\n"))?.severity, "ok");
   assert.match(
     (await program("#!/nowhere/php\n"))!.what,
-    /wants to be run by "\/nowhere\/php", which is not there$/,
+    /names the interpreter "\/nowhere\/php", which does not exist$/,
   );
   assert.match((await program("#!/bin/sh\r\nexit 0\r\n"))!.fix!, /with LF, not CRLF$/);
 });

@@ -188,7 +188,7 @@ Deno.test("/readyz tells when php-fpm is away and when it is back; /livez does n
   const { body } = await site.ask("/readyz");
   assert.match(
     JSON.parse(body).problems.join(),
-    /^php-fpm "jobs" is away: FASTCGI_CONNECT_FAILED: Cannot connect to/,
+    /^php-fpm "jobs" is unavailable: FASTCGI_CONNECT_FAILED: Cannot connect to/,
   );
   assert.equal(await site.metric('fervo_fpm_up{fpm="jobs"}'), 0);
   assert.equal((await site.ask("/livez")).status, 200);
@@ -208,7 +208,7 @@ Deno.test("/readyz tells when Redis is away or hangs, without its password; /liv
   await eventually("Redis hangs", async () => (await site.ask("/readyz")).status === 503);
   assert.match(
     (await site.ask("/readyz")).body,
-    /broker \\"main\\" is away: QUEUE_UNAVAILABLE: The broker has not counted/,
+    /broker \\"main\\" is unavailable: QUEUE_UNAVAILABLE: The broker has not counted/,
   );
   assert.equal(await site.metric('fervo_broker_up{broker="main"}'), 0, "and a scrape does not wait for it");
   redis.signal("SIGCONT");
@@ -250,7 +250,7 @@ Deno.test("/readyz names a consumer that can run no jobs, as the script is not t
   await site.log.next("consumer_paused");
   assert.match(
     (await site.ask("/readyz")).body,
-    /consumer \\"mail\\" can run no jobs: FPM_MISCONFIGURED: php-fpm cannot find/,
+    /consumer \\"mail\\" cannot run jobs: FPM_MISCONFIGURED: php-fpm cannot find/,
   );
   assert.equal(await site.metric('fervo_consumer_up{consumer="mail"}'), 0);
 });

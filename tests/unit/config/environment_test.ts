@@ -38,7 +38,7 @@ Deno.test(
     assert.deepEqual(structuredClone(data), { a: ["x", "fpm${NONE}"] });
     assert.deepEqual(problems, [{
       path: ["a", 1],
-      text: 'the environment variable "NONE" is not set: set it, or write $${NONE} where you mean the text',
+      text: 'the environment variable "NONE" is not set: set it, or write $${NONE} for the literal text',
     }]);
   },
 );
@@ -47,7 +47,7 @@ for (const wrong of ["${HO ST}", "${HOST:-fpm}", "${}", "${HOST", "${1A}"]) {
   Deno.test(`expandEnvironment() reports "${wrong}"`, { permissions: "none" }, () => {
     const { problems } = expandEnvironment({ a: wrong }, env);
     assert.deepEqual(problems.map((problem) => problem.text), [
-      `"${wrong}" is no variable's name: write \${NAME}, or $\${ where you mean the two characters \${`,
+      `"${wrong}" is not the name of a variable: write \${NAME}, or $\${ for the two characters \${`,
     ]);
   });
 }

@@ -14,9 +14,9 @@ Deno.test("A framework's messages are refused where PHP could not take them up, 
   ]);
   const inParam = `${CONSUMER}ack_on = "status"\npayload_param = "DATA"\n`;
   assert.deepEqual(await problems(`${FRAMEWORKS}${FPM}${inParam}`), [
-    'fervo.toml:5:1: consumers of messages of the format "framework" need kill_on_timeout = true: their framework is told of one ' +
-    "that took too long only when its PHP process has ended",
-    'fervo.toml:10:1: a status cannot tell of messages of the format "framework": remove ack_on',
+    'fervo.toml:5:1: consumers of messages of the format "framework" need kill_on_timeout = true: the worker reports a job that ' +
+    "timed out to its framework only after the PHP process of the job has ended",
+    'fervo.toml:10:1: an HTTP status cannot report messages of the format "framework": remove ack_on',
     'fervo.toml:11:1: messages of the format "framework" go on STDIN: remove payload_param',
   ]);
   const fpm = `${FPM}status_path = "/status"\nkill_on_timeout = true\n`;

@@ -237,17 +237,17 @@ Deno.test("parseConfig() tells a variable that is not set, and nothing that foll
     `params = { PHP_VALUE = "\${INI}" }\n${CONSUMER}broker = "\${BROKER}"\norder = "\${ORDER}"\n`;
   assert.deepEqual(await problemsIn(text), [
     'fervo.toml:5:1: the environment variable "SOCKET" is not set: ' +
-    "set it, or write $${SOCKET} where you mean the text",
+    "set it, or write $${SOCKET} for the literal text",
     'fervo.toml:7:1: the environment variable "SOCKET" is not set: ' +
-    "set it, or write $${SOCKET} where you mean the text",
+    "set it, or write $${SOCKET} for the literal text",
     'fervo.toml:7:1: unknown key "sript" in [fpm.a]; did you mean "script"?',
-    'fervo.toml:8:12: the environment variable "INI" is not set: set it, or write $${INI} where you mean the text',
+    'fervo.toml:8:12: the environment variable "INI" is not set: set it, or write $${INI} for the literal text',
     'fervo.toml:8:12: cannot use the name "PHP_VALUE" in [fpm.a.params]: it would change PHP\'s settings for ' +
     "every later request of the same child; set php_value[…] in php-fpm's pool file",
     'fervo.toml:11:1: the environment variable "BROKER" is not set: ' +
-    "set it, or write $${BROKER} where you mean the text",
+    "set it, or write $${BROKER} for the literal text",
     'fervo.toml:12:1: the environment variable "ORDER" is not set: ' +
-    "set it, or write $${ORDER} where you mean the text",
+    "set it, or write $${ORDER} for the literal text",
   ]);
 });
 

@@ -125,7 +125,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       "5:1: brokers.a.password is not usable: expected a password in quotes, best from the environment, as in " +
       '"${REDIS_PASSWORD}"',
       "6:1: brokers.a.lease_ms is 1: expected a whole number from 1000 to 86400000",
-      '7:1: sentinels need the name of the master that they watch: set master = "mymaster", or as it is called there',
+      '7:1: sentinels need the name of the master that they watch: set master, such as master = "mymaster"',
       '7:14: brokers.a.sentinels[0] is "a b": expected a list of hosts and ports, such as ["10.0.0.1:26379"]',
       "8:1: brokers.a.cluster is 1: expected true or false",
     ],
@@ -144,15 +144,15 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     `ca_file = "c"\nmaster = "m"\nsentinel_password = "s"\ncluster = true\n${FPM}${CONSUMER}`,
     [
       "3:1: a cluster has no databases: remove the number from the url",
-      "4:1: there is a username in the url, too: remove one",
-      "5:1: there is a password in the url, too: remove one",
-      "6:1: there are a password and a password_file: remove one",
-      "6:1: there is a password in the url, too: remove one",
-      "7:1: ca_file has no effect without TLS: let the url begin with rediss://, or remove it",
+      "4:1: the url has a username too: set only one of them",
+      "5:1: the url has a password too: set only one of them",
+      "6:1: set either password or password_file, not both",
+      "6:1: the url has a password too: set only one of them",
+      "7:1: ca_file has no effect without TLS: begin the url with rediss://, or remove ca_file",
       "8:1: master has no effect without sentinels: add them, or remove it",
       "9:1: sentinel_password has no effect without sentinels: add them, or remove it",
-      "10:1: in a cluster all keys have to be on one server, for each step concerns several: give key_prefix a part in " +
-      'braces, such as key_prefix = "{jobs}:". Producers have to use the same prefix',
+      "10:1: a cluster must keep all keys on one server, because each command uses several: give key_prefix a part in " +
+      'braces, such as key_prefix = "{jobs}:". Producers must use the same prefix',
     ],
   ],
   [
@@ -196,7 +196,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     `pause_max_ms = 0\n[consumers.retry]\nattempts = 0\ndelay_ms = -1\nfactor = 0.5\nmax_delay_ms = "1h"\n` +
     `jitter = 1.5\n${BROKER}${FPM}`,
     [
-      '2:1: name is "": expected 1 to 200 characters, none of them a control character',
+      '2:1: name is "": expected 1 to 200 characters without control characters',
       '3:1: queues is an empty list: expected a list of at least one queue, such as ["default"]',
       '4:1: order is "random": expected "strict" or "weighted"',
       '5:1: concurrency is 0: expected a whole number from 1 to 10000, or "auto"',
@@ -238,17 +238,17 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       '5:1: cannot use the name "PHP_VALUE" in [fpm.default.params]: it would change PHP\'s settings for every ' +
       "later request of the same child; set php_value[…] in php-fpm's pool file",
       '6:1: cannot use the name "REQUEST_BODY_FILE" in [fpm.default.params]: ' +
-      "php-fpm would read that file instead of the job's payload; remove it",
-      '7:1: cannot use the name "Http_Proxy" in [fpm.default.params]: HTTP clients in PHP would take it for their ' +
-      "proxy; set env[http_proxy] in php-fpm's pool file if that is wanted",
+      "php-fpm would read that file instead of the job's payload; remove the param",
+      '7:1: cannot use the name "Http_Proxy" in [fpm.default.params]: HTTP clients in PHP would use it as their ' +
+      "proxy; if you want that, set env[http_proxy] in php-fpm's pool file",
       '8:1: cannot use the name "SCRIPT_FILENAME" in [fpm.default.params]: ' +
-      "the script comes from the key script of the fpm table; set that",
+      "the script comes from the key script of the fpm table; set that key",
       '9:1: cannot use the name "CONTENT_LENGTH" in [fpm.default.params]: ' +
       "the worker sets it for every request; remove it",
       '10:1: cannot use the name "FERVO_X" in [fpm.default.params]: ' +
-      "names that begin with FERVO_ are the worker's own; choose another name",
+      "the worker reserves names that begin with FERVO_; choose another name",
       '11:1: cannot use the name "lower" in [fpm.default.params]: ' +
-      "expected capital letters, digits and _, a letter first, such as APP_ENV",
+      "expected capital letters, digits and _, beginning with a letter, such as APP_ENV",
       "12:1: fpm.default.params.APP_ENV is 5: expected a text in quotes without NUL",
     ],
   ],
@@ -257,7 +257,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     `${BROKER}${FPM}${CONSUMER}payload_param = "REQUEST_URI"\n[[consumers]]\nqueues = ["b"]\npayload_param = "9"\n`,
     [
       '9:1: payload_param is "REQUEST_URI": the worker sets it for every request; remove it',
-      '12:1: payload_param is "9": expected capital letters, digits and _, a letter first, such as APP_ENV',
+      '12:1: payload_param is "9": expected capital letters, digits and _, beginning with a letter, such as APP_ENV',
     ],
   ],
 
@@ -274,7 +274,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
       'such as ["php", "/srv/app/bin/console", "app:job"]',
       '2:1: processes.a.payload is "pipe": expected "stdin", "argument" or "environment"',
       '3:1: processes.a.payload_variable is "PATH=x": ' +
-      "expected letters, digits and _, no digit first, such as APP_ENV",
+      "expected letters, digits and _, not beginning with a digit, such as APP_ENV",
       '4:1: processes.a.directory is "app": ' +
       'expected an absolute path such as "/srv/app", or "" for the worker\'s own folder',
       "5:1: processes.a.kill_after_ms is -1: expected a whole number from 0 to 3600000",
@@ -300,18 +300,18 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     `${BROKER}${CONSUMER}executor = "process"\nprocess = "b"\n`,
     [
       '3:1: processes.default.payload_variable is "FERVO_JOB_ID": ' +
-      "names that begin with FERVO_ are the worker's own; choose another name",
+      "the worker reserves names that begin with FERVO_; choose another name",
       '5:1: cannot use the name "Fervo_Payload" in [processes.default.env]: ' +
-      "names that begin with FERVO_ are the worker's own; choose another name",
+      "the worker reserves names that begin with FERVO_; choose another name",
       '6:1: cannot use the name "LD_PRELOAD" in [processes.default.env]: it would load other code into the ' +
-      "program; set it in a script that the command runs, if that is wanted",
+      "program; if you want that, set it in a script that the command runs",
       '7:1: cannot use the name "TRACEPARENT" in [processes.default.env]: ' +
       "the worker sets it for each job that has one; remove it",
       '8:1: cannot use the name "A B" in [processes.default.env]: ' +
-      "expected letters, digits and _, no digit first, such as APP_ENV",
+      "expected letters, digits and _, not beginning with a digit, such as APP_ENV",
       "9:1: processes.default.env.OK is 1: expected a text in quotes without NUL",
       '12:1: processes.b.payload_variable is "LD_X": it would load other code into the program; ' +
-      "set it in a script that the command runs, if that is wanted",
+      "if you want that, set it in a script that the command runs",
     ],
   ],
   [
@@ -360,8 +360,8 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     `[[consumers]]\nqueues = ["b"]\nbatch_size = 1001\n[[consumers]]\nqueues = ["c"]\nbatch_size = 1\n` +
     `ack_on = "status"\npayload_param = "DATA"\n`,
     [
-      "9:1: batch_size is 2, and a status cannot tell of several jobs (ack_on): set batch_size = 1, or remove ack_on",
-      "9:1: batch_size is 2, and the payloads of a batch go on STDIN (payload_param): set batch_size = 1, " +
+      "9:1: batch_size is 2, and one HTTP status cannot report several jobs (ack_on): set batch_size = 1, or remove ack_on",
+      "9:1: batch_size is 2, and a batch sends its payloads on STDIN (payload_param): set batch_size = 1, " +
       "or remove payload_param",
       "14:1: batch_size is 1001: expected a whole number from 1 to 1000",
     ],
@@ -389,13 +389,13 @@ const cases: [claim: string, text: string, problems: string[]][] = [
   [
     "a status_address without a page",
     `${BROKER}[fpm.a]\naddress = "/a.sock"\nscript = "/a"\nstatus_address = "/b.sock"\n${CONSUMER}`,
-    ["7:1: status_address is where the status page answers, and no page is named: set status_path too"],
+    ["7:1: status_address has no effect without a status page: set status_path too"],
   ],
   [
     "kill_on_timeout without what it needs",
     `${BROKER}[fpm.a]\naddress = "127.0.0.1:9000"\nscript = "/a"\nkill_on_timeout = true\n${CONSUMER}`,
     [
-      "7:1: kill_on_timeout needs the status page, which tells the PHP process of a job: " +
+      "7:1: kill_on_timeout needs the status page, which shows the PHP process of a job: " +
       "set pm.status_path in php-fpm's pool file, and status_path here",
       "7:1: kill_on_timeout needs a php-fpm on this machine, and so a unix socket for its address: " +
       'let php-fpm listen on one, or set "kill_on_timeout = false" and rely on request_terminate_timeout',
@@ -542,7 +542,9 @@ for (const [table, keys] of KEYS) {
         const written = `${table}${key} = ${mistake}\n`;
         const rest = `${BROKER}${pool}${consumers}`;
         const problems = await problemsIn(table.startsWith("[[") ? rest + written : written + rest);
-        const found = problems.filter((problem) => /retry.delay_ms \(5\)|no page is named/.test(problem));
+        const found = problems.filter((problem) =>
+          /retry.delay_ms \(5\)|without a status page/.test(problem)
+        );
         assert.equal(found.length, 2, `${written}${problems.join("\n")}`);
         assert.equal(new Set(problems).size, problems.length, `twice: ${problems.join("\n")}`);
       }

@@ -157,19 +157,19 @@ Deno.test("claimedAhead() tells what is still to come, and its reason what that 
   const cases = [
     [{ claimedToMs: NOON + SKEW_MS }, undefined, /$/],
     [{ claimedToMs: undefined }, undefined, /$/],
-    [{ claimedToMs: untilMs }, "claimed", /nothing is pushed before$/],
+    [{ claimedToMs: untilMs }, "claimed", /pushes no jobs before then$/],
     [{ claimedToMs: NOON, ahead: { untilMs, isAside: false } }, "watched", /until it is known/],
     [
       { claimedToMs: undefined, ahead: { untilMs, isAside: true } },
       "set_aside",
-      /jobs are pushed until then$/,
+      /pushes jobs until the claimed times begin$/,
     ],
   ] as const;
   for (const [claims, state, reason] of cases) {
     const ahead = claimedAhead(claims, NOON);
     assert.equal(ahead?.state, state);
     if (ahead === undefined) continue;
-    assert.match(claimedAheadReason(ahead), /^it is claimed up to 2026-01-31T13:00:00.000Z, /);
+    assert.match(claimedAheadReason(ahead), /^its times are claimed up to 2026-01-31T13:00:00.000Z, /);
     assert.match(claimedAheadReason(ahead), reason);
   }
 });

@@ -352,7 +352,7 @@ Deno.test("unreadable() files any bytes as a job in form; letter() and revived()
   assert.deepEqual(sidekiq7.letter(sidekiq7.unreadable(bytes, failure)).payload, bytes);
   const lost = sidekiq7.unreadable(encode("5"), { ...failure, queue: undefined });
   assert.equal(sidekiq7.letter(lost).queue, "");
-  assert.throws(() => sidekiq7.revived(lost, NOW_MS), /not known from which queue/);
+  assert.throws(() => sidekiq7.revived(lost, NOW_MS), /its queue is unknown/);
 });
 
 Deno.test("failed() cuts the message as Sidekiq does, and writes texts that JSON can hold", {

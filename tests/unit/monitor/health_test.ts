@@ -45,8 +45,8 @@ Deno.test(
     assert.deepEqual(await readiness(view), {
       isWell: false,
       problems: [
-        'broker "queue" is away: QUEUE_UNAVAILABLE: Cannot use the queue "fake": it is away',
-        'php-fpm "default" is away: FASTCGI_CONNECT_FAILED: Cannot connect to php-fpm at "/run/fpm.sock": no such socket',
+        'broker "queue" is unavailable: QUEUE_UNAVAILABLE: Cannot use the queue "fake": it is away',
+        'php-fpm "default" is unavailable: FASTCGI_CONNECT_FAILED: Cannot connect to php-fpm at "/run/fpm.sock": no such socket',
       ],
     });
   },
@@ -63,7 +63,7 @@ for (const state of ["quiet", "stopping"] as const) {
 
 Deno.test("readiness() names a consumer that can run no jobs", { permissions: "none" }, async () => {
   assert.deepEqual((await readiness(viewOf({ consumer: { fault: FAULT } }))).problems, [
-    'consumer "main" can run no jobs: FPM_MISCONFIGURED: php-fpm cannot find the script "/x.php"',
+    'consumer "main" cannot run jobs: FPM_MISCONFIGURED: php-fpm cannot find the script "/x.php"',
   ]);
 });
 
@@ -83,7 +83,7 @@ Deno.test(
       isWell: false,
       problems: [
         'consumer "main": no job has been taken for 45 s, though slots are free and "a", "b" have jobs ready: 12',
-        'broker "redis": 1 job is in flight with this worker there and not here, for 45 s',
+        'broker "redis": it counts 1 job in flight that this worker does not have, for 45 s',
       ],
     });
     assert.deepEqual(liveness(stuck(45_000)), WELL, "a restart is a person's decision");

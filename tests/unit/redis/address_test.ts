@@ -87,18 +87,18 @@ Deno.test(
       ["NOAUTH Authentication required.", /set password or password_file/],
       ["READONLY You can't write against a read only replica.", /give the master's address/],
       ["LOADING Redis is loading the dataset in memory", /it is loading/],
-      ["MASTERDOWN Link with MASTER is down", /whose master is away/],
+      ["MASTERDOWN Link with MASTER is down", /whose master is unavailable/],
       ["UNBLOCKED force unblock from blocking operation", /has become a replica/],
       ["CLUSTERDOWN Hash slot not served", /the cluster has no master/],
       ["NOREPLICAS Not enough good replicas to write.", /min-replicas-to-write/],
       // In a script, of 7.0 and of 8.0.
       [
         "ERR The user executing the script can't run this command or subcommand",
-        /list of what a worker needs/,
+        /lists the rights that a worker needs/,
       ],
       [
         "ERR ACL failure in script: User default has no permissions to run the 'lmove' command",
-        /list of what a worker needs/,
+        /lists the rights that a worker needs/,
       ],
       ["OOM command not allowed when used memory > 'maxmemory'.", /its memory is full/],
       ["ERR unknown command 'LMOVE', with args beginning with:", /6\.2 or newer/],

@@ -154,12 +154,12 @@ export class SqliteFile {
     if (seen === undefined) {
       this.#coming = undefined;
       this.#problem = this.#unavailable(
-        "its file is gone; put it back, or begin an empty queue: push a job, or start the worker again",
+        "its file is gone; put it back, or start an empty queue: push a job, or restart the worker",
       );
     } else if (this.#coming === undefined || !isUntouched(seen.file, this.#coming)) {
       this.#coming = seen.file;
       this.#problem = this.#unavailable(
-        "its file was replaced; the new one is opened when nothing writes to it",
+        "its file was replaced; the worker opens the new file when nothing writes to it",
       );
     } else {
       this.#open(seen);
@@ -176,7 +176,7 @@ export class SqliteFile {
     // SQLite takes the log for the new file's, and would spoil that with the changes of another.
     if (names.log !== undefined && isSame(names.log, this.#opened.log) && !isSound(this.#db)) {
       return this.#abandon(
-        "its file was replaced beside the -wal file of the old one, and is no sound database with that",
+        "its file was replaced while the old -wal file stayed, and the two do not belong together",
       );
     }
     this.#opened = this.#names() ?? this.#opened;

@@ -139,7 +139,7 @@ function readVersion(db: DatabaseSync, path: string, migrations: readonly string
   if (version > migrations.length) {
     throw new QueueError(
       "QUEUE_UNAVAILABLE",
-      `Cannot use the queue "${path}": its schema has version ${version}, and this fervo-worker knows up to ` +
+      `Cannot use the queue "${path}": its schema has version ${version}, and this fervo-worker supports up to ` +
         `${migrations.length}; upgrade fervo-worker`,
     );
   }

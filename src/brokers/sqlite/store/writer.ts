@@ -205,14 +205,12 @@ const ADVICE: readonly { readonly code: number | string; readonly text?: string;
     {
       code: SQLITE_BUSY,
       text: "database is locked",
-      advice:
-        "it is locked by another process, for longer than busy_timeout_ms allows; end that process's transaction",
+      advice: "another process has locked it for longer than busy_timeout_ms; end that process's transaction",
     },
     {
       code: 8,
       text: "attempt to write a readonly database",
-      advice:
-        "it is read-only for this user, who must be allowed to write the file, its -wal and -shm, and its folder",
+      advice: "it is read-only for this user; let the user write the file, its -wal and -shm, and its folder",
     },
     {
       code: 10,
@@ -235,16 +233,16 @@ const ADVICE: readonly { readonly code: number | string; readonly text?: string;
       code: 14,
       text: "unable to open database file",
       advice:
-        "it cannot be opened; it must be a file, not a folder, that this user may read and write, as its folder",
+        "it cannot be opened; it must be a file, and this user must be able to read and write it and its folder",
     },
     {
       code: 26,
       text: "file is not a database",
       advice: "the file is not a SQLite database; choose another path",
     },
-    { code: "ENOENT", advice: "its folder does not exist; create it for the user whom the worker runs as" },
+    { code: "ENOENT", advice: "its folder does not exist; create it for the worker's user" },
     { code: "ENOTDIR", advice: "its folder is not a folder; choose another path" },
-    { code: "EACCES", advice: "this user must be allowed to read and write its folder" },
+    { code: "EACCES", advice: "this user cannot read and write its folder; grant both rights" },
     { code: "EROFS", advice: "its file system is read-only" },
     { code: "ENOSPC", advice: "the disk is full; make room on its file system" },
   ];

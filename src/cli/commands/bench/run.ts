@@ -41,8 +41,8 @@ export async function bench(context: Context, flags: BenchFlags, fail: Fail): Pr
   refuseForeignFlags(flags, configFile, fail);
   if (configFile !== undefined && !flags.yes && !io.isAttended) {
     fail(
-      `Jobs would be sent to the php-fpm of "${configFile}", and nobody is there to be asked: give --yes if that is ` +
-        "meant, or --own for a php-fpm of its own",
+      `Cannot ask before sending jobs to the php-fpm of "${configFile}": not an interactive terminal; pass --yes to ` +
+        "confirm, or --own to use a php-fpm of bench's own",
     );
   }
   await using output = await BenchOutput.open(io, flags, fail);

@@ -95,7 +95,7 @@ async function existing(script: string): Promise<string> {
   } catch (error) {
     throw new FervoError("FPM_MISCONFIGURED", `Cannot use the script "${script}": ${fileReason(error)}`);
   }
-  throw new FervoError("FPM_MISCONFIGURED", `Cannot use the script "${script}": it is no file`);
+  throw new FervoError("FPM_MISCONFIGURED", `Cannot use the script "${script}": it is not a file`);
 }
 
 function missingCli({ fpmVersion }: Php): string {
@@ -162,7 +162,7 @@ function choosePool(
       "CONFIG_INVALID",
       `The configuration has several consumers on php-fpm (${
         quoted(candidates.map(({ name }) => name))
-      }): say which with --consumer`,
+      }): name one with --consumer`,
     );
   }
   const name = consumer?.executor.kind === "fastcgi" ? consumer.executor.fpm : choice.fpm;
@@ -224,7 +224,7 @@ async function chooseProcess(
   if (names.length > 1) {
     return {
       options: undefined,
-      why: `the configuration has several (${quoted(names)}); say which with --process`,
+      why: `the configuration has several (${quoted(names)}); name one with --process`,
     };
   }
   const cli = await findCli(path);

@@ -89,7 +89,7 @@ Examples:
     });
     using limit = timeLimit(systemClock, timeoutMs, () => {
       const message =
-        `No complete answer from "${options.script}" in ${timeoutMs} ms; --timeout gives it longer`;
+        `No complete answer from "${options.script}" in ${timeoutMs} ms; --timeout raises the limit`;
       return new FervoError("JOB_TIMEOUT", message);
     });
     const printer = new AnswerPrinter(io);

@@ -73,8 +73,8 @@ function consumerOf({ consumers }: Config, brokerName: string, { id, queue }: De
   if (consumer !== undefined) return consumer;
   throw new FervoError(
     "CONFIG_INVALID",
-    `No consumer of the configuration takes from the queue "${queue}" of the dead letter "${id}", so that it is not known ` +
-      "what runs it; add the queue to a consumer",
+    `No consumer of the configuration takes from the queue "${queue}" of the dead letter "${id}", so nothing says ` +
+      "how to run its job; add the queue to a consumer",
   );
 }
 

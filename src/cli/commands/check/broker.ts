@@ -89,8 +89,8 @@ async function claimFindings(config: Config, name: string, broker: Broker): Prom
       severity: isAside ? "notice" : "warning",
       what: `schedule "${schedule}": ${claimedAheadReason(ahead)}`,
       ...(!isAside && { why: "its jobs come late, or not at all" }),
-      fix: "have a time server set the clocks of all machines with workers" +
-        (ahead.state === "claimed" ? "; to have it begin anew at once, give the schedule another name" : ""),
+      fix: "synchronize the clocks of all machines with workers, such as by NTP" +
+        (ahead.state === "claimed" ? "; to start afresh at once, give the schedule another name" : ""),
     });
   }
   return findings;
@@ -160,7 +160,7 @@ export function scheduleFindings(
     return [`schedule.${name}`, [{
       id: "schedule.queue",
       severity: "warning",
-      what: `it pushes into queue "${queue}", and no consumer of this configuration takes from there`,
+      what: `it pushes into queue "${queue}", and no consumer of this configuration takes jobs from it`,
       why: "its jobs wait for ever, unless another worker takes them",
       fix: consumeFix(queue, meant),
     }]] as const;

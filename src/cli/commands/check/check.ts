@@ -74,7 +74,7 @@ async function checkAs(
   if (Deno.uid() !== 0) {
     throw new FervoError(
       "CONFIG_INVALID",
-      `Only root can examine it as "${user}": run check with sudo, or as "${user}"`,
+      `Only root can check as the user "${user}": run check with sudo, or as "${user}"`,
     );
   }
   const account = await findAccount(user);
@@ -101,9 +101,9 @@ function checkOwnUser(): PlacedFinding[] {
     id: "worker.user",
     subject: "worker",
     severity: "notice",
-    what: "all of this was examined as root, who may read and write everything",
-    why: "a worker that runs as another user may be refused what root is not",
-    fix: "fervo-worker check --user NAME, as root, examines it as that user",
+    what: "check ran as root, who may read and write everything",
+    why: "a worker of another user may lack rights that root has",
+    fix: "as root: fervo-worker check --user NAME, with the worker's user for NAME",
   }];
 }
 

@@ -92,7 +92,7 @@ async function fpmSettings({ fpmConfig, phpFpm }: CheckOptions): Promise<FpmSett
     return failure(
       "fpm.settings",
       error,
-      "--fpm-config FILE that this user may read and php-fpm -tt finds nothing wrong with; --php-fpm the php-fpm for it",
+      "give --fpm-config a file that this user can read and `php-fpm -tt` accepts, and --php-fpm the php-fpm for it",
     );
   }
 }

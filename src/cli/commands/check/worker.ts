@@ -32,22 +32,22 @@ async function listenFinding(
   if (problem === undefined) return { id, severity: "ok", what: `"${where}" is free` };
   const worker = problem.isTaken && controlSocket !== undefined ? await workerAt(controlSocket) : undefined;
   if (worker?.http === where) {
-    return { id, severity: "ok", what: `"${where}" is served by the worker that runs (${worker.pid})` };
+    return { id, severity: "ok", what: `"${where}" is served by the running worker (${worker.pid})` };
   }
   if (problem.isTaken && controlSocket === undefined) {
     return {
       id,
       severity: "notice",
       what:
-        `Cannot listen at "${where}": ${problem.what}; whether by the worker of this configuration is not known`,
-      fix: "in [control]: socket, by which a worker that runs can be asked",
+        `Cannot listen at "${where}": ${problem.what}; it is unknown whether the worker of this configuration uses it`,
+      fix: "in [control]: socket, so that check can ask the running worker",
     };
   }
   return {
     id,
     severity: "warning",
     what: `Cannot listen at "${where}": ${problem.what}`,
-    why: "the worker runs, tries again and again, and until then nobody can ask for metrics and health",
+    why: "the worker runs and tries again, but until then it serves no metrics and no health",
     fix: `in [http]: listen = ${problem.fix}`,
   };
 }
@@ -62,7 +62,7 @@ async function tokenFinding(path: string): Promise<Finding> {
       id,
       severity: "warning",
       what: reasonOf(error),
-      why: "the worker runs, tries again and again, and until then nobody can ask for metrics and health",
+      why: "the worker runs and tries again, but until then it serves no metrics and no health",
       fix:
         `install -m 600 /dev/null ${path} && head -c 32 /dev/urandom | base64 > ${path}, as the worker's user`,
     };
@@ -74,7 +74,7 @@ export async function checkControl(path: string): Promise<Finding> {
   const id = "control.socket";
   const worker = await workerAt(path);
   if (worker !== undefined) {
-    return { id, severity: "ok", what: `the worker that runs (${worker.pid}) takes commands at "${path}"` };
+    return { id, severity: "ok", what: `the running worker (${worker.pid}) takes commands at "${path}"` };
   }
   const problem = await listenProblem({ transport: "unix", path }, { makesFolder: true });
   if (problem === undefined) return { id, severity: "ok", what: `commands can be taken at "${path}"` };
@@ -82,10 +82,10 @@ export async function checkControl(path: string): Promise<Finding> {
     return {
       id,
       severity: "warning",
-      what: `Whoever listens at "${path}" does not answer this user`,
-      why: "a worker that hangs, or is another user's, is not reached by status, quiet, stop and reload",
+      what: `The process that listens at "${path}" does not answer this user`,
+      why: "status, quiet, stop and reload cannot reach a worker that hangs or belongs to another user",
       fix:
-        "fervo-worker status, as root or as the worker's user; of several workers in [control]: socket = another one for each",
+        "fervo-worker status, as root or as the worker's user; with several workers, in [control]: socket = a path for each",
     };
   }
   return {
@@ -107,10 +107,9 @@ export async function checkStuckJobs(path: string): Promise<Finding[]> {
   ): Finding => ({
     id,
     severity: "warning",
-    what: `consumer "${name}" of the worker that runs (${worker.pid}): ${reason}`,
-    why: "its jobs wait for as long as that lasts",
-    fix:
-      "find what keeps it from taking them: a lock on the queue's file, rights in the broker, a broker that hangs",
+    what: `consumer "${name}" of the running worker (${worker.pid}): ${reason}`,
+    why: "its jobs wait until that ends",
+    fix: "find the cause: a lock on the queue's file, missing rights in the broker, or a broker that hangs",
   }));
   const orphaned = (worker.brokers ?? []).filter(({ orphans }) => orphans > 0).map((
     { name, orphans },
@@ -118,14 +117,14 @@ export async function checkStuckJobs(path: string): Promise<Finding[]> {
     id,
     severity: "warning",
     what:
-      `broker "${name}" counts jobs in flight with the worker that runs (${worker.pid}), which it does not have: ${orphans}`,
+      `broker "${name}" counts jobs in flight with the running worker (${worker.pid}) that the worker does not have: ${orphans}`,
     why: "nobody runs them",
-    fix: "they should be put back within two lease_ms; a restart of the worker does it now",
+    fix: "the worker puts them back within two lease_ms; a restart of the worker does it now",
   }));
   const all = [...starved, ...orphaned];
   return all.length > 0
     ? all
-    : [{ id, severity: "ok", what: `no jobs are stuck in the worker that runs (${worker.pid})` }];
+    : [{ id, severity: "ok", what: `no jobs are stuck in the running worker (${worker.pid})` }];
 }
 
 /** The worker that takes commands at a socket; undefined when none answers. */

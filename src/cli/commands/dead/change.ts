@@ -61,7 +61,7 @@ Examples:
       const filter: DeadFilter = options;
       if ([ids.length > 0, isAll, hasFilter(filter)].filter(Boolean).length !== 1) {
         command.error(
-          "Name the jobs' ids, or say which by --queue, --code, --since or --match, or give --all",
+          "Give job ids, a filter (--queue, --code, --since or --match), or --all",
         );
       }
       // Who has named them has said which they mean.

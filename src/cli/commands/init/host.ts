@@ -91,7 +91,9 @@ export async function setUpHost(
     );
   }
   if (!NAME.test(name)) {
-    throw invalid(`Cannot call a worker "${name}": a name has up to 32 of a-z, 0-9, _ and -, a letter first`);
+    throw invalid(
+      `Cannot call a worker "${name}": a name has up to 32 characters of a-z, 0-9, _ and -, and begins with a letter`,
+    );
   }
   const program = resolve(options.program ?? Deno.execPath());
   const phpFpm = options.phpFpm ?? await newestFpm(io.env("PATH") ?? "");
@@ -113,7 +115,7 @@ export async function setUpHost(
       ]
       : script.startsWith("/")
       ? []
-      : [`--script "${script}" is no absolute path`]),
+      : [`--script "${script}" is not an absolute path`]),
     ...(account === undefined ? [] : present(await whyCannotRun(program, account))),
     ...(account === undefined || script === undefined
       ? []
@@ -159,7 +161,7 @@ export async function setUpHost(
     if (found && found.uid !== owner.uid) there.push(`"${path}" exists and belongs to another user`);
   }
   if (there.length > 0) {
-    throw invalid(sentence("Nothing was written. Choose another --name, or remove what is there", there));
+    throw invalid(sentence("Nothing was written. Choose another --name, or remove these", there));
   }
   await writeAll(folders, files);
   // It may come with the next deployment.
@@ -170,7 +172,7 @@ export async function setUpHost(
     start: service === "supervisor"
       ? [["supervisorctl", "update"]]
       : [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", fpmName(name), name]],
-    ...(!isScriptThere && { warning: `There is no "${script}" yet: jobs wait until it is there` }),
+    ...(!isScriptThere && { warning: `There is no "${script}" yet: jobs wait until it exists` }),
     ...(app === "symfony"
       ? {
         tryOut: "bin/console fervo:try",
@@ -191,7 +193,7 @@ export async function startHost({ start }: HostSetUp): Promise<void> {
     if (failure === undefined) continue;
     throw new FervoError(
       "PROCESS_FAILED",
-      `All is set up, and not started: ${words.join(" ")} has failed: ${failure}`,
+      `The worker is set up and did not start: ${words.join(" ")} failed: ${failure}`,
     );
   }
 }

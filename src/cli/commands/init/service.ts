@@ -60,7 +60,7 @@ export async function serviceFiles(context: ConfigReader, options: ServiceOption
   const { config, path } = await configOrExample(context, options.config);
   const phpFpm = options.phpFpm ?? await newestFpm(context.io.env("PATH") ?? "");
   if (phpFpm === undefined && options.fpm && (options.supervisor || options.systemd)) {
-    const text = "Cannot find php-fpm on this machine: install it, or say with --php-fpm where it will be";
+    const text = "Cannot find php-fpm on this machine: install it, or name its future path with --php-fpm";
     throw new FervoError("CONFIG_INVALID", text);
   }
   return {

@@ -29,8 +29,9 @@ import { onSignals, STOP_SIGNALS } from "./signals.ts";
 import { takeCommands } from "../../../app/commands.ts";
 import { WorkerStatus } from "../../../app/worker_status.ts";
 
-const FAULT = "A fault in fervo-worker itself, please report it; the worker takes no more jobs, and ends";
-const FAULT_AGAIN = "Another fault in fervo-worker itself, please report it; the worker ends now";
+const FAULT =
+  "This is a fault in fervo-worker itself; please report it. The worker takes no more jobs and ends";
+const FAULT_AGAIN = "This is another fault in fervo-worker itself; please report it. The worker ends now";
 
 export function runCommand(context: Context) {
   const { io, setExitCode, faults } = context;

@@ -271,7 +271,7 @@ Deno.test("push() refuses what beanstalkd does, in words that help, and goes on 
   await assert.rejects(broker.push("q", new Uint8Array(8_000_001)), {
     code: "JOB_MALFORMED",
     message:
-      'The message for queue "q" has 8000001 bytes, more than beanstalkd takes: start it with a larger -z',
+      'The message for queue "q" has 8000001 bytes, more than beanstalkd accepts; start it with a larger -z',
   });
   await assert.rejects(broker.push("q", new Uint8Array(9_000_001)), {
     code: "JOB_MALFORMED",
@@ -295,7 +295,7 @@ Deno.test("push() refuses headers and a limit of tries instead of losing them", 
     await assert.rejects(broker.push("q", bytes("job"), options), {
       code: "JOB_MALFORMED",
       message:
-        /beanstalkd keeps no headers and no limit of tries beside a job; use the message format "envelope"/,
+        /beanstalkd stores no headers and no attempt limit with a job; use the message format "envelope"/,
     });
   }
   assert.deepEqual(await broker.admin.queues(), []);
@@ -349,7 +349,7 @@ Deno.test("A dead letter says that beanstalkd keeps no error, and never has a ti
   const letter = await broker.admin.dead.get(await buryNew(broker, "job"));
   assert.deepEqual(letter?.error, {
     code: "JOB_FAILED",
-    message: "beanstalkd keeps no errors; see the worker's log",
+    message: "beanstalkd stores no errors; see the worker's log",
   });
   assert.equal(letter?.diedAtMs, undefined);
 });

@@ -94,7 +94,7 @@ Deno.test("Jobs whose queue's key is another program's stay, are told, and keep 
   assert.equal(await server.cli("ZCARD", "schedule"), "250");
   const { during, error } = await log.next("broker_failed");
   assert.equal(during, "schedule");
-  assert.match(error.message, /the key "queue:foreign" holds something else/);
+  assert.match(error.message, /the key "queue:foreign" holds data that is not Sidekiq's/);
 
   await assert.rejects(broker.admin.dead.retry("all"), /the key "queue:foreign"/);
   assert.deepEqual(idsOf(await take(broker, { max: 10 })), ["d"], "the other letter was retried");

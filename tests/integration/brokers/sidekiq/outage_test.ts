@@ -354,7 +354,7 @@ Deno.test("A wrong or missing password is told in plain words, and is in no text
   assert.doesNotMatch(text, /wrong-secret/);
   assert.match(
     await failureOf(missing, (broker) => broker.push("q", job("x"))),
-    /it wants a password: set password/,
+    /it requires a password: set password/,
   );
   await right.push("q", job("x"));
   await (await takeOne(right)).settle(ACK);
@@ -371,7 +371,7 @@ Deno.test("password_file is read at each connect; ACL users work, and what they 
   await Deno.writeTextFile(file, "secret\n");
   await persist(() => broker.push("q", job("x")));
   await using reader = openRedis(server, { username: "reader", password: "secret" });
-  assert.match(await failureOf(reader, (one) => one.push("q", job("x"))), /not allowed to do this/);
+  assert.match(await failureOf(reader, (one) => one.push("q", job("x"))), /the user lacks a right/);
   await using lost = openRedis(server, { passwordFile: `${server.folder}/none` });
   assert.match(await failureOf(lost, (one) => one.admin.queues()), /Cannot read the password_file ".*none"/);
 });
@@ -413,7 +413,7 @@ Deno.test("A key of a wrong type is named", async () => {
   await server.cli("SET", "queue:q", "a text");
   for (const waitMs of [0, 1_000]) {
     const text = await failureOf(broker, (one) => take(one, { waitMs }));
-    assert.match(text, /the key "queue:q" holds something else than Sidekiq's data/);
+    assert.match(text, /the key "queue:q" holds data that is not Sidekiq's/);
   }
   assert.match(await failureOf(broker, (one) => one.push("q", job("x"))), /the key "queue:q"/);
   await server.cli("SET", "dead", "a text");
@@ -441,7 +441,7 @@ Deno.test("A job that falls due is not lost when its queue's key is of a wrong t
   assert.deepEqual(await take(broker, { queues: ["other"], waitMs: 100 }), []);
   const { during, error } = await log.next("broker_failed");
   assert.equal(during, "schedule");
-  assert.match(error.message, /the key "queue:q" holds something else/);
+  assert.match(error.message, /the key "queue:q" holds data that is not Sidekiq's/);
   assert.equal(await server.cli("ZCARD", "retry"), "1");
 });
 

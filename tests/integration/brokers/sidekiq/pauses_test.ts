@@ -84,17 +84,17 @@ Deno.test("A key of a wrong type is told, for pauses and for the schedule, and n
       () => broker.admin.pauses.pause("q"),
     ]
   ) {
-    await assert.rejects(call, /the key "paused" holds something else than/);
+    await assert.rejects(call, /the key "paused" holds data that is not Sidekiq's/);
   }
   await server.cli("DEL", "paused");
   await server.cli("SET", "fervo:paused", "x");
   for (const call of [() => broker.admin.pauses.list(), () => broker.admin.pauses.pause("q")]) {
-    await assert.rejects(call, /the key "fervo:paused" holds something else than/);
+    await assert.rejects(call, /the key "fervo:paused" holds data that is not Sidekiq's/);
   }
   assert.equal(await server.cli("EXISTS", "paused"), "0");
   await assert.rejects(
     () => broker.admin.schedule.begin(SLOT),
-    /the key "fervo:schedule" holds something else than/,
+    /the key "fervo:schedule" holds data that is not Sidekiq's/,
   );
   await rejectsWith("QUEUE_UNAVAILABLE", broker.admin.schedule.push(SLOT, "q", bytes(JOB)));
   await server.cli("DEL", "fervo:schedule");

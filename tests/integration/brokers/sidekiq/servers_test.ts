@@ -104,7 +104,7 @@ Deno.test("Sentinel tells the master, and after a failover the new one", async (
   await delivery!.settle(ACK);
 
   await using unknown = openRedis(master, { target: { ...target, master: "none" } });
-  await assert.rejects(unknown.admin.queues(), /The Sentinel at ".*" knows no "none"/);
+  await assert.rejects(unknown.admin.queues(), /The Sentinel at ".*" does not know the master "none"/);
 });
 
 Deno.test("In a cluster the keys of a prefix with a hash tag are found, also when their slot moves", async () => {
@@ -172,7 +172,7 @@ Deno.test("findings() tell what endangers jobs, and that a server is set up well
     [
       ["redis.eviction", "warning", 'maxmemory-policy is "allkeys-lru"'],
       ["redis.replica", "error", "it is a replica"],
-      ["redis.persistence", "warning", "it keeps nothing on its disk"],
+      ["redis.persistence", "warning", "it writes nothing to disk"],
     ],
   );
 });

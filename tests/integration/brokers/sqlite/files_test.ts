@@ -105,7 +105,7 @@ for (
     [
       "a folder",
       (folder: string) => folder,
-      /it cannot be opened; it must be a file, not a folder.*\(unable to open database file/,
+      /it cannot be opened; it must be a file, and this user.*\(unable to open database file/,
     ],
     [
       "a file in a file",

@@ -35,7 +35,7 @@ Deno.test("SqliteBroker rejects with QUEUE_UNAVAILABLE when a lock outlasts busy
   locker.exec("BEGIN IMMEDIATE");
   await assert.rejects(broker.push("q", bytes("no")), {
     code: "QUEUE_UNAVAILABLE",
-    message: /queue\.sqlite": it is locked by another process.*busy_timeout_ms.*\(database is locked\)$/,
+    message: /queue\.sqlite": another process has locked it.*busy_timeout_ms.*\(database is locked\)$/,
   });
   await rejectsWith("QUEUE_UNAVAILABLE", held.settle(ACK));
   await rejectsWith("QUEUE_UNAVAILABLE", takeOne(broker));

@@ -33,14 +33,14 @@ const ODD: readonly (readonly [column: string, value: SQLInputValue, reason?: Re
   ["id", HIGHEST_ID],
   ["id", -5],
   ["id", -HIGHEST_ID],
-  ["attempts", BEYOND, /"attempts" is 9007199254740993, and has to be a whole number from 0 to/],
+  ["attempts", BEYOND, /"attempts" is 9007199254740993, and must be a whole number from 0 to/],
   ["attempts", HIGHEST_ID, /"attempts" is 9223372036854775807/],
   ["attempts", -1, /"attempts" is -1/],
   ["attempts", 1e300, /"attempts" is 1e\+300/],
   ["attempts", "many", /"attempts" is "many"/],
   ["attempts", NO_UTF8, /"attempts" is 4 bytes/],
   ["attempts", 1.5],
-  ["max_attempts", BEYOND, /"max_attempts" is 9007199254740993, and has to be a whole number from 1 to/],
+  ["max_attempts", BEYOND, /"max_attempts" is 9007199254740993, and must be a whole number from 1 to/],
   ["max_attempts", 0, /"max_attempts" is 0/],
   ["max_attempts", "x".repeat(1_000_000), /"max_attempts" is "x{59}…, and/],
   ["max_attempts", 2.9],
@@ -248,7 +248,7 @@ Deno.test("A push above the highest id says what is the matter, harms no other c
   assert.equal(acked.status, "fulfilled");
   assert.ok(pushed.status === "rejected");
   assert.equal(pushed.reason.code, "QUEUE_UNAVAILABLE");
-  assert.match(pushed.reason.message, /inserted with the id 9223372036854775807, the highest there is/);
+  assert.match(pushed.reason.message, /a job has the id 9223372036854775807, the highest possible/);
   const [, fix] = /sqlite3 FILE "(.*)"/.exec(pushed.reason.message)!;
   await highest!.settle(ACK);
   exec(path, fix!);

@@ -85,7 +85,7 @@ class OpenQueue implements AsyncDisposable {
 }
 
 const GONE =
-  /^Cannot use the queue ".*queue\.sqlite": its file is gone; put it back, or begin an empty queue/;
+  /^Cannot use the queue ".*queue\.sqlite": its file is gone; put it back, or start an empty queue/;
 
 async function isUnavailable(call: Promise<unknown>, message: RegExp): Promise<void> {
   await assert.rejects(call, (error: { code?: string; message?: string }) => {
@@ -129,7 +129,7 @@ Deno.test("A queue whose file was removed is taken up when somebody begins a new
   assert.deepEqual(log.of("queue_replaced"), [{ type: "queue_replaced", path: queue.path, inFlight: 1 }]);
   await assert.rejects(held.settle(ACK), {
     code: "LEASE_LOST",
-    message: /the queue's file was replaced while it ran/,
+    message: /the queue's file was replaced while the job ran/,
   });
   assert.equal((await broker.admin.depth("q")).reserved, 1);
 });
@@ -279,7 +279,7 @@ Deno.test("A backup beside the -wal file of another state is not spoiled by it, 
   queue.pass();
   await rejectsWith("QUEUE_UNAVAILABLE", queue.broker.admin.depth("q"));
   queue.pass();
-  await isUnavailable(queue.broker.admin.depth("q"), /replaced beside the -wal file of the old one/);
+  await isUnavailable(queue.broker.admin.depth("q"), /replaced while the old -wal file stayed/);
   await queue.broker.close();
   assert.deepEqual(await Deno.readFile(queue.path), backup);
 });

@@ -60,7 +60,7 @@ Deno.test("SqliteBroker.open() refuses the queue of a newer fervo-worker and lea
   const before = await Deno.readFile(path);
   assert.throws(() => openSqlite(path), {
     code: "QUEUE_UNAVAILABLE",
-    message: /its schema has version 6, and this fervo-worker knows up to 4; upgrade fervo-worker/,
+    message: /its schema has version 6, and this fervo-worker supports up to 4; upgrade fervo-worker/,
   });
   assert.deepEqual(await Deno.readFile(path), before);
 });

@@ -414,7 +414,10 @@ Deno.test("FastCgiExecutor.executeBatch() finds a script misconfigured that answ
     assert.deepEqual(told, []);
     assert.equal(last?.kind === "release" && last.reason, "misconfigured");
     const { message } = errorOf(last, "release", "FPM_MISCONFIGURED");
-    assert.match(message, new RegExp(`does not know batches: it answered one with the outcome "${word}"`));
+    assert.match(
+      message,
+      new RegExp(`does not support batches: it answered a batch with the outcome "${word}"`),
+    );
   }
 });
 

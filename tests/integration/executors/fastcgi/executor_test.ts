@@ -197,7 +197,7 @@ Deno.test("FastCgiExecutor warns of a fatal error behind an ack, whatever ran in
     assert.equal(code, "JOB_FAILED");
     assert.match(
       message,
-      /^The job said that it was done, and failed all the same: PHP (?:Fatal|Parse) error: /,
+      /^The job reported success, and failed after that: PHP (?:Fatal|Parse) error: /,
     );
     assert.equal(details.stderr, stderr.replaceAll("job.php", "late.php"));
   }

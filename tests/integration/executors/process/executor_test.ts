@@ -347,7 +347,7 @@ Deno.test("ProcessExecutor tells what a job wrote to STDERR that is done, and a 
   );
   await using strict = await setUp(`echo "$(cat)" >&2; exit 0`, { fatalAfterAck: "fail" });
   const error = errorOf(await strict.run({ payload: new TextEncoder().encode(fatal) }), "retry");
-  assert.equal(error.message, `The job said that it was done, and failed all the same: ${fatal}`);
+  assert.equal(error.message, `The job reported success, and failed after that: ${fatal}`);
   assert.equal(error.details.stderr, fatal);
   assert.deepEqual(strict.log.events, []);
 });

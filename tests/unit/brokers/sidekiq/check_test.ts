@@ -30,7 +30,7 @@ Deno.test("redisFindings() names what throws jobs away, and what cannot be used"
   ]);
   assert.deepEqual(troubles({ aof_enabled: "0" }), ["warning redis.persistence: appendonly is off"]);
   assert.deepEqual(troubles({ aof_enabled: "0" }, ""), [
-    "warning redis.persistence: it keeps nothing on its disk",
+    "warning redis.persistence: it writes nothing to disk",
   ]);
   assert.deepEqual(troubles({ role: "slave" }), ["error redis.replica: it is a replica"]);
   assert.deepEqual(troubles({ redis_version: "6.0.16" }), ["error redis.version: version 6.0.16 is too old"]);
@@ -40,9 +40,9 @@ Deno.test("redisFindings() says of what a server does not tell that it is not kn
   assert.deepEqual(
     troubles({ redis_version: undefined, maxmemory_policy: undefined, aof_enabled: undefined }),
     [
-      "notice redis.version: the server's version is not known",
-      "notice redis.eviction: maxmemory-policy is not known",
-      "notice redis.persistence: whether appendonly is on is not known",
+      "notice redis.version: the server's version is unknown",
+      "notice redis.eviction: maxmemory-policy is unknown",
+      "notice redis.persistence: the setting appendonly is unknown",
     ],
   );
 });

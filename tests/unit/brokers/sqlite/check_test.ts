@@ -33,7 +33,7 @@ for (const [name, fileSystem, severity] of FILE_SYSTEMS) {
 Deno.test("sqliteFindings() says that a file system is not known, and why", () => {
   const [, finding] = sqliteFindings({ path: "/q", journalMode: "wal", fileSystem: "not permitted" });
   assert.equal(finding!.severity, "notice");
-  assert.equal(finding!.what, 'the file system of "/q" is not known: not permitted');
+  assert.equal(finding!.what, 'the file system of "/q" is unknown: not permitted');
 });
 
 Deno.test("sqliteFindings() tells root whose the queue is, where it is somebody else's", () => {

@@ -124,9 +124,9 @@ Deno.test("unavailableError() says what to do by SQLite's result code, and keeps
     const [error, expected] of [
       [
         sqliteError(5, "database is locked"),
-        /"\/q": it is locked by another process.* \(database is locked\)$/,
+        /"\/q": another process has locked it.* \(database is locked\)$/,
       ],
-      [sqliteError(5 | 1 << 8, "locked!"), /it is locked by another process.* \(locked!\)$/],
+      [sqliteError(5 | 1 << 8, "locked!"), /another process has locked it.* \(locked!\)$/],
       [sqliteError(13, "full"), /"\/q": the disk is full; make room on its file system \(full\)$/],
       [sqliteError(778, "disk I/O error"), /see the system's log.* \(disk I\/O error\)$/],
       [sqliteError(11, "malformed"), /the file is damaged; .* \(malformed\)$/],

@@ -34,7 +34,7 @@ Deno.test('parseConfig() refuses concurrency = "auto" for processes', async () =
   const problem = await onlyProblem(`${BROKER}${PROCESS}${AUTO}executor = "process"\n`);
   assert.match(
     problem,
-    /concurrency is "auto", which follows the children of a php-fpm pool.+say how many processes/,
+    /concurrency = "auto" follows the children of a php-fpm pool.+set a number/,
   );
 });
 
@@ -42,7 +42,7 @@ Deno.test('parseConfig() refuses concurrency = "auto" where nothing tells how ma
   for (const bounds of ["", "[fpm.default.auto]\nmax = 8\n"]) {
     assert.match(
       await onlyProblem(`${BROKER}${FPM}${bounds}${AUTO}`),
-      /nothing tells how many children \[fpm\.default\] has: set/,
+      /needs the number of children of \[fpm\.default\]: set/,
     );
   }
   for (const known of [STATUS, "children = 4\n"]) {
@@ -56,7 +56,7 @@ Deno.test("parseConfig() refuses bounds of auto that contradict each other, or h
   assert.match(await withBounds("min = 5\nmax = 4\n"), /auto\.min \(5\) is more than auto\.max \(4\)/);
   assert.match(
     await withBounds("reserve = 4\n", AUTO, "children = 4\n"),
-    /auto\.reserve is 4: of 4 children it leaves none/,
+    /auto\.reserve is 4, and the pool has 4 children: none is left/,
   );
   assert.match(await withBounds("min = 2\n", CONSUMER), /auto has no effect: no consumer of this pool has/);
   assert.match(

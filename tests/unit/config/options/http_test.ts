@@ -49,8 +49,8 @@ for (
 ) {
   Deno.test(`parseConfig() refuses ${address} without a token`, { permissions: "none" }, async () => {
     assert.deepEqual(await problemsIn(`[http]\nlisten = "${address}"\n${REST}`), [
-      "fervo.toml:2:1: other machines can reach this address, and queues and errors are to be seen there: set a token or " +
-      'a token_file, or listen at "127.0.0.1:9102" or on a socket',
+      "fervo.toml:2:1: other machines can reach this address, which shows queues and errors: set token or " +
+      'token_file, or listen at "127.0.0.1:9102" or on a socket',
     ]);
     assert.deepEqual(await problemsIn(`[http]\nlisten = "${address}"\ntoken_file = "token"\n${REST}`), []);
   });
@@ -62,7 +62,7 @@ Deno.test("parseConfig() rejects what in [http] does not fit together", { permis
     [
       'fervo.toml:2:1: http.listen is "9102": expected host and port such as "127.0.0.1:9102", a socket\'s absolute path such ' +
       'as "/run/fervo-worker.sock", or "" for none',
-      "fervo.toml:4:1: there are a token and a token_file: remove one",
+      "fervo.toml:4:1: set either token or token_file, not both",
     ],
   );
   assert.deepEqual(await problemsIn(`[http]\ntoken_file = "token"\n${REST}`), [

@@ -23,7 +23,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     '9:1: missing key "name" in [[schedule]]: expected 1 to 64 characters of A-Z a-z 0-9 . _ -',
     '9:1: missing key "queue" in [[schedule]]: expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, ' +
     'such as "mail"',
-    '9:1: missing key "cron" in [[schedule]]: say when it is due: cron = "30 2 * * *", or every_ms = 60000',
+    '9:1: missing key "cron" in [[schedule]]: set cron, such as cron = "30 2 * * *", or every_ms, such as every_ms = 60000',
   ]],
   ["one bracket", `${BASE}[schedule]\nname = "a"\n`, [
     "9:1: schedule is a table: expected a list of schedules: begin a table [[schedule]], with two brackets",
@@ -38,7 +38,7 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     '13:1: time_zone is "Mars/Base": expected the name of a time zone, such as "Europe/Stockholm" or "UTC"',
   ]],
   ["both cron and every_ms", `${BASE}${SCHEDULE}every_ms = 5000\n`, [
-    "13:1: there are cron and every_ms: remove one of them",
+    "13:1: set either cron or every_ms, not both",
   ]],
   ["a zone with every_ms", `${BASE}${NAMED}every_ms = 5000\ntime_zone = "UTC"\n`, [
     "13:1: time_zone has no effect with every_ms, which counts from 1970: remove it, or use cron",
@@ -67,28 +67,28 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     '12:1: missing key "broker" in [[schedule]]: expected "default" or "redis"',
   ]],
   ["a beanstalkd", `${BEANSTALKD}${FPM}${CONSUMER}${SCHEDULE}`, [
-    "9:1: beanstalkd keeps no schedules: it has no step in which several workers can push a job once; use a " +
+    "9:1: beanstalkd cannot store schedules: it has no atomic way to push one job per due time; use a " +
     `broker with driver = ${SCHEDULING_DRIVER}`,
   ]],
   [
     "a beanstalkd of several",
     `${BROKER}${BEANSTALKD}${FPM}${CONSUMER}broker = "default"\n${SCHEDULE}broker = "beanstalkd"\n`,
     [
-      "16:1: beanstalkd keeps no schedules: it has no step in which several workers can push a job once; use a " +
+      "16:1: beanstalkd cannot store schedules: it has no atomic way to push one job per due time; use a " +
       `broker with driver = ${SCHEDULING_DRIVER}`,
     ],
   ],
   ["what is no job of Sidekiq's", `${REDIS_BASE}${SCHEDULE}payload = "hello"\npriority = 1\n`, [
-    '12:1: payload is no job of Sidekiq\'s: expected one such as \'{"class":"ReportJob","args":[]}\' (Cannot read the ' +
+    '12:1: payload is not a Sidekiq job: expected one such as \'{"class":"ReportJob","args":[]}\' (Cannot read the ' +
     "message as a Sidekiq job: it is not JSON in UTF-8)",
-    '13:1: jobs of driver = "redis" have no priority: remove it, and use another queue',
+    '13:1: jobs of driver = "redis" have no priority: remove it, or use a queue of its own',
   ]],
   ["no payload for Sidekiq", `${REDIS_BASE}${SCHEDULE}`, [
-    '8:1: payload is no job of Sidekiq\'s: expected one such as \'{"class":"ReportJob","args":[]}\' (Cannot read the ' +
+    '8:1: payload is not a Sidekiq job: expected one such as \'{"class":"ReportJob","args":[]}\' (Cannot read the ' +
     "message as a Sidekiq job: it is not JSON in UTF-8)",
   ]],
   ["too long a payload", `${BROKER}max_payload_bytes = 3\n${FPM}${CONSUMER}${SCHEDULE}payload = "äö"\n`, [
-    "14:1: payload has 4 bytes, more than max_payload_bytes = 3 of its broker allows: shorten it, or raise that",
+    "14:1: payload has 4 bytes, more than max_payload_bytes = 3 of its broker allows: shorten the payload, or raise the limit",
   ]],
 ];
 

@@ -9,15 +9,15 @@ Deno.test("fileReason() says what an error of a file means, without the runtime'
     [new Deno.errors.NotFound("No such file or directory (os error 2): open '/x'"), "no such file or folder"],
     [new Deno.errors.PermissionDenied("Permission denied (os error 13): open '/x'"), "permission denied"],
     [new Deno.errors.IsADirectory("Is a directory (os error 21)"), "it is a folder"],
-    [new Deno.errors.NotADirectory("Not a directory (os error 20)"), "a part of the path is no folder"],
+    [new Deno.errors.NotADirectory("Not a directory (os error 20)"), "a part of the path is not a folder"],
     [
       new Deno.errors.FilesystemLoop("Too many levels of symbolic links (os error 40): open '/x'"),
-      "it is a link to what is not there, or links in a circle",
+      "it is a link to a missing file, or to itself",
     ],
     [new Error("No space left on device (os error 28): writefile '/x'"), "no space left on device"],
     [new Error("something else"), "something else"],
     ["a text", "a text"],
-    [Object.assign(new Error("x"), { code: "ENOTDIR" }), "a part of the path is no folder"],
+    [Object.assign(new Error("x"), { code: "ENOTDIR" }), "a part of the path is not a folder"],
     [undefined, "undefined"],
   ];
   for (const [error, reason] of cases) assert.equal(fileReason(error), reason);
@@ -28,7 +28,7 @@ Deno.test("reasonOf() has no advice of the runtime for whoever compiles it", { p
     'Requires all access to "/dev/stdin", specify the required permissions during compilation using `deno compile --allow-all`',
   );
   for (const reason of [reasonOf(error), fileReason(error)]) {
-    assert.match(reason, /^it is no ordinary file/);
+    assert.match(reason, /^it is not a regular file/);
     assert.doesNotMatch(reason, /deno|--allow/);
   }
 });

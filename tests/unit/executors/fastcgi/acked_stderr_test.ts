@@ -114,7 +114,7 @@ Deno.test("AckedStderr takes a job with a fatal error for failed where that is s
   const { code, message, details } = outcome.error;
   assert.deepEqual([code, message, details], [
     "JOB_FAILED",
-    `The job said that it was done, and failed all the same: ${FATAL_LINE}`,
+    `The job reported success, and failed after that: ${FATAL_LINE}`,
     { stderr: FATAL_STDERR, pid: 4711 },
   ]);
   assert.equal("delayMs" in outcome, false);

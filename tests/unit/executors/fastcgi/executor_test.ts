@@ -173,7 +173,7 @@ Deno.test("outcomeOf() takes an answer without a word for a failed attempt, with
     const { code, message, details } = errorOf(outcome);
     assert.deepEqual([code, details], ["JOB_NO_OUTCOME", { status, stderr: "PHP Fatal error" }]);
     assert.ok(
-      message.startsWith(`The script ended without an outcome: it answered status ${status}, `),
+      message.startsWith(`The script ended without an outcome: it answered status ${status}; `),
       message,
     );
   }

@@ -62,7 +62,7 @@ Deno.test("outcomeOfRecord() knows no message to take the place of a job that ca
   const outcome = outcomeOfRecord({ id: "7", outcome: "replace", headers_bytes: 0, bytes: 0 }, "its STDERR");
   assert.ok(outcome.kind === "retry");
   assert.equal(outcome.error.code, "JOB_NO_OUTCOME");
-  assert.match(outcome.error.message, /message to take its place.*answer to a batch/);
+  assert.match(outcome.error.message, /announces a replacement message.*answer to a batch/);
   assert.deepEqual(outcome.error.details, { stderr: "its STDERR" });
 });
 

@@ -368,7 +368,7 @@ Deno.test("Consumer buries a job that comes after its last attempt as JOB_CRASHE
     await using t = start({ retry: { ...DEFAULT_CONSUMER_OPTIONS.retry, attempts: 3 } });
     const delivery = await t.give("1", { attempt: 4, ...(maxAttempts && { maxAttempts }) });
     assert.deepEqual([t.executor.runs.length, delivery.settled], [0, ["bury JOB_CRASHED"]]);
-    assert.match(delivery.error!.message, /^This would be try 4 of 3: /);
+    assert.match(delivery.error!.message, /^This would be attempt 4 of 3: /);
   }
 });
 

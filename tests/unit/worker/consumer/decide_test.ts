@@ -52,7 +52,7 @@ Deno.test("decide() refuses a message with headers where the broker keeps none: 
   assert.ok(refused.kind === "retry" && refused.delayMs === 2_000.5);
   assert.deepEqual([refused.error.code, refused.error.message], [
     "JOB_MALFORMED",
-    "The message that is to take the job's place has headers (X-Stamp), and the broker keeps none: put them into its body",
+    "The replacement message has headers (X-Stamp), and the broker stores none: put them into its body",
   ]);
   assert.equal(decide(outcome, { ...withRule, attempt: 3, keepsHeaders: false }).kind, "bury");
   const bare = { ...outcome, message: { ...message, headers: {} } };

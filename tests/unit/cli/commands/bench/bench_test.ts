@@ -28,7 +28,7 @@ const MISTAKES: readonly [args: string[], said: RegExp][] = [
   [["--config", "x.toml", "--script", "a.php"], /Cannot use "--script" with a configuration/],
   [
     ["--config", "x.toml"],
-    /Jobs would be sent to the php-fpm of "x\.toml", and nobody is there to be asked: give --yes/,
+    /Cannot ask before sending jobs to the php-fpm of "x\.toml": not an interactive terminal; pass --yes/,
   ],
   [
     ["--payload", "@/nowhere/payload"],
