@@ -44,7 +44,7 @@ export async function takeCommands(
   const trying = await keepTrying({ clock: systemClock, log, random: Math.random }, {
     start,
     facts: { socket: path },
-    started: "Taking commands",
+    started: "Listening for commands",
     failed: "No control socket",
     // Workers that share a configuration: one of them has it, and another one after that.
     mayLast: (error) => error instanceof FervoError && error.cause instanceof Deno.errors.AddrInUse,

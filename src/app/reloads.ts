@@ -80,17 +80,17 @@ export class Reloads {
       const report = reportOf(changes, needsRestart(this.#startedWith, config));
       log.info(factsOf(report), "Reloading the configuration");
       for (const key of report.needs_restart) {
-        log.warn({ key }, "This part of the configuration is used after a restart only");
+        log.warn({ key }, "This part of the configuration is used only after a restart");
       }
       const told = finished.then(() => {
         service?.reloaded();
         if (app.config !== config) {
           throw new FervoError(
             "CONTROL_REFUSED",
-            "The worker was told to take no more jobs while it was reloaded",
+            "The worker was told to take no more jobs during the reload",
           );
         }
-        log.info({}, "The configuration is reloaded");
+        log.info({}, "Reloaded the configuration");
       });
       return { report, finished: told };
     } catch (error) {
@@ -102,7 +102,7 @@ export class Reloads {
 }
 
 function tellProblems(log: Log, thrown: unknown): void {
-  const said = "The configuration is not reloaded; the worker goes on with the one that it has";
+  const said = "The configuration was not reloaded; the worker keeps its current one";
   if (!(thrown instanceof FervoError)) return log.error({ error: reasonOf(thrown) }, said);
   const { code, message, details } = thrown;
   // A list of problems has each in a line of its own, which begins with its place.

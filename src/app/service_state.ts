@@ -48,7 +48,7 @@ export class ServiceState implements Disposable {
     } catch (error) {
       log.warn(
         { socket: wishes.socket, error: reasonOf(error) },
-        "The service manager cannot be told anything",
+        "Cannot notify the service manager",
       );
       return undefined;
     }
@@ -100,7 +100,7 @@ export class ServiceState implements Disposable {
     const { isWell, problems } = liveness(this.#app!.view);
     if (isWell) void this.#manager.tell("WATCHDOG=1");
     else if (!this.#isStuck) {
-      this.#log.error({ problems }, "The worker is stuck; the service manager is told no more");
+      this.#log.error({ problems }, "The worker is stuck; the service manager gets no more heartbeats");
     }
     this.#isStuck = !isWell;
     this.#watchdogTimer = systemClock.setTimer(() => this.#giveSigns(), this.#watchdogMs / 2);
@@ -116,7 +116,7 @@ export class ServiceState implements Disposable {
       stats.isPaused || stall !== undefined || fault !== undefined || starved.has(name)
     );
     return statusOf(worker.state, inFlight) + `, ${counted(slots, "slot")}` +
-      (troubled.length === 0 ? "" : `; not well: ${troubled.map(({ name }) => name).join(", ")}`);
+      (troubled.length === 0 ? "" : `; unhealthy: ${troubled.map(({ name }) => name).join(", ")}`);
   }
 }
 

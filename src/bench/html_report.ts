@@ -20,7 +20,7 @@ export function htmlReport(result: BenchResult, samples: Samples): string {
     }</p></header>`,
     conditions.complete
       ? ""
-      : '<p class="alarm">Incomplete: it was interrupted. These are the jobs that had ended by then.</p>',
+      : '<p class="alarm">Incomplete: the benchmark was interrupted. These are the jobs that had ended by then.</p>',
     paragraphs(meaning(result)),
     modes.length === 0 ? "" : section("Figures", figuresTable(modes)),
     ratios.length === 0 ? "" : section("Ratios", paragraphs(ratios.map(ratioText))),

@@ -59,7 +59,7 @@ class Slot {
  * Gives an executor jobs and takes the time of each.
  *
  * 1. Runs exactly the number asked for, at most `concurrency` at the same time, each with an id of its own.
- * 2. In a closed loop a slot starts its next job when the last has ended. In an open loop each job has its time, from
+ * 2. In a closed loop a slot starts its next job when the previous job has ended. In an open loop each job has its time, from
  *    which its run time counts: one that could not start then, because others took too long, shows what a user would
  *    have waited (this avoids "coordinated omission"). It may start up to a millisecond early, and counts from then.
  * 3. Costs as little as it can: samples go into arrays made before, a signal is a slot's and not a job's, one timer

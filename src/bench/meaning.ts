@@ -19,12 +19,12 @@ export function meaning({ modes, ratios, conditions }: BenchResult): string[] {
   if (gain !== undefined && gain >= 1) {
     sentences.push(`In the time of one process, php-fpm ran ${figure(gain)} jobs.`);
   } else if (gain !== undefined) {
-    sentences.push(`A process a job was the faster way here, ${figure(1 / gain)} times.`);
+    sentences.push(`A process for each job was faster here, ${figure(1 / gain)} times.`);
   }
   const [cost, processCost] = [best, process].map((mode) => mode && cpuPerJob(mode));
   if (cost && processCost && processCost >= 2 * cost) {
     sentences.push(
-      `The CPU that a process took is enough for ${
+      `The CPU time of one process is enough for ${
         figure(processCost / cost)
       } jobs on php-fpm, worker included.`,
     );
@@ -43,13 +43,13 @@ export function meaning({ modes, ratios, conditions }: BenchResult): string[] {
   const { children, concurrency } = conditions;
   if (children === null && best !== undefined) {
     sentences.push(
-      'How many PHP processes the pool has is not known: set "children" in its [fpm.NAME], for jobs above that wait.',
+      'The number of PHP processes of the pool is unknown: set "children" in its [fpm.NAME]. More jobs than that wait.',
     );
   } else if (
     children !== null && best !== undefined && concurrency > children && conditions.rate_per_s !== null
   ) {
     sentences.push(
-      `Up to ${concurrency} jobs were sent at once to ${children} PHP processes; what is above waits: set concurrency to ` +
+      `Up to ${concurrency} jobs were sent at once to ${children} PHP processes, and the others waited: set concurrency to ` +
         `${children}.`,
     );
   }
@@ -79,11 +79,11 @@ export function waitingMeaning(waiting: Waiting): string[] {
       : [`A job waited at least ${percent(waiting_share)} of its time for a PHP process (Little's law).`]),
     ...(mode === "fastcgi"
       ? [
-        `Kept connections hold all ${children} PHP processes for those who came first; the other ${
+        `Kept connections occupy all ${children} PHP processes; the other ${
           others === 1 ? "job gets" : `${others} jobs get`
-        } none until one is let go. That is in the longest run times.`,
+        } none until a connection is closed. The longest run times include that wait.`,
       ]
       : []),
-    `Set concurrency to ${children}, the number of PHP processes: what is above it waits.`,
+    `Set concurrency to ${children}, the number of PHP processes: more jobs than that wait.`,
   ];
 }

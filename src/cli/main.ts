@@ -91,10 +91,10 @@ export function program(context: Context, args: readonly string[] = []): AnyComm
       `
 Examples:
   $ fervo-worker init                              write a configuration
-  $ fervo-worker check                             see whether everything is in place
+  $ fervo-worker check                             check that everything is in place
   $ fervo-worker run                               run jobs until stopped
   $ fervo-worker push mail '{"to":"ann@example.org"}'
-  $ fervo-worker bench                             measure php-fpm against a process a job
+  $ fervo-worker bench                             compare php-fpm with a process for each job
 
 Exit codes:
   0  all went well
@@ -102,7 +102,7 @@ Exit codes:
   2  the command line is wrong
   3  the configuration is wrong
   4  the broker, php-fpm or a running worker cannot be reached, or nothing can run the jobs
-  5  run --until-empty: some of the jobs went to the dead letters, all else went well
+  5  run --until-empty: some jobs became dead letters, everything else went well
   130  bench was interrupted`,
     ) as unknown as AnyCommand;
   // As commander's own one, which cannot print JSON.

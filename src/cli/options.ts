@@ -8,6 +8,6 @@ export const configOption = () =>
   );
 
 export const brokerOption = () =>
-  new Option("--broker <name>", "which broker, where the configuration has several");
+  new Option("--broker <name>", "the broker, if the configuration has several");
 
 export const jsonOption = () => new Option("--json", "print JSON");

@@ -78,7 +78,7 @@ export type WorkerEvent =
     readonly queue: string;
   }
   | {
-    /** The application died as it was told of a job that had died. */
+    /** The application died while it handled the post-mortem of a job. */
     readonly type: "post_mortem_died";
     readonly consumer: string;
     readonly queue: string;

@@ -7,14 +7,14 @@ export function fpmFile(service: FpmService): ServiceFile {
     path: configFile,
     text: `; php-fpm for fervo-worker: a master of its own, ${plain(configFile)}
 ; Start it with: ${plain(program)} --nodaemonize --fpm-config ${plain(configFile)}
-; A master that also serves the web would serve nobody while a reload waits for the last running job.
+; A master that also serves the web would serve no request while a reload waits for the last running job.
 
 [global]
 ; To the supervisor's log.
 error_log = /proc/self/fd/2
-; A reload or a stop lets jobs finish for so long; the default of 0 kills them.
+; A reload or a stop lets jobs finish for this long; the default of 0 kills them.
 process_control_timeout = ${controlS}s
-; PHP's messages of a job are cut to so many bytes.
+; PHP's messages of a job are cut to this many bytes.
 log_limit = 8192
 ${service.pools.map((pool) => poolSection(pool, service.user)).join("")}`,
   };
@@ -42,7 +42,7 @@ listen.allowed_clients = 127.0.0.1`
 ; be timed nor taken back.
 pm = static
 pm.max_children = ${children}
-; Against leaks: after so many jobs a child makes way for a new one. No job is lost by that.
+; Against leaks: after this many jobs, a new child replaces the old one. No job is lost.
 pm.max_requests = 1000
 pm.status_path = ${plain(statusPath)}
 ${
@@ -53,7 +53,7 @@ ${
 ; The last resort for a job that hangs; later than timeout_ms of the worker, which tells more.
 request_terminate_timeout = ${terminateS}s
 
-; What is shown instead of logged makes a fatal error look like a fine answer.
+; An error that is shown instead of logged makes a fatal error look like a success.
 php_admin_flag[display_errors] = off
 php_admin_flag[log_errors] = on
 ; A job without a limit can take the machine's memory, and other jobs with it.

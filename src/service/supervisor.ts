@@ -27,11 +27,11 @@ user = ${plain(user)}
 ; After php-fpm, and stopped before it.
 priority = ${hasOwnFpm ? 910 : 900}
 autostart = true
-; Also after an exit without an error, for people can stop a worker by way of its broker; but not after 2 and 3: the command line or the
-; configuration file cannot be used, until a person mends it. All else it waits for.
+; Also after an exit without an error, because people can stop a worker through its broker. Not after 2 and 3: the command line or the
+; configuration file cannot be used until a person corrects it. The worker waits for everything else.
 autorestart = unexpected
 exitcodes = 2,3
-; One that ends sooner did not start: after some tries it is FATAL.
+; A worker that ends sooner did not start: after some attempts it is FATAL.
 startsecs = 2
 startretries = 10
 ; Running jobs may finish: shutdown_timeout_ms of the configuration, and some seconds to put back the others.

@@ -22,7 +22,7 @@ Wants=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-# It says when it runs, and gives a sign of life as long as every consumer makes progress; else it is started anew.
+# It reports when it runs, and sends heartbeats as long as every consumer makes progress; else systemd restarts it.
 Type=notify
 WatchdogSec=60
 ExecStart=${plain(program)} run --config ${plain(configFile)}
@@ -38,7 +38,7 @@ User=${plain(user)}
 EnvironmentFile=-/etc/fervo-worker/environment
 Restart=always
 RestartSec=1
-# 2 and 3: the command line or the configuration file cannot be used, until a person mends it. All else it waits for.
+# 2 and 3: the command line or the configuration file cannot be used until a person corrects it. The worker waits for everything else.
 RestartPreventExitStatus=2 3
 # SIGTERM goes to the worker alone. Running jobs may finish: shutdown_timeout_ms, and some seconds to put back the others.
 KillMode=mixed

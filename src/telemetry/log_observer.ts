@@ -9,7 +9,7 @@ import { endFacts, RepeatedStates, repetitionFacts, seconds } from "./repeated.t
 import type { Log } from "./log.ts";
 
 /** Which job it was whose process is ended. */
-const CUT_OFF = { timeout: "job whose time was up", shutdown: "job that was cut off" } as const;
+const CUT_OFF = { timeout: "job that timed out", shutdown: "job that was cut off" } as const;
 
 /** Tells a log what a worker does. Each job that goes well is a debug line; what needs attention stands out. */
 export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observer {
@@ -23,14 +23,14 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         const level = isMisconfigured(error) ? "error" : "warn";
         const again = repeated.met(`${consumer} runs jobs`, error);
         const facts = { consumer, for_ms: forMs, ...errorFacts(error), ...repetitionFacts(again) };
-        return log[again === undefined ? "debug" : level](facts, "Consumer paused");
+        return log[again === undefined ? "debug" : level](facts, "Consumer backs off");
       }
       case "consumer_resumed": {
         const { consumer, failures, afterMs } = event;
         // One that pauses and resumes all the time is told of now and then.
         const level = repeated.ended(`${consumer} runs jobs`) === undefined ? "debug" : "info";
         repeated.ended(`${consumer} has faults`);
-        return log[level]({ consumer, failures, after_s: seconds(afterMs) }, "Consumer resumed");
+        return log[level]({ consumer, failures, after_s: seconds(afterMs) }, "Consumer runs jobs again");
       }
       case "queues_paused": {
         const { consumer, queues } = event;
@@ -42,7 +42,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
       case "delay_cut": {
         const { consumer, delayMs, maxMs } = event;
         const facts = { consumer, delay_ms: delayMs, max_ms: maxMs };
-        return log.warn(facts, "The broker keeps no longer delay: such jobs run again earlier; told once");
+        return log.warn(facts, "The broker allows no longer delay: such jobs run again earlier; logged once");
       }
       case "queue_held_back": {
         const { broker, queue, forMs } = event;
@@ -56,7 +56,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
       case "post_mortem_died": {
         const { consumer, queue, id, attempt, deaths, error } = event;
         const facts = { consumer, queue, job: id, attempt, deaths, ...errorFacts(error) };
-        return log.warn(facts, "The application died as it was told of a job that had died");
+        return log.warn(facts, "The application died while it handled the post-mortem of a job");
       }
       case "consumer_stopped":
         repeated.ended(`${event.consumer} runs jobs`);
@@ -87,19 +87,19 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         const { queue, putBack, buried } = event;
         return log.warn(
           { queue, put_back: putBack, buried },
-          "Jobs were in flight that this worker does not hold, for an answer was lost or they were altered on their way; " +
-            "they run again",
+          "The broker had jobs in flight that this worker does not have: an answer was lost, or the messages were altered; " +
+            "the jobs run again",
         );
       }
       case "clock_stepped":
         return log.warn(
           { by_ms: Math.round(event.byMs) },
-          "The time of day was set; all leases are renewed, delayed jobs come sooner or later by as much",
+          "The time of day was set; the worker renewed all leases, and delayed jobs run earlier or later by this much",
         );
       case "queue_replaced":
         return log.warn(
           { path: event.path, in_flight: event.inFlight },
-          "The queue's file was replaced; the new one is in use, and jobs of the old one are no longer ours",
+          "The queue's file was replaced; the worker uses the new file, and the jobs of the old file are no longer ours",
         );
       case "job_scheduled": {
         const { schedule, queue, id, dueMs } = event;
@@ -109,7 +109,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         const { schedule, fromMs, toMs } = event;
         return log.warn(
           { schedule, from: isoDate(fromMs), to: isoDate(toMs) },
-          "The schedule was due, and no worker was there; no jobs are pushed for these times",
+          "The schedule was due while no worker ran; no jobs are pushed for these times",
         );
       }
       case "schedule_ahead": {
@@ -126,13 +126,16 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         const { fpm, uri } = event;
         return log.warn(
           { fpm, uri },
-          "A script goes on after it has answered, as with fastcgi_finish_request(): connections to the pool are no " +
-            "longer kept, as its child is not free for the next job; do such work in the job, or in a job of its own",
+          "A script goes on after its answer, as with fastcgi_finish_request(): its child is not free for the next job, so " +
+            "the worker keeps no more connections to the pool; do such work before the answer, or in a job of its own",
         );
       }
       case "job_resent": {
         const facts = { ...jobFacts(event), ...errorFacts(event.error) };
-        return log.info(facts, "Sent the job again, as a repeat: its PHP process may have left before it");
+        return log.info(
+          facts,
+          "Sent the job again, marked as a repeat: its PHP process may have ended before it ran the job",
+        );
       }
       case "job_stderr":
         return log[event.level](stderrFacts(event), stderrText(event));
@@ -155,7 +158,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
       case "jobs_moving":
         return log.info(stuckFacts(event.stuck), MOVING[event.stuck.kind]);
       case "draining":
-        return log.info({ in_flight: event.inFlight }, "Stopping; jobs under way may finish");
+        return log.info({ in_flight: event.inFlight }, "Stopping; running jobs may finish");
       case "stopped":
         if (event.orphaned === 0) return log.info({}, "Stopped");
         return log.error(
@@ -168,23 +171,23 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
 
 const AHEAD = {
   watched:
-    "Times of the schedule are claimed that are still to come: a clock was ahead, or this one is behind; nothing is " +
-    "pushed until it is known whether a worker goes on with them",
+    "Future times of the schedule are claimed: a clock was ahead, or this one is behind; the schedule pushes no jobs " +
+    "until it is known whether another worker uses this claim",
   set_aside:
-    "Times of the schedule are claimed that are still to come, and no worker goes on with them: they count when " +
-    "they have come, and jobs are pushed until then",
+    "Future times of the schedule are claimed, and no other worker uses this claim: the schedule pushes jobs until " +
+    "the claimed times begin",
   claimed:
-    "All times of the schedule up to then are claimed, which is still to come: a clock was ahead, or this one is " +
-    "behind; nothing is pushed before",
+    "All times of the schedule up to a time in the future are claimed: a clock was ahead, or this one is " +
+    "behind; the schedule pushes no jobs before then",
 } as const;
 
 const STUCK = {
-  starved: "Jobs are ready, and the consumer takes none though slots are free",
-  orphaned: "The broker counts jobs in flight with this worker that are not here; a restart puts them back",
+  starved: "Jobs are ready and slots are free, but the consumer takes no jobs",
+  orphaned: "The broker counts jobs in flight that this worker does not have; a restart puts them back",
 };
 const MOVING = {
-  starved: "The consumer takes jobs again, or none is ready any more",
-  orphaned: "The broker counts no more jobs in flight than are here again",
+  starved: "The consumer takes jobs again, or no job is ready any more",
+  orphaned: "The broker no longer counts jobs in flight that this worker does not have",
 };
 
 function stuckFacts({ forMs, kind: _, ...stuck }: StuckJobs): Record<string, unknown> {
@@ -208,11 +211,11 @@ function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settle
     case "handled":
       return log.warn(
         { ...facts, ...errorFacts(verdict.error) },
-        "Job failed, and the application has dealt with it",
+        "Job failed; the application handled it",
       );
     case "replace": {
       const shown = { ...facts, retry_in_ms: verdict.delayMs, ...errorFacts(verdict.error) };
-      return log.warn(shown, "Job failed, and the application has replaced it");
+      return log.warn(shown, "Job failed; the application replaced it");
     }
     case "bury":
       return log.error({ ...facts, ...errorFacts(verdict.error) }, "Job is dead");
@@ -227,7 +230,10 @@ function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settle
         );
       }
       if (verdict.mayRunOn) {
-        return log.warn(shown, "Job put back; what ran it may run on, and its next run begin beside that");
+        return log.warn(
+          shown,
+          "Job put back; its process may still run, and the next run may overlap with it",
+        );
       }
       // What keeps jobs from running is told once for all of them, when the consumer pauses.
       const isTold = verdict.reason === "shutdown" && event.runMs > 0;
@@ -257,12 +263,12 @@ function stderrFacts(event: Event<"job_stderr">): Record<string, unknown> {
 function stderrText({ jobs, fatal }: Event<"job_stderr">): string {
   if (jobs.length === 1) {
     return fatal === undefined
-      ? "The job is done, and wrote to STDERR"
-      : "The job said that it was done, and something failed all the same";
+      ? "The job is done and wrote to STDERR"
+      : "The job reported success, and something failed after that";
   }
   return fatal === undefined
-    ? "A batch has ended, and one of its jobs wrote to STDERR for the end"
-    : "A batch has ended, and something failed that one of its jobs had left for the end; it is not known which";
+    ? "A batch has ended, and one of its jobs wrote to STDERR at the end"
+    : "A batch has ended, and something that one of its jobs had left for the end failed; it is unknown which job";
 }
 
 type BrokerEvent = Event<"broker_failed" | "broker_recovered">;

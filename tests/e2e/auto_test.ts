@@ -26,7 +26,7 @@ Deno.test("With concurrency auto the slots follow a php-fpm that is reloaded, an
 
   await configure("");
   await using worker = site.start(["run"]);
-  await worker.says('"msg":"Taking commands"');
+  await worker.says('"msg":"Listening for commands"');
   await slotsAre(4);
   const ids = await site.push('{"sleep_ms":5}', JOBS);
   await eventually("jobs run", () => site.effectCount() >= 50);

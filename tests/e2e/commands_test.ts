@@ -241,7 +241,7 @@ Deno.test("check finds all in order, and has changed nothing but created the que
   assert.equal(stderr, "");
   assert.match(stdout, /^ok +configuration: 1 consumer\nok +brokers.default: reached; 0 queues with jobs\n/);
   assert.match(stdout, /^ok +fpm.default: pool ".*" at ".*", pm = static, 4 children, \d idle$/m);
-  assert.match(stdout, /^ok +fpm.default: ".*" is there$/m);
+  assert.match(stdout, /^ok +fpm.default: ".*" exists$/m);
   assert.doesNotMatch(stdout, /^(?:warning|ERROR)/m);
   assert.equal(code, 0);
   const args = ["check", "--call-script", "--fpm-config", fpm.configPath, "--json"];

@@ -10,7 +10,7 @@ const socketOf = (site: Site) => `${site.directory}/fervo-worker.sock`;
 
 async function startTaking(site: Site): Promise<RunningCommand> {
   const worker = site.start(["run"]);
-  await worker.says('"msg":"Taking commands"');
+  await worker.says('"msg":"Listening for commands"');
   return worker;
 }
 
@@ -88,7 +88,10 @@ Deno.test("status says why a consumer is paused", async () => {
     async () => JSON.parse(await site.runOk(["status", "--json"])).consumers[0].state === "paused",
   );
   const text = await site.runOk(["status"]);
-  assert.match(text, /^Consumer "jobs" is paused: FASTCGI_CONNECT_FAILED: Cannot connect to php-fpm at /m);
+  assert.match(
+    text,
+    /^Consumer "jobs" is backing off: FASTCGI_CONNECT_FAILED: Cannot connect to php-fpm at /m,
+  );
   assert.match(text, /^php-fpm "default" is unavailable: FASTCGI_CONNECT_FAILED: /m);
 });
 
@@ -105,7 +108,7 @@ Deno.test("status has no secrets: passwords of brokers, the token, values of par
     params: { APP_SECRET: param, APP_OTHER: "${OTHER}" },
   });
   await using worker = site.start(["run"], { env: { OTHER: variable } });
-  await worker.says('"msg":"Taking commands"');
+  await worker.says('"msg":"Listening for commands"');
   const options = { env: { OTHER: variable } };
   const said = [await site.runOk(["status", "--json"], options), await site.runOk(["status"], options)];
   await redis.stop();
@@ -152,7 +155,7 @@ Deno.test("stop --now puts the jobs back that run, and stop --wait tells of a wo
     await eventually("2 jobs run", () => site.effectCount() === 2);
     assert.equal((await site.run(["stop", "--now", "--wait"])).code, 0);
     assert.equal(
-      (await worker.ended).stderr.match(/"msg":"Job put back; what ran it may run on/g)?.length,
+      (await worker.ended).stderr.match(/"msg":"Job put back; its process may still run/g)?.length,
       2,
     );
   }
@@ -188,7 +191,7 @@ Deno.test("stop --wait with a time limit gives up on jobs that take longer, and 
   await using t = await startBusy(1);
   const { code, stdout, stderr } = await t.site.run(["stop", "--wait", "--timeout", "500ms"]);
   assert.equal(code, 4);
-  assert.match(stdout, /is stopping; 1 job under way\n$/);
+  assert.match(stdout, /is stopping; 1 job in flight\n$/);
   assert.match(stderr, /has not finished in 0\.5 s/);
   await t.letGo();
   assert.equal((await t.worker.ended).code, 0);

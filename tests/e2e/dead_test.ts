@@ -46,7 +46,7 @@ Deno.test("dead list lists those that its filters let through, in pages", async 
   }
   const first = await site.run(["dead", "list", "--queue", "mail", "--limit", "2"]);
   assert.match(first.stdout, /^ID .*\n6 .*\n4 .*\n$/);
-  const [, place] = /^There may be more: go on with --after (\d+:4)\n$/.exec(first.stderr)!;
+  const [, place] = /^There may be more: continue with --after (\d+:4)\n$/.exec(first.stderr)!;
   const next = (after: string) =>
     site.run(["dead", "list", "--queue", "mail", "--limit", "2", "--after", after]);
   for (const after of [place!, "4"]) {

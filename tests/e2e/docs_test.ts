@@ -81,7 +81,7 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "fervo-worker bench --config fervo-worker.toml": { run: { add: SHORT_BENCH } },
   // docs/getting-started.md
   "cat /tmp/fervo-job-1.txt": { by: "tests/first_hour/plain", where: "/tmp/fervo-job-1.txt" },
-  "fervo-worker reload": { run: { says: /^No consumer and no schedule has changed$/m } },
+  "fervo-worker reload": { run: { says: /^No consumer and no schedule changed$/m } },
   "fervo-worker push default 'no JSON' --attempts 1": {
     by: "tests/e2e/getting_started_test.ts",
     where: '"no JSON", "--attempts", "1"',

@@ -43,14 +43,14 @@ for (
     await using busy = await startBusy({}, firstFault);
     const { site, worker } = busy;
     worker.kill("SIGUSR2");
-    await worker.says('"msg":"Stopping; jobs under way may finish"');
+    await worker.says('"msg":"Stopping; running jobs may finish"');
     await site.push("{}");
     await busy.letGo();
     assert.equal((await worker.ended).code, 1);
     const fault = linesOf(worker).find(({ level }) => level === "error");
     assert.equal(fault?.["error"], error);
     assert.match(String(fault?.["stack"]), /faulty_worker\.ts/);
-    assert.match(String(fault?.["msg"]), /^A fault in fervo-worker itself, please report it/);
+    assert.match(String(fault?.["msg"]), /^This is a fault in fervo-worker itself; please report it/);
     const [queue] = JSON.parse(await site.runOk(["queues", "--json"]));
     assert.deepEqual([queue.ready, queue.reserved, queue.dead], [1, 0, 0]);
     assert.equal(site.effectCount(), 1);
@@ -61,7 +61,7 @@ Deno.test("a second fault ends run at once, whatever runs, and the log stays a l
   await using busy = await startBusy();
   const { worker } = busy;
   worker.kill("SIGUSR2");
-  await worker.says('"msg":"Stopping; jobs under way may finish"');
+  await worker.says('"msg":"Stopping; running jobs may finish"');
   worker.kill("SIGUSR2");
   assert.equal((await worker.ended).code, 1);
   assert.match(String(linesOf(worker).at(-1)?.["msg"]), /^This is another fault in fervo-worker itself/);
@@ -72,7 +72,7 @@ Deno.test("a fault is told in the log's own format on a terminal, too", async ()
   await using busy = await startBusy({ log: { format: "pretty" } });
   const { worker } = busy;
   worker.kill("SIGUSR2");
-  await worker.says("A fault in fervo-worker itself, please report it");
+  await worker.says("This is a fault in fervo-worker itself; please report it");
   await busy.letGo();
   const { code, stderr } = await worker.ended;
   assert.equal(code, 1);

@@ -12,12 +12,12 @@ for (const transport of ["unix", "tcp"] as const) {
     await fpm.stop();
     const ids = await site.push("{}", 20);
     await using worker = site.start(["run"]);
-    await worker.says('"msg":"Consumer paused"');
+    await worker.says('"msg":"Consumer backs off"');
     assert.match(worker.stderr, /"code":"FASTCGI_CONNECT_FAILED","error":"Cannot connect to php-fpm at /);
     assert.match(worker.stderr, /is php-fpm running\?/);
     await fpm.restart();
     await eventually("all jobs have run", () => site.effectCount() === 20);
-    await worker.says('"msg":"Consumer resumed"');
+    await worker.says('"msg":"Consumer runs jobs again"');
     worker.kill("SIGTERM");
     assert.equal((await worker.ended).code, 0);
     assert.deepEqual(new Set(site.effects().map(({ job }) => job)), new Set(ids));
@@ -33,7 +33,7 @@ Deno.test("run goes on by itself after php-fpm was stopped under load, and loses
   await using worker = site.start(["run"]);
   await eventually("jobs run", () => site.effectCount() >= 50);
   await fpm.stop();
-  await worker.says('"msg":"Consumer paused"');
+  await worker.says('"msg":"Consumer backs off"');
   await fpm.restart();
   await eventually("no job is left", () => site.queueRows(QUEUE).length === 0);
   worker.kill("SIGTERM");
@@ -45,7 +45,7 @@ Deno.test("run stops on a signal also while php-fpm is away", async () => {
   await using site = await Site.create();
   await site.push("{}", 3);
   await using worker = site.start(["run"]);
-  await worker.says('"msg":"Consumer paused"');
+  await worker.says('"msg":"Consumer backs off"');
   worker.kill("SIGTERM");
   assert.equal((await worker.ended).code, 0);
   assert.deepEqual(site.queueRows(QUEUE).map(({ state, attempts }) => [state, attempts]), [
@@ -111,7 +111,7 @@ Deno.test("run ends the PHP process of a job whose time is up with kill_on_timeo
   });
   await using worker = site.start(["run"]);
   const [bad] = await site.push('{"sleep_ms":600000}', 1);
-  await worker.says("Ended the PHP process of the job whose time was up");
+  await worker.says("Ended the PHP process of the job that timed out");
   const line = worker.stderr.split("\n").find((text) => text.includes("Ended the PHP process"))!;
   const { pid, job } = JSON.parse(line);
   assert.equal(job, bad);

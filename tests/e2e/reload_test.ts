@@ -19,7 +19,7 @@ async function configure(site: Site, more: string, options: SiteOptions = {}): P
 
 async function startTaking(site: Site, options = {}): Promise<RunningCommand> {
   const worker = site.start(["run"], options);
-  await worker.says('"msg":"Taking commands"');
+  await worker.says('"msg":"Listening for commands"');
   return worker;
 }
 
@@ -32,7 +32,7 @@ const jobsLeft = (site: Site) => site.queueRows("SELECT count(*) AS n FROM fervo
 
 /** How many times the log has said something. */
 const said = ({ stderr }: RunningCommand, message: string) => stderr.split(`"msg":"${message}"`).length - 1;
-const RELOADED = "The configuration is reloaded";
+const RELOADED = "Reloaded the configuration";
 
 function assertEachOnce(site: Site, ids: readonly string[]): void {
   assert.deepEqual(site.effects().map(({ job }) => job).sort(), [...ids].sort());
@@ -167,13 +167,13 @@ Deno.test("A file with mistakes changes nothing: every problem is logged and pri
   await using worker = await startTaking(site);
   await configure(site, consumer("a", "concurency = 1") + "[[consumers]]\nqueues = []\n");
   worker.kill("SIGHUP");
-  await worker.says('"msg":"The configuration is not reloaded');
+  await worker.says('"msg":"The configuration was not reloaded');
   const lines = [
     /fervo-worker\.toml:\d+:1: unknown key "concurency" in \[\[consumers\]\]; did you mean "concurrency"\?/,
     /fervo-worker\.toml:\d+:1: queues is an empty list/,
   ];
   const logged = () =>
-    worker.stderr.split("\n").slice(0, -1).filter((line) => line.includes("is not reloaded"));
+    worker.stderr.split("\n").slice(0, -1).filter((line) => line.includes("was not reloaded"));
   await eventually("both are in the log", () => logged().length >= 2);
   const entries = logged();
   assert.equal(entries.length, 2);
@@ -299,8 +299,8 @@ queues = ["second"]
   });
   assert.equal(
     await site.runOk(["reload", "--wait"]),
-    "Consumers added: second\nChanged, and used after a restart only: [http]\n" +
-      "Changed, and used after a restart only: [log] format\n",
+    "Consumers added: second\nChanged, but used only after a restart: [http]\n" +
+      "Changed, but used only after a restart: [log] format\n",
   );
   assert.match(worker.stderr, /"level":"warn",.*"key":"\[http\]"/);
   await push(site, "jobs", {});
@@ -335,10 +335,10 @@ Deno.test("A reload lets a consumer look at once that waits for its script, and 
   await configure(site, more, { consumer: { fpm: "default" } });
   await using worker = await startTaking(site);
   await push(site, "a", {});
-  await worker.says("Consumer paused");
+  await worker.says("Consumer backs off");
   assert.equal((await statusOf(site)).consumers[1].state, "failed");
   await Deno.writeTextFile(missing, "<?php header('X-Fervo-Outcome: ack');");
-  assert.equal(await site.runOk(["reload", "--wait"]), "No consumer and no schedule has changed\n");
+  assert.equal(await site.runOk(["reload", "--wait"]), "No consumer and no schedule changed\n");
   await eventually("the job is done", () => jobsLeft(site) === 0);
   worker.kill("SIGTERM");
   assert.equal((await worker.ended).code, 0);
@@ -355,7 +355,7 @@ Deno.test("A schedule comes, changes and goes with a reload", async () => {
   assert.equal(await site.runOk(["reload", "--wait"]), "Schedules changed: timed\n");
   await site.configure({});
   assert.equal(await site.runOk(["reload", "--wait"]), "Schedules removed: timed\n");
-  assert.equal(await site.runOk(["reload", "--wait"]), "No consumer and no schedule has changed\n");
+  assert.equal(await site.runOk(["reload", "--wait"]), "No consumer and no schedule changed\n");
   worker.kill("SIGTERM");
   assert.equal((await worker.ended).code, 0);
 });

@@ -207,7 +207,7 @@ Deno.test("run ends at once on a second signal, and puts its jobs back with no a
   await eventually("the worker has ended", () => worker.hasEnded);
   const { code, stderr } = await worker.ended;
   assert.equal(code, 0);
-  assert.equal(stderr.match(/"msg":"Job put back; what ran it may run on/g)?.length, 4);
+  assert.equal(stderr.match(/"msg":"Job put back; its process may still run/g)?.length, 4);
   assert.deepEqual(site.queueRows(COUNTS).map((row) => ({ ...row })), [
     { state: "ready", jobs: 10, attempts: 0 },
   ]);

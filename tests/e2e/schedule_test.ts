@@ -75,7 +75,7 @@ Deno.test("A worker that comes back catches up with what was due meanwhile, and 
   // As of years ago.
   site.queueRows("UPDATE fervo_schedule SET claimed_to = ?", Date.UTC(2020, 5, 1));
   await using worker = site.start(["run"]);
-  await worker.says("no worker was there");
+  await worker.says("was due while no worker ran");
   await eventually("the job has run", () => site.effectCount() === 1);
   worker.kill("SIGTERM");
   await worker.ended;

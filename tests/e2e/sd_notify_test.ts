@@ -72,7 +72,7 @@ Deno.test("run works without a service manager that can be told anything, and sa
     worker.kill("SIGTERM");
     const { code, stderr } = await worker.ended;
     assert.equal(code, 0);
-    const warnings = stderr.match(/"msg":"The service manager cannot be told anything"/g)?.length ?? 0;
+    const warnings = stderr.match(/"msg":"Cannot notify the service manager"/g)?.length ?? 0;
     assert.equal(warnings, socket.startsWith("@") ? 1 : 0, stderr);
   }
 });

@@ -29,7 +29,7 @@ Deno.test({
     // The folder hides nothing: it is the files' own permissions that count.
     await Deno.chmod(site.directory, 0o755);
     await using worker = site.start(["run"]);
-    await worker.says('"msg":"Taking commands"');
+    await worker.says('"msg":"Listening for commands"');
     await worker.says("Serving /metrics");
 
     const asNobody: Command = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"];
@@ -135,7 +135,7 @@ Deno.test("No secret of the configuration is in anything that a worker says, wha
   await say("reload");
   await fpm.stop();
   await redis.stop();
-  await eventually("it is known", async () => /is away/.test(await say("status")));
+  await eventually("it is known", async () => /is unavailable/.test(await say("status")));
   for (const path of ["/metrics", "/readyz"]) said.push((await ask(http, path, scrape)).body);
   await say("push", "jobs", job({}));
   await say("queues");

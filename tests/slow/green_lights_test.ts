@@ -83,7 +83,7 @@ async function lockedQueue(): Promise<void> {
     assert.equal(consumer?.state, "starved");
     assert.match(String(consumer?.reason), /^no job has been taken for/);
     assert.match(await site.runOk(["status"]), /^Consumer "jobs" is starved: no job has been taken for/m);
-    await worker.says('"msg":"Jobs are ready, and the consumer takes none though slots are free"');
+    await worker.says('"msg":"Jobs are ready and slots are free, but the consumer takes no jobs"');
     assert.match(
       await findings(site),
       /^warning consumer "jobs" of the running worker \(\d+\): no job has been/m,
@@ -94,7 +94,7 @@ async function lockedQueue(): Promise<void> {
   // Some run twice: they ran when the lock came, and their leases have ended.
   const ran = () => new Set(site.effects().map(({ job }) => job)).size;
   await eventually("all have run", () => ran() === 50, STUCK_LIMIT_MS);
-  await worker.says('"msg":"The consumer takes jobs again, or none is ready any more"');
+  await worker.says('"msg":"The consumer takes jobs again, or no job is ready any more"');
 }
 
 /** Somebody has taken a right from the worker that it needs to take jobs, and none that it needs to look at them. */
@@ -139,11 +139,11 @@ async function orphan(): Promise<void> {
     /^warning broker "default" counts jobs in flight with .* does not have: 1/m,
   );
   await worker.says(
-    '"msg":"The broker counts jobs in flight with this worker that are not here; a restart puts them back"',
+    '"msg":"The broker counts jobs in flight that this worker does not have; a restart puts them back"',
   );
   await redis.cli("DEL", `fervo:inflight:${process}:jobs`);
   await t.turnsGreen();
-  await worker.says('"msg":"The broker counts no more jobs in flight than are here again"');
+  await worker.says('"msg":"The broker no longer counts jobs in flight that this worker does not have"');
 }
 
 /** Jobs that wait for a good reason. */

@@ -40,12 +40,12 @@ interface Standing {
 
 export function statusCommand({ io }: Context) {
   return controlCommand("status")
-    .summary("show how the running worker is doing")
+    .summary("show the state of the running worker")
     .description(
-      "Shows how the running worker is doing: its consumers, their slots and jobs, why one is paused, and the brokers and " +
+      "Shows the state of the running worker: its consumers, their slots and jobs, why one backs off, and the brokers and " +
         "php-fpm pools that it uses.",
     )
-    .option("--wait", "wait for a worker that is about to start, for as long as it takes")
+    .option("--wait", "wait until a worker starts, for as long as it takes")
     .addOption(jsonOption())
     .addHelpText("after", "\nExamples:\n  $ fervo-worker status\n  $ fervo-worker status --json | jq .state")
     .action(async ({ wait = false, ...options }) => {
@@ -56,11 +56,11 @@ export function statusCommand({ io }: Context) {
 
 export function quietCommand({ io }: Context) {
   return controlCommand("quiet")
-    .summary("have the running worker take no more jobs")
+    .summary("make the running worker take no more jobs")
     .description(
-      "Has the running worker take no more jobs; those that run may finish, and it stays until it is stopped. As SIGTSTP.",
+      "Makes the running worker take no more jobs. Running jobs may finish; the worker stays until it is stopped. Like SIGTSTP.",
     )
-    .option("--wait", "end when no job runs any more")
+    .option("--wait", "wait until no job runs")
     .addOption(jsonOption())
     .addHelpText("after", "\nExamples:\n  $ fervo-worker quiet\n  $ fervo-worker quiet --wait")
     .action(async ({ wait = false, ...options }) => {
@@ -77,10 +77,10 @@ export function stopCommand({ io, setExitCode }: Context) {
   return controlCommand("stop")
     .summary("stop the running worker")
     .description(
-      "Stops the running worker: no new jobs, and those that run may finish, for shutdown_timeout_ms at most. As SIGTERM. " +
-        "What runs it as a service starts it again: to have it stay away, stop the service.",
+      "Stops the running worker: it takes no new jobs, and running jobs may finish within shutdown_timeout_ms. Like SIGTERM. " +
+        "A service manager starts the worker again: to keep it stopped, stop the service.",
     )
-    .option("--wait", "end when the process has ended, with exit code 0 if all its jobs are accounted for")
+    .option("--wait", "wait until the process has ended; exit code 0 if all its jobs are accounted for")
     .option("--now", "put running jobs back at once")
     .addOption(jsonOption())
     .addHelpText("after", "\nExamples:\n  $ fervo-worker stop\n  $ fervo-worker stop --wait && echo stopped")
@@ -93,7 +93,7 @@ export function stopCommand({ io, setExitCode }: Context) {
           continue;
         }
         const { pid, in_flight } = answer as unknown as Standing;
-        const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} under way`;
+        const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} in flight`;
         if (!options.json) io.out(`The worker (process ${pid}) is stopping; ${jobs}\n`);
       }
       if (!wait) return;
@@ -107,13 +107,13 @@ export function stopCommand({ io, setExitCode }: Context) {
 
 export function reloadCommand({ io }: Context) {
   return controlCommand("reload")
-    .summary("have the running worker read its configuration again")
+    .summary("make the running worker read its configuration again")
     .description(
-      "Has the running worker read its configuration again, and use it: consumers are added, changed and removed, and those " +
-        "that are the same go on undisturbed. A file with mistakes changes nothing, and all are told, with exit code 3. As " +
+      "Makes the running worker read its configuration again and use it: it adds, changes and removes consumers, and leaves " +
+        "the others alone. If the file has mistakes, nothing changes: the command prints them all and exits with 3. Like " +
         "SIGHUP.",
     )
-    .option("--wait", "end when jobs of consumers that have changed have ended, and the new ones run")
+    .option("--wait", "wait until the jobs of changed consumers have ended and the new consumers run")
     .addOption(jsonOption())
     .addHelpText("after", "\nExamples:\n  $ fervo-worker reload\n  $ fervo-worker reload --wait")
     .action(async ({ wait = false, ...options }) => {
@@ -141,8 +141,8 @@ function reloadText({ consumers, schedule, needs_restart }: ReloadReport): strin
     )
   );
   return [
-    ...(changed.length === 0 ? ["No consumer and no schedule has changed"] : changed),
-    ...needs_restart.map((key) => `Changed, and used after a restart only: ${key}`),
+    ...(changed.length === 0 ? ["No consumer and no schedule changed"] : changed),
+    ...needs_restart.map((key) => `Changed, but used only after a restart: ${key}`),
     "",
   ].join("\n");
 }
@@ -166,7 +166,7 @@ function controlCommand(name: string) {
     .option("--socket <path>", "the worker's control socket, instead of the configuration's")
     .option(
       "--timeout <duration>",
-      "how long the worker may take, in all (default: 10s for its first answer; with --wait it may take its time then)",
+      "how long the worker may take, in all (default: 10s for its first answer; after that, --wait has no limit)",
       durationMs,
     );
 }

@@ -18,15 +18,17 @@ const STATES: readonly JobState[] = ["ready", "delayed", "reserved"];
 export function jobsCommand(context: Context) {
   const { io } = context;
   return new Command("jobs")
-    .summary("list the jobs of a queue that wait or run")
+    .summary("list the jobs of a queue")
     .description(
-      "Lists jobs of a queue: those that are ready, the next one first; those that are delayed, by when they are due; or those that " +
-        "run. Dead letters: see dead list.",
+      "Lists the jobs of a queue in one state: ready, with the next job first; delayed, by due time; or reserved, which means " +
+        "in flight. For dead letters, see dead list.",
     )
     .argument("<queue>", "the queue", queueName)
-    .addOption(new Option("--state <state>", "which jobs").choices(STATES).default("ready" as JobState))
-    .option("--limit <n>", "at most so many", wholeNumber(1), 50)
-    .option("--after <place>", "go on there, as the page before has told")
+    .addOption(
+      new Option("--state <state>", "the state of the jobs").choices(STATES).default("ready" as JobState),
+    )
+    .option("--limit <n>", "at most this many", wholeNumber(1), 50)
+    .option("--after <place>", "continue after this place, which the previous page printed")
     .addOption(configOption())
     .addOption(brokerOption())
     .addOption(jsonOption())
@@ -52,7 +54,7 @@ export function jobsCommand(context: Context) {
       }
       if (jobs.length === 0) return io.out(`No ${state} jobs in "${queue}"\n`);
       io.out(jobTable(jobs));
-      if (next !== undefined) io.err(`There may be more: go on with --after ${next}\n`);
+      if (next !== undefined) io.err(`There may be more: continue with --after ${next}\n`);
     });
 }
 

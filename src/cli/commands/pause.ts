@@ -15,21 +15,25 @@ import { chooseBroker, readConfig } from "../settings.ts";
 export function pauseCommand(context: Context) {
   const { io } = context;
   return new Command("pause")
-    .summary("take no more jobs from a queue")
+    .summary("stop taking jobs from a queue")
     .description(
-      "Has all workers on the broker take no more jobs from a queue, within two seconds and until it is resumed, or its time is " +
-        "over. Jobs that run go on, and jobs can be pushed. Said again, it takes the place of the former pause. Of some brokers a " +
+      "All workers on the broker stop taking jobs from the queue within two seconds, until it is resumed or the time is " +
+        "over. Running jobs go on, and jobs can still be pushed. A second pause replaces the first. With some brokers a " +
         "pause may end earlier by itself: see docs/queues.md.",
     )
     .argument("<queue>", "the queue", queueName)
     .addOption(
-      new Option("--for <duration>", "for so long, e.g. 30m or 2h").argParser(durationMs).conflicts("until"),
+      new Option("--for <duration>", "for this long, e.g. 30m or 2h").argParser(durationMs).conflicts(
+        "until",
+      ),
     )
     .addOption(
-      new Option("--until <time>", "until then, e.g. 2026-01-31T12:00Z; of UTC unless it says otherwise")
+      new Option("--until <time>", "until this time, e.g. 2026-01-31T12:00Z; in UTC unless it has an offset")
         .argParser(momentMs),
     )
-    .addOption(new Option("--reason <text>", "why, shown by queues, status and check").argParser(reasonText))
+    .addOption(
+      new Option("--reason <text>", "the reason, which queues, status and check show").argParser(reasonText),
+    )
     .addOption(configOption())
     .addOption(brokerOption())
     .addOption(jsonOption())
@@ -76,9 +80,9 @@ Examples:
 export function resumeCommand(context: Context) {
   const { io } = context;
   return new Command("resume")
-    .summary("take jobs again from a queue that was paused")
+    .summary("take jobs from a paused queue again")
     .description(
-      "Has all workers on the broker take jobs again from a queue that was paused, within two seconds.",
+      "All workers on the broker take jobs from the queue again, within two seconds.",
     )
     .argument("<queue>", "the queue", queueName)
     .addOption(configOption())

@@ -16,12 +16,12 @@ export function purgeCommand(context: Context) {
   return new Command("purge")
     .summary("delete the ready jobs of a queue")
     .description(
-      "Deletes the jobs of a queue that are ready to run, those that are there when it begins. Jobs that run, that wait for their " +
-        "time, or are dead stay. It asks before, unless --yes is given.",
+      "Deletes the jobs of a queue that are ready when the command begins. Running, delayed and dead jobs stay. It asks " +
+        "first, unless --yes is given.",
     )
     .argument("<queue>", "the queue", queueName)
-    .option("--yes", "do not ask")
-    .option("--dry-run", "show how many jobs it would be, and change nothing")
+    .option("--yes", "do not ask for confirmation")
+    .option("--dry-run", "show how many jobs it would delete, and change nothing")
     .addOption(configOption())
     .addOption(brokerOption())
     .addOption(jsonOption())

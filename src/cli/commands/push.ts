@@ -15,15 +15,23 @@ export function pushCommand(context: Context) {
   const { io } = context;
   return new Command("push")
     .summary("push a job")
-    .description("Pushes a job and prints its id. It is on the disk when the command ends.")
+    .description("Pushes a job and prints its id. The broker has stored the job when the command ends.")
     .argument("<queue>", "the queue", queueName)
-    .argument("[payload]", "what PHP reads on STDIN, nothing when left out; - reads it from standard input")
+    .argument(
+      "[payload]",
+      "the payload, which PHP reads on STDIN (default: empty); - reads it from standard input",
+    )
     .addOption(configOption())
     .addOption(brokerOption())
-    .option("--count <n>", "push it so many times", wholeNumber(1), 1)
-    .option("--delay <duration>", "not before so long from now, e.g. 10s", durationMs)
-    .option("--priority <n>", "higher runs first", wholeNumber(Number.MIN_SAFE_INTEGER), 0)
-    .option("--attempts <n>", "tries at most, instead of the consumer's", wholeNumber(1))
+    .option("--count <n>", "push it this many times", wholeNumber(1), 1)
+    .option("--delay <duration>", "run it after this delay at the earliest, e.g. 10s", durationMs)
+    .option(
+      "--priority <n>",
+      "jobs with a higher priority run first",
+      wholeNumber(Number.MIN_SAFE_INTEGER),
+      0,
+    )
+    .option("--attempts <n>", "attempts at most, instead of the consumer's", wholeNumber(1))
     .addOption(jsonOption())
     .addHelpText(
       "after",

@@ -25,8 +25,8 @@ function listCommand(context: Context) {
   return new Command("list")
     .summary("show the next five times of each schedule")
     .description(
-      "Shows the next five times of each schedule, as its own time zone has them and in UTC. They follow from the " +
-        "configuration alone: `fervo-worker status` tells how the schedules of the worker that runs stand.",
+      "Shows the next five times of each schedule, in its own time zone and in UTC. They come from the " +
+        "configuration alone: `fervo-worker status` shows the schedules of the running worker.",
     )
     .addOption(configOption())
     .addOption(jsonOption())

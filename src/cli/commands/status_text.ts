@@ -9,7 +9,9 @@ export function statusText(status: StatusReport): string {
   // A worker of an older version tells none.
   const { schedules = [] } = status as Partial<StatusReport>;
   const reasons = [
-    ...consumers.map(({ name, state, reason }) => reason && `Consumer "${name}" is ${state}: ${reason}`),
+    ...consumers.map(({ name, state, reason }) =>
+      reason && `Consumer "${name}" is ${stateText(state)}: ${reason}`
+    ),
     // A worker of an older version tells none.
     ...consumers.flatMap(({ name, paused_queues = [] }: Partial<ConsumerReport>) =>
       paused_queues.map(({ queue, until, reason }) =>
@@ -29,15 +31,14 @@ export function statusText(status: StatusReport): string {
     ...schedules.map(({ name, reason }) => reason && `Schedule "${name}": ${reason}`),
     ...brokers.map(({ name, error }) => error && `Broker "${name}" is unavailable: ${error}`),
     ...brokers.map(({ name, orphans }) =>
-      orphans > 0 && `Broker "${name}" counts jobs in flight with this worker that are not here: ${orphans}`
+      orphans > 0 && `Broker "${name}" counts jobs in flight that this worker does not have: ${orphans}`
     ),
     ...fpm.map(({ name, error }) => error && `php-fpm "${name}" is unavailable: ${error}`),
     // A worker of an older version tells none.
     log_lines_dropped > 0 &&
-    `The log has lost ${counted(log_lines_dropped, "line")}: whoever reads standard error does not keep up`,
+    `The log has lost ${counted(log_lines_dropped, "line")}: the reader of standard error is too slow`,
   ].filter(Boolean);
   return [
-    // How long it is quiet, or stopping, nobody notes.
     `fervo-worker ${version}, process ${pid}: ${state === "running" ? "" : `${state}, `}running for ${
       duration(uptime_s)
     } with "${config}"\n`,
@@ -66,11 +67,16 @@ export function statusText(status: StatusReport): string {
 
 function row({ name, broker, queues, state, slots, busy, in_flight, last_receive_s }: ConsumerReport) {
   const received = last_receive_s === null ? "never" : `${duration(last_receive_s)} ago`;
-  return [name, broker, queues.join(" "), state, received, `${busy}/${slots}`, `${in_flight}`];
+  return [name, broker, queues.join(" "), stateText(state), received, `${busy}/${slots}`, `${in_flight}`];
+}
+
+/** Only people pause, and only queues: a consumer backs off. */
+function stateText(state: ConsumerReport["state"]): string {
+  return state === "paused" ? "backing off" : state;
 }
 
 function upText(isUp: boolean): string {
-  return isUp ? "up" : "away";
+  return isUp ? "up" : "unavailable";
 }
 
 /** Seconds in the two largest units that tell something: `1 d 2 h`, `3 min 4 s`, `5 s`. */

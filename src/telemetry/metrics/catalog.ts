@@ -24,13 +24,13 @@ const METRICS = {
   fervo_job_errors_total: {
     type: "counter",
     labels: [...OF_QUEUE, "outcome", "code"],
-    help: "Attempts that have ended and were not done, by the code of the error.",
+    help: "Attempts that failed or were put back, by the code of the error.",
     note: "What each `code` means: [errors.md](errors.md).",
   },
   fervo_job_wait_seconds: {
     type: "histogram",
     labels: OF_QUEUE,
-    help: "From when a job was ready to when it began, where the broker knows.",
+    help: "From when a job was ready until it began, if the broker knows.",
   },
   fervo_job_run_seconds: {
     type: "histogram",
@@ -46,13 +46,14 @@ const METRICS = {
   fervo_jobs_recovered_total: {
     type: "counter",
     labels: ["queue", "result"],
-    help: "Jobs that were taken back from workers that died or no longer have them, where the broker tells.",
+    help:
+      "Jobs that were taken back from workers that died or no longer have them, if the broker reports them.",
     note: "`result` is `put_back` (they run again) or `buried` (they are dead letters).",
   },
   fervo_consumer_up: {
     type: "gauge",
     labels: ["consumer"],
-    help: "1 while the consumer works; 0 when it is stuck, or what runs its jobs is misconfigured.",
+    help: "1 while the consumer works; 0 when it is stuck, or its php-fpm or program is misconfigured.",
   },
   fervo_consumer_paused: {
     type: "gauge",
@@ -67,13 +68,13 @@ const METRICS = {
   fervo_consumer_queues_held_back: {
     type: "gauge",
     labels: ["consumer"],
-    help: "Queues of the consumer of which the application has said that no job is to begin now.",
+    help: "Queues of the consumer that the application holds back: no job of them begins now.",
   },
   fervo_consumer_starved_seconds: {
     type: "gauge",
     labels: ["consumer"],
     help:
-      "For how long jobs have been ready and slots free, and none was taken; else 0. Looked at every 5 s.",
+      "For how long jobs have been ready and slots free while the consumer took no job; else 0. Measured every 5 s.",
     note: "A few seconds are no fault. See [stuck jobs](../monitoring.md#stuck-jobs).",
   },
   fervo_slots: {
@@ -98,33 +99,34 @@ const METRICS = {
     type: "gauge",
     labels: ["broker"],
     help:
-      "Jobs that the broker has counted as in flight with this worker for 30 s or more, and that it does not have.",
+      "Jobs that the broker has counted as in flight with this worker for 30 s or more, and that the worker does not have.",
     note: "See [stuck jobs](../monitoring.md#stuck-jobs).",
   },
   fervo_broker_errors_total: {
     type: "counter",
     labels: ["consumer", "during"],
-    help: "Failed calls to the broker, which are made again; of the broker's own background work, outages.",
+    help:
+      "Failed calls to the broker, which the worker makes again; for the broker's own background work, outages.",
     note: "Without a `consumer` it is the broker's own work.",
   },
   fervo_queue_jobs: {
     type: "gauge",
     labels: ["broker", "queue", "state"],
     help:
-      "Jobs in the broker, by state. All workers of a broker tell the same: take the maximum, not the sum.",
+      "Jobs in the broker, by state. All workers of a broker report the same: take the maximum, not the sum.",
     note: "`state` is `ready`, `delayed`, `reserved` (in flight) or `dead`.",
   },
   fervo_queue_latency_seconds: {
     type: "gauge",
     labels: ["broker", "queue"],
     help:
-      "For how long the next job of the queue has been ready; 0 when none is. All workers of a broker tell the same: take the maximum.",
+      "For how long the next job of the queue has been ready; 0 when none is. All workers of a broker report the same: take the maximum.",
     note: "A broker that does not know when a job became ready counts from when it was pushed.",
   },
   fervo_fpm_up: {
     type: "gauge",
     labels: ["fpm"],
-    help: "1 when php-fpm is there, also while it is too busy to answer.",
+    help: "1 when php-fpm accepts connections, even if it is too busy to answer.",
   },
   fervo_fpm_processes: {
     type: "gauge",
@@ -163,14 +165,13 @@ const METRICS = {
   fervo_fpm_connections_not_kept: {
     type: "gauge",
     labels: ["fpm"],
-    help:
-      "1 since a script of the pool was seen to go on after its answer: no connections are kept any more.",
+    help: "1 since a script of the pool went on after its answer: the worker no longer keeps connections.",
   },
   fervo_fpm_requests_total: { type: "counter", labels: ["fpm"], help: "Requests that php-fpm has answered." },
   fervo_fpm_requests_resent_total: {
     type: "counter",
     labels: ["fpm"],
-    help: "Requests that were sent again, because the child had left its kept connection before them.",
+    help: "Requests that were sent again, because the child had closed its kept connection before them.",
   },
   fervo_event_loop_lag_seconds: {
     type: "histogram",
@@ -182,7 +183,7 @@ const METRICS = {
   fervo_log_lines_dropped_total: {
     type: "counter",
     labels: [],
-    help: "Lines of the log for which there was no room: its reader stands still, or it cannot be written.",
+    help: "Lines of the log that were dropped: its reader is too slow, or the log cannot be written.",
   },
   process_cpu_seconds_total: {
     type: "counter",

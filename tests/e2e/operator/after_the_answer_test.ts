@@ -45,7 +45,7 @@ for (const [what, work] of Object.entries(WORK)) {
       await eventually("php-fpm is old enough", async () => (await fpm.control().status())!.uptimeS > 2);
       const ids = [...await site.push(`${ANSWER} ${work}`), ...await site.push("", 3)];
       await using worker = site.start(["run"]);
-      await worker.says("A script goes on after it has answered");
+      await worker.says("A script goes on after its answer");
       await Deno.writeTextFile(`${fpm.directory}/go`, "");
       await eventually(
         "all jobs are done",

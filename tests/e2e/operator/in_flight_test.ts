@@ -74,7 +74,7 @@ Deno.test("max_in_flight_bytes bounds what is in flight on Redis, and what a wor
   const [identity] = await redis.elements("SMEMBERS", "fervo:processes");
   await redis.cli("LPUSH", `fervo:inflight:${identity}:jobs`, '{"class":"X","args":[],"jid":"stray"}');
   await eventually("it has run", async () => (await ran(site)).includes("stray"));
-  await worker.says("Jobs were in flight that this worker does not hold");
+  await worker.says("The broker had jobs in flight that this worker does not have");
   worker.kill("SIGTERM");
   assert.equal((await worker.ended).code, 0);
 });

@@ -121,7 +121,7 @@ for (const [what, executor, batch] of KINDS) {
       const lines = (await logOf(t.site)).filter(({ stderr }) => stderr?.includes("charged twice"));
       assert.deepEqual(
         lines.map(({ level, consumer, job, msg }) => [level, consumer, job, msg]),
-        shown === undefined ? [] : [[shown, "jobs", id, "The job is done, and wrote to STDERR"]],
+        shown === undefined ? [] : [[shown, "jobs", id, "The job is done and wrote to STDERR"]],
       );
     }
     await t.site.push("'says nothing';");
@@ -135,7 +135,7 @@ for (const executor of ["fastcgi", "process"] as const) {
     const [id] = await t.site.push(LATE);
     const warned = (await logOf(t.site)).filter(({ level }) => level !== "info");
     assert.deepEqual(warned.map(({ level, job, msg }) => [level, job, msg]), [
-      ["warn", id, "The job said that it was done, and something failed all the same"],
+      ["warn", id, "The job reported success, and something failed after that"],
     ]);
     assert.match(
       warned[0]!.error!,
@@ -172,12 +172,12 @@ Deno.test("An error behind a batch's last record is a warning that names its job
   });
   const lines = (await logOf(t.site)).filter(({ stderr }) => stderr !== undefined);
   assert.deepEqual(lines.map(({ level, job, jobs, msg }) => [level, job ?? jobs, msg]), [
-    ["info", ids[0], "The job is done, and wrote to STDERR"],
-    ["info", ids[2], "The job is done, and wrote to STDERR"],
+    ["info", ids[0], "The job is done and wrote to STDERR"],
+    ["info", ids[2], "The job is done and wrote to STDERR"],
     [
       "warn",
       ids.map((id) => `jobs/${id}`),
-      "A batch has ended, and something failed that one of its jobs had left for the end; it is not known which",
+      "A batch has ended, and something that one of its jobs had left for the end failed; it is unknown which job",
     ],
   ]);
   assert.match(lines[2]!.error!, /not sent/);

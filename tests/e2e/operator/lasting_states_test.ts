@@ -32,7 +32,7 @@ Deno.test("php-fpm that is away costs two lines a consumer, however often it is 
   await fpm.restart();
   await eventually(
     "all have resumed",
-    () => worker.stderr.split("Consumer resumed").length === names.length + 1,
+    () => worker.stderr.split("Consumer runs jobs again").length === names.length + 1,
   );
   worker.kill("SIGTERM");
   const { stderr } = await worker.ended;
@@ -41,7 +41,7 @@ Deno.test("php-fpm that is away costs two lines a consumer, however often it is 
     lines.toSorted(),
     names.flatMap((name) => [`info ${name} Consumer resumed`, `warn ${name} Consumer paused`]).toSorted(),
   );
-  const resumed = JSON.parse(stderr.split("\n").find((line) => line.includes("Consumer resumed"))!);
+  const resumed = JSON.parse(stderr.split("\n").find((line) => line.includes("Consumer runs jobs again"))!);
   assert.ok(resumed.failures > 1 && resumed.after_s > 0, JSON.stringify(resumed));
 });
 

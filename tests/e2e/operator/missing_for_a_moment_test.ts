@@ -23,16 +23,16 @@ Deno.test("run waits for a script that is not there yet, counts no attempt, and 
   await site.configure({ fpm: { script }, consumer: { pause_max_ms: 100 } });
   const ids = await site.push("{}", 6);
   await using worker = site.start(["run"]);
-  await worker.says('"msg":"Consumer paused"');
+  await worker.says('"msg":"Consumer backs off"');
   const status = JSON.parse(await site.runOk(["status", "--json"]));
   assert.deepEqual([status.state, status.consumers[0].state], ["running", "failed"]);
   assert.match(status.consumers[0].reason, /^FPM_MISCONFIGURED: php-fpm cannot find the script/);
   await Deno.copyFile(FERVO, `${script}.new`);
   await Deno.rename(`${script}.new`, script);
-  await worker.says('"msg":"Consumer resumed"');
+  await worker.says('"msg":"Consumer runs jobs again"');
   await eventually("all jobs have run", () => site.effectCount() === 6);
-  assert.equal(linesOf(worker.stderr, "Consumer paused").length, 1, worker.stderr);
-  assert.equal(linesOf(worker.stderr, "Consumer paused")[0]!["level"], "error");
+  assert.equal(linesOf(worker.stderr, "Consumer backs off").length, 1, worker.stderr);
+  assert.equal(linesOf(worker.stderr, "Consumer backs off")[0]!["level"], "error");
   assert.deepEqual(linesOf(worker.stderr, "Job put back"), []);
   worker.kill("SIGTERM");
   assert.equal((await worker.ended).code, 0);
@@ -54,7 +54,7 @@ Deno.test("run waits for a program and for its folder, and takes no job for noth
   await worker.says("permission denied; make it executable");
   await Deno.chmod(`${folder}/job`, 0o755);
   await eventually("the job is done", () => site.queueRows(QUEUE).length === 0);
-  await worker.says('"msg":"Consumer resumed"');
+  await worker.says('"msg":"Consumer runs jobs again"');
   assert.equal(await Deno.readTextFile(`${folder}/ran`), "1\n");
   worker.kill("SIGTERM");
   assert.equal((await worker.ended).code, 0);
@@ -69,7 +69,7 @@ Deno.test("reload lets a consumer look at once, which had to wait long for a scr
   });
   await site.push("{}", 3);
   await using worker = site.start(["run"]);
-  await worker.says("does not know batches");
+  await worker.says("does not support batches");
   await site.configure({ fpm: { script: FERVO }, consumer: { batch_size: 5, pause_max_ms: 100 } });
   await site.runOk(["reload", "--wait"]);
   await eventually("all jobs have run", () => site.effectCount() === 3);
@@ -118,7 +118,7 @@ Deno.test("run works with what is there when folders are missing at its start, a
   await Deno.mkdir(`${t.folder}/more`, { recursive: true });
   await Deno.writeTextFile(`${t.folder}/token`, "a-token-of-some-length-0123456789");
   await worker.says("Serving /metrics");
-  await worker.says('"msg":"Taking commands"');
+  await worker.says('"msg":"Listening for commands"');
   await eventually(
     "the late queue is there",
     () => Deno.stat(`${t.folder}/queue.sqlite`).then(() => true, () => false),
@@ -155,7 +155,7 @@ Deno.test("run gives a pool no jobs that has fewer children than jobs at the sam
   await worker.says("run up to 3 jobs at the same time, and its pool");
   assert.equal(site.effectCount(), 0);
   await fpm.reload({ children: 3 });
-  await worker.says('"msg":"Consumer resumed"');
+  await worker.says('"msg":"Consumer runs jobs again"');
   await eventually("the job has run", () => site.effectCount() === 1);
   assert.deepEqual(site.effects().map(({ attempt }) => attempt), [1]);
 });

@@ -32,7 +32,7 @@ Deno.test("Sockets are their owner's alone, whatever the umask, and no link lead
   await site.configure({ http: { listen } });
   // A socket that was left behind, and a link where its lock would be.
   await using killed = site.start(["run"]);
-  await killed.says("Taking commands");
+  await killed.says("Listening for commands");
   killed.kill("SIGKILL");
   await killed.ended;
   await Deno.symlink(`${site.directory}/victim`, `${control}.lock`);
@@ -48,7 +48,7 @@ Deno.test("Sockets are their owner's alone, whatever the umask, and no link lead
   worker.kill("SIGTERM");
   await worker.ended;
   await using next = site.start(["run"], withUmask("000"));
-  await next.says("Taking commands");
+  await next.says("Listening for commands");
   assert.equal(await modeOf(control), "600");
 });
 

@@ -126,7 +126,7 @@ Deno.test("Without kill_on_timeout the log says of a job that is put back that P
   assert.equal((await worker.ended).code, 0);
   assert.match(
     worker.stderr,
-    /"level":"warn".*"msg":"Job put back; what ran it may run on, and its next run begin beside that"/,
+    /"level":"warn".*"msg":"Job put back; its process may still run, and the next run may overlap with it"/,
   );
   await using next = t.site.start(["run"]);
   await t.went(2);

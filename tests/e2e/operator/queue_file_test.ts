@@ -101,7 +101,7 @@ Deno.test("A queue that is removed is told everywhere, and a push begins a new o
 
   await service.push("after");
   await service.hasRun("after");
-  await worker.says("The queue's file was replaced; the new one is in use");
+  await worker.says("The queue's file was replaced; the worker uses the new file");
   await service.isReady(true);
   const shown = watching.stdout.length;
   await eventually("the watch goes on", () => watching.stdout.length > shown);
@@ -126,7 +126,7 @@ Deno.test("A backup and its restore as documented work under a running worker, a
   await service.hasRun("wait until the end");
 
   await service.runAsDocumented("cp -p backup.sqlite");
-  await worker.says("The queue's file was replaced; the new one is in use");
+  await worker.says("The queue's file was replaced; the worker uses the new file");
   // The queue was paused when it was saved.
   await site.runOk(["resume", "jobs"]);
   await service.hasRun("saved", 2);

@@ -48,7 +48,7 @@ Deno.test("check tells that jobs do not get to php-fpm, though its status page a
 Deno.test("check does not take a worker that hangs for a stranger on its socket", async () => {
   await using site = await Site.create();
   await using worker = site.start(["run"]);
-  await worker.says("Taking commands");
+  await worker.says("Listening for commands");
   worker.kill("SIGSTOP");
   const { stdout } = await site.run(["check"]);
   worker.kill("SIGCONT");

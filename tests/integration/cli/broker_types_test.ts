@@ -62,7 +62,7 @@ Deno.test("Commands push to a broker in memory, count its jobs, pause its queues
   assert.equal((await t.run("jobs", "mail", "--state", "dead")).code, 2);
   await t.run("push", "mail", "second");
   const first = await t.run("jobs", "mail", "--limit", "1");
-  assert.equal(first.stderr, "There may be more: go on with --after 1\n");
+  assert.equal(first.stderr, "There may be more: continue with --after 1\n");
   assert.match((await t.run("jobs", "mail", "--after", "1")).stdout, /^.*\n2 .* second\n$/);
   assert.equal((await t.run("jobs", "mail", "--after", "x y")).code, 1);
   await (await takeOne(broker, { queues: ["mail"] })).settle(RELEASE);

@@ -212,7 +212,7 @@ Deno.test("Worker until empty ends when its script does not know batches, and le
   await t.push(3);
   const { orphaned, faults } = await t.run({ untilEmpty: true });
   assert.deepEqual([orphaned, faults.map(({ code }) => code)], [0, ["FPM_MISCONFIGURED"]]);
-  assert.match(faults[0]!.message, /does not know batches/);
+  assert.match(faults[0]!.message, /does not support batches/);
   assert.deepEqual(await t.broker.admin.depth(QUEUE), { ...EMPTY, ready: 3 });
 });
 

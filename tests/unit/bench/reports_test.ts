@@ -29,7 +29,7 @@ Versions  fervo-worker 1.2.3, Deno 2.9.6, php-fpm 8.2.29, php 8.2.29
 php-fpm   started for this, /tmp/x/fpm.sock, pm = static, 4 children
 Script    /tmp/x/job.php, payload of 7 bytes
 Process   /usr/bin/php8.2 /tmp/x/job.php
-Load      4 jobs a mode in 1 round, 4 at once; a slot starts its next job when the last has ended
+Load      4 jobs a mode in 1 round, 4 at once; a slot starts its next job when the previous job has ended
 
                     FASTCGI  PROCESS    RAW
 Average, ms            1.50      100  0.500
@@ -159,7 +159,10 @@ Deno.test("duration() chooses the unit", () => {
 Deno.test("meaning() says what is not known of the pool, and that jobs above its children wait", () => {
   const run = modeRun("fastcgi", [round([1, 2])]);
   const said = (conditions: Parameters<typeof resultOf>[1]) => meaning(resultOf([run], conditions)).join(" ");
-  assert.match(said({ children: null }), /How many PHP processes the pool has is not known: set "children"/);
+  assert.match(
+    said({ children: null }),
+    /The number of PHP processes of the pool is unknown: set "children"/,
+  );
   assert.match(
     said({ children: 4, concurrency: 9, rate_per_s: 100 }),
     /9 jobs were sent at once to 4 PHP .* to 4\./,

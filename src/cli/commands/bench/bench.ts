@@ -9,29 +9,29 @@ const DEFAULT_PAYLOAD = '{"n":1}';
 
 export function benchCommand(context: Context) {
   return new Command("bench")
-    .summary("measure php-fpm against a process for each job")
+    .summary("compare php-fpm with a process for each job")
     .description(
-      "Measures jobs on php-fpm beside the same jobs as a PHP process each, and says what differs. Without a " +
-        "configuration it starts a php-fpm of its own in a temporary folder, runs a job that does nothing, and removes " +
-        "all of it. With --config or FERVO_CONFIG it measures that php-fpm and its script, and asks before it sends " +
-        "them a job. No queue is used.",
+      "Measures jobs on php-fpm and the same jobs as one PHP process each, and explains the difference. Without a " +
+        "configuration it starts its own php-fpm in a temporary folder, runs a job that does nothing, and removes the " +
+        "folder. With --config or FERVO_CONFIG it measures that php-fpm and its script, and asks before it sends " +
+        "jobs. It uses no queue.",
     )
     .option(
       "-c, --config <file>",
       "measure the php-fpm pool of this configuration (default: FERVO_CONFIG, else none)",
     )
-    .option("--own", "measure a php-fpm of its own even if FERVO_CONFIG is set")
-    .option("--consumer <name>", "which consumer of the configuration, where there are several")
-    .option("--fpm <name>", "which [fpm.NAME] of the configuration")
-    .option("--process <name>", "which [processes.NAME] of the configuration is the mode process")
-    .option("--modes <list>", `which of ${MODE_NAMES.join(",")} (default: all)`, modeList)
+    .option("--own", "measure bench's own php-fpm even if FERVO_CONFIG is set")
+    .option("--consumer <name>", "the consumer of the configuration, if it has several")
+    .option("--fpm <name>", "the [fpm.NAME] of the configuration")
+    .option("--process <name>", "the [processes.NAME] of the configuration for the mode process")
+    .option("--modes <list>", `some of ${MODE_NAMES.join(",")} (default: all)`, modeList)
     .addOption(
-      new Option("--jobs <n>", "jobs of each mode in each round; of process in all rounds together")
+      new Option("--jobs <n>", "jobs of each mode in each round; for process, in all rounds together")
         .argParser(wholeNumber(1)).default(1_000, "1,000"),
     )
     .option(
       "--concurrency <n>",
-      "jobs at the same time (default: the consumer's, else as many as the pool has children)",
+      "jobs at the same time (default: the consumer's, or the number of children of the pool)",
       wholeNumber(1),
     )
     .option(
@@ -39,28 +39,29 @@ export function benchCommand(context: Context) {
       "children of its own php-fpm (default: 2 a CPU core, at least 4)",
       wholeNumber(1),
     )
-    .option("--script <file>", "a PHP script of yours for its own php-fpm to run")
+    .option("--script <file>", "a PHP script of yours that bench's own php-fpm runs")
     .option(
       "--queue <name>",
-      "the queue that PHP is told (default: the consumer's first, or bench)",
+      "the queue's name for PHP (default: the consumer's first, or bench)",
       queueName,
     )
     .addOption(
-      new Option("--payload <text>", "what each job gets; @FILE reads it from a file").default(
+      new Option("--payload <text>", "the payload of each job; @FILE reads it from a file").default(
         DEFAULT_PAYLOAD,
         DEFAULT_PAYLOAD,
       ),
     )
-    .option("--rate <n/s>", "let jobs arrive at this rate, whether or not earlier ones have ended", rate)
+    .option("--rate <n/s>", "start jobs at this rate, whether or not earlier jobs have ended", rate)
     .option("--warmup <n>", "jobs before each round that are not measured", wholeNumber(0), 500)
     .option("--repeat <n>", "rounds", wholeNumber(1), 3)
     .addOption(
-      new Option("--timeout <duration>", "a job that takes longer has failed").argParser(durationMs).default(
-        60_000,
-        "60s",
-      ),
+      new Option("--timeout <duration>", "a job that takes longer counts as failed").argParser(durationMs)
+        .default(
+          60_000,
+          "60s",
+        ),
     )
-    .option("--yes", "do not ask")
+    .option("--yes", "do not ask for confirmation")
     .option("--json <file>", "write the result as JSON; - for standard output, instead of the report")
     .option("--csv <file>", "write a line for each mode; - for standard output, instead of the report")
     .option("--html <file>", "write a page with plots")
@@ -71,7 +72,7 @@ Modes:
   fastcgi        a request to php-fpm for each job, on kept connections
   fastcgi-fresh  the same, on a new connection for each job
   process        a PHP process for each job
-  raw            the bytes of one request again and again: the most that any client could reach
+  raw            the bytes of one request, repeated: the most that any client could reach
 
 Examples:
   $ fervo-worker bench

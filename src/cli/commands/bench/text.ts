@@ -16,7 +16,9 @@ export function textReport(result: BenchResult): string {
     failuresText(modes),
     meaningText(result),
     notes.map((note) => `Note: ${note}\n`).join(""),
-    conditions.complete ? "" : "INCOMPLETE: it was interrupted; these are the jobs that had ended by then\n",
+    conditions.complete
+      ? ""
+      : "INCOMPLETE: the benchmark was interrupted; these are the jobs that had ended by then\n",
   ];
   return parts.filter((part) => part !== "").join("\n");
 }
@@ -25,7 +27,7 @@ function conditionsText(c: Conditions): string {
   const memory = c.memory_bytes === null ? "" : `, ${bytes(c.memory_bytes)}`;
   const children = c.children === null ? "" : `, ${c.children} children`;
   const loop = c.rate_per_s === null
-    ? "a slot starts its next job when the last has ended"
+    ? "a slot starts its next job when the previous job has ended"
     : `${figure(c.rate_per_s)} jobs arrive a second`;
   const rows: [string, string][] = [
     ["Machine", `${c.cpu_cores} x ${c.cpu_model ?? "unknown CPU"}${memory}, Linux ${c.kernel ?? "?"}`],

@@ -27,23 +27,23 @@ export function callCommand(context: Context) {
   return new Command("call")
     .summary("send one FastCGI request to any FastCGI application, or run a dead letter in the foreground")
     .description(
-      "Sends one FastCGI request to any FastCGI application and prints the answer as it comes, byte for byte: headers and " +
+      "Sends one FastCGI request to any FastCGI application and prints the answer as it arrives, byte for byte: headers and " +
         "body to standard output, the application's STDERR to standard error. Exits with 1 when the application's status " +
-        "is not 0 or its answer is not complete; what had come by then is printed.\n\n" +
-        "With --dead it runs the job of a dead letter again as its worker would, with the params of its last attempt, " +
-        "prints what comes and which outcome that means, and exits with 0 when the job is done. The job has its effects; " +
-        "the dead letter stays as it is.",
+        "is not 0 or its answer is not complete; it prints the part that arrived.\n\n" +
+        "With --dead it runs the job of a dead letter again as its worker would, with the params of its last attempt. It " +
+        "prints the answer and its outcome, and exits with 0 when the job is done. The job really runs; the dead letter " +
+        "does not change.",
     )
     .argument("[address]", "a socket's path or host:port", address)
     .option("--script <file>", "SCRIPT_FILENAME, as the application sees it")
     .option("--method <method>", "REQUEST_METHOD (default: GET, or POST with a body)")
     .option("--param <NAME=VALUE>", "a further param; may be repeated", nameAndValue)
     .option("--body <file>", "what the application reads on STDIN; - for standard input")
-    .option("--dead <id>", "run this dead letter; address, script and body are those of its job")
+    .option("--dead <id>", "run this dead letter; address, script and body come from its job")
     .addOption(
       new Option(
         "--timeout <duration>",
-        "give up after so long (default: 60s; with --dead timeout_ms of the consumer)",
+        "give up after this time (default: 60s; with --dead, timeout_ms of the consumer)",
       )
         .argParser(durationMs),
     )
@@ -137,7 +137,7 @@ Examples:
     }).finally(() => printer.end());
     io.err(`Outcome: ${outcomeText(outcome)}\n`);
     io.err(
-      `The dead letter stays as it is; see: fervo-worker dead retry ${id}, fervo-worker dead remove ${id}\n`,
+      `The dead letter has not changed; see: fervo-worker dead retry ${id}, fervo-worker dead remove ${id}\n`,
     );
     setExitCode(exitCodeOfOutcome(outcome));
   }

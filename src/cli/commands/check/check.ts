@@ -16,18 +16,18 @@ export function checkCommand(context: Context) {
   return new Command("check")
     .summary("examine the configuration, the brokers and php-fpm")
     .description(
-      "Examines all that jobs depend on: opens each broker, reaches each php-fpm pool, looks for scripts and programs, " +
-        "and says what endangers jobs, why, and which line to change. No PHP and no other program is run, but for the " +
-        "options below. What cannot be found out is said to be unknown.",
+      "Examines everything that jobs depend on: opens each broker, connects to each php-fpm pool, looks for scripts and " +
+        "programs. It reports what endangers jobs, why, and which line to change. It runs no PHP and no other program, " +
+        "unless an option below asks for it. It reports as unknown what it cannot find out.",
     )
     .addOption(configOption())
     .option(
       "--call-script",
-      "have php-fpm run the script with FERVO_CHECK=1 and no job, and judge the PHP settings that it tells",
+      "let php-fpm run the script with FERVO_CHECK=1 and no job, and examine the PHP settings that it reports",
     )
-    .option("--fpm-config <file>", "judge this php-fpm.conf, as `php-fpm -tt` reads it")
-    .option("--php-fpm <path>", "the php-fpm for that (default: the newest one that is installed)")
-    .option("--user <name>", "as root: examine it as this user, whom the worker runs as")
+    .option("--fpm-config <file>", "examine this php-fpm.conf, as `php-fpm -tt` reads it")
+    .option("--php-fpm <path>", "the php-fpm program for --fpm-config (default: the newest installed one)")
+    .option("--user <name>", "as root: check as this user, the worker's user")
     .addOption(jsonOption())
     .addHelpText(
       "after",
@@ -39,7 +39,7 @@ Examples:
   $ fervo-worker check --json | jq '.[] | select(.severity == "warning")'
 
 Exit codes:
-  0  nothing that endangers jobs; notices at most
+  0  nothing endangers jobs; notices at most
   1  warnings
   3  jobs cannot run: a configuration is wrong, the worker's or php-fpm's
   4  jobs cannot run: a broker or php-fpm cannot be reached or used`,

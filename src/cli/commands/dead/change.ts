@@ -26,24 +26,24 @@ const NO_PAYLOAD = new Uint8Array(0);
 /** `dead retry` and `dead remove`: named jobs at once, many after a yes. */
 export function changeCommand(context: Context, verb: "retry" | "remove", done: string) {
   const { io, setExitCode } = context;
-  const summary = verb === "retry" ? "make dead jobs ready again, with all their tries" : "delete dead jobs";
+  const summary = verb === "retry"
+    ? "make dead jobs ready again, with all their attempts"
+    : "delete dead jobs";
   const { queue, code, since, match } = filterOptions();
   return new Command(verb)
     .summary(summary)
     .description(
-      `${summary[0]!.toUpperCase()}${
-        summary.slice(1)
-      }: those that are named, those that the filters let through, or all. ` +
-        "Many are asked about before, unless --yes is given.",
+      `${summary[0]!.toUpperCase()}${summary.slice(1)}: by id, by filter, or all. ` +
+        "It asks before it changes many, unless --yes is given.",
     )
-    .argument("[ids...]", "the jobs' ids")
+    .argument("[ids...]", "the ids of the jobs")
     .option("--all", "all dead jobs of the broker")
     .addOption(queue)
     .addOption(code)
     .addOption(since)
     .addOption(match)
-    .option("--yes", "do not ask")
-    .option("--dry-run", "show which jobs it would be, and change nothing")
+    .option("--yes", "do not ask for confirmation")
+    .option("--dry-run", "show which jobs would change, and change nothing")
     .addOption(configOption())
     .addOption(brokerOption())
     .addOption(jsonOption())

@@ -47,8 +47,11 @@ function listCommand(context: Context) {
     .addOption(code)
     .addOption(since)
     .addOption(match)
-    .option("--limit <n>", "at most so many", wholeNumber(1), 50)
-    .option("--after <place>", "go on behind this place, which the page before has told, or behind this job")
+    .option("--limit <n>", "at most this many", wholeNumber(1), 50)
+    .option(
+      "--after <place>",
+      "continue after this place, which the previous page printed, or after this job",
+    )
     .addOption(jsonOption())
     .addHelpText(
       "after",
@@ -74,7 +77,7 @@ Examples:
       if (letters.length === 0) return io.out("No dead letters\n");
       io.out(letterTable(letters));
       if (letters.length === options.limit) {
-        io.err(`There may be more: go on with --after ${letters.at(-1)!.place}\n`);
+        io.err(`There may be more: continue with --after ${letters.at(-1)!.place}\n`);
       }
     });
 }
@@ -84,13 +87,13 @@ function showCommand(context: Context) {
   return new Command("show")
     .summary("show a dead letter with its errors, STDERR and payload")
     .description(
-      "Shows a dead letter with its error, those before it as far as the broker keeps them, what it wrote to STDERR, and " +
+      "Shows a dead letter: its error, its earlier errors as far as the broker stores them, its STDERR, and " +
         "its payload.",
     )
     .argument("<id>", "the job's id")
     .addOption(configOption())
     .addOption(brokerOption())
-    .option("--payload", "print the payload alone, byte for byte where it goes into a file or a pipe")
+    .option("--payload", "print only the payload, byte for byte into a file or a pipe")
     .addOption(jsonOption())
     .addHelpText(
       "after",
@@ -112,13 +115,13 @@ Examples:
       io.out([
         `Job:      ${visible(letter.id)}`,
         `Queue:    ${visible(letter.queue)}`,
-        `Pushed:   ${dateOf(letter.enqueuedAtMs) ?? "(not known)"}`,
-        `Died:     ${dateOf(letter.diedAtMs) ?? "(not known)"}`,
+        `Pushed:   ${dateOf(letter.enqueuedAtMs) ?? "(unknown)"}`,
+        `Died:     ${dateOf(letter.diedAtMs) ?? "(unknown)"}`,
         `Attempts: ${letter.attempts}`,
         `Error:    ${letter.error.code}: ${letter.error.message.replaceAll("\n", "\n          ")}`,
         "STDERR:",
         indent(letter.error.stderr ?? "(nothing)"),
-        ...(earlierErrors.length > 0 ? ["Errors before:", ...earlierErrors.map(earlierText)] : []),
+        ...(earlierErrors.length > 0 ? ["Earlier errors:", ...earlierErrors.map(earlierText)] : []),
         isText(payload)
           ? `Payload (${size}):`
           : `Payload (${size}, not all of it text; --payload prints them):`,

@@ -10,9 +10,9 @@ import { dateOf, filterOptions, openDead } from "./letters.ts";
 export function groupsCommand(context: Context) {
   const { io } = context;
   return new Command("groups")
-    .summary("count dead letters by what they died of")
+    .summary("count dead letters by error")
     .description(
-      "Counts dead letters by their error: its code, and the first line of its text, with # for numbers. Of very many, the newest.",
+      "Counts dead letters by error: the code and the first line of the text, with # for numbers. It counts the newest if there are very many.",
     )
     .addOption(configOption())
     .addOption(brokerOption())

@@ -32,11 +32,11 @@ export interface UsageErrors {
 
 /** The options of {@link DeadFilter}, for each command that takes them. */
 export const filterOptions = () => ({
-  queue: new Option("--queue <name>", "only of this queue"),
-  code: new Option("--code <code>", "only those that died of this error, e.g. JOB_TIMEOUT"),
-  since: new Option("--since <time>", "only those that died since, e.g. 2h, or 2026-01-31T12:00Z")
+  queue: new Option("--queue <name>", "only this queue"),
+  code: new Option("--code <code>", "only dead letters with this error, e.g. JOB_TIMEOUT"),
+  since: new Option("--since <time>", "only dead letters since this time, e.g. 2h, or 2026-01-31T12:00Z")
     .argParser(momentMs),
-  match: new Option("--match <text>", "only those with this text in the payload or in the error"),
+  match: new Option("--match <text>", "only dead letters with this text in the payload or the error"),
 });
 
 export function hasFilter({ queue, code, since, match }: DeadFilter): boolean {

@@ -19,9 +19,9 @@ export function initCommand(context: Context) {
     .summary("set up a worker, write a commented configuration, or print the files that run it")
     .description(
       "Writes a configuration file with every option, its default and what it does. With --service, as root, it sets up " +
-        "all that a worker needs on this machine: configuration, queue, php-fpm, services and a front controller. With " +
-        "--supervisor, --systemd or --fpm it prints the files that run the worker, and a php-fpm for its jobs, made for a " +
-        "configuration that is there: paths, limits that nest, and as many PHP processes as jobs.",
+        "everything that a worker needs on this machine: configuration, queue, php-fpm, services and a front controller. With " +
+        "--supervisor, --systemd or --fpm it prints the files that run the worker and a php-fpm for its jobs. They fit an " +
+        "existing configuration: its paths, limits that nest, and as many PHP processes as jobs.",
     )
     .argument(
       "[file]",
@@ -29,34 +29,41 @@ export function initCommand(context: Context) {
     )
     .option("--force", "overwrite existing files")
     .addOption(
-      new Option("--service <kind>", "set up a worker that this runs, and a php-fpm for it").choices(
-        SERVICE_KINDS,
-      ),
+      new Option("--service <kind>", "set up a worker and a php-fpm for it, as services of this kind")
+        .choices(
+          SERVICE_KINDS,
+        ),
     )
     .addOption(
       new Option(
         "--app <kind>",
-        "with --service: a front controller is written for plain PHP, the bundle has its own",
+        "with --service: what runs the jobs; init writes a front controller for plain PHP, the bundle has its own",
       )
         .choices(APP_KINDS).default("plain"),
     )
     .option(
       "--script <path>",
-      "with --service: the front controller that is there (default with symfony: the bundle's, of the application in the " +
+      "with --service: an existing front controller (default with symfony: the bundle's, of the application in the " +
         "current folder)",
     )
-    .option("--start", "with --service: start it, too")
-    .option("--name <name>", "what the worker is called, for more than one on a machine", DEFAULT_NAME)
-    .option("--supervisor", "print what runs the worker under supervisord")
-    .option("--systemd", "print what runs the worker under systemd, with no more rights than it needs")
-    .option("--fpm", "print a php-fpm configuration for jobs alone; with one of the above also what runs it")
-    .option("--output <folder>", "write these files into a folder instead")
-    .option("--user <name>", "who runs the worker and the jobs", "www-data")
+    .option("--start", "with --service: also start it")
+    .option("--name <name>", "the name of the worker, for several on one machine", DEFAULT_NAME)
+    .option("--supervisor", "print the files that run the worker under supervisord")
+    .option(
+      "--systemd",
+      "print the units that run the worker under systemd, with the rights that it needs and no others",
+    )
+    .option(
+      "--fpm",
+      "print a php-fpm configuration for jobs only; with one of the above, also the files that run it",
+    )
+    .option("--output <folder>", "write these files into this folder instead of printing them")
+    .option("--user <name>", "the user who runs the worker and the jobs", "www-data")
     .option(
       "--program <path>",
       `where fervo-worker is installed (default: "${PROGRAM}"; with --service, itself)`,
     )
-    .option("--php-fpm <path>", "where php-fpm is (default: the newest one that is installed)")
+    .option("--php-fpm <path>", "the php-fpm program (default: the newest installed one)")
     .addOption(configOption())
     .addHelpText(
       "after",

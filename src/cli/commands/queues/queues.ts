@@ -17,12 +17,12 @@ export function queuesCommand(context: Context) {
   return new Command("queues")
     .summary("show how many jobs are in the queues")
     .description(
-      "Shows all queues that are consumed, paused or hold a job, and how many jobs they hold in each state.",
+      "Shows every queue that is consumed, is paused or has jobs, and how many jobs it has in each state.",
     )
     .addOption(configOption())
     .option(
       "--watch",
-      "show it again each second, with the change of jobs that are not dead, until it is ended with Ctrl-C",
+      "refresh each second, with the change of jobs that are not dead, until Ctrl-C",
     )
     .addOption(jsonOption())
     .addHelpText(

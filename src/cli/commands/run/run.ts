@@ -1,7 +1,7 @@
 import { wholeNumber } from "../../arguments.ts";
 import { aliveIn, UNKNOWN_DEPTH } from "../../../core/admin.ts";
 import deno from "../../../../deno.json" with { type: "json" };
-import { Command } from "@commander-js/extra-typings";
+import { Command, Option } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { type App, createApp } from "../../../app/app.ts";
 import type { Config, TracingConfig } from "../../../config/config.ts";
@@ -39,23 +39,24 @@ export function runCommand(context: Context) {
     .summary("run jobs")
     .description(
       "Takes jobs from the configured queues and runs each as a request to php-fpm, until it is stopped. SIGTERM, " +
-        "SIGINT or SIGQUIT: no new jobs, those that run may finish; a second signal puts them back and ends now. " +
-        "SIGTSTP: no new jobs, until it is stopped. SIGHUP: read the configuration again, and use it without losing a job. " +
-        "SIGUSR1: write what it does now into the log.",
+        "SIGINT or SIGQUIT: take no new jobs, and let running jobs finish; a second signal puts them back and ends at once. " +
+        "SIGTSTP: take no new jobs until it is stopped. SIGHUP: read the configuration again, and use it without losing a job. " +
+        "SIGUSR1: write the current state into the log.",
     )
     .addOption(configOption())
     .option(
       "--until-empty",
-      "end when no queue has a job left, not even a delayed one, and print a summary; also when the script or program that " +
-        "runs them is not there, with exit code 4. With 5 when all went well but for jobs that became dead letters",
+      "end when no queue has a job left, not even a delayed one, and print a summary. Exit code 4 if the script or program " +
+        "of the jobs is missing, 5 if jobs became dead letters and everything else went well",
     )
-    .option(
-      "--settle-ms <ms>",
-      "with --until-empty, where the broker cannot count its jobs: end when none has come for this long",
-      wholeNumber(0),
-      DEFAULT_SETTLE_MS,
+    .addOption(
+      new Option(
+        "--settle-ms <ms>",
+        "with --until-empty, if the broker cannot count its jobs: end when no job has come for this long",
+      )
+        .argParser(wholeNumber(0)).default(DEFAULT_SETTLE_MS, `${DEFAULT_SETTLE_MS / 1_000} s`),
     )
-    .option("--progress", "show a progress bar also where standard error is no terminal")
+    .option("--progress", "show a progress bar even if standard error is not a terminal")
     .option("--json", "print the summary as JSON")
     .addHelpText(
       "after",
