@@ -1,6 +1,6 @@
 /**
- * The main job, end to end: pushes 1,000 jobs into the embedded queue, runs them on a PHP-FPM of its own, and checks
- * from the outside that each has left exactly the traces that it should. Run it by `./scripts/demo`.
+ * The main use, end to end. The demo pushes 1,000 jobs into the embedded queue, runs them on a PHP-FPM of its own, and checks
+ * from the outside that each job left exactly the expected traces. Run it by `./scripts/demo`.
  */
 import { createHash } from "node:crypto";
 import { DatabaseSync } from "node:sqlite";
@@ -11,7 +11,7 @@ const ROOT = new URL("../..", import.meta.url).pathname;
 const CHILDREN = 8;
 const RETRY_ATTEMPTS = 3;
 
-/** A kind of job, how many there are, and how often each has to run. */
+/** The kinds of jobs: the number of jobs of each kind, and the number of runs of each job. */
 const KINDS = {
   "ok": { jobs: 947, runs: 1 },
   "fails once": { jobs: 50, runs: 2 },
@@ -69,7 +69,7 @@ async function demo(): Promise<void> {
   effects.exec("PRAGMA journal_mode = WAL");
   effects.exec("CREATE TABLE effects (job TEXT, attempt INTEGER, kind TEXT, sha1 TEXT)");
 
-  // Where /tmp is in memory it warns of that.
+  // `check` warns when /tmp is in memory.
   await fervoWorker(["check", "--config", configFile, "--call-script"], { mayEndWith: 1 });
   const kindOfJob = new Map<string, Kind>();
   for (const [kind, { jobs }] of Object.entries(KINDS) as [Kind, { jobs: number }][]) {
@@ -99,7 +99,7 @@ async function demo(): Promise<void> {
   say("Checked: every job ran exactly as often as it should, and the one that always fails is a dead letter");
 }
 
-/** Each job must have left one row for each of its attempts, and none twice. */
+/** Each job must have left exactly one row for each of its attempts. */
 function checkEffects(effects: DatabaseSync, kindOfJob: ReadonlyMap<string, Kind>): string[] {
   const attempts = new Map<string, number[]>();
   const problems: string[] = [];

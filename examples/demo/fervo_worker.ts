@@ -1,10 +1,10 @@
-/** What the demos have in common: fervo-worker as a user starts it, and an end in order. */
+/** Shared by the demos: fervo-worker as a user starts it, and an orderly end. */
 const ROOT = new URL("../..", import.meta.url).pathname;
 
-/** Aborted by Ctrl-C: then what was started is ended in order. */
+/** Ctrl-C aborts it. The demo then ends every program that it started. */
 const stopping = new AbortController();
 
-/** Runs a demo; a failure is told in one line. Never returns. */
+/** Runs a demo, and reports a failure in one line. Never returns. */
 export async function runDemo(demo: () => Promise<void>): Promise<never> {
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => stopping.abort());
   try {
@@ -17,9 +17,9 @@ export async function runDemo(demo: () => Promise<void>): Promise<never> {
 }
 
 /**
- * Runs fervo-worker; its messages and, unless `isQuiet`, its output go to the terminal. Returns the output.
+ * Runs fervo-worker, and returns its output. Its messages go to the terminal, and its output, too, unless `isQuiet`.
  *
- * @param options.mayEndWith An exit code that is no failure either: 1 of `check` with warnings, 5 of `run` with dead letters.
+ * @param options.mayEndWith An exit code that also counts as success: 1 of `check` with warnings, 5 of `run` with dead letters.
  * @throws {Error} when it fails or is interrupted
  */
 export async function fervoWorker(
@@ -51,7 +51,7 @@ export function say(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
-/** fervo-worker as a user starts it: the binary that FERVO_WORKER names, or the source with the permissions of the binary. */
+/** fervo-worker as a user starts it: the binary of FERVO_WORKER, or the source with the permissions of the binary. */
 function workerCommand(): [string, string[]] {
   const binary = Deno.env.get("FERVO_WORKER");
   if (binary !== undefined) return [binary, []];

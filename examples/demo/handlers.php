@@ -5,8 +5,8 @@ declare(strict_types=1);
 use Fervo\Runner\Job;
 
 /**
- * The demo's jobs. Each run of a job leaves a row in a table, so that the demo can see afterwards what has really
- * happened; then it does what its payload says.
+ * The demo's jobs. Each run of a job writes a row into a table, so that the demo can check afterwards what really happened.
+ * Then the job does what its payload says.
  */
 return [
     'demo' => function (Job $job): void {
@@ -19,10 +19,10 @@ return [
         $db = null;
 
         if ($kind === 'fails once' && $job->attempt === 1) {
-            throw new RuntimeException('The first try fails');
+            throw new RuntimeException('The first attempt fails');
         }
         if ($kind === 'killed once' && $job->attempt === 1) {
-            // Longer than the worker takes a lost connection for a child that had left before: docs/adr/0003.
+            // Longer than the resend window, so the worker cannot assume that the child had left before: docs/adr/0003.
             usleep(1_200_000);
             posix_kill(getmypid(), 9);
         }

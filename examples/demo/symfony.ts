@@ -1,6 +1,6 @@
 /**
- * The Symfony example at work: places orders over HTTP, runs what they have deferred on a PHP-FPM of its own, and checks
- * in the application's journal that all was done once, and in the right process. Run it by `./scripts/demo symfony`.
+ * The Symfony example at work. The demo places orders over HTTP, runs the deferred work on a PHP-FPM of its own, and checks in
+ * the application's journal that each step was done once, in the right process. Run it by `./scripts/demo symfony`.
  */
 import { PhpFpm } from "../../tests/support/php_fpm.ts";
 import { SymfonyApp } from "../../tests/support/symfony_app.ts";
@@ -9,7 +9,7 @@ import { fervoWorker, runDemo, say } from "./fervo_worker.ts";
 const CHILDREN = 4;
 const ORDERS = 100;
 
-/** What has to be in the journal for each order, and where it has to have run. */
+/** The expected steps in the journal for each order, and where each step must have run. */
 const STEPS = {
   "stock reserved": "cli-server",
   "confirmation sent": "fpm-fcgi",
@@ -69,7 +69,9 @@ async function demo(): Promise<void> {
       `The journal is wrong, first at "${wrong ?? done[expected.length]}":\n${done.join("\n")}`,
     );
   }
-  say("Checked: all was done exactly once; stock in the request, confirmations and invoices on php-fpm");
+  say(
+    "Checked: each step was done exactly once; stock in the request, confirmations and invoices on php-fpm",
+  );
 }
 
 await runDemo(demo);

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 /**
  * The front controller: PHP-FPM runs it once for each job, or once for each batch of jobs (batch_size). Your code is in
- * handlers.php; what all jobs need is made here.
+ * handlers.php. Create the objects that all jobs need here.
  */
 
 namespace App;
@@ -18,11 +18,11 @@ Runner::serve(static function (): \Closure {
 
     return static fn (Job $job): mixed => isset($handlers[$job->queue])
         ? $handlers[$job->queue]($job)
-        // To try again would not help: a person has to write the handler, and can retry the dead letter then.
+        // A retry would not help: a person must write the handler, and can then retry the dead letter.
         : Outcome::bury("no handler for queue \"$job->queue\"");
 });
 
-// ---- From here on fervo/php-runner, as scripts/copy-runner of fervo-worker has put it here: nothing of yours.
+// ---- The rest of this file is fervo/php-runner, copied by scripts/copy-runner of fervo-worker. Your code ends here.
 
 namespace Fervo\Runner;
 

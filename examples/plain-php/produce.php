@@ -7,10 +7,10 @@ declare(strict_types=1);
  *
  *     php produce.php /var/lib/fervo-worker/queue.sqlite default '{"hello":"world"}' [DELAY_SECONDS] [PRIORITY]
  *
- * docs/protocol.md describes the table. Only `queue` and `payload` are needed.
+ * docs/protocol.md describes the table. Only `queue` and `payload` are required.
  */
 if (PHP_SAPI !== 'cli') {
-    http_response_code(403); // A web server may take a visitor's query string for arguments.
+    http_response_code(403); // A web server can pass a visitor's query string as arguments.
     exit;
 }
 [, $path, $queue, $payload] = $argv + [1 => null, 2 => null, 3 => null];
@@ -24,13 +24,13 @@ if (!is_file($path)) {
 }
 
 $db = new PDO("sqlite:$path", options: [PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
-// Workers and other producers write too: wait for them. And the job shall survive a power failure once we say so.
+// Wait for workers and other producers, which write, too. After execute() below, the job survives a power failure.
 $db->exec('PRAGMA busy_timeout = 5000');
 $db->exec('PRAGMA synchronous = FULL');
 
 $insert = $db->prepare('INSERT INTO fervo_jobs (queue, payload, due_at, priority) VALUES (?, ?, ?, ?)');
 $insert->bindValue(1, $queue);
-// As bytes: a payload may hold anything, serialized PHP too.
+// As bytes, because a payload can hold any bytes, such as serialized PHP.
 $insert->bindValue(2, $payload, PDO::PARAM_LOB);
 $insert->bindValue(3, (int) ((microtime(true) + (float) ($argv[4] ?? 0)) * 1000), PDO::PARAM_INT);
 $insert->bindValue(4, (int) ($argv[5] ?? 0), PDO::PARAM_INT);

@@ -1,6 +1,6 @@
 <?php
 
-// For opcache.preload: what the container needs at every job is in memory when PHP-FPM has started.
+// For opcache.preload: PHP-FPM loads the classes of the container into memory when it starts.
 if (is_file(dirname(__DIR__).'/var/cache/prod/App_KernelProdContainer.preload.php')) {
     require dirname(__DIR__).'/var/cache/prod/App_KernelProdContainer.preload.php';
 }

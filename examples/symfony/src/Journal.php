@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace App;
 
-/** Where one can see what was done, and in which process: var/journal.log. */
+/** Writes each step and its process into var/journal.log. */
 final class Journal
 {
     public function __construct(private readonly string $file)

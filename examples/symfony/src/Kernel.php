@@ -11,7 +11,7 @@ class Kernel extends BaseKernel
 {
     use MicroKernelTrait;
 
-    /** Else Symfony looks for composer.json, at each boot. */
+    /** Without this method, Symfony searches for composer.json at each boot. */
     public function getProjectDir(): string
     {
         return \dirname(__DIR__);

@@ -20,10 +20,10 @@ final class OrderController
 
     public function __invoke(int $number): JsonResponse
     {
-        // Its listeners run now, except for the one with #[AsDeferredListener].
+        // The listeners of this event run now, except for the listener with #[AsDeferredListener].
         $this->dispatcher->dispatch(new OrderPlaced($number));
 
-        // All listeners of the event inside run later, in a worker.
+        // All listeners of the inner event run later, in a worker.
         $this->dispatcher->dispatch(new DeferEvent('invoice.due', new InvoiceDue($number)));
 
         return new JsonResponse(['order' => $number, 'process' => getmypid()], JsonResponse::HTTP_CREATED);

@@ -8,7 +8,7 @@ use App\Event\OrderPlaced;
 use App\Journal;
 use Symfony\Component\EventDispatcher\Attribute\AsEventListener;
 
-/** The customer is to know whether it worked: at once, in the request. */
+/** This listener runs at once, in the request, because the customer must know the result. */
 #[AsEventListener]
 final class ReserveStock
 {

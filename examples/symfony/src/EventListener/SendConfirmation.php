@@ -8,7 +8,7 @@ use App\Event\OrderPlaced;
 use App\Journal;
 use Fervo\DeferredEventBundle\Attribute\AsDeferredListener;
 
-/** The same event, but nobody has to wait for this listener: it runs in the worker. */
+/** A second listener of the same event. The customer need not wait for it, so it runs in the worker. */
 #[AsDeferredListener]
 final class SendConfirmation
 {
