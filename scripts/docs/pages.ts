@@ -5,6 +5,7 @@ import { errorsPage } from "./errors_page.ts";
 import { findingsPage } from "./findings_page.ts";
 import { manPage } from "./man_page.ts";
 import { metricsPage } from "./metrics_page.ts";
+import { systemdTemplate } from "./systemd_template.ts";
 
 export interface GeneratedPage {
   /** From the root of the repository. */
@@ -21,6 +22,7 @@ export function generatedPages(read: (path: string) => string): GeneratedPage[] 
     { path: "docs/reference/errors.md", text: errorsPage() },
     { path: "docs/reference/findings.md", text: findingsPage() },
     { path: "packaging/fervo-worker.1", text: manPage() },
+    { path: "packaging/debian/fervo-worker@.service", text: systemdTemplate() },
     { path: brokers, text: withPart(read(brokers), "what brokers can do", brokerTable()) },
   ];
 }

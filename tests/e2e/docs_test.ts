@@ -52,6 +52,7 @@ const FPM_CONFIG = {
 } as const;
 const WALK_PLAIN: Way = { by: "tests/first_hour/plain", where: "README.md" };
 const WALK_SYMFONY: Way = { by: "tests/first_hour/symfony", where: "php/bundle/README.md" };
+const WALK_PACKAGE: Way = { by: "tests/debian_package/walk", where: "docs/install.md" };
 const SYMFONY_DEMO: Way = { by: "tests/e2e/demo_test.ts", where: "symfony.ts" };
 const HOST: Way = { by: "tests/e2e/host_test.ts", where: '"--service"' };
 const UPGRADE: Way = { by: "tests/e2e/operator/wrong_turns_test.ts", where: '"install"' };
@@ -98,6 +99,9 @@ const COMMANDS: Readonly<Record<string, Way>> = {
     run: { says: /^No dead letters$/m },
   },
   // docs/install.md and docs/running.md
+  "apt-get install ./fervo-worker_0.1.0-1_amd64.deb": WALK_PACKAGE,
+  "fervo-worker init --service systemd --start": WALK_PACKAGE,
+  "systemctl enable --now fervo-worker@mine": WALK_PACKAGE,
   "install dist/fervo-worker /usr/local/bin/": UPGRADE,
   "supervisorctl restart fervo-worker": { not: "that a service is started anew is what supervisord is for" },
   "fervo-worker check": { run: { exitCodes: MAY_WARN } },

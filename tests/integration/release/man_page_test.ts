@@ -23,7 +23,7 @@ Deno.test("The manual page as it is read has every command, option and example a
   for (
     const text of [
       "fervo-worker - runs background jobs from a queue on PHP-FPM",
-      "fervo-worker dead retry [options] [id...]",
+      "fervo-worker dead retry [options] [ids...]",
       "-c, --config file",
       "--until-empty",
       `$ fervo-worker push mail '{"to":"ann@example.org"}'`,
