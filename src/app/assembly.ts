@@ -239,7 +239,7 @@ export async function assemble(
     };
     return [options.name, part("consumers", kept?.consumers, options.name, create)];
   }));
-  // croner is loaded by those who have a schedule.
+  // croner is loaded only if there is a schedule.
   const { Schedule } = config.schedule.length > 0 ? await import("../worker/schedule/schedule.ts") : {};
   const schedules = new Map(config.schedule.map(({ broker, ...options }) => {
     const create = () =>

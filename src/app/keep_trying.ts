@@ -4,10 +4,10 @@ import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Log } from "../telemetry/log.ts";
 import { RepeatedStates } from "../telemetry/repeated.ts";
 
-/** The longest pause between two tries, milliseconds. */
+/** The longest pause between two attempts, milliseconds. */
 const MAX_PAUSE_MS = 5_000;
 
-export interface Tries<T> {
+export interface StartOptions<T> {
   /** What is to be started. It may reject as often as it likes. */
   readonly start: () => Promise<T>;
   /** What the log says while it cannot be. */
@@ -22,17 +22,17 @@ export interface Tries<T> {
 
 /** Something that has been started, or is still being tried. */
 export interface Trying<T> {
-  /** Ends the tries. Resolves with what has been started, if it came to that; never rejects. */
+  /** Ends the attempts. Resolves with what has been started, if it came to that; never rejects. */
   end(): Promise<T | undefined>;
 }
 
 /**
  * Starts something that a worker can do without for a while. Where that fails it is tried again, with backoff, in the
- * background: at once and once a minute the log says why, and when it has been started. Resolves after the first try.
+ * background: at once and once a minute the log says why, and when it has been started. Resolves after the first attempt.
  */
 export async function keepTrying<T>(
   deps: { readonly clock: Clock; readonly log: Log; readonly random: () => number },
-  { start, failed, started, facts, mayLast = () => false }: Tries<T>,
+  { start, failed, started, facts, mayLast = () => false }: StartOptions<T>,
 ): Promise<Trying<T>> {
   const { clock, log, random } = deps;
   const repeated = new RepeatedStates({ clock });

@@ -16,7 +16,7 @@ const STATUS_MS = 5_000;
  *
  * 1. READY when its consumers run, RELOADING while it reloads, STOPPING when it begins to stop.
  * 2. A status for people, now and then, when it has changed.
- * 3. Signs of life, twice as often as wanted, as long as every consumer makes progress: by the same judgement as /livez. A
+ * 3. Heartbeats, twice as often as wanted, as long as every consumer makes progress: by the same judgement as /livez. A
  *    worker that is stuck is silent, and the manager starts it anew.
  */
 export class ServiceState implements Disposable {

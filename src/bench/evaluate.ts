@@ -13,7 +13,7 @@ import type {
 } from "./result.ts";
 import { histogram, mean, median, percentile, summarize } from "./statistics.ts";
 
-/** Of each mode's failures, so many are told. */
+/** At most this many failures of each mode are reported. */
 const MAX_FAILURES = 3;
 
 /**

@@ -54,7 +54,7 @@ export interface RoundSamples {
 
 const TIMELINE_HEIGHT = 150;
 const TIMELINE_LEFT = 58;
-/** The jobs of so many stretches of the width are drawn as one mark. */
+/** The jobs of this many stretches of the width are drawn as one mark. */
 const STRETCHES = 220;
 
 /** Run time over time: in each stretch a line from the shortest to the longest, and a point at the median. */

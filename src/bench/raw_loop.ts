@@ -18,7 +18,7 @@ import {
 
 const REQUEST_ID = 1;
 const END_REQUEST_BYTES = 16;
-/** A connection that nobody has used for so long is closed, milliseconds: it keeps a child from others that wait. */
+/** A connection that was not used for this long is closed, milliseconds: it keeps a child from others that wait. */
 const IDLE_MS = 200;
 
 /**

@@ -54,7 +54,7 @@ export interface Conditions {
   /** What PHP is told that the jobs come from. */
   readonly queue: string;
   readonly payload_bytes: number;
-  /** Of each mode in each round; `process` runs so many in all, split over the rounds. */
+  /** Of each mode in each round; `process` runs this many in all, split over the rounds. */
   readonly jobs: number;
   readonly concurrency: number;
   /** Jobs before each round that are not measured; `process` takes at most `concurrency`. */
@@ -153,7 +153,7 @@ export interface Waiting {
   readonly at_children: WaitingTimes;
   /**
    * The share of its time that a job waited for a PHP process at least, by Little's law; null where it says nothing, as
-   * the pool did not run so many jobs all the time.
+   * the pool did not run that many jobs all the time.
    */
   readonly waiting_share: number | null;
 }

@@ -5,7 +5,7 @@ import type { Bucket, RunTime } from "./result.ts";
  * What the samples tell; null when there are none. In the samples' own unit.
  *
  * `stdev` is that of the population, for these are all the jobs that there were. A percentile is the smallest sample
- * that so many percent do not exceed; the median of an even number is the mean of the middle two.
+ * that this many percent do not exceed; the median of an even number is the mean of the middle two.
  */
 export function summarize(samples: Float64Array): RunTime | null {
   if (samples.length === 0) return null;

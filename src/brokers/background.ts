@@ -71,7 +71,7 @@ export class RepeatedWork {
     return this.#telling ??= this.#background.run(() => this.do()).finally(() => this.#telling = undefined);
   }
 
-  /** The next time is after so long, milliseconds; nothing before it is started. */
+  /** The next time is after this many milliseconds; nothing before it is started. */
   next(delayMs: number): void {
     if (!this.#isStarted || this.#isClosed) return;
     this.#timer?.cancel();

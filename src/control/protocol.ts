@@ -26,7 +26,7 @@ export interface ControlAnswer {
   readonly error?: {
     readonly code: string;
     readonly message: string;
-    /** The message is a list of so many problems of the configuration. */
+    /** The message is a list of this many problems of the configuration. */
     readonly problems?: number;
   };
   readonly [fact: string]: unknown;

@@ -27,7 +27,7 @@ export function aliveIn({ ready = 0, delayed = 0, reserved = 0 }: QueueDepth): n
 
 /** What a broker counts that concerns a worker now. */
 export interface Census {
-  /** Jobs that are ready, or overdue to be, by queue; a count of {@link CENSUS_LIMIT} means so many or more. */
+  /** Jobs that are ready, or overdue to be, by queue; a count of {@link CENSUS_LIMIT} means that number or more. */
   readonly ready: ReadonlyMap<string, number>;
   /** Jobs in flight that the broker has given to this process; undefined where it does not know to whom. */
   readonly inFlight: number | undefined;
@@ -64,12 +64,12 @@ export interface JobPage {
   readonly next?: string;
 }
 
-/** Why a try failed. */
+/** Why an attempt failed. */
 export interface Failure {
   readonly code: string;
   readonly message: string;
   readonly stderr?: string;
-  /** The try that failed, 1-based, where the broker knows. */
+  /** The attempt that failed, 1-based, where the broker knows. */
   readonly attempt?: number;
   /** When, epoch milliseconds, where the broker knows. */
   readonly atMs?: number;

@@ -29,11 +29,11 @@ export type Writable<T> = { -readonly [Name in keyof T]: T[Name] };
 
 /** What may be said of a new job. */
 export interface PushOptions {
-  /** Not before so many milliseconds from now. */
+  /** Not before this many milliseconds from now. */
   readonly delayMs?: number;
   /** Higher runs first within a queue; 0 when absent. A whole number. */
   readonly priority?: number;
-  /** The job's own limit of tries instead of its consumer's. */
+  /** The job's own limit of attempts instead of its consumer's. */
   readonly maxAttempts?: number;
   /** Stored beside the payload, e.g. `traceparent`. Names in lower case. */
   readonly headers?: Readonly<Record<string, string>>;

@@ -6,11 +6,11 @@ export interface Job {
   readonly queue: string;
   /** What PHP reads on STDIN, byte for byte as it was pushed. */
   readonly payload: Uint8Array;
-  /** 1 on the first try. */
+  /** 1 on the first attempt. */
   readonly attempt: number;
   /** This attempt may have been begun before, so that the job is done again, wholly or in part. PHP is told so. */
   readonly isRepeat?: boolean;
-  /** The try after which a failure is final. */
+  /** The attempt after which a failure is final. */
   readonly maxAttempts: number;
   /** After this time a failure is final as well, epoch milliseconds. */
   readonly retryUntilMs?: number;

@@ -7,7 +7,7 @@ import type { RunTrace } from "./trace.ts";
 
 /**
  * Why more or fewer jobs run at the same time on a php-fpm pool: at the `start`; php-fpm had no room for a connection
- * (`overloaded`); the pool does not have so many `children`; `others` have them, or get their share; `idle` children were
+ * (`overloaded`); the pool has fewer `children`; `others` have them, or get their share; `idle` children were
  * seen.
  */
 export type FitReason = "start" | "overloaded" | "children" | "others" | "idle";
@@ -249,7 +249,7 @@ export type WorkerEvent =
     readonly ahead: ClaimedAhead | undefined;
   }
   | {
-    /** Other than before, so many jobs may run at the same time on a php-fpm pool, for consumers that fit it. */
+    /** The number of jobs that may run at the same time on a php-fpm pool has changed, for consumers that fit it. */
     readonly type: "slots_changed";
     readonly fpm: string;
     readonly slots: number;

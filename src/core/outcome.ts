@@ -2,7 +2,7 @@ import { asFervoError, type FervoError } from "./errors.ts";
 import type { Message } from "./format.ts";
 
 /**
- * What became of one try of a job, and so how its delivery is settled:
+ * What became of one attempt of a job, and so how its delivery is settled:
  *
  * - `ack`: done, forget it.
  * - `retry`: failed; the attempt counts. Again after `delayMs` milliseconds (the retry policy's delay when absent),

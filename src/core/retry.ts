@@ -1,6 +1,6 @@
 /** How often and how soon a failed job is tried again. */
 export interface RetryPolicy {
-  /** Tries in all, the first included. At least 1. */
+  /** Attempts in all, the first included. At least 1. */
   readonly attempts: number;
   /** Wait before the second try, milliseconds. */
   readonly delayMs: number;
@@ -21,9 +21,9 @@ export const DEFAULT_RETRY_POLICY: RetryPolicy = {
 };
 
 /**
- * The wait before the next try, in whole milliseconds.
+ * The wait before the next attempt, in whole milliseconds.
  *
- * @param attempt The try that has just failed, 1-based.
+ * @param attempt The attempt that has just failed, 1-based.
  * @param random A number in [0, 1) that chooses within the jitter.
  */
 export function retryDelayMs(policy: RetryPolicy, attempt: number, random: number): number {

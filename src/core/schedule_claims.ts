@@ -20,7 +20,7 @@ import { isoDate } from "./time/iso_date.ts";
  */
 export const SKEW_MS = 300_000;
 
-/** So many spans are kept. More than two are seldom of use: of those in the past only the latest counts. */
+/** At most this many spans are kept. More than two are seldom of use: of those in the past only the latest counts. */
 const MAX_SPANS = 8;
 
 /** A later claim is read as one of then, for no rule knows times without end; epoch milliseconds. */

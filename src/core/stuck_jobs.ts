@@ -19,7 +19,7 @@ export type StuckJobs =
     readonly forMs: number;
   };
 
-/** What lasts for so long is no coincidence, milliseconds. */
+/** What lasts for this long is no coincidence, milliseconds. */
 export const STUCK_MS = 30_000;
 
 /** Whether it has lasted long enough to be told. */

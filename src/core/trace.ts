@@ -1,25 +1,25 @@
-/** Where one try of a job stands in a distributed trace (W3C Trace Context). */
+/** Where one attempt of a job stands in a distributed trace (W3C Trace Context). */
 export interface JobTrace {
   /** Of the whole trace, 32 hexadecimal digits. */
   readonly traceId: string;
-  /** Of this try, 16 hexadecimal digits. */
+  /** Of this attempt, 16 hexadecimal digits. */
   readonly spanId: string;
   /** Of what the message says has pushed the job; undefined where the trace begins here. */
   readonly parentSpanId: string | undefined;
-  /** Whether this try is told to whoever collects traces. */
+  /** Whether this attempt is told to whoever collects traces. */
   readonly isSampled: boolean;
   /** What PHP gets as its parent. */
   readonly traceparent: string;
 }
 
-/** The same of a try that ran. */
+/** The same of an attempt that ran. */
 export interface RunTrace extends JobTrace {
   /** Epoch milliseconds, with fractions. */
   readonly startedAtMs: number;
 }
 
 /**
- * Begins the span of a try.
+ * Begins the span of an attempt.
  *
  * @param traceparent As the message has it: it may be anything.
  */

@@ -23,7 +23,7 @@ interface Pending {
   /** Whether the connection stays open afterwards. */
   readonly keep: boolean;
   readonly startedMs: number;
-  /** Of the answer, as they came from the socket: a lone record header is a sign of life, too. */
+  /** Of the answer, as they came from the socket: a lone record header counts, too. */
   receivedBytes: number;
   /** By the latest that is known it has not begun, though it was sent; and whether that was so once. */
   isWaiting: boolean;
@@ -283,7 +283,7 @@ export class Connection {
   #takeLate(pending: Pending | undefined): void {
     this.onLateOutput?.(pending === undefined ? this.#latestParams : this.#previousParams);
     if (pending === undefined) return;
-    // What came was no sign of life of the request under way.
+    // What came says nothing about the request under way.
     pending.receivedBytes = 0;
     this.#setBegun(pending, false);
   }

@@ -15,18 +15,18 @@ export type { PoolOptions, PoolStats, Sending };
 const LEAVING_WINDOW_MS = 1_000;
 
 /**
- * After php-fpm had no room for a connection, none is kept for so long: each one pins a child that somebody in the
+ * After php-fpm had no room for a connection, none is kept for this long: each one pins a child that somebody in the
  * listen queue waits for.
  */
 const CROWDED_MS = 1_000;
 
 /**
- * A connection in use for so long is not kept: somebody else's request may wait in the listen queue for its child, which
+ * A connection that was in use for this long is not kept: somebody else's request may wait in the listen queue for its child, which
  * nobody can see on a unix socket.
  */
 const RENEW_MS = 1_000;
 
-/** What has had no byte of an answer for so long on a kept connection may be waiting, milliseconds. */
+/** A request without a byte of an answer for this long on a kept connection may be waiting, milliseconds. */
 const SILENCE_MS = 100;
 
 const ANYHOW: Sending = {};
@@ -90,7 +90,7 @@ export class Pool implements AsyncDisposable {
     return this.#maxConnections;
   }
 
-  /** From now on at most so many connections; those beyond are closed when their requests have ended. */
+  /** From now on at most this many connections; the others are closed when their requests have ended. */
   resize(maxConnections: number): void {
     this.#maxConnections = maxConnections;
     // Each gives its place to a request that waits, or frees it.

@@ -7,7 +7,7 @@ export interface PoolOptions extends ConnectionOptions {
   /** Connections at most, at first; each takes an FPM child. Further requests wait for one. */
   readonly maxConnections: number;
   /**
-   * A connection without a request is closed after so many milliseconds, for it pins an FPM child. 0 opens one for
+   * A connection without a request is closed after this many milliseconds, for it pins an FPM child. 0 opens one for
    * each request.
    */
   readonly idleMs: number;

@@ -123,9 +123,9 @@ export class SidekiqFormat implements Format {
   }
 
   /**
-   * The wait before the next try, milliseconds: 15 s at first, with tries growing to days.
+   * The wait before the next attempt, milliseconds: 15 s at first, with the attempts growing to days.
    *
-   * @param attempt The try that has just failed, 1-based.
+   * @param attempt The attempt that has just failed, 1-based.
    * @param random A number in [0, 1).
    */
   retryDelayMs(attempt: number, random: number): number {
@@ -137,7 +137,7 @@ export class SidekiqFormat implements Format {
   facts(job: JsonObject): JobFacts {
     const recoveries = recoveriesOf(job);
     const facts: Writable<JobFacts> = {
-      tries: failuresOf(job) + recoveries,
+      attempts: failuresOf(job) + recoveries,
       recoveries,
       isRepeat: job.get("fervo_repeat") === true || job.get("fervo_lost") === true,
       isKeptWhenDead: job.get("dead") !== false,
@@ -187,7 +187,7 @@ export class SidekiqFormat implements Format {
     const unreadable = readUnreadable(raw);
     if (unreadable === undefined) return { payload: raw, ...this.facts(this.parse(raw)) };
     const { message: payload, queue = "", ...facts } = unreadable;
-    return { payload, queue, ...facts, tries: 1 };
+    return { payload, queue, ...facts, attempts: 1 };
   }
 
   /** The dead letter of a message that is no job; `queue` is where it came from, if that is known. Never throws. */

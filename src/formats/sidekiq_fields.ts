@@ -20,7 +20,7 @@ export interface JobFacts {
   /** The queue that the message names, if it does. */
   readonly queue?: string;
   /** Attempts that have begun, 0 for a new job: those that failed and those whose worker died. */
-  readonly tries: number;
+  readonly attempts: number;
   /** How often the job was taken back from a worker that died. */
   readonly recoveries: number;
   /** When it was first pushed, and when it last entered its queue. */

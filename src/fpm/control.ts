@@ -33,11 +33,11 @@ export interface FpmControlOptions {
 export const UNKNOWN_PATH = "/fervo-check";
 
 /**
- * php-fpm that leaves ends its children one after the other: one that is left may answer meanwhile. So long after a
+ * php-fpm that leaves ends its children one after the other: one that is left may answer meanwhile. This long after a
  * php-fpm that seems to have stayed it is looked at once more, milliseconds.
  */
 const LEAVING_MS = 200;
-/** A child that has not ended so long after SIGTERM is killed, milliseconds. */
+/** A child that has not ended this long after SIGTERM is killed, milliseconds. */
 const KILL_AFTER_MS = 1_000;
 /** How often to look whether it has ended, milliseconds. */
 const LOOK_MS = 20;

@@ -37,7 +37,7 @@ export interface FpmProcess {
   readonly requestUri: string;
   /** SCRIPT_FILENAME of the request; "-" when it ran none, as for this page. */
   readonly script: string;
-  /** For so long the request has been running, or did; microseconds. */
+  /** How long the request has been running, or ran; microseconds. */
   readonly requestDurationUs: number;
 }
 

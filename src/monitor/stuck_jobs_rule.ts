@@ -1,7 +1,7 @@
 import type { StuckJobs } from "../core/stuck_jobs.ts";
 
 /** A consumer at one moment. */
-export interface ConsumerSight {
+export interface ConsumerObservation {
   readonly name: string;
   readonly queues: readonly string[];
   /** It has a free slot and may take a job: it is not quiet, nor backing off, nor at its rate limit. */
@@ -11,9 +11,9 @@ export interface ConsumerSight {
 }
 
 /** A broker at one moment, and its consumers. */
-export interface BrokerSight {
+export interface BrokerObservation {
   readonly name: string;
-  readonly consumers: readonly ConsumerSight[];
+  readonly consumers: readonly ConsumerObservation[];
   /** Undefined when it could not be asked. */
   readonly counts: BrokerCounts | undefined;
 }
@@ -44,7 +44,7 @@ export class StuckJobsRule {
   #found: ReadonlyMap<string, { readonly stuck: StuckJobs; readonly sinceMs: number }> = new Map();
 
   /** Those for whom the broker has to be asked: they could take jobs, and have taken none since the last look. */
-  suspects(consumers: readonly ConsumerSight[]): ConsumerSight[] {
+  suspects(consumers: readonly ConsumerObservation[]): ConsumerObservation[] {
     return consumers.filter(({ name, canTake, taken }) => canTake && this.#taken.get(name) === taken);
   }
 
@@ -54,7 +54,7 @@ export class StuckJobsRule {
    * @param nowMs Monotonic milliseconds.
    * @returns What is stuck, be it since this look
    */
-  look(brokers: readonly BrokerSight[], nowMs: number): StuckJobs[] {
+  look(brokers: readonly BrokerObservation[], nowMs: number): StuckJobs[] {
     const stuck = brokers.flatMap(({ name, consumers, counts }) =>
       counts === undefined ? [] : [
         ...this.suspects(consumers).flatMap((one) => starvedOf(one, name, counts)),
@@ -78,7 +78,7 @@ export function keyOf(stuck: StuckJobs): string {
   return `${stuck.kind} ${stuck.kind === "starved" ? stuck.consumer : stuck.broker}`;
 }
 
-function starvedOf({ name, queues }: ConsumerSight, broker: string, counts: BrokerCounts): StuckJobs[] {
+function starvedOf({ name, queues }: ConsumerObservation, broker: string, counts: BrokerCounts): StuckJobs[] {
   const readyIn = (queue: string) => counts.paused.includes(queue) ? 0 : counts.ready.get(queue) ?? 0;
   const filled = queues.filter((queue) => readyIn(queue) > 0);
   const jobs = filled.reduce((sum, queue) => sum + readyIn(queue), 0);

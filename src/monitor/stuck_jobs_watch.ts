@@ -6,8 +6,8 @@ import { inTime } from "../core/time/time_limit.ts";
 import type { Consumer } from "../worker/consumer/consumer.ts";
 import {
   type BrokerCounts,
-  type BrokerSight,
-  type ConsumerSight,
+  type BrokerObservation,
+  type ConsumerObservation,
   keyOf,
   StuckJobsRule,
 } from "./stuck_jobs_rule.ts";
@@ -78,21 +78,21 @@ export class StuckJobsWatch implements Disposable {
   /** Never rejects. */
   async #look(): Promise<void> {
     const { clock, brokers } = this.#deps;
-    const sights = await Promise.all(brokers().map((broker) => this.#sightOf(broker)));
+    const observations = await Promise.all(brokers().map((broker) => this.#observe(broker)));
     if (this.#ended.signal.aborted) return;
-    this.#stuck = this.#rule.look(sights, clock.monotonicMs());
+    this.#stuck = this.#rule.look(observations, clock.monotonicMs());
     this.#tell();
   }
 
-  async #sightOf(broker: WatchedBroker): Promise<BrokerSight> {
-    const consumers = broker.consumers.map(consumerSight);
+  async #observe(broker: WatchedBroker): Promise<BrokerObservation> {
+    const consumers = broker.consumers.map(observeConsumer);
     const counts = await this.#countsOf(broker, this.#rule.suspects(consumers));
     return { name: broker.name, consumers, counts };
   }
 
   async #countsOf(
     { broker, consumers }: WatchedBroker,
-    suspects: readonly ConsumerSight[],
+    suspects: readonly ConsumerObservation[],
   ): Promise<BrokerCounts | undefined> {
     if (this.#asked.has(broker)) return undefined;
     this.#asked.add(broker);
@@ -103,7 +103,7 @@ export class StuckJobsWatch implements Disposable {
       const counts = await inTime(this.#deps.clock, asking, { ms: LIMIT_MS, discard: () => {} });
       return { ...counts, inFlightHere: Math.max(inFlightBefore, inFlight()) };
     } catch {
-      // It is away, which others tell.
+      // It is unavailable, which others report.
       return undefined;
     }
   }
@@ -126,7 +126,7 @@ export class StuckJobsWatch implements Disposable {
   }
 }
 
-function consumerSight({ consumer, queues }: WatchedBroker["consumers"][number]): ConsumerSight {
+function observeConsumer({ consumer, queues }: WatchedBroker["consumers"][number]): ConsumerObservation {
   const { slots, busySlots, isPaused, heldBack, hasRoom, inFlight } = consumer.stats;
   return {
     name: consumer.name,
@@ -138,7 +138,7 @@ function consumerSight({ consumer, queues }: WatchedBroker["consumers"][number])
 
 async function ask(
   { admin }: WatchedBroker["broker"],
-  suspects: readonly ConsumerSight[],
+  suspects: readonly ConsumerObservation[],
 ): Promise<Omit<BrokerCounts, "inFlightHere">> {
   const pauses = suspects.length === 0 ? [] : await admin.pauses?.list() ?? [];
   const paused = pauses.map(({ queue }) => queue);

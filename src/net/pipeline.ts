@@ -25,7 +25,7 @@ export interface PipelineOptions {
   readonly protocol: string;
   /** How long a reply may take beside what a command asks for, milliseconds. */
   readonly replyTimeoutMs: number;
-  /** Sends a command that changes nothing when there was no traffic for so long; undefined for never. */
+  /** Sends a command that changes nothing after this time without traffic; undefined for never. */
   readonly keepalive?: { readonly everyMs: number; readonly ping: (out: ByteWriter) => void } | undefined;
 }
 

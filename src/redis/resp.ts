@@ -113,20 +113,20 @@ export class ReplyParser {
         case 0x24: { // $
           const length = this.#number(start, end);
           if (length === -1) return this.#take(null, end + 2);
-          if (length < 0 || length > MAX_BULK_BYTES) throw this.#strange(start - 1, end);
+          if (length < 0 || length > MAX_BULK_BYTES) throw this.#malformed(start - 1, end);
           const from = end + 2, to = from + length;
           if (to + 2 > this.#input.length) {
             this.#neededBytes = to + 2 - this.#at;
             return undefined;
           }
-          if (this.#input[to] !== CR || this.#input[to + 1] !== LF) throw this.#strange(start - 1, end);
+          if (this.#input[to] !== CR || this.#input[to + 1] !== LF) throw this.#malformed(start - 1, end);
           return this.#take(Buffer.from(this.#input.subarray(from, to)), to + 2);
         }
         case 0x2a: { // *
           const length = this.#number(start, end);
           if (length === -1) return this.#take(null, end + 2);
           if (length < 0 || length > MAX_ARRAY_LENGTH || this.#open.length >= MAX_DEPTH) {
-            throw this.#strange(start - 1, end);
+            throw this.#malformed(start - 1, end);
           }
           this.#at = end + 2;
           if (length === 0) return [];
@@ -134,7 +134,7 @@ export class ReplyParser {
           break;
         }
         default:
-          throw this.#strange(start - 1, end);
+          throw this.#malformed(start - 1, end);
       }
     }
   }
@@ -160,10 +160,10 @@ export class ReplyParser {
   #lineEnd(): number {
     const end = this.#input.indexOf(CR, this.#at);
     if (end >= 0 && end + 1 < this.#input.length) {
-      if (this.#input[end + 1] !== LF) throw this.#strange(this.#at, end);
+      if (this.#input[end + 1] !== LF) throw this.#malformed(this.#at, end);
       return end;
     }
-    if (this.#input.length - this.#at > MAX_LINE_BYTES) throw this.#strange(this.#at, this.#input.length);
+    if (this.#input.length - this.#at > MAX_LINE_BYTES) throw this.#malformed(this.#at, this.#input.length);
     this.#neededBytes = 0;
     return -1;
   }
@@ -177,13 +177,13 @@ export class ReplyParser {
     let value = 0;
     for (let at = isNegative ? start + 1 : start; at < end; at++) {
       const digit = this.#input[at]! - 0x30;
-      if (digit < 0 || digit > 9) throw this.#strange(start - 1, end);
+      if (digit < 0 || digit > 9) throw this.#malformed(start - 1, end);
       value = 10 * value + digit;
     }
     return isNegative ? -value : value;
   }
 
-  #strange(start: number, end: number): Error {
+  #malformed(start: number, end: number): Error {
     return new Error(`it says "${this.#text(start, Math.min(end, start + 40))}"`);
   }
 }

@@ -119,7 +119,7 @@ export function hasHashTag(prefix: string): boolean {
   return /^[^{]*\{[^}]+\}/.test(prefix);
 }
 
-/** Tries one after another; rejects with the last failure. */
+/** Calls one after another until one succeeds; rejects with the last failure. */
 async function firstAnswer<T>(
   from: readonly SocketAddress[],
   ask: (one: SocketAddress) => Promise<T>,

@@ -16,7 +16,7 @@ export interface WorkerService {
   readonly controlFolder: string | undefined;
   /** Folders of the sockets that it connects to. */
   readonly socketFolders: readonly string[];
-  /** After SIGTERM it needs so long at most, seconds. */
+  /** It needs at most this long after SIGTERM, seconds. */
   readonly stopS: number;
   /** File descriptors that it needs. */
   readonly openFiles: number;

@@ -85,7 +85,7 @@ export async function whyCannotRun(program: string, account: Account): Promise<s
 }
 
 /**
- * Why the user cannot read a file, and what lets them; undefined when they can, or when it is not there. Root tries it; for others
+ * Why the user cannot read a file, and what lets them; undefined when they can, or when it is not there. Root reads it; for others
  * the modes decide.
  */
 export async function whyCannotRead(file: string, account: Account): Promise<string | undefined> {

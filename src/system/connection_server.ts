@@ -136,7 +136,7 @@ export class ServedConnection {
     return this.#isClosed;
   }
 
-  /** Closes it after so many milliseconds from now, instead of what was said before; undefined for never. */
+  /** Closes it this many milliseconds from now, instead of the time set before; undefined for never. */
   endsWithin(limitMs: number | undefined): void {
     this.#timer?.cancel();
     this.#timer = limitMs === undefined || this.#isClosed

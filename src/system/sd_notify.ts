@@ -6,7 +6,7 @@ import { readProc } from "./proc.ts";
 export interface NotifyWishes {
   /** The path of its socket. */
   readonly socket: string;
-  /** It wants a sign of life at least that often, milliseconds; undefined for none. */
+  /** It wants a heartbeat at least this often, milliseconds; undefined for none. */
   readonly watchdogMs: number | undefined;
 }
 

@@ -242,7 +242,7 @@ function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settle
   }
 }
 
-/** So many jobs of a batch are named. */
+/** At most this many jobs of a batch are named. */
 const MAX_NAMED = 20;
 
 function stderrFacts(event: Event<"job_stderr">): Record<string, unknown> {

@@ -29,7 +29,7 @@ interface State {
 }
 
 /**
- * States that are met again and again while they last: a php-fpm that is away, a broker that does not answer.
+ * States that are met again and again while they last: a php-fpm that is unavailable, a broker that does not answer.
  *
  * 1. Lets a state be told when it begins, once a minute while it lasts, and when it has ended.
  * 2. Lets an error that is new in it be told at once, and each of them once a minute.

@@ -14,7 +14,7 @@ export interface RunTimes {
 export interface TallySummary {
   /** Jobs that were done. */
   readonly done: number;
-  /** Tries that failed and were tried again later. */
+  /** Attempts that failed and whose jobs run again later. */
   readonly retried: number;
   /** Jobs that went to the dead letters. */
   readonly dead: number;

@@ -61,7 +61,7 @@ export class QueuePauses {
     }));
   }
 
-  /** A job of the queue has said that none is to begin for so long, milliseconds. */
+  /** A job of the queue has said that none is to begin for this many milliseconds. */
   pause(queue: string, ms: number): void {
     const isNew = !this.#pauses.has(queue);
     this.#enter(queue, "paused", ms);

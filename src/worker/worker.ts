@@ -47,7 +47,7 @@ export class Worker {
   /** All that were started and not replaced, and those that are being replaced. */
   readonly #consumers: Set<Consumer>;
   readonly #schedules: Set<Schedule>;
-  /** Those that have not ended; empty before `run`. */
+  /** The ones that run; empty before `run`. */
   readonly #running = new Map<Consumer | Schedule, Promise<void>>();
   readonly #clock: Clock;
   readonly #observe: Observer;
@@ -134,7 +134,7 @@ export class Worker {
    * the shutdown timeout, and is put back then. Only when they have ended do the others begin, so that never more jobs run
    * than before or after. A worker that is told meanwhile to take no more jobs begins none of them. One at a time.
    *
-   * A broker that is away then is waited for, unless it goes itself: it might know of no reason to hand the jobs out again,
+   * A broker that is unavailable then is waited for, unless it goes itself: it might know of no reason to hand the jobs out again,
    * as long as this process lives.
    *
    * @param going Of those that it has.
@@ -226,7 +226,7 @@ export class Worker {
       const consumers = [...this.#consumers];
       // One that can run no jobs leaves them to a person, and is not waited for.
       const working = consumers.filter((consumer) => consumer.lastingFault === undefined);
-      // A consumer whose broker is away is not known to be empty; it says so itself, and is asked again.
+      // A consumer whose broker is unavailable is not known to be empty; it says so itself, and is asked again.
       const emptied = await Promise.all(
         working.map((consumer) => consumer.emptied(settleMs).catch(() => undefined)),
       );

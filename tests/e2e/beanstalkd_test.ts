@@ -52,7 +52,7 @@ Deno.test("Jobs that PHP put into beanstalkd are run, retried and buried; dead l
   ]);
   assert.equal(letters[0].payload, '{"fail_until":9,"name":"worse"}');
   assert.match(await site.runOk(["dead", "list"]), /^ID .*\n.*\bbeanstalkd stores no errors/);
-  assert.match(await site.runOk(["dead", "show", bad!]), /^Died: +\(not known\)$/m);
+  assert.match(await site.runOk(["dead", "show", bad!]), /^Died: +\(unknown\)$/m);
   assert.equal(await site.runOk(["dead", "remove", worse!]), "Removed 1 job\n");
   assert.equal(await site.runOk(["dead", "retry", "--all", "--yes"]), "Retried 1 job\n");
   await site.runOk(["run", "--until-empty"], { exitCode: 5 });

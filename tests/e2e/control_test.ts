@@ -131,7 +131,7 @@ Deno.test("stop --wait ends when the worker's process has ended, after its jobs"
   await using stop = site.start(["stop", "--wait"]);
   await worker.says('"msg":"Stopping');
   await eventually("it tells what is under way", () => stop.stdout !== "");
-  assert.equal(stop.stdout, `The worker (process ${worker.pid}) is stopping; 2 jobs under way\n`);
+  assert.equal(stop.stdout, `The worker (process ${worker.pid}) is stopping; 2 jobs in flight\n`);
   // A second one only waits, too.
   await using second = site.start(["stop", "--wait", "--json"]);
   await eventually("the second is heard", () => second.stdout !== "");

@@ -120,7 +120,7 @@ Deno.test("dead show tells of the failures before the last one", async () => {
   const text = await site.runOk(["dead", "show", "1"]);
   const line = (attempt: number) =>
     `  \\S+Z  attempt ${attempt}  JOB_FAILED: The job failed: RuntimeException: As the payload says\n    .*what PHP logs`;
-  assert.match(text, new RegExp(`\nErrors before:\n${line(1)}[^]*\n${line(2)}[^]*\nPayload `));
+  assert.match(text, new RegExp(`\nEarlier errors:\n${line(1)}[^]*\n${line(2)}[^]*\nPayload `));
   const json = JSON.parse(await site.runOk(["dead", "show", "1", "--json"]));
   assert.equal(json.error.attempt, 3);
   assert.match(json.error.at, /Z$/);

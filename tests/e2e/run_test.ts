@@ -28,7 +28,7 @@ Deno.test("run --until-empty runs each pushed job once, sums up and leaves nothi
   assert.equal(code, 0);
   assert.match(
     stdout,
-    /^Done: +200 jobs in \d+\.\d s \(\d+ jobs\/s\)\nRetried: +0 tries failed .*\nDead: +0 jobs\nRun time: p50 /,
+    /^Done: +200 jobs in \d+\.\d s \(\d+ jobs\/s\)\nRetried: +0 attempts failed .*\nDead: +0 jobs\nRun time: p50 /,
   );
   assert.match(stderr, /"msg":"Consumer started"[^]*"msg":"Stopped"/);
   assertEachOnce(site.effects(), ids);

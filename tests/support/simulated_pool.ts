@@ -92,7 +92,7 @@ export class SimulatedPool {
 
   #look(worker: SimulatedWorker): void {
     const wanted = this.#wanted(worker);
-    const reason = worker.rule.heed({
+    const reason = worker.rule.adjust({
       nowMs: this.#nowMs,
       children: this.children,
       idle: this.idle,

@@ -27,7 +27,7 @@ final class DeferOptions
      * @param int|float|\DateInterval|null $delay    run it no sooner than in so many seconds
      * @param string|null                  $queue    1 to 128 characters of A-Z a-z 0-9 . _ : -
      * @param int|null                     $priority higher runs first; Redis queues have none and ignore it
-     * @param int|null                     $attempts tries in all, the first one included
+     * @param int|null                     $attempts attempts in all, the first one included
      *
      * @throws InvalidOptionException
      */

@@ -7,7 +7,7 @@ import { isJobId, type JobStats, jobStatsOf, numberIn, putAtMs } from "./mapping
 import { deleteJob, tryPut } from "./put.ts";
 import { readList, readStats } from "./reply.ts";
 
-/** So many ids are asked about before the answers are looked at. */
+/** This many ids are asked about before the answers are read. */
 const IDS_TOGETHER = 1_000;
 /** Where a job is put and deleted at once, to learn how far ids have come; nobody watches it. */
 const PROBE_TUBE = "fervo-worker.probe";

@@ -82,7 +82,7 @@ export class BeanstalkdSession {
     const longestBytes = maxBytes < Infinity ? await this.#longestBytes() : 0;
     let [room, roomBytes] = [max, maxBytes];
     while (room > 0 && roomBytes > 0) {
-      // How long a job is shows when it is reserved: so many as fit whatever they are.
+      // A job's length is known only when it is reserved: as many as fit if all have the greatest length.
       const count = Math.min(room, RESERVES_TOGETHER, Math.max(Math.floor(roomBytes / longestBytes), 1));
       // Again in each round: another receive may have watched something else in between.
       this.connection.watch([queue]);

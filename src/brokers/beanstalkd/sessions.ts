@@ -9,7 +9,7 @@ import { BeanstalkdSession } from "./session.ts";
 
 /** The longest pause after a failed connect, milliseconds. */
 const LONGEST_PAUSE_MS = 500;
-/** So many connections that hold nothing are kept for the next waits. */
+/** At most this many connections without jobs are kept for the next waits. */
 const KEPT_IDLE = 4;
 
 /**

@@ -35,7 +35,7 @@ export interface SidekiqBrokerOptions extends RedisAccess {
   readonly database: number;
   /** Before the name of every key. */
   readonly keyPrefix: string;
-  /** How long after its last sign of life a process counts as dead; milliseconds. */
+  /** A process counts as dead this long after its last heartbeat, milliseconds. */
   readonly leaseMs: number;
   /** How long connecting may take, milliseconds. */
   readonly connectTimeoutMs: number;
@@ -72,7 +72,7 @@ export interface SidekiqBrokerDeps {
   readonly onSignal?: (signal: RemoteSignal) => void;
 }
 
-/** A server that does not answer for so long counts as hung, milliseconds; waiting commands take up to BLOCK_S. */
+/** A server that does not answer for this long counts as hung, milliseconds; waiting commands take up to BLOCK_S. */
 const COMMAND_TIMEOUT_MS = (BLOCK_S + 5) * 1_000;
 
 export const SIDEKIQ_CAPABILITIES: Capabilities = {
@@ -220,7 +220,7 @@ export class SidekiqBroker implements Broker {
   async #close(): Promise<void> {
     await Promise.all([this.#fetch.close(), this.#calls.close()]);
     await Promise.all([this.#promotion.close(), this.#recovery.close()]);
-    // Where Redis is away the others notice that this process has left by its missing signs of life.
+    // Where Redis is unavailable the others notice that this process has left by its missing heartbeats.
     await this.#heartbeat.leave().catch(() => {});
     this.#shared.connection.close();
   }

@@ -176,14 +176,16 @@ export class RedisDeadLetters implements DeadLetters {
     const diedAtMs = timeOfScore(score);
     const common = { place: `${score}:${hash}`, ...(diedAtMs !== undefined && { diedAtMs }) };
     try {
-      const { payload, id, queue, tries, createdAtMs, enqueuedAtMs, error } = this.#shared.jobs.letter(raw);
+      const { payload, id, queue, attempts, createdAtMs, enqueuedAtMs, error } = this.#shared.jobs.letter(
+        raw,
+      );
       const pushedAtMs = createdAtMs ?? enqueuedAtMs ?? diedAtMs;
       return {
         ...common,
         id: id ?? hash,
         queue: queue ?? "default",
         payload,
-        attempts: tries ?? 1,
+        attempts: attempts ?? 1,
         ...(pushedAtMs !== undefined && { enqueuedAtMs: pushedAtMs }),
         error: error ?? { code: "JOB_FAILED", message: "No error was recorded" },
       };

@@ -112,7 +112,7 @@ export class RedisSettler {
         ? unreadable(tooLarge(queue, raw.length, this.#maxPayloadBytes))
         : jobs.head(record);
       delivery = new RedisDelivery(this, queue, { raw, record, job, id: facts.id ?? newId() }, nowMs);
-      delivery.attempt = facts.tries + 1;
+      delivery.attempt = facts.attempts + 1;
       delivery.redeliveries = facts.recoveries;
       if (facts.isRepeat) delivery.isRepeat = true;
       const enqueuedAtMs = facts.createdAtMs ?? facts.enqueuedAtMs;

@@ -11,7 +11,7 @@ import { TAKE } from "./scripts/scripts.ts";
 import type { RedisStrays } from "./strays.ts";
 import { QueueWait, type Waiter } from "./wait.ts";
 
-/** At most so many queues are waited on, with a connection each; of others a wait ends in time to look again. */
+/** At most this many queues are waited on, with a connection each; the others are looked at again after each wait. */
 const MAX_WAITS = 16;
 const LOOK_AGAIN_MS = 1_000;
 

@@ -9,7 +9,7 @@ import { PUT_ALL_BACK } from "./scripts/scripts.ts";
 
 const SIGNALS: Readonly<Record<string, RemoteSignal>> = { TSTP: "quiet", TERM: "stop" };
 
-/** One that could not be given is given again after so long, milliseconds; sooner with a short lease. */
+/** A heartbeat that failed is sent again after this time, milliseconds; sooner with a short lease. */
 const BEAT_AGAIN_MS = 1_000;
 
 const BEATS_IN_LEASE = 6;
@@ -18,9 +18,9 @@ const BEATS_IN_LEASE = 6;
 const MAX_SHOWN_BYTES = 10_000;
 
 /**
- * The signs of life of this process, and its place in Sidekiq's Web UI.
+ * The heartbeats of this process, and its place in Sidekiq's Web UI.
  *
- * 1. Gives a sign of life six times within a lease, and sooner after one that failed. When they end, other processes
+ * 1. Sends six heartbeats within a lease, and sooner after one that failed. When they end, other processes
  *    take the jobs back that it holds.
  * 2. Registers every queue before a job is taken from it, so that those others know where to look.
  * 3. Shows in the Web UI what the process is and runs, and passes on what the UI tells it.
@@ -84,7 +84,7 @@ export class RedisHeartbeat {
     return this.#queues;
   }
 
-  /** Tells Redis that jobs will be taken from these queues, and keeps giving signs of life from then on. */
+  /** Tells Redis that jobs will be taken from these queues, and sends heartbeats from then on. */
   async announce(queues: readonly string[]): Promise<void> {
     for (const queue of queues) this.#queues.add(queue);
     this.#beating.start();
@@ -93,7 +93,7 @@ export class RedisHeartbeat {
     await this.beat();
   }
 
-  /** One sign of life, now. */
+  /** One heartbeat, now. */
   beat(): Promise<void> {
     return this.#beating.do();
   }

@@ -11,7 +11,7 @@ import { isScore, timeOfScore } from "./score.ts";
 import { READ_SET_FROM, READ_TAIL } from "./scripts/page_scripts.ts";
 import { hashOf, type RedisShared } from "./shared.ts";
 
-/** The sets of delayed jobs are for all queues: so many members are looked at for a page, and no more bytes than these are read. */
+/** The sets of delayed jobs are for all queues: a page looks at no more members and reads no more bytes than these. */
 const SCANNED = 1_000;
 const PAGE_BYTES = 8 * 2 ** 20;
 
@@ -69,8 +69,8 @@ export class RedisJobs {
       const room = page.limit - page.jobs.length;
       const { jobs, next } = await this.#tail(keys.inflight(owner, queue), before, room);
       for (const raw of jobs) {
-        const { tries, ...facts } = this.#facts(raw);
-        page.jobs.push(toJob(raw, { ...facts, ...(tries !== undefined && { tries: tries + 1 }) }));
+        const { attempts, ...facts } = this.#facts(raw);
+        page.jobs.push(toJob(raw, { ...facts, ...(attempts !== undefined && { attempts: attempts + 1 }) }));
       }
       if (next === undefined) continue;
       page.next = `${next}:${owner}`;
@@ -132,7 +132,7 @@ function toJob(raw: Buffer, facts: Facts, readyAtMs?: number): ListedJob {
     id: facts.id ?? hashOf(raw),
     payload: Buffer.from(raw.subarray(0, LISTED_PAYLOAD_BYTES)),
     payloadBytes: raw.length,
-    ...(facts.tries !== undefined && { attempts: facts.tries }),
+    ...(facts.attempts !== undefined && { attempts: facts.attempts }),
     ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
     ...(readyAtMs !== undefined && { readyAtMs }),
   };

@@ -9,13 +9,13 @@
  * | `dead`                         | zset   | jobs by the time of their death, seconds                              |
  * | `paused`                       | set    | names of queues that no jobs are taken from                           |
  * | `processes`                    | set    | identities, for the Web UI                                            |
- * | `IDENTITY`                     | hash   | one process; it lives as long as the process gives signs of life      |
+ * | `IDENTITY`                     | hash   | one process; it lives as long as the process sends heartbeats         |
  * | `IDENTITY:work`                | hash   | what it runs, for the Web UI                                          |
  * | `IDENTITY-signals`             | list   | what the Web UI tells it                                              |
  * | `fervo:processes`              | set    | identities that may hold jobs                                         |
  * | `fervo:queues:IDENTITY`        | set    | the queues from which it takes them                                   |
  * | `fervo:inflight:IDENTITY:NAME` | list   | the jobs that it holds, the newest at its left end                    |
- * | `fervo:suspects`               | hash   | identities without a sign of life, and since when, epoch milliseconds |
+ * | `fervo:suspects`               | hash   | identities without a heartbeat, and since when, epoch milliseconds   |
  * | `fervo:schedule`               | hash   | schedules, and when each is claimed: `FROM-TO,FROM-TO RULE`           |
  * | `fervo:paused`                 | hash   | paused queues that have a reason or an end: `{"until", "reason"}`     |
  * | `fervo:recovery`               | string | who looks for the dead now                                            |

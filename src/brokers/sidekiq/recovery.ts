@@ -21,9 +21,9 @@ const BATCH_BYTES = 8 * 2 ** 20;
  * 3. Sends a job whose worker died three times to the dead letters.
  * 4. Tells observers how many, of which process and queue.
  *
- * A process is dead when its signs of life have ended, which they do a lease after the last one, and none has come in a
+ * A process is dead when its heartbeats have ended, which they do a lease after the last one, and none has come in a
  * third of a lease since that was noticed: so its jobs run again within one and two thirds of a lease. The third is for
- * the living whose signs ended because Redis was away: they connect again and give one.
+ * the living whose heartbeats ended because Redis was unavailable: they connect again and give one.
  */
 export class RedisRecovery {
   readonly #shared: RedisShared;

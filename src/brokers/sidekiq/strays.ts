@@ -10,7 +10,7 @@ import { PUT_BACK_STRAYS } from "./scripts/scripts.ts";
 const MAX_RETURNS = 3;
 /** Jobs whose returns are remembered. */
 const MAX_REMEMBERED = 1_000;
-/** A job's mark is made of so many bytes of each end. */
+/** A job's mark is made of this many bytes of each end. */
 const MARK_BYTES = 65_536;
 
 interface StraysDeps {

@@ -8,7 +8,7 @@ import {
 import type { SqliteFile, SqliteStatement } from "./store/file.ts";
 import { asBytes, rowId, textOf, wholeNumber } from "./store/values.ts";
 
-/** The index on `due_at` is for all queues: so many of its entries are looked at for a page. */
+/** The index on `due_at` is for all queues: a page looks at no more than this many of its entries. */
 const SCANNED = 10_000;
 
 type Row = Record<string, unknown>;

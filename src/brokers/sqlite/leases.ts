@@ -7,7 +7,7 @@ import { read } from "./store/writer.ts";
 /** How often to look whether the time of day was set, milliseconds. */
 export const LOOK_EVERY_MS = 500;
 /**
- * So long after its start a worker ends no lease, milliseconds: the time of day may have been set just before, and the
+ * A worker ends no lease for this long after its start, milliseconds: the time of day may have been set just before, and the
  * owners notice it within this.
  */
 const SETTLE_IN_MS = 1_500;

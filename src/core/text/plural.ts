@@ -1,4 +1,4 @@
-/** `1 job`, `2 jobs`, `2 tries`: a number with its noun. */
+/** `1 job`, `2 jobs`, `2 queues`: a number with its noun. */
 export function counted(count: number, noun: string, plural = `${noun}s`): string {
   return `${count} ${count === 1 ? noun : plural}`;
 }

@@ -4,7 +4,7 @@ import type { Outcome } from "../../core/outcome.ts";
 
 /** A job that is lost together with php-fpm so often, one time after the other, may be what ends it: then it counts. */
 const MAX_UNCOUNTED_LOSSES = 3;
-/** Of so many jobs it is known how often they were lost; another worker may run them next. */
+/** The losses of this many jobs are remembered; another worker may run them next. */
 const MAX_REMEMBERED_LOSSES = 10_000;
 
 /** How often jobs were lost together with php-fpm, one time after the other. */

@@ -11,7 +11,7 @@ export interface FitBounds {
 }
 
 /** What was seen of a php-fpm pool, and of the work on it since the last look. */
-export interface PoolSight {
+export interface PoolObservation {
   /** When that look is, monotonic milliseconds. */
   readonly nowMs: number;
   /** All slots were in use. */
@@ -28,10 +28,10 @@ export interface PoolSight {
   readonly overloads: number;
 }
 
-/** For so long after a refused connection nothing grows, and no other one counts, milliseconds. */
+/** For this long after a refused connection nothing grows, and no other one counts, milliseconds. */
 const CALM_MS = 1_000;
 const OVERLOADED = 0.5;
-/** For so long others are reckoned with that were seen once, milliseconds. */
+/** For this long, other clients that were seen once still count, milliseconds. */
 const SHARED_MS = 5_000;
 /** A pool that is full is shared anew so often, half as long more or less, milliseconds: never all workers in one order. */
 const SHARE_MS = 2_000;
@@ -57,7 +57,7 @@ export class FitRule {
   #others = 0;
   /** When others were seen last. */
   #sharedMs = -Infinity;
-  /** A look has shown an idle child that was left to those who have less. */
+  /** A look has shown an idle child that was left to consumers with less. */
   #hasLeft = false;
   #calmUntilMs = -Infinity;
   /** When the pool is shared anew; undefined while it is not full, or all ours. */
@@ -75,24 +75,24 @@ export class FitRule {
     return Math.floor(this.#slots + EPSILON);
   }
 
-  /** Heeds what was seen. Returns why there are more or fewer slots now; undefined when there are not. */
-  heed(sight: PoolSight): FitReason | undefined {
+  /** Adjusts the slots to an observation. Returns why there are more or fewer slots now; undefined when there are not. */
+  adjust(observation: PoolObservation): FitReason | undefined {
     const before = this.slots;
-    const reason = this.#heed(sight);
+    const reason = this.#adjust(observation);
     return this.slots === before ? undefined : reason;
   }
 
-  #heed(sight: PoolSight): FitReason {
-    const { nowMs, idle, overloads, isSaturated } = sight;
+  #adjust(observation: PoolObservation): FitReason {
+    const { nowMs, idle, overloads, isSaturated } = observation;
     const { reserve } = this.#bounds;
     if (overloads > 0 && nowMs >= this.#calmUntilMs) {
       this.#calmUntilMs = nowMs + CALM_MS;
       return this.#change(this.#slots * OVERLOADED, "overloaded");
     }
-    const room = this.#room(sight);
+    const room = this.#room(observation);
     if (this.#slots > room) return this.#change(room, this.#others > 0 ? "others" : "children");
 
-    const isShared = this.#others > 0 || sight.isQueued;
+    const isShared = this.#others > 0 || observation.isQueued;
     if (isShared) this.#sharedMs = nowMs;
     // Who has one child of many is not seen at each look.
     const wasShared = nowMs - this.#sharedMs < SHARED_MS;
@@ -114,7 +114,7 @@ export class FitRule {
   }
 
   /** For how many slots the pool has room. */
-  #room({ children, others }: PoolSight): number {
+  #room({ children, others }: PoolObservation): number {
     // A child between two requests can look like somebody else's; it hardly does so twice.
     const twice = Math.min(this.#others, others);
     this.#others = others;

@@ -3,8 +3,8 @@ import { type Clock, sleep, type Timer } from "../../core/time/clock.ts";
 import type { FitReason, Observer } from "../../core/observer.ts";
 import type { Pool } from "../../fastcgi/pool.ts";
 import type { FpmStatus } from "../status.ts";
-import { type FitBounds, FitRule, type PoolSight } from "./fit_rule.ts";
-import { type Children, type OwnPart, sightOf } from "./pool_sight.ts";
+import { type FitBounds, FitRule, type PoolObservation } from "./fit_rule.ts";
+import { type Children, observePool, type OwnPart } from "./pool_observation.ts";
 import { SharedSlots } from "./shared_slots.ts";
 import type { SlotLimit } from "../../core/slot_limit.ts";
 
@@ -49,7 +49,7 @@ export interface PoolFitDeps {
 
 /** From one look at the pool to the next, milliseconds, a fifth more or less: no two workers go in step. */
 const LOOK_MS = 400;
-/** A request that no child shows after so long waits for one, milliseconds; a look takes as long. */
+/** A request that no child shows after this time waits for a child, milliseconds; a look takes as long. */
 const UNSEEN_MS = 100;
 /** From one look to the next while there is nothing to do, milliseconds. */
 const IDLE_LOOK_MS = 5_000;
@@ -102,15 +102,19 @@ export class PoolFit implements Disposable {
     const own: OwnPart = { slots: fixed, fixed, connections: 0, answeredBy, requests: [], recent: new Set() };
     const look = async () => {
       const status = await deps.control.status().catch(() => undefined);
-      return status && sightOf(status, childrenOf(status, options, undefined), own);
+      return status && observePool(status, childrenOf(status, options, undefined), own);
     };
-    let sight = await look();
-    if (sight !== undefined && sight.others > 0) {
+    let observation = await look();
+    if (observation !== undefined && observation.others > 0) {
       await sleep(deps.clock, UNSEEN_MS);
       const again = await look();
-      if (again !== undefined && again.others < sight.others) sight = again;
+      if (again !== undefined && again.others < observation.others) observation = again;
     }
-    return new PoolFit(deps, options, sight === undefined ? children && children - fixed : sight.idle);
+    return new PoolFit(
+      deps,
+      options,
+      observation === undefined ? children && children - fixed : observation.idle,
+    );
   }
 
   /**
@@ -141,7 +145,7 @@ export class PoolFit implements Disposable {
     const seen = await this.#seen();
     if (this.#end.signal.aborted) return;
     const work = this.#work();
-    const reason = this.#rule.heed({ ...seen, ...work, isSaturated: work.isSaturated && seen.isSeen });
+    const reason = this.#rule.adjust({ ...seen, ...work, isSaturated: work.isSaturated && seen.isSeen });
     if (reason !== undefined) this.#apply(reason);
     // What one of them leaves, another may use.
     else if (this.#users.length > 1) this.#users.forEach((user) => user().limitChanged());
@@ -150,7 +154,7 @@ export class PoolFit implements Disposable {
 
   /** What is seen of the children; that nothing could be seen counts as nobody there. */
   async #seen(): Promise<
-    Pick<PoolSight, "children" | "idle" | "others" | "isQueued"> & { isSeen: boolean }
+    Pick<PoolObservation, "children" | "idle" | "others" | "isQueued"> & { isSeen: boolean }
   > {
     const { pool, control } = this.#deps;
     const { statusPath, hasStatusAddress, children, fixed } = this.#options;
@@ -183,7 +187,7 @@ export class PoolFit implements Disposable {
       requests: earlier.filter((request) => later.has(request)),
       recent: watch.requests,
     };
-    const seen = sightOf(asked, this.#childrenOf(asked), own);
+    const seen = observePool(asked, this.#childrenOf(asked), own);
     this.#room = fixed + (seen.children ?? 0) - seen.others;
     return { ...seen, isSeen: true };
   }

@@ -39,7 +39,7 @@ export class SharedSlots {
     };
   }
 
-  /** What a consumer keeps from the others that has so many slots in use. */
+  /** What a consumer with this many slots in use keeps from the others. */
   #claim(busy: number): number {
     if (busy === 0) return 0;
     const equal = Math.floor(this.total / this.#busy.length);

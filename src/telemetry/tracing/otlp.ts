@@ -6,7 +6,7 @@ import type { JobTrace } from "../../core/trace.ts";
  * texts.
  */
 
-/** One try of a job that has ended. */
+/** One attempt that has ended. */
 export interface JobSpan extends JobTrace {
   readonly name: string;
   /** Epoch milliseconds, with fractions. */

@@ -14,7 +14,7 @@ export interface SpanQueueOptions {
   readonly version: string;
 }
 
-/** A span waits so long for others. */
+/** How long a span waits for others to be sent with. */
 const WAIT_MS = 1_000;
 const MAX_SPANS_A_REQUEST = 2_000;
 /** A few seconds of the busiest worker, some 20 MB. What comes beyond is dropped, and counted. */

@@ -10,10 +10,10 @@ export interface TracingOptions {
 }
 
 /**
- * Makes a span of each try of a job, by OpenTelemetry's conventions for messaging.
+ * Makes a span of each attempt of a job, by OpenTelemetry's conventions for messaging.
  *
  * 1. Names the span before PHP runs, so that PHP's own spans can stand below it.
- * 2. Makes it when the try has ended, of what the worker tells then: a try that is not sampled costs its ids alone.
+ * 2. Makes it when the attempt has ended, of what the worker tells then: an attempt that is not sampled costs its ids alone.
  */
 export class Tracing {
   readonly #add: (span: JobSpan) => void;

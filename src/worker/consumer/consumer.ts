@@ -23,7 +23,7 @@ export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } fro
  *    slot does not wait for the broker ({@link Receiver}, {@link demand}).
  * 2. Runs each in a slot: decode, execute, settle ({@link Dispatch}). With a batch size, a slot takes what is there, and never waits for more.
  * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
- * 4. Pauses while the executor cannot run jobs, or the broker is away, and finds out by itself when that is over.
+ * 4. Pauses while the executor cannot run jobs, or the broker is unavailable, and finds out by itself when that is over.
  * 5. Stops in order: quiet (no more receives), drained (all settled), else abort what runs, and put it back then.
  *
  * A slot is free as soon as its settle is handed to the broker, so that the settle and the next receive can share a

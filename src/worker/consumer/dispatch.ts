@@ -6,7 +6,7 @@ import type { Clock } from "../../core/time/clock.ts";
 import type { QueuePauses } from "../queue_pauses.ts";
 import type { Held, HeldDeliveries } from "./held.ts";
 import { Kept } from "./kept.ts";
-import { LookAhead } from "./look_ahead.ts";
+import { Prefetch } from "./prefetch.ts";
 import type { Loop } from "./loop.ts";
 import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
 import type { Gate } from "./pause.ts";
@@ -33,7 +33,7 @@ export interface DispatchDeps extends ConsumerDeps {
 /**
  * Gives what a consumer has received to its slots, and settles what comes of it.
  *
- * 1. Begins jobs while slots are free; others wait for the next slot ({@link LookAhead}).
+ * 1. Begins jobs while slots are free; others wait for the next slot ({@link Prefetch}).
  * 2. Gives back what was not begun; or keeps it, where that would cost an attempt ({@link Kept}).
  * 3. Learns from outcomes whether jobs can be run, and which queues are to rest.
  */
@@ -48,7 +48,7 @@ export class Dispatch {
   readonly #queuePauses: QueuePauses;
   readonly #rateLimit: RateLimit | undefined;
   readonly #runner: SlotRunner;
-  readonly #ahead: LookAhead<Held>;
+  readonly #prefetch: Prefetch<Held>;
   readonly #kept: Kept;
   /** Whether a job that is given back would have an attempt counted. */
   readonly #isKeeper: boolean;
@@ -73,7 +73,7 @@ export class Dispatch {
     this.#isKeeper = capabilities.release === "counted";
     this.#keepsPostponed = capabilities.delayedRelease === "counted";
     this.#kept = new Kept({ clock, onDue: () => this.startKept() });
-    this.#ahead = new LookAhead<Held>({ clock, onStale: (stale) => this.#putBack(stale) }, {
+    this.#prefetch = new Prefetch<Held>({ clock, onStale: (stale) => this.#putBack(stale) }, {
       limit,
       perSlot: options.batchSize,
     });
@@ -98,7 +98,7 @@ export class Dispatch {
 
   /** Deliveries that wait here for a slot. */
   get waiting(): number {
-    return this.#ahead.size;
+    return this.#prefetch.size;
   }
 
   /** Deliveries that have asked to come later and hinder no others: what is taken is not limited by them. */
@@ -113,12 +113,12 @@ export class Dispatch {
 
   /** How many more may be taken before a slot is free for them. */
   get aheadRoom(): number {
-    return this.#isKeeper ? 0 : this.#ahead.room;
+    return this.#isKeeper ? 0 : this.#prefetch.room;
   }
 
   /** How many more may be in flight beside those that slots ask for. */
   get allowance(): number {
-    return this.#isKeeper ? 0 : this.#ahead.allowance;
+    return this.#isKeeper ? 0 : this.#prefetch.allowance;
   }
 
   /** Begins to heed which queues are to rest, until it is closed. */
@@ -139,7 +139,7 @@ export class Dispatch {
     if (at === jobs.length) return;
     const left = jobs.slice(at);
     if (this.#isQuiet) this.#held.putBack(left);
-    else this.#ahead.add(left);
+    else this.#prefetch.add(left);
   }
 
   /** Begins what is kept here, as far as there are slots for it. */
@@ -157,13 +157,13 @@ export class Dispatch {
   lost(gone: readonly Delivery[]): void {
     const isGone = ({ delivery }: Held) => gone.includes(delivery);
     for (const held of this.#slots.inUse.flatMap(({ jobs }) => jobs)) held.isLost ||= isGone(held);
-    this.#held.putBack([...this.#ahead.takeThose(isGone), ...this.#kept.takeThose(isGone)]);
+    this.#held.putBack([...this.#prefetch.takeThose(isGone), ...this.#kept.takeThose(isGone)]);
   }
 
   /** Gives back what waits; from now on nothing does. Idempotent. */
   quiet(): void {
     this.#isQuiet = true;
-    this.#held.putBack(this.#ahead.takeAll());
+    this.#held.putBack(this.#prefetch.takeAll());
     this.#held.putBack(this.#kept.takeAll());
   }
 
@@ -193,17 +193,17 @@ export class Dispatch {
     if (outcome?.kind !== "release") this.#putBack(left);
   }
 
-  /** The slot is free: for what was taken ahead, else for what the next receive brings. Returns when it became so. */
+  /** The slot is free: for a prefetched job, else for what the next receive brings. Returns when it became so. */
   #leave(slot: Slot): number {
     const endedMs = this.#clock.monotonicMs();
     const ms = endedMs - slot.startedMs;
     this.#ran.jobs += slot.jobs.length;
     this.#ran.ms += ms;
-    this.#ahead.ran(ms);
+    this.#prefetch.ran(ms);
     this.#slots.end(slot);
     this.startKept();
     if (this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
-      const next = this.#ahead.take(this.#options.batchSize);
+      const next = this.#prefetch.take(this.#options.batchSize);
       if (next.length > 0) void this.#start(next);
     }
     return endedMs;
@@ -224,7 +224,7 @@ export class Dispatch {
   /** What waits for a slot is begun only if its queue may be taken from. */
   #queuesChanged(): void {
     this.#putBack(
-      this.#ahead.takeThose(({ delivery: { queue } }) => this.#queuePauses.limit(queue) < Infinity),
+      this.#prefetch.takeThose(({ delivery: { queue } }) => this.#queuePauses.limit(queue) < Infinity),
     );
     this.startKept();
   }
@@ -265,6 +265,6 @@ export class Dispatch {
     if (hasRun) return this.#gate.available();
     if (outcome.reason === "shutdown") return;
     this.#gate.unable(outcome.error);
-    this.#putBack(this.#ahead.takeAll());
+    this.#putBack(this.#prefetch.takeAll());
   }
 }

@@ -19,11 +19,11 @@ export interface Held {
   id: string;
   /** 1 is the first, and what counts where the broker does not know. */
   readonly attempt: number;
-  /** Tries this job may have; the message can have its own limit. */
+  /** Attempts that this job may have; the message can have its own limit. */
   maxAttempts: number;
   /** After this time a failure is final, epoch milliseconds; the message can have such a limit. */
   retryUntilMs?: number | undefined;
-  /** Where its try stands in a trace, where traces are made. */
+  /** Where its attempt stands in a trace, where traces are made. */
   trace?: JobTrace;
   /** Its settle is under way or done: at shutdown there is nothing to release. */
   isSettling: boolean;
@@ -36,7 +36,7 @@ export interface HeldDeliveriesOptions {
   readonly name: string;
   readonly retry: RetryPolicy;
   readonly maxInFlightBytes: number;
-  /** The longest pause between two tries to settle, milliseconds. */
+  /** The longest pause between two attempts to settle, milliseconds. */
   readonly pauseMaxMs: number;
 }
 
@@ -58,7 +58,7 @@ export interface HeldDeliveriesDeps {
  * The deliveries that a consumer has taken and not settled.
  *
  * 1. Renews their leases.
- * 2. Settles each by the verdict on its outcome ({@link decide}), and tries until the broker has taken it or it has to give up.
+ * 2. Settles each by the verdict on its outcome ({@link decide}), and repeats that until the broker has taken it or it has to give up.
  */
 export class HeldDeliveries {
   readonly #deps: HeldDeliveriesDeps;
@@ -121,7 +121,7 @@ export class HeldDeliveries {
   }
 
   /**
-   * Settles; tries until the broker has taken it or it has to give up. Never rejects.
+   * Settles, again and again until the broker has taken it or it has to give up. Never rejects.
    *
    * @param endedMs When the job ended, monotonic milliseconds; now, when absent.
    */

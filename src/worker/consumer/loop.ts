@@ -1,7 +1,7 @@
 import type { Clock } from "../../core/time/clock.ts";
 
 /**
- * What should have ended so long ago never will, milliseconds. It covers what a broker that hangs may take until its
+ * What should have ended this long ago never will, milliseconds. It covers what a broker that hangs may take until its
  * broker gives it up.
  */
 export const STALL_MS = 120_000;

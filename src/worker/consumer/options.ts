@@ -21,7 +21,7 @@ export interface ConsumerOptions {
   readonly batchSize: number;
   /** Once the messages that are in flight have this many bytes, no further one is taken. */
   readonly maxInFlightBytes: number;
-  /** How long one try of a job may take, milliseconds. */
+  /** How long one attempt may take, milliseconds. */
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
   /** How many jobs may start in which time; undefined for as many as there are slots for. */
@@ -63,6 +63,6 @@ export interface ConsumerDeps {
   readonly limit?: SlotLimit;
   /** Why it can run no jobs at first, where that is known; it looks by itself whether it still is so. */
   readonly problem?: FervoError;
-  /** Names the span of each try, which PHP gets as its parent; without, PHP gets what the message says. */
+  /** Names the span of each attempt, which PHP gets as its parent; without, PHP gets what the message says. */
   readonly tracer?: Tracer;
 }

@@ -95,7 +95,7 @@ export class Gate {
     return error && isMisconfigured(error) ? error : undefined;
   }
 
-  /** It is closed, and has been through so many failures that the cause is none that passes in a moment. */
+  /** It is closed, and after this many failures the cause does not pass in a moment. */
   get isLasting(): boolean {
     return (this.closure?.failures ?? 0) >= LASTING_FAILURES;
   }

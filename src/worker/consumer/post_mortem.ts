@@ -15,7 +15,7 @@ import type { Slot, Slots } from "./slots.ts";
 /** What was told, and died of it, is told once more. */
 const MAX_DEATHS = 2;
 
-/** A front controller that answers the check and takes up none of so many tellings in a row knows none: it must not stop all jobs. */
+/** A front controller that answers the check and takes up none of this many post-mortems in a row knows none: it must not stop all jobs. */
 const MAX_UNHEARD = 3;
 
 /** Between two looks whether a delivery is still ours, while the broker is gone, milliseconds. */

@@ -37,7 +37,7 @@ export class RateLimit {
     return 0;
   }
 
-  /** So many jobs start. */
+  /** This many jobs start. */
   take(jobs: number): void {
     this.#fill();
     this.#tokens -= jobs;

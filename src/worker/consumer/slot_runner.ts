@@ -111,7 +111,7 @@ export class SlotRunner {
     return await this.#runBatch(slot, ready);
   }
 
-  /** A framework's jobs say when they begin, may run several at once, and hear of those that have died; others run in their order. */
+  /** A framework's jobs say when they begin, may run several at once, and hear of jobs that died; others run in their order. */
   async #runBatch(slot: Slot, ready: readonly Ready[]): Promise<SlotEnd> {
     const { executor, format, slots, settle, postMortems, clock } = this.#deps;
     /** Without an outcome, in order. */
@@ -240,7 +240,7 @@ export function jobOf(
   return job;
 }
 
-/** The job as its try hands it on, in the trace that the try is a span of. */
+/** The job with the trace context of its attempt, for PHP to hand on. */
 export function withTrace({ tracestate, ...job }: Job, trace: JobTrace): Job {
   // It belongs to the trace that it came with.
   const state = trace.parentSpanId !== undefined && tracestate !== undefined && { tracestate };

@@ -23,7 +23,7 @@ export interface ScheduleOptions {
   readonly payload: Uint8Array;
   /** Higher runs first within the queue. */
   readonly priority: number;
-  /** Tries at most, instead of the consumer's. */
+  /** Attempts at most, instead of the consumer's. */
   readonly attempts: number | undefined;
 }
 
@@ -42,7 +42,7 @@ export interface ScheduleDeps {
 
 /** With `skip`, a job is pushed no later than this after its time, milliseconds. */
 const LATE_MS = 60_000;
-/** So many missed jobs are caught up at most; they are the latest. */
+/** At most this many missed jobs are caught up; they are the latest. */
 export const MAX_CATCH_UP = 1_000;
 /** The longest wait at once, milliseconds: a timer stands still while the machine sleeps, and the time of day does not. */
 const LONGEST_WAIT_MS = 10_000;
@@ -64,7 +64,7 @@ export interface ScheduleState {
  *
  * 1. Waits for the next time of its rule, and claims that slot in the broker together with the push: of all the workers
  *    that wake, one pushes.
- * 2. Catches up, or not, with what was due while no worker was there, or while the broker was away.
+ * 2. Catches up, or not, with what was due while no worker was there, or while the broker was unavailable.
  * 3. Goes on for ever while the broker fails, and tells so once an outage.
  * 4. Where slots are claimed that are still to come, pushes nothing as long as a worker may go on with them; when none does,
  *    sets them aside and goes on (schedule_claims.ts).

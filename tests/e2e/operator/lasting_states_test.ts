@@ -36,10 +36,11 @@ Deno.test("php-fpm that is away costs two lines a consumer, however often it is 
   );
   worker.kill("SIGTERM");
   const { stderr } = await worker.ended;
-  const lines = told(stderr).filter((line) => /paused|resumed|put back/.test(line));
+  const lines = told(stderr).filter((line) => /backs off|runs jobs again|put back/.test(line));
   assert.deepEqual(
     lines.toSorted(),
-    names.flatMap((name) => [`info ${name} Consumer resumed`, `warn ${name} Consumer paused`]).toSorted(),
+    names.flatMap((name) => [`info ${name} Consumer runs jobs again`, `warn ${name} Consumer backs off`])
+      .toSorted(),
   );
   const resumed = JSON.parse(stderr.split("\n").find((line) => line.includes("Consumer runs jobs again"))!);
   assert.ok(resumed.failures > 1 && resumed.after_s > 0, JSON.stringify(resumed));

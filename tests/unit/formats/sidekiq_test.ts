@@ -20,7 +20,7 @@ const RUBY =
 const DEFERRED = '{"class":"DeferEvent","args":["Tzo4OiJzdGRDbGFzcyI6MDp7fQ=="],"retry":false}';
 
 Deno.test(
-  "decode() gives PHP the whole job, with id, tries and time from it",
+  "decode() gives PHP the whole job, with id, attempts and time from it",
   { permissions: "none" },
   () => {
     assert.deepEqual({ ...message(RUBY), payload: decode(message(RUBY).payload) }, {
@@ -167,39 +167,43 @@ Deno.test(
   },
 );
 
-Deno.test("facts() tells tries, times of either unit, and why a job failed", { permissions: "none" }, () => {
-  const read = (fields: string) => sidekiq7.facts(job(`{"class":"X","args":[]${fields}}`));
-  assert.deepEqual(read(""), { tries: 0, recoveries: 0, isKeptWhenDead: true, isRepeat: false });
-  assert.equal(read(',"retry_count":0').tries, 1);
-  assert.equal(read(',"retry_count":3,"fervo_recovered":2').tries, 6);
-  assert.equal(read(',"retry_count":-1').tries, 0, 'what "Retry" makes of 0');
-  assert.equal(read(',"retry_count":-1e300').tries, 0);
-  assert.equal(read(',"retry_count":1e300').tries, 2 ** 31);
-  assert.equal(read(',"retry_count":1e999').tries, 0);
-  assert.equal(read(',"retry_count":"3"').tries, 0);
-  assert.equal(read(',"queue":""').queue, undefined);
-  assert.equal(read(',"queue":5').queue, undefined);
-  assert.equal(read(',"dead":false').isKeptWhenDead, false);
-  assert.equal(read(',"created_at":1700000000.5').createdAtMs, 1_700_000_000_500);
-  assert.equal(
-    read(',"created_at":1700000000').createdAtMs,
-    1_700_000_000_000,
-    "seconds, as old clients write them",
-  );
-  assert.equal(read(',"created_at":1700000000500').createdAtMs, 1_700_000_000_500);
-  for (const time of ["1e300", "8640000000000001", "-5", "null", '"2026-01-31"', "{}"]) {
-    assert.equal(read(`,"created_at":${time}`).createdAtMs, undefined, time);
-  }
-  assert.deepEqual(read(',"error_class":"JOB_CRASHED","error_message":"m","fervo_stderr":"s"').error, {
-    code: "JOB_CRASHED",
-    message: "m",
-    stderr: "s",
-  });
-  assert.deepEqual(read(',"error_class":"NoMethodError","error_message":"m"').error, {
-    code: "JOB_FAILED",
-    message: "NoMethodError: m",
-  });
-});
+Deno.test(
+  "facts() tells attempts, times of either unit, and why a job failed",
+  { permissions: "none" },
+  () => {
+    const read = (fields: string) => sidekiq7.facts(job(`{"class":"X","args":[]${fields}}`));
+    assert.deepEqual(read(""), { attempts: 0, recoveries: 0, isKeptWhenDead: true, isRepeat: false });
+    assert.equal(read(',"retry_count":0').attempts, 1);
+    assert.equal(read(',"retry_count":3,"fervo_recovered":2').attempts, 6);
+    assert.equal(read(',"retry_count":-1').attempts, 0, 'what "Retry" makes of 0');
+    assert.equal(read(',"retry_count":-1e300').attempts, 0);
+    assert.equal(read(',"retry_count":1e300').attempts, 2 ** 31);
+    assert.equal(read(',"retry_count":1e999').attempts, 0);
+    assert.equal(read(',"retry_count":"3"').attempts, 0);
+    assert.equal(read(',"queue":""').queue, undefined);
+    assert.equal(read(',"queue":5').queue, undefined);
+    assert.equal(read(',"dead":false').isKeptWhenDead, false);
+    assert.equal(read(',"created_at":1700000000.5').createdAtMs, 1_700_000_000_500);
+    assert.equal(
+      read(',"created_at":1700000000').createdAtMs,
+      1_700_000_000_000,
+      "seconds, as old clients write them",
+    );
+    assert.equal(read(',"created_at":1700000000500').createdAtMs, 1_700_000_000_500);
+    for (const time of ["1e300", "8640000000000001", "-5", "null", '"2026-01-31"', "{}"]) {
+      assert.equal(read(`,"created_at":${time}`).createdAtMs, undefined, time);
+    }
+    assert.deepEqual(read(',"error_class":"JOB_CRASHED","error_message":"m","fervo_stderr":"s"').error, {
+      code: "JOB_CRASHED",
+      message: "m",
+      stderr: "s",
+    });
+    assert.deepEqual(read(',"error_class":"NoMethodError","error_message":"m"').error, {
+      code: "JOB_FAILED",
+      message: "NoMethodError: m",
+    });
+  },
+);
 
 Deno.test(
   "failed() writes Sidekiq's fields, and leaves all others as they were",
@@ -341,7 +345,7 @@ Deno.test("unreadable() files any bytes as a job in form; letter() and revived()
       queue: "mail",
       id: "a1",
       error: { code: "JOB_MALFORMED", message: "Cannot read it" },
-      tries: 1,
+      attempts: 1,
     });
     assert.deepEqual(sidekiq7.revived(letter, NOW_MS), { raw: encode(text), queue: "mail" });
     // The Web UI's "Retry" brings it back: it is no job, and is filed once.

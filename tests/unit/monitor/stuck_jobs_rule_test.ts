@@ -161,15 +161,20 @@ Deno.test("StuckJobsRule.suspects() are those only that could take a job and too
   permissions: "none",
 }, () => {
   const rule = new StuckJobsRule();
-  const sight = (name: string, canTake: boolean, taken: number) => ({ name, queues: ["q"], canTake, taken });
-  const first = [sight("idle", true, 1), sight("busy", true, 1), sight("full", false, 1)];
+  const observation = (name: string, canTake: boolean, taken: number) => ({
+    name,
+    queues: ["q"],
+    canTake,
+    taken,
+  });
+  const first = [observation("idle", true, 1), observation("busy", true, 1), observation("full", false, 1)];
   assert.deepEqual(rule.suspects(first), [], "nothing is known of what they took before");
   rule.look([{ name: "one", consumers: first, counts: undefined }], 0);
   const second = [
-    sight("idle", true, 1),
-    sight("busy", true, 2),
-    sight("full", false, 1),
-    sight("new", true, 0),
+    observation("idle", true, 1),
+    observation("busy", true, 2),
+    observation("full", false, 1),
+    observation("new", true, 0),
   ];
   assert.deepEqual(rule.suspects(second).map(({ name }) => name), ["idle"]);
 });

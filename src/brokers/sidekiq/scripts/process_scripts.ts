@@ -2,12 +2,12 @@ import { Script } from "../../../redis/connection.ts";
 import { TRIM_DEAD } from "./scripts.ts";
 
 /*
- * Lua scripts about processes: their signs of life, and what is done when these end. What holds for all scripts:
+ * Lua scripts about processes: their heartbeats, and what is done when these end. What holds for all scripts:
  * brokers/sidekiq/scripts/scripts.ts.
  */
 
 /**
- * A sign of life, and what the Web UI shows of a process.
+ * A heartbeat, and what the Web UI shows of a process.
  *
  * KEYS: the process, processes, our processes, its queues, its signals, set of queues, the lists of its work.
  * ARGV: identity, life in ms, n, n fields and values of the process, m, m names of queues, then fields and values of its
@@ -68,9 +68,9 @@ return 1
 `);
 
 /**
- * Looks for dead processes: those that have given no sign of life for a while since that was first noticed. Two looks,
- * so that a Redis that was away itself does not take the living, whose signs have run out meanwhile, for dead. What was
- * noticed is forgotten when nobody has looked for longer: Redis may have been away again, and they with it.
+ * Looks for dead processes, which have sent no heartbeat for a while since that was first noticed. Two looks,
+ * so that a Redis that was unavailable itself does not take the living, whose signs have run out meanwhile, for dead. What was
+ * noticed is forgotten when nobody has looked for longer: Redis may have been unavailable again, and they with it.
  *
  * KEYS: our processes, suspects. ARGV: prefix of the keys, wait in ms, memory in ms. Returns identities.
  */

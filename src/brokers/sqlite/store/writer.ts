@@ -31,7 +31,7 @@ const SQLITE_TOOBIG = 18;
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
 
-/** SQLite itself waits so long for a lock; it blocks the whole process, so the rest of the wait is ours. */
+/** How long SQLite itself waits for a lock, milliseconds; it blocks the whole process, so the rest of the wait is ours. */
 export const LOCK_WAIT_MS = 10;
 
 /**

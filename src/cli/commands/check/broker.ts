@@ -96,7 +96,7 @@ async function claimFindings(config: Config, name: string, broker: Broker): Prom
   return findings;
 }
 
-/** So many queues without a consumer are told one by one. */
+/** At most this many queues without a consumer are reported one by one. */
 const MOST_TOLD = 5;
 
 /**

@@ -107,7 +107,7 @@ function checkOwnUser(): PlacedFinding[] {
   }];
 }
 
-/** The first error's, which tells whether the configuration is wrong or somebody is away. */
+/** The first error's, which tells whether the configuration is wrong or a server is unavailable. */
 function exitCodeOfFindings(findings: readonly Finding[]): ExitCode {
   const error = findings.find(({ severity }) => severity === "error");
   if (error !== undefined) {

@@ -72,7 +72,7 @@ function matcher({ code, since, match }: DeadFilter): (letter: DeadLetter) => bo
       [error.message, error.stderr ?? "", text.decode(payload)].some((place) => place.includes(match)));
 }
 
-/** Epoch milliseconds: so long ago, or a date, which is one of UTC unless it says otherwise. */
+/** Epoch milliseconds: of a time that long ago, or of a date, which is one of UTC unless it says otherwise. */
 function momentMs(text: string): number {
   const ms = dateMs(text);
   if (ms !== undefined) return ms;

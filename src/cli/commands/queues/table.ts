@@ -21,7 +21,7 @@ export function pausedFields(pause: PausedQueue | undefined) {
 }
 
 /**
- * Counts first, so that no name moves them out of sight; "-" for what the broker cannot count.
+ * Counts first, so that no name moves them off the screen; "-" for what the broker cannot count.
  *
  * @param isWatched With the change of each queue.
  */

@@ -174,7 +174,7 @@ Examples:
     });
 }
 
-/** Loaded by those who have traces. */
+/** Loaded only with traces. */
 async function startTracing(options: TracingConfig, configNow: () => Config, log: Log) {
   const { openTracing } = await import("../../../app/tracing.ts");
   return openTracing(options, configNow, log);

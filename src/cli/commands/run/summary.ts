@@ -40,10 +40,14 @@ export function summaryText(
   const ms = (value: number) => `${value.toFixed(value < 10 ? 2 : 0)} ms`;
   return [
     `Done:     ${counted(done, "job")} in ${seconds.toFixed(1)} s (${Math.round(jobsPerSecond)} jobs/s)`,
-    `Retried:  ${counted(retried, "try", "tries")} failed and ${retried === 1 ? "was" : "were"} tried again`,
+    `Retried:  ${counted(retried, "attempt")} failed and ${retried === 1 ? "was" : "were"} retried`,
     `Dead:     ${counted(dead, "job")}${dead > 0 ? "; see: fervo-worker dead list" : ""}`,
     ...(handled > 0
-      ? [`Handled:  ${counted(handled, "job")} failed, and the application has dealt with it`]
+      ? [
+        `Handled:  ${counted(handled, "job")} failed; the application handled ${
+          handled === 1 ? "it" : "them"
+        }`,
+      ]
       : []),
     `Run time: p50 ${ms(runMs.p50)}, p95 ${ms(runMs.p95)}, max ${ms(runMs.max)}`,
     ...(uncounted.length > 0

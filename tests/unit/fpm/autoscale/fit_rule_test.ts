@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { FitRule, type PoolSight } from "../../../../src/fpm/autoscale/fit_rule.ts";
+import { FitRule, type PoolObservation } from "../../../../src/fpm/autoscale/fit_rule.ts";
 import { SimulatedPool, type SimulatedWorker } from "../../../support/simulated_pool.ts";
 
 const PURE = { permissions: "none" } as const;
@@ -11,7 +11,7 @@ function ruleOf(bounds: Partial<typeof BOUNDS> = {}, idle?: number): FitRule {
 }
 
 /** A pool of 8 with nobody else there, all of it in use by 8 slots. */
-const FULL: PoolSight = {
+const FULL: PoolObservation = {
   nowMs: 0,
   children: 8,
   idle: 0,
@@ -45,11 +45,11 @@ Deno.test(
   PURE,
   () => {
     const rule = ruleOf({}, 8);
-    assert.equal(rule.heed({ ...FULL, overloads: 3 }), "overloaded");
+    assert.equal(rule.adjust({ ...FULL, overloads: 3 }), "overloaded");
     assert.equal(rule.slots, 4);
-    assert.equal(rule.heed({ ...FULL, nowMs: 500, overloads: 1 }), undefined);
+    assert.equal(rule.adjust({ ...FULL, nowMs: 500, overloads: 1 }), undefined);
     assert.equal(rule.slots, 4);
-    assert.equal(rule.heed({ ...FULL, nowMs: 1_000, overloads: 1 }), "overloaded");
+    assert.equal(rule.adjust({ ...FULL, nowMs: 1_000, overloads: 1 }), "overloaded");
     assert.equal(rule.slots, 2);
   },
 );
@@ -59,11 +59,11 @@ Deno.test(
   PURE,
   () => {
     const alone = ruleOf({}, 2);
-    assert.equal(alone.heed({ ...FULL, idle: 6 }), "idle");
+    assert.equal(alone.adjust({ ...FULL, idle: 6 }), "idle");
     assert.equal(alone.slots, 8);
     const shared = ruleOf({}, 2);
     for (const slots of [3, 4, 5]) {
-      assert.equal(shared.heed({ ...FULL, children: 12, idle: 3, others: 6 }), "idle");
+      assert.equal(shared.adjust({ ...FULL, children: 12, idle: 3, others: 6 }), "idle");
       assert.equal(shared.slots, slots);
     }
   },
@@ -74,7 +74,7 @@ Deno.test(
   PURE,
   () => {
     const rule = ruleOf({}, 4);
-    const look = (idle: number) => rule.heed({ ...FULL, idle, others: 2 });
+    const look = (idle: number) => rule.adjust({ ...FULL, idle, others: 2 });
     assert.deepEqual([look(2), look(2), rule.slots], [undefined, "idle", 5]);
     assert.deepEqual([look(1), look(1), rule.slots], [undefined, "idle", 6]);
   },
@@ -82,11 +82,11 @@ Deno.test(
 
 Deno.test("FitRule does not grow while it has slots to spare, nor right after an overload", PURE, () => {
   const rule = ruleOf({}, 2);
-  assert.equal(rule.heed({ ...FULL, idle: 6, isSaturated: false }), undefined);
-  rule.heed({ ...FULL, overloads: 1 });
+  assert.equal(rule.adjust({ ...FULL, idle: 6, isSaturated: false }), undefined);
+  rule.adjust({ ...FULL, overloads: 1 });
   assert.equal(rule.slots, 1);
-  assert.equal(rule.heed({ ...FULL, nowMs: 900, idle: 6 }), undefined);
-  assert.equal(rule.heed({ ...FULL, nowMs: 1_000, idle: 6 }), "idle");
+  assert.equal(rule.adjust({ ...FULL, nowMs: 900, idle: 6 }), undefined);
+  assert.equal(rule.adjust({ ...FULL, nowMs: 1_000, idle: 6 }), "idle");
 });
 
 Deno.test(
@@ -94,12 +94,12 @@ Deno.test(
   PURE,
   () => {
     const rule = ruleOf({}, 8);
-    assert.equal(rule.heed({ ...FULL, children: 3 }), "children");
+    assert.equal(rule.adjust({ ...FULL, children: 3 }), "children");
     assert.equal(rule.slots, 3);
     const polite = ruleOf({ reserve: 1 }, 8);
     // Once may be a child between two requests.
-    assert.equal(polite.heed({ ...FULL, others: 4 }), undefined);
-    assert.equal(polite.heed({ ...FULL, others: 4 }), "others");
+    assert.equal(polite.adjust({ ...FULL, others: 4 }), undefined);
+    assert.equal(polite.adjust({ ...FULL, others: 4 }), "others");
     assert.equal(polite.slots, 3);
   },
 );
@@ -107,7 +107,7 @@ Deno.test(
 Deno.test("FitRule gives way also to others who are only seen now and then", PURE, () => {
   const rule = ruleOf({}, 8);
   for (let look = 0; look < 20; look++) {
-    rule.heed({ ...FULL, nowMs: 500 * look, isQueued: look % 8 === 0 });
+    rule.adjust({ ...FULL, nowMs: 500 * look, isQueued: look % 8 === 0 });
   }
   assert.ok(rule.slots <= 5, String(rule.slots));
 });
@@ -119,9 +119,9 @@ Deno.test(
     const unseen = { ...FULL, idle: undefined };
     const rule = ruleOf({ reserve: 1 }, 8);
     assert.equal(rule.slots, 7);
-    rule.heed({ ...unseen, overloads: 1 });
+    rule.adjust({ ...unseen, overloads: 1 });
     const counts = [1_000, 1_500, 2_000, 2_500, 3_000, 3_500].map((nowMs) => {
-      rule.heed({ ...unseen, nowMs });
+      rule.adjust({ ...unseen, nowMs });
       return rule.slots;
     });
     assert.deepEqual(counts, [4, 5, 6, 7, 7, 7]);
@@ -221,7 +221,7 @@ Deno.test(
 );
 
 Deno.test("FitRule never leaves its bounds, whatever it sees", PURE, () => {
-  const sight = fc.record({
+  const observation = fc.record({
     passedMs: fc.integer({ min: 1, max: 5_000 }),
     children: fc.option(fc.integer({ min: 0, max: 50 }), { nil: undefined }),
     idle: fc.option(fc.integer({ min: -3, max: 50 }), { nil: undefined }),
@@ -235,15 +235,15 @@ Deno.test("FitRule never leaves its bounds, whatever it sees", PURE, () => {
       fc.integer({ min: 1, max: 10 }),
       fc.integer({ min: 0, max: 30 }),
       fc.integer({ min: 0, max: 10 }),
-      fc.array(sight, { maxLength: 200 }),
-      (min, more, reserve, sights) => {
+      fc.array(observation, { maxLength: 200 }),
+      (min, more, reserve, observations) => {
         const max = min + more;
         const rule = new FitRule({ random: Math.random }, { min, max, reserve }, 20);
         let nowMs = 0;
-        for (const { passedMs, ...seen } of sights) {
+        for (const { passedMs, ...seen } of observations) {
           const before = rule.slots;
           nowMs += passedMs;
-          const reason = rule.heed({ ...seen, nowMs });
+          const reason = rule.adjust({ ...seen, nowMs });
           assert.ok(
             Number.isInteger(rule.slots) && rule.slots >= min && rule.slots <= max,
             String(rule.slots),

@@ -14,7 +14,7 @@ function triedAgain(fields: string, deaths: number, attempts: number): string {
 function tried(fields: string, attempts: number): string {
   const text = `{"class":"X","args":[]${fields}}`;
   const raw = new TextEncoder().encode(text);
-  const delivery = new FakeDelivery("1", { raw, attempt: sidekiq7.facts(sidekiq7.parse(raw)).tries + 1 })
+  const delivery = new FakeDelivery("1", { raw, attempt: sidekiq7.facts(sidekiq7.parse(raw)).attempts + 1 })
     .read(sidekiq7);
   const job = jobOf(delivery, { maxAttempts: attempts, timeoutMs: 1_000, nowMs: 0, format: sidekiq7 });
   return isUnreadable(job) ? job.error.code : `try ${job.attempt} of ${job.maxAttempts}`;

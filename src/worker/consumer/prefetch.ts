@@ -9,17 +9,17 @@ const FIRST_MEAN_MS = 1_000;
 const WEIGHT = 1 / 16;
 /** Settles that may lag in each slot. */
 const LAGGING_PER_SLOT = 3;
-/** What has waited for a slot for so long is put back, milliseconds: jobs are not short any more. */
+/** A job that has waited for a slot for this long is put back, milliseconds: jobs are not short any more. */
 const STALE_MS = 100;
 
 /**
  * Jobs that were taken before their slot was free, so that a slot need not wait for the broker (docs/adr/0008).
  *
- * 1. Takes ahead only while slots are in use for a short time, at most what each takes at once, and only when half of
- *    that is used up.
- * 2. Gives back what no slot has taken in time, so that a long job does not keep others from other workers.
+ * 1. Prefetches only while slots are in use for a short time: at most as many jobs as all slots take at once, and only
+ *    when half of them are used up.
+ * 2. Gives back jobs that no slot has taken in time, so that a long job does not keep others from other workers.
  */
-export class LookAhead<T> {
+export class Prefetch<T> {
   readonly #clock: Clock;
   readonly #onStale: (items: T[]) => void;
   readonly #limit: SlotLimit;
@@ -46,7 +46,7 @@ export class LookAhead<T> {
     return this.#items.length;
   }
 
-  /** How many more may be taken ahead now. */
+  /** How many more jobs may be prefetched now. */
   get room(): number {
     const capacity = this.#limit.slots * this.#perSlot;
     const isLow = this.#items.length <= capacity >> 1;
@@ -54,8 +54,8 @@ export class LookAhead<T> {
   }
 
   /**
-   * How many more deliveries may be held: those that wait for a slot, and short ones whose settle lags, for several jobs
-   * end in a slot before the broker has answered.
+   * How many more deliveries may be in flight: jobs that wait for a slot, and short jobs whose settle lags, because several
+   * jobs end in a slot before the broker has answered.
    */
   get allowance(): number {
     return this.#meanMs < SHORT_MS ? this.#limit.slots * (this.#perSlot + LAGGING_PER_SLOT) : 0;
@@ -68,14 +68,14 @@ export class LookAhead<T> {
     this.#timer ??= this.#clock.setTimer(() => this.#giveBackStale(), STALE_MS);
   }
 
-  /** Up to `max` of those that have waited longest. */
+  /** Up to `max` jobs, the longest waiting first. */
   take(max: number): T[] {
     const taken: T[] = [];
     while (taken.length < max && this.#items.length > 0) taken.push(this.#items.shift()!.item);
     return taken;
   }
 
-  /** Those that wait and are meant. */
+  /** The waiting jobs that are meant. */
   takeThose(isMeant: (item: T) => boolean): T[] {
     const taken: T[] = [];
     for (let at = this.#items.length - 1; at >= 0; at--) {
@@ -91,7 +91,7 @@ export class LookAhead<T> {
     return this.#items.splice(0).map(({ item }) => item);
   }
 
-  /** A slot was in use for so many milliseconds. */
+  /** A slot was in use for this many milliseconds. */
   ran(ms: number): void {
     this.#meanMs += (ms - this.#meanMs) * WEIGHT;
   }

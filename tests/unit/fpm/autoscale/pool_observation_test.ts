@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { FastCgiRequest } from "../../../../src/fastcgi/connection.ts";
-import { type OwnPart, sightOf } from "../../../../src/fpm/autoscale/pool_sight.ts";
+import { observePool, type OwnPart } from "../../../../src/fpm/autoscale/pool_observation.ts";
 import { page } from "../../../support/status_page.ts";
 
 const PURE = { permissions: "none" } as const;
@@ -25,29 +25,29 @@ function running(...uris: string[]): OwnPart {
   return { ...NONE, slots: count, connections: count, requests, recent: new Set(requests) };
 }
 
-Deno.test("sightOf() counts idle children, those of our connections, and what others have", PURE, () => {
-  const seen = sightOf(page(["/q/1", "/q/2", "/index.php", ""]), static_(4), running("/q/1", "/q/2"));
+Deno.test("observePool() counts idle children, those of our connections, and what others have", PURE, () => {
+  const seen = observePool(page(["/q/1", "/q/2", "/index.php", ""]), static_(4), running("/q/1", "/q/2"));
   assert.deepEqual(seen, { children: 4, idle: 1, others: 1, isQueued: false });
 });
 
 Deno.test(
-  "sightOf() takes the children of kept connections for ours, and for what our slots use",
+  "observePool() takes the children of kept connections for ours, and for what our slots use",
   PURE,
   () => {
     const own = { ...running("/q/1"), slots: 3, connections: 3 };
-    const seen = sightOf(page(["/q/1", "-", "-", ""]), static_(4), own);
+    const seen = observePool(page(["/q/1", "-", "-", ""]), static_(4), own);
     assert.deepEqual([seen.idle, seen.others], [1, 0]);
-    const unused = sightOf(page(["/q/1", "-", "", ""]), static_(4), { ...own, connections: 2 });
+    const unused = observePool(page(["/q/1", "-", "", ""]), static_(4), { ...own, connections: 2 });
     assert.deepEqual([unused.idle, unused.others], [1, 0]);
   },
 );
 
-Deno.test("sightOf() does not count the child that answers, and it is nobody else's", PURE, () => {
+Deno.test("observePool() does not count the child that answers, and it is nobody else's", PURE, () => {
   const children = ["/q/1", "/status?json&full", ""];
   const own = running("/q/1");
-  const aside = sightOf(page(children), static_(3), { ...own, answeredBy: "child" });
+  const aside = observePool(page(children), static_(3), { ...own, answeredBy: "child" });
   assert.deepEqual([aside.idle, aside.others], [2, 0]);
-  const through = sightOf(page(children), static_(3), {
+  const through = observePool(page(children), static_(3), {
     ...own,
     slots: 2,
     connections: 2,
@@ -56,59 +56,59 @@ Deno.test("sightOf() does not count the child that answers, and it is nobody els
   assert.deepEqual([through.idle, through.others], [1, 0]);
 });
 
-Deno.test("sightOf() sees that our requests wait when no child is idle and none shows them", PURE, () => {
+Deno.test("observePool() sees that our requests wait when no child is idle and none shows them", PURE, () => {
   const own = running("/q/1", "/q/2", "/q/3");
-  const full = sightOf(page(["/q/1", "/b/7"]), static_(2), own);
+  const full = observePool(page(["/q/1", "/b/7"]), static_(2), own);
   assert.deepEqual(full, { children: 2, idle: 0, others: 1, isQueued: true });
   // A child between two requests of somebody else's does not have it.
-  const between = sightOf(page(["/q/1", "/q/2", "-"]), static_(3), own);
+  const between = observePool(page(["/q/1", "/q/2", "-"]), static_(3), own);
   assert.deepEqual([between.others, between.isQueued], [1, true]);
   // An idle child is about to take it.
-  const idle = sightOf(page(["/q/1", "/q/2", ""]), static_(3), own);
+  const idle = observePool(page(["/q/1", "/q/2", ""]), static_(3), own);
   assert.deepEqual([idle.others, idle.isQueued], [0, false]);
 });
 
 Deno.test(
-  "sightOf() knows others by requests that are not ours, also when ours wait for no long time",
+  "observePool() knows others by requests that are not ours, also when ours wait for no long time",
   PURE,
   () => {
     const own = { ...running("/q/1", "/q/2", "/q/3"), requests: [] };
-    const seen = sightOf(page(["/q/1", "-", "/b/7"]), static_(3), own);
+    const seen = observePool(page(["/q/1", "-", "/b/7"]), static_(3), own);
     assert.deepEqual(seen, { children: 3, idle: 0, others: 1, isQueued: true });
     // Two that show the same, as of the web.
-    const web = sightOf(page(["/q/1", "/index.php", "/index.php"]), static_(3), own);
+    const web = observePool(page(["/q/1", "/index.php", "/index.php"]), static_(3), own);
     assert.deepEqual([web.others, web.isQueued], [2, true]);
     assert.equal(
-      sightOf(page(["/b/7", "", ""]), static_(3), { ...NONE, slots: 1, connections: 1 }).others,
+      observePool(page(["/b/7", "", ""]), static_(3), { ...NONE, slots: 1, connections: 1 }).others,
       1,
     );
   },
 );
 
-Deno.test("sightOf() sees others wait where php-fpm tells its listen queue", PURE, () => {
-  const seen = sightOf(page(["/q/1"], { listenQueue: 2 }), static_(1), running("/q/1"));
+Deno.test("observePool() sees others wait where php-fpm tells its listen queue", PURE, () => {
+  const seen = observePool(page(["/q/1"], { listenQueue: 2 }), static_(1), running("/q/1"));
   assert.deepEqual([seen.others, seen.isQueued], [0, true]);
 });
 
-Deno.test("sightOf() knows a request by what the page shows of a long uri", PURE, () => {
+Deno.test("observePool() knows a request by what the page shows of a long uri", PURE, () => {
   const uri = `/q/${"x".repeat(200)}`;
-  const seen = sightOf(page([uri.slice(0, 127)]), static_(1), running(uri));
+  const seen = observePool(page([uri.slice(0, 127)]), static_(1), running(uri));
   assert.deepEqual([seen.others, seen.isQueued], [0, false]);
 });
 
-Deno.test("sightOf() sets aside what consumers with a fixed concurrency may use", PURE, () => {
+Deno.test("observePool() sets aside what consumers with a fixed concurrency may use", PURE, () => {
   const own = { ...running("/q/1", "/q/2", "/f/1"), slots: 6, fixed: 4 };
-  const seen = sightOf(page(["/q/1", "/q/2", "/f/1", "", "", "", "", ""]), static_(8), own);
+  const seen = observePool(page(["/q/1", "/q/2", "/f/1", "", "", "", "", ""]), static_(8), own);
   assert.deepEqual(seen, { children: 4, idle: 2, others: 0, isQueued: false });
 });
 
 Deno.test(
-  "sightOf() takes one more child to be had from a pool that makes them as they are needed",
+  "observePool() takes one more child to be had from a pool that makes them as they are needed",
   PURE,
   () => {
     const own = running("/q/1", "/q/2");
     const status = page(["/q/1", "/q/2"], { processManager: "ondemand" });
-    const seen = (children: Parameters<typeof sightOf>[1]) => sightOf(status, children, own);
+    const seen = (children: Parameters<typeof observePool>[1]) => observePool(status, children, own);
     assert.deepEqual([seen({ most: undefined, mayGrow: true }).idle, seen({ most: 6, mayGrow: true }).idle], [
       1,
       4,
@@ -116,6 +116,6 @@ Deno.test(
     assert.equal(seen({ most: undefined, mayGrow: true }).children, undefined);
     assert.equal(seen({ most: undefined, mayGrow: false }).idle, 0);
     const more = running("/q/1", "/q/2", "/q/3");
-    assert.equal(sightOf(status, { most: undefined, mayGrow: true }, more).isQueued, false);
+    assert.equal(observePool(status, { most: undefined, mayGrow: true }, more).isQueued, false);
   },
 );

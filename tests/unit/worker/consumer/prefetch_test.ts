@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
-import { LookAhead } from "../../../../src/worker/consumer/look_ahead.ts";
+import { Prefetch } from "../../../../src/worker/consumer/prefetch.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 
 function build(slots = 8, perSlot = 1) {
   const clock = new FakeClock();
   const stale: string[][] = [];
   const limit = { slots };
-  const ahead = new LookAhead<string>({ clock, onStale: (items) => stale.push(items) }, { limit, perSlot });
+  const ahead = new Prefetch<string>({ clock, onStale: (items) => stale.push(items) }, { limit, perSlot });
   const run = (jobs: number, ms: number) => {
     for (let i = 0; i < jobs; i++) ahead.ran(ms);
   };
   return { clock, stale, ahead, limit, run };
 }
 
-Deno.test("LookAhead takes nothing ahead before it has seen many short jobs, and nothing while jobs are long", () => {
+Deno.test("Prefetch takes nothing ahead before it has seen many short jobs, and nothing while jobs are long", () => {
   const { ahead, run } = build();
   assert.deepEqual([ahead.room, ahead.allowance], [0, 0]);
   run(30, 1);
@@ -24,7 +24,7 @@ Deno.test("LookAhead takes nothing ahead before it has seen many short jobs, and
   assert.equal(ahead.room, 0);
 });
 
-Deno.test("LookAhead asks for more only when half of what it may hold is used up, first come first served", () => {
+Deno.test("Prefetch asks for more only when half of what it may hold is used up, first come first served", () => {
   const { ahead, run } = build(4);
   run(100, 1);
   ahead.add(["a", "b", "c"]);
@@ -35,7 +35,7 @@ Deno.test("LookAhead asks for more only when half of what it may hold is used up
   assert.equal(ahead.room, 4);
 });
 
-Deno.test("LookAhead gives back what has waited too long, and takes nothing ahead then", async () => {
+Deno.test("Prefetch gives back what has waited too long, and takes nothing ahead then", async () => {
   const { clock, stale, ahead, run } = build();
   run(100, 1);
   ahead.add(["a"]);
@@ -50,7 +50,7 @@ Deno.test("LookAhead gives back what has waited too long, and takes nothing ahea
   assert.equal(ahead.room, 0);
 });
 
-Deno.test("LookAhead.takeAll() empties it, and leaves no timer", async () => {
+Deno.test("Prefetch.takeAll() empties it, and leaves no timer", async () => {
   const { clock, stale, ahead } = build();
   ahead.add(["a"]);
   assert.deepEqual(ahead.takeAll(), ["a"]);
@@ -58,7 +58,7 @@ Deno.test("LookAhead.takeAll() empties it, and leaves no timer", async () => {
   assert.deepEqual([stale, ahead.take(1)], [[], []]);
 });
 
-Deno.test("LookAhead follows the number of slots when that changes", () => {
+Deno.test("Prefetch follows the number of slots when that changes", () => {
   const { ahead, limit, run } = build(8);
   run(100, 1);
   assert.deepEqual([ahead.room, ahead.allowance], [8, 32]);
