@@ -1,5 +1,5 @@
 /**
- * scripts/package, on the binary of these tests. What lintian says: tests/slow/lintian_test.ts. The package is installed, upgraded and
+ * scripts/package, on the binary of these tests. What lintian says: tests/slow/debian_package_test.ts. The package is installed, upgraded and
  * removed by tests/debian_package/walk.
  */
 import assert from "node:assert/strict";
