@@ -89,8 +89,10 @@ const CODES = {
     remedy: "Send the payload in the request's body: leave out `payload_param`.",
   },
   FPM_MISCONFIGURED: {
-    cause: "php-fpm does not find the script, or the script does not support batches.",
-    remedy: "Correct `script` or `batch_size`. The worker tries again by itself, and at once after a reload.",
+    cause:
+      "php-fpm does not find or does not run the script, its pool has fewer children than its consumers run jobs, or the script " +
+      "does not support batches.",
+    remedy: "The text says which. The worker tries again by itself, and at once after a reload.",
   },
   APPLICATION_NOT_STARTED: {
     cause:

@@ -165,6 +165,8 @@ function answerFinding(
       : reasonOf(wrong.error),
     fix: isTold
       ? "correct what it names; STDERR may have more"
+      : wrong.error.code === "FPM_MISCONFIGURED"
+      ? "in [fpm.NAME]: script = the path of a file as php-fpm sees it, which its user can read and the pool runs"
       : "correct the script: its answer to FERVO_CHECK is X-Fervo-Outcome: ack, as docs/protocol.md says",
     details: answerText(response),
   };

@@ -10,6 +10,8 @@ export interface SqliteFacts {
   readonly journalMode: string;
   /** `f_type` of statfs(2); or why that is not known. */
   readonly fileSystem: number | string;
+  /** How much more users without special rights can write there; undefined where that is not known. */
+  readonly freeBytes?: number | undefined;
   /** Users by their numbers: whose the file is, whose its folder, and who asks; undefined where that is not known. */
   readonly owners?: { readonly file: number; readonly folder: number; readonly asking: number } | undefined;
 }
@@ -38,12 +40,46 @@ const FILE_SYSTEMS: ReadonlyMap<number, FileSystem> = new Map([
 
 /** The facts of a file that is open with this journal mode. */
 export function sqliteFacts(path: string, journalMode: string): SqliteFacts {
-  return { path, journalMode, fileSystem: fileSystemOf(path), owners: ownersOf(path) };
+  return { path, journalMode, ...fileSystemOf(path), owners: ownersOf(path) };
 }
 
 /** Judges the facts. */
-export function sqliteFindings({ path, journalMode, fileSystem, owners }: SqliteFacts): Finding[] {
-  return [journal(journalMode), fileSystemFinding(path, fileSystem), ...ownerFindings(path, owners)];
+export function sqliteFindings({ path, journalMode, fileSystem, freeBytes, owners }: SqliteFacts): Finding[] {
+  return [
+    journal(journalMode),
+    fileSystemFinding(path, fileSystem),
+    ...(freeBytes === undefined ? [] : [diskSpace(path, freeBytes)]),
+    ...ownerFindings(path, owners),
+  ];
+}
+
+const MIB = 1_048_576;
+/** With less, a push or an acknowledgement fails now or in a moment, bytes. */
+const FULL_BYTES = MIB;
+/** With less, the disk is full soon, bytes. */
+const NEARLY_FULL_BYTES = 100 * MIB;
+
+function diskSpace(path: string, freeBytes: number): Finding {
+  const id = "sqlite.disk_space";
+  const free = `${Math.floor(freeBytes / MIB)} MiB`;
+  if (freeBytes >= NEARLY_FULL_BYTES) return { id, severity: "ok", what: `its disk has ${free} free` };
+  const fix = `make room on the disk of "${dirname(path)}"`;
+  return freeBytes >= FULL_BYTES
+    ? {
+      id,
+      severity: "warning",
+      what: `the disk of "${path}" has ${free} free`,
+      why: "when it is full no job can be pushed, taken or settled",
+      fix,
+    }
+    : {
+      id,
+      severity: "error",
+      code: "QUEUE_UNAVAILABLE",
+      what: `the disk of "${path}" is full`,
+      why: "no job can be pushed, taken or settled until there is room; none is lost",
+      fix,
+    };
 }
 
 /** root may do all: what it makes, and what it finds in order, is not for others. */
@@ -138,10 +174,11 @@ function ownersOf(path: string): SqliteFacts["owners"] {
   return file === null || folder === null || asking === null ? undefined : { file, folder, asking };
 }
 
-function fileSystemOf(path: string): number | string {
+function fileSystemOf(path: string): Pick<SqliteFacts, "fileSystem" | "freeBytes"> {
   try {
-    return statfsSync(dirname(path)).type;
+    const { type, bavail, bsize } = statfsSync(dirname(path));
+    return { fileSystem: type, freeBytes: bavail * bsize };
   } catch (error) {
-    return fileReason(error);
+    return { fileSystem: fileReason(error) };
   }
 }

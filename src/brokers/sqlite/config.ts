@@ -75,6 +75,9 @@ export const SQLITE: BrokerType<typeof options, SqliteBrokerOptions> = {
       looksAt:
         "The queue's file is on a local disk, not on a network file system, in memory, or in a container's own layer.",
     },
+    "sqlite.disk_space": {
+      looksAt: "The disk of the queue's file has 100 MiB free. Below 1 MiB it is full, which is an error.",
+    },
     "sqlite.owner": {
       looksAt: "As root: who owns the queue's file, and whether the folder's owner can open it.",
     },

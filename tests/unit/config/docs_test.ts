@@ -26,8 +26,15 @@ function complete(piece: TomlTable): TomlTable {
 
 const blocks = docBlocks().filter(({ language }) => language === "toml");
 
-Deno.test("The documentation shows configurations", () => {
+Deno.test("The documentation shows configurations, and says of each block that it is one", () => {
   assert.ok(blocks.length > 10, `${blocks.length}`);
+  for (const block of docBlocks().filter(({ language }) => language === "")) {
+    assert.doesNotMatch(
+      block.text,
+      /^\[\[?(?:brokers|fpm|consumers|processes|schedule|http|log)\b/m,
+      placeOf(block),
+    );
+  }
 });
 
 for (const block of blocks) {

@@ -1,3 +1,5 @@
+import { statfsSync } from "node:fs";
+import { dirname } from "node:path";
 import { setImmediate } from "node:timers";
 import { type Clock, sleep } from "../../../core/time/clock.ts";
 import { FervoError, QueueError, reasonOf } from "../../../core/errors.ts";
@@ -27,6 +29,7 @@ export interface WritableDatabase {
 /** SQLite's result codes (https://sqlite.org/rescode.html); extended codes carry these in their lowest byte. */
 export const SQLITE_BUSY = 5;
 export const SQLITE_FULL = 13;
+const SQLITE_IOERR = 10;
 const SQLITE_TOOBIG = 18;
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
@@ -191,13 +194,15 @@ export function isSqliteError(error: unknown, ...codes: number[]): boolean {
 export function unavailableError(path: string, error: unknown): FervoError {
   if (error instanceof FervoError) return error;
   const reason = reasonOf(error);
-  const advice = adviceFor(error, reason);
+  const advice = adviceFor(error, reason, path);
   return new QueueError(
     "QUEUE_UNAVAILABLE",
     `Cannot use the queue "${path}": ${advice === undefined ? reason : `${advice} (${reason})`}`,
     { cause: error },
   );
 }
+
+const DISK_FULL = "the disk is full; make room on its file system";
 
 /** What an operator can do, by SQLite's result code and its text for it, or by the system's error code. */
 const ADVICE: readonly { readonly code: number | string; readonly text?: string; readonly advice: string }[] =
@@ -213,7 +218,7 @@ const ADVICE: readonly { readonly code: number | string; readonly text?: string;
       advice: "it is read-only for this user; let the user write the file, its -wal and -shm, and its folder",
     },
     {
-      code: 10,
+      code: SQLITE_IOERR,
       text: "disk I/O error",
       advice:
         "the disk or its file system failed, or a file size limit is reached; see the system's log and `ulimit -f`",
@@ -227,7 +232,7 @@ const ADVICE: readonly { readonly code: number | string; readonly text?: string;
     {
       code: SQLITE_FULL,
       text: "database or disk is full",
-      advice: "the disk is full; make room on its file system",
+      advice: DISK_FULL,
     },
     {
       code: 14,
@@ -244,17 +249,32 @@ const ADVICE: readonly { readonly code: number | string; readonly text?: string;
     { code: "ENOTDIR", advice: "its folder is not a folder; choose another path" },
     { code: "EACCES", advice: "this user cannot read and write its folder; grant both rights" },
     { code: "EROFS", advice: "its file system is read-only" },
-    { code: "ENOSPC", advice: "the disk is full; make room on its file system" },
+    { code: "ENOSPC", advice: DISK_FULL },
   ];
 
 /** Deno tells SQLite's code only of an error of a prepared statement, of others it only gives the text. */
-function adviceFor(error: unknown, reason: string): string | undefined {
+function adviceFor(error: unknown, reason: string, path: string): string | undefined {
   const { errcode, code } = (error ?? {}) as { errcode?: unknown; code?: unknown };
   const isIt = typeof errcode === "number"
     ? (row: typeof ADVICE[number]) => row.code === (errcode & 0xff)
     : (row: typeof ADVICE[number]) =>
       row.code === code || (row.text !== undefined && reason.startsWith(row.text));
-  return ADVICE.find(isIt)?.advice;
+  const found = ADVICE.find(isIt);
+  // Without room for the -shm file SQLite tells of an I/O error only.
+  return found?.code === SQLITE_IOERR && isFull(path) ? DISK_FULL : found?.advice;
+}
+
+/** With less, a file cannot be made, or grow by what SQLite adds at a time, bytes. */
+const LEAST_FREE_BYTES = 65_536;
+
+/** Whether the disk of a file is full, as far as that can be known. */
+function isFull(path: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(dirname(path));
+    return bavail * bsize < LEAST_FREE_BYTES;
+  } catch {
+    return false;
+  }
 }
 
 /** Reads from a database; rejects with QUEUE_UNAVAILABLE when that fails. */

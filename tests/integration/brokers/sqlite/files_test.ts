@@ -8,6 +8,7 @@ import { SqliteWriter } from "../../../../src/brokers/sqlite/store/writer.ts";
 import { systemClock } from "../../../../src/core/time/clock.ts";
 import { makeFolder, openSqlite } from "./broker.ts";
 import { OtherProcess } from "./process.ts";
+import { mountNamespace } from "../../../support/mount_namespace.ts";
 
 const permissions = (path: string) => (Deno.statSync(path).mode! & 0o777).toString(8);
 
@@ -230,7 +231,7 @@ Deno.test("SqliteBroker.push() rejects at the file size limit; the jobs are inta
   );
 });
 
-const UNSHARE = await unshareCommand();
+const UNSHARE = await mountNamespace();
 
 Deno.test(
   UNSHARE === undefined
@@ -280,18 +281,4 @@ async function assertWriterSurvivesFull(path: string): Promise<void> {
   await writer.write(() => insert.run("after", 10));
   const names = db.prepare("SELECT name FROM jobs").all().map((row) => row["name"]);
   assert.deepEqual(names, ["before", "small", "after"]);
-}
-
-/** How this user gets a mount namespace of its own; undefined where nobody does. */
-async function unshareCommand(): Promise<string[] | undefined> {
-  for (const command of [["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"]]) {
-    const probe = `mount -t tmpfs none /tmp`;
-    const { success } = await new Deno.Command(command[0]!, {
-      args: [...command.slice(1), "sh", "-c", probe],
-      stdout: "null",
-      stderr: "null",
-    }).output().catch(() => ({ success: false }));
-    if (success) return command;
-  }
-  return undefined;
 }

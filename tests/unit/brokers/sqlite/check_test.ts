@@ -30,6 +30,22 @@ for (const [name, fileSystem, severity] of FILE_SYSTEMS) {
   });
 }
 
+for (
+  const [mib, severity, what] of [
+    [100, "ok", "its disk has 100 MiB free"],
+    [99.9, "warning", 'the disk of "/q.sqlite" has 99 MiB free'],
+    [1, "warning", 'the disk of "/q.sqlite" has 1 MiB free'],
+    [0.9, "error", 'the disk of "/q.sqlite" is full'],
+    [0, "error", 'the disk of "/q.sqlite" is full'],
+  ] as const
+) {
+  Deno.test(`sqliteFindings() takes a disk with ${mib} MiB free for: ${severity}`, () => {
+    const facts = { path: "/q.sqlite", journalMode: "wal", fileSystem: 0xef53, freeBytes: mib * 1_048_576 };
+    const found = sqliteFindings(facts).find(({ id }) => id === "sqlite.disk_space");
+    assert.deepEqual([found?.severity, found?.what], [severity, what]);
+  });
+}
+
 Deno.test("sqliteFindings() says that a file system is not known, and why", () => {
   const [, finding] = sqliteFindings({ path: "/q", journalMode: "wal", fileSystem: "not permitted" });
   assert.equal(finding!.severity, "notice");
