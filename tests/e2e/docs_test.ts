@@ -50,6 +50,7 @@ const FPM_CONFIG = {
   replace: [/\/etc\/php\/\S+\/php-fpm\.conf/, "$FPM_CONFIG"],
   exitCodes: MAY_WARN,
 } as const;
+const SPLIT: Way = { by: "tests/e2e/split_test.ts", where: "deno task split" };
 const WALK_PLAIN: Way = { by: "tests/first_hour/plain", where: "README.md" };
 const WALK_SYMFONY: Way = { by: "tests/first_hour/symfony", where: "php/bundle/README.md" };
 const WALK_PACKAGE: Way = { by: "tests/debian_package/walk", where: "docs/install.md" };
@@ -147,6 +148,11 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   },
   "tests/run": { by: "scripts/test", where: "php/bundle/tests/run" },
   "tests/run-newest": { not: "it downloads the newest packages, which are others each day" },
+  "deno task split --repository https://forge.example/fervo-worker": SPLIT,
+  "git fetch RUNNER_URL main:split/runner": SPLIT,
+  "git fetch BUNDLE_URL main:split/bundle": SPLIT,
+  "git push RUNNER_URL split/runner:main split/runner:refs/tags/v1.0.0": SPLIT,
+  "git push BUNDLE_URL split/bundle:main split/bundle:refs/tags/v1.0.0": SPLIT,
   "tests/check": { by: "scripts/test", where: "php/bundle/tests/check" },
   // php/bundle/docs/testing.md
   "bin/console app:place-order 7": { not: "it is a command of the reader's application" },

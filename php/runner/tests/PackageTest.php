@@ -16,7 +16,7 @@ final class PackageTest extends TestCase
         exec('cd '.escapeshellarg(__DIR__.'/..').' && git ls-files --cached --others --exclude-standard | cut -d/ -f1 | LC_ALL=C sort -u | git check-attr export-ignore --stdin', $lines);
         $kept = preg_filter('/^(\S+): export-ignore: unspecified$/', '$1', $lines);
 
-        self::assertSame(['LICENSE', 'README.md', 'autoload.php', 'composer.json', 'src'], array_values($kept));
+        self::assertSame(['CHANGELOG.md', 'LICENSE', 'README.md', 'autoload.php', 'composer.json', 'src'], array_values($kept));
     }
 
     public function testTheReadmesFrontControllerRunsJobs(): void
