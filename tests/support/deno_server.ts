@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 
+const ROOT = new URL("../../", import.meta.url).pathname;
+
 /**
  * Stands for Deno's download server, with a deno and a denort that can be had without it: what `scripts/setup denort` gets from npm. The
  * one for arm64 is the same file: a binary is written onto it, and not run.
@@ -15,8 +17,12 @@ export class DenoServer implements AsyncDisposable {
   /** The paths that were asked for. */
   readonly requests: string[] = [];
 
-  private constructor(folder: string, files: Map<string, Uint8Array<ArrayBuffer>>) {
+  /** The runtime in its archives. */
+  readonly runtime: string;
+
+  private constructor(folder: string, files: Map<string, Uint8Array<ArrayBuffer>>, runtime: string) {
     this.#folder = folder;
+    this.runtime = runtime;
     this.#files = files;
     this.#server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
       const path = new URL(request.url).pathname;
@@ -26,21 +32,21 @@ export class DenoServer implements AsyncDisposable {
     });
   }
 
-  /** @param tools The folder `.tools` of this checkout. */
-  static async start(tools: string): Promise<DenoServer> {
+  static async start(): Promise<DenoServer> {
     const folder = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "fervo-deno-" });
+    const runtime = await npmRuntime(folder);
     // The newest Deno bundles, and the one of npm's runtime compiles onto it.
-    const compiler = `${tools}/denort/node_modules/@deno/linux-x64-glibc/deno`;
+    const compiler = `${runtime}/node_modules/@deno/linux-x64-glibc/deno`;
     const script = `#!/bin/sh\n[ "$1" = bundle ] && exec ${Deno.execPath()} "$@"\nexec ${compiler} "$@"\n`;
     await Deno.writeTextFile(`${folder}/deno`, script);
     const deno = await zipped(folder, `${folder}/deno`);
-    const denort = await zipped(folder, `${tools}/denort/denort`);
+    const denort = await zipped(folder, `${runtime}/denort`);
     const files = new Map<string, Uint8Array<ArrayBuffer>>();
     for (const triple of DenoServer.TRIPLES) {
       files.set(`/release/v${DenoServer.VERSION}/deno-${triple}.zip`, deno);
       files.set(`/release/v${DenoServer.VERSION}/denort-${triple}.zip`, denort);
     }
-    return new DenoServer(folder, files);
+    return new DenoServer(folder, files, `${runtime}/denort`);
   }
 
   get url(): string {
@@ -77,12 +83,27 @@ export class DenoServer implements AsyncDisposable {
   }
 }
 
+/**
+ * The folder with npm's runtime: the one of this checkout where it is there. Else it is downloaded into `folder`, as its presence in this
+ * checkout would decide what scripts/compile takes.
+ */
+async function npmRuntime(folder: string): Promise<string> {
+  const own = `${ROOT}.tools/denort`;
+  if (await Deno.stat(`${own}/denort`).then(() => true, () => false)) return own;
+  await run("cp", "-a", `${ROOT}scripts`, folder);
+  await run(`${folder}/scripts/setup`, "denort");
+  return `${folder}/.tools/denort`;
+}
+
+async function run(program: string, ...args: string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command(program, { args, stdin: "null" }).output();
+  if (!success) throw new Error(`${program} has failed: ${new TextDecoder().decode(stderr)}`);
+}
+
 /** A zip archive of one file, which is in it under its bare name. */
 async function zipped(folder: string, file: string): Promise<Uint8Array<ArrayBuffer>> {
   const archive = `${folder}/${file.split("/").at(-1)}.zip`;
-  const args = ["-q", "-0", "--junk-paths", archive, file];
-  const { success, stderr } = await new Deno.Command("zip", { args, stdin: "null" }).output();
-  if (!success) throw new Error(`zip has failed: ${new TextDecoder().decode(stderr)}`);
+  await run("zip", "-q", "-0", "--junk-paths", archive, file);
   return await Deno.readFile(archive);
 }
 
