@@ -36,8 +36,12 @@ const CASES: readonly Case[] = [
     label: ["consumer", "c"],
   },
   { alert: "FervoOrphans", series: { 'fervo_broker_orphans{broker="b"}': "1x100" }, label: ["broker", "b"] },
-  { alert: "FervoBrokerAway", series: { 'fervo_broker_up{broker="b"}': "0x100" }, label: ["broker", "b"] },
-  { alert: "FervoFpmAway", series: { 'fervo_fpm_up{fpm="f"}': "0x100" }, label: ["fpm", "f"] },
+  {
+    alert: "FervoBrokerUnavailable",
+    series: { 'fervo_broker_up{broker="b"}': "0x100" },
+    label: ["broker", "b"],
+  },
+  { alert: "FervoFpmUnavailable", series: { 'fervo_fpm_up{fpm="f"}': "0x100" }, label: ["fpm", "f"] },
   // The first dead letter of a worker's life, of one that was scraped before it and of one that was not.
   { alert: "FervoDeadLetters", series: { [`${JOBS}="bury"}`]: "0x20 1x80" }, label: ["queue", "mail"] },
   { alert: "FervoDeadLetters", series: { [`${JOBS}="bury"}`]: "_x20 1x80" }, label: ["queue", "mail"] },
@@ -131,6 +135,12 @@ Deno.test("Each alert of docs/monitoring fires when it should, and none of a wor
   const rules = await Deno.readTextFile(RULES);
   assert.deepEqual([...new Set(CASES.map(({ alert }) => alert))].toSorted(), alertsOf(rules).toSorted());
   assert.equal(await promtoolTest(), "");
+});
+
+Deno.test("docs/monitoring.md says of each alert when it fires, and why it matters", async () => {
+  const page = await Deno.readTextFile(new URL("../monitoring.md", FOLDER));
+  const told = [...page.matchAll(/^\| `(Fervo\w+)`/gm)].map(([, alert]) => alert!);
+  assert.deepEqual(told.toSorted(), alertsOf(await Deno.readTextFile(RULES)).toSorted());
 });
 
 Deno.test("The dashboard of docs/monitoring asks for metrics that there are, in expressions that Prometheus reads", async () => {
