@@ -6,7 +6,7 @@ const HEAD = `# Error codes
 
 ${GENERATED}
 
-For whoever met a code in the log (\`code\`), in a dead letter, in the label \`code\` of a metric or in \`--json\` output: what has
+For whoever has met a code in the log (\`code\`), in a dead letter, in the label \`code\` of a metric or in \`--json\` output: what has
 happened, and what to do. The text beside the code always has the particulars. To begin with a symptom instead:
 [troubleshooting.md](../troubleshooting.md).`;
 

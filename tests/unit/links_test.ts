@@ -64,7 +64,8 @@ Deno.test("Each link from one page to another leads to a file and a heading that
 });
 
 /** What may name a page of docs/: sources, tests, examples, configurations, scripts. */
-const TEXT = /\.(?:md|ts|php|toml|sh|yml|json|conf|1)$|^scripts\/[\w-]+$|^packaging\/|^tests\/first_hour\/[\w/]+$/;
+const TEXT =
+  /\.(?:md|ts|php|toml|sh|yml|json|conf|1)$|^scripts\/[\w-]+$|^packaging\/|^tests\/first_hour\/[\w/]+$/;
 
 function filesIn(folder: string): string[] {
   return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory, isFile }) =>

@@ -90,6 +90,8 @@ async function otherUser() {
   await Deno.copyFile(fervoWorkerPath(), `${folder}/fervo-worker`);
   return {
     name: "nobody",
+    /** Runs it as who runs the tests. */
+    copy: `shift; exec ${folder}/fervo-worker "$@"`,
     shell: `shift; exec setpriv --reuid=65534 --regid=65534 --clear-groups ${folder}/fervo-worker "$@"`,
     [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
   };
@@ -111,7 +113,9 @@ Deno.test("The socket's mode keeps the worker out: status names it, and check --
   assert.deepEqual((await take(site, "php-fpm refuses", 1)).found, [
     "permission denied; see listen.owner",
   ]);
-  const { stdout } = await site.run(["check"], { shell: user.shell });
+  // Step 2, by the binary that this user may run, too.
+  const check = stepOf("php-fpm refuses", 2).command!.replace("www-data", user.name).split(" ");
+  const { stdout } = await site.run(check, { shell: user.copy });
   assert.match(stdout, /permission denied; see listen\.owner, .*\[fpm\.reachable\]\n +Fix: /);
 });
 
