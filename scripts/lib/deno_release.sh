@@ -10,7 +10,9 @@ DENO_ARCHIVES=$TOOLS/deno-release
 
 # download_file URL FILE: fails with curl's own words
 download_file() {
-  curl --fail --silent --show-error --location --proto '=https,http' --connect-timeout 15 --max-time 900 --retry 2 \
+  local protocols='=https'
+  [[ $1 != http://* ]] || protocols='=https,http'
+  curl --fail --silent --show-error --location --proto "$protocols" --connect-timeout 15 --max-time 900 --retry 2 \
     --output "$2" -- "$1"
 }
 
