@@ -31,7 +31,7 @@ Deno.test("The CI workflow runs the command that .ci/run runs, on the Debians th
     ["github.event_name == 'schedule'", "./scripts/test --all"],
   ]);
   assert.match(read(`${ROOT}.ci/run`), /^exec \.\/scripts\/test$/m);
-  assert.match(read(`${ROOT}scripts/test`), /^--all\) /m);
+  assert.match(read(`${ROOT}scripts/test`), /^--all\)/m);
 });
 
 Deno.test("Each action of the CI workflow is pinned to a commit, beside the version that this is", () => {
