@@ -3,9 +3,9 @@ import {
   assemble,
   type Assembly,
   type AssemblyDeps,
+  type BrokerEvents,
   maxConnections,
   type Parts,
-  type WorkerEars,
 } from "./assembly.ts";
 import { changesBetween, type ConfigChanges } from "../config/changes.ts";
 import type { Config } from "../config/config.ts";
@@ -50,15 +50,15 @@ export interface Reload {
  */
 export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   let assembly: Assembly;
-  const ears: WorkerEars = {
+  const events: BrokerEvents = {
     observe: deps.observe,
     // What a person tells the worker by way of the broker.
     onSignal: (signal) => signal === "stop" ? worker.drain() : worker.quiet(),
   };
   const assembling: AssemblyDeps = {
     ...deps,
-    ears,
-    now: {
+    events,
+    live: {
       config: () => assembly?.config ?? config,
       slotsOn: (fpm) => assembly?.fpms.get(fpm)?.fit?.slots ?? 0,
     },

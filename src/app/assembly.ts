@@ -21,11 +21,11 @@ import { PoolFit } from "../fpm/autoscale/pool_fit.ts";
 import type { Schedule } from "../worker/schedule/schedule.ts";
 import type { SlotLimit } from "../core/slot_limit.ts";
 
-/** What a broker tells the worker that uses it. */
-export type WorkerEars = Required<Pick<BrokerDeps, "observe" | "onSignal">> & Pick<BrokerDeps, "isPatient">;
+/** Where a broker reports events to the worker that uses it. */
+export type BrokerEvents = Required<Pick<BrokerDeps, "observe" | "onSignal">> & Pick<BrokerDeps, "isPatient">;
 
-/** What of a worker can change. */
-export interface WorkerNow {
+/** Current configuration and slot counts, re-read on every call. */
+export interface LiveWorker {
   readonly config: () => Config;
   /** How many slots its consumers with `concurrency = "auto"` have on that php-fpm pool. */
   readonly slotsOn: (fpm: string) => number;
@@ -34,17 +34,16 @@ export interface WorkerNow {
 /**
  * Opens the broker of that name.
  *
- * @param ears Of a worker; whoever only looks at the broker has none.
- * @param now Of the worker: its configuration, which may be another one later, and how many slots its consumers with
- * `concurrency = "auto"` have on a php-fpm pool.
+ * @param events Of a worker; a command that only looks at the broker has none.
+ * @param live The worker's, for what the broker shows of this process.
  * @throws {FervoError} CONFIG_INVALID when the configuration has none of that name; QUEUE_UNAVAILABLE
  */
 export function openBroker(
   config: Config,
   name: string,
   clock: Clock,
-  ears?: WorkerEars,
-  now: WorkerNow = { config: () => config, slotsOn: () => 0 },
+  events?: BrokerEvents,
+  live: LiveWorker = { config: () => config, slotsOn: () => 0 },
 ): Broker {
   const broker = config.brokers.get(name);
   if (broker === undefined) {
@@ -55,9 +54,9 @@ export function openBroker(
     {
       clock,
       owner: processName(),
-      process: processInfo(now, name),
-      ...ears,
-      ...(ears && { observe: withBroker(ears.observe, name) }),
+      process: processInfo(live, name),
+      ...events,
+      ...(events && { observe: withBroker(events.observe, name) }),
     },
     broker.settings,
     broker.format,
@@ -88,7 +87,7 @@ function withConsumer(observe: Observer, consumer: string): Observer {
 }
 
 /** What a worker does with a broker, for those who look into the broker. */
-function processInfo({ config, slotsOn }: WorkerNow, broker: string): NonNullable<BrokerDeps["process"]> {
+function processInfo({ config, slotsOn }: LiveWorker, broker: string): NonNullable<BrokerDeps["process"]> {
   const consumers = () => config().consumers.filter((consumer) => consumer.broker === broker);
   return {
     get concurrency() {
@@ -152,8 +151,8 @@ export interface Assembly {
 export type Parts = Omit<Assembly, "config" | "queuePauses">;
 
 export interface AssemblyDeps extends AppDeps {
-  readonly ears: WorkerEars;
-  readonly now: WorkerNow;
+  readonly events: BrokerEvents;
+  readonly live: LiveWorker;
 }
 
 /**
@@ -185,7 +184,7 @@ export async function assemble(
   for (const { broker: name } of [...config.consumers, ...config.schedule]) {
     if (brokers.has(name)) continue;
     const isPatient = from === undefined && deps.isPatient === true;
-    const open = () => opened.use(openBroker(config, name, clock, { ...deps.ears, isPatient }, deps.now));
+    const open = () => opened.use(openBroker(config, name, clock, { ...deps.events, isPatient }, deps.live));
     brokers.set(name, part("brokers", kept?.brokers, name, open));
   }
   const fpms = new Map<string, Fpm>();
@@ -294,7 +293,7 @@ export function createExecutor(
   options: ConsumerConfig["executor"],
   fpms: ReadonlyMap<string, { readonly pool: Pick<Pool, "request">; readonly control: FpmControl }>,
   deps: Pick<AppDeps, "clock" | "observe"> & {
-    readonly now: Pick<WorkerNow, "config">;
+    readonly live: Pick<LiveWorker, "config">;
     readonly output?: OutputListener;
   },
 ): Executor {
@@ -310,7 +309,7 @@ export function createExecutor(
     request: (...args) => pool.request(...args),
     close: () => Promise.resolve(),
   };
-  const problem = () => poolProblem(deps.now.config(), options.fpm, control);
+  const problem = () => poolProblem(deps.live.config(), options.fpm, control);
   return new FastCgiExecutor({ ...deps, pool: shared, fpm: control, poolProblem: problem }, {
     script,
     params,

@@ -10,8 +10,8 @@ import type { WorkerStatus } from "./worker_status.ts";
 /** How often to look whether all jobs have ended, milliseconds. */
 const IDLE_CHECK_MS = 50;
 
-/** What a running worker is made of, for those who give it commands. */
-export interface Commanded {
+/** The parts of a running worker that commands need. */
+export interface ControlContext {
   readonly app: App;
   readonly status: WorkerStatus;
   readonly reloads: Reloads;
@@ -21,23 +21,23 @@ export interface Commanded {
 }
 
 /**
- * Lets a running worker take commands at its control socket. One that cannot have the socket runs all the same, says so, and
+ * Serves commands at the control socket of a running worker. A worker that cannot have the socket runs all the same, logs that, and
  * tries again: jobs matter more.
  *
- * @param path Undefined for a worker that has none.
- * @param onEnd What is to be done when the worker has ended is added here.
+ * @param path Undefined for a worker without a socket.
+ * @param onEnd Gets the step that is due when the worker has ended.
  */
-export async function takeCommands(
+export async function serveControl(
   path: string | undefined,
-  commanded: Commanded,
+  context: ControlContext,
   onEnd: AsyncDisposableStack,
 ): Promise<void> {
   if (path === undefined) return;
-  const { log } = commanded;
+  const { log } = context;
   const start = () =>
     ControlServer.start(path, {
       clock: systemClock,
-      handlers: handlersOf(commanded),
+      handlers: handlersOf(context),
       onUnavailable: (error) =>
         log.warn({ socket: path, error: reasonOf(error) }, "Cannot accept connections; trying again"),
     });
@@ -53,24 +53,24 @@ export async function takeCommands(
   onEnd.defer(async () => await (await trying.end())?.leave());
 }
 
-function handlersOf({ app, status, reloads, ended }: Commanded): ControlHandlers {
+function handlersOf({ app, status, reloads, ended }: ControlContext): ControlHandlers {
   const { worker } = app;
-  const standing = () => ({ state: worker.state, pid: Deno.pid, in_flight: worker.inFlight });
+  const workerState = () => ({ state: worker.state, pid: Deno.pid, in_flight: worker.inFlight });
   return {
     async *status() {
       yield await status.report(app);
     },
     async *quiet({ wait }) {
       worker.quiet();
-      yield standing();
+      yield workerState();
       if (!wait) return;
       while (worker.inFlight > 0) await sleep(systemClock, IDLE_CHECK_MS);
-      yield standing();
+      yield workerState();
     },
     async *stop({ wait, now }) {
       worker.drain();
       if (now) worker.stop();
-      yield standing();
+      yield workerState();
       if (!wait) return;
       yield { exit_code: await ended };
       // The connection ends with the process.

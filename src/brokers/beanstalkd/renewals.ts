@@ -15,16 +15,16 @@ export class Renewals {
   readonly #connection: BeanstalkdConnection;
   readonly #clock: Clock;
   /** By the job's id. */
-  readonly #held: ReadonlyMap<string, Reservation>;
+  readonly #reservations: ReadonlyMap<string, Reservation>;
   #timer: Timer | undefined;
   #atMs = Infinity;
 
   constructor(
-    deps: { connection: BeanstalkdConnection; clock: Clock; held: ReadonlyMap<string, Reservation> },
+    deps: { connection: BeanstalkdConnection; clock: Clock; reservations: ReadonlyMap<string, Reservation> },
   ) {
     this.#connection = deps.connection;
     this.#clock = deps.clock;
-    this.#held = deps.held;
+    this.#reservations = deps.reservations;
   }
 
   /** Sees to it that the reservations are looked at by then, monotonic milliseconds. */
@@ -42,9 +42,9 @@ export class Renewals {
   renewDue(untilMs: number): void {
     if (this.#connection.isLost) return;
     let nextMs = Infinity;
-    for (const [id, held] of this.#held) {
-      if (held.touchAtMs <= untilMs) this.#renew(id, held).catch(() => {});
-      nextMs = Math.min(nextMs, held.touchAtMs);
+    for (const [id, reservation] of this.#reservations) {
+      if (reservation.touchAtMs <= untilMs) this.#renew(id, reservation).catch(() => {});
+      nextMs = Math.min(nextMs, reservation.touchAtMs);
     }
     if (nextMs < Infinity) this.by(nextMs);
   }
@@ -54,12 +54,12 @@ export class Renewals {
     this.#timer?.cancel();
   }
 
-  async #renew(id: string, held: Reservation): Promise<void> {
+  async #renew(id: string, reservation: Reservation): Promise<void> {
     const askedMs = this.#clock.monotonicMs();
-    held.touchAtMs = askedMs + held.ttrMs / 3;
+    reservation.touchAtMs = askedMs + reservation.ttrMs / 3;
     const { word } = await this.#connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
-    if (word === "TOUCHED") held.safeUntilMs = askedMs + held.ttrMs;
+    if (word === "TOUCHED") reservation.safeUntilMs = askedMs + reservation.ttrMs;
     // Lost, or just settled. What is lost shows when it is settled.
-    else held.touchAtMs = Infinity;
+    else reservation.touchAtMs = Infinity;
   }
 }

@@ -17,7 +17,7 @@ const RESERVES_TOGETHER = 64;
 const MARGIN_MS = 1_000;
 
 /** A job that is reserved here. */
-interface Held extends Reservation {
+interface ReservedJob extends Reservation {
   readonly delivery: BeanstalkdDelivery;
   readonly pri: number;
   readonly onLost: OnLost;
@@ -30,8 +30,8 @@ type OnLost = SubscribeOptions["onLost"];
  *
  * 1. Reserves what is ready, or waits for one job; while it waits, nothing else can be sent, so it holds no job then.
  * 2. Counts attempts: a job's reservations, without those that `release` gave back.
- * 3. Renews every reservation at a third of the job's time to run, as long as the job is held.
- * 4. Settles a job only as long as it is held here by the delivery that asks for it: else LEASE_LOST.
+ * 3. Renews every reservation at a third of the job's time to run, until the job is settled.
+ * 4. Settles a job only while it is reserved here by the delivery that asks for it; else LEASE_LOST.
  */
 export class BeanstalkdSession {
   readonly connection: BeanstalkdConnection;
@@ -39,13 +39,13 @@ export class BeanstalkdSession {
   readonly #format: Format;
   readonly #replaced: Replaced;
   readonly #maxPayloadBytes: number;
-  readonly #held = new Map<string, Held>();
+  readonly #reserved = new Map<string, ReservedJob>();
   readonly #settling = new Set<Promise<void>>();
   readonly #renewals: Renewals;
   #isClosed = false;
   #longest: number | undefined;
 
-  /** Called when the last job held is settled. */
+  /** Called when the last reserved job is settled. */
   onEmpty: (() => void) | undefined;
 
   constructor(
@@ -57,16 +57,16 @@ export class BeanstalkdSession {
     this.#format = deps.format;
     this.#replaced = deps.replaced;
     this.#maxPayloadBytes = options.maxPayloadBytes;
-    this.#renewals = new Renewals({ ...deps, held: this.#held });
+    this.#renewals = new Renewals({ ...deps, reservations: this.#reserved });
     void this.connection.ended.then(() => {
       this.#renewals.close();
       if (!this.#isClosed) this.#tellLost();
     });
   }
 
-  /** Whether no job is held, so that it can wait. */
+  /** Whether no job is reserved, so that it can wait. */
   get isEmpty(): boolean {
-    return this.#held.size === 0 && this.#settling.size === 0;
+    return this.#reserved.size === 0 && this.#settling.size === 0;
   }
 
   /**
@@ -100,7 +100,7 @@ export class BeanstalkdSession {
 
   /**
    * Waits for a job of any of the queues, at most for `waitMs`; of that, beanstalkd counts whole seconds. Nothing else
-   * can be sent meanwhile, so no job may be held here. An aborted wait is the end of the connection: there is no other
+   * can be sent meanwhile, so no job may be reserved here. An aborted wait is the end of the connection: there is no other
    * way.
    *
    * @returns The job; or only its id, when it came just as the wait was ended, and went back with the connection.
@@ -141,27 +141,27 @@ export class BeanstalkdSession {
 
   /** @throws {QueueError} LEASE_LOST, QUEUE_UNAVAILABLE */
   settle(delivery: BeanstalkdDelivery, verdict: Verdict): Promise<void> {
-    return this.#settle(delivery, (id, held) => {
+    return this.#settle(delivery, (id, reserved) => {
       switch (verdict.kind) {
         case "ack":
         case "handled":
-          return this.#delete(id, held);
+          return this.#delete(id, reserved);
         case "replace":
-          return this.#replace(id, held, verdict);
+          return this.#replace(id, reserved, verdict);
         case "retry":
-          return this.#release(id, held.pri, secondsOf(verdict.delayMs));
+          return this.#release(id, reserved.pri, secondsOf(verdict.delayMs));
         case "bury":
-          return this.connection.send(`bury ${id} ${held.pri}`, ["BURIED", "NOT_FOUND"]);
+          return this.connection.send(`bury ${id} ${reserved.pri}`, ["BURIED", "NOT_FOUND"]);
         case "release":
-          return this.#giveBack(id, held, verdict.delayMs);
+          return this.#giveBack(id, reserved, verdict.delayMs);
       }
     });
   }
 
-  /** Waits for settles under way, gives back what is still held, uncounted, and ends the connection. Never rejects. */
+  /** Waits for settles under way, gives back what is still reserved, uncounted, and ends the connection. Never rejects. */
   async close(): Promise<void> {
-    for (const { delivery } of this.#held.values()) {
-      this.#settle(delivery, (id, held) => this.#giveBack(id, held)).catch(() => {});
+    for (const { delivery } of this.#reserved.values()) {
+      this.#settle(delivery, (id, reserved) => this.#giveBack(id, reserved)).catch(() => {});
     }
     this.#isClosed = true;
     while (this.#settling.size > 0) await Promise.allSettled(this.#settling);
@@ -210,7 +210,7 @@ export class BeanstalkdSession {
       if (reply.word === "NOT_FOUND") return undefined;
       stats = this.connection.read(reply, jobStatsOf);
     } catch (error) {
-      // A job that is reserved and known to nobody goes back, with all others that are held here.
+      // A reserved job that is lost here goes back, with all others of this connection.
       this.connection.close();
       throw error;
     }
@@ -228,8 +228,8 @@ export class BeanstalkdSession {
       attempt: Math.max(stats.attempts - uncounted, 1),
       enqueuedAtMs: putAtMs(stats, this.#clock.nowMs()),
     }, { format: this.#format, maxPayloadBytes: this.#maxPayloadBytes });
-    // One of the same id is in the map when its reservation has ended unnoticed: it is not held any longer.
-    this.#held.set(id, {
+    // One of the same id is in the map when its reservation has ended unnoticed: it is not reserved here any more.
+    this.#reserved.set(id, {
       delivery,
       pri: stats.pri,
       ttrMs: stats.ttrMs,
@@ -244,7 +244,7 @@ export class BeanstalkdSession {
   /** One call settles a job. When beanstalkd refuses that, but still has the job for us, it may be made again. */
   #settle(
     delivery: BeanstalkdDelivery,
-    send: (id: string, held: Held) => Promise<BeanstalkdReply>,
+    send: (id: string, reserved: ReservedJob) => Promise<BeanstalkdReply>,
   ): Promise<void> {
     const settling = this.#settleNow(delivery, send).finally(() => {
       this.#settling.delete(settling);
@@ -256,32 +256,32 @@ export class BeanstalkdSession {
 
   async #settleNow(
     delivery: BeanstalkdDelivery,
-    send: (id: string, held: Held) => Promise<BeanstalkdReply>,
+    send: (id: string, reserved: ReservedJob) => Promise<BeanstalkdReply>,
   ): Promise<void> {
     const { id } = delivery;
-    const held = this.#held.get(id);
+    const reserved = this.#reserved.get(id);
     if (this.#isClosed) {
       throw new QueueError(
         "QUEUE_UNAVAILABLE",
         `Cannot settle job "${id}": the broker is closed, and the job is back in its queue`,
       );
     }
-    if (held?.delivery !== delivery || this.connection.isLost) throw leaseLost(id);
-    this.#held.delete(id);
+    if (reserved?.delivery !== delivery || this.connection.isLost) throw leaseLost(id);
+    this.#reserved.delete(id);
     try {
-      const reply = await send(id, held);
+      const reply = await send(id, reserved);
       if (reply.word === "NOT_FOUND") throw leaseLost(id);
     } catch (error) {
       const isOurs = (error as QueueError).code !== "LEASE_LOST" && !this.connection.isLost &&
-        !this.#held.has(id);
-      if (isOurs) this.#held.set(id, held);
+        !this.#reserved.has(id);
+      if (isOurs) this.#reserved.set(id, reserved);
       throw error;
     }
   }
 
   /** Anybody may delete a job that is not reserved: if the reservation may have ended, it is made sure of first. */
-  async #delete(id: string, held: Held): Promise<BeanstalkdReply> {
-    if (this.#clock.monotonicMs() > held.safeUntilMs - MARGIN_MS) {
+  async #delete(id: string, reserved: ReservedJob): Promise<BeanstalkdReply> {
+    if (this.#clock.monotonicMs() > reserved.safeUntilMs - MARGIN_MS) {
       const touched = await this.connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
       if (touched.word === "NOT_FOUND") return touched;
     }
@@ -294,18 +294,18 @@ export class BeanstalkdSession {
    */
   async #replace(
     id: string,
-    held: Held,
+    reserved: ReservedJob,
     { message, delayMs }: Extract<Verdict, { kind: "replace" }>,
   ): Promise<BeanstalkdReply> {
     if (!this.#replaced.has(id)) {
-      const { delivery: { queue }, pri, ttrMs } = held;
+      const { delivery: { queue }, pri, ttrMs } = reserved;
       await put(this.connection, { tube: queue, pri, delayMs, ttrMs }, message.body, {
         message: `The replacement message for job "${id}"`,
         failure: `Cannot replace job "${id}"`,
       });
       this.#replaced.add(id);
     }
-    const reply = await this.#delete(id, held);
+    const reply = await this.#delete(id, reserved);
     if (reply.word === "DELETED") this.#replaced.delete(id);
     return reply;
   }
@@ -314,7 +314,7 @@ export class BeanstalkdSession {
    * Gives a job back so that its reservation does not count: by a delay, which a kick ends at once. The kick is what
    * {@link JobStats.attempts} knows it by. Should it not arrive, the job is ready again in a second. A delay that is meant counts.
    */
-  async #giveBack(id: string, { pri }: Held, delayMs = 0): Promise<BeanstalkdReply> {
+  async #giveBack(id: string, { pri }: ReservedJob, delayMs = 0): Promise<BeanstalkdReply> {
     if (delayMs > 0) return await this.#release(id, pri, secondsOf(delayMs));
     const releasing = this.#release(id, pri, 1);
     const kicking = this.connection.send(`kick-job ${id}`, ["KICKED", "NOT_FOUND"]);
@@ -336,8 +336,8 @@ export class BeanstalkdSession {
 
   /** What was reserved on a connection goes back with it. */
   #tellLost(): void {
-    for (const [onLost, held] of Map.groupBy(this.#held.values(), ({ onLost }) => onLost)) {
-      onLost(held.map(({ delivery }) => delivery));
+    for (const [onLost, reserved] of Map.groupBy(this.#reserved.values(), ({ onLost }) => onLost)) {
+      onLost(reserved.map(({ delivery }) => delivery));
     }
   }
 }

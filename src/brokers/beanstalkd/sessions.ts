@@ -63,7 +63,7 @@ export class BeanstalkdSessions {
     return session;
   }
 
-  /** The end of a wait. A job that it brought may still be held. */
+  /** The end of a wait. A job that it brought may still be reserved. */
   giveBack(session: BeanstalkdSession): void {
     this.#waiting.delete(session);
     this.#keepIdle(session);
@@ -75,7 +75,7 @@ export class BeanstalkdSessions {
     else session.connection.close();
   }
 
-  /** Gives back all jobs that are held, uncounted, and closes all connections. Never rejects. */
+  /** Gives back all reserved jobs, uncounted, and closes all connections. Never rejects. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#main?.catch(() => {});

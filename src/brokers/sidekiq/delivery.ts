@@ -34,10 +34,10 @@ export class RedisDelivery implements Delivery {
   isRepeat?: boolean;
   /** When it was received, epoch milliseconds. */
   readonly takenAtMs: number;
-  /** The settler's `life` when it was received. */
-  readonly life: number;
+  /** The settler's `epoch` when it was received. */
+  readonly epoch: number;
   /** `unknown`: the connection broke before a settle was answered. */
-  state: "held" | "settling" | "unknown" | "settled" = "held";
+  state: "in_flight" | "settling" | "unknown" | "settled" = "in_flight";
   readonly #settler: RedisSettler;
 
   constructor(settler: RedisSettler, queue: string, taken: TakenJob, takenAtMs: number) {
@@ -49,7 +49,7 @@ export class RedisDelivery implements Delivery {
     this.record = taken.record;
     this.job = taken.job;
     this.takenAtMs = takenAtMs;
-    this.life = settler.life;
+    this.epoch = settler.epoch;
   }
 
   settle(verdict: Verdict): Promise<void> {
@@ -71,9 +71,9 @@ export class RedisDelivery implements Delivery {
  * it did since the job was taken: then a settle that was done can be reported as lost, and never a lost one as done.
  */
 export class RedisSettler {
-  readonly held = new Set<RedisDelivery>();
-  /** Grows each time that this process may have counted as dead. */
-  life = 0;
+  readonly inFlight = new Set<RedisDelivery>();
+  /** Incremented whenever our heartbeat may have expired. */
+  epoch = 0;
   /** Commands under way that take jobs. */
   taking = 0;
   /** While it is looked for strays: takes and settles wait for it. */
@@ -88,7 +88,7 @@ export class RedisSettler {
   readonly #schedule: RedisSchedule;
   readonly #inflightKeys = new Map<string, string>();
   readonly #maxPayloadBytes: number;
-  #doubts: Promise<unknown> = Promise.resolve();
+  #uncertain: Promise<unknown> = Promise.resolve();
 
   constructor(
     { shared, calls, schedule }: { shared: RedisShared; calls: Calls; schedule: RedisSchedule },
@@ -127,16 +127,16 @@ export class RedisSettler {
         nowMs,
       );
     }
-    this.held.add(delivery);
+    this.inFlight.add(delivery);
     return delivery;
   }
 
   /**
-   * Whether a job that is held is certainly in its in-flight list: no settle that had no answer may have taken it out, and
-   * no other process, for which this one would have had to count as dead.
+   * Whether a job is certainly in its in-flight list: no settle without an answer may have removed it, and no other process,
+   * to which this one would have had to count as dead.
    */
-  isExpected({ state, life }: RedisDelivery): boolean {
-    return state !== "unknown" && life === this.life;
+  isExpected({ state, epoch }: RedisDelivery): boolean {
+    return state !== "unknown" && epoch === this.epoch;
   }
 
   /** This process's list of the jobs that it holds of a queue. */
@@ -176,7 +176,7 @@ export class RedisSettler {
   alone(queue: string, work: () => Promise<void>): Promise<void> {
     const turn = (this.looking ?? Promise.resolve()).then(async () => {
       const isSettling = ({ queue: its, state }: RedisDelivery) => its === queue && state === "settling";
-      while (this.taking > 0 || [...this.held].some(isSettling)) {
+      while (this.taking > 0 || [...this.inFlight].some(isSettling)) {
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
       await work();
@@ -282,14 +282,14 @@ export class RedisSettler {
     return this.#calls.run(async () => {
       while (this.looking !== undefined) await this.looking;
       if (delivery.state === "settling" || delivery.state === "settled") throw lost(delivery);
-      const isDoubtful = delivery.state === "unknown";
+      const isUncertain = delivery.state === "unknown";
       delivery.state = "settling";
       try {
-        const removed = isDoubtful ? await this.#applyOnce(delivery, apply) : await apply();
+        const removed = isUncertain ? await this.#applyOnce(delivery, apply) : await apply();
         delivery.state = "settled";
-        this.held.delete(delivery);
+        this.inFlight.delete(delivery);
         if (removed === 0) {
-          if (delivery.life === this.life) this.onMissing(delivery.queue);
+          if (delivery.epoch === this.epoch) this.onMissing(delivery.queue);
           throw lost(delivery);
         }
       } catch (error) {
@@ -304,19 +304,19 @@ export class RedisSettler {
 
   /** After a settle whose answer was lost: makes it unless it was done. One at a time, for they count the same list. */
   #applyOnce(delivery: RedisDelivery, apply: () => Promise<Reply>): Promise<Reply> {
-    const turn = this.#doubts.then(async () => {
+    const turn = this.#uncertain.then(async () => {
       const key = this.inflightKey(delivery.queue);
-      const like = [...this.held].filter((other) =>
-        (other === delivery || other.state === "held" || other.state === "unknown") &&
+      const like = [...this.inFlight].filter((other) =>
+        (other === delivery || other.state === "in_flight" || other.state === "unknown") &&
         other.queue === delivery.queue && other.raw.equals(delivery.raw)
       );
       const { connection, keys, identity } = this.#shared;
       const places = [key, keys.process(identity)];
       const [found, isAlive] = await connection.run<[number, number]>(LOOK_FOR, places, [delivery.raw]);
       if (found >= like.length) return await apply();
-      return isAlive === 1 && delivery.life === this.life ? 1 : 0;
+      return isAlive === 1 && delivery.epoch === this.epoch ? 1 : 0;
     });
-    this.#doubts = turn.catch(() => {});
+    this.#uncertain = turn.catch(() => {});
     return turn;
   }
 }

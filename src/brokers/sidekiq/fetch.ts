@@ -74,7 +74,7 @@ export class RedisFetch {
     recovery.start();
     if (!isOver() && !heartbeat.hasAnnounced(queues)) await heartbeat.announce(queues);
     while (!isOver()) {
-      if (strays.hasDoubts) await strays.clearAll(queues);
+      if (strays.hasUncertain) await strays.clearAll(queues);
       if (schedule.isDue) await schedule.promote();
       if (isOver()) break;
       const taken = await this.#take(queues, limits);
@@ -115,7 +115,7 @@ export class RedisFetch {
     try {
       return await connection.run<Taken | null>(TAKE, this.#keys(queues), [String(max), String(maxBytes)]);
     } catch (error) {
-      for (const queue of queues) strays.doubt(queue);
+      for (const queue of queues) strays.markUncertain(queue);
       throw error;
     }
   }

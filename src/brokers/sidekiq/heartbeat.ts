@@ -140,7 +140,7 @@ export class RedisHeartbeat {
     } finally {
       // Redis may have got also one that failed, and the next one finds this process alive then.
       const isLate = performance.now() - this.#beatenAtMs > this.#leaseMs;
-      if (wasAlive === 0 || isLate) this.#settler.life++;
+      if (wasAlive === 0 || isLate) this.#settler.epoch++;
     }
     this.#beatenAtMs = beganMs;
     this.#roundTripMs = performance.now() - beganMs;
@@ -232,7 +232,7 @@ export class RedisHeartbeat {
     const fields = {
       info: JSON.stringify(info),
       concurrency: String(concurrency),
-      busy: String(this.#settler.held.size),
+      busy: String(this.#settler.inFlight.size),
       beat: (clock.nowMs() / 1_000).toFixed(3),
       rtt_us: String(Math.round(this.#roundTripMs * 1_000)),
       quiet: String(this.#isQuiet),
@@ -243,7 +243,7 @@ export class RedisHeartbeat {
 
   /** Fields and values of the list of running jobs. */
   #work(): string[] {
-    return [...this.#settler.held].flatMap(({ id, queue, raw, takenAtMs, record }) => {
+    return [...this.#settler.inFlight].flatMap(({ id, queue, raw, takenAtMs, record }) => {
       // The Web UI reads it as a job, and would raise at what is none.
       const instead = record === undefined
         ? "(no job)"

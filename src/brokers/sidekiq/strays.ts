@@ -20,16 +20,13 @@ interface StraysDeps {
 }
 
 /**
- * Jobs that are in an in-flight list of this process, and that it does not hold: for the answer was lost that would have
- * brought them, or since they arrived otherwise than they are in Redis, so that no settle finds them. While this process
- * lives no other one takes them back.
+ * Strays: jobs in an in-flight list of this process that the process does not have. The answer that brought them was lost, or
+ * their bytes arrived altered, so that no settle finds them. While this process lives, no other process takes them back.
  *
- * 1. Is told of queues where that may be so, and looks for itself once within a lease whether a list is longer than what
- *    is held of it.
- * 2. Puts them back where nobody else has them, while no job of the queue is taken or settled: so that none counts as a
- *    stray that is only on its way. What was altered is never read by its bytes here, for they are not those in Redis:
- *    Redis compares marks, and moves what it has.
- * 3. Sends a job that has run without being settled three times to the dead letters.
+ * 1. Is told about queues that may have strays, and once within a lease compares the lists with the jobs in flight here.
+ * 2. Puts strays back while no job of the queue is being taken or settled, so that no job on its way counts as a stray. The bytes
+ *    here may be altered: so Redis compares marks, and moves its own bytes.
+ * 3. Sends a job that has run three times without a settle to the dead letters.
  */
 export class RedisStrays {
   readonly #shared: RedisShared;
@@ -37,8 +34,8 @@ export class RedisStrays {
   readonly #isArmed: StraysDeps["isArmed"];
   readonly #background: BackgroundWork;
   /** Queues to look into, and the look under way; `unsettled` where jobs may have run. */
-  readonly #doubts = new Map<string, { unsettled: boolean; looking: Promise<void> | undefined }>();
-  /** Longer lists than held jobs, at the last comparison. */
+  readonly #uncertain = new Map<string, { unsettled: boolean; looking: Promise<void> | undefined }>();
+  /** Lists that were longer than the jobs in flight here, at the last comparison. */
   #longer = new Set<string>();
   /** By their marks, how often jobs were put back that had run. */
   readonly #returns = new Map<string, number>();
@@ -49,24 +46,24 @@ export class RedisStrays {
     this.#isArmed = isArmed;
     this.#background = new BackgroundWork(shared.observe, "recovery");
     settler.onMissing = (queue) => {
-      this.doubt(queue, { unsettled: true });
+      this.markUncertain(queue, { unsettled: true });
       this.#lookSoon(queue);
     };
   }
 
-  get hasDoubts(): boolean {
-    return this.#doubts.size > 0;
+  get hasUncertain(): boolean {
+    return this.#uncertain.size > 0;
   }
 
-  isDoubtful(queue: string): boolean {
-    return this.#doubts.has(queue);
+  isUncertain(queue: string): boolean {
+    return this.#uncertain.has(queue);
   }
 
   /** There may be strays of this queue. */
-  doubt(queue: string, { unsettled = false } = {}): void {
-    const doubt = this.#doubts.get(queue);
-    if (doubt !== undefined) doubt.unsettled ||= unsettled;
-    else this.#doubts.set(queue, { unsettled, looking: undefined });
+  markUncertain(queue: string, { unsettled = false } = {}): void {
+    const uncertain = this.#uncertain.get(queue);
+    if (uncertain !== undefined) uncertain.unsettled ||= unsettled;
+    else this.#uncertain.set(queue, { unsettled, looking: undefined });
   }
 
   /** Resolves when nothing is doubtful about these queues, but for those where a job may be on its way: their wait looks. */
@@ -74,21 +71,21 @@ export class RedisStrays {
     for (const queue of queues) if (!this.#isArmed(queue)) await this.clear(queue);
   }
 
-  /** Puts back what is held by nobody, if there may be something. */
+  /** Puts back stray jobs, if there may be some. */
   async clear(queue: string): Promise<void> {
-    const doubt = this.#doubts.get(queue);
-    if (doubt === undefined) return;
-    doubt.looking ??= this.#settler.alone(queue, () => this.#putBack(queue, doubt.unsettled)).then(
-      () => void this.#doubts.delete(queue),
+    const uncertain = this.#uncertain.get(queue);
+    if (uncertain === undefined) return;
+    uncertain.looking ??= this.#settler.alone(queue, () => this.#putBack(queue, uncertain.unsettled)).then(
+      () => void this.#uncertain.delete(queue),
       (error) => {
-        doubt.looking = undefined;
+        uncertain.looking = undefined;
         throw error;
       },
     );
-    await doubt.looking;
+    await uncertain.looking;
   }
 
-  /** Compares what is in flight in Redis with what is held; twice more is a doubt. Called once within a lease. */
+  /** Compares the lists in Redis with the jobs in flight here; twice longer is uncertain. Called once within a lease. */
   async compare(queues: Iterable<string>): Promise<void> {
     const { connection } = this.#shared;
     const names = [...queues];
@@ -96,11 +93,11 @@ export class RedisStrays {
       const key = this.#settler.inflightKey(queue);
       return connection.send<number>(["LLEN", key], [key]);
     }));
-    const held = Map.groupBy(this.#settler.held, ({ queue }) => queue);
-    const longer = names.filter((queue, i) => lengths[i]! > (held.get(queue)?.length ?? 0));
+    const inFlight = Map.groupBy(this.#settler.inFlight, ({ queue }) => queue);
+    const longer = names.filter((queue, i) => lengths[i]! > (inFlight.get(queue)?.length ?? 0));
     for (const queue of longer) {
       if (!this.#longer.has(queue)) continue;
-      this.doubt(queue);
+      this.markUncertain(queue);
       this.#lookSoon(queue);
     }
     this.#longer = new Set(longer);
@@ -114,9 +111,9 @@ export class RedisStrays {
   async #putBack(queue: string, unsettled: boolean): Promise<void> {
     const { connection, keys, clock, observe } = this.#shared;
     const inflight = this.#settler.inflightKey(queue);
-    const held = [...this.#settler.held].filter((delivery) => delivery.queue === queue);
+    const inFlight = [...this.#settler.inFlight].filter((delivery) => delivery.queue === queue);
     const marksOf = (isExpected: boolean) =>
-      held.filter((delivery) => this.#settler.isExpected(delivery) === isExpected).map(({ raw }) =>
+      inFlight.filter((delivery) => this.#settler.isExpected(delivery) === isExpected).map(({ raw }) =>
         markOf(raw)
       );
     const gone = marksOf(false);

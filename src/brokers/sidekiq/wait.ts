@@ -84,7 +84,7 @@ export class QueueWait {
         await connection.open();
         if (this.#waiters.size === 0) break;
         // While it is looked for strays no job may be on its way.
-        if (strays.isDoubtful(queue)) continue;
+        if (strays.isUncertain(queue)) continue;
         this.#armed = this.#waitOnce();
         try {
           await this.#armed;
@@ -93,7 +93,7 @@ export class QueueWait {
         }
       }
     } catch (error) {
-      strays.doubt(queue);
+      strays.markUncertain(queue);
       const waiters = [...this.#waiters];
       this.#waiters.clear();
       for (const waiter of waiters) waiter.fail(error);
@@ -112,7 +112,7 @@ export class QueueWait {
     );
     if (raw === null) return;
     // After a standstill of this machine others may have taken the job back.
-    if (!isFresh()) return strays.doubt(queue);
+    if (!isFresh()) return strays.markUncertain(queue);
     for (const waiter of [...this.#waiters, ...this.#leaving]) {
       if (waiter.offer(queue, raw)) return;
     }

@@ -109,7 +109,7 @@ export class SqliteBroker implements Broker {
     this.#sql = prepareStatements(file);
     const leases = this.#leases = new SqliteLeases(
       shared,
-      { held: holdings.of(file.realPath), observe },
+      { leased: holdings.of(file.realPath), observe },
       options,
     );
     const settler = new SqliteSettler(shared, options.leaseMs);

@@ -36,9 +36,9 @@ export class SqliteHoldings {
 
   /** @param path The file's real path. */
   of(path: string): Map<RowKey, Leased> {
-    let held = this.#byPath.get(path);
-    if (held === undefined) this.#byPath.set(path, held = new Map());
-    return held;
+    let leased = this.#byPath.get(path);
+    if (leased === undefined) this.#byPath.set(path, leased = new Map());
+    return leased;
   }
 }
 
@@ -64,14 +64,14 @@ export function leaseName(owner: string, claim: number, leaseMs: number): string
  *
  * 1. knows what this process holds: that is renewed rather than handed out again, whatever the time is;
  * 2. makes jobs ready again whose lease has ended;
- * 3. notices that the time of day was set, and renews at once all that is held;
+ * 3. notices that the time of day was set, and renews all leases at once;
  * 4. from then on takes a lease of another process for ended only when, by the monotonic clock, it was seen for its whole
  *    length and not renewed; and so from when a lease shows that its owner has another time;
  * 5. does the same with a lease that ends later than any can: the clock that made it was ahead.
  */
 export class SqliteLeases {
   readonly #shared: SqliteShared;
-  readonly #held: Map<RowKey, Leased>;
+  readonly #leased: Map<RowKey, Leased>;
   readonly #leaseMs: number;
   readonly #observe: Observer;
   readonly #background: BackgroundWork;
@@ -89,14 +89,14 @@ export class SqliteLeases {
   #mustRenew = false;
   #mustSearch = true;
 
-  /** @param deps.held What this process holds of the file, shared with its other brokers. */
+  /** @param deps.leased The leased rows of this process, shared with its other brokers. */
   constructor(
     shared: SqliteShared,
-    deps: { held: Map<RowKey, Leased>; observe: Observer },
+    deps: { leased: Map<RowKey, Leased>; observe: Observer },
     options: { leaseMs: number },
   ) {
     this.#shared = shared;
-    this.#held = deps.held;
+    this.#leased = deps.leased;
     this.#observe = deps.observe;
     this.#leaseMs = options.leaseMs;
     this.#background = new BackgroundWork(deps.observe, "leases");
@@ -116,7 +116,7 @@ export class SqliteLeases {
     this.#mustSearch = true;
     this.#lookedAtMs = -Infinity;
     this.#trustedFromMs = this.#shared.clock.monotonicMs() + SETTLE_IN_MS;
-    const inFlight = [...this.#held.values()].filter(({ leases }) => leases === this).length;
+    const inFlight = [...this.#leased.values()].filter(({ leases }) => leases === this).length;
     this.#observe({ type: "queue_replaced", path: this.#shared.file.path, inFlight });
   }
 
@@ -127,20 +127,20 @@ export class SqliteLeases {
     this.#lookLater(LOOK_EVERY_MS);
   }
 
-  /** Ends the looking, and forgets what is held. */
+  /** Ends the looking, and forgets all leases. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
     await this.#looking;
-    for (const delivery of this.#held.values()) if (delivery.leases === this) this.drop(delivery);
+    for (const delivery of this.#leased.values()) if (delivery.leases === this) this.drop(delivery);
   }
 
   hold(delivery: Leased): void {
-    this.#held.set(delivery.rowId, delivery);
+    this.#leased.set(delivery.rowId, delivery);
   }
 
   drop(delivery: Leased): void {
-    if (this.#held.get(delivery.rowId) === delivery) this.#held.delete(delivery.rowId);
+    if (this.#leased.get(delivery.rowId) === delivery) this.#leased.delete(delivery.rowId);
   }
 
   /** When the next delayed job is due or the next lease ends, epoch milliseconds. */
@@ -186,7 +186,7 @@ export class SqliteLeases {
   }
 
   #isHeld(id: bigint, lease: string | null): boolean {
-    return this.#held.get(keyOf(id))?.token === lease;
+    return this.#leased.get(keyOf(id))?.token === lease;
   }
 
   #noticeStep(): void {
@@ -223,7 +223,7 @@ export class SqliteLeases {
     }
     if (!this.#isInDoubt) {
       const lookMs = this.#shared.clock.monotonicMs();
-      // What is held is the holder's to renew.
+      // The holder renews its leases.
       const rows = await read(file, () => this.#sql.ended.all(this.#shared.clock.nowMs()));
       if ((rows as unknown as Suspect[]).every(({ id, lease }) => this.#isHeld(id, lease))) {
         this.#lookedAtMs = lookMs;
@@ -243,7 +243,7 @@ export class SqliteLeases {
   /** In a transaction. */
   #renewAll(): void {
     const endMs = this.#shared.clock.nowMs() + this.#leaseMs;
-    for (const { rowId, token, leases } of this.#held.values()) {
+    for (const { rowId, token, leases } of this.#leased.values()) {
       if (leases === this) this.#sql.renew.run(endMs, rowId, token);
     }
   }

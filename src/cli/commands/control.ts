@@ -31,7 +31,7 @@ interface Target {
 }
 
 /** How a worker stands once it has heard a command. */
-interface Standing {
+interface WorkerState {
   /** As for `status`: one that is stopping stays so when it is told to be quiet. */
   readonly state: string;
   readonly pid: number;
@@ -65,7 +65,7 @@ export function quietCommand({ io }: Context) {
     .addHelpText("after", "\nExamples:\n  $ fervo-worker quiet\n  $ fervo-worker quiet --wait")
     .action(async ({ wait = false, ...options }) => {
       for await (const answer of await tell(io, options, { command: "quiet", wait })) {
-        const { state, pid, in_flight } = answer as unknown as Standing;
+        const { state, pid, in_flight } = answer as unknown as WorkerState;
         const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} may finish`;
         io.out(options.json ? jsonLine(answer) : `The worker (process ${pid}) is ${state}; ${jobs}\n`);
         if (in_flight === 0) break;
@@ -92,7 +92,7 @@ export function stopCommand({ io, setExitCode }: Context) {
           exitCode = answer["exit_code"];
           continue;
         }
-        const { pid, in_flight } = answer as unknown as Standing;
+        const { pid, in_flight } = answer as unknown as WorkerState;
         const jobs = in_flight === 0 ? "no job runs" : `${counted(in_flight, "job")} in flight`;
         if (!options.json) io.out(`The worker (process ${pid}) is stopping; ${jobs}\n`);
       }

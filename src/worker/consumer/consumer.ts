@@ -4,8 +4,8 @@ import type { Observer } from "../../core/observer.ts";
 import type { SlotLimit } from "../../core/slot_limit.ts";
 import { demand, type DemandFacts } from "./demand.ts";
 import { Dispatch } from "./dispatch.ts";
-import { HeldDeliveries } from "./held.ts";
-import { Loop } from "./loop.ts";
+import { InFlight } from "./in_flight.ts";
+import { StallDetector } from "./stall_detector.ts";
 import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
 import { Gate } from "./pause.ts";
 import { QueuePauses } from "../queue_pauses.ts";
@@ -22,7 +22,7 @@ export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } fro
  * 1. Asks the broker for as many deliveries as it has free slots, and while jobs are short for one more each, so that a
  *    slot does not wait for the broker ({@link Receiver}, {@link demand}).
  * 2. Runs each in a slot: decode, execute, settle ({@link Dispatch}). With a batch size, a slot takes what is there, and never waits for more.
- * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link HeldDeliveries}).
+ * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link InFlight}).
  * 4. Pauses while the executor cannot run jobs, or the broker is unavailable, and finds out by itself when that is over.
  * 5. Stops in order: quiet (no more receives), drained (all settled), else abort what runs, and put it back then.
  *
@@ -39,8 +39,8 @@ export class Consumer {
   readonly #dispatch: Dispatch;
   readonly #gate: Gate;
   readonly #rateLimit: RateLimit | undefined;
-  readonly #held: HeldDeliveries;
-  readonly #loop: Loop;
+  readonly #inFlight: InFlight;
+  readonly #stalls: StallDetector;
   /** Read anew each time that it is asked how much is to be received. */
   readonly #facts: DemandFacts;
   #cutting: Promise<void> | undefined;
@@ -58,30 +58,30 @@ export class Consumer {
     this.#options = options;
     this.#limit = deps.limit ?? { slots: options.concurrency };
     this.#slots = new Slots(deps, { limit: this.#limit, timeoutMs: options.timeoutMs });
-    this.#loop = new Loop(deps);
+    this.#stalls = new StallDetector(deps);
     const onLost = (gone: readonly Delivery[]) => this.#dispatch.lost(gone);
-    this.#held = new HeldDeliveries(
+    this.#inFlight = new InFlight(
       {
         ...deps,
         onLost,
         onRelease: () => this.#rateLimit?.giveBack(),
         onChange: () => {
           this.#receiver.busy();
-          this.#loop.wake();
+          this.#stalls.wake();
         },
       },
       options,
     );
     const queuePauses = deps.queuePauses ?? new QueuePauses(deps, { broker: "" });
     this.#rateLimit = options.rateLimit &&
-      new RateLimit({ clock: deps.clock, onChange: () => this.#loop.wake() }, options.rateLimit);
+      new RateLimit({ clock: deps.clock, onChange: () => this.#stalls.wake() }, options.rateLimit);
     this.#receiver = new Receiver({
       ...deps,
       queuePauses,
-      loop: this.#loop,
+      stalls: this.#stalls,
       onLost,
       demand: () => this.#demand(),
-      roomBytes: () => this.#held.roomBytes,
+      roomBytes: () => this.#inFlight.roomBytes,
       give: (deliveries) => this.#dispatch.give(deliveries),
     }, options);
     this.#gate = new Gate(
@@ -93,8 +93,8 @@ export class Consumer {
       queuePauses,
       slots: this.#slots,
       gate: this.#gate,
-      held: this.#held,
-      loop: this.#loop,
+      inFlight: this.#inFlight,
+      stalls: this.#stalls,
       rateLimit: this.#rateLimit,
     };
     this.#dispatch = new Dispatch({ ...deps, ...parts }, options);
@@ -109,7 +109,7 @@ export class Consumer {
     return {
       slots: this.#limit.slots,
       busySlots: this.#slots.busy,
-      inFlight: this.#held.size,
+      inFlight: this.#inFlight.size,
       hasRoom: !this.#receiver.isQuiet && this.#demand() > 0,
       isPaused: !this.#gate.isOpen,
       heldBack: this.#receiver.heldBack,
@@ -139,17 +139,17 @@ export class Consumer {
 
   /** Why it makes no progress though it should, as the end of a sentence; undefined when all is well. */
   get stall(): string | undefined {
-    return this.#loop.stall ?? this.#slots.stall;
+    return this.#stalls.stall ?? this.#slots.stall;
   }
 
   /** Deliveries taken and not settled. */
   get inFlight(): number {
-    return this.#held.size;
+    return this.#inFlight.size;
   }
 
   /** Deliveries that could not be settled before the end; they run again when their lease ends. */
   get orphaned(): number {
-    return this.#held.orphaned;
+    return this.#inFlight.orphaned;
   }
 
   /**
@@ -174,7 +174,7 @@ export class Consumer {
     // What cannot come now may be there all the same.
     if (!this.#gate.isOpen || this.#receiver.heldBack.length > 0) this.#receiver.busy();
     const uncounted = await this.#receiver.emptied(settleMs);
-    return this.#held.size === 0 ? uncounted : undefined;
+    return this.#inFlight.size === 0 ? uncounted : undefined;
   }
 
   /** Works until it is quiet and every job it holds is settled; never rejects. */
@@ -184,9 +184,11 @@ export class Consumer {
     this.#receiver.open(this.#dispatch.capacity);
     this.#dispatch.open();
     await this.#receiver.run();
-    const isDone = () => this.#held.size === 0;
-    while (!isDone()) await this.#loop.woken("the wait for its last jobs", isDone);
-    for (const part of [this.#dispatch, this.#gate, this.#rateLimit, this.#held, this.#slots]) part?.close();
+    const isDone = () => this.#inFlight.size === 0;
+    while (!isDone()) await this.#stalls.untilWoken("wait for the last jobs", isDone);
+    for (const part of [this.#dispatch, this.#gate, this.#rateLimit, this.#inFlight, this.#slots]) {
+      part?.close();
+    }
     await this.#receiver.close();
     this.#observe({ type: "consumer_stopped", consumer: this.name });
   }
@@ -199,7 +201,7 @@ export class Consumer {
   /** There may be more slots than before. */
   limitChanged(): void {
     this.#receiver.resize(this.#dispatch.capacity);
-    this.#loop.wake();
+    this.#stalls.wake();
   }
 
   /** Takes no more jobs. Idempotent. */
@@ -210,7 +212,7 @@ export class Consumer {
 
   /** Ends now, without what the broker does not take: as {@link cutOff}, and settles are not tried again. Never rejects. */
   stopNow(): Promise<void> {
-    this.#held.giveUp();
+    this.#inFlight.giveUp();
     return this.cutOff();
   }
 
@@ -229,11 +231,11 @@ export class Consumer {
   }
 
   #demandFacts(): DemandFacts {
-    const [gate, slots, receiver, held, dispatch] = [
+    const [gate, slots, receiver, inFlight, dispatch] = [
       this.#gate,
       this.#slots,
       this.#receiver,
-      this.#held,
+      this.#inFlight,
       this.#dispatch,
     ];
     const [limit, rateLimit, { batchSize }] = [this.#limit, this.#rateLimit, this.#options];
@@ -255,7 +257,7 @@ export class Consumer {
         return receiver.hasQueue;
       },
       get inFlight() {
-        return held.size - dispatch.aside;
+        return inFlight.size - dispatch.aside;
       },
       get aheadRoom() {
         return dispatch.aheadRoom;
@@ -264,7 +266,7 @@ export class Consumer {
         return dispatch.allowance;
       },
       get roomBytes() {
-        return held.roomBytes;
+        return inFlight.roomBytes;
       },
       rateRoom: () => rateLimit?.room() ?? Infinity,
     };

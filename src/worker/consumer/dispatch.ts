@@ -4,10 +4,10 @@ import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { SlotLimit } from "../../core/slot_limit.ts";
 import type { Clock } from "../../core/time/clock.ts";
 import type { QueuePauses } from "../queue_pauses.ts";
-import type { Held, HeldDeliveries } from "./held.ts";
+import type { InFlight, InFlightJob } from "./in_flight.ts";
 import { Kept } from "./kept.ts";
 import { Prefetch } from "./prefetch.ts";
-import type { Loop } from "./loop.ts";
+import type { StallDetector } from "./stall_detector.ts";
 import type { ConsumerDeps, ConsumerOptions } from "./options.ts";
 import type { Gate } from "./pause.ts";
 import { PostMortems } from "./post_mortem.ts";
@@ -25,8 +25,8 @@ export interface DispatchDeps extends ConsumerDeps {
   readonly queuePauses: QueuePauses;
   readonly slots: Slots;
   readonly gate: Gate;
-  readonly held: HeldDeliveries;
-  readonly loop: Loop;
+  readonly inFlight: InFlight;
+  readonly stalls: StallDetector;
   readonly rateLimit: RateLimit | undefined;
 }
 
@@ -43,12 +43,12 @@ export class Dispatch {
   readonly #limit: SlotLimit;
   readonly #slots: Slots;
   readonly #gate: Gate;
-  readonly #held: HeldDeliveries;
-  readonly #loop: Loop;
+  readonly #inFlight: InFlight;
+  readonly #stalls: StallDetector;
   readonly #queuePauses: QueuePauses;
   readonly #rateLimit: RateLimit | undefined;
   readonly #runner: SlotRunner;
-  readonly #prefetch: Prefetch<Held>;
+  readonly #prefetch: Prefetch<InFlightJob>;
   readonly #kept: Kept;
   /** Whether a job that is given back would have an attempt counted. */
   readonly #isKeeper: boolean;
@@ -60,20 +60,20 @@ export class Dispatch {
   readonly #ran = { jobs: 0, ms: 0 };
 
   constructor(deps: DispatchDeps, options: ConsumerOptions) {
-    const { clock, limit, slots, gate, held, broker: { capabilities, format } } = deps;
+    const { clock, limit, slots, gate, inFlight, broker: { capabilities, format } } = deps;
     this.#clock = clock;
     this.#options = options;
     this.#limit = limit;
     this.#slots = slots;
     this.#gate = gate;
-    this.#held = held;
-    this.#loop = deps.loop;
+    this.#inFlight = inFlight;
+    this.#stalls = deps.stalls;
     this.#queuePauses = deps.queuePauses;
     this.#rateLimit = deps.rateLimit;
     this.#isKeeper = capabilities.release === "counted";
     this.#keepsPostponed = capabilities.delayedRelease === "counted";
     this.#kept = new Kept({ clock, onDue: () => this.startKept() });
-    this.#prefetch = new Prefetch<Held>({ clock, onStale: (stale) => this.#putBack(stale) }, {
+    this.#prefetch = new Prefetch<InFlightJob>({ clock, onStale: (stale) => this.#putBack(stale) }, {
       limit,
       perSlot: options.batchSize,
     });
@@ -84,7 +84,7 @@ export class Dispatch {
       postMortems: new PostMortems({ ...deps, format, capabilities }, options),
       settle: (one, outcome, endedMs) => this.#settle(one, outcome, endedMs),
       refuse: (one, { error, concerns }) => {
-        if (concerns === "message") void held.settle(one, { kind: "bury", error });
+        if (concerns === "message") void inFlight.settle(one, { kind: "bury", error });
         else this.#settle(one, outcomeOfFault(error));
       },
       cut: this.#cut.signal,
@@ -129,7 +129,7 @@ export class Dispatch {
   /** Gives jobs, which are held from now on, to the free slots in equal shares; what they cannot take waits for the next that is free. */
   give(deliveries: readonly Delivery[]): void {
     this.#rateLimit?.take(deliveries.length);
-    const jobs = deliveries.map((delivery) => this.#held.add(delivery));
+    const jobs = deliveries.map((delivery) => this.#inFlight.add(delivery));
     const { batchSize } = this.#options;
     let at = 0;
     for (let free = this.#limit.slots - this.#slots.busy; free > 0 && at < jobs.length; free--) {
@@ -138,7 +138,7 @@ export class Dispatch {
     }
     if (at === jobs.length) return;
     const left = jobs.slice(at);
-    if (this.#isQuiet) this.#held.putBack(left);
+    if (this.#isQuiet) this.#inFlight.putBack(left);
     else this.#prefetch.add(left);
   }
 
@@ -150,21 +150,21 @@ export class Dispatch {
       if (next.length === 0) break;
       void this.#start(next);
     }
-    this.#loop.wake();
+    this.#stalls.wake();
   }
 
   /** What waits here and is ours no more is not begun: it runs elsewhere. */
   lost(gone: readonly Delivery[]): void {
-    const isGone = ({ delivery }: Held) => gone.includes(delivery);
-    for (const held of this.#slots.inUse.flatMap(({ jobs }) => jobs)) held.isLost ||= isGone(held);
-    this.#held.putBack([...this.#prefetch.takeThose(isGone), ...this.#kept.takeThose(isGone)]);
+    const isGone = ({ delivery }: InFlightJob) => gone.includes(delivery);
+    for (const entry of this.#slots.inUse.flatMap(({ jobs }) => jobs)) entry.isLost ||= isGone(entry);
+    this.#inFlight.putBack([...this.#prefetch.takeThose(isGone), ...this.#kept.takeThose(isGone)]);
   }
 
   /** Gives back what waits; from now on nothing does. Idempotent. */
   quiet(): void {
     this.#isQuiet = true;
-    this.#held.putBack(this.#prefetch.takeAll());
-    this.#held.putBack(this.#kept.takeAll());
+    this.#inFlight.putBack(this.#prefetch.takeAll());
+    this.#inFlight.putBack(this.#kept.takeAll());
   }
 
   /** Aborts what runs, and puts it back when that has ended; at last also what does not end. Never rejects. */
@@ -173,7 +173,7 @@ export class Dispatch {
     this.#cut.abort(error);
     const late = await this.#slots.abortAll(error);
     const outcome: Outcome = { kind: "release", reason: "shutdown", error, mayRunOn: true };
-    await Promise.all(late.map((held) => held.isSettling || this.#held.settle(held, outcome)));
+    await Promise.all(late.map((entry) => entry.isSettling || this.#inFlight.settle(entry, outcome)));
   }
 
   /** Listens to nobody any more. */
@@ -182,10 +182,10 @@ export class Dispatch {
   }
 
   /** Runs jobs in a slot that is free; those that were not begun go back. */
-  async #start(jobs: readonly Held[]): Promise<void> {
+  async #start(jobs: readonly InFlightJob[]): Promise<void> {
     const slot = this.#slots.begin(jobs);
     const { ran, outcome, left } = await this.#runner.run(slot);
-    if (outcome !== undefined) this.#heed(ran, outcome);
+    if (outcome !== undefined) this.#updateGate(ran, outcome);
     const endedMs = this.#leave(slot);
     // Each goes to the front of its queue.
     if (outcome?.kind === "release") this.#putBack(left);
@@ -210,13 +210,13 @@ export class Dispatch {
   }
 
   /** What was not begun is begun by whoever has room for it; here, where it would cost an attempt to give it back. */
-  #putBack(jobs: readonly Held[]): void {
+  #putBack(jobs: readonly InFlightJob[]): void {
     if (jobs.length === 0) return;
     if (this.#isKeeper && !this.#isQuiet) this.#keep(jobs);
-    else this.#held.putBack(jobs);
+    else this.#inFlight.putBack(jobs);
   }
 
-  #keep(jobs: readonly Held[], delayMs = 0): void {
+  #keep(jobs: readonly InFlightJob[], delayMs = 0): void {
     this.#kept.add(jobs, delayMs);
     this.startKept();
   }
@@ -229,18 +229,18 @@ export class Dispatch {
     this.startKept();
   }
 
-  #settle(held: Held, outcome: Outcome, endedMs?: number): void {
-    this.#heed([held], outcome);
-    this.#end([held], outcome, endedMs);
+  #settle(entry: InFlightJob, outcome: Outcome, endedMs?: number): void {
+    this.#updateGate([entry], outcome);
+    this.#end([entry], outcome, endedMs);
   }
 
   /** Settles what has not been settled, as what was cut off; or keeps it, where that would cost an attempt. */
-  #end(ran: readonly Held[], outcome: Outcome, endedMs?: number): void {
+  #end(ran: readonly InFlightJob[], outcome: Outcome, endedMs?: number): void {
     const keptMs = this.#keptMs(outcome);
-    for (const held of ran) {
-      if (held.isSettling) continue;
-      if (keptMs === undefined) void this.#held.settle(held, outcome, endedMs);
-      else this.#keep([held], keptMs);
+    for (const entry of ran) {
+      if (entry.isSettling) continue;
+      if (keptMs === undefined) void this.#inFlight.settle(entry, outcome, endedMs);
+      else this.#keep([entry], keptMs);
     }
   }
 
@@ -253,10 +253,10 @@ export class Dispatch {
   }
 
   /**
-   * What an outcome says of the executor, or of the job's whole queue, rather than of the job. What was cut off must not begin a
-   * pause after the end.
+   * Applies what an outcome says about the executor, or about the whole queue. A job that was cut off must not close the gate
+   * after the end.
    */
-  #heed([first]: readonly Held[], outcome: Outcome): void {
+  #updateGate([first]: readonly InFlightJob[], outcome: Outcome): void {
     if (first === undefined || first.isSettling) return;
     const { delivery: { queue } } = first;
     const hasRun = outcome.kind !== "release" || outcome.reason === "asked";

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
-import type { Held } from "./held.ts";
+import type { InFlightJob } from "./in_flight.ts";
 
 /**
  * Deliveries that wait here to be begun, for it would cost an attempt to give them back: those that could not be run, or that asked
@@ -8,8 +8,8 @@ import type { Held } from "./held.ts";
 export class Kept {
   readonly #clock: Clock;
   readonly #onDue: () => void;
-  readonly #all: Held[] = [];
-  readonly #later = new Map<Held, Timer>();
+  readonly #all: InFlightJob[] = [];
+  readonly #later = new Map<InFlightJob, Timer>();
 
   /** @param deps.onDue Called when one that asked to come later may be begun. */
   constructor(deps: { clock: Clock; onDue: () => void }) {
@@ -18,17 +18,17 @@ export class Kept {
   }
 
   /** @param delayMs Not to be begun before that time, milliseconds. */
-  add(jobs: readonly Held[], delayMs = 0): void {
-    for (const held of jobs) {
-      if (held.isSettling) continue;
-      held.startedMs = undefined;
-      this.#all.push(held);
+  add(jobs: readonly InFlightJob[], delayMs = 0): void {
+    for (const entry of jobs) {
+      if (entry.isSettling) continue;
+      entry.startedMs = undefined;
+      this.#all.push(entry);
       if (delayMs <= 0) continue;
       const due = () => {
-        this.#later.delete(held);
+        this.#later.delete(entry);
         this.#onDue();
       };
-      this.#later.set(held, this.#clock.setTimer(due, delayMs));
+      this.#later.set(entry, this.#clock.setTimer(due, delayMs));
     }
   }
 
@@ -42,29 +42,29 @@ export class Kept {
   }
 
   /** Up to `max` of those that may be begun now, the first of them first. */
-  take(max: number, mayBegin: (held: Held) => boolean): Held[] {
-    const taken: Held[] = [];
+  take(max: number, mayBegin: (entry: InFlightJob) => boolean): InFlightJob[] {
+    const taken: InFlightJob[] = [];
     for (let at = 0; at < this.#all.length && taken.length < max;) {
-      const held = this.#all[at]!;
-      if (this.#later.has(held) || !mayBegin(held)) at++;
+      const entry = this.#all[at]!;
+      if (this.#later.has(entry) || !mayBegin(entry)) at++;
       else taken.push(...this.#all.splice(at, 1));
     }
     return taken;
   }
 
   /** Those that are meant, whether they may be begun or not. */
-  takeThose(isMeant: (held: Held) => boolean): Held[] {
+  takeThose(isMeant: (entry: InFlightJob) => boolean): InFlightJob[] {
     const meant = this.#all.filter(isMeant);
-    for (const held of meant) {
-      this.#all.splice(this.#all.indexOf(held), 1);
-      this.#later.get(held)?.cancel();
-      this.#later.delete(held);
+    for (const entry of meant) {
+      this.#all.splice(this.#all.indexOf(entry), 1);
+      this.#later.get(entry)?.cancel();
+      this.#later.delete(entry);
     }
     return meant;
   }
 
   /** All of them; none waits after that. */
-  takeAll(): Held[] {
+  takeAll(): InFlightJob[] {
     return this.takeThose(() => true);
   }
 }

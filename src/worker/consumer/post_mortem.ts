@@ -8,7 +8,7 @@ import type { Job } from "../../core/job.ts";
 import type { Observer } from "../../core/observer.ts";
 import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { Executor } from "../../executors/executor.ts";
-import type { Held } from "./held.ts";
+import type { InFlightJob } from "./in_flight.ts";
 import type { Gate } from "./pause.ts";
 import type { Slot, Slots } from "./slots.ts";
 
@@ -78,14 +78,18 @@ export class PostMortems {
   }
 
   /** What becomes of a job that has died so. Never rejects. */
-  async tell(slot: Slot, { held, job }: { held: Held; job: Job }, error: FervoError): Promise<Outcome> {
+  async tell(
+    slot: Slot,
+    { entry, job }: { entry: InFlightJob; job: Job },
+    error: FervoError,
+  ): Promise<Outcome> {
     const { executor, gate, slots, observe } = this.#deps;
     const failure = { id: crypto.randomUUID(), code: error.code, message: error.message };
     const fallback: Outcome = { kind: "retry", error };
     let [deaths, unheard] = [0, 0];
     while (deaths < MAX_DEATHS && unheard < MAX_UNHEARD) {
       const { signal } = slots.restart(slot, Infinity);
-      if (signal.aborted || !await this.#isOurs(held, signal)) return fallback;
+      if (signal.aborted || !await this.#isOurs(entry, signal)) return fallback;
       using limit = timeLimit(this.#deps.clock, this.#options.postMortemTimeoutMs, this.#tooLate);
       const either = AbortSignal.any([signal, limit.signal]);
       const outcome = await executor.tellFailure!(job, failure, either).catch(outcomeOfFault);
@@ -118,11 +122,11 @@ export class PostMortems {
   }
 
   /** Whether nobody else has the delivery by now; waits for a broker that is gone. */
-  async #isOurs(held: Held, signal: AbortSignal): Promise<boolean> {
+  async #isOurs(entry: InFlightJob, signal: AbortSignal): Promise<boolean> {
     while (!signal.aborted) {
       try {
-        await held.delivery.lease?.extend();
-        return !held.isLost;
+        await entry.delivery.lease?.extend();
+        return !entry.isLost;
       } catch (thrown) {
         if (asFervoError(thrown).code === "LEASE_LOST") return false;
         await sleep(this.#deps.clock, BROKER_PAUSE_MS, signal);

@@ -7,7 +7,7 @@ import { type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { Clock } from "../../core/time/clock.ts";
 import { checkedTrace, type JobTrace, type Tracer } from "../../core/trace.ts";
 import type { Executor } from "../../executors/executor.ts";
-import type { Held } from "./held.ts";
+import type { InFlightJob } from "./in_flight.ts";
 import type { PostMortems } from "./post_mortem.ts";
 import type { Slot, Slots } from "./slots.ts";
 
@@ -21,9 +21,9 @@ export interface SlotRunnerDeps {
   readonly format: Format;
   readonly postMortems: PostMortems;
   /** Settles a job that has ended while others of its slot go on. */
-  readonly settle: (held: Held, outcome: Outcome, endedMs?: number) => void;
+  readonly settle: (entry: InFlightJob, outcome: Outcome, endedMs?: number) => void;
   /** Settles a delivery that no job could be read from, which says nothing of the executor. */
-  readonly refuse: (held: Held, why: Unreadable) => void;
+  readonly refuse: (entry: InFlightJob, why: Unreadable) => void;
   /** Aborted when the worker is told to end now. */
   readonly cut: AbortSignal;
 }
@@ -37,21 +37,21 @@ export interface SlotRunnerOptions {
 
 /** A delivery, and the job that was read from it. */
 interface Ready {
-  readonly held: Held;
+  readonly entry: InFlightJob;
   readonly job: Job;
 }
 
 /** How a slot's run came to its end. */
 export interface SlotEnd {
   /** The jobs that it ended with, to be settled when the slot is free; several when they ran at once, in one request. */
-  readonly ran: readonly Held[];
+  readonly ran: readonly InFlightJob[];
   /** Theirs; undefined when there are none. */
   readonly outcome: Outcome | undefined;
   /** Those that were not begun. */
-  readonly left: readonly Held[];
+  readonly left: readonly InFlightJob[];
 }
 
-const NONE: readonly Held[] = [];
+const NONE: readonly InFlightJob[] = [];
 const NOTHING: SlotEnd = { ran: NONE, outcome: undefined, left: NONE };
 
 /** Runs the jobs of a slot: reads what each delivery says, and has the executor run those that can be. */
@@ -76,15 +76,15 @@ export class SlotRunner {
   async #runOne(slot: Slot): Promise<SlotEnd> {
     const { executor, refuse, cut } = this.#deps;
     const { jobs } = slot;
-    const held = jobs[0]!;
+    const entry = jobs[0]!;
     // It was received just when the worker was told to end now.
     if (cut.aborted) return { ran: NONE, outcome: undefined, left: jobs };
-    const job = this.#jobOf(held);
+    const job = this.#jobOf(entry);
     if (isUnreadable(job)) {
-      refuse(held, job);
+      refuse(entry, job);
       return NOTHING;
     }
-    this.#began(slot, held, job);
+    this.#began(slot, entry, job);
     const outcome = await executor.execute(job, slot.abort.signal, slot).catch(outcomeOfFault);
     return { ran: jobs, outcome, left: NONE };
   }
@@ -95,19 +95,19 @@ export class SlotRunner {
     if (cut.aborted) return { ran: NONE, outcome: undefined, left: slot.jobs };
     let ready: Ready[] = [];
     const abandoned: Ready[] = [];
-    for (const held of slot.jobs) {
-      const isAbandoned = postMortems.isAbandoned(held.delivery);
-      const job = this.#jobOf(held, isAbandoned);
-      if (isUnreadable(job)) refuse(held, job);
-      else (isAbandoned ? abandoned : ready).push({ held, job });
+    for (const entry of slot.jobs) {
+      const isAbandoned = postMortems.isAbandoned(entry.delivery);
+      const job = this.#jobOf(entry, isAbandoned);
+      if (isUnreadable(job)) refuse(entry, job);
+      else (isAbandoned ? abandoned : ready).push({ entry, job });
     }
     if (abandoned.length > 0) {
       await this.#tellAbandoned(slot, abandoned);
       // PHP would take the others for late.
       const deadlineMs = this.#deps.clock.nowMs() + this.#options.timeoutMs;
-      ready = ready.map(({ held, job }) => ({ held, job: { ...job, deadlineMs } }));
+      ready = ready.map(({ entry, job }) => ({ entry, job: { ...job, deadlineMs } }));
     }
-    if (ready.length === 0 || cut.aborted) return { ...NOTHING, left: heldOf(ready) };
+    if (ready.length === 0 || cut.aborted) return { ...NOTHING, left: entriesOf(ready) };
     return await this.#runBatch(slot, ready);
   }
 
@@ -118,14 +118,14 @@ export class SlotRunner {
     const open = new Map(ready.map((one) => [one.job, one]));
     const beginNext = () => {
       const [next] = open.values();
-      if (format.framework === undefined && next !== undefined) this.#began(slot, next.held, next.job);
+      if (format.framework === undefined && next !== undefined) this.#began(slot, next.entry, next.job);
     };
     const onBegun = (job: Job) => {
       slots.next(slot);
-      this.#began(slot, open.get(job)!.held, job);
+      this.#began(slot, open.get(job)!.entry, job);
     };
     const onOutcome = (outcome: Outcome, job: Job) => {
-      settle(open.get(job)!.held, outcome);
+      settle(open.get(job)!.entry, outcome);
       open.delete(job);
       slots.next(slot);
       beginNext();
@@ -141,14 +141,14 @@ export class SlotRunner {
       }));
     const ran = end?.jobs.map((job) => open.get(job)!) ?? [];
     for (const { job } of ran) open.delete(job);
-    const left = heldOf([...open.values()]);
+    const left = entriesOf([...open.values()]);
     // What may still run is not told that it has died; its broker hands it out again.
     if (end?.outcome.kind !== "retry" || !end.hasEnded || !postMortems.areTold) {
-      return { ran: heldOf(ran), outcome: end?.outcome, left };
+      return { ran: entriesOf(ran), outcome: end?.outcome, left };
     }
     const endedMs = clock.monotonicMs();
-    for (const { held, job } of ran) {
-      settle(held, await postMortems.tell(slot, { held, job }, end.outcome.error), endedMs);
+    for (const { entry, job } of ran) {
+      settle(entry, await postMortems.tell(slot, { entry, job }, end.outcome.error), endedMs);
     }
     return { ran: NONE, outcome: undefined, left };
   }
@@ -156,38 +156,38 @@ export class SlotRunner {
   /** Who had these was lost too often: they are not run again, and their framework counts that. */
   async #tellAbandoned(slot: Slot, abandoned: readonly Ready[]): Promise<void> {
     const { settle, postMortems, slots } = this.#deps;
-    for (const { held, job } of abandoned) {
-      const { redeliveries } = held.delivery;
+    for (const { entry, job } of abandoned) {
+      const { redeliveries } = entry.delivery;
       const text =
         `The job lost its worker ${redeliveries} times or more: each was killed, or lost its connection, while the job ran`;
-      settle(held, await postMortems.tell(slot, { held, job }, new JobError("JOB_ABANDONED", text)));
+      settle(entry, await postMortems.tell(slot, { entry, job }, new JobError("JOB_ABANDONED", text)));
     }
     slots.restart(slot);
   }
 
-  #jobOf(held: Held, isAbandoned = false): Job | Unreadable {
+  #jobOf(entry: InFlightJob, isAbandoned = false): Job | Unreadable {
     const { clock, tracer, format } = this.#deps;
-    const { maxAttempts } = held;
+    const { maxAttempts } = entry;
     const { timeoutMs } = this.#options;
-    const job = jobOf(held.delivery, { maxAttempts, timeoutMs, nowMs: clock.nowMs(), format, isAbandoned });
+    const job = jobOf(entry.delivery, { maxAttempts, timeoutMs, nowMs: clock.nowMs(), format, isAbandoned });
     if (isUnreadable(job)) return job;
-    ({ id: held.id, maxAttempts: held.maxAttempts, retryUntilMs: held.retryUntilMs } = job);
+    ({ id: entry.id, maxAttempts: entry.maxAttempts, retryUntilMs: entry.retryUntilMs } = job);
     if (tracer === undefined) return job;
-    held.trace = tracer(job.traceparent);
-    return withTrace(job, held.trace);
+    entry.trace = tracer(job.traceparent);
+    return withTrace(job, entry.trace);
   }
 
-  #began(slot: Slot, held: Held, { queue, id, attempt, ignored }: Job): void {
+  #began(slot: Slot, entry: InFlightJob, { queue, id, attempt, ignored }: Job): void {
     // What was cut off is over.
-    if (held.isSettling) return;
-    held.startedMs = slot.beganMs;
+    if (entry.isSettling) return;
+    entry.startedMs = slot.beganMs;
     const event = { type: "job_started", consumer: this.#options.name, queue, id, attempt } as const;
     this.#deps.observe(ignored === undefined ? event : { ...event, ignored });
   }
 }
 
-function heldOf(ready: readonly Ready[]): readonly Held[] {
-  return ready.length === 0 ? NONE : ready.map(({ held }) => held);
+function entriesOf(ready: readonly Ready[]): readonly InFlightJob[] {
+  return ready.length === 0 ? NONE : ready.map(({ entry }) => entry);
 }
 
 /**

@@ -2,11 +2,11 @@ import { type Clock, sleep, type Timer } from "../../core/time/clock.ts";
 import { type FervoError, JobError } from "../../core/errors.ts";
 import type { Executor, Run } from "../../executors/executor.ts";
 import type { SlotSnapshot } from "./stats.ts";
-import type { Held } from "./held.ts";
-import { STALL_MS } from "./loop.ts";
+import type { InFlightJob } from "./in_flight.ts";
+import { STALL_MS } from "./stall_detector.ts";
 import type { SlotLimit } from "../../core/slot_limit.ts";
 
-const NONE: readonly Held[] = [];
+const NONE: readonly InFlightJob[] = [];
 
 /** How much longer than its executor says what was aborted may take to end, milliseconds. */
 const ABORT_MARGIN_MS = 1_000;
@@ -98,7 +98,7 @@ export class Slots {
   }
 
   /** Takes a slot for these jobs; the first of them begins. How many there may be is the caller's to know. */
-  begin(jobs: readonly Held[]): Slot {
+  begin(jobs: readonly InFlightJob[]): Slot {
     const slot = this.#free.pop() ?? this.#add();
     slot.jobs = jobs;
     slot.abort = new AbortController();
@@ -137,7 +137,7 @@ export class Slots {
    * Aborts what those in use run, the last one first, and waits until that has ended, for as long as the executor may take.
    * Returns the jobs of what has not, the last one first.
    */
-  async abortAll(reason: FervoError): Promise<Held[]> {
+  async abortAll(reason: FervoError): Promise<InFlightJob[]> {
     this.#areAborted = true;
     for (const { abort } of this.inUse.toReversed()) abort.abort(reason);
     const { signal } = this.#allFree = new AbortController();

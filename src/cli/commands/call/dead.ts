@@ -105,7 +105,7 @@ function openExecutor(
   { config, extra, output, observe }: DeadCall,
   opened: AsyncDisposableStack,
 ): Executor {
-  const deps = { clock: systemClock, observe, now: { config: () => config } };
+  const deps = { clock: systemClock, observe, live: { config: () => config } };
   if (options.kind === "process") {
     const process = config.processes.get(options.process)!;
     const processes = new Map([[options.process, { ...process, env: { ...process.env, ...extra } }]]);

@@ -26,7 +26,7 @@ import { configPath, readConfig } from "../../settings.ts";
 import { Reloads } from "../../../app/reloads.ts";
 import { dumpState } from "../../../app/state_dump.ts";
 import { onSignals, STOP_SIGNALS } from "./signals.ts";
-import { takeCommands } from "../../../app/commands.ts";
+import { serveControl } from "../../../app/commands.ts";
 import { WorkerStatus } from "../../../app/worker_status.ts";
 
 const FAULT =
@@ -148,7 +148,7 @@ Examples:
           ? undefined
           : onSignals(["SIGHUP"], () =>
             void reloads.request().then(({ finished }) => finished).catch(() => {}));
-        await takeCommands(socket, { app, status, reloads, ended: ended.promise, log }, control);
+        await serveControl(socket, { app, status, reloads, ended: ended.promise, log }, control);
         const running = runWithProgress(
           app,
           { untilEmpty, settleMs: options.settleMs },

@@ -6,7 +6,7 @@ import type { Observer } from "../../../core/observer.ts";
 import { Backoff } from "../../../core/time/backoff.ts";
 import { type Clock, sleep } from "../../../core/time/clock.ts";
 import type { QueuePauses } from "../../queue_pauses.ts";
-import type { Loop } from "../loop.ts";
+import type { StallDetector } from "../stall_detector.ts";
 import { PausedQueues } from "./paused_queues.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
 
@@ -21,8 +21,8 @@ export interface ReceiverDeps {
   readonly random: () => number;
   /** What the application says of whole queues. */
   readonly queuePauses: QueuePauses;
-  /** Where it waits. */
-  readonly loop: Loop;
+  /** Where it waits, so that a wait without end shows. */
+  readonly stalls: StallDetector;
   /** As {@link SubscribeOptions.onLost}. */
   readonly onLost: (gone: readonly Delivery[]) => void;
   /** How many jobs there is room for now, and for how many bytes. */
@@ -114,20 +114,20 @@ export class Receiver {
 
   /** Waits until there is room, and returns for how many jobs; 0 when it is time to end. */
   async #room(): Promise<number> {
-    const { demand, loop } = this.#deps;
+    const { demand, stalls } = this.#deps;
     while (!this.isQuiet) {
       const room = demand();
       if (room > 0) return room;
-      await loop.woken("its wait for a free slot", () => demand() > 0);
+      await stalls.untilWoken("wait for a free slot", () => demand() > 0);
     }
     return 0;
   }
 
   /** Waits for jobs, or for the end of a pause after the broker failed. Never rejects. */
   async #receive(max: number): Promise<readonly Delivery[]> {
-    const { clock, loop, roomBytes } = this.#deps;
+    const { clock, stalls, roomBytes } = this.#deps;
     try {
-      const deliveries = await loop.ends("its receive", RECEIVE_WAIT_MS, this.#tryReceive(max, roomBytes()));
+      const deliveries = await stalls.during("receive", RECEIVE_WAIT_MS, this.#tryReceive(max, roomBytes()));
       this.receivedAtMs = clock.nowMs();
       this.#backoff.reset();
       this.#receiving.worked();
@@ -136,7 +136,7 @@ export class Receiver {
     } catch (thrown) {
       this.#receiving.failed(thrown);
       const pauseMs = this.#backoff.nextMs();
-      await loop.ends("its pause", pauseMs, sleep(clock, pauseMs, this.#quiet.signal));
+      await stalls.during("pause", pauseMs, sleep(clock, pauseMs, this.#quiet.signal));
       return [];
     }
   }
@@ -163,7 +163,7 @@ export class Receiver {
   #receiveAnew(): void {
     this.#attention.abort();
     if (!this.isQuiet) this.#attention = new AbortController();
-    this.#deps.loop.wake();
+    this.#deps.stalls.wake();
   }
 
   /** Something was received, or settled. */
@@ -198,7 +198,7 @@ export class Receiver {
   quiet(): void {
     this.#quiet.abort();
     this.#attention.abort();
-    this.#deps.loop.wake();
+    this.#deps.stalls.wake();
   }
 
   /** After the last settle. Never rejects. */

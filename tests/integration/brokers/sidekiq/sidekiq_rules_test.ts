@@ -4,7 +4,7 @@ import { isUnreadable } from "../../../../src/core/format.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../../src/core/retry.ts";
 import { sidekiq6, sidekiq7 } from "../../../../src/formats/sidekiq.ts";
 import { jobOf } from "../../../../src/worker/consumer/slot_runner.ts";
-import { decide } from "../../../../src/worker/consumer/held.ts";
+import { decide } from "../../../../src/worker/consumer/in_flight.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { RedisServer } from "../../../support/redis_server.ts";
 import { openRedis } from "./broker.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { JobError } from "../../../../src/core/errors.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../../src/core/retry.ts";
-import { decide } from "../../../../src/worker/consumer/held.ts";
+import { decide } from "../../../../src/worker/consumer/in_flight.ts";
 
 const error = new JobError("JOB_FAILED", "It went wrong");
 const NOW_MS = 1_700_000_000_000;

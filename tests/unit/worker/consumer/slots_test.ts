@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Held } from "../../../../src/worker/consumer/held.ts";
+import type { InFlightJob } from "../../../../src/worker/consumer/in_flight.ts";
 import { Slots } from "../../../../src/worker/consumer/slots.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { FakeDelivery } from "../../../support/fake_broker.ts";
@@ -9,7 +9,7 @@ function build(timeoutMs = 1_000) {
   return { clock, slots: new Slots({ clock, executor: {} }, { limit: { slots: 3 }, timeoutMs }) };
 }
 
-function heldOf(id: string): readonly Held[] {
+function entriesOf(id: string): readonly InFlightJob[] {
   const delivery = new FakeDelivery(id);
   return [{
     delivery,
@@ -27,10 +27,10 @@ const ids = (slots: Slots) => slots.inUse.map(({ jobs }) => jobs[0]!.id);
 Deno.test("Slots tells how many are in use, and gives those in the order in which they were taken", () => {
   const { slots } = build();
   assert.deepEqual([slots.busy, ids(slots)], [0, []]);
-  const [a, b] = [slots.begin(heldOf("a")), slots.begin(heldOf("b"))];
+  const [a, b] = [slots.begin(entriesOf("a")), slots.begin(entriesOf("b"))];
   slots.end(a);
-  const c = slots.begin(heldOf("c"));
-  slots.begin(heldOf("d"));
+  const c = slots.begin(entriesOf("c"));
+  slots.begin(entriesOf("d"));
   assert.deepEqual([slots.busy, ids(slots)], [3, ["b", "c", "d"]]);
   slots.end(b);
   slots.end(c);
@@ -40,11 +40,11 @@ Deno.test("Slots tells how many are in use, and gives those in the order in whic
 
 Deno.test("Slots gives a slot that is used again a new time and a signal of its own", async () => {
   const { clock, slots } = build();
-  const first = slots.begin(heldOf("a"));
+  const first = slots.begin(entriesOf("a"));
   const { signal } = first.abort;
   await clock.advance(900);
   slots.end(first);
-  const second = slots.begin(heldOf("b"));
+  const second = slots.begin(entriesOf("b"));
   await clock.advance(999);
   assert.deepEqual([signal.aborted, second.abort.signal.aborted], [false, false]);
   await clock.advance(1);
@@ -54,9 +54,9 @@ Deno.test("Slots gives a slot that is used again a new time and a signal of its 
 
 Deno.test("Slots aborts a slot once, and the others each at their own time", async () => {
   const { clock, slots } = build();
-  const first = slots.begin(heldOf("a"));
+  const first = slots.begin(entriesOf("a"));
   await clock.advance(300);
-  const second = slots.begin(heldOf("b"));
+  const second = slots.begin(entriesOf("b"));
   await clock.advance(700);
   const { reason } = first.abort.signal;
   assert.deepEqual([reason.code, second.abort.signal.aborted], ["JOB_TIMEOUT", false]);
@@ -71,7 +71,7 @@ Deno.test("Slots aborts a slot once, and the others each at their own time", asy
 
 Deno.test("Slot.notBegun() begins its time anew, however often", async () => {
   const { clock, slots } = build();
-  const slot = slots.begin(heldOf("a"));
+  const slot = slots.begin(entriesOf("a"));
   for (let i = 0; i < 3; i++) {
     await clock.advance(900);
     slot.notBegun();

@@ -1,13 +1,10 @@
 import type { Clock } from "../../core/time/clock.ts";
 
-/**
- * What should have ended this long ago never will, milliseconds. It covers what a broker that hangs may take until its
- * broker gives it up.
- */
+/** A wait that lasts this much longer than it may never ends, milliseconds: longer than a broker takes to give up a hung server. */
 export const STALL_MS = 120_000;
 
-/** Where a loop waits: it can be woken, and it can be told from one that is stuck. */
-export class Loop {
+/** The waits of a consumer's loop: they can be woken, and a wait that never ends shows as a stall. */
+export class StallDetector {
   readonly #clock: Clock;
   #wake: (() => void) | undefined;
   #what = "";
@@ -19,12 +16,12 @@ export class Loop {
   }
 
   /**
-   * Waits until `promise` has ended, and returns what it gives.
+   * Waits for `promise` and returns its value.
    *
-   * @param what For what, as the end of a sentence, e.g. `its receive`.
+   * @param what What the loop does meanwhile, e.g. `receive`.
    * @param limitMs How long that may take, milliseconds.
    */
-  async ends<T>(what: string, limitMs: number, promise: Promise<T>): Promise<T> {
+  async during<T>(what: string, limitMs: number, promise: Promise<T>): Promise<T> {
     this.#begin(what, () => limitMs);
     try {
       return await promise;
@@ -34,12 +31,12 @@ export class Loop {
   }
 
   /**
-   * Waits until it is woken, however long that takes.
+   * Waits until it is woken, without a limit.
    *
    * @param what As above.
    * @param isDue Whether it should have been woken.
    */
-  async woken(what: string, isDue: () => boolean): Promise<void> {
+  async untilWoken(what: string, isDue: () => boolean): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#begin(what, () => isDue() ? 0 : Infinity);
     this.#wake = resolve;
@@ -47,18 +44,18 @@ export class Loop {
     this.#limitMs = () => Infinity;
   }
 
-  /** Ends the wait to be woken, if there is one. */
+  /** Ends {@link untilWoken}, if the loop is in it. */
   wake(): void {
     this.#wake?.();
     this.#wake = undefined;
   }
 
-  /** What it is stuck in, as the end of a sentence; undefined when it is not. */
+  /** Why the loop is stuck, as the end of a sentence; undefined when it is not. */
   get stall(): string | undefined {
     const waitedMs = this.#clock.monotonicMs() - this.#sinceMs;
     const limitMs = this.#limitMs();
     if (waitedMs <= limitMs + STALL_MS) return undefined;
-    return `${this.#what} has gone on for ${seconds(waitedMs)} and should have ended after ${
+    return `its ${this.#what} has gone on for ${seconds(waitedMs)} and should have ended after ${
       seconds(limitMs)
     }`;
   }

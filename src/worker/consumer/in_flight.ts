@@ -11,7 +11,7 @@ import { retryDelayMs, type RetryPolicy } from "../../core/retry.ts";
 import type { JobTrace, RunTrace } from "../../core/trace.ts";
 
 /** A delivery that is not settled yet. */
-export interface Held {
+export interface InFlightJob {
   readonly delivery: Delivery;
   /** When it began to run, monotonic milliseconds; undefined before. */
   startedMs: number | undefined;
@@ -31,7 +31,7 @@ export interface Held {
   isLost: boolean;
 }
 
-export interface HeldDeliveriesOptions {
+export interface InFlightOptions {
   /** The consumer's name. */
   readonly name: string;
   readonly retry: RetryPolicy;
@@ -40,7 +40,7 @@ export interface HeldDeliveriesOptions {
   readonly pauseMaxMs: number;
 }
 
-export interface HeldDeliveriesDeps {
+export interface InFlightDeps {
   readonly broker: Pick<Broker, "format" | "capabilities">;
   readonly clock: Clock;
   readonly observe: Observer;
@@ -60,10 +60,10 @@ export interface HeldDeliveriesDeps {
  * 1. Renews their leases.
  * 2. Settles each by the verdict on its outcome ({@link decide}), and repeats that until the broker has taken it or it has to give up.
  */
-export class HeldDeliveries {
-  readonly #deps: HeldDeliveriesDeps;
-  readonly #options: HeldDeliveriesOptions;
-  readonly #all = new Set<Held>();
+export class InFlight {
+  readonly #deps: InFlightDeps;
+  readonly #options: InFlightOptions;
+  readonly #all = new Set<InFlightJob>();
   readonly #givenUp = new AbortController();
   readonly #settling: BrokerState;
   readonly #extending: BrokerState;
@@ -73,7 +73,7 @@ export class HeldDeliveries {
   #bytes = 0;
   #hasCut = false;
 
-  constructor(deps: HeldDeliveriesDeps, options: HeldDeliveriesOptions) {
+  constructor(deps: InFlightDeps, options: InFlightOptions) {
     this.#deps = deps;
     this.#options = options;
     this.#settling = new BrokerState(deps.observe, { consumer: options.name, during: "settle" });
@@ -94,8 +94,8 @@ export class HeldDeliveries {
     return this.#orphaned;
   }
 
-  add(delivery: Delivery): Held {
-    const held: Held = {
+  add(delivery: Delivery): InFlightJob {
+    const entry: InFlightJob = {
       delivery,
       startedMs: undefined,
       id: delivery.id,
@@ -104,19 +104,19 @@ export class HeldDeliveries {
       isSettling: false,
       isLost: false,
     };
-    this.#all.add(held);
+    this.#all.add(entry);
     this.#bytes += delivery.message.body.length;
     if (delivery.lease !== undefined) this.#renewBy(delivery.lease.ms / 3);
-    return held;
+    return entry;
   }
 
   /** Puts back what no slot has begun, of what is not being settled already; the last one first, for each goes to the front of its queue. */
-  putBack(all: readonly Held[]): void {
+  putBack(all: readonly InFlightJob[]): void {
     // An error takes microseconds, and mostly there is nothing to put back.
     if (all.length === 0) return;
     const error = new FervoError("SHUTDOWN", "The job was not begun");
-    for (const held of all.toReversed()) {
-      if (!held.isSettling) void this.settle(held, { kind: "release", reason: "shutdown", error });
+    for (const entry of all.toReversed()) {
+      if (!entry.isSettling) void this.settle(entry, { kind: "release", reason: "shutdown", error });
     }
   }
 
@@ -125,24 +125,28 @@ export class HeldDeliveries {
    *
    * @param endedMs When the job ended, monotonic milliseconds; now, when absent.
    */
-  async settle(held: Held, outcome: Outcome, endedMs = this.#deps.clock.monotonicMs()): Promise<void> {
-    held.isSettling = true;
+  async settle(
+    entry: InFlightJob,
+    outcome: Outcome,
+    endedMs = this.#deps.clock.monotonicMs(),
+  ): Promise<void> {
+    entry.isSettling = true;
     if (outcome.kind === "release") this.#deps.onRelease();
     const { clock, random } = this.#deps;
     const nowMs = clock.nowMs();
-    const runMs = endedMs - (held.startedMs ?? endedMs);
-    const { readyAtMs } = held.delivery;
+    const runMs = endedMs - (entry.startedMs ?? endedMs);
+    const { readyAtMs } = entry.delivery;
     const waitMs = readyAtMs === undefined ? undefined : Math.max(nowMs - runMs - readyAtMs, 0);
     // Of a batch that ended early some were given a trace, and never ran.
-    const trace = held.trace !== undefined && held.startedMs !== undefined &&
-      { trace: { ...held.trace, startedAtMs: nowMs - runMs } };
-    let verdict = this.#verdictOf(outcome, held, nowMs);
+    const trace = entry.trace !== undefined && entry.startedMs !== undefined &&
+      { trace: { ...entry.trace, startedAtMs: nowMs - runMs } };
+    let verdict = this.#verdictOf(outcome, entry, nowMs);
     let backoff: Backoff | undefined;
     for (;;) {
-      const failure = await this.#trySettle(held, verdict, { waitMs, runMs, ...trace });
+      const failure = await this.#trySettle(entry, verdict, { waitMs, runMs, ...trace });
       if (failure === undefined) break;
       if (verdict.kind === "replace" && failure.code === "JOB_MALFORMED") {
-        verdict = this.#verdictOf({ kind: "retry", error: failure }, held, nowMs);
+        verdict = this.#verdictOf({ kind: "retry", error: failure }, entry, nowMs);
         continue;
       }
       this.#settling.failed(failure);
@@ -153,12 +157,12 @@ export class HeldDeliveries {
       backoff ??= new Backoff({ random }, { maxMs: this.#options.pauseMaxMs });
       await sleep(clock, backoff.nextMs(), this.#givenUp.signal);
     }
-    this.#all.delete(held);
-    this.#bytes -= held.delivery.message.body.length;
+    this.#all.delete(entry);
+    this.#bytes -= entry.delivery.message.body.length;
     this.#deps.onChange();
   }
 
-  #verdictOf(outcome: Outcome, { attempt, maxAttempts, retryUntilMs }: Held, nowMs: number): Verdict {
+  #verdictOf(outcome: Outcome, { attempt, maxAttempts, retryUntilMs }: InFlightJob, nowMs: number): Verdict {
     // The common case needs no facts.
     if (outcome.kind === "ack") return outcome;
     const { broker: { format, capabilities }, random } = this.#deps;
@@ -192,7 +196,7 @@ export class HeldDeliveries {
 
   /** Returns why the broker did not take it; undefined when it did, or when the job is ours no more. */
   async #trySettle(
-    { delivery, id, attempt }: Held,
+    { delivery, id, attempt }: InFlightJob,
     verdict: Verdict,
     run: { waitMs: number | undefined; runMs: number; trace?: RunTrace },
   ): Promise<FervoError | undefined> {
