@@ -14,7 +14,7 @@ Deno.test("The Symfony demo runs on the binary and finds all in order", async ()
   assert.match(said, /Done: +200 jobs in /);
   assert.match(
     said,
-    /Checked: all was done exactly once; stock in the request, confirmations and invoices on php-fpm/,
+    /Checked: each step was done exactly once; stock in the request, confirmations and invoices on php-fpm/,
   );
 });
 
