@@ -27,38 +27,38 @@ Runner::serve(static function (): \Closure {
 namespace Fervo\Runner;
 
 /**
- * The way of an outcome to the worker: by headers where they can still be sent, else by a record in the body.
+ * Sends an outcome to the worker: by headers while they can still be sent, otherwise by a record in the body.
  *
  * @internal
  */
 final class Answer
 {
-    /** Settings of PHP that `fervo-worker check --call-script` judges. */
+    /** The settings of PHP that `fervo-worker check --call-script` judges. */
     private const SETTINGS = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time', 'opcache.enable', 'opcache.validate_timestamps', 'error_log', 'fastcgi.logging'];
 
-    /** What a job prints is kept back, so that headers can still be sent, and is of no use to anyone. */
+    /** Drops the output of a job, so that headers can still be sent. Nobody reads this output. */
     public static function dropOutput(): void
     {
         ob_start(static fn (): string => '', 65536);
     }
 
-    /** To a request for one job, or for none. */
+    /** Answers a request with one job, or without a job. */
     public static function one(string $jobId, Outcome $outcome): void
     {
-        // It has where the job has flushed, or has ended our buffer.
+        // Headers have been sent when the job has flushed, or has ended our buffer.
         $isSent = headers_sent();
         if (!$isSent) {
             header_remove();
         }
         if ($isSent || !$outcome->fitsHeaders()) {
             self::write($outcome->toRecord($jobId));
-            // A record counts only as the last thing in the body.
+            // A record counts only at the end of the body.
             self::dropOutput();
 
             return;
         }
         if (isset($_SERVER['FERVO_CHECK'])) {
-            // ini_get() is false where PHP does not know a setting.
+            // ini_get() is false when PHP does not know a setting.
             header('X-Fervo-Check: '.json_encode(array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS))));
         }
         if (null !== $outcome->error) {
@@ -72,7 +72,7 @@ final class Answer
     }
 
     /**
-     * Sends the header that says that records follow, before a job can send another.
+     * Sends the header that announces records, before a job can send another header.
      *
      * @param 'batch'|'post-mortem' $word
      */
@@ -82,19 +82,19 @@ final class Answer
         self::write("\n");
     }
 
-    /** Of a job in a batch, before the application reads it. */
+    /** Reports that a job of a batch begins, before the application reads it. */
     public static function begun(string $jobId): void
     {
         self::write(Outcome::begunRecord($jobId));
     }
 
-    /** Of a job in a batch, as soon as it has ended. */
+    /** Reports the outcome of a job of a batch, as soon as it has ended. */
     public static function record(string $jobId, Outcome $outcome): void
     {
         self::write($outcome->toRecord($jobId));
     }
 
-    /** Into the body, at once: all buffers end, PHP's compression among them, and what is in them is dropped. */
+    /** Writes into the body, at once. All buffers end, also PHP's compression, and their content is dropped. */
     private static function write(string $bytes): void
     {
         while (ob_get_level() > 0 && ob_end_clean()) {
@@ -104,30 +104,30 @@ final class Answer
     }
 }
 
-/** Runs the jobs of a framework that keeps retries and failed jobs itself, and so has to hear of those that died. */
+/** Runs the jobs of a framework that keeps retries and failed jobs itself, and so must learn of jobs that died. */
 interface Application
 {
-    /** @return mixed as of a function that runs a job: any result but an Outcome is an ack */
+    /** @return mixed as the result of a job's function: every result except an Outcome is an ack */
     public function run(Job $job): mixed;
 
     /**
-     * The job has died without a word, and is not to be run: what an exception of it would have led to is to be done.
+     * The job has died without an outcome. Do not run it, but do what an exception of the job would have led to.
      *
-     * @return Outcome handled, replace, retry or bury; the worker takes no other for an answer
+     * @return Outcome handled, replace, retry or bury; the worker accepts no other outcome
      */
     public function died(Job $job, Failure $failure): Outcome;
 }
 
 /**
- * Reads the jobs of a batch: for each a line of JSON with `bytes`, the payload of exactly this many bytes, a newline.
+ * Reads the jobs of a batch: for each job a line of JSON with `bytes`, the payload of exactly this many bytes, and a newline.
  *
- * What the line tells of a job goes into $_SERVER, so that a job in a batch looks like one that came alone.
+ * The facts of the line go into $_SERVER, so that a job of a batch looks like a single job.
  *
  * @internal
  */
 final class BatchReader
 {
-    /** The params that tell of a job, and their names in a batch. */
+    /** The params of a job, and their names in a batch. */
     private const FACTS = [
         'FERVO_JOB_ID' => 'id',
         'FERVO_QUEUE' => 'queue',
@@ -145,7 +145,7 @@ final class BatchReader
     {
     }
 
-    /** @throws \UnexpectedValueException where the batch is cut off */
+    /** @throws \UnexpectedValueException when the batch is cut off */
     public function next(): Job
     {
         $line = fgets($this->input);
@@ -162,7 +162,7 @@ final class BatchReader
         $facts['deadline'] = null === $timeoutMs ? null : (int) (microtime(true) * 1000) + $timeoutMs;
         foreach (self::FACTS as $param => $name) {
             unset($_SERVER[$param]);
-            // An absent FERVO_REPEAT says false.
+            // An absent FERVO_REPEAT means false.
             if (null !== ($facts[$name] ?? null) && false !== $facts[$name]) {
                 $_SERVER[$param] = (string) $facts[$name];
             }
@@ -177,11 +177,11 @@ final class BatchReader
     }
 }
 
-/** How a job died that could not say so itself, as the worker has seen it: docs/protocol.md, section 8. */
+/** The death of a job without an outcome, as the worker has seen it: docs/protocol.md, section 8. */
 final class Failure
 {
     /**
-     * @param string $id      the same each time that this failure is told
+     * @param string $id      the same each time that the worker reports this failure
      * @param string $code    JOB_CRASHED, JOB_TIMEOUT, JOB_NO_OUTCOME, JOB_ABANDONED or another code of the worker
      * @param string $message for people
      */
@@ -193,21 +193,21 @@ final class Failure
     }
 }
 
-/** A job of fervo-worker, and what the worker tells of it: docs/protocol.md, sections 1 and 7. */
+/** A job of fervo-worker, with the facts that the worker sends: docs/protocol.md, sections 1 and 7. */
 final class Job
 {
     /**
      * @param string                $id           the same at each attempt
      * @param string                $payload      as it was pushed, any bytes
      * @param int                   $attempt      1 is the first
-     * @param int                   $maxAttempts  0 where it is not known
-     * @param bool                  $isRepeat     a former run may not have ended
-     * @param int|null              $enqueuedAtMs when it was pushed, epoch milliseconds
+     * @param int                   $maxAttempts  0 when it is not known
+     * @param bool                  $isRepeat     an earlier run may not have ended
+     * @param int|null              $enqueuedAtMs the time of the push, epoch milliseconds
      * @param string|null           $traceparent  W3C trace context, with $tracestate
-     * @param int|null              $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
-     * @param string|null           $format       of a message with headers, which the application's framework is to read: its begin is told
+     * @param int|null              $timeoutMs    the time limit of a job in a batch; the worker itself ends a single job
+     * @param string|null           $format       of a message with headers, which the application's framework reads; its begin is reported
      * @param array<string, string> $headers      of such a message
-     * @param Failure|null          $failure      how it died; null for a job that is to be run
+     * @param Failure|null          $failure      the death of the job; null for a job to run
      */
     public function __construct(
         public readonly string $id,
@@ -227,7 +227,7 @@ final class Job
     }
 
     /**
-     * @param array<string, mixed>  $params  those of a request, $_SERVER, or the environment of a process, getenv()
+     * @param array<string, mixed>  $params  of a request, $_SERVER; or the environment of a process, getenv()
      * @param array<string, string> $headers
      */
     public static function fromParams(array $params, string $payload, ?int $timeoutMs = null, ?string $format = null, array $headers = [], ?Failure $failure = null): self
@@ -249,14 +249,14 @@ final class Job
         );
     }
 
-    /** No further attempt follows when this one fails. */
+    /** Whether this is the last attempt: no other follows when it fails. */
     public function isLastAttempt(): bool
     {
         return $this->maxAttempts > 0 && $this->attempt >= $this->maxAttempts;
     }
 }
 
-/** What became of a job, in the words of fervo-worker: docs/protocol.md, section 2. */
+/** The outcome of a job, in the terms of fervo-worker: docs/protocol.md, section 2. */
 final class Outcome
 {
     public const ACK = 'ack';
@@ -266,13 +266,13 @@ final class Outcome
     public const REPLACE = 'replace';
     public const RELEASE = 'release';
 
-    /** The worker keeps no more. */
+    /** The worker keeps at most this much. */
     private const MAX_ERROR_BYTES = 1000;
     private const MAX_QUEUE_PAUSE_MS = 60_000;
 
     /**
-     * @param string|null $error   one line; null where nothing has failed
-     * @param int|null    $delayMs how long to wait before the next attempt; null = as the worker's configuration says
+     * @param string|null $error   one line; null when nothing has failed
+     * @param int|null    $delayMs the wait before the next attempt; null = as the worker's configuration says
      * @param string|null $body    of the message that takes the job's place
      * @param string|null $headers of that message, a JSON object
      */
@@ -293,31 +293,31 @@ final class Outcome
         return new self(self::ACK);
     }
 
-    /** The attempt has failed: the job runs again later, or is a dead letter after its last attempt. */
+    /** The attempt has failed. The job runs again later, or is a dead letter after its last attempt. */
     public static function retry(\Throwable|string $error, ?int $delayMs = null): self
     {
         return new self(self::RETRY, self::oneLine($error), null === $delayMs ? null : max(0, $delayMs));
     }
 
-    /** The job has failed for good: it is a dead letter, for a person to look at. */
+    /** The job has failed for good. It is a dead letter, and a person has to look at it. */
     public static function bury(\Throwable|string $error): self
     {
         return new self(self::BURY, self::oneLine($error));
     }
 
-    /** The job has failed, and the application keeps what is left of it: the worker only counts the failure. */
+    /** The job has failed, and the application keeps the rest of it. The worker only counts the failure. */
     public static function handled(\Throwable|string $error): self
     {
         return new self(self::HANDLED, self::oneLine($error));
     }
 
     /**
-     * The attempt has failed, and this message takes the job's place in its queue: the application counts attempts in it.
+     * The attempt has failed, and this message takes the job's place in its queue. The application counts attempts in the message.
      *
      * @param string                $body    any bytes
-     * @param array<string, string> $headers texts in UTF-8
+     * @param array<string, string> $headers strings in UTF-8
      *
-     * @throws \JsonException a header is no text
+     * @throws \JsonException when a header is not a string
      */
     public static function replace(string $body, array $headers, int $delayMs, \Throwable|string $error): self
     {
@@ -326,20 +326,20 @@ final class Outcome
         return new self(self::REPLACE, self::oneLine($error), max(0, $delayMs), $body, $headers);
     }
 
-    /** The job was not run, and no attempt is counted: it comes again. */
+    /** The job was not run. It comes again, and no attempt is counted. */
     public static function release(int $delayMs = 0): self
     {
         return new self(self::RELEASE, null, max(0, $delayMs));
     }
 
-    /** "Not now" for the whole queue, such as while the application is being maintained: for a minute at most, then one job probes. */
+    /** Holds the whole queue back, for a minute at most, for example during maintenance. Then one job tests whether it can go on. */
     public function pausingQueue(int $ms): self
     {
         return new self($this->kind, $this->error, $this->delayMs, $this->body, $this->headers, max(0, min($ms, self::MAX_QUEUE_PAUSE_MS)));
     }
 
     /**
-     * Headers have words for what a job without a framework can say; all else takes a record.
+     * Headers can express the outcomes of a job without a framework. All other outcomes need a record.
      *
      * @internal
      */
@@ -349,8 +349,8 @@ final class Outcome
     }
 
     /**
-     * For the body of an answer: 0x1E, one line of JSON, a newline. Behind the line of "replace" come the new message's headers, a JSON
-     * object of `headers_bytes`, and its body of `bytes`, with nothing between or behind them.
+     * For the body of an answer: 0x1E, one line of JSON, a newline. After the line of "replace" come the new message's headers, a JSON
+     * object of `headers_bytes`, and its body of `bytes`, with nothing between them or after them.
      *
      * @internal
      */
@@ -369,7 +369,7 @@ final class Outcome
     }
 
     /**
-     * No outcome yet: the application is there, and takes the job up.
+     * Not an outcome: the application has started, and begins the job.
      *
      * @internal
      */
@@ -384,13 +384,13 @@ final class Outcome
         return "\x1e".json_encode(array_filter($facts, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE)."\n";
     }
 
-    /** An anonymous class has a NUL byte and its file in its name; a header has no control characters. */
+    /** The name of an anonymous class has a NUL byte and its file, and a header must have no control characters. */
     private static function oneLine(\Throwable|string $error): string
     {
         $text = \is_string($error) ? $error : $error::class.': '.$error->getMessage();
         $text = trim((string) preg_replace('/[\x00-\x1f\x7f]+/', ' ', $text));
         if (\strlen($text) > self::MAX_ERROR_BYTES) {
-            // Not in the middle of a character.
+            // Do not cut a character in two.
             $text = (string) preg_replace('/[\xc0-\xff][\x80-\xbf]{0,3}$/D', '', substr($text, 0, self::MAX_ERROR_BYTES - \strlen('…'))).'…';
         }
 
@@ -399,26 +399,26 @@ final class Outcome
 }
 
 /**
- * What PHP-FPM runs for each request of fervo-worker: one job, a batch of them, or the worker's check. A front controller:
+ * Serves one request of fervo-worker on PHP-FPM: one job, a batch of jobs, or the worker's check. A front controller:
  *
  *     Runner::serve(static function (): Closure {
- *         // Make what runs jobs. An error here is the outcome of each job of the request.
+ *         // Make the application. An error here is the outcome of each job of the request.
  *         $application = new Application();
  *
- *         // Returning means done, throwing that the attempt has failed; Outcome has more words.
+ *         // To return means done. To throw means that the attempt has failed. Outcome has more results.
  *         return static fn (Job $job) => $application->run($job->queue, $job->payload);
  *     });
  *
- * The worker takes nothing for success but our word: a fatal error or a stray exit() can look like a fine answer.
+ * For the worker, only an explicit outcome is a success: a fatal error or a stray exit() can look like a good answer.
  */
 final class Runner
 {
     /**
-     * @param \Closure(): (Application|\Closure(Job): mixed) $boot         called once, and not at all for a request that has come too
-     *                                                                     late; what it returns runs a job: any result but an Outcome
-     *                                                                     is an ack
-     * @param string                                         $payloadParam `payload_param` of the worker: has the payload of a job that
-     *                                                                     came alone, else it is on STDIN
+     * @param \Closure(): (Application|\Closure(Job): mixed) $boot         called once, and not at all for a request that comes too
+     *                                                                     late; the function that it returns runs a job: every result
+     *                                                                     except an Outcome is an ack
+     * @param string                                         $payloadParam `payload_param` of the worker: has the payload of a single job;
+     *                                                                     when it is absent, the payload is on STDIN
      */
     public static function serve(\Closure $boot, string $payloadParam = ''): void
     {
@@ -428,7 +428,7 @@ final class Runner
             return;
         }
 
-        // The worker may give up on us; what has begun is still to end in an orderly way.
+        // The worker may give up on this request. A job that has begun must still end in order.
         ignore_user_abort(true);
         self::liftTimeLimit();
         if (self::isTooLate()) {
@@ -445,8 +445,8 @@ final class Runner
     }
 
     /**
-     * One of these params comes with each request of fervo-worker, and none of them can come from a visitor: below a web root by
-     * mistake, nothing runs.
+     * Each request of fervo-worker has one of these params, and a visitor can send none of them. So nothing runs when the script is
+     * below a web root by mistake.
      */
     public static function isCalledByTheWorker(): bool
     {
@@ -461,8 +461,8 @@ final class Runner
     }
 
     /**
-     * The request stood in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now. A check has no job,
-     * and a deadline for scripts that do not know it.
+     * The request waited in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now. A check has no job;
+     * its deadline is for scripts that do not know the check.
      */
     private static function isTooLate(): bool
     {
@@ -471,7 +471,7 @@ final class Runner
         return null !== $startByMs && !isset($_SERVER['FERVO_CHECK']) && microtime(true) * 1000 > (float) $startByMs;
     }
 
-    /** PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own. */
+    /** PHP's default of 30 s counts CPU time, and would end a job without an outcome. The worker has a time limit of its own. */
     private static function liftTimeLimit(): void
     {
         if (0 !== (int) \ini_get('max_execution_time')) {
@@ -482,18 +482,18 @@ final class Runner
     private static function serveOne(\Closure $boot, string $payloadParam): void
     {
         Answer::dropOutput();
-        // Before the application can change what is known of it.
+        // Read the job before the application can change its params.
         $job = Job::fromParams($_SERVER, $_SERVER[$payloadParam] ?? (string) file_get_contents('php://input'));
         $run = self::boot($boot);
-        // A check has no job: all is well when the application is there.
+        // A check has no job: it succeeds when the application has started.
         $outcome = isset($_SERVER['FERVO_CHECK']) && !$run instanceof Outcome ? Outcome::ack() : self::run($run, $job);
-        // The answer comes behind what the job has left for the end of the script: when that fails or exits, no word comes, and the
-        // attempt has failed. Destructors run later still.
-        set_exception_handler(null); // A framework's would keep PHP from ending there.
+        // The answer comes after the shutdown functions of the job. When one of these fails or exits, no outcome is sent, and the
+        // attempt has failed. Destructors run even later.
+        set_exception_handler(null); // A framework's handler would prevent PHP from ending there.
         register_shutdown_function(static fn () => Answer::one($job->id, $outcome));
     }
 
-    /** One job after the other. When one ends PHP, the worker knows by the records which it was, and which were not begun. */
+    /** Runs one job after the other. When a job ends PHP, the records show the worker which job it was, and which have not begun. */
     private static function serveBatch(int $jobs, \Closure $boot): void
     {
         Answer::begin('batch');
@@ -510,28 +510,28 @@ final class Runner
             }
             if (null !== $job->format) {
                 if ($run instanceof Outcome) {
-                    // Nothing of it has begun. The worker waits until the application is there: no message is to suffer from a deployment.
+                    // The job has not begun. The worker waits until the application starts, so that no message suffers from a deployment.
                     return;
                 }
                 Answer::begun($job->id);
                 if (connection_aborted()) {
-                    // The worker has given up on this request: the job has not begun for it, and runs elsewhere.
+                    // The worker has given up on this request. For the worker the job has not begun, and it runs elsewhere.
                     return;
                 }
             }
-            // The job before may have set one.
+            // The job before may have set a time limit.
             self::liftTimeLimit();
             Answer::dropOutput();
             $startedNs = hrtime(true);
             Answer::record($job->id, self::run($run, $job));
             if (connection_aborted() || hrtime(true) - $startedNs > ($job->timeoutMs ?? \INF) * 1e6) {
-                // The worker has given up on this request: the jobs that are left run elsewhere.
+                // The worker has given up on this request: the remaining jobs run elsewhere.
                 return;
             }
         }
     }
 
-    /** The job has died already, and is not run: the application's framework is told. */
+    /** The job has already died, and is not run: this tells the application's framework. */
     private static function servePostMortem(\Closure $boot): void
     {
         Answer::begin('post-mortem');
@@ -558,7 +558,7 @@ final class Runner
         return new BatchReader(fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'));
     }
 
-    /** @return Application|\Closure(Job): mixed|Outcome the outcome of each job, where the application does not boot */
+    /** @return Application|\Closure(Job): mixed|Outcome the outcome of each job, when the application does not boot */
     private static function boot(\Closure $boot): Application|\Closure|Outcome
     {
         try {
@@ -586,7 +586,7 @@ final class Runner
 
     private static function failed(\Throwable $error): Outcome
     {
-        // The worker keeps the log lines of a job with its dead letter.
+        // The worker keeps a job's log lines with its dead letter.
         error_log((string) $error);
 
         return Outcome::retry($error);

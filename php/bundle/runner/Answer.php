@@ -5,38 +5,38 @@ declare(strict_types=1);
 namespace Fervo\Runner;
 
 /**
- * The way of an outcome to the worker: by headers where they can still be sent, else by a record in the body.
+ * Sends an outcome to the worker: by headers while they can still be sent, otherwise by a record in the body.
  *
  * @internal
  */
 final class Answer
 {
-    /** Settings of PHP that `fervo-worker check --call-script` judges. */
+    /** The settings of PHP that `fervo-worker check --call-script` judges. */
     private const SETTINGS = ['display_errors', 'log_errors', 'memory_limit', 'max_execution_time', 'opcache.enable', 'opcache.validate_timestamps', 'error_log', 'fastcgi.logging'];
 
-    /** What a job prints is kept back, so that headers can still be sent, and is of no use to anyone. */
+    /** Drops the output of a job, so that headers can still be sent. Nobody reads this output. */
     public static function dropOutput(): void
     {
         ob_start(static fn (): string => '', 65536);
     }
 
-    /** To a request for one job, or for none. */
+    /** Answers a request with one job, or without a job. */
     public static function one(string $jobId, Outcome $outcome): void
     {
-        // It has where the job has flushed, or has ended our buffer.
+        // Headers have been sent when the job has flushed, or has ended our buffer.
         $isSent = headers_sent();
         if (!$isSent) {
             header_remove();
         }
         if ($isSent || !$outcome->fitsHeaders()) {
             self::write($outcome->toRecord($jobId));
-            // A record counts only as the last thing in the body.
+            // A record counts only at the end of the body.
             self::dropOutput();
 
             return;
         }
         if (isset($_SERVER['FERVO_CHECK'])) {
-            // ini_get() is false where PHP does not know a setting.
+            // ini_get() is false when PHP does not know a setting.
             header('X-Fervo-Check: '.json_encode(array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS))));
         }
         if (null !== $outcome->error) {
@@ -50,7 +50,7 @@ final class Answer
     }
 
     /**
-     * Sends the header that says that records follow, before a job can send another.
+     * Sends the header that announces records, before a job can send another header.
      *
      * @param 'batch'|'post-mortem' $word
      */
@@ -60,19 +60,19 @@ final class Answer
         self::write("\n");
     }
 
-    /** Of a job in a batch, before the application reads it. */
+    /** Reports that a job of a batch begins, before the application reads it. */
     public static function begun(string $jobId): void
     {
         self::write(Outcome::begunRecord($jobId));
     }
 
-    /** Of a job in a batch, as soon as it has ended. */
+    /** Reports the outcome of a job of a batch, as soon as it has ended. */
     public static function record(string $jobId, Outcome $outcome): void
     {
         self::write($outcome->toRecord($jobId));
     }
 
-    /** Into the body, at once: all buffers end, PHP's compression among them, and what is in them is dropped. */
+    /** Writes into the body, at once. All buffers end, also PHP's compression, and their content is dropped. */
     private static function write(string $bytes): void
     {
         while (ob_get_level() > 0 && ob_end_clean()) {

@@ -5,15 +5,15 @@ declare(strict_types=1);
 namespace Fervo\Runner;
 
 /**
- * Reads the jobs of a batch: for each a line of JSON with `bytes`, the payload of exactly this many bytes, a newline.
+ * Reads the jobs of a batch: for each job a line of JSON with `bytes`, the payload of exactly this many bytes, and a newline.
  *
- * What the line tells of a job goes into $_SERVER, so that a job in a batch looks like one that came alone.
+ * The facts of the line go into $_SERVER, so that a job of a batch looks like a single job.
  *
  * @internal
  */
 final class BatchReader
 {
-    /** The params that tell of a job, and their names in a batch. */
+    /** The params of a job, and their names in a batch. */
     private const FACTS = [
         'FERVO_JOB_ID' => 'id',
         'FERVO_QUEUE' => 'queue',
@@ -31,7 +31,7 @@ final class BatchReader
     {
     }
 
-    /** @throws \UnexpectedValueException where the batch is cut off */
+    /** @throws \UnexpectedValueException when the batch is cut off */
     public function next(): Job
     {
         $line = fgets($this->input);
@@ -48,7 +48,7 @@ final class BatchReader
         $facts['deadline'] = null === $timeoutMs ? null : (int) (microtime(true) * 1000) + $timeoutMs;
         foreach (self::FACTS as $param => $name) {
             unset($_SERVER[$param]);
-            // An absent FERVO_REPEAT says false.
+            // An absent FERVO_REPEAT means false.
             if (null !== ($facts[$name] ?? null) && false !== $facts[$name]) {
                 $_SERVER[$param] = (string) $facts[$name];
             }

@@ -4,21 +4,21 @@ declare(strict_types=1);
 
 namespace Fervo\Runner;
 
-/** A job of fervo-worker, and what the worker tells of it: docs/protocol.md, sections 1 and 7. */
+/** A job of fervo-worker, with the facts that the worker sends: docs/protocol.md, sections 1 and 7. */
 final class Job
 {
     /**
      * @param string                $id           the same at each attempt
      * @param string                $payload      as it was pushed, any bytes
      * @param int                   $attempt      1 is the first
-     * @param int                   $maxAttempts  0 where it is not known
-     * @param bool                  $isRepeat     a former run may not have ended
-     * @param int|null              $enqueuedAtMs when it was pushed, epoch milliseconds
+     * @param int                   $maxAttempts  0 when it is not known
+     * @param bool                  $isRepeat     an earlier run may not have ended
+     * @param int|null              $enqueuedAtMs the time of the push, epoch milliseconds
      * @param string|null           $traceparent  W3C trace context, with $tracestate
-     * @param int|null              $timeoutMs    how long it may take, in a batch; the worker ends a job that came alone
-     * @param string|null           $format       of a message with headers, which the application's framework is to read: its begin is told
+     * @param int|null              $timeoutMs    the time limit of a job in a batch; the worker itself ends a single job
+     * @param string|null           $format       of a message with headers, which the application's framework reads; its begin is reported
      * @param array<string, string> $headers      of such a message
-     * @param Failure|null          $failure      how it died; null for a job that is to be run
+     * @param Failure|null          $failure      the death of the job; null for a job to run
      */
     public function __construct(
         public readonly string $id,
@@ -38,7 +38,7 @@ final class Job
     }
 
     /**
-     * @param array<string, mixed>  $params  those of a request, $_SERVER, or the environment of a process, getenv()
+     * @param array<string, mixed>  $params  of a request, $_SERVER; or the environment of a process, getenv()
      * @param array<string, string> $headers
      */
     public static function fromParams(array $params, string $payload, ?int $timeoutMs = null, ?string $format = null, array $headers = [], ?Failure $failure = null): self
@@ -60,7 +60,7 @@ final class Job
         );
     }
 
-    /** No further attempt follows when this one fails. */
+    /** Whether this is the last attempt: no other follows when it fails. */
     public function isLastAttempt(): bool
     {
         return $this->maxAttempts > 0 && $this->attempt >= $this->maxAttempts;

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\Runner;
 
-/** What became of a job, in the words of fervo-worker: docs/protocol.md, section 2. */
+/** The outcome of a job, in the terms of fervo-worker: docs/protocol.md, section 2. */
 final class Outcome
 {
     public const ACK = 'ack';
@@ -14,13 +14,13 @@ final class Outcome
     public const REPLACE = 'replace';
     public const RELEASE = 'release';
 
-    /** The worker keeps no more. */
+    /** The worker keeps at most this much. */
     private const MAX_ERROR_BYTES = 1000;
     private const MAX_QUEUE_PAUSE_MS = 60_000;
 
     /**
-     * @param string|null $error   one line; null where nothing has failed
-     * @param int|null    $delayMs how long to wait before the next attempt; null = as the worker's configuration says
+     * @param string|null $error   one line; null when nothing has failed
+     * @param int|null    $delayMs the wait before the next attempt; null = as the worker's configuration says
      * @param string|null $body    of the message that takes the job's place
      * @param string|null $headers of that message, a JSON object
      */
@@ -41,31 +41,31 @@ final class Outcome
         return new self(self::ACK);
     }
 
-    /** The attempt has failed: the job runs again later, or is a dead letter after its last attempt. */
+    /** The attempt has failed. The job runs again later, or is a dead letter after its last attempt. */
     public static function retry(\Throwable|string $error, ?int $delayMs = null): self
     {
         return new self(self::RETRY, self::oneLine($error), null === $delayMs ? null : max(0, $delayMs));
     }
 
-    /** The job has failed for good: it is a dead letter, for a person to look at. */
+    /** The job has failed for good. It is a dead letter, and a person has to look at it. */
     public static function bury(\Throwable|string $error): self
     {
         return new self(self::BURY, self::oneLine($error));
     }
 
-    /** The job has failed, and the application keeps what is left of it: the worker only counts the failure. */
+    /** The job has failed, and the application keeps the rest of it. The worker only counts the failure. */
     public static function handled(\Throwable|string $error): self
     {
         return new self(self::HANDLED, self::oneLine($error));
     }
 
     /**
-     * The attempt has failed, and this message takes the job's place in its queue: the application counts attempts in it.
+     * The attempt has failed, and this message takes the job's place in its queue. The application counts attempts in the message.
      *
      * @param string                $body    any bytes
-     * @param array<string, string> $headers texts in UTF-8
+     * @param array<string, string> $headers strings in UTF-8
      *
-     * @throws \JsonException a header is no text
+     * @throws \JsonException when a header is not a string
      */
     public static function replace(string $body, array $headers, int $delayMs, \Throwable|string $error): self
     {
@@ -74,20 +74,20 @@ final class Outcome
         return new self(self::REPLACE, self::oneLine($error), max(0, $delayMs), $body, $headers);
     }
 
-    /** The job was not run, and no attempt is counted: it comes again. */
+    /** The job was not run. It comes again, and no attempt is counted. */
     public static function release(int $delayMs = 0): self
     {
         return new self(self::RELEASE, null, max(0, $delayMs));
     }
 
-    /** "Not now" for the whole queue, such as while the application is being maintained: for a minute at most, then one job probes. */
+    /** Holds the whole queue back, for a minute at most, for example during maintenance. Then one job tests whether it can go on. */
     public function pausingQueue(int $ms): self
     {
         return new self($this->kind, $this->error, $this->delayMs, $this->body, $this->headers, max(0, min($ms, self::MAX_QUEUE_PAUSE_MS)));
     }
 
     /**
-     * Headers have words for what a job without a framework can say; all else takes a record.
+     * Headers can express the outcomes of a job without a framework. All other outcomes need a record.
      *
      * @internal
      */
@@ -97,8 +97,8 @@ final class Outcome
     }
 
     /**
-     * For the body of an answer: 0x1E, one line of JSON, a newline. Behind the line of "replace" come the new message's headers, a JSON
-     * object of `headers_bytes`, and its body of `bytes`, with nothing between or behind them.
+     * For the body of an answer: 0x1E, one line of JSON, a newline. After the line of "replace" come the new message's headers, a JSON
+     * object of `headers_bytes`, and its body of `bytes`, with nothing between them or after them.
      *
      * @internal
      */
@@ -117,7 +117,7 @@ final class Outcome
     }
 
     /**
-     * No outcome yet: the application is there, and takes the job up.
+     * Not an outcome: the application has started, and begins the job.
      *
      * @internal
      */
@@ -132,13 +132,13 @@ final class Outcome
         return "\x1e".json_encode(array_filter($facts, static fn (mixed $value): bool => null !== $value), \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE)."\n";
     }
 
-    /** An anonymous class has a NUL byte and its file in its name; a header has no control characters. */
+    /** The name of an anonymous class has a NUL byte and its file, and a header must have no control characters. */
     private static function oneLine(\Throwable|string $error): string
     {
         $text = \is_string($error) ? $error : $error::class.': '.$error->getMessage();
         $text = trim((string) preg_replace('/[\x00-\x1f\x7f]+/', ' ', $text));
         if (\strlen($text) > self::MAX_ERROR_BYTES) {
-            // Not in the middle of a character.
+            // Do not cut a character in two.
             $text = (string) preg_replace('/[\xc0-\xff][\x80-\xbf]{0,3}$/D', '', substr($text, 0, self::MAX_ERROR_BYTES - \strlen('…'))).'…';
         }
 

@@ -5,26 +5,26 @@ declare(strict_types=1);
 namespace Fervo\Runner;
 
 /**
- * What PHP-FPM runs for each request of fervo-worker: one job, a batch of them, or the worker's check. A front controller:
+ * Serves one request of fervo-worker on PHP-FPM: one job, a batch of jobs, or the worker's check. A front controller:
  *
  *     Runner::serve(static function (): Closure {
- *         // Make what runs jobs. An error here is the outcome of each job of the request.
+ *         // Make the application. An error here is the outcome of each job of the request.
  *         $application = new Application();
  *
- *         // Returning means done, throwing that the attempt has failed; Outcome has more words.
+ *         // To return means done. To throw means that the attempt has failed. Outcome has more results.
  *         return static fn (Job $job) => $application->run($job->queue, $job->payload);
  *     });
  *
- * The worker takes nothing for success but our word: a fatal error or a stray exit() can look like a fine answer.
+ * For the worker, only an explicit outcome is a success: a fatal error or a stray exit() can look like a good answer.
  */
 final class Runner
 {
     /**
-     * @param \Closure(): (Application|\Closure(Job): mixed) $boot         called once, and not at all for a request that has come too
-     *                                                                     late; what it returns runs a job: any result but an Outcome
-     *                                                                     is an ack
-     * @param string                                         $payloadParam `payload_param` of the worker: has the payload of a job that
-     *                                                                     came alone, else it is on STDIN
+     * @param \Closure(): (Application|\Closure(Job): mixed) $boot         called once, and not at all for a request that comes too
+     *                                                                     late; the function that it returns runs a job: every result
+     *                                                                     except an Outcome is an ack
+     * @param string                                         $payloadParam `payload_param` of the worker: has the payload of a single job;
+     *                                                                     when it is absent, the payload is on STDIN
      */
     public static function serve(\Closure $boot, string $payloadParam = ''): void
     {
@@ -34,7 +34,7 @@ final class Runner
             return;
         }
 
-        // The worker may give up on us; what has begun is still to end in an orderly way.
+        // The worker may give up on this request. A job that has begun must still end in order.
         ignore_user_abort(true);
         self::liftTimeLimit();
         if (self::isTooLate()) {
@@ -51,8 +51,8 @@ final class Runner
     }
 
     /**
-     * One of these params comes with each request of fervo-worker, and none of them can come from a visitor: below a web root by
-     * mistake, nothing runs.
+     * Each request of fervo-worker has one of these params, and a visitor can send none of them. So nothing runs when the script is
+     * below a web root by mistake.
      */
     public static function isCalledByTheWorker(): bool
     {
@@ -67,8 +67,8 @@ final class Runner
     }
 
     /**
-     * The request stood in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now. A check has no job,
-     * and a deadline for scripts that do not know it.
+     * The request waited in PHP-FPM's listen queue until the worker gave it up: the job runs elsewhere by now. A check has no job;
+     * its deadline is for scripts that do not know the check.
      */
     private static function isTooLate(): bool
     {
@@ -77,7 +77,7 @@ final class Runner
         return null !== $startByMs && !isset($_SERVER['FERVO_CHECK']) && microtime(true) * 1000 > (float) $startByMs;
     }
 
-    /** PHP-FPM's default of 30 s counts CPU time, and would end a job without a word: the worker has a limit of its own. */
+    /** PHP's default of 30 s counts CPU time, and would end a job without an outcome. The worker has a time limit of its own. */
     private static function liftTimeLimit(): void
     {
         if (0 !== (int) \ini_get('max_execution_time')) {
@@ -88,18 +88,18 @@ final class Runner
     private static function serveOne(\Closure $boot, string $payloadParam): void
     {
         Answer::dropOutput();
-        // Before the application can change what is known of it.
+        // Read the job before the application can change its params.
         $job = Job::fromParams($_SERVER, $_SERVER[$payloadParam] ?? (string) file_get_contents('php://input'));
         $run = self::boot($boot);
-        // A check has no job: all is well when the application is there.
+        // A check has no job: it succeeds when the application has started.
         $outcome = isset($_SERVER['FERVO_CHECK']) && !$run instanceof Outcome ? Outcome::ack() : self::run($run, $job);
-        // The answer comes behind what the job has left for the end of the script: when that fails or exits, no word comes, and the
-        // attempt has failed. Destructors run later still.
-        set_exception_handler(null); // A framework's would keep PHP from ending there.
+        // The answer comes after the shutdown functions of the job. When one of these fails or exits, no outcome is sent, and the
+        // attempt has failed. Destructors run even later.
+        set_exception_handler(null); // A framework's handler would prevent PHP from ending there.
         register_shutdown_function(static fn () => Answer::one($job->id, $outcome));
     }
 
-    /** One job after the other. When one ends PHP, the worker knows by the records which it was, and which were not begun. */
+    /** Runs one job after the other. When a job ends PHP, the records show the worker which job it was, and which have not begun. */
     private static function serveBatch(int $jobs, \Closure $boot): void
     {
         Answer::begin('batch');
@@ -116,28 +116,28 @@ final class Runner
             }
             if (null !== $job->format) {
                 if ($run instanceof Outcome) {
-                    // Nothing of it has begun. The worker waits until the application is there: no message is to suffer from a deployment.
+                    // The job has not begun. The worker waits until the application starts, so that no message suffers from a deployment.
                     return;
                 }
                 Answer::begun($job->id);
                 if (connection_aborted()) {
-                    // The worker has given up on this request: the job has not begun for it, and runs elsewhere.
+                    // The worker has given up on this request. For the worker the job has not begun, and it runs elsewhere.
                     return;
                 }
             }
-            // The job before may have set one.
+            // The job before may have set a time limit.
             self::liftTimeLimit();
             Answer::dropOutput();
             $startedNs = hrtime(true);
             Answer::record($job->id, self::run($run, $job));
             if (connection_aborted() || hrtime(true) - $startedNs > ($job->timeoutMs ?? \INF) * 1e6) {
-                // The worker has given up on this request: the jobs that are left run elsewhere.
+                // The worker has given up on this request: the remaining jobs run elsewhere.
                 return;
             }
         }
     }
 
-    /** The job has died already, and is not run: the application's framework is told. */
+    /** The job has already died, and is not run: this tells the application's framework. */
     private static function servePostMortem(\Closure $boot): void
     {
         Answer::begin('post-mortem');
@@ -164,7 +164,7 @@ final class Runner
         return new BatchReader(fopen('php://input', 'r') ?: throw new \LogicException('PHP has no input.'));
     }
 
-    /** @return Application|\Closure(Job): mixed|Outcome the outcome of each job, where the application does not boot */
+    /** @return Application|\Closure(Job): mixed|Outcome the outcome of each job, when the application does not boot */
     private static function boot(\Closure $boot): Application|\Closure|Outcome
     {
         try {
@@ -192,7 +192,7 @@ final class Runner
 
     private static function failed(\Throwable $error): Outcome
     {
-        // The worker keeps the log lines of a job with its dead letter.
+        // The worker keeps a job's log lines with its dead letter.
         error_log((string) $error);
 
         return Outcome::retry($error);
