@@ -221,6 +221,15 @@ for (const [page, mostLines] of Object.entries(SOURCE_PAGES)) {
       !path.includes("NAME") && !exists(path)
     );
     assert.deepEqual(missing, []);
+    // The folder of a bare name stands before it, in words or with another file.
+    const bare = [...text.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) => path!);
+    const files = ["src/", "tests/", "scripts/"].flatMap((folder) => [...sourceFiles(folder)]).concat(
+      "main.ts",
+    );
+    assert.deepEqual(
+      bare.filter((path) => !path.includes("NAME") && !files.some((file) => `/${file}`.endsWith(`/${path}`))),
+      [],
+    );
     assert.ok(text.trimEnd().split("\n").length <= mostLines);
   });
 }
