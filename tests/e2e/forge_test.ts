@@ -40,6 +40,14 @@ Deno.test("Each action of the CI workflow is pinned to a commit, beside the vers
   for (const action of uses) assert.match(action, /^[\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
 });
 
+Deno.test("The forge is asked for newer commits of pinned actions", async () => {
+  const { version, updates } = await parseYaml(`${ROOT}.github/dependabot.yml`);
+  const asked = updates.map((
+    update: Record<string, unknown>,
+  ) => [update["package-ecosystem"], update["directory"]]);
+  assert.deepEqual([version, asked], [2, [["github-actions", "/"]]]);
+});
+
 Deno.test("Each step of the CI workflow is a script that bash can read", async () => {
   const { jobs: { test: { steps } } } = await parseYaml(WORKFLOW);
   const scripts = (steps as { readonly run?: string }[]).flatMap(({ run }) => run ?? []);
