@@ -1,6 +1,4 @@
 import { Command } from "@commander-js/extra-typings";
-import { fileReason } from "../../../core/text/file_error.ts";
-import { FervoError } from "../../../core/errors.ts";
 import { type RustCrate, rustCratesIn } from "../../../system/rust_crates.ts";
 import type { Context } from "../../context.ts";
 import { jsonOption } from "../../options.ts";
@@ -16,19 +14,10 @@ export function licensesCommand({ io }: Context) {
     .addOption(jsonOption())
     .addHelpText("after", "\nExamples:\n  $ fervo-worker licenses | less\n  $ fervo-worker licenses --json")
     .action(async ({ json }) => {
-      const crates = await ownCrates();
+      // The runtime has read this file to start, so it can be read.
+      const crates = rustCratesIn(await Deno.readFile(Deno.execPath()));
       io.out(json ? jsonLine({ parts: partsIn(notices), crates }) : `${notices}\n${crateList(crates)}`);
     });
-}
-
-/** The crates of the executable that runs this. */
-async function ownCrates(): Promise<RustCrate[]> {
-  const path = Deno.execPath();
-  try {
-    return rustCratesIn(await Deno.readFile(path));
-  } catch (error) {
-    throw new FervoError("CONFIG_INVALID", `Cannot read this program, "${path}": ${fileReason(error)}`);
-  }
 }
 
 function crateList(crates: readonly RustCrate[]): string {
