@@ -2,73 +2,10 @@
 import assert from "node:assert/strict";
 import deno from "../../deno.json" with { type: "json" };
 import { DenoServer } from "../support/deno_server.ts";
+import { releaseCheckout } from "../support/release_checkout.ts";
 
-const ROOT = new URL("../../", import.meta.url).pathname;
-const SOURCES = [
-  "main.ts",
-  "deno.json",
-  "deno.lock",
-  "config.example.toml",
-  "THIRD-PARTY-NOTICES",
-  "src",
-  "scripts",
-  "examples",
-];
 /** No server listens there. */
 const NOBODY = "http://127.0.0.1:1";
-
-interface Result {
-  readonly code: number;
-  readonly said: string;
-}
-
-/** A checkout of its own, with one commit; gone with its scope. */
-async function checkout(pins = "") {
-  const folder = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "fervo-release-" });
-  async function run(command: readonly string[], env: Record<string, string> = {}): Promise<Result> {
-    const [program, ...args] = command;
-    const { code, stdout, stderr } = await new Deno.Command(program!, {
-      args,
-      cwd: folder,
-      env,
-      stdin: "null",
-    })
-      .output();
-    const utf8 = new TextDecoder();
-    return { code, said: utf8.decode(stdout) + utf8.decode(stderr) };
-  }
-  const git = async (...args: string[]) => {
-    const { code, said } = await run(
-      ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", ...args],
-    );
-    assert.equal(code, 0, said);
-    return said.trim();
-  };
-  await run(["cp", "-a", ...SOURCES.map((name) => `${ROOT}${name}`), folder]);
-  // What was downloaded, without the archives of a real release.
-  await Deno.mkdir(`${folder}/.tools`);
-  for (const name of ["deno", "denort", "deno-dir", "npm"]) {
-    const there = await Deno.stat(`${ROOT}.tools/${name}`).then(() => true, () => false);
-    if (there) await Deno.symlink(`${ROOT}.tools/${name}`, `${folder}/.tools/${name}`);
-  }
-  await Deno.writeTextFile(`${folder}/scripts/deno-release.sha256`, pins);
-  const paths = `${folder}/scripts/lib/env.sh`;
-  const before = await Deno.readTextFile(paths);
-  const text = before.replace(/^DENO_VERSION=\S+/m, `DENO_VERSION=${DenoServer.VERSION}`);
-  assert.notEqual(text, before);
-  await Deno.writeTextFile(paths, text);
-  await git("init", "--quiet");
-  await git("add", ...SOURCES);
-  await git("commit", "--quiet", "--message", "all");
-  return {
-    folder,
-    run,
-    git,
-    release: (server: string) => run(["scripts/compile", "--release"], { FERVO_DENO_SERVER: server }),
-    pin: (server: string) => run(["scripts/compile", "--pin"], { FERVO_DENO_SERVER: server }),
-    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
-  };
-}
 
 function namesIn(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
@@ -76,7 +13,7 @@ function namesIn(folder: string): string[] {
 
 Deno.test("scripts/compile --release makes a binary for each target onto Deno's runtime, with the commit inside, and is reproducible", async () => {
   await using server = await DenoServer.start();
-  await using t = await checkout(server.pins);
+  await using t = await releaseCheckout(server.pins);
   const first = await t.release(server.url);
   assert.equal(first.code, 0, first.said);
   const release = `${t.folder}/dist/release`;
@@ -103,7 +40,7 @@ Deno.test("scripts/compile --release makes a binary for each target onto Deno's 
 
 Deno.test("scripts/compile --release fails where Deno's server cannot be reached, and takes no runtime from elsewhere", async () => {
   await using server = await DenoServer.start();
-  await using t = await checkout(server.pins);
+  await using t = await releaseCheckout(server.pins);
   const { code, said } = await t.release(NOBODY);
   assert.equal(code, 1, said);
   const archive = `v${DenoServer.VERSION}/deno-x86_64-unknown-linux-gnu.zip`;
@@ -118,7 +55,7 @@ Deno.test("scripts/compile --release fails where Deno's server cannot be reached
 Deno.test("scripts/compile --release fails when one archive is missing on the server, and keeps the release before", async () => {
   await using server = await DenoServer.start();
   const archive = `v${DenoServer.VERSION}/denort-aarch64-unknown-linux-gnu.zip`;
-  await using t = await checkout(server.pins);
+  await using t = await releaseCheckout(server.pins);
   await Deno.mkdir(`${t.folder}/dist/release`, { recursive: true });
   await Deno.writeTextFile(`${t.folder}/dist/release/before`, "");
   server.remove(`/release/${archive}`);
@@ -131,7 +68,7 @@ Deno.test("scripts/compile --release fails when one archive is missing on the se
 
 Deno.test("scripts/compile --release refuses an archive with another SHA-256 than the pinned one, before it is used", async () => {
   await using server = await DenoServer.start();
-  await using t = await checkout(server.pins);
+  await using t = await releaseCheckout(server.pins);
   const archive = `v${DenoServer.VERSION}/denort-x86_64-unknown-linux-gnu.zip`;
   server.replace(`/release/${archive}`, new TextEncoder().encode("something else"));
   const { code, said } = await t.release(server.url);
@@ -149,7 +86,7 @@ Deno.test("scripts/compile --release refuses an archive with another SHA-256 tha
 
 Deno.test("scripts/compile --release refuses an archive of which no SHA-256 is pinned, without asking for it", async () => {
   await using server = await DenoServer.start();
-  await using t = await checkout();
+  await using t = await releaseCheckout();
   const { code, said } = await t.release(server.url);
   assert.equal(code, 1, said);
   assert.match(
@@ -162,7 +99,7 @@ Deno.test("scripts/compile --release refuses an archive of which no SHA-256 is p
 Deno.test("scripts/compile --pin writes the hashes that Deno's server tells, and refuses an archive that has another one", async () => {
   await using server = await DenoServer.start();
   server.addSums();
-  await using t = await checkout("# What this file is.\n0000  v1.0.0/old.zip\n");
+  await using t = await releaseCheckout("# What this file is.\n0000  v1.0.0/old.zip\n");
   const pins = `${t.folder}/scripts/deno-release.sha256`;
   const pinned = await t.pin(server.url);
   assert.equal(pinned.code, 0, pinned.said);
@@ -184,7 +121,7 @@ Deno.test("scripts/compile --pin writes the hashes that Deno's server tells, and
 
 Deno.test("scripts/compile --release refuses sources that are no commit; other binaries name them, and their runtime", async () => {
   await using server = await DenoServer.start();
-  await using t = await checkout();
+  await using t = await releaseCheckout();
   await Deno.writeTextFile(`${t.folder}/main.ts`, "\n", { append: true });
   const { code, said } = await t.release(NOBODY);
   assert.equal(code, 1);
