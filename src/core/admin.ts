@@ -25,42 +25,42 @@ export function aliveIn({ ready = 0, delayed = 0, reserved = 0 }: QueueDepth): n
   return ready + delayed + reserved;
 }
 
-/** What a broker counts that concerns a worker now. */
+/** A broker's counts that concern a worker now. */
 export interface Census {
   /** Jobs that are ready, or overdue to be, by queue; a count of {@link CENSUS_LIMIT} means that number or more. */
   readonly ready: ReadonlyMap<string, number>;
-  /** Jobs in flight that the broker has given to this process; undefined where it does not know to whom. */
+  /** Jobs in flight that the broker gave to this process; undefined where the broker does not know the receivers. */
   readonly inFlight: number | undefined;
 }
 
-/** Up to here the ready jobs of a queue are counted. */
+/** The ready jobs of a queue are counted up to this number. */
 export const CENSUS_LIMIT = 1_000;
 
-/** Which of a queue's jobs that are still to be run. */
+/** The states of jobs that are still to run. */
 export type JobState = "ready" | "delayed" | "reserved";
 
-/** A longer payload is cut where jobs are listed, bytes. */
+/** Lists of jobs cut payloads at this length, bytes. */
 export const LISTED_PAYLOAD_BYTES = 16 * 1024;
 
 /** A job that waits or runs, as people see it. */
 export interface ListedJob {
   readonly id: string;
-  /** Its first bytes: {@link LISTED_PAYLOAD_BYTES}. */
+  /** Its first {@link LISTED_PAYLOAD_BYTES} bytes. */
   readonly payload: Uint8Array;
-  /** How long it is. */
+  /** The length of the whole payload. */
   readonly payloadBytes: number;
-  /** Attempts that have begun, the one that runs too; where the broker knows. */
+  /** Attempts that have begun, a running one included; where the broker knows. */
   readonly attempts?: number;
-  /** When it was pushed, epoch milliseconds, where that is known. */
+  /** When it was pushed, epoch milliseconds; where that is known. */
   readonly enqueuedAtMs?: number;
-  /** Since when it is ready, or when it will be, epoch milliseconds; where that is known, and it does not run. */
+  /** When it became ready, or will be, epoch milliseconds; where that is known. Absent for a job in flight. */
   readonly readyAtMs?: number;
 }
 
 /** Some jobs of a queue. */
 export interface JobPage {
   readonly jobs: readonly ListedJob[];
-  /** Where the next page begins, as a text without white space; absent at the end. */
+  /** Where the next page begins, a text without white space; absent at the end. */
   readonly next?: string;
 }
 
@@ -71,62 +71,61 @@ export interface Failure {
   readonly stderr?: string;
   /** The attempt that failed, 1-based, where the broker knows. */
   readonly attempt?: number;
-  /** When, epoch milliseconds, where the broker knows. */
+  /** Epoch milliseconds, where the broker knows. */
   readonly atMs?: number;
 }
 
 /** A job that failed for good. */
 export interface DeadLetter {
   readonly id: string;
-  /** Where it is in the list, as a text without white space: `list` goes on behind it, be it gone by then. */
+  /** Its place in the list, a text without white space: `list` continues after it, even if the letter is gone by then. */
   readonly place: string;
   readonly queue: string;
   readonly payload: Uint8Array;
-  /** What came beside the payload, by name, where the broker keeps that. */
+  /** Headers beside the payload, where the broker stores them. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly attempts: number;
-  /** The job's own limit of attempts, where the broker keeps one beside the payload. */
+  /** The job's own limit of attempts, where the broker stores one. */
   readonly maxAttempts?: number;
-  /** When it was pushed, epoch milliseconds, where that is known. */
+  /** When it was pushed, epoch milliseconds; where that is known. */
   readonly enqueuedAtMs?: number;
   /** When it was buried, epoch milliseconds, where the broker knows. */
   readonly diedAtMs?: number;
   /** Why it failed for good. */
   readonly error: Failure;
-  /** The failures before, the oldest first, where the broker keeps them: not all, and cut. */
+  /** Earlier failures, the oldest first, where the broker stores them: possibly not all, and shortened. */
   readonly earlierErrors?: readonly Failure[];
 }
 
-/** Dead letters that died of the same. */
+/** Dead letters with the same error. */
 export interface DeadGroup {
-  /** Of their errors. */
   readonly code: string;
-  /** The first line of their errors' messages, with `#` for numbers and the like. */
+  /** The first line of the message, with `#` for numbers and the like. */
   readonly message: string;
   readonly count: number;
-  /** When the last and the first of them died, epoch milliseconds, where that is known. */
+  /** When the newest and the oldest of them died, epoch milliseconds; where that is known. */
   readonly newestMs?: number;
   readonly oldestMs?: number;
-  /** The id of the last one. */
+  /** The id of the newest. */
   readonly exampleId: string;
 }
 
-/** Dead letters by what they died of. */
+/** Dead letters grouped by error. */
 export interface DeadGroups {
   /** The largest first. */
   readonly groups: readonly DeadGroup[];
   /** How many letters are in them. */
   readonly counted: number;
-  /** All are in them; else the newest only, as far as may be read at once. */
+  /** False when only the newest letters were counted, because of their number. */
   readonly isWhole: boolean;
 }
 
 /** The dead letters of a broker, for people and their tools. Every call may reject with QUEUE_UNAVAILABLE. */
 export interface DeadLetters {
   /**
-   * The most recent first: by when they died, or by their ids where the broker does not know. `queue` limits to one
-   * queue, `matches` to those for which it holds; `after` goes on behind that place. Nothing is missed that is there all the
-   * time, whatever others retry or remove meanwhile.
+   * Lists the most recent first: by time of death, or by id where the broker stores no times. `queue` limits the list to one
+   * queue, `matches` filters it, and `after` continues after that place. A letter that stays is never missed, whatever others
+   * retry or remove meanwhile.
    *
    * @throws {FervoError} when `after` is no place
    */
@@ -136,45 +135,44 @@ export interface DeadLetters {
     limit: number;
     after?: string;
   }): Promise<DeadLetter[]>;
-  /** By the errors that they died of; of brokers that keep these. Reads a bounded number of letters. */
+  /** Groups by error, on brokers that store errors. Reads a bounded number of letters. */
   groups?(o: { readonly queue?: string | undefined }): Promise<DeadGroups>;
   get(id: string): Promise<DeadLetter | undefined>;
-  /** Those of the ids that are dead letters, in any order. */
+  /** The dead letters with these ids, in any order. */
   find(ids: readonly string[]): Promise<DeadLetter[]>;
-  /** Makes dead jobs ready again with no attempt counted; `ids` or all of them. Returns how many. */
+  /** Makes dead jobs ready again with no attempt counted: `ids`, or all. Returns how many. */
   retry(ids: readonly string[] | "all"): Promise<number>;
-  /** Deletes dead jobs; `ids` or all of them. Returns how many. */
+  /** Deletes dead jobs: `ids`, or all. Returns how many. */
   remove(ids: readonly string[] | "all"): Promise<number>;
 }
 
 /** How a person has paused a queue. */
 export interface PauseOptions {
-  /** Why, in a few words; of brokers that keep it: {@link Capabilities.pauseReasons}. */
+  /** The reason in a few words, where the broker stores it: {@link Capabilities.pauseReasons}. */
   readonly reason?: string;
-  /** When the pause ends by itself, epoch milliseconds; when it is resumed, if absent. */
+  /** When the pause ends by itself, epoch milliseconds; never, if absent. */
   readonly untilMs?: number;
 }
 
-/** A queue that is paused. */
 export interface PausedQueue extends PauseOptions {
   readonly queue: string;
 }
 
-/** How a queue is paused, as it is printed and logged; null for what is not so, or not known. */
+/** A pause as it is printed and logged; null for an unknown or absent field. */
 export function shownPause({ untilMs, reason }: PauseOptions = {}) {
   return { until: untilMs === undefined ? null : isoDate(untilMs), reason: reason ?? null };
 }
 
 /**
- * Queues that nobody takes jobs from until they are resumed, or their time is over, as all workers on the broker see it within two
- * seconds. Jobs that run already go on, pushes too. Every call may reject with QUEUE_UNAVAILABLE.
+ * Paused queues: no worker on the broker takes their jobs until they are resumed or their time is over. Workers notice a change
+ * within two seconds. Running jobs go on, and so do pushes. Every call may reject with QUEUE_UNAVAILABLE.
  */
 export interface Pauses {
-  /** The broker itself hands out no job of a paused queue; else workers look here what they may ask for. */
+  /** The broker itself hands out no job of a paused queue; else workers ask here which queues are paused. */
   readonly isEnforced: boolean;
-  /** By name. A pause whose time is over by the clock of whoever asks is none, from then on for all. */
+  /** Sorted by name. A pause whose time is over by the caller's clock has ended, for all. */
   list(): Promise<PausedQueue[]>;
-  /** Takes the place of a pause that is there. */
+  /** Replaces an existing pause. */
   pause(queue: string, options?: PauseOptions): Promise<void>;
   /** Returns whether it was paused. */
   resume(queue: string): Promise<boolean>;
@@ -188,24 +186,22 @@ export interface ScheduleSlot extends SlotClaim {
 
 /** A worker that begins to push the jobs of a schedule. */
 export interface ScheduleBeginning extends Beginning {
-  /** As of {@link ScheduleSlot}. */
   readonly schedule: string;
 }
 
 /**
- * Which slots of each schedule are claimed, kept in the broker, so that of all workers on it one pushes the job of a slot:
- * a {@link ScheduleRecord} by the schedule's name, each change of which is one step. Every call may reject with
- * QUEUE_UNAVAILABLE, and may then be made again.
+ * The broker's record of claimed slots, so that only one of its workers pushes the job of a slot: a {@link ScheduleRecord} for
+ * each schedule, changed in one atomic step. Every call may reject with QUEUE_UNAVAILABLE, and may then be made again.
  */
 export interface ScheduleBook {
   /**
-   * Which slots are claimed, for a worker that begins. A schedule that is not in the book, or has another
-   * rule, is entered as claimed up to then, unless that is doubtful.
+   * The claimed slots, for a worker that begins. A schedule that is new, or has a new rule, is entered as claimed up to now,
+   * unless that is doubtful.
    */
   begin(beginning: ScheduleBeginning): Promise<ScheduleClaims>;
   /**
-   * Claims a slot, and with it all earlier ones, and pushes its job in the same step. The id is there when it is `ours`, once
-   * the broker holds both durably.
+   * Claims a slot and all earlier ones, and pushes its job in the same step. When the result is `ours`, it has the job's id,
+   * and the broker has stored both.
    */
   push(
     slot: ScheduleSlot,
@@ -215,13 +211,13 @@ export interface ScheduleBook {
   ): Promise<{ readonly result: ClaimResult; readonly id?: string }>;
   /** Claims a slot and all earlier ones, and pushes nothing. */
   skip(slot: ScheduleSlot): Promise<ClaimResult>;
-  /** Sets aside what is claimed ahead; false when it no longer reaches up to `untilMs`. */
+  /** Sets aside future claims; false when they no longer end at `untilMs`. */
   setAside(schedule: string, ahead: { untilMs: number; nowMs: number }): Promise<boolean>;
-  /** Which slots are claimed; undefined for a schedule that is not in the book. Changes nothing. */
+  /** The claimed slots; undefined for an unknown schedule. Changes nothing. */
   look(schedule: string, nowMs: number): Promise<ScheduleClaims | undefined>;
 }
 
-/** For a text that no page of jobs has told as the place of the next. */
+/** The error for a text that is no place in a list of jobs. */
 export function noJobPlace(text: string): FervoError {
   return new FervoError(
     "JOB_FAILED",
@@ -229,7 +225,7 @@ export function noJobPlace(text: string): FervoError {
   );
 }
 
-/** For a text that is neither a place in the list of dead letters nor the id of one. */
+/** The error for a text that is neither a place in the list of dead letters nor the id of one. */
 export function noPlace(text: string): FervoError {
   return new FervoError(
     "JOB_FAILED",
@@ -239,24 +235,24 @@ export function noPlace(text: string): FervoError {
 }
 
 /**
- * What people and their tools ask a broker. Each part is absent where the broker has no way to it: who asks says so then, and
- * does not make it up. Every call may reject with QUEUE_UNAVAILABLE.
+ * Questions of people and their tools to a broker. A part that the broker cannot offer is absent, and the caller says so. Every
+ * call may reject with QUEUE_UNAVAILABLE.
  */
 export interface BrokerAdmin {
-  /** Names of all queues that hold a job, sorted. */
+  /** Names of all queues that have jobs, sorted. */
   queues?(): Promise<string[]>;
   depth?(queue: string): Promise<QueueDepth>;
   /**
-   * For how long the next job of the queue has been ready, milliseconds; undefined when none is, or it is not
-   * known. Where the broker keeps no time at which it became ready, since it was pushed.
+   * How long the next job of the queue has been ready, milliseconds; undefined without a ready job, or where it is not known. A
+   * broker that stores no such time counts from the push.
    */
   latencyMs?(queue: string): Promise<number | undefined>;
-  /** Asked every few seconds while jobs run, so it costs the broker next to nothing, however many jobs there are. */
+  /** Asked every few seconds while jobs run, so its cost must not grow with the number of jobs. */
   census?(queues: readonly string[]): Promise<Census>;
   /**
-   * A page of a queue's jobs: those that are ready in the order in which they are taken, those that are delayed by when they are due. What
-   * one page costs is bounded, however many jobs there are: it may have fewer jobs than `limit`, or none, and tell where to go on.
-   * Between two pages jobs come and go, and one may be missed or told twice by that.
+   * A page of a queue's jobs: ready jobs in the order in which they are taken, delayed jobs by due time. The cost of a page is
+   * bounded, however many jobs there are: a page may have fewer jobs than `limit`, or none, and still name the next place. Jobs
+   * come and go between two pages, so a job may be missed or listed twice.
    *
    * @throws {FervoError} when `after` is no place
    */
@@ -269,10 +265,9 @@ export interface BrokerAdmin {
   readonly pauses?: Pauses;
   readonly schedule?: ScheduleBook;
   /**
-   * Deletes the queue's ready jobs, those that are there when it begins; returns how many. Jobs that run, that wait for their time or
-   * are dead stay.
+   * Deletes the jobs of the queue that are ready when it begins; returns how many. Jobs in flight, delayed and dead jobs stay.
    */
   purge?(queue: string): Promise<number>;
-  /** What is to be said of the broker's own settings, good and bad. */
+  /** Findings about the broker's own settings. */
   findings?(): Promise<Finding[]>;
 }

@@ -1,7 +1,7 @@
 import { asFervoError, type FervoError } from "./errors.ts";
 import type { BrokerWork, Observer } from "./observer.ts";
 
-/** Tells of a broker that fails at some work, each time, and once when it goes well again. */
+/** Reports each failure of a broker at some work, and once that it works again. */
 export class BrokerState {
   readonly #observe: Observer;
   readonly #work: BrokerWork;
@@ -12,7 +12,7 @@ export class BrokerState {
     this.#work = work;
   }
 
-  /** @param thrown By the broker; a FervoError, unless it is a fault of ours. */
+  /** @param thrown A FervoError, unless it is a fault of ours. */
   failed(thrown: unknown): FervoError {
     const error = asFervoError(thrown);
     this.#isFailing = true;
@@ -20,12 +20,10 @@ export class BrokerState {
     return error;
   }
 
-  /** Whether it failed last. */
   get isFailing(): boolean {
     return this.#isFailing;
   }
 
-  /** It went well. */
   worked(): void {
     if (!this.#isFailing) return;
     this.#isFailing = false;

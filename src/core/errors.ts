@@ -1,8 +1,6 @@
 /** What an operator needs to know of an error code. Plain sentences, in Markdown: docs/reference/errors.md is made of them. */
 export interface ErrorCodeText {
-  /** What has happened. */
   readonly cause: string;
-  /** What to do about it. */
   readonly remedy: string;
 }
 
@@ -142,14 +140,13 @@ export type ErrorCode = keyof typeof CODES;
 /** What each code means, in the order of the documentation. */
 export const ERROR_CODE_TEXTS: Readonly<Record<ErrorCode, ErrorCodeText>> = CODES;
 
-/** All codes. */
 export const ERROR_CODES = Object.keys(CODES) as readonly ErrorCode[];
 
-/** What an error may carry beside its text. Every field is safe to log and to store with a dead letter. */
+/** What an error carries beside its text. Every field is safe to log and to store with a dead letter. */
 export interface ErrorDetails {
   /** What the job wrote to STDERR, cut to the configured limit. */
   readonly stderr?: string;
-  /** Of the process that ran the job, where that is known. */
+  /** The process that ran the job, where it is known. */
   readonly pid?: number;
   /** Where in our code a WORKER_FAULT came from. */
   readonly stack?: string;
@@ -175,7 +172,7 @@ export class FervoError extends Error {
   }
 }
 
-/** An error of a job's run, with what the job had written to STDERR by then where it does not tell that already. */
+/** An error of a job's run, with the job's STDERR unless the error has it already. */
 export function withStderr(error: unknown, stderr: string): unknown {
   if (stderr === "" || !(error instanceof FervoError) || error.details.stderr !== undefined) return error;
   return new FervoError(error.code, error.message, { details: { ...error.details, stderr }, cause: error });
@@ -184,15 +181,15 @@ export function withStderr(error: unknown, stderr: string): unknown {
 /** The broker cannot be used, or a delivery is no longer ours. Codes QUEUE_UNAVAILABLE, LEASE_LOST. */
 export class QueueError extends FervoError {}
 
-/** A job failed by itself. Codes JOB_*. */
+/** A job failed. Codes JOB_*. */
 export class JobError extends FervoError {}
 
 /** Characters of a stack that are kept. */
 const MAX_STACK_LENGTH = 2_000;
 
 /**
- * Anything that was thrown, as a FervoError. What is none was not foreseen: that is a fault of ours, and is told as one
- * (WORKER_FAULT), never as a failure of the job, the broker or php-fpm that it met.
+ * Anything that was thrown, as a FervoError. Any other error is an unforeseen fault of ours (WORKER_FAULT), and never a failure
+ * of the job, the broker or php-fpm.
  */
 export function asFervoError(error: unknown): FervoError {
   if (error instanceof FervoError) return error;
@@ -205,16 +202,16 @@ export function asFervoError(error: unknown): FervoError {
 }
 
 /**
- * What the runtime keeps from every program that is made with it; it gives advice to whoever compiles the program, which is of
- * no use to those who run it.
+ * The runtime keeps some files from every program. Its own text is advice for those who compile the program, and of no use to
+ * operators.
  */
 const NO_ORDINARY_FILE =
   "it is not a regular file, but a device, a pipe, or a file of the system or of a process, which cannot be used here";
 
-/** What the system says, before its number and what the runtime was doing. */
+/** The system's words, before its number and the runtime's context. */
 const SYSTEM_TEXT = /^(.+?) \(os error \d+\)/;
 
-/** The text of anything that was thrown, in words for an operator, for a sentence such as `Cannot do this: ${reasonOf(error)}`. */
+/** The reason of anything that was thrown, for an operator, in a sentence such as `Cannot do this: ${reasonOf(error)}`. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error.name === "NotCapable") return NO_ORDINARY_FILE;

@@ -1,23 +1,23 @@
 import type { ErrorCode } from "./errors.ts";
 
 /**
- * How much a finding matters: looked at and in order; worth knowing, or not to be known; will lose, repeat or delay jobs
- * some day; jobs cannot run, or others can run code.
+ * How much a finding matters. `ok`: in order. `notice`: worth knowing, or unknown. `warning`: it will lose, repeat or delay
+ * jobs some day. `error`: jobs cannot run, or others can run code.
  */
 export const SEVERITIES = ["ok", "notice", "warning", "error"] as const;
 export type Severity = typeof SEVERITIES[number];
 
-/** What people read of a kind of finding. Plain sentences, in Markdown: docs/reference/findings.md is made of them. */
+/** The documentation of a finding, as plain sentences in Markdown: docs/reference/findings.md is made of them. */
 export interface FindingText {
-  /** What `check` looks at, and what is in order. */
+  /** What `check` examines, and what is in order. */
   readonly looksAt: string;
-  /** The option without which it is not looked at. */
+  /** The option that is needed to examine it. */
   readonly needs?: "--fpm-config" | "--call-script";
 }
 
 /**
- * What `check` can find, beside the findings of brokers (`findings` of their types), by stable ids. They appear in `check --json`
- * and docs/reference/findings.md, in this order; an id is never renamed or reused.
+ * The findings of `check`, by stable ids; brokers add their own (`findings` of their types). They appear in `check --json` and
+ * docs/reference/findings.md, in this order; an id is never renamed or reused.
  */
 const KINDS = {
   "config.valid": {
@@ -156,23 +156,22 @@ type OwnFindingId = keyof typeof KINDS;
 
 /** What each of these findings is about, in the order of the documentation. */
 export const FINDING_TEXTS: Readonly<Record<OwnFindingId, FindingText>> = KINDS;
-/** One of these, or of a broker's. */
 export type FindingId = OwnFindingId | BrokerFindingId;
-/** The name of what is looked at, a point, and what of it. */
+/** The object, a point, and its property. */
 export type BrokerFindingId = `${string}.${string}`;
 
-/** One thing that was looked at, before jobs are entrusted to it. */
+/** One thing that `check` examined. */
 export interface Finding {
   readonly id: FindingId;
   readonly severity: Severity;
-  /** What was seen: a sentence without a full stop. */
+  /** The observation: a sentence without a full stop. */
   readonly what: string;
-  /** Why that matters: what happens to jobs. */
+  /** Why it matters: what happens to jobs. */
   readonly why?: string;
   /** What to change: the line itself, and where it belongs. */
   readonly fix?: string;
-  /** What a program has said about it, in lines. It is not ours, and may hold anything. */
+  /** The output of a program about it, in lines. It may contain anything. */
   readonly details?: string;
-  /** Of an error: which kind. */
+  /** The code of an error. */
   readonly code?: ErrorCode;
 }

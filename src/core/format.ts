@@ -1,20 +1,19 @@
 import { asFervoError, type FervoError } from "./errors.ts";
 
-/** A message as a broker keeps it. */
+/** A message as the broker stores it. */
 export interface Message {
-  /** Its bytes, exact. */
   readonly body: Uint8Array;
-  /** What is kept beside the bytes, by name; lower case. */
+  /** Headers beside the body; names in lower case. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** What a message says of its job. What is absent is known from the broker, or from the consumer's settings. */
+/** The job in a message. The broker or the consumer's settings supply absent fields. */
 export interface JobHead {
-  /** What PHP gets. */
+  /** The bytes for PHP. */
   readonly payload: Uint8Array;
   readonly id?: string;
   readonly maxAttempts?: number;
-  /** Attempts that it may have whatever the limit is, for it was put back by a person or another program. */
+  /** At least this many attempts, whatever the limit is: a person or another program put the job back. */
   readonly minAttempts?: number;
   /** After this time a failure is final, epoch milliseconds. */
   readonly retryUntilMs?: number;
@@ -24,10 +23,10 @@ export interface JobHead {
   readonly tracestate?: string;
 }
 
-/** What a message says while it is being read. */
+/** The same while it is being filled in. */
 export type Writable<T> = { -readonly [Name in keyof T]: T[Name] };
 
-/** What may be said of a new job. */
+/** Options of a push. */
 export interface PushOptions {
   /** Not before this many milliseconds from now. */
   readonly delayMs?: number;
@@ -42,7 +41,10 @@ export interface PushOptions {
 /** A message that no job can be read from. */
 export interface Unreadable {
   readonly error: FervoError;
-  /** This message alone, which is a dead letter; or others as well, so that none is filed, and the consumer backs off. */
+  /**
+   * `message`: only this message, which becomes a dead letter. `producer`: others as well, so none is buried, and the consumer
+   * backs off.
+   */
   readonly concerns: "message" | "producer";
 }
 
@@ -50,26 +52,26 @@ export function isUnreadable(job: JobHead | Unreadable): job is Unreadable {
   return "error" in job;
 }
 
-/** A message that is a dead letter, and says nothing of others. */
+/** An unreadable message that becomes a dead letter. */
 export function unreadable(error: FervoError): Unreadable {
   return { error, concerns: "message" };
 }
 
-/** A producer's message format. Pure. */
+/** The message format of a producer. Pure. */
 export interface Format {
   readonly name: string;
   /**
-   * The application's framework reads its messages: PHP is sent the whole message, says when it takes a job up, and may keep
-   * retries and dead letters itself (docs/protocol.md, section 8).
+   * The application's framework reads the messages: PHP gets the whole message, says when it begins a job, and may do retries
+   * and dead letters itself (docs/protocol.md, section 8).
    */
   readonly framework?: {
-    /** PHP is told of jobs that died without a word, so that the framework counts them. */
+    /** PHP gets a post-mortem of a job that died without an outcome, so that the framework counts the failure. */
     readonly isToldFailures: boolean;
   };
   /** @throws {JobError} JOB_MALFORMED when the message is not of this format */
   read(message: Message): JobHead;
   /**
-   * The wait before the next attempt of a failed job, milliseconds, where the format has a rule of its own for it.
+   * The format's own wait before the next attempt of a failed job, milliseconds.
    *
    * @param attempt The attempt that has just failed, 1-based.
    * @param random A number in [0, 1).
@@ -77,20 +79,20 @@ export interface Format {
   retryDelayMs?(attempt: number, random: number): number;
 }
 
-/** A format of messages that say no more than what their job is, for a broker that keeps the rest itself. */
+/** A format whose messages describe only the job, for a broker that stores everything else itself. */
 export interface PlainFormat extends Format {
-  /** Whether a message says how often its job may be tried; else the broker keeps that beside it, where it has a place. */
+  /** Whether a message carries the job's limit of attempts; else the broker stores it beside the message, if it can. */
   readonly hasAttempts: boolean;
   write(job: JobHead): Message;
 }
 
-/** What a message says of its job, or why none can be read. */
+/** The job in a message, or why it cannot be read. */
 export function readJob(format: Pick<Format, "read">, message: Message): JobHead | Unreadable {
   try {
     return format.read(message);
   } catch (thrown) {
     const error = asFervoError(thrown);
-    // A fault of the format says nothing of the message.
+    // A fault of the format does not concern one message.
     return { error, concerns: error.code === "JOB_MALFORMED" ? "message" : "producer" };
   }
 }

@@ -6,13 +6,12 @@ import type { StuckJobs } from "./stuck_jobs.ts";
 import type { RunTrace } from "./trace.ts";
 
 /**
- * Why more or fewer jobs run at the same time on a php-fpm pool: at the `start`; php-fpm had no room for a connection
- * (`overloaded`); the pool has fewer `children`; `others` have them, or get their share; `idle` children were
- * seen.
+ * Why the number of jobs on a php-fpm pool changes: at the `start`; php-fpm had no room for a connection (`overloaded`); the
+ * pool has fewer `children`; `others` use them, or get their share; `idle` children were seen.
  */
 export type FitReason = "start" | "overloaded" | "children" | "others" | "idle";
 
-/** What a broker is asked for. */
+/** The work that a broker is asked to do. */
 export interface BrokerWork {
   readonly during:
     | "receive"
@@ -23,18 +22,18 @@ export interface BrokerWork {
     | "heartbeat"
     | "pauses"
     | "leases";
-  /** For whom; undefined for what a broker does by itself. */
+  /** The consumer; undefined for the broker's own work. */
   readonly consumer?: string;
   readonly schedule?: string;
-  /** The broker's name, where that is known: of what it does by itself. */
+  /** The broker's name, with its own work. */
   readonly broker?: string;
 }
 
-/** Something worth telling about a running worker. Times in milliseconds. */
+/** Something worth reporting about a running worker. Times in milliseconds. */
 export type WorkerEvent =
   | { readonly type: "consumer_started"; readonly consumer: string; readonly queues: readonly string[] }
   | {
-    /** Jobs cannot be run, as a job or a probe has just shown; the consumer tries again by itself. */
+    /** Jobs cannot run, as a job or a probe has just shown; the consumer tries again by itself. */
     readonly type: "consumer_paused";
     readonly consumer: string;
     readonly error: FervoError;
@@ -43,36 +42,36 @@ export type WorkerEvent =
   | {
     readonly type: "consumer_resumed";
     readonly consumer: string;
-    /** Why jobs could not be run, by the last job or probe that said so. */
+    /** The reason, from the last job or probe that failed. */
     readonly error: FervoError;
-    /** Jobs and probes in a row that said so. */
+    /** Failed jobs and probes in a row. */
     readonly failures: number;
     /** Since the first of them. */
     readonly afterMs: number;
   }
   | {
-    /** From now on it takes no jobs from those of its queues that people have paused: others than before, or in another way. */
+    /** The paused queues of the consumer have changed; it takes no jobs from them. */
     readonly type: "queues_paused";
     readonly consumer: string;
     /** None when all are resumed. */
     readonly queues: readonly PausedQueue[];
   }
   | {
-    /** A failed job was to wait for longer than the broker keeps a delay, and comes back earlier, as will others. Told once. */
+    /** A failed job has a longer delay than the broker supports, so it and others come back earlier. Reported once. */
     readonly type: "delay_cut";
     readonly consumer: string;
     readonly delayMs: number;
     readonly maxMs: number;
   }
   | {
-    /** The application has said that no job of the queue is to begin for a time; it may say so again. */
+    /** The application said that no job of the queue may begin for some time; it may say so again. */
     readonly type: "queue_held_back";
     readonly broker: string;
     readonly queue: string;
     readonly forMs: number;
   }
   | {
-    /** A job has shown that those of the queue may begin again. */
+    /** A job has shown that jobs of the queue may begin again. */
     readonly type: "queue_let_go";
     readonly broker: string;
     readonly queue: string;
@@ -86,7 +85,7 @@ export type WorkerEvent =
     readonly attempt: number;
     /** How the job died. */
     readonly error: FervoError;
-    /** How often this has happened; after the second time the job is retried as any other. */
+    /** How often this has happened; after the second time the job is retried like any other. */
     readonly deaths: number;
   }
   | { readonly type: "consumer_stopped"; readonly consumer: string }
@@ -96,40 +95,37 @@ export type WorkerEvent =
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
-    /** Fields of its message that break their rules, and are not handed on. */
+    /** Invalid fields of the message, which are not passed on. */
     readonly ignored?: readonly string[];
   }
   | {
-    /** The broker holds the result: a retry after the last attempt is a burial. */
+    /** The broker has stored the result: a retry after the last attempt is a burial. */
     readonly type: "job_settled";
     readonly consumer: string;
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
     readonly verdict: Verdict;
-    /** From ready to started; undefined where the broker does not know. */
+    /** From ready until started; undefined where the broker does not know. */
     readonly waitMs: number | undefined;
     readonly runMs: number;
-    /** Of a job that ran, where traces are made. */
+    /** For a job that ran, with tracing. */
     readonly trace?: RunTrace;
   }
   | {
-    /** Somebody else has the job now; what we did with it does not count. */
+    /** Another worker has the job now; our result does not count. */
     readonly type: "lease_lost";
     readonly consumer: string;
     readonly queue: string;
     readonly id: string;
     readonly attempt: number;
-    /** As of `job_settled`. */
+    /** As in `job_settled`. */
     readonly waitMs: number | undefined;
     readonly runMs: number;
     readonly trace?: RunTrace;
   }
   | {
-    /**
-     * A script was seen to go on after it had answered, so that no connections to that php-fpm pool are kept any more. Told
-     * once.
-     */
+    /** A script went on after its answer, so the worker no longer keeps connections to that pool. Reported once. */
     readonly type: "connections_not_kept";
     /** The pool's name in the configuration. */
     readonly fpm: string;
@@ -138,8 +134,8 @@ export type WorkerEvent =
   }
   | {
     /**
-     * The connection of a job ended without an answer, and it was sent again in the same attempt, as it may not have been
-     * run. PHP is told that it may be a repeat.
+     * The job's connection ended without an answer, so the job may not have run. It was sent again in the same attempt, and PHP
+     * is told that it may be a repeat.
      */
     readonly type: "job_resent";
     readonly consumer?: string;
@@ -149,18 +145,18 @@ export type WorkerEvent =
     readonly error: FervoError;
   }
   | {
-    /** Something was written to STDERR by a job that said that it was done. */
+    /** A job that reported success wrote to STDERR. */
     readonly type: "job_stderr";
     readonly consumer?: string;
-    /** More than one: a batch, behind its last record. It is not known which of its jobs it was. */
+    /** Several for a batch, after its last record: it is unknown which of its jobs wrote. */
     readonly jobs: readonly { readonly queue: string; readonly id: string; readonly attempt: number }[];
     readonly stderr: string;
     readonly level: "debug" | "info" | "warn" | "error";
-    /** The fatal error in it, or why the answer did not come to its end though all was told. */
+    /** The fatal error in it, or why the answer ended early although all outcomes had come. */
     readonly fatal?: string;
   }
   | {
-    /** The PHP process of a job whose time was up, or that was cut off, was ended; without `pid`, none was running it. */
+    /** The PHP process of a job that timed out or was cut off was ended; without `pid`, no process ran it. */
     readonly type: "child_ended";
     readonly after: "timeout" | "shutdown";
     readonly consumer?: string;
@@ -170,7 +166,7 @@ export type WorkerEvent =
     readonly pid: number | undefined;
   }
   | {
-    /** The PHP process of a job whose time was up, or that was cut off, could not be ended, and runs on. */
+    /** The PHP process of a job that timed out or was cut off could not be ended, and runs on. */
     readonly type: "child_not_ended";
     readonly after: "timeout" | "shutdown";
     readonly consumer?: string;
@@ -185,34 +181,34 @@ export type WorkerEvent =
     readonly error: FervoError;
   }
   | BrokerWork & {
-    /** It has failed, and works again. */
+    /** It works again after failures. */
     readonly type: "broker_recovered";
   }
   | {
-    /** Jobs of a queue were taken back from a process that died. Of brokers whose workers do that themselves. */
+    /** Jobs of a queue were taken back from a dead process. Only on brokers whose workers do that themselves. */
     readonly type: "jobs_recovered";
     readonly queue: string;
-    /** The process, as it is named in the broker. */
+    /** The name of the process in the broker. */
     readonly process: string;
     /** Jobs that are ready to run again. */
     readonly putBack: number;
-    /** Jobs that went to the dead letters: they are taken for the cause. */
+    /** Jobs that became dead letters, because they count as the cause. */
     readonly buried: number;
   }
   | {
     /**
-     * Jobs were in flight at the broker for this process, which did not hold them: an answer was lost, or they arrived
-     * otherwise than they are there, so that they could not be settled. Of brokers where nobody else would take them back.
+     * The broker had jobs in flight that this process does not have: an answer was lost, or the messages arrived altered and
+     * could not be settled. Only on brokers where no other process takes them back.
      */
     readonly type: "strays_returned";
     readonly queue: string;
     /** Jobs that are ready to run again. */
     readonly putBack: number;
-    /** Jobs that went to the dead letters, for they have run several times without being settled. */
+    /** Jobs that became dead letters, because they ran several times without a settle. */
     readonly buried: number;
   }
   | {
-    /** The machine's time of day was set. Of brokers whose leases go by it. */
+    /** The machine's time of day was set. Only on brokers whose leases depend on it. */
     readonly type: "clock_stepped";
     /** How far it was set, milliseconds; negative when it was set back. */
     readonly byMs: number;
@@ -221,35 +217,35 @@ export type WorkerEvent =
     /** The file of an embedded queue was replaced, and the new one is in use. */
     readonly type: "queue_replaced";
     readonly path: string;
-    /** Jobs that this worker has of the old file: what they end with is lost where the new one does not have them. */
+    /** Jobs in flight from the old file: their results are lost where the new file does not have them. */
     readonly inFlight: number;
   }
   | {
-    /** A schedule was due, and this worker has pushed its job. */
+    /** A schedule was due, and this worker pushed its job. */
     readonly type: "job_scheduled";
     readonly schedule: string;
     readonly queue: string;
     readonly id: string;
-    /** The time that it was due for, epoch milliseconds. */
+    /** The due time, epoch milliseconds. */
     readonly dueMs: number;
   }
   | {
-    /** Times at which a schedule was due have passed, and no jobs are pushed for them. */
+    /** A schedule was due at times in the past, and no jobs are pushed for them. */
     readonly type: "schedule_missed";
     readonly schedule: string;
-    /** The first and the last of them, epoch milliseconds. */
+    /** The first and the last of these times, epoch milliseconds. */
     readonly fromMs: number;
     readonly toMs: number;
   }
   | {
-    /** Slots of a schedule are claimed that are still to come by this worker's clock. Told when that begins, changes, ends. */
+    /** Slots of a schedule are claimed in the future of this worker's clock. Reported when that begins, changes and ends. */
     readonly type: "schedule_ahead";
     readonly schedule: string;
-    /** Undefined when it is over. */
+    /** Undefined when it has ended. */
     readonly ahead: ClaimedAhead | undefined;
   }
   | {
-    /** The number of jobs that may run at the same time on a php-fpm pool has changed, for consumers that fit it. */
+    /** The number of jobs that may run at the same time on a php-fpm pool changed, for consumers with `concurrency = "auto"`. */
     readonly type: "slots_changed";
     readonly fpm: string;
     readonly slots: number;
@@ -258,23 +254,23 @@ export type WorkerEvent =
     readonly reason: FitReason;
   }
   | {
-    /** Jobs should move and do not, as the broker and the worker count them. Told again each minute as long as that lasts. */
+    /** Jobs do not move though they should, by the counts of broker and worker. Reported again each minute while it lasts. */
     readonly type: "jobs_stuck";
     readonly stuck: StuckJobs;
   }
   | {
     /** They move again. */
     readonly type: "jobs_moving";
-    /** As it was told last. */
+    /** As reported last. */
     readonly stuck: StuckJobs;
   }
   | { readonly type: "draining"; readonly inFlight: number }
   | { readonly type: "stopped"; readonly orphaned: number };
 
-/** Is told of each event as it happens; must not throw or block. */
+/** Called with each event as it happens; must not throw or block. */
 export type Observer = (event: WorkerEvent) => void;
 
-/** One observer that tells all of `observers`. */
+/** One observer that calls all of `observers`. */
 export function tellAll(observers: readonly Observer[]): Observer {
   return (event) => {
     for (const observer of observers) observer(event);

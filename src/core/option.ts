@@ -1,19 +1,19 @@
 /*
- * The options that a part of the program brings to the configuration: their names, what is a value of each, and the default. Data,
- * so that configuration, documentation and tests read them alike, and nothing has to be opened for that.
+ * The options that a part of the program adds to the configuration: names, valid values and defaults. They are data, so that
+ * configuration, documentation and tests read the same, and nothing is opened for that.
  */
 
-/** Keys and, in lists, indexes, from the top of the configuration file to a value. */
+/** Keys and list indexes, from the top of the configuration file to a value. */
 export type Path = readonly (string | number)[];
 
 /** Something wrong in the configuration, and what to do about it. */
 export interface Problem {
-  /** What it is about; where that is not in the file, the table that should hold it is pointed at. */
+  /** The place of the value; for a missing value, the table that should contain it. */
   readonly path: Path;
   readonly text: string;
 }
 
-/** What is written in a table of the configuration, of which nothing is known. */
+/** A table of the configuration as it is written, unchecked. */
 export type Written = Readonly<Record<string, unknown>>;
 
 export interface WholeNumberOption {
@@ -26,9 +26,9 @@ export interface WholeNumberOption {
 export interface TextOption {
   readonly kind: "text";
   readonly isValid: (text: string) => boolean;
-  /** What is a value, as the end of a sentence: `expected host and port`. @param text What was written. */
+  /** What a valid value is, as the end of a sentence: `expected host and port`. @param text The written value. */
   readonly expected: string | ((text: string) => string);
-  /** Undefined when it must be given. */
+  /** Undefined for a required option. */
   readonly default: string | undefined;
 }
 
@@ -51,10 +51,10 @@ export interface ChoiceOption<Value extends string = string> {
 
 export type Option = WholeNumberOption | TextOption | TextsOption | FlagOption | ChoiceOption;
 
-/** By the key in the configuration, in the order of the documentation. */
+/** By key, in the order of the documentation. */
 export type Options = Readonly<Record<string, Option>>;
 
-/** The values of options, with the defaults filled in. */
+/** The values of options, with defaults filled in. */
 export type OptionValues<All extends Options> = {
   readonly [Key in keyof All]: All[Key] extends WholeNumberOption ? number
     : All[Key] extends TextOption ? string
@@ -69,9 +69,9 @@ export function wholeNumber(min: number, max: number, standard: number): WholeNu
 }
 
 /**
- * @param valid What a text has to match.
- * @param what What that is: `a name without NUL`.
- * @param standard The default; without, it must be given.
+ * @param valid The pattern of a valid text.
+ * @param what Its description: `a name without NUL`.
+ * @param standard The default; a text without one is required.
  */
 export function text(valid: RegExp, what: string, standard?: string): TextOption {
   return {
@@ -82,7 +82,7 @@ export function text(valid: RegExp, what: string, standard?: string): TextOption
   };
 }
 
-/** A text that `read` takes without an error. */
+/** A text that `read` accepts. */
 export function readable(
   read: (text: string) => unknown,
   expected: TextOption["expected"],
@@ -106,12 +106,12 @@ export function choice<const Value extends string>(
   return { kind: "choice", values, default: standard };
 }
 
-/** The path of a file, or "" for none. @param what What is in it. */
+/** The path of a file, or "" for none. @param what What the file contains. */
 export function filePath(what: string): TextOption {
   return text(/^[^\0]*$/, `the path of a file with ${what}, or "" for none`, "");
 }
 
-/** Whether `read` takes a text without an error. */
+/** Whether `read` accepts a text. */
 export function canRead(read: (text: string) => unknown, value: string): boolean {
   try {
     read(value);

@@ -1,8 +1,8 @@
-/** How often and how soon a failed job is tried again. */
+/** How often and how soon a failed job runs again. */
 export interface RetryPolicy {
   /** Attempts in all, the first included. At least 1. */
   readonly attempts: number;
-  /** Wait before the second try, milliseconds. */
+  /** The wait before the second attempt, milliseconds. */
   readonly delayMs: number;
   /** Each further wait is this many times longer. At least 1. */
   readonly factor: number;
@@ -27,7 +27,7 @@ export const DEFAULT_RETRY_POLICY: RetryPolicy = {
  * @param random A number in [0, 1) that chooses within the jitter.
  */
 export function retryDelayMs(policy: RetryPolicy, attempt: number, random: number): number {
-  // factor ** attempt overflows to Infinity in the end, and 0 times Infinity is no number.
+  // factor ** attempt overflows to Infinity at some point, and 0 times Infinity is NaN.
   const growth = Math.min(policy.factor ** (attempt - 1), Number.MAX_SAFE_INTEGER);
   const delayMs = Math.min(policy.delayMs * growth, policy.maxDelayMs);
   return Math.round(delayMs * (1 + policy.jitter * (2 * random - 1)));

@@ -3,54 +3,54 @@ import { isoDate } from "./time/iso_date.ts";
 /**
  * Which slots of a schedule are claimed, and which claims count for whom.
  *
- * A slot is claimed by a worker whose clock has reached it, so claims follow the time, in spans: one ends when no worker was
- * there, and the next one begins when one is back. Nothing in them tells a clock that was ahead from one that is behind. So
- * no claim is ever taken back, and each worker goes by its own clock:
+ * A worker claims a slot when its clock has reached the slot. So claims form spans of time: a span ends when no worker runs,
+ * and the next one begins when a worker is back. A span does not show whether its clock was ahead or this one is behind. So no
+ * claim is ever taken back, and each worker follows its own clock:
  *
- * 1. A span that was begun at a time which is still to come ({@link SKEW_MS}) says that two clocks differ. While a worker
- *    goes on with it, or may do so, it counts: whoever is behind pushes nothing twice.
- * 2. When nobody has gone on with it for as long as its next slot takes, it is set aside: it counts again when its time has
- *    come, or when somebody claims in it.
- * 3. Of all other spans the latest claim counts, and all that is before it.
+ * 1. A span that begins in the future ({@link SKEW_MS}) means that two clocks differ. While a worker extends it, or may do so,
+ *    it counts: the worker that is behind pushes nothing twice.
+ * 2. When no worker has extended it for as long as its next slot takes, it is set aside. It counts again when its time has
+ *    come, or when a worker claims in it.
+ * 3. Of all other spans, the latest claim counts, and everything before it.
  */
 
 /**
- * Clocks that differ by no more are taken for the same, milliseconds. It is what Kerberos and many others allow, far more
- * than machines with a time server differ by, and as long as a schedule rests at most without being told why.
+ * Clocks that differ by this much count as equal, milliseconds. Kerberos and others allow as much, and it is far more than
+ * machines with a time server differ by. A schedule rests for at most this long without a report.
  */
 export const SKEW_MS = 300_000;
 
-/** At most this many spans are kept. More than two are seldom of use: of those in the past only the latest counts. */
+/** At most this many spans are kept. More than two are seldom useful: of past spans only the latest counts. */
 const MAX_SPANS = 8;
 
-/** A later claim is read as one of then, for no rule knows times without end; epoch milliseconds. */
+/** A later claim is read as this time, because no rule handles times without end; epoch milliseconds. */
 export const LATEST_MS = Date.UTC(9999, 11, 31);
 
 /** Times in epoch milliseconds. */
 export interface ClaimSpan {
-  /** The time at which it was begun, by the clock of who did so. */
+  /** When it began, by the clock of the worker that began it. */
   readonly fromMs: number;
-  /** The latest slot in it; before `fromMs` while somebody catches up. */
+  /** Its latest slot; before `fromMs` during a catch-up. */
   readonly toMs: number;
-  /** It does not count for those whose clock has not reached it. */
+  /** It does not count for workers whose clock has not reached it. */
   readonly isAside: boolean;
 }
 
-/** What the broker keeps of a schedule. */
+/** What the broker stores about a schedule. */
 export interface ScheduleRecord {
-  /** The rule of whoever claimed last. */
+  /** The rule of the latest claim. */
   readonly rule: string;
-  /** In the order of time. */
+  /** In order of time. */
   readonly spans: readonly ClaimSpan[];
 }
 
-/** What of it counts for a worker. */
+/** The part of it that counts for a worker. */
 export interface ScheduleClaims {
-  /** Up to when slots are claimed, epoch milliseconds; undefined when no span has begun by the worker's clock. */
+  /** Slots are claimed up to this time, epoch milliseconds; undefined without a span that has begun by the worker's clock. */
   readonly claimedToMs: number | undefined;
-  /** The claims that were begun at a time which is still to come by the worker's clock. */
+  /** Claims that begin in the future of the worker's clock. */
   readonly ahead?: {
-    /** Up to when somebody was there, epoch milliseconds. */
+    /** The end of these claims, epoch milliseconds. */
     readonly untilMs: number;
     /** They do not count, and the schedule goes on. */
     readonly isAside: boolean;
@@ -61,25 +61,25 @@ export interface ScheduleClaims {
 export interface SlotClaim {
   readonly rule: string;
   readonly dueMs: number;
-  /** The first slot that was not claimed, as far as the worker knows. */
+  /** The first unclaimed slot, as far as the worker knows. */
   readonly firstMs: number;
   /** The worker's clock. */
   readonly nowMs: number;
 }
 
-/** A worker that asks which slots are claimed. Times in epoch milliseconds. */
+/** A worker asks which slots are claimed. Times in epoch milliseconds. */
 export interface Beginning {
   readonly rule: string;
   /** The worker's clock. */
   readonly nowMs: number;
-  /** Since when it has been there; since now unless given. */
+  /** When the worker started; now unless given. */
   readonly sinceMs?: number;
 }
 
-/** What became of a claim: it is the caller's; the slot was claimed before; nobody can tell, as claims are ahead. */
+/** The result of a claim: it is the caller's; the slot was claimed before; or unknown, because of future claims. */
 export type ClaimResult = "ours" | "claimed" | "doubtful";
 
-/** What of a record counts at a time. */
+/** The part of a record that counts at a time. */
 export function claimsAt({ spans }: ScheduleRecord, nowMs: number): ScheduleClaims {
   const { begun, ahead } = split(spans, nowMs);
   const claimedToMs = begun.length === 0 ? undefined : Math.max(...begun.map(({ toMs }) => toMs));
@@ -91,8 +91,8 @@ export function claimsAt({ spans }: ScheduleRecord, nowMs: number): ScheduleClai
 }
 
 /**
- * The record as a worker that begins leaves it; the same one when it changes nothing. A schedule that is new, or whose rule
- * is, is claimed up to when the worker came: what was due before was not missed.
+ * The record after a worker began; the same object when nothing changes. A schedule that is new, or has a new rule, is claimed
+ * up to the worker's start: earlier due times were not missed.
  */
 export function begun(
   record: ScheduleRecord | undefined,
@@ -109,7 +109,7 @@ export function begun(
   return { rule, spans: [...parts.begun.slice(0, -1), latest, ...parts.ahead] };
 }
 
-/** The record with a claim in it, unless that cannot be had. */
+/** The record with this claim, unless it is refused. */
 export function claimed(
   record: ScheduleRecord | undefined,
   { rule, dueMs, firstMs, nowMs }: SlotClaim,
@@ -122,7 +122,7 @@ export function claimed(
   const parts = split(record?.spans ?? [], nowMs);
   const before = parts.begun.map((span) => ({ ...span, isAside: false }));
   const latest = before.at(-1);
-  // Nobody was there for longer than clocks differ: or it is this clock that is ahead.
+  // No worker ran for longer than clocks differ, or this clock is ahead.
   const isNew = latest === undefined || nowMs - Math.max(firstMs, latest.fromMs) > SKEW_MS;
   if (isNew) before.push({ fromMs: nowMs, toMs: dueMs, isAside: false });
   else before[before.length - 1] = { ...latest, toMs: dueMs };
@@ -130,8 +130,7 @@ export function claimed(
 }
 
 /**
- * The record with all that is ahead set aside, which reached up to `untilMs`; undefined when it reaches further now, for
- * somebody goes on with it.
+ * The record with all future claims set aside if they still end at `untilMs`; undefined when another worker has extended them.
  */
 export function setAside(
   record: ScheduleRecord,
@@ -143,25 +142,25 @@ export function setAside(
 }
 
 /**
- * How claims stand that are still to come by a clock: `watched`, it is not known whether anybody goes on with them, and
- * nothing is pushed; `set_aside`, nobody does, and the schedule goes on; `claimed`, nothing is pushed until then.
+ * The state of future claims: `watched`, it is unknown whether another worker extends them, and nothing is pushed; `set_aside`,
+ * no worker does, and the schedule goes on; `claimed`, nothing is pushed until they have passed.
  */
 export type AheadState = "watched" | "set_aside" | "claimed";
 
-/** Claims that are still to come by a clock, and up to when, epoch milliseconds. */
+/** Future claims, and their end, epoch milliseconds. */
 export interface ClaimedAhead {
   readonly state: AheadState;
   readonly untilMs: number;
 }
 
-/** What of the claims is still to come at a time. */
+/** The future claims at a time. */
 export function claimedAhead(claims: ScheduleClaims, nowMs: number): ClaimedAhead | undefined {
   const { claimedToMs = -Infinity, ahead } = claims;
   if (claimedToMs > nowMs + SKEW_MS) return { state: "claimed", untilMs: claimedToMs };
   return ahead && { state: ahead.isAside ? "set_aside" : "watched", untilMs: ahead.untilMs };
 }
 
-/** What that means, as a sentence without a full stop. */
+/** The meaning, as a sentence without a full stop. */
 export function claimedAheadReason({ state, untilMs }: ClaimedAhead): string {
   const until = `its times are claimed up to ${
     isoDate(untilMs)
@@ -174,17 +173,20 @@ export function claimedAheadReason({ state, untilMs }: ClaimedAhead): string {
   return `${until}; ${meaning[state]}`;
 }
 
-/** The latest claim of all, whoever made it; epoch milliseconds. */
+/** The latest claim of any worker; epoch milliseconds. */
 export function latestClaimMs(spans: readonly ClaimSpan[]): number {
   return Math.max(...spans.map(({ toMs }) => toMs));
 }
 
-/** As it is stored: `FROM-TO,FROM-TO?`, of which the last one is set aside. */
+/** The stored text: `FROM-TO,FROM-TO?`, with `?` for a span that is set aside. */
 export function spansText(spans: readonly ClaimSpan[]): string {
   return spans.map(({ fromMs, toMs, isAside }) => `${fromMs}-${toMs}${isAside ? "?" : ""}`).join(",");
 }
 
-/** The spans of such a text; a single number is a claim without a span, as they once were. Undefined when it is none. */
+/**
+ * The spans of a stored text; a single number is a claim without a span, as earlier versions wrote. Undefined for an invalid
+ * text.
+ */
 export function spansOf(text: string): readonly ClaimSpan[] | undefined {
   const spans: ClaimSpan[] = [];
   for (const part of text.split(",")) {
@@ -201,12 +203,12 @@ function split(spans: readonly ClaimSpan[], nowMs: number) {
   return { begun: spans.filter((span) => !isAhead(span)), ahead: spans.filter(isAhead) };
 }
 
-/** Up to when somebody was there. */
+/** The end of a span. */
 function reachOf({ fromMs, toMs }: ClaimSpan): number {
   return Math.max(fromMs, toMs);
 }
 
-/** Joins the two that are nearest to each other when there are too many: what is between them counts as claimed. */
+/** Joins the two spans nearest to each other when there are too many: the time between them counts as claimed. */
 function limited(spans: readonly ClaimSpan[]): readonly ClaimSpan[] {
   if (spans.length <= MAX_SPANS) return spans;
   const gapsMs = spans.slice(1).map((span, i) =>

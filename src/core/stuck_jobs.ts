@@ -1,17 +1,17 @@
-/** Jobs that should move and do not, as a worker and its broker count them. */
+/** Jobs that do not move though they should, by the counts of a worker and its broker. */
 export type StuckJobs =
   | {
     /** They are ready, and a consumer with free slots takes none. */
     readonly kind: "starved";
     readonly broker: string;
     readonly consumer: string;
-    /** Those of its queues that they are in. */
+    /** The queues that they are in. */
     readonly queues: readonly string[];
     readonly jobs: number;
     readonly forMs: number;
   }
   | {
-    /** The broker has given them to this worker, which does not have them: nobody runs them, nor does anybody else get them. */
+    /** The broker gave them to this worker, which does not have them: no worker runs them. */
     readonly kind: "orphaned";
     readonly broker: string;
     /** At least. */
@@ -22,12 +22,12 @@ export type StuckJobs =
 /** What lasts for this long is no coincidence, milliseconds. */
 export const STUCK_MS = 30_000;
 
-/** Whether it has lasted long enough to be told. */
+/** Whether it has lasted long enough to be reported. */
 export function isLasting({ forMs }: StuckJobs): boolean {
   return forMs >= STUCK_MS;
 }
 
-/** What is wrong with the consumer or the broker, as the end of a sentence. */
+/** The fault of the consumer or the broker, as the end of a sentence. */
 export function stuckReason(stuck: StuckJobs): string {
   const lasting = `for ${Math.round(stuck.forMs / 1_000)} s`;
   if (stuck.kind === "orphaned") {

@@ -1,14 +1,13 @@
-/** Memory that is kept from one filling to the next, bytes. */
+/** Memory kept between uses, bytes. */
 const KEPT_BYTES = 65_536;
 
 const EMPTY = new Uint8Array(0);
 
-/** Bytes in the order in which they come. What was a lot is given back when it is cleared. */
+/** Bytes in the order of their arrival. A large buffer is freed when it is cleared. */
 export class ByteStore {
   #buffer = EMPTY;
   #length = 0;
 
-  /** How many there are. */
   get length(): number {
     return this.#length;
   }

@@ -1,6 +1,6 @@
 const utf8 = new TextEncoder();
 
-/** All pieces, one behind the other; a single one is given back as it is. */
+/** All pieces in one array; a single piece is returned as it is. */
 export function joined(pieces: readonly Uint8Array[]): Uint8Array {
   if (pieces.length === 1) return pieces[0]!;
   const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
@@ -12,12 +12,12 @@ export function joined(pieces: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
-/** Longer texts are faster with the encoder than with a loop. */
+/** The encoder is faster for longer texts, the loop for shorter ones. */
 const LOOP_LENGTH = 64;
 
 /**
- * Writes a text as UTF-8, which needs at most 3 bytes a UTF-16 unit; returns where it ends. Most are short and ASCII: a
- * plain loop writes those faster than a call of the encoder.
+ * Writes a text as UTF-8, which needs at most 3 bytes a UTF-16 unit; returns the end. Most texts are short and ASCII, and a
+ * plain loop is faster for them than the encoder.
  */
 export function writeText(buffer: Uint8Array, text: string, at: number): number {
   if (text.length <= LOOP_LENGTH) {
@@ -32,16 +32,15 @@ export function writeText(buffer: Uint8Array, text: string, at: number): number 
   return at + utf8.encodeInto(text, buffer.subarray(at)).written;
 }
 
-/** Memory that is kept from one filling to the next, bytes. */
+/** Memory kept between uses, bytes. */
 const KEPT_BYTES = 65_536;
 
-/** Bytes that are gathered to be written together. */
+/** Gathers bytes to be written together. */
 export class ByteWriter {
   #buffer = new Uint8Array(4_096);
   #spare = new Uint8Array(4_096);
   #length = 0;
 
-  /** How many there are. */
   get length(): number {
     return this.#length;
   }
@@ -57,7 +56,7 @@ export class ByteWriter {
     this.#length += bytes.length;
   }
 
-  /** Gives all away, and begins anew; what was given is valid until the next call. */
+  /** Returns the bytes and starts again; they are valid until the next call. */
   take(): Uint8Array {
     const taken = this.#buffer.subarray(0, this.#length);
     const kept = this.#buffer.length > KEPT_BYTES ? new Uint8Array(KEPT_BYTES) : this.#buffer;

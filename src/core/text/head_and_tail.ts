@@ -4,19 +4,19 @@ import { joined } from "./bytes.ts";
 const lenientUtf8 = new TextDecoder();
 
 /**
- * What is kept of a text of any length: where it began, which is often the cause, and where it ended, which is what ended the
- * program. Of `maxBytes` bytes each has a half.
+ * The two ends of a text of any length: the beginning, which often has the cause, and the end, which is what ended the program.
+ * Each gets half of `maxBytes` bytes.
  *
- * 1. Keeps all of a text that is no longer than `maxBytes`.
- * 2. Of a longer one says how much is left out, and cuts no character in two.
- * 3. Takes no memory for a text that is empty.
+ * 1. Keeps the whole text if it is no longer than `maxBytes`.
+ * 2. Says how much is left out of a longer one, and cuts no character in two.
+ * 3. Takes no memory for an empty text.
  */
 export class HeadAndTail {
   readonly #headBytes: number;
   readonly #tailBytes: number;
   readonly #head = new ByteStore();
   readonly #tail = new ByteStore();
-  /** Bytes that have come, kept or not. */
+  /** Bytes that arrived, kept or not. */
   #length = 0;
 
   constructor(maxBytes: number) {
@@ -24,7 +24,6 @@ export class HeadAndTail {
     this.#tailBytes = Math.floor(maxBytes / 2);
   }
 
-  /** Whether some of it is left out. */
   get isCut(): boolean {
     return this.#length > this.#headBytes + this.#tailBytes;
   }
@@ -36,7 +35,7 @@ export class HeadAndTail {
     if (piece.length > room) this.#keepEnd(piece.subarray(room));
   }
 
-  /** What is kept, as UTF-8 where it is that, without its last line ends. */
+  /** The kept text, as UTF-8 if it is valid, without trailing line ends. */
   text(): string {
     if (this.#length === 0 || this.#headBytes === 0) return "";
     const tail = this.#tail.bytes();
@@ -48,14 +47,13 @@ export class HeadAndTail {
     return parts.filter((part) => part !== "").join("\n").trimEnd();
   }
 
-  /** Begins anew. */
   clear(): void {
     this.#head.clear();
     this.#tail.clear();
     this.#length = 0;
   }
 
-  /** Moves bytes only once in a while, however short the pieces are. */
+  /** Moves bytes only now and then, however short the pieces are. */
   #keepEnd(piece: Uint8Array): void {
     if (this.#tailBytes === 0) return;
     this.#tail.append(piece.subarray(Math.max(piece.length - this.#tailBytes, 0)));
@@ -63,7 +61,7 @@ export class HeadAndTail {
   }
 }
 
-/** Without a character at the end of which bytes are missing. */
+/** Without an incomplete character at the end. */
 function withoutCutEnd(bytes: Uint8Array): Uint8Array {
   for (let back = 1; back <= 3 && back <= bytes.length; back++) {
     const byte = bytes[bytes.length - back]!;
@@ -84,7 +82,7 @@ function isContinuation(byte: number): boolean {
   return (byte & 0xc0) === 0x80;
 }
 
-/** How many bytes a character has in UTF-8 that begins with this one. */
+/** The length in UTF-8 of a character that begins with this byte. */
 function charBytes(first: number): number {
   if (first < 0xc0 || first >= 0xf8) return 1;
   if (first < 0xe0) return 2;

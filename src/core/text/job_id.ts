@@ -1,8 +1,8 @@
-/** A longer one is none, characters: it goes into a param, into the environment of a process, and into every line of the log. */
+/** A longer id is refused, characters: an id goes into a param, into the environment of a process, and into every log line. */
 const MAX_LENGTH = 255;
 
 /**
- * Why a text of a message cannot be its job's id; undefined when it can. The text is the end of a sentence.
+ * Why a text cannot be a job's id, as the end of a sentence; undefined when it can.
  *
  * An id becomes a param and part of a URI: PHP cuts a param at its first NUL, and a lone surrogate has no bytes.
  */

@@ -1,4 +1,4 @@
-/** Is given what a job writes, as it comes. Called often; it must not throw, and a piece is valid during the call only. */
+/** Called with each piece of a job's output. It must not throw, and a piece is valid only during the call. */
 export interface OutputListener {
   stdout(piece: Uint8Array): void;
   stderr(piece: Uint8Array): void;

@@ -1,6 +1,6 @@
 import { JobError } from "../errors.ts";
 
-/** Refuses what is no UTF-8, and keeps a byte order mark: the text stands for exactly these bytes. */
+/** Refuses invalid UTF-8 and keeps a byte order mark: the text stands for exactly these bytes. */
 const exactUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
@@ -13,7 +13,7 @@ export function exactText(bytes: Uint8Array): string {
 }
 
 /**
- * A payload that is passed on as a text, which its first NUL would end: other payloads would arrive changed.
+ * A payload that is passed on as text. A NUL would end the text, so other payloads would arrive changed.
  *
  * @param way How it is passed, as in a sentence, e.g. `the param "DATA"`.
  * @throws {JobError} JOB_MALFORMED when it has a NUL byte or is not UTF-8
@@ -32,7 +32,7 @@ export function payloadText(payload: Uint8Array, way: string): string {
   }
 }
 
-/** What is wrong with a message that is longer than a broker's `max_payload_bytes`: JOB_MALFORMED. */
+/** The error for a message that is longer than a broker's `max_payload_bytes`: JOB_MALFORMED. */
 export function tooLarge(queue: string, bytes: number, maxBytes: number): JobError {
   return new JobError(
     "JOB_MALFORMED",
@@ -41,7 +41,7 @@ export function tooLarge(queue: string, bytes: number, maxBytes: number): JobErr
   );
 }
 
-/** A payload as it stands in JSON: `payload` when it is text, else `payload_base64`. */
+/** A payload in JSON: `payload` for text, else `payload_base64`. */
 export function payloadFields(payload: Uint8Array): { payload: string } | { payload_base64: string } {
   try {
     return { payload: exactText(payload) };

@@ -1,10 +1,10 @@
 /** A shorter token could be guessed. */
 export const MIN_TOKEN_LENGTH = 16;
 
-/** What a token has to be like, for messages. */
+/** The rule for a token, for messages. */
 export const TOKEN_RULE = `at least ${MIN_TOKEN_LENGTH} letters, digits and signs without spaces`;
 
-/** Whether a text can be a token: long enough, and fit for a header. */
+/** Whether a text can be a token: long enough, and valid in a header. */
 export function isToken(text: string): boolean {
   return text.length >= MIN_TOKEN_LENGTH && /^[\x21-\x7e]+$/.test(text);
 }

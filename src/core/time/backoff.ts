@@ -12,13 +12,11 @@ export class Backoff {
     this.#maxMs = options.maxMs;
   }
 
-  /** The wait after one more failure, milliseconds. */
   nextMs(): number {
     const ms = Math.min(FIRST_PAUSE_MS * 2 ** this.#failures++, this.#maxMs);
     return Math.round(ms * (0.8 + 0.4 * this.#random()));
   }
 
-  /** It works again. */
   reset(): void {
     this.#failures = 0;
   }

@@ -17,7 +17,6 @@ export interface Clock {
 /** The longest delay that a timer of the runtime can hold, in milliseconds (about 24.8 days). */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The machine's clock. */
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
@@ -27,12 +26,12 @@ export const systemClock: Clock = {
   },
 };
 
-/** The two clocks may part by less than this, milliseconds: they are not read in one step. */
+/** The two clocks may differ by less than this, milliseconds: they are not read in one step. */
 const PARTED_MS = 250;
 
 /**
- * Notices that the time of day was set: it and the monotonic clock have parted. So they have, too, when the machine was
- * suspended, which stops only the monotonic clock. Both are slowed or sped up alike by a time server that sets no time.
+ * Notices that the time of day was set: it then differs from the monotonic clock. It also does when the machine was suspended,
+ * which stops only the monotonic clock. A time server that only slows or speeds up the time changes both alike.
  */
 export class ClockWatch {
   readonly #clock: Clock;
@@ -50,7 +49,7 @@ export class ClockWatch {
     const aheadMs = this.#clock.nowMs() - beforeMs;
     const stepMs = aheadMs - this.#aheadMs;
     if (Math.abs(stepMs) < PARTED_MS) return 0;
-    // The process may have stood still between the two.
+    // The process may have stood still between the two calls.
     if (this.#clock.monotonicMs() - beforeMs >= PARTED_MS / 2) return 0;
     this.#aheadMs = aheadMs;
     return stepMs;

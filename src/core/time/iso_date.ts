@@ -1,6 +1,6 @@
 /**
- * A time as ISO 8601 shows it, e.g. `2026-01-31T12:00:00.000Z`. Others write times too, and a number may be none that a date
- * can hold: it is shown as it is, e.g. `1e+303` or `Infinity`. Never throws.
+ * A time in ISO 8601, e.g. `2026-01-31T12:00:00.000Z`. Foreign data may have numbers that no date can hold: these are shown as
+ * they are, e.g. `1e+303` or `Infinity`. Never throws.
  *
  * @param epochMs UTC, epoch milliseconds.
  */

@@ -1,11 +1,11 @@
 import type { Clock } from "./clock.ts";
 
 /**
- * What `promise` gives, unless the time is up or `signal` aborts before.
+ * The value of `promise`, unless the time is up or `signal` aborts before.
  *
- * @param limit.ms The time; after it the result rejects with an Error that tells it.
+ * @param limit.ms The time; then the result rejects with an Error that says so.
  * @param limit.signal Gives up with its reason.
- * @param limit.discard Is given what comes after that all the same, and nobody wants any more.
+ * @param limit.discard Called with a value that arrives too late.
  */
 export async function inTime<T>(
   clock: Clock,
@@ -29,7 +29,7 @@ export async function inTime<T>(
   }
 }
 
-/** A signal that aborts when the time is up, unless it is disposed of before. @param error The reason of the signal. */
+/** A signal that aborts when the time is up, unless it is disposed of before. @param error The signal's reason. */
 export function timeLimit(
   clock: Clock,
   ms: number,
