@@ -1,21 +1,21 @@
 import type { Clock, Timer } from "../core/time/clock.ts";
 import type { Observer } from "../core/observer.ts";
 
-/** A job that shows nothing within this time, milliseconds, has shown that jobs of its queue are run again. */
+/** A job without a sign within this time, milliseconds, shows that jobs of its queue run again. */
 const TRIAL_MS = 3_000;
 
 interface QueuePause {
-  /** Jobs wait; one may begin; or it has begun, and the others wait for what it shows. */
+  /** Jobs wait; one may begin; or one has begun, and the others wait for its outcome. */
   state: "paused" | "due" | "probing";
   timer: Timer | undefined;
   endsAtMs: number;
 }
 
 /**
- * The queues of a broker of which the application has said "not now", as while it is being maintained: no consumer of this process
- * takes a job of one until its time is over. Then one job shows whether others may follow.
+ * The queues that the application holds back ("not now"), for instance during its maintenance. No consumer of this process
+ * takes a job of such a queue until the time is over. Then one job tests whether others may follow.
  *
- * It is the application's word, kept in memory; what people pause is kept in the broker.
+ * They are in memory only; pauses by people are in the broker.
  */
 export class QueuePauses {
   readonly #clock: Clock;
@@ -31,7 +31,10 @@ export class QueuePauses {
     this.#broker = options.broker;
   }
 
-  /** Calls `onChange` whenever another number of jobs may begin, until what it returns is called. Without a listener, nothing is paused. */
+  /**
+   * Calls `onChange` whenever the number of jobs that may begin changes. Ends with the returned function. Without a listener,
+   * nothing is held back.
+   */
   watch(onChange: () => void): () => void {
     this.#listeners.add(onChange);
     return () => {
@@ -40,19 +43,19 @@ export class QueuePauses {
     };
   }
 
-  /** How many jobs of the queue may begin now: 0, one to find out, or all. */
+  /** How many jobs of the queue may begin now: 0, 1 as a test, or all. */
   limit(queue: string): number {
     const pause = this.#pauses.get(queue);
     if (pause === undefined) return Infinity;
     return pause.state === "due" ? 1 : 0;
   }
 
-  /** Those of `queues` all of whose jobs may begin; the same list when that is all of them. */
+  /** The queues of which all jobs may begin; the same list if that is all of them. */
   open(queues: readonly string[]): readonly string[] {
     return this.#pauses.size === 0 ? queues : queues.filter((queue) => !this.#pauses.has(queue));
   }
 
-  /** For how long no job of each queue begins, milliseconds; 0 where one shows whether others may. */
+  /** How long each queue is held back, milliseconds; 0 while a job tests it. */
   list(): { readonly queue: string; readonly forMs: number }[] {
     const nowMs = this.#clock.monotonicMs();
     return [...this.#pauses].map(([queue, { state, endsAtMs }]) => ({
@@ -61,21 +64,21 @@ export class QueuePauses {
     }));
   }
 
-  /** A job of the queue has said that none is to begin for this many milliseconds. */
+  /** A job of the queue said that none may begin for this many milliseconds. */
   pause(queue: string, ms: number): void {
     const isNew = !this.#pauses.has(queue);
     this.#enter(queue, "paused", ms);
     if (isNew) this.#observe({ type: "queue_held_back", broker: this.#broker, queue, forMs: ms });
   }
 
-  /** Whether a job of the queue may begin now, which it does then. */
+  /** Whether a job of the queue may begin now; if so, it begins. */
   begin(queue: string): boolean {
     const limit = this.limit(queue);
     if (limit === 1) this.#enter(queue, "probing", TRIAL_MS);
     return limit > 0;
   }
 
-  /** A job of the queue has ended and asked for no pause, or there is none that could. */
+  /** A job of the queue ended without "not now", or there is no job for a test. */
   passed(queue: string): void {
     if (this.#pauses.get(queue)?.state !== "probing") return;
     this.#pauses.get(queue)!.timer?.cancel();
@@ -96,7 +99,7 @@ export class QueuePauses {
       ms,
     );
     this.#pauses.set(queue, { state, timer, endsAtMs: this.#clock.monotonicMs() + ms });
-    // The consumer that takes the one job knows it, and no other has anything to do.
+    // The consumer with the test job knows it, and no other has anything to do.
     if (state !== "probing") this.#changed();
   }
 

@@ -13,38 +13,36 @@ export const DEFAULT_WORKER_OPTIONS: WorkerOptions = { shutdownTimeoutMs: 30_000
 
 export type WorkerState = "running" | "quiet" | "stopping";
 
-/** How a run ended. */
 export interface RunResult {
   /** Jobs that could not be put back; they run again when their lease ends. */
   readonly orphaned: number;
-  /** Why consumers could run no jobs, where the worker has ended without them: only until empty. */
+  /** Why consumers could not run jobs, when the worker ended without them: only until empty. */
   readonly faults: readonly FervoError[];
-  /** States of jobs that a broker could not count, such as `delayed`: there may be some left; only until empty. */
+  /** States of jobs that a broker could not count, such as `delayed`: some jobs may be left; only until empty. */
   readonly uncounted: readonly string[];
 }
 
-/** How long nothing has to come until a broker that cannot count its jobs is taken for empty, milliseconds. */
+/** A broker that cannot count its jobs counts as empty when no job has come for this long, milliseconds. */
 export const DEFAULT_SETTLE_MS = 5_000;
 
 /** How often to look whether all queues are empty, milliseconds. */
 const EMPTY_CHECK_MS = 100;
 
-/** Consumers and schedules. */
 export interface Working {
   readonly consumers: readonly Consumer[];
   readonly schedules: readonly Schedule[];
 }
 
 /**
- * Starts, quiets and stops all consumers, and the schedules.
+ * Starts, quiets and stops all consumers and schedules.
  *
  * 1. Runs until it is stopped, or until there is nothing left to do.
- * 2. Quiet, takes no more jobs and stays, until it is stopped.
- * 3. Puts others in the place of some of them, while the rest goes on.
- * 4. Stops in order: no more receives, then time to finish, then what is left is put back and aborted.
+ * 2. Quiet: takes no more jobs and stays until it is stopped.
+ * 3. Replaces some of them while the others go on.
+ * 4. Stops in order: no more receives, then time to finish, then the remaining jobs are aborted and put back.
  */
 export class Worker {
-  /** All that were started and not replaced, and those that are being replaced. */
+  /** The current ones, and those that are being replaced. */
   readonly #consumers: Set<Consumer>;
   readonly #schedules: Set<Schedule>;
   /** The ones that run; empty before `run`. */
@@ -59,12 +57,12 @@ export class Worker {
   #replacement: Promise<void> | undefined;
   #faults: readonly FervoError[] = [];
   #uncounted: readonly string[] = [];
-  /** Of consumers that were replaced. */
+  /** Of replaced consumers. */
   #orphaned = 0;
   #isStopping = false;
   #isQuiet = false;
 
-  /** @param deps.onQuiet Called when the worker takes no more jobs; several times, maybe. */
+  /** @param deps.onQuiet Called when the worker takes no more jobs, possibly several times. */
   constructor(
     deps: {
       consumers: readonly Consumer[];
@@ -86,9 +84,9 @@ export class Worker {
   /**
    * Works until `stop`.
    *
-   * @param options.untilEmpty End also when no queue has a job left, not even a delayed one, but those of consumers that
-   * can run none (`lastingFault`); the schedules push none then.
-   * @param options.settleMs How long nothing has to come until a broker that cannot count its jobs is taken for empty.
+   * @param options.untilEmpty Also end when no queue has a job left, not even a delayed one; queues of consumers that cannot
+   * run jobs (`lastingFault`) do not count, and schedules push no jobs.
+   * @param options.settleMs A broker that cannot count its jobs counts as empty when no job has come for this long.
    */
   async run(options: { untilEmpty: boolean; settleMs?: number }): Promise<RunResult> {
     const { signal } = this.#deadline;
@@ -108,38 +106,38 @@ export class Worker {
     return { orphaned, faults: this.#faults, uncounted: this.#uncounted };
   }
 
-  /** Whether it takes jobs (`running`), takes none until it is stopped (`quiet`), or is about to end (`stopping`). */
+  /** `running`; `quiet`, it takes no jobs until it is stopped; or `stopping`, it is about to end. */
   get state(): WorkerState {
     if (this.#isStopping || this.#ended.signal.aborted) return "stopping";
     return this.#isQuiet ? "quiet" : "running";
   }
 
-  /** Those that were started and have not been replaced, and those that are being replaced. */
+  /** The current ones, and those that are being replaced. */
   get consumers(): readonly Consumer[] {
     return [...this.#consumers];
   }
 
-  /** As `consumers`. */
   get schedules(): readonly Schedule[] {
     return [...this.#schedules];
   }
 
-  /** Jobs taken and not settled, those of consumers that are being replaced included. */
+  /** Deliveries in flight, also of consumers that are being replaced. */
   get inFlight(): number {
     return [...this.#consumers].reduce((sum, { inFlight }) => sum + inFlight, 0);
   }
 
   /**
-   * Puts others in the place of some, while it is `running`. Those that go take no more jobs; what they run may go on until
-   * the shutdown timeout, and is put back then. Only when they have ended do the others begin, so that never more jobs run
-   * than before or after. A worker that is told meanwhile to take no more jobs begins none of them. One at a time.
+   * Replaces some of them while it is `running`. The old ones take no more jobs; their running jobs may go on until the
+   * shutdown timeout, and are then put back. The new ones begin only when the old ones have ended, so that there are never more
+   * running jobs than before or after. If the worker is told meanwhile to take no more jobs, none of the new ones begins. One
+   * call at a time.
    *
-   * A broker that is unavailable then is waited for, unless it goes itself: it might know of no reason to hand the jobs out again,
-   * as long as this process lives.
+   * It waits for a broker that is unavailable, unless that broker is removed too: the broker may have no reason to hand out the
+   * jobs again while this process lives.
    *
-   * @param going Of those that it has.
-   * @param coming Gives those that take their place, when it is time.
-   * @param losesBroker Whether the broker of a consumer goes, too.
+   * @param going Some of the current ones.
+   * @param coming Makes their replacements, when it is time.
+   * @param losesBroker Whether the broker of a consumer is removed, too.
    */
   async replace(
     going: Working,
@@ -172,25 +170,25 @@ export class Worker {
     resolve();
   }
 
-  /** From now on. */
+  /** They apply from now on. */
   setOptions(options: WorkerOptions): void {
     this.#options = options;
   }
 
-  /** Takes no more jobs; those that run may finish. `stop` is still needed to end. Idempotent. */
+  /** Takes no more jobs; running jobs may finish. `stop` is still needed to end. Idempotent. */
   quiet(): void {
     this.#isQuiet = true;
     this.#takeNoMore();
   }
 
-  /** The first `stop`, and never the second one: for whoever may say it twice. */
+  /** Calls `stop` unless it was called, for callers that may come twice. */
   drain(): void {
     if (!this.#isStopping) this.stop();
   }
 
   /**
-   * The first call takes no more jobs and gives those that run until the shutdown timeout; a second one ends now.
-   * `run` resolves when it is done.
+   * The first call takes no more jobs and gives running jobs until the shutdown timeout; a second call ends now. `run` resolves
+   * when it is done.
    */
   stop(): void {
     if (this.#ended.signal.aborted) return;
@@ -207,7 +205,7 @@ export class Worker {
     this.#running.set(one, one.run().then(() => void this.#running.delete(one)));
   }
 
-  /** Waits until none of them runs, and nobody is to take the place of one. */
+  /** Waits until none of them runs, and none is being replaced. */
   async #ends(all: () => readonly (Consumer | Schedule)[]): Promise<void> {
     for (;;) {
       const running = all().flatMap((one) => this.#running.get(one) ?? []);
@@ -224,9 +222,9 @@ export class Worker {
   async #stopWhenEmpty(settleMs: number): Promise<void> {
     while (!this.#isStopping && !this.#ended.signal.aborted) {
       const consumers = [...this.#consumers];
-      // One that can run no jobs leaves them to a person, and is not waited for.
+      // A consumer that cannot run jobs leaves them to a person, and is not waited for.
       const working = consumers.filter((consumer) => consumer.lastingFault === undefined);
-      // A consumer whose broker is unavailable is not known to be empty; it says so itself, and is asked again.
+      // A consumer whose broker is unavailable may not be empty; it reports that itself, and is asked again.
       const emptied = await Promise.all(
         working.map((consumer) => consumer.emptied(settleMs).catch(() => undefined)),
       );
@@ -235,7 +233,7 @@ export class Worker {
       ) {
         this.#faults = consumers.flatMap((consumer) => consumer.lastingFault ?? []);
         this.#uncounted = [...new Set(emptied.flat())];
-        // It may have been stopped meanwhile, and a second stop would mean: now.
+        // It may have been stopped meanwhile, and a second stop would end at once.
         if (!this.#isStopping) this.stop();
         return;
       }

@@ -19,15 +19,16 @@ export { type ConsumerDeps, type ConsumerOptions, DEFAULT_CONSUMER_OPTIONS } fro
 /**
  * Takes jobs from a list of queues and runs them in slots.
  *
- * 1. Asks the broker for as many deliveries as it has free slots, and while jobs are short for one more each, so that a
- *    slot does not wait for the broker ({@link Receiver}, {@link demand}).
- * 2. Runs each in a slot: decode, execute, settle ({@link Dispatch}). With a batch size, a slot takes what is there, and never waits for more.
- * 3. Ends jobs whose time is up ({@link Slots}); leases are renewed meanwhile ({@link InFlight}).
- * 4. Pauses while the executor cannot run jobs, or the broker is unavailable, and finds out by itself when that is over.
- * 5. Stops in order: quiet (no more receives), drained (all settled), else abort what runs, and put it back then.
+ * 1. Asks the broker for as many deliveries as there are free slots. While jobs are short, it prefetches one more for each
+ *    slot, so that no slot waits for the broker ({@link Receiver}, {@link demand}).
+ * 2. Runs each in a slot: decode, execute, settle ({@link Dispatch}). With a batch size, a slot takes the jobs that are there,
+ *    and never waits for more.
+ * 3. Ends jobs that time out ({@link Slots}), and renews leases meanwhile ({@link InFlight}).
+ * 4. Backs off while the executor cannot run jobs, or the broker is unavailable, and notices by itself when that is over.
+ * 5. Stops in order: quiet (no more receives), drained (all settled), else it aborts running jobs and puts them back.
  *
- * A slot is free as soon as its settle is handed to the broker, so that the settle and the next receive can share a
- * transaction or a round trip. Settles that lag are bounded: at most as many as there are slots.
+ * A slot is free as soon as its settle is handed to the broker, so that the settle and the next receive can share a transaction
+ * or a round trip. There are at most as many lagging settles as slots.
  */
 export class Consumer {
   readonly #observe: Observer;
@@ -41,7 +42,7 @@ export class Consumer {
   readonly #rateLimit: RateLimit | undefined;
   readonly #inFlight: InFlight;
   readonly #stalls: StallDetector;
-  /** Read anew each time that it is asked how much is to be received. */
+  /** Re-read at each demand. */
   readonly #facts: DemandFacts;
   #cutting: Promise<void> | undefined;
 
@@ -117,7 +118,7 @@ export class Consumer {
     };
   }
 
-  /** The same, to the job. */
+  /** The same, with each job. */
   snapshot(): ConsumerSnapshot {
     return {
       ...this.stats,
@@ -127,22 +128,20 @@ export class Consumer {
     };
   }
 
-  /** Slots in use. */
   get busySlots(): number {
     return this.#slots.busy;
   }
 
-  /** Since the start: jobs that have run, and how long slots were in use for them, milliseconds. */
+  /** Since the start: jobs that ran, and the time that slots were in use for them, milliseconds. */
   get ran(): { readonly jobs: number; readonly ms: number } {
     return this.#dispatch.ran;
   }
 
-  /** Why it makes no progress though it should, as the end of a sentence; undefined when all is well. */
+  /** Why it makes no progress though it should, as the end of a sentence; undefined when it is well. */
   get stall(): string | undefined {
     return this.#stalls.stall ?? this.#slots.stall;
   }
 
-  /** Deliveries taken and not settled. */
   get inFlight(): number {
     return this.#inFlight.size;
   }
@@ -153,31 +152,30 @@ export class Consumer {
   }
 
   /**
-   * Why it can run no jobs, where a person may have to mend that: FPM_MISCONFIGURED, PROCESS_MISCONFIGURED. It tries again
-   * by itself.
+   * Why it cannot run jobs, where a person may have to act: FPM_MISCONFIGURED, PROCESS_MISCONFIGURED. It tries again by itself.
    */
   get fault(): FervoError | undefined {
     return this.#gate.fault;
   }
 
-  /** The same, once it has tried so often that waiting is of no use to whoever wants to see an end. */
+  /** The same, after so many failures that waiting does not help. */
   get lastingFault(): FervoError | undefined {
     return this.#gate.isLasting ? this.fault : undefined;
   }
 
   /**
-   * Whether nothing is left to do now: no job held, and none in the broker ({@link Receiver.emptied}).
+   * Whether nothing is left to do now: no job in flight, and none in the broker ({@link Receiver.emptied}).
    *
    * @throws {FervoError} QUEUE_UNAVAILABLE
    */
   async emptied(settleMs: number): Promise<readonly string[] | undefined> {
-    // What cannot come now may be there all the same.
+    // Jobs may be there that cannot be taken now.
     if (!this.#gate.isOpen || this.#receiver.heldBack.length > 0) this.#receiver.busy();
     const uncounted = await this.#receiver.emptied(settleMs);
     return this.#inFlight.size === 0 ? uncounted : undefined;
   }
 
-  /** Works until it is quiet and every job it holds is settled; never rejects. */
+  /** Works until it is quiet and every job in flight is settled; never rejects. */
   async run(): Promise<void> {
     this.#observe({ type: "consumer_started", consumer: this.name, queues: this.#receiver.queues });
     if (this.#problem !== undefined) this.#gate.unable(this.#problem);
@@ -193,12 +191,12 @@ export class Consumer {
     this.#observe({ type: "consumer_stopped", consumer: this.name });
   }
 
-  /** Somebody may have mended what keeps it from running jobs: it looks at once. */
+  /** The cause of its fault may be corrected: it probes at once. */
   probeNow(): void {
     this.#gate.probeNow();
   }
 
-  /** There may be more slots than before. */
+  /** The number of slots may have grown. */
   limitChanged(): void {
     this.#receiver.resize(this.#dispatch.capacity);
     this.#stalls.wake();
@@ -210,16 +208,16 @@ export class Consumer {
     this.#dispatch.quiet();
   }
 
-  /** Ends now, without what the broker does not take: as {@link cutOff}, and settles are not tried again. Never rejects. */
+  /** Ends now: as {@link cutOff}, and failed settles are not made again. Never rejects. */
   stopNow(): Promise<void> {
     this.#inFlight.giveUp();
     return this.cutOff();
   }
 
   /**
-   * Ends as soon as the broker has taken all that is held: aborts what still runs, and puts it back when that has ended, so
-   * that its next run does not begin beside it. What does not end in time is put back all the same. Until then it is held
-   * with its lease, and a worker that is killed meanwhile loses none. Never rejects. Idempotent.
+   * Ends as soon as the broker has taken everything: aborts running jobs, and puts each back when it has ended, so that its
+   * next run does not overlap. A job that does not end in time is put back all the same. Until then its lease is renewed, so a
+   * worker that is killed meanwhile loses none. Never rejects. Idempotent.
    */
   cutOff(): Promise<void> {
     return this.#cutting ??= this.#cutOff();

@@ -1,19 +1,19 @@
-/** What decides how many jobs a consumer asks its broker for. */
+/** The facts that decide how many jobs a consumer requests from its broker. */
 export interface DemandFacts {
-  /** Slots that may be in use now: all, one to find out whether the executor is back, or none. */
+  /** Slots that may be in use now: all, one as a probe, or none. */
   readonly usableSlots: number;
   readonly busySlots: number;
   readonly slots: number;
   readonly batchSize: number;
-  /** Whether jobs can be run, and nothing is in doubt. */
+  /** Whether jobs can run for certain. */
   readonly isOpen: boolean;
   /** Whether a queue is not paused. */
   readonly hasQueue: boolean;
-  /** Deliveries that are taken and not settled, without those that wait for their time. */
+  /** Deliveries in flight, without postponed ones. */
   readonly inFlight: number;
-  /** How many more may be taken before a slot is free for them. */
+  /** How many may be prefetched now. */
   readonly aheadRoom: number;
-  /** How many more may be in flight than slots ask for: those that wait for a slot, and settles that lag. */
+  /** How many more may be in flight than slots need: prefetched jobs and lagging settles. */
   readonly allowance: number;
   /** How many bytes more the messages in flight may have. */
   readonly roomBytes: number;
@@ -21,12 +21,12 @@ export interface DemandFacts {
   readonly rateRoom: () => number;
 }
 
-/** How many jobs a consumer asks its broker for now; 0 for none. Pure, but that a rate limit may set its timer. */
+/** How many jobs a consumer requests from its broker now; 0 for none. Pure, except that a rate limit may set its timer. */
 export function demand(facts: DemandFacts): number {
   const { usableSlots, busySlots, slots, batchSize, isOpen, inFlight } = facts;
   const free = usableSlots - busySlots;
   const room = Math.min(
-    // To find out whether the executor is back, one job will do.
+    // One job is enough as a probe.
     isOpen ? free * batchSize + facts.aheadRoom : free,
     2 * slots * batchSize + facts.allowance - inFlight,
   );

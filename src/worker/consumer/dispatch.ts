@@ -15,9 +15,9 @@ import type { RateLimit } from "./rate_limit.ts";
 import { SlotRunner } from "./slot_runner.ts";
 import type { Slot, Slots } from "./slots.ts";
 
-/** A job that asks to come later is kept here for at most this long, milliseconds, where giving it back costs an attempt. */
+/** Where a release costs an attempt, a job that asks to run later is kept here for at most this long, milliseconds. */
 const MAX_KEPT_MS = 60_000;
-/** While more are kept so, no further ones are taken. */
+/** No further jobs are taken while this many are kept. */
 const MAX_KEPT = 1_000;
 
 export interface DispatchDeps extends ConsumerDeps {
@@ -31,11 +31,11 @@ export interface DispatchDeps extends ConsumerDeps {
 }
 
 /**
- * Gives what a consumer has received to its slots, and settles what comes of it.
+ * Gives received jobs to the slots of a consumer, and settles them.
  *
  * 1. Begins jobs while slots are free; others wait for the next slot ({@link Prefetch}).
- * 2. Gives back what was not begun; or keeps it, where that would cost an attempt ({@link Kept}).
- * 3. Learns from outcomes whether jobs can be run, and which queues are to rest.
+ * 2. Gives back jobs that were not begun, or keeps them where a release costs an attempt ({@link Kept}).
+ * 3. Learns from outcomes whether jobs can run, and which queues are held back.
  */
 export class Dispatch {
   readonly #clock: Clock;
@@ -50,9 +50,9 @@ export class Dispatch {
   readonly #runner: SlotRunner;
   readonly #prefetch: Prefetch<InFlightJob>;
   readonly #kept: Kept;
-  /** Whether a job that is given back would have an attempt counted. */
+  /** Whether a release costs an attempt. */
   readonly #isKeeper: boolean;
-  /** The same of a job that asks to come later. */
+  /** The same with a delay. */
   readonly #keepsPostponed: boolean;
   #unwatch = () => {};
   readonly #cut = new AbortController();
@@ -91,42 +91,44 @@ export class Dispatch {
     }, options);
   }
 
-  /** Since the start: jobs that have run, and how long slots were in use for them, milliseconds. */
+  /** Since the start: jobs that ran, and the time that slots were in use for them, milliseconds. */
   get ran(): { readonly jobs: number; readonly ms: number } {
     return this.#ran;
   }
 
-  /** Deliveries that wait here for a slot. */
   get waiting(): number {
     return this.#prefetch.size;
   }
 
-  /** Deliveries that have asked to come later and hinder no others: what is taken is not limited by them. */
+  /** Postponed deliveries, which do not limit the number of further ones. */
   get aside(): number {
     return Math.min(this.#kept.postponed, MAX_KEPT);
   }
 
-  /** How many deliveries a broker that sends jobs by itself may send: what slots run, and as many again where that costs no attempt. */
+  /**
+   * How many deliveries a broker that sends jobs by itself may send: one for each job in a slot, and as many again where a
+   * release costs no attempt.
+   */
   get capacity(): number {
     return this.#limit.slots * this.#options.batchSize * (this.#isKeeper ? 1 : 2);
   }
 
-  /** How many more may be taken before a slot is free for them. */
+  /** How many may be prefetched now. */
   get aheadRoom(): number {
     return this.#isKeeper ? 0 : this.#prefetch.room;
   }
 
-  /** How many more may be in flight beside those that slots ask for. */
+  /** How many more may be in flight than slots need. */
   get allowance(): number {
     return this.#isKeeper ? 0 : this.#prefetch.allowance;
   }
 
-  /** Begins to heed which queues are to rest, until it is closed. */
+  /** Follows changes of held-back queues until it is closed. */
   open(): void {
     this.#unwatch = this.#queuePauses.watch(() => this.#queuesChanged());
   }
 
-  /** Gives jobs, which are held from now on, to the free slots in equal shares; what they cannot take waits for the next that is free. */
+  /** Gives jobs to the free slots in equal shares; the rest waits for the next free slot. */
   give(deliveries: readonly Delivery[]): void {
     this.#rateLimit?.take(deliveries.length);
     const jobs = deliveries.map((delivery) => this.#inFlight.add(delivery));
@@ -142,7 +144,7 @@ export class Dispatch {
     else this.#prefetch.add(left);
   }
 
-  /** Begins what is kept here, as far as there are slots for it. */
+  /** Begins kept jobs while there are slots for them. */
   startKept(): void {
     while (!this.#kept.isEmpty && this.#slots.busy < this.#gate.limit(this.#limit.slots)) {
       const max = this.#gate.isOpen ? this.#options.batchSize : 1;
@@ -153,21 +155,21 @@ export class Dispatch {
     this.#stalls.wake();
   }
 
-  /** What waits here and is ours no more is not begun: it runs elsewhere. */
+  /** Waiting jobs that are no longer ours do not begin: they run elsewhere. */
   lost(gone: readonly Delivery[]): void {
     const isGone = ({ delivery }: InFlightJob) => gone.includes(delivery);
     for (const entry of this.#slots.inUse.flatMap(({ jobs }) => jobs)) entry.isLost ||= isGone(entry);
     this.#inFlight.putBack([...this.#prefetch.takeThose(isGone), ...this.#kept.takeThose(isGone)]);
   }
 
-  /** Gives back what waits; from now on nothing does. Idempotent. */
+  /** Gives back all waiting jobs, from now on at once. Idempotent. */
   quiet(): void {
     this.#isQuiet = true;
     this.#inFlight.putBack(this.#prefetch.takeAll());
     this.#inFlight.putBack(this.#kept.takeAll());
   }
 
-  /** Aborts what runs, and puts it back when that has ended; at last also what does not end. Never rejects. */
+  /** Aborts running jobs and puts each back when it has ended; at last also jobs that do not end. Never rejects. */
   async cutOff(): Promise<void> {
     const error = new FervoError("SHUTDOWN", "The worker shuts down");
     this.#cut.abort(error);
@@ -176,12 +178,11 @@ export class Dispatch {
     await Promise.all(late.map((entry) => entry.isSettling || this.#inFlight.settle(entry, outcome)));
   }
 
-  /** Listens to nobody any more. */
   close(): void {
     this.#unwatch();
   }
 
-  /** Runs jobs in a slot that is free; those that were not begun go back. */
+  /** Runs jobs in a free slot, and puts back the ones that did not begin. */
   async #start(jobs: readonly InFlightJob[]): Promise<void> {
     const slot = this.#slots.begin(jobs);
     const { ran, outcome, left } = await this.#runner.run(slot);
@@ -193,7 +194,7 @@ export class Dispatch {
     if (outcome?.kind !== "release") this.#putBack(left);
   }
 
-  /** The slot is free: for a prefetched job, else for what the next receive brings. Returns when it became so. */
+  /** Frees the slot for a prefetched job, or for the next receive. Returns when it became free. */
   #leave(slot: Slot): number {
     const endedMs = this.#clock.monotonicMs();
     const ms = endedMs - slot.startedMs;
@@ -209,7 +210,7 @@ export class Dispatch {
     return endedMs;
   }
 
-  /** What was not begun is begun by whoever has room for it; here, where it would cost an attempt to give it back. */
+  /** Lets whoever has room begin the jobs: another worker, or this one where a release costs an attempt. */
   #putBack(jobs: readonly InFlightJob[]): void {
     if (jobs.length === 0) return;
     if (this.#isKeeper && !this.#isQuiet) this.#keep(jobs);
@@ -221,7 +222,7 @@ export class Dispatch {
     this.startKept();
   }
 
-  /** What waits for a slot is begun only if its queue may be taken from. */
+  /** A waiting job begins only if its queue is not held back. */
   #queuesChanged(): void {
     this.#putBack(
       this.#prefetch.takeThose(({ delivery: { queue } }) => this.#queuePauses.limit(queue) < Infinity),
@@ -234,7 +235,7 @@ export class Dispatch {
     this.#end([entry], outcome, endedMs);
   }
 
-  /** Settles what has not been settled, as what was cut off; or keeps it, where that would cost an attempt. */
+  /** Settles jobs unless they are being settled since a cut-off; or keeps them where a release costs an attempt. */
   #end(ran: readonly InFlightJob[], outcome: Outcome, endedMs?: number): void {
     const keptMs = this.#keptMs(outcome);
     for (const entry of ran) {
@@ -244,7 +245,7 @@ export class Dispatch {
     }
   }
 
-  /** For how long a job with this outcome is kept here before it is begun again, milliseconds; undefined for one that is settled. */
+  /** How long a job with this outcome is kept here before it begins again, milliseconds; undefined if it is settled. */
   #keptMs(outcome: Outcome): number | undefined {
     if (outcome.kind !== "release" || outcome.reason === "shutdown" || this.#isQuiet) return undefined;
     const { reason, delayMs = 0 } = outcome;

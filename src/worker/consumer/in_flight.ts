@@ -10,24 +10,24 @@ import type { Outcome, Verdict } from "../../core/outcome.ts";
 import { retryDelayMs, type RetryPolicy } from "../../core/retry.ts";
 import type { JobTrace, RunTrace } from "../../core/trace.ts";
 
-/** A delivery that is not settled yet. */
+/** A delivery that is not settled. */
 export interface InFlightJob {
   readonly delivery: Delivery;
   /** When it began to run, monotonic milliseconds; undefined before. */
   startedMs: number | undefined;
-  /** Names the job to observers; the message can have a name of its own for it. */
+  /** Names the job for observers; the message may have its own id. */
   id: string;
-  /** 1 is the first, and what counts where the broker does not know. */
+  /** From 1; 1 where the broker does not know. */
   readonly attempt: number;
-  /** Attempts that this job may have; the message can have its own limit. */
+  /** The limit of attempts; the message may have its own. */
   maxAttempts: number;
-  /** After this time a failure is final, epoch milliseconds; the message can have such a limit. */
+  /** After this time a failure is final, epoch milliseconds; undefined without such a limit. */
   retryUntilMs?: number | undefined;
-  /** Where its attempt stands in a trace, where traces are made. */
+  /** The position of its attempt in a trace, with tracing. */
   trace?: JobTrace;
-  /** Its settle is under way or done: at shutdown there is nothing to release. */
+  /** Its settle has begun: at shutdown there is nothing to release. */
   isSettling: boolean;
-  /** It is no longer ours, as was seen before its settle shows that. */
+  /** It is known to be lost before its settle shows that. */
   isLost: boolean;
 }
 
@@ -44,21 +44,21 @@ export interface InFlightDeps {
   readonly broker: Pick<Broker, "format" | "capabilities">;
   readonly clock: Clock;
   readonly observe: Observer;
-  /** Numbers in [0, 1). */
   readonly random: () => number;
-  /** Called when one begins to go back that did not run. */
+  /** Called when a job that did not run begins to go back. */
   readonly onRelease: () => void;
-  /** Called with those whose renewal has shown that they are ours no more. */
+  /** Called with deliveries whose renewal shows that they are lost. */
   readonly onLost: (gone: readonly Delivery[]) => void;
-  /** Called when there is one less. */
+  /** Called when a delivery is settled. */
   readonly onChange: () => void;
 }
 
 /**
- * The deliveries that a consumer has taken and not settled.
+ * The deliveries in flight of a consumer.
  *
  * 1. Renews their leases.
- * 2. Settles each by the verdict on its outcome ({@link decide}), and repeats that until the broker has taken it or it has to give up.
+ * 2. Settles each by the verdict on its outcome ({@link decide}), again and again until the broker has taken it or the worker
+ *    gives up.
  */
 export class InFlight {
   readonly #deps: InFlightDeps;
@@ -84,12 +84,10 @@ export class InFlight {
     return this.#all.size;
   }
 
-  /** How many bytes more may be taken. */
   get roomBytes(): number {
     return this.#options.maxInFlightBytes - this.#bytes;
   }
 
-  /** Deliveries that could not be settled before the end. */
   get orphaned(): number {
     return this.#orphaned;
   }
@@ -110,9 +108,12 @@ export class InFlight {
     return entry;
   }
 
-  /** Puts back what no slot has begun, of what is not being settled already; the last one first, for each goes to the front of its queue. */
+  /**
+   * Puts back jobs that no slot has begun and that are not being settled; the last one first, because each goes to the front of
+   * its queue.
+   */
   putBack(all: readonly InFlightJob[]): void {
-    // An error takes microseconds, and mostly there is nothing to put back.
+    // An error takes microseconds to make, and usually there is nothing to put back.
     if (all.length === 0) return;
     const error = new FervoError("SHUTDOWN", "The job was not begun");
     for (const entry of all.toReversed()) {
@@ -121,7 +122,7 @@ export class InFlight {
   }
 
   /**
-   * Settles, again and again until the broker has taken it or it has to give up. Never rejects.
+   * Settles, again and again until the broker has taken it or the worker gives up. Never rejects.
    *
    * @param endedMs When the job ended, monotonic milliseconds; now, when absent.
    */
@@ -137,7 +138,7 @@ export class InFlight {
     const runMs = endedMs - (entry.startedMs ?? endedMs);
     const { readyAtMs } = entry.delivery;
     const waitMs = readyAtMs === undefined ? undefined : Math.max(nowMs - runMs - readyAtMs, 0);
-    // Of a batch that ended early some were given a trace, and never ran.
+    // Some jobs of a batch that ended early have a trace, and never ran.
     const trace = entry.trace !== undefined && entry.startedMs !== undefined &&
       { trace: { ...entry.trace, startedAtMs: nowMs - runMs } };
     let verdict = this.#verdictOf(outcome, entry, nowMs);
@@ -173,7 +174,7 @@ export class InFlight {
     );
   }
 
-  /** A delay that the broker keeps: a longer one is cut, and the first of them is told. */
+  /** Cuts a delay that is too long for the broker, and reports the first. */
   #kept(verdict: Verdict): Verdict {
     const { broker, observe } = this.#deps;
     const { maxMs } = broker.capabilities.retryDelay;
@@ -184,17 +185,16 @@ export class InFlight {
     return { ...verdict, delayMs: maxMs };
   }
 
-  /** From now on a settle that fails is not tried again. Idempotent. */
+  /** A settle that fails from now on is not made again. Idempotent. */
   giveUp(): void {
     this.#givenUp.abort();
   }
 
-  /** Forgets its timer. */
   close(): void {
     this.#renewal?.cancel();
   }
 
-  /** Returns why the broker did not take it; undefined when it did, or when the job is ours no more. */
+  /** Returns why the broker did not take it; undefined when it did, or when the job is lost. */
   async #trySettle(
     { delivery, id, attempt }: InFlightJob,
     verdict: Verdict,
@@ -216,7 +216,7 @@ export class InFlight {
     }
   }
 
-  /** Renews all leases in that time, and then every third of the shortest, as long as any is held. */
+  /** Renews all leases after this time, and then after every third of the shortest, as long as there are any. */
   #renewBy(ms: number): void {
     const { clock } = this.#deps;
     const atMs = clock.monotonicMs() + ms;
@@ -240,7 +240,7 @@ export class InFlight {
       await lease.extend();
       this.#extending.worked();
     } catch (thrown) {
-      // Of a job that runs a lost lease shows when it is settled; one that waits here is not to begin.
+      // A running job shows a lost lease at its settle; a waiting job must not begin.
       if (asFervoError(thrown).code === "LEASE_LOST") this.#deps.onLost([delivery]);
       else this.#extending.failed(thrown);
     }
@@ -248,9 +248,9 @@ export class InFlight {
 }
 
 /**
- * What is to be done with a delivery whose job had this outcome: a retry gets its delay where it brings none, from the rule of
- * the job's format or else from the policy, and after the last attempt, or when the time for attempts is over, becomes a
- * burial; so does a message to take its place that the broker cannot keep as it is. Pure.
+ * The verdict on a job with this outcome. A retry without a delay gets one, from the job's format or else from the policy. A
+ * retry becomes a burial after the last attempt, or when the time for attempts is over. A replacement that the broker cannot
+ * store counts as a retry. Pure.
  */
 export function decide(
   outcome: Outcome,
@@ -263,7 +263,7 @@ export function decide(
     retry: RetryPolicy;
     format: Pick<Format, "retryDelayMs">;
     random: () => number;
-    /** Whether the broker keeps headers; without them a message that has some is another one. */
+    /** Whether the broker stores headers; a message with headers would change without. */
     keepsHeaders?: boolean;
   },
 ): Verdict {

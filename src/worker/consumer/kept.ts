@@ -1,23 +1,20 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { InFlightJob } from "./in_flight.ts";
 
-/**
- * Deliveries that wait here to be begun, for it would cost an attempt to give them back: those that could not be run, or that asked
- * to come later.
- */
+/** Deliveries that wait here to begin, because a release would cost an attempt: they could not run, or asked to run later. */
 export class Kept {
   readonly #clock: Clock;
   readonly #onDue: () => void;
   readonly #all: InFlightJob[] = [];
   readonly #later = new Map<InFlightJob, Timer>();
 
-  /** @param deps.onDue Called when one that asked to come later may be begun. */
+  /** @param deps.onDue Called when a postponed delivery may begin. */
   constructor(deps: { clock: Clock; onDue: () => void }) {
     this.#clock = deps.clock;
     this.#onDue = deps.onDue;
   }
 
-  /** @param delayMs Not to be begun before that time, milliseconds. */
+  /** @param delayMs They may not begin before this time, milliseconds. */
   add(jobs: readonly InFlightJob[], delayMs = 0): void {
     for (const entry of jobs) {
       if (entry.isSettling) continue;
@@ -32,7 +29,7 @@ export class Kept {
     }
   }
 
-  /** How many there are that asked to come later, and may not be begun yet. */
+  /** Postponed deliveries that may not begin yet. */
   get postponed(): number {
     return this.#later.size;
   }
@@ -41,7 +38,7 @@ export class Kept {
     return this.#all.length === 0;
   }
 
-  /** Up to `max` of those that may be begun now, the first of them first. */
+  /** Removes and returns up to `max` that may begin now, the first ones first. */
   take(max: number, mayBegin: (entry: InFlightJob) => boolean): InFlightJob[] {
     const taken: InFlightJob[] = [];
     for (let at = 0; at < this.#all.length && taken.length < max;) {
@@ -52,7 +49,7 @@ export class Kept {
     return taken;
   }
 
-  /** Those that are meant, whether they may be begun or not. */
+  /** Removes and returns the matching ones, postponed or not. */
   takeThose(isMeant: (entry: InFlightJob) => boolean): InFlightJob[] {
     const meant = this.#all.filter(isMeant);
     for (const entry of meant) {
@@ -63,7 +60,7 @@ export class Kept {
     return meant;
   }
 
-  /** All of them; none waits after that. */
+  /** Removes and returns all. */
   takeAll(): InFlightJob[] {
     return this.takeThose(() => true);
   }

@@ -11,29 +11,28 @@ import type { RateLimitOptions } from "./rate_limit.ts";
 import type { SlotLimit } from "../../core/slot_limit.ts";
 
 export interface ConsumerOptions {
-  /** Names it in logs and metrics. */
+  /** Its name in logs and metrics. */
   readonly name: string;
   readonly queues: readonly WeightedQueue[];
   readonly order: "strict" | "weighted";
-  /** Slots: jobs, or batches, at the same time; unless there is a limit that changes. */
+  /** Slots: jobs, or batches, at the same time. Overridden by a changing limit. */
   readonly concurrency: number;
-  /** How many jobs a slot runs as one batch; 1 for each job by itself. More need an executor that runs batches. */
+  /** How many jobs a slot runs as one batch; 1 for single jobs. Batches need an executor that supports them. */
   readonly batchSize: number;
-  /** Once the messages that are in flight have this many bytes, no further one is taken. */
+  /** No further job is taken once the messages in flight have this many bytes. */
   readonly maxInFlightBytes: number;
   /** How long one attempt may take, milliseconds. */
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
-  /** How many jobs may start in which time; undefined for as many as there are slots for. */
+  /** How many jobs may start in a period; undefined without a limit. */
   readonly rateLimit: RateLimitOptions | undefined;
-  /** How long the application may take to hear of a job that died, milliseconds, where its framework is told. */
+  /** How long the application may take for a post-mortem, milliseconds. */
   readonly postMortemTimeoutMs: number;
   /**
-   * Such a job, whose worker was lost more often, is not run again; nor is one whose worker was lost once, where the broker does not
-   * count that.
+   * A framework's job that lost its worker more often is not run again; once is the limit where the broker does not count that.
    */
   readonly redeliveriesMax: number;
-  /** The longest pause between two looks whether the executor or the broker is back, milliseconds. */
+  /** The longest pause between two probes of the executor or the broker, milliseconds. */
   readonly pauseMaxMs: number;
 }
 
@@ -55,14 +54,13 @@ export interface ConsumerDeps {
   readonly executor: Executor;
   readonly clock: Clock;
   readonly observe: Observer;
-  /** Numbers in [0, 1). */
   readonly random: () => number;
-  /** What the application says of whole queues, to all consumers on this broker; to this one alone, when absent. */
+  /** The held-back queues, shared by all consumers on this broker; own ones, when absent. */
   readonly queuePauses?: QueuePauses;
-  /** How many slots there are, where that changes; else as many as `concurrency` says. */
+  /** A number of slots that changes; `concurrency`, when absent. */
   readonly limit?: SlotLimit;
-  /** Why it can run no jobs at first, where that is known; it looks by itself whether it still is so. */
+  /** A known reason why it cannot run jobs at first; it tries again by itself. */
   readonly problem?: FervoError;
-  /** Names the span of each attempt, which PHP gets as its parent; without, PHP gets what the message says. */
+  /** Makes the span of each attempt, which becomes PHP's parent; without it, PHP gets the message's trace context. */
   readonly tracer?: Tracer;
 }

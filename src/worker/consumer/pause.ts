@@ -5,25 +5,25 @@ import type { Observer } from "../../core/observer.ts";
 import { isMisconfigured } from "../../core/outcome.ts";
 import type { Executor } from "../../executors/executor.ts";
 
-/** Connecting fails within this time or not at all; a job that still runs then has shown that the executor is back. */
+/** A connect fails within this time or not at all: a job that still runs then shows that the executor is back. */
 const TRIAL_MS = 3_000;
 
 /**
- * The longest pause after a job showed what the probe does not, milliseconds: such a job may have been run in part, as by a
- * script that does not know batches.
+ * The longest pause after a job showed a fault that the probe does not show, milliseconds. Such a job may have run in part, for
+ * instance in a script that does not support batches.
  */
 const MAX_TRIAL_PAUSE_MS = 30_000;
 
-/** A cause that passes in a moment, as a deployment that moves a folder, is over before this many failures: 2.6 s or more. */
+/** A short fault, such as a deployment that moves a folder, is over before this many failures: 2.6 s or more. */
 const LASTING_FAILURES = 8;
 
 export type GateState = "open" | "paused" | "probing";
 
-/** Why no jobs can be run. */
+/** Why no jobs can run. */
 export interface Closure {
-  /** As the last job or probe said. */
+  /** The error of the last job or probe. */
   readonly error: FervoError;
-  /** Jobs and probes in a row that said so. */
+  /** Failed jobs and probes in a row. */
   readonly failures: number;
   /** Since when, monotonic milliseconds. */
   readonly sinceMs: number;
@@ -34,9 +34,9 @@ export interface GateDeps {
   readonly random: () => number;
   readonly observe: Observer;
   readonly executor: Pick<Executor, "probe">;
-  /** Whether no job is with the executor now. */
+  /** Whether no job runs now. */
   readonly isIdle: () => boolean;
-  /** Called when more jobs can be given than before. */
+  /** Called when more jobs may begin than before. */
   readonly onChange: () => void;
 }
 
@@ -49,20 +49,21 @@ export interface GateOptions {
 /**
  * Whether jobs can be given to the executor.
  *
- * States: `open` -> unable() -> `paused` -> the pause ends, and the executor's probe, which runs no job, finds nothing wrong
- * -> `probing` -> available(), or TRIAL_MS without a failure -> `open`; a probe or unable() -> `paused` for longer. While
- * probing, one job at a time finds out what a probe cannot. The executor counts as back, and the next pause is a short one
- * again, once a job has ended, or when there was none in TRIAL_MS; that a job still runs proves less.
+ * States: `open` -> unable() -> `paused` -> the pause ends, and the executor's probe, which runs no job, finds no fault ->
+ * `probing` -> available(), or TRIAL_MS without a failure -> `open`; a probe or unable() -> `paused` for longer.
+ *
+ * While probing, one job at a time tests what a probe cannot. The executor counts as back, and the next pause is short again,
+ * once a job has ended, or when no job came within TRIAL_MS; a job that still runs proves less.
  */
 export class Gate {
   readonly #deps: GateDeps;
   readonly #name: string;
-  /** Of pauses after a probe, or after a job that met an executor that is unavailable. */
+  /** For pauses after a probe, or after a job that met an unavailable executor. */
   readonly #backoff: Backoff;
-  /** Of pauses after a job that met one that is misconfigured. */
+  /** For pauses after a job that met a misconfigured executor. */
   readonly #trialBackoff: Backoff;
   #state: GateState = "open";
-  /** Undefined once something has been run since. */
+  /** Undefined after a success. */
   #closure: Closure | undefined;
   #timer: Timer | undefined;
   #probe: AbortController | undefined;
@@ -79,17 +80,16 @@ export class Gate {
     return this.#state;
   }
 
-  /** Whether all slots may be in use, and nothing is in doubt. */
+  /** Whether all slots may be in use. */
   get isOpen(): boolean {
     return this.#state === "open";
   }
 
-  /** Why not; undefined while it is open. */
   get closure(): Closure | undefined {
     return this.#state === "open" ? undefined : this.#closure;
   }
 
-  /** Why, where a person may have to mend that. */
+  /** The error, where a person may have to act. */
   get fault(): FervoError | undefined {
     const error = this.closure?.error;
     return error && isMisconfigured(error) ? error : undefined;
@@ -106,18 +106,18 @@ export class Gate {
     return this.#state === "probing" ? 1 : 0;
   }
 
-  /** A job could not be run. While it is closed already that changes nothing: the failures of all jobs under way are one. */
+  /** A job could not run. While the gate is closed this changes nothing: the failures of all running jobs count as one. */
   unable(error: FervoError): void {
     if (this.#state === "paused") return;
     this.#pause(error, isMisconfigured(error) ? this.#trialBackoff : this.#backoff);
   }
 
-  /** A job was run. One that began before the pause says nothing of what came after. */
+  /** A job ran. A job that began before the pause says nothing about the time after. */
   available(): void {
     if (this.#closure !== undefined && this.#state !== "paused") this.#resume();
   }
 
-  /** Resolves when something may be given to the executor, or `signal` aborts. */
+  /** Resolves when a job may begin, or `signal` aborts. */
   async opened(signal: AbortSignal): Promise<void> {
     if (this.#state !== "paused" || signal.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -127,12 +127,11 @@ export class Gate {
     this.#waiting.delete(resolve);
   }
 
-  /** Ends the pause, if there is one: somebody may have mended what was wrong. */
+  /** Ends the pause, if there is one: the cause may be corrected. */
   probeNow(): void {
     if (this.#state === "paused" && this.#probe === undefined) void this.#look();
   }
 
-  /** Forgets its timer, and ends its probe. */
   close(): void {
     this.#timer?.cancel();
     this.#probe?.abort();
@@ -180,7 +179,7 @@ export class Gate {
     if (state === "paused") this.#timer = clock.setTimer(() => void this.#look(), pauseMs);
     if (state === "probing") this.#timer = clock.setTimer(() => this.#endTrial(), TRIAL_MS);
     if (state === "paused") return;
-    // What waits is given first.
+    // Waiting jobs go first.
     for (const go of this.#waiting) go();
     onChange();
   }

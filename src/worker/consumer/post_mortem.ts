@@ -12,13 +12,16 @@ import type { InFlightJob } from "./in_flight.ts";
 import type { Gate } from "./pause.ts";
 import type { Slot, Slots } from "./slots.ts";
 
-/** What was told, and died of it, is told once more. */
+/** A post-mortem that the application died of is sent once more. */
 const MAX_DEATHS = 2;
 
-/** A front controller that answers the check and takes up none of this many post-mortems in a row knows none: it must not stop all jobs. */
+/**
+ * A front controller that passes the check and begins none of this many post-mortems in a row does not support them: it must
+ * not stop all jobs.
+ */
 const MAX_UNHEARD = 3;
 
-/** Between two looks whether a delivery is still ours, while the broker is gone, milliseconds. */
+/** The pause between two checks of the lease while the broker is unavailable, milliseconds. */
 const BROKER_PAUSE_MS = 1_000;
 
 export interface PostMortemDeps {
@@ -34,18 +37,18 @@ export interface PostMortemDeps {
 export interface PostMortemOptions {
   /** The consumer's name. */
   readonly name: string;
-  /** How long the application may take to hear of one, milliseconds. */
+  /** How long the application may take for a post-mortem, milliseconds. */
   readonly postMortemTimeoutMs: number;
-  /** A job whose holder was lost more often is not run again, where the broker counts that; where it knows only that it was, once. */
+  /** A job that lost its holder more often is not run again; once is the limit where the broker does not count that. */
   readonly redeliveriesMax: number;
 }
 
 /**
- * Tells an application's framework of its jobs that died: PHP cannot do so itself.
+ * Sends an application's framework the post-mortems of its jobs that died, because PHP cannot do so itself.
  *
- * 1. Tells it in the job's slot, while the delivery is ours, and within a time of its own.
- * 2. Keeps what could not be told, as while php-fpm is gone, and tells it when that is back.
- * 3. Falls back to the broker's own retry when the application dies of what it is told, twice; or takes up none though it starts.
+ * 1. Sends a post-mortem in the job's slot, while the delivery is ours, with its own time limit.
+ * 2. Keeps it while it cannot be sent, for instance without php-fpm, and sends it later.
+ * 3. Falls back to the broker's own retry when the application dies of it twice, or does not begin it although it starts.
  */
 export class PostMortems {
   readonly #deps: PostMortemDeps;
@@ -63,21 +66,21 @@ export class PostMortems {
     return new JobError("JOB_TIMEOUT", text);
   };
 
-  /** Whether jobs that died are told. */
+  /** Whether post-mortems are sent. */
   get areTold(): boolean {
     return this.#deps.format.framework?.isToldFailures === true;
   }
 
-  /** Whether a delivery is not to be run, as it has lost its holder too often. */
+  /** Whether a delivery must not run, because it lost its holder too often. */
   isAbandoned({ redeliveries = 0 }: Pick<Delivery, "redeliveries">): boolean {
     if (redeliveries === 0 || !this.areTold) return false;
     const { capabilities } = this.#deps;
-    // Where what is only given back has the same flag, that says nothing: each worker that stops gives some back.
+    // The flag says nothing where a release sets it too: each worker that stops releases some jobs.
     if (capabilities.redeliveries === "flagged") return capabilities.release === "uncounted";
     return redeliveries > this.#options.redeliveriesMax;
   }
 
-  /** What becomes of a job that has died so. Never rejects. */
+  /** The outcome of a job that died. Never rejects. */
   async tell(
     slot: Slot,
     { entry, job }: { entry: InFlightJob; job: Job },
@@ -93,7 +96,7 @@ export class PostMortems {
       using limit = timeLimit(this.#deps.clock, this.#options.postMortemTimeoutMs, this.#tooLate);
       const either = AbortSignal.any([signal, limit.signal]);
       const outcome = await executor.tellFailure!(job, failure, either).catch(outcomeOfFault);
-      // What it has said it has done.
+      // The application has answered.
       if (outcome !== undefined && outcome.kind !== "release") {
         gate.available();
         return outcome;
@@ -112,7 +115,7 @@ export class PostMortems {
           deaths,
         });
       } else {
-        // The next telling is made when the check has been answered well, or php-fpm is back.
+        // The next one is sent after the check has passed, or php-fpm is back.
         unheard = outcome.error.code === "APPLICATION_NOT_STARTED" ? unheard + 1 : 0;
         gate.unable(outcome.error);
         await gate.opened(signal);
@@ -121,7 +124,7 @@ export class PostMortems {
     return fallback;
   }
 
-  /** Whether nobody else has the delivery by now; waits for a broker that is gone. */
+  /** Whether the delivery is still ours; waits for a broker that is unavailable. */
   async #isOurs(entry: InFlightJob, signal: AbortSignal): Promise<boolean> {
     while (!signal.aborted) {
       try {

@@ -3,7 +3,7 @@ import type { SlotLimit } from "../../core/slot_limit.ts";
 
 /** Jobs are short when they take less than this on average, milliseconds. */
 const SHORT_MS = 20;
-/** What jobs are taken to last before any has run: some sixty short ones make them short. */
+/** The assumed average before any job has run: some sixty short jobs make it short. */
 const FIRST_MEAN_MS = 1_000;
 /** Each job moves the average by this share of the difference. */
 const WEIGHT = 1 / 16;
@@ -13,10 +13,10 @@ const LAGGING_PER_SLOT = 3;
 const STALE_MS = 100;
 
 /**
- * Jobs that were taken before their slot was free, so that a slot need not wait for the broker (docs/adr/0008).
+ * Jobs that were taken before a slot was free, so that no slot waits for the broker (docs/adr/0008).
  *
- * 1. Prefetches only while slots are in use for a short time: at most as many jobs as all slots take at once, and only
- *    when half of them are used up.
+ * 1. Prefetches only while slots are in use for a short time: at most as many jobs as all slots take at once, and only when
+ *    half of them are used up.
  * 2. Gives back jobs that no slot has taken in time, so that a long job does not keep others from other workers.
  */
 export class Prefetch<T> {
@@ -29,7 +29,7 @@ export class Prefetch<T> {
   #timer: Timer | undefined;
 
   /**
-   * @param deps.onStale Is given what has waited too long.
+   * @param deps.onStale Called with jobs that have waited too long.
    * @param options.perSlot How many jobs a slot takes at once.
    */
   constructor(
@@ -54,14 +54,14 @@ export class Prefetch<T> {
   }
 
   /**
-   * How many more deliveries may be in flight: jobs that wait for a slot, and short jobs whose settle lags, because several
-   * jobs end in a slot before the broker has answered.
+   * How many more deliveries may be in flight: prefetched jobs, and short jobs whose settle lags, because several jobs end in a
+   * slot before the broker has answered.
    */
   get allowance(): number {
     return this.#meanMs < SHORT_MS ? this.#limit.slots * (this.#perSlot + LAGGING_PER_SLOT) : 0;
   }
 
-  /** @param items At least one; they have come at once. */
+  /** @param items At least one, received together. */
   add(items: readonly T[]): void {
     const sinceMs = this.#clock.monotonicMs();
     for (const item of items) this.#items.push({ item, sinceMs });
@@ -75,7 +75,7 @@ export class Prefetch<T> {
     return taken;
   }
 
-  /** The waiting jobs that are meant. */
+  /** Removes and returns the matching ones. */
   takeThose(isMeant: (item: T) => boolean): T[] {
     const taken: T[] = [];
     for (let at = this.#items.length - 1; at >= 0; at--) {
@@ -84,7 +84,7 @@ export class Prefetch<T> {
     return taken;
   }
 
-  /** All that wait; none does after that. */
+  /** Removes and returns all. */
   takeAll(): T[] {
     this.#timer?.cancel();
     this.#timer = undefined;

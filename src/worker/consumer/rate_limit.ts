@@ -1,13 +1,12 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
 
 export interface RateLimitOptions {
-  /** Jobs in each period; as many may start at once after a quiet one. At least 1. */
+  /** Jobs in each period; as many may start at once after a quiet period. At least 1. */
   readonly jobs: number;
-  /** The period, milliseconds. */
   readonly periodMs: number;
 }
 
-/** A token bucket: it holds `jobs` tokens at most, and gets as many in each period, one after the other. */
+/** A token bucket: it has at most `jobs` tokens, and gains as many in each period, one after the other. */
 export class RateLimit {
   readonly #clock: Clock;
   readonly #options: RateLimitOptions;
@@ -16,7 +15,7 @@ export class RateLimit {
   #filledMs: number;
   #timer: Timer | undefined;
 
-  /** @param deps.onChange Called when a job may start after none might. */
+  /** @param deps.onChange Called when a job may start again. */
   constructor(deps: { clock: Clock; onChange: () => void }, options: RateLimitOptions) {
     this.#clock = deps.clock;
     this.#onChange = deps.onChange;
@@ -43,7 +42,7 @@ export class RateLimit {
     this.#tokens -= jobs;
   }
 
-  /** A job that was to start did not: another one may instead. */
+  /** A job that was about to start did not: another one may. */
   giveBack(): void {
     this.#fill();
     if (++this.#tokens >= 2) return;
@@ -51,7 +50,6 @@ export class RateLimit {
     this.#onChange();
   }
 
-  /** Forgets its timer. */
   close(): void {
     this.#timer?.cancel();
     this.#timer = undefined;

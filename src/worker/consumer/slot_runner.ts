@@ -17,14 +17,13 @@ export interface SlotRunnerDeps {
   readonly observe: Observer;
   readonly tracer: Tracer | undefined;
   readonly slots: Slots;
-  /** Of the messages. */
   readonly format: Format;
   readonly postMortems: PostMortems;
-  /** Settles a job that has ended while others of its slot go on. */
+  /** Settles a job that ended while others of its slot go on. */
   readonly settle: (entry: InFlightJob, outcome: Outcome, endedMs?: number) => void;
-  /** Settles a delivery that no job could be read from, which says nothing of the executor. */
+  /** Settles a delivery with an unreadable job, which says nothing about the executor. */
   readonly refuse: (entry: InFlightJob, why: Unreadable) => void;
-  /** Aborted when the worker is told to end now. */
+  /** Aborted when the worker must end now. */
   readonly cut: AbortSignal;
 }
 
@@ -35,30 +34,30 @@ export interface SlotRunnerOptions {
   readonly timeoutMs: number;
 }
 
-/** A delivery, and the job that was read from it. */
+/** A delivery and its job. */
 interface Ready {
   readonly entry: InFlightJob;
   readonly job: Job;
 }
 
-/** How a slot's run came to its end. */
+/** How a slot's run ended. */
 export interface SlotEnd {
-  /** The jobs that it ended with, to be settled when the slot is free; several when they ran at once, in one request. */
+  /** The jobs to settle when the slot is free; several when they ran at once, in one request. */
   readonly ran: readonly InFlightJob[];
-  /** Theirs; undefined when there are none. */
+  /** Their outcome; undefined without jobs. */
   readonly outcome: Outcome | undefined;
-  /** Those that were not begun. */
+  /** Jobs that did not begin. */
   readonly left: readonly InFlightJob[];
 }
 
 const NONE: readonly InFlightJob[] = [];
 const NOTHING: SlotEnd = { ran: NONE, outcome: undefined, left: NONE };
 
-/** Runs the jobs of a slot: reads what each delivery says, and has the executor run those that can be. */
+/** Runs the jobs of a slot: reads each delivery, and lets the executor run the readable ones. */
 export class SlotRunner {
   readonly #deps: SlotRunnerDeps;
   readonly #options: SlotRunnerOptions;
-  /** Whether each slot runs one job, which is no framework's. */
+  /** Whether each slot runs one job, without a framework. */
   readonly #isAlone: boolean;
 
   constructor(deps: SlotRunnerDeps, options: SlotRunnerOptions) {
@@ -67,9 +66,9 @@ export class SlotRunner {
     this.#isAlone = options.batchSize === 1 && deps.format.framework === undefined;
   }
 
-  /** Runs them; each is settled as soon as its outcome has come, but the last. Never rejects. */
+  /** Runs them. Each but the last is settled as soon as its outcome has come. Never rejects. */
   run(slot: Slot): Promise<SlotEnd> {
-    // The common case takes the short way: each array and each promise more would cost every job.
+    // The common case takes the short way: each further array or promise would cost every job.
     return this.#isAlone ? this.#runOne(slot) : this.#runAll(slot);
   }
 
@@ -77,7 +76,7 @@ export class SlotRunner {
     const { executor, refuse, cut } = this.#deps;
     const { jobs } = slot;
     const entry = jobs[0]!;
-    // It was received just when the worker was told to end now.
+    // The worker was told to end now just as the job was received.
     if (cut.aborted) return { ran: NONE, outcome: undefined, left: jobs };
     const job = this.#jobOf(entry);
     if (isUnreadable(job)) {
@@ -103,7 +102,7 @@ export class SlotRunner {
     }
     if (abandoned.length > 0) {
       await this.#tellAbandoned(slot, abandoned);
-      // PHP would take the others for late.
+      // PHP would refuse the others as late.
       const deadlineMs = this.#deps.clock.nowMs() + this.#options.timeoutMs;
       ready = ready.map(({ entry, job }) => ({ entry, job: { ...job, deadlineMs } }));
     }
@@ -111,10 +110,10 @@ export class SlotRunner {
     return await this.#runBatch(slot, ready);
   }
 
-  /** A framework's jobs say when they begin, may run several at once, and hear of jobs that died; others run in their order. */
+  /** A framework's jobs report when they begin, may run several at once, and get post-mortems; others run one after the other. */
   async #runBatch(slot: Slot, ready: readonly Ready[]): Promise<SlotEnd> {
     const { executor, format, slots, settle, postMortems, clock } = this.#deps;
-    /** Without an outcome, in order. */
+    /** Jobs without an outcome, in order. */
     const open = new Map(ready.map((one) => [one.job, one]));
     const beginNext = () => {
       const [next] = open.values();
@@ -142,7 +141,7 @@ export class SlotRunner {
     const ran = end?.jobs.map((job) => open.get(job)!) ?? [];
     for (const { job } of ran) open.delete(job);
     const left = entriesOf([...open.values()]);
-    // What may still run is not told that it has died; its broker hands it out again.
+    // A job that may still run gets no post-mortem; its broker hands it out again.
     if (end?.outcome.kind !== "retry" || !end.hasEnded || !postMortems.areTold) {
       return { ran: entriesOf(ran), outcome: end?.outcome, left };
     }
@@ -153,7 +152,7 @@ export class SlotRunner {
     return { ran: NONE, outcome: undefined, left };
   }
 
-  /** Who had these was lost too often: they are not run again, and their framework counts that. */
+  /** These jobs lost their workers too often: they do not run again, and their framework counts a failure. */
   async #tellAbandoned(slot: Slot, abandoned: readonly Ready[]): Promise<void> {
     const { settle, postMortems, slots } = this.#deps;
     for (const { entry, job } of abandoned) {
@@ -178,7 +177,7 @@ export class SlotRunner {
   }
 
   #began(slot: Slot, entry: InFlightJob, { queue, id, attempt, ignored }: Job): void {
-    // What was cut off is over.
+    // It was cut off.
     if (entry.isSettling) return;
     entry.startedMs = slot.beganMs;
     const event = { type: "job_started", consumer: this.#options.name, queue, id, attempt } as const;
@@ -191,13 +190,13 @@ function entriesOf(ready: readonly Ready[]): readonly InFlightJob[] {
 }
 
 /**
- * The job that a delivery carries, or why it carries none that could be run: it cannot be read, or has no attempt left.
+ * The job of a delivery, or why there is none to run: it is unreadable, or has no attempt left.
  *
- * @param o.maxAttempts The attempts where the message sets no limit of its own.
+ * @param o.maxAttempts The limit where the message has none of its own.
  * @param o.timeoutMs How long the attempt may take, milliseconds.
  * @param o.nowMs Epoch milliseconds.
  * @param o.format Of the message.
- * @param o.isAbandoned It is not to be run, but told to its framework, whatever attempts it has left.
+ * @param o.isAbandoned It does not run, but gets a post-mortem, whatever attempts it has left.
  */
 export function jobOf(
   delivery: Pick<Delivery, "id" | "queue" | "message" | "job" | "attempt" | "enqueuedAtMs" | "isRepeat">,
@@ -230,7 +229,7 @@ export function jobOf(
     enqueuedAtMs: timeOf(head.enqueuedAtMs) ?? timeOf(delivery.enqueuedAtMs) ?? o.nowMs,
     deadlineMs: o.nowMs + o.timeoutMs,
   };
-  // Most have none of these, and what is spread into an object is paid for by every job.
+  // Most jobs have none of these, and a spread would cost every job.
   if (delivery.isRepeat === true) job.isRepeat = true;
   if (head.retryUntilMs !== undefined) job.retryUntilMs = head.retryUntilMs;
   if (head.traceparent !== undefined) Object.assign(job, checkedTrace(head.traceparent, head.tracestate));
@@ -242,15 +241,15 @@ export function jobOf(
 
 /** The job with the trace context of its attempt, for PHP to hand on. */
 export function withTrace({ tracestate, ...job }: Job, trace: JobTrace): Job {
-  // It belongs to the trace that it came with.
+  // It belongs to the trace of the message.
   const state = trace.parentSpanId !== undefined && tracestate !== undefined && { tracestate };
   return { ...job, traceparent: trace.traceparent, ...state };
 }
 
-/** The end of what a date holds, epoch milliseconds. */
+/** The latest time that a date can hold, epoch milliseconds. */
 const MAX_TIME_MS = 8.64e15;
 
-/** A time that PHP can use; others write any number. */
+/** A time that PHP can use; foreign messages may have any number. */
 function timeOf(epochMs: number | undefined): number | undefined {
   return epochMs !== undefined && Math.abs(epochMs) <= MAX_TIME_MS ? Math.round(epochMs) : undefined;
 }

@@ -8,22 +8,22 @@ import type { SlotLimit } from "../../core/slot_limit.ts";
 
 const NONE: readonly InFlightJob[] = [];
 
-/** How much longer than its executor says what was aborted may take to end, milliseconds. */
+/** How much longer than the executor's own limit an aborted job may take to end, milliseconds. */
 const ABORT_MARGIN_MS = 1_000;
 
-/** A slot and what it runs: a job, or several in one request. Used again and again. */
+/** A slot and its work: a job, or several in one request. Slots are reused. */
 export class Slot implements Run {
-  /** In the order in which they run; none while the slot is free. */
+  /** In the order in which they run; empty while the slot is free. */
   jobs = NONE;
-  /** Ends what it runs. */
+  /** Aborts its work. */
   abort = new AbortController();
-  /** Since when it is in use, monotonic milliseconds. */
+  /** When its use began, monotonic milliseconds. */
   startedMs = 0;
-  /** When the job that runs now has begun, monotonic milliseconds. */
+  /** When the running job began, monotonic milliseconds. */
   beganMs = 0;
-  /** How long that may take, milliseconds; Infinity while something else limits it. */
+  /** How long the job may take, milliseconds; Infinity while something else limits it. */
   limitMs = 0;
-  /** Counts on with each use of any slot. */
+  /** Incremented with each use of any slot. */
   turn = 0;
   readonly #clock: Clock;
 
@@ -36,7 +36,7 @@ export class Slot implements Run {
   }
 }
 
-/** The slots of a consumer, made as they are needed, and the time limit of what they run. */
+/** The slots of a consumer, made on demand, and the time limit of their jobs. */
 export class Slots {
   readonly #clock: Clock;
   readonly #limit: SlotLimit;
@@ -51,7 +51,7 @@ export class Slots {
 
   /**
    * @param options.limit How many there are.
-   * @param options.timeoutMs How long one job may take; then what its slot runs is aborted with JOB_TIMEOUT.
+   * @param options.timeoutMs How long one job may take; then its slot is aborted with JOB_TIMEOUT.
    */
   constructor(
     deps: { clock: Clock; executor: Pick<Executor, "abortMs"> },
@@ -63,17 +63,16 @@ export class Slots {
     this.#timeoutMs = options.timeoutMs;
   }
 
-  /** How many are in use. */
   get busy(): number {
     return this.#all.length - this.#free.length;
   }
 
-  /** Those in use, in the order in which that began. */
+  /** The slots in use, the longest first. */
   get inUse(): readonly Slot[] {
     return this.#all.filter(({ jobs }) => jobs !== NONE).sort((a, b) => a.turn - b.turn);
   }
 
-  /** What those in use run, in the same order. */
+  /** The work of the slots in use, in the same order. */
   snapshot(): SlotSnapshot[] {
     const nowMs = this.#clock.monotonicMs();
     return this.inUse.map(({ beganMs, jobs }) => ({
@@ -87,7 +86,7 @@ export class Slots {
     }));
   }
 
-  /** Why none will ever be free again, as the end of a sentence; undefined when some are, or will be. */
+  /** Why no slot will ever be free again, as the end of a sentence; undefined when one is free, or will be. */
   get stall(): string | undefined {
     if (this.busy < this.#limit.slots) return undefined;
     const latestMs = this.#clock.monotonicMs() - this.#timeoutMs - this.#abortMs - STALL_MS;
@@ -97,7 +96,7 @@ export class Slots {
     return `all slots (${this.busy}) run jobs that did not end after they were aborted at their time limit`;
   }
 
-  /** Takes a slot for these jobs; the first of them begins. How many there may be is the caller's to know. */
+  /** Takes a slot for these jobs; the first of them begins. The caller checks the number. */
   begin(jobs: readonly InFlightJob[]): Slot {
     const slot = this.#free.pop() ?? this.#add();
     slot.jobs = jobs;
@@ -110,7 +109,7 @@ export class Slots {
   }
 
   /**
-   * The slot goes on with something else, which begins now. It does not when all have been aborted.
+   * The slot begins its next step now, unless all have been aborted.
    *
    * @param limitMs As {@link Slot.limitMs}.
    */
@@ -134,8 +133,8 @@ export class Slots {
   }
 
   /**
-   * Aborts what those in use run, the last one first, and waits until that has ended, for as long as the executor may take.
-   * Returns the jobs of what has not, the last one first.
+   * Aborts the slots in use, the last one first, and waits for their end as long as the executor may take. Returns the jobs
+   * that have not ended, the last one first.
    */
   async abortAll(reason: FervoError): Promise<InFlightJob[]> {
     this.#areAborted = true;
@@ -145,7 +144,6 @@ export class Slots {
     return this.inUse.toReversed().flatMap(({ jobs }) => jobs.toReversed());
   }
 
-  /** Forgets its timer. */
   close(): void {
     this.#timer?.cancel();
   }
@@ -156,7 +154,7 @@ export class Slots {
     return slot;
   }
 
-  /** All jobs have the same time, so that nobody's is up before the timer: one serves all. */
+  /** All jobs have the same time limit, so one timer serves all: no job times out before it. */
   #timeOutAfter(delayMs: number): Timer {
     return this.#clock.setTimer(() => {
       this.#timer = undefined;

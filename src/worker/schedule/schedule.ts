@@ -9,13 +9,13 @@ import { type ClaimedAhead, claimedAhead, type ClaimResult, SKEW_MS } from "../.
 import { createRule, type ScheduleRule, type ScheduleRuleOptions } from "./schedule_rule.ts";
 
 /**
- * What becomes of the times at which no worker was there: `skip`, nothing; `one`, one job for all of them; `all`, a job
- * for each of the latest MAX_CATCH_UP.
+ * What happens to due times without a running worker: `skip`, nothing; `one`, one job for all of them; `all`, one job for each
+ * of the latest MAX_CATCH_UP.
  */
 export type CatchUp = "skip" | "one" | "all";
 
 export interface ScheduleOptions {
-  /** Unique on its broker: workers whose schedules have the same name push the jobs together, each slot once. */
+  /** Unique on its broker: workers with schedules of the same name push the jobs together, each slot once. */
   readonly name: string;
   readonly rule: ScheduleRuleOptions;
   readonly catchUp: CatchUp;
@@ -36,38 +36,37 @@ export interface ScheduleDeps {
   readonly broker: Broker;
   readonly clock: Clock;
   readonly observe: Observer;
-  /** Numbers in [0, 1). */
   readonly random: () => number;
 }
 
-/** With `skip`, a job is pushed no later than this after its time, milliseconds. */
+/** With `skip`, a job is pushed at most this long after its due time, milliseconds. */
 const LATE_MS = 60_000;
 /** At most this many missed jobs are caught up; they are the latest. */
 export const MAX_CATCH_UP = 1_000;
-/** The longest wait at once, milliseconds: a timer stands still while the machine sleeps, and the time of day does not. */
+/** The longest single wait, milliseconds: a timer stands still while the machine sleeps, and the time of day does not. */
 const LONGEST_WAIT_MS = 10_000;
-/** The longest pause between two looks whether the broker is back, milliseconds. */
+/** The longest pause between two attempts to reach the broker, milliseconds. */
 const LONGEST_PAUSE_MS = 5_000;
-/** So much later than its time a worker that is there has claimed a slot, also on a busy machine, milliseconds. */
+/** A running worker claims a slot within this time after it is due, even on a busy machine, milliseconds. */
 const CLAIM_TAKES_MS = 1_000;
 
-/** How a schedule stands. Times in epoch milliseconds. */
+/** The state of a schedule. Times in epoch milliseconds. */
 export interface ScheduleState {
-  /** When its next job is due; undefined when none is, or it is not known yet, or is quiet. */
+  /** When its next job is due; undefined when none is, it is unknown, or the schedule is quiet. */
   readonly nextDueMs: number | undefined;
-  /** What is claimed that is still to come by this worker's clock, as of the event `schedule_ahead`. */
+  /** Future claims by this worker's clock, as in the event `schedule_ahead`. */
   readonly ahead: ClaimedAhead | undefined;
 }
 
 /**
  * Pushes the jobs of one schedule when they are due.
  *
- * 1. Waits for the next time of its rule, and claims that slot in the broker together with the push: of all the workers
- *    that wake, one pushes.
- * 2. Catches up, or not, with what was due while no worker was there, or while the broker was unavailable.
- * 3. Goes on for ever while the broker fails, and tells so once an outage.
- * 4. Where slots are claimed that are still to come, pushes nothing as long as a worker may go on with them; when none does,
- *    sets them aside and goes on (schedule_claims.ts).
+ * 1. Waits for the next time of its rule, and claims that slot in the broker together with the push: of all workers that wake,
+ *    one pushes.
+ * 2. Catches up, or not, with times that were due without a running worker, or while the broker was unavailable.
+ * 3. Never gives up while the broker fails, and reports each outage once.
+ * 4. Pushes nothing while another worker may extend claims in the future; when none does, sets them aside and goes on
+ *    (schedule_claims.ts).
  */
 export class Schedule {
   readonly #book: ScheduleBook;
@@ -78,16 +77,16 @@ export class Schedule {
   readonly #rule: ScheduleRule;
   readonly #job: { readonly payload: Uint8Array; readonly options: Omit<PushOptions, "delayMs"> };
   readonly #quiet = new AbortController();
-  /** Up to when slots are claimed as far as is known here; undefined before the book was asked. */
+  /** The known end of the claims; undefined before the book was read. */
   #claimedToMs: number | undefined;
   #ahead: ClaimedAhead | undefined;
-  /** Since when it is watched whether somebody goes on with what is ahead, monotonic milliseconds. */
+  /** Since when it watches whether future claims are extended, monotonic milliseconds. */
   #watchedFromMs = -Infinity;
-  /** When somebody would have done so, monotonic milliseconds. */
+  /** When another worker would have extended them, monotonic milliseconds. */
   #watchedToMs = Infinity;
   readonly #state: BrokerState;
 
-  /** @param deps.broker One that keeps a schedule. */
+  /** @param deps.broker One that stores schedules. */
   constructor({ broker, clock, observe, random }: ScheduleDeps, options: ScheduleOptions) {
     this.#book = broker.admin.schedule!;
     this.#clock = clock;
@@ -104,9 +103,9 @@ export class Schedule {
     return this.#options.name;
   }
 
-  /** How it stands, as far as is known here. */
+  /** Its state, as far as it is known here. */
   get state(): ScheduleState {
-    // Nothing is pushed while it is not known what is claimed, nor when it is quiet.
+    // Nothing is pushed while the claims are unknown, nor when it is quiet.
     const fromMs = this.#quiet.signal.aborted ? undefined : this.#claimedToMs;
     return { nextDueMs: fromMs === undefined ? undefined : this.#rule.nextAfter(fromMs), ahead: this.#ahead };
   }
@@ -136,10 +135,10 @@ export class Schedule {
     this.#quiet.abort();
   }
 
-  /** Whether what is known here of the claims is all there is to know, but for slots that others take meanwhile. */
+  /** Whether all claims are known here, except for new ones of other workers. */
   #knowsClaims(): boolean {
     if (this.#claimedToMs === undefined || this.#ahead !== undefined) return false;
-    // Its own clock may have been ahead, and was set.
+    // This worker's clock may have been ahead, and was set.
     return this.#claimedToMs <= this.#clock.nowMs() + SKEW_MS;
   }
 
@@ -151,7 +150,7 @@ export class Schedule {
     return nextMs === undefined ? undefined : nextMs - this.#clock.nowMs();
   }
 
-  /** Learns which slots are claimed. */
+  /** Reads the claims. */
   async #begin(): Promise<void> {
     const { name } = this.#options;
     for (;;) {
@@ -181,13 +180,13 @@ export class Schedule {
     }
   }
 
-  /** How long whoever was there until then takes to claim the next slot, milliseconds. */
+  /** How long a worker that ran until then takes to claim the next slot, milliseconds. */
   #claimTakesMs(untilMs: number): number {
     const nextMs = this.#rule.nextAfter(untilMs) ?? Infinity;
     return Math.min(nextMs - untilMs + CLAIM_TAKES_MS, SKEW_MS);
   }
 
-  /** Tells each state once: while it lasts, only the time may change. */
+  /** Reports each state once: while it lasts, only the time may change. */
   #tellAhead(ahead: ClaimedAhead | undefined): void {
     const before = this.#ahead;
     this.#ahead = ahead;
@@ -195,7 +194,7 @@ export class Schedule {
     this.#observe({ type: "schedule_ahead", schedule: this.#options.name, ahead });
   }
 
-  /** Pushes what is due and not claimed. */
+  /** Pushes the due and unclaimed slots. */
   async #pushDue(): Promise<void> {
     if (this.#claimedToMs === undefined) return;
     const nowMs = this.#clock.nowMs();
@@ -243,7 +242,7 @@ export class Schedule {
     return result;
   }
 
-  /** @param firstMs The first one that was not claimed. */
+  /** @param firstMs The first unclaimed one. */
   #slot(dueMs: number, firstMs: number): ScheduleSlot {
     const nowMs = this.#clock.nowMs();
     return { schedule: this.#options.name, rule: this.#rule.text, dueMs, firstMs, nowMs };

@@ -1,18 +1,18 @@
 import { Cron } from "croner";
 
-/** When a schedule is due: as its cron expression says in a time zone, or at every multiple of a time. */
+/** When a schedule is due: by a cron expression in a time zone, or at every multiple of an interval. */
 export type ScheduleRuleOptions =
   | { readonly cron: string; readonly timeZone: string }
   | { readonly everyMs: number };
 
 /**
- * The times at which a schedule is due, the same for whoever asks: they depend on the rule alone. All times are epoch
+ * The due times of a schedule. They depend on the rule alone, and so are the same for every worker. All times are epoch
  * milliseconds.
  */
 export interface ScheduleRule {
-  /** The rule as a text; another rule has another one. */
+  /** The rule as a text, different for each rule. */
   readonly text: string;
-  /** The first time after `ms`; undefined when there is none any more. */
+  /** The first time after `ms`; undefined without any. */
   nextAfter(ms: number): number | undefined;
   /** The latest `count` times that are not after `ms`, the earliest first. */
   latestUntil(ms: number, count: number): number[];
@@ -22,7 +22,7 @@ export function createRule(options: ScheduleRuleOptions): ScheduleRule {
   return "cron" in options ? new CronRule(options) : new IntervalRule(options.everyMs);
 }
 
-/** Why a cron expression cannot be used; undefined when it can. The text is the end of a sentence. */
+/** Why a cron expression is invalid, as the end of a sentence; undefined when it is valid. */
 export function whyCronIsRefused(cron: string): string | undefined {
   try {
     const isEverDue = new CronRule({ cron, timeZone: "UTC" }).nextAfter(0) !== undefined;
@@ -33,11 +33,11 @@ export function whyCronIsRefused(cron: string): string | undefined {
   }
 }
 
-/** Whether it is one of the IANA time zones, as the runtime knows them. */
+/** Whether the runtime knows it as an IANA time zone. */
 export function isTimeZone(name: string): boolean {
   try {
     new Intl.DateTimeFormat("en", { timeZone: name });
-    // An offset such as "+02:00" is taken there, and is no zone for croner.
+    // The runtime accepts an offset such as "+02:00", and croner does not.
     return /^[A-Za-z]/.test(name);
   } catch {
     return false;
@@ -47,19 +47,19 @@ export function isTimeZone(name: string): boolean {
 /**
  * A cron expression of five fields, or six with seconds first.
  *
- * 1. With `*` as its hour, or `*` in its minutes or seconds, it goes by the clock as it is: an hour that is left out has no
- *    times, one that comes twice has them twice.
- * 2. Any other is for fixed times, each once a day: one that is left out is due when the clock has changed, and one that comes
- *    twice is due the first time.
+ * 1. With `*` as its hour, or `*` in its minutes or seconds, it follows the clock as it is: an hour that is left out has no
+ *    times, an hour that comes twice has them twice.
+ * 2. Any other expression has fixed times, each once a day: a time that is left out is due when the clock has changed, and a
+ *    time that comes twice is due the first time.
  */
 class CronRule implements ScheduleRule {
   readonly text: string;
-  /** On a clock that never changes; its times are those that a clock on the wall shows, as if it were one of UTC. */
+  /** In UTC, which never changes: its times are those of a wall clock, read as UTC. */
   readonly #cron: Cron;
   readonly #zone: ZoneClock;
   readonly #isFixed: boolean;
 
-  /** @throws {TypeError} when the expression is none */
+  /** @throws {TypeError} when the expression is invalid */
   constructor({ cron, timeZone }: { cron: string; timeZone: string }) {
     this.text = `${cron} ${timeZone}`;
     this.#cron = new Cron(cron, { timezone: "UTC", mode: "5-or-6-parts", paused: true });
@@ -83,14 +83,14 @@ class CronRule implements ScheduleRule {
       }
       const shownAfter = changeMs + zone.offsetMs(changeMs);
       if (this.#isFixed && nextShown < shownAfter) return changeMs;
-      // What the clock shows at the change may be due itself.
+      // The time that the clock shows at the change may be due itself.
       [fromMs, shown] = [changeMs, shownAfter - 1_000];
     }
   }
 
   latestUntil(ms: number, count: number): number[] {
     const zone = this.#zone;
-    // It gives those before a time, which it takes in whole seconds.
+    // croner returns times before a time, and takes whole seconds.
     const before = new Date(Math.floor((ms + zone.offsetMs(ms)) / 1_000) * 1_000 + 1_000);
     for (let looked = count + 1;; looked *= 2) {
       const shown = this.#cron.previousRuns(looked, before).map((run) => run.getTime());
@@ -101,13 +101,13 @@ class CronRule implements ScheduleRule {
       const latest: number[] = [];
       let at = this.nextAfter(fromMs - Math.abs(changedBy) - 1);
       for (; at !== undefined && at <= ms; at = this.nextAfter(at)) latest.push(at);
-      // Around a change of the clock, some of those that were looked for are no times of their own.
+      // Around a change of the clock, some of the found times do not exist.
       if (latest.length >= count || shown.length < looked) return latest.slice(-count);
     }
   }
 }
 
-/** Whether an expression names hours, and minutes of them. */
+/** Whether an expression names hours, and minutes in them. */
 function isForFixedTimes(cron: string): boolean {
   const fields = cron.trim().split(/\s+/);
   if (fields.length === 1) return cron !== "@hourly";
@@ -115,17 +115,17 @@ function isForFixedTimes(cron: string): boolean {
   return !/^(?:\*|\?|\*\/1)$/.test(hour!) && !smaller.some((field) => field.includes("*"));
 }
 
-/** No clock has been changed by more at once: Samoa left out a day. */
+/** The largest change of a clock ever: Samoa left out a day. */
 const LONGEST_CHANGE_MS = 24 * 3_600_000;
-/** No clock is changed twice within. */
+/** No clock changes twice within this time. */
 const CHANGE_STEP_MS = 6 * 3_600_000;
 
-/** A clock on the wall of a time zone: by how much it is ahead of UTC, and when that changes. */
+/** A wall clock of a time zone: its offset to UTC, and its changes. */
 class ZoneClock {
   readonly #format: Intl.DateTimeFormat | undefined;
 
   constructor(timeZone: string) {
-    // It never changes, and is what most schedules go by.
+    // UTC never changes, and most schedules use it.
     if (timeZone === "UTC") return;
     const digits = { year: "numeric", month: "numeric", day: "numeric" } as const;
     const time = { hour: "numeric", minute: "numeric", second: "numeric", hourCycle: "h23" } as const;
@@ -149,14 +149,14 @@ class ZoneClock {
     return shown - Math.floor(ms / 1_000) * 1_000;
   }
 
-  /** When the clock is changed first, later than `fromMs` and no later than `toMs`; undefined when it is not. */
+  /** The first change of the clock later than `fromMs` and no later than `toMs`; undefined without one. */
   changeWithin(fromMs: number, toMs: number): number | undefined {
     if (this.#format === undefined) return undefined;
     const before = this.offsetMs(fromMs);
     for (let low = fromMs; low < toMs;) {
       let high = Math.min(low + CHANGE_STEP_MS, toMs);
       if (this.offsetMs(high) !== before) {
-        // Clocks are changed at whole seconds.
+        // Clocks change at whole seconds.
         [low, high] = [Math.floor(low / 1_000), Math.ceil(high / 1_000)];
         while (high - low > 1) {
           const middle = Math.floor((low + high) / 2);
@@ -170,7 +170,7 @@ class ZoneClock {
     return undefined;
   }
 
-  /** Whether the clock showed what it shows now before it was last set back. */
+  /** Whether the clock showed the same time before it was last set back. */
   hasShownBefore(ms: number): boolean {
     if (this.#format === undefined) return false;
     const changeMs = this.changeWithin(ms - LONGEST_CHANGE_MS, ms);
@@ -182,7 +182,7 @@ class ZoneClock {
 
 const PARTS = ["year", "month", "day", "hour", "minute", "second"] as const;
 
-/** Multiples are those since 1970, so that all workers have the same ones. */
+/** Counted from 1970, so that all workers have the same times. */
 class IntervalRule implements ScheduleRule {
   readonly text: string;
   readonly #everyMs: number;

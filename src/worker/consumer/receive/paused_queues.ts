@@ -3,10 +3,10 @@ import { BrokerState } from "../../../core/broker_state.ts";
 import type { Observer } from "../../../core/observer.ts";
 import type { Clock, Timer } from "../../../core/time/clock.ts";
 
-/** How often to look what was paused and resumed, milliseconds. */
+/** How often pauses are read, milliseconds. */
 const LOOK_EVERY_MS = 1_000;
 
-/** The queues that people have paused on a broker, as it was known a second ago at most. */
+/** The paused queues of a broker, at most a second old. */
 export class PausedQueues {
   readonly #clock: Clock;
   readonly #pauses: Pauses | undefined;
@@ -14,23 +14,22 @@ export class PausedQueues {
   readonly #looking: BrokerState;
   readonly #observe: Observer;
   readonly #options: { readonly name: string; readonly queues: readonly string[] };
-  /** By the queue's name. */
   #paused: ReadonlyMap<string, PausedQueue> | undefined;
   #timer: Timer | undefined;
   #isClosed = false;
 
   /**
-   * @param deps.pauses Undefined where the broker has none.
-   * @param deps.onChange Called when some were paused or resumed.
+   * @param deps.pauses Undefined for a broker without pauses.
+   * @param deps.onChange Called when queues were paused or resumed.
    * @param options.name The consumer's.
-   * @param options.queues All that it takes from.
+   * @param options.queues All queues of the consumer.
    */
   constructor(
     deps: { clock: Clock; observe: Observer; pauses: Pauses | undefined; onChange: () => void },
     options: { name: string; queues: readonly string[] },
   ) {
     this.#clock = deps.clock;
-    // A wait for jobs of a queue can be what keeps its pause: such a broker is asked for all queues.
+    // A wait for jobs of a queue can be what keeps its pause: such a broker is always asked for all queues.
     this.#pauses = deps.pauses?.isEnforced === true ? undefined : deps.pauses;
     this.#onChange = deps.onChange;
     this.#observe = deps.observe;
@@ -39,7 +38,7 @@ export class PausedQueues {
   }
 
   /**
-   * Resolves when it is known what is paused, and from then on looks by itself.
+   * Reads the pauses, and from then on reads them again by itself.
    *
    * @throws {FervoError} QUEUE_UNAVAILABLE
    */
@@ -49,13 +48,12 @@ export class PausedQueues {
     this.#lookLater();
   }
 
-  /** Those of `queues` that jobs may be taken from; the same list when none of them is paused. */
+  /** `queues` without the paused ones; the same list if none is paused. */
   unpaused(queues: readonly string[]): readonly string[] {
     const paused = this.#paused;
     return paused === undefined || paused.size === 0 ? queues : queues.filter((queue) => !paused.has(queue));
   }
 
-  /** Looks no more. */
   close(): void {
     this.#isClosed = true;
     this.#timer?.cancel();

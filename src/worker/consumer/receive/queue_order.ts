@@ -1,12 +1,12 @@
-/** A queue and its share of the attention where the order is weighted. */
+/** A queue and its weight. */
 export interface WeightedQueue {
   readonly name: string;
   readonly weight: number;
 }
 
 /**
- * In which order a consumer looks into its queues. Strict: always as configured. Weighted: drawn anew each time; a
- * queue of weight 3 comes first three times as often as one of weight 1, and no queue starves.
+ * The order in which a consumer asks for its queues. Strict: always as configured. Weighted: drawn again each time; a queue of
+ * weight 3 comes first three times as often as one of weight 1, and no queue starves.
  */
 export function queueOrder(
   queues: readonly WeightedQueue[],
@@ -24,7 +24,7 @@ function draw(queues: readonly WeightedQueue[], random: () => number): string[] 
   while (left.length > 0) {
     let ticket = random() * left.reduce((sum, queue) => sum + queue.weight, 0);
     const at = left.findIndex((queue) => (ticket -= queue.weight) < 0);
-    // Rounding can leave a ticket just past the last queue.
+    // Rounding can put a ticket just past the last queue.
     drawn.push(...left.splice(at < 0 ? left.length - 1 : at, 1).map((queue) => queue.name));
   }
   return drawn;

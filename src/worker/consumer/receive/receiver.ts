@@ -10,25 +10,24 @@ import type { StallDetector } from "../stall_detector.ts";
 import { PausedQueues } from "./paused_queues.ts";
 import { queueOrder, type WeightedQueue } from "./queue_order.ts";
 
-/** A receive that finds nothing ends after this long: no wait should be endless. */
+/** A receive without jobs ends after this long: no wait should be endless. */
 const RECEIVE_WAIT_MS = 30_000;
 
 export interface ReceiverDeps {
   readonly broker: Broker;
   readonly clock: Clock;
   readonly observe: Observer;
-  /** Numbers in [0, 1). */
   readonly random: () => number;
-  /** What the application says of whole queues. */
+  /** The queues that the application holds back. */
   readonly queuePauses: QueuePauses;
-  /** Where it waits, so that a wait without end shows. */
+  /** The loop waits here, so that a wait without end shows. */
   readonly stalls: StallDetector;
   /** As {@link SubscribeOptions.onLost}. */
   readonly onLost: (gone: readonly Delivery[]) => void;
-  /** How many jobs there is room for now, and for how many bytes. */
+  /** Room for jobs now, in jobs and in bytes. */
   readonly demand: () => number;
   readonly roomBytes: () => number;
-  /** Is given what has come. */
+  /** Called with received deliveries. */
   readonly give: (deliveries: readonly Delivery[]) => void;
 }
 
@@ -37,17 +36,17 @@ export interface ReceiverOptions {
   readonly name: string;
   readonly queues: readonly WeightedQueue[];
   readonly order: "strict" | "weighted";
-  /** The longest pause between two looks whether the broker is back, milliseconds. */
+  /** The longest pause between two attempts to reach the broker, milliseconds. */
   readonly pauseMaxMs: number;
 }
 
 /**
- * How a consumer receives: from its subscription, without the queues that are paused, as much as there is room for, whatever
- * becomes of the broker, until it is quiet.
+ * Receives from the consumer's subscription until it is quiet: no paused queues, no more than there is room for, and on through
+ * outages of the broker.
  */
 export class Receiver {
   readonly queues: readonly string[];
-  /** When the broker answered last, epoch milliseconds. */
+  /** When the broker last answered, epoch milliseconds. */
   receivedAtMs: number | undefined;
   readonly #deps: ReceiverDeps;
   readonly #nextOrder: () => readonly string[];
@@ -55,11 +54,11 @@ export class Receiver {
   readonly #receiving: BrokerState;
   readonly #backoff: Backoff;
   readonly #quiet = new AbortController();
-  /** Ends a receive: what may be received has changed. */
+  /** Ends a receive when the queues that may be taken from have changed. */
   #attention = new AbortController();
   #subscription: Subscription | undefined;
   #unwatch = () => {};
-  /** Since when nothing has come and nothing was settled, monotonic milliseconds. */
+  /** Since when nothing was received and nothing settled, monotonic milliseconds. */
   #idleSinceMs: number;
 
   constructor(deps: ReceiverDeps, options: ReceiverOptions) {
@@ -76,7 +75,7 @@ export class Receiver {
     });
   }
 
-  /** Begins; how many deliveries there is room for, see {@link SubscribeOptions.capacity}. */
+  /** Begins. See {@link SubscribeOptions.capacity}. */
   open(capacity: number): void {
     const { broker, onLost, queuePauses } = this.#deps;
     this.#unwatch = queuePauses.watch(() => this.#receiveAnew());
@@ -87,7 +86,7 @@ export class Receiver {
     this.#subscription?.resize(capacity);
   }
 
-  /** Whether a queue is not paused. */
+  /** Whether a queue may be taken from. */
   get hasQueue(): boolean {
     const { queuePauses } = this.#deps;
     return this.#paused.unpaused(this.queues).some((queue) => queuePauses.limit(queue) > 0);
@@ -98,12 +97,11 @@ export class Receiver {
     return this.#deps.queuePauses.list().filter(({ queue }) => this.queues.includes(queue));
   }
 
-  /** Whether it has been told to receive no more. */
   get isQuiet(): boolean {
     return this.#quiet.signal.aborted;
   }
 
-  /** Gives what it receives, until it is quiet and nothing is sent to us any more. Never rejects. */
+  /** Receives and gives until it is quiet and the broker sends nothing more. Never rejects. */
   async run(): Promise<void> {
     const { give } = this.#deps;
     for (let room = await this.#room(); room > 0; room = await this.#room()) give(await this.#receive(room));
@@ -112,7 +110,7 @@ export class Receiver {
     await this.#subscription?.stop().catch((thrown) => void this.#receiving.failed(thrown));
   }
 
-  /** Waits until there is room, and returns for how many jobs; 0 when it is time to end. */
+  /** Waits for room, and returns for how many jobs; 0 when it is time to end. */
   async #room(): Promise<number> {
     const { demand, stalls } = this.#deps;
     while (!this.isQuiet) {
@@ -166,18 +164,18 @@ export class Receiver {
     this.#deps.stalls.wake();
   }
 
-  /** Something was received, or settled. */
+  /** A delivery was received or settled. */
   busy(): void {
     const { broker: { admin, capabilities }, clock } = this.#deps;
-    // Said for each job, and asked for where nobody counts: the clock is not read for nothing.
+    // Called for each job, and needed only where the broker cannot count: else the clock is not read.
     if (admin.depth === undefined || capabilities.counts === "none") this.#idleSinceMs = clock.monotonicMs();
   }
 
   /**
-   * Whether the broker has no job left, not even a delayed one. Where it cannot count all of them, it is taken for empty when
-   * nothing has come for this long, milliseconds.
+   * Whether the broker has no job left, not even a delayed one. A broker that cannot count all jobs counts as empty when no job
+   * has come for this long, milliseconds.
    *
-   * @returns Which states it could not count; undefined while there are jobs, or nobody can know.
+   * @returns The states that it could not count; undefined while there are jobs, or it is unknown.
    * @throws {FervoError} QUEUE_UNAVAILABLE
    */
   async emptied(settleMs: number): Promise<readonly string[] | undefined> {
@@ -194,14 +192,14 @@ export class Receiver {
     return uncounted.size === 0 || hasSettled ? [...uncounted] : undefined;
   }
 
-  /** Receives no more; what is under way ends. Idempotent. */
+  /** Receives no more; a running receive ends. Idempotent. */
   quiet(): void {
     this.#quiet.abort();
     this.#attention.abort();
     this.#deps.stalls.wake();
   }
 
-  /** After the last settle. Never rejects. */
+  /** Called after the last settle. Never rejects. */
   async close(): Promise<void> {
     try {
       await this.#subscription?.[Symbol.asyncDispose]();
