@@ -1,10 +1,10 @@
 import type { ErrorDetails } from "../core/errors.ts";
 
 /**
- * What is known of a failed run beside its error.
+ * The known facts about a failed run.
  *
- * @param stderr What it wrote to STDERR, "" for nothing.
- * @param pid Of its process, where that is known.
+ * @param stderr Its STDERR, possibly "".
+ * @param pid Of its process, if known.
  */
 export function failureDetails(stderr: string, pid?: number): ErrorDetails {
   return { ...(pid !== undefined && { pid }), ...(stderr !== "" && { stderr }) };

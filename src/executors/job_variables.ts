@@ -1,9 +1,9 @@
 import type { Job } from "../core/job.ts";
 
-/** Says that this attempt may have been begun before. */
+/** An earlier run may have begun this attempt. */
 export const REPEAT: [name: string, value: string] = ["FERVO_REPEAT", "1"];
 
-/** What PHP is told of a job beside its payload, by name; see docs/protocol.md. Times are epoch milliseconds. */
+/** What PHP gets about a job beside its payload, by name; see docs/protocol.md. Times are epoch milliseconds. */
 export function jobVariables(job: Job): [name: string, value: string][] {
   const variables: [string, string][] = [
     ["FERVO_JOB_ID", job.id],

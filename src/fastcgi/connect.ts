@@ -19,7 +19,7 @@ export async function connect(
   signal: AbortSignal | undefined,
 ): Promise<Deno.Conn> {
   if (address.transport === "tcp") return await connectTcp(address, clock, timeoutMs, signal);
-  // Takes no time: the kernel connects, or says at once that it cannot.
+  // This takes no time: the kernel connects or refuses at once.
   const socket = await Deno.connect({ transport: "unix", path: address.path })
     .catch((error) => {
       throw connectError(address, error);
@@ -50,7 +50,7 @@ async function connectTcp(
 }
 
 /**
- * The connection ended before anything was sent. php-fpm does so with clients that are not in listen.allowed_clients, a
+ * The connection ended before anything was sent. php-fpm does this to clients that are not in listen.allowed_clients, and a
  * proxy while php-fpm is unavailable.
  */
 export function closedAtOnce(address: FastCgiAddress): FastCgiError {
@@ -65,7 +65,7 @@ export function closedAtOnce(address: FastCgiAddress): FastCgiError {
 
 function connectError(address: FastCgiAddress, error: unknown): FastCgiError {
   const where = `Cannot connect to php-fpm at "${formatAddress(address)}"`;
-  // A unix socket says so at once (EAGAIN); over TCP the connect waits and times out.
+  // A unix socket reports it at once (EAGAIN); over TCP the connect waits and times out.
   if (error instanceof Deno.errors.WouldBlock) {
     return new FastCgiError("FASTCGI_OVERLOADED", `${where}: its listen queue is full`, { cause: error });
   }

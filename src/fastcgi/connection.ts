@@ -23,9 +23,9 @@ interface Pending {
   /** Whether the connection stays open afterwards. */
   readonly keep: boolean;
   readonly startedMs: number;
-  /** Of the answer, as they came from the socket: a lone record header counts, too. */
+  /** Bytes of the answer on the socket; a lone record header counts, too. */
   receivedBytes: number;
-  /** By the latest that is known it has not begun, though it was sent; and whether that was so once. */
+  /** The request was sent, and by the latest observation has not begun; and whether that was ever so. */
   isWaiting: boolean;
   hasWaited: boolean;
   readonly resolve: (response: FastCgiResponse) => void;
@@ -33,19 +33,18 @@ interface Pending {
 }
 
 /**
- * One socket to a FastCGI application, and at most one request on it at a time: php-fpm does not multiplex.
+ * One socket to a FastCGI application, with at most one request at a time: php-fpm does not multiplex.
  *
  * 1. Writes a small request in one system call, and a large one in pieces of one record.
- * 2. Reads all the time, also between requests, so that the other side's leaving is noticed before the next request
- *    is given to it.
- * 3. Takes END_REQUEST, and nothing else, for the end of an answer.
- * 4. Gives each request an id of its own, so that a late record of the last answer is not taken for one of the next.
- * 5. Over TCP, is never silent for long: while an answer is awaited it says once more that STDIN has ended, by eight bytes
- *    that php-fpm leaves unread, as it does the first time. So no firewall forgets the connection, and that the other side
- *    is gone is noticed. It takes no further request then. Without a request it is closed.
+ * 2. Reads all the time, also between requests, so that it notices the end of the other side before the next request.
+ * 3. Ends an answer at END_REQUEST, and at nothing else.
+ * 4. Gives each request its own id, so that a late record of the last answer is not taken for one of the next.
+ * 5. Over TCP, is never silent for long: while it waits for an answer it ends STDIN once more, by eight bytes that php-fpm
+ *    leaves unread like the first ones. So no firewall forgets the connection, and a dead peer is noticed. After that it takes
+ *    no further request. Without a request it is closed.
  *
- * States: `idle` -> request() -> `busy` -> END_REQUEST -> `idle`; any state -> end of stream, protocol error, abort
- * or close -> `closed`. Only `#finish` (to idle) and `#end` (to closed) change it.
+ * States: `idle` -> request() -> `busy` -> END_REQUEST -> `idle`; any state -> end of stream, protocol error, abort or close ->
+ * `closed`. Only `#finish` (to idle) and `#end` (to closed) change it.
  */
 export class Connection {
   readonly #address: FastCgiAddress;
@@ -61,18 +60,18 @@ export class Connection {
   #firstByteTimer: Timer | undefined;
   #isWriting = false;
   #keepalive: Keepalive | undefined;
-  /** The end of STDIN was said more than once. */
+  /** STDIN was ended more than once. */
   #hasRepeatedEnd = false;
   #isClosed = false;
   #requests = 0;
-  /** Of the request sent last, and of the one before. */
+  /** Of the latest request, and of the one before. */
   #latestParams: FastCgiRequest["params"] = [];
   #previousParams: FastCgiRequest["params"] = [];
   #requestId = 0;
 
   /** Called when output of a request comes after its END_REQUEST: its script goes on. */
   onLateOutput: ((params: FastCgiRequest["params"]) => void) | undefined;
-  /** Called once, when the connection has closed while no request was under way. */
+  /** Called once, when the connection has closed without a request in progress. */
   onIdleClose: (() => void) | undefined;
   /** When it was opened, monotonic milliseconds. */
   readonly openedMs: number;
@@ -114,12 +113,12 @@ export class Connection {
     return connection;
   }
 
-  /** Whether it has served a request before the one under way. */
+  /** Whether it served a request before the current one. */
   get isKept(): boolean {
     return this.#requests > 1;
   }
 
-  /** Whether a request can be given to it now. */
+  /** Whether it can take a request now. */
   get isReusable(): boolean {
     return !this.#isClosed && this.#pending === undefined && !this.#isWriting && !this.#hasRepeatedEnd;
   }
@@ -128,11 +127,11 @@ export class Connection {
    * Sends a request and reads its answer.
    *
    * @param keep Ask the application to leave the connection open afterwards.
-   * @param signal Ends the request: the connection is destroyed and the promise rejects with the signal's reason, or with a
-   * FervoError alike that has STDERR so far.
-   * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE, and FASTCGI_CONNECT_FAILED when the other side has closed the
-   * connection before (nothing was sent); FASTCGI_CONNECTION_LOST ({@link ConnectionLostError}),
-   * FASTCGI_FIRST_BYTE_TIMEOUT, FASTCGI_OVERLOADED, FASTCGI_PROTOCOL
+   * @param signal Ends the request: the connection is destroyed and the promise rejects with the signal's reason, or with an
+   * equal FervoError that has STDERR so far.
+   * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE, and FASTCGI_CONNECT_FAILED when the other side has closed the connection
+   * before (nothing was sent); FASTCGI_CONNECTION_LOST ({@link ConnectionLostError}), FASTCGI_FIRST_BYTE_TIMEOUT,
+   * FASTCGI_OVERLOADED, FASTCGI_PROTOCOL
    */
   request(request: FastCgiRequest, keep: boolean, signal: AbortSignal): Promise<FastCgiResponse> {
     return new Promise((resolve, reject) => {
@@ -164,8 +163,8 @@ export class Connection {
   }
 
   /**
-   * The request under way, where it is not the first one here and has had no byte of an answer for `ms` milliseconds: it
-   * runs, or waits for the end of the one before, which can go on after END_REQUEST.
+   * The current request, if it is not the first one here and has had no byte of an answer for `ms` milliseconds. It runs, or
+   * waits for the previous one, which can go on after END_REQUEST.
    */
   silentFor(ms: number): SilentRequest | undefined {
     const pending = this.#pending;
@@ -180,14 +179,14 @@ export class Connection {
     };
   }
 
-  /** Closes the connection; a request under way rejects with `error`. Idempotent. */
+  /** Closes the connection; the current request rejects with `error`. Idempotent. */
   destroy(error?: unknown): void {
     this.#end(error);
   }
 
   /**
-   * A failed write is not the end: the application may have answered without reading all of its STDIN, and that
-   * answer is still to be read. If there is none, the reader sees the end of the stream.
+   * A failed write is not the end: the application may have answered without reading all of its STDIN, and that answer can
+   * still be read. Without an answer, the reader sees the end of the stream.
    */
   async #write(head: Uint8Array, body: Uint8Array): Promise<void> {
     this.#isWriting = true;
@@ -198,17 +197,16 @@ export class Connection {
       this.#isWriting = false;
       if (this.#options.firstByteTimeoutMs > 0) this.#awaitFirstByte();
     } catch {
-      // Stays "writing": a connection on which STDIN did not end cannot take another request.
+      // Stays "writing": without the end of STDIN, the connection cannot take another request.
     }
   }
 
-  /** There was no traffic for a while. */
   #breakSilence(): void {
     if (this.#pending === undefined) return this.destroy();
-    // What is not read yet keeps the kernel asking for room.
+    // Unread bytes make the kernel probe the other side already.
     if (this.#isWriting) return;
     this.#hasRepeatedEnd = true;
-    // Where the other side is gone, the reader sees it.
+    // If the other side is gone, the reader sees it.
     writeStdinEnd(this.#socket, this.#requestId).catch(() => {});
   }
 
@@ -236,7 +234,7 @@ export class Connection {
       try {
         this.#parser.parse(buffer.subarray(0, bytes), this.#sink);
       } catch (error) {
-        // FASTCGI_PROTOCOL, or a fault in what the answer is given to: the other side did not end the connection.
+        // FASTCGI_PROTOCOL, or a fault of the receiver: the other side did not end the connection.
         return this.#end(asFervoError(error));
       }
     }
@@ -260,18 +258,18 @@ export class Connection {
     this.#finish(this.#endRequest.take(contentBytes));
   }
 
-  /** Whether a record is for the request under way. @param hasContent It is content of the record, rather than its end. */
+  /** Whether a record belongs to the current request. @param hasContent It is content of the record, rather than its end. */
   #concernsRequest(type: number, requestId: number, hasContent: boolean): boolean {
     const pending = this.#pending;
     if (pending !== undefined && requestId === this.#requestId) {
-      // Where output of an earlier request came before, the count began anew.
+      // After output of an earlier request, the count began again.
       pending.receivedBytes ||= 1;
       return true;
     }
-    // Request id 0 is management (section 4); we ask nothing there, so nothing there concerns us.
+    // Request id 0 is management (section 4); we send none, so nothing there concerns us.
     if (requestId === 0) return false;
     if ((type === RecordType.stdout || type === RecordType.stderr) && requestId <= this.#requestId) {
-      // Whoever came next would have to wait.
+      // The next request would have to wait.
       if (pending === undefined) this.destroy();
       if (hasContent) this.#takeLate(pending);
       return false;
@@ -279,17 +277,17 @@ export class Connection {
     throw unexpectedRecord({ type, requestId }, pending === undefined ? undefined : this.#requestId);
   }
 
-  /** Output of a request that has ended: its script goes on, and a request under way has not begun. */
+  /** Output of an ended request: its script goes on, and the current request has not begun. */
   #takeLate(pending: Pending | undefined): void {
     this.onLateOutput?.(pending === undefined ? this.#latestParams : this.#previousParams);
     if (pending === undefined) return;
-    // What came says nothing about the request under way.
+    // These bytes say nothing about the current request.
     pending.receivedBytes = 0;
     this.#setBegun(pending, false);
   }
 
   #setBegun(pending: Pending, hasBegun: boolean): void {
-    // It begins now, or later: its time does.
+    // The job begins now, or later, and so does its time.
     if (!hasBegun || pending.isWaiting) {
       pending.request.run?.notBegun();
       this.#firstByteTimer?.cancel();
@@ -299,7 +297,6 @@ export class Connection {
     pending.hasWaited ||= !hasBegun;
   }
 
-  /** END_REQUEST came. */
   #finish({ appStatus, protocolStatus }: RequestEnd): void {
     const { resolve, reject, keep, hasWaited } = this.#takePending()!;
     this.idleSinceMs = this.#clock.monotonicMs();
@@ -325,7 +322,7 @@ export class Connection {
     );
   }
 
-  /** The socket is of no more use; a request under way rejects with `error`. */
+  /** Closes the socket; the current request rejects with `error`. */
   #end(error?: unknown): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -337,7 +334,7 @@ export class Connection {
     pending.reject(withStderr(cause, this.#collector.stderr));
   }
 
-  /** The request under way, which is over with this. */
+  /** Takes the current request, which ends with this. */
   #takePending(): Pending | undefined {
     const pending = this.#pending;
     this.#pending = undefined;

@@ -12,7 +12,7 @@ export interface RequestEnd {
 
 const BODY_BYTES = 8;
 
-/** The content of a record END_REQUEST, in the pieces in which it comes. */
+/** The content of an END_REQUEST record, in pieces as it arrives. */
 export class EndRequest {
   readonly #body = new Uint8Array(BODY_BYTES);
   #bytes = 0;
@@ -24,7 +24,7 @@ export class EndRequest {
   }
 
   /**
-   * The record has ended; the next one begins.
+   * Ends the record and starts the next one.
    *
    * @throws {FastCgiError} FASTCGI_PROTOCOL when it was too short
    */

@@ -1,23 +1,23 @@
 import { FervoError } from "../core/errors.ts";
 import { type FastCgiAddress, formatAddress } from "./address.ts";
 
-/** A FastCGI request could not be carried out. Codes FASTCGI_*. */
+/** A FastCGI request failed. Codes FASTCGI_*. */
 export class FastCgiError extends FervoError {}
 
 /** The connection ended before the answer did. Code FASTCGI_CONNECTION_LOST. */
 export class ConnectionLostError extends FastCgiError {
-  /** Bytes of the answer that had come, record headers included. */
+  /** Bytes of the answer that arrived, record headers included. */
   readonly responseBytes: number;
   /** Whether the connection had served an earlier request. */
   readonly isReused: boolean;
-  /** From writing the request to the end, milliseconds. */
+  /** From the write of the request to the end, milliseconds. */
   readonly afterMs: number;
   /**
-   * The other side left with bytes of ours unread. Of php-fpm's children those do that which die while they run a request,
-   * and those that leave just when one comes; one that reaches pm.max_requests closes in order.
+   * The other side left some of our bytes unread. A php-fpm child does so when it dies while it runs a request, or leaves just
+   * when a request arrives; one that reaches pm.max_requests closes in order.
    */
   readonly isReset: boolean;
-  /** The request was not begun, by the latest that was seen: its child went on with the one before. */
+  /** By the latest observation the request had not begun: its child still ran the previous one. */
   readonly isWaiting: boolean;
 
   constructor(
@@ -52,7 +52,7 @@ export function firstByteTimedOut(address: FastCgiAddress, timeoutMs: number): F
   );
 }
 
-/** @param current The id of the request under way; undefined when none is. */
+/** @param current The id of the current request; undefined without one. */
 export function unexpectedRecord(
   { type, requestId }: { readonly type: number; readonly requestId: number },
   current: number | undefined,

@@ -1,9 +1,9 @@
 /**
- * FastCGI name-value pairs (specification 1.0, section 3.4): each length takes one byte up to 127, else four with the
- * top bit set, then the name's and the value's bytes.
+ * FastCGI name-value pairs (specification 1.0, section 3.4): each length takes one byte up to 127, else four with the top bit
+ * set, then the name's and the value's bytes.
  *
- * php-fpm parses each PARAMS record by itself (main/fastcgi.c, fcgi_get_params), so a pair never spans two records:
- * what does not fit one is refused here by name, for FPM would drop the connection without a word.
+ * php-fpm parses each PARAMS record by itself (main/fastcgi.c, fcgi_get_params), so a pair never spans two records. A pair that
+ * does not fit one record is refused here by name, because FPM would silently drop the connection.
  */
 import { writeText } from "../core/text/bytes.ts";
 import { FastCgiError } from "./errors.ts";
@@ -24,7 +24,6 @@ export class ParamsWriter {
     this.#requestId = requestId;
   }
 
-  /** Forgets all pairs. */
   reset(requestId: number = this.#requestId): void {
     this.#requestId = requestId;
     this.#length = 0;
@@ -37,7 +36,7 @@ export class ParamsWriter {
    * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when it does not fit one record, with its name.
    */
   add(name: string, value: string): void {
-    // UTF-8 needs at most 3 bytes a UTF-16 unit; the exact lengths are known once the bytes are there.
+    // UTF-8 needs at most 3 bytes a UTF-16 unit; the exact lengths are known after encoding.
     this.#reserve(8 + 3 * (name.length + value.length));
     const pairStart = this.#openRecord();
     const lengthBytes = (name.length > 42 ? 4 : 1) + (value.length > 42 ? 4 : 1);
@@ -52,7 +51,7 @@ export class ParamsWriter {
     this.#closePair(name, pairStart);
   }
 
-  /** Adds the pairs that another writer holds, already encoded. The other writer must fit one record. */
+  /** Adds already encoded pairs, which must fit one record. */
   addEncoded(pairs: EncodedParams): void {
     // An empty PARAMS record would end the stream.
     if (pairs.bytes.length === 0) return;
@@ -78,7 +77,7 @@ export class ParamsWriter {
     return this.#length;
   }
 
-  /** Moves the pair that has just been written to a record of its own when the open one has become too long. */
+  /** Moves the latest pair to a record of its own when the open one has become too long. */
   #closePair(name: string, pairStart: number): void {
     const pairBytes = this.#length - pairStart;
     if (pairBytes > FULL_CONTENT_BYTES) {

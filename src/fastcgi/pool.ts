@@ -9,24 +9,24 @@ export { DEFAULT_POOL_OPTIONS };
 export type { PoolOptions, PoolStats, Sending };
 
 /**
- * A child that leaves (reload, pm.max_requests) closes its kept connections at once; a request that crossed with that was
- * not run. One that lost its connection later than this was being run by the child that died.
+ * A leaving child (reload, pm.max_requests) closes its kept connections at once, so a request that crossed with that did not
+ * run. A connection that was lost later than this belonged to a child that died while it ran the request.
  */
 const LEAVING_WINDOW_MS = 1_000;
 
 /**
- * After php-fpm had no room for a connection, none is kept for this long: each one pins a child that somebody in the
- * listen queue waits for.
+ * After php-fpm had no room for a connection, none is kept for this long: each kept one occupies a child that others in the
+ * listen queue wait for.
  */
 const CROWDED_MS = 1_000;
 
 /**
- * A connection that was in use for this long is not kept: somebody else's request may wait in the listen queue for its child, which
- * nobody can see on a unix socket.
+ * A connection that was in use for this long is not kept: another client's request may wait in the listen queue for its child,
+ * which is invisible on a unix socket.
  */
 const RENEW_MS = 1_000;
 
-/** A request without a byte of an answer for this long on a kept connection may be waiting, milliseconds. */
+/** A request on a kept connection may be waiting when it has had no byte of an answer for this long, milliseconds. */
 const SILENCE_MS = 100;
 
 const ANYHOW: Sending = {};
@@ -34,14 +34,15 @@ const ANYHOW: Sending = {};
 /**
  * The connections to one FastCGI application.
  *
- * 1. Gives each request a connection of its own while it lasts: a kept one when there is one, else a new one.
- * 2. Holds at most `maxConnections`, so that no request waits in the listen queue, where nobody could take it back; the
- *    number can be changed.
- * 3. Keeps connections for bursts only, the last used first, and closes the idle ones, and each after a second: others
- *    who use the application get their turn.
+ * 1. Gives each request a connection for itself: a kept one if there is one, else a new one.
+ * 2. Has at most `maxConnections`, so that no request waits in the listen queue, where it could not be taken back. The number
+ *    can change.
+ * 3. Keeps connections only for bursts, the last used first, and closes the idle ones, and each after a second: other clients
+ *    get their turn.
  * 4. Keeps none while php-fpm's listen queue is full.
- * 5. Tells of requests on kept connections that get no answer: their child may be at work on the one before.
- * 6. Sends a request once more, on a new connection, when a kept one may have been left by its child, if it is to.
+ * 5. Reports requests on kept connections without an answer: their child may still run the previous one.
+ * 6. Sends a request once more, on a new connection, when the child may have closed the kept one before it, if the caller wants
+ *    that.
  */
 export class Pool implements AsyncDisposable {
   readonly #address: FastCgiAddress;
@@ -49,11 +50,11 @@ export class Pool implements AsyncDisposable {
   readonly #options: PoolOptions;
   /** Kept connections, the last used at the end. */
   readonly #idle: Connection[] = [];
-  /** What each runs. */
+  /** With the request that each runs. */
   readonly #busy = new Map<Connection, FastCgiRequest>();
-  /** In order. Each is given a place: a kept connection, or undefined for the right to open one. */
+  /** In order. Each gets a place: a kept connection, or undefined for the right to open one. */
   readonly #waiting: PromiseWithResolvers<Connection | undefined>[] = [];
-  /** Places taken: connections busy, idle or being opened. */
+  /** Places in use: connections busy, idle or being opened. */
   #connections = 0;
   #maxConnections: number;
   #opened = 0;
@@ -61,18 +62,18 @@ export class Pool implements AsyncDisposable {
   #resent = 0;
   #keepsNone = false;
   #overloads = 0;
-  /** Collects what is sent, while somebody wants to know. */
+  /** Collects sent requests during {@link watch}. */
   #watched: Set<FastCgiRequest> | undefined;
   #idleTimer: Timer | undefined;
   #silenceTimer: Timer | undefined;
-  /** Until when no connection is kept, monotonic milliseconds; 0 for no such time. */
+  /** No connection is kept until then, monotonic milliseconds; 0 without such a time. */
   #crowdedUntilMs = 0;
   #closed: PromiseWithResolvers<void> | undefined;
   #destroyedBy: FervoError | undefined;
 
   /**
-   * Called now and then with the requests on kept connections that have had no byte of an answer for some 0.1 s. Most of
-   * them just run.
+   * Called now and then with the requests on kept connections that have had no byte of an answer for some 0.1 s. Most of them
+   * simply run.
    */
   onSilence: ((silent: readonly SilentRequest[]) => void) | undefined;
   /** Called when output of a request comes after its END_REQUEST. */
@@ -85,7 +86,6 @@ export class Pool implements AsyncDisposable {
     this.#maxConnections = options.maxConnections;
   }
 
-  /** Connections at most, now. */
   get maxConnections(): number {
     return this.#maxConnections;
   }
@@ -93,7 +93,7 @@ export class Pool implements AsyncDisposable {
   /** From now on at most this many connections; the others are closed when their requests have ended. */
   resize(maxConnections: number): void {
     this.#maxConnections = maxConnections;
-    // Each gives its place to a request that waits, or frees it.
+    // Each gives its place to a waiting request, or frees it.
     while (this.#connections > maxConnections && this.#idle.length > 0) this.#idle[0]!.destroy();
     while (this.#connections < maxConnections && this.#waiting.length > 0) {
       this.#connections++;
@@ -117,12 +117,12 @@ export class Pool implements AsyncDisposable {
     return this.#overloads;
   }
 
-  /** The requests that were sent and not answered yet. */
+  /** Requests that were sent and have no answer. */
   get underWay(): ReadonlySet<FastCgiRequest> {
     return new Set(this.#busy.values());
   }
 
-  /** All requests that are under way at some time until it is disposed of. Not to be called while there is one. */
+  /** All requests in progress at any time until it is disposed of. Only one watch at a time. */
   watch(): { readonly requests: ReadonlySet<FastCgiRequest> } & Disposable {
     const requests = this.#watched = new Set(this.#busy.values());
     return { requests, [Symbol.dispose]: () => void (this.#watched = undefined) };
@@ -132,9 +132,9 @@ export class Pool implements AsyncDisposable {
    * Sends a request and reads its answer.
    *
    * @param signal Ends the request, also while it waits for a connection or connects; rejects with the signal's reason.
-   * @param how In any way, where absent.
-   * @throws {FastCgiError} FASTCGI_CONNECT_FAILED, FASTCGI_OVERLOADED and FASTCGI_PARAM_TOO_LARGE: nothing was run;
-   * FASTCGI_CONNECTION_LOST, FASTCGI_PROTOCOL: it may have been.
+   * @param how Any way, when absent.
+   * @throws {FastCgiError} FASTCGI_CONNECT_FAILED, FASTCGI_OVERLOADED and FASTCGI_PARAM_TOO_LARGE: nothing ran;
+   * FASTCGI_CONNECTION_LOST, FASTCGI_PROTOCOL: it may have run.
    */
   async request(
     request: FastCgiRequest,
@@ -142,17 +142,17 @@ export class Pool implements AsyncDisposable {
     { isAlone = false, again }: Sending = ANYHOW,
   ): Promise<FastCgiResponse> {
     if (this.#closed !== undefined) throw new FervoError("SHUTDOWN", "The connection pool is closed");
-    // The one that has been idle for longest makes room, here and in php-fpm: it may hold the only child that is free.
+    // The longest idle one makes room, here and in php-fpm: it may occupy the only free child.
     if (isAlone) this.#idle[0]?.destroy();
     let connection = isAlone ? undefined : this.#idle.pop();
     if (connection === undefined) {
       if (this.#connections < this.#maxConnections) this.#connections++;
       else connection = await this.#waitForTurn(signal);
       if (isAlone) connection?.destroy();
-      // The other side may have closed it in the moment in which it was handed on.
+      // The other side may have closed it at the moment of the hand-over.
       if (connection?.isReusable === false) connection = undefined;
     }
-    // From here on the request holds a place, and gives it back whatever happens.
+    // From here on the request has a place, and gives it back whatever happens.
     try {
       if (connection !== undefined) {
         if (this.onSilence !== undefined) this.#silenceTimer ??= this.#watchSilence();
@@ -174,13 +174,13 @@ export class Pool implements AsyncDisposable {
     }
   }
 
-  /** From now on each request has a connection of its own: a child that has answered need not be free. Idempotent. */
+  /** From now on each request gets a new connection: a child that has answered may not be free. Idempotent. */
   keepNone(): void {
     this.#keepsNone = true;
     for (const connection of this.#idle.slice()) connection.destroy();
   }
 
-  /** Closes the idle connections, waits for the requests it has taken, and takes no more. Idempotent. */
+  /** Takes no more requests, closes the idle connections, and waits for the running requests. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= Promise.withResolvers();
     this.#idleTimer?.cancel();
@@ -191,8 +191,8 @@ export class Pool implements AsyncDisposable {
   }
 
   /**
-   * Closes all connections now; requests under way and waiting reject with `error`, and one that is connecting does
-   * when that has ended. Idempotent.
+   * Closes all connections now; running and waiting requests reject with `error`, and a connecting one when its connect has
+   * ended. Idempotent.
    */
   destroy(error: FervoError): void {
     void this.close();
@@ -240,7 +240,7 @@ export class Pool implements AsyncDisposable {
     }
   }
 
-  /** A request has ended; `connection` is what it ran on, if it came to that. */
+  /** A request ended; `connection` is the one it ran on, if any. */
   #giveBack(connection: Connection | undefined): void {
     if (connection?.isReusable && this.#keeps(connection)) return this.#passOn(connection);
     connection?.destroy();
@@ -260,7 +260,7 @@ export class Pool implements AsyncDisposable {
     return this.#crowdedUntilMs === 0;
   }
 
-  /** One timer for all connections, as long as kept ones are in use. */
+  /** One timer serves all connections while kept ones are in use. */
   #watchSilence(): Timer {
     return this.#clock.setTimer(() => {
       this.#silenceTimer = undefined;
@@ -280,7 +280,7 @@ export class Pool implements AsyncDisposable {
     for (const connection of this.#idle.slice()) connection.destroy();
   }
 
-  /** Gives a place to the request that has waited longest; without one, keeps the connection or frees the place. */
+  /** Gives a place to the longest waiting request; without one, keeps the connection or frees the place. */
   #passOn(connection: Connection | undefined): void {
     if (this.#connections <= this.#maxConnections) {
       const waiter = this.#waiting.shift();
@@ -312,7 +312,7 @@ export class Pool implements AsyncDisposable {
     }
   }
 
-  /** One timer for all connections: it costs nothing a request, and one is closed at most one `idleMs` late. */
+  /** One timer serves all connections: it costs a request nothing, and closes a connection at most one `idleMs` late. */
   #closeIdle(): void {
     this.#idleTimer = undefined;
     const latestMs = this.#clock.monotonicMs() - this.#options.idleMs;
@@ -325,7 +325,7 @@ export class Pool implements AsyncDisposable {
   }
 }
 
-/** Whether the request may not have been run: see LEAVING_WINDOW_MS; or was not, by what was seen of it. */
+/** Whether the request may not have run (see LEAVING_WINDOW_MS), or by observation did not. */
 function mayHaveLeft(error: unknown): error is ConnectionLostError {
   return error instanceof ConnectionLostError && error.isReused && error.responseBytes === 0 &&
     (error.isWaiting || error.afterMs <= LEAVING_WINDOW_MS);

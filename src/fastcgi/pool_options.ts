@@ -4,10 +4,10 @@ import type { ConnectionOptions, FastCgiRequest } from "./request.ts";
 import { DEFAULT_RESPONSE_LIMITS } from "./response.ts";
 
 export interface PoolOptions extends ConnectionOptions {
-  /** Connections at most, at first; each takes an FPM child. Further requests wait for one. */
+  /** Initial maximum of connections; each occupies an FPM child. Further requests wait for one. */
   readonly maxConnections: number;
   /**
-   * A connection without a request is closed after this many milliseconds, for it pins an FPM child. 0 opens one for
+   * A connection without a request is closed after this many milliseconds, because it occupies an FPM child. 0 opens one for
    * each request.
    */
   readonly idleMs: number;
@@ -21,13 +21,13 @@ export const DEFAULT_POOL_OPTIONS: Omit<PoolOptions, "maxConnections"> = {
   idleMs: 200,
 };
 
-/** How a request is to be sent. */
+/** How to send a request. */
 export interface Sending {
-  /** On a connection of its own, not on a kept one: when that is lost, there is no doubt whose doing it was. */
+  /** On a new connection: if it is lost, the cause is certain. */
   readonly isAlone?: boolean;
   /**
-   * The kept connection ended at once and with no byte of an answer, so that the request may have been run or not. Returns
-   * what is sent now, on a new connection; undefined for nothing. Without this it is the request itself.
+   * Called when the kept connection ended at once without a byte of an answer, so that the request may have run or not. Returns
+   * the request to send now, on a new connection; undefined for none. Without it, the same request is sent.
    */
   readonly again?: (
     request: FastCgiRequest,
@@ -36,7 +36,7 @@ export interface Sending {
 }
 
 export interface PoolStats {
-  /** Connections with a request under way, being opened included. */
+  /** Connections with a request, opening ones included. */
   readonly busy: number;
   /** Connections kept for the next request. */
   readonly idle: number;
@@ -46,6 +46,6 @@ export interface PoolStats {
   readonly opened: number;
   /** Requests answered since the start. */
   readonly answered: number;
-  /** Requests sent a second time because the child may have left the kept connection before them. */
+  /** Requests sent again because the child may have closed the kept connection before them. */
   readonly resent: number;
 }

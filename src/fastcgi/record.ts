@@ -30,8 +30,8 @@ export const HEADER_BYTES = 8;
 export const MAX_CONTENT_BYTES = 65_535;
 
 /**
- * The most content that we put into one record: the largest multiple of 8 that fits, as php-src does for its own
- * (main/fastcgi.c, fcgi_write), so no record needs padding to keep the next one aligned.
+ * The most content that we put into one record: the largest multiple of 8 that fits, as php-src does (main/fastcgi.c,
+ * fcgi_write), so no record needs padding to keep the next one aligned.
  */
 export const FULL_CONTENT_BYTES = 65_528;
 
@@ -47,7 +47,7 @@ export const ProtocolStatus = {
   unknownRole: 3,
 } as const;
 
-/** Writes a record's header at `offset`; the caller puts `contentBytes` of content behind it. No padding. */
+/** Writes a record's header at `offset`; the caller puts `contentBytes` of content after it. No padding. */
 export function writeHeader(
   target: Uint8Array,
   offset: number,
@@ -80,7 +80,7 @@ export function encodeRecord(
   return record;
 }
 
-/** What a parser tells of the records it reads. */
+/** Receives the records of a parser. */
 export interface RecordSink {
   /** A piece of a record's content, in order; a record may come in several. Valid only during the call. */
   content(type: number, requestId: number, piece: Uint8Array): void;

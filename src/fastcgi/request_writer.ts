@@ -9,17 +9,17 @@ import {
   writeHeader,
 } from "./record.ts";
 
-/** A body up to this size goes out in one write, together with everything before it. */
+/** A body up to this size is sent in one write with everything before it. */
 export const SMALL_BODY_BYTES = 32_768;
 
 type Writer = Pick<Deno.Conn, "write">;
 
-/** Writes the beginnings of requests, in memory that it uses again. */
+/** Writes the beginnings of requests, in reused memory. */
 export class RequestWriter {
   readonly #params = new ParamsWriter(0);
   #out = new Uint8Array(2048);
 
-  /** BEGIN_REQUEST, PARAMS and, for a small body, STDIN: all that goes into the first write. Valid until the next one. */
+  /** The first write: BEGIN_REQUEST, PARAMS and, for a small body, STDIN. Valid until the next call. */
   head(request: FastCgiRequest, requestId: number, keep: boolean): Uint8Array {
     const params = this.#params;
     params.reset(requestId);
@@ -52,7 +52,7 @@ export class RequestWriter {
   }
 }
 
-/** Writes the STDIN of a body that is not small, in pieces of one record, and its end. */
+/** Writes the STDIN of a larger body in pieces of one record, and its end. */
 export async function writeStdin(socket: Writer, requestId: number, body: Uint8Array): Promise<void> {
   const record = new Uint8Array(HEADER_BYTES + FULL_CONTENT_BYTES);
   for (let at = 0; at < body.length; at += FULL_CONTENT_BYTES) {
@@ -64,7 +64,7 @@ export async function writeStdin(socket: Writer, requestId: number, body: Uint8A
   await writeStdinEnd(socket, requestId);
 }
 
-/** Says that STDIN has ended. */
+/** Ends STDIN. */
 export async function writeStdinEnd(socket: Writer, requestId: number): Promise<void> {
   const record = new Uint8Array(HEADER_BYTES);
   writeHeader(record, 0, RecordType.stdin, requestId, 0);

@@ -1,19 +1,19 @@
 /**
- * A FastCGI application's answer: STDOUT holds a CGI response (RFC 3875, section 6), that is header lines, an empty
- * line and a body; STDERR holds text for the log. php-fpm sends its own log lines on STDERR.
+ * The answer of a FastCGI application: STDOUT has a CGI response (RFC 3875, section 6): header lines, an empty line and a body.
+ * STDERR has text for the log, and php-fpm sends its own log lines there.
  */
 
 import { ByteStore } from "../core/text/byte_store.ts";
 import { HeadAndTail } from "../core/text/head_and_tail.ts";
 import { FastCgiError } from "./errors.ts";
 
-/** What is kept of an answer; the rest is read and dropped, so that an endless one costs time but no memory. */
+/** The kept part of an answer; the rest is read and dropped, so that an endless one takes time but no memory. */
 export interface ResponseLimits {
   /** Bytes of STDOUT, headers included. */
   readonly maxResponseBytes: number;
   /** Bytes of STDERR: half of its beginning, half of its end. */
   readonly maxStderrBytes: number;
-  /** Bytes of STDOUT in which the headers have to end; an answer whose headers are longer is refused. */
+  /** The headers must end within this many bytes of STDOUT; else the answer is refused. */
   readonly maxHeaderBytes: number;
 }
 
@@ -23,68 +23,67 @@ export const DEFAULT_RESPONSE_LIMITS: ResponseLimits = {
   maxHeaderBytes: 65_536,
 };
 
-/** How much of the end of STDOUT is kept where that is longer than the limit: the longest record, with its marks. */
+/** If STDOUT is longer than the limit, this much of its end is kept: the longest record, with its marks. */
 const END_BYTES = 65_538;
 
 export interface FastCgiResponse {
   /**
-   * From the `Status:` header; 200 when the headers have none, as php-fpm leaves it out then; 0 when there are no
-   * headers: that is no CGI response, and says nothing.
+   * From the `Status:` header; 200 without one, because php-fpm leaves it out then; 0 without headers: that is no CGI response.
    */
   readonly status: number;
   /** Names in lower case; a repeated header's values are joined with ", ". */
   readonly headers: ReadonlyMap<string, string>;
   readonly body: Uint8Array;
-  /** Of STDOUT that was longer than the limit, the last {@link END_BYTES} or more. */
+  /** The last {@link END_BYTES} or more of STDOUT, if it was longer than the limit. */
   readonly end?: Uint8Array;
   readonly stderr: string;
   /** STDOUT or STDERR was longer than the limits. */
   readonly isTruncated: boolean;
-  /** The request was seen not to have begun for a while after it was sent. */
+  /** By observation, the request had not begun for a while after it was sent. */
   readonly hasWaited?: boolean;
-  /** As the application gave it in END_REQUEST. Always 0 from php-fpm, even after `exit(3)` or a fatal error. */
+  /** From END_REQUEST. Always 0 from php-fpm, even after `exit(3)` or a fatal error. */
   readonly appStatus: number;
 }
 
-/** An answer of which a part has come. */
+/** A part of an answer. */
 export interface AnswerSoFar {
   readonly headers: ReadonlyMap<string, string>;
-  /** What has come on STDERR since the last call; the rest of the answer does not have it any more. */
+  /** Returns STDERR since the last call, and removes it from the answer. */
   takeStderr(): string;
 }
 
 /**
- * Is given the body of an answer as it comes, however long it is. Called when the headers are there; it must not throw.
+ * Called with the body of an answer as it arrives, without a limit. Called after the headers; it must not throw.
  *
  * @param piece Valid only during the call.
  */
 export type BodyListener = (piece: Uint8Array, answer: AnswerSoFar) => void;
 
 /**
- * Collects the two output streams of one request after the other, in memory that it uses again.
+ * Collects the two output streams of one request after the other, in reused memory.
  *
- * 1. Keeps as much of each stream as the limits allow, and says so when there was more.
- * 2. Refuses headers that do not end: nobody could tell where the outcome is.
- * 3. Reads headers once when answer after answer begins with the same ones, as a job's answers do.
- * 4. Hands the body on as it comes, to whom asks for that.
- * 5. Keeps the end of an answer that is longer than the limit, beside its beginning.
+ * 1. Keeps as much of each stream as the limits allow, and reports if there was more.
+ * 2. Refuses headers without an end: the outcome could not be found.
+ * 3. Reads equal headers of successive answers once, as jobs' answers have.
+ * 4. Passes the body on as it arrives, if there is a listener.
+ * 5. Keeps the beginning and the end of an answer that is longer than the limit.
  */
 export class ResponseCollector implements AnswerSoFar {
   readonly #limits: ResponseLimits;
   readonly #stdout = new ByteStore();
   readonly #stderr: HeadAndTail;
-  /** The end of STDOUT, where there is more of it than the limit. */
+  /** The end of STDOUT, if it is longer than the limit. */
   readonly #end = new ByteStore();
   #isTruncated = false;
-  /** What is there of STDERR is not its beginning. */
+  /** The kept STDERR is not its beginning. */
   #isStderrTaken = false;
   #headersChecked = false;
-  /** Bytes of STDOUT that have come, kept or not. */
+  /** Bytes of STDOUT that arrived, kept or not. */
   #stdoutBytes = 0;
-  /** Of the latest answer that had headers. */
+  /** Of the latest answer with headers. */
   #head: CgiHead | undefined;
   #onBody: BodyListener | undefined;
-  /** This answer's headers have come; looked at only where somebody listens to the body. */
+  /** The headers have arrived; used only with a listener to the body. */
   #isInBody = false;
 
   constructor(limits: ResponseLimits) {
@@ -96,7 +95,6 @@ export class ResponseCollector implements AnswerSoFar {
     return this.#isInBody ? this.#head!.headers : NO_HEADERS;
   }
 
-  /** STDERR so far. */
   get stderr(): string {
     const text = this.#stderr.text();
     return this.#isStderrTaken && text.startsWith(FPM_JOINT) ? text.slice(FPM_JOINT.length) : text;
@@ -109,7 +107,7 @@ export class ResponseCollector implements AnswerSoFar {
     return text;
   }
 
-  /** Makes ready for the next request. */
+  /** Prepares for the next request. */
   reset(onBody?: BodyListener): void {
     this.#onBody = onBody;
     this.#isInBody = false;
@@ -136,7 +134,7 @@ export class ResponseCollector implements AnswerSoFar {
     if (this.#stderr.isCut) this.#isTruncated = true;
   }
 
-  /** The answer, with bytes of its own. */
+  /** The answer, in memory of its own. */
   finish(appStatus: number): FastCgiResponse {
     const stdout = this.#stdout.bytes();
     if (this.#head === undefined || !startsWith(stdout, this.#head.bytes)) {
@@ -171,7 +169,7 @@ export class ResponseCollector implements AnswerSoFar {
     this.#stdout.append(piece.length > room ? piece.subarray(0, room) : piece);
   }
 
-  /** `piece` is what came last, and not all of it was kept. */
+  /** `piece` arrived last, and not all of it was kept. */
   #keepEnd(piece: Uint8Array): void {
     const end = this.#end;
     if (end.length === 0) {
@@ -181,10 +179,10 @@ export class ResponseCollector implements AnswerSoFar {
     if (end.length > 2 * END_BYTES) end.keepLast(END_BYTES);
   }
 
-  /** `piece` is what came last. */
+  /** `piece` arrived last. */
   #handOn(piece: Uint8Array, onBody: BodyListener): void {
     if (this.#isInBody) return onBody(piece, this);
-    // What has no headers by now has none at all.
+    // After this many bytes without headers, there are none.
     if (this.#stdoutBytes - piece.length > this.#limits.maxHeaderBytes) return;
     const head = readHead(this.#stdout.bytes());
     if (head === undefined) return;
@@ -194,7 +192,7 @@ export class ResponseCollector implements AnswerSoFar {
     if (bodyBytes > 0) onBody(piece.subarray(piece.length - bodyBytes), this);
   }
 
-  /** More has come than headers may take: they have ended by now, or this is output without any. */
+  /** More bytes than headers may have: they have ended by now, or there are none. */
   #checkHeaders(): void {
     this.#headersChecked = true;
     const { maxHeaderBytes } = this.#limits;
@@ -210,7 +208,7 @@ export class ResponseCollector implements AnswerSoFar {
 }
 
 const EMPTY = new Uint8Array(0);
-/** Between two of its lines, php-fpm writes this before the second. */
+/** php-fpm writes this between two of its lines. */
 const FPM_JOINT = "; ";
 const NO_HEADERS: ReadonlyMap<string, string> = new Map();
 const lenientUtf8 = new TextDecoder();
@@ -220,15 +218,15 @@ const COLON = 58;
 
 /** The header part of a CGI response. */
 interface CgiHead {
-  /** All of it, the empty line that ends it included. */
+  /** With the empty line that ends it. */
   readonly bytes: Uint8Array;
   readonly status: number;
   readonly headers: ReadonlyMap<string, string>;
 }
 
 /**
- * The headers that STDOUT begins with; undefined when it begins with something else, as when a script printed before anything
- * else: then it is all body. Lines may end in LF or CRLF, as in PHP's and other applications' output.
+ * The headers at the beginning of STDOUT; undefined when it begins with anything else, for instance with earlier output of a
+ * script: then it is all body. Lines end in LF or CRLF: PHP and other applications use both.
  */
 function readHead(stdout: Uint8Array): CgiHead | undefined {
   const end = findHeaderEnd(stdout);

@@ -7,17 +7,17 @@ import { MAX_REASON_LENGTH } from "../told_outcome.ts";
 
 export const STDERR_LEVELS = ["debug", "info", "warn", "error", "off"] as const;
 
-/** What becomes of the STDERR of jobs that said that they were done. */
+/** What to do with the STDERR of successful jobs. */
 export interface StderrOptions {
-  /** The level at which the log has it; "off" for not at all. */
+  /** Its log level; "off" for none. */
   readonly stderrLevel: typeof STDERR_LEVELS[number];
-  /** What a fatal error of PHP in it means: a warning in the log, or that the job has failed. */
+  /** The meaning of a PHP fatal error in it: a warning in the log, or a failed job. */
   readonly fatalAfterAck: "warn" | "fail";
 }
 
 export const DEFAULT_STDERR_OPTIONS: StderrOptions = { stderrLevel: "info", fatalAfterAck: "warn" };
 
-/** PHP's names of the errors that end a script (main.c, php_error_cb), behind which it writes a colon. */
+/** PHP's names of errors that end a script (main.c, php_error_cb); a colon follows. */
 const FATAL = String.raw`(?:Fatal|Recoverable fatal|Parse) error: +`;
 /** As PHP logs it (log_errors). php-fpm begins its lines with "PHP message: " and joins them with "; "; a file has the time. */
 const LOGGED = new RegExp(
@@ -27,18 +27,18 @@ const LOGGED = new RegExp(
 /** As PHP's command line shows it (display_errors = stderr). */
 const SHOWN = new RegExp(String.raw`^(${FATAL}(?:Uncaught .*|.* on line \d+))$`, "m");
 
-/** The line that tells of a fatal error of PHP; undefined where none does. */
+/** The line with a fatal error of PHP; undefined without one. */
 export function fatalErrorIn(stderr: string): string | undefined {
   return (LOGGED.exec(stderr) ?? SHOWN.exec(stderr))?.[1]?.slice(0, MAX_REASON_LENGTH);
 }
 
 /**
- * Looks at what jobs wrote to STDERR that said that they were done.
+ * Examines the STDERR of jobs that reported success.
  *
- * 1. Tells it, at a level of its own.
- * 2. Tells a fatal error as a warning, or takes the job for failed.
- * 3. Tells what comes behind a batch's last record, when all of its jobs are settled, of all of them: PHP runs what any of
- *    them has left for the end then, and does not say whose it is.
+ * 1. Logs it, at its own level.
+ * 2. Logs a fatal error as a warning, or makes the job a failed one.
+ * 3. After a batch's last record, when all jobs are settled, reports STDERR for all of them: PHP then runs work that any of
+ *    them left for the end, and does not say whose it is.
  */
 export class AckedStderr {
   readonly #observe: Observer;
@@ -49,7 +49,6 @@ export class AckedStderr {
     this.#options = options;
   }
 
-  /** What becomes of the job. */
   outcomeOf(job: Job, stderr: string, pid?: number): Outcome {
     if (stderr === "") return ACK;
     const fatal = fatalErrorIn(stderr);
@@ -65,13 +64,13 @@ export class AckedStderr {
   }
 
   /**
-   * @param jobs All of a batch; each has told its outcome.
-   * @param error Why the answer did not come to its end.
+   * @param jobs All jobs of a batch; each has its outcome.
+   * @param error Why the answer was incomplete.
    */
   afterBatch(jobs: readonly Job[], stderr: string, error?: unknown): void {
     if (!(error instanceof FervoError)) return this.#tell(jobs, stderr, fatalErrorIn(stderr));
     const written = error.details.stderr ?? "";
-    // That we leave is no fault of theirs.
+    // A shutdown is not their fault.
     const fault = error.code === "SHUTDOWN" ? undefined : error.message;
     this.#tell(jobs, written, fatalErrorIn(written) ?? fault);
   }

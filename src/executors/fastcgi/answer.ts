@@ -6,20 +6,17 @@ import { lastRecord, outcomeOfRecord } from "./record.ts";
 import { fpmsOwnAnswer } from "./fpm_answer.ts";
 import { failedOutcome, pidOf } from "../told_outcome.ts";
 
-/*
- * What php-fpm's answers, and requests that failed, mean for a job: the table in docs/protocol.md.
- */
+/* The meaning of php-fpm's answers, and of failed requests, for a job: the table in docs/protocol.md. */
 
-/** What an answer's meaning depends on. */
 export interface AnswerOptions {
-  /** What counts as success: the outcome header, or any 2xx from a script that cannot send it. */
+  /** What counts as success: the outcome header; or any 2xx, for a script that cannot send it. */
   readonly ackOn: "outcome" | "status";
   /** The front controller, as php-fpm sees it; for messages. */
   readonly script: string;
 }
 
 /**
- * The answer's meaning; php-fpm answered, but its word alone proves nothing: see docs/protocol.md.
+ * The answer's meaning. php-fpm answered, but only some answers prove anything: see docs/protocol.md.
  *
  * @param jobId Of the job that ran; a check has none.
  */
@@ -39,19 +36,19 @@ export function outcomeOf(
       stderr: response.stderr,
     });
   }
-  // The header was not free any more. Where it is there, whatever it says, the body is output.
+  // A record counts only without the header, which was no longer possible. With a header, whatever it says, the body is output.
   const record = word === undefined ? lastRecord(response.end ?? response.body, jobId) : undefined;
   if (record !== undefined) return outcomeOfRecord(record, response.stderr);
   const misconfigured = fpmsOwnAnswer(response, script);
   if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
-  // A word that we do not know comes from a script that can send the header, and may have meant anything.
+  // An unknown word comes from a script that can send the header, and may have meant anything.
   const isStatusEnough = ackOn === "status" && word === undefined && response.appStatus === 0;
   if (isStatusEnough && response.status >= 200 && response.status < 300) return ACK;
   return noOutcome(response, word);
 }
 
 /**
- * What an answer to a batch means for the job that ran when it ended: the first one without a record.
+ * The meaning of an answer to a batch for the job that ran at its end: the first one without a record.
  *
  * @param script As in {@link AnswerOptions}.
  */
@@ -69,22 +66,22 @@ export function outcomeOfBatchEnd(response: FastCgiResponse, script: string): Ou
 }
 
 /**
- * What becomes of a framework's job that did not begin, by the outcome that it would have if it had: it has done nothing, so
- * that nothing counts. One that cannot even be sent says nothing of its application.
+ * The outcome of a framework's job that did not begin, from the outcome that it would have had: it did nothing, so nothing
+ * counts. A job that cannot even be sent says nothing about its application.
  */
 export function notBegun(outcome: Outcome): Outcome {
   if (outcome.kind !== "retry") return outcome;
   return { kind: "release", reason: "misconfigured", error: notStarted(outcome.error) };
 }
 
-/** A front controller has ended before it took up a job, or says itself that the application does not start. */
+/** A front controller ended before it began a job, or reports that the application does not start. */
 export function notStarted(cause: FervoError): FervoError {
   const text =
     `The application did not start: its front controller ended before it began a job: ${cause.message}`;
   return new FervoError("APPLICATION_NOT_STARTED", text, { details: cause.details, cause });
 }
 
-/** The script has ended and said nothing. */
+/** The script ended without an outcome. */
 export function noOutcome(response: FastCgiResponse, word?: string): Outcome {
   return { kind: "retry", error: noOutcomeError(response, word) };
 }
@@ -99,7 +96,7 @@ function noOutcomeError(response: FastCgiResponse, word: string | undefined): Jo
   );
 }
 
-/** What the failure of a request means for its job. */
+/** The meaning of a failed request for its job. */
 export function outcomeOfError(error: unknown): Outcome {
   if (!(error instanceof FervoError)) return outcomeOfFault(error);
   switch (error.code) {
@@ -110,7 +107,7 @@ export function outcomeOfError(error: unknown): Outcome {
       return { kind: "release", reason: "shutdown", error };
     case "FASTCGI_PARAM_TOO_LARGE":
     case "JOB_MALFORMED":
-      // The same message would fail in the same way each time.
+      // The same message would fail each time.
       return { kind: "bury", error };
     case "FASTCGI_CONNECTION_LOST":
       return {

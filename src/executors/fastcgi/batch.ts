@@ -18,9 +18,8 @@ import {
  * A batch on the wire (docs/protocol.md, section 7): STDIN of its request, and the records of its answer.
  */
 
-/** CONTENT_TYPE of a batch. */
 export const BATCH_CONTENT_TYPE = "application/x-fervo-batch";
-/** CONTENT_TYPE of what tells of a job that died. */
+/** CONTENT_TYPE of a post-mortem. */
 export const POST_MORTEM_CONTENT_TYPE = "application/x-fervo-post-mortem";
 
 const END_OF_LINE = Uint8Array.of(LF);
@@ -32,7 +31,7 @@ export function encodeBatch({ jobs, timeoutMs }: Pick<Batch, "jobs" | "timeoutMs
   return joined(jobs.flatMap((job) => encodeJob(job, timeoutMs)));
 }
 
-/** The same of a job that died, with how. */
+/** The same for a post-mortem, with the failure. */
 export function encodePostMortem(job: Job, failure: JobFailure): Uint8Array {
   return joined(encodeJob(job, undefined, failure));
 }
@@ -43,7 +42,7 @@ function encodeJob(job: Job, timeoutMs?: number, failure?: JobFailure): Uint8Arr
     queue: job.queue,
     attempt: job.attempt,
     max_attempts: job.maxAttempts,
-    // Left out by JSON where it is not known, as are those below.
+    // JSON leaves it out if unknown, like those below.
     repeat: job.isRepeat,
     enqueued_at: job.enqueuedAtMs,
     timeout_ms: timeoutMs,
@@ -57,12 +56,12 @@ function encodeJob(job: Job, timeoutMs?: number, failure?: JobFailure): Uint8Arr
   return [utf8.encode(jsonOf(facts) + "\n"), job.payload, END_OF_LINE];
 }
 
-/** Half of a surrogate pair, as JSON.stringify() writes it. */
+/** A lone surrogate, as JSON.stringify() writes it. */
 const HALF_PAIR = /\\ud[89a-f]/;
-/** Whatever it escapes. */
+/** Any escape. */
 const ESCAPE = /\\(?:ud[89a-f]..|.)/g;
 
-/** JSON that PHP reads: half of a surrogate pair, which stands for no bytes, becomes U+FFFD, as in the params. */
+/** JSON for PHP: a lone surrogate, which has no bytes, becomes U+FFFD, as in params. */
 function jsonOf(facts: object): string {
   const json = JSON.stringify(facts);
   return HALF_PAIR.test(json)
@@ -70,53 +69,53 @@ function jsonOf(facts: object): string {
     : json;
 }
 
-/** Who is told what the records of an answer say. */
+/** Receives the records of an answer. */
 export interface AnswerListener {
   readonly onBegun: (job: Job) => void;
-  /** @param stderr What was written to STDERR since the record before. */
+  /** @param stderr STDERR since the previous record. */
   readonly onOutcome: (outcome: Outcome, job: Job, stderr: string) => void;
 }
 
 /**
- * Reads the answer to a batch while it comes.
+ * Reads the answer to a batch as it arrives.
  *
- * 1. Counts a record only below the header `X-Fervo-Outcome` with the word for its kind of request, and only when it is for the job
- *    whose turn it is: the first without one; of a framework's, one that has begun.
- * 2. Reads the message behind a record that has one, whatever its bytes are; cut short, there is no record.
- * 3. Gives what was written to STDERR since the record before to the job whose it is.
+ * 1. Counts a record only below the header `X-Fervo-Outcome` with the word for this kind of request, and only for the right
+ *    job: the first without a record; for a framework, one that has begun.
+ * 2. Reads the message after a record that announces one, whatever its bytes are; if it is cut short, there is no record.
+ * 3. Gives STDERR since the previous record to the record's job.
  */
 export class BatchAnswer {
   readonly #jobs: readonly Job[];
-  /** Without an outcome, in order. */
+  /** Jobs without an outcome, in order. */
   readonly #open: { readonly job: Job; readonly id: string; hasBegun: boolean }[];
-  /** Of a framework's jobs a record says when one begins; of others each begins when the one before has ended. */
+  /** A framework's records say when a job begins; other jobs begin when the previous one has ended. */
   readonly #tellsBegin: boolean;
   readonly #listener: AnswerListener;
   readonly #word: string;
   readonly #reader = new JsonSequenceReader();
   #hasRecord = false;
 
-  /** @param word What the header says. */
+  /** @param word The value of the header. */
   constructor(jobs: readonly Job[], listener: AnswerListener, word: "batch" | "post-mortem" = "batch") {
     this.#jobs = jobs;
-    // As it was sent.
+    // As sent.
     this.#open = jobs.map((job) => ({ job, id: job.id.toWellFormed(), hasBegun: false }));
     this.#tellsBegin = jobs[0]?.framework !== undefined;
     this.#listener = listener;
     this.#word = word;
   }
 
-  /** Whether a record has counted. */
+  /** Whether a record counted. */
   get hasRecord(): boolean {
     return this.#hasRecord;
   }
 
-  /** The jobs that have had their outcome. */
+  /** The jobs with an outcome. */
   get ended(): readonly Job[] {
     return this.#jobs.filter((job) => !this.#open.some((one) => one.job === job));
   }
 
-  /** The jobs that run now, as far as records tell; none when all have ended, or no other has begun. */
+  /** The running jobs, by the records; none when all have ended, or no other has begun. */
   get running(): readonly Job[] {
     const open = this.#tellsBegin ? this.#open.filter(({ hasBegun }) => hasBegun) : this.#open.slice(0, 1);
     return open.map(({ job }) => job);
@@ -164,7 +163,7 @@ export class BatchAnswer {
   }
 
   #tell(job: Job, outcomeWith: (stderr: string) => Outcome, answer: AnswerSoFar): void {
-    // A framework's job that has had no word goes on: its framework is told when the request has ended.
+    // A framework's job without a word goes on: it gets a post-mortem when the request has ended.
     if (this.#tellsBegin && isNoWord(outcomeWith(""))) return;
     const stderr = answer.takeStderr();
     this.#open.splice(this.#open.findIndex((one) => one.job === job), 1);
@@ -173,15 +172,15 @@ export class BatchAnswer {
   }
 }
 
-/** Whether a record said nothing that is understood. */
+/** Whether a record has no known word. */
 function isNoWord(outcome: Outcome): boolean {
   return outcome.kind === "retry" && outcome.error.code === "JOB_NO_OUTCOME";
 }
 
-/** Bytes that belong to a text, right behind its end of line. */
+/** Bytes that belong to a text, right after its line end. */
 export interface Behind {
   readonly bytes: number;
-  /** Is given all of them, once. */
+  /** Called with all of them, once. */
   readonly onBytes: (bytes: Uint8Array) => void;
 }
 
@@ -191,18 +190,18 @@ interface BehindSoFar extends Behind {
 }
 
 /**
- * Finds the texts of a JSON text sequence (RFC 7464) in a stream, wherever that is cut: 0x1E, JSON, an end of line.
- * Whatever else is in the stream is passed over, a text that was begun and not ended, or is no JSON, too. Bytes that belong to a text
- * may follow it, and are not looked into.
+ * Finds the texts of a JSON text sequence (RFC 7464) in a stream, however it is cut: 0x1E, JSON, a line end. Everything else in
+ * the stream is skipped, also an unfinished text and one that is not JSON. Bytes that belong to a text may follow it, and are
+ * not parsed.
  */
 export class JsonSequenceReader {
-  /** The text that has begun; undefined between two. */
+  /** The current text; undefined between two. */
   #begun: Uint8Array[] | undefined;
   #begunBytes = 0;
-  /** What follows the last text, as far as it has come. */
+  /** The bytes after the last text, as far as they have arrived. */
   #behind: BehindSoFar | undefined;
 
-  /** @param onValue Is given each text that has come to its end, parsed; says what belongs to it. */
+  /** @param onValue Called with each complete text, parsed; returns what belongs to it. */
   read(piece: Uint8Array, onValue: (value: unknown) => Behind | undefined): void {
     for (let at = 0; at < piece.length;) {
       if (this.#behind !== undefined) {
@@ -228,7 +227,7 @@ export class JsonSequenceReader {
     this.#begunBytes = 0;
   }
 
-  /** What of `text` counts: a separator within it begins anew. */
+  /** The part of `text` that counts: a separator within it starts again. */
   #restarted(text: Uint8Array): Uint8Array {
     const start = text.lastIndexOf(RECORD_SEPARATOR);
     if (start < 0) return text;

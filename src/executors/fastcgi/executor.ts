@@ -26,7 +26,7 @@ import { END_CHILD_MS, type FpmControl } from "../../fpm/control.ts";
 import { REPEAT } from "../job_variables.ts";
 
 export interface FastCgiExecutorOptions extends AnswerOptions, RequestOptions, StderrOptions {
-  /** End the PHP process of a job whose time is up. */
+  /** End the PHP process of a job that timed out. */
   readonly killOnTimeout: boolean;
 }
 
@@ -41,7 +41,7 @@ export const DEFAULT_FASTCGI_EXECUTOR_OPTIONS: Omit<FastCgiExecutorOptions, "scr
 
 export interface FastCgiExecutorDeps extends FpmProbeDeps {
   readonly pool: Pick<Pool, "request" | "close">;
-  /** The same pool, looked at from the outside. */
+  /** The same pool, by its status page. */
   readonly fpm: Pick<FpmControl, "hasLeftWithin" | "isRunning" | "endChild" | "ping" | "ask">;
   readonly clock: Clock;
   readonly observe: Observer;
@@ -49,31 +49,30 @@ export interface FastCgiExecutorDeps extends FpmProbeDeps {
 
 const ALONE: Sending = { isAlone: true };
 
-/** A request's answer; or that none was made, and what its jobs get. */
+/** The answer to a request; or that none was sent, and the outcome of its jobs. */
 type Answered =
   | { readonly request: FastCgiRequest; readonly response: FastCgiResponse }
   | { readonly unavailable: Outcome };
 
-/** How a request came to its end. */
+/** The end of a request. */
 interface Ended {
-  /** What is left of it when all jobs had theirs. */
+  /** STDERR that is left when all jobs had theirs. */
   readonly stderr: string;
   readonly error?: unknown;
-  /** What becomes of a job that it ran then. */
+  /** The outcome of a job that ran then. */
   outcomeOf(job: Job): Promise<Outcome>;
-  /** Whether its child runs the job no more, for certain; the child is ended, where that may be. */
+  /** Whether its child no longer runs the job, for certain; ends the child, if allowed. */
   isOver(job: Job): Promise<boolean>;
 }
 
 /**
- * Runs each job, or several of them, as one FastCGI request to the front controller.
+ * Runs each job, or several, as one FastCGI request to the front controller.
  *
- * 1. Sends the job as docs/protocol.md says: what comes from a message are values, never a param's name, the script
- *    or the address.
+ * 1. Sends the job as docs/protocol.md says: a message supplies values, never a param's name, the script or the address.
  * 2. Reads the answer by the table in docs/protocol.md.
- * 3. Where an answer does not come, finds out whether that was the job's doing or php-fpm's ({@link Failures}).
- * 4. Ends the PHP process of a job whose time is up, if it is to; the job's slot does not wait for that, unless the job's framework
- *    is told. One that is cut off ends when its process has.
+ * 3. Without an answer, finds out whether the job or php-fpm was the cause ({@link Failures}).
+ * 4. Ends the PHP process of a job that timed out, if configured. The slot does not wait for that, unless the job gets a
+ *    post-mortem. A job that is cut off ends with its process.
  * 5. Finds out by requests without a job whether php-fpm is back, and finds the script.
  */
 export class FastCgiExecutor implements Executor {
@@ -86,7 +85,7 @@ export class FastCgiExecutor implements Executor {
   readonly #requestOf: (job: Job, run?: Run) => FastCgiRequest;
   readonly #batchRequestOf: (batch: Batch, onBody: BodyListener, run?: Run) => FastCgiRequest;
   readonly #postMortemRequestOf: (job: Job, failure: JobFailure, onBody: BodyListener) => FastCgiRequest;
-  /** How jobs are sent that have attempts left; one value for all. */
+  /** How jobs with attempts left are sent; one value for all. */
   readonly #anyConnection: Sending;
 
   /** @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record. */
@@ -103,7 +102,7 @@ export class FastCgiExecutor implements Executor {
     this.#anyConnection = { again: (request, lost) => this.#repeat(request, lost) };
   }
 
-  /** A run that is cut off ends when its child has. */
+  /** A job that is cut off ends with its child. */
   get abortMs(): number {
     return this.#options.killOnTimeout ? END_CHILD_MS : 0;
   }
@@ -153,12 +152,12 @@ export class FastCgiExecutor implements Executor {
     }
     if (first.framework !== undefined && !answer.hasRecord) {
       const outcome = notBegun(await end.outcomeOf(first));
-      // Its child could still begin what is put back.
+      // Its child could still begin jobs that are put back.
       if (isError(end.error, "JOB_TIMEOUT")) await end.isOver(first);
       return { outcome, jobs: [first], hasEnded: true };
     }
     this.#ackedStderr.afterBatch(answer.ended, end.stderr, end.error);
-    // All jobs that have begun have ended: what is left is a child that has not, and could begin the next one.
+    // All begun jobs have ended: the child has not, and could begin the next one.
     const isWhole = answer.ended.length === jobs.length;
     if (isError(end.error, "JOB_TIMEOUT") || !isWhole && isError(end.error, "SHUTDOWN")) {
       const ending = end.outcomeOf(jobs.at(-1)!).then(() => isWhole || end.isOver(jobs.at(-1)!));
@@ -177,13 +176,13 @@ export class FastCgiExecutor implements Executor {
     const uri = uriOfPostMortem(job);
     const end = await this.#ended(sending, { uri, startedMs, signal });
     const isLate = isError(end.error, "JOB_TIMEOUT");
-    // The job has died: nothing makes it done, and it is not there to come again.
+    // The job has died: it can be neither done nor run later.
     if (told !== undefined && told.kind !== "ack" && told.kind !== "release") {
       if (isLate) void this.#failures.endChildOf(job, uri, "timeout");
       return told;
     }
     const outcome = await end.outcomeOf(job);
-    // It is not to be told beside itself.
+    // Two post-mortems must not overlap.
     if (answer.hasRecord || isLate) await end.isOver(job);
     if (!answer.hasRecord) return notBegun(outcome);
     return outcome.kind === "release" ? outcome : undefined;
@@ -202,7 +201,7 @@ export class FastCgiExecutor implements Executor {
     await this.close();
   }
 
-  /** Sends a batch, and once more where it may not have been run. */
+  /** Sends a batch, and once more where it may not have run. */
   async #sendBatch(batch: Batch, answer: BatchAnswer, signal: AbortSignal, run?: Run): Promise<Answered> {
     const [first, ...others] = batch.jobs as [Job, ...Job[]];
     // Records come as jobs end: without one, at most the first has begun.
@@ -222,7 +221,7 @@ export class FastCgiExecutor implements Executor {
     return { request, response: await this.#pool.request(request, signal, how) };
   }
 
-  /** How a request came to its end, which says what becomes of the jobs that it ran then. Never rejects. */
+  /** The end of a request, with the outcomes of the jobs that ran then. Never rejects. */
   async #ended(
     sending: Promise<Answered>,
     { uri, startedMs, signal }: { uri: string; startedMs: number; signal: AbortSignal },
@@ -244,7 +243,7 @@ export class FastCgiExecutor implements Executor {
           const outcome = outcomeOfBatchEnd(response, this.#options.script);
           return await this.#confirmed(outcome, response, request, signal);
         },
-        // A script can go on when it has answered.
+        // A script can go on after its answer.
         isOver: (job) => this.#failures.isOver(job, uri),
       };
     } catch (error) {
@@ -263,7 +262,7 @@ export class FastCgiExecutor implements Executor {
     return judged === ACK ? outcome : judged;
   }
 
-  /** What a job that is not done gets in the end, where its answer alone does not tell. */
+  /** The final outcome of a job that is not done, where its answer alone is not enough. */
   #confirmed(
     outcome: Outcome,
     response: FastCgiResponse,
@@ -276,7 +275,7 @@ export class FastCgiExecutor implements Executor {
     if (outcome.kind !== "retry" || outcome.error.code !== "JOB_NO_OUTCOME" || !response.hasWaited) {
       return outcome;
     }
-    // A script that begins too late does nothing, as docs/protocol.md says.
+    // A script that begins too late does nothing: docs/protocol.md.
     if (this.#clock.nowMs() < startByOf(request)) return outcome;
     const text =
       "The job could not begin in time: its PHP process still ran the previous job, which went on after its answer";
@@ -288,14 +287,14 @@ export class FastCgiExecutor implements Executor {
   }
 
   /**
-   * No other attempt will make good what this one has done: nothing may be in doubt. A kept connection that is lost leaves
-   * open whether its child had left before or has died of the job; one of the job's own does not.
+   * No other attempt can repair this one, so nothing may be uncertain. A lost kept connection leaves open whether its child had
+   * left before, or died of the job; a new connection does not.
    */
   #isLastAttempt({ attempt, maxAttempts, retryUntilMs }: Job): boolean {
     return attempt >= maxAttempts || (retryUntilMs !== undefined && this.#clock.nowMs() > retryUntilMs);
   }
 
-  /** The same request as a repeat, if it is to be sent once more. */
+  /** The same request as a repeat, if it should be sent once more. */
   async #repeat(request: FastCgiRequest, lost: ConnectionLostError): Promise<FastCgiRequest | undefined> {
     const facts = Object.fromEntries(request.params);
     const [id, queue, attempt] = [

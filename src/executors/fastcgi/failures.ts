@@ -9,26 +9,26 @@ import { outcomeOfError } from "./answer.ts";
 import { Losses, lostWithFpm } from "./losses.ts";
 
 export interface FailuresDeps {
-  /** The pool, looked at from the outside. */
+  /** The pool, by its status page. */
   readonly fpm: Pick<FpmControl, "hasLeftWithin" | "isRunning" | "endChild" | "ping">;
   readonly clock: Clock;
   readonly observe: Observer;
 }
 
-/** What a failed request had to do. */
+/** The job of a failed request. */
 export interface Sent {
-  /** One that it ran. */
+  /** A job that it ran. */
   readonly job: Job;
-  /** SCRIPT_NAME, by which php-fpm knows it. */
+  /** SCRIPT_NAME, which identifies it in php-fpm. */
   readonly uri: () => string;
   /** When it began, monotonic milliseconds. */
   readonly startedMs: number;
 }
 
 /**
- * Requests that had no answer: whose doing that was, and the end of the PHP process that may still run one.
+ * Requests without an answer: finds the cause, and ends the PHP process that may still run one.
  *
- * A child that dies is its job's doing; that php-fpm is stopped, restarted or reloaded is not.
+ * The death of a child is the fault of its job; a stop, restart or reload of php-fpm is not.
  */
 export class Failures {
   readonly #fpm: FailuresDeps["fpm"];
@@ -46,17 +46,16 @@ export class Failures {
     this.#killOnTimeout = killOnTimeout;
   }
 
-  /** Whether the job was lost together with php-fpm when it was run last. */
+  /** Whether the job's last run was lost together with php-fpm. */
   wasLostWithFpm(job: Job): boolean {
     return this.#losses.has(job);
   }
 
-  /** The job has had an answer. */
   answered(job: Job): void {
     this.#losses.forget(job);
   }
 
-  /** What a request that failed means for the job that it ran. Never rejects. */
+  /** The meaning of a failed request for the job that it ran. Never rejects. */
   async outcomeOf(error: unknown, { job, uri, startedMs }: Sent): Promise<Outcome> {
     if (!(error instanceof FervoError)) return outcomeOfError(error);
     try {
@@ -79,8 +78,8 @@ export class Failures {
   }
 
   /**
-   * Whether a job whose kept connection ended without an answer is sent once more: unless a child alone died, of a php-fpm
-   * that has stayed, and not while it went on with the job before.
+   * Whether to send a job once more whose kept connection ended without an answer. No if only this child died and php-fpm
+   * stayed, or while the child still ran the previous job.
    */
   async mayNotHaveRun(
     lost: ConnectionLostError,
@@ -94,10 +93,10 @@ export class Failures {
   }
 
   /**
-   * A job that was lost together with php-fpm is sent again when php-fpm answers: what ends the connections of all, as
-   * listen.allowed_clients or a proxy does, is not that job's doing however often it is met.
+   * A job that was lost together with php-fpm is sent again when php-fpm answers. If something ends all connections, such as
+   * listen.allowed_clients or a proxy, that is not the job's fault, however often it happens.
    *
-   * @returns What the job gets while php-fpm does not.
+   * @returns The job's outcome while php-fpm does not answer.
    */
   async stillAway(): Promise<Outcome | undefined> {
     try {
@@ -109,7 +108,7 @@ export class Failures {
     return undefined;
   }
 
-  /** Ends the child that runs a request, if it is to be ended. Resolves with whether it has ended for certain; never rejects. */
+  /** Ends the child that runs a request, if configured. Resolves with whether it has ended for certain; never rejects. */
   endChildOf(job: Job, uri: string, after: "timeout" | "shutdown"): Promise<boolean> {
     if (!this.#killOnTimeout) return Promise.resolve(false);
     const { queue, id, attempt } = job;
@@ -127,16 +126,16 @@ export class Failures {
     return ending;
   }
 
-  /** Whether no child runs any more what one has begun, for certain; the child is ended, where that may be. Never rejects. */
+  /** Whether no child runs the request any more, for certain; ends the child, if allowed. Never rejects. */
   async isOver(job: Job, uri: string): Promise<boolean> {
     await this.#endings.get(uri);
     const isRunning = () => this.#fpm.isRunning(uri).catch(() => undefined);
     if (await isRunning() === false || await this.endChildOf(job, uri, "timeout")) return true;
-    // It may have ended by itself meanwhile.
+    // It may have ended by itself.
     return await isRunning() === false;
   }
 
-  /** Waits for the ends of children under way. */
+  /** Waits until the children have ended. */
   async close(): Promise<void> {
     await Promise.all(this.#endings.values());
   }
@@ -148,8 +147,8 @@ export class Failures {
   }
 
   /**
-   * A job that no child has begun did not fail; it waits in php-fpm's listen queue. The request stays there, so that PHP
-   * has to know by FERVO_START_BY that it is too late.
+   * A job that no child has begun did not fail; it waits in php-fpm's listen queue. The request stays there, so PHP must know
+   * by FERVO_START_BY that it is too late.
    */
   async #outcomeOfSilence(error: FervoError, job: Job, uri: string): Promise<Outcome> {
     if (await this.#fpm.isRunning(uri) === false) {
@@ -159,13 +158,13 @@ export class Failures {
     return outcomeOfError(error);
   }
 
-  /** PHP does not end when its connection does. Whoever puts the job back is to know whether it has. */
+  /** PHP does not end with its connection. Whoever puts the job back must know whether it has ended. */
   async #outcomeOfCut(error: FervoError, job: Job, uri: string): Promise<Outcome> {
     const hasEnded = await this.endChildOf(job, uri, "shutdown");
     return { kind: "release", reason: "shutdown", error, ...(!hasEnded && { mayRunOn: true }) };
   }
 
-  /** What answers a ping with nonsense, too, is no FastCGI application: no job has run there. */
+  /** A server that answers a ping with nonsense, too, is no FastCGI application: no job has run there. */
   async #outcomeOfNonsense(error: FervoError): Promise<Outcome> {
     try {
       await this.#fpm.ping();

@@ -3,16 +3,16 @@ import type { FastCgiResponse } from "../../fastcgi/response.ts";
 import { failureDetails } from "../failure_details.ts";
 
 /*
- * What php-fpm answers by itself, instead of a script: fpm_main.c, main(). It gives the body with its line feed, no headers
- * but those of an empty script, and its reason on STDERR, unless fastcgi.logging is off.
+ * php-fpm's own answers without a script: fpm_main.c, main(). The body has its line feed, the headers are those of an empty
+ * script, and the reason is on STDERR, unless fastcgi.logging is off.
  */
 
 interface OwnAnswer {
   readonly status: number;
   readonly body: string;
-  /** The last of what php-fpm logs; its first group is the reason. Lines of PHP begin with "PHP message: ". */
+  /** The last line that php-fpm logs; its first group is the reason. Lines of PHP begin with "PHP message: ". */
   readonly log: RegExp;
-  /** What it means, with the reason, where that is known. */
+  /** The meaning, with the reason if known. */
   readonly text: (script: string, reason: string | undefined) => string;
 }
 
@@ -57,8 +57,8 @@ const LONGEST_BODY = Math.max(...OWN_ANSWERS.map(({ body }) => body.length));
 const lenientUtf8 = new TextDecoder();
 
 /**
- * What is wrong, where an answer is php-fpm's own by all that can be seen of it: FPM_MISCONFIGURED. A script can give the
- * same bytes, but where STDERR is kept not the same STDERR.
+ * The fault in an answer that is php-fpm's own by all signs: FPM_MISCONFIGURED. A script can send the same bytes, but not the
+ * same STDERR.
  */
 export function fpmsOwnAnswer(response: FastCgiResponse, script: string): FervoError | undefined {
   const own = ownAnswer(response);
@@ -67,14 +67,14 @@ export function fpmsOwnAnswer(response: FastCgiResponse, script: string): FervoE
   return new FervoError("FPM_MISCONFIGURED", text, { details: failureDetails(response.stderr) });
 }
 
-/** Whether php-fpm has said on STDERR that an answer of this form is its own. */
+/** Whether STDERR shows that an answer of this form is php-fpm's own. */
 export function isLogged(response: FastCgiResponse): boolean {
   return ownAnswer(response)?.log.test(response.stderr) ?? false;
 }
 
 /**
- * Whether an answer without a word on STDERR is like one that php-fpm gave by itself for certain. Where that has its reason
- * on STDERR, fastcgi.logging is on, and the other would have one, too.
+ * Whether an answer without STDERR equals one that was certainly php-fpm's own. If that one had a reason on STDERR,
+ * fastcgi.logging is on, and the other would have one, too.
  */
 export function isAnsweredAlike(response: FastCgiResponse, certain: FastCgiResponse): boolean {
   if (certain.stderr !== "" || response.headers.size !== certain.headers.size) return false;

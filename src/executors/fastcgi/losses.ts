@@ -2,12 +2,12 @@ import { FervoError } from "../../core/errors.ts";
 import type { Job } from "../../core/job.ts";
 import type { Outcome } from "../../core/outcome.ts";
 
-/** A job that is lost together with php-fpm so often, one time after the other, may be what ends it: then it counts. */
+/** After this many losses together with php-fpm in a row, the job may be the cause: then it counts. */
 const MAX_UNCOUNTED_LOSSES = 3;
 /** The losses of this many jobs are remembered; another worker may run them next. */
 const MAX_REMEMBERED_LOSSES = 10_000;
 
-/** How often jobs were lost together with php-fpm, one time after the other. */
+/** How often jobs were lost together with php-fpm in a row. */
 export class Losses {
   readonly #counts = new Map<string, number>();
 
@@ -19,7 +19,7 @@ export class Losses {
     if (this.#counts.size > 0) this.#counts.delete(nameOf(job));
   }
 
-  /** Counts one more. False, and forgets the job, when there were so many that it may be its own doing. */
+  /** Counts one more. False, and forgets the job, when there were so many that the job may be the cause. */
   add(job: Job): boolean {
     const name = nameOf(job);
     const count = (this.#counts.get(name) ?? 0) + 1;
@@ -31,7 +31,7 @@ export class Losses {
   }
 }
 
-/** The connection was lost, and that is not the job's doing. */
+/** The connection was lost, and the job is not the cause. */
 export function lostWithFpm(cause: FervoError): Outcome {
   const text =
     "php-fpm was stopped, restarted or reloaded, or does not serve this machine (listen.allowed_clients): " +
@@ -40,7 +40,7 @@ export function lostWithFpm(cause: FervoError): Outcome {
   return { kind: "release", reason: "unavailable", error };
 }
 
-/** Tells a job from all others of its broker. */
+/** Identifies a job within its broker. */
 function nameOf({ queue, id }: Job): string {
   return `${queue}/${id}`;
 }

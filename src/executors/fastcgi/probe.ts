@@ -11,19 +11,19 @@ import { pingRequest } from "../../fpm/status.ts";
 type ScriptOptions = Pick<RequestOptions & AnswerOptions, "script" | "params" | "ackOn">;
 
 export interface FpmProbeDeps {
-  /** Its connections are asked on: the question takes the place of a job. */
+  /** The probe uses the job's connections. */
   readonly pool: Pick<Pool, "request">;
   readonly fpm: Pick<FpmControl, "ping" | "ask">;
-  /** Why the pool cannot serve all its consumers, as it is now; undefined when it can, or does not tell. */
+  /** Why the pool cannot serve all its consumers now; undefined when it can, or it is unknown. */
   readonly poolProblem?: (() => Promise<FervoError | undefined>) | undefined;
 }
 
 /**
  * Whether php-fpm can run jobs again: see `Executor.probe`.
  *
- * A script that was not found is asked for by the check of docs/protocol.md, section 1; whatever it answers, it is there.
- * So one that does not know the check gets an empty request at most once each time. One that cannot send the outcome
- * header cannot be expected to know it, and is not asked: the next job shows.
+ * A missing script is probed by the check of docs/protocol.md, section 1; any answer of the script shows that it exists. So a
+ * script without the check gets one empty request for each probe. A script that cannot send the outcome header may not know the
+ * check, and is not probed: the next job shows.
  */
 export async function probeFpm(
   { pool, fpm, poolProblem }: FpmProbeDeps,
@@ -42,7 +42,7 @@ export async function probeFpm(
       const answer = await fpm.ask(checkRequest(script, params), pool, signal);
       const own = fpmsOwnAnswer(answer, script);
       if (own !== undefined || cause.code !== "APPLICATION_NOT_STARTED") return own;
-      // A front controller of a framework's jobs starts the application for the check, and says how that went.
+      // A framework's front controller starts the application for the check, and reports the result.
       const outcome = outcomeOf(answer, { ackOn, script });
       if (outcome.kind === "ack") return undefined;
       return outcome.kind === "release" ? outcome.error : notStarted(outcome.error);
@@ -55,8 +55,8 @@ export async function probeFpm(
 }
 
 /**
- * A job can answer what php-fpm itself does. Asked once more, without a job, php-fpm does it again, and a script does not;
- * one that need not know the check is not asked: php-fpm shows by an answer of its own what these look like.
+ * A job can send the same answer as php-fpm itself. Asked once more without a job, php-fpm repeats it, and a script does not. A
+ * script that may not know the check is not asked: php-fpm shows by another answer what its own answers look like.
  *
  * @param outcome A release that was read from `response`.
  * @returns The outcome, or that there was none.

@@ -4,35 +4,34 @@ import { failureDetails } from "../failure_details.ts";
 import { failedOutcome, failureOf, pidOf } from "../told_outcome.ts";
 
 /*
- * A record of an answer's body (docs/protocol.md, sections 2 and 7): what became of one job, as JSON between 0x1E and an
- * end of line.
+ * A record in an answer's body (docs/protocol.md, sections 2 and 7): the outcome of one job, as JSON between 0x1E and a line
+ * end.
  */
 
-/** Begins a record. */
 export const RECORD_SEPARATOR = 0x1e;
-/** Ends one. */
+/** Ends a record. */
 export const LF = 0x0a;
-/** A longer record does not count: what is kept of one has an end. */
+/** A longer record does not count: the kept end is limited. */
 export const MAX_RECORD_BYTES = 65_536;
 
-/** Of a message behind a record: as the brokers' `max_payload_bytes` unless it is set. A broker refuses what is beyond its own limit. */
+/** For a message after a record: the default of the brokers' `max_payload_bytes`. A broker refuses more than its own limit. */
 export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 
-/** A job that asks to come later comes no sooner: one that always asks must not keep a worker busy. */
+/** A job that asks to run later runs no sooner: a job that always asks must not keep a worker busy. */
 const MIN_POSTPONED_MS = 1_000;
-/** The longest that a queue is paused by one record. */
+/** The longest time for which one record can hold back a queue. */
 const MAX_QUEUE_PAUSE_MS = 60_000;
 
-/** As many digits as X-Fervo-Delay-Ms may have. */
+/** X-Fervo-Delay-Ms has at most as many digits. */
 const MAX_DELAY_MS = 999_999_999_999;
 
 const lenientUtf8 = new TextDecoder();
 
 /**
- * The record that an answer to a single job ends with; undefined when the body ends in any other way, or when the record
- * is for another job: then it is output.
+ * The record at the end of an answer to a single job; undefined when the body ends otherwise, or the record is for another job:
+ * then it is output.
  *
- * @param end What the body ends with.
+ * @param end The end of the body.
  */
 export function lastRecord(end: Uint8Array, jobId: string): Record<string, unknown> | undefined {
   const last = end.length - 1;
@@ -43,7 +42,7 @@ export function lastRecord(end: Uint8Array, jobId: string): Record<string, unkno
   return isRecord(record) && record["id"] === jobId ? record : undefined;
 }
 
-/** What is between the marks of a record, parsed; undefined when it is no JSON. */
+/** The JSON between the marks of a record; undefined when it is invalid. */
 export function parseText(text: Uint8Array): unknown {
   try {
     return JSON.parse(lenientUtf8.decode(text));
@@ -56,12 +55,12 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-/** What a job's record says, where no message follows; a word that we do not know may have meant anything. */
+/** The outcome in a job's record without a message; an unknown word may mean anything. */
 export function outcomeOfRecord(record: Record<string, unknown>, stderr: string): Outcome {
   return withPause(record, wordOf(record, stderr));
 }
 
-/** With what the record says of the whole queue. */
+/** Adds the record's word about the whole queue. */
 function withPause({ queue_pause_ms: pauseMs }: Record<string, unknown>, outcome: Outcome): Outcome {
   return isDelay(pauseMs) && pauseMs > 0
     ? { ...outcome, queuePauseMs: Math.min(pauseMs, MAX_QUEUE_PAUSE_MS) }
@@ -87,7 +86,7 @@ function wordOf(record: Record<string, unknown>, stderr: string): Outcome {
   return noWord(`The job's record came ${word === "" ? "without an outcome" : word.trimStart()}`, stderr);
 }
 
-/** How many bytes of a message stand behind a record, headers and body; undefined when none, or too many. */
+/** The lengths of the headers and body of a message after a record; undefined without one, or when it is too long. */
 export function messageLengths(
   { outcome, headers_bytes: headers = 0, bytes: body }: Record<string, unknown>,
 ): { readonly headers: number; readonly body: number } | undefined {
@@ -95,7 +94,7 @@ export function messageLengths(
   return headers + body <= MAX_MESSAGE_BYTES ? { headers, body } : undefined;
 }
 
-/** What the record of a job says in whose place this message is put. */
+/** The outcome of a record with a replacement message. */
 export function replacedBy(
   record: Record<string, unknown>,
   { headers, body }: { readonly headers: Uint8Array; readonly body: Uint8Array },

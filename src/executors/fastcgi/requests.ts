@@ -12,22 +12,21 @@ import { jobVariables } from "../job_variables.ts";
  * What PHP is sent: docs/protocol.md, sections 1 and 7.
  */
 
-/** What the requests of a consumer have in common. */
 export interface RequestOptions {
   /** SCRIPT_FILENAME. */
   readonly script: string;
   /** Further params of every request. */
   readonly params: Readonly<Record<string, string>>;
-  /** Names the param that carries the payload instead of STDIN; "" for STDIN. */
+  /** The param that carries the payload instead of STDIN; "" for STDIN. */
   readonly payloadParam: string;
-  /** The pool's own limit for the first byte of an answer, milliseconds; 0 for none. PHP is told until when to begin. */
+  /** The pool's own limit for the first byte of an answer, milliseconds; 0 for none. PHP gets the latest time to begin. */
   readonly firstByteTimeoutMs: number;
 }
 
 /**
- * Params that no configuration and no message sets: the executor sets them itself, or they would change php-fpm for
- * all later requests (PHP_VALUE), read a file of its machine (REQUEST_BODY_FILE) or redirect PHP's HTTP clients
- * (HTTP_PROXY). All that begin with FERVO_ are reserved too.
+ * Params that no configuration and no message sets: the executor sets them itself, or they would change php-fpm for all later
+ * requests (PHP_VALUE), read a file on its machine (REQUEST_BODY_FILE) or redirect PHP's HTTP clients (HTTP_PROXY). All names
+ * that begin with FERVO_ are reserved, too.
  */
 export const RESERVED_PARAMS: readonly string[] = [
   "PHP_VALUE",
@@ -51,10 +50,10 @@ export const RESERVED_PARAMS: readonly string[] = [
 const EMPTY = new Uint8Array(0);
 
 /**
- * Makes the requests for jobs; what they share is encoded once.
+ * Makes the requests for jobs; the shared part is encoded once.
  *
- * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record; the function that is
- * returned throws JOB_MALFORMED when the payload cannot be sent as a param.
+ * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record; the returned function throws
+ * JOB_MALFORMED when the payload cannot be sent as a param.
  */
 export function jobRequests(
   { script, params, payloadParam, firstByteTimeoutMs }: RequestOptions,
@@ -67,7 +66,7 @@ export function jobRequests(
     const own = jobVariables(job);
     own.push(
       ["REQUEST_URI", uri],
-      // What FPM's status page and access log show as the request (fpm_main.c, init_request_info).
+      // FPM's status page and access log show this as the request (fpm_main.c, init_request_info).
       ["SCRIPT_NAME", uri],
       ["CONTENT_LENGTH", String(isBody ? job.payload.length : 0)],
     );
@@ -82,7 +81,7 @@ export function jobRequests(
 }
 
 /**
- * Makes the requests for batches; what they share is encoded once.
+ * Makes the requests for batches; the shared part is encoded once.
  *
  * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record
  */
@@ -110,9 +109,9 @@ export function batchRequests(
 }
 
 /**
- * Makes the requests that tell of jobs that died; what they share is encoded once.
+ * Makes post-mortem requests; the shared part is encoded once.
  *
- * A script that does not know them finds no param that says there is a job, and nothing that it could take for one.
+ * A script that does not support them finds no param of a job, and nothing that it could take for one.
  *
  * @throws {FastCgiError} FASTCGI_PARAM_TOO_LARGE when the configured params do not fit one record
  */
@@ -133,38 +132,38 @@ export function postMortemRequests(
   };
 }
 
-/** When PHP has to have begun a request of these, epoch milliseconds. */
+/** The latest time for PHP to begin such a request, epoch milliseconds. */
 export function startByOf({ params }: FastCgiRequest): number {
   const facts = Object.fromEntries(params);
   return Number(facts["FERVO_START_BY"] ?? facts["FERVO_DEADLINE"]);
 }
 
-/** What names the job in php-fpm's access log and status page. */
+/** The name of the job in php-fpm's access log and status page. */
 export function uriOf(job: Job): string {
   return `/${uriPart(job.queue)}/${uriPart(job.id)}`;
 }
 
-/** What stands for itself in a URI, as most names and ids do; to look costs less than to encode. */
+/** Most names and ids need no encoding in a URI; this test is cheaper than to encode. */
 const PLAIN = /^[\w.~-]*$/;
 
-/** A lone surrogate, which stands for no bytes, becomes U+FFFD, as in the params. */
+/** A lone surrogate, which has no bytes, becomes U+FFFD, as in params. */
 function uriPart(text: string): string {
   return PLAIN.test(text) ? text : encodeURIComponent(text.toWellFormed());
 }
 
-/** The same of a batch: its first job, and how many follow. */
+/** The same for a batch: its first job, and the number of others. */
 export function uriOfBatch(jobs: readonly Job[]): string {
   return `${uriOf(jobs[0]!)}+${jobs.length - 1}`;
 }
 
-/** The same of what tells of a job that died. */
+/** The same for a post-mortem. */
 export function uriOfPostMortem(job: Job): string {
   return `${uriOf(job)}/post-mortem`;
 }
 
 /**
- * The request that asks the front controller whether it is there; it runs no job. One that does not know FERVO_CHECK finds
- * no payload, no id, and a deadline that has passed.
+ * The request that checks the front controller; it runs no job. A script that does not know FERVO_CHECK finds no payload, no
+ * id, and a deadline in the past.
  */
 export function checkRequest(script: string, params: Readonly<Record<string, string>>): FastCgiRequest {
   return {

@@ -14,21 +14,21 @@ import { findProgram, isFolder } from "./program.ts";
 import { failureDetails } from "../failure_details.ts";
 
 export interface ProcessExecutorOptions extends StderrOptions {
-  /** The program, by its path or as found in PATH, and its arguments. No shell reads them. */
+  /** The program, as a path or a name in PATH, and its arguments. No shell reads them. */
   readonly command: readonly [program: string, ...args: string[]];
   /** How the payload is passed: on STDIN, as the last argument, or as the variable `payloadVariable`. */
   readonly payload: "stdin" | "argument" | "environment";
-  /** The environment variable that carries the payload where `payload` says so. */
+  /** The environment variable for the payload, with `payload = "environment"`. */
   readonly payloadVariable: string;
-  /** Where it runs, absolute; undefined for the worker's own folder. */
+  /** Its working directory, absolute; undefined for the worker's own. */
   readonly directory: string | undefined;
   /** Environment variables beside the worker's own and the job's. */
   readonly env: Readonly<Record<string, string>>;
-  /** What exit codes mean; one that is not listed is a retry. */
+  /** The meaning of exit codes; others mean retry. */
   readonly exitCodes: ReadonlyMap<number, "ack" | "retry" | "bury">;
-  /** How long a process whose time is up has from TERM to KILL, milliseconds. */
+  /** The time from TERM to KILL for a process that timed out, milliseconds. */
   readonly killAfterMs: number;
-  /** How much of STDERR is kept, bytes: half of its beginning, half of its end. */
+  /** How much of STDERR is kept, bytes: half from its beginning, half from its end. */
   readonly maxStderrBytes: number;
 }
 
@@ -43,7 +43,7 @@ export const DEFAULT_PROCESS_EXECUTOR_OPTIONS: Omit<ProcessExecutorOptions, "com
   ...DEFAULT_STDERR_OPTIONS,
 };
 
-/** How long STDERR is read on after a process's end, milliseconds: children that it left may hold it open for ever. */
+/** How long STDERR is read after a process has ended, milliseconds: children that it left may keep it open for ever. */
 const STDERR_GRACE_MS = 200;
 
 /** Why the machine cannot start any process now, by error code (errno(3)). */
@@ -58,22 +58,22 @@ const NOT_NOW: Readonly<Record<string, string>> = {
 /**
  * Runs each job as one process.
  *
- * 1. Starts the configured command without a shell: what comes from a message are the job's values and the payload,
- *    never the program, another argument or a variable's name.
- * 2. Reads the exit code by `exitCodes`; a process that a signal has ended is a crash.
- * 3. Ends the process with all that it has started when the job is aborted (see `endGroup`), and holds the slot until
- *    that has ended: there are never more processes than slots, and no run beside another of the same job.
- * 4. Looks for the program and its folder when they were not there.
+ * 1. Starts the configured command without a shell: a message supplies the job's values and the payload, never the program,
+ *    another argument or a variable's name.
+ * 2. Reads the exit code by `exitCodes`; a process that a signal ended has crashed.
+ * 3. Ends the process with all its descendants when the job is aborted (see `endGroup`), and keeps the slot until then: there
+ *    are never more processes than slots, and no overlapping runs of one job.
+ * 4. Looks for the program and its folder again when they were missing.
  */
 export class ProcessExecutor implements Executor {
   readonly #clock: Clock;
   readonly #options: ProcessExecutorOptions;
   readonly #output: OutputListener | undefined;
   readonly #ackedStderr: AckedStderr;
-  /** Runs, and groups that are being ended. */
+  /** Running jobs, and groups that are being ended. */
   readonly #underWay = new Set<Promise<unknown>>();
 
-  /** @param deps.output Is given what processes write; without, STDOUT goes nowhere. */
+  /** @param deps.output Receives the output of processes; without it, STDOUT goes nowhere. */
   constructor(
     deps: { clock: Clock; observe: Observer; output?: OutputListener },
     options: ProcessExecutorOptions,
@@ -92,7 +92,7 @@ export class ProcessExecutor implements Executor {
     return this.#track(this.#run(job, signal));
   }
 
-  /** A look at the program and the folder; what else keeps a process from starting, the next job shows. */
+  /** Checks the program and the folder; other causes show with the next job. */
   async probe(cause: FervoError): Promise<FervoError | undefined> {
     if (!isMisconfigured(cause)) return undefined;
     const { directory } = this.#options;
@@ -129,9 +129,9 @@ export class ProcessExecutor implements Executor {
     signal.addEventListener("abort", end);
     const status = await child.status;
     signal.removeEventListener("abort", end);
-    // An abort from here on comes too late: the job has ended by itself.
+    // An abort after this comes too late: the job has ended by itself.
     const wasAborted = signal.aborted;
-    // Whoever runs the job again is not to meet what this run has started.
+    // The next run must not meet what this run has started.
     await ending;
     await stdout?.end(this.#clock, STDERR_GRACE_MS);
     const written = await errors.end(this.#clock, STDERR_GRACE_MS);
@@ -159,7 +159,7 @@ export class ProcessExecutor implements Executor {
       args,
       env: { ...env, ...Object.fromEntries(variables) },
       ...(directory !== undefined && { cwd: directory }),
-      // A group of its own: it can be ended as a whole, and Ctrl-C at the worker's terminal does not reach it.
+      // Its own group, so that it can be ended as a whole, and Ctrl-C at the worker's terminal does not reach it.
       detached: true,
       stdin: payload === "stdin" ? "piped" : "null",
       stdout: this.#output === undefined ? "null" : "piped",
@@ -175,7 +175,7 @@ export class ProcessExecutor implements Executor {
   }
 }
 
-/** The same stream, of which `tell` is given each piece. */
+/** The same stream; `tell` gets each piece. */
 function told(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
   tell: (piece: Uint8Array) => void,
@@ -190,14 +190,14 @@ function told(
   );
 }
 
-/** Writes the payload. A process need not read it: what it leaves is no failure. */
+/** Writes the payload. A process need not read it: unread bytes are no failure. */
 async function feed(stdin: WritableStream<Uint8Array>, payload: Uint8Array): Promise<void> {
   const writer = stdin.getWriter();
   try {
     await writer.write(payload);
     await writer.close();
   } catch {
-    // It has closed its STDIN, or has ended.
+    // It closed its STDIN, or ended.
   }
 }
 
@@ -227,7 +227,7 @@ function outcomeOfAbort(reason: unknown, known: ErrorDetails): Outcome {
   return { kind: "retry", error: new JobError(reason.code, reason.message, { details, cause: reason }) };
 }
 
-/** What it means for a job that its process could not be started. */
+/** The meaning for a job of a process that could not start. */
 export function outcomeOfFailedStart(
   error: unknown,
   options: Place,
@@ -240,7 +240,7 @@ export function outcomeOfFailedStart(
     error: new JobError("JOB_MALFORMED", `${cannot}: ${reason}`, { cause: error }),
   });
   const misconfigured = (error: FervoError): Outcome => ({ kind: "release", reason: "misconfigured", error });
-  // What the system says has a code; anything else is none of its doing, nor of the job's.
+  // The system's errors have a code; any other error is no fault of the system or the job.
   const code = error instanceof Error && "code" in error ? String(error.code) : undefined;
   if (code === undefined) return outcomeOfFault(error);
   if (NOT_NOW[code] !== undefined) {

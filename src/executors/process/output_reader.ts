@@ -2,11 +2,11 @@ import { type Clock, sleep } from "../../core/time/clock.ts";
 import { HeadAndTail } from "../../core/text/head_and_tail.ts";
 
 /**
- * Reads what a process writes.
+ * Reads a process's output.
  *
  * 1. Reads from the start, so that the process never waits for it.
- * 2. Keeps its beginning and its end, `maxBytes` bytes in all, in memory of its own.
- * 3. Stops when it is told to, as others may hold the stream open.
+ * 2. Keeps the beginning and the end, `maxBytes` bytes in all, in memory of its own.
+ * 3. Stops when it is told to, because others may keep the stream open.
  */
 export class OutputReader {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -19,7 +19,7 @@ export class OutputReader {
     void this.#read();
   }
 
-  /** Reads on until the stream ends, for `graceMs` milliseconds at most, and returns the text that is kept. */
+  /** Reads until the stream ends, but at most for `graceMs` milliseconds, and returns the kept text. */
   async end(clock: Clock, graceMs: number): Promise<string> {
     await sleep(clock, graceMs, this.#ended.signal);
     await this.#reader.cancel().catch(() => {});
@@ -34,7 +34,7 @@ export class OutputReader {
         this.#kept.append(value);
       }
     } catch {
-      // What came before is all there is.
+      // Nothing more will come.
     }
     this.#ended.abort();
   }

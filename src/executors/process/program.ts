@@ -1,12 +1,12 @@
 import { resolve } from "node:path";
 
-/** A file that a command names, as the system would start it. */
+/** The file of a command, as the system would start it. */
 export interface ProgramFile {
   readonly path: string;
   readonly isExecutable: boolean;
 }
 
-/** What of a command says where its program is. */
+/** The parts of a command that locate its program. */
 export interface ProgramPlace {
   readonly command: readonly [program: string, ...args: string[]];
   readonly directory: string | undefined;
@@ -14,8 +14,8 @@ export interface ProgramPlace {
 }
 
 /**
- * The file that a command starts, or one that it would, were that executable; undefined when there is none. A name with a
- * slash is a path, which begins at the process's own folder.
+ * The file that a command starts, or would start if it were executable; undefined without one. A name with a slash is a path,
+ * relative to the process's own folder.
  */
 export async function findProgram(
   { command: [program], directory, env }: ProgramPlace,
@@ -26,7 +26,7 @@ export async function findProgram(
   return files.find((file) => file?.isExecutable) ?? files.find((file) => file !== undefined);
 }
 
-/** Whether a process can begin in that folder, as far as a look at it tells. */
+/** Whether a process can start in that folder, as far as the folder shows. */
 export async function isFolder(path: string): Promise<boolean> {
   return (await Deno.stat(path).catch(() => undefined))?.isDirectory === true;
 }
