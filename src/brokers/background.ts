@@ -4,7 +4,7 @@ import type { Clock, Timer } from "../core/time/clock.ts";
 
 type Work = Exclude<BrokerWork["during"], "receive" | "settle" | "extend">;
 
-/** Work that nobody waits for, and that is done again and again: it must not fail in silence. */
+/** Repeated work that nobody waits for: its failures must be reported. */
 export class BackgroundWork {
   readonly #state: BrokerState;
 
@@ -12,7 +12,7 @@ export class BackgroundWork {
     this.#state = new BrokerState(observe, { during });
   }
 
-  /** Resolves when the work has ended, well or not. */
+  /** Resolves when the work has ended, with or without a failure. */
   async run(work: () => Promise<unknown>): Promise<void> {
     try {
       await work();
@@ -23,7 +23,7 @@ export class BackgroundWork {
   }
 }
 
-/** Background work that is done once more after each time: from its start until it is closed, and never twice at once. */
+/** Background work that repeats from its start until it is closed, and never runs twice at once. */
 export class RepeatedWork {
   readonly #clock: Clock;
   readonly #background: BackgroundWork;
@@ -35,7 +35,7 @@ export class RepeatedWork {
   #isStarted = false;
   #isClosed = false;
 
-  /** @param options.waitMs How long to wait when the work has ended, milliseconds; `failure` is what it has thrown. */
+  /** @param options.waitMs The wait after each run, milliseconds; `failure` is the error of that run. */
   constructor(
     { clock, observe }: { clock: Clock; observe: Observer },
     options: { during: Work; work: () => Promise<unknown>; waitMs: (failure?: unknown) => number },
@@ -46,7 +46,7 @@ export class RepeatedWork {
     this.#waitMs = options.waitMs;
   }
 
-  /** From now on there is a next time. Returns whether that was not so before. */
+  /** Starts the repetition. Returns whether that is new. */
   start(): boolean {
     const isFirst = !this.#isStarted;
     this.#isStarted = true;
@@ -61,29 +61,29 @@ export class RepeatedWork {
     return this.#isClosed;
   }
 
-  /** Does it now, unless it is under way; rejects with what it throws. */
+  /** Runs now, unless it is running; rejects with its error. */
   do(): Promise<void> {
     return this.#running ??= this.#once().finally(() => this.#running = undefined);
   }
 
-  /** The same; what it throws is told. Never rejects. */
+  /** The same, and reports its error. Never rejects. */
   run(): Promise<void> {
     return this.#telling ??= this.#background.run(() => this.do()).finally(() => this.#telling = undefined);
   }
 
-  /** The next time is after this many milliseconds; nothing before it is started. */
+  /** The next run is after this many milliseconds; only after the start. */
   next(delayMs: number): void {
     if (!this.#isStarted || this.#isClosed) return;
     this.#timer?.cancel();
     this.#timer = this.#clock.setTimer(() => void this.run(), delayMs);
   }
 
-  /** Resolves when none of it is under way, or has just ended. Never rejects. */
+  /** Resolves when no run is in progress. Never rejects. */
   async ended(): Promise<void> {
     await this.#running?.catch(() => {});
   }
 
-  /** No further time; waits for what is under way. Never rejects. */
+  /** Starts no further run; waits for the current one. Never rejects. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();

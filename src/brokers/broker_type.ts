@@ -6,10 +6,10 @@ import type { Observer } from "../core/observer.ts";
 import type { Options, OptionValues, Path, Problem, Written } from "../core/option.ts";
 import type { Clock } from "../core/time/clock.ts";
 
-/** A signal that a person gives this process by way of a broker that shows its processes. */
+/** A person's signal to this process, through a broker that shows its processes. */
 export type RemoteSignal = "quiet" | "stop";
 
-/** What of a worker people see in a broker that shows its processes. It may be another one later. */
+/** A worker's data in a broker that shows its processes. It may change. */
 export interface ProcessInfo {
   /** Jobs at the same time, of all consumers of this broker. */
   readonly concurrency: number;
@@ -17,80 +17,80 @@ export interface ProcessInfo {
 }
 
 /**
- * Who sees to a part of what becomes of a job: the broker; the message, which says it itself; the worker; or the application, whose
- * framework does.
+ * Who decides a part of a job's fate: the broker; the message, which has the data itself; the worker; or the application's
+ * framework.
  */
 export type Owner = "broker" | "message" | "worker" | "application";
 
-/** Who sees to what becomes of jobs of a format. */
+/** Who decides the fate of jobs of a format. */
 export interface Ownership {
-  /** Who knows how many attempts there were: a delivery's attempt is from there, and is unknown where it is the application. */
+  /** Who counts attempts: a delivery's attempt comes from there, and is unknown for the application. */
   readonly attempts: Owner;
-  /** Who says whether a failed job runs again, and when. */
+  /** Who decides whether and when a failed job runs again. */
   readonly retry: Owner;
-  /** Who keeps the jobs that have failed for good. */
+  /** Who keeps jobs that failed for good. */
   readonly dead: Owner;
 }
 
-/** What a broker needs to be opened. */
+/** What a broker needs when it opens. */
 export interface BrokerDeps {
   readonly clock: Clock;
-  /** Names this process to the broker and to the people who look into it: `host:pid:nonce`. */
+  /** The name of this process for the broker and for people: `host:pid:nonce`. */
   readonly owner: string;
-  /** What runs here, for brokers that show it. */
+  /** For brokers that show their processes. */
   readonly process?: ProcessInfo;
-  /** Is told what the broker does by itself. */
+  /** Gets the events of the broker's own work. */
   readonly observe?: Observer;
-  /** A broker that cannot be opened now is opened later: its calls reject until then. */
+  /** A broker that cannot open now opens later: its calls reject until then. */
   readonly isPatient?: boolean;
-  /** Is told what a person has told this process by way of the broker. */
+  /** Called with a person's signal. */
   readonly onSignal?: (signal: RemoteSignal) => void;
 }
 
 /**
- * A kind of broker: a driver, and the message formats that it takes. All of it is known before a broker is opened, so that
- * configuration, `check`, documentation and the conformance suite read the same.
+ * A kind of broker: a driver, and its message formats. Everything is known before a broker opens, so that configuration,
+ * `check`, documentation and the conformance suite read the same.
  */
 export interface BrokerType<All extends Options = Options, Settings = unknown> {
-  /** As the configuration calls it. */
+  /** Its name in the configuration. */
   readonly driver: string;
   /** By name; at least one. */
   readonly formats: Readonly<Record<string, Format>>;
   /** One of them. */
   readonly defaultFormat: string;
-  /** The least that its server can do. */
+  /** The least that its server supports. */
   readonly capabilities: Capabilities;
-  /** Who sees to what becomes of jobs of this format, one of its own. */
+  /** Who decides the fate of jobs of one of its formats. */
   ownership(format: string): Ownership;
-  /** The keys of its table in the configuration, beside `driver` and `format`. */
+  /** The keys of its table in the configuration, without `driver` and `format`. */
   readonly options: All;
-  /** How the values of several keys fit together. */
+  /** Checks that the values of several keys fit together. */
   check?(written: Written, path: Path): Problem[];
-  /** What the checked keys mean. @param folder Where relative paths begin. */
+  /** The settings of checked values. @param folder Relative paths begin there. */
   settings(values: OptionValues<All>, folder: string): Settings;
-  /** Why it can have no queue of this name; undefined when it can. The end of a sentence about the queue. */
+  /** Why a queue's name is invalid, as the end of a sentence about the queue; undefined when it is valid. */
   whyQueueIsRefused?(queue: string): string | undefined;
-  /** Why a payload is none of its jobs, where not all are; the end of a sentence about the payload. */
+  /** Why a payload is invalid, as the end of a sentence about the payload, for brokers with rules. */
   whyPayloadIsRefused?(payload: Uint8Array, format: Format): string | undefined;
   /** @throws {FervoError} QUEUE_UNAVAILABLE, unless it is patient */
   open(deps: BrokerDeps, settings: Settings, format: Format): Broker;
   /** What to change when it cannot be used. @param place The table in the configuration, such as `in [brokers.default]:`. */
   fixOf(error: FervoError, settings: Settings, place: string): string;
-  /** Connections, or other descriptors, that a consumer takes here at most, beside those that never wait. */
+  /** The largest number of connections, or other descriptors, of a consumer, without those that never wait. */
   descriptors(consumer: { readonly concurrency: number; readonly queues: number }): number;
-  /** What it finds in its own settings, by stable ids: see `FINDING_TEXTS`. */
+  /** The findings about its own settings, by stable ids: see `FINDING_TEXTS`. */
   readonly findings: Readonly<Record<BrokerFindingId, FindingText>>;
-  /** What its server may be called as a unit of systemd; the worker is to start after it. */
+  /** Names of its server as a systemd unit; the worker starts after it. */
   readonly units: readonly string[];
   /** Other machines can take its jobs, too. */
   readonly isShared: boolean;
-  /** Folders that the worker writes into. */
+  /** Folders that the worker writes to. */
   folders?(settings: Settings): readonly string[];
-  /** Files that hold a secret, and which. */
+  /** Files with a secret, and its description. */
   secretFiles?(settings: Settings): readonly { readonly path: string; readonly what: string }[];
 }
 
-/** A broker as the configuration has it. */
+/** A broker of the configuration. */
 export interface BrokerConfig {
   readonly type: BrokerType;
   readonly format: Format;

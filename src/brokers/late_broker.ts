@@ -5,13 +5,13 @@ import { asFervoError, type FervoError, QueueError } from "../core/errors.ts";
 import type { Format } from "../core/format.ts";
 import type { Clock } from "../core/time/clock.ts";
 
-/** Many may ask at the same time; it is tried this seldom, milliseconds. */
+/** However many callers ask, it is opened at most once in this time, milliseconds. */
 const EVERY_MS = 500;
 
-/** A broker all of whose administration is there. */
+/** A broker with all parts of administration. */
 type WholeBroker = Broker & { readonly admin: Required<BrokerAdmin> };
 
-/** A broker that cannot be opened yet, as the folder of its file is not mounted: calls reject until one has opened it. */
+/** A broker that cannot open yet, for instance because its folder is not mounted: calls reject until one has opened it. */
 export class LateBroker implements Broker {
   readonly capabilities: Capabilities;
   readonly format: Format;
@@ -21,7 +21,7 @@ export class LateBroker implements Broker {
   #failed: { readonly error: FervoError; readonly atMs: number } | undefined;
   #isClosed = false;
 
-  /** @param deps.open Throws QUEUE_UNAVAILABLE while it cannot be opened; is called no more once it was. */
+  /** @param deps.open Throws QUEUE_UNAVAILABLE while it cannot open; not called again after a success. */
   constructor(
     deps: { clock: Clock; open: () => WholeBroker },
     { capabilities, format }: Pick<Broker, "capabilities" | "format">,
@@ -84,14 +84,14 @@ export class LateBroker implements Broker {
   }
 }
 
-/** A part of a broker's administration, each of whose methods asks for the part when it is called. */
+/** A part of a broker's administration that looks up the real part at each call. */
 function lateParts<Part>(names: readonly (keyof Part)[], part: () => Part): Part {
   const late = (name: keyof Part) => async (...args: unknown[]) =>
     await (part()[name] as (...args: unknown[]) => unknown)(...args);
   return Object.fromEntries(names.map((name) => [name, late(name)])) as Part;
 }
 
-/** Begins when its broker is there. */
+/** Begins when its broker has opened. */
 class LateSubscription implements Subscription {
   readonly #broker: () => Broker;
   readonly #options: SubscribeOptions;

@@ -1,6 +1,6 @@
 import type { Subscription } from "../core/broker.ts";
 
-/** Of a broker that gives jobs only when it is asked: nothing is on its way in between, and nothing is to be given back. */
+/** For a broker that hands out jobs only on request: there is nothing to give back. */
 export function pullSubscription(receive: Subscription["receive"]): Subscription {
   return {
     receive,

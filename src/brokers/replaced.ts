@@ -1,9 +1,9 @@
-/** More than ever come back together; the oldest is forgotten then. */
+/** More than ever come back together; beyond it the oldest is forgotten. */
 const MAX_KEPT = 10_000;
 
 /**
- * Jobs in whose place a message was put, and which could not be removed: a broker that replaces in two steps was lost in between.
- * When such a job comes back, it is removed without running, by the process that remembers it; another one runs it again.
+ * Replaced jobs that could not be removed, because a broker with two-step replacement was lost in between. When such a job
+ * comes back, the process that remembers it removes the job without running it; another process runs it again.
  */
 export class Replaced {
   readonly #ids = new Set<string>();

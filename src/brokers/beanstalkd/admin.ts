@@ -8,12 +8,12 @@ import { whyTubeIsRefused } from "./mapping.ts";
 import { BeanstalkdPauses } from "./pauses.ts";
 import { deleteJob } from "./put.ts";
 
-/** Runs what it is given with the connection that never waits. */
+/** Calls `run` with the connection that never waits. */
 export type Call = <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T>;
 
 const NO_JOBS: QueueDepth = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
 
-/** What people ask a beanstalkd. It keeps no schedule: no two of its commands happen at once, and there is nothing in it to claim. */
+/** Administration of a beanstalkd. It cannot store schedules: beanstalkd has no atomic way to claim a slot. */
 export class BeanstalkdAdmin implements BrokerAdmin {
   readonly dead: DeadLetters;
   readonly pauses: Pauses;
@@ -54,8 +54,8 @@ export class BeanstalkdAdmin implements BrokerAdmin {
   }
 
   /**
-   * One after the other, for beanstalkd has no command for many, and shows those of a paused tube only so. One that a worker reserves
-   * in between is that worker's.
+   * One job after the other: beanstalkd has no command for many, and for a paused tube shows only one. A worker may reserve one
+   * in between.
    */
   purge(queue: string): Promise<number> {
     return this.#call(async (connection) => {

@@ -26,8 +26,8 @@ export { whyTubeIsRefused };
 
 export interface BeanstalkdBrokerOptions extends BeanstalkdConnectionOptions {
   /**
-   * How long a job that is pushed here may stay silent with its worker, milliseconds, in whole seconds: its "time to
-   * run". Workers renew it; it is how long after a worker has hung, or lost its network, its jobs run again.
+   * The "time to run" of jobs pushed here, milliseconds, in whole seconds. Workers renew it; when a worker hangs or loses its
+   * network, its jobs run again after this time.
    */
   readonly ttrMs: number;
 }
@@ -68,18 +68,18 @@ export const BEANSTALKD_CAPABILITIES: Capabilities = {
 
 type OnLost = SubscribeOptions["onLost"];
 
-/** The longest that beanstalkd is asked to wait at once, milliseconds. */
+/** The longest single wait, milliseconds. */
 const LONGEST_WAIT_MS = 60_000;
 
 /**
  * A beanstalkd, version 1.12 or newer. Queues are its tubes, dead letters its buried jobs.
  *
- * 1. Takes what is ready in the order of the queues, many jobs in a round trip, and waits without polling for more.
- * 2. Keeps jobs as long as their connections live, and renews what beanstalkd would take back before.
- * 3. Counts attempts in the job's own statistics, so that all workers agree on them.
- * 4. Opens lost connections again when they are needed, for ever.
+ * 1. Takes ready jobs in the order of the queues, many in a round trip, and waits for more without polling.
+ * 2. Keeps jobs while their connections live, and renews reservations in time.
+ * 3. Counts attempts by the job's own statistics, so that all workers agree on them.
+ * 4. Reopens lost connections when they are needed, without giving up.
  *
- * It refuses what beanstalkd has no place for: headers, and a limit of attempts beside the message.
+ * It refuses what beanstalkd cannot store: headers, and a limit of attempts beside the message.
  */
 export class BeanstalkdBroker implements Broker {
   readonly capabilities = BEANSTALKD_CAPABILITIES;
@@ -88,7 +88,7 @@ export class BeanstalkdBroker implements Broker {
   readonly #clock: Clock;
   readonly #options: BeanstalkdBrokerOptions;
   readonly #sessions: BeanstalkdSessions;
-  /** What ends the receives under way. */
+  /** Ends the current receives. */
   readonly #receives = new Set<AbortController>();
   readonly #calls = new Set<Promise<unknown>>();
   #closed: Promise<void> | undefined;
@@ -164,7 +164,7 @@ export class BeanstalkdBroker implements Broker {
       const wait = { queues, waitMs: Math.min(leftMs, LONGEST_WAIT_MS), onLost };
       const delivery = await this.#wait(wait, signal);
       if (delivery !== undefined) return [delivery];
-      // Less than beanstalkd can wait: not worth another connection.
+      // Less than beanstalkd's unit: not worth another connection.
       if (signal.aborted || untilMs - this.#clock.monotonicMs() < 1_000) return [];
     }
   }
@@ -185,7 +185,7 @@ export class BeanstalkdBroker implements Broker {
       }
       return deliveries;
     } catch (error) {
-      // What was reserved and is given to nobody goes back to the tubes with its connection.
+      // Reserved jobs that nobody has received go back to the tubes with their connection.
       main.connection.close();
       throw error;
     }
@@ -202,7 +202,7 @@ export class BeanstalkdBroker implements Broker {
       if (typeof taken !== "string" || this.#closed !== undefined) {
         return typeof taken === "string" ? undefined : taken;
       }
-      // It was handed to us, which counts as an attempt, so it had better be one.
+      // The reservation counts as an attempt, so it should be one.
       const main = await this.#sessions.main();
       return await main.takeAgain(taken, { uncounted: 1, onLost }).catch(() => undefined);
     } finally {
@@ -210,7 +210,7 @@ export class BeanstalkdBroker implements Broker {
     }
   }
 
-  /** Runs `run` with the connection that never waits; `close` waits for it. */
+  /** Calls `run` with the connection that never waits; `close` waits for it. */
   async #call<T>(run: (connection: BeanstalkdConnection) => Promise<T>): Promise<T> {
     if (this.#closed !== undefined) throw closedError(this.#options);
     return await this.#track((async () => await run((await this.#sessions.main()).connection))());

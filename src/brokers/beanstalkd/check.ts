@@ -4,7 +4,7 @@ import { readStats } from "./reply.ts";
 import { numberIn } from "./mapping.ts";
 
 /**
- * What is to be said of a beanstalkd to which jobs are entrusted.
+ * Findings about a beanstalkd.
  *
  * @throws {QueueError} QUEUE_UNAVAILABLE
  */
@@ -19,7 +19,7 @@ export async function checkBeanstalkd(
 /**
  * Judges the answer to `stats`.
  *
- * @throws {SyntaxError} when it lacks what every beanstalkd tells
+ * @throws {SyntaxError} when it lacks what every beanstalkd reports
  */
 export function beanstalkdFindings(stats: ReadonlyMap<string, string>, maxPayloadBytes: number): Finding[] {
   return [...draining(stats), persistence(stats), ...jobSize(stats, maxPayloadBytes)];
@@ -36,7 +36,7 @@ function draining(stats: ReadonlyMap<string, string>): Finding[] {
   }];
 }
 
-/** The number of the log that is written; 0 without any. */
+/** The number of the current log; 0 without a log. */
 function persistence(stats: ReadonlyMap<string, string>): Finding {
   const id = "beanstalkd.persistence";
   if (numberIn(stats, "binlog-current-index") > 0) {

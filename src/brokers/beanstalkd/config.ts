@@ -32,7 +32,6 @@ const options = {
   max_payload_bytes: wholeNumber(1, 1_000_000_000, DEFAULT_BEANSTALKD_OPTIONS.maxPayloadBytes),
 };
 
-/** A beanstalkd. */
 export const BEANSTALKD: BrokerType<typeof options, BeanstalkdBrokerOptions> = {
   driver: "beanstalkd",
   formats: { raw, envelope },
@@ -55,7 +54,7 @@ export const BEANSTALKD: BrokerType<typeof options, BeanstalkdBrokerOptions> = {
     new BeanstalkdBroker({ ...deps, format: format as PlainFormat }, settings),
   fixOf: (_error, _settings, place) =>
     `start it, for instance with: systemctl start beanstalkd; or ${place} address = where it listens`,
-  // One that waits, and one for each running job that a wait has brought.
+  // One that waits, and one for each running job of a wait.
   descriptors: ({ concurrency }) => 1 + concurrency,
   findings: {
     "beanstalkd.draining": { looksAt: "beanstalkd is not in drain mode, in which it takes no new jobs." },

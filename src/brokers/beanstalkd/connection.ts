@@ -9,20 +9,20 @@ import { Pipeline } from "../../net/pipeline.ts";
 
 export interface BeanstalkdConnectionOptions {
   readonly address: SocketAddress;
-  /** How long connecting may take, with the first answer; milliseconds. */
+  /** The limit for the connect and the first answer, milliseconds. */
   readonly connectTimeoutMs: number;
-  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
+  /** How long a TCP connection may be silent, milliseconds; 0 without a limit. */
   readonly keepaliveMs: number;
-  /** The body of a reserved job is skipped when it is longer. */
+  /** A longer body of a reserved job is skipped. */
   readonly maxPayloadBytes: number;
 }
 
 /** beanstalkd answers at once, or within the time that a command asks it to wait; milliseconds. */
 const REPLY_TIMEOUT_MS = 30_000;
-/** How long beanstalkd may take to close a connection that we have done with, milliseconds. */
+/** How long beanstalkd may take to close a connection that we have ended, milliseconds. */
 const HANG_UP_TIMEOUT_MS = 2_000;
 
-/** What beanstalkd says when it cannot do what every version of it can, and what to do. */
+/** beanstalkd's error replies to valid commands, and what to do. */
 const TROUBLE: Readonly<Record<string, string>> = {
   OUT_OF_MEMORY: "it is out of memory; give its machine more, or drain its queues",
   INTERNAL_ERROR: "it had an internal error; see its log",
@@ -35,10 +35,10 @@ const TROUBLE: Readonly<Record<string, string>> = {
 /**
  * One socket to beanstalkd.
  *
- * 1. Sends commands without waiting for replies, and tells for each what its reply says ({@link Pipeline}).
- * 2. Notices when the other side is not beanstalkd, or does not do what every beanstalkd does. It is lost then, for good, and
- *    every command under way rejects with QUEUE_UNAVAILABLE.
- * 3. Remembers the tube in use, and those watched.
+ * 1. Sends commands without waiting for replies, and resolves each with its reply ({@link Pipeline}).
+ * 2. Notices when the other side is not beanstalkd, or does not behave like one. The connection is lost then, and every pending
+ *    command rejects with QUEUE_UNAVAILABLE.
+ * 3. Remembers the used and the watched tubes.
  */
 export class BeanstalkdConnection {
   readonly #clock: Clock;
@@ -63,7 +63,7 @@ export class BeanstalkdConnection {
   }
 
   /**
-   * Connects, and makes sure that it is beanstalkd that answers.
+   * Connects, and checks that beanstalkd answers.
    *
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
@@ -87,12 +87,11 @@ export class BeanstalkdConnection {
     }
   }
 
-  /** Whether it can no longer be used. */
   get isLost(): boolean {
     return this.#pipeline.loss !== undefined;
   }
 
-  /** Resolves when it can no longer be used. */
+  /** Resolves when the connection is lost. */
   get ended(): Promise<void> {
     return this.#pipeline.ended;
   }
@@ -100,8 +99,8 @@ export class BeanstalkdConnection {
   /**
    * Sends a command.
    *
-   * @param command Without the CRLF. With a `body`, that follows and the command ends with its length.
-   * @param expected The first words of the replies that mean something to the caller.
+   * @param command Without the CRLF. With a `body`, the body follows, and the command ends with its length.
+   * @param expected The first words of valid replies.
    * @param waitMs How long beanstalkd is asked to wait with its reply.
    * @throws {QueueError} QUEUE_UNAVAILABLE when the connection is lost, or for any other reply
    */
@@ -128,14 +127,14 @@ export class BeanstalkdConnection {
     });
   }
 
-  /** What is sent from now on concerns this tube, as far as it concerns the tube in use. */
+  /** Later commands use this tube. */
   use(tube: string): void {
     if (this.#used === tube) return;
     this.#used = tube;
     this.#mustSucceed(this.send(`use ${tube}`, ["USING"]));
   }
 
-  /** What is reserved from now on comes from these tubes, and from no others. */
+  /** Later reserves take from these tubes, and from no others. */
   watch(tubes: readonly string[]): void {
     const before = this.#watched;
     this.#watched = tubes;
@@ -149,8 +148,8 @@ export class BeanstalkdConnection {
   }
 
   /**
-   * Ends a wait: beanstalkd answers a blocked reserve at once when the connection is half closed, and closes it then.
-   * Resolves when it has, and with that has put back what was reserved here.
+   * Ends a wait: when the connection is half closed, beanstalkd answers a blocked reserve at once and closes. Resolves when it
+   * has, and so has put back the jobs reserved here.
    */
   async hangUp(): Promise<void> {
     const timer = this.#clock.setTimer(() => this.close(), HANG_UP_TIMEOUT_MS);
@@ -163,7 +162,7 @@ export class BeanstalkdConnection {
     timer.cancel();
   }
 
-  /** Ends the connection when the commands under way have their replies. */
+  /** Ends the connection after the replies to pending commands. */
   async quit(): Promise<void> {
     if (this.isLost) return;
     const timer = this.#clock.setTimer(() => this.close(), HANG_UP_TIMEOUT_MS);
@@ -172,15 +171,15 @@ export class BeanstalkdConnection {
     timer.cancel();
   }
 
-  /** beanstalkd puts back what was reserved here. Idempotent. */
+  /** beanstalkd then puts back the jobs reserved here. Idempotent. */
   close(): void {
     this.#pipeline.lose(this.#unavailable("closed by this worker"));
   }
 
   /**
-   * What a reply's body says.
+   * The value of a reply's body.
    *
-   * @throws {QueueError} QUEUE_UNAVAILABLE when `reader` throws: the other side is not beanstalkd, and lost with that
+   * @throws {QueueError} QUEUE_UNAVAILABLE when `reader` throws: the other side is not beanstalkd, and the connection is lost
    */
   read<T>(reply: BeanstalkdReply, reader: (reply: BeanstalkdReply) => T): T {
     try {
@@ -190,12 +189,12 @@ export class BeanstalkdConnection {
     }
   }
 
-  /** A connection that concerns other tubes than its user believes would do harm. */
+  /** With other tubes than its user believes, a connection would do harm. */
   #mustSucceed(reply: Promise<BeanstalkdReply>): void {
     reply.catch((error) => this.#pipeline.lose(error));
   }
 
-  /** What is wrong with a reply; undefined when it is one of those that mean something to the caller. */
+  /** The fault of a reply; undefined for an expected one. */
   #troubleOf({ word }: BeanstalkdReply, expected: readonly string[]): Error | undefined {
     if (expected.includes(word)) return undefined;
     const trouble = TROUBLE[word];
@@ -215,7 +214,7 @@ async function dial(address: SocketAddress): Promise<Deno.Conn> {
   return socket;
 }
 
-/** While beanstalkd waits with the reply to a reserve, it leaves this unread. */
+/** beanstalkd leaves this unread while it delays the reply to a reserve. */
 function ping(out: ByteWriter): void {
   out.text("list-tube-used\r\n");
 }

@@ -9,19 +9,19 @@ import { readList, readStats } from "./reply.ts";
 
 /** This many ids are asked about before the answers are read. */
 const IDS_TOGETHER = 1_000;
-/** Where a job is put and deleted at once, to learn how far ids have come; nobody watches it. */
+/** To learn the highest id, a job is put here and deleted at once; nobody watches this tube. */
 const PROBE_TUBE = "fervo-worker.probe";
 const NOT_KEPT = "beanstalkd stores no errors; see the worker's log";
 
 /**
- * The buried jobs. beanstalkd shows only the first one of a tube, so that the others are looked for by their ids, from
- * the newest down, until as many are found as the tubes count.
+ * The buried jobs. beanstalkd shows only the first one of a tube. The others are looked up by their ids, from the newest down,
+ * until as many are found as the tubes count.
  */
 export class BeanstalkdDeadLetters implements DeadLetters {
   readonly #clock: Clock;
   readonly #call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T>;
 
-  /** @param deps.call Runs what it is given with the connection that never waits. */
+  /** @param deps.call Calls a function with the connection that never waits. */
   constructor(
     deps: { clock: Clock; call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T> },
   ) {
@@ -29,7 +29,7 @@ export class BeanstalkdDeadLetters implements DeadLetters {
     this.#call = deps.call;
   }
 
-  /** By their ids, for when a job was buried is not known. Takes long where very many jobs came after the oldest. */
+  /** By id, because the time of burial is unknown. Slow if very many jobs came after the oldest. */
   async list(o: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
     if (o.after !== undefined && !isJobId(o.after)) throw noPlace(o.after);
     const below = o.after === undefined ? undefined : BigInt(o.after);
@@ -60,7 +60,7 @@ export class BeanstalkdDeadLetters implements DeadLetters {
     });
   }
 
-  /** What is ready again is a copy, with a new id: a job's count of reservations cannot be set back. */
+  /** The ready job is a copy with a new id: a job's count of reservations cannot be reset. */
   retry(ids: readonly string[] | "all"): Promise<number> {
     return this.#change(ids, putAgain);
   }
@@ -107,7 +107,7 @@ export class BeanstalkdDeadLetters implements DeadLetters {
     });
   }
 
-  /** Those of all tubes, each once: no more than there are now, for a worker may bury them again meanwhile. */
+  /** The buried jobs of all tubes, each once, and no more than there are now: a worker may bury them again meanwhile. */
   async #eachBuried(connection: BeanstalkdConnection, use: (id: string) => Promise<void>): Promise<void> {
     for (const tube of await tubesOf(connection)) {
       for (let left = await buriedIn(connection, tube); left > 0; left--) {
@@ -121,11 +121,11 @@ export class BeanstalkdDeadLetters implements DeadLetters {
 }
 
 /**
- * Makes a buried job ready with no attempt counted: puts a copy of it and deletes it; in this order, so that it is never
- * gone. It is reserved before, for who has reserved a job has it alone: another admin, or a worker, who wants the same job at
- * the same time finds nothing. Should this process die in between, the job is ready again, and with it perhaps its copy.
+ * Makes a buried job ready with no attempt counted: puts a copy, then deletes the job, so that it is never missing. The job is
+ * reserved first, so that another admin or worker that wants it at the same time finds nothing. If this process dies in
+ * between, the job is ready again, perhaps with its copy.
  *
- * @returns False when it is no dead letter any more.
+ * @returns False when it is no longer a dead letter.
  */
 async function putAgain(connection: BeanstalkdConnection, id: string): Promise<boolean> {
   const stats = await buriedStats(connection, id);
@@ -134,15 +134,15 @@ async function putAgain(connection: BeanstalkdConnection, id: string): Promise<b
   if (reserved.word === "NOT_FOUND") return false;
   let copy: string;
   try {
-    // Of a long job a reservation brings no body.
+    // A reservation of a long job brings no body.
     const body = reserved.body ?? (await connection.send(`peek ${id}`, ["FOUND"])).body!;
     copy = await putCopy(connection, id, stats, body);
   } catch (error) {
-    // Where the connection is lost, it is ready again by that.
+    // If the connection is lost, the job is ready again by that.
     await connection.send(`bury ${id} ${stats.pri}`, ["BURIED", "NOT_FOUND"]).catch(() => {});
     throw error;
   }
-  // Its time to run was over meanwhile, and made it ready: it is enough of the two.
+  // Its time to run ended meanwhile and made it ready: one of the two is enough.
   if (!await deleteJob(connection, id)) await deleteJob(connection, copy);
   return true;
 }
@@ -162,7 +162,7 @@ async function putCopy(
   );
 }
 
-/** Undefined when there is no such job, or it is not buried. */
+/** Undefined for an unknown job, or one that is not buried. */
 async function buriedStats(connection: BeanstalkdConnection, id: string): Promise<JobStats | undefined> {
   const reply = await connection.send(`stats-job ${id}`, ["OK", "NOT_FOUND"]);
   if (reply.word === "NOT_FOUND") return undefined;
@@ -171,9 +171,9 @@ async function buriedStats(connection: BeanstalkdConnection, id: string): Promis
 }
 
 /**
- * Of these tubes, from the newest down.
+ * The buried jobs of these tubes, from the newest down.
  *
- * @param below Only ids below this one. It is not known how many there are, so that the search goes down to the first id.
+ * @param below Only ids below this one. Without a known number of jobs, the search goes down to the first id.
  */
 async function* buriedIds(
   connection: BeanstalkdConnection,
@@ -195,7 +195,7 @@ async function* buriedIds(
   }
 }
 
-/** The id of a job that is put now, where nobody sees it, and deleted; or the highest one below another. */
+/** The id of a job that is put, unseen, and deleted; or the highest one below another. */
 async function newestId(connection: BeanstalkdConnection, below: bigint | undefined): Promise<bigint> {
   connection.use(PROBE_TUBE);
   const { args } = await connection.send("put 0 3600 1 0", ["INSERTED", "BURIED"], {
@@ -210,7 +210,7 @@ async function buriedIn(connection: BeanstalkdConnection, tube: string): Promise
   return (await tubeStats(connection, tube))?.dead ?? 0;
 }
 
-/** How many jobs a tube has in each state; undefined when there is no such tube. */
+/** The number of a tube's jobs in each state; undefined for an unknown tube. */
 export async function tubeStats(connection: BeanstalkdConnection, tube: string) {
   const reply = await connection.send(`stats-tube ${tube}`, ["OK", "NOT_FOUND"]);
   if (reply.word === "NOT_FOUND") return undefined;
@@ -224,7 +224,7 @@ export async function tubeStats(connection: BeanstalkdConnection, tube: string) 
   };
 }
 
-/** Since when the next job of a tube is in it, milliseconds ago; undefined when none is ready. */
+/** How long the next job of a tube has been in it, milliseconds; undefined without a ready job. */
 export async function ageOfNext(connection: BeanstalkdConnection, tube: string): Promise<number | undefined> {
   connection.use(tube);
   const next = await connection.send("peek-ready", ["FOUND", "NOT_FOUND"]);

@@ -11,21 +11,20 @@ import { JobError } from "../../core/errors.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 
-/** Settles what is reserved on its connection. */
 interface Settler {
   settle(delivery: BeanstalkdDelivery, verdict: Verdict): Promise<void>;
 }
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
-/** A job that is reserved on a connection. That renews the reservation by itself, so there is no need to `extend`. */
+/** A job reserved on a connection. The connection renews the reservation by itself, so there is no `extend`. */
 export class BeanstalkdDelivery implements Delivery {
   readonly id: string;
   readonly queue: string;
   readonly message: Message;
   readonly job: JobHead | Unreadable;
   readonly attempt: number;
-  /** Known to the second. */
+  /** In whole seconds. */
   readonly enqueuedAtMs?: number;
   readonly #settler: Settler;
 
@@ -59,7 +58,7 @@ export class BeanstalkdDelivery implements Delivery {
     if (job.enqueuedAtMs !== undefined) this.enqueuedAtMs = job.enqueuedAtMs;
   }
 
-  /** The error is not kept: beanstalkd has no place for it. */
+  /** beanstalkd cannot store the error. */
   settle(verdict: Verdict): Promise<void> {
     return this.#settler.settle(this, verdict);
   }

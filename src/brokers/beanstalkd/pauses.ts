@@ -6,15 +6,16 @@ import { MAX_DELAY_MS, numberIn, refuseTube, secondsOf } from "./mapping.ts";
 import { readStats } from "./reply.ts";
 
 /**
- * beanstalkd's own pauses, which all its clients obey: for a number of seconds, and without a reason. The longest, of 136 years, is
- * one without an end. It forgets them when it restarts, and with the tube: when that holds no job and nobody uses or watches it.
+ * beanstalkd's own pauses, which all its clients obey: a number of seconds, without a reason. The longest one, 136 years,
+ * stands for a pause without end. beanstalkd forgets a pause when it restarts, and with its tube: when the tube has no jobs and
+ * nobody uses or watches it.
  */
 export class BeanstalkdPauses implements Pauses {
   readonly isEnforced = true;
   readonly #clock: Clock;
   readonly #call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T>;
 
-  /** @param deps.call Runs what it is given with the connection that never waits. */
+  /** @param deps.call Calls a function with the connection that never waits. */
   constructor(
     deps: { clock: Clock; call: <T>(run: (connection: BeanstalkdConnection) => Promise<T>) => Promise<T> },
   ) {
@@ -34,7 +35,7 @@ export class BeanstalkdPauses implements Pauses {
     refuseTube(queue);
     const forS = secondsOf(untilMs - this.#clock.nowMs());
     await this.#call((connection) => {
-      // A tube that nobody uses does not exist, and cannot be paused.
+      // A tube without users does not exist, and cannot be paused.
       connection.use(queue);
       return connection.send(`pause-tube ${queue} ${forS}`, ["PAUSED"]);
     });
@@ -57,7 +58,7 @@ export class BeanstalkdPauses implements Pauses {
       const stats = readStats(body!);
       const forMs = numberIn(stats, "pause") * 1_000;
       if (forMs === 0) return undefined;
-      // Of what is left, only whole seconds are told.
+      // beanstalkd reports whole seconds, rounded down.
       const leftMs = (numberIn(stats, "pause-time-left") + 1) * 1_000;
       return { queue: tube, ...(forMs < MAX_DELAY_MS && { untilMs: this.#clock.nowMs() + leftMs }) };
     });

@@ -2,7 +2,7 @@ import { JobError, QueueError } from "../../core/errors.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 import { secondsOf } from "./mapping.ts";
 
-/** Where a job is put, and how. */
+/** The place and options of a put. */
 export interface Place {
   readonly tube: string;
   readonly pri: number;
@@ -11,7 +11,7 @@ export interface Place {
 }
 
 /**
- * Puts a job, if beanstalkd takes it: `word` says why there is no `id`, BURIED when it is out of memory.
+ * Puts a job, if beanstalkd accepts it: without an `id`, `word` is the reason, BURIED for no memory.
  *
  * @throws {QueueError} QUEUE_UNAVAILABLE
  */
@@ -24,7 +24,7 @@ export async function tryPut(
   const put = `put ${pri} ${secondsOf(delayMs)} ${secondsOf(ttrMs)} ${body.length}`;
   const { word, args } = await connection.send(put, ["INSERTED", "BURIED", "JOB_TOO_BIG"], { body });
   if (word === "INSERTED") return { word, id: args[0]! };
-  // It has stored the job all the same.
+  // beanstalkd has stored the job all the same.
   if (word === "BURIED") await deleteJob(connection, args[0]!);
   return { word };
 }
@@ -32,8 +32,8 @@ export async function tryPut(
 /**
  * Puts a job. Returns its id.
  *
- * @param texts.message Names the message, as the beginning of a sentence; `failure` says what could not be done.
- * @throws {JobError} JOB_MALFORMED when it is longer than beanstalkd takes
+ * @param texts.message The message, as the beginning of a sentence; `failure` says what failed.
+ * @throws {JobError} JOB_MALFORMED when it is too long for beanstalkd
  * @throws {QueueError} QUEUE_UNAVAILABLE
  */
 export async function put(
@@ -54,7 +54,7 @@ export async function put(
   throw new QueueError("QUEUE_UNAVAILABLE", `${texts.failure}: beanstalkd is out of memory`);
 }
 
-/** False when there is no such job, or another one has reserved it. */
+/** False when the job is gone, or another connection has reserved it. */
 export async function deleteJob(connection: BeanstalkdConnection, id: string): Promise<boolean> {
   const { word } = await connection.send(`delete ${id}`, ["DELETED", "NOT_FOUND"]);
   return word === "DELETED";

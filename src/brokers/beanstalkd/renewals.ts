@@ -1,16 +1,16 @@
 import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { BeanstalkdConnection } from "./connection.ts";
 
-/** How long a job stays reserved. */
+/** The times of a reservation. */
 export interface Reservation {
   readonly ttrMs: number;
-  /** When the reservation is to be renewed, monotonic milliseconds. */
+  /** When to renew it, monotonic milliseconds. */
   touchAtMs: number;
-  /** Until when beanstalkd has certainly not ended the reservation, monotonic milliseconds. */
+  /** beanstalkd has certainly not ended it before then, monotonic milliseconds. */
   safeUntilMs: number;
 }
 
-/** Renews the reservations of a connection: each at a third of its time to run, by one timer for all. */
+/** Renews the reservations of a connection, each at a third of its time to run, with one timer for all. */
 export class Renewals {
   readonly #connection: BeanstalkdConnection;
   readonly #clock: Clock;
@@ -27,7 +27,7 @@ export class Renewals {
     this.#reservations = deps.reservations;
   }
 
-  /** Sees to it that the reservations are looked at by then, monotonic milliseconds. */
+  /** Checks the reservations at that time at the latest, monotonic milliseconds. */
   by(atMs: number): void {
     if (atMs >= this.#atMs) return;
     this.#timer?.cancel();
@@ -38,7 +38,7 @@ export class Renewals {
     }, atMs - this.#clock.monotonicMs());
   }
 
-  /** Renews the reservations whose time to renew is no later than `untilMs`. */
+  /** Renews the reservations that are due until `untilMs`. */
   renewDue(untilMs: number): void {
     if (this.#connection.isLost) return;
     let nextMs = Infinity;
@@ -49,7 +49,6 @@ export class Renewals {
     if (nextMs < Infinity) this.by(nextMs);
   }
 
-  /** Forgets its timer. */
   close(): void {
     this.#timer?.cancel();
   }
@@ -59,7 +58,7 @@ export class Renewals {
     reservation.touchAtMs = askedMs + reservation.ttrMs / 3;
     const { word } = await this.#connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
     if (word === "TOUCHED") reservation.safeUntilMs = askedMs + reservation.ttrMs;
-    // Lost, or just settled. What is lost shows when it is settled.
+    // Lost, or just settled. A loss shows at the settle.
     else reservation.touchAtMs = Infinity;
   }
 }

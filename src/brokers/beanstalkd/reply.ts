@@ -1,26 +1,26 @@
-/** One reply of beanstalkd, as doc/protocol.txt of its source has them. */
+/** Replies of beanstalkd, as in doc/protocol.txt of its source. */
 import { joined } from "../../core/text/bytes.ts";
 
 export interface BeanstalkdReply {
   /** Its first word, such as `INSERTED` or `TIMED_OUT`. */
   readonly word: string;
-  /** The words behind it: ids, numbers, a tube's name. A body's length is not among them. */
+  /** The other words: ids, numbers, a tube's name. The body's length is not among them. */
   readonly args: readonly string[];
-  /** The body's length where there is one, bytes. */
+  /** The length of the body, if there is one, bytes. */
   readonly bytes: number;
-  /** A copy of the body; undefined where the reply has none, and of a reserved job longer than the parser's limit. */
+  /** A copy of the body; undefined without one, and for a reserved job longer than the parser's limit. */
   readonly body: Uint8Array | undefined;
   /**
-   * The body is a job's that beanstalkd has read from its log, which has zeros in the place of the job's end: beanstalkd, or its
-   * machine, died while it wrote the job there.
+   * beanstalkd has read the job from its log, with zeros in the place of the job's end: beanstalkd or its machine died while it
+   * wrote the job.
    */
   readonly isDamaged?: boolean;
 }
 
-/** The replies that have a body: its length is their last argument, a CRLF ends it. */
+/** The replies with a body: its length is their last argument, and a CRLF ends it. */
 const WITH_BODY: ReadonlySet<string> = new Set(["RESERVED", "FOUND", "OK"]);
 
-/** How many arguments each reply has, the body's length included. What is not here is no reply of beanstalkd. */
+/** The number of arguments of each reply, the body's length included. Any other reply is not beanstalkd's. */
 const ARGUMENTS: ReadonlyMap<string, number> = new Map([
   ["RESERVED", 2],
   ["FOUND", 2],
@@ -30,7 +30,7 @@ const ARGUMENTS: ReadonlyMap<string, number> = new Map([
   ["WATCHING", 1],
   ["DELETED", 0],
   ["RELEASED", 0],
-  // These two answer two commands each: a put's job and a kick's number are told, else nothing is.
+  // These two answer two commands each: with an argument only for a put's job and a kick's number.
   ["BURIED", 0],
   ["KICKED", 0],
   ["TOUCHED", 0],
@@ -48,23 +48,23 @@ const ARGUMENTS: ReadonlyMap<string, number> = new Map([
   ["UNKNOWN_COMMAND", 0],
 ]);
 
-/** The longest reply without its body is `USING` and a tube's name of 200 bytes. */
+/** The longest reply without a body is `USING` with a tube's name of 200 bytes. */
 const MAX_LINE_BYTES = 256;
-/** `beanstalkd -z` allows no larger job, and statistics are much smaller. */
+/** The limit of `beanstalkd -z`; statistics are much smaller. */
 const MAX_BODY_BYTES = 2 ** 30;
 const NUL = 0;
 const CR = 13;
 const LF = 10;
 const EMPTY = new Uint8Array(0);
 
-/** A reply's body of which a part is still to come. */
+/** An incomplete body. */
 interface OpenBody {
   readonly word: string;
   readonly args: readonly string[];
   readonly bytes: number;
   readonly isKept: boolean;
   readonly pieces: Uint8Array[];
-  /** Not yet seen, without the CRLF. */
+  /** Without the CRLF. */
   missingBytes: number;
   /** Of the CRLF. */
   missingEndBytes: number;
@@ -98,7 +98,7 @@ export class BeanstalkdReplyParser {
   /**
    * The replies that `chunk` completes, in order.
    *
-   * @throws {SyntaxError} when the stream is not beanstalkd's; the text is the end of a sentence: what it says.
+   * @throws {SyntaxError} when the stream is not beanstalkd's; the text is the end of a sentence
    */
   push(chunk: Uint8Array): BeanstalkdReply[] {
     const replies: BeanstalkdReply[] = [];
@@ -160,7 +160,7 @@ export class BeanstalkdReplyParser {
     let at = from + piece.length;
     for (; open.missingBytes === 0 && open.missingEndBytes > 0 && at < chunk.length; at++) {
       if (chunk[at] !== (open.missingEndBytes === 2 ? CR : LF)) {
-        // Statistics come from no log.
+        // Statistics do not come from a log.
         if (chunk[at] !== NUL || open.word === "OK") {
           throw new SyntaxError(`a body of ${open.bytes} bytes does not end where it should`);
         }
@@ -172,10 +172,7 @@ export class BeanstalkdReplyParser {
   }
 }
 
-/**
- * What `stats-…` gives: lines `name: value`, as YAML. Newer versions have quotes around some values. Other lines say
- * nothing that is known here.
- */
+/** The result of `stats-…`: lines `name: value`, as YAML. Newer versions quote some values. Other lines are ignored. */
 export function readStats(body: Uint8Array): ReadonlyMap<string, string> {
   const stats = new Map<string, string>();
   for (const line of linesOf(body)) {
@@ -185,7 +182,7 @@ export function readStats(body: Uint8Array): ReadonlyMap<string, string> {
   return stats;
 }
 
-/** What `list-…` gives: lines `- name`, as YAML. */
+/** The result of `list-…`: lines `- name`, as YAML. */
 export function readList(body: Uint8Array): string[] {
   return linesOf(body).filter((line) => line.startsWith("- ")).map((line) => unquoted(line.slice(2)));
 }
@@ -203,7 +200,7 @@ function closed({ word, args, bytes, isKept, pieces, isDamaged }: OpenBody): Bea
   return isDamaged ? { ...reply, isDamaged } : reply;
 }
 
-/** Byte for byte: names of tubes and all that beanstalkd says are ASCII. */
+/** Byte for byte: names of tubes and all replies of beanstalkd are ASCII. */
 function asciiText(bytes: Uint8Array): string {
   return bytes.length < 4_096 ? String.fromCharCode(...bytes) : new TextDecoder("latin1").decode(bytes);
 }

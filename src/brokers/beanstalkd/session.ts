@@ -11,12 +11,11 @@ import { type JobStats, jobStatsOf, putAtMs, secondsOf } from "./mapping.ts";
 import { Renewals, type Reservation } from "./renewals.ts";
 import { deleteJob, put } from "./put.ts";
 
-/** This many reserves are sent before their replies are looked at. */
+/** This many reserves are sent before their replies are read. */
 const RESERVES_TOGETHER = 64;
-/** beanstalkd's own safety margin: a reservation that ends so soon may have ended, milliseconds. */
+/** beanstalkd's own safety margin: a reservation with less time left may have ended, milliseconds. */
 const MARGIN_MS = 1_000;
 
-/** A job that is reserved here. */
 interface ReservedJob extends Reservation {
   readonly delivery: BeanstalkdDelivery;
   readonly pri: number;
@@ -26,12 +25,12 @@ interface ReservedJob extends Reservation {
 type OnLost = SubscribeOptions["onLost"];
 
 /**
- * A connection and the jobs that are reserved on it: only here can they be settled, and its end puts them back.
+ * A connection and the jobs reserved on it: only it can settle them, and its end puts them back.
  *
- * 1. Reserves what is ready, or waits for one job; while it waits, nothing else can be sent, so it holds no job then.
- * 2. Counts attempts: a job's reservations, without those that `release` gave back.
+ * 1. Reserves ready jobs, or waits for one job. While it waits, nothing else can be sent, so it has no reserved job then.
+ * 2. Counts attempts: a job's reservations, without uncounted releases.
  * 3. Renews every reservation at a third of the job's time to run, until the job is settled.
- * 4. Settles a job only while it is reserved here by the delivery that asks for it; else LEASE_LOST.
+ * 4. Settles a job only while it is reserved here for that delivery; else LEASE_LOST.
  */
 export class BeanstalkdSession {
   readonly connection: BeanstalkdConnection;
@@ -70,9 +69,9 @@ export class BeanstalkdSession {
   }
 
   /**
-   * Reserves up to `max` jobs of a queue that are ready now, in their order, until they have `maxBytes`.
+   * Reserves up to `max` ready jobs of a queue, in order, until they have `maxBytes`.
    *
-   * @throws {QueueError} QUEUE_UNAVAILABLE; what was reserved has gone back then
+   * @throws {QueueError} QUEUE_UNAVAILABLE; the reserved jobs have gone back then
    */
   async take(
     queue: string,
@@ -84,7 +83,7 @@ export class BeanstalkdSession {
     while (room > 0 && roomBytes > 0) {
       // A job's length is known only when it is reserved: as many as fit if all have the greatest length.
       const count = Math.min(room, RESERVES_TOGETHER, Math.max(Math.floor(roomBytes / longestBytes), 1));
-      // Again in each round: another receive may have watched something else in between.
+      // In each round: another receive may have watched other tubes in between.
       this.connection.watch([queue]);
       const taken = await Promise.all(Array.from({ length: count }, () => this.#reserve(onLost)));
       for (const delivery of taken) {
@@ -99,11 +98,10 @@ export class BeanstalkdSession {
   }
 
   /**
-   * Waits for a job of any of the queues, at most for `waitMs`; of that, beanstalkd counts whole seconds. Nothing else
-   * can be sent meanwhile, so no job may be reserved here. An aborted wait is the end of the connection: there is no other
-   * way.
+   * Waits for a job of any of the queues, at most for `waitMs`, which beanstalkd counts in whole seconds. Nothing else can be
+   * sent meanwhile, so no job may be reserved here. An aborted wait ends the connection: there is no other way.
    *
-   * @returns The job; or only its id, when it came just as the wait was ended, and went back with the connection.
+   * @returns The job; or only its id, when it came just as the wait ended, and went back with the connection.
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
   async wait(
@@ -130,7 +128,7 @@ export class BeanstalkdSession {
     return reply?.args[0];
   }
 
-  /** Takes a job that is known to be ready. `uncounted` reservations of it were of no use to anybody. */
+  /** Takes a job that is known to be ready. `uncounted` of its reservations do not count. */
   async takeAgain(
     id: string,
     { uncounted, onLost }: { uncounted: number; onLost: OnLost },
@@ -158,7 +156,7 @@ export class BeanstalkdSession {
     });
   }
 
-  /** Waits for settles under way, gives back what is still reserved, uncounted, and ends the connection. Never rejects. */
+  /** Waits for running settles, releases the other reserved jobs uncounted, and ends the connection. Never rejects. */
   async close(): Promise<void> {
     for (const { delivery } of this.#reserved.values()) {
       this.#settle(delivery, (id, reserved) => this.#giveBack(id, reserved)).catch(() => {});
@@ -168,7 +166,7 @@ export class BeanstalkdSession {
     await this.connection.quit();
   }
 
-  /** The longest message that a reservation brings, bytes: the server has a limit, and what is above ours is skipped. */
+  /** The longest message of a reservation, bytes: the server has a limit, and longer ones than ours are skipped. */
   async #longestBytes(): Promise<number> {
     if (this.#longest !== undefined) return this.#longest;
     const reply = await this.connection.send("stats", ["OK"]);
@@ -178,25 +176,25 @@ export class BeanstalkdSession {
       : this.#maxPayloadBytes;
   }
 
-  /** "nothing" when there is none; "lost" when there was one that went elsewhere at once. */
+  /** "nothing" without a ready job; "lost" when the job was lost at once. */
   async #reserve(onLost: OnLost): Promise<BeanstalkdDelivery | "nothing" | "lost"> {
     const reply = await this.#sendReserve(0);
     return reply === undefined ? "nothing" : await this.#hold(reply, onLost) ?? "lost";
   }
 
-  /** The reservation; undefined when nothing is ready in that time. */
+  /** The reservation; undefined without a ready job in that time. */
   async #sendReserve(seconds: number): Promise<BeanstalkdReply | undefined> {
     const reply = await this.connection.send(
       `reserve-with-timeout ${seconds}`,
       ["RESERVED", "TIMED_OUT", "DEADLINE_SOON"],
       { waitMs: seconds * 1_000 },
     );
-    // Nothing is ready, and beanstalkd is about to end a reservation, for a timer of ours came late.
+    // No job is ready, and beanstalkd is about to end a reservation, because a timer of ours was late.
     if (reply.word === "DEADLINE_SOON") this.#renewals.renewDue(Infinity);
     return reply.word === "RESERVED" ? reply : undefined;
   }
 
-  /** Undefined when the reservation has ended already. */
+  /** Undefined when the reservation has already ended. */
   async #hold(
     reserved: BeanstalkdReply,
     onLost: OnLost,
@@ -228,7 +226,7 @@ export class BeanstalkdSession {
       attempt: Math.max(stats.attempts - uncounted, 1),
       enqueuedAtMs: putAtMs(stats, this.#clock.nowMs()),
     }, { format: this.#format, maxPayloadBytes: this.#maxPayloadBytes });
-    // One of the same id is in the map when its reservation has ended unnoticed: it is not reserved here any more.
+    // An older entry of the same id is a reservation that ended unnoticed: it is lost.
     this.#reserved.set(id, {
       delivery,
       pri: stats.pri,
@@ -241,7 +239,7 @@ export class BeanstalkdSession {
     return delivery;
   }
 
-  /** One call settles a job. When beanstalkd refuses that, but still has the job for us, it may be made again. */
+  /** One call settles a job. If beanstalkd refuses and the job is still ours, the call may be made again. */
   #settle(
     delivery: BeanstalkdDelivery,
     send: (id: string, reserved: ReservedJob) => Promise<BeanstalkdReply>,
@@ -279,7 +277,7 @@ export class BeanstalkdSession {
     }
   }
 
-  /** Anybody may delete a job that is not reserved: if the reservation may have ended, it is made sure of first. */
+  /** Anybody may delete a job that is not reserved. If the reservation may have ended, it is renewed first. */
   async #delete(id: string, reserved: ReservedJob): Promise<BeanstalkdReply> {
     if (this.#clock.monotonicMs() > reserved.safeUntilMs - MARGIN_MS) {
       const touched = await this.connection.send(`touch ${id}`, ["TOUCHED", "NOT_FOUND"]);
@@ -289,8 +287,8 @@ export class BeanstalkdSession {
   }
 
   /**
-   * Puts the message that takes a job's place, and then deletes the job: in between both are there. A settle that is made again
-   * begins at the step that is open; should the job come back instead, it is deleted before it runs ({@link Replaced}).
+   * Puts the replacement, then deletes the job: in between both exist. A repeated settle continues at the open step. If the job
+   * comes back instead, it is deleted before it runs ({@link Replaced}).
    */
   async #replace(
     id: string,
@@ -311,8 +309,8 @@ export class BeanstalkdSession {
   }
 
   /**
-   * Gives a job back so that its reservation does not count: by a delay, which a kick ends at once. The kick is what
-   * {@link JobStats.attempts} knows it by. Should it not arrive, the job is ready again in a second. A delay that is meant counts.
+   * Releases a job so that its reservation does not count: with a delay, which a kick ends at once. {@link JobStats.attempts}
+   * recognizes it by the kick. Without the kick, the job is ready again in a second. A requested delay counts.
    */
   async #giveBack(id: string, { pri }: ReservedJob, delayMs = 0): Promise<BeanstalkdReply> {
     if (delayMs > 0) return await this.#release(id, pri, secondsOf(delayMs));
@@ -334,7 +332,7 @@ export class BeanstalkdSession {
     );
   }
 
-  /** What was reserved on a connection goes back with it. */
+  /** Reserved jobs go back with their connection. */
   #tellLost(): void {
     for (const [onLost, reserved] of Map.groupBy(this.#reserved.values(), ({ onLost }) => onLost)) {
       onLost(reserved.map(({ delivery }) => delivery));

@@ -13,13 +13,13 @@ const LONGEST_PAUSE_MS = 500;
 const KEPT_IDLE = 4;
 
 /**
- * The connections of a broker: one that never waits, and one for each wait. beanstalkd can be told nothing on a
- * connection that waits, and a job can only be settled on the connection that it was reserved on. So:
+ * The connections of a broker: one that never waits, and one for each wait. A waiting connection takes no command, and only the
+ * connection that reserved a job can settle it. So:
  *
- * 1. `main` pushes, looks around, takes what is ready, and settles that.
- * 2. A waiter waits, and settles the job that its wait brought; when that is done it can wait again.
- * 3. A lost connection is opened again when it is needed, for ever; after a failure not before a pause of 50 to
- *    500 ms, 20 % shorter or longer, so that many workers do not come back at once.
+ * 1. `main` pushes, answers questions, takes ready jobs, and settles those.
+ * 2. A waiter waits, and settles the job of its wait; after that it can wait again.
+ * 3. A lost connection is reopened when it is needed, without giving up. After a failure there is a pause of 50 to 500 ms, 20 %
+ *    shorter or longer, so that many workers do not come back at once.
  */
 export class BeanstalkdSessions {
   readonly #clock: Clock;
@@ -47,7 +47,7 @@ export class BeanstalkdSessions {
   }
 
   /**
-   * One that holds nothing; the caller's until it gives it back.
+   * A connection without jobs, for the caller until it is given back.
    *
    * @throws {QueueError} QUEUE_UNAVAILABLE
    */
@@ -63,7 +63,7 @@ export class BeanstalkdSessions {
     return session;
   }
 
-  /** The end of a wait. A job that it brought may still be reserved. */
+  /** The end of a wait. Its job may still be reserved. */
   giveBack(session: BeanstalkdSession): void {
     this.#waiting.delete(session);
     this.#keepIdle(session);
@@ -75,7 +75,7 @@ export class BeanstalkdSessions {
     else session.connection.close();
   }
 
-  /** Gives back all reserved jobs, uncounted, and closes all connections. Never rejects. */
+  /** Releases all reserved jobs uncounted, and closes all connections. Never rejects. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#main?.catch(() => {});

@@ -22,7 +22,6 @@ import { read } from "./store/writer.ts";
 /** Jobs that are deleted in one transaction. */
 const PURGED_TOGETHER = 10_000;
 
-/** What people ask the embedded queue. */
 export class SqliteAdmin implements BrokerAdmin {
   readonly dead: DeadLetters;
   readonly pauses: Pauses;
@@ -32,7 +31,7 @@ export class SqliteAdmin implements BrokerAdmin {
   readonly #sql: ReturnType<typeof prepareStatements>;
   readonly #jobs: SqliteJobs;
 
-  /** @param options.owner Who takes jobs here, as leases have it. */
+  /** @param options.owner The owner in leases of this process. */
   constructor(
     shared: SqliteShared,
     deps: { insertJob: InsertJob },
@@ -86,7 +85,7 @@ export class SqliteAdmin implements BrokerAdmin {
     return read(this.#shared.file, () => this.#jobs.page(queue, state, page));
   }
 
-  /** A part at a time, so that others write in between. */
+  /** In parts, so that others write in between. */
   async purge(queue: string): Promise<number> {
     const { file, writer } = this.#shared;
     const latest = await read(

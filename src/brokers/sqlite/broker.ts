@@ -19,25 +19,25 @@ import { isSqliteError, SQLITE_FULL, SqliteWriter } from "./store/writer.ts";
 
 export interface SqliteBrokerDeps {
   readonly clock: Clock;
-  /** Names this process in the leases it takes, for people who look into the table. */
+  /** Names this process in its leases, for people who read the table. */
   readonly owner: string;
   readonly format: PlainFormat;
-  /** What this process holds, where it opens several brokers on the file. */
+  /** The leases of this process, if several brokers open the file. */
   readonly holdings?: SqliteHoldings;
-  /** Is told what the broker does by itself. */
+  /** Gets the events of the broker's own work. */
   readonly observe?: Observer;
 }
 
 export interface SqliteBrokerOptions {
   /** The database file, absolute. Its folder must exist; `-wal` and `-shm` files appear beside it. */
   readonly path: string;
-  /** How long a job stays ours unless renewed, and so how long after a crash it runs again; milliseconds. */
+  /** The length of a lease, and so the time after a crash until the job runs again; milliseconds. */
   readonly leaseMs: number;
   /** How long to wait for other processes' locks, milliseconds. */
   readonly busyTimeoutMs: number;
-  /** Permissions of a database file that is created. */
+  /** Permissions of a new database file. */
   readonly fileMode: number;
-  /** A longer payload is refused at push and buried at receive. */
+  /** A longer payload is refused at push, and buried at receive. */
   readonly maxPayloadBytes: number;
 }
 
@@ -73,13 +73,13 @@ export const SQLITE_CAPABILITIES: Capabilities = {
 };
 
 /**
- * The embedded queue: one SQLite file in WAL mode, shared by any number of workers and producers on one machine.
+ * The embedded queue: one SQLite file in WAL mode, for any number of workers and producers on one machine.
  *
- * 1. Claims, settles and pushes in transactions that {@link SqliteWriter} shares among all that happens in one turn.
- * 2. Counts an attempt when it hands a job out, so that a job that takes its worker down with it is counted too.
+ * 1. Claims, settles and pushes in transactions that {@link SqliteWriter} shares among all changes of one turn.
+ * 2. Counts an attempt when it hands a job out, so that a job that kills its worker is counted, too.
  * 3. Makes delayed jobs, and jobs whose lease has ended, ready again when they are due ({@link SqliteLeases}).
  * 4. Waits for jobs without polling ({@link SqliteSubscription}, {@link SqliteChanges}).
- * 5. Answers what people ask ({@link SqliteAdmin}).
+ * 5. Answers administration ({@link SqliteAdmin}).
  */
 export class SqliteBroker implements Broker {
   readonly capabilities = SQLITE_CAPABILITIES;
@@ -95,7 +95,7 @@ export class SqliteBroker implements Broker {
   private constructor(file: SqliteFile, deps: SqliteBrokerDeps, options: SqliteBrokerOptions) {
     this.#options = options;
     this.format = deps.format;
-    // Another worker may have the same name, say in another container: a lease is never equal to one of its.
+    // A worker in another container may have the same name: this keeps their leases apart.
     const owner = `${deps.owner}#${crypto.randomUUID().slice(0, 8)}`;
     const { clock, format, holdings = new SqliteHoldings(), observe = () => {} } = deps;
     const writer = new SqliteWriter({ db: file, path: options.path, clock }, options);
@@ -118,7 +118,7 @@ export class SqliteBroker implements Broker {
       ...options,
       owner,
     });
-    // Whoever waits is told why there is nothing to wait for.
+    // Waiting receives get the reason.
     file.whenLost(() => changes.announceOwn());
     file.whenReplaced(() => {
       writer.begin();
@@ -164,7 +164,7 @@ export class SqliteBroker implements Broker {
     await this.close();
   }
 
-  /** In a transaction: adds a job. */
+  /** Within a transaction: adds a job. */
   #insert(queue: string, payload: Uint8Array, options: PushOptions): string {
     const { maxPayloadBytes } = this.#options;
     const nowMs = this.#shared.clock.nowMs();
@@ -186,7 +186,7 @@ export class SqliteBroker implements Broker {
     try {
       return String(this.#sql.insert.run(...values).lastInsertRowid);
     } catch (error) {
-      // SQLite says the same when it has no id left.
+      // SQLite reports the same when no id is left.
       if (isSqliteError(error, SQLITE_FULL) && this.#sql.lastId.get()?.["is_highest"] === 1) {
         throw idsUsedUp(this.#options.path);
       }
@@ -195,7 +195,7 @@ export class SqliteBroker implements Broker {
   }
 }
 
-/** An id is never given twice, so there is none after the highest, which only a producer can have given. */
+/** Ids are never reused, so none is left after the highest, which only a producer can have chosen. */
 function idsUsedUp(path: string): QueueError {
   return new QueueError(
     "QUEUE_UNAVAILABLE",
@@ -211,7 +211,7 @@ function prepareStatements(file: SqliteFile) {
     INSERT INTO fervo_jobs (queue, payload, headers, priority, max_attempts, created_at, due_at, state)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
   return {
-    // Ids go on above the highest that any producer has given.
+    // Ids continue above the highest that any producer has chosen.
     insert: prepare(insert, { bigInts: true }),
     lastId: prepare(
       "SELECT seq = 9223372036854775807 AS is_highest FROM sqlite_sequence WHERE name = 'fervo_jobs'",

@@ -3,16 +3,16 @@ import { dirname } from "node:path";
 import type { Finding } from "../../core/finding.ts";
 import { fileReason } from "../../core/text/file_error.ts";
 
-/** What is known of a database file and where it is. */
+/** The facts about a database file and its place. */
 export interface SqliteFacts {
   readonly path: string;
   /** `PRAGMA journal_mode`. */
   readonly journalMode: string;
-  /** `f_type` of statfs(2); or why that is not known. */
+  /** `f_type` of statfs(2); or why it is unknown. */
   readonly fileSystem: number | string;
-  /** How much more users without special rights can write there; undefined where that is not known. */
+  /** The free space for users without special rights; undefined if unknown. */
   readonly freeBytes?: number | undefined;
-  /** Users by their numbers: whose the file is, whose its folder, and who asks; undefined where that is not known. */
+  /** User ids: the owner of the file, the owner of its folder, and the current user; undefined if unknown. */
   readonly owners?: { readonly file: number; readonly folder: number; readonly asking: number } | undefined;
 }
 
@@ -21,7 +21,7 @@ interface FileSystem {
   readonly kind: "network" | "memory" | "container" | "unclear";
 }
 
-/** File systems that matter, by their magic numbers (linux/magic.h); any other one is a local disk's. */
+/** Relevant file systems by their magic numbers (linux/magic.h); any other one is a local disk's. */
 const FILE_SYSTEMS: ReadonlyMap<number, FileSystem> = new Map([
   [0x6969, { name: "nfs", kind: "network" }],
   [0x517b, { name: "smb", kind: "network" }],
@@ -54,9 +54,9 @@ export function sqliteFindings({ path, journalMode, fileSystem, freeBytes, owner
 }
 
 const MIB = 1_048_576;
-/** With less, a push or an acknowledgement fails now or in a moment, bytes. */
+/** With less space, a push or an acknowledgement fails now or soon, bytes. */
 const FULL_BYTES = MIB;
-/** With less, the disk is full soon, bytes. */
+/** With less space, the disk is full soon, bytes. */
 const NEARLY_FULL_BYTES = 100 * MIB;
 
 function diskSpace(path: string, freeBytes: number): Finding {
@@ -82,7 +82,7 @@ function diskSpace(path: string, freeBytes: number): Finding {
     };
 }
 
-/** root may do all: what it makes, and what it finds in order, is not for others. */
+/** root may do everything: its files, and its good findings, may not be for others. */
 function ownerFindings(path: string, owners: SqliteFacts["owners"]): Finding[] {
   const id = "sqlite.owner";
   if (owners === undefined || owners.asking !== 0 || owners.folder === 0) return [];

@@ -18,7 +18,7 @@ const DAY_MS = 24 * 60 * MINUTE_MS;
 /** SQLite's own limit of a blob. */
 const MAX_BLOB_BYTES = 1_000_000_000;
 
-/** Several brokers of a process, or two of which one takes the other's place, may be on one file. */
+/** Several brokers of a process may use one file, also when one replaces the other. */
 const holdings = new SqliteHoldings();
 
 const options = {
@@ -33,7 +33,6 @@ const options = {
   max_payload_bytes: wholeNumber(1, MAX_BLOB_BYTES, DEFAULT_SQLITE_OPTIONS.maxPayloadBytes),
 };
 
-/** The embedded queue. */
 export const SQLITE: BrokerType<typeof options, SqliteBrokerOptions> = {
   driver: "sqlite",
   formats: { raw, envelope },

@@ -38,7 +38,7 @@ export class SqliteDeadLetters implements DeadLetters {
       exact,
     );
     this.#get = file.prepare(`SELECT ${columns} FROM fervo_jobs WHERE state = 'dead' AND id = ?`, exact);
-    // Each queue by a search in the index: all entries would be read otherwise.
+    // Each queue by an index search: else all entries would be read.
     this.#queues = file.prepare(`
       WITH RECURSIVE q (queue) AS (
         SELECT min(queue) FROM fervo_jobs WHERE state = 'dead'
@@ -111,7 +111,7 @@ export class SqliteDeadLetters implements DeadLetters {
     });
   }
 
-  /** What a person has written for a time, which is no number, is known only as long as the letter is there. */
+  /** A person may have written a time that is no number: it is known only while the letter exists. */
   #placeOf(text: string): { diedAt: SQLInputValue; id: bigint } {
     const [, time, number] = /^([^:]*):(-?\d+)$/.exec(text) ?? [];
     const id = number === undefined ? null : rowId(number);
@@ -139,7 +139,7 @@ export class SqliteDeadLetters implements DeadLetters {
     });
   }
 
-  /** A person asked for it and takes it for done: it survives a power failure. */
+  /** A person asked for it and relies on it: it survives a power failure. */
   #change(apply: () => number): Promise<number> {
     return this.#shared.writer.write(apply, true);
   }
@@ -162,12 +162,12 @@ function toDeadLetter(row: Record<string, unknown>): DeadLetter {
   };
 }
 
-/** A number as it is; for all else no text. */
+/** A number as it is; any other value is not a text. */
 function nearestText(value: unknown): string {
   return typeof value === "bigint" || typeof value === "number" ? String(value) : "";
 }
 
-/** What is no text belongs to a job that died of its headers. */
+/** A job that died of its headers has a value that is not a text. */
 function headersOf(value: unknown): Record<string, string> {
   const entries = Object.entries(value ?? {}).filter((entry): entry is [string, string] =>
     typeof entry[1] === "string"
@@ -177,7 +177,7 @@ function headersOf(value: unknown): Record<string, string> {
 
 const NO_BYTES = new Uint8Array(0);
 
-/** A person may have set the state by hand, with no error or with one in other words. */
+/** A person may have set the state by hand, without an error or with another text. */
 function readError(text: string): Failure {
   return toFailure(readJson(text)) ?? { code: "JOB_FAILED", message: text || "No error was recorded" };
 }

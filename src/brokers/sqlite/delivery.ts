@@ -10,7 +10,7 @@ import { keyOf, type SqliteLeases } from "./leases.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteWriter } from "./store/writer.ts";
 
-/** A job that this process holds under a lease, which it is itself. */
+/** A job that this process has leased; it is its own lease. */
 export class SqliteDelivery implements Delivery, Lease {
   readonly id: string;
   readonly queue: string;
@@ -21,11 +21,11 @@ export class SqliteDelivery implements Delivery, Lease {
   enqueuedAtMs?: number;
   readyAtMs?: number;
   isRepeat?: boolean;
-  /** Names the lease in the job's row. */
+  /** The lease's name in the job's row. */
   readonly token: string;
   readonly leases: SqliteLeases;
   readonly rowId: number | bigint;
-  /** Of which opening of the file it is. */
+  /** The opening of the file that it belongs to. */
   readonly opening: number;
   readonly #settler: SqliteSettler;
 
@@ -64,12 +64,12 @@ export class SqliteDelivery implements Delivery, Lease {
   }
 }
 
-/** The lease of a ready job that was put back while it ran: nobody's, and so the next delivery is a repeat. */
+/** The lease of a ready job that was put back while it ran: it has no owner, and makes the next delivery a repeat. */
 export const CUT_OFF = "cut off";
 
-/** Failures before the last one that a job keeps, the latest. */
+/** A job keeps this many failures before the last one, the latest. */
 const MAX_EARLIER = 9;
-/** How much of the beginning, and of the end, of the STDERR of each, characters. */
+/** How much is kept of the beginning, and of the end, of each STDERR, characters. */
 const EARLIER_STDERR = 1_000;
 const SHORT_STDERR = `
   CASE WHEN length(error ->> '$.stderr') > ${2 * EARLIER_STDERR} THEN
@@ -78,7 +78,7 @@ const SHORT_STDERR = `
     substr(error ->> '$.stderr', -${EARLIER_STDERR})
   ELSE error ->> '$.stderr' END`;
 
-/** `errors` with what is in `error` now; a person may have written something else there. */
+/** `errors` with the current `error`; a person may have written something else there. */
 const EARLIER_ERRORS = `
   CASE WHEN json_valid(error) AND (errors IS NULL OR json_valid(errors)) THEN json_insert(
     CASE WHEN json_array_length(errors) >= ${MAX_EARLIER} THEN json_remove(errors, '$[0]')
@@ -87,7 +87,7 @@ const EARLIER_ERRORS = `
     json_replace(error, '$.stderr', ${SHORT_STDERR})
   ) ELSE errors END`;
 
-/** Changes the rows of jobs that are ours; a row whose lease is another one is left alone: LEASE_LOST. */
+/** Changes the rows of our jobs. A row with another lease stays unchanged: LEASE_LOST. */
 export class SqliteSettler {
   readonly #clock: Clock;
   readonly #writer: SqliteWriter;
@@ -125,7 +125,7 @@ export class SqliteSettler {
     this.#extend = file.prepare(`UPDATE fervo_jobs SET state = 'reserved', due_at = ? ${ours}`);
   }
 
-  /** Once it is done the job is not held any more; until then a lease that ends must not hand it out again. */
+  /** The job is leased until the change is committed: before, an ended lease must not hand it out again. */
   settle(delivery: SqliteDelivery, verdict: Verdict): Promise<void> {
     const drop = () => delivery.leases.drop(delivery);
     return this.#writer.write(() => refuseIfLost(delivery, this.#apply(delivery, verdict)), false, drop);
@@ -138,7 +138,7 @@ export class SqliteSettler {
     });
   }
 
-  /** In a transaction. */
+  /** Within a transaction. */
   #apply({ rowId, token, attempt }: SqliteDelivery, verdict: Verdict): Changes {
     if (verdict.kind === "ack" || verdict.kind === "handled") return this.#ack.current.run(rowId, token);
     const nowMs = this.#clock.nowMs();
@@ -170,13 +170,13 @@ function refuseIfLost(delivery: SqliteDelivery, { changes }: Changes): void {
   throw new QueueError("LEASE_LOST", `Job "${delivery.id}" is no longer ours: ${reason}`);
 }
 
-/** What the `headers` column holds: a JSON object, or NULL when there are none. */
+/** The `headers` column: a JSON object, or NULL without headers. */
 export function headersColumn(headers: Readonly<Record<string, string>>): string | null {
   for (const _ in headers) return JSON.stringify(headers);
   return null;
 }
 
-/** What the `error` column holds: `{"code", "message", "attempt", "stderr"?, "at"}` as JSON. */
+/** The `error` column: `{"code", "message", "attempt", "stderr"?, "at"}` as JSON. */
 function errorColumn({ code, message, details }: FervoError, attempt: number, nowMs: number): string {
   const failure: Failure = { code, message, attempt, ...(details.stderr && { stderr: details.stderr }) };
   return JSON.stringify({ ...failure, at: nowMs });

@@ -13,7 +13,7 @@ const SCANNED = 10_000;
 
 type Row = Record<string, unknown>;
 
-/** Pages of jobs that wait or run, each by the index of its state. */
+/** Pages of waiting and running jobs, each by the index of its state. */
 export class SqliteJobs {
   readonly #first: SqliteStatement;
   readonly #ready: SqliteStatement;
@@ -27,8 +27,8 @@ export class SqliteJobs {
     }) AS bytes`;
     const prepare = (sql: string) => file.prepare(sql, { bigInts: true });
     const ready = `SELECT ${columns} FROM fervo_jobs WHERE state = 'ready' AND queue = ?1`;
-    // What comes behind an entry of the index, each part by a search: a comparison of several columns would read all that are due at
-    // the same time.
+    // The entries after a place in the index, each part by a search: a comparison of several columns would read all that are
+    // due at the same time.
     const behind = [
       "due_at = ?1 AND queue = ?2 AND state = ?3 AND id > ?4 ORDER BY id",
       "due_at = ?1 AND queue = ?2 AND state = 'reserved' AND ?3 = 'delayed' ORDER BY id",
@@ -80,13 +80,13 @@ export class SqliteJobs {
   }
 }
 
-/** @param place Where the next page begins; empty at the end. */
+/** @param place The beginning of the next page; empty at the end. */
 function pageOf(rows: readonly Row[], state: JobState, place: readonly unknown[]): JobPage {
   const jobs = rows.map((row) => toJob(row, state));
   return place.length === 0 ? { jobs } : { jobs, next: place.map(String).map(encodeURIComponent).join(":") };
 }
 
-/** The values of a place, as texts: SQLite compares them as its columns are. */
+/** The values of a place, as texts: SQLite compares them by the columns' types. */
 function placeOf(text: string, count: number): string[] {
   const parts = text.split(":");
   if (parts.length !== count || rowId(parts.at(-1)!) === null) throw noJobPlace(text);

@@ -4,17 +4,17 @@ import { BackgroundWork } from "../background.ts";
 import type { SqliteShared } from "./shared.ts";
 import { read } from "./store/writer.ts";
 
-/** How often to look whether the time of day was set, milliseconds. */
+/** How often to check whether the time of day was set, milliseconds. */
 export const LOOK_EVERY_MS = 500;
 /**
  * A worker ends no lease for this long after its start, milliseconds: the time of day may have been set just before, and the
- * owners notice it within this.
+ * owners notice it within this time.
  */
 const SETTLE_IN_MS = 1_500;
-/** Any lease ends sooner than its length and this from now, milliseconds, unless another clock has made it. */
+/** A valid lease ends sooner than its length and this from now, milliseconds, unless another clock has made it. */
 const SLACK_MS = 1_000;
 
-/** A row's id as it is looked up: a number where JavaScript has it exactly. */
+/** A row's id for a lookup: a number if JavaScript has it exactly. */
 export type RowKey = number | bigint;
 
 export function keyOf(id: number | bigint): RowKey {
@@ -23,14 +23,14 @@ export function keyOf(id: number | bigint): RowKey {
   return Number.isSafeInteger(number) ? number : id;
 }
 
-/** A job that this process holds: its row, the name of its lease, and who keeps that. */
+/** A leased job: its row, the name of its lease, and the part that renews it. */
 export interface Leased {
   readonly rowId: RowKey;
   readonly token: string;
   readonly leases: SqliteLeases;
 }
 
-/** The jobs that this process holds, by their ids, for each file: one for all brokers of a process. */
+/** The leased jobs of this process by id, for each file: shared by all brokers of the process. */
 export class SqliteHoldings {
   readonly #byPath = new Map<string, Map<RowKey, Leased>>();
 
@@ -42,7 +42,7 @@ export class SqliteHoldings {
   }
 }
 
-/** A lease of another process that may have ended, as it was when it was first seen so. */
+/** A lease of another process that may have ended, as first seen. */
 interface Suspect {
   readonly id: bigint;
   readonly lease: string | null;
@@ -51,23 +51,23 @@ interface Suspect {
   readonly sinceMs: number;
 }
 
-/** What a lease is called: unique, and with its length for whoever has to judge it. */
+/** A lease's name: unique, and with its length for other workers. */
 export function leaseName(owner: string, claim: number, leaseMs: number): string {
   return `${owner}#${claim}#${leaseMs}ms`;
 }
 
 /**
- * Whose the reserved jobs are, and for how long.
+ * Who has leased which jobs, and for how long.
  *
- * A lease ends at a time of day, which outlives every process. But the time of day can be set, and a worker that believed
- * it then would take jobs that others run, and those that it runs itself. So this
+ * A lease ends at a time of day, which outlives every process. But the time of day can be set. A worker that believed it would
+ * then take jobs that others run, and jobs that it runs itself. So this part
  *
- * 1. knows what this process holds: that is renewed rather than handed out again, whatever the time is;
- * 2. makes jobs ready again whose lease has ended;
+ * 1. knows the leases of this process: these are renewed and never handed out again, whatever the time is;
+ * 2. makes jobs ready again when their lease has ended;
  * 3. notices that the time of day was set, and renews all leases at once;
- * 4. from then on takes a lease of another process for ended only when, by the monotonic clock, it was seen for its whole
- *    length and not renewed; and so from when a lease shows that its owner has another time;
- * 5. does the same with a lease that ends later than any can: the clock that made it was ahead.
+ * 4. from then on ends a lease of another process only when, by the monotonic clock, it was not renewed for its whole length;
+ *    and does so, too, when a lease shows that its owner has another time;
+ * 5. does the same with a lease that ends later than any valid one: the clock that made it was ahead.
  */
 export class SqliteLeases {
   readonly #shared: SqliteShared;
@@ -83,7 +83,7 @@ export class SqliteLeases {
   #looking: Promise<void> | undefined;
   #isStarted = false;
   #isClosed = false;
-  /** Whether a lease may have ended by the time of day, and its owner live. */
+  /** Whether a lease may have ended by the time of day while its owner lives. */
   #isInDoubt = false;
   #lookedAtMs = -Infinity;
   #mustRenew = false;
@@ -105,12 +105,12 @@ export class SqliteLeases {
     this.#trustedFromMs = shared.clock.monotonicMs() + SETTLE_IN_MS;
   }
 
-  /** Which opening of the file this is. */
+  /** The number of the file's opening. */
   get opening(): number {
     return this.#shared.file.openings;
   }
 
-  /** To be called when another file was opened in the place of the former one. */
+  /** Called when another file was opened in its place. */
   begin(): void {
     this.#suspects.clear();
     this.#mustSearch = true;
@@ -120,14 +120,13 @@ export class SqliteLeases {
     this.#observe({ type: "queue_replaced", path: this.#shared.file.path, inFlight });
   }
 
-  /** Begins to look. Idempotent. */
   start(): void {
     if (this.#isStarted) return;
     this.#isStarted = true;
     this.#lookLater(LOOK_EVERY_MS);
   }
 
-  /** Ends the looking, and forgets all leases. */
+  /** Stops, and forgets all leases. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
@@ -149,19 +148,19 @@ export class SqliteLeases {
     const lookMs = this.#shared.clock.monotonicMs();
     const statement = isTrusted ? this.#sql.nextDue : this.#sql.nextDelayed;
     const dueMs = statement.get()!["due_at"] as number | null ?? undefined;
-    // A look like that of the timer, which may be late: no lease has ended yet.
+    // A check like the timer's, which may be late: no lease has ended yet.
     if (isTrusted && (dueMs === undefined || dueMs > this.#shared.clock.nowMs())) this.#lookedAtMs = lookMs;
     return dueMs;
   }
 
-  /** In a transaction: makes ready what is due. */
+  /** Within a transaction: makes due jobs ready. */
   promote(nowMs: number): void {
     this.#noticeStep();
     this.#sql.promote.run(nowMs);
     if (this.#isTrusted) this.#endDue(nowMs);
   }
 
-  /** In a transaction: ends the leases that have ended by the time of day. */
+  /** Within a transaction: ends the leases that have ended by the time of day. */
   #endDue(nowMs: number): void {
     const lookMs = this.#shared.clock.monotonicMs();
     const sinceMs = lookMs - this.#lookedAtMs;
@@ -171,7 +170,7 @@ export class SqliteLeases {
       if (this.#isHeld(id, lease)) {
         this.#sql.renew.run(nowMs + (lengthOf(lease) ?? this.#leaseMs), id, lease);
       } else if (nowMs - Number(dueMs) > sinceMs + SLACK_MS) {
-        // At the last look it had not ended: by the clock that made it, it is younger.
+        // At the last check it had not ended: the clock that made it differs.
         this.#isInDoubt = true;
         return;
       } else {
@@ -180,7 +179,7 @@ export class SqliteLeases {
     }
   }
 
-  /** Whether a lease that ends at a time of day ends then. */
+  /** Whether a lease ends at its time of day. */
   get #isTrusted(): boolean {
     return !this.#isInDoubt && this.#shared.clock.monotonicMs() >= this.#trustedFromMs;
   }
@@ -194,7 +193,7 @@ export class SqliteLeases {
     if (byMs === 0) return;
     this.#isInDoubt = this.#mustRenew = this.#mustSearch = true;
     this.#observe({ type: "clock_stepped", byMs });
-    // What waits for a time of day waits for another one now.
+    // Waits for a time of day are wrong now.
     this.#shared.changes.announceOwn();
     if (this.#isStarted) this.#lookLater(0);
   }
@@ -206,7 +205,7 @@ export class SqliteLeases {
   }
 
   #lookNow(): void {
-    // A timer that was cancelled in the turn in which it was due may fire nevertheless.
+    // A timer that was cancelled in the turn in which it was due may still fire.
     if (this.#isClosed) return;
     this.#looking ??= this.#background.run(() => this.#look()).finally(() => {
       this.#looking = undefined;
@@ -240,7 +239,7 @@ export class SqliteLeases {
     changes.announceOwn();
   }
 
-  /** In a transaction. */
+  /** Within a transaction. */
   #renewAll(): void {
     const endMs = this.#shared.clock.nowMs() + this.#leaseMs;
     for (const { rowId, token, leases } of this.#leased.values()) {
@@ -248,7 +247,7 @@ export class SqliteLeases {
     }
   }
 
-  /** The leases that have ended though their time of day does not tell. */
+  /** Ended leases whose time of day does not show it. */
   #judge(): Suspect[] {
     const { clock } = this.#shared;
     const [nowMs, sinceMs] = [clock.nowMs(), clock.monotonicMs()];
@@ -257,11 +256,11 @@ export class SqliteLeases {
       if (!this.#suspects.has(id)) this.#suspects.set(id, { id, lease, dueMs, sinceMs });
     };
     if (this.#mustSearch) {
-      // It reads past all delayed jobs. Between two steps of the clock no such lease comes into being.
+      // This reads past all delayed jobs. No such lease appears between two steps of the clock.
       for (const row of this.#sql.after.iterate(nowMs + SLACK_MS)) {
         const { lease, dueMs } = row as unknown as Suspect;
         const latestMs = nowMs + (lengthOf(lease) ?? this.#leaseMs) + SLACK_MS;
-        // It may be no number.
+        // It may not be a number.
         if (!(Number(dueMs) <= latestMs)) suspect(row);
       }
       this.#mustSearch = false;
@@ -278,7 +277,7 @@ export class SqliteLeases {
   }
 }
 
-/** How long a lease of that name lasts when it is renewed, milliseconds, where its name tells. */
+/** The length of a renewed lease of that name, milliseconds, if the name has it. */
 function lengthOf(lease: string | null): number | undefined {
   const [, length] = /#(\d{1,9})ms$/.exec(lease ?? "") ?? [];
   return length === undefined ? undefined : Number(length);
@@ -288,11 +287,11 @@ function prepareStatements({ file }: SqliteShared) {
   // The first condition is the index's own.
   const delayed = "state IN ('delayed', 'reserved') AND state = 'delayed'";
   const reserved = "state IN ('delayed', 'reserved') AND state = 'reserved'";
-  // Whatever is there, it is a number that can be read.
+  // Any stored value becomes a readable number.
   const earliest = `SELECT min(min(due_at), ${Number.MAX_SAFE_INTEGER}) AS due_at FROM fervo_jobs`;
   const suspect =
     `SELECT id, CAST(lease AS TEXT) AS lease, due_at AS dueMs FROM fervo_jobs WHERE ${reserved}`;
-  // A lease that is renewed, or another one, ends at another time.
+  // A renewed lease, or another one, ends at another time.
   const same = "id = ? AND due_at = ? AND state = 'reserved'";
   return {
     nextDue: file.prepare(`${earliest} WHERE state IN ('delayed', 'reserved')`),
@@ -301,7 +300,7 @@ function prepareStatements({ file }: SqliteShared) {
     ended: file.prepare(`${suspect} AND due_at <= ?`, { bigInts: true }),
     after: file.prepare(`${suspect} AND due_at > ?`, { bigInts: true }),
     isSame: file.prepare(`SELECT 1 FROM fervo_jobs WHERE ${same}`),
-    // The lease stays in the row: until somebody else takes the job, a late settle by its holder still counts.
+    // The lease stays in the row: a late settle of its holder still counts until another worker takes the job.
     end: file.prepare(`UPDATE fervo_jobs SET state = 'ready' WHERE ${same}`),
     renew: file.prepare("UPDATE fervo_jobs SET state = 'reserved', due_at = ? WHERE id = ? AND lease = ?"),
   };

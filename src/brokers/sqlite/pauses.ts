@@ -4,7 +4,7 @@ import type { SqliteStatement } from "./store/file.ts";
 import { asBytes, MAX_TEXT_BYTES, textOf, wholeNumber } from "./store/values.ts";
 import { read } from "./store/writer.ts";
 
-/** The rows of `fervo_paused`. One whose time is over is deleted by whoever sees it first, for workers of versions without times. */
+/** The rows of `fervo_paused`. The first reader deletes a pause whose time is over, for workers of versions without times. */
 export class SqlitePauses implements Pauses {
   readonly isEnforced = false;
   readonly #shared: SqliteShared;
@@ -28,7 +28,7 @@ export class SqlitePauses implements Pauses {
       "INSERT OR REPLACE INTO fervo_paused (queue, paused_at, until_at, reason) VALUES (?, ?, ?, ?)",
     );
     this.#resume = file.prepare("DELETE FROM fervo_paused WHERE queue = ?");
-    // What is no number is never over.
+    // A value that is not a number never ends.
     this.#end = file.prepare("DELETE FROM fervo_paused WHERE until_at <= ?");
   }
 

@@ -17,7 +17,7 @@ import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./store/file.ts";
 import { read } from "./store/writer.ts";
 
-/** Adds a job, within a transaction; returns its id. */
+/** Adds a job within a transaction; returns its id. */
 export type InsertJob = (queue: string, payload: Uint8Array, options: PushOptions) => string;
 
 /** The rows of `fervo_schedule`. A slot is claimed in the transaction that inserts its job. */
@@ -37,7 +37,7 @@ export class SqliteSchedule implements ScheduleBook {
     this.#keep = file.prepare(`
       INSERT INTO fervo_schedule (name, rule, claimed_to, spans) VALUES (?, ?, ?, ?)
       ON CONFLICT (name) DO UPDATE SET rule = excluded.rule, claimed_to = excluded.claimed_to, spans = excluded.spans`);
-    // Whatever is there, it is a number that can be read.
+    // Any stored value becomes a readable number.
     this.#record = file.prepare(
       `SELECT CAST(rule AS TEXT) AS rule, CAST(spans AS TEXT) AS spans,
          min(max(CAST(claimed_to AS INTEGER), 0), ${LATEST_MS}) AS claimed_to
@@ -65,7 +65,7 @@ export class SqliteSchedule implements ScheduleBook {
     return this.#shared.writer.write(() => {
       const record = claimed(this.#recordOf(slot.schedule), slot);
       if (typeof record === "string") return { result: record };
-      // First the job, which the database may refuse: a change that fails must not have begun.
+      // The job first, because the database may refuse it: a failed change must not have begun.
       const id = this.#insertJob(queue, payload, options);
       this.#write(slot.schedule, record);
       return { result: "ours", id };
@@ -104,14 +104,14 @@ export class SqliteSchedule implements ScheduleBook {
     const spans = spansOf(row["spans"] as string | null ?? "");
     return {
       rule: row["rule"] as string,
-      // A person may have set claimed_to, which is documented, and what belonged to it no longer does.
+      // A person may have set claimed_to, which is documented; then the stored spans no longer belong to it.
       spans: spans !== undefined && latestClaimMs(spans) === claimedToMs
         ? spans
         : [{ fromMs: claimedToMs, toMs: claimedToMs, isAside: false }],
     };
   }
 
-  /** In a transaction. */
+  /** Within a transaction. */
   #write(schedule: string, { rule, spans }: ScheduleRecord): void {
     this.#keep.run(schedule, rule, latestClaimMs(spans), spansText(spans));
   }

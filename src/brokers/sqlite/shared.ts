@@ -3,7 +3,7 @@ import type { SqliteChanges } from "./store/changes.ts";
 import type { SqliteFile } from "./store/file.ts";
 import type { SqliteWriter } from "./store/writer.ts";
 
-/** What the parts of the broker share. */
+/** Shared by the parts of the broker. */
 export interface SqliteShared {
   readonly file: SqliteFile;
   readonly clock: Clock;

@@ -18,29 +18,29 @@ import { leaseName, type SqliteLeases } from "./leases.ts";
 import { read } from "./store/writer.ts";
 import { asBytes, isOutOfRange, shown, wholeNumber } from "./store/values.ts";
 
-/** While jobs flow, due ones are looked for so often, milliseconds; a waiting receive has an exact timer instead. */
+/** How often due jobs are looked for while jobs flow, milliseconds; a waiting receive has an exact timer instead. */
 const PROMOTE_EVERY_MS = 10;
-/** Up to here, each limit of a claim has a statement of its own. */
+/** Each limit of a claim up to this has its own statement. */
 const MAX_EXACT_LIMIT = 64;
 
 export interface SqliteClaimsOptions {
   readonly leaseMs: number;
   readonly maxPayloadBytes: number;
-  /** Unique among all that take jobs of the file. */
+  /** Unique among all workers on the file. */
   readonly owner: string;
   readonly format: Format;
 }
 
-/** What the lease of a ready job says: see {@link ReadyRow}. */
+/** The meaning of a ready job's lease: see {@link ReadyRow}. */
 const REPEAT = `CASE WHEN lease IS NULL THEN 0 WHEN lease = '${CUT_OFF}' THEN 1 ELSE 2 END`;
 const NO_BYTES = new Uint8Array(0);
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
 /**
- * Takes jobs that are ready.
+ * Takes ready jobs.
  *
  * 1. Reserves them, and counts an attempt of each.
- * 2. Reads each row by itself: what cannot be a job is handed out with the reason, and hinders no other.
+ * 2. Reads each row by itself: an invalid job is handed out with the reason, and does not affect others.
  */
 export class SqliteClaims {
   readonly #shared: SqliteShared;
@@ -70,8 +70,8 @@ export class SqliteClaims {
   }
 
   /**
-   * In a transaction: takes up to `max` jobs, a queue after the other, until they have `maxBytes`. They are held once that
-   * is committed.
+   * Within a transaction: takes up to `max` jobs, one queue after the other, until they have `maxBytes`. They are leased after
+   * the commit.
    */
   claim({ queues, max, maxBytes = Infinity }: ReceiveRequest, isDue: boolean): SqliteDelivery[] {
     const { clock } = this.#shared;
@@ -87,7 +87,7 @@ export class SqliteClaims {
     for (const queue of queues) {
       const room = max - deliveries.length;
       if (room === 0 || roomBytes <= 0) break;
-      // All that are read together fit; a longer one is read by itself when its turn has come.
+      // All that are read together fit; a longer one is read alone when its turn comes.
       for (const row of this.#readyRows(queue, room, Math.floor(roomBytes / room))) {
         if (deliveries.length === max || roomBytes <= 0) break;
         if (row[1] === null && row[2] <= maxPayloadBytes) row[1] = this.#payloadOf(row[0]);
@@ -99,13 +99,13 @@ export class SqliteClaims {
     return deliveries;
   }
 
-  /** It may find more than it is asked for. */
+  /** It may find more than requested. */
   #readyRows(queue: string, limit: number, shareBytes: number): ReadyRow[] {
     const { maxPayloadBytes } = this.#options;
     const longestBytes = Math.min(shareBytes, maxPayloadBytes);
     const rowsBy = (all: SqliteStatement[], isExact: boolean) => {
-      // A statement for each limit: with `LIMIT ?` SQLite would compile it anew at every run, ten times its own time. Large
-      // limits are rounded up, so that they are not too many.
+      // One statement for each limit: with `LIMIT ?` SQLite would compile it at every run, which takes ten times its own time.
+      // Large limits are rounded up to keep the number of statements small.
       const rounded = limit <= MAX_EXACT_LIMIT ? limit : 2 ** Math.ceil(Math.log2(limit));
       const statement = all[rounded] ??= this.#prepareNextReady(rounded, isExact);
       return statement.current.all(longestBytes, maxPayloadBytes, queue) as unknown as ReadyRow[];
@@ -123,11 +123,11 @@ export class SqliteClaims {
   }
 
   /**
-   * The next jobs of a queue, as {@link ReadyRow}s. A SELECT and an UPDATE a row take half the time of one
-   * `UPDATE … WHERE id IN (SELECT …) RETURNING`, which materialises both the sub-select and its result.
+   * The next jobs of a queue, as {@link ReadyRow}s. One SELECT and one UPDATE for each row take half the time of one `UPDATE …
+   * WHERE id IN (SELECT …) RETURNING`, which materialises both the sub-select and its result.
    */
   #prepareNextReady(limit: number, isExact: boolean): SqliteStatement {
-    // PHP's PDO binds strings as TEXT unless told otherwise: the cast gives their bytes, not their characters.
+    // PHP's PDO binds strings as TEXT by default: the cast gives their bytes, not their characters.
     return this.#shared.file.prepare(
       `
       SELECT id, CASE WHEN octet_length(payload) <= ? THEN ${asBytes("payload")} END, octet_length(payload),
@@ -151,7 +151,7 @@ export class SqliteClaims {
     return delivery;
   }
 
-  /** The message of a row, and its job. A limit of attempts in the message goes before the one in the row. */
+  /** The message and job of a row. A limit of attempts in the message overrides the row's. */
   #read(queue: string, row: ReadyRow): { message: Message; job: JobHead | Unreadable } {
     const [, payload, bytes, headersText, headersBytes, attempts, maxAttempts] = row;
     const body = payload ?? NO_BYTES;
@@ -184,7 +184,7 @@ export class SqliteSubscription implements Subscription {
   readonly #isOpen: () => boolean;
   readonly #hasReady: SqliteStatement;
 
-  /** @param deps.isOpen Whether the broker is; else nothing is taken. */
+  /** @param deps.isOpen Whether the broker is open; else nothing is taken. */
   constructor(
     shared: SqliteShared,
     deps: { claims: SqliteClaims; leases: SqliteLeases; isOpen: () => boolean },
@@ -232,7 +232,7 @@ export class SqliteSubscription implements Subscription {
     return Promise.resolve();
   }
 
-  /** What a waiting receive has to know, read before it waits. */
+  /** The facts for a waiting receive, read before it waits. */
   #look(queues: readonly string[]) {
     const mark = this.#shared.changes.mark();
     const nextDueMs = this.#leases.nextDueMs();
@@ -242,7 +242,7 @@ export class SqliteSubscription implements Subscription {
   }
 }
 
-/** A job that can be claimed, as others have written it; `payload` and `headers` are null when longer than asked for. */
+/** A job that can be claimed, as others have written it; `payload` and `headers` are null when longer than requested. */
 type ReadyRow = [
   id: number | bigint,
   payload: Uint8Array | null,
@@ -253,13 +253,13 @@ type ReadyRow = [
   maxAttempts: unknown,
   createdAtMs: unknown,
   dueAtMs: unknown,
-  /** 2 where a holder was lost, 1 where it was put back while it ran, else 0. */
+  /** 2 if a holder was lost, 1 if it was put back while it ran, else 0. */
   repeat: number | bigint,
 ];
 
 const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 
-/** A number of attempts; undefined when it is none. */
+/** A number of attempts; undefined when it is invalid. */
 function countOf(value: unknown, least: number, most: number): number | undefined {
   const count = wholeNumber(value);
   return count !== undefined && count >= least && count <= most ? count : undefined;
@@ -280,7 +280,7 @@ function parseHeaders(text: Uint8Array | null): Record<string, string> | JobErro
   try {
     value = text && JSON.parse(utf8.decode(text));
   } catch {
-    // Said below, together with values that are JSON but not headers.
+    // Reported below, together with JSON values that are not headers.
   }
   const isHeaders = typeof value === "object" && value !== null && !Array.isArray(value) &&
     Object.values(value).every((header) => typeof header === "string");

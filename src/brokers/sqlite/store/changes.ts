@@ -1,6 +1,6 @@
 import type { Clock } from "../../../core/time/clock.ts";
 
-/** A moment in the database's history, to compare a later one with. */
+/** A moment in the database's history, for a later comparison. */
 export interface ChangeMark {
   readonly others: number;
   readonly own: number;
@@ -9,23 +9,23 @@ export interface ChangeMark {
 /** After a change, more may follow at once: how long to look often, and how often, milliseconds. */
 const ALERT_MS = 250;
 const ALERT_STEPS_MS = [1, 1, 1, 1, 2, 2, 4];
-/** How often to look while asleep. With files watched this is only a safety net. */
+/** How often to look while asleep. With watched files this is only a safety net. */
 const WATCHED_SLEEP_MS = 1_000;
 const UNWATCHED_SLEEP_MS = 20;
 
 /**
- * Tells when a SQLite database has changed, within milliseconds and at no cost while nothing happens.
+ * Reports changes of a SQLite database within milliseconds, and at no cost while nothing happens.
  *
- * `PRAGMA data_version` tells whether another connection has committed, but has to be asked. The system tells when the
- * write-ahead log is written to, but that is a moment before the commit can be seen, costs more than the write itself
- * when it happens thousands of times a second, and does not work on every file system. So:
+ * `PRAGMA data_version` shows whether another connection has committed, but must be polled. The system reports writes to the
+ * write-ahead log, but a moment before the commit is visible; at thousands of writes a second that costs more than the writes;
+ * and it does not work on every file system. So:
  *
  * - alert: for a short time after a wait begins or the log was written, look every few milliseconds;
- * - asleep: after that, watch the log, and look once a second in case the watching fails.
+ * - asleep: after that, watch the log, and look once a second in case watching fails.
  *
- * Only the log may be watched, never the folder: `Deno.watchFs` opens and closes each file that it has an event of, and
- * closing any descriptor of a file drops all POSIX locks that the process has on it (https://sqlite.org/howtocorrupt.html,
- * section 2.2). SQLite locks the database and its `-shm` file, and never the log.
+ * Only the log may be watched, never the folder: `Deno.watchFs` opens and closes each file with an event, and closing any
+ * descriptor of a file drops all POSIX locks that the process has on it (https://sqlite.org/howtocorrupt.html, section 2.2).
+ * SQLite locks the database and its `-shm` file, and never the log.
  */
 export class SqliteChanges {
   #path: string;
@@ -44,18 +44,18 @@ export class SqliteChanges {
     this.#readDataVersion = deps.readDataVersion;
   }
 
-  /** Now. Take it before looking for jobs, so that what is inserted after the look ends the wait. */
+  /** The current moment. Take it before looking for jobs, so that a job inserted after the look ends the wait. */
   mark(): ChangeMark {
     return { others: this.#readDataVersion(), own: this.#own };
   }
 
-  /** This connection has changed something that a waiter may want; `data_version` does not count those. */
+  /** This connection has made a change that a waiter may want; `data_version` does not count own changes. */
   announceOwn(): void {
     this.#own++;
     this.#wakeAll();
   }
 
-  /** Another file has taken the database's place. */
+  /** Another file has replaced the database. */
   moveTo(path: string): void {
     this.#path = path;
     this.#stopWatching();
@@ -64,7 +64,7 @@ export class SqliteChanges {
     this.announceOwn();
   }
 
-  /** Resolves when something has changed since `since`, after `timeoutMs`, or when `signal` aborts. */
+  /** Resolves at a change after `since`, after `timeoutMs`, or when `signal` aborts. */
   async wait(since: ChangeMark, timeoutMs: number, signal: AbortSignal): Promise<void> {
     const startMs = this.#clock.monotonicMs();
     let alertUntilMs = startMs + ALERT_MS;
@@ -87,12 +87,12 @@ export class SqliteChanges {
     return this.#own !== since.own || this.#readDataVersion() !== since.others;
   }
 
-  /** Sleeps until the log is written to or something has changed, at most for `leftMs`. True when it was woken. */
+  /** Sleeps until a write to the log or a change, at most for `leftMs`. True when it was woken. */
   async #sleep(since: ChangeMark, leftMs: number, signal: AbortSignal): Promise<boolean> {
     const endMs = this.#clock.monotonicMs() + leftMs;
     if (this.#sleepers++ === 0) this.#startWatching();
     try {
-      // First of all: a commit that came before the watching began raises no event.
+      // First, because a commit before the watching began raises no event.
       while (!signal.aborted && !this.#hasChanged(since)) {
         const sleepMs = Math.min(
           this.#canWatch ? WATCHED_SLEEP_MS : UNWATCHED_SLEEP_MS,
@@ -107,7 +107,7 @@ export class SqliteChanges {
     }
   }
 
-  /** Resolves after `ms`, with true when it was woken before, or when `signal` aborts. */
+  /** Resolves after `ms`, or earlier with true when it was woken, or when `signal` aborts. */
   #pause(ms: number, signal: AbortSignal): Promise<boolean> {
     return new Promise((resolve) => {
       const end = (isWoken: boolean) => {
@@ -128,14 +128,14 @@ export class SqliteChanges {
     for (const wake of this.#wakeups) wake();
   }
 
-  /** The log stays the same file as long as a connection is open, and ours is. */
+  /** The log stays the same file while a connection is open, and ours is. */
   #startWatching(): void {
     if (!this.#canWatch) return;
     try {
       this.#watcher = Deno.watchFs(`${this.#path}-wal`, { recursive: false });
       void this.#forwardEvents(this.#watcher);
     } catch {
-      // No inotify here, or none left (fs.inotify.max_user_instances): looking more often serves as well.
+      // No inotify here, or none left (fs.inotify.max_user_instances): then it looks more often.
       this.#canWatch = false;
     }
   }

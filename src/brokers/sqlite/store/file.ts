@@ -4,7 +4,7 @@ import { QueueError } from "../../../core/errors.ts";
 import { type FileOptions, openDatabase } from "./open.ts";
 import { unavailableError } from "./writer.ts";
 
-/** While the file is used, it is looked at so often, milliseconds. */
+/** How often a used file is checked, milliseconds. */
 const LOOK_EVERY_MS = 1_000;
 
 export interface StatementOptions {
@@ -14,7 +14,7 @@ export interface StatementOptions {
   readonly arrays?: boolean;
 }
 
-/** What tells a file from others that have had its name, and whether it was written to. */
+/** Identifies a file among all that have had its name, and shows whether it was written. */
 interface Identity {
   readonly dev: number;
   readonly ino: number | null;
@@ -22,25 +22,25 @@ interface Identity {
   readonly mtimeMs: number | undefined;
 }
 
-/** What a path names, and the log beside it. */
+/** The file of a path, and the log beside it. */
 interface Names {
   readonly file: Identity;
   readonly log: Identity | undefined;
 }
 
-/** To close these would write their log into a file that others have written meanwhile; so would to forget them. */
+/** To close these would write their log into a file that others have written meanwhile; so would garbage collection. */
 const abandoned: DatabaseSync[] = [];
 
 /**
- * The database that a path names, also when that becomes another one: a backup is restored, a deployment clears a folder.
- * SQLite itself goes on with the file that it has opened, which nobody else sees any more.
+ * The database of a path, also when another file replaces it: a backup is restored, a deployment clears a folder. SQLite itself
+ * goes on with the opened file, which nobody else sees any more.
  *
- * 1. Looks whether the path still names the file that is open. Only by stat(2): to open and close the file beside SQLite would
- *    drop its locks (docs/adr/0004).
- * 2. Closes a file that has lost its name. Opens the one that has it now, once that has stayed the same for a look, for a copy
- *    may be under way; its statements are prepared anew.
- * 3. Fails while there is none: it never begins an empty queue in the place of one that had jobs.
- * 4. Leaves a file alone for good whose log was removed or belongs to another: to use or even close it could destroy it.
+ * 1. Checks whether the path still names the open file. Only by stat(2): to open and close the file beside SQLite would drop
+ *    its locks (docs/adr/0004).
+ * 2. Closes a file that has lost its name. Opens the new file once it has stayed the same for one check, because a copy may be
+ *    in progress; its statements are prepared again.
+ * 3. Fails while there is no file: it never starts an empty queue in the place of one with jobs.
+ * 4. Leaves a file alone for good if its log was removed or belongs to another: to use or even close it could destroy it.
  */
 export class SqliteFile {
   readonly path: string;
@@ -50,7 +50,7 @@ export class SqliteFile {
   readonly #onLost: (() => void)[] = [];
   #db: DatabaseSync | undefined;
   #opened: Names;
-  /** One that is to be opened if it is the same at the next look. */
+  /** Opened if it is the same at the next check. */
   #coming: Identity | undefined;
   #problem: QueueError | undefined;
   #lookedAtMs: number;
@@ -72,7 +72,7 @@ export class SqliteFile {
     this.#lookedAtMs = clock.monotonicMs();
   }
 
-  /** The open one. @throws {QueueError} QUEUE_UNAVAILABLE while none is */
+  /** The open database. @throws {QueueError} QUEUE_UNAVAILABLE without one */
   get db(): DatabaseSync {
     if (this.#db === undefined) throw this.#problem ?? this.#unavailable("it is closed");
     return this.#db;
@@ -83,7 +83,7 @@ export class SqliteFile {
     return Deno.realPathSync(this.path);
   }
 
-  /** Grows with each file that is opened. */
+  /** Incremented with each opened file. */
   get openings(): number {
     return this.#openings;
   }
@@ -100,18 +100,18 @@ export class SqliteFile {
     this.db.exec(sql);
   }
 
-  /** Calls `begin` each time that another file was opened, before anything is done with it. */
+  /** Calls `begin` whenever another file was opened, before its first use. */
   whenReplaced(begin: () => void): void {
     this.#onReplaced.push(begin);
   }
 
-  /** Calls `tell` each time that the file that was open has lost its name. */
+  /** Calls `tell` whenever the open file has lost its name. */
   whenLost(tell: () => void): void {
     this.#onLost.push(tell);
   }
 
   /**
-   * Before the file is used; not in a transaction. Opens another file where it is time to.
+   * Called before each use of the file, outside a transaction. Opens another file if it is time.
    *
    * @throws {QueueError} QUEUE_UNAVAILABLE while none is open
    */
@@ -136,7 +136,7 @@ export class SqliteFile {
     try {
       seen = this.#names();
     } catch (error) {
-      // A folder that may not be searched any more says nothing of what is open.
+      // An unsearchable folder says nothing about the open file.
       if (this.#db === undefined) this.#problem = unavailableError(this.path, error) as QueueError;
       return;
     }
@@ -145,7 +145,7 @@ export class SqliteFile {
         if (!isSame(seen.log, this.#opened.log)) this.#abandon("its -wal file was removed or replaced");
         return;
       }
-      // SQLite sees that it has lost its name, and neither writes the log into it nor removes that.
+      // SQLite sees that the file has lost its name, and neither writes the log into it nor removes the log.
       this.#db.close();
       this.#db = undefined;
       this.#coming = undefined;
@@ -173,7 +173,7 @@ export class SqliteFile {
       this.#problem = unavailableError(this.path, error) as QueueError;
       return;
     }
-    // SQLite takes the log for the new file's, and would spoil that with the changes of another.
+    // SQLite would take the log for the new file's, and spoil the file with foreign changes.
     if (names.log !== undefined && isSame(names.log, this.#opened.log) && !isSound(this.#db)) {
       return this.#abandon(
         "its file was replaced while the old -wal file stayed, and the two do not belong together",
@@ -205,7 +205,7 @@ export class SqliteFile {
   }
 }
 
-/** A statement of a {@link SqliteFile}: of whichever database is open. */
+/** A statement of a {@link SqliteFile}, for the database that is open. */
 export class SqliteStatement {
   readonly #file: SqliteFile;
   readonly #sql: string;
@@ -237,7 +237,7 @@ export class SqliteStatement {
     return this.current.iterate(...values);
   }
 
-  /** That of the open database, for what is done for every job: passing values on costs as much as the rest of a call. */
+  /** The statement of the open database, for frequent calls: a wrapper costs as much as the rest of a call. */
   get current(): StatementSync {
     if (this.#opening !== this.#file.openings) {
       this.#statement = this.#prepare();
@@ -250,7 +250,7 @@ export class SqliteStatement {
     const statement = this.#file.db.prepare(this.#sql);
     const { bigInts = false, arrays = false } = this.#options;
     if (bigInts) statement.setReadBigInts(true);
-    // The runtime has it, its type declarations do not yet.
+    // The runtime has it; its type declarations do not yet.
     if (arrays) {
       (statement as StatementSync & { setReturnArrays(enabled: boolean): void }).setReturnArrays(true);
     }
@@ -258,7 +258,7 @@ export class SqliteStatement {
   }
 }
 
-/** Undefined when the path names nothing. */
+/** Undefined when there is no file. */
 function identityOf(path: string): Identity | undefined {
   try {
     const { dev, ino, size, mtime } = Deno.statSync(path);

@@ -1,14 +1,16 @@
 /**
- * The embedded queue's database schema. docs/protocol.md documents it for producers, who insert with plain SQL, so a
- * published migration never changes: what comes later is a further migration.
+ * The embedded queue's database schema. docs/protocol.md documents it for producers, who insert with plain SQL. So a published
+ * migration never changes: later changes are further migrations.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { QueueError } from "../../../core/errors.ts";
 
-/** UTC epoch milliseconds in SQL that SQLite understands since 3.0; PHP brings its own, often older, SQLite. */
+/** UTC epoch milliseconds in SQL for SQLite 3.0 and newer; PHP brings its own, often older, SQLite. */
 const NOW_MS = "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER))";
 
-/** What JavaScript holds exactly. The bound also refuses text, e.g. "2026-01-01": to SQLite it is above any number. */
+/**
+ * The largest exact number of JavaScript. The bound also refuses text, e.g. "2026-01-01": to SQLite, text is above any number.
+ */
 const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
 
 /**
@@ -52,8 +54,8 @@ END;
 `;
 
 /**
- * What workers agree on beside the jobs: the queues that are paused, and up to when the slots of each schedule are
- * claimed. And a job's failures before its last one (`error`), a JSON array of the same objects.
+ * Shared data of workers beside the jobs: paused queues, and the claimed slots of each schedule. And a job's failures before
+ * its last one (`error`), a JSON array of the same objects.
  */
 const VERSION_2 = `
 ALTER TABLE fervo_jobs ADD COLUMN errors TEXT;
@@ -68,25 +70,25 @@ CREATE TABLE fervo_schedule (
 ) WITHOUT ROWID;
 `;
 
-/** When the slots of each schedule are claimed, beside the latest one (schedule_claims.ts). */
+/** All claims of each schedule, beside the latest one (schedule_claims.ts). */
 const VERSION_3 = `
 ALTER TABLE fervo_schedule ADD COLUMN spans TEXT;
 `;
 
-/** When a pause ends by itself, epoch milliseconds, and why somebody paused; NULL for until it is resumed, and no reason. */
+/** The end of a pause, epoch milliseconds, and its reason; NULL for no end, and no reason. */
 const VERSION_4 = `
 ALTER TABLE fervo_paused ADD COLUMN until_at INTEGER;
 ALTER TABLE fervo_paused ADD COLUMN reason TEXT;
 `;
 
-/** The n-th brings a database from version n to n + 1 (\`PRAGMA user_version\`). */
+/** The n-th migrates a database from version n to n + 1 (`PRAGMA user_version`). */
 export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
-/** "frvo": marks the file as ours (\`PRAGMA application_id\`), so that no other program's database is altered. */
+/** "frvo": marks the file as ours (`PRAGMA application_id`), so that no other program's database is altered. */
 export const APPLICATION_ID = 0x6672766f;
 
 /**
- * Brings the database to the newest version, one migration after another, all in one transaction.
+ * Migrates the database to the newest version, in one transaction.
  *
  * @throws {QueueError} QUEUE_UNAVAILABLE when the file belongs to another program or a newer fervo-worker.
  */
@@ -111,7 +113,7 @@ export function checkedVersion(
   path: string,
   migrations: readonly string[] = MIGRATIONS,
 ): number {
-  // Another process may be migrating: all that is read has to be from before or from after.
+  // Another process may be migrating: all reads must be from before or from after.
   return transact(db, "DEFERRED", () => readVersion(db, path, migrations));
 }
 

@@ -4,7 +4,6 @@ import { setImmediate } from "node:timers";
 import { type Clock, sleep } from "../../../core/time/clock.ts";
 import { FervoError, QueueError, reasonOf } from "../../../core/errors.ts";
 
-/** A change that waits for the next transaction. */
 interface Change {
   readonly apply: () => unknown;
   readonly isDurable: boolean;
@@ -17,12 +16,11 @@ interface Runnable {
   run(): unknown;
 }
 
-/** What is written to. */
 export interface WritableDatabase {
   readonly isTransaction: boolean;
   prepare(sql: string): Runnable;
   exec(sql: string): void;
-  /** Called before each transaction. @throws {FervoError} when it cannot be used */
+  /** Called before each transaction. @throws {FervoError} when the database cannot be used */
   check?(): void;
 }
 
@@ -38,11 +36,11 @@ const SQLITE_MISMATCH = 20;
 export const LOCK_WAIT_MS = 10;
 
 /**
- * Writes to a SQLite database in as few transactions as possible: all changes of one turn of the event loop go into
- * one, for a transaction costs more than the change of a row.
+ * Writes to a SQLite database in as few transactions as possible: all changes of one turn of the event loop share one, because
+ * a transaction costs more than the change of a row.
  *
  * 1. Applies changes in the order of the calls.
- * 2. Resolves a change once its transaction is committed, and rejects it when that was rolled back, and it alone fails.
+ * 2. Resolves a change once its transaction is committed. After a rollback, rejects only the changes that fail alone, too.
  * 3. Waits for other processes' locks without blocking this one.
  */
 export class SqliteWriter {
@@ -71,13 +69,13 @@ export class SqliteWriter {
     this.begin();
   }
 
-  /** To be called for each database that is opened in the place of the former one. */
+  /** Called for each database that was opened in the place of the former one. */
   begin(): void {
     this.#db.exec("PRAGMA synchronous = NORMAL");
     this.#isDurable = false;
   }
 
-  /** Whether a transaction is about to begin, that a further change can join at little cost. */
+  /** Whether a transaction is about to begin, which a further change can join at little cost. */
   get hasChanges(): boolean {
     return this.#changes.length > 0;
   }
@@ -85,10 +83,10 @@ export class SqliteWriter {
   /**
    * Runs `apply` in the next transaction.
    *
-   * @param isDurable Whether the change must survive a power failure once it is resolved. The others survive the death
-   * of every process, and after a power failure the database is as it was a moment earlier, never torn.
-   * @param onCommit Called when the change is made, before anything else is.
-   * @throws {FervoError} what `apply` throws, if it is one: only this change is not made; else QUEUE_UNAVAILABLE.
+   * @param isDurable Whether the change must survive a power failure once it is resolved. Other changes survive the death of
+   * every process; after a power failure the database is as it was a moment earlier, never torn.
+   * @param onCommit Called right after the commit.
+   * @throws {FervoError} the error of `apply`, if it is one: only this change is not made; else QUEUE_UNAVAILABLE.
    */
   write<T>(apply: () => T, isDurable = false, onCommit?: () => void): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -120,7 +118,7 @@ export class SqliteWriter {
         return this.#transact(changes);
       } catch (error) {
         if (!isSqliteError(error, SQLITE_BUSY) || this.#clock.monotonicMs() >= giveUpAtMs) {
-          // One of them may be the cause, and the others are not to suffer for it.
+          // One change may be the cause, and the others should not suffer.
           if (changes.length > 1 && !isSqliteError(error, SQLITE_BUSY)) {
             for (const change of changes) await this.#commitAll([change]);
             return;
@@ -169,7 +167,7 @@ export class SqliteWriter {
   }
 }
 
-/** Applies a change; returns an error that concerns this change only, and throws one that concerns the transaction. */
+/** Applies a change; returns an error of this change, and throws an error of the transaction. */
 function applyAlone(change: Change, path: string): unknown {
   try {
     return change.apply();
@@ -187,10 +185,7 @@ export function isSqliteError(error: unknown, ...codes: number[]): boolean {
   return typeof code === "number" && codes.includes(code & 0xff);
 }
 
-/**
- * What went wrong with the database at `path` and what to do about it, as a QUEUE_UNAVAILABLE; SQLite's or the system's
- * own words follow in brackets.
- */
+/** A database error as QUEUE_UNAVAILABLE, with what to do; SQLite's or the system's own words follow in brackets. */
 export function unavailableError(path: string, error: unknown): FervoError {
   if (error instanceof FervoError) return error;
   const reason = reasonOf(error);
@@ -204,7 +199,7 @@ export function unavailableError(path: string, error: unknown): FervoError {
 
 const DISK_FULL = "the disk is full; make room on its file system";
 
-/** What an operator can do, by SQLite's result code and its text for it, or by the system's error code. */
+/** What an operator can do, by SQLite's result code and text, or by the system's error code. */
 const ADVICE: readonly { readonly code: number | string; readonly text?: string; readonly advice: string }[] =
   [
     {
@@ -252,7 +247,7 @@ const ADVICE: readonly { readonly code: number | string; readonly text?: string;
     { code: "ENOSPC", advice: DISK_FULL },
   ];
 
-/** Deno tells SQLite's code only of an error of a prepared statement, of others it only gives the text. */
+/** Deno reports SQLite's code only for errors of prepared statements, for others only the text. */
 function adviceFor(error: unknown, reason: string, path: string): string | undefined {
   const { errcode, code } = (error ?? {}) as { errcode?: unknown; code?: unknown };
   const isIt = typeof errcode === "number"
@@ -260,14 +255,14 @@ function adviceFor(error: unknown, reason: string, path: string): string | undef
     : (row: typeof ADVICE[number]) =>
       row.code === code || (row.text !== undefined && reason.startsWith(row.text));
   const found = ADVICE.find(isIt);
-  // Without room for the -shm file SQLite tells of an I/O error only.
+  // Without room for the -shm file SQLite reports only an I/O error.
   return found?.code === SQLITE_IOERR && isFull(path) ? DISK_FULL : found?.advice;
 }
 
-/** With less, a file cannot be made, or grow by what SQLite adds at a time, bytes. */
+/** With less space, a file cannot be created, or grow by SQLite's next step, bytes. */
 const LEAST_FREE_BYTES = 65_536;
 
-/** Whether the disk of a file is full, as far as that can be known. */
+/** Whether the disk of a file is full, as far as that is known. */
 function isFull(path: string): boolean {
   try {
     const { bavail, bsize } = statfsSync(dirname(path));
