@@ -3,10 +3,10 @@ export type SocketAddress =
   | { readonly transport: "unix"; readonly path: string }
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
 
-/** The longest path that a socket can have: 108 bytes with the NUL that ends it (unix(7), sun_path). */
+/** The longest path of a socket: 108 bytes with the final NUL (unix(7), sun_path). */
 export const MAX_SOCKET_PATH_BYTES = 107;
 
-/** A path, or host and port with an IPv6 host in brackets. */
+/** A path; or host and port, with brackets around an IPv6 host. */
 export function formatAddress(address: SocketAddress): string {
   if (address.transport === "unix") return address.path;
   const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
@@ -21,7 +21,7 @@ export function isLoopback(hostname: string): boolean {
 /**
  * Reads `/run/php/fpm.sock`, `unix:/run/php/fpm.sock`, `127.0.0.1:9000`, `[::1]:9000` or `tcp://fpm:9000`.
  *
- * @throws {TypeError} when the text is none of these; the message says what is wrong with it.
+ * @throws {TypeError} for any other text; the message says what is wrong
  */
 export function parseAddress(text: string): SocketAddress {
   const path = text.startsWith("unix:") ? text.slice("unix:".length).replace(/^\/\/(?=\/)/, "") : text;

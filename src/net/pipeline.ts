@@ -4,7 +4,7 @@ import type { Clock, Timer } from "../core/time/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { Keepalive } from "./keepalive.ts";
 
-/** Who waits for the reply to a command. */
+/** Waits for the reply to a command. */
 export interface Caller<Reply> {
   resolve(reply: Reply): void;
   reject(error: unknown): void;
@@ -14,35 +14,35 @@ export interface PipelineDeps<Reply> {
   readonly socket: Deno.Conn;
   /** Measures silence. */
   readonly clock: Clock;
-  /** Cuts what comes into replies; throws at what the protocol does not have. */
+  /** Cuts the stream into replies; throws at a violation of the protocol. */
   readonly parser: { push(bytes: Uint8Array): Reply[] };
-  /** Makes the error with which all that is under way rejects, from the reason of the loss. */
+  /** Makes the error of all pending commands from the reason of the loss. */
   readonly lossOf: (reason: string) => Error;
 }
 
 export interface PipelineOptions {
   /** Its name in a sentence. */
   readonly protocol: string;
-  /** How long a reply may take beside what a command asks for, milliseconds. */
+  /** How long a reply may take beyond the requested wait, milliseconds. */
   readonly replyTimeoutMs: number;
-  /** Sends a command that changes nothing after this time without traffic; undefined for never. */
+  /** Sends a command without effect after this time without traffic; undefined for never. */
   readonly keepalive?: { readonly everyMs: number; readonly ping: (out: ByteWriter) => void } | undefined;
 }
 
 const READ_BUFFER_BYTES = 65_536;
-/** What is written and no longer than this tells nothing of the other side: it goes into a buffer on this one. */
+/** A shorter write proves nothing about the other side: it fits a buffer on this side. */
 const BUFFERED_BYTES = 65_536;
-/** Waits for the reply to a ping: that there is one is all that it says. */
+/** The caller of a ping: only the arrival of the reply matters. */
 const NOBODY: Caller<unknown> = { resolve() {}, reject() {} };
 
 /**
- * A socket to a server that answers commands in their order.
+ * A socket to a server that answers commands in order.
  *
- * 1. Sends commands without waiting for replies; all of one turn of the event loop go out in one write.
+ * 1. Sends commands without waiting for replies; all commands of one turn of the event loop share one write.
  * 2. Gives each command its reply.
- * 3. Notices when the other side is gone, silent for too long, or does not speak the protocol. It is lost then, for
- *    good, and rejects all that is under way.
- * 4. Is never silent for long, so that no firewall forgets the connection, and 3 holds while nobody asks for anything.
+ * 3. Notices when the other side is gone, silent for too long, or violates the protocol. The pipeline is lost then, and rejects
+ *    all pending commands.
+ * 4. Is never silent for long, so that no firewall forgets the connection, and a loss is noticed without commands.
  */
 export class Pipeline<Reply> {
   readonly #socket: Deno.Conn;
@@ -54,7 +54,7 @@ export class Pipeline<Reply> {
   readonly #callers: Caller<Reply>[] = [];
   readonly #ended = Promise.withResolvers<void>();
   readonly #out = new ByteWriter();
-  /** A write is under way, or will begin at the end of this turn. */
+  /** A write is running, or begins at the end of this turn. */
   #isWriting = false;
   #keepalive: Keepalive | undefined;
   #loss: Error | undefined;
@@ -77,18 +77,18 @@ export class Pipeline<Reply> {
     void this.#readAll();
   }
 
-  /** Why it can no longer be used; undefined while it can. */
+  /** Why it is lost; undefined while it works. */
   get loss(): Error | undefined {
     return this.#loss;
   }
 
-  /** Resolves when it can no longer be used. */
+  /** Resolves when it is lost. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }
 
   /**
-   * Sends a command. Not to be called after the loss.
+   * Sends a command. Not after the loss.
    *
    * @param write Adds the command's bytes.
    * @param waitMs How long the server is asked to wait with its reply.
@@ -101,7 +101,7 @@ export class Pipeline<Reply> {
     this.write(write);
   }
 
-  /** Sends something that has no reply. */
+  /** Sends bytes without a reply. */
   write(write: (out: ByteWriter) => void): void {
     write(this.#out);
     this.#keepalive?.note();
@@ -110,12 +110,12 @@ export class Pipeline<Reply> {
     setImmediate(() => void this.#writeAll());
   }
 
-  /** Says that nothing more will be sent. */
+  /** Ends the writing side. */
   async closeWrite(): Promise<void> {
     await this.#socket.closeWrite();
   }
 
-  /** The one place where it ends: all that is under way rejects with `loss`. Idempotent. */
+  /** The only place where it ends: all pending commands reject with `loss`. Idempotent. */
   lose(loss: Error): void {
     if (this.#loss !== undefined) return;
     this.#loss = loss;
@@ -126,7 +126,7 @@ export class Pipeline<Reply> {
     this.#ended.resolve();
   }
 
-  /** Ends it, for what came is not of the protocol; returns the error. */
+  /** Ends it, because the other side violated the protocol; returns the error. */
   refuse(reason: string): Error {
     const loss = this.#lossOf(`it does not speak ${this.#protocol}: ${reason}`);
     this.lose(loss);
@@ -171,14 +171,14 @@ export class Pipeline<Reply> {
     }
   }
 
-  /** Writes until there is nothing left to write. */
+  /** Writes until nothing is left. */
   async #writeAll(): Promise<void> {
     try {
       while (this.#out.length > 0 && this.#loss === undefined) {
         const bytes = this.#out.take();
         for (let at = 0; at < bytes.length;) {
           at += await this.#socket.write(bytes.subarray(at));
-          // It takes what it is sent, however long that is.
+          // The other side takes the bytes, however many there are.
           if (bytes.length > BUFFERED_BYTES) this.#heardMs = this.#clock.monotonicMs();
         }
       }

@@ -1,6 +1,6 @@
 import type { SocketAddress } from "../net/address.ts";
 
-/** What the text of a Redis address says. */
+/** The parts of a Redis address. */
 export interface RedisUrl {
   readonly endpoint: SocketAddress;
   readonly isTls: boolean;
@@ -12,10 +12,10 @@ export interface RedisUrl {
 export const DEFAULT_REDIS_PORT = 6_379;
 
 /**
- * Reads `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, the same with `rediss://` for TLS, and
- * `unix:PATH`, `unix://[USER[:PASSWORD]@]PATH[?db=DATABASE]` or an absolute path for a socket.
+ * Reads `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, the same with `rediss://` for TLS, and `unix:PATH`,
+ * `unix://[USER[:PASSWORD]@]PATH[?db=DATABASE]` or an absolute path for a socket.
  *
- * @throws {TypeError} when it is none of these; the text does not show the address, which can hold a password
+ * @throws {TypeError} for any other text; the message does not show the address, which may have a password
  */
 export function parseRedisUrl(text: string): RedisUrl {
   if (text.startsWith("/")) return { endpoint: { transport: "unix", path: text }, isTls: false };
@@ -52,9 +52,9 @@ export function parseRedisUrl(text: string): RedisUrl {
 }
 
 /**
- * Reads `HOST:PORT`, an IPv6 host in brackets; the port may be left out.
+ * Reads `HOST:PORT`, with brackets around an IPv6 host; the port may be missing.
  *
- * @throws {TypeError} when it is something else
+ * @throws {TypeError} for any other text
  */
 export function parseHostPort(
   text: string,

@@ -1,6 +1,6 @@
 import { QueueError } from "../core/errors.ts";
 
-/** The calls under way, which `close` waits for; refuses those that come after. */
+/** The running calls, which `close` waits for; refuses later ones. */
 export class Calls {
   #count = 0;
   #isClosed = false;

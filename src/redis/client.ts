@@ -7,13 +7,13 @@ import { type Argument, RedisRefusal, type Reply, ReplyParser, writeCommand } fr
 
 export interface ClientTimeouts {
   readonly connectTimeoutMs: number;
-  /** How long a command may take until the server counts as hung, milliseconds. */
+  /** A server counts as hung when a command takes longer, milliseconds. */
   readonly commandTimeoutMs: number;
-  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
+  /** How long a TCP connection may be silent, milliseconds; 0 without a limit. */
   readonly keepaliveMs: number;
 }
 
-/** A server, and how to get in. */
+/** A server and its credentials. */
 export interface FoundServer {
   readonly endpoint: SocketAddress;
   readonly tls: { readonly ca?: string } | undefined;
@@ -23,9 +23,9 @@ export interface FoundServer {
 }
 
 /**
- * One socket to a Redis server, logged in; once lost it is lost for good.
+ * One socket to a Redis server, logged in; a lost one stays lost.
  *
- * It goes by the machine's own time: a clock that is injected to move jobs' times does not move the server's.
+ * It uses the machine's own time: an injected clock moves jobs' times, but not the server's.
  */
 export class RedisClient {
   readonly #pipeline: Pipeline<Reply | RedisRefusal>;
@@ -52,7 +52,7 @@ export class RedisClient {
    * Connects, logs in and sends a first command, all within `connectTimeoutMs`.
    *
    * @param signal Gives up with its reason.
-   * @throws {Error} what the system says; {@link RedisRefusal}
+   * @throws {Error} of the system; {@link RedisRefusal}
    */
   static async connect(
     server: FoundServer,
@@ -94,12 +94,12 @@ export class RedisClient {
     });
   }
 
-  /** Ends the connection; what is under way rejects with `reason`. Idempotent. */
+  /** Ends the connection; pending commands reject with `reason`. Idempotent. */
   destroy(reason: Error): void {
     this.#pipeline.lose(reason);
   }
 
-  /** All goes out at once; of several refusals the first one tells what is wrong. */
+  /** All commands are sent at once; of several refusals the first one is the cause. */
   async #greet(
     { username, password, database }: FoundServer,
     first: readonly Argument[],
@@ -123,7 +123,7 @@ async function dial({ endpoint, tls }: FoundServer): Promise<Deno.Conn> {
   if (endpoint.transport === "unix") return await Deno.connect({ transport: "unix", path: endpoint.path });
   const { hostname, port } = endpoint;
   const plain = await Deno.connect({ hostname, port });
-  // Before TLS: what the runtime makes of it afterwards has no such settings.
+  // Before TLS, because a TLS connection of the runtime has no such settings.
   prepareTcp(plain);
   if (tls === undefined) return plain;
   const socket = await Deno.startTls(plain, {

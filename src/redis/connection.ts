@@ -8,7 +8,7 @@ import { answerCode, isFromWrongServer, unavailableError } from "./errors.ts";
 import type { Argument, Reply } from "./resp.ts";
 import type { RedisServer } from "./server.ts";
 
-/** A Lua script: Redis keeps it by its SHA-1, and is sent the text where it does not know it. */
+/** A Lua script: Redis identifies it by its SHA-1, and gets the text only if it does not know it. */
 export class Script {
   readonly text: string;
   readonly sha1: string;
@@ -19,7 +19,7 @@ export class Script {
   }
 }
 
-/** Which type each key has to be of, by its name. */
+/** The required type of each key, by its name. */
 interface KeyTypes {
   typeOf(key: string): string;
 }
@@ -28,13 +28,13 @@ interface KeyTypes {
 const LONGEST_PAUSE_MS = 500;
 
 /**
- * One connection to the Redis server that has our keys.
+ * One connection to the Redis server with our keys.
  *
- * 1. Connects when it is first used, and anew, for ever, when it was lost; pauses grow while that fails.
- * 2. Looks for the server anew each time, so that it follows a failover.
- * 3. Sends all commands of one turn of the event loop together. A command that was under way when the connection broke
- *    is rejected and not sent again: nobody knows whether it was done.
- * 4. Tells what is wrong in words that an operator can use.
+ * 1. Connects at the first use, and again after each loss, without giving up; pauses grow while that fails.
+ * 2. Finds the server again each time, so that it follows a failover.
+ * 3. Sends all commands of one turn of the event loop together. A command without an answer is rejected when the connection
+ *    breaks, and not sent again: it may have been done.
+ * 4. Reports failures in words for an operator.
  */
 export class RedisConnection {
   readonly #server: RedisServer;
@@ -46,7 +46,7 @@ export class RedisConnection {
   #opening: Promise<RedisClient> | undefined;
   #clientId = 0;
   readonly #backoff = new Backoff({ random: Math.random }, { maxMs: LONGEST_PAUSE_MS });
-  /** How long to wait before the next attempt to connect, milliseconds. */
+  /** The pause before the next connect, milliseconds. */
   #pauseMs = 0;
   #where: string;
 
@@ -101,12 +101,12 @@ export class RedisConnection {
     if (this.#usable === undefined) await this.#open();
   }
 
-  /** The number by which Redis knows this connection; undefined while it is not connected. */
+  /** Redis's number of this connection; undefined while it is not connected. */
   get clientId(): number | undefined {
     return this.#usable === undefined ? undefined : this.#clientId;
   }
 
-  /** Ends the connection; what is under way is rejected, and the next use connects anew. */
+  /** Ends the connection; pending commands reject, and the next use connects again. */
   drop(): void {
     this.#client?.destroy(new Error("closed by this worker"));
   }
@@ -138,7 +138,7 @@ export class RedisConnection {
       this.#clientId = Number(reply);
       this.#backoff.reset();
       this.#pauseMs = 0;
-      // It was closed in the very moment.
+      // It was closed at that moment.
       if (signal.aborted) this.drop();
       return client;
     } catch (error) {
@@ -150,14 +150,14 @@ export class RedisConnection {
 
   async #explain(client: RedisClient, error: unknown, keys: readonly string[]): Promise<unknown> {
     if (this.#closing.signal.aborted) return this.#closed();
-    // What else is under way there rejects for the same reason.
+    // Other pending commands reject for the same reason.
     if (isFromWrongServer(error)) client.destroy(error as Error);
-    const key = answerCode(error) === "WRONGTYPE" ? await this.#strangeKey(client, keys) : undefined;
+    const key = answerCode(error) === "WRONGTYPE" ? await this.#foreignKey(client, keys) : undefined;
     return unavailableError(this.#where, error, key);
   }
 
-  /** The key that is not of its type. */
-  async #strangeKey(client: RedisClient, keys: readonly string[]): Promise<string | undefined> {
+  /** The key with a wrong type. */
+  async #foreignKey(client: RedisClient, keys: readonly string[]): Promise<string | undefined> {
     for (const key of keys) {
       const type = String(await client.send(["TYPE", key]).catch(() => "none"));
       if (type !== "none" && type !== this.#keys.typeOf(key)) return key;

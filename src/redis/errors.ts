@@ -1,6 +1,6 @@
 import { FervoError, QueueError, reasonOf } from "../core/errors.ts";
 
-/** An answer of Redis that refuses a command: its text begins with a word in capitals. */
+/** A refusal of Redis begins with a word in capitals. */
 const ANSWER = /^([A-Z][A-Z0-9]+) /;
 
 /** What an operator can do, by the first word of Redis's answer. */
@@ -21,10 +21,10 @@ const ADVICE: Readonly<Record<string, string>> = {
     'the keys are on several servers of the cluster: give key_prefix a part in braces, such as "{jobs}:"',
 };
 
-/** Answers that mean: this is not, or no more, the server that we want. */
+/** Answers from a server that is not, or no longer, the right one. */
 const OTHER_SERVER = new Set(["READONLY", "MOVED", "MASTERDOWN", "UNBLOCKED", "CLUSTERDOWN", "LOADING"]);
 
-/** What happens to a socket, by the system's code: its own words would say it a second time. */
+/** Socket errors by the system's code; the system's own words would repeat them. */
 const SYSTEM_REASON: Readonly<Record<string, string>> = {
   ECONNREFUSED: "connection refused; is the server running there?",
   ENOENT: "no such socket; is the server running, with this unixsocket?",
@@ -33,45 +33,45 @@ const SYSTEM_REASON: Readonly<Record<string, string>> = {
   ETIMEDOUT: "no answer",
 };
 
-/** What Redis says for NOPERM of a command within a script: 7.0, and from 7.2 on. */
+/** Redis's NOPERM text for a command within a script: 7.0, and from 7.2 on. */
 const NOT_ALLOWED_IN_SCRIPT = /The user executing the script can't |ACL failure in script: /;
 
-/** The word with which Redis refused a command; undefined for errors that are no answer of Redis. */
+/** The first word of Redis's refusal; undefined for other errors. */
 export function answerCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || error instanceof FervoError) return undefined;
   if (NOT_ALLOWED_IN_SCRIPT.test(error.message)) return "NOPERM";
-  // Of a script's own command some versions say "ERR Error running script …: WRONGTYPE …".
+  // For a script's command some versions answer "ERR Error running script …: WRONGTYPE …".
   return /\b(?:WRONGTYPE|READONLY|OOM|MISCONF|NOREPLICAS|NOPERM)\b/.exec(error.message)?.[0] ??
     ANSWER.exec(error.message)?.[1];
 }
 
 /**
- * Whether Redis refused a command for the sake of a key that it names: of another type than ours, or not allowed to this
- * user. Other commands may do well.
+ * Whether Redis refused a command because of its key: of another type than ours, or not allowed to this user. Commands on other
+ * keys may succeed.
  */
 export function isForItsKey(error: unknown): boolean {
   return refusalOf(error) === "WRONGTYPE" || isNotAllowed(error);
 }
 
-/** Whether this user may not do it. */
+/** Whether this user lacks the right. */
 export function isNotAllowed(error: unknown): boolean {
   return refusalOf(error) === "NOPERM";
 }
 
-/** The word with which Redis refused what a QUEUE_UNAVAILABLE tells of. */
+/** The first word of the refusal behind a QUEUE_UNAVAILABLE. */
 function refusalOf(error: unknown): string | undefined {
   return error instanceof FervoError ? answerCode(error.cause) : undefined;
 }
 
-/** Whether it is best to look for the server anew before the next command. */
+/** Whether to find the server again before the next command. */
 export function isFromWrongServer(error: unknown): boolean {
   return OTHER_SERVER.has(answerCode(error) ?? "");
 }
 
 /**
- * What went wrong with Redis at `where`, as a QUEUE_UNAVAILABLE; Redis's or the system's own words follow in brackets.
+ * A failure of Redis at `where` as QUEUE_UNAVAILABLE; Redis's or the system's own words follow in brackets.
  *
- * @param key A key that is not of the type it has to be of.
+ * @param key A key with a wrong type.
  */
 export function unavailableError(where: string, error: unknown, key?: string): FervoError {
   if (error instanceof FervoError) return error;

@@ -13,18 +13,18 @@
 import { Buffer } from "node:buffer";
 import { type ByteWriter, joined } from "../core/text/bytes.ts";
 
-/** What Redis answers; bulk strings come as their bytes. */
+/** An answer of Redis; bulk strings are bytes. */
 export type Reply = Buffer | string | number | null | Reply[];
 
 /** A part of a command. */
 export type Argument = string | Uint8Array;
 
-/** Redis's word that it does not do what it was told. */
+/** Redis refused a command. */
 export class RedisRefusal extends Error {
   override name = "RedisRefusal";
 }
 
-/** Adds a command to what is to be written; what stands between bytes as one text. */
+/** Adds a command to the output; the text between bytes is written at once. */
 export function writeCommand(out: ByteWriter, args: readonly Argument[]): void {
   let text = `*${args.length}\r\n`;
   for (const arg of args) {
@@ -39,15 +39,15 @@ export function writeCommand(out: ByteWriter, args: readonly Argument[]): void {
   out.text(text);
 }
 
-/** An array of which parts are still to come. */
+/** An incomplete array. */
 interface OpenArray {
   readonly items: Reply[];
   readonly length: number;
 }
 
-/** The longest line is a refusal; a script's own can quote the script. */
+/** The longest line is a refusal; a script's refusal can quote the script. */
 const MAX_LINE_BYTES = 65_536;
-/** `proto-max-bulk-len` as Redis has it by default. */
+/** Redis's default of `proto-max-bulk-len`. */
 const MAX_BULK_BYTES = 512 * 2 ** 20;
 const MAX_ARRAY_LENGTH = 2 ** 20;
 const MAX_DEPTH = 8;
@@ -58,12 +58,12 @@ const EMPTY = new Uint8Array(0);
 /**
  * Cuts Redis's answers into replies.
  *
- * 1. Takes the stream in pieces cut anywhere, and keeps nothing of a piece but copies.
+ * 1. Takes the stream in pieces cut anywhere, and keeps only copies.
  * 2. Reads each byte once, however many pieces a long reply comes in.
- * 3. Throws at what Redis would not send; it is of no use after that.
+ * 3. Throws at bytes that Redis would not send, and cannot be used after that.
  */
 export class ReplyParser {
-  /** What could not be read yet, and from which length on it is worth to look again. */
+  /** The unread rest, and the length from which another look is worth it. */
   #rest: Uint8Array[] = [];
   #restBytes = 0;
   #neededBytes = 0;
@@ -72,7 +72,7 @@ export class ReplyParser {
   readonly #open: OpenArray[] = [];
 
   /**
-   * The replies that end in this piece, in their order; a refusal inside an array is an item of it.
+   * The replies that this piece completes, in order; a refusal inside an array is an item of it.
    *
    * @throws {Error} when it is not RESP 2
    */
@@ -97,7 +97,7 @@ export class ReplyParser {
     return replies;
   }
 
-  /** One value that is no array, or an array without items; undefined when it has not come as a whole. */
+  /** One value that is not an array, or an empty array; undefined when it is incomplete. */
   #read(): Reply | RedisRefusal | undefined {
     for (;;) {
       const end = this.#lineEnd();
@@ -139,7 +139,7 @@ export class ReplyParser {
     }
   }
 
-  /** Puts a value where it belongs; returns it, or the array that it has made whole, when that is a reply. */
+  /** Puts a value into its place; returns it, or the array that it completed, if that is a reply. */
   #close(value: Reply | RedisRefusal): Reply | RedisRefusal | undefined {
     let closed = value;
     for (let open = this.#open.at(-1); open !== undefined; open = this.#open.at(-1)) {
@@ -156,7 +156,7 @@ export class ReplyParser {
     return value;
   }
 
-  /** Where the line that begins here ends, before its CRLF; below 0 when it has not come as a whole. */
+  /** The end of the line, before its CRLF; negative when the line is incomplete. */
   #lineEnd(): number {
     const end = this.#input.indexOf(CR, this.#at);
     if (end >= 0 && end + 1 < this.#input.length) {

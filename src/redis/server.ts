@@ -6,41 +6,41 @@ import { type ClientTimeouts, type FoundServer, RedisClient } from "./client.ts"
 import { unavailableError } from "./errors.ts";
 import type { Reply } from "./resp.ts";
 
-/** Who to be to Redis, and how safe the way there is. */
+/** Credentials, and the safety of the connection. */
 export interface RedisAccess {
   readonly username: string | undefined;
   readonly password: string | undefined;
-  /** A file whose text, without the newline at its end, is the password; read at each connect. */
+  /** A file with the password, without the final newline; read at each connect. */
   readonly passwordFile: string | undefined;
   readonly isTls: boolean;
   /** A file of certificates to trust beside the system's. */
   readonly caFile: string | undefined;
 }
 
-/** Which server has our keys. */
+/** How to find the server with our keys. */
 export type RedisTarget =
   | { readonly kind: "server"; readonly endpoint: SocketAddress }
   | {
     readonly kind: "sentinel";
-    /** The name under which the Sentinels know the master. */
+    /** The Sentinels' name of the master. */
     readonly master: string;
     readonly sentinels: readonly SocketAddress[];
-    /** Of the Sentinels themselves; undefined when they want none. */
+    /** Of the Sentinels; undefined when they require none. */
     readonly password: string | undefined;
   }
   | {
     readonly kind: "cluster";
-    /** Some of its servers, any one of which tells where our keys are. */
+    /** Some servers of the cluster; any of them knows where our keys are. */
     readonly nodes: readonly SocketAddress[];
-    /** A key of ours; all are in its slot. */
+    /** One of our keys; all are in its slot. */
     readonly key: string;
   };
 
 const SENTINEL_PORT = 26_379;
 
-/** Finds the server that has our keys: the one that is configured, or the master that Sentinel or the cluster tells. */
+/** Finds the server with our keys: the configured one, or the master by Sentinel or the cluster. */
 export class RedisServer {
-  /** For messages, before any is found; has no secrets. */
+  /** For messages, before one is found; without secrets. */
   readonly name: string;
   readonly #target: RedisTarget;
   readonly #access: RedisAccess;
@@ -55,7 +55,7 @@ export class RedisServer {
       : (target.kind === "sentinel" ? target.sentinels : target.nodes).map(formatAddress).join(", ");
   }
 
-  /** @throws {QueueError} QUEUE_UNAVAILABLE; what `Deno.readTextFile` throws */
+  /** @throws {QueueError} QUEUE_UNAVAILABLE; the errors of `Deno.readTextFile` */
   async find(timeouts: ClientTimeouts): Promise<FoundServer> {
     const access = await this.#readAccess();
     const target = this.#target;
@@ -100,7 +100,7 @@ export class RedisServer {
   }
 }
 
-/** The slot of a cluster that holds a key: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ */
+/** The slot of a key in a cluster: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ */
 export function slotOf(key: string): number {
   const open = key.indexOf("{");
   const close = key.indexOf("}", open + 1);
@@ -135,7 +135,7 @@ async function firstAnswer<T>(
   throw failure;
 }
 
-/** One command on a connection of its own. */
+/** One command on its own connection. */
 async function askOnce(
   server: FoundServer,
   command: string[],
@@ -146,7 +146,7 @@ async function askOnce(
   return reply;
 }
 
-/** Of `CLUSTER SLOTS`: rows of first slot, last slot, and servers, the master first. */
+/** From `CLUSTER SLOTS`: rows of first slot, last slot, and servers, the master first. */
 function masterOfSlot(reply: unknown, slot: number, asked: SocketAddress): SocketAddress {
   for (const row of Array.isArray(reply) ? reply : []) {
     const [first, last, master] = row as [number, number, [unknown, unknown]];

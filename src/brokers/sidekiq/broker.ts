@@ -33,15 +33,15 @@ import { BLOCK_S } from "./wait.ts";
 export interface SidekiqBrokerOptions extends RedisAccess {
   readonly target: RedisTarget;
   readonly database: number;
-  /** Before the name of every key. */
+  /** Prefix of every key. */
   readonly keyPrefix: string;
   /** A process counts as dead this long after its last heartbeat, milliseconds. */
   readonly leaseMs: number;
-  /** How long connecting may take, milliseconds. */
+  /** The limit for a connect, milliseconds. */
   readonly connectTimeoutMs: number;
-  /** How long a connection over TCP may be silent, milliseconds; 0 for ever. */
+  /** How long a TCP connection may be silent, milliseconds; 0 without a limit. */
   readonly keepaliveMs: number;
-  /** A longer job is refused at push and buried at receive. */
+  /** A longer job is refused at push, and buried at receive. */
   readonly maxPayloadBytes: number;
 }
 
@@ -64,11 +64,11 @@ export interface SidekiqBrokerDeps {
   /** This process's identity in Sidekiq's form, `host:pid:nonce`. */
   readonly owner: string;
   readonly format: SidekiqFormat;
-  /** What the list of processes shows; what is received from when absent. */
+  /** For the list of processes; the received queues when absent. */
   readonly process?: ProcessInfo;
-  /** Is told what the broker does by itself: the jobs that it takes back, and what fails. */
+  /** Gets the events of the broker's own work: jobs taken back, and failures. */
   readonly observe?: Observer;
-  /** Is told what Sidekiq's Web UI tells this process. */
+  /** Called with a signal from Sidekiq's Web UI. */
   readonly onSignal?: (signal: RemoteSignal) => void;
 }
 
@@ -103,11 +103,11 @@ export const SIDEKIQ_CAPABILITIES: Capabilities = {
  * Sidekiq's queues in Redis, shared with other producers and with Sidekiq's own processes.
  *
  * 1. Takes jobs into in-flight lists of this process ({@link RedisFetch}), so that each is in Redis until it is settled.
- * 2. Settles them as Sidekiq files them ({@link RedisSettler}): retries, the dead, statistics.
+ * 2. Settles them as Sidekiq does ({@link RedisSettler}): retries, the dead set, statistics.
  * 3. Moves due jobs into their queues ({@link RedisSchedule}).
- * 4. Shows this process in Sidekiq's Web UI while it receives, and obeys that ({@link RedisHeartbeat}).
- * 5. Takes the jobs of dead processes back ({@link RedisRecovery}).
- * 6. Puts back what is in its in-flight lists and not held ({@link RedisStrays}).
+ * 4. Shows this process in Sidekiq's Web UI while it receives, and obeys its signals ({@link RedisHeartbeat}).
+ * 5. Takes back the jobs of dead processes ({@link RedisRecovery}).
+ * 6. Puts back strays in its in-flight lists ({@link RedisStrays}).
  */
 export class SidekiqBroker implements Broker {
   readonly capabilities = SIDEKIQ_CAPABILITIES;
@@ -157,7 +157,7 @@ export class SidekiqBroker implements Broker {
     this.admin = this.#admin();
   }
 
-  /** It connects when it is first used. */
+  /** Connects at the first use. */
   static open(deps: SidekiqBrokerDeps, options: SidekiqBrokerOptions): SidekiqBroker {
     return new SidekiqBroker(deps, options);
   }
@@ -220,7 +220,7 @@ export class SidekiqBroker implements Broker {
   async #close(): Promise<void> {
     await Promise.all([this.#fetch.close(), this.#calls.close()]);
     await Promise.all([this.#promotion.close(), this.#recovery.close()]);
-    // Where Redis is unavailable the others notice that this process has left by its missing heartbeats.
+    // If Redis is unavailable, the other processes notice the end by the missing heartbeats.
     await this.#heartbeat.leave().catch(() => {});
     this.#shared.connection.close();
   }

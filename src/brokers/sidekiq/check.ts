@@ -3,17 +3,16 @@ import type { Finding } from "../../core/finding.ts";
 import type { RedisConnection } from "../../redis/connection.ts";
 import { isNotAllowed } from "../../redis/errors.ts";
 
-/** What a Redis server tells of itself. */
+/** The facts about a Redis server. */
 export interface RedisFacts {
   /** The fields of `INFO`. */
   readonly info: ReadonlyMap<string, string>;
-  /** `CONFIG GET save`: when it writes snapshots, "" for never; undefined where it may not be asked. */
+  /** `CONFIG GET save`: when it writes snapshots, "" for never; undefined without the right to ask. */
   readonly save: string | undefined;
 }
 
 /**
- * What is to be said of a Redis server to which jobs are entrusted, as far as it tells: managed servers and users with few
- * rights may not ask.
+ * Findings about a Redis server. Managed servers, and users with few rights, answer less.
  *
  * @throws {QueueError} QUEUE_UNAVAILABLE
  */
@@ -77,12 +76,12 @@ function replica(info: RedisFacts["info"]): Finding[] {
   }];
 }
 
-/** So much of maxmemory is in use that writes are soon refused. */
+/** Beyond this share of maxmemory, writes are soon refused. */
 const NEARLY_FULL = 0.9;
 
 function memory(info: RedisFacts["info"]): Finding[] {
   const [used, max] = [Number(info.get("used_memory")), Number(info.get("maxmemory"))];
-  // 0 is for no limit; not a number where the server does not tell. Where it may, it makes room: see redis.eviction.
+  // 0 means no limit; NaN, the server did not say. With another policy Redis makes room: see redis.eviction.
   if (info.get("maxmemory_policy") !== "noeviction" || !(max > 0) || !(used > NEARLY_FULL * max)) return [];
   const id = "redis.memory";
   const what = `it uses ${used} of maxmemory's ${max} bytes`;

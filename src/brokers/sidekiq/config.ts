@@ -55,12 +55,11 @@ const options = {
   max_payload_bytes: wholeNumber(1, 1_000_000_000, DEFAULT_REDIS_OPTIONS.maxPayloadBytes),
 };
 
-/** Redis's words for a user or a password that will not do. */
+/** Redis's answers to a wrong user or password. */
 const LOGIN_REFUSALS: ReadonlySet<string> = new Set(["WRONGPASS", "NOAUTH", "NOPERM"]);
-/** At most this many queues are waited on with a connection each. */
+/** At most this many queues have a waiting connection. */
 const MAX_WAITS = 16;
 
-/** Sidekiq's queues in Redis. */
 export const SIDEKIQ: BrokerType<typeof options, SidekiqBrokerOptions> = {
   driver: "redis",
   formats: { sidekiq6, sidekiq7, sidekiq8 },
@@ -115,7 +114,7 @@ export const SIDEKIQ: BrokerType<typeof options, SidekiqBrokerOptions> = {
   secretFiles: ({ passwordFile: path }) => path === undefined ? [] : [{ path, what: "the password" }],
 };
 
-/** How the values of several keys fit together. */
+/** Checks that the values of several keys fit together. */
 function check(written: Written, path: Path): Problem[] {
   const broker: { readonly [Key in keyof typeof options]?: unknown } = written;
   const problems: Problem[] = [];
@@ -201,7 +200,7 @@ function targetOf(
   return { kind: "cluster", nodes: [endpoint, ...more], key: key_prefix };
 }
 
-/** Neither left out nor empty. */
+/** Present and not empty. */
 function isFilled(value: unknown): boolean {
   return Array.isArray(value) ? value.length > 0 : typeof value === "string" && value !== "";
 }

@@ -22,9 +22,9 @@ interface Member {
 }
 
 /**
- * The dead set. Sidekiq keeps the youngest 10,000 of 180 days there; the order is that of their scores.
+ * The dead set, ordered by score. Sidekiq keeps the youngest 10,000 letters of 180 days there.
  *
- * A letter's id is the job's own, or the SHA-1 of the bytes of a message that is no job. A letter is found by going through the set.
+ * A letter's id is the job's own, or the SHA-1 of the bytes of an unreadable message. To find a letter, the set is read.
  */
 export class RedisDeadLetters implements DeadLetters {
   readonly #shared: RedisShared;
@@ -76,7 +76,7 @@ export class RedisDeadLetters implements DeadLetters {
     });
   }
 
-  /** What is no job goes back to its queue as it was; where that is not known it stays, as what others have filed. */
+  /** An unreadable message goes back to its queue unchanged; without a known queue it stays, as a foreign entry. */
   retry(ids: readonly string[] | "all"): Promise<number> {
     return this.#change(ids, async (raw) => {
       const { connection, keys, clock, jobs } = this.#shared;
@@ -108,7 +108,7 @@ export class RedisDeadLetters implements DeadLetters {
       let failure: unknown;
       const applied = (raw: Buffer) =>
         apply(raw).catch((error) => {
-          // The others do not wait for one whose queue's key is another program's.
+          // The others do not wait for a letter whose queue key belongs to another program.
           if (!isForItsKey(error)) throw error;
           failure ??= error;
           return 0;
@@ -128,7 +128,7 @@ export class RedisDeadLetters implements DeadLetters {
     });
   }
 
-  /** All members, the most recent first, or from the first on that has that score. */
+  /** All members, the most recent first; or from the first with that score. */
   async *#members(score?: string): AsyncGenerator<Member> {
     let page = await this.#page(score === undefined ? undefined : ["at", { score }]);
     while (page.length > 0) {
@@ -137,7 +137,7 @@ export class RedisDeadLetters implements DeadLetters {
     }
   }
 
-  /** Those behind a place. Of members with one score it is not known which are, when the one of the place is gone: all are given. */
+  /** The members after a place. If the member of the place is gone, all members with its score are returned. */
   async *#behind(place: string): AsyncGenerator<Member> {
     const [, score] = /^([^\s:]+):[0-9a-f]{40}$/.exec(place) ?? [];
     if (score === undefined || !isScore(score)) throw noPlace(place);
@@ -155,7 +155,7 @@ export class RedisDeadLetters implements DeadLetters {
     if (before !== undefined) yield* before;
   }
 
-  /** Members from a place on: the first of a score, or what comes behind a member; none at the end. */
+  /** Members from a place: the first of a score, or the one after a member; none at the end. */
   async #page(
     from?: ["at", { score: string }] | ["behind", Pick<Member, "score" | "raw">],
   ): Promise<Member[]> {

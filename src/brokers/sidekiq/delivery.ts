@@ -14,17 +14,17 @@ import { BURY, LOOK_FOR, PUT_BACK, RETRY_LATER, RETRY_NOW } from "./scripts/scri
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
-/** What was taken, and read once. */
+/** A taken job, read once. */
 type TakenJob = Pick<RedisDelivery, "raw" | "record" | "job" | "id">;
 
-/** A job that this process holds: it is in its in-flight list of the queue. */
+/** A job in flight: it is in this process's in-flight list of the queue. */
 export class RedisDelivery implements Delivery {
   readonly id: string;
   readonly queue: string;
-  /** The message's bytes, by which it is found in Redis. */
+  /** The bytes of the message, which identify it in Redis. */
   readonly raw: Buffer;
   readonly message: Message;
-  /** The message as it was read; undefined when it is no job. What is one is filed as one, also when it is too long to run. */
+  /** The parsed message; undefined for an unreadable one. A job that is too long to run is still settled as a job. */
   readonly record: JsonObject | undefined;
   readonly job: JobHead | Unreadable;
   attempt = 1;
@@ -58,29 +58,29 @@ export class RedisDelivery implements Delivery {
 }
 
 /**
- * Holds deliveries and settles them.
+ * Makes deliveries and settles them.
  *
- * 1. Makes deliveries of jobs that were taken, and knows which are not settled.
+ * 1. Makes deliveries of taken jobs, and knows which are in flight.
  * 2. Settles each once: the job leaves the in-flight list and enters its next place in one step of Redis.
- * 3. Notices when a job was not in the list any more: LEASE_LOST.
+ * 3. Notices when a job was no longer in the list: LEASE_LOST.
  * 4. Counts for Sidekiq's statistics.
  *
- * Jobs are found by their bytes, and two jobs can have the same bytes. So a settle whose answer was lost is not just made
- * again, which could take the other one: the list tells first whether it was done. A job that is not there was settled, or
- * was taken back by others after this process had counted as dead. It cannot be told which, so LEASE_LOST is said whenever
- * it did since the job was taken: then a settle that was done can be reported as lost, and never a lost one as done.
+ * Jobs are identified by their bytes, and two jobs can have the same bytes. So a settle without an answer is not simply
+ * repeated, which could remove the other job: the list first shows whether it was done. A missing job was settled, or was taken
+ * back by another process after this one counted as dead. These cannot be told apart, so LEASE_LOST is reported whenever this
+ * process counted as dead since the job was taken. So a done settle may be reported as lost, but never a lost one as done.
  */
 export class RedisSettler {
   readonly inFlight = new Set<RedisDelivery>();
   /** Incremented whenever our heartbeat may have expired. */
   epoch = 0;
-  /** Commands under way that take jobs. */
+  /** Running commands that take jobs. */
   taking = 0;
-  /** While it is looked for strays: takes and settles wait for it. */
+  /** During a search for strays: takes and settles wait for it. */
   looking: Promise<void> | undefined;
-  /** Is told the queue of a job that was not in its list, though others have not taken it. */
+  /** Called with the queue of a job that was missing in its list although no other process has taken it. */
   onMissing: (queue: string) => void = () => {};
-  /** Not yet told to Redis. */
+  /** Not yet sent to Redis. */
   processed = 0;
   failed = 0;
   readonly #shared: RedisShared;
@@ -100,7 +100,7 @@ export class RedisSettler {
     this.#maxPayloadBytes = options.maxPayloadBytes;
   }
 
-  /** A delivery of a job that is in the in-flight list. */
+  /** Makes a delivery of a job in the in-flight list. */
   hold(queue: string, raw: Buffer): RedisDelivery {
     const nowMs = this.#shared.clock.nowMs();
     let delivery: RedisDelivery;
@@ -139,7 +139,7 @@ export class RedisSettler {
     return state !== "unknown" && epoch === this.epoch;
   }
 
-  /** This process's list of the jobs that it holds of a queue. */
+  /** This process's in-flight list of a queue. */
   inflightKey(queue: string): string {
     let key = this.#inflightKeys.get(queue);
     if (key === undefined) {
@@ -172,7 +172,7 @@ export class RedisSettler {
     }
   }
 
-  /** Runs `work` while no job is taken, and none of the queue is settled. One at a time. */
+  /** Runs `work` while no job is taken, and none of the queue is settled. One call at a time. */
   alone(queue: string, work: () => Promise<void>): Promise<void> {
     const turn = (this.looking ?? Promise.resolve()).then(async () => {
       const isSettling = ({ queue: its, state }: RedisDelivery) => its === queue && state === "settling";
@@ -200,7 +200,7 @@ export class RedisSettler {
     return this.#swap(delivery, { raw, queue }, { nowMs, delayMs, set: keys.retry });
   }
 
-  /** A message that is no job is put into the queue as it is; whoever takes it sends it to the dead letters. */
+  /** An unreadable message goes to the queue unchanged; whoever takes it buries it. */
   #replace(delivery: RedisDelivery, message: Uint8Array, delayMs: number): Promise<Reply> {
     const { keys, clock, jobs } = this.#shared;
     const { queue } = delivery;
@@ -215,7 +215,7 @@ export class RedisSettler {
     return this.#swap(delivery, { raw, queue }, { nowMs, delayMs, set });
   }
 
-  /** Puts a message in the place of one that is in flight: into its queue, or into the set until its delay is over. */
+  /** Replaces a job in flight by a message, which enters the queue, or the set until its delay is over. */
   #swap(
     delivery: RedisDelivery,
     { raw, queue }: { readonly raw: Uint8Array; readonly queue: string },
@@ -235,7 +235,7 @@ export class RedisSettler {
     return connection.run(RETRY_LATER, [inflight, set], [delivery.raw, scoreOf(dueMs), raw]);
   }
 
-  /** The schedule has no place for a message that is no job: it goes to its queue, and from there to the dead letters. */
+  /** The schedule cannot store an unreadable message: it goes to its queue, and from there to the dead letters. */
   #putBack(
     delivery: RedisDelivery,
     { delayMs = 0, mayRunOn = false }: Extract<Verdict, { kind: "release" }>,
@@ -269,9 +269,9 @@ export class RedisSettler {
   }
 
   /**
-   * The one place where a delivery's state changes.
+   * The only place where a delivery's state changes.
    *
-   * @param failures What it adds to the count of failures; undefined when the job was not run.
+   * @param failures The failures that it adds; undefined when the job did not run.
    * @param apply Answers 0 when the job was not in the list.
    */
   #settle(
@@ -302,7 +302,7 @@ export class RedisSettler {
     });
   }
 
-  /** After a settle whose answer was lost: makes it unless it was done. One at a time, for they count the same list. */
+  /** Makes a settle without an answer again, unless it was done. One at a time, because they count the same list. */
   #applyOnce(delivery: RedisDelivery, apply: () => Promise<Reply>): Promise<Reply> {
     const turn = this.#uncertain.then(async () => {
       const key = this.inflightKey(delivery.queue);
@@ -321,7 +321,7 @@ export class RedisSettler {
   }
 }
 
-/** An id as Sidekiq makes them: 12 random bytes. */
+/** An id like Sidekiq's: 12 random bytes. */
 export function newId(): string {
   return crypto.getRandomValues(new Uint8Array(12)).toHex();
 }

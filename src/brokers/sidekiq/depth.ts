@@ -5,24 +5,24 @@ import type { RedisShared } from "./shared.ts";
 import { isForItsKey } from "../../redis/errors.ts";
 import { READ_NEXT, READ_SET, TRIM } from "./scripts/scripts.ts";
 
-/** Members of a sorted set that are read to count the jobs of a queue, and how many at once. */
+/** To count the jobs of a queue, at most this many members of a sorted set are read, and this many at once. */
 const MAX_COUNTED = 10_000;
 const PAGE = 1_000;
-/** Nor are more bytes read of a set, and how many at once. */
+/** And at most this many bytes of a set, and this many at once. */
 const MAX_BYTES = 64 * 2 ** 20;
 const PAGE_BYTES = 8 * 2 ** 20;
 
-/** Jobs of a queue that are deleted in one step. */
+/** This many jobs of a queue are deleted in one step. */
 const PURGED_TOGETHER = 10_000;
 
-/** A longer job is not read to see since when it has been ready. */
+/** A longer job is not read to see how long it has been ready. */
 const MAX_NEXT_BYTES = 2 ** 20;
 
 /**
- * How many jobs there are, for people and their tools.
+ * Counts jobs, for people and their tools.
  *
- * The jobs of a queue in the sets `schedule`, `retry` and `dead` can only be counted by reading all members. 10,000 of a
- * set are, and no more than 64 MiB; in a longer one the queue is taken to have the same share of the rest.
+ * The jobs of a queue in the sets `schedule`, `retry` and `dead` can only be counted by reading members. At most 10,000 members
+ * and 64 MiB of a set are read; the rest of a longer set is assumed to have the same share of the queue.
  */
 export class RedisDepth {
   readonly #shared: RedisShared;
@@ -33,7 +33,7 @@ export class RedisDepth {
   }
 
   async of(queue: string): Promise<QueueDepth> {
-    // Before the others begin: nobody would be there to hear that they failed.
+    // Before the others begin: else nobody would handle their failures.
     const owners = await this.#owners();
     const [ready, sets, reserved] = await Promise.all([
       this.#length(this.#shared.keys.queue(queue)),
@@ -44,7 +44,7 @@ export class RedisDepth {
     return { ready, delayed: scheduled! + retried!, reserved, dead: dead! };
   }
 
-  /** A part at a time, so that Redis serves others in between. The newest are at the left end, and so is what comes meanwhile. */
+  /** In parts, so that Redis serves others in between. The newest jobs, and new ones, are at the left end. */
   async purge(queue: string): Promise<number> {
     const { connection, keys } = this.#shared;
     const list = keys.queue(queue);
@@ -84,7 +84,7 @@ export class RedisDepth {
     return { ready: new Map(ready), inFlight: inFlight.reduce((sum, length) => sum + length, 0) };
   }
 
-  /** Names of all queues that hold a job, sorted. */
+  /** Names of all queues with jobs, sorted. */
   async queues(): Promise<string[]> {
     const { connection, keys } = this.#shared;
     const names = new Set((await this.#sets()).flatMap((jobs) => [...jobs.keys()]));
@@ -97,7 +97,7 @@ export class RedisDepth {
     return [...names].sort();
   }
 
-  /** Processes that may hold jobs. */
+  /** Processes that may have jobs in flight. */
   async #owners(): Promise<string[]> {
     const { connection, keys } = this.#shared;
     return (await connection.send<Buffer[]>(["SMEMBERS", keys.owners], [keys.owners])).map(String);
@@ -109,7 +109,7 @@ export class RedisDepth {
     return lengths.reduce((sum, length) => sum + length, 0);
   }
 
-  /** Jobs of the three sets by queue. Those who ask in the same turn share the answer, whose reading begins after it. */
+  /** The jobs of the three sets by queue. Callers in the same turn share the answer, which is read after it. */
   #sets(): Promise<readonly ReadonlyMap<string, number>[]> {
     return this.#counting ??= Promise.resolve().then(() => {
       this.#counting = undefined;
@@ -118,7 +118,7 @@ export class RedisDepth {
     });
   }
 
-  /** 0 for a key that is another program's, or not for us: it holds no job, and the others are counted all the same. */
+  /** 0 for a key that belongs to another program, or is not allowed: the other keys are counted all the same. */
   async #length(list: string): Promise<number> {
     try {
       return await this.#shared.connection.send<number>(["LLEN", list], [list]);
@@ -149,7 +149,7 @@ export class RedisDepth {
   }
 }
 
-/** Undefined for what is no job, unless it is known where it came from. */
+/** Undefined for an unreadable message without a known queue. */
 function queueOf(jobs: RedisShared["jobs"], raw: Buffer): string | undefined {
   try {
     return (jobs.letter(raw).queue ?? "default") || undefined;

@@ -11,7 +11,7 @@ import { TAKE } from "./scripts/scripts.ts";
 import type { RedisStrays } from "./strays.ts";
 import { QueueWait, type Waiter } from "./wait.ts";
 
-/** At most this many queues are waited on, with a connection each; the others are looked at again after each wait. */
+/** At most this many queues have a waiting connection; the others are looked at again after each wait. */
 const MAX_WAITS = 16;
 const LOOK_AGAIN_MS = 1_000;
 
@@ -22,22 +22,22 @@ interface FetchDeps {
   readonly heartbeat: RedisHeartbeat;
   readonly recovery: RedisRecovery;
   readonly strays: RedisStrays;
-  /** A further connection, for a wait. */
+  /** Opens another connection, for a wait. */
   readonly connect: () => RedisConnection;
 }
 
-/** How much to take: {@link ReceiveRequest}. */
+/** The limits of a take: {@link ReceiveRequest}. */
 type Limits = Required<Pick<ReceiveRequest, "max" | "maxBytes">>;
 
-/** For each queue that was looked at, how many jobs were taken, and the jobs. */
+/** For each queue that was looked at, the number of taken jobs, and the jobs. */
 type Taken = (Buffer | number)[];
 
 /**
  * Takes jobs.
  *
- * 1. Takes as many as were asked for in one step of Redis, a queue after the other, each into the in-flight list.
- * 2. Waits without asking again and again when there are none ({@link QueueWait}), never longer than it should.
- * 3. Doubts where a command's answer was lost that may have taken jobs ({@link RedisStrays}).
+ * 1. Takes the requested number in one step of Redis, one queue after the other, each job into the in-flight list.
+ * 2. Without jobs, waits without polling ({@link QueueWait}), and never too long.
+ * 3. After a lost answer to a command that may have taken jobs, marks the queues as uncertain ({@link RedisStrays}).
  */
 export class RedisFetch {
   readonly #deps: FetchDeps;
@@ -56,7 +56,7 @@ export class RedisFetch {
     return receiving;
   }
 
-  /** Ends the waits, and resolves when every receive has. */
+  /** Ends the waits; resolves when every receive has ended. */
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.allSettled([...this.#receiving]);
@@ -79,7 +79,7 @@ export class RedisFetch {
       if (isOver()) break;
       const taken = await this.#take(queues, limits);
       if (taken === undefined) {
-        // This process counted as dead: it has to be alive for others before it takes jobs.
+        // This process counted as dead: the others must see it alive before it takes jobs.
         await heartbeat.beat();
         continue;
       }
@@ -97,7 +97,7 @@ export class RedisFetch {
     return [];
   }
 
-  /** Undefined when nothing was given, for this process counts as dead. */
+  /** Undefined when nothing was taken, because this process counts as dead. */
   async #take(queues: readonly string[], limits: Limits): Promise<RedisDelivery[] | undefined> {
     const { settler } = this.#deps;
     while (settler.looking !== undefined) await settler.looking;
@@ -131,12 +131,12 @@ export class RedisFetch {
       if (count < 0) foreign ??= queue;
       for (let i = 0; i < count; i++) taken.push(settler.hold(queue, reply[at++] as Buffer));
     }
-    // The others are served all the same; when they have nothing, it is told why this one has not.
+    // The other queues are served all the same; without jobs in them, the foreign key is reported.
     if (foreign !== undefined && taken.length === 0) await this.#tellForeign(foreign);
     return taken;
   }
 
-  /** Rejects with what Redis says of a queue one of whose keys is another program's. */
+  /** Rejects with Redis's answer about a queue with a foreign key. */
   async #tellForeign(queue: string): Promise<void> {
     const { shared: { connection, keys }, settler } = this.#deps;
     for (const key of [keys.queue(queue), settler.inflightKey(queue)]) {
@@ -144,7 +144,7 @@ export class RedisFetch {
     }
   }
 
-  /** The keys that TAKE wants. */
+  /** The keys for TAKE. */
   #keys(queues: readonly string[]): readonly string[] {
     let keys = this.#keysOf.get(queues);
     if (keys === undefined) {
@@ -156,7 +156,7 @@ export class RedisFetch {
     return keys;
   }
 
-  /** Waits until there is a job, or the time is over; what arrives up to the end of the wait, within the limits. */
+  /** Waits for a job until the time is over; takes what arrives until the end of the wait, within the limits. */
   async #wait(
     queues: readonly string[],
     { max, maxBytes }: Limits,
@@ -186,13 +186,12 @@ export class RedisFetch {
     timer.cancel();
     for (const one of signals) one.removeEventListener("abort", end);
     await Promise.all(waits.map((wait) => wait.leave(waiter)));
-    // What has arrived is told first, also what came when one of the waits had failed and the others went on; the failure
-    // shows again at the next receive.
+    // Arrived jobs come first, also when one wait failed and others went on; the failure shows again at the next receive.
     if (failure !== undefined && arrived.length === 0) throw failure.error;
     return arrived;
   }
 
-  /** Whether Redis may move a job of this queue at any moment, for somebody waits. */
+  /** Whether a wait may take a job of this queue at any moment. */
   isArmed(queue: string): boolean {
     return this.#waits.get(queue)?.isArmed === true;
   }

@@ -14,18 +14,18 @@ const BEAT_AGAIN_MS = 1_000;
 
 const BEATS_IN_LEASE = 6;
 
-/** A longer job is not shown in the list of running jobs, which is written anew with every beat. */
+/** A longer job is not in the list of running jobs, which is written with every heartbeat. */
 const MAX_SHOWN_BYTES = 10_000;
 
 /**
  * The heartbeats of this process, and its place in Sidekiq's Web UI.
  *
- * 1. Sends six heartbeats within a lease, and sooner after one that failed. When they end, other processes
- *    take the jobs back that it holds.
- * 2. Registers every queue before a job is taken from it, so that those others know where to look.
- * 3. Shows in the Web UI what the process is and runs, and passes on what the UI tells it.
+ * 1. Sends six heartbeats within a lease, and sooner after a failure. When they end, other processes take back its jobs in
+ *    flight.
+ * 2. Registers every queue before a job is taken from it, so that those processes know where to look.
+ * 3. Shows the process and its jobs in the Web UI, and passes on the Web UI's signals.
  * 4. Adds to Sidekiq's statistics.
- * 5. Has compared once within a lease what is in flight with what is held ({@link RedisStrays}).
+ * 5. Once within a lease, compares the lists in Redis with the jobs in flight here ({@link RedisStrays}).
  */
 export class RedisHeartbeat {
   readonly #shared: RedisShared;
@@ -36,7 +36,7 @@ export class RedisHeartbeat {
   readonly #info: ProcessInfo | undefined;
   readonly #onSignal: (signal: RemoteSignal) => void;
   readonly #queues = new Set<string>();
-  /** Of the queues that Redis knows of. */
+  /** The queues that Redis knows of. */
   readonly #announced = new Set<string>();
   readonly #startedAtMs: number;
   #beatenAtMs = -Infinity;
@@ -69,7 +69,7 @@ export class RedisHeartbeat {
     this.#startedAtMs = shared.clock.nowMs();
   }
 
-  /** Whether others surely take this process for alive. */
+  /** Whether others certainly see this process alive. */
   get isFresh(): boolean {
     return performance.now() - this.#beatenAtMs < this.#leaseMs / 2;
   }
@@ -84,35 +84,35 @@ export class RedisHeartbeat {
     return this.#queues;
   }
 
-  /** Tells Redis that jobs will be taken from these queues, and sends heartbeats from then on. */
+  /** Registers these queues, and sends heartbeats from then on. */
   async announce(queues: readonly string[]): Promise<void> {
     for (const queue of queues) this.#queues.add(queue);
     this.#beating.start();
-    // One that is under way may have begun before.
+    // A running one may have begun before.
     await this.#beating.ended();
     await this.beat();
   }
 
-  /** One heartbeat, now. */
+  /** Sends one heartbeat now. */
   beat(): Promise<void> {
     return this.#beating.do();
   }
 
-  /** Shows, at once, that this process takes no more jobs. */
+  /** Shows at once that this process takes no more jobs. */
   quiet(): void {
     if (this.#isQuiet) return;
     this.#isQuiet = true;
     // A broker that received nothing is not shown.
     if (this.#queues.size === 0) return;
-    // A sign under way may have been made before, and sets when the next one comes.
+    // A running heartbeat may be from before, and sets the time of the next one.
     void this.#beating.ended().then(() => this.#beating.next(0));
   }
 
-  /** Puts back all that is held, and leaves the lists of processes. */
+  /** Puts back all jobs in flight, and leaves the lists of processes. */
   async leave(): Promise<void> {
     await this.#beating.close();
     const { connection, keys, identity } = this.#shared;
-    // A broker that received nothing has nothing to tell.
+    // A broker that received nothing has nothing to report.
     if (this.#queues.size === 0) return;
     for (const queue of this.#queues) {
       await connection.run(PUT_ALL_BACK, [this.#settler.inflightKey(queue), keys.queue(queue)], []);
@@ -126,7 +126,7 @@ export class RedisHeartbeat {
   #waitMs(hasFailed: boolean): number {
     const evenlyMs = this.#leaseMs / BEATS_IN_LEASE;
     if (hasFailed) return Math.min(BEAT_AGAIN_MS, evenlyMs);
-    // A signal may have others behind it, and people wait to see that it was heard.
+    // Further signals may follow, and people wait to see the effect.
     return this.#hasSignal ? 0 : evenlyMs;
   }
 
@@ -138,7 +138,7 @@ export class RedisHeartbeat {
     try {
       [signal, wasAlive] = await this.#giveSign(queues);
     } finally {
-      // Redis may have got also one that failed, and the next one finds this process alive then.
+      // Redis may have received a failed heartbeat, too; then the next one finds this process alive.
       const isLate = performance.now() - this.#beatenAtMs > this.#leaseMs;
       if (wasAlive === 0 || isLate) this.#settler.epoch++;
     }
@@ -151,7 +151,7 @@ export class RedisHeartbeat {
     if (++this.#beats % BEATS_IN_LEASE === 0) await this.#strays.compare(this.#queues);
   }
 
-  /** Resolves as BEAT returns. */
+  /** Resolves with the result of BEAT. */
   #giveSign(queues: readonly string[]): Promise<[signal: Buffer | null, wasAlive: number]> {
     const { connection, keys, identity } = this.#shared;
     const process = keys.process(identity);
@@ -185,7 +185,7 @@ export class RedisHeartbeat {
     this.#onSignal(signal);
   }
 
-  /** Adds what was processed since the last time. */
+  /** Adds the jobs processed since the last time. */
   async #count(): Promise<void> {
     const { processed, failed } = this.#settler;
     if (processed + failed === 0) return;
@@ -244,7 +244,7 @@ export class RedisHeartbeat {
   /** Fields and values of the list of running jobs. */
   #work(): string[] {
     return [...this.#settler.inFlight].flatMap(({ id, queue, raw, takenAtMs, record }) => {
-      // The Web UI reads it as a job, and would raise at what is none.
+      // The Web UI reads it as a job, and would fail at an unreadable one.
       const instead = record === undefined
         ? "(no job)"
         : raw.length > MAX_SHOWN_BYTES

@@ -11,11 +11,10 @@ import { isScore, timeOfScore } from "./score.ts";
 import { READ_SET_FROM, READ_TAIL } from "./scripts/page_scripts.ts";
 import { hashOf, type RedisShared } from "./shared.ts";
 
-/** The sets of delayed jobs are for all queues: a page looks at no more members and reads no more bytes than these. */
+/** The sets of delayed jobs are for all queues: a page reads no more members and bytes of them than these. */
 const SCANNED = 1_000;
 const PAGE_BYTES = 8 * 2 ** 20;
 
-/** A page that is being filled. */
 interface Filling {
   readonly jobs: ListedJob[];
   readonly limit: number;
@@ -24,11 +23,11 @@ interface Filling {
 }
 
 /**
- * Pages of jobs that wait or run. The place of the next one is
+ * Pages of waiting and running jobs. The place of the next page is
  *
- * - in a queue the number of jobs before it, from the end at which they are taken;
- * - of the delayed ones the set, a score, and how many members with that score are before it: first `schedule`, then `retry`;
- * - of those that run the number of jobs before it, and the process that has them.
+ * - in a queue: the number of jobs before it, from the end at which they are taken;
+ * - of delayed jobs: the set, a score, and the number of members with that score before it; first `schedule`, then `retry`;
+ * - of running jobs: the number of jobs before it, and the process that has them.
  */
 export class RedisJobs {
   readonly #shared: RedisShared;
@@ -78,7 +77,7 @@ export class RedisJobs {
     }
   }
 
-  /** A part of a list, and where it goes on, unless that was its end. */
+  /** A part of a list, and where it continues, unless that was its end. */
   async #tail(list: string, from: number, limit: number): Promise<{ jobs: Buffer[]; next?: number }> {
     const part = [from, limit, PAGE_BYTES].map(String);
     const jobs = await this.#shared.connection.run<Buffer[]>(READ_TAIL, [list], part);
@@ -113,7 +112,7 @@ export class RedisJobs {
     }
   }
 
-  /** What a message says; of one that is no job, nothing. */
+  /** The facts of a message; none of an unreadable one. */
   #facts(raw: Buffer): Facts {
     try {
       return this.#shared.jobs.letter(raw);
@@ -138,7 +137,7 @@ function toJob(raw: Buffer, facts: Facts, readyAtMs?: number): ListedJob {
   };
 }
 
-/** @throws {FervoError} for a text that is no place */
+/** @throws {FervoError} for an invalid place */
 function partsOf(text: string, form: RegExp): readonly string[] {
   const parts = form.exec(text);
   if (parts === null) throw noJobPlace(text);

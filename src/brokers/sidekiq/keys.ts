@@ -15,7 +15,7 @@
  * | `fervo:processes`              | set    | identities that may hold jobs                                         |
  * | `fervo:queues:IDENTITY`        | set    | the queues from which it takes them                                   |
  * | `fervo:inflight:IDENTITY:NAME` | list   | the jobs that it holds, the newest at its left end                    |
- * | `fervo:suspects`               | hash   | identities without a heartbeat, and since when, epoch milliseconds   |
+ * | `fervo:suspects`               | hash   | identities without a heartbeat, and since when, epoch milliseconds    |
  * | `fervo:schedule`               | hash   | schedules, and when each is claimed: `FROM-TO,FROM-TO RULE`           |
  * | `fervo:paused`                 | hash   | paused queues that have a reason or an end: `{"until", "reason"}`     |
  * | `fervo:recovery`               | string | who looks for the dead now                                            |
@@ -34,7 +34,7 @@ export class RedisKeys {
   readonly suspects: string;
   readonly recovery: string;
 
-  /** @param prefix Before every name, as of redis-namespace. */
+  /** @param prefix Before every name, as with redis-namespace. */
   constructor(prefix: string) {
     this.prefix = prefix;
     this.queues = `${prefix}queues`;
@@ -70,7 +70,7 @@ export class RedisKeys {
     return `${this.prefix}stat:${name}${day === undefined ? "" : `:${day}`}`;
   }
 
-  /** The type that a key has to be of. */
+  /** The required type of a key. */
   typeOf(key: string): "list" | "set" | "zset" | "hash" | "string" {
     const name = key.slice(this.prefix.length);
     if (/^(?:queue:|fervo:inflight:)/.test(name) || name.endsWith("-signals")) return "list";

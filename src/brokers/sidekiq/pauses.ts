@@ -5,8 +5,9 @@ import { DROP_NOTE, PAUSE, RESUME } from "./scripts/pause_scripts.ts";
 import type { RedisShared } from "./shared.ts";
 
 /**
- * The set `paused`, which is Sidekiq Pro's own, and beside it our notes: why, and until when. Who resumes a queue otherwise, as in the Web
- * UI, leaves its note; whoever sees that next drops it. So is a pause ended whose time is over.
+ * The set `paused`, which is Sidekiq Pro's, and beside it our notes with the reason and the end. If somebody else resumes a
+ * queue, for instance in the Web UI, its note stays, and the next reader drops it. The next reader also ends a pause whose time
+ * is over.
  */
 export class RedisPauses implements Pauses {
   readonly isEnforced = false;
@@ -62,7 +63,7 @@ export class RedisPauses implements Pauses {
   }
 }
 
-/** What others have written there says nothing. */
+/** Foreign values are ignored. */
 function readNote(text: string): PauseOptions {
   try {
     const { until, reason } = JSON.parse(text) ?? {};

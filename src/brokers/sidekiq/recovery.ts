@@ -7,23 +7,23 @@ import { scoreOf } from "./score.ts";
 import { FIND_DEAD, FORGET, RECOVER, RECOVER_TO_DEAD } from "./scripts/process_scripts.ts";
 import { READ_LIST } from "./scripts/scripts.ts";
 
-/** A job whose worker died so often is taken for the cause. */
+/** A job whose worker died this often counts as the cause. */
 const MAX_RECOVERIES = 3;
 /** Jobs that are read at once. */
 const BATCH_JOBS = 100;
 const BATCH_BYTES = 8 * 2 ** 20;
 
 /**
- * Takes jobs back from processes that died.
+ * Takes jobs back from dead processes.
  *
- * 1. Looks for them six times within a lease; of all processes one does, whoever takes the lock.
- * 2. Puts each job back to where it is taken next, and counts that in the job.
- * 3. Sends a job whose worker died three times to the dead letters.
- * 4. Tells observers how many, of which process and queue.
+ * 1. Looks for them six times within a lease; only one process does, the one that gets the lock.
+ * 2. Puts each job back where it is taken next, and counts that in the job.
+ * 3. Buries a job whose worker died three times.
+ * 4. Reports the number of jobs, with the process and the queue.
  *
- * A process is dead when its heartbeats have ended, which they do a lease after the last one, and none has come in a
- * third of a lease since that was noticed: so its jobs run again within one and two thirds of a lease. The third is for
- * the living whose heartbeats ended because Redis was unavailable: they connect again and give one.
+ * A process is dead when its heartbeats have expired, a lease after the last one, and none has come in a third of a lease since
+ * that was noticed. So its jobs run again within one and two thirds of a lease. The third is for live processes whose
+ * heartbeats expired because Redis was unavailable: they reconnect and send one.
  */
 export class RedisRecovery {
   readonly #shared: RedisShared;
@@ -40,12 +40,11 @@ export class RedisRecovery {
     });
   }
 
-  /** Begins to look. Idempotent. */
   start(): void {
     if (this.#looking.start()) void this.#looking.run();
   }
 
-  /** Ends the looking, and waits for what is under way. */
+  /** Stops, and waits for the current search. */
   async close(): Promise<void> {
     await this.#looking.close();
   }
@@ -53,7 +52,7 @@ export class RedisRecovery {
   async #look(): Promise<void> {
     const { connection, keys, identity } = this.#shared;
     const share = (part: number) => String(Math.round(this.#leaseMs / part));
-    // Shorter than the time between two looks, so that our own lock does not keep us from the next one.
+    // Shorter than the time between two searches, so that our own lock does not block the next one.
     const lock = ["SET", keys.recovery, identity, "NX", "PX", share(8)];
     if (await connection.send(lock) === null) return;
     const dead = await connection.run<Buffer[]>(FIND_DEAD, [keys.owners, keys.suspects], [
@@ -64,7 +63,7 @@ export class RedisRecovery {
     await eachByItself(dead, (one) => this.#recover(String(one)));
   }
 
-  /** Takes all jobs of a dead process back. */
+  /** Takes back all jobs of a dead process. */
   async #recover(dead: string): Promise<void> {
     const { connection, keys } = this.#shared;
     const queues = (await connection.send<Buffer[]>(["SMEMBERS", keys.queuesOf(dead)])).map(String);
@@ -78,7 +77,7 @@ export class RedisRecovery {
     await connection.run(FORGET, forgotten, [dead]);
   }
 
-  /** False when the process lives after all. */
+  /** False when the process is alive after all. */
   async #recoverQueue(dead: string, queue: string): Promise<boolean> {
     const { connection, keys } = this.#shared;
     const inflight = keys.inflight(dead, queue);
@@ -103,7 +102,7 @@ export class RedisRecovery {
     }
   }
 
-  /** What became of the job; `gone` when somebody else was faster, `alive` when the process lives after all. */
+  /** The fate of the job; `gone` when another process was faster, `alive` when the process is alive after all. */
   async #recoverJob(
     dead: string,
     queue: string,
@@ -127,7 +126,7 @@ export class RedisRecovery {
       }
       recovered = jobs.recovered(job, { id, queue });
     } catch (error) {
-      // What cannot be read is put back as it is; whoever takes it sends it to the dead letters.
+      // An unreadable message is put back unchanged; whoever takes it buries it.
       if (!(error instanceof JobError)) throw error;
     }
     const places = [process, inflight, keys.queue(queue)];
@@ -135,14 +134,14 @@ export class RedisRecovery {
   }
 }
 
-/** Does the work for each; what fails for one is thrown when it was tried for all. */
+/** Does the work for each; a failure is thrown after all were tried. */
 async function eachByItself<T>(all: readonly T[], work: (one: T) => Promise<unknown>): Promise<void> {
   const failures: unknown[] = [];
   for (const one of all) await work(one).catch((error) => failures.push(error));
   if (failures.length > 0) throw failures[0];
 }
 
-/** What the answer of a script says that takes a job back. */
+/** The meaning of a recovery script's answer. */
 function endOf<Taken extends string>(answer: number, taken: Taken): Taken | "gone" | "alive" {
   if (answer < 0) return "alive";
   return answer === 0 ? "gone" : taken;

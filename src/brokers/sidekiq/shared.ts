@@ -5,7 +5,7 @@ import type { SidekiqFormat } from "../../formats/sidekiq.ts";
 import type { RedisConnection } from "../../redis/connection.ts";
 import type { RedisKeys } from "./keys.ts";
 
-/** What the parts of the broker share. */
+/** Shared by the parts of the broker. */
 export interface RedisShared {
   readonly connection: RedisConnection;
   readonly keys: RedisKeys;
@@ -16,7 +16,7 @@ export interface RedisShared {
   readonly identity: string;
 }
 
-/** The id of a message that has none: the SHA-1 of its bytes. */
+/** The id of a message without one: the SHA-1 of its bytes. */
 export function hashOf(raw: Uint8Array): string {
   return createHash("sha1").update(raw).digest("hex");
 }

@@ -6,16 +6,16 @@ import type { RedisShared } from "./shared.ts";
 import { scoreOf } from "./score.ts";
 import { PUT_BACK_STRAYS } from "./scripts/scripts.ts";
 
-/** A job that ran and could not be settled so often is not put back any more. */
+/** A job that ran this often without a settle is not put back any more. */
 const MAX_RETURNS = 3;
-/** Jobs whose returns are remembered. */
+/** The returns of this many jobs are remembered. */
 const MAX_REMEMBERED = 1_000;
 /** A job's mark is made of this many bytes of each end. */
 const MARK_BYTES = 65_536;
 
 interface StraysDeps {
   readonly settler: RedisSettler;
-  /** Whether Redis may move a job of this queue into its in-flight list at any moment. */
+  /** Whether a wait may move a job of this queue into its in-flight list at any moment. */
   readonly isArmed: (queue: string) => boolean;
 }
 
@@ -33,11 +33,11 @@ export class RedisStrays {
   readonly #settler: RedisSettler;
   readonly #isArmed: StraysDeps["isArmed"];
   readonly #background: BackgroundWork;
-  /** Queues to look into, and the look under way; `unsettled` where jobs may have run. */
+  /** Queues to look into, with the current look; `unsettled` if jobs may have run. */
   readonly #uncertain = new Map<string, { unsettled: boolean; looking: Promise<void> | undefined }>();
   /** Lists that were longer than the jobs in flight here, at the last comparison. */
   #longer = new Set<string>();
-  /** By their marks, how often jobs were put back that had run. */
+  /** How often jobs that had run were put back, by their marks. */
   readonly #returns = new Map<string, number>();
 
   constructor(shared: RedisShared, { settler, isArmed }: StraysDeps) {
@@ -66,12 +66,12 @@ export class RedisStrays {
     else this.#uncertain.set(queue, { unsettled, looking: undefined });
   }
 
-  /** Resolves when nothing is doubtful about these queues, but for those where a job may be on its way: their wait looks. */
+  /** Resolves when these queues are certain, except where a job may be on its way: their wait looks. */
   async clearAll(queues: readonly string[]): Promise<void> {
     for (const queue of queues) if (!this.#isArmed(queue)) await this.clear(queue);
   }
 
-  /** Puts back stray jobs, if there may be some. */
+  /** Puts back strays, if there may be some. */
   async clear(queue: string): Promise<void> {
     const uncertain = this.#uncertain.get(queue);
     if (uncertain === undefined) return;
@@ -85,7 +85,10 @@ export class RedisStrays {
     await uncertain.looking;
   }
 
-  /** Compares the lists in Redis with the jobs in flight here; twice longer is uncertain. Called once within a lease. */
+  /**
+   * Compares the lists in Redis with the jobs in flight here; a list that is longer twice makes its queue uncertain. Called
+   * once within a lease.
+   */
   async compare(queues: Iterable<string>): Promise<void> {
     const { connection } = this.#shared;
     const names = [...queues];
@@ -103,7 +106,7 @@ export class RedisStrays {
     this.#longer = new Set(longer);
   }
 
-  /** Where a wait is armed, that looks before the next one. */
+  /** An armed wait looks before its next round. */
   #lookSoon(queue: string): void {
     void this.#background.run(() => this.clearAll([queue]));
   }
@@ -144,7 +147,7 @@ export class RedisStrays {
   }
 }
 
-/** What stands for a job's bytes, as the script makes it: of a long one the ends, so that Redis is not held up. */
+/** The mark of a job's bytes, as the script makes it; of the ends of a long one, so that Redis is not blocked. */
 function markOf(raw: Buffer): string {
   return createHash("sha1").update(raw.subarray(0, MARK_BYTES)).update(raw.subarray(-MARK_BYTES)).digest(
     "hex",

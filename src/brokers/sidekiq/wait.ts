@@ -5,12 +5,12 @@ import type { RedisShared } from "./shared.ts";
 import { PUT_BACK } from "./scripts/scripts.ts";
 import type { RedisStrays } from "./strays.ts";
 
-/** How long Redis holds a wait until it answers that there is nothing, seconds: so a dead connection is noticed. */
+/** Redis ends a wait without a job after this time, seconds: so a dead connection is noticed. */
 export const BLOCK_S = 5;
 
-/** Somebody who waits for jobs of a queue. */
+/** A receive that waits for jobs of a queue. */
 export interface Waiter {
-  /** Is given a job; false when it has no room for it. */
+  /** Offers a job; false without room for it. */
   offer(queue: string, raw: Buffer): boolean;
   /** The broker failed. */
   fail(error: unknown): void;
@@ -20,28 +20,28 @@ interface QueueWaitDeps {
   readonly shared: RedisShared;
   readonly settler: RedisSettler;
   readonly queue: string;
-  /** Its own: a command that waits holds up all that come after it. */
+  /** A waiting command blocks all commands after it, so the wait has its own connection. */
   readonly connection: RedisConnection;
-  /** Whether others surely take this process for alive. */
+  /** Whether others certainly see this process alive. */
   readonly isFresh: () => boolean;
   readonly beat: () => Promise<void>;
   readonly strays: RedisStrays;
 }
 
 /**
- * The wait for a job of one queue, on a connection of its own.
+ * The wait for a job of one queue, on its own connection.
  *
- * 1. Waits as long as somebody wants a job, and no longer: nobody's job is taken.
+ * 1. Waits while somebody wants a job, and no longer: no job is taken for nobody.
  * 2. Takes the job into the in-flight list in the same step, so that it is never only in this process's memory.
- * 3. Gives it to whoever has waited longest and has room. When nobody has, puts it back to where it was.
+ * 3. Gives it to the longest waiter with room, or puts it back.
  *
- * Redis is asked by `BLMOVE`, which waits on one list: hence a wait for each queue. To end it early another connection
- * says `CLIENT UNBLOCK`; a job that comes in that moment is offered like any other.
+ * It uses `BLMOVE`, which waits on one list: hence one wait for each queue. To end it early, another connection sends `CLIENT
+ * UNBLOCK`; a job that comes at that moment is offered like any other.
  */
 export class QueueWait {
   readonly #deps: QueueWaitDeps;
   readonly #waiters = new Set<Waiter>();
-  /** They want no more to wait, and take what comes until the wait has ended. */
+  /** They want no further wait, but take what comes until the current one has ended. */
   readonly #leaving = new Set<Waiter>();
   #running: Promise<void> | undefined;
   /** While Redis may move a job at any moment. */
@@ -66,7 +66,7 @@ export class QueueWait {
     this.#waiters.delete(waiter);
     if (this.#waiters.size > 0) return;
     this.#leaving.add(waiter);
-    // Somebody who joins meanwhile goes on with the same wait, which then is theirs.
+    // A waiter that joins meanwhile continues the same wait.
     while (this.#armed !== undefined && this.#waiters.size === 0) await this.#unblock(this.#armed);
     this.#leaving.delete(waiter);
   }
@@ -83,7 +83,7 @@ export class QueueWait {
         if (!isFresh()) await beat();
         await connection.open();
         if (this.#waiters.size === 0) break;
-        // While it is looked for strays no job may be on its way.
+        // During a search for strays no job may be on its way.
         if (strays.isUncertain(queue)) continue;
         this.#armed = this.#waitOnce();
         try {
@@ -98,7 +98,7 @@ export class QueueWait {
       this.#waiters.clear();
       for (const waiter of waiters) waiter.fail(error);
     } finally {
-      // In the same step in which it was seen that nobody waits: who joins after it begins anew.
+      // In the step that saw no waiters: a waiter that joins later starts a new wait.
       this.#running = undefined;
     }
   }
@@ -119,7 +119,7 @@ export class QueueWait {
     await shared.connection.run(PUT_BACK, places.toReversed(), [raw]);
   }
 
-  /** Tries to end the wait under way. */
+  /** Tries to end the current wait. */
   async #unblock(armed: Promise<void>): Promise<void> {
     const { connection, shared } = this.#deps;
     const ended = armed.catch(() => {});

@@ -15,11 +15,10 @@ const BATCH_BYTES = 8 * 2 ** 20;
 /**
  * Moves jobs of the sets `retry` and `schedule` into their queues when they are due.
  *
- * 1. Looks once a second, and at the exact time of the next due job that it knows of.
- * 2. Works beside any number of other processes that do the same, ours or Ruby's: a job leaves its set and enters its
- *    queue in one step, for whoever is first.
- *
- * 3. Leaves a job where it is whose queue's key is another program's, tells so, and goes on with the others.
+ * 1. Looks once a second, and at the exact time of the next known due job.
+ * 2. Works beside any number of other processes that do the same, ours or Ruby's: a job leaves its set and enters its queue in
+ *    one step, for the fastest.
+ * 3. Leaves a job whose queue key belongs to another program, reports it, and goes on with the others.
  *
  * A look without due jobs is two commands, each of constant cost.
  */
@@ -27,7 +26,7 @@ export class RedisSchedule {
   readonly #shared: RedisShared;
   readonly #promoting: RepeatedWork;
   #nextDueMs = -Infinity;
-  /** Why a job stays that is due. */
+  /** Why a due job stays. */
   #stuck: unknown;
 
   constructor(shared: RedisShared) {
@@ -39,12 +38,11 @@ export class RedisSchedule {
     });
   }
 
-  /** Begins to look. Idempotent. */
   start(): void {
     if (this.#promoting.start()) this.#promoting.next(LOOK_EVERY_MS);
   }
 
-  /** Whether a job may be due that is still in its set, as far as is known here. */
+  /** Whether a due job may still be in its set, as far as is known here. */
   get isDue(): boolean {
     return this.#promoting.isUnderWay || this.#hasDue;
   }
@@ -53,22 +51,22 @@ export class RedisSchedule {
     return this.#nextDueMs <= this.#shared.clock.nowMs();
   }
 
-  /** A job was scheduled for then, epoch milliseconds. */
+  /** A job was scheduled for this time, epoch milliseconds. */
   expect(dueMs: number): void {
     if (dueMs >= this.#nextDueMs) return;
     this.#nextDueMs = dueMs;
     this.#promoting.next(this.#waitMs());
   }
 
-  /** Moves all that is due now. Never rejects: what goes wrong is told, and tried again within a second. */
+  /** Moves all jobs that are due now. Never rejects: failures are reported, and repeated within a second. */
   async promote(): Promise<void> {
     const { isUnderWay } = this.#promoting;
     await this.#promoting.run();
-    // What was under way may have looked before it was due.
+    // A running look may have been too early.
     if (isUnderWay && this.#hasDue) await this.#promoting.run();
   }
 
-  /** Ends the looking, and waits for what is under way. */
+  /** Stops, and waits for the current look. */
   async close(): Promise<void> {
     await this.#promoting.close();
   }
@@ -88,7 +86,7 @@ export class RedisSchedule {
     this.#nextDueMs = Infinity;
     try {
       const dueMs = await Promise.all([keys.retry, keys.schedule].map((set) => this.#promoteSet(set)));
-      // One may have been expected in between.
+      // Another one may have been expected in between.
       this.#nextDueMs = Math.min(this.#nextDueMs, ...dueMs);
     } catch (error) {
       this.#nextDueMs = clock.nowMs() + LOOK_EVERY_MS;
@@ -96,7 +94,7 @@ export class RedisSchedule {
     }
   }
 
-  /** Returns when the next job of the set is due, epoch milliseconds; Infinity when there is none. */
+  /** Returns when the next job of the set is due, epoch milliseconds; Infinity without one. */
   async #promoteSet(set: string): Promise<number> {
     const { connection, clock } = this.#shared;
     const [, first] = await connection.send<Buffer[]>(["ZRANGE", set, "0", "0", "WITHSCORES"], [set]);
@@ -113,12 +111,12 @@ export class RedisSchedule {
       const isMoved = await Promise.all(due.map((member) => this.#promoteJob(set, member, nowMs)));
       const stays = isMoved.filter((moved) => !moved).length;
       stuck += stays;
-      // There may be very many: whoever waits for this takes jobs in between.
+      // There may be very many: receives take jobs in between.
       if (this.#promoting.isClosed || stays < due.length && due.length === BATCH_JOBS) return nowMs;
     }
   }
 
-  /** False when the job stays, for nothing can be put into the key of its queue: the others do not wait for it. */
+  /** False when the job stays, because its queue key refuses it: the others do not wait for it. */
   async #promoteJob(set: string, member: Buffer, nowMs: number): Promise<boolean> {
     try {
       await this.#moveJob(set, member, nowMs);

@@ -16,14 +16,14 @@ import type { Calls } from "../../../redis/calls.ts";
 import type { RedisShared } from "../shared.ts";
 import { CHANGE_SCHEDULE } from "../scripts/scripts.ts";
 
-/** A job as it enters its queue. */
+/** Makes the job that enters its queue. */
 export type NewJob = (
   queue: string,
   payload: Uint8Array,
   options: PushOptions,
 ) => { readonly raw: Uint8Array; readonly id: string };
 
-/** A record as it was read, and its text, by which a script sees whether it is still the same. */
+/** A record, and its text, which shows a script whether it is unchanged. */
 interface Known {
   readonly text: Uint8Array;
   readonly record: ScheduleRecord | undefined;
@@ -35,7 +35,7 @@ export class RedisScheduleBook implements ScheduleBook {
   readonly #calls: Calls;
   readonly #newJob: NewJob;
 
-  /** @param deps.newJob The job as it enters its queue. */
+  /** @param deps.newJob Makes the job that enters its queue. */
   constructor(shared: RedisShared, calls: Calls, deps: { newJob: NewJob }) {
     this.#shared = shared;
     this.#calls = calls;
@@ -90,7 +90,7 @@ export class RedisScheduleBook implements ScheduleBook {
     });
   }
 
-  /** Whoever has changed the record in between has taken a slot, or told of one: so this ends. */
+  /** Whoever changed the record in between has claimed or reported a slot: so this loop ends. */
   async #claim(slot: ScheduleSlot, job?: { queue: string; raw: Uint8Array }): Promise<ClaimResult> {
     for (;;) {
       const known = await this.#read(slot.schedule);
@@ -106,7 +106,7 @@ export class RedisScheduleBook implements ScheduleBook {
     return { text: text ?? new Uint8Array(), record: text === null ? undefined : recordOf(String(text)) };
   }
 
-  /** False when it is no longer as it was known. */
+  /** False when it has changed. */
   async #change(
     schedule: string,
     { text }: Known,
@@ -121,7 +121,7 @@ export class RedisScheduleBook implements ScheduleBook {
   }
 }
 
-/** Undefined when it is none: the schedule is entered anew. */
+/** Undefined for an invalid text: the schedule is entered again. */
 function recordOf(text: string): ScheduleRecord | undefined {
   const [, numbers, rule] = /^(\S*) (.*)$/s.exec(text) ?? [];
   const spans = spansOf(numbers ?? "");

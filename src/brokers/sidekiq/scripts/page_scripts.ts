@@ -1,12 +1,12 @@
 import { Script } from "../../../redis/connection.ts";
 import { READ_MEMBERS } from "./scripts.ts";
 
-/* Lua scripts that read a page of jobs. What holds for all scripts: brokers/sidekiq/scripts/scripts.ts. */
+/* Lua scripts that read a page of jobs. The rules for all scripts: brokers/sidekiq/scripts/scripts.ts. */
 
 /**
- * Reads a part of a list from its right end on, from which jobs are taken; at least one element if there is one.
+ * Reads a part of a list from its right end, where jobs are taken; at least one element if there is one.
  *
- * KEYS: list. ARGV: how many to leave out, how many at most, after how many bytes to stop.
+ * KEYS: list. ARGV: elements to skip, at most this many, stop after this many bytes.
  */
 export const READ_TAIL = new Script(`
 local read = {}
@@ -24,8 +24,8 @@ return read
 /**
  * Reads a part of a sorted set, the lowest scores first, at least one member if there is one.
  *
- * KEYS: sorted set. ARGV: the score to begin at, how many members with that score to leave out, how many at most, after how many bytes
- * to stop. Returns members and their scores in turn.
+ * KEYS: sorted set. ARGV: first score, members with that score to skip, at most this many, stop after this many bytes. Returns
+ * members and their scores in turn.
  */
 export const READ_SET_FROM = new Script(`
 ${READ_MEMBERS}

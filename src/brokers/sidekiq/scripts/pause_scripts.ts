@@ -1,11 +1,11 @@
 import { Script } from "../../../redis/connection.ts";
 
 /*
- * Lua scripts about pauses: Sidekiq Pro's set of paused queues, and beside it a hash of our own with a note for each that has
- * a reason or a time. What holds for all scripts: brokers/sidekiq/scripts/scripts.ts.
+ * Lua scripts about pauses: Sidekiq Pro's set of paused queues, and our hash with a note for each pause with a reason or a
+ * time. The rules for all scripts: brokers/sidekiq/scripts/scripts.ts.
  */
 
-/** Pauses a queue. KEYS: paused, notes. ARGV: queue, its note if there is one. */
+/** Pauses a queue. KEYS: paused, notes. ARGV: queue, its note if any. */
 export const PAUSE = new Script(`
 redis.call('SCARD', KEYS[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
@@ -22,10 +22,10 @@ return redis.call('SREM', KEYS[1], ARGV[1])
 `);
 
 /**
- * Drops a note, with its pause when that is over; one that is not over stays while its queue is paused. Does nothing when the queue
- * has another note by now.
+ * Drops a note, with its pause if that is over; a note of a lasting pause stays while its queue is paused. Does nothing if the
+ * queue has another note by now.
  *
- * KEYS: paused, notes. ARGV: queue, its note, `over` where it is.
+ * KEYS: paused, notes. ARGV: queue, its note, `over` if it is.
  */
 export const DROP_NOTE = new Script(`
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end

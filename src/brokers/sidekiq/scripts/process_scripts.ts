@@ -2,16 +2,16 @@ import { Script } from "../../../redis/connection.ts";
 import { TRIM_DEAD } from "./scripts.ts";
 
 /*
- * Lua scripts about processes: their heartbeats, and what is done when these end. What holds for all scripts:
+ * Lua scripts about processes: their heartbeats, and their recovery. The rules for all scripts:
  * brokers/sidekiq/scripts/scripts.ts.
  */
 
 /**
- * A heartbeat, and what the Web UI shows of a process.
+ * A heartbeat, and the process in the Web UI.
  *
- * KEYS: the process, processes, our processes, its queues, its signals, set of queues, the lists of its work.
- * ARGV: identity, life in ms, n, n fields and values of the process, m, m names of queues, then fields and values of its
- * work. Returns the oldest signal, and whether the process counted as alive until now.
+ * KEYS: the process, processes, our processes, its queues, its signals, set of queues, the lists of its work. ARGV: identity,
+ * lifetime in ms, n, n fields and values of the process, m, m names of queues, then fields and values of its work. Returns the
+ * oldest signal, and whether the process counted as alive until now.
  */
 export const BEAT = new Script(`
 local signal = redis.call('RPOP', KEYS[5])
@@ -40,7 +40,7 @@ return { signal, was_alive }
 `);
 
 /**
- * The end of a process that holds nothing any more.
+ * The end of a process without jobs in flight.
  *
  * KEYS: processes, our processes, then the keys to delete. ARGV: identity.
  */
@@ -52,9 +52,9 @@ return 1
 `);
 
 /**
- * Adds to Sidekiq's counters; those of a day are kept for five years.
+ * Adds to Sidekiq's counters; daily ones are kept for five years.
  *
- * KEYS: processed, processed on this day, failed, failed on this day. ARGV: how many were processed, and failed.
+ * KEYS: processed, processed on this day, failed, failed on this day. ARGV: the numbers of processed and failed jobs.
  */
 export const COUNT = new Script(`
 for i = 1, 2 do
@@ -68,9 +68,9 @@ return 1
 `);
 
 /**
- * Looks for dead processes, which have sent no heartbeat for a while since that was first noticed. Two looks,
- * so that a Redis that was unavailable itself does not take the living, whose signs have run out meanwhile, for dead. What was
- * noticed is forgotten when nobody has looked for longer: Redis may have been unavailable again, and they with it.
+ * Finds dead processes, which have sent no heartbeat for a while since that was first noticed. It takes two looks, so that live
+ * processes do not count as dead whose heartbeats expired while Redis was unavailable. A suspicion is forgotten when nobody has
+ * looked for longer: Redis may have been unavailable again.
  *
  * KEYS: our processes, suspects. ARGV: prefix of the keys, wait in ms, memory in ms. Returns identities.
  */
@@ -94,8 +94,8 @@ return dead
 /**
  * Takes a job back from a dead process.
  *
- * KEYS: the process, in-flight list, queue. ARGV: job, the job with its recovery.
- * Returns -1 when the process lives after all, 0 when the job was not there.
+ * KEYS: the process, in-flight list, queue. ARGV: job, the job with its recovery. Returns -1 when the process is alive after
+ * all, 0 when the job was missing.
  */
 export const RECOVER = new Script(`
 redis.call('LLEN', KEYS[3])
@@ -120,7 +120,7 @@ return 1
 `);
 
 /**
- * Forgets a dead process that holds nothing.
+ * Forgets a dead process without jobs in flight.
  *
  * KEYS: the process, our processes, suspects, its queues, then its in-flight lists. ARGV: identity.
  */

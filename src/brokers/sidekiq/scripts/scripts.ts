@@ -1,18 +1,18 @@
 import { Script } from "../../../redis/connection.ts";
 
 /*
- * Lua scripts: what has to happen at once. Redis runs one at a time, and whole, unless a key is of a wrong type: then up to
- * there. So each looks first at the keys that it adds to, before it removes a job anywhere. A full Redis refuses what takes
- * memory only as the first change of a script: so each begins with one that takes none.
- * Each names its KEYS and ARGV; jobs are compared and moved as bytes, never read.
+ * Lua scripts for atomic steps. Redis runs one script at a time, and completely, unless a key has a wrong type: then it stops
+ * there. So each script first reads the keys that it adds to, before it removes a job anywhere. A full Redis refuses a command
+ * that needs memory only as the first change of a script: so each begins with one that needs none. Each names its KEYS and
+ * ARGV; jobs are compared and moved as bytes, never parsed.
  */
 
 /**
- * Takes jobs into this process's in-flight lists, a queue after the other.
+ * Takes jobs into this process's in-flight lists, one queue after the other.
  *
- * KEYS: the process, then queue and in-flight list in turn. ARGV: how many at most, after how many bytes to stop.
- * Returns false when the process counts as dead, so that nothing is given to it that others would take away again; else
- * for each queue that was looked at, the number of its jobs and the jobs; -1 for one whose key is no list.
+ * KEYS: the process, then queue and in-flight list in turn. ARGV: at most this many, stop after this many bytes. Returns false
+ * when the process counts as dead: it gets no job that others would take back at once. Else, for each queue that was looked at,
+ * the number of its jobs and the jobs; -1 for a key that is not a list.
  */
 export const TAKE = new Script(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
@@ -41,9 +41,9 @@ return taken
 `);
 
 /**
- * Looks for a job of which nobody knows whether it was settled.
+ * Looks for a job whose settle has no answer.
  *
- * KEYS: in-flight list, the process. ARGV: job. Returns how often it is there, and whether the process counts as alive.
+ * KEYS: in-flight list, the process. ARGV: job. Returns how often it is in the list, and whether the process counts as alive.
  */
 export const LOOK_FOR = new Script(`
 local places = redis.call('LPOS', KEYS[1], ARGV[1], 'COUNT', 0)
@@ -51,10 +51,9 @@ return { #places, redis.call('EXISTS', KEYS[2]) }
 `);
 
 /**
- * Puts a held job back to where it came from, at the end from which jobs are taken.
+ * Puts a job in flight back to the end of its queue from which jobs are taken.
  *
- * KEYS: in-flight list, queue. ARGV: job, and what is put back in its place where that is something else. Returns 0
- * when the job was not there.
+ * KEYS: in-flight list, queue. ARGV: job, and its replacement if any. Returns 0 when the job was missing.
  */
 export const PUT_BACK = new Script(`
 redis.call('LLEN', KEYS[2])
@@ -64,7 +63,7 @@ return 1
 `);
 
 /**
- * Moves all held jobs of a queue back, so that they are taken again in the order in which they were taken.
+ * Puts back all jobs in flight of a queue, so that they are taken again in the same order.
  *
  * KEYS: in-flight list, queue. Returns how many.
  */
@@ -75,13 +74,13 @@ return count
 `);
 
 /**
- * Puts back what is in an in-flight list and not held, so that it is taken again in the order in which it was taken. A mark
- * is the SHA-1 of the two ends of a job, and its length. Nothing is moved while a job that is held and has to be in the list
- * is not: it was altered on its way, and is one of those that would count as not held.
+ * Puts back the strays of an in-flight list, so that they are taken again in the same order. A mark is the SHA-1 of the two
+ * ends of a job, and its length. Nothing is moved while a job that must be in the list is missing: its bytes arrived altered,
+ * and it would count as a stray.
  *
- * KEYS: in-flight list, queue, dead set. ARGV: score, the length of an end, n, n marks of jobs that go to the dead set
- * instead, m, m marks of those that are held and may be gone, then the marks of the others that are held. Returns the marks
- * of what was put back, and how many went to the dead set.
+ * KEYS: in-flight list, queue, dead set. ARGV: score, the length of an end, n, n marks of jobs that go to the dead set instead,
+ * m, m marks of jobs in flight that may be gone, then the marks of the other jobs in flight. Returns the marks of the jobs that
+ * were put back, and how many went to the dead set.
  */
 export const PUT_BACK_STRAYS = new Script(`
 redis.call('LLEN', KEYS[2])
@@ -129,9 +128,9 @@ return { returned, buried }
 `);
 
 /**
- * Moves a held job into the retry set.
+ * Moves a job in flight into the retry set.
  *
- * KEYS: in-flight list, retry set. ARGV: job, score, the job with its failure. Returns 0 when the job was not there.
+ * KEYS: in-flight list, retry set. ARGV: job, score, the job with its failure. Returns 0 when the job was missing.
  */
 export const RETRY_LATER = new Script(`
 redis.call('ZCARD', KEYS[2])
@@ -141,10 +140,10 @@ return 1
 `);
 
 /**
- * Moves a held job to the end of a queue.
+ * Moves a job in flight to the end of a queue.
  *
- * KEYS: in-flight list, queue, set of queues. ARGV: job, queue's name, the job with its failure.
- * Returns 0 when the job was not there.
+ * KEYS: in-flight list, queue, set of queues. ARGV: job, queue's name, the job with its failure. Returns 0 when the job was
+ * missing.
  */
 export const RETRY_NOW = new Script(`
 redis.call('LLEN', KEYS[2])
@@ -155,16 +154,16 @@ redis.call('LPUSH', KEYS[2], ARGV[3])
 return 1
 `);
 
-/** Of 180 days and 10,000 jobs, as Sidekiq trims it; behind \`ZADD\` to KEYS[2] at the time ARGV[2], seconds. */
+/** Trims to 180 days and 10,000 jobs, as Sidekiq does; after `ZADD` to KEYS[2] at the time ARGV[2], seconds. */
 export const TRIM_DEAD = `
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(ARGV[2]) - 15552000)
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -10000)
 `;
 
 /**
- * Moves a held job into the dead set, and trims that.
+ * Moves a job in flight into the dead set, and trims the set.
  *
- * KEYS: in-flight list, dead set. ARGV: job, score, the job with its failure. Returns 0 when the job was not there.
+ * KEYS: in-flight list, dead set. ARGV: job, score, the job with its failure. Returns 0 when the job was missing.
  */
 export const BURY = new Script(`
 redis.call('ZCARD', KEYS[2])
@@ -190,7 +189,7 @@ return 1
 `);
 
 /**
- * Moves a member that is no job from a sorted set into the dead set.
+ * Moves an unreadable member from a sorted set into the dead set.
  *
  * KEYS: sorted set, dead set. ARGV: member, score, its dead letter. Returns 0 when another process was faster.
  */
@@ -205,8 +204,8 @@ return 1
 /**
  * Reads due members of a sorted set, at least one if there is one; no more than a client can take at once.
  *
- * KEYS: sorted set. ARGV: score, how many to leave out, how many at most, after how many bytes to stop.
- * Returns them, and when the next one is due if all were read; false when there is none.
+ * KEYS: sorted set. ARGV: score, members to skip, at most this many, stop after this many bytes. Returns them, and when the
+ * next one is due if all were read; false without one.
  */
 export const READ_DUE = new Script(`
 local due = {}
@@ -225,7 +224,7 @@ end
 return { due, ARGV[1] }
 `);
 
-/** Lua: members of the sorted set and their scores in turn, from rank `from` on, `most` at most, until `limit` bytes are read. */
+/** Lua: members of the sorted set and their scores in turn, from rank `from`, at most `most`, until `limit` bytes are read. */
 export const READ_MEMBERS = `
 local function members(command, from, most, limit)
   local read = {}
@@ -244,8 +243,8 @@ end`;
 /**
  * Reads a part of a sorted set, at least one member if there is one; no more than a client can take at once.
  *
- * KEYS: sorted set. ARGV: `ZRANGE` or `ZREVRANGE`, where to begin, how many at most, after how many bytes to stop.
- * Returns members and their scores in turn.
+ * KEYS: sorted set. ARGV: `ZRANGE` or `ZREVRANGE`, the first rank, at most this many, stop after this many bytes. Returns
+ * members and their scores in turn.
  */
 export const READ_SET = new Script(`
 ${READ_MEMBERS}
@@ -254,12 +253,12 @@ return members(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 
 /**
  * Reads a part of a sorted set, the highest scores first, at least one member if there is one; no more than a client can take
- * at once. Whoever adds and removes members meanwhile moves all ranks, so it begins behind a member, be it gone, and not at a
- * rank.
+ * at once. Other clients change all ranks by adding and removing members: so it begins after a member, even a removed one, and
+ * not at a rank.
  *
- * KEYS: sorted set. ARGV: how many at most, after how many bytes to stop, where to begin: a score, empty for the highest of all;
- * and with a score, `at` for the first member that has it or `behind` for what comes behind the next argument, a member.
- * Returns members and their scores in turn.
+ * KEYS: sorted set. ARGV: at most this many, stop after this many bytes, the first score, empty for the highest of all; and
+ * with a score, `at` for its first member or `behind` for the member after the next argument. Returns members and their scores
+ * in turn.
  */
 export const READ_SET_BEHIND = new Script(`
 ${READ_MEMBERS}
@@ -280,7 +279,7 @@ return members('ZREVRANGE', from, tonumber(ARGV[1]), tonumber(ARGV[2]))
 `);
 
 /**
- * Reads the element at the right end of a list, which is taken next; nil for one that is longer than asked for.
+ * Reads the element at the right end of a list, which is taken next; nil for one that is too long.
  *
  * KEYS: list. ARGV: the most bytes.
  */
@@ -292,7 +291,7 @@ return one and #one <= tonumber(ARGV[1]) and one
 /**
  * Removes the elements at the right end of a list; returns how many there were.
  *
- * KEYS: list. ARGV: how many at most.
+ * KEYS: list. ARGV: at most this many.
  */
 export const TRIM = new Script(`
 local count = math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[1]))
@@ -303,7 +302,7 @@ return count
 /**
  * Reads the left end of a list, at least one element if there is one; no more than a client can take at once.
  *
- * KEYS: list. ARGV: how many at most, after how many bytes to stop.
+ * KEYS: list. ARGV: at most this many, stop after this many bytes.
  */
 export const READ_LIST = new Script(`
 local read = {}
@@ -319,10 +318,10 @@ return read
 `);
 
 /**
- * Changes what is kept of a schedule, and pushes its job if there is one.
+ * Changes the record of a schedule, and pushes its job if there is one.
  *
- * KEYS: schedules, queue, set of queues; only the first without a job. ARGV: the schedule's name, what was read of it (empty
- * for nothing), what is written, queue's name, job. Returns 0 when something else is there.
+ * KEYS: schedules, queue, set of queues; only the first without a job. ARGV: the schedule's name, the expected record (empty
+ * for none), the new record, queue's name, job. Returns 0 when the record is another one.
  */
 export const CHANGE_SCHEDULE = new Script(`
 if #KEYS > 1 then
