@@ -6,12 +6,12 @@ export function fpmFile(service: FpmService): ServiceFile {
   return {
     path: configFile,
     text: `; php-fpm for fervo-worker: a master of its own, ${plain(configFile)}
-; Start it with: ${plain(program)} --nodaemonize --fpm-config ${plain(configFile)}
+; Start it with: ${plain(program)} --nodaemonize --force-stderr --fpm-config ${plain(configFile)}
 ; A master that also serves the web would serve no request while a reload waits for the last running job.
 
 [global]
-; To the supervisor's log.
-error_log = /proc/self/fd/2
+; --force-stderr sends the log to standard error instead. Under systemd that is a socket, which has no path to be named here.
+error_log = /dev/null
 ; A reload or a stop lets jobs finish for this long; the default of 0 kills them.
 process_control_timeout = ${controlS}s
 ; PHP's messages of a job are cut to this many bytes.

@@ -70,7 +70,7 @@ export function supervisorFpmFile(service: FpmService): ServiceFile {
 ; Reload it with: supervisorctl signal USR2 ${name}
 
 [program:${name}]
-command = ${plain(program)} --nodaemonize --fpm-config ${plain(configFile)}
+command = ${plain(program)} --nodaemonize --force-stderr --fpm-config ${plain(configFile)}
 priority = 900
 autostart = true
 autorestart = true

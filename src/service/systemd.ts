@@ -155,7 +155,7 @@ After=network.target
 
 [Service]
 Type=notify
-ExecStart=${plain(program)} --nodaemonize --fpm-config ${plain(configFile)}
+ExecStart=${plain(program)} --nodaemonize --force-stderr --fpm-config ${plain(configFile)}
 ExecReload=/bin/kill -USR2 $MAINPID
 ${
       runtime === ""

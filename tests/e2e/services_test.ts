@@ -86,6 +86,39 @@ Deno.test("init --fpm makes a php-fpm in which the doctor finds nothing to warn 
   assert.equal(code, 0, stdout);
 });
 
+/** Runs a program with a socket for standard error, as systemd does, and prints what it says there. */
+const WITH_SOCKET = `
+  use Socket;
+  socketpair(my $ours, my $theirs, AF_UNIX, SOCK_STREAM, 0) or die;
+  my $pid = fork;
+  if ($pid == 0) { open(STDERR, ">&", $theirs); exec @ARGV; die }
+  close $theirs;
+  $SIG{TERM} = sub { kill "TERM", $pid };
+  $| = 1;
+  print while <$ours>;
+  waitpid $pid, 0;
+`;
+
+Deno.test("init --systemd --fpm makes a php-fpm that starts and logs where standard error is a socket, as under systemd", async () => {
+  await using site = await Site.create();
+  await site.configure({ fpm: { address: `${site.directory}/jobs.sock` } });
+  await initFiles(site, "--systemd", "--fpm");
+  const unit = await Deno.readTextFile(`${site.directory}/fervo-worker-fpm.service`);
+  const command = /^ExecStart=(.*)$/m.exec(unit)![1]!
+    .replace("/etc/fervo-worker/", `${site.directory}/`).split(" ");
+  const php = new Deno.Command("perl", {
+    args: ["-e", WITH_SOCKET, ...command, "--allow-to-run-as-root"],
+    stdout: "piped",
+  }).spawn();
+  let log = "";
+  for await (const text of php.stdout.pipeThrough(new TextDecoderStream())) {
+    log += text;
+    if (/ready to handle connections/.test(log)) php.kill("SIGTERM");
+  }
+  await php.status;
+  assert.match(log, /NOTICE: ready to handle connections/);
+});
+
 Deno.test("init --output writes all files or none, and says where they belong", async () => {
   await using site = await Site.create();
   const args = ["--config", site.configFile, "--output", site.directory];
