@@ -19,27 +19,27 @@ import type { WorkerView } from "../monitor/worker_view.ts";
 import type { Consumer } from "../worker/consumer/consumer.ts";
 import { Worker, type Working } from "../worker/worker.ts";
 
-/** A worker with all that it uses. */
+/** A worker with all its parts. */
 export interface App extends AsyncDisposable {
-  /** The one that is in use; during a reload the former one, until what it had has ended. */
+  /** The current configuration; during a reload the old one, until its parts have ended. */
   readonly config: Config;
   readonly worker: Worker;
-  /** Each broker and the queues that are consumed from it. */
+  /** Each broker with its consumed queues. */
   readonly sources: readonly { readonly broker: Broker; readonly queues: readonly string[] }[];
-  /** For those who watch the worker. */
+  /** For observers of the worker. */
   readonly view: WorkerView;
   /**
-   * Takes another configuration while the worker runs: parts that are the same go on undisturbed. One after the other.
+   * Replaces the configuration while the worker runs: equal parts go on undisturbed. One call after the other.
    *
    * @throws {FervoError} CONTROL_REFUSED unless the worker is running; else as {@link createApp}. Nothing has changed then.
    */
   reload(config: Config): Promise<Reload>;
 }
 
-/** A reload that goes well. */
+/** A successful reload. */
 export interface Reload {
   readonly changes: ConfigChanges;
-  /** Resolves when what had to go has gone, and what has taken its place works. */
+  /** Resolves when the old parts have ended and the new ones work. */
   readonly finished: Promise<void>;
 }
 
@@ -52,7 +52,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
   let assembly: Assembly;
   const events: BrokerEvents = {
     observe: deps.observe,
-    // What a person tells the worker by way of the broker.
+    // A person's signal through the broker.
     onSignal: (signal) => signal === "stop" ? worker.drain() : worker.quiet(),
   };
   const assembling: AssemblyDeps = {
@@ -84,7 +84,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       throw error;
     }
     worker.setOptions(next);
-    // Whoever reloads may have mended what keeps one from running jobs.
+    // The cause of a fault may be corrected with the reload.
     for (const consumer of worker.consumers) consumer.probeNow();
     const losesBroker = ({ name }: Consumer) => going.brokers.has(brokerOf(old.config, name));
     const replaced = worker.replace(workingOf(going), () => {
@@ -95,7 +95,7 @@ export async function createApp(config: Config, deps: AppDeps): Promise<App> {
       view = viewOf(now, deps);
       return workingOf(coming);
     }, losesBroker);
-    // A worker that was stopped meanwhile stays with the old one.
+    // A worker that was stopped meanwhile keeps the old assembly.
     finished = replaced.then(() => dispose(assembly === now ? going : coming));
     return { changes, finished };
   }
@@ -193,7 +193,7 @@ function viewOf(
   };
 }
 
-/** A broker that only a schedule uses has none to compare with. */
+/** A broker that only a schedule uses has no consumer to compare with. */
 function watchedBrokers({ config, brokers, consumers }: Assembly): WatchedBroker[] {
   return [...brokers].map(([name, broker]) => ({
     name,

@@ -27,7 +27,7 @@ export type BrokerEvents = Required<Pick<BrokerDeps, "observe" | "onSignal">> & 
 /** Current configuration and slot counts, re-read on every call. */
 export interface LiveWorker {
   readonly config: () => Config;
-  /** How many slots its consumers with `concurrency = "auto"` have on that php-fpm pool. */
+  /** The slots of its consumers with `concurrency = "auto"` on that php-fpm pool. */
   readonly slotsOn: (fpm: string) => number;
 }
 
@@ -63,7 +63,7 @@ export function openBroker(
   );
 }
 
-/** Tells `observe` which broker it is that fails at what it does by itself. */
+/** Adds the broker's name to the failures of its own work. */
 function withBroker(observe: Observer, broker: string): Observer {
   return (event) =>
     observe(
@@ -71,7 +71,7 @@ function withBroker(observe: Observer, broker: string): Observer {
     );
 }
 
-/** Names the consumer in what its executor tells. */
+/** Adds the consumer's name to the events of its executor. */
 function withConsumer(observe: Observer, consumer: string): Observer {
   return (event) => {
     switch (event.type) {
@@ -86,7 +86,7 @@ function withConsumer(observe: Observer, consumer: string): Observer {
   };
 }
 
-/** What a worker does with a broker, for those who look into the broker. */
+/** The worker's data for people who look into the broker. */
 function processInfo({ config, slotsOn }: LiveWorker, broker: string): NonNullable<BrokerDeps["process"]> {
   const consumers = () => config().consumers.filter((consumer) => consumer.broker === broker);
   return {
@@ -95,7 +95,7 @@ function processInfo({ config, slotsOn }: LiveWorker, broker: string): NonNullab
         (sum, one) => sum + (one.concurrency === "auto" ? 0 : one.concurrency),
         0,
       );
-      // Consumers that share a pool have its slots together.
+      // Consumers that share a pool share its slots.
       const shared = new Set(
         consumers().flatMap(({ concurrency, executor }) =>
           concurrency === "auto" && executor.kind === "fastcgi" ? [executor.fpm] : []
@@ -115,29 +115,29 @@ export function createPool(config: Config, name: string, clock: Clock): Pool {
   return new Pool({ address: fpm.address, clock }, { ...fpm, maxConnections: maxConnections(config, name) });
 }
 
-/** How many connections a php-fpm pool has at most: as many as its consumers run jobs. A {@link PoolFit} sets it anew. */
+/** The largest number of connections to a php-fpm pool: as many as its consumers run jobs. A {@link PoolFit} changes it. */
 export function maxConnections(config: Config, fpm: string): number {
   return Math.max(leastConcurrency(config, fpm), 1);
 }
 
-/** A php-fpm pool: the connections to it, and how it is looked at from the outside. */
+/** A php-fpm pool: its connections, and its status page. */
 export interface Fpm {
   readonly pool: Pool;
   readonly control: FpmControl;
-  /** Where it has consumers with `concurrency = "auto"`. */
+  /** For consumers with `concurrency = "auto"`. */
   readonly fit?: PoolFit;
 }
 
-/** What all parts need. */
+/** The dependencies of all parts. */
 export type AppDeps = {
   clock: Clock;
   observe: Observer;
   tracer?: Tracer;
-  /** A broker that cannot be opened at the start is waited for. */
+  /** Wait for a broker that cannot open at the start. */
   isPatient?: boolean;
 };
 
-/** The parts of a worker, by name. Two assemblies share those that are the same in both configurations. */
+/** The parts of a worker, by name. Two assemblies share the parts that are equal in both configurations. */
 export interface Assembly {
   readonly config: Config;
   readonly brokers: ReadonlyMap<string, Broker>;
@@ -156,10 +156,9 @@ export interface AssemblyDeps extends AppDeps {
 }
 
 /**
- * Makes the parts that a configuration asks for; none of them works yet.
+ * Makes the parts of a configuration; none of them works yet.
  *
- * @param from Another assembly, whose parts are taken where nothing has changed. It is a reason to refuse what would be
- * waited for at a start.
+ * @param from Another assembly, whose equal parts are kept. With it, a part that a start would wait for is a reason to refuse.
  * @throws {FervoError} QUEUE_UNAVAILABLE; with `from`, also FPM_MISCONFIGURED when a pool has fewer children than jobs
  */
 export async function assemble(
@@ -168,7 +167,7 @@ export async function assemble(
   from?: { readonly assembly: Assembly; readonly changes: ConfigChanges },
 ): Promise<Assembly> {
   await using opened = new AsyncDisposableStack();
-  /** The part of that name, kept or made; a part that is made is disposed of when another one cannot be. */
+  /** The part of that name, kept or new; a new part is disposed of when another one cannot be made. */
   const part = <T>(
     kind: keyof ConfigChanges,
     all: ReadonlyMap<string, T> | undefined,
@@ -245,7 +244,7 @@ export async function assemble(
       new Schedule!({ broker: brokers.get(broker)!, ...deps, random: Math.random }, options);
     return [options.name, part("schedule", kept?.schedules, options.name, create)];
   }));
-  // All is well: they are the assembly's now.
+  // No part failed: they belong to the assembly now.
   opened.move();
   return { config, brokers, queuePauses, fpms, consumers, schedules };
 }
@@ -263,9 +262,9 @@ function startFit(config: Config, name: string, fpm: Fpm, deps: AppDeps): Promis
 }
 
 /**
- * How many slots a consumer has.
+ * The slots of a consumer.
  *
- * @param consumer Is not called before that is made.
+ * @param consumer Not called before the consumer exists.
  */
 function limitOf(
   { concurrency, executor }: ConsumerConfig,
@@ -276,17 +275,17 @@ function limitOf(
   return concurrency === "auto" ? fit!.join(consumer) : { slots: concurrency };
 }
 
-/** How many slots a consumer has at least. */
+/** The least number of slots of a consumer. */
 function leastOf(config: Config, { concurrency, executor }: ConsumerConfig): number {
   if (concurrency !== "auto") return concurrency;
   return executor.kind === "fastcgi" ? config.fpm.get(executor.fpm)!.fit.min : 1;
 }
 
 /**
- * What runs the jobs of a consumer.
+ * The executor of a consumer.
  *
- * @param fpms Has the pool that it uses. It is closed by whoever has opened it.
- * @param deps.output Is given what processes write.
+ * @param fpms Has its pool, which its opener closes.
+ * @param deps.output Receives the output of processes.
  */
 export function createExecutor(
   config: Config,
@@ -323,8 +322,8 @@ export function createExecutor(
 }
 
 /**
- * Jobs beyond the pool's children would wait in its listen queue, where they can neither be timed nor taken back. A
- * pool that cannot be asked now is no problem: the worker waits for it.
+ * More jobs than children would wait in the pool's listen queue, where they can be neither timed nor taken back. A pool that
+ * does not answer now is no problem: the worker waits for it.
  */
 async function poolProblem(
   config: Config,
@@ -341,7 +340,7 @@ async function poolProblem(
   );
 }
 
-/** Tells this process from all others, for people and brokers. */
+/** Identifies this process for people and brokers. */
 function processName(): string {
   const nonce = crypto.getRandomValues(new Uint8Array(6)).toHex();
   return `${Deno.hostname()}:${Deno.pid}:${nonce}`;

@@ -7,7 +7,7 @@ import { keepTrying } from "./keep_trying.ts";
 import type { Reloads } from "./reloads.ts";
 import type { WorkerStatus } from "./worker_status.ts";
 
-/** How often to look whether all jobs have ended, milliseconds. */
+/** How often to check whether all jobs have ended, milliseconds. */
 const IDLE_CHECK_MS = 50;
 
 /** The parts of a running worker that commands need. */
@@ -15,7 +15,7 @@ export interface ControlContext {
   readonly app: App;
   readonly status: WorkerStatus;
   readonly reloads: Reloads;
-  /** The exit code, once nothing but the end of the process is left to do. */
+  /** The exit code, once nothing but the end of the process is left. */
   readonly ended: Promise<number>;
   readonly log: Log;
 }
@@ -46,10 +46,10 @@ export async function serveControl(
     facts: { socket: path },
     started: "Listening for commands",
     failed: "No control socket",
-    // Workers that share a configuration: one of them has it, and another one after that.
+    // Workers that share a configuration share the socket: another one gets it later.
     mayLast: (error) => error instanceof FervoError && error.cause instanceof Deno.errors.AddrInUse,
   });
-  // Those who wait for the end of the process learn it by the end of their connection: it is left to the kernel.
+  // Commands that wait for the end of the process see the end of their connection, which the kernel closes.
   onEnd.defer(async () => await (await trying.end())?.leave());
 }
 

@@ -8,27 +8,27 @@ import { RepeatedStates } from "../telemetry/repeated.ts";
 const MAX_PAUSE_MS = 5_000;
 
 export interface StartOptions<T> {
-  /** What is to be started. It may reject as often as it likes. */
+  /** Starts it. May reject any number of times. */
   readonly start: () => Promise<T>;
-  /** What the log says while it cannot be. */
+  /** The log message while it fails. */
   readonly failed: string;
-  /** And when it has been, first or late. */
+  /** The log message when it has started, first or later. */
   readonly started: string;
   /** Facts for both. */
   readonly facts: Readonly<Record<string, unknown>>;
-  /** Whether a failure may last without being told again. */
+  /** Whether a failure may last without another report. */
   readonly mayLast?: (error: unknown) => boolean;
 }
 
-/** Something that has been started, or is still being tried. */
+/** Something that has started, or is being started. */
 export interface Trying<T> {
-  /** Ends the attempts. Resolves with what has been started, if it came to that; never rejects. */
+  /** Ends the attempts. Resolves with the started value, if any; never rejects. */
   end(): Promise<T | undefined>;
 }
 
 /**
- * Starts something that a worker can do without for a while. Where that fails it is tried again, with backoff, in the
- * background: at once and once a minute the log says why, and when it has been started. Resolves after the first attempt.
+ * Starts something that a worker can do without for a while. After a failure it tries again in the background, with backoff;
+ * the log has the reason at once and then once a minute, and the success. Resolves after the first attempt.
  */
 export async function keepTrying<T>(
   deps: { readonly clock: Clock; readonly log: Log; readonly random: () => number },

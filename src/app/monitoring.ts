@@ -13,7 +13,7 @@ import type { Log } from "../telemetry/log.ts";
 import { keepTrying } from "./keep_trying.ts";
 import { ProcessMetrics } from "../telemetry/metrics/process_metrics.ts";
 
-/** What `[http]` asks for: metrics and health of a worker, and their server. */
+/** The parts of `[http]`: metrics and health of a worker, and their server. */
 export class Monitoring implements Disposable {
   readonly #config: HttpConfig;
   readonly #jobs = new JobMetrics();
@@ -28,7 +28,7 @@ export class Monitoring implements Disposable {
     return this.#jobs.observe;
   }
 
-  /** Serves it, be it later: what keeps it from that may pass, and jobs matter more. Never rejects. */
+  /** Serves them, possibly later: the obstacle may pass, and jobs matter more. Never rejects. */
   async serve({ view }: App, log: Log): Promise<AsyncDisposable> {
     const address = formatAddress(this.#config.listen);
     const start = () =>

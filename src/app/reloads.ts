@@ -5,27 +5,27 @@ import { FervoError, reasonOf } from "../core/errors.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { ServiceState } from "./service_state.ts";
 
-/** What a reload has changed; as `reload --json` prints it. */
+/** The changes of a reload, as in `reload --json`. */
 export interface ReloadReport {
   readonly consumers: NameChanges;
   readonly schedule: NameChanges;
-  /** What else is different in the file, and has no effect before a restart. */
+  /** Other changes in the file, which need a restart. */
   readonly needs_restart: readonly string[];
 }
 
 export interface ReloadsDeps {
   readonly app: App;
   readonly log: Log;
-  /** The level of the log, as it is set by a new configuration. */
+  /** Sets the log level of a new configuration. */
   readonly setLevel: (level: Config["log"]["level"]) => void;
   /** Reads the configuration anew. */
   readonly read: () => Promise<Config>;
   readonly service: ServiceState | undefined;
-  /** Nothing is reloaded before. */
+  /** No reload begins before. */
   readonly started: Promise<void>;
 }
 
-/** A reload under way: what it changes, and when that is done; rejects with CONTROL_REFUSED when a stop came between. */
+/** A running reload: its changes, and its end; rejects with CONTROL_REFUSED after a stop in between. */
 interface Accepted {
   readonly report: ReloadReport;
   readonly finished: Promise<void>;
@@ -34,16 +34,16 @@ interface Accepted {
 /**
  * Reloads the configuration of a running worker.
  *
- * 1. One reload after the other; requests that come while one is waited for are one, which reads the file after all of them.
+ * 1. One reload after the other; requests during the wait for one share it, and it reads the file after all of them.
  * 2. A file with problems changes nothing; each problem is logged.
- * 3. Tells what cannot be changed without a restart.
+ * 3. Reports changes that need a restart.
  */
 export class Reloads {
   readonly #deps: ReloadsDeps;
   readonly #startedWith: Config;
-  /** Resolves when no reload is under way. */
+  /** Resolves when no reload is running. */
   #idle: Promise<unknown>;
-  /** One that has not begun. */
+  /** A reload that has not begun. */
   #next: Promise<Accepted> | undefined;
 
   constructor(deps: ReloadsDeps) {
@@ -55,8 +55,8 @@ export class Reloads {
   /**
    * Reads the file and uses it; resolves when that is decided.
    *
-   * @throws {FervoError} CONFIG_INVALID with all problems; QUEUE_UNAVAILABLE; CONTROL_REFUSED when the worker is about to
-   * end. Nothing has changed then, and it has been logged.
+   * @throws {FervoError} CONFIG_INVALID with all problems; QUEUE_UNAVAILABLE; CONTROL_REFUSED when the worker is about to end.
+   * Nothing has changed then, and the error is logged.
    */
   request(): Promise<Accepted> {
     return this.#next ??= this.#afterOthers();
@@ -105,7 +105,7 @@ function tellProblems(log: Log, thrown: unknown): void {
   const said = "The configuration was not reloaded; the worker keeps its current one";
   if (!(thrown instanceof FervoError)) return log.error({ error: reasonOf(thrown) }, said);
   const { code, message, details } = thrown;
-  // A list of problems has each in a line of its own, which begins with its place.
+  // A list of problems has one line for each, which begins with its place.
   const problems = Number(details["problems"] ?? 1) > 1 ? message.split("\n") : [message];
   for (const problem of problems) log.error({ code, error: problem }, said);
 }
@@ -114,7 +114,7 @@ function reportOf({ consumers, schedule }: ConfigChanges, needs_restart: readonl
   return { consumers, schedule, needs_restart };
 }
 
-/** Names of what is different only. */
+/** Only the changed names. */
 function factsOf({ consumers, schedule }: ReloadReport): Record<string, unknown> {
   const facts = (changes: NameChanges, prefix: string) =>
     (["added", "changed", "removed"] as const).filter((kind) => changes[kind].length > 0)

@@ -8,16 +8,16 @@ import { monotonicUs, SdNotify, takeNotifyWishes } from "../system/sd_notify.ts"
 import type { Log } from "../telemetry/log.ts";
 import { counted } from "../core/text/plural.ts";
 
-/** How often the manager is told what the worker does, milliseconds. */
+/** How often the manager gets the worker's status, milliseconds. */
 const STATUS_MS = 5_000;
 
 /**
- * Keeps a service manager, as systemd, informed of a worker.
+ * Informs a service manager, such as systemd, about a worker.
  *
  * 1. READY when its consumers run, RELOADING while it reloads, STOPPING when it begins to stop.
- * 2. A status for people, now and then, when it has changed.
- * 3. Heartbeats, twice as often as wanted, as long as every consumer makes progress: by the same judgement as /livez. A
- *    worker that is stuck is silent, and the manager starts it anew.
+ * 2. A status for people, whenever it has changed.
+ * 3. Heartbeats, twice as often as required, while every consumer makes progress by the rule of /livez. A stuck worker is
+ *    silent, and the manager restarts it.
  */
 export class ServiceState implements Disposable {
   readonly #manager: SdNotify;
@@ -35,7 +35,7 @@ export class ServiceState implements Disposable {
     this.#log = log;
   }
 
-  /** Undefined when there is no service manager that wants to know; takes its variables out of the environment. */
+  /** Undefined without a service manager; removes its variables from the environment. */
   static async open(log: Log): Promise<ServiceState | undefined> {
     const wishes = takeNotifyWishes();
     if (wishes === undefined) return undefined;
@@ -60,7 +60,6 @@ export class ServiceState implements Disposable {
     void this.#manager.tell("STOPPING=1", `STATUS=${this.#status}`);
   };
 
-  /** The worker's consumers run. */
   ready(app: Pick<App, "view">): void {
     this.#app = app;
     this.#status = this.#statusNow(app);
@@ -69,13 +68,12 @@ export class ServiceState implements Disposable {
     this.#giveSigns();
   }
 
-  /** A reload has begun. */
   async reloading(): Promise<void> {
     const us = await monotonicUs();
     await this.#manager.tell("RELOADING=1", ...(us === undefined ? [] : [`MONOTONIC_USEC=${us}`]));
   }
 
-  /** A reload has ended, well or not. */
+  /** A reload has ended, with or without a failure. */
   reloaded(): void {
     void this.#manager.tell("READY=1");
   }

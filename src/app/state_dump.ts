@@ -5,8 +5,8 @@ import type { Consumer } from "../worker/consumer/consumer.ts";
 import type { WorkerStatus } from "./worker_status.ts";
 
 /**
- * Writes what a worker does now into the log, whatever its level: an entry for the worker, and one for each consumer, broker
- * and php-fpm pool. There are ids of jobs, and neither payloads nor secrets. Takes 2 s at most.
+ * Writes the worker's current state into the log, whatever its level: an entry for the worker, and one for each consumer,
+ * broker and php-fpm pool. They have ids of jobs, and neither payloads nor secrets. Takes at most 2 s.
  */
 export async function dumpState(app: App, status: WorkerStatus, log: LeveledLog): Promise<void> {
   const [{ consumers, brokers: _brokers, fpm: _fpm, ...worker }, brokers, fpms] = await Promise.all([
@@ -15,7 +15,7 @@ export async function dumpState(app: App, status: WorkerStatus, log: LeveledLog)
     Promise.all(app.view.fpms.map(async (fpm) => ({ fpm, state: await fpm.state() }))),
   ]);
   const { level } = log;
-  // Somebody has asked for it.
+  // A person has asked for it.
   if (level === "warn" || level === "error") log.level = "info";
   log.info(worker, "State of the worker");
   for (const consumer of app.worker.consumers) {
@@ -59,7 +59,7 @@ function errorFacts({ error: { code, message } }: { error: { code: string; messa
   return { code, error: message };
 }
 
-/** Undefined when the status page could not be asked. */
+/** Undefined without the status page. */
 function childrenOf(
   status: { idleProcesses: number; activeProcesses: number; listenQueue: number } | undefined,
 ) {

@@ -6,9 +6,9 @@ import { SpanQueue } from "../telemetry/tracing/span_queue.ts";
 import { Tracing } from "../telemetry/tracing/tracing.ts";
 
 /**
- * What `[tracing]` asks for: spans of jobs, and their way to a collector, which ends with it.
+ * The parts of `[tracing]`: spans of jobs, and their export to a collector, which ends with it.
  *
- * @param configNow What the worker works by when a job ends; it may be another one than at the start.
+ * @param configNow The configuration when a job ends, which may differ from the first one.
  */
 export function openTracing(options: TracingConfig, configNow: () => Config, log: Log) {
   const { endpoint, headers, serviceName, sampleRatio } = options;

@@ -9,7 +9,7 @@ import type { Observer } from "../core/observer.ts";
 import type { LineWriter } from "../telemetry/line_writer.ts";
 import { versionInfo } from "./version.ts";
 
-/** What `status` tells; as `--json` prints it. It names queues, addresses and errors, and holds no secrets. */
+/** The report of `status`, as in `--json`. It has names of queues, addresses and errors, and no secrets. */
 export interface StatusReport {
   readonly pid: number;
   readonly version: string;
@@ -20,15 +20,15 @@ export interface StatusReport {
   readonly uptime_s: number;
   /** The configuration's path. */
   readonly config: string;
-  /** Where metrics and health are served; null for nowhere. */
+  /** The address of metrics and health; null without one. */
   readonly http: string | null;
   readonly in_flight: number;
-  /** Since it was started, because nobody read them. */
+  /** Since the start, because nobody read them. */
   readonly log_lines_dropped: number;
   readonly consumers: readonly ConsumerReport[];
   readonly schedules: readonly ScheduleReport[];
   readonly brokers: readonly (ServerReport & {
-    /** Jobs that it counts as in flight with this worker, and that are not here. */
+    /** Jobs that it counts as in flight with this worker and the worker does not have. */
     readonly orphans: number;
   })[];
   readonly fpm: readonly (ServerReport & { readonly connections: { busy: number; idle: number } })[];
@@ -39,25 +39,25 @@ export interface ConsumerReport {
   readonly broker: string;
   readonly queues: readonly string[];
   /**
-   * `starved`: it takes no jobs though some are ready and slots are free; `stuck`: it makes no progress though it should;
-   * `failed`: it can run no jobs until somebody mends why.
+   * `starved`: it takes no jobs though jobs are ready and slots are free; `stuck`: it makes no progress though it should;
+   * `failed`: it cannot run jobs until a person acts.
    */
   readonly state: "running" | "paused" | "starved" | "stuck" | "failed";
-  /** Why, unless it runs. */
+  /** The reason, unless it runs. */
   readonly reason: string | null;
   readonly slots: number;
   readonly busy: number;
   readonly in_flight: number;
-  /** Those of its queues that people have paused, as the worker knows; of brokers that leave it to workers. */
+  /** Its queues that people have paused, as far as the worker knows; on brokers that leave pauses to workers. */
   readonly paused_queues: readonly {
     readonly queue: string;
     /** When it ends by itself, ISO 8601. */
     readonly until: string | null;
     readonly reason: string | null;
   }[];
-  /** Queues that the application holds back, and for how long, seconds; 0 where a job is finding out whether it still does. */
+  /** The queues that the application holds back, and for how long, seconds; 0 while a job tests whether it still does. */
   readonly held_back: readonly { readonly queue: string; readonly for_s: number }[];
-  /** How long ago the broker answered, seconds; null when it has not yet. */
+  /** How long ago the broker answered, seconds; null before the first answer. */
   readonly last_receive_s: number | null;
 }
 
@@ -65,14 +65,11 @@ export interface ScheduleReport {
   readonly name: string;
   readonly broker: string;
   readonly queue: string;
-  /** When its next job is due, ISO 8601; null when none is, when that is not known yet, and in a worker that is quiet. */
+  /** When its next job is due, ISO 8601; null when none is, it is unknown, or the worker is quiet. */
   readonly next_due: string | null;
-  /**
-   * Up to when its times are claimed that are still to come by this worker's clock, ISO 8601; null when there are none, as
-   * it should be.
-   */
+  /** The end of future claims by this worker's clock, ISO 8601; null without any, as it should be. */
   readonly claimed_ahead_to: string | null;
-  /** What that means, where there are some. */
+  /** Their meaning, if there are any. */
   readonly reason: string | null;
 }
 
@@ -85,16 +82,15 @@ export interface ServerReport {
 
 type ViewedConsumer = App["view"]["consumers"][number];
 
-/** How a worker is doing, for `status`. */
 export class WorkerStatus {
   readonly #clock: Clock;
   readonly #log: Pick<LineWriter, "dropped">;
   readonly #configFile: string;
   readonly #http: string | null;
   readonly #startedMs: number;
-  /** Why a consumer was paused last. */
+  /** Why a consumer last backed off. */
   readonly #pauses = new Map<string, FervoError>();
-  /** What people have paused, by the consumer. */
+  /** Paused queues by consumer. */
   readonly #pausedQueues = new Map<string, readonly PausedQueue[]>();
 
   constructor(
@@ -114,7 +110,7 @@ export class WorkerStatus {
     if (event.type === "queues_paused") this.#pausedQueues.set(event.consumer, event.queues);
   };
 
-  /** Asks brokers and php-fpm, too; takes 2 s at most. */
+  /** Asks brokers and php-fpm, too; takes at most 2 s. */
   async report({ config, worker, view }: App): Promise<StatusReport> {
     const nowMs = this.#clock.nowMs();
     const stuck = view.stuck.filter(isLasting);

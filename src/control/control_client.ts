@@ -8,22 +8,21 @@ import {
   readLines,
 } from "./protocol.ts";
 
-/** For how long a worker is waited for, milliseconds. */
+/** How long to wait for a worker, milliseconds. */
 export interface Patience {
-  /** Until its first answer: one that is well has it at once. */
+  /** Until its first answer: a healthy worker answers at once. */
   readonly answerMs: number;
-  /** Until it has no more to say; Infinity for as long as it takes. */
+  /** Until its last answer; Infinity without a limit. */
   readonly endMs: number;
 }
 
 export const DEFAULT_PATIENCE: Patience = { answerMs: 10_000, endMs: Infinity };
 
 /**
- * Gives a command to the worker that listens at `path`; yields the lines of its answer as they come, and ends when the
- * worker has no more to say, or has ended.
+ * Sends a command to the worker at `path`; yields the lines of its answer as they come, and ends with the answer or the worker.
  *
- * @throws {FervoError} WORKER_UNAVAILABLE when no worker is there, it ends without an answer, or does not answer in time; else
- * why the worker refuses the command
+ * @throws {FervoError} WORKER_UNAVAILABLE without a worker, when it ends without an answer, or does not answer in time; else
+ * the worker's reason to refuse
  */
 export async function* command(
   path: string,
@@ -67,7 +66,7 @@ export async function* command(
   } finally {
     answering?.cancel();
     ending?.cancel();
-    // It is closed when it is too late.
+    // The limit has closed it already.
     if (late === undefined) connection.close();
   }
   if (late !== undefined) throw late;

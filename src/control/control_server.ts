@@ -13,32 +13,32 @@ import {
   readLines,
 } from "./protocol.ts";
 
-/** The most connections at the same time, those included that wait for the end of the worker. */
+/** The largest number of connections, including those that wait for the end of the worker. */
 export const MAX_CONTROL_CONNECTIONS = 16;
-/** How long a request may take to come, and a line of the answer to be taken, milliseconds. */
+/** How long a request, or the sending of a line of the answer, may take, milliseconds. */
 const LINE_LIMIT_MS = 5_000;
 
 export interface ControlServerDeps {
   readonly clock: Clock;
   readonly handlers: ControlHandlers;
-  /** Called when no command can be taken, once until one can again. */
+  /** Called once when no command can be received, until one can again. */
   readonly onUnavailable: (error: unknown) => void;
 }
 
 /**
- * What is done for each command. Each thing that it yields is a line of the answer; the connection ends with the last
- * one. A FervoError that it throws is told to whoever asks.
+ * The handler of each command. Each value that it yields is a line of the answer; the connection ends with the last one. A
+ * FervoError that it throws is sent to the caller.
  */
 export type ControlHandlers = Readonly<
   Record<ControlCommand, (options: { wait: boolean; now: boolean }) => AsyncIterable<object>>
 >;
 
 /**
- * Takes commands for a worker, on a socket that only its user and root can use.
+ * Receives commands for a worker, on a socket that only its user and root can use.
  *
- * 1. Answers each connection's one request, several connections at the same time.
- * 2. Replaces the socket of a worker that was killed, and never that of one that lives.
- * 3. Leaves in two steps: no new connections, and later the end of those that wait for the end of the worker.
+ * 1. Answers one request for each connection, several connections at the same time.
+ * 2. Replaces the socket of a killed worker, and never that of a live one.
+ * 3. Ends in two steps: first no new connections, later the connections that wait for the end of the worker.
  */
 export class ControlServer implements AsyncDisposable {
   readonly #connections: ConnectionServer;
@@ -52,7 +52,7 @@ export class ControlServer implements AsyncDisposable {
 
   /** @throws {FervoError} LISTEN_FAILED when the socket cannot be made, or another worker has it */
   static async start(path: string, deps: ControlServerDeps): Promise<ControlServer> {
-    // The last folder of the path, where the worker may make it.
+    // The last folder of the path, if the worker may create it.
     await Deno.mkdir(dirname(path), { mode: 0o755 }).catch(() => {});
     try {
       const socket = await makePrivateSocket(path, (own) => Deno.listen({ transport: "unix", path: own }));
@@ -69,12 +69,12 @@ export class ControlServer implements AsyncDisposable {
     }
   }
 
-  /** Takes no more commands, and removes the socket's file; those who wait for an answer stay. Idempotent. */
+  /** Receives no more commands, and removes the socket's file; waiting connections stay. Idempotent. */
   leave(): Promise<void> {
     return this.#left ??= this.#remove().then(() => this.#connections.leave());
   }
 
-  /** Leaves, and ends all connections. Idempotent. */
+  /** Ends all connections, too. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.leave();
     this.#connections[Symbol.dispose]();
@@ -89,7 +89,7 @@ async function answer(connection: ServedConnection, handlers: ControlHandlers): 
   };
   try {
     const request = await readRequest(connection);
-    // It was somebody who looks whether the socket is in use.
+    // Somebody only checked whether the socket is in use.
     if (request === undefined) return;
     connection.isIdle = false;
     connection.endsWithin(undefined);
@@ -110,7 +110,7 @@ async function answer(connection: ServedConnection, handlers: ControlHandlers): 
 }
 
 /**
- * Undefined when nobody says anything.
+ * Undefined without a request.
  *
  * @throws {FervoError} CONTROL_REFUSED
  */

@@ -15,13 +15,13 @@ export type ControlCommand = typeof CONTROL_COMMANDS[number];
 
 export interface ControlRequest {
   readonly command: ControlCommand;
-  /** Answer again when it is done. */
+  /** Send another answer at the end. */
   readonly wait?: boolean;
-  /** Of `stop`: do not let jobs finish. */
+  /** For `stop`: do not let jobs finish. */
   readonly now?: boolean;
 }
 
-/** A line of an answer: what the command gives, or why it failed. */
+/** A line of an answer: the command's result, or its failure. */
 export interface ControlAnswer {
   readonly error?: {
     readonly code: string;
@@ -32,9 +32,9 @@ export interface ControlAnswer {
   readonly [fact: string]: unknown;
 }
 
-/** No request is nearly as long. */
+/** Every request is much shorter. */
 export const MAX_REQUEST_BYTES = 65_536;
-/** No answer is nearly as long; a status has some hundred bytes a consumer. */
+/** Every answer is much shorter; a status has some hundred bytes a consumer. */
 export const MAX_ANSWER_BYTES = 16 * 1_048_576;
 
 export function isControlRequest(value: unknown): value is ControlRequest {
@@ -44,16 +44,16 @@ export function isControlRequest(value: unknown): value is ControlRequest {
     [wait, now].every((flag) => flag === undefined || typeof flag === "boolean");
 }
 
-/** A line as it is sent. */
+/** A line with its end. */
 export function lineBytes(value: object): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${JSON.stringify(value)}\n`);
 }
 
 /**
- * What the other side says, line by line, until it has no more to say; half a line at the end is left out.
+ * The lines of the other side, until its end; an incomplete line is dropped.
  *
- * @param maxBytes How long a line may be.
- * @throws {FervoError} CONTROL_REFUSED when a line is no JSON or too long
+ * @param maxBytes The longest line.
+ * @throws {FervoError} CONTROL_REFUSED when a line is not JSON, or too long
  */
 export async function* readLines(
   source: { read(into: Uint8Array<ArrayBuffer>): Promise<number | null> },

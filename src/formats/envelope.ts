@@ -34,7 +34,7 @@ function read({ body }: Message): JobHead {
     ...(id !== undefined && { id }),
     ...(maxAttempts !== undefined && { maxAttempts }),
     ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
-    // No job is worth less for its trace: what is no text is left out, what it says is checked later.
+    // A bad trace does not spoil the job: a value that is not a text is left out, and a text is checked later.
     ...(typeof traceparent === "string" && { traceparent }),
     ...(typeof tracestate === "string" && { tracestate }),
   };
@@ -60,7 +60,7 @@ function payloadOf(fields: Record<string, unknown>): Uint8Array {
     throw malformed(`it needs one of the fields "payload" and "payload_base64"`);
   }
   if (text !== undefined) {
-    // A lone surrogate stands for no bytes at all; encoding it would change the payload.
+    // A lone surrogate has no bytes; encoding it would change the payload.
     if (!text.isWellFormed()) throw malformed(`field "payload" has a lone surrogate; use "payload_base64"`);
     return new TextEncoder().encode(text);
   }
@@ -99,7 +99,7 @@ function optionalNumber(fields: Record<string, unknown>, name: string): number |
   return value;
 }
 
-/** A value as the error shows it. Text and what holds text may be secret, and errors are logged: only its kind. */
+/** A value in an error. Texts may be secret, and errors are logged: so only its kind. */
 function show(value: unknown): string {
   if (value === undefined) return "absent";
   if (typeof value === "string") return "a string";

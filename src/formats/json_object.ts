@@ -2,10 +2,10 @@ import { Buffer } from "node:buffer";
 import { joined } from "../core/text/bytes.ts";
 import { exactText } from "../core/text/payload.ts";
 
-/** A field's place in the bytes. */
+/** The place of a field in the bytes. */
 interface Field {
   readonly name: string;
-  /** Where its name begins, and where its value begins and ends. */
+  /** The beginning of its name, and both ends of its value. */
   readonly start: number;
   readonly valueStart: number;
   readonly end: number;
@@ -20,10 +20,10 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
 /**
- * A JSON object that is read as a whole and changed field by field: all else stays as it was written, byte for byte, as
- * unknown fields, their order, the spelling of numbers and of texts.
+ * A JSON object that is parsed as a whole and changed field by field. Everything else keeps its bytes: unknown fields, their
+ * order, the spelling of numbers and texts.
  *
- * Of a name that comes twice the last one counts, as for all common readers.
+ * Of a name that comes twice the last one counts, as in all common parsers.
  */
 export class JsonObject {
   readonly #bytes: Uint8Array;
@@ -34,7 +34,7 @@ export class JsonObject {
     this.#values = values;
   }
 
-  /** @throws {SyntaxError} when the bytes are no JSON object in UTF-8 */
+  /** @throws {SyntaxError} when the bytes are not a JSON object in UTF-8 */
   static parse(bytes: Uint8Array): JsonObject {
     let values: unknown;
     try {
@@ -48,7 +48,7 @@ export class JsonObject {
     throw new SyntaxError("it is not a JSON object");
   }
 
-  /** As it was read. */
+  /** The original bytes. */
   get bytes(): Uint8Array {
     return this.#bytes;
   }
@@ -57,10 +57,10 @@ export class JsonObject {
     return Object.hasOwn(this.#values, name);
   }
 
-  /** A field's value; undefined when there is none. */
+  /** A field's value; undefined without the field. */
   get(name: string): unknown {
     const value = this.#values[name];
-    // What all objects inherit are functions, which JSON has none of. To ask whether a field is the object's own takes longer.
+    // Inherited values are functions, which JSON does not have. To ask for an own property takes longer.
     return typeof value === "function" ? undefined : value;
   }
 
@@ -70,29 +70,29 @@ export class JsonObject {
     return typeof value === "string" ? value : undefined;
   }
 
-  /** A field's value if it is a number that can be held: JSON has larger ones. */
+  /** A field's value if it is a finite number: JSON has larger ones. */
   number(name: string): number | undefined {
     const value = this.get(name);
     return typeof value === "number" && Number.isFinite(value) ? value : undefined;
   }
 
-  /** Whether a field's value is written as an integer: 5.0 and 5e0 are none, though they are as large. */
+  /** Whether a field's value is written as an integer: 5.0 and 5e0 are not, though they are equal. */
   isInteger(name: string): boolean {
     const value = this.get(name);
     if (typeof value !== "number") return false;
-    // Only what might be written otherwise is worth to be read again.
+    // Only a possible float is worth another parse.
     if (Number.isInteger(value) && !mayBeFloat(this.#bytes, name)) return true;
     return /^-?\d+$/.test(this.source(name)!);
   }
 
-  /** A field's value as it is written; undefined when there is none. */
+  /** A field's value as written; undefined without the field. */
   source(name: string): string | undefined {
     const field = fieldsOf(this.#bytes).findLast((field) => field.name === name);
     return field && exactText(this.#bytes.subarray(field.valueStart, field.end));
   }
 
   /**
-   * The bytes with some fields changed. A field that is there keeps its place, a new one comes last.
+   * The bytes with changed fields. An existing field keeps its place, a new one comes last.
    *
    * @param changes By name: the value as JSON text, or undefined to remove the field.
    */
@@ -109,7 +109,7 @@ export class JsonObject {
       const value = changes[field.name];
       const isChanged = Object.hasOwn(changes, field.name);
       if (!isChanged || value !== undefined) {
-        // What stands before a field sets it apart from the one before; the first that is left needs nothing.
+        // The text before a field separates it from the previous one; the first remaining field needs none.
         if (!isEmpty) parts.push(bytes.subarray(end, field.start));
         if (isChanged && last.get(field.name) === field) {
           parts.push(bytes.subarray(field.start, field.valueStart), value!);
@@ -127,14 +127,14 @@ export class JsonObject {
   }
 }
 
-/** The fields at the top of a JSON object, which is known to be one. */
+/** The top-level fields of a valid JSON object. */
 function fieldsOf(bytes: Uint8Array): Field[] {
   const fields: Field[] = [];
   let at = nextOf(bytes, bytes.indexOf(OPEN_BRACE) + 1);
   while (bytes[at] === QUOTE) {
     const start = at;
     const nameEnd = textEnd(bytes, start);
-    // Behind the colon.
+    // After the colon.
     const valueStart = nextOf(bytes, nextOf(bytes, nameEnd) + 1);
     const end = valueEnd(bytes, valueStart);
     fields.push({ name: JSON.parse(exactText(bytes.subarray(start, nameEnd))), start, valueStart, end });
@@ -144,13 +144,13 @@ function fieldsOf(bytes: Uint8Array): Field[] {
   return fields;
 }
 
-/** The next byte that is no space. */
+/** The next byte that is not white space. */
 function nextOf(bytes: Uint8Array, at: number): number {
   while (bytes[at]! <= 0x20) at++;
   return at;
 }
 
-/** Where a text in quotes ends. */
+/** The end of a text in quotes. */
 function textEnd(bytes: Uint8Array, start: number): number {
   let at = start + 1;
   while (bytes[at] !== QUOTE) at += bytes[at] === BACKSLASH ? 2 : 1;
@@ -175,7 +175,7 @@ function valueEnd(bytes: Uint8Array, start: number): number {
   return at;
 }
 
-/** Where a number, `true`, `false` or `null` ends. */
+/** The end of a number, `true`, `false` or `null`. */
 function wordEnd(bytes: Uint8Array, start: number): number {
   let at = start;
   while (bytes[at]! > 0x20 && bytes[at] !== COMMA && bytes[at] !== CLOSE_BRACE) at++;
@@ -187,7 +187,7 @@ function concat(parts: readonly (Uint8Array | string)[]): Uint8Array {
   return joined(parts.map((part) => typeof part === "string" ? encoder.encode(part) : part));
 }
 
-/** False when a number under this name, wherever in the bytes, is surely an integer. */
+/** False when each number with this name, anywhere in the bytes, is certainly an integer. */
 function mayBeFloat(bytes: Uint8Array, name: string): boolean {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const quoted = `"${name}"`;

@@ -2,7 +2,7 @@ import type { PlainFormat } from "../core/format.ts";
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 
-/** The message is the payload; all else travels beside it in the broker. */
+/** The message is the payload; the broker stores everything else beside it. */
 export const raw: PlainFormat = {
   name: "raw",
   hasAttempts: false,

@@ -19,33 +19,33 @@ import {
 } from "./sidekiq_fields.ts";
 import { fileUnreadable, readUnreadable, unreadableIn } from "./sidekiq_unreadable.ts";
 
-/** What differs between the versions of Sidekiq. */
+/** The differences between versions of Sidekiq. */
 interface Generation {
   readonly name: string;
   readonly version: string;
   readonly workKeys: readonly string[];
-  /** A time as it stands in the JSON. */
+  /** A time in JSON. */
   readonly time: (epochMs: number) => string;
   /** The random part of a retry's delay, whole seconds. @param random A number in [0, 1). */
   readonly jitterS: (count: number, random: number) => number;
-  /** `retry_for` stands instead of the count of `retry`; else beside it. */
+  /** `retry_for` replaces the count of `retry`; else both apply. */
   readonly isTimeAlone: boolean;
 }
 
-/** Since 8.0 a whole number is milliseconds, one with a fraction seconds: the fraction has to be there, be it 0. */
+/** Since 8.0 a whole number is milliseconds and a fraction is seconds: so the fraction must be written, even .000. */
 const seconds = (epochMs: number) => (epochMs / 1_000).toFixed(3);
 const milliseconds = (epochMs: number) => Math.round(epochMs).toFixed(0);
 
-/** No retry waits longer: a hundred years, seconds. */
+/** The longest wait of a retry: a hundred years, seconds. */
 const MAX_DELAY_S = 100 * 366 * 86_400;
-/** The queue of a job that names none. */
+/** The queue of a job without one. */
 const DEFAULT_QUEUE = "default";
-/** As Sidekiq cuts it, characters. */
+/** Sidekiq cuts it there, characters. */
 const MAX_ERROR_MESSAGE = 10_000;
-/** The class whose only argument is the payload: the jobs of FervoDeferredEventBundle. */
+/** The class with the payload as its only argument: jobs of FervoDeferredEventBundle. */
 const DEFERRED_EVENT = "DeferEvent";
 
-/** Fields that tell of failures; a job that begins anew has none of them. */
+/** Fields about failures; a job that starts again has none. */
 const FAILURE_FIELDS = [
   "retry_count",
   "failed_at",
@@ -62,19 +62,19 @@ const FAILURE_FIELDS = [
 /**
  * Sidekiq's job, a JSON object: https://github.com/sidekiq/sidekiq/wiki/Job-Format.
  *
- * 1. Reads what PHP gets: the whole message; of a `DeferEvent` its one argument, as the Ruby worker gave it to PHP.
- * 2. Reads how often and until when the job may be tried, and says how long to wait before the next attempt, by Sidekiq's
- *    rules. What is in a queue is run once, whatever its count says: somebody has put it there.
- * 3. Writes what happens to a job into its message, in the fields and units of one version of Sidekiq. Four fields are
- *    our own: `fervo_stderr`; `fervo_recovered`, how often the job's worker died; `fervo_lost`, which says that it
- *    died in the last attempt; and `fervo_repeat`, that the job was put back while it ran.
- * 4. Files what is no job in a form that Sidekiq's Web UI can show, with its bytes ({@link fileUnreadable}).
+ * 1. Reads the payload for PHP: the whole message; for a `DeferEvent`, its one argument, as the Ruby worker passed it to PHP.
+ * 2. Reads the limits of attempts and of time, and the wait before the next attempt, by Sidekiq's rules. A job in a queue runs
+ *    once, whatever its count says: somebody has put it there.
+ * 3. Writes the results of a job into its message, in the fields and units of one version of Sidekiq. Four fields are ours:
+ *    `fervo_stderr`; `fervo_recovered`, how often the job's worker died; `fervo_lost`, it died in the last attempt; and
+ *    `fervo_repeat`, the job was put back while it ran.
+ * 4. Wraps an unreadable message in a form that Sidekiq's Web UI can show, with its bytes ({@link fileUnreadable}).
  */
 export class SidekiqFormat implements Format {
   readonly name: string;
-  /** The version of Sidekiq that it follows, told by the process list. */
+  /** The version of Sidekiq that it follows, for the process list. */
   readonly version: string;
-  /** What a process's list of running jobs is called behind its identity: `work`, and `workers` in former versions. */
+  /** The suffixes of a process's list of running jobs: `work`, and `workers` in earlier versions. */
   readonly workKeys: readonly string[];
   readonly #time: Generation["time"];
   readonly #jitterS: Generation["jitterS"];
@@ -89,7 +89,7 @@ export class SidekiqFormat implements Format {
     this.#isTimeAlone = isTimeAlone;
   }
 
-  /** @throws {JobError} JOB_MALFORMED when the bytes are no job, or a dead letter that holds a message that is none */
+  /** @throws {JobError} JOB_MALFORMED when the bytes are not a job, or wrap an unreadable message */
   parse(raw: Uint8Array): JsonObject {
     const job = parseJob(raw);
     if (unreadableIn(job) !== undefined) {
@@ -104,7 +104,7 @@ export class SidekiqFormat implements Format {
 
   /** @throws {JobError} JOB_MALFORMED */
   head(job: JsonObject): JobHead {
-    // Field by field: what is spread into an object is paid for by every job.
+    // Field by field: a spread would cost every job.
     const head: Writable<JobHead> = { payload: payloadOf(job) };
     const id = idOf(job);
     if (id !== undefined) head.id = id;
@@ -123,7 +123,7 @@ export class SidekiqFormat implements Format {
   }
 
   /**
-   * The wait before the next attempt, milliseconds: 15 s at first, with the attempts growing to days.
+   * The wait before the next attempt, milliseconds: 15 s at first, growing to days.
    *
    * @param attempt The attempt that has just failed, 1-based.
    * @param random A number in [0, 1).
@@ -156,8 +156,7 @@ export class SidekiqFormat implements Format {
   }
 
   /**
-   * A new job, as it enters its queue or the schedule. The payload has to be a job already, with `class` and `args`; it keeps its
-   * own id where it has one.
+   * A new job for its queue or the schedule. The payload must be a job already, with `class` and `args`; it keeps its own id.
    *
    * @throws {JobError} JOB_MALFORMED
    */
@@ -182,7 +181,7 @@ export class SidekiqFormat implements Format {
     };
   }
 
-  /** What a dead letter says of its job, or of its message that is no job, and the message that died. */
+  /** The facts of a dead letter, and its original message. */
   letter(raw: Uint8Array): LetterFacts {
     const unreadable = readUnreadable(raw);
     if (unreadable === undefined) return { payload: raw, ...this.facts(this.parse(raw)) };
@@ -190,7 +189,7 @@ export class SidekiqFormat implements Format {
     return { payload, queue, ...facts, attempts: 1 };
   }
 
-  /** The dead letter of a message that is no job; `queue` is where it came from, if that is known. Never throws. */
+  /** The dead letter of an unreadable message; `queue` is its queue, if known. Never throws. */
   unreadable(
     raw: Uint8Array,
     { id, queue, error, nowMs }: Omit<JobFailure, "queue"> & { readonly queue: string | undefined },
@@ -199,7 +198,7 @@ export class SidekiqFormat implements Format {
   }
 
   /**
-   * A job that failed, as it waits for its next attempt or is filed.
+   * A failed job, for its next attempt or the dead set.
    *
    * @param isReady Whether it enters its queue at once.
    */
@@ -219,7 +218,7 @@ export class SidekiqFormat implements Format {
         retry_count: `${failuresOf(job)}`,
         ...((isFirst || timeOf(job, "failed_at") === undefined) && { failed_at: now }),
         ...(!isFirst && { retried_at: now }),
-        // A former error's, of an attempt by Sidekiq: ours have none.
+        // From an attempt by Sidekiq; our errors have none.
         error_backtrace: undefined,
         fervo_stderr: stderr === undefined ? undefined : jsonText(stderr),
         fervo_lost: undefined,
@@ -229,7 +228,7 @@ export class SidekiqFormat implements Format {
     };
   }
 
-  /** A job whose time has come, as it enters its queue. */
+  /** A due job, for its queue. */
   enqueued(raw: Uint8Array, nowMs: number): PlacedMessage {
     const job = parseJob(raw);
     return {
@@ -238,7 +237,7 @@ export class SidekiqFormat implements Format {
     };
   }
 
-  /** A dead letter's job that is to begin anew; what is no job goes back as it was. */
+  /** A dead letter's job, to start again; an unreadable message goes back unchanged. */
   revived(raw: Uint8Array, nowMs: number): PlacedMessage {
     const unreadable = readUnreadable(raw);
     if (unreadable !== undefined) {
@@ -269,7 +268,7 @@ export class SidekiqFormat implements Format {
   }
 }
 
-/** The random part until 7.3; since 8.0 the product is what is random. */
+/** The random part until 7.3; since 8.0 the whole product is random. */
 const formerJitterS = (count: number, random: number) => Math.floor(random * 10) * (count + 1);
 
 export const sidekiq6 = new SidekiqFormat({

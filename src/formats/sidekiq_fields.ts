@@ -1,63 +1,60 @@
-/*
- * What the fields of a Sidekiq job say. Others write them: each is read by itself, and one that cannot be used counts as
- * missing.
- */
+/* The meaning of a Sidekiq job's fields. Others write them: each is read by itself, and an invalid one counts as missing. */
 import { type FervoError, JobError, reasonOf } from "../core/errors.ts";
 import { whyIdIsRefused } from "../core/text/job_id.ts";
 import { JsonObject } from "./json_object.ts";
 
-/** Attempts after the first one of a job that only says that it wants some. */
+/** Attempts after the first one for a job with `retry: true`. */
 const DEFAULT_RETRIES = 25;
-/** No count that is read or written is larger. */
+/** The largest count that is read or written. */
 const MAX_COUNT = 2 ** 31 - 1;
-/** The last time that a date can hold, epoch milliseconds. */
+/** The latest time that a date can hold, epoch milliseconds. */
 const MAX_TIME_MS = 8.64e15;
 
-/** What a broker has to know of a job to deliver and to file it. Times are epoch milliseconds. */
+/** The facts that a broker needs to deliver and settle a job. Times are epoch milliseconds. */
 export interface JobFacts {
-  /** The job's own id; absent in messages of some producers. */
+  /** The job's own id; some producers write none. */
   readonly id?: string;
-  /** The queue that the message names, if it does. */
+  /** The queue in the message, if any. */
   readonly queue?: string;
-  /** Attempts that have begun, 0 for a new job: those that failed and those whose worker died. */
+  /** Attempts that have begun, 0 for a new job: failed ones, and ones whose worker died. */
   readonly attempts: number;
-  /** How often the job was taken back from a worker that died. */
+  /** How often the job was taken back from a dead worker. */
   readonly recoveries: number;
   /** When it was first pushed, and when it last entered its queue. */
   readonly createdAtMs?: number;
   readonly enqueuedAtMs?: number;
-  /** A former run of it may not have ended. */
+  /** An earlier run may not have ended. */
   readonly isRepeat: boolean;
-  /** Whether its producer wants it kept when it has failed for good. */
+  /** Whether its producer wants a dead letter. */
   readonly isKeptWhenDead: boolean;
-  /** Why it failed last, where it did. */
+  /** Its last failure, if any. */
   readonly error?: { readonly code: string; readonly message: string; readonly stderr?: string };
 }
 
-/** What is told of a dead letter. */
+/** The facts of a dead letter. */
 export interface LetterFacts extends Partial<JobFacts> {
-  /** The message that died. */
+  /** The original message. */
   readonly payload: Uint8Array;
-  /** Where it came from; "" where that is not known of a message that is no job. */
+  /** Its queue; "" when it is unknown for an unreadable message. */
   readonly queue?: string;
 }
 
-/** A message and the queue that it belongs into. */
+/** A message and its queue. */
 export interface PlacedMessage {
   readonly raw: Uint8Array;
   readonly queue: string;
 }
 
-/** An attempt that failed. */
+/** A failed attempt. */
 export interface JobFailure {
   readonly id: string;
-  /** Where the job came from. */
+  /** The job's queue. */
   readonly queue: string;
   readonly error: FervoError;
   readonly nowMs: number;
 }
 
-/** @throws {JobError} JOB_MALFORMED when the bytes are no JSON object with `class` and `args` */
+/** @throws {JobError} JOB_MALFORMED when the bytes are not a JSON object with `class` and `args` */
 export function parseJob(raw: Uint8Array): JsonObject {
   let job: JsonObject;
   try {
@@ -73,12 +70,12 @@ export function parseJob(raw: Uint8Array): JsonObject {
   return job;
 }
 
-/** The class in which Rails wraps the jobs of ActiveJob: their only argument says which, and what its arguments are. */
+/** Rails wraps ActiveJob's jobs in this class: its only argument has the real class and arguments. */
 const ACTIVE_JOB = "ActiveJob::QueueAdapters::SidekiqAdapter::JobWrapper";
 
 /**
- * Why Sidekiq's Web UI would raise at a job, and so show none that is on the same page; undefined when it would not. It
- * looks for these arguments without being asked: lib/sidekiq/api.rb, `display_class` and `display_args`.
+ * Why Sidekiq's Web UI would fail at a job, and so at the whole page; undefined when it would not. It reads these arguments
+ * always: lib/sidekiq/api.rb, `display_class` and `display_args`.
  */
 function whyNotShown(job: JsonObject, args: readonly unknown[]): string | undefined {
   if (job.get("encrypt") && args.length === 0) return `it has "encrypt" and no argument`;
@@ -96,15 +93,18 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Changes without which Sidekiq's Web UI would raise at a job, or its "Retry" refuse it and so lose it: `tags` have to be a list. */
+/**
+ * Changes that a job needs for Sidekiq's Web UI: `tags` must be a list. Else the page fails, or its "Retry" refuses the job and
+ * loses it.
+ */
 export function mendsOf(job: JsonObject): Record<string, string> {
   const tags = job.get("tags");
   return !tags || Array.isArray(tags) ? {} : { tags: `[${job.source("tags")}]` };
 }
 
 /**
- * Attempts that failed. Sidekiq counts them from 0 and writes no count before the first; "Retry" in its Web UI takes one
- * off, so that -1 is none.
+ * Failed attempts. Sidekiq counts them from 0 and writes no count before the first; "Retry" in its Web UI subtracts one, so -1
+ * means none.
  */
 export function failuresOf(job: JsonObject): number {
   const count = job.number("retry_count");
@@ -116,26 +116,26 @@ export function recoveriesOf(job: JsonObject): number {
   return Math.min(Math.max(Math.trunc(job.number("fervo_recovered") ?? 0), 0), MAX_COUNT);
 }
 
-/** How often and until when a job may be tried. */
+/** A job's limits of attempts and time. */
 export interface Limits {
-  /** Attempts in all, beside those whose worker died; undefined when the job leaves that to whoever runs it. */
+  /** Attempts in all, without those whose worker died; undefined when the consumer decides. */
   readonly maxAttempts?: number;
   /** After this time a failure is final, epoch milliseconds. */
   readonly retryUntilMs?: number;
 }
 
 /**
- * As https://github.com/sidekiq/sidekiq/blob/main/lib/sidekiq/job_retry.rb: `retry` is a count when it is an integer, which
- * 5.0 is not; any other value but `false` wants the usual count. `retry_for` is a time, seconds since the first failure.
+ * By https://github.com/sidekiq/sidekiq/blob/main/lib/sidekiq/job_retry.rb: `retry` is a count if it is an integer, which 5.0
+ * is not; any other value but `false` means the default count. `retry_for` is a time, seconds since the first failure.
  *
- * @param isTimeAlone Whether `retry_for` stands instead of the count of `retry`, rather than beside it.
+ * @param isTimeAlone Whether `retry_for` replaces the count of `retry`.
  */
 export function limitsOf(job: JsonObject, isTimeAlone: boolean): Limits {
   if (job.get("retry") === false) return { maxAttempts: 1 };
   const retries = retriesOf(job);
   const windowS = job.number("retry_for");
   if (windowS === undefined) return retries === undefined ? {} : { maxAttempts: retries + 1 };
-  // The time begins with the first failure: of none, it is over with it.
+  // The time begins with the first failure: an empty time ends with it.
   if (windowS <= 0) return { maxAttempts: 1 };
   const maxAttempts = (isTimeAlone ? MAX_COUNT : retries ?? DEFAULT_RETRIES) + 1;
   const failedAtMs = failuresOf(job) > 0 ? timeOf(job, "failed_at") : undefined;
@@ -152,8 +152,8 @@ function retriesOf(job: JsonObject): number | undefined {
 }
 
 /**
- * A time in epoch milliseconds, whatever its unit is: in seconds it would be before 1973, in milliseconds after 5000.
- * Undefined for what no date can hold.
+ * A time in epoch milliseconds, from either unit: in seconds it would be before 1973, in milliseconds after 5000. Undefined
+ * when no date can hold it.
  */
 export function timeOf(job: JsonObject, name: string): number | undefined {
   const time = job.number(name);
@@ -162,12 +162,12 @@ export function timeOf(job: JsonObject, name: string): number | undefined {
   return timeMs > MAX_TIME_MS ? undefined : timeMs;
 }
 
-/** The name of a queue; an empty one is none. */
+/** The name of a queue; undefined for an empty one. */
 export function queueOf(job: JsonObject, name = "queue"): string | undefined {
   return job.string(name) || undefined;
 }
 
-/** Why it failed last. Ours have a code for their class; of Ruby's the class is a part of the text. */
+/** Its last failure. Our errors have a code as their class; for Ruby's the class is part of the text. */
 export function errorOf(job: JsonObject): { code: string; message: string; stderr?: string } | undefined {
   const message = job.string("error_message");
   const errorClass = job.string("error_class");
@@ -179,7 +179,7 @@ export function errorOf(job: JsonObject): { code: string; message: string; stder
   return { code: "JOB_FAILED", message: [errorClass, message].filter(Boolean).join(": ") };
 }
 
-/** @throws {JobError} JOB_MALFORMED when it is none that a job can have */
+/** @throws {JobError} JOB_MALFORMED for an invalid id */
 export function idOf(job: JsonObject): string | undefined {
   const jid = job.string("jid");
   const reason = jid && whyIdIsRefused(jid);
@@ -187,7 +187,7 @@ export function idOf(job: JsonObject): string | undefined {
   return jid;
 }
 
-/** A text as JSON that any reader takes. */
+/** A text as JSON for any parser. */
 export function jsonText(text: string): string {
   return JSON.stringify(text.toWellFormed());
 }

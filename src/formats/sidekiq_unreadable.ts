@@ -2,33 +2,35 @@ import type { FervoError } from "../core/errors.ts";
 import { JsonObject } from "./json_object.ts";
 import { errorOf, jsonText, queueOf } from "./sidekiq_fields.ts";
 
-/** What stands in a dead letter for the class of a message that has none. */
+/** The class of an unreadable message's dead letter. */
 const CLASS = "fervo-worker: unreadable message";
 /** The message, base64. */
 const MESSAGE = "fervo_message";
-/** What the Web UI shows of it, characters. */
+/** The Web UI shows this many characters of it. */
 const MAX_SHOWN = 1_000;
-/** A longer one is filed as it is: Redis and a JavaScript text hold 512 MiB, and base64 makes four bytes of three. */
+/**
+ * A longer message is stored unchanged: Redis and a JavaScript text have at most 512 MiB, and base64 makes four bytes of three.
+ */
 const MAX_BYTES = 256 * 2 ** 20;
 
-/** A message that is no Sidekiq job, as it lies in the dead set. */
+/** An unreadable message in the dead set. */
 export interface UnreadableLetter {
   /** Its bytes. */
   readonly message: Uint8Array;
   readonly id?: string;
-  /** Where it came from. */
+  /** Its queue. */
   readonly queue?: string;
   readonly error?: { readonly code: string; readonly message: string };
 }
 
 /**
- * A dead letter for a message that is no job: a job in form, with the bytes in it. As it is, Sidekiq's Web UI would answer
- * 500 for the whole list of the dead (`null`, `5`, `[1]`), and its "Retry" would drop the message and raise (all others).
- * `retry` is 0 and not `false`, with which a Ruby process would drop it.
+ * A dead letter for an unreadable message: formally a job, with the bytes in it. Without it, Sidekiq's Web UI would answer 500
+ * for the whole list of the dead (`null`, `5`, `[1]`), and its "Retry" would drop the message and fail (all others). `retry` is
+ * 0 and not `false`, with which a Ruby process would drop it.
  *
- * @param o.id Names it, the same for the same bytes.
- * @param o.queue Where it came from, where that is known.
- * @param o.now The time as it stands in the JSON.
+ * @param o.id Its id, the same for the same bytes.
+ * @param o.queue Its queue, if known.
+ * @param o.now The time in JSON.
  */
 export function fileUnreadable(
   raw: Uint8Array,
@@ -52,7 +54,7 @@ export function fileUnreadable(
   return new TextEncoder().encode(`{${text}}`);
 }
 
-/** The message in a dead letter that {@link fileUnreadable} made; undefined for all else. */
+/** The message in a dead letter of {@link fileUnreadable}; undefined for any other one. */
 export function readUnreadable(raw: Uint8Array): UnreadableLetter | undefined {
   let letter: JsonObject;
   try {

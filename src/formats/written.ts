@@ -1,9 +1,9 @@
 import type { Message, PlainFormat } from "../core/format.ts";
 
 /**
- * A new job as its format writes it.
+ * A new job as a message of its format.
  *
- * @returns The message; and the limit of attempts, where there is one and the message does not have it.
+ * @returns The message; and the limit of attempts, if there is one and the message cannot have it.
  */
 export function written(
   format: PlainFormat,

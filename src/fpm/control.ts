@@ -21,42 +21,42 @@ import { isProcessThere, readProc } from "../system/proc.ts";
 export interface FpmControlOptions {
   /** Where the pool listens. */
   readonly address: FastCgiAddress;
-  /** Where the status page answers, when that is not the pool itself: its `pm.status_listen`. */
+  /** The status page's own address, if it has one: `pm.status_listen`. */
   readonly statusAddress: FastCgiAddress | undefined;
-  /** The pool's `pm.status_path`; undefined when it has none. */
+  /** The pool's `pm.status_path`; undefined without one. */
   readonly statusPath: string | undefined;
-  /** The pool's `ping.path`; undefined when it has none. */
+  /** The pool's `ping.path`; undefined without one. */
   readonly pingPath: string | undefined;
 }
 
-/** Any path will do to see that php-fpm answers: it says that it does not find it. */
+/** Any path shows that php-fpm answers: it answers that it does not find it. */
 export const UNKNOWN_PATH = "/fervo-check";
 
 /**
- * php-fpm that leaves ends its children one after the other: one that is left may answer meanwhile. This long after a
- * php-fpm that seems to have stayed it is looked at once more, milliseconds.
+ * A leaving php-fpm ends its children one after the other, so one may still answer. This long after php-fpm seems to have
+ * stayed, it is checked once more, milliseconds.
  */
 const LEAVING_MS = 200;
 /** A child that has not ended this long after SIGTERM is killed, milliseconds. */
 const KILL_AFTER_MS = 1_000;
-/** How often to look whether it has ended, milliseconds. */
+/** How often to check whether it has ended, milliseconds. */
 const LOOK_MS = 20;
-/** How long it takes at most to end a child: two looks at the status page, and the signals; milliseconds. */
+/** The longest time to end a child: two looks at the status page, and the signals; milliseconds. */
 export const END_CHILD_MS = 2 * ASK_TIMEOUT_MS + 2 * KILL_AFTER_MS;
 
 /**
- * A php-fpm pool, looked at from the outside.
+ * A php-fpm pool, seen from outside.
  *
- * 1. Reads the status page, where there is one.
- * 2. Tells whether php-fpm itself went away, rather than one child, when a connection is lost.
- * 3. Finds the child that runs a request, and ends it: the protocol has no way to end a request.
+ * 1. Reads the status page, if there is one.
+ * 2. Tells whether php-fpm itself ended, rather than one child, when a connection is lost.
+ * 3. Finds the child of a request and ends it: the protocol cannot end a request.
  */
 export class FpmControl {
   readonly #clock: Clock;
   readonly #options: FpmControlOptions;
-  /** What the page said at the last look. */
+  /** The page at the last look. */
   #latest: FpmStatus | undefined;
-  /** When it started again since the first look, at the latest; monotonic milliseconds. */
+  /** When it restarted since the first look, at the latest; monotonic milliseconds. */
   #restartedMs = -Infinity;
 
   constructor(deps: { clock: Clock }, options: FpmControlOptions) {
@@ -65,11 +65,11 @@ export class FpmControl {
   }
 
   /**
-   * What the status page says; undefined when the pool has none.
+   * The status page; undefined without one.
    *
-   * @param pool Asks on one of its connections where the page has no address of its own: then the question takes the place
-   * of a job, rather than a child more, and waits for its turn here instead of in php-fpm's listen queue.
-   * @throws {FastCgiError} FASTCGI_* when php-fpm cannot be asked
+   * @param pool Asks on one of its connections if the page has no address of its own: then the request takes the place of a
+   * job, not another child, and waits here instead of in php-fpm's listen queue.
+   * @throws {FastCgiError} FASTCGI_* when php-fpm does not answer
    */
   async status(pool?: Pick<Pool, "request">): Promise<FpmStatus | undefined> {
     const { address, statusAddress, statusPath } = this.#options;
@@ -86,18 +86,18 @@ export class FpmControl {
   }
 
   /**
-   * Resolves when php-fpm has answered, be its answer that it knows no such page.
+   * Resolves when php-fpm has answered, even that it does not find the page.
    *
    * @param pool As for `status`.
    * @param signal Ends it early.
-   * @throws {FastCgiError} FASTCGI_* when it has not
+   * @throws {FastCgiError} FASTCGI_* without an answer
    */
   async ping(pool?: Pick<Pool, "request">, signal?: AbortSignal): Promise<void> {
     await this.ask(pingRequest(this.#options.pingPath ?? UNKNOWN_PATH), pool, signal);
   }
 
   /**
-   * The answer to a request that is no job.
+   * The answer to a request without a job.
    *
    * @param pool As for `status`.
    * @param signal Ends it early.
@@ -112,9 +112,9 @@ export class FpmControl {
   }
 
   /**
-   * Whether php-fpm was stopped, restarted or reloaded within the last `ageMs` milliseconds, or does not serve us at all:
-   * it is asked at the address that jobs are sent to, as the status page may have one of its own. Undefined when that
-   * cannot be found out: it has no status page, or does not answer in time.
+   * Whether php-fpm was stopped, restarted or reloaded within the last `ageMs` milliseconds, or does not serve us at all: it is
+   * asked at the jobs' address, because the status page may have another one. Undefined if unknown: without a status page, or
+   * without an answer in time.
    */
   async hasLeftWithin(ageMs: number): Promise<boolean | undefined> {
     const sinceMs = this.#clock.monotonicMs() - ageMs;
@@ -129,9 +129,9 @@ export class FpmControl {
   }
 
   /**
-   * One look, as for `hasLeftWithin`; undefined when the pool has no status page.
+   * One look for `hasLeftWithin`; undefined without a status page.
    *
-   * @throws {FastCgiError} FASTCGI_* when php-fpm cannot be asked
+   * @throws {FastCgiError} FASTCGI_* when php-fpm does not answer
    */
   async #hasLeftSince(sinceMs: number): Promise<boolean | undefined> {
     const isFirstLook = this.#latest === undefined;
@@ -139,12 +139,12 @@ export class FpmControl {
     if (status === undefined || this.#options.statusAddress !== undefined) await this.ping();
     if (status === undefined) return undefined;
     if (this.#restartedMs >= sinceMs) return true;
-    // The page tells whole seconds, of two clocks that tick at the same time: up to one too many.
+    // The page has whole seconds of two clocks that tick at the same time: up to one too many.
     return isFirstLook && status.uptimeS * 1_000 < 1_000 + this.#clock.monotonicMs() - sinceMs;
   }
 
   /**
-   * Whether a child runs the request for `uri`; undefined when that cannot be found out.
+   * Whether a child runs the request for `uri`; undefined if unknown.
    *
    * @param uri SCRIPT_NAME of the request.
    */
@@ -160,12 +160,12 @@ export class FpmControl {
   }
 
   /**
-   * Ends the child that runs the request for `uri`: SIGTERM, and SIGKILL when it is still there a second later. Returns
-   * its process id when it has ended, or undefined when no child runs that request.
+   * Ends the child that runs the request for `uri`: SIGTERM, and SIGKILL if it has not ended a second later. Returns the id of
+   * the ended process, or undefined when no child runs that request.
    *
-   * @param uri SCRIPT_NAME of the request; when several children run it, the one that has for longest is meant.
-   * @throws {FervoError} FASTCGI_* when the status page cannot be read, FPM_KILL_FAILED when the child is not one of
-   * this machine, may not be signalled or does not end, or when the page does not show enough of `uri`
+   * @param uri SCRIPT_NAME of the request; of several children that run it, the longest running one is meant.
+   * @throws {FervoError} FASTCGI_* when the status page cannot be read, FPM_KILL_FAILED when the child is not one of this
+   * machine, may not be signalled or does not end, or when the page does not show enough of `uri`
    */
   async endChild(uri: string): Promise<number | undefined> {
     if (isCut(uri)) {
@@ -202,7 +202,7 @@ export class FpmControl {
     );
   }
 
-  /** Waits until that process is gone; false when it is still there after `limitMs` milliseconds. */
+  /** Waits for the end of the process; false when it has not ended after `limitMs` milliseconds. */
   async #isGoneIn(limitMs: number, pid: number): Promise<boolean> {
     const untilMs = this.#clock.monotonicMs() + limitMs;
     while (isProcessThere(pid)) {
@@ -214,29 +214,29 @@ export class FpmControl {
 }
 
 /**
- * Whether a look found the php-fpm of the look before, as far as the page tells: another one has other children, and another
- * start time unless it started in the same second.
+ * Whether two looks found the same php-fpm, as far as the page shows: another one has other children, and another start time
+ * unless it started in the same second.
  */
 function isSame(before: FpmStatus, now: FpmStatus): boolean {
   if (before.startTimeS !== now.startTimeS) return false;
   if (before.uptimeS > 0) return true;
   const pids = new Set(before.processes.map(({ pid }) => pid));
-  // A child that is being started has none yet.
+  // A starting child has no id yet.
   return now.processes.some(({ pid }) => pid > 0 && pids.has(pid));
 }
 
-/** Whether an error says that nobody is there, rather than that nobody has time. */
+/** Whether an error means that php-fpm is gone, rather than busy. */
 export function isAway(error: unknown): error is FervoError {
   return error instanceof FervoError &&
     (error.code === "FASTCGI_CONNECT_FAILED" || error.code === "FASTCGI_CONNECTION_LOST");
 }
 
-/** Whether the status page shows only the beginning of `uri`, which may be that of other requests too. */
+/** Whether the status page shows only the beginning of `uri`, which other requests may share. */
 export function isCut(uri: string): boolean {
   return uri.length > MAX_REQUEST_URI_LENGTH;
 }
 
-/** The children that run the request for `uri`, the one that has for longest first. */
+/** The children that run the request for `uri`, the longest running first. */
 export function runningOf({ processes }: FpmStatus, uri: string): FpmProcess[] {
   return processes
     .filter(({ isBusy, requestUri }) => isBusy && requestUri === uri)

@@ -1,26 +1,26 @@
 import { FervoError } from "../core/errors.ts";
 
-/** The PHP of a machine: php-fpm, and the command line of the same version where there is one. */
+/** The PHP of a machine: php-fpm, and the command line PHP of the same version, if any. */
 export interface Php {
   /** Path of php-fpm. */
   readonly fpm: string;
-  /** As it says itself, e.g. `8.2.29`. */
+  /** Its own version, e.g. `8.2.29`. */
   readonly fpmVersion: string;
-  /** Path of the command line PHP; undefined when there is none of php-fpm's version. */
+  /** Path of the command line PHP; undefined without one of php-fpm's version. */
   readonly cli: string | undefined;
   readonly cliVersion: string | undefined;
 }
 
-/** Where distributions keep php-fpm, which is not in every user's PATH. */
+/** Distributions keep php-fpm there, and not every user's PATH has these folders. */
 const SBIN_FOLDERS = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 const FPM_NAME = /^php-fpm(?:-?(\d+)\.?(\d+))?$/;
 
 /**
- * Finds the newest php-fpm (`php-fpm8.2`, `php-fpm`) in the folders of `path` and those of system programs, and the
- * command line PHP (`php8.2`, `php`) that belongs to it.
+ * Finds the newest php-fpm (`php-fpm8.2`, `php-fpm`) in the folders of `path` and in system folders, and its command line PHP
+ * (`php8.2`, `php`).
  *
  * @param path Folders separated by ":", as in PATH.
- * @throws {FervoError} FASTCGI_CONNECT_FAILED when there is no php-fpm, with what to install.
+ * @throws {FervoError} FASTCGI_CONNECT_FAILED without php-fpm, with what to install.
  */
 export async function findPhp(path: string, sbinFolders = SBIN_FOLDERS): Promise<Php> {
   const folders = foldersOf(path, sbinFolders);
@@ -39,7 +39,7 @@ export async function findPhp(path: string, sbinFolders = SBIN_FOLDERS): Promise
   );
 }
 
-/** The path of the newest php-fpm, by its name alone: nothing is run. Undefined when there is none. */
+/** The path of the newest php-fpm, by its name alone: nothing is run. Undefined without one. */
 export async function newestFpm(path: string, sbinFolders = SBIN_FOLDERS): Promise<string | undefined> {
   return (await programs(foldersOf(path, sbinFolders), FPM_NAME))[0];
 }
@@ -86,13 +86,13 @@ async function programs(folders: readonly string[], name: RegExp): Promise<strin
         });
       }
     } catch {
-      // PATH may name folders that do not exist or that are not ours to read.
+      // PATH may have missing or unreadable folders.
     }
   }
   return found.sort((a, b) => b.version - a.version).map(({ path }) => path);
 }
 
-/** What the program says of itself; undefined when it is no PHP, or not ours to run. */
+/** The program's own version; undefined when it is not PHP, or cannot be run. */
 export async function versionOf(program: string): Promise<string | undefined> {
   try {
     const { stdout } = await new Deno.Command(program, {

@@ -6,9 +6,9 @@ import type { Pool } from "../fastcgi/pool.ts";
 import type { FpmStatus } from "./status.ts";
 import { type FpmControl, isCut, runningOf } from "./control.ts";
 
-/** How often php-fpm is asked at most, while all requests that are looked at just run; milliseconds. */
+/** How often php-fpm is asked at most while all requests run; milliseconds. */
 const LOOK_EVERY_MS = 1_000;
-/** The same while one was seen to wait: its time must not be over before that is seen again. */
+/** The same while a request waits: its time must not end before that is seen again. */
 const LOOK_AGAIN_MS = 50;
 
 export interface LingerWatchDeps {
@@ -19,12 +19,12 @@ export interface LingerWatchDeps {
 }
 
 /**
- * Finds scripts that go on after they have answered, as with fastcgi_finish_request(): their child is busy, and what is sent
- * on its kept connection waits for it. On the wire they look like all others (docs/adr/0017).
+ * Finds scripts that go on after their answer, as with fastcgi_finish_request(): their child is busy, and the next request on
+ * its kept connection waits. On the wire they look like all others (docs/adr/0017).
  *
- * 1. When requests on kept connections get no answer, looks at the status page which of them run.
- * 2. Tells one that waits so: its time has not begun, and its connection's loss is not its doing.
- * 3. From the first such script on, lets the pool keep no connections, and tells that once.
+ * 1. When requests on kept connections have no answer, reads on the status page which of them run.
+ * 2. Tells a waiting request so: its time has not begun, and a loss of its connection is not its fault.
+ * 3. From the first such script on, lets the pool keep no connections, and reports that once.
  */
 export class LingerWatch {
   readonly #deps: LingerWatchDeps;
@@ -33,7 +33,7 @@ export class LingerWatch {
   #nextLookMs = 0;
   #isFound = false;
 
-  /** @param name Of the php-fpm pool in the configuration. */
+  /** @param name The php-fpm pool in the configuration. */
   constructor(deps: LingerWatchDeps, name: string) {
     this.#deps = deps;
     this.#name = name;
@@ -51,7 +51,7 @@ export class LingerWatch {
       const status = await fpm.status();
       if (status !== undefined) isWaiting = silent.filter((one) => this.#judge(one, status)).length > 0;
     } catch (error) {
-      // php-fpm cannot be asked now; the requests tell more of that.
+      // php-fpm does not answer now; the requests themselves show more.
       if (!(error instanceof FervoError)) throw error;
     } finally {
       this.#isLooking = false;
@@ -59,7 +59,7 @@ export class LingerWatch {
     }
   }
 
-  /** Whether the request waits for the script of the one before. */
+  /** Whether the request waits for the script of the previous one. */
   #judge(request: SilentRequest, status: FpmStatus): boolean {
     const [uri, previous] = [uriIn(request.params), uriIn(request.previousParams)];
     if (uri === undefined || previous === undefined || uri === previous) return false;
@@ -78,7 +78,7 @@ export class LingerWatch {
   }
 }
 
-/** SCRIPT_NAME of a request, where the status page shows all of it. */
+/** SCRIPT_NAME of a request, if the status page shows all of it. */
 function uriIn(params: FastCgiRequest["params"]): string | undefined {
   const uri = params.find(([name]) => name === "SCRIPT_NAME")?.[1];
   return uri === undefined || isCut(uri) ? undefined : uri;

@@ -4,20 +4,20 @@ import { fileReason } from "../core/text/file_error.ts";
 import type { FastCgiAddress } from "../fastcgi/address.ts";
 import { makeTemporaryFolder } from "../system/temporary.ts";
 
-/** Directives of one section by name, as `php-fpm -tt` prints them: "undefined" where one is not set. */
+/** Directives of one section by name, as `php-fpm -tt` prints them: "undefined" without a value. */
 export type Directives = ReadonlyMap<string, string>;
 
-/** php-fpm's configuration as it reads it itself, included files and defaults and all. */
+/** php-fpm's configuration as it reads it itself, with included files and defaults. */
 export interface FpmSettings {
   /** Of the section [global]. */
   readonly global: Directives;
-  /** By the pools' names. */
+  /** By the names of the pools. */
   readonly pools: ReadonlyMap<string, Directives>;
-  /** The file that was read, where it is that of a pool only: [global] and the master's other pools are not in it. */
+  /** The file, if it is a pool's file: [global] and the master's other pools are not in it. */
   readonly poolFile?: string | undefined;
 }
 
-/** What php-fpm's configuration says of one pool. */
+/** php-fpm's configuration of one pool. */
 export interface PoolSettings {
   readonly own: Directives;
   readonly global: Directives;
@@ -27,21 +27,21 @@ export interface PoolSettings {
   readonly poolFile: string | undefined;
 }
 
-/** Which program to ask about which configuration. */
+/** The program and the configuration to read. */
 export interface FpmSettingsSource {
   /** php-fpm's path. */
   readonly program: string;
-  /** Its main configuration file, as `/etc/php/8.2/fpm/php-fpm.conf`; undefined for the one that it was built with. */
+  /** Its main configuration file, such as `/etc/php/8.2/fpm/php-fpm.conf`; undefined for the built-in one. */
   readonly file: string | undefined;
 }
 
-/** No configuration takes nearly as long to read. */
+/** Every configuration is read much faster. */
 const READ_TIMEOUT_MS = 10_000;
 
 /**
- * Asks php-fpm what it reads in its configuration (`php-fpm -tt`). It serves nothing then.
+ * Lets php-fpm print its configuration (`php-fpm -tt`). It serves nothing then.
  *
- * @throws {FervoError} FPM_MISCONFIGURED with php-fpm's own reason, or when it does not tell; PROCESS_FAILED without a place
+ * @throws {FervoError} FPM_MISCONFIGURED with php-fpm's own reason, or when it prints nothing; PROCESS_FAILED without a place
  * for a temporary file
  */
 export async function readFpmSettings({ program, file }: FpmSettingsSource): Promise<FpmSettings> {
@@ -53,7 +53,7 @@ export async function readFpmSettings({ program, file }: FpmSettingsSource): Pro
   const folder = await makeTemporaryFolder("fervo-check-");
   const wrapper = `${folder}/php-fpm.conf`;
   try {
-    // It opens its log first, which is the master's and not ours to write, and tells nothing above this level.
+    // php-fpm opens its log first, which belongs to the master, and prints nothing above this level.
     await Deno.writeTextFile(
       wrapper,
       `include = ${path}\n[global]\nerror_log = /dev/null\nlog_level = notice\n`,
@@ -65,18 +65,18 @@ export async function readFpmSettings({ program, file }: FpmSettingsSource): Pro
   }
 }
 
-/** Whether a file has the section of a pool and nothing that concerns the master, as those in pool.d and php-fpm.d. */
+/** Whether a file has a pool's section and nothing of the master, like those in pool.d and php-fpm.d. */
 export function isPoolFile(text: string): boolean {
   const lines = text.split("\n").map((line) => line.trim()).filter((line) =>
     line !== "" && !line.startsWith(";")
   );
-  // What stands before the first section belongs to [global] as well.
+  // Lines before the first section belong to [global], too.
   return lines[0]?.startsWith("[") === true &&
     !lines.some((line) => /^(?:\[global\]|include\s*=)/i.test(line));
 }
 
 async function ask(program: string, args: readonly string[], where: string): Promise<FpmSettings> {
-  // -R: a pool that runs as root is for others to judge.
+  // -R: whether a pool may run as root is not decided here.
   const { success, text } = await run(program, ["-tt", "-R", ...args]);
   const settings = parseFpmSettings(text);
   if (success && settings.pools.size > 0) return settings;
@@ -102,7 +102,7 @@ export function parseFpmSettings(text: string): FpmSettings {
   return { global, pools: sections };
 }
 
-/** The pool that listens at the address, by its name; undefined when none does. */
+/** The pool that listens at the address, by name; undefined without one. */
 export async function findPool(settings: FpmSettings, address: FastCgiAddress): Promise<string | undefined> {
   if (address.transport === "tcp") return findPort(settings, address.hostname, address.port);
   for (const [name, pool] of settings.pools) {
@@ -111,13 +111,13 @@ export async function findPool(settings: FpmSettings, address: FastCgiAddress): 
   return undefined;
 }
 
-/** Whether a directive such as `listen` may mean the address; of TCP only the port is compared. */
+/** Whether a directive such as `listen` may mean the address; for TCP only the port is compared. */
 export async function listensAt(listen: string, address: FastCgiAddress): Promise<boolean> {
   if (address.transport === "tcp") return readListen(listen)?.port === address.port;
   return await realPath(listen) === await realPath(address.path);
 }
 
-/** Whether two addresses are those of the same pool: a socket by another path, this machine by another name. */
+/** Whether two addresses mean the same pool: a socket by another path, this machine by another name. */
 export async function isSameAddress(a: FastCgiAddress, b: FastCgiAddress): Promise<boolean> {
   if (a.transport === "unix" && b.transport === "unix") {
     return await realPath(a.path) === await realPath(b.path);
@@ -131,8 +131,8 @@ function isLocal(hostname: string): boolean {
 }
 
 /**
- * Several pools may have the same port on other addresses: the one with this address is meant, else the one on every
- * address, else any: php-fpm may have another name for the host, and a container publish its port.
+ * Several pools may have the same port on other addresses. The one with this address is meant, else the one on every address,
+ * else any: php-fpm may have another name for the host, and a container may publish its port.
  */
 function findPort({ pools }: FpmSettings, hostname: string, port: number): string | undefined {
   const found = [...pools].map(([name, pool]) => ({ name, listen: readListen(pool.get("listen") ?? "") }))
@@ -153,7 +153,7 @@ export function readListen(
   return ["", "*", "0.0.0.0", "::", ":"].includes(hostname) ? { port } : { hostname, port };
 }
 
-/** What the configuration says of the pool that listens at the address; undefined when none does. */
+/** The configuration of the pool at the address; undefined without one. */
 export async function poolSettings(
   settings: FpmSettings,
   address: FastCgiAddress,
@@ -165,7 +165,7 @@ export async function poolSettings(
   return { own: pools.get(name)!, global, others, poolFile };
 }
 
-/** A directive's value; undefined where php-fpm prints that it is not set. */
+/** A directive's value; undefined if php-fpm prints that it is not set. */
 export function valueOf(directives: Directives, name: string): string | undefined {
   const value = directives.get(name);
   return value === "undefined" ? undefined : value;
@@ -179,7 +179,7 @@ async function run(program: string, args: readonly string[]): Promise<{ success:
   try {
     const { success, stdout, stderr } = await new Deno.Command(program, {
       args: [...args],
-      // The folder that this was started in may be closed to its user, or gone.
+      // The current folder may be closed to its user, or gone.
       cwd: "/",
       stdin: "null",
       stdout: "piped",

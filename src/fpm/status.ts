@@ -7,9 +7,8 @@ import { DEFAULT_POOL_OPTIONS, type Pool } from "../fastcgi/pool.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
 
 /**
- * What php-fpm's status page tells of its pool (fpm_status.c). Numbers of processes are counted from the list of them:
- * php-fpm's own sums count each request on a kept connection as one more active child, until its master counts anew,
- * which it does once a second.
+ * The facts of php-fpm's status page about its pool (fpm_status.c). Numbers of processes are counted from the list: php-fpm's
+ * own sums count each request on a kept connection as one more active child, until its master counts again, once a second.
  */
 export interface FpmStatus {
   readonly pool: string;
@@ -17,11 +16,11 @@ export interface FpmStatus {
   readonly idleProcesses: number;
   readonly activeProcesses: number;
   readonly totalProcesses: number;
-  /** How often the pool wanted more children than it may have, since it started. */
+  /** How often the pool wanted more children than allowed, since it started. */
   readonly maxChildrenReached: number;
   /** Requests waiting in the listen queue; always 0 for unix sockets (fpm_process_ctl.c reads it for inet only). */
   readonly listenQueue: number;
-  /** When php-fpm started or was reloaded last, by its own clock, epoch seconds; whole ones. */
+  /** When php-fpm last started or reloaded, by its own clock, epoch seconds, whole. */
   readonly startTimeS: number;
   /** How long ago that was, whole seconds. */
   readonly uptimeS: number;
@@ -31,37 +30,37 @@ export interface FpmStatus {
 /** A child, as the full page shows it. */
 export interface FpmProcess {
   readonly pid: number;
-  /** It has a connection, and most often runs a request; else the request is its latest. */
+  /** It has a connection, and usually runs a request; else the request is its latest. */
   readonly isBusy: boolean;
-  /** SCRIPT_NAME of the request; "-" while a connection is there and no request is. Cut to {@link MAX_REQUEST_URI_LENGTH}. */
+  /** SCRIPT_NAME of the request; "-" for a connection without a request. Cut to {@link MAX_REQUEST_URI_LENGTH}. */
   readonly requestUri: string;
-  /** SCRIPT_FILENAME of the request; "-" when it ran none, as for this page. */
+  /** SCRIPT_FILENAME of the request; "-" without a script, as for this page. */
   readonly script: string;
   /** How long the request has been running, or ran; microseconds. */
   readonly requestDurationUs: number;
 }
 
-/** Whether a pool has fewer children than `wanted`. Of a dynamic one the page tells only how many it has now. */
+/** Whether a pool has fewer children than `wanted`. For a dynamic pool the page shows only the current number. */
 export function isTooSmall({ processManager, totalProcesses }: FpmStatus, wanted: number): boolean {
   return processManager === "static" && totalProcesses < wanted;
 }
 
-/** How the process list shows the children of a pool, at the beginning of their titles (fpm_children.c). */
+/** The beginning of the children's titles in the process list (fpm_children.c). */
 export function childTitle(pool: string): string {
   return `php-fpm: pool ${pool}`;
 }
 
-/** What php-fpm keeps of a request's uri (fpm_scoreboard.h: a buffer of 128 with its NUL). */
+/** php-fpm keeps this much of a request's uri (fpm_scoreboard.h: a buffer of 128 with its NUL). */
 export const MAX_REQUEST_URI_LENGTH = 127;
 
-/** How long php-fpm may take to answer a question of ours, milliseconds. */
+/** The limit for php-fpm's answer to a request without a job, milliseconds. */
 export const ASK_TIMEOUT_MS = 3_000;
 
 /**
- * Asks php-fpm something that is no job, on a connection of its own, or on one of `pool`.
+ * Sends php-fpm a request without a job, on a new connection, or on one of `pool`.
  *
  * @param signal Ends it early; rejects with the signal's reason then.
- * @throws {FastCgiError} FASTCGI_*; FASTCGI_OVERLOADED also when there is no answer in 3 s
+ * @throws {FastCgiError} FASTCGI_*; FASTCGI_OVERLOADED also without an answer in 3 s
  */
 export async function ask(
   address: FastCgiAddress,
@@ -97,7 +96,7 @@ export function pingRequest(pingPath: string): FastCgiRequest {
 /**
  * Reads the answer to a {@link statusRequest}.
  *
- * @throws {FastCgiError} FASTCGI_PROTOCOL when it is not a status page, as when the path is not `pm.status_path`.
+ * @throws {FastCgiError} FASTCGI_PROTOCOL when it is not a status page, for instance because the path is not `pm.status_path`.
  */
 export function readStatus(response: FastCgiResponse): FpmStatus {
   const text = new TextDecoder().decode(response.body);

@@ -5,7 +5,7 @@ import { ask, readStatus, statusRequest } from "./status.ts";
 import { readProc } from "../system/proc.ts";
 import { makeTemporaryFolder } from "../system/temporary.ts";
 
-/** The article's job: it does nothing for 5 µs, and says that it went well. */
+/** A job that sleeps for 5 µs and succeeds. */
 const JOB_SCRIPT = `<?php
 usleep(5);
 // On the command line, to end without an error says the same.
@@ -19,12 +19,11 @@ const STOP_DEADLINE_MS = 5_000;
 const POLL_MS = 10;
 
 /**
- * A php-fpm of the benchmark's own: one pool on a unix socket.
+ * The benchmark's own php-fpm: one pool on a unix socket.
  *
- * 1. Keeps all that it has, the job's script included, in a private folder (mode 0700).
- * 2. Is ready when it is handed out: the pool answers, and all of its children are there.
- * 3. Is gone after the scope that holds it, children and folder included. In a session of its own, so that Ctrl-C
- *    reaches this program first.
+ * 1. Keeps all its files, the job's script included, in a private folder (mode 0700).
+ * 2. Is ready when it is handed out: the pool answers, and has all its children.
+ * 3. Ends with its scope, children and folder included. It has its own session, so that Ctrl-C reaches this program first.
  */
 export class OwnFpm implements AsyncDisposable {
   readonly statusPath = "/status";
@@ -32,7 +31,7 @@ export class OwnFpm implements AsyncDisposable {
   readonly address: FastCgiAddress;
   /** The private folder. */
   readonly directory: string;
-  /** The job that measures nothing but the way to it. */
+  /** The script of the empty job. */
   readonly script: string;
   readonly #clock: Clock;
   readonly #program: string;
@@ -48,11 +47,11 @@ export class OwnFpm implements AsyncDisposable {
   }
 
   /**
-   * Starts php-fpm and waits until it answers.
+   * Starts php-fpm and waits for its answer.
    *
    * @param program Path of php-fpm.
-   * @throws {FervoError} FASTCGI_CONNECT_FAILED when it does not start, with what it says; PROCESS_FAILED without a place
-   * for its files.
+   * @throws {FervoError} FASTCGI_CONNECT_FAILED when it does not start, with its own words; PROCESS_FAILED without a place for
+   * its files.
    */
   static async start(deps: { clock: Clock }, program: string, children: number): Promise<OwnFpm> {
     const directory = await makeTemporaryFolder("fervo-bench-");
@@ -93,7 +92,7 @@ export class OwnFpm implements AsyncDisposable {
       detached: true,
     }).spawn();
     this.#master = master;
-    // Before it has opened its log, php-fpm complains on stderr.
+    // Until it has opened its log, php-fpm complains on stderr.
     const complaint = master.stderr.text();
     let hasExited = false;
     void master.status.then(() => hasExited = true);
@@ -125,7 +124,7 @@ export class OwnFpm implements AsyncDisposable {
     }
   }
 
-  /** A master takes its children along, except when it was killed itself: they are of its group. */
+  /** A master ends its children, except when it was killed itself: they are in its group. */
   async #stop(master: Deno.ChildProcess): Promise<void> {
     signal(() => master.kill("SIGTERM"));
     const tooLate = this.#clock.setTimer(() => signal(() => master.kill("SIGKILL")), STOP_DEADLINE_MS);
@@ -138,7 +137,7 @@ export class OwnFpm implements AsyncDisposable {
     return [
       "[global]",
       `error_log = ${this.directory}/fpm.log`,
-      // The name shows in the list of processes.
+      // The name shows in the process list.
       `[${this.directory.slice(this.directory.lastIndexOf("/") + 1)}]`,
       `listen = ${this.directory}/fpm.sock`,
       "listen.mode = 0600",
@@ -146,7 +145,7 @@ export class OwnFpm implements AsyncDisposable {
       "pm = static",
       `pm.max_children = ${this.children}`,
       `pm.status_path = ${this.statusPath}`,
-      // As on a server: errors are logged, which is to STDERR of the request, and not shown.
+      // As on a server: errors are logged to STDERR of the request, and not displayed.
       "php_admin_flag[display_errors] = off",
       "php_admin_flag[log_errors] = on",
       "",
@@ -154,7 +153,7 @@ export class OwnFpm implements AsyncDisposable {
   }
 }
 
-/** Whether this program runs as root, for which php-fpm wants to be told so. */
+/** Whether this program runs as root: php-fpm must be told so. */
 async function isRoot(): Promise<boolean> {
   const path = `/proc/${Deno.pid}/status`;
   return /^Uid:\s+\d+\s+0\b/m.test((await readProc([path])).get(path) ?? "");
@@ -164,6 +163,6 @@ function signal(send: () => void): void {
   try {
     send();
   } catch {
-    // There is nobody left.
+    // Nobody is left.
   }
 }

@@ -7,13 +7,13 @@ import type { Endpoint } from "./server.ts";
 import { writeWorkerMetrics } from "../monitor/worker_metrics.ts";
 import type { WorkerView } from "../monitor/worker_view.ts";
 
-/** Whoever writes metrics that are at hand. */
+/** A source of metrics. */
 export type MetricsWriter = Pick<JobMetrics | ProcessMetrics, "write">;
 
 /**
- * All that can be asked for.
+ * All endpoints.
  *
- * @param writers Of metrics, beside those of the worker's own parts.
+ * @param writers Of metrics beside the worker's own.
  */
 export function endpointsOf(view: WorkerView, writers: readonly MetricsWriter[]): Record<string, Endpoint> {
   const readMetrics = shared(() => metricsText(view, writers));
@@ -26,8 +26,8 @@ export function endpointsOf(view: WorkerView, writers: readonly MetricsWriter[])
 }
 
 /**
- * What can be asked for without a token: whether the worker is alive, and no more. What asks is a container's or a load
- * balancer's probe, whose own configuration is no place for a secret.
+ * The endpoints without a token: only whether the worker is alive. Probes of containers and load balancers use it, and their
+ * configuration is no place for a secret.
  */
 export function openEndpointsOf(view: WorkerView): Record<string, Endpoint> {
   return { "/livez": () => healthResponse({ isWell: liveness(view).isWell, problems: [] }) };
@@ -41,7 +41,7 @@ async function metricsText(view: WorkerView, writers: readonly MetricsWriter[]):
 }
 
 function healthResponse({ isWell, problems }: Health): Response {
-  // Problems have words of others, and people look at them with curl.
+  // Problems have foreign text, and people read them with curl.
   const body = visibleLines(JSON.stringify({ ok: isWell, problems }));
   return new Response(body, {
     status: isWell ? 200 : 503,
@@ -49,7 +49,7 @@ function healthResponse({ isWell, problems }: Health): Response {
   });
 }
 
-/** The same, but whoever asks while an answer is being made gets that one: those who ask often do not pile up. */
+/** The same, but requests during an answer share it, so that frequent requests do not pile up. */
 function shared<T>(make: () => Promise<T>): () => Promise<T> {
   let current: Promise<T> | undefined;
   return () => current ??= make().finally(() => current = undefined);

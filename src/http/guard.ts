@@ -1,15 +1,15 @@
 import { Buffer } from "node:buffer";
 import { createHash, timingSafeEqual } from "node:crypto";
 
-/** Why a request gets no answer; undefined when it gets one. */
+/** The refusal of a request; undefined if it is allowed. */
 export type Guard = (request: { readonly headers: Headers }) => Response | undefined;
 
-/** Lets those in who show the token: `Authorization: Bearer TOKEN`. Compared in constant time. */
+/** Allows requests with the token: `Authorization: Bearer TOKEN`. Compared in constant time. */
 export function tokenGuard(token: string): Guard {
-  // Of the same length whatever was sent: its length tells nothing, either.
+  // Of equal length for any input, so the length reveals nothing, either.
   const wanted = sha256(`Bearer ${token}`);
   return (request) => {
-    // The name of a scheme may be written in any case (RFC 9110, section 11.1).
+    // The name of a scheme is case-insensitive (RFC 9110, section 11.1).
     const shown = sha256((request.headers.get("authorization") ?? "").replace(/^bearer +/i, "Bearer "));
     if (timingSafeEqual(shown, wanted)) return undefined;
     return new Response("unauthorized\n", { status: 401, headers: { "www-authenticate": "Bearer" } });
@@ -17,8 +17,8 @@ export function tokenGuard(token: string): Guard {
 }
 
 /**
- * Lets those in who ask for this machine by its address: a web page in a browser on this machine cannot read what is here
- * by giving its own name the address 127.0.0.1.
+ * Allows requests to this machine's address only: else a web page in a local browser could read the answers by giving its own
+ * name the address 127.0.0.1.
  */
 export const localGuard: Guard = (request) => {
   const host = (request.headers.get("host") ?? "").replace(/:\d+$/, "");

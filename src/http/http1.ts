@@ -10,15 +10,15 @@ import { STATUS_CODES } from "node:http";
  *   \r\n                           an empty line
  */
 
-/** No head of those who ask is nearly as long. */
+/** Every valid head is much shorter. */
 export const MAX_HEAD_BYTES = 16_384;
 const MAX_FIELDS = 100;
 
-/** What was sent is no request, or none that is answered. */
+/** The bytes are not a valid request, or not a supported one. */
 export class BadRequest extends Error {
   readonly status: number;
 
-  /** @param message What is wrong, for whoever has sent it. */
+  /** @param message What is wrong, for the sender. */
   constructor(status: number, message: string) {
     super(message);
     this.status = status;
@@ -27,28 +27,28 @@ export class BadRequest extends Error {
 
 export interface RequestHead {
   readonly method: string;
-  /** As it was sent, percent-encoded, without the query. */
+  /** As sent, percent-encoded, without the query. */
   readonly path: string;
   readonly headers: Headers;
 }
 
-/** Where bytes come from; null at their end. */
+/** A source of bytes; null at the end. */
 interface Source {
   read(into: Uint8Array<ArrayBuffer>): Promise<number | null>;
 }
 
 /**
- * Reads the head of a request, and maybe some of what comes behind it, which is left out.
+ * Reads the head of a request. Bytes after it may be read and dropped.
  *
- * @returns Undefined when there is no more to read before it is whole
- * @throws {BadRequest} and what the source throws
+ * @returns Undefined when the source ends before the head
+ * @throws {BadRequest} and the errors of the source
  */
 export async function readHead(source: Source): Promise<RequestHead | undefined> {
   const bytes = new Uint8Array(MAX_HEAD_BYTES);
   for (let length = 0; length < bytes.length;) {
     const read = await source.read(bytes.subarray(length));
     if (read === null) return undefined;
-    // The empty line may have begun in the piece before.
+    // The empty line may have begun in the previous piece.
     const end = endOfHead(bytes.subarray(0, length + read), Math.max(length - 2, 0));
     if (end >= 0) return parseHead(Buffer.from(bytes.buffer, 0, end).toString("latin1"));
     length += read;
@@ -58,7 +58,7 @@ export async function readHead(source: Source): Promise<RequestHead | undefined>
 
 const [LF, CR] = [0x0a, 0x0d];
 
-/** Where the line before the empty one ends, looked for from `from` on; -1 when there is no empty line. */
+/** The end of the line before the empty one, searched from `from`; -1 without an empty line. */
 function endOfHead(bytes: Uint8Array, from: number): number {
   for (let at = bytes.indexOf(LF, from); at >= 0; at = bytes.indexOf(LF, at + 1)) {
     if (bytes[at + 1] === LF || (bytes[at + 1] === CR && bytes[at + 2] === LF)) return at;
@@ -68,7 +68,7 @@ function endOfHead(bytes: Uint8Array, from: number): number {
 
 /** A method, a target, and a version. */
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP\/(\d\.\d)$/;
-/** A name, a colon at once, a value. A line that goes on with the one before, as was allowed long ago, is none. */
+/** A name, a colon, a value. An obsolete continuation line does not match. */
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r]*)$/;
 
 /**
@@ -76,7 +76,7 @@ const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r]*)$/;
  * @throws {BadRequest}
  */
 function parseHead(text: string): RequestHead {
-  // Some clients of old send an end of line too many, before.
+  // Some old clients send an extra line end first.
   const [first = "", ...lines] = text.replace(/^\r?\n/, "").replace(/\r$/, "").split(/\r?\n/);
   const [, method, target, version] = REQUEST_LINE.exec(first) ?? [];
   if (method === undefined || target === undefined) throw new BadRequest(400, "this is not an HTTP request");
@@ -95,16 +95,16 @@ function parseHead(text: string): RequestHead {
   return { method, path: pathOf(target), headers };
 }
 
-/** The path of a target, which may also be a whole URL, as it is for proxies. */
+/** The path of a target, which may also be a whole URL, as for proxies. */
 function pathOf(target: string): string {
   const [path = ""] = target.replace(/^https?:\/\/[^/?#]*/i, "").split(/[?#]/, 1);
   return path === "" ? "/" : path;
 }
 
 /**
- * An answer as it is sent, with all of its bytes.
+ * An answer with all its bytes.
  *
- * @param options.isHead Of a HEAD request: without the body.
+ * @param options.isHead For a HEAD request: without the body.
  * @param options.nowMs Epoch milliseconds.
  */
 export async function responseBytes(

@@ -8,11 +8,11 @@ import { BadRequest, readHead, type RequestHead, responseBytes } from "./http1.t
 /** Answers a request. */
 export type Handler = (request: RequestHead) => Response | Promise<Response>;
 
-/** The most connections at the same time: those who scrape and probe are few, and gone soon. */
+/** The largest number of connections: scrapers and probes are few and quick. */
 export const MAX_HTTP_CONNECTIONS = 64;
-/** How long a request may take to come, milliseconds. */
+/** How long a request may take to arrive, milliseconds. */
 const REQUEST_LIMIT_MS = 5_000;
-/** How long its answer may take to be made and sent, milliseconds. */
+/** How long its answer may take, milliseconds. */
 const ANSWER_LIMIT_MS = 10_000;
 /** How long the other side may take to close after that, milliseconds. */
 const CLOSE_LIMIT_MS = 1_000;
@@ -20,7 +20,7 @@ const CLOSE_LIMIT_MS = 1_000;
 export interface ListenDeps {
   readonly clock: Clock;
   readonly handler: Handler;
-  /** Called when nobody can connect, once until somebody can again. */
+  /** Called once when nobody can connect, until somebody can again. */
   readonly onUnavailable: (error: unknown) => void;
 }
 
@@ -31,8 +31,8 @@ export interface Listening {
 }
 
 /**
- * Listens, and gives each request to `handler`. A socket's file belongs to its owner alone (mode 0600); one that a worker
- * has left behind which was killed is replaced.
+ * Listens, and gives each request to `handler`. A socket's file is open to its owner only (mode 0600); the socket of a killed
+ * worker is replaced.
  *
  * @throws {FervoError} LISTEN_FAILED when the address cannot be used
  */
@@ -85,7 +85,7 @@ async function answerOne(connection: ServedConnection, { clock, handler }: Liste
   await connection.closeWrite();
   connection.isIdle = true;
   connection.endsWithin(CLOSE_LIMIT_MS);
-  // To close with bytes unread would reset the connection, and take the answer from whoever has not read it yet.
+  // To close with unread bytes would reset the connection, and a slow reader would lose the answer.
   const rest = new Uint8Array(4_096);
   while (await connection.read(rest) !== null);
 }
@@ -94,7 +94,7 @@ async function respond(handler: Handler, head: RequestHead): Promise<Response> {
   try {
     return await handler(head);
   } catch {
-    // It may hold what is nobody's business.
+    // The error may have private details.
     return new Response("internal error\n", { status: 500 });
   }
 }

@@ -11,15 +11,15 @@ export interface HttpServerDeps {
   readonly clock: Clock;
   /** By path. */
   readonly endpoints: Readonly<Record<string, Endpoint>>;
-  /** By path: what those are told who show no token. It has to be fit for everybody. */
+  /** By path: endpoints without a token. They must be fit for everybody. */
   readonly open?: Readonly<Record<string, Endpoint>>;
-  /** Called when nobody can connect, once until somebody can again. */
+  /** Called once when nobody can connect, until somebody can again. */
   readonly onUnavailable: (error: unknown) => void;
 }
 
 export interface HttpServerOptions {
   readonly listen: SocketAddress;
-  /** What requests have to show; undefined for none, unless there is a file with one. */
+  /** The token that requests need; undefined without one, unless there is a token file. */
   readonly token: string | undefined;
   /** A file with the token; undefined for none. */
   readonly tokenFile: string | undefined;
@@ -29,11 +29,11 @@ export interface HttpServerOptions {
 export type Endpoint = () => Response | Promise<Response>;
 
 /**
- * Serves what a worker tells about itself.
+ * Serves a worker's metrics and health.
  *
- * 1. Answers GET and HEAD, and only the paths it was given.
- * 2. Lets nobody in without the token, where there is one; a socket's file is its owner's alone.
- * 3. Nobody who connects can keep others out, or take more than a bounded part of the worker's memory and descriptors.
+ * 1. Answers GET and HEAD, and only the given paths.
+ * 2. Requires the token, if there is one; a socket's file is open to its owner only.
+ * 3. No client can keep others out, or take more than a bounded part of the worker's memory and descriptors.
  */
 export class HttpServer implements AsyncDisposable {
   readonly #listening: Listening;
@@ -92,7 +92,7 @@ async function ask(
   return await endpoints[path]!();
 }
 
-/** @throws {FervoError} CONFIG_INVALID when the file cannot be read, or holds no token */
+/** @throws {FervoError} CONFIG_INVALID when the file cannot be read, or has no token */
 export async function readToken(path: string): Promise<string> {
   let text: string;
   try {

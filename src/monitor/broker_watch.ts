@@ -9,7 +9,7 @@ export interface BrokerWatchDeps {
   readonly broker: Pick<Broker, "admin">;
 }
 
-/** How a broker is doing now. */
+/** The state of a broker now. */
 export type BrokerState =
   | {
     readonly isUp: true;
@@ -17,19 +17,19 @@ export type BrokerState =
   }
   | { readonly isUp: false; readonly error: FervoError };
 
-/** A broker as the worker sees it: whether it answers, and how many jobs wait there. */
+/** A broker from the worker's point of view: whether it answers, and its waiting jobs. */
 export class BrokerWatch {
-  /** By which the configuration calls it. */
+  /** Its name in the configuration. */
   readonly name: string;
   readonly #probe: Probe<BrokerState>;
 
-  /** @param options.queues Those that are consumed, each once. */
+  /** @param options.queues The consumed ones, each once. */
   constructor({ clock, broker }: BrokerWatchDeps, options: { name: string; queues: readonly string[] }) {
     this.name = options.name;
     this.#probe = new Probe({ clock }, () => ask(broker, options.queues));
   }
 
-  /** Asks the broker, at most once a second and one time after the other. Never rejects, and takes 2 s at most. */
+  /** Asks the broker, at most once a second and one call after the other. Never rejects, and takes at most 2 s. */
   async state(): Promise<BrokerState> {
     return await this.#probe.get() ?? TOO_LATE;
   }

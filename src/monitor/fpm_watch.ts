@@ -12,20 +12,20 @@ export interface FpmWatchDeps {
 }
 
 export interface FpmWatchOptions {
-  /** By which the configuration calls it. */
+  /** Its name in the configuration. */
   readonly name: string;
-  /** The status page has a listener of its own, and answers though all children are busy. */
+  /** The status page has its own listener, and answers although all children are busy. */
   readonly hasStatusAddress: boolean;
 }
 
-/** How a php-fpm pool is doing now; it is up also when it is too busy to tell more. */
+/** The state of a php-fpm pool now; it is up even when it is too busy to say more. */
 export type FpmState =
   | { readonly isUp: true; readonly status: FpmStatus | undefined }
   | { readonly isUp: false; readonly error: FervoError };
 
 const BUSY: FpmState = { isUp: true, status: undefined };
 
-/** A php-fpm pool as the worker sees it: whether it is there, and what its status page says. */
+/** A php-fpm pool from the worker's point of view: whether it answers, and its status page. */
 export class FpmWatch {
   readonly name: string;
   readonly #deps: FpmWatchDeps;
@@ -45,10 +45,10 @@ export class FpmWatch {
     return this.#deps.pool.stats;
   }
 
-  /** Asks php-fpm, at most once a second and one time after the other. Never rejects, and takes 2 s at most. */
+  /** Asks php-fpm, at most once a second and one call after the other. Never rejects, and takes at most 2 s. */
   async state(): Promise<FpmState> {
     const { pool } = this.#deps;
-    // It is there, for it runs our jobs; a question would stand in its listen queue behind them, and stay there.
+    // It is up, because it runs our jobs; a request for the page would wait behind them in its listen queue.
     if (!this.#options.hasStatusAddress && pool.stats.busy >= pool.maxConnections) return BUSY;
     return await this.#probe.get() ?? BUSY;
   }
@@ -60,7 +60,7 @@ async function ask(control: FpmWatchDeps["control"]): Promise<FpmState> {
     if (status === undefined) await control.ping();
     return { isUp: true, status };
   } catch (error) {
-    // An answer that is no status page, or none for lack of time, still comes from somebody.
+    // An answer without a status page, or a timeout, still comes from a running php-fpm.
     return isAway(error) ? { isUp: false, error } : BUSY;
   }
 }

@@ -2,13 +2,13 @@ import type { FervoError } from "../core/errors.ts";
 import { isLasting, type StuckJobs, stuckReason } from "../core/stuck_jobs.ts";
 import type { WorkerView } from "./worker_view.ts";
 
-/** Whether something holds, and if not, why: sentences for people, without secrets. */
+/** Whether something is well, and if not, why: sentences for people, without secrets. */
 export interface Health {
   readonly isWell: boolean;
   readonly problems: readonly string[];
 }
 
-/** Whether every consumer's loop gets on; a worker of which one does not has to be started anew. */
+/** Whether every consumer's loop makes progress; else the worker must be restarted. */
 export function liveness({ consumers }: Pick<WorkerView, "consumers">): Health {
   return health(
     consumers.flatMap(({ name, stall }) => stall === undefined ? [] : `consumer "${name}": ${stall}`),
@@ -16,8 +16,8 @@ export function liveness({ consumers }: Pick<WorkerView, "consumers">): Health {
 }
 
 /**
- * Whether the worker takes jobs, all consumers can run them, all that they need is there, and no jobs are stuck. Takes 2 s at
- * most.
+ * Whether the worker takes jobs, all consumers can run them, all servers are available, and no jobs are stuck. Takes at most 2
+ * s.
  */
 export async function readiness({ worker, consumers, brokers, fpms, stuck }: WorkerView): Promise<Health> {
   const away = await Promise.all([

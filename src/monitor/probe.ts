@@ -1,22 +1,22 @@
 import { type Clock, sleep } from "../core/time/clock.ts";
 
-/** How long somebody waits for an answer, milliseconds. */
+/** The longest wait for an answer, milliseconds. */
 export const PROBE_LIMIT_MS = 2_000;
-/** How long an answer is good, milliseconds. */
+/** How long an answer is reused, milliseconds. */
 const KEEP_MS = 1_000;
 
 /**
- * A question to another server, for any number of people who ask at the same time.
+ * A question to another server, for any number of callers.
  *
- * 1. Is asked once at a time: while an answer is awaited nobody asks again, however long it takes.
- * 2. Nobody waits for longer than the limit.
- * 3. An answer is kept for a while.
+ * 1. Asks once at a time: during a question nobody asks again, however long it takes.
+ * 2. No caller waits longer than the limit.
+ * 3. Reuses an answer for a while.
  */
 export class Probe<T> {
   readonly #clock: Clock;
   readonly #question: () => Promise<T>;
   #answer: { readonly value: T; readonly untilMs: number } | undefined;
-  /** Ends with the answer, or with undefined at the limit; undefined when nothing is asked. */
+  /** Ends with the answer, or with undefined at the limit; undefined without a question. */
   #asking: Promise<T | undefined> | undefined;
 
   /** @param question Must not reject. */
@@ -25,7 +25,7 @@ export class Probe<T> {
     this.#question = question;
   }
 
-  /** The answer; undefined when it does not come in time. */
+  /** The answer; undefined when it is late. */
   get(): Promise<T | undefined> {
     if (this.#asking !== undefined) return this.#asking;
     if (this.#answer !== undefined && this.#clock.monotonicMs() < this.#answer.untilMs) {

@@ -4,55 +4,55 @@ import type { StuckJobs } from "../core/stuck_jobs.ts";
 export interface ConsumerObservation {
   readonly name: string;
   readonly queues: readonly string[];
-  /** It has a free slot and may take a job: it is not quiet, nor backing off, nor at its rate limit. */
+  /** It has a free slot and may take a job: it is neither quiet, nor backing off, nor at its rate limit. */
   readonly canTake: boolean;
-  /** Jobs that it has ever taken: any other number than before says that it takes some. */
+  /** Jobs that it has ever taken: a changed number means that it takes jobs. */
   readonly taken: number;
 }
 
-/** A broker at one moment, and its consumers. */
+/** A broker and its consumers at one moment. */
 export interface BrokerObservation {
   readonly name: string;
   readonly consumers: readonly ConsumerObservation[];
-  /** Undefined when it could not be asked. */
+  /** Undefined without an answer. */
   readonly counts: BrokerCounts | undefined;
 }
 
 export interface BrokerCounts {
-  /** By queue, at least those of suspects. */
+  /** By queue, at least for suspects. */
   readonly ready: ReadonlyMap<string, number>;
-  /** Queues that nobody takes from. */
+  /** Paused queues. */
   readonly paused: readonly string[];
-  /** Jobs in flight with this worker, as the broker counts them; undefined where it does not. */
+  /** Jobs in flight with this worker by the broker's count; undefined where it cannot count. */
   readonly inFlightThere: number | undefined;
-  /** The same as the worker counts them: the most there were while the broker was asked. */
+  /** The same by the worker's count: the maximum while the broker was asked. */
   readonly inFlightHere: number;
 }
 
 /**
- * Compares what the brokers count with what the worker does, look by look.
+ * Compares the brokers' counts with the worker's actions, look by look.
  *
- * 1. Starved: at every look the consumer could take a job, queues of it that are not paused had some ready, and it has taken
- *    none in between.
- * 2. Orphaned: at every look the broker counted more jobs in flight with this worker than the worker did. The least
- *    difference counts, for jobs may be on their way at a look.
- * 3. A look at which that does not hold, or the broker could not be asked, begins anew.
+ * 1. Starved: at every look the consumer could take a job, its queues that are not paused had ready jobs, and it has taken none
+ *    in between.
+ * 2. Orphaned: at every look the broker counted more jobs in flight with this worker than the worker did. The smallest
+ *    difference counts, because jobs may be on their way at a look.
+ * 3. A look without that, or without an answer of the broker, starts again.
  */
 export class StuckJobsRule {
   /** Jobs taken up to the last look, by consumer. */
   #taken: ReadonlyMap<string, number> = new Map();
   #found: ReadonlyMap<string, { readonly stuck: StuckJobs; readonly sinceMs: number }> = new Map();
 
-  /** Those for whom the broker has to be asked: they could take jobs, and have taken none since the last look. */
+  /** The consumers for whom the broker must be asked: they could take jobs, and have taken none since the last look. */
   suspects(consumers: readonly ConsumerObservation[]): ConsumerObservation[] {
     return consumers.filter(({ name, canTake, taken }) => canTake && this.#taken.get(name) === taken);
   }
 
   /**
-   * Takes in a look at all brokers.
+   * Adds a look at all brokers.
    *
    * @param nowMs Monotonic milliseconds.
-   * @returns What is stuck, be it since this look
+   * @returns The stuck jobs, also since this look
    */
   look(brokers: readonly BrokerObservation[], nowMs: number): StuckJobs[] {
     const stuck = brokers.flatMap(({ name, consumers, counts }) =>
@@ -73,7 +73,7 @@ export class StuckJobsRule {
   }
 }
 
-/** Tells what is stuck with one consumer, or at one broker, from all else. */
+/** Identifies stuck jobs of one consumer, or at one broker. */
 export function keyOf(stuck: StuckJobs): string {
   return `${stuck.kind} ${stuck.kind === "starved" ? stuck.consumer : stuck.broker}`;
 }

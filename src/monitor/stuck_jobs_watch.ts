@@ -16,7 +16,7 @@ import {
 const LOOK_MS = 5_000;
 /** How long a broker may take to count, milliseconds. */
 const LIMIT_MS = 2_000;
-/** How often it is told again what lasts, milliseconds. */
+/** How often a lasting state is reported again, milliseconds. */
 const TELL_AGAIN_MS = 60_000;
 
 /** A broker, and the consumers that take jobs from it. */
@@ -32,22 +32,22 @@ export interface WatchedBroker {
 export interface StuckJobsWatchDeps {
   readonly clock: Clock;
   readonly observe: Observer;
-  /** Those that there are now. */
+  /** The current ones. */
   readonly brokers: () => readonly WatchedBroker[];
 }
 
 /**
- * Looks every few seconds for jobs that should move and do not ({@link StuckJobsRule}).
+ * Looks every few seconds for jobs that do not move though they should ({@link StuckJobsRule}).
  *
- * 1. Asks a broker for the ready jobs of those consumers only that are idle, so that a busy worker asks next to nothing.
- * 2. Tells when jobs have been stuck for a while, now and then as long as they are, and when they move again.
+ * 1. Asks a broker for ready jobs only for idle consumers, so that a busy worker asks next to nothing.
+ * 2. Reports jobs that have been stuck for a while, now and then while they are, and when they move again.
  */
 export class StuckJobsWatch implements Disposable {
   readonly #deps: StuckJobsWatchDeps;
   readonly #rule = new StuckJobsRule();
-  /** Of whom an answer is awaited; nobody asks again meanwhile, however long it takes. */
+  /** Brokers without an answer yet; they are not asked again meanwhile, however long it takes. */
   readonly #asked = new WeakSet<WatchedBroker["broker"]>();
-  /** What was told, and when, monotonic milliseconds. */
+  /** The reported ones, with the time, monotonic milliseconds. */
   readonly #told = new Map<string, { readonly stuck: StuckJobs; readonly atMs: number }>();
   readonly #ended = new AbortController();
   #stuck: readonly StuckJobs[] = [];
@@ -58,7 +58,7 @@ export class StuckJobsWatch implements Disposable {
     this.#lookLater();
   }
 
-  /** What was stuck at the last look, be it since then. */
+  /** The stuck jobs at the last look, also since then. */
   get stuck(): readonly StuckJobs[] {
     return this.#stuck;
   }

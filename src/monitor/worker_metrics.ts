@@ -3,9 +3,9 @@ import type { NumberName } from "../telemetry/metrics/catalog.ts";
 import { labelsOf, type MetricsPage } from "../telemetry/metrics/prometheus.ts";
 import type { WorkerView } from "./worker_view.ts";
 
-/** Adds how the worker's consumers, brokers and php-fpm pools are doing now. Takes 2 s at most. */
+/** Adds the current state of the worker's consumers, brokers and php-fpm pools. Takes at most 2 s. */
 export async function writeWorkerMetrics(page: MetricsPage, view: WorkerView): Promise<void> {
-  // At the same time, for each may take its time.
+  // In parallel, because each may be slow.
   const [brokers, fpms] = await Promise.all([
     Promise.all(view.brokers.map(async (broker) => ({ name: broker.name, state: await broker.state() }))),
     Promise.all(

@@ -5,13 +5,13 @@ import type { Worker } from "../worker/worker.ts";
 import type { BrokerWatch } from "./broker_watch.ts";
 import type { FpmWatch } from "./fpm_watch.ts";
 
-/** A worker as those see it who watch it, with all that it depends on. */
+/** A worker for its observers, with everything it depends on. */
 export interface WorkerView {
   readonly worker: Pick<Worker, "state">;
   readonly consumers: readonly Pick<Consumer, "name" | "stats" | "stall" | "fault">[];
   readonly schedules: readonly Pick<Schedule, "name" | "state">[];
   readonly brokers: readonly Pick<BrokerWatch, "name" | "state">[];
-  /** What was stuck at the last look, be it since then. */
+  /** The stuck jobs at the last look, also since then. */
   readonly stuck: readonly StuckJobs[];
   readonly fpms: readonly Pick<FpmWatch, "name" | "state" | "connections">[];
 }

@@ -2,7 +2,7 @@ import { dirname, resolve } from "node:path";
 
 /** A user of this machine. */
 export interface Account {
-  /** As programs are told it. */
+  /** The name for programs. */
   readonly name: string;
   readonly uid: number;
   /** Of the user's own group. */
@@ -11,7 +11,7 @@ export interface Account {
   readonly group: string;
 }
 
-/** The user of that name, wherever this machine has its users from; undefined when there is none. */
+/** The user of that name, from any source of the machine; undefined without one. */
 export async function findAccount(name: string): Promise<Account | undefined> {
   const uid = await idOf("-u", "--", name);
   const gid = await idOf("-g", "--", name);
@@ -19,20 +19,20 @@ export async function findAccount(name: string): Promise<Account | undefined> {
   return { name, uid: Number(uid), gid: Number(gid), group: await idOf("-gn", "--", name) ?? gid };
 }
 
-/** The user that this process runs as. One without a name, as in a container, has its number for one. */
+/** The user of this process. A user without a name, as in a container, has its number as name. */
 async function ownNames(): Promise<Pick<Account, "name" | "group">> {
   const [name, group] = [await idOf("-un") ?? await idOf("-u"), await idOf("-gn") ?? await idOf("-g")];
   return { name: name ?? "?", group: group ?? "GROUP" };
 }
 
 async function idOf(...args: string[]): Promise<string | undefined> {
-  // Of coreutils, and so on every machine; the folder is one that everybody may enter.
+  // `id` is of coreutils, and so on every machine; everybody may enter the folder.
   const command = new Deno.Command("id", { args, cwd: "/", stdin: "null", stderr: "null" });
   const output = await outputOf(command);
   return output?.success ? new TextDecoder().decode(output.stdout).trim() : undefined;
 }
 
-/** What a program says; undefined when a small container does not have it. */
+/** A program's output; undefined when the program is missing, as in a small container. */
 async function outputOf(command: Deno.Command): Promise<Deno.CommandOutput | undefined> {
   try {
     return await command.output();
@@ -45,15 +45,15 @@ async function outputOf(command: Deno.Command): Promise<Deno.CommandOutput | und
 type Streams = Pick<Deno.CommandOptions, "stdin" | "stdout" | "stderr">;
 
 /**
- * A program as that user runs it, with all groups of that user, as a service has them. Only root can run it. The folder is one
- * that everybody may enter.
+ * A program as that user runs it, with all groups of the user, like a service. Only root can run it. Everybody may enter the
+ * folder.
  */
 export function commandAs(
   { name, gid }: Account,
   [program, ...args]: readonly [string, ...string[]],
   options: Streams & Pick<Deno.CommandOptions, "clearEnv" | "env"> = {},
 ): Deno.Command {
-  // Of util-linux, as `id` is of coreutils.
+  // Of util-linux.
   return new Deno.Command("setpriv", {
     args: [`--reuid=${name}`, `--regid=${gid}`, "--init-groups", program, ...args],
     cwd: "/",
@@ -62,13 +62,13 @@ export function commandAs(
 }
 
 /**
- * Why the user cannot run fervo-worker from there, which may be in a folder that is closed to them; undefined when they can. Only
- * root can ask.
+ * Why the user cannot run fervo-worker from there, for instance because the folder is closed to them; undefined when they can.
+ * Only root can ask.
  */
 export async function whyCannotRun(program: string, account: Account): Promise<string | undefined> {
   const command = commandAs(account, [program, "--version"], {
     clearEnv: true,
-    // setpriv's words are read.
+    // setpriv's output is parsed.
     env: { LC_ALL: "C" },
     stdin: "null",
     stdout: "null",
@@ -85,8 +85,8 @@ export async function whyCannotRun(program: string, account: Account): Promise<s
 }
 
 /**
- * Why the user cannot read a file, and what lets them; undefined when they can, or when it is not there. Root reads it; for others
- * the modes decide.
+ * Why the user cannot read a file, and the remedy; undefined when they can, or the file does not exist. Root reads it; for
+ * others the modes decide.
  */
 export async function whyCannotRead(file: string, account: Account): Promise<string | undefined> {
   const real = await Deno.realPath(file).catch(() => undefined);
@@ -101,11 +101,11 @@ export async function whyCannotRead(file: string, account: Account): Promise<str
   return `${cannot}: ${remedy(file, account.group, closed)}`;
 }
 
-/** Why this process was refused a file, by the name of its user, and what lets them read it: the end of a sentence about the file. */
+/** Why this process cannot read a file, with the name of its user and the remedy: the end of a sentence about the file. */
 export async function whyRefused(file: string): Promise<string> {
   const { name, group } = await ownNames();
   const path = resolve(file);
-  // What is in a folder that cannot be entered cannot be looked at.
+  // Files in a closed folder cannot be examined.
   const hidden = await firstOf(
     [...foldersAbove(path), path],
     (part) => Deno.lstat(part).then(() => false, isPermissionDenied),
@@ -133,10 +133,10 @@ function foldersAbove(path: string): string[] {
   return folder === path ? [] : [...foldersAbove(folder), folder];
 }
 
-/** @param closed The folder that the user cannot enter, if that is why. */
+/** @param closed The folder that the user cannot enter, if that is the cause. */
 function remedy(file: string, group: string, closed: string | undefined): string {
   return closed === undefined
-    // By a group, for the file may hold passwords.
+    // By a group, because the file may have passwords.
     ? `chgrp ${group} ${file} && chmod 640 ${file}`
     : "let that user enter it, or put the file into a folder that they may enter";
 }

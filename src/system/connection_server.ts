@@ -2,38 +2,38 @@ import { type Clock, sleep, type Timer } from "../core/time/clock.ts";
 
 export interface ConnectionServerDeps {
   readonly clock: Clock;
-  /** Is closed by the server. */
+  /** The server closes it. */
   readonly listener: Deno.Listener;
-  /** Talks to whoever has connected; the connection is closed when it ends. */
+  /** Serves a connection, which is closed at its end. */
   readonly serve: (connection: ServedConnection) => Promise<void>;
-  /** Called when connections cannot be accepted, once until one can be again. They are tried again by themselves. */
+  /** Called once when connections cannot be accepted, until one can be again. It tries again by itself. */
   readonly onUnavailable: (error: unknown) => void;
 }
 
 export interface ConnectionServerOptions {
-  /** The most connections at the same time. At least 1. */
+  /** The largest number of connections. At least 1. */
   readonly maxConnections: number;
-  /** How long a connection may stay, milliseconds, unless {@link ServedConnection.endsWithin} says otherwise. */
+  /** How long a connection may stay, milliseconds, without {@link ServedConnection.endsWithin}. */
   readonly idleLimitMs: number;
 }
 
-/** How long to wait after a connection could not be accepted, milliseconds. */
+/** The pause after a connection could not be accepted, milliseconds. */
 const RETRY_MS = 100;
-/** How long a full house waits before it takes the next one, milliseconds: it bounds what a flood costs. */
+/** The pause of a full server before the next connection, milliseconds: it bounds the cost of a flood. */
 const FULL_MS = 1;
 
 /**
- * Accepts connections from anybody, and lets nobody take more than their part.
+ * Accepts connections from anybody, and gives nobody more than a fair part.
  *
- * 1. Holds a bounded number. When there is one too many, the one goes that has been idle for longest, then the one that is
- *    served for longest: whoever connects and speaks at once is served, however many others are silent.
+ * 1. Has a bounded number. One too many closes the longest idle one, else the longest served one: so a client that connects and
+ *    speaks at once is served, however many others are silent.
  * 2. Ends each connection in time.
- * 3. Goes on when nothing can be accepted, as without file descriptors: makes room, waits, and tries again.
+ * 3. Goes on when nothing can be accepted, for instance without file descriptors: makes room, waits, and tries again.
  */
 export class ConnectionServer implements Disposable {
   readonly #deps: ConnectionServerDeps;
   readonly #options: ConnectionServerOptions;
-  /** In the order in which they came. A closed one stays until its last read or write has ended: it takes a descriptor. */
+  /** In order of arrival. A closed one stays until its last read or write has ended: it still has a descriptor. */
   readonly #connections = new Set<ServedConnection>();
   readonly #left = new AbortController();
 
@@ -43,14 +43,14 @@ export class ConnectionServer implements Disposable {
     void this.#accept();
   }
 
-  /** Accepts no more; those that are there stay. Idempotent. */
+  /** Accepts no more; existing connections stay. Idempotent. */
   leave(): void {
     if (this.#left.signal.aborted) return;
     this.#left.abort();
     this.#deps.listener.close();
   }
 
-  /** Leaves, and ends all connections. Idempotent. */
+  /** Ends all connections, too. Idempotent. */
   [Symbol.dispose](): void {
     this.leave();
     for (const connection of this.#connections) connection.close();
@@ -84,7 +84,7 @@ export class ConnectionServer implements Disposable {
     }
   }
 
-  /** The oldest one of a kind that is not closed. */
+  /** The oldest open one of a kind. */
   #oldest(isOfKind: (connection: ServedConnection) => boolean): ServedConnection | undefined {
     for (const connection of this.#connections) {
       if (!connection.isClosed && isOfKind(connection)) return connection;
@@ -107,10 +107,10 @@ export class ConnectionServer implements Disposable {
   }
 }
 
-/** The other side has gone, or its time was up. */
+/** The other side is gone, or the time was up. */
 export class ConnectionEnded extends Error {}
 
-/** A connection that a {@link ConnectionServer} has accepted. */
+/** An accepted connection of a {@link ConnectionServer}. */
 export class ServedConnection {
   readonly #clock: Clock;
   readonly #connection: Deno.Conn;
@@ -123,7 +123,7 @@ export class ServedConnection {
     this.#connection = connection;
   }
 
-  /** Nothing was asked yet, or all is answered: the first to go when there is no room. */
+  /** Without an open request: closed first when there is no room. */
   get isIdle(): boolean {
     return this.#isIdle;
   }
@@ -163,7 +163,7 @@ export class ServedConnection {
   }
 
   /**
-   * Says that nothing more will be written.
+   * Ends the writing side.
    *
    * @throws {ConnectionEnded}
    */
@@ -171,7 +171,7 @@ export class ServedConnection {
     await this.#ended(this.#connection.closeWrite());
   }
 
-  /** Idempotent. A read under way ends; a write does on runtimes that can end it, else when the other side has gone. */
+  /** Idempotent. A running read ends; a running write ends if the runtime can, else when the other side is gone. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

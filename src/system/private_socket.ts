@@ -1,18 +1,18 @@
 import { dirname } from "node:path";
 
-/** A socket that was made for its owner alone. */
+/** A socket for its owner only. */
 export interface PrivateSocket<Server> {
   readonly server: Server;
-  /** Removes its file, unless it has become somebody else's meanwhile. Never rejects. */
+  /** Removes its file, unless another process owns it by now. Never rejects. */
   remove(): Promise<void>;
 }
 
 /**
- * Makes a socket that only its owner may use (mode 0600). It is made in a folder that is closed to others, so that it is
- * never open to them, whatever the umask. One that was left behind by a process that was killed is replaced.
+ * Makes a socket that only its owner may use (mode 0600). It is made in a closed folder, so that it is never open to others,
+ * whatever the umask. The socket of a killed process is replaced.
  *
- * @param listen Listens at the path that it is given.
- * @throws {Deno.errors.AddrInUse} when another process listens there, or it is no socket at all; and what `listen` throws
+ * @param listen Listens at the given path.
+ * @throws {Deno.errors.AddrInUse} when another process listens there, or the path is not a socket; and the errors of `listen`
  */
 export async function makePrivateSocket<Server extends Disposable | AsyncDisposable>(
   path: string,
@@ -29,7 +29,7 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
   try {
     await Deno.chmod(own, 0o600);
     if (state === "stale") await removeStale(path);
-    // Not by renaming, which would replace the socket of a process that starts in the same instant.
+    // Not by renaming, which would replace the socket of a process that starts at the same instant.
     await Deno.link(own, path);
   } catch (error) {
     if (Symbol.asyncDispose in server) await server[Symbol.asyncDispose]();
@@ -43,17 +43,17 @@ export async function makePrivateSocket<Server extends Disposable | AsyncDisposa
   return { server, remove };
 }
 
-/** Removes a socket that was left behind. One process at a time, so that none removes what another has just made. */
+/** Removes an abandoned socket. One process at a time, so that none removes a new one. */
 async function removeStale(path: string): Promise<void> {
   const lockFile = `${path}.lock`;
   using lock = await openLock(lockFile);
   await lock.lock(true);
   if (await stateOf(path) === "stale") await Deno.remove(path);
-  // Whoever waits for the lock finds nothing to remove any more.
+  // A process that waits for the lock finds nothing to remove.
   await removeIfThere(lockFile);
 }
 
-/** Creates the file where there is none, and never what a link leads to, which somebody may have put there. */
+/** Creates the file if it is missing, and never the target of a link, which somebody may have put there. */
 async function openLock(path: string): Promise<Deno.FsFile> {
   for (;;) {
     try {
@@ -72,7 +72,7 @@ async function openLock(path: string): Promise<Deno.FsFile> {
   }
 }
 
-/** "taken" is what somebody listens on, or no socket at all. */
+/** "taken" is a socket with a listener, or not a socket. */
 async function stateOf(path: string): Promise<"free" | "stale" | "taken"> {
   try {
     if (!(await Deno.lstat(path)).isSocket) return "taken";

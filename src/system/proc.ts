@@ -1,15 +1,15 @@
 import process from "node:process";
 
 /**
- * What the kernel tells of processes under /proc (proc(5)).
+ * The kernel's data about processes in /proc (proc(5)).
  *
- * The runtime closes /proc to this program, so it is read through `grep`, which every system has: one short process
- * for any number of files. Only for rare questions.
+ * The runtime closes /proc to this program, so it is read through `grep`, which every system has: one short process for any
+ * number of files. Only for rare questions.
  */
 import { FervoError, reasonOf } from "../core/errors.ts";
 
 /**
- * The texts of files below /proc by their paths, e.g. `/proc/1/stat`. A file that cannot be read, as its process has
+ * The texts of files below /proc by path, e.g. `/proc/1/stat`. A file that cannot be read, for instance because its process has
  * ended, is left out; so is an empty one.
  *
  * @throws {FervoError} PROCESS_FAILED
@@ -32,7 +32,7 @@ export async function readProc(paths: readonly string[]): Promise<Map<string, st
 async function grep(paths: readonly string[]): Promise<Uint8Array> {
   try {
     const { stdout } = await new Deno.Command("grep", {
-      // Every line, with the path before it; binary files as if they were text, no word on missing ones.
+      // Every line with its path; binary files as text; silent about missing files.
       args: ["-aHs", "-e", "", "--", ...paths],
       cwd: "/",
       stdin: "null",
@@ -55,13 +55,13 @@ async function grep(paths: readonly string[]): Promise<Uint8Array> {
 }
 
 /**
- * Whether a process is there, be it one that has ended and whose parent has not noticed yet.
+ * Whether a process exists, even one that has ended and whose parent has not noticed yet.
  *
- * @param id Negative for a group of processes: whether any of it is there.
+ * @param id Negative for a process group: whether any process of it exists.
  */
 export function isProcessThere(id: number): boolean {
   try {
-    // Signal 0 is none: the kernel only looks whom it would reach (kill(2)).
+    // Signal 0 sends nothing: the kernel only checks the target (kill(2)).
     process.kill(id, 0);
     return true;
   } catch (error) {

@@ -2,7 +2,7 @@ import { type Clock, sleep } from "../core/time/clock.ts";
 import { reasonOf } from "../core/errors.ts";
 import { readProc } from "./proc.ts";
 
-/** What a service manager, as systemd, wants to be told by this process. */
+/** The wishes of a service manager, such as systemd. */
 export interface NotifyWishes {
   /** The path of its socket. */
   readonly socket: string;
@@ -11,10 +11,10 @@ export interface NotifyWishes {
 }
 
 /**
- * Reads the variables NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and takes them out of the environment: they are not
- * meant for the processes that this one starts.
+ * Reads the variables NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and removes them from the environment: they are not meant
+ * for child processes.
  *
- * @returns Undefined when there is no such service manager
+ * @returns Undefined without such a service manager
  */
 export function takeNotifyWishes(
   env: Pick<Deno.Env, "get" | "delete"> = Deno.env,
@@ -38,13 +38,13 @@ export function takeNotifyWishes(
 
 /** How long to wait for a manager that does not read, milliseconds. */
 const SEND_LIMIT_MS = 1_000;
-/** How many messages may wait for it; further ones are dropped. */
+/** How many messages may wait; further ones are dropped. */
 const MAX_UNSENT = 16;
 
 /**
- * Tells the service manager how this process is doing, by the protocol of sd_notify(3): datagrams to its socket.
+ * Reports this process's state to the service manager, by the protocol of sd_notify(3): datagrams to its socket.
  *
- * A socket in the abstract namespace, `@NAME`, cannot be reached: the runtime takes paths only. systemd's is a path.
+ * A socket in the abstract namespace, `@NAME`, cannot be reached: the runtime supports only paths. systemd's is a path.
  */
 export class SdNotify implements Disposable {
   readonly #socket: Deno.DatagramConn;
@@ -64,7 +64,7 @@ export class SdNotify implements Disposable {
     if (!path.startsWith("/")) {
       throw new Error(`"${path}" is not a path; the worker cannot reach a socket in the abstract namespace`);
     }
-    // The runtime has no sender without a name: it gets one in a folder of its own, which is gone before anybody sees it.
+    // The runtime needs a name for a sender: it gets one in a folder of its own, which is removed at once.
     const folder = await Deno.makeTempDir({ prefix: "fervo-notify-" });
     try {
       return new SdNotify(
@@ -80,14 +80,14 @@ export class SdNotify implements Disposable {
   }
 
   /**
-   * Sends assignments, e.g. `READY=1`, as one datagram. Never rejects, and waits for a second at most: a manager that cannot
-   * be told anything is no reason to fail, nor to stand still.
+   * Sends assignments, e.g. `READY=1`, as one datagram. Never rejects, and waits at most a second: an unreachable manager is no
+   * reason to fail or to wait.
    */
   async tell(...assignments: readonly string[]): Promise<void> {
     if (this.#unsent >= MAX_UNSENT) return;
     this.#unsent++;
     const sent = new AbortController();
-    // One after the other: the runtime refuses a second one meanwhile.
+    // One after the other: the runtime refuses a second send meanwhile.
     this.#last = this.#last.then(() => this.#send(assignments)).then(() => {
       this.#unsent--;
       sent.abort();
@@ -99,7 +99,7 @@ export class SdNotify implements Disposable {
     try {
       await this.#socket.send(new TextEncoder().encode(assignments.join("\n")), this.#address);
     } catch {
-      // It is being restarted, or has gone.
+      // It is restarting, or gone.
     }
   }
 
@@ -108,14 +108,14 @@ export class SdNotify implements Disposable {
   }
 }
 
-/** How precise /proc/uptime is, microseconds. */
+/** The precision of /proc/uptime, microseconds. */
 const UPTIME_STEP_US = 10_000;
 
 /**
- * The machine's monotonic clock, microseconds, as `MONOTONIC_USEC` of a reload needs it; undefined where it cannot be read.
+ * The machine's monotonic clock, microseconds, for `MONOTONIC_USEC` of a reload; undefined if it cannot be read.
  *
- * The runtime tells only how long this process runs, so it is the time since the start of the machine, sleep included. It is
- * never too early, and that is all that systemd goes by: whether it was read after the reload had been asked for.
+ * The runtime knows only this process's own time, so this is the time since the machine's start, sleep included. It is never
+ * too early, and systemd needs only that: whether it was read after the request to reload.
  */
 export async function monotonicUs(): Promise<number | undefined> {
   const path = "/proc/uptime";

@@ -2,9 +2,9 @@ import { FervoError } from "../core/errors.ts";
 import { fileReason } from "../core/text/file_error.ts";
 
 /**
- * Makes a folder of one's own for files that are gone in the end; the caller removes it.
+ * Makes a folder for temporary files; the caller removes it.
  *
- * @throws {FervoError} PROCESS_FAILED when the machine has no place for it
+ * @throws {FervoError} PROCESS_FAILED without a place for it
  */
 export async function makeTemporaryFolder(prefix: string): Promise<string> {
   try {

@@ -3,10 +3,10 @@ import { dirname, resolve } from "node:path";
 const MAX_LINKS = 10;
 
 /**
- * Writes a file that has this mode, whatever the umask, and whatever it had before. What is no file, as a device or a pipe, keeps
- * its own: it is others', too.
+ * Writes a file with this mode, whatever the umask, and whatever its earlier mode. A device or a pipe keeps its own mode,
+ * because others use it, too.
  *
- * @throws {Deno.errors.AlreadyExists} when there is one, or a link, which is not to be overwritten; and what the system throws
+ * @throws {Deno.errors.AlreadyExists} for an existing file or link that must not be overwritten; and the system's errors
  */
 export async function writeWithMode(
   path: string,
@@ -16,22 +16,22 @@ export async function writeWithMode(
   if (overwrite && await leadsNowhere(path)) path = await targetOf(path);
   const old = overwrite ? await Deno.stat(path).catch(() => undefined) : undefined;
   if (old !== undefined && !old.isFile) return await Deno.writeTextFile(path, text);
-  // First the mode, and then what may be secret.
+  // The mode first, because the text may be secret.
   if (old !== undefined) await Deno.chmod(path, mode);
   await Deno.writeTextFile(path, text, { createNew: !overwrite, mode });
   if (old === undefined) await Deno.chmod(path, mode);
 }
 
-/** Of links to what is there the runtime takes care itself: what it refuses, such as /dev/stdin, stays refused. */
+/** The runtime itself handles links to existing targets: it still refuses, for instance, /dev/stdin. */
 async function leadsNowhere(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => false, (error) => error instanceof Deno.errors.NotFound);
 }
 
-/** Where a link leads, be there a file or not: the binary's runtime opens no file through a link that leads nowhere. */
+/** The target of a link, existing or not: the binary's runtime opens no file through a broken link. */
 async function targetOf(path: string, links = MAX_LINKS): Promise<string> {
-  // Fails on all that is no link; whether it can be written to shows when it is.
+  // Fails for anything but a link; whether it is writable shows later.
   const link = await Deno.readLink(path).catch(() => undefined);
   if (link === undefined || links === 0) return path;
-  // Two dots in it lead up from where the link really is.
+  // Two dots in the link start from its real folder.
   return await targetOf(resolve(await Deno.realPath(dirname(path)), link), links - 1);
 }

@@ -1,6 +1,6 @@
 import { type Clock, sleep } from "../core/time/clock.ts";
 
-/** Where bytes go, as `Deno.stderr`: may take fewer than it is given, and as long as it likes. */
+/** The destination of bytes, such as `Deno.stderr`: a write may take fewer than given, and any time. */
 export interface ByteSink {
   write(bytes: Uint8Array): Promise<number>;
 }
@@ -11,22 +11,22 @@ export interface LineWriterOptions {
 }
 
 /**
- * How often lines are written, milliseconds: a line after a silence at once, those that follow together. A write of its
- * own, which another thread makes, costs four times the CPU of one that blocks; one for many lines costs less.
+ * How often lines are written, milliseconds: a line after a silence at once, later ones together. An asynchronous write, which
+ * another thread makes, costs four times the CPU of a blocking one; one write for many lines costs less.
  */
 const WRITE_EVERY_MS = 10;
-/** A write that takes longer has met a reader that stands still, milliseconds. */
+/** After a write of this length the reader counts as standing still, milliseconds. */
 const STALLED_AFTER_MS = 1_000;
 
 const utf8 = new TextEncoder();
 
 /**
- * Writes lines in their order, and never makes its caller wait: a terminal with Ctrl-S, a pager that was stopped, or a log
- * collector that hangs must not hold up whoever has something to say.
+ * Writes lines in order, and never makes its caller wait: a terminal with Ctrl-S, a stopped pager, or a hanging log collector
+ * must not block the worker.
  *
- * 1. Gathers the lines that come while a write is under way, and writes them together.
- * 2. Drops lines for which there is no room, counts them, and has it told at their place once the reader is back.
- * 3. Counts what could not be written (the reader has gone, the disk is full) as dropped, too, and goes on trying.
+ * 1. Gathers the lines that come during a write, and writes them together.
+ * 2. Drops lines without room, counts them, and reports the number at their place when the reader is back.
+ * 3. Counts lines that could not be written (the reader is gone, the disk is full) as dropped, too, and goes on.
  * 4. At the end waits for a reader, but not for one that stands still.
  */
 export class LineWriter {
@@ -36,15 +36,15 @@ export class LineWriter {
   #waiting = "";
   #waitingLines = 0;
   #dropped = 0;
-  /** Of them, those that nobody has been told of. */
+  /** Dropped lines that are not reported yet. */
   #untold = 0;
   #tellDropped: ((lines: number) => void) | undefined;
   #failure: unknown;
   /** Writes until nothing waits. */
   #writing: Promise<void> | undefined;
-  /** When the write under way began, monotonic milliseconds. */
+  /** When the current write began, monotonic milliseconds. */
   #beganMs: number | undefined;
-  /** Aborted by those who cannot wait for the next write. */
+  /** Aborted by callers that cannot wait for the next write. */
   #hurry = new AbortController();
   #isGivenUp = false;
 
@@ -54,23 +54,23 @@ export class LineWriter {
     this.#maxLength = options.maxLength;
   }
 
-  /** Lines that nobody will read. */
+  /** Dropped lines. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** What the last write failed with; undefined when it went well. */
+  /** The failure of the last write; undefined after a success. */
   get failure(): unknown {
     return this.#failure;
   }
 
-  /** The reader takes nothing any more. */
+  /** The reader stands still. */
   get isStalled(): boolean {
     return this.#isGivenUp ||
       (this.#beganMs !== undefined && this.#clock.monotonicMs() - this.#beganMs > STALLED_AFTER_MS);
   }
 
-  /** @param tell Writes a line which says that this many were dropped before it. */
+  /** @param tell Writes a line that reports this many dropped lines before it. */
   onDropped(tell: (lines: number) => void): void {
     this.#tellDropped = tell;
   }
@@ -78,7 +78,7 @@ export class LineWriter {
   /**
    * Writes soon.
    *
-   * @param lines How many these are, should they be dropped; 0 for what nobody will miss.
+   * @param lines How many lines these are if they are dropped; 0 for unimportant ones.
    */
   write(text: string, lines = 1): void {
     const isFull = this.#waiting !== "" && this.#waiting.length + text.length > this.#maxLength;
@@ -88,14 +88,14 @@ export class LineWriter {
     this.#writing ??= this.#writeAll();
   }
 
-  /** Resolves when all has been written, or has failed to be. */
+  /** Resolves when everything is written, or has failed. */
   async drained(): Promise<void> {
     this.#hurry.abort();
     while (this.#writing !== undefined) await this.#writing;
     this.#hurry = new AbortController();
   }
 
-  /** The same, for this time at most: a reader that has not taken all by then is given up, and what it is told later is dropped. */
+  /** The same, for at most this time: a reader that has not taken everything by then is given up, and later lines are dropped. */
   async flush(limitMs: number): Promise<void> {
     if (this.#isGivenUp) return;
     const ended = new AbortController();
@@ -106,7 +106,7 @@ export class LineWriter {
   }
 
   async #writeAll(): Promise<void> {
-    // What the rest of this turn has to say is written with it.
+    // The other lines of this turn join the write.
     await undefined;
     while (this.#waiting !== "" && !this.#isGivenUp) {
       await this.#writeWaiting();
@@ -122,7 +122,7 @@ export class LineWriter {
     const untold = this.#untold;
     if (untold > 0 && this.#tellDropped !== undefined) {
       this.#untold = 0;
-      // Nothing waits now, so that it has room; and it stands behind the last line before the gap.
+      // Nothing waits now, so there is room; and it stands after the last line before the gap.
       this.#tellDropped(untold);
       text += this.#takeWaiting();
       this.#waitingLines = 0;

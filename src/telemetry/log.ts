@@ -10,7 +10,7 @@ export interface LogOptions {
   readonly hasColors?: boolean;
 }
 
-/** A log of which one part is written, from a level on that can be changed. */
+/** A log with a changeable level. */
 export interface LeveledLog extends Log {
   level: LogLevel;
 }
@@ -32,7 +32,7 @@ export async function createLog(
   write: (text: string) => void,
   { level, isPretty, hasColors = false }: LogOptions,
 ): Promise<LeveledLog> {
-  // Loaded here, for it asks for the machine's name at once: what only makes log lines needs no such permission.
+  // Loaded here, because it reads the machine's name at once: importers that only make log lines need no such permission.
   const { pino } = await import("./pino.ts");
   const format = isPretty ? await loadPretty(hasColors) : (line: string) => line;
   const log = pino({

@@ -8,10 +8,10 @@ import { isMisconfigured } from "../core/outcome.ts";
 import { endFacts, RepeatedStates, repetitionFacts, seconds } from "./repeated.ts";
 import type { Log } from "./log.ts";
 
-/** Which job it was whose process is ended. */
+/** The job whose process is ended. */
 const CUT_OFF = { timeout: "job that timed out", shutdown: "job that was cut off" } as const;
 
-/** Tells a log what a worker does. Each job that goes well is a debug line; what needs attention stands out. */
+/** Logs the events of a worker. Each successful job is a debug line; important events stand out. */
 export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observer {
   const repeated = new RepeatedStates({ clock });
   return (event) => {
@@ -27,7 +27,7 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
       }
       case "consumer_resumed": {
         const { consumer, failures, afterMs } = event;
-        // One that pauses and resumes all the time is told of now and then.
+        // A consumer that backs off and on all the time is reported now and then.
         const level = repeated.ended(`${consumer} runs jobs`) === undefined ? "debug" : "info";
         repeated.ended(`${consumer} has faults`);
         return log[level]({ consumer, failures, after_s: seconds(afterMs) }, "Consumer runs jobs again");
@@ -235,7 +235,7 @@ function logSettled(log: Log, repeated: RepeatedStates, event: Event<"job_settle
           "Job put back; its process may still run, and the next run may overlap with it",
         );
       }
-      // What keeps jobs from running is told once for all of them, when the consumer pauses.
+      // An obstacle for all jobs is reported once, when the consumer backs off.
       const isTold = verdict.reason === "shutdown" && event.runMs > 0;
       return log[isTold ? "info" : "debug"](shown, "Job put back");
     }

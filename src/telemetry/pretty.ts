@@ -1,2 +1,2 @@
-// A module of our own around a CommonJS package: imported lazily by itself it would have no named exports when bundled.
+// Our own module around a CommonJS package: in a bundle, a lazy import of the package itself would have no named exports.
 export { prettyFactory } from "pino-pretty";

@@ -1,39 +1,39 @@
 import type { Clock } from "../core/time/clock.ts";
 
-/** How often a state that lasts is told again, milliseconds. */
+/** How often a lasting state is reported again, milliseconds. */
 const AGAIN_MS = 60_000;
-/** How often a state that comes and goes is told in that time. */
+/** How often a state that comes and goes is reported in that time. */
 const MAX_TOLD = 3;
-/** Errors that are told apart in one state. */
+/** At most this many errors are distinguished in one state. */
 const MAX_ERRORS = 8;
 
-/** What was met: as a FervoError says it. */
+/** A FervoError's code and message. */
 export interface Problem {
   readonly code: string;
   readonly message: string;
 }
 
-/** What there is to say of a state that lasts, or has ended. */
+/** The facts about a lasting or ended state. */
 export interface Repetition {
-  /** How often it was met since it began; 1 at the beginning. */
+  /** How often it was met since its beginning; 1 at the beginning. */
   readonly times: number;
   /** Since the beginning, milliseconds. */
   readonly forMs: number;
 }
 
 interface State {
-  /** Undefined between two times that it lasts. */
+  /** Undefined while the state is not met. */
   since: { readonly ms: number; times: number; isTold: boolean } | undefined;
-  /** When each error was told, by its text without numbers; the last times, in order. */
+  /** When each error was reported, by its text without numbers; the last times, in order. */
   readonly toldMs: Map<string, number[]>;
 }
 
 /**
  * States that are met again and again while they last: a php-fpm that is unavailable, a broker that does not answer.
  *
- * 1. Lets a state be told when it begins, once a minute while it lasts, and when it has ended.
- * 2. Lets an error that is new in it be told at once, and each of them once a minute.
- * 3. Lets one that comes and goes be told three times a minute.
+ * 1. Lets a state be reported at its beginning, once a minute while it lasts, and at its end.
+ * 2. Lets an error that is new in it be reported at once, and each error once a minute.
+ * 3. Lets a state that comes and goes be reported three times a minute.
  */
 export class RepeatedStates {
   readonly #clock: Pick<Clock, "monotonicMs">;
@@ -46,8 +46,8 @@ export class RepeatedStates {
   /**
    * The state was met.
    *
-   * @param key What is in that state, and in which.
-   * @returns What to tell; undefined when nothing is.
+   * @param key The object and its state.
+   * @returns The report; undefined without one.
    */
   met(key: string, { code, message }: Problem): Repetition | undefined {
     const nowMs = this.#clock.monotonicMs();
@@ -55,7 +55,7 @@ export class RepeatedStates {
     if (state === undefined) this.#states.set(key, state = { since: undefined, toldMs: new Map() });
     const since = state.since ??= { ms: nowMs, times: 0, isTold: false };
     since.times++;
-    // Numbers, as how long something took, make no news.
+    // Different numbers, such as durations, make no new error.
     const error = `${code} ${message.replaceAll(/\d+/g, "0")}`;
     const told = state.toldMs.get(error) ?? [];
     const latest = told.filter((atMs) => nowMs - atMs < AGAIN_MS);
@@ -66,7 +66,7 @@ export class RepeatedStates {
     return { times: since.times, forMs: nowMs - since.ms };
   }
 
-  /** The state has ended. Returns what to tell; undefined when it had not begun, or that was not told. */
+  /** The state has ended. Returns the report; undefined when it had not begun, or was not reported. */
   ended(key: string): Repetition | undefined {
     const state = this.#states.get(key);
     const since = state?.since;
@@ -77,18 +77,18 @@ export class RepeatedStates {
   }
 }
 
-/** What a log says of a state that has lasted for a while, beside what it says at the beginning. */
+/** The additional log facts of a lasting state. */
 export function repetitionFacts(repetition: Repetition | undefined): Record<string, unknown> {
   if (repetition === undefined || repetition.times === 1) return {};
   return { failures: repetition.times, since_s: seconds(repetition.forMs) };
 }
 
-/** What a log says of a state that has ended. */
+/** The log facts of an ended state. */
 export function endFacts(ended: Repetition | undefined): Record<string, unknown> {
   return ended === undefined ? {} : { failures: ended.times, after_s: seconds(ended.forMs) };
 }
 
-/** To the tenth. */
+/** To a tenth of a second. */
 export function seconds(ms: number): number {
   return Math.round(ms / 100) / 10;
 }

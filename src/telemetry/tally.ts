@@ -2,7 +2,7 @@ import type { Clock } from "../core/time/clock.ts";
 import type { Observer } from "../core/observer.ts";
 import type { Histogram } from "./metrics/histogram.ts";
 
-/** Run times of the jobs that were run, in milliseconds; p50 and the like are exact to three digits. */
+/** Run times of jobs, in milliseconds; percentiles are exact to three digits. */
 export interface RunTimes {
   readonly p50: number;
   readonly p95: number;
@@ -10,20 +10,19 @@ export interface RunTimes {
   readonly max: number;
 }
 
-/** What a run has done. */
+/** The result of a run. */
 export interface TallySummary {
-  /** Jobs that were done. */
   readonly done: number;
   /** Attempts that failed and whose jobs run again later. */
   readonly retried: number;
-  /** Jobs that went to the dead letters. */
+  /** Jobs that became dead letters. */
   readonly dead: number;
-  /** Jobs that failed, and with which the application has dealt itself. */
+  /** Failed jobs that the application handled. */
   readonly handled: number;
-  /** Deliveries that were put back without running. */
+  /** Deliveries that were put back without a run. */
   readonly released: number;
   readonly leasesLost: number;
-  /** Jobs that were taken back from workers that died, and are ready again; those that went to the dead letters are not. */
+  /** Jobs that were taken back from dead workers and are ready again; dead letters do not count. */
   readonly recovered: number;
   readonly seconds: number;
   /** `done` by `seconds`. */
@@ -34,7 +33,7 @@ export interface TallySummary {
 const MICROSECONDS = 1_000;
 const HIGHEST_MS = 24 * 3_600_000;
 
-/** Counts what a worker does, for the progress bar and the summary of `run --until-empty`. */
+/** Counts a worker's results, for the progress bar and the summary of `run --until-empty`. */
 export class Tally {
   readonly #clock: Clock;
   readonly #startedMs: number;
@@ -68,7 +67,7 @@ export class Tally {
     return this.#done + this.#dead + this.#handled;
   }
 
-  /** Jobs that went to the dead letters. */
+  /** Jobs that became dead letters. */
   get dead(): number {
     return this.#dead;
   }
@@ -94,7 +93,7 @@ export class Tally {
   summary(): TallySummary {
     const seconds = (this.#clock.monotonicMs() - this.#startedMs) / 1_000;
     const maxMs = this.#runs.maxValue / MICROSECONDS;
-    // The histogram tells the upper end of a bucket, which may lie above all that is in it.
+    // The histogram returns the upper bound of a bucket, which may exceed all its values.
     const at = (percentile: number) =>
       Math.min(this.#runs.getValueAtPercentile(percentile) / MICROSECONDS, maxMs);
     return {

@@ -1,30 +1,30 @@
 import type { FitReason } from "../../core/observer.ts";
 
-/** Between what, and with how much left to others. */
+/** The bounds of the slots. */
 export interface FitBounds {
   /** Slots at least; 1 or more. */
   readonly min: number;
-  /** Slots at most; Infinity for as many as there are children. */
+  /** Slots at most; Infinity for the number of children. */
   readonly max: number;
-  /** Children that are left idle, for others. */
+  /** Children that stay idle for other clients. */
   readonly reserve: number;
 }
 
-/** What was seen of a php-fpm pool, and of the work on it since the last look. */
+/** An observation of a php-fpm pool, and of the work on it since the last one. */
 export interface PoolObservation {
-  /** When that look is, monotonic milliseconds. */
+  /** The time of the look, monotonic milliseconds. */
   readonly nowMs: number;
   /** All slots were in use. */
   readonly isSaturated: boolean;
-  /** How many children the pool may have; undefined when that is not known. */
+  /** The largest number of children of the pool; undefined if unknown. */
   readonly children: number | undefined;
-  /** Children that are left when each of our slots has one; fewer than 0 when not each has; undefined when not known. */
+  /** Children that are left when each of our slots has one; negative when there are too few; undefined if unknown. */
   readonly idle: number | undefined;
-  /** Children that others have; 0 when that is not known. */
+  /** Children that run for other clients; 0 if unknown. */
   readonly others: number;
   /** A request waits in php-fpm's listen queue. */
   readonly isQueued: boolean;
-  /** How often php-fpm had no room for a connection, since the last look. */
+  /** How often php-fpm had no room for a connection since the last look. */
   readonly overloads: number;
 }
 
@@ -33,49 +33,48 @@ const CALM_MS = 1_000;
 const OVERLOADED = 0.5;
 /** For this long, other clients that were seen once still count, milliseconds. */
 const SHARED_MS = 5_000;
-/** A pool that is full is shared anew so often, half as long more or less, milliseconds: never all workers in one order. */
+/** How often a full pool is shared again, half as long more or less, milliseconds: so workers do not act in step. */
 const SHARE_MS = 2_000;
-/** What is given up then, as a share of one's own share: who has all but nothing gives up all but nothing. */
+/** The part that is given up then, times the own share of the pool: a worker with almost everything gives up the most. */
 const SHARE = 0.4;
-/** Slots for a job that cannot be told from those of a whole number. */
+/** A fraction of a slot that counts as a whole one. */
 const EPSILON = 1e-9;
 
 /**
- * How many jobs to run at the same time on a php-fpm pool, by what is seen of it: additive increase and multiplicative
- * decrease, as in TCP, so that several workers that know nothing of each other end with equal shares.
+ * How many jobs to run at the same time on a php-fpm pool, by observation: additive increase and multiplicative decrease, as in
+ * TCP, so that several independent workers end with equal shares.
  *
- * 1. Never more than the children that others leave, less the reserve; and while nobody else is there all of those.
- * 2. While others are there and no child is idle, gives up some every two seconds, the more the more it has of the pool;
- *    and takes one more with each look that shows an idle child; who has more than all others, with each second one.
+ * 1. Never more than the children that others leave, less the reserve; without others, all of those.
+ * 2. With others, and without an idle child: gives up some slots every two seconds, more with a larger share of the pool. It
+ *    takes one more at each look with an idle child; a worker with more than all others together, at every second one.
  * 3. Half as many when php-fpm has no room for a connection.
  */
 export class FitRule {
   readonly #bounds: FitBounds;
   readonly #random: () => number;
-  /** With a fraction: what is given up of a small share counts, too. */
+  /** With a fraction, so that small steps count, too. */
   #slots: number;
   #others = 0;
-  /** When others were seen last. */
+  /** When others were last seen. */
   #sharedMs = -Infinity;
-  /** A look has shown an idle child that was left to consumers with less. */
+  /** At a look, an idle child was left to consumers with less. */
   #hasLeft = false;
   #calmUntilMs = -Infinity;
-  /** When the pool is shared anew; undefined while it is not full, or all ours. */
+  /** When the pool is shared again; undefined while it is not full, or all ours. */
   #shareMs: number | undefined;
 
-  /** @param idle How many children are idle at the start, or how many there are; undefined when neither is known. */
+  /** @param idle The idle children at the start, or else the number of children; undefined if unknown. */
   constructor(deps: { random: () => number }, bounds: FitBounds, idle: number | undefined) {
     this.#random = deps.random;
     this.#bounds = bounds;
     this.#slots = idle === undefined ? bounds.min : this.#bounded(idle - bounds.reserve);
   }
 
-  /** How many jobs may run at the same time. */
   get slots(): number {
     return Math.floor(this.#slots + EPSILON);
   }
 
-  /** Adjusts the slots to an observation. Returns why there are more or fewer slots now; undefined when there are not. */
+  /** Adjusts the slots to an observation. Returns the reason of a change; undefined without one. */
   adjust(observation: PoolObservation): FitReason | undefined {
     const before = this.slots;
     const reason = this.#adjust(observation);
@@ -94,7 +93,7 @@ export class FitRule {
 
     const isShared = this.#others > 0 || observation.isQueued;
     if (isShared) this.#sharedMs = nowMs;
-    // Who has one child of many is not seen at each look.
+    // A client with one child of many is not seen at each look.
     const wasShared = nowMs - this.#sharedMs < SHARED_MS;
     if (wasShared && isSaturated && idle !== undefined && idle <= reserve) {
       this.#shareMs ??= nowMs + this.#sharePauseMs();
@@ -113,9 +112,9 @@ export class FitRule {
     return this.#change(Math.min(this.#slots + step, room), "idle");
   }
 
-  /** For how many slots the pool has room. */
+  /** The number of slots that the pool has room for. */
   #room({ children, others }: PoolObservation): number {
-    // A child between two requests can look like somebody else's; it hardly does so twice.
+    // A child between two requests can look like another client's; hardly twice in a row.
     const twice = Math.min(this.#others, others);
     this.#others = others;
     if (children === undefined) return this.#bounds.max;

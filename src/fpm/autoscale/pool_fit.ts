@@ -11,26 +11,26 @@ import type { SlotLimit } from "../../core/slot_limit.ts";
 export interface PoolFitOptions extends FitBounds {
   /** The pool's name in the configuration. */
   readonly name: string;
-  /** How many children the pool has, where the configuration says it; of a static one the status page knows better. */
+  /** The number of children in the configuration; for a static pool the status page is exact. */
   readonly children: number | undefined;
-  /** The pool's `pm.status_path`; undefined when it has none. */
+  /** The pool's `pm.status_path`; undefined without one. */
   readonly statusPath: string | undefined;
-  /** Whether the page has an address of its own. */
+  /** Whether the page has its own address. */
   readonly hasStatusAddress: boolean;
-  /** The concurrency of the pool's other consumers, where it is fixed, in all. */
+  /** The sum of the fixed concurrency of the pool's other consumers. */
   readonly fixed: number;
 }
 
-/** The bounds where the configuration sets none. */
+/** The bounds without configuration. */
 export const DEFAULT_FIT_BOUNDS: FitBounds = { min: 1, max: Infinity, reserve: 0 };
 
-/** A consumer as far as it shares a pool. */
+/** A consumer that shares a pool. */
 export interface PoolUser {
   /** Slots in use. */
   readonly busySlots: number;
-  /** Since the start: jobs that have run, and how long slots were in use for them, milliseconds. */
+  /** Since the start: jobs that ran, and the time that slots were in use for them, milliseconds. */
   readonly ran: { readonly jobs: number; readonly ms: number };
-  /** There may be more slots than before. */
+  /** The number of slots may have grown. */
   limitChanged(): void;
 }
 
@@ -41,29 +41,29 @@ export interface PoolFitDeps {
     Pool,
     "stats" | "maxConnections" | "underWay" | "watch" | "overloads" | "resize" | "request"
   >;
-  /** Reads the status page; on a connection of `pool` where it is given and the page has no address of its own. */
+  /** Reads the status page; on a connection of `pool`, if given and the page has no address of its own. */
   readonly control: { status(pool?: Pick<Pool, "request">): Promise<FpmStatus | undefined> };
   /** Numbers in [0, 1). */
   readonly random: () => number;
 }
 
-/** From one look at the pool to the next, milliseconds, a fifth more or less: no two workers go in step. */
+/** From one look to the next, milliseconds, a fifth more or less, so that workers do not act in step. */
 const LOOK_MS = 400;
 /** A request that no child shows after this time waits for a child, milliseconds; a look takes as long. */
 const UNSEEN_MS = 100;
-/** From one look to the next while there is nothing to do, milliseconds. */
+/** From one look to the next without work, milliseconds. */
 const IDLE_LOOK_MS = 5_000;
-/** Slots that were in use for so much of the time were all in use, as far as anybody can tell. */
+/** Slots that were in use for this share of the time count as always in use. */
 const SATURATED = 0.85;
 
 /**
- * Keeps the number of jobs at the same time at what a php-fpm pool has room for (docs/adr/0014).
+ * Keeps the number of jobs at the same time at the room of a php-fpm pool (docs/adr/0014).
  *
- * 1. Looks at the pool's status page, and at what its consumers have done, twice a second while they work. Where the page
- *    has no address of its own, and our jobs may have all children, the question takes the place of a job: it would wait
+ * 1. Looks at the pool's status page, and at the work of its consumers, twice a second while they work. If the page has no
+ *    address of its own, and our jobs may have all children, the request for it takes the place of a job: else it would wait
  *    behind them.
- * 2. Has {@link FitRule} decide; gives the consumers their slots, and the pool as many connections.
- * 3. Sets aside what consumers with a fixed concurrency may use.
+ * 2. Lets {@link FitRule} decide, and gives the slots to the consumers, and as many connections to the pool.
+ * 3. Sets aside the slots of consumers with a fixed concurrency.
  */
 export class PoolFit implements Disposable {
   readonly #deps: PoolFitDeps;
@@ -72,12 +72,9 @@ export class PoolFit implements Disposable {
   readonly #slots: SharedSlots;
   readonly #users: (() => PoolUser)[] = [];
   #before: { readonly ms: number; readonly jobs: number; readonly ranMs: number; readonly overloads: number };
-  /**
-   * Since when php-fpm runs, how often its pool had wanted more children than it may have when we looked first, and the
-   * most children that were seen.
-   */
+  /** When php-fpm started, its count of missing children at our first look, and the most children seen. */
   #since: { readonly startTimeS: number; readonly reached: number; most: number } | undefined;
-  /** For how many jobs of ours there was room at the last look, fixed consumers' included. */
+  /** The number of our jobs with room at the last look, fixed consumers' included. */
   #room = 0;
   #timer: Timer | undefined;
   readonly #end = new AbortController();
@@ -93,8 +90,8 @@ export class PoolFit implements Disposable {
   }
 
   /**
-   * Looks at the pool for the first time, and once more where others are there: a child that has just answered can look
-   * like theirs. A pool that cannot be asked now is taken to be as the configuration says.
+   * Looks at the pool for the first time, and once more with others in it: a child that has just answered can look like theirs.
+   * If the pool does not answer now, the configuration counts.
    */
   static async start(deps: PoolFitDeps, options: PoolFitOptions): Promise<PoolFit> {
     const { fixed, children, hasStatusAddress } = options;
@@ -118,16 +115,16 @@ export class PoolFit implements Disposable {
   }
 
   /**
-   * The slots of a consumer that shares them with the others here.
+   * The slots of a consumer, shared with the others here.
    *
-   * @param user Is not called before it is made, which may be with these slots.
+   * @param user Not called before the consumer exists, which may need these slots.
    */
   join(user: () => PoolUser): SlotLimit {
     this.#users.push(user);
     return this.#slots.share(() => user().busySlots);
   }
 
-  /** How many jobs may run at the same time, those of consumers with a fixed concurrency aside. */
+  /** How many jobs may run at the same time, without consumers with a fixed concurrency. */
   get slots(): number {
     return this.#rule.slots;
   }
@@ -147,12 +144,12 @@ export class PoolFit implements Disposable {
     const work = this.#work();
     const reason = this.#rule.adjust({ ...seen, ...work, isSaturated: work.isSaturated && seen.isSeen });
     if (reason !== undefined) this.#apply(reason);
-    // What one of them leaves, another may use.
+    // A slot that one leaves, another may use.
     else if (this.#users.length > 1) this.#users.forEach((user) => user().limitChanged());
     this.#lookLater(work.jobs === 0 && this.#slots.busy === 0 ? IDLE_LOOK_MS : LOOK_MS);
   }
 
-  /** What is seen of the children; that nothing could be seen counts as nobody there. */
+  /** The observation of the children; without one, nobody else counts. */
   async #seen(): Promise<
     Pick<PoolObservation, "children" | "idle" | "others" | "isQueued"> & { isSeen: boolean }
   > {
@@ -172,10 +169,10 @@ export class PoolFit implements Disposable {
       const isSeen = statusPath === undefined;
       return { children: most, idle: undefined, others: 0, isQueued: false, isSeen };
     }
-    // Answers that came before the page, or with it, are read first, should this process be what is slow.
+    // Answers that came before the page, or with it, are read first, in case this process is slow.
     await new Promise<void>((resolve) => setImmediate(resolve));
     const later = pool.underWay;
-    // The question may have taken a connection of the pool: a kept one, a new one or that of a job.
+    // The request for the page may have taken a connection of the pool: a kept one, a new one or a job's.
     const withQuestion = isAside
       ? first.busy + first.idle
       : Math.min(first.busy + Math.max(first.idle, 1), pool.maxConnections);
@@ -200,7 +197,7 @@ export class PoolFit implements Disposable {
     return childrenOf(status, this.#options, reached > since.reached ? since.most : undefined);
   }
 
-  /** What was done since the last look. */
+  /** The work since the last look. */
   #work() {
     const { clock, pool } = this.#deps;
     const now = {
@@ -232,7 +229,7 @@ export class PoolFit implements Disposable {
   }
 }
 
-/** @param learned How many it has when it cannot make more, where that is known. */
+/** @param learned The number of children of a pool that cannot make more, if known. */
 function childrenOf(status: FpmStatus, { children }: PoolFitOptions, learned: number | undefined): Children {
   const { processManager, totalProcesses } = status;
   if (processManager === "static") return { most: totalProcesses, mayGrow: false };

@@ -1,16 +1,15 @@
 import type { SlotLimit } from "../../core/slot_limit.ts";
 
 /**
- * Slots that several consumers share; how many there are may change.
+ * Slots that several consumers share; their number may change.
  *
- * Each has one at least, even when there are fewer slots than consumers: where jobs run, the one too many waits for its
- * turn. Beyond that a consumer may use what the others do not, but it leaves each of those that are at work one more than
- * it has, up to an equal share: so one that has much to do gets there job by job, and one that has nothing to do keeps
- * nobody waiting.
+ * Each has at least one, even with fewer slots than consumers: jobs then wait for their turn where they run. Beyond that a
+ * consumer may use what the others do not, but it leaves each busy one room for one more, up to an equal share: so a busy
+ * consumer gets there job by job, and an idle one blocks nobody.
  */
 export class SharedSlots {
   readonly #busy: (() => number)[] = [];
-  /** How many there are in all. */
+  /** The number of slots in all. */
   total: number;
 
   constructor(total: number) {
@@ -23,7 +22,7 @@ export class SharedSlots {
   }
 
   /**
-   * One more consumer's part.
+   * Adds a consumer.
    *
    * @param busy How many slots it has in use.
    */
@@ -39,7 +38,7 @@ export class SharedSlots {
     };
   }
 
-  /** What a consumer with this many slots in use keeps from the others. */
+  /** The slots that a consumer with this many slots in use keeps from the others. */
   #claim(busy: number): number {
     if (busy === 0) return 0;
     const equal = Math.floor(this.total / this.#busy.length);

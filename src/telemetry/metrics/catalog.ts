@@ -1,17 +1,17 @@
 /** A metric of /metrics, as Prometheus and the documentation show it. */
 export interface Metric {
   readonly type: "counter" | "gauge" | "histogram";
-  /** Names from the configuration, and codes; never of jobs, so that their number is bounded. */
+  /** Names from the configuration, and codes; never job ids, so that their number is bounded. */
   readonly labels: readonly string[];
   /** One line of plain text: what is counted. */
   readonly help: string;
-  /** What an operator needs to know beside that, in Markdown. */
+  /** What else an operator needs to know, in Markdown. */
   readonly note?: string;
 }
 
 const OF_QUEUE = ["consumer", "queue"] as const;
 
-/** Every metric there is. Names, types and labels are stable. docs/reference/metrics.md is made of this, in this order. */
+/** All metrics. Names, types and labels are stable. docs/reference/metrics.md is made of this, in this order. */
 const METRICS = {
   fervo_jobs_total: {
     type: "counter",

@@ -2,7 +2,7 @@ import type { FitReason, Observer, WorkerEvent } from "../../core/observer.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import { BucketHistogram, labelsOf, type LabelText, type MetricsPage } from "./prometheus.ts";
 
-/** Upper ends of the buckets for waits and runs, seconds: from a job that does nothing to one of an hour. */
+/** Upper bounds of the buckets for waits and runs, seconds: from an empty job to one of an hour. */
 const DURATION_BOUNDS_S = [
   0.001,
   0.005,
@@ -27,12 +27,12 @@ const FIT_REASONS: readonly FitReason[] = ["overloaded", "children", "others", "
 
 type Settled = Extract<WorkerEvent, { type: "job_settled" }>;
 
-/** What is counted of one queue of one consumer. */
+/** The counts of one queue of one consumer. */
 interface QueueCounts {
   readonly labels: { readonly consumer: string; readonly queue: string };
-  /** By what became of them. All begin at 0: a counter that begins at 1 hides its first step from `rate()`. */
+  /** By outcome. All begin at 0: a counter that begins at 1 hides its first step from `rate()`. */
   readonly outcomes: Record<Verdict["kind"], number>;
-  /** Why, of those that are not done; by outcome and code. */
+  /** The errors of attempts that were not done, by outcome and code. */
   readonly errors: Map<string, { readonly labels: LabelText; count: number }>;
   leasesLost: number;
   readonly waits: BucketHistogram;
@@ -40,25 +40,25 @@ interface QueueCounts {
 }
 
 /**
- * Counts what a worker tells, for Prometheus. Labels are of names in the configuration and of codes, never of jobs: there
- * is an end to them.
+ * Counts a worker's events for Prometheus. Labels are names from the configuration and codes, never job ids: their number is
+ * bounded.
  *
- * It is told of every job: one that is done costs two look-ups and some additions, and leaves no garbage.
+ * It sees every job: a done one costs two look-ups and some additions, and leaves no garbage.
  */
 export class JobMetrics {
   /** By consumer, then by queue. */
   readonly #consumers = new Map<string, Map<string, QueueCounts>>();
-  /** By consumer and what was being done. */
+  /** By consumer and action. */
   readonly #brokerErrors = new Map<string, { readonly labels: LabelText; count: number }>();
   /** By consumer. */
   readonly #pauses = new Map<string, number>();
   /** By queue. */
   readonly #recovered = new Map<string, { putBack: number; buried: number }>();
 
-  /** By php-fpm pool, of those whose consumers fit it: slots now, and changes by reason. */
+  /** By php-fpm pool with `concurrency = "auto"`: slots now, and changes by reason. */
   readonly #fits = new Map<string, { slots: number; readonly changes: Map<FitReason, number> }>();
 
-  /** php-fpm pools to which no connections are kept any more. */
+  /** php-fpm pools without kept connections. */
   readonly #notKept = new Set<string>();
 
   readonly observe: Observer = (event) => {
@@ -178,7 +178,7 @@ export class JobMetrics {
         `${verdict.kind} ${code}`,
         () => labelsOf({ ...counts.labels, outcome: verdict.kind, code }),
       );
-      // It did not run: its times would say nothing.
+      // It did not run, so its times mean nothing.
       if (verdict.kind === "release") return;
     }
     if (waitMs !== undefined) counts.waits.observe(waitMs / 1_000);

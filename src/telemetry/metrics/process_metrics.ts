@@ -3,12 +3,12 @@ import type { Clock, Timer } from "../../core/time/clock.ts";
 import type { LineWriter } from "../line_writer.ts";
 import { BucketHistogram, labelsOf, type MetricsPage } from "./prometheus.ts";
 
-/** How often the event loop is timed, milliseconds. */
+/** How often the delay of the event loop is measured, milliseconds. */
 const LAG_INTERVAL_MS = 500;
-/** Upper ends of the lag's buckets, seconds. */
+/** Upper bounds of the buckets for that delay, seconds. */
 const LAG_BOUNDS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
-/** This process: its memory and CPU, whether its event loop keeps up, and whether its log is read. */
+/** This process: its memory and CPU, the delay of its event loop, and its dropped log lines. */
 export class ProcessMetrics implements Disposable {
   readonly #clock: Clock;
   readonly #log: Pick<LineWriter, "dropped">;
@@ -56,7 +56,7 @@ export class ProcessMetrics implements Disposable {
     );
   }
 
-  /** Ends the timing. */
+  /** Ends the measurement. */
   [Symbol.dispose](): void {
     this.#timer.cancel();
   }

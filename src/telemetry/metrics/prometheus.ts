@@ -17,21 +17,21 @@ function escape(character: string): string {
   return character === "\n" ? "\\n" : `\\${character}`;
 }
 
-/** Counts values by size, in buckets of fixed bounds. Taking one in allocates nothing. */
+/** Counts values in buckets with fixed bounds. A value allocates nothing. */
 export class BucketHistogram {
   readonly #bounds: readonly number[];
-  /** One more than there are bounds: the last counts what is above all of them. */
+  /** One more than there are bounds: the last counts all larger values. */
   readonly #counts: Float64Array;
   #sum = 0;
 
-  /** @param bounds Upper ends of the buckets, ascending; a value that equals one belongs below it. */
+  /** @param bounds Upper bounds of the buckets, ascending; an equal value belongs below. */
   constructor(bounds: readonly number[]) {
     this.#bounds = bounds;
     this.#counts = new Float64Array(bounds.length + 1);
   }
 
   observe(value: number): void {
-    // Most values are small, and the bounds are few: the first one that fits is found soonest from below.
+    // Most values are small, and the bounds are few: a search from below finds the bucket fastest.
     let bucket = 0;
     while (bucket < this.#bounds.length && value > this.#bounds[bucket]!) bucket++;
     this.#counts[bucket]!++;
@@ -55,7 +55,7 @@ export class BucketHistogram {
 /**
  * A page in Prometheus's text format, version 0.0.4.
  *
- * Each metric of the catalog is added once, with all of its series; one without series is left out.
+ * Each metric of the catalog is added once, with all its series; a metric without series is left out.
  */
 export class MetricsPage {
   static readonly CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -73,7 +73,7 @@ export class MetricsPage {
     for (const [labels, histogram] of series) histogram.write(this, name, labels);
   }
 
-  /** One line, for a metric that has several. */
+  /** One line of a metric that has several. */
   sample(name: string, labels: LabelText, value: number): void {
     this.#text += labels === ""
       ? `${name} ${numberText(value)}\n`

@@ -13,11 +13,11 @@ export interface JobSpan extends JobTrace {
   readonly startMs: number;
   readonly endMs: number;
   readonly attributes: Readonly<Record<string, string | number | undefined>>;
-  /** Why it failed; undefined when it did not. */
+  /** Why it failed; undefined after a success. */
   readonly failure: string | undefined;
 }
 
-/** What is said of the worker with each export. */
+/** The worker's attributes in each export. */
 export type Resource = Readonly<Record<string, string | number>>;
 
 /** SpanKind and StatusCode of trace.proto. */
@@ -38,7 +38,7 @@ function encodeSpan(span: JobSpan) {
   return {
     traceId: span.traceId,
     spanId: span.spanId,
-    // Left out by JSON where there is none.
+    // JSON leaves it out when undefined.
     parentSpanId: span.parentSpanId,
     name: span.name,
     kind: KIND_CONSUMER,
@@ -60,13 +60,13 @@ function attributesOf(attributes: JobSpan["attributes"]) {
   }));
 }
 
-/** Nanoseconds do not fit a number: whole milliseconds and the rest are written one after the other. */
+/** A number cannot hold nanoseconds exactly: whole milliseconds and the rest are written one after the other. */
 function nanosOf(epochMs: number): string {
   const wholeMs = Math.floor(epochMs);
   return `${wholeMs}${String(Math.floor((epochMs - wholeMs) * 1e6)).padStart(6, "0")}`;
 }
 
-/** Why a request with spans failed, for the end of a sentence: the runtime's own words are long, or in the error's cause. */
+/** Why an export failed, as the end of a sentence: the runtime's own text is long, or in the error's cause. */
 export function exportReason(error: unknown): string {
   const text = reasonOf(error instanceof Error && error.cause instanceof Error ? error.cause : error);
   if (/failed to lookup address/.test(text)) return "no such host";

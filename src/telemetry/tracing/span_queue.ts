@@ -5,7 +5,7 @@ import { endFacts, RepeatedStates, repetitionFacts } from "../repeated.ts";
 import { encodeSpans, exportReason, type JobSpan, type Resource } from "./otlp.ts";
 
 export interface SpanQueueOptions {
-  /** Where OTLP/HTTP takes traces, such as "http://127.0.0.1:4318/v1/traces". */
+  /** The URL of an OTLP/HTTP collector, such as "http://127.0.0.1:4318/v1/traces". */
   readonly endpoint: string;
   /** Further headers of each request; they may be secret. */
   readonly headers: Readonly<Record<string, string>>;
@@ -17,22 +17,22 @@ export interface SpanQueueOptions {
 /** How long a span waits for others to be sent with. */
 const WAIT_MS = 1_000;
 const MAX_SPANS_A_REQUEST = 2_000;
-/** A few seconds of the busiest worker, some 20 MB. What comes beyond is dropped, and counted. */
+/** A few seconds of the busiest worker, some 20 MB. Further spans are dropped and counted. */
 const MAX_WAITING = 20_000;
 const REQUEST_TIMEOUT_MS = 10_000;
-/** All of the wait for the last exports at the end. */
+/** The whole limit for the last exports at the end. */
 const CLOSE_TIMEOUT_MS = 3_000;
 const MAX_PAUSE_MS = 30_000;
 
 /**
  * Sends spans to a collector, beside the jobs and never before them.
  *
- * 1. Keeps what has ended, up to a limit; beyond it drops what is new.
- * 2. Sends it in requests of many spans, one after the other.
- * 3. Keeps the spans of a request that failed, and sends them again after pauses that grow; a collector that refuses
- *    them for good (a 4xx status) is not asked again for these.
- * 4. Tells an outage once when it begins, and once when it is over with what was lost.
- * 5. At the end sends what is left, for a short time.
+ * 1. Keeps ended spans, up to a limit; beyond it drops new ones.
+ * 2. Sends many spans in each request, one request after the other.
+ * 3. Keeps the spans of a failed request, and sends them again after growing pauses; spans that the collector refuses for good
+ *    (a 4xx status) are not sent again.
+ * 4. Reports an outage once when it begins, and once when it has ended, with the number of lost spans.
+ * 5. At the end sends the remaining spans, for a short time.
  */
 export class SpanQueue implements AsyncDisposable {
   readonly #clock: Clock;
@@ -54,7 +54,7 @@ export class SpanQueue implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Takes a span; never waits and never throws. */
+  /** Adds a span; never waits and never throws. */
   add(span: JobSpan): void {
     if (this.#waiting.length >= MAX_WAITING) {
       this.#dropped++;
@@ -66,7 +66,7 @@ export class SpanQueue implements AsyncDisposable {
     else this.#timer ??= this.#clock.setTimer(() => this.#send(), this.#delayMs());
   }
 
-  /** Sends what is left; ends in a few seconds, whatever the collector does. */
+  /** Sends the remaining spans; ends within seconds, whatever the collector does. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#timer?.cancel();
     const limit = this.#clock.setTimer(() => this.#ending.abort(), CLOSE_TIMEOUT_MS);
@@ -115,7 +115,7 @@ export class SpanQueue implements AsyncDisposable {
         method: "POST",
         headers: { ...headers, "content-type": "application/json" },
         body: encodeSpans(spans, resource, version),
-        // Headers that are secret go nowhere else.
+        // Secret headers must not be sent elsewhere.
         redirect: "manual",
         signal: AbortSignal.any([limit.signal, this.#ending.signal]),
       });

@@ -3,17 +3,17 @@ import { formatTraceparent, parseTraceparent, type RunTrace, type Tracer } from 
 import type { JobSpan } from "./otlp.ts";
 
 export interface TracingOptions {
-  /** The share of the traces that begin here, from 0 to 1, that are exported; else the message decides. */
+  /** The share, from 0 to 1, of exported traces among those that begin here; else the message decides. */
   readonly sampleRatio: number;
-  /** The driver of the broker of the consumer of that name. */
+  /** The driver of the consumer's broker. */
   readonly systemOf: (consumer: string) => string | undefined;
 }
 
 /**
  * Makes a span of each attempt of a job, by OpenTelemetry's conventions for messaging.
  *
- * 1. Names the span before PHP runs, so that PHP's own spans can stand below it.
- * 2. Makes it when the attempt has ended, of what the worker tells then: an attempt that is not sampled costs its ids alone.
+ * 1. Names the span before PHP runs, so that PHP's own spans can be its children.
+ * 2. Makes it when the attempt has ended, from the worker's event: an unsampled attempt costs only its ids.
  */
 export class Tracing {
   readonly #add: (span: JobSpan) => void;
