@@ -9,33 +9,33 @@ import { cpuBetween } from "./usage.ts";
 export interface BenchOptions extends ModeOptions {
   /** At least one. */
   readonly modes: readonly ModeName[];
-  /** Of each mode in each round; of `process` in all. */
+  /** For each mode in each round; for `process` in all. */
   readonly jobs: number;
-  /** Jobs before each round that are not measured; of `process` at most `concurrency`. */
+  /** Unmeasured jobs before each round; for `process` at most `concurrency`. */
   readonly warmup: number;
   /** Rounds. */
   readonly repeat: number;
   readonly ratePerS: number | undefined;
-  /** Children of the pool, where that is known. */
+  /** Children of the pool, if known. */
   readonly children: number | undefined;
 }
 
 export interface BenchDeps {
   readonly clock: Clock;
   readonly target: Target;
-  /** How PHP's share is measured; undefined where it cannot be. */
+  /** Measures PHP's part; undefined if it cannot be measured. */
   readonly usageOf: (mode: ModeName) => PhpUsage | undefined;
   /** Called as each round of a mode ends. */
   readonly onRound: (mode: ModeName, round: number, result: RoundResult) => void;
 }
 
-/** What was measured of one mode. */
+/** The measurements of one mode. */
 export interface ModeRun {
   readonly mode: ModeName;
   readonly rounds: readonly MeasuredRound[];
   readonly memory: Memory | null;
   readonly workerMemoryBytes: number | null;
-  /** The extra round with as many jobs at once as there are children. */
+  /** The extra round with as many jobs at once as children. */
   readonly atChildren: LoadResult | undefined;
 }
 
@@ -45,15 +45,15 @@ export interface MeasuredRound {
   readonly phpCpuUs: number | null;
 }
 
-/** What was measured. */
+/** All measurements. */
 export interface BenchRun {
   readonly modes: readonly ModeRun[];
-  /** Why `process` was left out, when it was. */
+  /** Why `process` was left out, if it was. */
   readonly processFailure: FervoError | undefined;
   readonly isComplete: boolean;
 }
 
-/** How often memory is looked at, and how many times at most. */
+/** How often memory is read, and how many times at most. */
 const MEMORY_PAUSE_MS = 20;
 const MEMORY_SAMPLES = 20;
 
@@ -62,13 +62,12 @@ type Mutable = { -readonly [K in keyof ModeRun]: ModeRun[K] } & { rounds: Measur
 /**
  * Measures the modes, one after the other.
  *
- * 1. Runs rounds: in each, every mode once, so that what changes on the machine meanwhile meets all of them. Each round
- *    begins with another one, so that none is always behind the same.
- * 2. Before each of them warms up, and takes the CPU time from just before the first measured job to just after the
- *    last.
- * 3. Takes the memory in passes of their own after the rounds, for looking at it takes CPU.
- * 4. With more jobs at once than children, measures also with as many.
- * 5. When it is stopped, gives what it has.
+ * 1. Runs rounds: each has every mode once, so that changes on the machine affect all of them. Each round begins with another
+ *    mode, so that none always follows the same one.
+ * 2. Before each measurement warms up; takes the CPU time from just before the first measured job to just after the last.
+ * 3. Measures memory in separate passes after the rounds, because that takes CPU.
+ * 4. With more jobs at once than children, also measures with as many.
+ * 5. When it is stopped, returns what it has.
  */
 export class Bench {
   readonly #deps: BenchDeps;
@@ -91,19 +90,19 @@ export class Bench {
     }]));
   }
 
-  /** The jobs of all rounds, those before the measured ones included. */
+  /** The jobs of all rounds, warm-up included. */
   get total(): number {
     const { modes, repeat } = this.#options;
     const perRound = modes.map((mode) => this.#jobsOf(mode) + this.#warmupOf(mode));
     return repeat * perRound.reduce((sum, jobs) => sum + jobs, 0);
   }
 
-  /** Those of them that have ended. */
+  /** The ended ones. */
   get ended(): number {
     return this.#ended + (this.#load?.ended ?? 0);
   }
 
-  /** What is run at most, the passes after the rounds included. */
+  /** The largest number of runs, with the passes after the rounds. */
   most(): { requests: number; processes: number } {
     const most = { requests: 0, processes: 0 };
     for (const mode of this.#options.modes) {
@@ -121,8 +120,8 @@ export class Bench {
 
   /**
    * @param stop Ends it early.
-   * @param mayLeaveOut The mode `process` is left out when none of its first jobs goes well.
-   * @throws {FervoError} when no job can run, or none of a mode's first ones goes well.
+   * @param mayLeaveOut The mode `process` is left out when all of its first jobs fail.
+   * @throws {FervoError} when no job can run, or all first jobs of a mode fail.
    */
   async run(stop: AbortSignal, mayLeaveOut: boolean): Promise<BenchRun> {
     const { repeat } = this.#options;
@@ -168,7 +167,7 @@ export class Bench {
     this.#deps.onRound(mode, round, roundResult(measured));
   }
 
-  /** @throws {FervoError} the first failure when no job goes well */
+  /** @throws {FervoError} the first failure when all jobs fail */
   async #warmUp(executor: BenchExecutor, mode: ModeName, stop: AbortSignal): Promise<void> {
     const jobs = this.#warmupOf(mode);
     if (jobs === 0) return;
@@ -271,7 +270,7 @@ export class Bench {
   }
 }
 
-/** Jobs that went well, a second. */
+/** Successful jobs a second. */
 export function throughputOf({ jobs, failed, elapsedMs }: LoadResult): number {
   return (jobs - failed) / elapsedMs * 1_000;
 }

@@ -19,7 +19,7 @@ const COLUMNS: readonly [name: string, value: (mode: ModeResult) => string | num
   ["first_failure", ({ failures }) => failures[0]?.message ?? null],
 ];
 
-/** A head line and a line for each mode (RFC 4180); what was not measured is empty. */
+/** A head line and one line for each mode (RFC 4180); unmeasured values are empty. */
 export function csvReport({ modes }: BenchResult): string {
   const lines = [
     COLUMNS.map(([name]) => name),
@@ -28,7 +28,7 @@ export function csvReport({ modes }: BenchResult): string {
   return lines.map((cells) => `${cells.map(csvCell).join(",")}\r\n`).join("");
 }
 
-/** Quoted where it has to be. */
+/** Quoted if necessary. */
 export function csvCell(value: string | number | null): string {
   const text = String(value ?? "");
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -17,13 +17,13 @@ import { histogram, mean, median, percentile, summarize } from "./statistics.ts"
 const MAX_FAILURES = 3;
 
 /**
- * A rate counts as met when the last job started at most so late: this share of the time that all starts were to take,
- * or this many milliseconds, which a busy machine's timers take, whichever is more.
+ * A rate counts as kept when the last job was late by at most this share of the planned time of all starts, or by this many
+ * milliseconds, the delay of a busy machine's timers, whichever is more.
  */
 const LATE_SHARE = 0.01;
 const LATE_MS = 20;
 
-/** Makes the figures of what was measured. */
+/** Computes the figures from the measurements. */
 export function evaluate(run: BenchRun, conditions: Conditions, notes: readonly string[]): BenchResult {
   return deepRounded({
     version: 1,
@@ -64,7 +64,7 @@ function modeResult(
   };
 }
 
-/** The rounds that ran to their end; without any, those that there are. */
+/** The complete rounds; without any, all. */
 function wholeOrAll(rounds: readonly MeasuredRound[]): readonly MeasuredRound[] {
   const whole = rounds.filter(({ load }) => load.isComplete);
   return whole.length > 0 ? whole : rounds;
@@ -80,7 +80,7 @@ function failuresOf(rounds: readonly MeasuredRound[]): Failure[] {
   return [...all.values()].slice(0, MAX_FAILURES);
 }
 
-/** Of the round that kept the rate worst. */
+/** From the round that kept the rate worst. */
 function rateOf(rounds: readonly MeasuredRound[], asked: number): RateResult {
   const results = rounds.map(({ load: { lateMs } }): RateResult => {
     const lastMs = (lateMs.length - 1) * 1_000 / asked;
@@ -99,7 +99,7 @@ function rateOf(rounds: readonly MeasuredRound[], asked: number): RateResult {
   return results.sort((a, b) => a.achieved_per_s - b.achieved_per_s)[0]!;
 }
 
-/** Each mode against a process a job, and the client against its ceiling; from rounds that both have whole. */
+/** Each mode against `process`, and the client against its ceiling; from rounds that both have completely. */
 function ratiosOf(modes: readonly ModeRun[]): Ratio[] {
   const pairs: [of: ModeName, to: ModeName][] = [
     ...modes.filter(({ mode }) => mode !== "process").map((
@@ -125,9 +125,9 @@ function ratiosOf(modes: readonly ModeRun[]): Ratio[] {
 }
 
 /**
- * By Little's law, throughput times mean run time jobs were under way on average; the pool ran at most as many of them
- * as it has children, so the others waited. Where fewer were under way, as at the end of a burst while kept connections
- * hold children that have nothing to do, that tells nothing.
+ * By Little's law, throughput times mean run time is the average number of jobs in progress. At most as many as children ran,
+ * so the others waited. With fewer in progress, for instance at the end of a burst while kept connections occupy idle children,
+ * it says nothing.
  */
 function waitingOf({ mode, rounds, atChildren }: ModeRun, { children, concurrency }: Conditions): Waiting[] {
   if (atChildren === undefined || children === null) return [];

@@ -1,6 +1,6 @@
 /** Figures as people read them, in all reports alike. */
 
-/** With three digits that count, or all in front of the point; "–" for what was not measured. */
+/** With three significant digits, or all before the point; "–" without a measurement. */
 export function figure(value: number | null): string {
   if (value === null || !Number.isFinite(value)) return "–";
   const whole = Math.floor(Math.log10(Math.abs(value))) + 1;

@@ -11,7 +11,7 @@ export function samplesOf({ modes }: BenchRun): Samples {
   return new Map(modes.map(({ mode, rounds }) => [mode, rounds.map(({ load }) => load)]));
 }
 
-/** One page that needs nothing else: no script, no network, no other file. Light or dark as the reader has it. */
+/** One self-contained page: no script, no network, no other file. Light or dark by the reader's setting. */
 export function htmlReport(result: BenchResult, samples: Samples): string {
   const { conditions, modes, ratios, waiting, notes } = result;
   const main = [

@@ -9,46 +9,46 @@ export interface LoadOptions {
   readonly jobs: number;
   /** How many run at the same time at most. */
   readonly concurrency: number;
-  /** What PHP is told that the jobs come from. */
+  /** The queue's name for PHP. */
   readonly queue: string;
   readonly payload: Uint8Array;
-  /** A job that takes longer has failed, milliseconds. */
+  /** A job that takes longer fails, milliseconds. */
   readonly timeoutMs: number;
   /**
-   * Jobs a second that arrive whether or not earlier ones have ended (an open loop). Undefined: each starts when the one
-   * before it has ended (a closed loop).
+   * Jobs a second that start whether or not earlier ones have ended (an open loop). Undefined: each starts when the previous
+   * one has ended (a closed loop).
    */
   readonly ratePerS: number | undefined;
   /** The first job's id is this number; see {@link benchJob}. */
   readonly firstId: number;
 }
 
-/** What one run of a {@link Load} measured. Times are milliseconds; the samples are in the order in which jobs ended. */
+/** The measurements of one {@link Load}. Times are milliseconds; the samples are in the order in which jobs ended. */
 export interface LoadResult {
-  /** That ended, failed ones included. */
+  /** Ended jobs, failed ones included. */
   readonly jobs: number;
   readonly failed: number;
   /** From the start to the end of the last job. */
   readonly elapsedMs: number;
-  /** Of the jobs that went well: when they started (or should have, at a fixed rate), from the load's start on. */
+  /** For successful jobs: when they started (or should have, at a fixed rate), from the load's start. */
   readonly startMs: Float64Array;
-  /** Of the same jobs: how long they took from then on. */
+  /** For the same jobs: how long they took from then on. */
   readonly runMs: Float64Array;
-  /** Of all jobs, at a fixed rate: how long after their time they started; empty in a closed loop. */
+  /** For all jobs, at a fixed rate: how late they started; empty in a closed loop. */
   readonly lateMs: Float64Array;
-  /** Failures by their text, in the order in which they were first seen. */
+  /** Failures by text, in the order of their first appearance. */
   readonly failures: ReadonlyMap<string, { readonly error: FervoError; readonly count: number }>;
-  /** Whether it ran to its end. */
+  /** Whether it was completed. */
   readonly isComplete: boolean;
 }
 
-/** More different failures than this are counted with the last one: a reason with a job's id in it repeats for ever. */
+/** Further different failures are counted with the last one: a reason with a job's id is never the same. */
 const MAX_FAILURE_TEXTS = 10;
 
-/** How often jobs are looked at that take too long, milliseconds: a timeout is late by this much at most. */
+/** How often timeouts are checked, milliseconds: a timeout is late by at most this much. */
 const TIMEOUT_TICK_MS = 250;
 
-/** One of the places in which jobs run one after the other. */
+/** A place in which jobs run one after the other. */
 class Slot {
   controller = new AbortController();
   /** When its job started; NaN between jobs. */
@@ -56,15 +56,15 @@ class Slot {
 }
 
 /**
- * Gives an executor jobs and takes the time of each.
+ * Gives an executor jobs and measures the time of each.
  *
- * 1. Runs exactly the number asked for, at most `concurrency` at the same time, each with an id of its own.
+ * 1. Runs exactly the requested number, at most `concurrency` at the same time, each with its own id.
  * 2. In a closed loop a slot starts its next job when the previous job has ended. In an open loop each job has its time, from
- *    which its run time counts: one that could not start then, because others took too long, shows what a user would
- *    have waited (this avoids "coordinated omission"). It may start up to a millisecond early, and counts from then.
- * 3. Costs as little as it can: samples go into arrays made before, a signal is a slot's and not a job's, one timer
- *    looks after all timeouts.
- * 4. Ends early when it is stopped, and with an error when no job can run at all; what runs then is not counted.
+ *    which its run time counts: if it starts late, because others took too long, it shows what a user would have waited (this
+ *    avoids "coordinated omission"). It may start up to a millisecond early, and counts from then.
+ * 3. Costs little: samples go into preallocated arrays, a signal belongs to a slot and not to a job, one timer checks all
+ *    timeouts.
+ * 4. Ends early when it is stopped, and with an error when no job can run at all; running jobs do not count then.
  */
 export class Load {
   readonly #executor: BenchExecutor;
@@ -75,7 +75,7 @@ export class Load {
   readonly #runMs: Float64Array;
   readonly #lateMs: Float64Array;
   readonly #failures = new Map<string, { readonly error: FervoError; count: number }>();
-  /** Ends all waits and jobs under way. */
+  /** Ends all waits and running jobs. */
   readonly #over = new AbortController();
   #next = 0;
   #late = 0;
@@ -215,13 +215,13 @@ export class Load {
   }
 }
 
-/** What runs the jobs of a benchmark, which ends where it cannot. */
+/** Runs the jobs of a benchmark, which ends if it cannot. */
 export type BenchExecutor = Omit<Executor, "probe">;
 
-/** The ids of jobs are numbers from here on: all of the same length, so that all requests are. */
+/** The ids of jobs are numbers from here on: all of equal length, and so all requests. */
 export const FIRST_JOB_ID = 1_000_000;
 
-/** A job as the benchmark makes it. */
+/** A job of the benchmark. */
 export function benchJob(
   id: number,
   { queue, payload, timeoutMs }: Pick<LoadOptions, "queue" | "payload" | "timeoutMs">,

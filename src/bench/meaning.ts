@@ -1,7 +1,7 @@
 import { duration, figure, percent } from "./format.ts";
 import type { BenchResult, ModeName, ModeResult, Ratio, Waiting } from "./result.ts";
 
-/** What the figures mean, in sentences; none where there is nothing to compare. */
+/** The meaning of the figures, in sentences; none without a comparison. */
 export function meaning({ modes, ratios, conditions }: BenchResult): string[] {
   const find = (name: ModeName) => modes.find(({ mode }) => mode === name);
   const ratio = (of: ModeName, to: ModeName): Ratio | undefined =>
@@ -69,7 +69,7 @@ export function ratioText({ of, to, throughput: { median, min, max } }: Ratio): 
   return `${of} is ${figure(median)} x (${figure(min)}-${figure(max)}) the throughput of ${to}`;
 }
 
-/** What to make of jobs that wait for a PHP process. */
+/** The meaning of jobs that wait for a PHP process. */
 export function waitingMeaning(waiting: Waiting): string[] {
   const { mode, children, concurrency, waiting_share } = waiting;
   const others = concurrency - children;

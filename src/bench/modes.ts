@@ -8,24 +8,24 @@ import { type BenchExecutor, benchJob, FIRST_JOB_ID } from "./load.ts";
 import { encodeRequest, RawLoop } from "./raw_loop.ts";
 import type { ModeName } from "./result.ts";
 
-/** What is measured: a php-fpm pool and its script, and the command that does the same in a process. */
+/** The measured parts: a php-fpm pool and its script, and the command that does the same in a process. */
 export interface Target {
   readonly pool: FpmControlOptions & Omit<PoolOptions, "maxConnections">;
   readonly request: FastCgiExecutorOptions;
-  /** Undefined when the mode `process` is not measured. */
+  /** Undefined without the mode `process`. */
   readonly process: ProcessExecutorOptions | undefined;
 }
 
 export interface ModeOptions {
   /** Connections, or processes, at the same time. */
   readonly concurrency: number;
-  /** What PHP is told that the jobs come from. */
+  /** The queue's name for PHP. */
   readonly queue: string;
   readonly payload: Uint8Array;
   readonly timeoutMs: number;
 }
 
-/** Opens what runs the jobs of a mode. */
+/** Opens the executor of a mode. */
 export async function openMode(
   mode: ModeName,
   target: Target,

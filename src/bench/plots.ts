@@ -1,4 +1,4 @@
-/** Plots as SVG texts, drawn for a page that defines the classes and a colour for each mode. */
+/** Plots as SVG texts, for a page with the classes and a colour for each mode. */
 import { duration } from "./format.ts";
 import type { ModeName, ModeResult } from "./result.ts";
 
@@ -8,7 +8,7 @@ const RIGHT = 24;
 const ROW_HEIGHT = 74;
 const AXIS_HEIGHT = 26;
 
-/** A curve a mode over one axis of run times, on a log scale. */
+/** One curve for each mode over one axis of run times, on a log scale. */
 export function distributionPlot(modes: readonly ModeResult[]): string {
   const shown = modes.filter(({ histogram }) => histogram.length > 0);
   if (shown.length === 0) return "";
@@ -45,7 +45,7 @@ export function distributionPlot(modes: readonly ModeResult[]): string {
   return svg("How run times are distributed", height + AXIS_HEIGHT, ticks.join("") + rows.join(""));
 }
 
-/** What a timeline shows of a round: when each job started and how long it took, milliseconds. */
+/** The data of a round's timeline: the start and the run time of each job, milliseconds. */
 export interface RoundSamples {
   readonly startMs: Float64Array;
   readonly runMs: Float64Array;
@@ -54,7 +54,7 @@ export interface RoundSamples {
 
 const TIMELINE_HEIGHT = 150;
 const TIMELINE_LEFT = 58;
-/** The jobs of this many stretches of the width are drawn as one mark. */
+/** The jobs in each of this many stretches of the width are drawn as one mark. */
 const STRETCHES = 220;
 
 /** Run time over time: in each stretch a line from the shortest to the longest, and a point at the median. */
@@ -110,7 +110,7 @@ export function timelinePlot(
 }
 
 interface LogScale {
-  /** Where a number of seconds lies. */
+  /** The position of a number of seconds. */
   at(seconds: number): number;
   /** Each 1, 2 and 5; the powers of ten have labels. */
   readonly ticks: readonly { readonly value: number; readonly label: string }[];
@@ -123,7 +123,7 @@ function logScale(min: number, max: number, from: number, to: number): LogScale 
   const ticks: { value: number; label: string }[] = [];
   for (let decade = Math.floor(low); decade <= high; decade++) {
     for (const step of [1, 2, 5]) {
-      // Written as a decimal, for 10 ** -5 is not exactly 0.00001.
+      // Written as a decimal, because 10 ** -5 is not exactly 0.00001.
       const value = Number(`${step}e${decade}`);
       if (Math.log10(value) < low - 1e-9 || Math.log10(value) > high + 1e-9) continue;
       ticks.push({ value, label: step === 1 ? duration(value) : "" });

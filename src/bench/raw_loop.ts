@@ -24,8 +24,8 @@ const IDLE_MS = 200;
 /**
  * The ceiling of any FastCGI client on this runtime.
  *
- * 1. Writes the same bytes for every job, made once, and reads until END_REQUEST is at the end of what came: no codec,
- *    no checks, no pool, no look at the outcome.
+ * 1. Writes the same prepared bytes for every job, and reads until END_REQUEST is at the end: no codec, no checks, no pool, no
+ *    outcome.
  * 2. Keeps its connections, the last used first, and opens a new one when php-fpm has closed it (`pm.max_requests`).
  */
 export class RawLoop implements BenchExecutor {
@@ -33,13 +33,13 @@ export class RawLoop implements BenchExecutor {
   readonly #request: Uint8Array;
   readonly #clock: Clock;
   readonly #lanes = new Set<Lane>();
-  /** Those without a request, the last used at the end. */
+  /** Idle ones, the last used at the end. */
   readonly #free: Lane[] = [];
-  /** The lane of the last request of each signal: a slot of the load has one signal for all its jobs. */
+  /** The lane of each signal's last request: a slot of the load has one signal for all its jobs. */
   readonly #laneOf = new Map<AbortSignal, Lane>();
   #timer: Timer | undefined;
 
-  /** @param request What {@link encodeRequest} made. */
+  /** @param request The result of {@link encodeRequest}. */
   constructor(deps: { address: FastCgiAddress; clock: Clock }, request: Uint8Array) {
     this.#address = deps.address;
     this.#clock = deps.clock;
@@ -54,7 +54,7 @@ export class RawLoop implements BenchExecutor {
       await lane.request(this.#request, signal);
       return ACK;
     } catch (error) {
-      // What is left of the answer must not be taken for the next one's.
+      // The rest of the answer must not be taken for the next one's.
       lane.close();
       return this.#failure(error, signal);
     } finally {
@@ -134,7 +134,7 @@ class Lane {
       } catch (error) {
         if (this.#socket === undefined || !hasLeft(error)) throw error;
       }
-      // The child had left the connection before it read the request.
+      // The child had closed the connection before it read the request.
       this.close();
     }
     // The job's own time is the limit.
@@ -170,7 +170,7 @@ class Lane {
   }
 }
 
-/** Whether the last bytes are an END_REQUEST record, which is the last of every answer. */
+/** Whether the last bytes are an END_REQUEST record, which ends every answer. */
 function endsRequest(buffer: Uint8Array, end: number): boolean {
   const at = end - END_REQUEST_BYTES;
   return at >= 0 && buffer[at + 1] === RecordType.endRequest && buffer[at] === 1 && buffer[at + 5] === 8;
@@ -180,7 +180,7 @@ function hasLeft(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionReset;
 }
 
-/** The bytes of a request on a connection that is kept. */
+/** The bytes of a request on a kept connection. */
 export async function encodeRequest(request: FastCgiRequest): Promise<Uint8Array> {
   const params = new ParamsWriter(REQUEST_ID);
   if (request.sharedParams !== undefined) params.addEncoded(request.sharedParams);

@@ -5,16 +5,16 @@
  * Units are in the names. A figure that could not be measured is null, and `notes` says why.
  */
 export interface BenchResult {
-  /** Of this shape; counted up when a field changes its meaning or goes. */
+  /** Of this format; incremented when a field changes its meaning or is removed. */
   readonly version: 1;
   readonly conditions: Conditions;
   /** In the order in which they ran. A mode that was left out is missing here and has a note. */
   readonly modes: readonly ModeResult[];
-  /** Empty at a fixed rate, where the throughput is what was asked for. */
+  /** Empty at a fixed rate, where the throughput is given. */
   readonly ratios: readonly Ratio[];
-  /** What more concurrency than children costs, by mode; empty when there is not more, or they are not known. */
+  /** The cost of more concurrency than children, by mode; empty without that, or when they are unknown. */
   readonly waiting: readonly Waiting[];
-  /** What a reader has to know, in sentences: modes left out, figures that could not be measured. */
+  /** Facts for the reader, in sentences: modes left out, figures that could not be measured. */
   readonly notes: readonly string[];
 }
 
@@ -28,7 +28,7 @@ export const MODE_NAMES = ["fastcgi", "fastcgi-fresh", "process", "raw"] as cons
  */
 export type ModeName = typeof MODE_NAMES[number];
 
-/** All that a second run needs to be comparable. */
+/** The conditions that a comparable run needs. */
 export interface Conditions {
   readonly fervo_worker_version: string;
   readonly runtime: string;
@@ -41,7 +41,7 @@ export interface Conditions {
   /** Of the `process` mode's command line PHP. */
   readonly php_version: string | null;
   readonly php_fpm_version: string | null;
-  /** Whose php-fpm: started for this, or the configuration's. */
+  /** The php-fpm: bench's own, or the configuration's. */
   readonly pool: "own" | "configured";
   readonly address: string;
   readonly transport: "unix" | "tcp";
@@ -51,13 +51,13 @@ export interface Conditions {
   readonly script: string;
   /** What the `process` mode runs for each job. */
   readonly process_command: readonly string[] | null;
-  /** What PHP is told that the jobs come from. */
+  /** The queue's name for PHP. */
   readonly queue: string;
   readonly payload_bytes: number;
   /** Of each mode in each round; `process` runs this many in all, split over the rounds. */
   readonly jobs: number;
   readonly concurrency: number;
-  /** Jobs before each round that are not measured; `process` takes at most `concurrency`. */
+  /** Unmeasured jobs before each round; for `process` at most `concurrency`. */
   readonly warmup: number;
   /** Rounds. */
   readonly repeat: number;
@@ -72,21 +72,21 @@ export interface Conditions {
 
 export interface ModeResult {
   readonly mode: ModeName;
-  /** That were measured, over all rounds, failed ones included. */
+  /** Measured jobs of all rounds, failed ones included. */
   readonly jobs: number;
   readonly failed: number;
   readonly failures: readonly Failure[];
-  /** Jobs that went well, a second: the median of the rounds. */
+  /** Successful jobs a second: the median of the rounds. */
   readonly throughput_per_s: number;
-  /** Of the jobs that went well, over all rounds; null when none did. */
+  /** Of successful jobs, over all rounds; null without any. */
   readonly run_time_s: RunTime | null;
   readonly worker_cpu_us_per_job: number | null;
   readonly php_cpu_us_per_job: number | null;
-  /** The most that the mode's PHP processes held at once. */
+  /** The most memory of the mode's PHP processes at once. */
   readonly peak_memory_bytes: number | null;
   /** `pss` counts shared pages once; `rss` counts them for each process. */
   readonly memory_kind: "pss" | "rss" | null;
-  /** The most that this program held meanwhile, resident. */
+  /** The most memory of this program meanwhile, resident. */
   readonly worker_memory_bytes: number | null;
   readonly rounds: readonly RoundResult[];
   readonly rate: RateResult | null;
@@ -152,8 +152,8 @@ export interface Waiting {
   readonly at_concurrency: WaitingTimes;
   readonly at_children: WaitingTimes;
   /**
-   * The share of its time that a job waited for a PHP process at least, by Little's law; null where it says nothing, as
-   * the pool did not run that many jobs all the time.
+   * The least share of its time that a job waited for a PHP process, by Little's law; null where it says nothing, because the
+   * pool did not run that many jobs all the time.
    */
   readonly waiting_share: number | null;
 }

@@ -1,6 +1,6 @@
 /**
- * What PHP's processes use of the machine, by what the kernel counts (proc(5)). Reading costs a few milliseconds and two
- * short processes, so it is done between measurements, never in one.
+ * The use of PHP's processes, by the kernel's counts (proc(5)). Reading takes a few milliseconds and two short processes, so it
+ * is done between measurements, never during one.
  */
 import process from "node:process";
 import { childTitle, type FpmStatus } from "../fpm/status.ts";
@@ -8,19 +8,19 @@ import { readProc } from "../system/proc.ts";
 
 /** CPU time of a group of processes so far, microseconds. */
 export interface CpuTotal {
-  /** Of those that live, by process id: to the nanosecond. */
+  /** Of live processes, by id: to the nanosecond. */
   readonly liveUs: ReadonlyMap<number, number>;
-  /** Of all that have ended and were waited for: to the kernel's tick, a hundredth of a second. */
+  /** Of ended and collected processes: to the kernel's tick, a hundredth of a second. */
   readonly endedUs: number;
 }
 
 export interface Memory {
   readonly bytes: number;
-  /** `pss`: pages that processes share are counted once; `rss`: for each of them, where the kernel tells no more. */
+  /** `pss`: shared pages are counted once; `rss`: for each process, if the kernel says no more. */
   readonly kind: "pss" | "rss";
 }
 
-/** Tells what the PHP processes of a mode use; null where the kernel does not say. */
+/** Reads the use of a mode's PHP processes; null if the kernel does not report it. */
 export interface PhpUsage {
   cpu(): Promise<CpuTotal | null>;
   memory(): Promise<Memory | null>;
@@ -30,7 +30,7 @@ export interface PhpUsage {
 export function cpuBetween(before: CpuTotal | null, after: CpuTotal | null): number | null {
   if (before === null || after === null) return null;
   const live = sum(after.liveUs) - sum(before.liveUs);
-  // Ticks are coarse, and may be of another pool's children: they are taken only when something of ours can be in them.
+  // Ticks are coarse, and may be of another pool's children: they count only if some of our processes can have ended.
   const haveSomeEnded = before.liveUs.size === 0 ||
     new Set(before.liveUs.keys()).symmetricDifference(new Set(after.liveUs.keys())).size > 0;
   return live + (haveSomeEnded ? after.endedUs - before.endedUs : 0);
@@ -43,8 +43,8 @@ export function ownCpuUs(): number {
 }
 
 /**
- * A php-fpm pool on this machine: its children and their master. What the children used that have ended meanwhile
- * (`pm.max_requests`) is in the master's count, together with ended children of its other pools.
+ * A php-fpm pool on this machine: its children and their master. The use of ended children (`pm.max_requests`) is in the
+ * master's count, together with ended children of its other pools.
  */
 export class FpmUsage implements PhpUsage {
   readonly #master: number;
@@ -58,8 +58,8 @@ export class FpmUsage implements PhpUsage {
   }
 
   /**
-   * Finds the pool by what its status page says, or says why its processes cannot be looked at: the page's process ids
-   * are those of php-fpm's own machine or container.
+   * Finds the pool by its status page, or says why its processes cannot be read: the page's process ids are those of php-fpm's
+   * own machine or container.
    */
   static async find({ pool, processes }: FpmStatus): Promise<FpmUsage | string> {
     const title = childTitle(pool);
@@ -98,7 +98,7 @@ export class FpmUsage implements PhpUsage {
     return memorySum(await printed("grep", ["-aHsE", "^(Pss|VmRSS):", "--", ...files]), new Set());
   }
 
-  /** Those of this pool: the master may have others. One that was just started still has the master's title. */
+  /** The children of this pool: the master may have others. A child that has just started still has the master's title. */
   async #children(): Promise<number[]> {
     const pids = await childrenOf(this.#master);
     const titles = await readProc(pids.map((pid) => `/proc/${pid}/cmdline`));
@@ -109,7 +109,7 @@ export class FpmUsage implements PhpUsage {
   }
 }
 
-/** The processes that this program starts, jobs in the first place. */
+/** This program's child processes, mainly jobs. */
 export class ChildUsage implements PhpUsage {
   readonly #except: ReadonlySet<number>;
   readonly #ticksPerS: number;
@@ -120,9 +120,9 @@ export class ChildUsage implements PhpUsage {
   }
 
   /**
-   * Or says why they cannot be looked at.
+   * Or says why they cannot be read.
    *
-   * @param except Process ids of children that are no jobs.
+   * @param except Process ids of children that are not jobs.
    */
   static async find(except: readonly number[]): Promise<ChildUsage | string> {
     const ticksPerS = await clockTicks();
@@ -141,7 +141,7 @@ export class ChildUsage implements PhpUsage {
   }
 }
 
-/** What a program prints. */
+/** A program's output. */
 async function printed(program: string, args: readonly string[]): Promise<string> {
   const { stdout } = await new Deno.Command(program, {
     args: [...args],
@@ -153,7 +153,7 @@ async function printed(program: string, args: readonly string[]): Promise<string
   return new TextDecoder().decode(stdout);
 }
 
-/** Ticks of the kernel's counts a second. */
+/** The kernel's ticks a second. */
 async function clockTicks(): Promise<number | undefined> {
   try {
     const ticks = Number(await printed("getconf", ["CLK_TCK"]));
@@ -163,15 +163,15 @@ async function clockTicks(): Promise<number | undefined> {
   }
 }
 
-/** The children of a process's first thread: the one that starts others, here and in php-fpm. */
+/** The children of a process's first thread, which starts the others, here and in php-fpm. */
 async function childrenOf(pid: number): Promise<number[]> {
   const path = `/proc/${pid}/task/${pid}/children`;
   return ((await readProc([path])).get(path) ?? "").split(" ").filter(Boolean).map(Number);
 }
 
 /**
- * Prints what each child of process $0 holds, this one left out. A process may live for milliseconds, so they are listed
- * and looked at by one program.
+ * Prints the memory of each child of process $0, without this one. A process may live for milliseconds, so one program lists
+ * and reads them.
  */
 const CHILD_MEMORY_SCRIPT = `
 read -r pids </proc/$0/task/$0/children
@@ -184,10 +184,10 @@ exec grep -aHsE '^(Pss|VmRSS):' "$@" /dev/null`;
 const MEMORY_LINE = /^\/proc\/(\d+)\/\w+:(Pss|VmRSS):\s+(\d+) kB$/gm;
 
 /**
- * Sums what processes hold; null when there are none. A process may end between the two files, and one that this user
- * may not look into has no Pss at all.
+ * Sums the memory of processes; null without any. A process may end between the two files, and one that this user may not read
+ * has no Pss.
  *
- * @param lines As `grep -H` prints those of smaps_rollup and status.
+ * @param lines `grep -H` of smaps_rollup and status.
  */
 function memorySum(lines: string, except: ReadonlySet<number>): Memory | null {
   const kibibytes = { Pss: 0, VmRSS: 0 };
@@ -198,7 +198,7 @@ function memorySum(lines: string, except: ReadonlySet<number>): Memory | null {
   return kibibytes.VmRSS > 0 ? { kind: "rss", bytes: 1_024 * kibibytes.VmRSS } : null;
 }
 
-/** The fields of /proc/PID/stat from the third on; the second, the program's name, may hold anything. */
+/** The fields of /proc/PID/stat from the third on; the second, the program's name, may be anything. */
 function statFields(stat: string): string[] {
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }

@@ -11,7 +11,7 @@ export function durationMs(text: string): number {
   return Math.round(Number(match[1]) * UNITS_MS[match[2]!]!);
 }
 
-/** A date, one of UTC unless it says otherwise, as epoch milliseconds; undefined for any other text. */
+/** A date, in UTC without an offset, as epoch milliseconds; undefined for any other text. */
 export function dateMs(text: string): number | undefined {
   if (!/^\d{4}-\d\d-\d\d/.test(text)) return undefined;
   const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/.test(text.slice(10));
@@ -34,7 +34,7 @@ export function wholeNumber(min: number): (text: string) => number {
   };
 }
 
-/** A queue's name: one that a configuration can name too, or its jobs would wait for ever. */
+/** A queue's name that is also valid in a configuration: else its jobs would wait for ever. */
 export function queueName(text: string): string {
   if (!/^[A-Za-z0-9._:-]{1,128}$/.test(text)) {
     throw new InvalidArgumentError("Expected 1 to 128 characters of A-Z a-z 0-9 . _ : -");

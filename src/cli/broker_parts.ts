@@ -2,12 +2,12 @@ import type { BrokerAdmin, DeadLetters, Pauses } from "../core/admin.ts";
 import type { Broker } from "../core/broker.ts";
 import { FervoError } from "../core/errors.ts";
 
-/** @throws {FervoError} CONFIG_INVALID where the broker shows no dead letters */
+/** @throws {FervoError} CONFIG_INVALID when the broker cannot list dead letters */
 export function deadLettersOf({ admin }: Broker, name: string): DeadLetters {
   return admin.dead ?? refuse(name, "cannot list, retry or remove dead letters");
 }
 
-/** @throws {FervoError} CONFIG_INVALID where the broker keeps no errors to group dead letters by */
+/** @throws {FervoError} CONFIG_INVALID when the broker stores no errors to group dead letters by */
 export function groupsOf(
   { letters, name }: { readonly letters: DeadLetters; readonly name: string },
 ): NonNullable<DeadLetters["groups"]> {
@@ -15,12 +15,12 @@ export function groupsOf(
   return (...args) => letters.groups!(...args);
 }
 
-/** @throws {FervoError} CONFIG_INVALID where queues of the broker cannot be paused */
+/** @throws {FervoError} CONFIG_INVALID when the broker cannot store pauses */
 export function pausesOf({ admin }: Broker, name: string): Pauses {
   return admin.pauses ?? refuse(name, "cannot store pauses; stop the consumer instead");
 }
 
-/** @throws {FervoError} CONFIG_INVALID where jobs of the broker cannot be deleted by their queue */
+/** @throws {FervoError} CONFIG_INVALID when the broker cannot delete jobs by queue */
 export function purgeOf({ admin }: Broker, name: string): (queue: string) => Promise<number> {
   if (admin.purge === undefined) {
     refuse(name, "cannot delete the jobs of a queue; use the broker's own tools");
@@ -28,7 +28,7 @@ export function purgeOf({ admin }: Broker, name: string): (queue: string) => Pro
   return (queue) => admin.purge!(queue);
 }
 
-/** @throws {FervoError} CONFIG_INVALID where the broker shows no jobs that wait or run */
+/** @throws {FervoError} CONFIG_INVALID when the broker cannot list jobs */
 export function jobsOf({ admin }: Broker, name: string): NonNullable<BrokerAdmin["jobs"]> {
   if (admin.jobs === undefined) refuse(name, "cannot list the jobs of a queue; use the broker's own tools");
   return (...args) => admin.jobs!(...args);

@@ -4,15 +4,15 @@ import { dirname, isAbsolute, join } from "node:path";
 const MOST_LINKS = 40;
 
 /**
- * Where the configuration is that a path names. Its relative paths begin there, and its control socket is there.
+ * The place of the configuration at a path. Its relative paths begin there, and so does its control socket.
  *
- * 1. A link to the file is followed: one configuration means one queue and one worker, by whatever link it is named. Folders
- *    stay as they are named, links or not: `current` of a deployment leads to the next release, too.
- * 2. What comes by a pipe, as of the shell's `<(…)`, is in no folder: it counts as `pipe` instead.
+ * 1. A link to the file is followed: one configuration means one queue and one worker, whatever link names it. Folders stay as
+ *    named, links or not: `current` of a deployment leads to the next release, too.
+ * 2. A configuration from a pipe, as of the shell's `<(…)`, is in no folder: it counts as `pipe` instead.
  *
- * A path that cannot be looked at is its own place: whoever reads the file tells why it cannot be read.
+ * An unreadable path is its own place: the reader of the file reports the reason.
  *
- * @param pipe The path that a configuration from a pipe counts as.
+ * @param pipe The path of a configuration from a pipe.
  */
 export function configPlace(path: string, pipe: string): string {
   let place = path;
@@ -31,7 +31,7 @@ export function configPlace(path: string, pipe: string): string {
 function targetOf(link: string): string {
   const target = Deno.readLinkSync(link);
   if (isAbsolute(target)) return target;
-  // Up from a folder that is a link is up from where that folder is.
+  // Up from a folder that is a link leads up from the real folder.
   const isUp = target.split("/").includes("..");
   return join(isUp ? Deno.realPathSync(dirname(link)) : dirname(link), target);
 }

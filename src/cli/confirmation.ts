@@ -2,9 +2,9 @@ import type { Context } from "./context.ts";
 import { ExitCode } from "./exit_code.ts";
 
 /**
- * Asks a person before many jobs are changed, unless they have said yes already or nothing is to be changed.
+ * Asks a person before many jobs are changed, unless --yes is given or nothing would change.
  *
- * @returns Asks the question; whether the answer is yes. A no is told, and is the command's failure.
+ * @returns Asks the question; whether the answer is yes. A no is reported, and makes the command fail.
  */
 export function confirmation(
   { io, setExitCode }: Pick<Context, "io" | "setExitCode">,

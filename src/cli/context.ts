@@ -3,16 +3,16 @@ import type { ExitCode } from "./exit_code.ts";
 import type { Faults } from "./faults.ts";
 import type { Io } from "./io.ts";
 
-/** What every subcommand works with. */
+/** Shared by all subcommands. */
 export interface Context {
   readonly io: Io;
-  /** The kinds of brokers that a configuration may name. */
+  /** The kinds of brokers in a configuration. */
   readonly brokerTypes: readonly BrokerType[];
-  /** What to exit with when the command ends without an error; 0 unless called. */
+  /** Sets the exit code of a command that ends without an error; else 0. */
   setExitCode(code: ExitCode): void;
-  /** What happens when something goes wrong that nobody has foreseen. */
+  /** The handler of unforeseen faults. */
   readonly faults: Pick<Faults, "handleBy">;
 }
 
-/** What reading a configuration takes. */
+/** The parts for reading a configuration. */
 export type ConfigReader = Pick<Context, "io" | "brokerTypes">;

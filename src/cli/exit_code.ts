@@ -1,6 +1,6 @@
 import type { ErrorCode } from "../core/errors.ts";
 
-/** What the program's exit code tells. Documented in `fervo-worker --help` and docs/running.md. */
+/** The meaning of the exit code. Documented in `fervo-worker --help` and docs/running.md. */
 export const ExitCode = {
   ok: 0,
   /** Something failed while the command ran. */
@@ -11,9 +11,9 @@ export const ExitCode = {
   config: 3,
   /** The broker, php-fpm or a running worker cannot be reached, or nothing can run the jobs. */
   unavailable: 4,
-  /** `run --until-empty` has done its work, and some of the jobs went to the dead letters. */
+  /** `run --until-empty` is done, and some jobs became dead letters. */
   died: 5,
-  /** A signal ended a measurement before its end: 128 and the number of SIGINT, as shells have it. */
+  /** A signal interrupted a measurement: 128 and the number of SIGINT, as in shells. */
   interrupted: 130,
 } as const;
 

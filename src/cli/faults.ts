@@ -1,21 +1,18 @@
 import { ExitCode } from "./exit_code.ts";
 import type { Io } from "./io.ts";
 
-/**
- * Takes an error that nobody has foreseen. Returns whether the command ends by itself now, in order; else the process ends
- * at once.
- */
+/** Handles an unforeseen error. Returns whether the command now ends in order by itself; else the process ends at once. */
 export type FaultHandler = (error: unknown) => boolean;
 
 /**
- * The errors of this process that nobody has foreseen: rejections and exceptions that reach the runtime, which would end
- * the process in the middle of its work.
+ * Unforeseen errors of this process: rejections and exceptions that reach the runtime, which would end the process in the
+ * middle of its work.
  *
  * 1. Gives the first one to the command, which can end in order; a second one ends the process at once.
- * 2. Tells them as plain text where the command does not tell them itself, without the runtime's colours.
+ * 2. Prints them as plain text if the command does not report them itself, without the runtime's colours.
  */
 export class Faults implements Disposable {
-  /** Resolves when the process is to end at once. */
+  /** Resolves when the process must end at once. */
   readonly fatal: Promise<ExitCode>;
   readonly #end: (code: ExitCode) => void;
   readonly #io: Pick<Io, "err">;
@@ -29,7 +26,7 @@ export class Faults implements Disposable {
     globalThis.addEventListener("error", this.#onError);
   }
 
-  /** Has a command take what comes, from now on. */
+  /** Lets a command handle further ones. */
   handleBy(handler: FaultHandler): void {
     this.#handler = handler;
   }
@@ -67,7 +64,7 @@ export function faultText(error: unknown): string {
   return `fervo-worker: This is a fault in fervo-worker itself; please report it:\n${stackOf(error)}\n`;
 }
 
-/** Where an error comes from, or what was thrown that is none. */
+/** The origin of an error, or the thrown value if it is not an error. */
 export function stackOf(error: unknown): string {
   return error instanceof Error ? error.stack ?? error.message : String(error);
 }

@@ -4,8 +4,8 @@ import { ERROR_CODES } from "../core/errors.ts";
 import type { Io } from "./io.ts";
 
 /**
- * Says when no consumer of the configuration takes from a queue that a person has named, and which one may be meant: a queue
- * needs no other sign to exist.
+ * Reports that no consumer of the configuration takes from a queue that a person has named, with the queue that may be meant: a
+ * queue needs nothing else to exist.
  */
 export function hintAtQueue(io: Io, { consumers }: Config, queue: string | undefined): void {
   const known = consumers.flatMap(({ queues }) => queues.map(({ name }) => name));
@@ -13,14 +13,14 @@ export function hintAtQueue(io: Io, { consumers }: Config, queue: string | undef
 }
 
 /**
- * Says when an error code that a person has named, and that no dead letter has, is none of fervo-worker's, and which one may be
- * meant: of other programs' errors, in their own words, there is no list.
+ * Reports that an error code that a person has named, and that no dead letter has, is not fervo-worker's, with the code that
+ * may be meant. Errors of other programs have their own words.
  */
 export function hintAtCode(io: Io, code: string | undefined): void {
   hint(io, "No error of fervo-worker has the code", code, ERROR_CODES);
 }
 
-/** Says that a word is not one of those that are known, where a person has named one, and which one may be meant. */
+/** Reports that a word that a person has named is unknown, with the word that may be meant. */
 function hint(io: Io, what: string, word: string | undefined, known: readonly string[]): void {
   if (word === undefined || known.includes(word)) return;
   const meant = nearest(word, known);

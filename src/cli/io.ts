@@ -4,26 +4,26 @@ import { visibleLines } from "../core/text/visible.ts";
 import { LineWriter } from "../telemetry/line_writer.ts";
 
 /**
- * What a command can say and be told; the only way from the commands to the terminal.
+ * The input and output of a command; the only way from commands to the terminal.
  *
- * Queues, ids, errors and payloads come from others. So each text is escaped where a terminal would obey it; what is our own to
- * be obeyed goes through `live`.
+ * Queues, ids, errors and payloads are foreign. So each text is escaped where a terminal would obey it; our own control
+ * sequences go through `live`.
  */
 export interface Io {
-  /** Data: what another program may read. */
+  /** Data for other programs. */
   out(text: string): void;
-  /** Data of others, byte for byte; on a terminal as text. */
+  /** Foreign data, byte for byte; on a terminal as text. */
   outBytes(bytes: Uint8Array): void;
-  /** The size of the terminal that data goes to; undefined when it goes elsewhere. */
+  /** The size of the terminal for data; undefined without one. */
   outSize(): { readonly columns: number; readonly rows: number } | undefined;
   /** Messages and logs for people. */
   err(text: string): void;
   /**
-   * For a command that goes on whether or not somebody reads what it says. From now on `out`, or `err`, goes this way, too,
-   * and waits for nobody; else both wait for their readers. What is written here is not escaped.
+   * For a command that goes on whether or not its output is read. From now on `out`, or `err`, goes this way, too, and does not
+   * wait; else both wait for their readers. Text written here is not escaped.
    */
   live(stream: "out" | "err"): LineWriter;
-  /** Waits until what was said live is written, for a second at most. */
+  /** Waits until live output is written, for at most a second. */
   flush(): Promise<void>;
   /** Whether messages go to a terminal. */
   readonly isErrTerminal: boolean;
@@ -33,14 +33,14 @@ export interface Io {
    * @throws {StreamError}
    */
   readStdin(): Promise<Uint8Array>;
-  /** Whether somebody is there to be asked. */
+  /** Whether a person can be asked. */
   readonly isAttended: boolean;
   /** Asks a person at the terminal for a yes. */
   confirm(question: string): Promise<boolean>;
   env(name: string): string | undefined;
 }
 
-/** What a command has to say could not be written, or what it is told not be read: a sentence for people. */
+/** The output could not be written, or the input not read: a sentence for people. */
 export class StreamError extends Error {}
 
 export function outputError(cause: unknown): StreamError {
@@ -49,12 +49,12 @@ export function outputError(cause: unknown): StreamError {
 
 const utf8 = new TextEncoder();
 
-/** What may wait for a reader that stands still: some thousand lines, in UTF-16 units. */
+/** How much may wait for a reader that stands still: some thousand lines, in UTF-16 units. */
 const LIVE_LENGTH = 1024 * 1024;
-/** How long the end of a command may wait for whoever reads what was said live, milliseconds. */
+/** How long the end of a command may wait for the reader of live output, milliseconds. */
 const FLUSH_MS = 1_000;
 
-/** A character may be in two pieces. */
+/** A character may come in two pieces. */
 const terminalText = new TextDecoder();
 
 const live: { out?: LineWriter; err?: LineWriter } = {};
@@ -110,7 +110,7 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8
   try {
     for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
   } catch (error) {
-    // Whoever read our output has gone, as in `fervo-worker queues | head -1`.
+    // The reader of our output is gone, as in `fervo-worker queues | head -1`.
     if (error instanceof Deno.errors.BrokenPipe) return;
     throw outputError(error);
   }

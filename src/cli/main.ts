@@ -27,10 +27,10 @@ import { jsonLine } from "./text/json_line.ts";
 import { inOrder } from "./word_order.ts";
 
 /**
- * The program: runs the command that `args` name and returns the exit code; never throws.
+ * The program: runs the command in `args` and returns the exit code; never throws.
  *
  * @param args As in `Deno.args`.
- * @param brokerTypes The kinds of brokers that a configuration may name.
+ * @param brokerTypes The kinds of brokers in a configuration.
  */
 export async function main(
   args: readonly string[],
@@ -58,7 +58,7 @@ async function runCommandOf(
     else await root.parseAsync(inOrder(root, args), { from: "user" });
     return exitCode;
   } catch (error) {
-    // commander has printed its own message, and the help that was asked for is no failure.
+    // commander has printed its own message, and requested help is no failure.
     if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
     if (error instanceof FervoError) {
       // A list of problems begins each line with its place, which editors can jump to.
@@ -78,7 +78,7 @@ async function runCommandOf(
 /**
  * The tree of all commands.
  *
- * @param args Those that it will be given.
+ * @param args The arguments to parse later.
  */
 export function program(context: Context, args: readonly string[] = []): AnyCommand {
   const { io } = context;
@@ -105,7 +105,7 @@ Exit codes:
   5  run --until-empty: some jobs became dead letters, everything else went well
   130  bench was interrupted`,
     ) as unknown as AnyCommand;
-  // As commander's own one, which cannot print JSON.
+  // Like commander's own one, which cannot print JSON.
   root.on("option:version", () => {
     io.out(args.includes("--json") ? jsonLine(versionInfo()) : `fervo-worker ${versionInfo().version}\n`);
     throw new CommanderError(ExitCode.ok, "commander.version", "");
@@ -143,7 +143,7 @@ Exit codes:
   return root;
 }
 
-/** commander's message like our own ones: `error: unknown option` is `fervo-worker: Unknown option`. */
+/** commander's message in our form: `error: unknown option` becomes `fervo-worker: Unknown option`. */
 function asSentence(text: string): string {
   const message = text.replace(/^error: /, "");
   return `fervo-worker: ${message[0]!.toUpperCase()}${message.slice(1)}`;

@@ -8,7 +8,7 @@ import { configPlace } from "./config_place.ts";
 import type { ConfigReader } from "./context.ts";
 import type { Io } from "./io.ts";
 
-/** Where the configuration is looked for when neither `--config` nor FERVO_CONFIG names it. */
+/** The places of the configuration without `--config` and FERVO_CONFIG. */
 export const CONFIG_PLACES = ["fervo-worker.toml", "/etc/fervo-worker/fervo-worker.toml"];
 
 /**
@@ -29,22 +29,22 @@ export async function readConfig(
   });
 }
 
-/** Where the configuration that a path names is: see {@link configPlace}. From a pipe it counts as one in the current folder. */
+/** The place of the configuration at a path: see {@link configPlace}. From a pipe it counts as one in the current folder. */
 export function placeOf(path: string): string {
   return configPlace(path, CONFIG_PLACES[0]!);
 }
 
-/** Where the configuration is: as named, by FERVO_CONFIG, or in the usual places. */
+/** The path of the configuration: as given, by FERVO_CONFIG, or in the usual places. */
 export async function configPath(io: Io, file: string | undefined): Promise<string> {
-  // An empty variable is how some supervisors spell one that is not set.
+  // Some supervisors set an empty variable instead of none.
   const named = file ?? (io.env("FERVO_CONFIG") || undefined);
   return named ?? await firstExisting(CONFIG_PLACES);
 }
 
-/** More children than a pool has as a rule, where their number is not known. */
+/** More children than usual, if their number is unknown. */
 const MANY_CHILDREN = 128;
 
-/** What of the consumers takes file descriptors. */
+/** The descriptors of the consumers. */
 export function descriptorUsers(config: Config): DescriptorUser[] {
   const { brokers, consumers } = config;
   return consumers.map(({ broker, executor, concurrency, queues }) => ({
@@ -57,7 +57,7 @@ export function descriptorUsers(config: Config): DescriptorUser[] {
   }));
 }
 
-/** The broker to use: as named, or the one that the queue is consumed from, or the only one. */
+/** The broker to use: as given, or the one of the queue's consumer, or the only one. */
 export function chooseBroker(config: Config, named: string | undefined, queue?: string): string {
   if (named !== undefined) return named;
   const consumer = config.consumers.find(({ queues }) => queues.some(({ name }) => name === queue));

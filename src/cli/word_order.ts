@@ -1,10 +1,10 @@
 import type { Command } from "commander";
 
-/** Options that belong to a command, and that people put before its name as well; whether a value follows. */
+/** Options of commands that people also put before the command's name; whether a value follows. */
 const MOVED: Readonly<Record<string, boolean>> = { "-c": true, "--config": true, "--json": false };
 
 /**
- * The arguments as the program takes them: `--config` and `--json` before a command's name are put behind it, `version` means
+ * The arguments in the program's order: `--config` and `--json` before a command's name are moved after it, `version` means
  * `--version`, and `help dead list` means `dead list --help`.
  */
 export function inOrder(root: Command, args: readonly string[]): string[] {
@@ -32,7 +32,7 @@ export function inOrder(root: Command, args: readonly string[]): string[] {
   return path.length === 0 ? [...args] : [...path, ...moved, ...args.slice(at)];
 }
 
-/** A command that does not exist is left to be refused. */
+/** A missing command is left to be refused. */
 function helpFor(root: Command, path: readonly string[]): string[] {
   let command = root;
   for (const [i, word] of path.entries()) {

@@ -2,19 +2,18 @@ import { isDeepStrictEqual } from "node:util";
 import { hasAuto, isOn } from "./options/concurrency.ts";
 import type { Config } from "./config.ts";
 
-/** What of one kind a new configuration adds, changes and removes, by name. */
+/** The differences of one kind in a new configuration, by name. */
 export interface NameChanges {
   readonly added: readonly string[];
   readonly changed: readonly string[];
   readonly removed: readonly string[];
-  /** They are the same, and so is all that they use. */
+  /** They are equal, and so is everything that they use. */
   readonly kept: readonly string[];
 }
 
-/** What a new configuration changes. Whatever uses something that has changed has changed, too. */
+/** The changes of a new configuration. A part that uses a changed part counts as changed. */
 export interface ConfigChanges {
   readonly brokers: NameChanges;
-  /** The php-fpm pools. */
   readonly fpm: NameChanges;
   readonly consumers: NameChanges;
   readonly schedule: NameChanges;
@@ -23,7 +22,7 @@ export interface ConfigChanges {
 /** Compares two configurations. */
 export function changesBetween(old: Config, next: Config): ConfigChanges {
   const brokers = compare(old.brokers, next.brokers);
-  // Consumers with "auto" share the pool, with those of a fixed concurrency beside: all are the same, or begin anew.
+  // Consumers with "auto" share the pool with those of a fixed concurrency: either all are equal, or all start again.
   const fpm = compare(old.fpm, next.fpm, (_, name) => {
     if (!hasAuto(old, name) && !hasAuto(next, name)) return true;
     const [before, after] = [old, next].map(({ consumers }) =>
@@ -46,7 +45,7 @@ export function changesBetween(old: Config, next: Config): ConfigChanges {
   return { brokers, fpm, consumers, schedule };
 }
 
-/** What a new configuration changes that only a restart does; named as in the file. */
+/** Changes that only a restart applies; named as in the file. */
 export function needsRestart(started: Config, next: Config): string[] {
   return [
     ...(isDeepStrictEqual(started.http, next.http) ? [] : ["[http]"]),
@@ -56,7 +55,7 @@ export function needsRestart(started: Config, next: Config): string[] {
   ];
 }
 
-/** @param isKept Whether nothing has changed that an equal one uses. */
+/** @param isKept Whether everything that an equal one uses is equal, too. */
 function compare<T>(
   old: ReadonlyMap<string, T>,
   next: ReadonlyMap<string, T>,

@@ -32,9 +32,9 @@ import {
 } from "./tables.ts";
 
 /**
- * What the schema cannot see: how the values of several keys fit together.
+ * Checks beyond the schema: whether the values of several keys fit together.
  *
- * All problems are told at once, so a file that the schema refuses is checked, too, as far as it was taken.
+ * All problems are reported at once, so a file that the schema refuses is checked, too, in its valid parts.
  */
 export function checkReferences(reading: Reading): Problem[] {
   const consumers = tablesIn("consumers", reading);
@@ -79,7 +79,7 @@ function* checkSome(group: string, expected: string, { written }: Reading): Prob
   else if (isTable(tables) && Object.keys(tables).length === 0) yield wrongValue([group], tables, expected);
 }
 
-/** A type's own check reads what is written. */
+/** A type's own check reads the written values. */
 function checkBroker({ value, written, path }: Table<BrokerTable>, { types }: Reading): Problem[] {
   return types.find(({ driver }) => driver === value.driver)?.check?.(written, path) ?? [];
 }
@@ -89,7 +89,7 @@ function* checkTracing(tracing: Table<ConfigFile["tracing"]>): Problems {
   yield problem(tracing, "headers", "headers have no effect without an endpoint: set one, or remove them");
 }
 
-/** The keys of a consumer that go with one executor only; the first names a table of the group. */
+/** The keys of a consumer for only one executor; the first names a table of the group. */
 const EXECUTORS = {
   fastcgi: { keys: ["fpm", "ack_on", "payload_param", "batch_size"], group: "fpm", other: "process" },
   process: { keys: ["process"], group: "processes", other: "fastcgi" },
@@ -120,8 +120,8 @@ function* checkBatch(consumer: Consumer): Problems {
 }
 
 /**
- * A framework's messages go in the framing of batches; and it can be told of those that died only when the child that ran one has
- * ended for certain (docs/adr/0036).
+ * A framework's messages use the framing of batches. Post-mortems need the certain end of the child that ran the job
+ * (docs/adr/0036).
  */
 function* checkFramework(consumer: Consumer, reading: Reading): Problems {
   const { type, broker } = usedBroker(consumer, reading) ?? {};
@@ -148,7 +148,7 @@ function* checkFramework(consumer: Consumer, reading: Reading): Problems {
   yield problem(pool, "kill_on_timeout", text);
 }
 
-/** An error can be found only in what is kept of STDERR. */
+/** Only the kept part of STDERR is searched for errors. */
 function* checkFatal(consumer: Consumer, reading: Reading): Problems {
   if (consumer.value.fatal_after_ack !== "fail") return;
   const { keys: [key], group } = EXECUTORS[consumer.value.executor];
@@ -172,7 +172,7 @@ function* checkQueues({ value: { queues, order }, path }: Consumer): Problems {
   }
 }
 
-/** A broker can have narrower rules for the names of queues than others. */
+/** A broker can have its own rules for names of queues. */
 function* checkQueueNames(consumer: Consumer, reading: Reading): Problems {
   const type = usedBroker(consumer, reading)?.type;
   for (const [index, queue] of consumer.value.queues.entries()) {
@@ -198,7 +198,7 @@ function* checkConsumerName(consumer: Consumer, reading: Reading): Problems {
   yield problem(consumer, "name", `${text}: give each consumer a name of its own`);
 }
 
-/** A job beyond the pool's children would wait in the listen queue while its time runs. */
+/** More jobs than children would wait in the listen queue while their time limit runs. */
 function* checkChildren(pool: Pool, reading: Reading): Problems {
   const { children } = pool.value;
   const jobs = leastJobs(pool, reading);
@@ -239,7 +239,7 @@ function* checkKill(pool: Pool): Problems {
   yield problem(pool, "kill_on_timeout", text);
 }
 
-/** The name a consumer has without a key `name`. */
+/** The name of a consumer without `name`. */
 export function defaultConsumerName(queues: readonly string[]): string {
   return queues.join(",");
 }

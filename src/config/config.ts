@@ -10,20 +10,20 @@ import type { FitBounds } from "../fpm/autoscale/fit_rule.ts";
 import type { ScheduleOptions } from "../worker/schedule/schedule.ts";
 import type { WorkerOptions } from "../worker/worker.ts";
 
-/** The whole configuration, checked and resolved: paths absolute, references existing, defaults filled in. */
+/** The whole configuration, checked and resolved: absolute paths, valid references, defaults filled in. */
 export interface Config extends WorkerOptions {
   readonly log: LogConfig;
-  /** Where metrics and health are served; undefined for nowhere. */
+  /** Metrics and health; undefined without them. */
   readonly http: HttpConfig | undefined;
-  /** Where traces are sent; undefined for nowhere. */
+  /** Traces; undefined without them. */
   readonly tracing: TracingConfig | undefined;
-  /** The socket where a running worker takes commands, absolute; undefined for none. */
+  /** The control socket of a running worker, absolute; undefined without one. */
   readonly controlSocket: string | undefined;
   /** By name; at least one. */
   readonly brokers: ReadonlyMap<string, BrokerConfig>;
-  /** The php-fpm pools, by name; at least one where a consumer uses them. */
+  /** The php-fpm pools, by name; at least one if a consumer uses them. */
   readonly fpm: ReadonlyMap<string, FpmConfig>;
-  /** What runs a process a job, by name; at least one where a consumer uses them. */
+  /** Programs with a process for each job, by name; at least one if a consumer uses them. */
   readonly processes: ReadonlyMap<string, ProcessConfig>;
   /** At least one; names are unique. */
   readonly consumers: readonly ConsumerConfig[];
@@ -42,7 +42,7 @@ export interface LogConfig {
   readonly format: typeof LOG_FORMATS[number];
 }
 
-/** Of `token` and `tokenFile` one is set at most; one is where others than this machine can reach it. */
+/** At most one of `token` and `tokenFile` is set; exactly one if other machines can reach the address. */
 export interface HttpConfig {
   readonly listen: SocketAddress;
   readonly token: string | undefined;
@@ -55,34 +55,34 @@ export interface TracingConfig {
   /** A whole URL. */
   readonly endpoint: string;
   readonly serviceName: string;
-  /** The share of the traces that begin in the worker which are sent, 0 to 1. */
+  /** The share, 0 to 1, of exported traces among those that begin in the worker. */
   readonly sampleRatio: number;
   /** By name; may be secret. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A php-fpm pool. `maxConnections` is not here: it follows from the consumers' concurrency. */
+/** A php-fpm pool. `maxConnections` follows from the consumers' concurrency. */
 export interface FpmConfig
   extends
     Omit<PoolOptions, "maxConnections">,
     Pick<FastCgiExecutorOptions, "script" | "params" | "killOnTimeout"> {
   readonly address: FastCgiAddress;
-  /** The pool's `pm.status_path`; undefined when there is none. */
+  /** The pool's `pm.status_path`; undefined without one. */
   readonly statusPath: string | undefined;
-  /** The pool's `pm.status_listen`, where the status page answers though all children are busy; else undefined. */
+  /** The pool's `pm.status_listen`, where the status page answers although all children are busy; undefined without it. */
   readonly statusAddress: FastCgiAddress | undefined;
-  /** The pool's `ping.path`; undefined when there is none. */
+  /** The pool's `ping.path`; undefined without one. */
   readonly pingPath: string | undefined;
-  /** The pool's `pm.max_children`; undefined when only the status page can tell. */
+  /** The pool's `pm.max_children`; undefined if only the status page knows it. */
   readonly children: number | undefined;
-  /** For its consumers with `concurrency = "auto"`, all together. */
+  /** For all its consumers with `concurrency = "auto"` together. */
   readonly fit: FitBounds;
 }
 
 export type ProcessConfig = Omit<ProcessExecutorOptions, keyof StderrOptions>;
 
 export interface ConsumerConfig extends Omit<ConsumerOptions, "concurrency"> {
-  /** How many jobs, or batches, at the same time; "auto" for what the php-fpm pool has room for. */
+  /** Jobs, or batches, at the same time; "auto" for the room of the php-fpm pool. */
   readonly concurrency: number | "auto";
   /** A key of `Config.brokers`. */
   readonly broker: string;
@@ -90,7 +90,7 @@ export interface ConsumerConfig extends Omit<ConsumerOptions, "concurrency"> {
 }
 
 export interface ScheduleConfig extends ScheduleOptions {
-  /** A key of `Config.brokers`; it keeps a schedule. */
+  /** A key of `Config.brokers`; the broker stores schedules. */
   readonly broker: string;
 }
 
@@ -109,14 +109,14 @@ export interface ProcessConsumerConfig extends StderrOptions {
   readonly process: string;
 }
 
-/** Defaults of what belongs to no component; the others come from the components themselves. */
+/** Defaults without a component; other defaults come from the components. */
 export const DEFAULT_LOG: LogConfig = { level: "info", format: "auto" };
-/** A socket's name that follows from the configuration's own. */
+/** The socket's path follows from the configuration's own. */
 export const DEFAULT_CONTROL_SOCKET = "auto";
 export const DEFAULT_EXECUTOR: ConsumerConfig["executor"]["kind"] = "fastcgi";
-/** The time zone of a schedule that does not say its own: the same for all workers, wherever they are. */
+/** The default time zone of a schedule: the same for all workers, wherever they are. */
 export const DEFAULT_TIME_ZONE = "UTC";
-/** The period of a rate limit that does not say its own, milliseconds. */
+/** The default period of a rate limit, milliseconds. */
 export const DEFAULT_RATE_PERIOD_MS = 1_000;
-/** The weight of a queue that does not say its own. */
+/** The default weight of a queue. */
 export const DEFAULT_QUEUE_WEIGHT = 1;

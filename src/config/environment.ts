@@ -1,19 +1,19 @@
 import { isTable, type Path, type Problem } from "./problems.ts";
 
-/** An environment variable's value, by its name; undefined when it is not set. */
+/** Returns an environment variable's value; undefined when it is not set. */
 export type Variables = (name: string) => string | undefined;
 
-/** No key of a configuration lies deeper; a file may go on for thousands of levels, further than calls can be nested. */
+/** No key of a configuration is deeper; a file may have thousands of levels, too deep for recursion. */
 const DEEPEST = 16;
 
-/** A text that is one variable and nothing else may stand for a number, or for true or false. */
+/** A text that is exactly one variable may become a number, or true or false. */
 const ALONE = /^\$\{\w+\}$/;
 const NUMBER = /^-?\d+(?:\.\d+)?$/;
 
 /**
- * Makes numbers, and true and false, of the texts at `paths` that were one variable and nothing else.
+ * Replaces texts at `paths` that were exactly one variable by numbers, true and false.
  *
- * @param data What {@link expandEnvironment} gave; it is changed.
+ * @param data The result of {@link expandEnvironment}; it is changed.
  * @param written The file before that.
  * @returns Whether there was one.
  */
@@ -47,10 +47,10 @@ function valueIn(tree: unknown, key: PropertyKey): unknown {
 }
 
 /**
- * Puts environment variables into every text of a parsed file: `${NAME}` stands for a variable's value, `$${` for the
- * two characters `${`. Table and key names are left alone.
+ * Puts environment variables into every text of a parsed file: `${NAME}` becomes the value, `$${` becomes the two characters
+ * `${`. Names of tables and keys stay unchanged.
  *
- * A text whose variable is not set stays as written and is reported. What lies deeper than any key stays as written, too.
+ * A text with an unset variable stays as written and is reported. Values deeper than any key stay as written, too.
  */
 export function expandEnvironment<Data>(data: Data, env: Variables): { data: Data; problems: Problem[] } {
   const problems: Problem[] = [];

@@ -1,4 +1,4 @@
 import { FervoError } from "../core/errors.ts";
 
-/** The configuration cannot be used. Code CONFIG_INVALID; the text lists every problem, one a line. */
+/** The configuration cannot be used. Code CONFIG_INVALID; the text has one line for each problem. */
 export class ConfigError extends FervoError {}

@@ -1,17 +1,15 @@
-// Not `import { z }`: that is one object, and bundling it takes all of zod, its translations included.
+// Not `import { z }`: that is one object, and a bundle would contain all of zod with its translations.
 import * as z from "zod";
 import { canRead } from "../core/option.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { MAX_SOCKET_PATH_BYTES } from "../net/address.ts";
 import { anyOf } from "./problems.ts";
 
-/*
- * Kinds of values, for the schema. Every message is the end of a sentence that problems.ts begins: what was expected.
- */
+/* Kinds of values for the schema. Every message is the end of a sentence that problems.ts begins: the expected value. */
 
 const SOCKET_PATH = `expected a socket's path of at most ${MAX_SOCKET_PATH_BYTES} bytes`;
 
-/** A table that refuses unknown keys. The message about those lists the known ones, separated by ", ". */
+/** A table that refuses unknown keys. The message lists the known ones, separated by ", ". */
 export function table<Shape extends z.core.$ZodLooseShape>(shape: Shape, expected = "expected a table") {
   return z.strictObject(shape, {
     error: (issue) => issue.code === "unrecognized_keys" ? Object.keys(shape).join(", ") : expected,
@@ -23,7 +21,7 @@ export function tablesByName<Table extends z.ZodType>(table: Table, expected: st
   return z.record(name, table, expected);
 }
 
-/** @param whyRefused What is wrong with a name; undefined when nothing is. */
+/** @param whyRefused Why a name is invalid; undefined when it is valid. */
 export function textsByName(
   whyRefused: (name: string) => string | undefined,
   value = /^[^\0]*$/,
@@ -37,7 +35,7 @@ export function textsByName(
   );
 }
 
-/** A check that refuses a name with the reason that `why` gives. */
+/** Refuses a name with the reason of `why`. */
 export function refuseBy(why: (name: string) => string | undefined) {
   return (name: string, context: z.RefinementCtx) => {
     const reason = why(name);
@@ -52,7 +50,7 @@ export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
   return z.number(expected).refine(isWhole(min, max), expected);
 }
 
-/** In place of `z.int`: once that has refused a number, zod runs no other check of the whole file. */
+/** Instead of `z.int`: once that has refused a number, zod runs no other check of the whole file. */
 export function isWhole(min: number, max: number) {
   return (value: number) => Number.isSafeInteger(value) && value >= min && value <= max;
 }
@@ -78,7 +76,7 @@ export function filePath(what: string) {
   return text(/^[^\0]*$/, `the path of a file with ${what}, or "" for none`);
 }
 
-/** @param none What stands for no address. */
+/** @param none The text for no address. */
 export function address(expected: string, none?: string) {
   return z.string(expected).refine((text) => text === none || canRead(parseAddress, text), {
     error: ({ input }) => /^(?:unix:)?\//.test(String(input)) ? SOCKET_PATH : expected,

@@ -11,13 +11,13 @@ import { resolveConfig } from "./resolve.ts";
 
 export interface ConfigDeps {
   readonly env: Variables;
-  /** A file's bytes; throws as `Deno.readFileSync` does. */
+  /** Reads a file; throws like `Deno.readFileSync`. */
   readonly readFile: (path: string) => Uint8Array;
-  /** Where a file that is named by a path is, which may be a link; as named when absent. */
+  /** The real place of a file, whose path may be a link; the path itself when absent. */
   readonly placeOf?: (path: string) => string;
-  /** The kinds of brokers that there are; those of this program when absent. */
+  /** The kinds of brokers; this program's when absent. */
   readonly brokerTypes?: readonly BrokerType[];
-  /** Why this user was refused a file, and what lets them read it: the end of a sentence. */
+  /** Why this user cannot read a file, and the remedy: the end of a sentence. */
   readonly whyRefused?: (path: string) => Promise<string>;
 }
 
@@ -40,7 +40,7 @@ export async function loadConfig(path: string, deps: ConfigDeps): Promise<Config
   return await parseConfig(textOf(bytes, path), path, deps);
 }
 
-/** What is no UTF-8 would become another text, such as another file's name. */
+/** Invalid UTF-8 would become another text, such as another file's name. */
 function textOf(bytes: Uint8Array, source: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -62,10 +62,9 @@ function textOf(bytes: Uint8Array, source: string): string {
 /**
  * Checks a configuration's text.
  *
- * @param source The file's path: for messages, and, at its place, relative paths in the text begin.
- * @throws {ConfigError} CONFIG_INVALID with all problems at once, one a line, in the order of the text, as
- * `file:line:column: what is wrong and what to do`. After a syntax error, which is told alone, follows the place in
- * the text.
+ * @param source The file's path, for messages; relative paths in the text begin at its folder.
+ * @throws {ConfigError} CONFIG_INVALID with all problems at once, one a line, in the order of the text, as `file:line:column:
+ * what is wrong and what to do`. A syntax error is the only problem, followed by its place in the text.
  */
 export async function parseConfig(
   text: string,
@@ -74,14 +73,14 @@ export async function parseConfig(
 ): Promise<Config> {
   const written = parseToml(text, source);
   const expanded = expandEnvironment(written, deps.env);
-  // zod takes longer to load than everything else here: only when there is a file to check.
+  // zod takes longer to load than everything else here: so only when there is a file to check.
   const { readFile, tablesOf } = await import("./schema.ts");
   const types = deps.brokerTypes ?? BROKER_TYPES;
   const { data } = expanded;
   let read = readFile(data, types);
   if (takeNumbers(data, written, read.issues.map(({ path }) => path))) read = readFile(data, types);
   const { file } = read;
-  // What follows from a variable that is not set is no problem of its own; what is wrong with a key's name is.
+  // The consequences of an unset variable are no problem of their own; a wrong name of a key is.
   const follows = (path: readonly PropertyKey[]) =>
     expanded.problems.some((cause) => cause.path.every((step, index) => path[index] === step));
   const issues = read.issues.filter(({ code, path }) => code === "invalid_key" || !follows(path));
@@ -111,13 +110,13 @@ function parseToml(text: string, source: string): Readonly<Record<string, unknow
     if (!(error instanceof TomlError)) throw error;
     const reason = error.message.split("\n", 1)[0]!.replace("Invalid TOML document: ", "")
       .replace(/^document contains excessively nested.*/, "nested too deeply");
-    // Words for people who forget the quotes, the commonest slip.
+    // Missing quotes are the most frequent mistake.
     const isVariable = /=\s*\$\{\w+\}/.test(text.split("\n")[error.line - 1] ?? "");
     const advice = isVariable
       ? '; a variable needs quotes, also for a number, as in key = "${NAME}"'
       : reason === "invalid value"
       ? '; a text needs quotes, as in key = "text"'
-      // What begins with a digit, as 127.0.0.1:9000 or 30s, is taken for a number.
+      // A value that begins with a digit, such as 127.0.0.1:9000 or 30s, is parsed as a number.
       : /numeric|leading zero|invalid date/.test(reason)
       ? '; a text needs quotes, as in key = "text", and a number has nothing but digits'
       : "";
@@ -128,13 +127,13 @@ function parseToml(text: string, source: string): Readonly<Record<string, unknow
   }
 }
 
-/** Which key a line sets, if it does. What it sets it to may be a secret whose quotes were forgotten. */
+/** The key that a line sets, if any. Its value may be a secret without quotes. */
 function keyOf(text: string, line: number): string {
   const key = /^\s*([\w.-]+)\s*=/.exec(text.split("\n")[line - 1] ?? "")?.[1];
   return key === undefined ? "" : `, in "${key}"`;
 }
 
-/** Why a configuration could not be read, and the way out: the end of a sentence about it. */
+/** Why a configuration could not be read, and the remedy: the end of a sentence. */
 export async function whyUnreadable(
   error: unknown,
   path: string,
@@ -144,7 +143,7 @@ export async function whyUnreadable(
     return `no such file; name another with --config or FERVO_CONFIG, or make one with: fervo-worker init ${path}`;
   }
   if (error instanceof Deno.errors.PermissionDenied) {
-    // Under a supervisor, and with `check --user`, whoever reads this is not the user who was refused.
+    // Under a supervisor, and with `check --user`, the reader of this is another user.
     return await whyRefused?.(path) ?? "permission denied";
   }
   return `${fileReason(error)}; give the path of a TOML file`;

@@ -1,20 +1,20 @@
 import { type AST, parseTOML } from "toml-eslint-parser";
 import type { Path } from "./problems.ts";
 
-/** Where something begins in a text, both counted from 1. */
+/** A place in a text, both numbers from 1. */
 export interface Position {
   readonly line: number;
   readonly column: number;
 }
 
-/** Finds what a path names; where the text does not hold it, the innermost table or list around it that it does hold. */
+/** Finds the place of a path; if the text does not have it, the place of the innermost table or list around it. */
 export type Locator = (path: Path) => Position;
 
 /**
- * Reads where each key of a TOML text stands. A table stands at its header's bracket, a key of a table that has several
- * parts (`a.b = 1`) at its own part, an element of a list at its value.
+ * Finds the place of each key in a TOML text. A table is at its header's bracket, a key with several parts (`a.b = 1`) at its
+ * own part, an element of a list at its value.
  *
- * This loads a second TOML parser and is for texts with a problem only.
+ * It loads a second TOML parser, and is only for texts with a problem.
  */
 export function locateKeys(text: string): Locator {
   const positions = new Map<string, Position>();
@@ -24,7 +24,7 @@ export function locateKeys(text: string): Locator {
       else addKeyValue(node, [], positions);
     }
   } catch {
-    // The other parser took it, and the values come from there: problems without a line are better than none.
+    // The other parser accepted it, and the values come from there: problems without a line are better than none.
   }
   return (path) => {
     for (let length = path.length; length > 0; length--) {
@@ -64,7 +64,7 @@ function addValue(node: AST.TOMLContentNode, path: Path, positions: Map<string, 
   }
 }
 
-/** A table that is only mentioned on the way to another stands where it is mentioned first. */
+/** A table that is only mentioned on the way to another one is at its first mention. */
 function addFirst(path: Path, position: Position, positions: Map<string, Position>): void {
   const key = keyOf(path);
   if (!positions.has(key)) positions.set(key, position);

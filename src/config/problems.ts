@@ -4,30 +4,30 @@ import type { Path, Problem } from "../core/option.ts";
 
 export type { Path, Problem };
 
-/** What a file lacks that has none of these tables but needs one; ends of sentences. */
+/** The missing part of a file without any of these tables; ends of sentences. */
 export const NO_FPM = "expected at least one php-fpm pool: begin a table [fpm.default]";
 export const NO_PROCESS = "expected at least one process: begin a table [processes.default]";
 
-/** The keys that one kind of table may hold. */
+/** The valid keys of one kind of table. */
 export interface TableKeys {
-  /** As a person would name the place, e.g. `in [consumers.retry]`. */
+  /** The place in words, e.g. `in [consumers.retry]`. */
   readonly place: string;
   readonly keys: readonly string[];
 }
 
-/** A TOML table; a date is none. */
+/** A TOML table; a date is not one. */
 export function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }
 
 /**
- * Words for what the schema found.
+ * Turns the schema's issues into sentences.
  *
- * The schema's messages are not whole sentences: each says what was expected, and the message about unknown keys
- * lists the known ones (see `table` in schema.ts).
+ * The schema's messages are not whole sentences: each has the expected value, and the message about unknown keys lists the
+ * known ones (see `table` in schema.ts).
  *
- * @param written The file's values as they were written: a value from the environment may be a secret.
- * @param tables All tables there are, for keys that were written into the wrong one.
+ * @param written The file's values as written: a value from the environment may be a secret.
+ * @param tables All tables, for keys in the wrong one.
  */
 export function problemsOf(
   issues: readonly z.core.$ZodIssue[],
@@ -49,7 +49,7 @@ export function problemsOf(
         return [{ path, text }];
       }
       case "invalid_union": {
-        // The branch that a value of this type was meant for tells more than "none fits".
+        // The branch for a value of this type says more than "none fits".
         const meant = issue.errors.find((branch) =>
           !branch.some((inner) => inner.code === "invalid_type" && inner.path.length === 0)
         );
@@ -73,12 +73,12 @@ export function wrongValue(path: Path, value: unknown, expected: string): Proble
   return { path, text: `${nameOf(path)} is ${shown}: ${expected}` };
 }
 
-/** Whether a value is nobody's business but its owner's: passwords, tokens, and headers that may hold either. */
+/** Whether a value is a secret: passwords, tokens, and headers, which may have either. */
 function isSecret(path: Path): boolean {
   return /(?:password|token)$/.test(String(path.at(-1))) || path.at(-2) === "headers";
 }
 
-/** The candidate that `text` was probably meant to be, if one is near enough: by default a third of its letters. */
+/** The candidate nearest to `text`, if it is near enough: by default a third of its letters. */
 export function nearest(
   text: string,
   candidates: readonly string[],
@@ -88,7 +88,7 @@ export function nearest(
   let best: string | undefined;
   let bestDistance = maxDistance + 1;
   for (const candidate of candidates) {
-    // To forget the unit is the likeliest mistake, and a long way in letters.
+    // A missing unit is the most likely mistake, and a long way in letters.
     const isUnitMissing = candidate === `${lower}_ms` || candidate === `${lower}_bytes`;
     const between = isUnitMissing ? 0 : typingDistance(lower, candidate.toLowerCase());
     if (between < bestDistance) [best, bestDistance] = [candidate, between];
@@ -96,7 +96,7 @@ export function nearest(
   return best;
 }
 
-/** As Levenshtein's, with two letters that have changed places as one slip: `fmp` for `fpm`. */
+/** Levenshtein's distance, with two swapped letters as one mistake: `fmp` for `fpm`. */
 function typingDistance(a: string, b: string): number {
   const at = [...a].findIndex((letter, index) => letter !== b[index]);
   const isSwapped = at >= 0 && a === `${b.slice(0, at)}${b[at + 1] ?? ""}${b[at] ?? ""}${b.slice(at + 2)}`;
@@ -110,7 +110,7 @@ export function anyOf(values: readonly string[]): string {
   return quoted.length === 0 ? `${last}` : `${quoted.join(", ")} or ${last}`;
 }
 
-/** The lists of tables. What is in one has no name in its path; the line tells which one it is. */
+/** The lists of tables. A value in one has no table name in its path; its line shows which one it is. */
 const LISTS: readonly unknown[] = ["consumers", "schedule"];
 
 /** The name of a value in a sentence. */
@@ -127,7 +127,7 @@ export function nameOf(path: Path): string {
 /** A value in a sentence. */
 export function show(value: unknown): string {
   if (typeof value === "string") {
-    // An address can hold a password.
+    // An address can have a password.
     const safe = value.replace(/^(\w+:\/\/)?.+@/s, "$1…@");
     return JSON.stringify(safe.length > 80 ? `${safe.slice(0, 80)}…` : safe);
   }
@@ -136,7 +136,7 @@ export function show(value: unknown): string {
   return value instanceof Date ? "a date" : String(value);
 }
 
-/** What keys are called that had another name, by their tables. */
+/** The new names of renamed keys, by table. */
 export const RENAMED: ReadonlyMap<string, string> = new Map([["brokers.dialect", "format"]]);
 
 function unknownKey(path: Path, known: readonly string[], tables: readonly TableKeys[]): Problem {
@@ -146,7 +146,7 @@ function unknownKey(path: Path, known: readonly string[], tables: readonly Table
     return { path, text: `${show(key)} ${placeOf(path.slice(0, -1))} is called "${renamed}" now: rename it` };
   }
   const elsewhere = tables.find((table) => table.keys.includes(key));
-  // One letter off is a slip; more may as well be the right word in the wrong table.
+  // One wrong letter is a slip; more may be the right word in the wrong table.
   const near = nearest(key, known, elsewhere === undefined ? undefined : 1);
   const advice = near !== undefined
     ? `did you mean "${near}"?`
@@ -168,7 +168,7 @@ function pathOf(issue: z.core.$ZodIssue): Path {
   return issue.path as (string | number)[];
 }
 
-/** What a tree of tables and lists has at a path; undefined when it has nothing there. */
+/** The value at a path in a tree of tables and lists; undefined without one. */
 export function valueAt(data: unknown, path: Path): unknown {
   return path.reduce<unknown>((value, step) => {
     if (Array.isArray(value)) return value[Number(step)];

@@ -1,11 +1,11 @@
 /*
- * A file's problems are told all at once. So what the schema takes of a file that it refuses is checked, too, and the checks
- * need not know what else there is: one that reads what was refused ends there.
+ * A file's problems are reported all at once. So the valid parts of a refused file are checked, too, and the checks need not
+ * know the other problems: a check that reads a refused value ends there.
  */
 
 const REFUSED = Symbol("refused");
 
-/** The same tables and lists, but to read what is at one of the paths throws: see {@link taken}. */
+/** The same tables and lists, but to read a refused path throws: see {@link taken}. */
 export function guarded<T extends object>(value: T, refused: readonly (readonly PropertyKey[])[]): T {
   if (refused.length === 0) return value;
   return new Proxy(value, {
@@ -18,7 +18,7 @@ export function guarded<T extends object>(value: T, refused: readonly (readonly 
   });
 }
 
-/** What `read` gives; undefined when it needs a value that was refused: that has been told. */
+/** The result of `read`; undefined when it needs a refused value, which is already reported. */
 export function taken<T>(read: () => T): T | undefined {
   try {
     return read();

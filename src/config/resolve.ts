@@ -18,10 +18,10 @@ import { scheduleOf } from "./options/schedule.ts";
 import type { BrokerTable, ConfigFile } from "./schema.ts";
 
 /**
- * The configuration that a checked file means.
+ * The configuration of a checked file.
  *
- * @param source Where the file is: its relative paths begin at its folder.
- * @param types The kinds of brokers that there are.
+ * @param source The file's path: its relative paths begin at its folder.
+ * @param types The kinds of brokers.
  */
 export function resolveConfig(file: ConfigFile, source: string, types: readonly BrokerType[]): Config {
   const folder = dirname(source);
@@ -72,7 +72,7 @@ function tracingOf(tracing: ConfigFile["tracing"]): TracingConfig | undefined {
 
 function brokerOf(broker: BrokerTable, folder: string, types: readonly BrokerType[]): BrokerConfig {
   const type = types.find(({ driver }) => driver === broker.driver)!;
-  // The schema has checked its values against the type's options.
+  // The schema has checked its values by the type's options.
   return { type, format: type.formats[broker.format]!, settings: type.settings(broker as never, folder) };
 }
 
@@ -110,7 +110,7 @@ function processOf(process: ConfigFile["processes"][string], source: string): Pr
     command: [program!, ...args],
     payload: process.payload,
     payloadVariable: process.payload_variable,
-    // The folder that the worker was started in may be removed by the next release.
+    // The worker's own folder may be removed by the next release.
     directory: process.directory === "" ? dirname(resolve(source)) : process.directory,
     env: process.env,
     exitCodes: new Map([...DEFAULT_PROCESS_EXECUTOR_OPTIONS.exitCodes, ...exitCodes]),
@@ -119,7 +119,7 @@ function processOf(process: ConfigFile["processes"][string], source: string): Pr
   };
 }
 
-/** @param only The names to use where the consumer gives none; checked to be the only ones then. */
+/** @param only The names for a consumer without its own; checked to be the only ones. */
 function consumerOf(
   consumer: ConfigFile["consumers"][number],
   only: { broker: string; fpm: string; process: string },

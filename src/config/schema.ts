@@ -1,4 +1,4 @@
-// Not `import { z }`: that is one object, and bundling it takes all of zod, its translations included.
+// Not `import { z }`: that is one object, and a bundle would contain all of zod with its translations.
 import * as z from "zod";
 import {
   address,
@@ -44,8 +44,8 @@ import { isTracesEndpoint, TRACES_ENDPOINT, whyHeaderIsRefused } from "./options
 import { whyVariableIsRefused } from "./variables.ts";
 
 /*
- * The file's schema, one constant a table. Every message is the end of a sentence that problems.ts begins: what was
- * expected. This module loads zod; load.ts imports it when there is a file to check.
+ * The file's schema, one constant for each table. Every message is the end of a sentence that problems.ts begins: the expected
+ * value. This module loads zod; load.ts imports it only for a file to check.
  */
 
 const MINUTE_MS = 60_000;
@@ -215,7 +215,7 @@ const scheduled = table({
   catch_up: choice(CATCH_UPS).default(DEFAULT_SCHEDULE_OPTIONS.catchUp),
 }, SCHEDULE_LIST);
 
-/** What the file has to be. @param types The kinds of brokers that there are. */
+/** The schema of the file. @param types The kinds of brokers. */
 export function configSchema(types: readonly BrokerType[]) {
   return table({
     shutdown_timeout_ms: wholeNumber(0, DAY_MS).default(DEFAULT_WORKER_OPTIONS.shutdownTimeoutMs),
@@ -225,7 +225,7 @@ export function configSchema(types: readonly BrokerType[]) {
     control: control.prefault({}),
     brokers: tablesByName(brokerOf(types), NO_BROKER)
       .refine((brokers) => Object.keys(brokers).length > 0, NO_BROKER),
-    // Which of these are needed depends on the consumers: see checks.ts.
+    // The consumers decide which of these are needed: see checks.ts.
     fpm: tablesByName(fpm, NO_FPM).default({}),
     processes: tablesByName(process, NO_PROCESS).default({}),
     consumers: z.array(consumer, CONSUMER_LIST).min(1, CONSUMER_LIST),
@@ -236,20 +236,20 @@ export function configSchema(types: readonly BrokerType[]) {
 /** The file as written, with the defaults filled in. */
 export type ConfigFile = z.output<ReturnType<typeof configSchema>>;
 
-/** A broker's table: the keys that all have, and those of its type. */
+/** A broker's table: the common keys, and those of its type. */
 export type BrokerTable = { readonly driver: string; readonly format: string } & Written;
 
-/** Reads a file. Of one that has issues, `file` is what is taken: what is not cannot be read ({@link guarded}). */
+/** Reads a file. If it has issues, `file` has the valid parts; to read others throws ({@link guarded}). */
 export function readFile(written: unknown, types: readonly BrokerType[]) {
   let file = {} as ConfigFile;
-  // Zod hands out nothing of what it refuses in part, but to a check that is to run `when` there are issues, too.
+  // For a partly refused file, zod passes its values only to a check that runs `when` there are issues, too.
   const schema = configSchema(types).superRefine((read) => void (file = read), { when: () => true });
   const issues = schema.safeParse(written).error?.issues ?? [];
   const refused = issues.filter(({ code }) => code !== "unrecognized_keys").map(({ path }) => path);
   return { file: guarded(file, refused), issues };
 }
 
-/** Where each key belongs. @param types As of {@link configSchema}. */
+/** The tables of each key. @param types As for {@link configSchema}. */
 export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {
   const brokers = types.map((type) => ({ type, keys: Object.keys(brokerShape(type)) }));
   const common = brokers[0]!.keys.filter((key) => brokers.every(({ keys }) => keys.includes(key)));
@@ -295,7 +295,7 @@ function brokerShape({ formats, defaultFormat, options }: BrokerType): Record<st
   };
 }
 
-/** A value of an option. */
+/** The schema of an option's value. */
 function optionSchema(option: Option): z.ZodType {
   switch (option.kind) {
     case "whole number":

@@ -1,19 +1,19 @@
 import { parse } from "smol-toml";
 import { isTable, type Path } from "./problems.ts";
 
-/** Names of keys, of the configuration and of those that users choose for params, variables and headers. */
+/** Names of keys, of the configuration and of params, variables and headers that users choose. */
 const SECRET_NAME = /pass(?:word|wd|phrase)?|secret|token|credential|authori[sz]ation|api.?key|private.?key/i;
-/** Names a file that holds it. */
+/** The name of a file that has it. */
 const FILE_NAME = /_file$/i;
-/** An address with a password in it. */
+/** An address with a password. */
 const PASSWORD_IN_ADDRESS = /^[a-z][a-z0-9+.-]*:\/\/[^\s/@]*:[^\s/@]+@/i;
-/** What comes from the environment, and is not in the file. */
+/** A value from the environment is not in the file. */
 const VARIABLE = /\$\{[A-Za-z_][A-Za-z0-9_]*\}/g;
 
 /**
- * The keys of a configuration whose values look like secrets that are written in it, e.g. `brokers.default.password`; for people.
+ * The keys whose values look like secrets in the file itself, e.g. `brokers.default.password`; for people.
  *
- * @param text One that has been checked.
+ * @param text A valid configuration.
  */
 export function writtenSecrets(text: string): string[] {
   const found: string[] = [];

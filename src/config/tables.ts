@@ -15,11 +15,11 @@ import type { ConfigFile } from "./schema.ts";
 
 /** A file that the schema has read, and may have refused in parts. */
 export interface Reading {
-  /** With the defaults; what was refused cannot be read, which ends the check that needs it: see `guarded`. */
+  /** With defaults; to read a refused value ends the check: see `guarded`. */
   readonly file: ConfigFile;
-  /** As it is in the file. */
+  /** As written. */
   readonly written: Written;
-  /** The kinds of brokers that there are. */
+  /** The kinds of brokers. */
   readonly types: readonly BrokerType[];
 }
 
@@ -34,19 +34,19 @@ type Written = Readonly<Record<string, unknown>>;
 export type Consumer = Table<ConfigFile["consumers"][number]>;
 export type Pool = Table<ConfigFile["fpm"][string]>;
 export type Schedule = Table<ConfigFile["schedule"][number]>;
-/** Tables that others name. */
+/** Tables that others refer to. */
 type Group = "brokers" | "fpm" | "processes";
-/** What is in a list, or in a group. */
+/** The element type of a list, or of a group. */
 type Inside<T> = T extends Readonly<Record<string, infer Inner>> ? Inner
   : T extends readonly (infer Inner)[] ? Inner
   : never;
 
 export type Problems = Iterable<Problem>;
 
-/** How the values of a table fit together, and to those of others. */
+/** Checks that the values of a table fit together, and to those of others. */
 export type Check<T> = (table: T, reading: Reading) => Problems;
 
-/** What the checks find in each of the tables until they need a refused value. */
+/** The findings of the checks in each table, up to the first refused value. */
 export function checkEach<T>(tables: readonly T[], checks: readonly Check<T>[], reading: Reading): Problem[] {
   const found: Problem[] = [];
   for (const table of tables) {
@@ -60,7 +60,7 @@ export function checkEach<T>(tables: readonly T[], checks: readonly Check<T>[], 
 }
 
 function namesIn(group: unknown): readonly string[] {
-  // zod drops this one key from records, without a word.
+  // zod silently drops this one key from records.
   return isTable(group) ? Object.keys(group).filter((name) => name !== "__proto__") : [];
 }
 
@@ -74,7 +74,7 @@ export function tablesIn<Name extends Group | "consumers" | "schedule">(
   return keys.flatMap((key) => tableAt<Inside<ConfigFile[Name]>>([name, key], reading));
 }
 
-/** The table at a path; none when the schema has refused it as a whole. */
+/** The table at a path; none if the schema has refused all of it. */
 export function tableAt<T>(path: Path, { file, written }: Reading): Table<T>[] {
   const table = valueAt(written, path);
   const value = taken(() => valueAt(file, path));
@@ -85,7 +85,7 @@ export function problem<T>({ path }: Table<T>, key: string & keyof T, text: stri
   return { path: [...path, key], text };
 }
 
-/** `key` names one of the tables in `group`; it may be left out where there is only one. */
+/** Checks that `key` names a table of `group`; it may be missing if there is only one. */
 export function* checkNamed(key: string, group: Group, user: Table<unknown>, reading: Reading): Problems {
   const names = namesIn(reading.written[group]);
   const place = [...user.path, key];
@@ -97,7 +97,7 @@ export function* checkNamed(key: string, group: Group, user: Table<unknown>, rea
   yield wrongValue(place, name, `there is no [${nameOf([group, name])}]; ${advice}`);
 }
 
-/** The table that the `key` of another names, or the only one; undefined when that is not clear, or there is none. */
+/** The table that the `key` of another one names, or the only one; undefined if unclear or missing. */
 export function usedTable<Name extends Group>(
   key: string,
   group: Name,
@@ -109,7 +109,7 @@ export function usedTable<Name extends Group>(
   return tablesIn(group, reading).find(({ path }) => path[1] === name);
 }
 
-/** The broker that a consumer, or a schedule, uses, and its type; undefined as of {@link usedTable}. */
+/** The broker of a consumer or a schedule, and its type; undefined as for {@link usedTable}. */
 export function usedBroker(user: Table<unknown>, reading: Reading) {
   const broker = usedTable("broker", "brokers", user, reading)?.value;
   const type = broker && reading.types.find(({ driver }) => driver === broker.driver);

@@ -1,5 +1,5 @@
 /**
- * Why a name cannot be used for an environment variable from the configuration, and what to do; undefined when it can.
+ * Why a name of an environment variable is invalid in the configuration, and what to do; undefined when it is valid.
  *
  * Some are compared in capitals, so that any spelling of a refused name gets its reason.
  */

@@ -3,14 +3,14 @@ import type { Finding } from "../core/finding.ts";
 
 const READABLE_BY_OTHERS = 0o004;
 const WRITABLE_BY_OTHERS = 0o002;
-/** Of a folder: they may reach what is in it. */
+/** For a folder: others may reach its files. */
 const OPEN_TO_OTHERS = 0o001;
 
 /**
- * Whether a file that holds secrets is kept from this machine's other users.
+ * Whether other users of this machine cannot read a file with secrets.
  *
- * @param holds What it holds, as in a sentence.
- * @returns Undefined of a file that is not there, and of what is no file, such as a pipe.
+ * @param holds The secrets, as in a sentence.
+ * @returns Undefined for a missing file, and for anything but a file, such as a pipe.
  */
 export async function checkSecretFile(path: string, holds: string): Promise<Finding | undefined> {
   const id = "secrets.readable";
@@ -26,7 +26,7 @@ export async function checkSecretFile(path: string, holds: string): Promise<Find
   };
 }
 
-/** Whether others choose what the worker runs. */
+/** Whether other users can change the worker's programs. */
 export async function checkWritable(path: string): Promise<Finding | undefined> {
   if (!await isOpenToOthers(path, WRITABLE_BY_OTHERS)) return undefined;
   return {
@@ -51,12 +51,12 @@ async function isOpenToOthers(path: string, right: number): Promise<boolean> {
     const { isFile, mode } = await Deno.stat(real);
     return isFile && ((mode ?? 0) & right) !== 0 && await isReachable(real);
   } catch {
-    // Whether it is there and can be read is told elsewhere.
+    // Another check reports a missing or unreadable file.
     return false;
   }
 }
 
-/** Whether every user may go through all the folders above a file. @param real Without links. */
+/** Whether every user can enter all folders above a file. @param real Without links. */
 export async function isReachable(real: string): Promise<boolean> {
   for (let folder = dirname(real);; folder = dirname(folder)) {
     if ((((await Deno.stat(folder)).mode ?? 0) & OPEN_TO_OTHERS) === 0) return false;

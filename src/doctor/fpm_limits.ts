@@ -4,7 +4,7 @@ import { type PoolToCheck, WHY_STATUS_PAGE } from "./expected_pool.ts";
 import { formatAddress } from "../fastcgi/address.ts";
 import { type Directives, type FpmSettings, listensAt, type PoolSettings, valueOf } from "../fpm/settings.ts";
 
-/** Said where php-fpm's own configuration was not read. */
+/** The finding without php-fpm's own configuration. */
 export const UNKNOWN_LIMITS: Finding = {
   id: "fpm.settings",
   severity: "notice",
@@ -15,7 +15,7 @@ export const UNKNOWN_LIMITS: Finding = {
     "/etc/php/VERSION/fpm/php-fpm.conf",
 };
 
-/** Said where the configuration that was read has no pool at the address. */
+/** The finding for a configuration without a pool at the address. */
 export function unknownPool({ pools }: FpmSettings): Finding {
   const names = [...pools.keys()].map((name) => `[${name}]`).join(", ");
   return {
@@ -25,7 +25,7 @@ export function unknownPool({ pools }: FpmSettings): Finding {
   };
 }
 
-/** Judges what php-fpm's configuration says of the pool. */
+/** Judges php-fpm's configuration of the pool. */
 export async function fpmLimitFindings(settings: PoolSettings, pool: PoolToCheck): Promise<Finding[]> {
   const { own, global, others, poolFile } = settings;
   return [
@@ -52,7 +52,7 @@ async function onlyPool(file: string): Promise<Finding> {
   };
 }
 
-/** As many children as jobs: of the pool's own, of the whole master's (process.max), and beside other pools. */
+/** As many children as jobs: in the pool, in the whole master (process.max), and beside other pools. */
 function children({ own, global, others, poolFile }: PoolSettings, pool: PoolToCheck): Finding {
   const id = "fpm.children";
   const why = "further jobs wait in php-fpm's listen queue while their time limit runs";
@@ -110,7 +110,7 @@ function children({ own, global, others, poolFile }: PoolSettings, pool: PoolToC
 
 function statusPage(own: Directives, { statusPath }: PoolToCheck): Finding[] {
   const path = valueOf(own, "pm.status_path");
-  // Without any in the configuration, or with a wrong one, the page itself was missed.
+  // A missing or wrong path in the configuration is reported with the page itself.
   if (path === undefined || statusPath !== undefined) return [];
   return [{
     id: "fpm.status_page",
@@ -121,7 +121,7 @@ function statusPage(own: Directives, { statusPath }: PoolToCheck): Finding[] {
   }];
 }
 
-/** The page's own listener answers also when all children are busy; that of another pool tells of other children. */
+/** The page's own listener answers although all children are busy; another pool's page shows other children. */
 async function statusListen(own: Directives, pool: PoolToCheck): Promise<Finding[]> {
   const id = "fpm.status_listen";
   const { statusPath, statusAddress, killOnTimeout } = pool;
@@ -177,7 +177,7 @@ function processControl(global: Directives, { limit }: PoolToCheck): Finding {
 function requestTerminate(own: Directives, { limit, killOnTimeout }: PoolToCheck): Finding {
   const id = "fpm.request_terminate_timeout";
   const seconds = secondsOf(own.get("request_terminate_timeout"));
-  // php-fpm looks at a third of the limit only, so that it may be late; early it is not.
+  // php-fpm checks at every third of the limit, so it may be late, but never early.
   const fix = `in the pool: request_terminate_timeout = ${Math.ceil(limit.ms / 1_000) + 30}s`;
   if (seconds === 0) {
     if (killOnTimeout) {
@@ -206,7 +206,7 @@ function requestTerminate(own: Directives, { limit, killOnTimeout }: PoolToCheck
   };
 }
 
-/** `kill_on_timeout` needs the right to signal the children: that of their user, or root's. */
+/** `kill_on_timeout` needs the right to signal the children: their user's, or root's. */
 async function killRights(own: Directives, { killOnTimeout, uid }: PoolToCheck): Promise<Finding[]> {
   const user = valueOf(own, "user");
   if (!killOnTimeout || user === undefined || uid === null || uid === 0) return [];
@@ -221,7 +221,7 @@ async function killRights(own: Directives, { killOnTimeout, uid }: PoolToCheck):
   }];
 }
 
-/** By its number, or as /etc/passwd has it; undefined where it is elsewhere. */
+/** By number, or from /etc/passwd; undefined otherwise. */
 async function uidOf(user: string): Promise<number | undefined> {
   if (/^\d+$/.test(user)) return Number(user);
   const lines = (await Deno.readTextFile("/etc/passwd").catch(() => "")).split("\n");

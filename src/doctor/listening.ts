@@ -3,18 +3,18 @@ import { MAX_SOCKET_PATH_BYTES, type SocketAddress } from "../net/address.ts";
 import { reasonOf } from "../core/errors.ts";
 import { makePrivateSocket } from "../system/private_socket.ts";
 
-/** Why nobody can listen at an address now, and what to change. */
+/** Why nobody can listen at an address now, and the remedy. */
 export interface ListenProblem {
   readonly what: string;
   readonly fix: string;
-  /** Somebody listens there already. */
+  /** Another process listens there. */
   readonly isTaken: boolean;
 }
 
 /**
  * Whether this user can listen at an address: a port is opened and closed again, a socket made beside the path and removed.
  *
- * @param options.makesFolder Whoever will listen makes the last folder of the path, where that is missing.
+ * @param options.makesFolder The listener creates the last folder of the path, if missing.
  * @returns Undefined when it can.
  */
 export async function listenProblem(
@@ -101,7 +101,7 @@ function folderProblem(folder: string, error: unknown): { what: string; fix: str
   return { what: reasonOf(error), fix: "another path" };
 }
 
-/** What is at a path: nothing, or a socket that a dead process has left; a socket that is in use; something else. */
+/** The state of a path: free, or with an abandoned socket; a socket in use; something else. */
 async function socketState(path: string): Promise<"free" | "taken" | "other"> {
   const found = await Deno.lstat(path).catch(() => undefined);
   if (found === undefined) return "free";

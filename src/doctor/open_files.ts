@@ -2,7 +2,7 @@ import type { BrokerType } from "../brokers/broker_type.ts";
 import type { Finding } from "../core/finding.ts";
 import { readProc } from "../system/proc.ts";
 
-/** What of a consumer takes file descriptors. */
+/** The descriptors of a consumer. */
 export interface DescriptorUser {
   readonly broker: Pick<BrokerType, "descriptors">;
   readonly executor: "fastcgi" | "process";
@@ -11,13 +11,13 @@ export interface DescriptorUser {
 }
 
 /**
- * The runtime, its streams, the database, connections that never wait, and questions to status pages: 64. And what others
- * may connect at most, to [http] 64 and to the control socket 16.
+ * 64 for the runtime, its streams, the database, connections that never wait, and requests for status pages. And the largest
+ * number of foreign connections: 64 to [http] and 16 to the control socket.
  */
 const BASE = 144;
 /** A connection to php-fpm, or the pipes of a process. */
 const PER_SLOT = { fastcgi: 1, process: 6 } as const;
-/** How many file descriptors a worker with these consumers has open, at most. */
+/** The largest number of open file descriptors of a worker with these consumers. */
 export function descriptorsNeeded(users: readonly DescriptorUser[]): number {
   return users.reduce(
     (sum, user) => sum + user.concurrency * PER_SLOT[user.executor] + user.broker.descriptors(user),
@@ -25,12 +25,12 @@ export function descriptorsNeeded(users: readonly DescriptorUser[]): number {
   );
 }
 
-/** Whether a worker that is started as this process was may open enough files. */
+/** Whether a worker that starts like this process may open enough files. */
 export async function checkOpenFiles(needed: number): Promise<Finding> {
   return openFilesFinding(needed, await openFilesLimit());
 }
 
-/** @param limit Undefined when it is not known. */
+/** @param limit Undefined if unknown. */
 export function openFilesFinding(needed: number, limit: number | undefined): Finding {
   const id = "worker.open_files";
   const fix = `systemd: LimitNOFILE=${needed * 2}; supervisord: minfds=${needed * 2} in [supervisord]`;
@@ -48,7 +48,7 @@ export function openFilesFinding(needed: number, limit: number | undefined): Fin
   };
 }
 
-/** The hard limit, to which the runtime raises the soft one when it starts. A child has inherited it. */
+/** The hard limit: the runtime raises the soft limit to it at the start. A child inherits it. */
 async function openFilesLimit(): Promise<number | undefined> {
   const path = "/proc/self/limits";
   const text = (await readProc([path]).catch(() => undefined))?.get(path) ?? "";

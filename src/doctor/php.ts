@@ -3,24 +3,24 @@ import type { RequestLimit } from "./expected_pool.ts";
 import type { Directives } from "../fpm/settings.ts";
 
 /**
- * PHP's settings as the front controller tells them, by `ini_get`; false where PHP does not know the setting, as when
- * its extension is not loaded.
+ * PHP's settings from the front controller, by `ini_get`; false for a setting that PHP does not know, for instance without its
+ * extension.
  */
 export type PhpSettings = Readonly<Record<string, string | false>>;
 
-/** What of the configuration decides how much a setting of PHP's matters. */
+/** The parts of the configuration that decide how much a PHP setting matters. */
 export interface PhpExpectations {
   /** The consumers with `ack_on = "status"`, by name. */
   readonly ackOnStatus: readonly string[];
   readonly limit: RequestLimit;
-  /** Settings that the pool has fixed, where that is known (php_admin_value): no script can change them. */
+  /** Settings that the pool has fixed (php_admin_value), if known: no script can change them. */
   readonly fixed: ReadonlySet<string>;
 }
 
-/** The header with which a front controller answers FERVO_CHECK; see docs/protocol.md. */
+/** The header of a front controller's answer to FERVO_CHECK; see docs/protocol.md. */
 export const CHECK_HEADER = "x-fervo-check";
 
-/** Reads the header's value: a JSON object. Undefined when it is none. */
+/** Reads the header's value: a JSON object. Undefined when it is invalid. */
 export function readPhpSettings(header: string | undefined): PhpSettings | undefined {
   try {
     const settings: unknown = JSON.parse(header ?? "");
@@ -33,7 +33,7 @@ export function readPhpSettings(header: string | undefined): PhpSettings | undef
   }
 }
 
-/** Said where nobody has told PHP's settings. */
+/** The finding without PHP's settings. */
 export function unknownSettings(how: string, names: readonly string[] = Object.keys(RULES)): Finding {
   return {
     id: "php.settings",
@@ -43,7 +43,7 @@ export function unknownSettings(how: string, names: readonly string[] = Object.k
   };
 }
 
-/** PHP's settings that a pool sets, and which of them it has fixed. */
+/** PHP's settings in a pool, and the fixed ones among them. */
 export function poolPhpSettings(own: Directives): { settings: PhpSettings; fixed: ReadonlySet<string> } {
   const settings: Record<string, string> = {};
   const fixed = new Set<string>();
@@ -57,10 +57,10 @@ export function poolPhpSettings(own: Directives): { settings: PhpSettings; fixed
 }
 
 /**
- * Judges what the pool sets of PHP's settings; those of php.ini are not known. A front controller lifts
- * max_execution_time, unless the pool has fixed it.
+ * Judges the pool's PHP settings; those of php.ini are unknown. A front controller lifts max_execution_time, unless the pool
+ * has fixed it.
  *
- * @param how The others become known.
+ * @param how How to learn the others.
  */
 export function poolPhpFindings(own: Directives, expected: PhpExpectations, how: string): Finding[] {
   const { settings, fixed } = poolPhpSettings(own);
@@ -74,7 +74,7 @@ export function poolPhpFindings(own: Directives, expected: PhpExpectations, how:
   ];
 }
 
-/** Judges PHP's settings. One that is not told is said to be unknown. */
+/** Judges PHP's settings, and reports missing ones as unknown. */
 export function phpFindings(settings: PhpSettings, expected: PhpExpectations): Finding[] {
   const missing = Object.keys(RULES).filter((name) => settings[name] === undefined);
   const findings = judge(settings, expected);
@@ -192,7 +192,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
 };
 
-/** For settings that nobody has to tell. */
+/** For optional settings. */
 const FURTHER_RULES: Readonly<Record<string, Rule>> = {
   // A file takes the place of the answer's STDERR (main.c, php_log_err_with_severity).
   error_log: (value) => {

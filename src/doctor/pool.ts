@@ -7,16 +7,16 @@ import { connect } from "../fastcgi/connect.ts";
 import { ask, type FpmStatus, isTooSmall, pingRequest } from "../fpm/status.ts";
 import { type PoolToCheck, WHY_STATUS_PAGE } from "./expected_pool.ts";
 
-/** Any path will do to see that php-fpm answers: it says that it does not find it. */
+/** Any path shows that php-fpm answers: it answers that it does not find it. */
 const UNKNOWN_PATH = "/fervo-check";
 
-/** How long a pool may take to accept a connection, milliseconds. */
+/** The limit for a pool to accept a connection, milliseconds. */
 const CONNECT_TIMEOUT_MS = 2_000;
 
-/** Reaches the pool by its status page, or else by its ping page, and judges what the former shows. */
+/** Requests the pool's status page, or else its ping page, and judges the status page. */
 export async function checkPool(clock: Clock, pool: PoolToCheck): Promise<Finding[]> {
   const { address, statusAddress } = pool;
-  // Jobs go elsewhere than the page, which says nothing of whether they get there.
+  // Jobs have another address than the page, which does not show whether they arrive.
   const away = statusAddress === undefined ? [] : await refusal(clock, pool);
   try {
     const status = await new FpmControl({ clock }, pool).status();
@@ -25,12 +25,12 @@ export async function checkPool(clock: Clock, pool: PoolToCheck): Promise<Findin
     return [...away, reached(where, status), ...statusFindings(status, pool)];
   } catch (error) {
     const why = poolError(error, pool);
-    // One php-fpm that is not there is told once.
+    // A php-fpm that is unavailable is reported once.
     return away.length > 0 && why.id === "fpm.reachable" ? away : [...away, why];
   }
 }
 
-/** Why the pool accepts no connections for jobs. One that is full of them accepts others later. */
+/** Why the pool accepts no connections for jobs. A pool full of jobs accepts others later. */
 async function refusal(clock: Clock, pool: PoolToCheck): Promise<Finding[]> {
   try {
     (await connect(pool.address, clock, CONNECT_TIMEOUT_MS, undefined)).close();
@@ -81,7 +81,7 @@ function children(status: FpmStatus, { jobs, children: configured }: PoolToCheck
   }];
 }
 
-/** The page is wanted just when all children are busy. */
+/** The page is needed just when all children are busy. */
 function statusListen({ killOnTimeout, statusAddress }: PoolToCheck): Finding[] {
   if (!killOnTimeout || statusAddress !== undefined) return [];
   return [{
@@ -94,7 +94,7 @@ function statusListen({ killOnTimeout, statusAddress }: PoolToCheck): Finding[] 
   }];
 }
 
-/** Each child shows its latest request, and so whether others use the pool. */
+/** Each child shows its latest request, and so whether other clients use the pool. */
 function sharedPool({ pool, processes }: FpmStatus, scripts: readonly string[]): Finding {
   const id = "fpm.shared_pool";
   const ran = processes.filter(({ script }) => script !== "-" && script !== "");

@@ -1,7 +1,7 @@
 import type { Finding } from "../core/finding.ts";
 import { findProgram, isFolder, type ProgramFile, type ProgramPlace } from "../executors/process/program.ts";
 
-/** Whether the program of a process a job is there, and its folder. */
+/** Whether the program of `[processes.NAME]` and its folder exist. */
 export async function checkProgram(place: ProgramPlace): Promise<Finding[]> {
   const found = await findProgram(place);
   const interpreter = found?.isExecutable ? await missingInterpreter(found.path) : undefined;
@@ -43,10 +43,10 @@ function interpreterFinding(script: string, interpreter: string): Finding {
   };
 }
 
-/** What the first line of a script names to run it, where that is not there; its end is shown as it is, CR included. */
+/** The interpreter in a script's first line, if it is missing; as written, a CR included. */
 async function missingInterpreter(path: string): Promise<string | undefined> {
   using file = await Deno.open(path).catch(() => undefined);
-  // A program that may be run and not read.
+  // A program may be executable and not readable.
   if (file === undefined) return undefined;
   const start = new Uint8Array(256);
   const length = await file.read(start) ?? 0;

@@ -18,19 +18,19 @@ import {
   unknownSettings,
 } from "./php.ts";
 
-/** A front controller, where it runs, and what its consumers expect. */
+/** A front controller, its pool, and the expectations of its consumers. */
 export interface ScriptToCheck extends PhpExpectations {
   readonly address: FastCgiAddress;
   readonly script: string;
   readonly params: Readonly<Record<string, string>>;
-  /** Each `ack_on` that its consumers have. */
+  /** Each `ack_on` of its consumers. */
   readonly ackOn: ReadonlySet<"outcome" | "status">;
 }
 
 /**
  * Looks for the script on this machine, and whether the pool runs it.
  *
- * @param own The pool, where php-fpm's configuration is known.
+ * @param own The pool's directives, if php-fpm's configuration is known.
  */
 export async function findScript(target: ScriptToCheck, own: Directives | undefined): Promise<Finding[]> {
   const { script } = target;
@@ -43,7 +43,7 @@ export async function findScript(target: ScriptToCheck, own: Directives | undefi
   ];
 }
 
-/** @param path The script's, as this machine has it. */
+/** @param path The script's path on this machine. */
 async function placeFinding(script: string, path: string, chroot: string | undefined): Promise<Finding> {
   const isThere = `"${path}" exists`;
   try {
@@ -77,7 +77,7 @@ function misplaced(what: string): Finding {
   };
 }
 
-/** php-fpm runs files with certain endings only; none in the list is for all (fpm_php.c, fpm_php_limit_extensions). */
+/** php-fpm runs only files with certain endings; an empty list allows all (fpm_php.c, fpm_php_limit_extensions). */
 function limitExtensions(own: Directives, script: string): Finding[] {
   const list = valueOf(own, "security.limit_extensions") ?? "";
   const extensions = list.split(/[\s,]+/).filter((extension) => extension !== "");
@@ -114,7 +114,7 @@ async function openBasedir(own: Directives, script: string): Promise<Finding[]> 
   }];
 }
 
-/** Has php-fpm run the script with FERVO_CHECK=1 and no job, and judges the settings that it tells. */
+/** Lets php-fpm run the script with FERVO_CHECK=1 and no job, and judges the settings in the answer. */
 export async function callScript(clock: Clock, target: ScriptToCheck): Promise<Finding[]> {
   const { address, script, params, ackOn } = target;
   try {
@@ -145,7 +145,7 @@ export async function callScript(clock: Clock, target: ScriptToCheck): Promise<F
 
 const ANSWER_CHECK = "in the script: answer FERVO_CHECK with X-Fervo-Check, as docs/protocol.md says";
 
-/** What the answer means to each consumer: it has to be good for all. */
+/** The meaning of the answer for each consumer: it must be good for all. */
 function answerFinding(
   response: FastCgiResponse,
   script: string,
@@ -154,7 +154,7 @@ function answerFinding(
   const wrong = [...ackOn].map((one) => outcomeOf(response, { ackOn: one, script }))
     .find((outcome) => outcome.kind !== "ack");
   if (wrong === undefined) return { id: "fpm.script", severity: "ok", what: `"${script}" answers` };
-  // The script's own word: it is there, and knows what keeps it from running jobs.
+  // The script itself reports what keeps it from running jobs.
   const isTold = wrong.error.code === "JOB_FAILED";
   return {
     id: "fpm.script",
@@ -172,14 +172,14 @@ function answerFinding(
   };
 }
 
-/** So much of a body is shown: enough for a message of PHP's, not for a page. */
+/** This much of a body is shown: enough for a message of PHP, not for a page. */
 const SHOWN_BODY_BYTES = 2_000;
 
 function stderrText(stderr: string): string {
   return `STDERR: ${stderr === "" ? "nothing" : stderr}`;
 }
 
-/** STDERR, where the reason is as a rule; the status, and how the body begins. */
+/** STDERR, which usually has the reason; the status, and the beginning of the body. */
 function answerText({ status, stderr, body }: FastCgiResponse): string {
   const head = new TextDecoder().decode(body.subarray(0, SHOWN_BODY_BYTES)).trimEnd();
   const more = body.length > SHOWN_BODY_BYTES

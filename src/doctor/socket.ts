@@ -6,7 +6,7 @@ import type { Finding } from "../core/finding.ts";
 import { type FastCgiAddress, formatAddress } from "../fastcgi/address.ts";
 import { type Directives, readListen, valueOf } from "../fpm/settings.ts";
 
-/** Who may connect to a unix socket. */
+/** The access rights of a unix socket. */
 export interface SocketFacts {
   readonly path: string;
   /** Its permissions; the right to write is the right to connect (unix(7)). */
@@ -17,15 +17,15 @@ export interface SocketFacts {
 
 const OTHERS_WRITE = 0o002;
 
-/** What says where a pool listens, or its status page. */
+/** The directive that names the address of a pool, or of its status page. */
 export type ListenDirective = "listen" | "pm.status_listen";
 
 const WHY_TCP = "any client that can connect can run any PHP script as the pool's user";
 
 /**
- * Whether others than the worker can have php-fpm run scripts. A status page's own listener runs them as well.
+ * Whether other clients can let php-fpm run scripts. A status page's own listener runs them, too.
  *
- * @param own The pool, where php-fpm's configuration is known.
+ * @param own The pool's directives, if php-fpm's configuration is known.
  */
 export async function checkSocket(
   address: FastCgiAddress,
@@ -53,9 +53,9 @@ export async function checkSocket(
 }
 
 /**
- * Judges where a pool listens by TCP, by its own configuration.
+ * Judges a pool's TCP address, by its own configuration.
  *
- * @param allowed `listen.allowed_clients`; undefined when it is not set: then anybody is.
+ * @param allowed `listen.allowed_clients`; undefined when it is not set: then anybody may connect.
  */
 export function portFinding(
   directive: ListenDirective,
@@ -116,7 +116,7 @@ export function socketFinding({ path, mode, isReachable }: SocketFacts): Finding
   };
 }
 
-/** The facts of a socket, or why they are not known. */
+/** The facts of a socket, or why they are unknown. */
 async function socketFacts(path: string): Promise<SocketFacts | string> {
   try {
     const real = await Deno.realPath(path);

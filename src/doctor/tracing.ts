@@ -3,17 +3,17 @@ import { timeLimit } from "../core/time/time_limit.ts";
 import type { Finding } from "../core/finding.ts";
 import { encodeSpans, exportReason } from "../telemetry/tracing/otlp.ts";
 
-/** Where traces go. */
+/** The destination of traces. */
 export interface TracesToCheck {
   readonly endpoint: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly serviceName: string;
 }
 
-/** How long the collector may take to answer, milliseconds. */
+/** The limit for the collector's answer, milliseconds. */
 const ANSWER_TIMEOUT_MS = 5_000;
 
-/** Whether the collector takes an export, of no spans. */
+/** Whether the collector accepts an export without spans. */
 export async function checkTracing(
   clock: Clock,
   { endpoint, headers, serviceName }: TracesToCheck,

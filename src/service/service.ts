@@ -1,8 +1,8 @@
 import { FervoError } from "../core/errors.ts";
 
-/** How a worker is to be run as a service. Paths are absolute. */
+/** The facts for running a worker as a service. Paths are absolute. */
 export interface WorkerService {
-  /** Of the program or unit; that of its php-fpm is {@link fpmName}. */
+  /** The name of the program or unit; its php-fpm's is {@link fpmName}. */
   readonly name: string;
   /** The executable. */
   readonly program: string;
@@ -10,9 +10,9 @@ export interface WorkerService {
   readonly user: string;
   /** Folders that the worker writes to: those of embedded queues. */
   readonly folders: readonly string[];
-  /** Units of systemd that brokers may be: the worker starts after them. */
+  /** Possible systemd units of brokers: the worker starts after them. */
   readonly brokerUnits: readonly string[];
-  /** Folder of its control socket; undefined when it has none. */
+  /** Folder of its control socket; undefined without one. */
   readonly controlFolder: string | undefined;
   /** Folders of the sockets that it connects to. */
   readonly socketFolders: readonly string[];
@@ -20,23 +20,23 @@ export interface WorkerService {
   readonly stopS: number;
   /** File descriptors that it needs. */
   readonly openFiles: number;
-  /** Some of its jobs are processes of its own. */
+  /** Some of its jobs are its own child processes. */
   readonly runsProcesses: boolean;
-  /** php-fpm is one of {@link FpmService}. */
+  /** Its php-fpm is an {@link FpmService}. */
   readonly hasOwnFpm: boolean;
-  /** Folders below /run, which is empty after a start of the machine, that have to be made before. */
+  /** Folders below /run, which is empty after a start of the machine: they must be created before. */
   readonly runFolders: readonly string[];
-  /** php-fpm as the system has it; undefined when there is none on this machine. */
+  /** The system's php-fpm; undefined without one. */
   readonly fpmProgram: string | undefined;
 }
 
-/** How a php-fpm master for jobs alone is to be run. Paths are absolute. */
+/** The facts for running a php-fpm master for jobs only. Paths are absolute. */
 export interface FpmService {
   /** Of the worker that it is for. */
   readonly name: string;
-  /** php-fpm; "" where nothing is to run it. */
+  /** php-fpm; "" if no service runs it. */
   readonly program: string;
-  /** Where its configuration will be. */
+  /** The path of its configuration. */
   readonly configFile: string;
   readonly user: string;
   /** How long a reload or a stop lets jobs finish, seconds. */
@@ -56,24 +56,24 @@ export interface FpmPool {
   /** As for `pm.status_listen`. */
   readonly statusListen: string | undefined;
   readonly pingPath: string | undefined;
-  /** Above `timeout_ms` of all jobs, seconds. */
+  /** Longer than `timeout_ms` of all jobs, seconds. */
   readonly terminateS: number;
 }
 
-/** What the program or unit of a worker's own php-fpm is called. */
+/** The program or unit of a worker's own php-fpm. */
 export function fpmName(worker: string): string {
   return `${worker}-fpm`;
 }
 
 /** A file to be installed. */
 export interface ServiceFile {
-  /** Where it belongs. */
+  /** Its destination. */
   readonly path: string;
   readonly text: string;
 }
 
 /**
- * A value that means itself in all of these files, whatever their rules of quoting and expansion are.
+ * A value that needs no quoting in any of these files, whatever their rules.
  *
  * @throws {FervoError} CONFIG_INVALID for any other one
  */

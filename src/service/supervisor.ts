@@ -1,6 +1,6 @@
 import { fpmName, type FpmService, plain, type ServiceFile, type WorkerService } from "./service.ts";
 
-/** How many files supervisord lets its programs open, unless its `minfds` says otherwise. */
+/** How many files supervisord's programs may open, without its option `minfds`. */
 const DEFAULT_MINFDS = 1_024;
 
 const FOLDER = "/etc/supervisor/conf.d";
@@ -46,7 +46,7 @@ ${runFolderProgram(service)}`,
   };
 }
 
-/** What systemd does by RuntimeDirectory=. Whoever begins before it has run is begun again. */
+/** The equivalent of systemd's RuntimeDirectory=. A program that starts before it is started again. */
 function runFolderProgram({ name, user, runFolders }: WorkerService): string {
   if (runFolders.length === 0) return "";
   return `

@@ -3,10 +3,10 @@ import { fpmName, type FpmService, plain, type ServiceFile, type WorkerService }
 
 const FOLDER = "/etc/systemd/system";
 
-/** The worker as a service of systemd, with no more rights than it needs. */
+/** The worker as a systemd service, with minimal rights. */
 export function systemdFile(service: WorkerService): ServiceFile {
   const { program, configFile, controlFolder, user, stopS, openFiles } = service;
-  // Units that are not there are no obstacle; the worker waits for those that come late.
+  // Missing units are no obstacle; the worker waits for late ones.
   const after = ["network-online.target", fpmUnit(service), ...service.brokerUnits];
   const path = `${FOLDER}/${plain(service.name)}.service`;
   return {
@@ -56,14 +56,14 @@ WantedBy=multi-user.target
   };
 }
 
-/** The unit that runs php-fpm. Debian names its own by the version, as its programs: php-fpm8.4 is of php8.4-fpm.service. */
+/** The unit of php-fpm. Debian names units by version, like programs: php-fpm8.4 is of php8.4-fpm.service. */
 function fpmUnit({ name, hasOwnFpm, fpmProgram }: WorkerService): string {
   if (hasOwnFpm) return `${fpmName(name)}.service`;
   const version = /\/php-fpm(\d+\.\d+)$/.exec(fpmProgram ?? "")?.[1] ?? "";
   return `php${version}-fpm.service`;
 }
 
-/** What the worker may write to: systemd makes folders below /var/lib, and of the control socket below /run, itself. */
+/** The worker's writable folders: systemd creates those below /var/lib, and the control socket's below /run, itself. */
 function writable({ folders, controlFolder }: WorkerService): string {
   const all = [...new Set([...folders, ...(controlFolder === undefined ? [] : [controlFolder])])];
   const own = all.filter((folder) => folder.startsWith("/var/lib/"));
@@ -140,7 +140,7 @@ SystemCallErrorNumber=EPERM
 export function systemdFpmFile({ name, program, configFile, controlS, pools }: FpmService): ServiceFile {
   const path = `${FOLDER}/${plain(fpmName(name))}.service`;
   const sockets = pools.flatMap(({ isSocket, listen }) => isSocket ? [dirname(listen)] : []);
-  // /run/php is made by Debian's packages, and shared with other masters.
+  // Debian's packages create /run/php, and other masters share it.
   const folders = [...new Set(sockets)].filter((folder) =>
     folder.startsWith("/run/") && folder !== "/run/php"
   );

@@ -6,8 +6,8 @@ import type { ConfigReader, Context } from "../context.ts";
 import { readConfig } from "../settings.ts";
 
 /**
- * One script a shell. Each hands the words typed so far to the hidden command `__complete` as arguments, never through
- * `eval`, so that nothing typed on the line is run; the answer is a candidate a line, with its description behind a tab.
+ * One script for each shell. Each passes the typed words to the hidden command `__complete` as arguments, never through `eval`,
+ * so that nothing on the line is run. The answer has one candidate a line, with its description after a tab.
  */
 const SCRIPTS = {
   bash: `_fervo_worker() {
@@ -51,10 +51,10 @@ Examples:
     .action((shell) => io.out(SCRIPTS[shell as Shell]));
 }
 
-/** What the scripts call: `__complete WORD…`, the last word being the one under the cursor. */
+/** The scripts call `__complete WORD…`; the last word is the one under the cursor. */
 export const COMPLETE = "__complete";
 
-/** What `__complete` prints. It is no command of the program, which would take words such as `--` for its own. */
+/** Prints the candidates. `__complete` is no command of the program, which would take words such as `--` for its own. */
 export async function printCandidates(
   context: ConfigReader,
   program: AnyCommand,
@@ -68,10 +68,10 @@ export async function printCandidates(
   io.out(found.map(([word, description]) => `${word}\t${description}\n`).join(""));
 }
 
-/** The names in a configuration that can stand for a word. */
+/** Kinds of names in a configuration that can complete a word. */
 type Names = "queue" | "broker" | "consumer";
 
-/** Whether the last of `words` is a name of the configuration; undefined when it is anything else. */
+/** The kind of the last of `words`; undefined when it is not a name of the configuration. */
 function namesOf(program: AnyCommand, words: readonly string[]): Names | undefined {
   const before = words.at(-2) ?? "";
   const isName = (name: string): name is Names =>
@@ -86,7 +86,7 @@ function namesOf(program: AnyCommand, words: readonly string[]): Names | undefin
   return argument !== undefined && isName(argument) ? argument : undefined;
 }
 
-/** The command in question, and how many of its arguments stand before the last word. */
+/** The current command, and the number of its arguments before the last word. */
 function commandOf(program: AnyCommand, words: readonly string[]): { command: AnyCommand; given: number } {
   let command = program;
   let given = 0;
@@ -102,7 +102,7 @@ function commandOf(program: AnyCommand, words: readonly string[]): { command: An
   return { command, given };
 }
 
-/** None where the configuration cannot be used: whoever types is told nothing, and finds out when the line is run. */
+/** None for an invalid configuration: the typist sees no error until the line is run. */
 async function configuredNames(
   context: ConfigReader,
   names: Names,
@@ -129,7 +129,7 @@ async function configuredNames(
   return [...found];
 }
 
-/** What can stand for the last of `words`, with descriptions. */
+/** The candidates for the last of `words`, with descriptions. */
 export function candidates(
   program: AnyCommand,
   words: readonly string[],

@@ -19,10 +19,10 @@ import type { ReloadReport } from "../../app/reloads.ts";
 import { statusText } from "./status_text.ts";
 import type { StatusReport } from "../../app/worker_status.ts";
 
-/** How often to look whether a worker is there, milliseconds. */
+/** How often to look for a worker, milliseconds. */
 const START_CHECK_MS = 200;
 
-/** Which worker: that of a configuration, or of a socket. */
+/** The worker of a configuration, or of a socket. */
 interface Target {
   readonly config?: string | undefined;
   readonly socket?: string | undefined;
@@ -30,9 +30,9 @@ interface Target {
   readonly timeout?: number | undefined;
 }
 
-/** How a worker stands once it has heard a command. */
+/** The worker's state after a command. */
 interface WorkerState {
-  /** As for `status`: one that is stopping stays so when it is told to be quiet. */
+  /** As for `status`: a stopping worker stays so when it is told to be quiet. */
   readonly state: string;
   readonly pid: number;
   readonly in_flight: number;
@@ -171,7 +171,7 @@ function controlCommand(name: string) {
     );
 }
 
-/** Gives a command to the worker; the lines of its answer. */
+/** Sends a command to the worker; returns the lines of its answer. */
 async function tell(io: Io, target: Target, request: ControlRequest) {
   const { timeout } = target;
   const patience = timeout === undefined ? DEFAULT_PATIENCE : { answerMs: timeout, endMs: timeout };

@@ -72,7 +72,7 @@ function jobTable(jobs: readonly ListedJob[]): string {
   );
 }
 
-/** A payload that is cut is as long as `payload_bytes` says. */
+/** `payload_bytes` is the length of the whole payload, which may be cut. */
 function jobJson({ id, payload, payloadBytes, attempts, enqueuedAtMs, readyAtMs }: ListedJob) {
   return {
     id,

@@ -103,7 +103,7 @@ export function resumeCommand(context: Context) {
     });
 }
 
-/** What a person reads in a line of `queues`, code units. */
+/** The longest reason, as a line of `queues` shows it, code units. */
 const MAX_REASON_LENGTH = 200;
 
 function reasonText(text: string): string {

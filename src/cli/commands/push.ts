@@ -63,7 +63,7 @@ Examples:
         for (const result of results) if (result.status === "fulfilled") ids.push(result.value);
         const failure = results.find((result) => result.status === "rejected");
         if (failure === undefined) continue;
-        // Whoever runs the command again has to know that these are there.
+        // The user must know that these exist before running the command again.
         if (ids.length > 0) {
           io.err(
             `Pushed ${ids.length} of the ${options.count} jobs, ${ids[0]} to ${

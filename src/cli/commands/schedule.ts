@@ -53,7 +53,7 @@ Examples:
     });
 }
 
-/** A schedule as `--json` prints it. */
+/** A schedule in `--json`. */
 function report({ name, broker, queue, rule }: ScheduleConfig, nowMs: number) {
   const times = createRule(rule);
   const timeZone = "cron" in rule ? rule.timeZone : "UTC";
@@ -64,11 +64,11 @@ function report({ name, broker, queue, rule }: ScheduleConfig, nowMs: number) {
   return { name, broker, queue, rule: times.text, next };
 }
 
-/** What a clock on the wall shows, with how far it is ahead of UTC: `2026-10-25 02:30:00 +02:00`. */
+/** The wall clock's time with its offset to UTC: `2026-10-25 02:30:00 +02:00`. */
 function localTime(ms: number, timeZone: string): string {
   const digits = { year: "numeric", month: "2-digit", day: "2-digit" } as const;
   const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" } as const;
-  // Sweden writes dates as ISO 8601 does.
+  // Swedish dates have the form of ISO 8601.
   const text = new Intl.DateTimeFormat("sv", { timeZone, ...digits, ...time, timeZoneName: "longOffset" })
     .format(ms);
   return text.replace(/(?:GMT|UTC)$/, "+00:00").replace(/(?:GMT|UTC)(?=[+−-])/, "").replace("−", "-");

@@ -3,16 +3,16 @@ import { visible } from "../../core/text/visible.ts";
 import { table } from "../text/table.ts";
 import type { ConsumerReport, StatusReport } from "../../app/worker_status.ts";
 
-/** How a worker is doing, for people. */
+/** The state of a worker, for people. */
 export function statusText(status: StatusReport): string {
   const { version, pid, state, uptime_s, config, log_lines_dropped, consumers, brokers, fpm } = status;
-  // A worker of an older version tells none.
+  // A worker of an older version reports none.
   const { schedules = [] } = status as Partial<StatusReport>;
   const reasons = [
     ...consumers.map(({ name, state, reason }) =>
       reason && `Consumer "${name}" is ${stateText(state)}: ${reason}`
     ),
-    // A worker of an older version tells none.
+    // A worker of an older version reports none.
     ...consumers.flatMap(({ name, paused_queues = [] }: Partial<ConsumerReport>) =>
       paused_queues.map(({ queue, until, reason }) =>
         `Queue "${queue}" of consumer "${name}" is paused${until ? ` until ${until}` : ""}${
@@ -20,7 +20,7 @@ export function statusText(status: StatusReport): string {
         }`
       )
     ),
-    // As above, and of what the application says.
+    // The same for held-back queues.
     ...consumers.flatMap(({ name, held_back = [] }) =>
       held_back.map(({ queue, for_s }) =>
         `Consumer "${name}": the application holds back "${queue}"${
@@ -34,7 +34,7 @@ export function statusText(status: StatusReport): string {
       orphans > 0 && `Broker "${name}" counts jobs in flight that this worker does not have: ${orphans}`
     ),
     ...fpm.map(({ name, error }) => error && `php-fpm "${name}" is unavailable: ${error}`),
-    // A worker of an older version tells none.
+    // A worker of an older version reports none.
     log_lines_dropped > 0 &&
     `The log has lost ${counted(log_lines_dropped, "line")}: the reader of standard error is too slow`,
   ].filter(Boolean);
@@ -79,7 +79,7 @@ function upText(isUp: boolean): string {
   return isUp ? "up" : "unavailable";
 }
 
-/** Seconds in the two largest units that tell something: `1 d 2 h`, `3 min 4 s`, `5 s`. */
+/** Seconds in their two largest units: `1 d 2 h`, `3 min 4 s`, `5 s`. */
 function duration(seconds: number): string {
   const units = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]] as const;
   let left = Math.round(seconds);

@@ -1,4 +1,4 @@
-/** A value as `--json` prints it: in a line. What others wrote may be a number that JSON has no place for: it is a text. */
+/** A value in `--json`, on one line. A foreign number that JSON cannot have becomes a text. */
 export function jsonLine(value: unknown): string {
   return `${JSON.stringify(value, (_, each) => isNoJson(each) ? String(each) : each)}\n`;
 }

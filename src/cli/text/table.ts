@@ -1,14 +1,14 @@
 import { visible } from "../../core/text/visible.ts";
 import { cutText, textWidth } from "./text_width.ts";
 
-/** What a cell may take, columns: enough for any id that is not made to be long. */
+/** The widest cell, columns: enough for any usual id. */
 const CELL_COLUMNS = 100;
 const BETWEEN = "  ";
 
 /**
- * Columns under a head line, as `ps` and `docker ps` print them. A cell that would take more than 100 columns is cut.
+ * Columns below a head line, as `ps` and `docker ps` print them. A cell wider than 100 columns is cut.
  *
- * @param figures How many columns of figures there are at the right, where they come as texts; numbers are known as such.
+ * @param figures The number of columns of figures at the right that come as texts; numbers are recognized.
  */
 export function table(
   head: readonly string[],

@@ -9,7 +9,7 @@ import {
   usersOf,
 } from "../tables.ts";
 
-/** A consumer with `concurrency = "auto"` follows the children of its pool: something has to tell how many there are. */
+/** A consumer with `concurrency = "auto"` follows the children of its pool: their number must be known. */
 export function* checkAutoConsumer(consumer: Consumer, reading: Reading): Problems {
   if (!isAuto(consumer)) return;
   if (consumer.value.executor === "process") {
@@ -32,7 +32,7 @@ export function* checkAutoConsumer(consumer: Consumer, reading: Reading): Proble
 export function* checkAutoBounds(pool: Pool, reading: Reading): Problems {
   const { auto: { min, max, reserve }, children } = pool.value;
   if (!usersOf(pool, reading).some(isAuto)) {
-    // The defaults are as good as nothing.
+    // The defaults have no effect.
     if (min === 1 && max === 0 && reserve === 0) return;
     const text =
       'auto has no effect: no consumer of this pool has concurrency = "auto"; set that, or remove auto';
@@ -52,7 +52,7 @@ export function* checkAutoBounds(pool: Pool, reading: Reading): Problems {
   }
 }
 
-/** How many jobs the consumers of a pool run at the same time at least, when there are enough. */
+/** The least number of jobs that the consumers of a pool run at the same time, given enough jobs. */
 export function leastJobs(pool: Pool, reading: Reading): number {
   const users = usersOf(pool, reading);
   const fixed = users.map(({ value: { concurrency } }) => concurrency === "auto" ? 0 : concurrency);

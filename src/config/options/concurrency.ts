@@ -5,7 +5,7 @@ export function isOn(executor: ConsumerConfig["executor"], fpm: string): executo
   return executor.kind === "fastcgi" && executor.fpm === fpm;
 }
 
-/** How many jobs a pool's consumers may run at the same time that say a number. */
+/** The sum of the fixed concurrency of a pool's consumers. */
 export function fixedConcurrency(config: Config, fpm: string): number {
   return usersOf(config, fpm).reduce(
     (sum, { concurrency }) => sum + (concurrency === "auto" ? 0 : concurrency),
@@ -13,17 +13,17 @@ export function fixedConcurrency(config: Config, fpm: string): number {
   );
 }
 
-/** Whether a pool has consumers whose concurrency fits it. */
+/** Whether a pool has consumers with `concurrency = "auto"`. */
 export function hasAuto(config: Config, fpm: string): boolean {
   return usersOf(config, fpm).some(({ concurrency }) => concurrency === "auto");
 }
 
-/** How many jobs a pool's consumers run at the same time at least, when there are enough. */
+/** The least number of jobs that a pool's consumers run at the same time, given enough jobs. */
 export function leastConcurrency(config: Config, fpm: string): number {
   return fixedConcurrency(config, fpm) + (hasAuto(config, fpm) ? config.fpm.get(fpm)!.fit.min : 0);
 }
 
-/** How many they run at most; undefined when only the pool's children limit it, and their number is not configured. */
+/** The largest number of them; undefined when only the pool's children limit it, and their number is not configured. */
 export function mostConcurrency(config: Config, fpm: string): number | undefined {
   const { fit, children } = config.fpm.get(fpm)!;
   const fixed = fixedConcurrency(config, fpm);
@@ -32,7 +32,7 @@ export function mostConcurrency(config: Config, fpm: string): number | undefined
   return most === Infinity ? undefined : most;
 }
 
-/** How long a request of a pool's consumers may take at most, milliseconds: a batch has the time of each of its jobs. */
+/** The longest time of a request of a pool's consumers, milliseconds: a batch has the time of each of its jobs. */
 export function longestRequestMs(config: Config, fpm: string): number {
   return Math.max(0, ...usersOf(config, fpm).map(({ timeoutMs, batchSize }) => timeoutMs * batchSize));
 }

@@ -4,11 +4,11 @@ import { DEFAULT_CONTROL_SOCKET } from "../config.ts";
 import { expandEnvironment, type Variables } from "../environment.ts";
 import { isTable } from "../problems.ts";
 
-/** Where a worker has its socket whose configuration is below /etc, which is no place for it. */
+/** The folder for the socket of a worker whose configuration is below /etc, which is no place for sockets. */
 const RUNTIME_FOLDER = "/run/fervo-worker";
 
 /**
- * The path of the control socket; undefined for none.
+ * The path of the control socket; undefined without one.
  *
  * @param written As in the file: a path, "auto" or "".
  * @param source The file's path.
@@ -22,8 +22,8 @@ export function controlSocketOf(written: string, source: string): string | undef
 }
 
 /**
- * The same, of a file that need not be in order: a worker that runs has to be reached also while somebody is editing its
- * configuration. What cannot be read there is taken for left out.
+ * The same for a file that may be invalid: a running worker must be reachable while somebody edits its configuration.
+ * Unreadable values count as missing.
  */
 export function findControlSocket(
   text: string,

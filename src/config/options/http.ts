@@ -3,7 +3,7 @@ import { parseAddress } from "../../fastcgi/address.ts";
 import type { ConfigFile } from "../schema.ts";
 import { problem, type Problems, type Table } from "../tables.ts";
 
-/** How the values of `[http]` fit together. */
+/** Checks that the values of `[http]` fit together. */
 export function* checkHttp(http: Table<ConfigFile["http"]>): Problems {
   const { token, token_file } = http.value;
   if (token !== "" && token_file !== "") {

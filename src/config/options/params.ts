@@ -1,6 +1,6 @@
 import { RESERVED_PARAMS } from "../../executors/fastcgi/requests.ts";
 
-/** Why a reserved param is refused, where it is not simply the worker that sets it, and what to do instead. */
+/** Why a reserved param is refused, and what to do instead, if the reason is not that the worker sets it. */
 const REASONS: Readonly<Record<string, string>> = {
   PHP_VALUE: "it would change PHP's settings for every later request of the same child; " +
     "set php_value[…] in php-fpm's pool file",
@@ -13,7 +13,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Why a name cannot be used for a param from the configuration, and what to do; undefined when it can.
+ * Why a param's name is invalid in the configuration, and what to do; undefined when it is valid.
  *
  * Compared in capitals, so that any spelling of a refused name gets its reason.
  */

@@ -12,7 +12,7 @@ import {
   usedBroker,
 } from "../tables.ts";
 
-/** How the values of a table [[schedule]] fit together, and to its broker. */
+/** Checks that the values of a table [[schedule]] fit together, and to its broker. */
 export const SCHEDULE_CHECKS: readonly Check<Schedule>[] = [
   (schedule, reading) => checkNamed("broker", "brokers", schedule, reading),
   checkName,
@@ -20,7 +20,7 @@ export const SCHEDULE_CHECKS: readonly Check<Schedule>[] = [
   checkBroker,
 ];
 
-/** The options that a checked table means. */
+/** The options of a checked table. */
 export function scheduleOf(schedule: Schedule["value"], onlyBroker: string): ScheduleConfig {
   return {
     name: schedule.name,

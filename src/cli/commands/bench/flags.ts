@@ -1,6 +1,6 @@
 import type { ModeName } from "../../../bench/result.ts";
 
-/** What can be asked for on the command line. */
+/** The options of the command line. */
 export interface BenchFlags {
   readonly config?: string;
   readonly own?: true;

@@ -9,20 +9,20 @@ type Format = typeof FORMATS[number];
 interface OpenFile {
   readonly path: string;
   readonly file: Deno.FsFile;
-  /** Was there before. */
+  /** It existed before. */
   readonly isOld: boolean;
 }
 
 /**
- * Where the reports go.
+ * The destinations of the reports.
  *
- * 1. Opens the files before anything is measured, so that one that cannot be written is known in time.
- * 2. Replaces a file only when there is something to put into it; one that it made for nothing is removed.
+ * 1. Opens the files before the measurement, so that an unwritable one is known in time.
+ * 2. Replaces a file only when there is something to write; removes a new file that stayed empty.
  */
 export class BenchOutput implements AsyncDisposable {
   readonly #io: Io;
   readonly #files: ReadonlyMap<Format, OpenFile>;
-  /** The format that takes the report's place on standard output. */
+  /** The format that replaces the report on standard output. */
   readonly #onStdout: Format | undefined;
   #isWritten = false;
 
@@ -32,7 +32,7 @@ export class BenchOutput implements AsyncDisposable {
     this.#onStdout = onStdout;
   }
 
-  /** @param fail Is called with what is wrong when a file cannot be written. */
+  /** @param fail Called with the reason when a file cannot be written. */
   static async open(io: Io, flags: BenchFlags, fail: (text: string) => never): Promise<BenchOutput> {
     const files = new Map<Format, OpenFile>();
     const output = new BenchOutput(io, files, FORMATS.find((format) => flags[format] === "-"));
@@ -50,7 +50,7 @@ export class BenchOutput implements AsyncDisposable {
     return output;
   }
 
-  /** Writes the report to standard output, or what was asked for there, and the files. */
+  /** Writes the report, or its replacement, to standard output, and the files. */
   async write(
     reports: { readonly text: () => string } & Readonly<Record<Format, () => string>>,
   ): Promise<void> {

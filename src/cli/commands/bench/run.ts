@@ -26,12 +26,12 @@ const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 type Fail = (text: string) => never;
 
 /**
- * Measures, and writes what is asked for.
+ * Measures, and writes the requested reports.
  *
- * 1. Notices what cannot work before it starts anything.
+ * 1. Finds mistakes before it starts anything.
  * 2. Asks before it sends jobs to a php-fpm that is not its own.
- * 3. Stops at the first signal and reports what it has; a second one ends it without a report. What it started is
- *    ended in either case.
+ * 3. Stops at the first signal and reports what it has; a second one ends it without a report. It ends everything that it has
+ *    started in either case.
  */
 export async function bench(context: Context, flags: BenchFlags, fail: Fail): Promise<void> {
   const { io, setExitCode } = context;
@@ -52,7 +52,7 @@ export async function bench(context: Context, flags: BenchFlags, fail: Fail): Pr
   using _signals = signals.listen();
 
   const work = measure();
-  // After a second signal nobody waits for it any more; its own scope still ends what it has started.
+  // After a second signal nobody waits for it; its own scope still ends its processes.
   if (await Promise.race([work, signals.twice]) === "twice") {
     setExitCode(ExitCode.interrupted);
     await work.catch(() => {});
@@ -240,7 +240,7 @@ function conditionsOf(
   };
 }
 
-/** The arguments of a configured command may hold secrets: only their number is told. */
+/** The arguments of a configured command may be secret: only their number is shown. */
 function commandOf(kind: BenchTarget["kind"], [program, ...args]: readonly [string, ...string[]]): string[] {
   if (kind === "own" || args.length === 0) return [program, ...args];
   return [program, `(${counted(args.length, "argument")})`];

@@ -21,22 +21,22 @@ import {
 import { DEFAULT_POOL_OPTIONS } from "../../../fastcgi/pool.ts";
 import type { FpmStatus } from "../../../fpm/status.ts";
 
-/** What a benchmark measures, ready to be measured. */
+/** The subject of a benchmark, ready for measurement. */
 export interface BenchTarget extends AsyncDisposable {
   readonly kind: "own" | "configured";
   readonly target: Target;
-  /** As in `[fpm.NAME]`; undefined for the benchmark's own. */
+  /** As in `[fpm.NAME]`; undefined for bench's own. */
   readonly name: string | undefined;
   readonly pm: string | null;
-  /** The most jobs that the pool runs at once; undefined when nobody says. */
+  /** The most jobs that the pool runs at once; undefined if unknown. */
   readonly children: number | undefined;
-  /** How many jobs its consumer runs at once; undefined for the benchmark's own. */
+  /** The concurrency of its consumer; undefined for bench's own. */
   readonly concurrency: number | undefined;
-  /** What PHP is told that the jobs come from, unless the user says another one. */
+  /** The default queue name for PHP. */
   readonly queue: string;
   readonly phpVersion: string | null;
   readonly fpmVersion: string | null;
-  /** Why there is no process mode; undefined when there is. */
+  /** Why there is no mode `process`; undefined with it. */
   readonly whyNoProcess: string | undefined;
   readonly usageOf: (mode: ModeName) => PhpUsage | undefined;
   readonly notes: readonly string[];
@@ -104,7 +104,7 @@ function missingCli({ fpmVersion }: Php): string {
     `"apt-get install php${series}-cli" on Debian and Ubuntu, "dnf install php-cli" on Fedora`;
 }
 
-/** Which part of a configuration is meant. */
+/** The chosen parts of a configuration. */
 export interface Choice {
   readonly consumer: string | undefined;
   readonly fpm: string | undefined;
@@ -112,9 +112,9 @@ export interface Choice {
 }
 
 /**
- * Looks at a php-fpm pool of the configuration. Sends it no job, only the question for its status page.
+ * Finds a php-fpm pool of the configuration. Sends it no job, only a request for its status page.
  *
- * @throws {FervoError} CONFIG_INVALID when it is not clear which is meant; FASTCGI_* when it cannot be asked
+ * @throws {FervoError} CONFIG_INVALID when the choice is unclear; FASTCGI_* when it does not answer
  */
 export async function configuredTarget(
   deps: { clock: Clock; env: (name: string) => string | undefined },
@@ -206,7 +206,7 @@ function choosePool(
   };
 }
 
-/** The process that stands against the pool: a configured one, or the command line PHP with the pool's script. */
+/** The process to compare with the pool: a configured one, or the command line PHP with the pool's script. */
 async function chooseProcess(
   config: Config,
   named: string | undefined,

@@ -4,7 +4,7 @@ import type { BenchResult, Conditions, ModeResult, Waiting } from "../../../benc
 import { counted } from "../../../core/text/plural.ts";
 import { table } from "../../text/table.ts";
 
-/** The whole report for people, as the terminal shows it. */
+/** The whole report for a terminal. */
 export function textReport(result: BenchResult): string {
   const { conditions, modes, waiting, notes } = result;
   const parts = [
@@ -55,7 +55,7 @@ function versions(c: Conditions): string {
   ].join(", ");
 }
 
-/** The article's table, with more rows. */
+/** The table of figures. */
 function figuresTable(modes: readonly ModeResult[]): string {
   const ms = (pick: (time: NonNullable<ModeResult["run_time_s"]>) => number) => (mode: ModeResult) =>
     mode.run_time_s === null ? "–" : figure(1_000 * pick(mode.run_time_s));
@@ -86,7 +86,7 @@ function figuresTable(modes: readonly ModeResult[]): string {
 const BLOCKS = [..."▁▂▃▄▅▆▇█"];
 const HISTOGRAM_COLUMNS = 60;
 
-/** A line a mode, on one axis for all. */
+/** One line for each mode, on one axis. */
 function histograms(modes: readonly ModeResult[]): string {
   const buckets = modes.flatMap(({ histogram }) => histogram);
   if (buckets.length === 0) return "";

@@ -4,15 +4,15 @@ import type { Io } from "../../io.ts";
 const LF = 10;
 
 /**
- * Prints what an application writes as it comes: STDOUT byte for byte, STDERR as text beside it. Where a terminal shows both,
- * each begins a line of its own.
+ * Prints an application's output as it comes: STDOUT byte for byte, STDERR as text beside it. If a terminal shows both, each
+ * begins its own line.
  */
 export class AnswerPrinter implements OutputListener {
   readonly #io: Io;
   readonly #isTerminal: boolean;
   readonly #outText = new TextDecoder();
   readonly #errText = new TextDecoder();
-  /** The streams that have begun a line and not ended it. */
+  /** The streams with an unfinished line. */
   readonly #open = new Set<"out" | "err">();
 
   constructor(io: Io) {
@@ -35,7 +35,7 @@ export class AnswerPrinter implements OutputListener {
     this.#note("err", piece);
   }
 
-  /** No more comes: what is said next begins a line. STDOUT that goes to a program or a file is left as it came. */
+  /** Ends the output: the next text begins a line. STDOUT to a program or a file stays unchanged. */
   end(): void {
     if (this.#open.has("err") || (this.#open.has("out") && this.#isTerminal)) this.#io.err("\n");
     this.#open.clear();

@@ -18,7 +18,7 @@ import { brokerOption, configOption } from "../../options.ts";
 import { deadLettersOf } from "../../broker_parts.ts";
 import { chooseBroker, readConfig } from "../../settings.ts";
 
-/** No answer has headers as long. */
+/** No answer has longer headers. */
 const ANY_LENGTH = Number.MAX_SAFE_INTEGER;
 const DEFAULT_TIMEOUT_MS = 60_000;
 
@@ -82,7 +82,7 @@ Examples:
       connectTimeoutMs: Math.min(timeoutMs, 10_000),
       firstByteTimeoutMs: 0,
       keepaliveMs: DEFAULT_KEEPALIVE_MS,
-      // It is printed as it comes.
+      // The body is printed as it comes.
       maxResponseBytes: 0,
       maxStderrBytes: 0,
       maxHeaderBytes: ANY_LENGTH,

@@ -15,24 +15,24 @@ import { FpmControl } from "../../../fpm/control.ts";
 import { jobOf } from "../../../worker/consumer/slot_runner.ts";
 import { ExitCode, exitCodeOf } from "../../exit_code.ts";
 
-/** How a dead letter is run again. */
+/** The options of running a dead letter. */
 export interface DeadCall {
   readonly config: Config;
   readonly brokerName: string;
   readonly letter: DeadLetter;
-  /** Params, or variables of the environment, beside those of the configuration. */
+  /** Params, or environment variables, beside the configuration's. */
   readonly extra: Readonly<Record<string, string>>;
   /** Undefined for the consumer's own. */
   readonly timeoutMs: number | undefined;
-  /** Is given what PHP, or the process, writes. */
+  /** Gets the output of PHP, or of the process. */
   readonly output: OutputListener;
-  /** Is told that a PHP process whose time was up was ended, or was not. */
+  /** Called when the PHP process of a job that timed out was ended, or could not be. */
   readonly observe: (event: WorkerEvent) => void;
 }
 
 /**
- * Runs the job of a dead letter as its consumer runs it, as its last attempt, and says what the answer means. Nothing is
- * settled: the letter stays as it is.
+ * Runs the job of a dead letter as its consumer would, as its last attempt, and returns the outcome. Nothing is settled: the
+ * letter stays unchanged.
  *
  * @throws {FervoError} CONFIG_INVALID when no consumer takes from its queue; JOB_MALFORMED when it cannot be read
  */
@@ -48,7 +48,7 @@ export async function callDead({ format }: Pick<Broker, "format">, call: DeadCal
   return await run(executor, consumer, job, timeoutMs, limit.signal);
 }
 
-/** What to exit with: 0 when the job is done. */
+/** 0 when the job is done. */
 export function exitCodeOfOutcome(outcome: Outcome): ExitCode {
   if (outcome.kind === "ack") return ExitCode.ok;
   return outcome.kind === "release" ? exitCodeOf(outcome.error.code) : ExitCode.failed;
@@ -95,7 +95,7 @@ function jobOfLetter(
   };
   const job = jobOf(delivery, { ...own, nowMs: systemClock.nowMs(), format });
   if (isUnreadable(job)) throw job.error;
-  // One that a person has buried may not have run.
+  // A job that a person has buried may not have run.
   const attempt = Math.max(attempts, 1);
   return { ...job, attempt, maxAttempts: Math.max(job.maxAttempts, attempt) };
 }
@@ -121,7 +121,7 @@ function openExecutor(
   return createExecutor({ ...config, fpm: withExtra }, options, fpms, deps);
 }
 
-/** As the consumer does: a batch of one where it makes batches. */
+/** Like the consumer: a batch of one if it makes batches. */
 async function run(
   executor: Executor,
   { batchSize }: ConsumerConfig,

@@ -12,7 +12,7 @@ import { asFervoError } from "../../../core/errors.ts";
 import { failure } from "./context.ts";
 import { counted } from "../../../core/text/plural.ts";
 
-/** Whether a broker can be used, what it says of itself, and what is with its queues. */
+/** Whether a broker can be used, its own findings, and its queues. */
 export async function checkBroker(config: Config, name: string): Promise<Finding[]> {
   const id = "broker.reachable";
   const findings: Finding[] = [];
@@ -47,7 +47,7 @@ async function queueFindings(
   queues: readonly string[],
 ): Promise<Finding[]> {
   const consumed = consumedQueues(config, name);
-  // At once: a broker may count for all who ask in the same turn.
+  // In parallel: a broker may count for all callers in the same turn.
   const depths = await Promise.all(
     queues.map(async (queue) => ({ queue, ...await broker.admin.depth?.(queue) ?? UNKNOWN_DEPTH })),
   );
@@ -75,7 +75,7 @@ async function queueFindings(
   ];
 }
 
-/** Schedules of which times are claimed that are still to come. */
+/** Schedules with future claims. */
 async function claimFindings(config: Config, name: string, broker: Broker): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const { name: schedule } of config.schedule.filter(({ broker }) => broker === name)) {
@@ -100,10 +100,10 @@ async function claimFindings(config: Config, name: string, broker: Broker): Prom
 const MOST_TOLD = 5;
 
 /**
- * Of queues with jobs that no consumer takes.
+ * Queues with jobs that no consumer takes.
  *
- * @param isShared Others than workers with this configuration may take jobs from the broker: then a queue is told as a
- * danger only where its name is nearly that of one that is taken from.
+ * @param isShared Workers with other configurations may take jobs from the broker: then a queue is a warning only if its name
+ * is almost that of a consumed one.
  */
 function unconsumed(
   queues: readonly ({ readonly queue: string } & QueueDepth)[],
@@ -126,7 +126,7 @@ function unconsumed(
     };
   };
   if (queues.length <= MOST_TOLD) return queues.map(one);
-  // Those that are misspelt have to be seen.
+  // Misspelt ones must be visible.
   const isNear = ({ queue }: typeof queues[number]) => nearest(queue, consumed) !== undefined;
   const names = queues.filter((queue) => !isNear(queue)).map(({ queue }) => `"${queue}"`);
   const others: Finding = {
@@ -144,12 +144,12 @@ function consumeFix(queue: string, meant: string | undefined, where = ""): strin
   return meant === undefined ? consume : `is "${meant}" meant${where}? Else ${consume}`;
 }
 
-/** A name that others have chosen, as a shell takes it for one word and nothing else. */
+/** A foreign name as a single shell word. */
 function shellWord(text: string): string {
   return /^[\w.:@%+=/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Of the schedules that push jobs which no consumer takes. */
+/** Schedules whose jobs no consumer takes. */
 export function scheduleFindings(
   config: Config,
 ): readonly (readonly [subject: string, findings: Finding[]])[] {

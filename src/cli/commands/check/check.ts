@@ -45,7 +45,7 @@ Exit codes:
   4  jobs cannot run: a broker or php-fpm cannot be reached or used`,
     )
     .action(async ({ fpmConfig, phpFpm, ...given }) => {
-      // Paths mean the same in every folder; a program's mere name is left to PATH.
+      // Absolute paths mean the same in every folder; a mere program name is left to PATH.
       const options = {
         ...given,
         fpmConfig: fpmConfig === undefined ? undefined : resolve(fpmConfig),
@@ -61,7 +61,7 @@ Exit codes:
 }
 
 /**
- * The same command as another user, who is refused what root is not. The output is that user's command's own.
+ * Runs the same command as another user, who lacks root's rights. Its output is that command's own.
  *
  * @returns Its exit code.
  * @throws {FervoError} CONFIG_INVALID
@@ -94,7 +94,7 @@ async function checkAs(
   return code as ExitCode;
 }
 
-/** Root may do what the worker's user may not. */
+/** Root has rights that the worker's user may not have. */
 function checkOwnUser(): PlacedFinding[] {
   if (Deno.uid() !== 0) return [];
   return [{
@@ -107,7 +107,7 @@ function checkOwnUser(): PlacedFinding[] {
   }];
 }
 
-/** The first error's, which tells whether the configuration is wrong or a server is unavailable. */
+/** The exit code of the first error: a wrong configuration, or an unavailable server. */
 function exitCodeOfFindings(findings: readonly Finding[]): ExitCode {
   const error = findings.find(({ severity }) => severity === "error");
   if (error !== undefined) {

@@ -11,12 +11,12 @@ import { secretFindings } from "./secrets.ts";
 import { counted } from "../../../core/text/plural.ts";
 import { descriptorUsers } from "../../settings.ts";
 
-/** Looks at one kind of parts, and yields what it finds of each. */
+/** Checks one kind of parts, and yields the findings of each. */
 type Check = (
   context: CheckContext,
 ) => AsyncIterable<readonly [subject: string, findings: readonly Finding[]]>;
 
-/** All that is looked at, in the order in which it is told. A further check is a line here. */
+/** All checks, in the order of the report. A new check is a line here. */
 const CHECKS: readonly Check[] = [
   async function* configuration({ config }) {
     yield ["configuration", [
@@ -65,7 +65,7 @@ export async function examine(context: CheckContext): Promise<PlacedFinding[]> {
   return all;
 }
 
-/** What looks at a pool or a broker says `[fpm.NAME]`; whoever is to change a line wants to know which. */
+/** Checks of a pool or a broker say `[fpm.NAME]`; the reader wants the real name. */
 function placed(finding: Finding, subject: string): PlacedFinding {
   const [kind] = subject.split(".", 1);
   const fix = finding.fix?.replaceAll(`[${kind}.NAME]`, `[${subject}]`);

@@ -19,7 +19,7 @@ import { callScript, findScript } from "../../../doctor/script.ts";
 import { checkSocket } from "../../../doctor/socket.ts";
 import { type CheckOptions, failure } from "./context.ts";
 
-/** Looks at one php-fpm pool of the configuration after the other, by what php-fpm's own configuration says. */
+/** Checks one php-fpm pool after the other, with php-fpm's own configuration. */
 export async function fpmPoolCheck(
   config: Config,
   options: CheckOptions,
@@ -59,12 +59,12 @@ async function checkFpm(
     ...await (options.callScript ? callScript(systemClock, script) : findScript(script, own)),
   ];
   const read = told === undefined ? [known as Finding] : await fpmLimitFindings(told, pool);
-  // What php-fpm says itself is surer than what its status page lets one conclude.
+  // php-fpm's own configuration is more certain than its status page.
   const ids = new Set(read.map(({ id }) => id));
   return [...seen.filter(({ id, severity }) => severity === "error" || !ids.has(id)), ...read];
 }
 
-/** All that the configuration expects of the pool that listens at an address, under whichever names. */
+/** All expectations of the configuration about the pool at an address, under whichever names. */
 async function poolToCheck(config: Config, name: string, fpm: FpmConfig): Promise<PoolToCheck> {
   const names: string[] = [];
   for (const [other, { address }] of config.fpm) {
@@ -83,7 +83,7 @@ async function poolToCheck(config: Config, name: string, fpm: FpmConfig): Promis
   };
 }
 
-/** php-fpm's own settings where they were asked for; else what is to be said of them. */
+/** php-fpm's own settings if requested; else the finding about them. */
 async function fpmSettings({ fpmConfig, phpFpm }: CheckOptions): Promise<FpmSettings | Finding> {
   if (fpmConfig === undefined && phpFpm === undefined) return UNKNOWN_LIMITS;
   try {

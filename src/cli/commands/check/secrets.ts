@@ -3,7 +3,7 @@ import { writtenSecrets } from "../../../config/secrets.ts";
 import type { Finding } from "../../../core/finding.ts";
 import { checkSecretFile, checkWritable } from "../../../doctor/access.ts";
 
-/** Whether other users can read the files that hold secrets, or change the configuration. */
+/** Whether other users can read files with secrets, or change the configuration. */
 export async function* secretFindings(
   config: Config,
   file: string,
@@ -22,7 +22,7 @@ export async function* secretFindings(
   }
 }
 
-/** Of what can be read once only, as a pipe, none. */
+/** None of a pipe, which can be read only once. */
 async function secretsIn(file: string): Promise<string[]> {
   const isFile = await Deno.stat(file).then((found) => found.isFile, () => false);
   return isFile ? writtenSecrets(await Deno.readTextFile(file)) : [];

@@ -9,15 +9,15 @@ import { type ListenProblem, listenProblem } from "../../../doctor/listening.ts"
 import { readToken } from "../../../http/server.ts";
 import type { StatusReport } from "../../../app/worker_status.ts";
 
-/** How long a worker may take to answer: it asks brokers and php-fpm for up to 2 s, milliseconds. */
+/** The limit for a worker's answer, milliseconds: it asks brokers and php-fpm for up to 2 s. */
 const ASK_TIMEOUT_MS = 5_000;
 
-/** A worker that runs with this configuration; an older one may say less of itself. */
+/** A running worker of this configuration; an older version may report less. */
 type RunningWorker =
   & Pick<StatusReport, "pid">
   & Partial<Pick<StatusReport, "http" | "consumers" | "brokers">>;
 
-/** Whether metrics and health can be served as `[http]` says; the worker that runs may do so already. */
+/** Whether metrics and health can be served as `[http]` says; the running worker may do so already. */
 export async function checkHttp({ listen, tokenFile }: HttpConfig, config: Config): Promise<Finding[]> {
   const token = tokenFile === undefined ? [] : [await tokenFinding(tokenFile)];
   return [await listenFinding(formatAddress(listen), await listenProblem(listen), config), ...token];
@@ -69,7 +69,7 @@ async function tokenFinding(path: string): Promise<Finding> {
   }
 }
 
-/** Whether the worker can take commands. It works without, and obeys signals only. */
+/** Whether the worker can receive commands. It works without them, and obeys signals only. */
 export async function checkControl(path: string): Promise<Finding> {
   const id = "control.socket";
   const worker = await workerAt(path);
@@ -97,7 +97,7 @@ export async function checkControl(path: string): Promise<Finding> {
   };
 }
 
-/** Whether jobs are stuck that the worker which runs should take, or has; nothing where none runs. */
+/** Whether jobs are stuck in the running worker; nothing without one. */
 export async function checkStuckJobs(path: string): Promise<Finding[]> {
   const id = "worker.stuck_jobs";
   const worker = await workerAt(path);
@@ -127,7 +127,7 @@ export async function checkStuckJobs(path: string): Promise<Finding[]> {
     : [{ id, severity: "ok", what: `no jobs are stuck in the running worker (${worker.pid})` }];
 }
 
-/** The worker that takes commands at a socket; undefined when none answers. */
+/** The worker at a control socket; undefined without an answer. */
 async function workerAt(path: string): Promise<RunningWorker | undefined> {
   const answer = async () => {
     for await (const status of command(path, { command: "status" })) {
@@ -138,7 +138,7 @@ async function workerAt(path: string): Promise<RunningWorker | undefined> {
   try {
     return await inTime(systemClock, answer(), { ms: ASK_TIMEOUT_MS, discard: () => {} });
   } catch {
-    // Nobody is there, or it is no worker.
+    // There is no worker.
     return undefined;
   }
 }

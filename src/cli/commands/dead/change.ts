@@ -23,7 +23,7 @@ import { hintAtCode, hintAtQueue } from "../../hints.ts";
 const PAGE = 1_000;
 const NO_PAYLOAD = new Uint8Array(0);
 
-/** `dead retry` and `dead remove`: named jobs at once, many after a yes. */
+/** `dead retry` and `dead remove`: given ids at once, many after a confirmation. */
 export function changeCommand(context: Context, verb: "retry" | "remove", done: string) {
   const { io, setExitCode } = context;
   const summary = verb === "retry"
@@ -64,7 +64,7 @@ Examples:
           "Give job ids, a filter (--queue, --code, --since or --match), or --all",
         );
       }
-      // Who has named them has said which they mean.
+      // Given ids are explicit enough.
       const isConfirmed = confirmation(context, command, ids.length > 0 ? { yes: true } : options);
 
       await using dead = await openDead(context, options);
@@ -109,19 +109,19 @@ function missing(ids: readonly string[], letters: "all" | readonly DeadLetter[])
   return ids.filter((id) => !found.has(id));
 }
 
-/** Those of the ids that are dead letters, as they were named. */
+/** The dead letters among the ids, as given. */
 async function named({ letters: all }: OpenDead, ids: readonly string[]): Promise<DeadLetter[]> {
   const letters = await all.find([...new Set(ids)]);
   const byId = new Map(letters.map((letter) => [letter.id, letter]));
   return ids.flatMap((id) => byId.get(id) ?? []);
 }
 
-/** All that the filter lets through. */
+/** All that match the filter. */
 async function filtered(command: UsageErrors, dead: OpenDead, filter: DeadFilter): Promise<DeadLetter[]> {
   const letters: DeadLetter[] = [];
   for (;;) {
     const page = await listLetters(command, dead, filter, { limit: PAGE, after: letters.at(-1)?.place });
-    // There may be very many of them, and nobody is shown what they were about.
+    // There may be very many, and their payloads are not shown.
     for (const letter of page) letters.push({ ...letter, payload: NO_PAYLOAD });
     if (page.length < PAGE) return letters;
   }

@@ -64,12 +64,12 @@ Examples:
     )
     .action(async (options, command) => {
       await using dead = await openDead(context, options);
-      // Who names a job means its place, as long as it is there.
+      // An id stands for its job's place, while the job is there.
       const named = options.after === undefined ? undefined : await dead.letters.get(options.after);
       const page = { limit: options.limit, after: named?.place ?? options.after };
       const letters = await listLetters(command, dead, options, page);
       if (letters.length === 0) {
-        // A queue that no consumer takes from any more may have dead letters all the same.
+        // A queue without a consumer may still have dead letters.
         hintAtQueue(io, dead.config, options.queue);
         hintAtCode(io, options.code);
       }

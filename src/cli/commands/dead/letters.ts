@@ -14,18 +14,18 @@ import { deadLettersOf } from "../../broker_parts.ts";
 import { chooseBroker, readConfig } from "../../settings.ts";
 import { table } from "../../text/table.ts";
 
-/** Which dead letters; without any, all. */
+/** Selects dead letters; without fields, all. */
 export interface DeadFilter {
   readonly queue?: string | undefined;
-  /** The code of the error that they died of. */
+  /** The code of their error. */
   readonly code?: string | undefined;
   /** They died no earlier, epoch milliseconds. */
   readonly since?: number | undefined;
-  /** A text in their payload or in the error. */
+  /** A text in their payload or error. */
   readonly match?: string | undefined;
 }
 
-/** The command that was given, to say what is wrong with it. */
+/** The given command, for usage errors. */
 export interface UsageErrors {
   error(message: string): never;
 }
@@ -43,7 +43,7 @@ export function hasFilter({ queue, code, since, match }: DeadFilter): boolean {
   return [queue, code, since, match].some((value) => value !== undefined);
 }
 
-/** A page of those that the filter lets through, the most recent first. */
+/** A page of the dead letters that match the filter, the most recent first. */
 export async function listLetters(
   command: UsageErrors,
   { broker, letters }: OpenDead,
@@ -72,7 +72,7 @@ function matcher({ code, since, match }: DeadFilter): (letter: DeadLetter) => bo
       [error.message, error.stderr ?? "", text.decode(payload)].some((place) => place.includes(match)));
 }
 
-/** Epoch milliseconds: of a time that long ago, or of a date, which is one of UTC unless it says otherwise. */
+/** Epoch milliseconds: of a time ago, or of a date, in UTC without an offset. */
 function momentMs(text: string): number {
   const ms = dateMs(text);
   if (ms !== undefined) return ms;
@@ -119,7 +119,7 @@ export function letterTable(letters: readonly DeadLetter[]): string {
   );
 }
 
-/** A dead letter as `--json` prints it. A payload that is no text is in `payload_base64` instead of `payload`. */
+/** A dead letter in `--json`. A binary payload is in `payload_base64` instead of `payload`. */
 export function letterJson(letter: DeadLetter) {
   const { id, place, queue, payload, attempts, enqueuedAtMs, diedAtMs, error, earlierErrors } = letter;
   return {

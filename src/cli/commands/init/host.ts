@@ -17,21 +17,21 @@ import type { Io } from "../../io.ts";
 export const SERVICE_KINDS = ["supervisor", "systemd"] as const;
 export const APP_KINDS = ["plain", "symfony"] as const;
 
-/** What `init --service` is to set up. */
+/** The options of `init --service`. */
 export interface HostOptions {
   readonly service: typeof SERVICE_KINDS[number];
-  /** Tells several workers of a machine apart. */
+  /** Distinguishes several workers of a machine. */
   readonly name: string;
   readonly user: string;
   readonly app: typeof APP_KINDS[number];
   /**
-   * The front controller. When absent, one is written with "plain", and with "symfony" it is that of the application in the
+   * The front controller. When absent, one is written with "plain"; with "symfony" it is the one of the application in the
    * current folder.
    */
   readonly script?: string | undefined;
-  /** Where fervo-worker is; itself when absent. */
+  /** The path of fervo-worker; its own when absent. */
   readonly program?: string | undefined;
-  /** The newest one that is installed, when absent. */
+  /** The newest installed one, when absent. */
   readonly phpFpm?: string | undefined;
 }
 
@@ -51,34 +51,34 @@ interface File extends Place {
   readonly mode: number;
 }
 
-/** What was set up. */
+/** The result of the set-up. */
 export interface HostSetUp {
   readonly written: readonly string[];
   /** The commands that start it, as programs and their arguments. */
   readonly start: readonly (readonly string[])[];
-  /** The command that comes after these, and has a first job run. */
+  /** The last command, which runs a first job. */
   readonly tryOut: string;
-  /** What the application has to know; undefined for one that is there. */
+  /** A fact for the application; undefined for an existing one. */
   readonly note?: string;
   /** What jobs wait for: a sentence without a full stop. */
   readonly warning?: string;
 }
 
-/** Where each kind of service has its files, and what has to be installed for it. */
+/** The folder of each kind of service, and the required package. */
 const SERVICE_FOLDERS = {
   supervisor: { folder: "/etc/supervisor/conf.d", install: "apt-get install supervisor" },
   systemd: { folder: "/etc/systemd/system", install: "this machine seems to have no systemd" },
 };
-/** Where Composer puts the bundle's front controller in an application. */
+/** Composer puts the bundle's front controller there. */
 const BUNDLE_SCRIPT = "vendor/fervo/deferred-event-bundle/bin/fervo-run.php";
 const BUNDLE_CONFIG = "config/packages/fervo_deferred_event.yaml";
 const NAME = /^[a-z][a-z0-9_-]{0,31}$/;
 
 /**
- * Sets up a worker on this machine: configuration, folders, php-fpm, services, and a front controller where there is none. Writes
+ * Sets up a worker on this machine: configuration, folders, php-fpm, services, and a front controller if there is none. Writes
  * all or nothing, and overwrites nothing.
  *
- * @throws {FervoError} CONFIG_INVALID, with every obstacle that can be seen beforehand
+ * @throws {FervoError} CONFIG_INVALID, with every obstacle that can be seen before
  */
 export async function setUpHost(
   { io, brokerTypes }: ConfigReader,
@@ -183,9 +183,9 @@ export async function setUpHost(
 }
 
 /**
- * Runs the commands that start what was set up.
+ * Runs the commands that start the worker.
  *
- * @throws {FervoError} PROCESS_FAILED, with what the one said that failed
+ * @throws {FervoError} PROCESS_FAILED, with the output of the failed one
  */
 export async function startHost({ start }: HostSetUp): Promise<void> {
   for (const words of start) {
@@ -198,7 +198,7 @@ export async function startHost({ start }: HostSetUp): Promise<void> {
   }
 }
 
-/** What a command has said that failed, or why it could not be run. */
+/** The output of a failed command, or why it could not run. */
 async function failureOf([program, ...args]: readonly string[]): Promise<string | undefined> {
   try {
     const command = new Deno.Command(program!, { args, cwd: "/", stdin: "null" });
@@ -211,7 +211,7 @@ async function failureOf([program, ...args]: readonly string[]): Promise<string 
   }
 }
 
-/** The bundle's front controller of the application in the current folder, by the links that the shell has reached it by. */
+/** The bundle's front controller of the application in the current folder, by the shell's path with links. */
 async function bundleScript(io: Io): Promise<string | undefined> {
   const named = io.env("PWD") ?? "";
   const isHere = named.startsWith("/") &&
@@ -224,7 +224,7 @@ function present(text: string | undefined): string[] {
   return text === undefined ? [] : [text];
 }
 
-/** All or nothing: what was made is removed again when something cannot be. */
+/** All or nothing: after a failure, the new files are removed again. */
 async function writeAll(folders: readonly Folder[], files: readonly File[]): Promise<void> {
   const made: string[] = [];
   try {
@@ -235,7 +235,7 @@ async function writeAll(folders: readonly Folder[], files: readonly File[]): Pro
       await give(path, mode, owner);
     }
     for (const { path, text, mode, owner } of files) {
-      // Others see it when it is theirs to see.
+      // Others can see it only once it is theirs.
       await writeWithMode(path, text, { mode: 0o600, overwrite: false });
       made.push(path);
       await give(path, mode, owner);

@@ -1,24 +1,24 @@
 import example from "../../../../config.example.toml" with { type: "text" };
 
-/** Where the front controller is in the configuration that `init` writes. */
+/** The front controller in the configuration of a plain `init`. */
 export const EXAMPLE_SCRIPT = "/srv/app/fervo.php";
 
-/** Where a worker that is run as a service has what it writes, and its php-fpm. */
+/** The folders of a worker as a service, and of its php-fpm. */
 export interface HostPlaces {
-  /** Kept: the queue. */
+  /** Persistent: the queue. */
   readonly state: string;
-  /** Gone with a restart of the machine: the control socket. */
+  /** Until a restart of the machine: the control socket. */
   readonly run: string;
-  /** The same of its php-fpm, which runs as root. */
+  /** The same for its php-fpm, which runs as root. */
   readonly fpmRun: string;
 }
 
-/** The places of the worker of that name: of no other one. */
+/** The folders of the worker of that name, and of no other one. */
 export function hostPlaces(name: string): HostPlaces {
   return { state: `/var/lib/${name}`, run: `/run/${name}`, fpmRun: `/run/${name}-fpm` };
 }
 
-/** config.example.toml with the places of a worker that is run as a service. */
+/** config.example.toml with the paths of a worker as a service. */
 export function hostConfig(name: string, script: string): string {
   const { state, run, fpmRun } = hostPlaces(name);
   const values = {

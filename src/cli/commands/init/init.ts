@@ -10,7 +10,7 @@ import { DEFAULT_NAME, serviceFiles } from "./service.ts";
 import { configOption } from "../../options.ts";
 import { CONFIG_PLACES } from "../../settings.ts";
 
-/** Where the files of services expect it. */
+/** The path in service files. */
 const PROGRAM = "/usr/local/bin/fervo-worker";
 
 export function initCommand(context: Context) {
@@ -121,7 +121,7 @@ Examples:
         const isFolder = place.endsWith("/") ||
           await Deno.stat(place).then(({ isDirectory }) => isDirectory, () => false);
         const path = isFolder ? join(place, CONFIG_PLACES[0]!) : place;
-        // Private, for it may come to hold passwords.
+        // Private, because it may get passwords.
         await write(path, example, 0o600, force === true);
         io.out(
           `Wrote "${path}"; set "address" and "script" in it, and "status_path" where the pool has a pm.status_path, then run: ` +

@@ -17,7 +17,7 @@ import type { ConfigReader } from "../../context.ts";
 import { EXAMPLE_SCRIPT, hostConfig } from "./host_config.ts";
 import { CONFIG_PLACES, configPath, descriptorUsers, readConfig } from "../../settings.ts";
 
-/** What is to be made, and what the configuration does not tell. */
+/** The options that are not in the configuration. */
 export interface ServiceOptions {
   readonly supervisor?: true | undefined;
   readonly systemd?: true | undefined;
@@ -27,32 +27,32 @@ export interface ServiceOptions {
   readonly name?: string | undefined;
   readonly user: string;
   readonly program: string;
-  /** php-fpm; the newest one that is installed, when absent. */
+  /** php-fpm; the newest installed one, when absent. */
   readonly phpFpm?: string | undefined;
 }
 
-/** Where configurations for a whole machine belong. */
+/** The folder for configurations of a whole machine. */
 export const CONFIG_FOLDER = "/etc/fervo-worker";
 export const DEFAULT_NAME = "fervo-worker";
-/** Made by Debian's packages, and shared with other masters. */
+/** Debian's packages create it, and other masters share it. */
 const FPM_PACKAGE_FOLDER = "/run/php";
 const STATUS_PATH = "/status";
-/** Beyond shutdown_timeout_ms, to put back what is left, seconds. */
+/** Beyond shutdown_timeout_ms, to put back the remaining jobs, seconds. */
 export const PUT_BACK_S = 10;
-/** What a limit is above the one that it encloses, seconds. */
+/** How much longer an outer limit is than the inner one, seconds. */
 const CONTROL_MARGIN_S = 5;
 const TERMINATE_MARGIN_S = 30;
 
-/** Files of services, and what a person has to know of them. */
+/** Service files, with warnings for a person. */
 export interface ServiceFiles {
   readonly files: readonly ServiceFile[];
-  /** What keeps a service from running here by these files: a sentence each, without a full stop. */
+  /** Obstacles for the service on this machine: a sentence each, without a full stop. */
   readonly warnings: readonly string[];
 }
 
 /**
- * The files of the services, made for the configuration; without any, for the one that `init` writes. They may be meant for another
- * machine: what would not run on this one is no reason to refuse them.
+ * The service files for the configuration; without any, for the one that `init` writes. They may be meant for another machine:
+ * obstacles on this one are warnings only.
  *
  * @throws {FervoError} CONFIG_INVALID
  */
@@ -79,7 +79,7 @@ async function userWarnings(configFile: string, user: string): Promise<string[]>
   return why === undefined ? [] : [`the worker will not start: ${why}, or name another user with --user`];
 }
 
-/** The pool has a status page, and the worker does not know of it: it could not tell php-fpm's reload from a job that crashed. */
+/** If the worker does not know the pool's status page, it cannot tell php-fpm's reload from a crashed job. */
 function statusWarnings(config: Config): string[] {
   return [...config.fpm].filter(([, { statusPath }]) => statusPath === undefined).map(([name]) =>
     `the pool has pm.status_path = ${STATUS_PATH}, and the configuration does not name it: in [fpm.${name}] set ` +
@@ -88,10 +88,10 @@ function statusWarnings(config: Config): string[] {
 }
 
 /**
- * The same for a configuration that is there.
+ * The same for an existing configuration.
  *
- * @param path Where it is.
- * @param brokerTypes The worker is started after the servers of any of them: its configuration may change.
+ * @param path Its path.
+ * @param brokerTypes The worker starts after the servers of all of them: its configuration may change.
  * @throws {FervoError} CONFIG_INVALID
  */
 export function serviceFilesOf(
@@ -171,7 +171,7 @@ function fpmService(
   return {
     name,
     program,
-    // Not as the program or unit of this php-fpm: in a folder for all files each needs a name of its own.
+    // Not the name of this php-fpm's program or unit: in one folder each file needs its own name.
     configFile: `${CONFIG_FOLDER}/${name}-php-fpm.conf`,
     user,
     controlS: Math.max(0, ...timeouts) + CONTROL_MARGIN_S,
@@ -179,7 +179,7 @@ function fpmService(
   };
 }
 
-/** Children for consumers with concurrency = "auto" where no number is configured: a person is to choose. */
+/** Children for consumers with concurrency = "auto" without a configured number: a person should choose. */
 const AUTO_CHILDREN = 8;
 
 function poolOf(config: Config, name: string, { address, statusPath, statusAddress, pingPath }: FpmConfig) {
@@ -187,7 +187,7 @@ function poolOf(config: Config, name: string, { address, statusPath, statusAddre
     name,
     listen: formatAddress(address),
     isSocket: address.transport === "unix",
-    // Of a pool that no consumer uses: php-fpm takes no 0.
+    // For a pool without consumers: php-fpm does not accept 0.
     children: Math.max(mostConcurrency(config, name) ?? AUTO_CHILDREN, leastConcurrency(config, name), 1),
     statusPath: statusPath ?? STATUS_PATH,
     statusListen: statusAddress && formatAddress(statusAddress),

@@ -14,7 +14,7 @@ export function licensesCommand({ io }: Context) {
     .addOption(jsonOption())
     .addHelpText("after", "\nExamples:\n  $ fervo-worker licenses | less\n  $ fervo-worker licenses --json")
     .action(async ({ json }) => {
-      // The runtime has read this file to start, so it can be read.
+      // The runtime has read this file to start, so it is readable.
       const crates = rustCratesIn(await Deno.readFile(Deno.execPath()));
       io.out(json ? jsonLine({ parts: partsIn(notices), crates }) : `${notices}\n${crateList(crates)}`);
     });

@@ -1,22 +1,22 @@
 import notices from "../../../../THIRD-PARTY-NOTICES" with { type: "text" };
 
-/** Every licence of what is bundled, and of the runtime's own parts. `deno task notices` writes it. */
+/** All licences of bundled packages, and of the runtime's own parts. `deno task notices` writes it. */
 export { notices };
 
-/** Something of others in the program. */
+/** Third-party code in the program. */
 export interface Part {
   readonly name: string;
-  /** Undefined for a part of the runtime that tells none. */
+  /** Undefined for a part of the runtime without a version. */
   readonly version: string | undefined;
-  /** As SPDX writes it. */
+  /** In SPDX form. */
   readonly license: string;
 }
 
-/** The line that begins the notice of a part, and the one after it. */
+/** The heading of a notice, two lines. */
 const HEADING = /^={80}\n(.+)\nLicence: (.+)$/gm;
 const PACKAGE = /^(\S+) (\d\S*)$/;
 
-/** The parts that a text such as {@link notices} names, in its order. */
+/** The parts in a text such as {@link notices}, in its order. */
 export function partsIn(text: string): Part[] {
   return [...text.matchAll(HEADING)].map(([, title, license]) => {
     const match = PACKAGE.exec(title!);

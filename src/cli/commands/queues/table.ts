@@ -1,27 +1,27 @@
 import { type PausedQueue, type QueueDepth, shownPause } from "../../../core/admin.ts";
 import { table } from "../../text/table.ts";
 
-/** A queue as it is shown, and printed by `--json`. */
+/** A queue in the table, and in `--json`. */
 export interface QueueRow extends QueueDepth {
   readonly broker: string;
   readonly queue: string;
   readonly paused: boolean;
-  /** When the pause ends by itself, ISO 8601; null for no such time. */
+  /** When the pause ends by itself, ISO 8601; null without an end. */
   readonly paused_until: string | null;
-  /** Why it is paused, where somebody said so. */
+  /** The reason of the pause, if any. */
   readonly pause_reason: string | null;
-  /** How many more jobs that are not dead there are each second; undefined where that is not known. */
+  /** The change of the number of jobs that are not dead, a second; undefined if unknown. */
   readonly change_per_s?: number;
 }
 
-/** What a row says of its queue's pause, if it has one. */
+/** The fields of a queue's pause. */
 export function pausedFields(pause: PausedQueue | undefined) {
   const { until, reason } = shownPause(pause);
   return { paused: pause !== undefined, paused_until: until, pause_reason: reason };
 }
 
 /**
- * Counts first, so that no name moves them off the screen; "-" for what the broker cannot count.
+ * Counts first, so that no name moves them off the screen; "-" for an unknown count.
  *
  * @param isWatched With the change of each queue.
  */

@@ -19,31 +19,31 @@ const HOME = "\x1b[H";
 const CLEAR_REST_OF_LINE = "\x1b[K";
 const CLEAR_REST = "\x1b[J";
 
-/** How what was seen is shown. */
+/** How the queues are shown. */
 interface View {
   show(at: string, rows: readonly QueueRow[]): void;
   fail(at: string, message: string): void;
-  /** @param rows What was seen last. */
+  /** @param rows The last ones. */
   close(rows: readonly QueueRow[]): void;
 }
 
 /**
  * Shows the queues each second until `signal` aborts.
  *
- * On a terminal it draws the table anew on a screen of its own, and leaves the last one behind. Elsewhere it prints a
- * line for each queue, or with `isJson` an object for each look. A broker that fails at the first look is an error; later
- * it is told, and asked again. It ends as well when nobody reads it any more.
+ * On a terminal it draws the table again and again on a screen of its own, and leaves the last one behind. Elsewhere it prints
+ * a line for each queue, or with `isJson` an object for each look. A failure of the broker at the first look is an error; later
+ * it is reported, and the broker is asked again. It also ends when its reader is gone.
  *
- * @param deps.look The queues as they are now; without changes.
+ * @param deps.look Returns the current queues, without changes.
  * @throws {FervoError} QUEUE_UNAVAILABLE
- * @throws {StreamError} when what it shows cannot be written
+ * @throws {StreamError} when the output cannot be written
  */
 export async function watch(
   { io, clock, look }: { io: Io; clock: Clock; look: () => Promise<QueueRow[]> },
   { isJson, signal }: { isJson: boolean; signal: AbortSignal },
 ): Promise<void> {
   let rows: readonly QueueRow[] = await look();
-  /** When that was, monotonic milliseconds; undefined when it is too long ago to tell a change in a second. */
+  /** The time of the last look, monotonic milliseconds; undefined when it is too long ago for a change per second. */
   let seenMs: number | undefined = clock.monotonicMs();
   const out = io.live("out");
   io.live("err");
@@ -52,7 +52,7 @@ export async function watch(
   const now = () => isoDate(clock.nowMs());
   try {
     for (view.show(now(), rows);;) {
-      // What is not read is not looked for either, and a reader that stands still must not keep the command from its end.
+      // No look without a reader, and a reader that stands still must not delay the end of the command.
       await Promise.race([out.drained(), aborted]);
       if (hasGone(out)) return;
       await sleep(clock, LOOK_EVERY_MS, signal);
@@ -74,9 +74,9 @@ export async function watch(
 }
 
 /**
- * Whether nobody reads any more, as in `fervo-worker queues --watch | head -1`.
+ * Whether the reader is gone, as in `fervo-worker queues --watch | head -1`.
  *
- * @throws {StreamError} when what was said cannot be written
+ * @throws {StreamError} when the output cannot be written
  */
 function hasGone({ failure }: Pick<LineWriter, "failure">): boolean {
   if (failure === undefined || failure instanceof Deno.errors.BrokenPipe) return failure !== undefined;
@@ -91,7 +91,7 @@ function withChanges(rows: readonly QueueRow[], before: readonly QueueRow[], sin
   });
 }
 
-/** Tells an error on standard error, and the same one once. */
+/** Prints an error on standard error, and the same error once. */
 class ErrorLine {
   readonly io: Io;
   #told: string | undefined;
@@ -160,7 +160,7 @@ class ScreenView implements View {
     this.#io.out(queueTable(rows));
   }
 
-  /** As much as there is room for, over what was drawn before. */
+  /** Draws as much as fits, over the last drawing. */
   #draw(head: string): void {
     const { columns, rows } = this.#io.outSize() ?? { columns: 80, rows: 24 };
     const lines = [head, "", ...this.#table.trimEnd().split("\n")].slice(0, rows - 1);

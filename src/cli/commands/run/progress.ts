@@ -4,16 +4,16 @@ import type { Io } from "../../io.ts";
 /** How often the bar is drawn, milliseconds. */
 const REDRAW_MS = 100;
 
-/** A bar on standard error that shows `finished()` of `total` until it is disposed. */
+/** A bar on standard error that shows `finished()` of `total` until it is disposed of. */
 export function startProgress(io: Io, total: number, finished: () => number): Disposable {
   const lines = io.live("err");
   const stream = {
     isTTY: io.isErrTerminal && io.env("TERM") !== "dumb",
-    // A bar of a while ago is worth nothing to a reader that comes back.
+    // An old bar is of no use to a reader that comes back.
     write: (text: string) => lines.isStalled || lines.write(text, 0),
   };
   const bar = new SingleBar({
-    // All that it uses of a stream; its own would wait for the reader.
+    // The only part of a stream that it uses; its own stream would wait for the reader.
     stream: stream as unknown as NodeJS.WritableStream,
     format: " {bar} {percentage}% | {value}/{total} jobs | {duration_formatted}",
     noTTYOutput: true,

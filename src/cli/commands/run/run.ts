@@ -70,14 +70,14 @@ Examples:
       const named = await configPath(io, options.config);
       const config = await readConfig(context, named);
       const file = resolve(named);
-      // The folder that it was started in may be removed while it runs, and no program could be started from there then.
+      // The starting folder may be removed while it runs, and no program could start from there then.
       Deno.chdir("/");
       const untilEmpty = options.untilEmpty === true;
-      // A terminal that cannot go back to the beginning of a line is as a file.
+      // A terminal that cannot go back to the beginning of a line is like a file.
       const isScreen = io.isErrTerminal && io.env("TERM") !== "dumb";
       const wantsProgress = untilEmpty && (options.progress === true || isScreen);
       const { level, format } = config.log;
-      // On a terminal the bar stands in the last line: a log line takes its place, and the bar is drawn again below.
+      // On a terminal the bar is in the last line: a log line replaces it, and the bar is drawn again below.
       const before = wantsProgress && isScreen ? "\r\x1b[K" : "";
       const lines = io.live("err");
       const log = await createLog((line) => lines.write(`${before}${line}`), {
@@ -112,7 +112,7 @@ Examples:
       if (monitoring !== undefined) observers.push(monitoring.observe);
 
       const ended = Promise.withResolvers<ExitCode>();
-      // Outlives the worker: whoever waits for its end is told the exit code.
+      // Outlives the worker: a command that waits for its end gets the exit code.
       await using control = new AsyncDisposableStack();
       let result: RunResult;
       {
@@ -143,7 +143,7 @@ Examples:
           started: started.promise,
         });
         using _dump = onSignals(["SIGUSR1"], () => void dumpState(app, status, log));
-        // What is wrong is in the log.
+        // The log has the reason.
         using _reload = untilEmpty
           ? undefined
           : onSignals(["SIGHUP"], () =>
@@ -180,7 +180,7 @@ async function startTracing(options: TracingConfig, configNow: () => Config, log
   return openTracing(options, configNow, log);
 }
 
-/** @param dead Jobs that went to the dead letters, of a run that ends by itself. One that goes on for ever has no such end. */
+/** @param dead Dead letters of a run that ends by itself. Other runs have no such number. */
 function exitCodeOfRun({ orphaned, faults }: RunResult, dead = 0): ExitCode {
   if (faults.length > 0) return ExitCode.unavailable;
   if (orphaned > 0) return ExitCode.failed;

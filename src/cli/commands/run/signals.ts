@@ -1,7 +1,7 @@
-/** What ends a command that would go on. */
+/** The signals that end a command. */
 export const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGQUIT"] as const;
 
-/** Has signals do something, until it is disposed of. */
+/** Calls `act` at these signals, until it is disposed of. */
 export function onSignals(signals: readonly Deno.Signal[], act: () => void): Disposable {
   for (const signal of signals) Deno.addSignalListener(signal, act);
   return {

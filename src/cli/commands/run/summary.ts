@@ -2,7 +2,7 @@ import type { TallySummary } from "../../../telemetry/tally.ts";
 import { counted } from "../../../core/text/plural.ts";
 
 /**
- * The summary as `--json` prints it.
+ * The summary in `--json`.
  *
  * @param uncounted States of jobs that a broker could not count.
  */
