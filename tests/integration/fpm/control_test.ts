@@ -138,7 +138,9 @@ Deno.test("FpmControl.endChild() ends no process that is not a child of that poo
   await using t = await scripted(() => running(stranger.pid, "/mail/1"));
   await assert.rejects(t.control.endChild("/mail/1"), {
     code: "FPM_KILL_FAILED",
-    message: new RegExp(`^Cannot end the PHP process "${stranger.pid}" of .* that process is not a php-fpm child of the pool`),
+    message: new RegExp(
+      `^Cannot end the PHP process "${stranger.pid}" of .* that process is not a php-fpm child of the pool`,
+    ),
   });
   stranger.kill("SIGKILL");
   assert.equal((await stranger.status).signal, "SIGKILL");
