@@ -18,7 +18,7 @@ export interface ReloadsDeps {
   readonly log: Log;
   /** Sets the log level of a new configuration. */
   readonly setLevel: (level: Config["log"]["level"]) => void;
-  /** Reads the configuration anew. */
+  /** Reads the configuration again. */
   readonly read: () => Promise<Config>;
   readonly service: ServiceState | undefined;
   /** No reload begins before. */

@@ -99,7 +99,7 @@ const CODES = {
       "Correct the application; its errors are in the log and in `/readyz`. The worker checks by itself whether it starts.",
   },
   FPM_KILL_FAILED: {
-    cause: "A PHP process whose time is over could not be ended; it runs on.",
+    cause: "The PHP process of a job that timed out could not be ended; it runs on.",
     remedy:
       "The text says why: the worker has no right to, or the process is on another machine or in another container.",
   },

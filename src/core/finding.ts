@@ -132,8 +132,8 @@ const KINDS = {
       "`opcache.validate_timestamps` is off. Otherwise jobs see old and new files together during a deployment.",
     needs: "--call-script",
   },
-  "process.program": { looksAt: "The program of `[processes.NAME]` is there and can be run." },
-  "process.directory": { looksAt: "The folder of `[processes.NAME]` is there." },
+  "process.program": { looksAt: "The program of `[processes.NAME]` exists and can be run." },
+  "process.directory": { looksAt: "The folder of `[processes.NAME]` exists." },
   "http.listen": { looksAt: "The address of `[http]` is free, or the worker that runs serves it." },
   "http.token": { looksAt: "`token_file` can be read and holds a token." },
   "control.socket": {

@@ -82,7 +82,7 @@ export function phpFindings(settings: PhpSettings, expected: PhpExpectations): F
   const unknown: Finding = {
     id: "php.settings",
     severity: "notice",
-    what: `the script does not tell ${missing.join(", ")}`,
+    what: `the script does not report ${missing.join(", ")}`,
     fix: "in the script: answer FERVO_CHECK as docs/protocol.md says",
   };
   return [...findings, unknown];

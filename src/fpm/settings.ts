@@ -83,7 +83,7 @@ async function ask(program: string, args: readonly string[], where: string): Pro
   // The first reason is the cause of the others.
   const reason = /\b(?:ERROR|ALERT): (.*)/.exec(text)?.[1] ??
     (success ? "it prints nothing; is log_level in it above notice?" : text.trim().split("\n")[0]);
-  throw new FervoError("FPM_MISCONFIGURED", `"${program}" does not tell ${where}: ${reason}`);
+  throw new FervoError("FPM_MISCONFIGURED", `"${program}" does not print ${where}: ${reason}`);
 }
 
 /** Reads the output of `php-fpm -tt`: `[date] NOTICE: \tname = value`, section by section (fpm_conf.c, fpm_conf_dump). */

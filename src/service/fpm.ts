@@ -27,7 +27,7 @@ function poolSection(pool: FpmPool, user: string): string {
 user = ${plain(user)}
 group = ${plain(user)}
 
-; Only the worker's user may connect: whoever can, can run any PHP script as this pool's user.
+; Only the worker's user may connect: any client that connects can run any PHP script as this pool's user.
 listen = ${plain(listen)}
 ${
     isSocket

@@ -85,7 +85,7 @@ function memory(info: RedisFacts["info"]): Finding[] {
   if (info.get("maxmemory_policy") !== "noeviction" || !(max > 0) || !(used > NEARLY_FULL * max)) return [];
   const id = "redis.memory";
   const what = `it uses ${used} of maxmemory's ${max} bytes`;
-  const fix = "in redis.conf: a larger maxmemory; or delete keys that nobody needs";
+  const fix = "in redis.conf: a larger maxmemory; or delete unneeded keys";
   return used < max
     ? [{ id, severity: "warning", what, why: "once it is full, no job can be pushed, taken or settled", fix }]
     : [{

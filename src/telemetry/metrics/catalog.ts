@@ -205,7 +205,7 @@ const METRICS = {
     labels: [],
     help: "When the worker started, in seconds since 1970.",
   },
-  fervo_build_info: { type: "gauge", labels: ["version"], help: "Always 1; the label tells the version." },
+  fervo_build_info: { type: "gauge", labels: ["version"], help: "Always 1; the label has the version." },
 } as const satisfies Readonly<Record<string, Metric>>;
 
 type Catalog = typeof METRICS;

@@ -68,7 +68,7 @@ for (const [changes, expected] of TROUBLES) {
 Deno.test("phpFindings() names the settings that the script does not tell", () => {
   const others = Object.fromEntries(Object.entries(GOOD).filter(([name]) => !name.endsWith("_errors")));
   const findings = phpFindings(others, EXPECTED);
-  assert.equal(findings.at(-1)!.what, "the script does not tell display_errors, log_errors");
+  assert.equal(findings.at(-1)!.what, "the script does not report display_errors, log_errors");
   assert.equal(findings.at(-1)!.severity, "notice");
 });
 
