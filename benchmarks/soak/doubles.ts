@@ -82,7 +82,7 @@ function causeOf(kind: string, before: Run, later: Run, troubles: readonly Troub
   const causes = troubles.filter(({ fromMs, toMs }) =>
     fromMs <= later.startMs && toMs >= before.startMs - BEFORE_MS
   );
-  // An attempt that counted, and may not have ended, is taken over from a worker that has given no sign of life.
+  // An attempt that counted, and may not have ended, is taken over from a worker that has sent no heartbeat.
   const isTakenOver = later.isRepeat && later.attempt > before.attempt;
   if (isTakenOver && causes.some(({ what }) => what === KILLED)) return KILLED;
   // The nearest to the second run is the likeliest.

@@ -186,7 +186,7 @@ export interface Wanted {
 }
 
 /** A subscription of an instance, and what it has given that is not settled. */
-interface Held {
+interface OpenSubscription {
   readonly subscription: Subscription;
   readonly deliveries: Set<Delivery>;
   /** How many more it is asked for now. */
@@ -194,10 +194,10 @@ interface Held {
 }
 
 /** By the queues. */
-const subscriptions = new WeakMap<Broker, Map<string, Held>>();
+const subscriptions = new WeakMap<Broker, Map<string, OpenSubscription>>();
 
-function subscriptionTo(broker: Broker, queues: readonly string[]): Held {
-  const all = subscriptions.get(broker) ?? new Map<string, Held>();
+function subscriptionTo(broker: Broker, queues: readonly string[]): OpenSubscription {
+  const all = subscriptions.get(broker) ?? new Map<string, OpenSubscription>();
   subscriptions.set(broker, all);
   const key = queues.toSorted().join("\n");
   const known = all.get(key);

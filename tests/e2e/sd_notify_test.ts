@@ -5,7 +5,7 @@ import { Site } from "../support/fervo_worker.ts";
 import { NotifySocket } from "../support/notify_socket.ts";
 import { PhpFpm } from "../support/php_fpm.ts";
 
-Deno.test("run says READY when its consumers run, gives signs of life, and says STOPPING once", async () => {
+Deno.test("run says READY when its consumers run, sends heartbeats, and says STOPPING once", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await Site.create(fpm);
   await using manager = await NotifySocket.listen();
@@ -30,7 +30,7 @@ Deno.test("run says READY when its consumers run, gives signs of life, and says 
   assert.deepEqual([manager.count("READY=1"), manager.count("STOPPING=1")], [1, 1]);
 });
 
-Deno.test("run gives no signs of life that are meant for another process, and none when nobody wants them", async () => {
+Deno.test("run sends no heartbeats that are meant for another process, and none when nobody wants them", async () => {
   await using fpm = await PhpFpm.start({ children: 4 });
   await using site = await Site.create(fpm);
   await using manager = await NotifySocket.listen();

@@ -25,7 +25,7 @@ async function open(manager: NotifySocket) {
   return { service, worker, app, errors };
 }
 
-Deno.test("ServiceState gives no sign of life while a consumer is stuck, says so once, and goes on when it is not", async () => {
+Deno.test("ServiceState sends no heartbeat while a consumer is stuck, says so once, and goes on when it is not", async () => {
   await using manager = await NotifySocket.listen();
   const t = await open(manager);
   using service = t.service;

@@ -259,7 +259,7 @@ for (const when of ["still", "for a while"]) {
     await using server = await RedisServer.start();
     await using broker = openRedis(server, { leaseMs: 60_000 });
     const { delivery, identity, list } = await ackUnanswered(server, broker);
-    // As when its signs of life had ended, and another one had taken the job back.
+    // As when its heartbeats had ended, and another one had taken the job back.
     await server.cli("DEL", identity, list);
     if (when === "for a while") {
       await persist(() => takeNow(broker));
@@ -312,7 +312,7 @@ Deno.test("What the driver does by itself tells an outage once, and the next one
   await haveFailed(0);
   await server.start();
   await server.cli("DEL", identity);
-  await eventually("a sign of life", async () => await server.cli("EXISTS", identity) === "1");
+  await eventually("a heartbeat", async () => await server.cli("EXISTS", identity) === "1");
   for (const name of ["dead:1:a", "dead:1:b"]) {
     await server.cli("SADD", "fervo:processes", name);
     await eventually(

@@ -104,7 +104,7 @@ Deno.test("A process that stood still has lost its jobs: a settle says LEASE_LOS
   await using another = openRedis(server, { leaseMs: LEASE_MS });
   for (const name of ["1", "2", "3", "4"]) await frozen.push("q", job(name));
   const lost = await take(frozen, { max: 4 });
-  // As when its signs of life had ended long ago.
+  // As when its heartbeats had ended long ago.
   const [identity] = (await server.elements("SMEMBERS", "processes")).filter((name) => !name.includes(" "));
   await server.cli("DEL", identity!, "fervo:recovery");
   await takeNow(another, { queues: ["other"] });
@@ -134,14 +134,14 @@ Deno.test("A living process keeps its jobs, however long they run", async () => 
   await delivery.settle(ACK);
 });
 
-/** A process that holds a job and gives no sign of life. */
+/** A process that holds a job and sends no heartbeat. */
 async function addDead(server: RedisServer, identity: string): Promise<void> {
   await server.cli("SADD", "fervo:processes", identity);
   await server.cli("SADD", `fervo:queues:${identity}`, "q");
   await server.cli("LPUSH", `fervo:inflight:${identity}:q`, '{"class":"Suite","args":["left"],"jid":"abc"}');
 }
 
-Deno.test("A process counts as dead when no sign of life came in a third of a lease since that was noticed", async () => {
+Deno.test("A process counts as dead when no heartbeat came in a third of a lease since that was noticed", async () => {
   await using server = await RedisServer.start();
   await addDead(server, "gone:1:a");
   const leaseMs = 3_000;
@@ -168,7 +168,7 @@ Deno.test("What was noticed before nobody looked for a while counts no more: Red
   assert.equal(await server.cli("LLEN", "fervo:inflight:gone:1:a:q"), "1");
 });
 
-Deno.test("A sign of life that could not be given is given again within a second", async () => {
+Deno.test("A heartbeat that failed is sent again within a second", async () => {
   await using server = await RedisServer.start();
   const clock = new MovableClock();
   const leaseMs = 120_000;

@@ -106,7 +106,7 @@ Deno.test("Quiet and stop from Sidekiq's API reach our process, and quiet shows"
 });
 
 for (const isUnderWay of [false, true]) {
-  const also = isUnderWay ? ", also while a sign of life is under way" : "";
+  const also = isUnderWay ? ", also during a heartbeat" : "";
   Deno.test(`A process that goes quiet by itself shows it at once${also}`, async () => {
     await using server = await RedisServer.start();
     await using sidekiq = await SidekiqApi.start(server);
