@@ -13,7 +13,10 @@ const PLACES = [
   "UPGRADE.md",
   "config.example.toml",
   "php/runner/README.md",
+  "php/runner/CHANGELOG.md",
   "php/bundle/README.md",
+  "php/bundle/CHANGELOG.md",
+  "php/bundle/UPGRADE.md",
   "php/bundle/docs",
 ];
 /** Decisions are dated, and stay as they were written. */
