@@ -44,7 +44,10 @@ Deno.test("run renews leases, answers and ends in order while nobody reads its l
   const status = JSON.parse(await site.runOk(["status", "--json"]));
   assert.equal(status.in_flight, 1);
   assert.ok(status.log_lines_dropped > 0);
-  assert.match(await site.runOk(["status"]), /The log has lost \d+ lines?: the reader of standard error is too slow/);
+  assert.match(
+    await site.runOk(["status"]),
+    /The log has lost \d+ lines?: the reader of standard error is too slow/,
+  );
   const page = await ask(`${site.directory}/http.sock`, "/metrics");
   assert.match(page.body, new RegExp(`^fervo_log_lines_dropped_total ${status.log_lines_dropped}$`, "m"));
   assert.equal((await ask(`${site.directory}/http.sock`, "/livez")).status, 200);
