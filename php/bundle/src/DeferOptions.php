@@ -41,7 +41,7 @@ final class DeferOptions
             self::checkQueue($queue);
         }
         if (null !== $attempts && ($attempts < 1 || $attempts > self::MAX_INTEGER)) {
-            throw new InvalidOptionException(sprintf('The number of attempts is %d; it counts the first try, so it is at least 1, and at most %d.', $attempts, self::MAX_INTEGER));
+            throw new InvalidOptionException(sprintf('The number of attempts is %d; it counts the first attempt, so it is at least 1, and at most %d.', $attempts, self::MAX_INTEGER));
         }
         if (null !== $priority && abs($priority) > self::MAX_INTEGER) {
             throw new InvalidOptionException(sprintf('The priority is %d; it is from -%2$d to %2$d.', $priority, self::MAX_INTEGER));

@@ -11,7 +11,7 @@ final class DeferredJob
      * @param string      $payload     signed text in UTF-8, for the front controller
      * @param int|null    $notBeforeMs epoch milliseconds; null = as soon as possible
      * @param int         $priority    higher runs first
-     * @param int|null    $attempts    tries in all; null = as the worker's configuration says
+     * @param int|null    $attempts    attempts in all; null = as the worker's configuration says
      * @param string|null $listener    "service::method", when only that one is to be called
      */
     public function __construct(

@@ -83,7 +83,7 @@ final class RedisBackend implements BackendInterface
         return json_encode([
             'class' => self::JOB_CLASS,
             'args' => [$job->payload],
-            // Sidekiq counts the tries after the first one; true = its default of 25.
+            // Sidekiq counts the attempts after the first one; true = its default of 25.
             'retry' => null === $job->attempts ? true : $job->attempts - 1,
             'queue' => $job->queue,
             'jid' => bin2hex(random_bytes(12)),

@@ -18,7 +18,7 @@ use Symfony\Component\Console\Output\OutputInterface;
 #[AsCommand(name: 'fervo:deferred-event:dispatch', description: 'Runs one deferred event, for fervo-worker\'s process executor')]
 final class DispatchCommand extends Command
 {
-    /** Beside 0 (done) and 1 (to be tried again). */
+    /** Beside 0 (done) and 1 (failed, and runs again). */
     public const EXIT_BURY = 100;
 
     public function __construct(private readonly JobRunner $runner)
@@ -33,14 +33,14 @@ final class DispatchCommand extends Command
             ->setHelp(<<<'TXT'
                 Dispatches the event of one payload, as the front controller does on PHP-FPM, but in a process of its own.
 
-                Exit codes: <info>0</info> done, <info>1</info> failed, to be tried again, <info>100</info> failed for good. In fervo-worker.toml:
+                Exit codes: <info>0</info> done, <info>1</info> failed, and runs again, <info>100</info> failed for good. In fervo-worker.toml:
 
                     [processes.symfony]
                     command = ["php", "/srv/app/bin/console", "fervo:deferred-event:dispatch", "-"]
                     [processes.symfony.exit_codes]
                     100 = "bury"
 
-                A process cannot say how long to wait before the next try.
+                A process cannot say how long to wait before the next attempt.
                 TXT);
     }
 

@@ -9,7 +9,7 @@ namespace Fervo\DeferredEventBundle\Doctrine;
  * transaction only, and makes those inside by savepoints.
  *
  * A transaction was committed when the driver said so, and not before. One whose commit failed may be committed by a further
- * try, as on SQLite when the database was locked; until then it is over for those who ask, and whatever else happens to the
+ * attempt, as on SQLite when the database was locked; until then it is over for those who ask, and whatever else happens to the
  * connection means that it was not committed: a rollback, another transaction, the connection's end.
  *
  * @internal

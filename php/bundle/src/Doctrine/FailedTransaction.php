@@ -38,7 +38,7 @@ final class FailedTransaction
         };
     }
 
-    /** Whether the transaction is still open, though its commit has failed: SQLite waits for another try, or for a rollback. */
+    /** Whether the transaction is still open, though its commit has failed: SQLite waits for another attempt, or for a rollback. */
     public static function hasOutlivedItsCommitOn(Connection $connection): bool
     {
         return true === NativeTransaction::isOpenOn(self::nativeOf($connection));

@@ -7,7 +7,7 @@ namespace Fervo\DeferredEventBundle\Event;
 use Fervo\Runner\Job;
 
 /**
- * After a try has failed, before the worker is told. What a listener throws is logged, and changes nothing. Of a message of Messenger
+ * After an attempt has failed, before the worker is told. What a listener throws is logged, and changes nothing. Of a message of Messenger
  * only what Messenger's WorkerMessageFailedEvent has not told: that its payload cannot be read, or that Messenger's worker failed.
  */
 final class JobFailed

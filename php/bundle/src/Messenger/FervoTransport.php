@@ -40,7 +40,7 @@ final class FervoTransport implements TransportInterface
     }
 
     /**
-     * A new message waits for the commit or for terminate() as events do (`send` of the configuration). A copy for a further try,
+     * A new message waits for the commit or for terminate() as events do (`send` of the configuration). A copy for a further attempt,
      * or for the failure transport, goes to the queue at once: what it is a copy of is removed when we return.
      */
     public function send(Envelope $envelope): Envelope

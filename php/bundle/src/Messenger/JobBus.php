@@ -12,7 +12,7 @@ use Symfony\Component\Messenger\MessageBusInterface;
 
 /**
  * The bus for Messenger's worker and one message: an open transaction is rolled back, and fails the message, before Messenger
- * decides on it. So neither the copy for the next try nor the one for the failure transport is written into a transaction that
+ * decides on it. So neither the copy for the next attempt nor the one for the failure transport is written into a transaction that
  * nobody commits.
  *
  * What was undone may be the work of a handler that had succeeded. Messenger would not call that one again, by the stamp that it

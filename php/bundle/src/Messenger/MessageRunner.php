@@ -77,7 +77,7 @@ final class MessageRunner
 
     /**
      * In the worker's place. It is done when the message was handled, and also when it is somewhere else: in the queue for a
-     * further try, or in the failure transport.
+     * further attempt, or in the failure transport.
      *
      * @return \Throwable|null why Messenger has rejected the message for good, so that it is nowhere else; null = done
      *

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Messenger;
 
 /**
- * Whether Messenger has sent the message of the running job elsewhere: for a further try, or to its failure transport. It is
+ * Whether Messenger has sent the message of the running job elsewhere: for a further attempt, or to its failure transport. It is
  * seen, not concluded from the configuration.
  *
  * @internal

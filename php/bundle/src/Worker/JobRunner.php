@@ -131,7 +131,7 @@ final class JobRunner
     }
 
     /**
-     * A try that is not the last is a warning: nobody has to look yet.
+     * An attempt that is not the last is a warning: nobody has to look yet.
      *
      * @return bool whether it is tried again
      */

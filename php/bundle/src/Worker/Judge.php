@@ -19,7 +19,7 @@ use Symfony\Component\Messenger\Exception\WrappedExceptionsInterface;
  */
 final class Judge
 {
-    /** By Messenger, which has judged the error, and knows no further try. */
+    /** By Messenger, which has judged the error, and knows no further attempt. */
     public static function rejected(\Throwable $error): Outcome
     {
         $causes = self::causes($error);
