@@ -27,13 +27,13 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
     ({ lease }) =>
       ({
         timed: "when their lease ends",
-        connection: "when its connection has ended, or its heartbeat is missing",
+        connection: "when its connection has ended, else when its lease has",
       })[
         lease
       ],
   ],
   [
-    "that a worker was lost with the job is",
+    "that a job's worker was lost is",
     ({ redeliveries }) => ({ counted: "counted", flagged: "known", unknown: "not known" })[redeliveries],
   ],
   ["attempts are known", ({ attempts }) => yes(attempts)],

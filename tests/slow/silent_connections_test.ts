@@ -3,15 +3,15 @@
  * comes, the job is settled, and a server that has gone is noticed. Servers, worker and firewall have a network each.
  */
 import assert from "node:assert/strict";
-import { parseAddress } from "../../../src/fastcgi/address.ts";
-import { Beanstalkd } from "../../support/beanstalkd.ts";
-import { eventually } from "../../support/eventually.ts";
-import { Site, type SiteOptions } from "../../support/fervo_worker.ts";
-import { ForgetfulFirewall } from "../../support/forgetful_firewall.ts";
-import { Forwarder } from "../../support/forwarder.ts";
-import { PhpFpm } from "../../support/php_fpm.ts";
-import { RedisServer } from "../../support/redis_server.ts";
-import { RedisTls } from "../../support/redis_tls.ts";
+import { parseAddress } from "../../src/fastcgi/address.ts";
+import { Beanstalkd } from "../support/beanstalkd.ts";
+import { eventually } from "../support/eventually.ts";
+import { Site, type SiteOptions } from "../support/fervo_worker.ts";
+import { ForgetfulFirewall } from "../support/forgetful_firewall.ts";
+import { Forwarder } from "../support/forwarder.ts";
+import { PhpFpm } from "../support/php_fpm.ts";
+import { RedisServer } from "../support/redis_server.ts";
+import { RedisTls } from "../support/redis_tls.ts";
 
 const FORGETS_AFTER_S = 5;
 /** Longer than what the firewall remembers, and what it takes to notice that it was forgotten. */
