@@ -3,10 +3,10 @@
  * nothing a second time, and the log, `status` and `check` tell of either.
  */
 import assert from "node:assert/strict";
-import { eventually } from "../../support/eventually.ts";
-import { fakeTime } from "../../support/fake_time.ts";
-import { type RunningCommand, Site, type SiteOptions } from "../../support/fervo_worker.ts";
-import { RedisServer } from "../../support/redis_server.ts";
+import { eventually } from "../support/eventually.ts";
+import { fakeTime } from "../support/fake_time.ts";
+import { type RunningCommand, Site, type SiteOptions } from "../support/fervo_worker.ts";
+import { RedisServer } from "../support/redis_server.ts";
 
 const PUSHED = '"The schedule pushed a job"';
 const PAYLOAD = '{"class":"Tick","args":[]}';

@@ -3,9 +3,9 @@
  * machine was suspended. No job may be begun a second time by that, none may be stuck, and the log has to tell.
  */
 import assert from "node:assert/strict";
-import { eventually } from "../../support/eventually.ts";
-import { fakeTime } from "../../support/fake_time.ts";
-import { type RunningCommand, Site, type SiteOptions } from "../../support/fervo_worker.ts";
+import { eventually } from "../support/eventually.ts";
+import { fakeTime } from "../support/fake_time.ts";
+import { type RunningCommand, Site, type SiteOptions } from "../support/fervo_worker.ts";
 
 const HOUR_S = 3_600;
 const LEASE_MS = 2_000;
