@@ -5,7 +5,7 @@ import type { InFlightJob } from "./in_flight.ts";
 export class Kept {
   readonly #clock: Clock;
   readonly #onDue: () => void;
-  readonly #all: InFlightJob[] = [];
+  #all: InFlightJob[] = [];
   readonly #later = new Map<InFlightJob, Timer>();
 
   /** @param deps.onDue Called when a postponed delivery may begin. */
@@ -52,8 +52,8 @@ export class Kept {
   /** Removes and returns the matching ones, postponed or not. */
   takeThose(isMeant: (entry: InFlightJob) => boolean): InFlightJob[] {
     const meant = this.#all.filter(isMeant);
+    this.#all = this.#all.filter((entry) => !isMeant(entry));
     for (const entry of meant) {
-      this.#all.splice(this.#all.indexOf(entry), 1);
       this.#later.get(entry)?.cancel();
       this.#later.delete(entry);
     }

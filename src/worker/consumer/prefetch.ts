@@ -24,7 +24,7 @@ export class Prefetch<T> {
   readonly #onStale: (items: T[]) => void;
   readonly #limit: SlotLimit;
   readonly #perSlot: number;
-  readonly #items: { readonly item: T; readonly sinceMs: number }[] = [];
+  #items: { readonly item: T; readonly sinceMs: number }[] = [];
   #meanMs = FIRST_MEAN_MS;
   #timer: Timer | undefined;
 
@@ -77,10 +77,8 @@ export class Prefetch<T> {
 
   /** Removes and returns the matching ones. */
   takeThose(isMeant: (item: T) => boolean): T[] {
-    const taken: T[] = [];
-    for (let at = this.#items.length - 1; at >= 0; at--) {
-      if (isMeant(this.#items[at]!.item)) taken.unshift(...this.#items.splice(at, 1).map(({ item }) => item));
-    }
+    const taken = this.#items.filter(({ item }) => isMeant(item)).map(({ item }) => item);
+    this.#items = this.#items.filter(({ item }) => !isMeant(item));
     return taken;
   }
 
