@@ -1,5 +1,5 @@
 import type { Clock } from "../../core/time/clock.ts";
-import type { Broker, Capabilities } from "../../core/broker.ts";
+import type { Broker, Capabilities, Subscription } from "../../core/broker.ts";
 import { type PushOptions } from "../../core/format.ts";
 import type { PlainFormat } from "../../core/format.ts";
 import type { Observer } from "../../core/observer.ts";
@@ -7,6 +7,7 @@ import { QueueError } from "../../core/errors.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { written } from "../../formats/written.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
+import { pullSubscription } from "../pull_subscription.ts";
 import { SqliteAdmin } from "./admin.ts";
 import { SqliteChanges } from "./store/changes.ts";
 
@@ -14,7 +15,7 @@ import { headersColumn, SqliteSettler } from "./delivery.ts";
 import { SqliteFile, type StatementOptions } from "./store/file.ts";
 import { SqliteHoldings, SqliteLeases } from "./leases.ts";
 import type { SqliteShared } from "./shared.ts";
-import { SqliteClaims, SqliteSubscription } from "./subscription.ts";
+import { SqliteClaims } from "./claims.ts";
 import { isSqliteError, SQLITE_FULL, SqliteWriter } from "./store/writer.ts";
 
 export interface SqliteBrokerDeps {
@@ -78,7 +79,7 @@ export const SQLITE_CAPABILITIES: Capabilities = {
  * 1. Claims, settles and pushes in transactions that {@link SqliteWriter} shares among all changes of one turn.
  * 2. Counts an attempt when it hands a job out, so that a job that kills its worker is counted, too.
  * 3. Makes delayed jobs, and jobs whose lease has ended, ready again when they are due ({@link SqliteLeases}).
- * 4. Waits for jobs without polling ({@link SqliteSubscription}, {@link SqliteChanges}).
+ * 4. Waits for jobs without polling ({@link SqliteClaims}, {@link SqliteChanges}).
  * 5. Answers administration ({@link SqliteAdmin}).
  */
 export class SqliteBroker implements Broker {
@@ -113,7 +114,11 @@ export class SqliteBroker implements Broker {
       options,
     );
     const settler = new SqliteSettler(shared, options.leaseMs);
-    this.#claims = new SqliteClaims(shared, { settler, leases }, { ...options, owner, format });
+    this.#claims = new SqliteClaims(
+      shared,
+      { settler, leases, isOpen: () => this.#closed === undefined },
+      { ...options, owner, format },
+    );
     this.admin = new SqliteAdmin(shared, { insertJob: (...job) => this.#insert(...job) }, {
       ...options,
       owner,
@@ -136,12 +141,8 @@ export class SqliteBroker implements Broker {
     return new SqliteBroker(new SqliteFile(deps.clock, options), deps, options);
   }
 
-  subscribe(): SqliteSubscription {
-    return new SqliteSubscription(this.#shared, {
-      claims: this.#claims,
-      leases: this.#leases,
-      isOpen: () => this.#closed === undefined,
-    });
+  subscribe(): Subscription {
+    return pullSubscription((request, signal) => this.#claims.receive(request, signal));
   }
 
   async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
