@@ -1,7 +1,7 @@
-import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Finding } from "../../core/finding.ts";
 import { fileReason } from "../../core/text/file_error.ts";
+import { diskOf } from "./store/disk.ts";
 
 /** The facts about a database file and its place. */
 export interface SqliteFacts {
@@ -176,8 +176,8 @@ function ownersOf(path: string): SqliteFacts["owners"] {
 
 function fileSystemOf(path: string): Pick<SqliteFacts, "fileSystem" | "freeBytes"> {
   try {
-    const { type, bavail, bsize } = statfsSync(dirname(path));
-    return { fileSystem: type, freeBytes: bavail * bsize };
+    const { type, freeBytes } = diskOf(path);
+    return { fileSystem: type, freeBytes };
   } catch (error) {
     return { fileSystem: fileReason(error) };
   }

@@ -1,8 +1,7 @@
-import { statfsSync } from "node:fs";
-import { dirname } from "node:path";
 import { setImmediate } from "node:timers";
 import { type Clock, sleep } from "../../../core/time/clock.ts";
 import { FervoError, QueueError, reasonOf } from "../../../core/errors.ts";
+import { diskOf } from "./disk.ts";
 
 interface Change {
   readonly apply: () => unknown;
@@ -265,8 +264,7 @@ const LEAST_FREE_BYTES = 65_536;
 /** Whether the disk of a file is full, as far as that is known. */
 function isFull(path: string): boolean {
   try {
-    const { bavail, bsize } = statfsSync(dirname(path));
-    return bavail * bsize < LEAST_FREE_BYTES;
+    return diskOf(path).freeBytes < LEAST_FREE_BYTES;
   } catch {
     return false;
   }
