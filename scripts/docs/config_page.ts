@@ -3,7 +3,7 @@ import type * as z from "zod";
 import { BROKER_TYPES } from "../../src/brokers/mod.ts";
 import { brokerTableSchema, configSchema } from "../../src/config/schema.ts";
 import { exampleComments, type TableComments } from "./example_comments.ts";
-import { contents, GENERATED, page, wrapped } from "./markdown.ts";
+import { contents, GENERATED, linked, page, wrapped } from "./markdown.ts";
 
 /** The words of the example that are for who edits it. */
 const FOR_EDITORS = / ?To have (?:it|one), remove the # before these lines\./;
@@ -74,12 +74,11 @@ function marked(text: string): string {
   const code =
     /\b[A-Za-z_.]+ = (?:"[^"]*"|\d+|true|false)|'\{.*?\}'|"[^"]*"|\[\[?[a-zA-Z.]+\]\]?|\["[^\]]*\]|(?<![\w`])\/[a-z][\w\/-]*\w|\b[a-z]+(?:_[a-z0-9]+)+\b|\$\{[A-Z_]+\}|\b[A-Z]+(?:_[A-Z]+)+\b|\$_SERVER\b|\bpm\.[a-z_]+|\bping\.path\b/g;
   return parts.map((part) =>
-    part.startsWith("`") ? part : part.split(/(docs\/[\w./-]+\.md)/).map((piece) => {
-      const document = /^docs\/(.*)$/.exec(piece)?.[1];
-      return document === undefined
-        ? piece.replaceAll(code, (found) => `\`${found}\``)
-        : `[${document}](../${document})`;
-    }).join("")
+    part.startsWith("`")
+      ? part
+      : part.split(/(docs\/[\w./-]+\.md)/).map((piece) =>
+        piece.startsWith("docs/") ? linked(piece) : piece.replaceAll(code, (found) => `\`${found}\``)
+      ).join("")
   ).join("");
 }
 

@@ -1,6 +1,6 @@
 /** docs/reference/errors.md: every error code. */
 import { ERROR_CODE_TEXTS } from "../../src/core/errors.ts";
-import { GENERATED, page, table } from "./markdown.ts";
+import { GENERATED, linked, page, table } from "./markdown.ts";
 
 const HEAD = `# Error codes
 
@@ -9,11 +9,6 @@ ${GENERATED}
 For whoever has met a code in the log (\`code\`), in a dead letter, in the label \`code\` of a metric or in \`--json\` output: what has
 happened, and what to do. The text beside the code always has the particulars. To begin with a symptom instead:
 [troubleshooting.md](../troubleshooting.md).`;
-
-/** A document of docs/, as a link from docs/reference. */
-function linked(text: string): string {
-  return text.replaceAll(/docs\/([\w-]+\.md)/g, "[$1](../$1)");
-}
 
 export function errorsPage(): string {
   const rows = Object.entries(ERROR_CODE_TEXTS)

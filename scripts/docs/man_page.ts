@@ -29,7 +29,7 @@ export function manPage(): string {
     ".B fervo\\-worker",
     "[\\fIoptions\\fR] \\fIcommand\\fR [\\fIarguments\\fR]",
     ".SH DESCRIPTION",
-    paragraph(root.description()),
+    escaped(root.description()),
     ".SH OPTIONS",
     ...optionLines(root),
     ".SH COMMANDS",
@@ -68,7 +68,7 @@ function commandLines(command: Command): string[] {
   const blocks = blocksAfterHelp(command);
   return [
     `.SS ${escaped(fullName(command))} ${escaped(command.usage())}`,
-    paragraph(command.description()),
+    escaped(command.description()),
     ...help.visibleArguments(command).flatMap((argument: Argument) =>
       tagged(`\\fI${escaped(argument.name())}\\fR`, escaped(help.argumentDescription(argument)))
     ),
@@ -134,10 +134,6 @@ function tagged(tag: string, text: string): string[] {
 
 function asTyped(lines: readonly string[]): string[] {
   return [".PP", ".nf", ".RS 2", ...lines.map((line) => escaped(line.replace(/^ {2}/, ""))), ".RE", ".fi"];
-}
-
-function paragraph(text: string): string {
-  return escaped(text);
 }
 
 /** For `NAME`, where a short phrase is usual. */

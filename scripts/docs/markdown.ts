@@ -28,6 +28,11 @@ export function page(...parts: readonly string[]): string {
   return `${parts.join("\n\n")}\n`;
 }
 
+/** Documents of docs/, as links from docs/reference. */
+export function linked(text: string): string {
+  return text.replaceAll(/docs\/([\w./-]+\.md)/g, "[$1](../$1)");
+}
+
 /** Of a line of prose. */
 const MAX_WIDTH = 120;
 
