@@ -8,11 +8,11 @@ import { anchorOf } from "../../scripts/docs/markdown.ts";
 const ROOT = new URL("../../", import.meta.url);
 const SKIPPED = [".git", ".tools", "node_modules", "vendor", "dist", "coverage", "symfony_vendor"];
 
-function pagesIn(folder: string): string[] {
-  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory }) =>
+function filesIn(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory, isFile }) =>
     isDirectory
-      ? SKIPPED.includes(name) ? [] : pagesIn(`${folder}${name}/`)
-      : name.endsWith(".md")
+      ? SKIPPED.includes(name) ? [] : filesIn(`${folder}${name}/`)
+      : isFile
       ? [`${folder}${name}`]
       : []
   );
@@ -58,7 +58,7 @@ function brokenIn(page: string): string[] {
 }
 
 Deno.test("Each link from one page to another leads to a file and a heading that are there", () => {
-  const pages = pagesIn("");
+  const pages = filesIn("").filter((path) => path.endsWith(".md"));
   assert.ok(pages.length > 50, `${pages.length}`);
   assert.deepEqual(pages.flatMap(brokenIn), []);
 });
@@ -66,16 +66,6 @@ Deno.test("Each link from one page to another leads to a file and a heading that
 /** What may name a page of docs/: sources, tests, examples, configurations, scripts. */
 const TEXT =
   /\.(?:md|ts|php|toml|sh|yml|json|conf|1)$|^scripts\/[\w-]+$|^packaging\/|^tests\/first_hour\/[\w/]+$/;
-
-function filesIn(folder: string): string[] {
-  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory, isFile }) =>
-    isDirectory
-      ? SKIPPED.includes(name) ? [] : filesIn(`${folder}${name}/`)
-      : isFile
-      ? [`${folder}${name}`]
-      : []
-  );
-}
 
 Deno.test("Each page of docs/ that a text of the repository names is there", () => {
   // The changelog tells of pages that are gone.
