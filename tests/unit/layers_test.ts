@@ -12,6 +12,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   formats: 1,
   fastcgi: 2,
   redis: 2,
+  sql: 2,
   brokers: 3,
   fpm: 3,
   telemetry: 3,
@@ -34,7 +35,7 @@ const EXCEPTIONS: readonly { readonly from: string; readonly to: string }[] = [
 ];
 
 /** Where brokers are named; elsewhere all are alike. */
-const BROKER_PLACES = /^src\/(?:brokers|redis|formats)\//;
+const BROKER_PLACES = /^src\/(?:brokers|redis|sql|formats)\//;
 /** Names of brokers, of their folders and formats; as the end of a file's name, one is none. */
 const BROKER_NAMES = new RegExp(
   `(?<!\\.)\\b(?:${

@@ -1,0 +1,59 @@
+import { FervoError, QueueError, reasonOf } from "../core/errors.ts";
+
+/**
+ * Why a statement or a connect failed:
+ *
+ * - `lost`: the connection, or it could not be made; whether the statement was carried out is unknown.
+ * - `again`: a deadlock, a serialization failure or a lock timeout: the transaction was rolled back, and may succeed at once.
+ * - `read_only`: the server refuses writes: it is a replica, or was set so; another server may be the right one.
+ * - `refused`: by a value or a rule of the table, such as a constraint; other rows are not concerned.
+ * - `duplicate`: a unique key exists.
+ * - `schema`: a table or a column is missing or of another type.
+ * - `denied`: the login, or a right.
+ * - `other`: of the server as a whole, such as a full disk.
+ */
+export type FailureKind =
+  | "lost"
+  | "again"
+  | "read_only"
+  | "refused"
+  | "duplicate"
+  | "schema"
+  | "denied"
+  | "other";
+
+/** A failure of a server or of its connection, with the driver's error as its cause. */
+export class SqlFailure extends Error {
+  readonly kind: FailureKind;
+  /** What happened and what to do, as a clause without a full stop; undefined when the server's own words must do. */
+  readonly advice: string | undefined;
+  /** The server's own code, such as `40P01` or `ER_LOCK_DEADLOCK`. */
+  readonly code: string | undefined;
+
+  constructor(
+    kind: FailureKind,
+    { cause, code, advice }: { cause: unknown; code?: string | undefined; advice?: string | undefined },
+  ) {
+    super(reasonOf(cause), { cause });
+    this.name = "SqlFailure";
+    this.kind = kind;
+    this.code = code;
+    this.advice = advice;
+  }
+}
+
+/**
+ * A failure as QUEUE_UNAVAILABLE; the server's own words follow in brackets.
+ *
+ * @param where The server and its address.
+ */
+export function unavailableError(where: string, error: unknown): FervoError {
+  if (error instanceof FervoError) return error;
+  const reason = reasonOf(error);
+  const advice = error instanceof SqlFailure ? error.advice : undefined;
+  return new QueueError(
+    "QUEUE_UNAVAILABLE",
+    `Cannot use ${where}: ${advice === undefined ? reason : `${advice} (${reason})`}`,
+    { cause: error },
+  );
+}
