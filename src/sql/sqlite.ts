@@ -1,0 +1,116 @@
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type { Clock } from "../core/time/clock.ts";
+import { SQLITE_DIALECT } from "./dialect.ts";
+import type { SqlClient, SqlDriver, SqlResult, SqlRow, SqlValue } from "./driver.ts";
+import { type FailureKind, SqlFailure } from "./failure.ts";
+
+/** SQLite's result codes (https://sqlite.org/rescode.html); extended codes carry these in their lowest byte. */
+const BUSY = 5;
+const KINDS: Readonly<Record<number, FailureKind>> = {
+  [BUSY]: "again",
+  6: "again",
+  8: "read_only",
+  18: "refused",
+  19: "refused",
+  20: "refused",
+  23: "denied",
+};
+/** SQLITE_CONSTRAINT_UNIQUE and SQLITE_CONSTRAINT_PRIMARYKEY. */
+const DUPLICATES: ReadonlySet<number> = new Set([2067, 1555]);
+/** SQLite waits this long for a lock, milliseconds. It blocks the whole process. */
+const LOCK_WAIT_MS = 10;
+
+/**
+ * A table in a SQLite file, through the same contract as a server's. The endpoint's path is the file. Statements block the
+ * process while they run, and wait for locks of others only for some milliseconds: the caller repeats them.
+ *
+ * @param clock The time of the server is this clock's.
+ */
+export function sqliteDriver(clock: Clock): SqlDriver {
+  return {
+    dialect: SQLITE_DIALECT,
+    product: "SQLite",
+    // deno-lint-ignore require-await -- so that a synchronous failure rejects
+    async connect(endpoint) {
+      if (endpoint.transport !== "unix") throw new TypeError("a SQLite database has a path");
+      return new SqliteClient(endpoint.path, clock);
+    },
+  };
+}
+
+class SqliteClient implements SqlClient {
+  readonly dialect = SQLITE_DIALECT;
+  readonly facts = {
+    product: "SQLite",
+    version: { major: 3, minor: 0 },
+    isReadOnly: false,
+    // One writer at a time: no row is ever locked.
+    hasSkipLocked: false,
+    hasPooler: false,
+  } as const;
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #isLost = false;
+
+  constructor(path: string, clock: Clock) {
+    try {
+      this.#db = new DatabaseSync(path, { timeout: LOCK_WAIT_MS });
+      this.#db.function("fervo_now_ms", () => clock.nowMs());
+    } catch (error) {
+      throw failureOf(error);
+    }
+  }
+
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  // deno-lint-ignore require-await -- so that a synchronous failure rejects
+  async run(text: string, values: readonly SqlValue[] = []): Promise<SqlResult> {
+    if (this.#isLost) throw new SqlFailure("lost", { cause: new Error("closed by this worker") });
+    try {
+      // A deferred transaction that reads first cannot wait for the lock when it writes.
+      const statement = this.#prepared(text === "BEGIN" ? "BEGIN IMMEDIATE" : text);
+      if (statement.columns().length === 0) {
+        return { rows: [], changes: Number(statement.run(...values as SQLInputValue[]).changes) };
+      }
+      const rows = statement.all(...values as SQLInputValue[]).map(plain);
+      return { rows, changes: rows.length };
+    } catch (error) {
+      throw failureOf(error);
+    }
+  }
+
+  destroy(): void {
+    if (this.#isLost) return;
+    this.#isLost = true;
+    this.#db.close();
+  }
+
+  #prepared(text: string): StatementSync {
+    let statement = this.#statements.get(text);
+    if (statement === undefined) {
+      statement = this.#db.prepare(text);
+      statement.setReadBigInts(true);
+      this.#statements.set(text, statement);
+    }
+    return statement;
+  }
+}
+
+function plain(row: Record<string, unknown>): SqlRow {
+  for (const [name, value] of Object.entries(row)) {
+    if (typeof value === "bigint" && Number.isSafeInteger(Number(value))) row[name] = Number(value);
+  }
+  return row as SqlRow;
+}
+
+function failureOf(error: unknown): SqlFailure {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  if (typeof code !== "number") {
+    const isSchema = /^no such (?:table|column)/.test(String((error as Error)?.message));
+    return new SqlFailure(isSchema ? "schema" : "other", { cause: error });
+  }
+  const kind = DUPLICATES.has(code) ? "duplicate" : KINDS[code & 0xff] ?? "other";
+  return new SqlFailure(kind, { cause: error, code: String(code) });
+}
