@@ -1,0 +1,29 @@
+import { Socket } from "node:net";
+import type { SocketAddress } from "../net/address.ts";
+import { prepareTcp } from "../net/keepalive.ts";
+
+/**
+ * Connects without encryption.
+ *
+ * @param signal Destroys the socket, also a connected one.
+ * @throws {Error} of the system
+ */
+export function dial(endpoint: SocketAddress, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = new Socket();
+    const destroy = () => socket.destroy();
+    if (signal.aborted) destroy();
+    signal.addEventListener("abort", destroy);
+    const onClose = () => reject(new Error("the connection was closed"));
+    socket.once("error", reject);
+    socket.once("close", onClose);
+    socket.once("connect", () => {
+      socket.removeListener("error", reject);
+      socket.removeListener("close", onClose);
+      if (endpoint.transport === "tcp") prepareTcp(socket);
+      resolve(socket);
+    });
+    if (endpoint.transport === "unix") socket.connect(endpoint.path);
+    else socket.connect(endpoint.port, endpoint.hostname);
+  });
+}
