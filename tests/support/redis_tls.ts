@@ -1,57 +1,43 @@
-import { runProgram } from "./run_program.ts";
+import { Authority, type Certificate } from "./certificates.ts";
 
 /** An authority of one's own and a certificate by it, for a Redis with TLS. */
 export class RedisTls implements AsyncDisposable {
-  readonly #folder: string;
+  readonly #authority: Authority;
+  readonly #certificate: Certificate;
 
-  private constructor(folder: string) {
-    this.#folder = folder;
+  private constructor(authority: Authority, certificate: Certificate) {
+    this.#authority = authority;
+    this.#certificate = certificate;
   }
 
   /** @param host The server's IP address. */
   static async create(host: string): Promise<RedisTls> {
-    const folder = await Deno.makeTempDir({ prefix: "fervo-tls-" });
-    const tls = new RedisTls(folder);
-    const openssl = async (args: string) => {
-      const { success, said } = await runProgram("openssl", ...args.split(" "));
-      if (!success) throw new Error(said);
-    };
+    const authority = await Authority.create();
     try {
-      const file = (name: string) => `${folder}/${name}`;
-      const key = (name: string) => `-newkey rsa:2048 -nodes -keyout ${file(name)}`;
-      await openssl(`req -x509 ${key("ca.key")} -out ${file("ca.pem")} -days 2 -subj /CN=authority`);
-      await openssl(`req ${key("leaf.key")} -out ${file("leaf.csr")} -subj /CN=${host}`);
-      await Deno.writeTextFile(file("ext"), `subjectAltName=IP:${host}\nbasicConstraints=CA:FALSE\n`);
-      const authority = `-CA ${file("ca.pem")} -CAkey ${file("ca.key")} -CAcreateserial`;
-      await openssl(
-        `x509 -req -in ${file("leaf.csr")} ${authority} -out ${file("leaf.pem")} -days 2 -extfile ${
-          file("ext")
-        }`,
-      );
-      return tls;
+      return new RedisTls(authority, await authority.issue(host, [host]));
     } catch (error) {
-      await tls[Symbol.asyncDispose]();
+      await authority[Symbol.asyncDispose]();
       throw error;
     }
   }
 
   /** The certificate to trust. */
   get caFile(): string {
-    return `${this.#folder}/ca.pem`;
+    return this.#authority.caFile;
   }
 
   /** The lines of redis.conf that have it listen at this port. */
   config(port: number): string[] {
     return [
       `tls-port ${port}`,
-      `tls-cert-file ${this.#folder}/leaf.pem`,
-      `tls-key-file ${this.#folder}/leaf.key`,
+      `tls-cert-file ${this.#certificate.certFile}`,
+      `tls-key-file ${this.#certificate.keyFile}`,
       `tls-ca-cert-file ${this.caFile}`,
       "tls-auth-clients no",
     ];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.#folder, { recursive: true });
+    await this.#authority[Symbol.asyncDispose]();
   }
 }
