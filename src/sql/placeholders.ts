@@ -6,20 +6,20 @@ interface Numbered {
   readonly count: number;
 }
 
-const numbered = new Map<string, Numbered>();
+const known = new Map<string, Numbered>();
 
 /**
  * The statement with `$1`, `$2` … in the place of each `?`. Our statements have no `?` in a literal, a name or an operator.
  *
- * @throws {TypeError} when the statement has not this many values
+ * @throws {TypeError} when the statement has not this many parameters
  */
 export function numberPlaceholders(text: string, count: number): string {
-  let found = numbered.get(text);
+  let found = known.get(text);
   if (found === undefined) {
     let last = 0;
     found = { text: text.replaceAll("?", () => `$${++last}`), count: last };
-    if (numbered.size >= LIMIT) numbered.clear();
-    numbered.set(text, found);
+    if (known.size >= LIMIT) known.clear();
+    known.set(text, found);
   }
   if (found.count !== count) {
     throw new TypeError(
