@@ -5,7 +5,7 @@ import { privateLoopback } from "./php_fpm.ts";
 import { runProgram } from "./run_program.ts";
 import { ServerClock, ServerProcess } from "./server_process.ts";
 import { newServerData } from "./server_template.ts";
-import { asServerUser, giveToServerUser } from "./server_user.ts";
+import { asServerUser, giveToServerUser, makeServerFolder } from "./server_user.ts";
 import { databaseName, runSql } from "./sql_shell.ts";
 
 const PORT = 3_306;
@@ -29,7 +29,10 @@ export interface MariadbOptions {
    * `CREATE USER … REQUIRE X509`.
    */
   readonly tls?: { readonly authority: Authority };
-  /** Waits for the disk, as in production. What is committed outlives `kill` in both cases, for the machine goes on. */
+  /**
+   * Has its files on a disk and waits for it, as in production, also where there is room in memory. What is committed outlives
+   * `kill` without that, too, for the machine goes on.
+   */
   readonly syncs?: boolean;
   /** Runs on a clock that `passTime` moves ahead. */
   readonly hasMovableClock?: boolean;
@@ -66,9 +69,11 @@ export class MariadbServer implements AsyncDisposable {
   static async start(options: MariadbOptions = {}): Promise<MariadbServer> {
     const isInstalled = await Deno.stat(PROGRAM).then(() => true, () => false);
     if (!isInstalled) throw new Error("Cannot find MariaDB: run scripts/setup test");
-    const server = new MariadbServer(await Deno.makeTempDir({ prefix: "fervo-mariadb-" }), options);
+    const server = new MariadbServer(
+      await makeServerFolder("fervo-mariadb-", { isOnDisk: options.syncs }),
+      options,
+    );
     try {
-      await giveToServerUser(server.folder);
       await server.#createData();
       await server.#configure();
       await server.restart();

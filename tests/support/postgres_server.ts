@@ -6,7 +6,7 @@ import { privateLoopback } from "./php_fpm.ts";
 import { runProgram } from "./run_program.ts";
 import { ServerClock, ServerProcess } from "./server_process.ts";
 import { newServerData } from "./server_template.ts";
-import { asServerUser, giveToServerUser } from "./server_user.ts";
+import { asServerUser, giveToServerUser, makeServerFolder } from "./server_user.ts";
 import { databaseName, runSql } from "./sql_shell.ts";
 
 const PORT = 5_432;
@@ -29,7 +29,10 @@ export interface PostgresOptions {
     /** Clients show a certificate of the same authority. */
     readonly needsClientCertificate?: boolean;
   };
-  /** Waits for the disk, as in production. What is committed outlives `kill` in both cases, for the machine goes on. */
+  /**
+   * Has its files on a disk and waits for it, as in production, also where there is room in memory. What is committed outlives
+   * `kill` without that, too, for the machine goes on.
+   */
   readonly syncs?: boolean;
   /** Runs on a clock that `passTime` moves ahead. */
   readonly hasMovableClock?: boolean;
@@ -76,10 +79,9 @@ export class PostgresServer implements AsyncDisposable {
     primary: PostgresServer | undefined,
   ): Promise<PostgresServer> {
     const bin = await findPrograms();
-    const folder = await Deno.makeTempDir({ prefix: "fervo-postgres-" });
+    const folder = await makeServerFolder("fervo-postgres-", { isOnDisk: options.syncs });
     const server = new PostgresServer(bin, folder, options, primary);
     try {
-      await giveToServerUser(folder);
       await (primary === undefined ? server.#createData() : server.#copyData(primary));
       await server.#configure();
       await server.restart();

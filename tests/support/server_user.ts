@@ -1,3 +1,5 @@
+import { statfs } from "node:fs/promises";
+
 /** The user of servers that refuse to run as root. */
 
 /** The user and the group "nobody" have this id on Debian. */
@@ -15,4 +17,28 @@ export function asServerUser(...command: readonly string[]): readonly string[] {
 export async function giveToServerUser(...paths: readonly string[]): Promise<void> {
   if (!isRoot) return;
   for (const path of paths) await Deno.chown(path, NOBODY, NOBODY);
+}
+
+/** Where files are in memory, on Linux. In a container it may be small. */
+const MEMORY = "/dev/shm";
+/** A server's files may grow to some hundred MB, and several servers run at a time. */
+const MEMORY_NEEDED_BYTES = 4 * 2 ** 30;
+
+/**
+ * Makes a temporary folder that belongs to that user: in memory where there is room, which makes a database of hundreds of
+ * files in a tenth of the time.
+ */
+export async function makeServerFolder(
+  prefix: string,
+  { isOnDisk = false }: { isOnDisk?: boolean | undefined } = {},
+): Promise<string> {
+  const isInMemory = !isOnDisk && await freeBytes(MEMORY) >= MEMORY_NEEDED_BYTES;
+  const folder = await Deno.makeTempDir({ prefix, ...(isInMemory ? { dir: MEMORY } : {}) });
+  await giveToServerUser(folder);
+  return folder;
+}
+
+async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder).catch(() => ({ bavail: 0, bsize: 0 }));
+  return bavail * bsize;
 }
