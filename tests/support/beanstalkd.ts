@@ -8,7 +8,7 @@ import {
 import type { SocketAddress } from "../../src/net/address.ts";
 import { eventually } from "./eventually.ts";
 import type { ServerNetwork } from "./forgetful_firewall.ts";
-import { fakeTime, setFakeTime } from "./fake_time.ts";
+import { fakeTime } from "./fake_time.ts";
 import { privateLoopback } from "./php_fpm.ts";
 
 /** The longest job that the server takes, bytes. */
@@ -156,7 +156,10 @@ export class Beanstalkd implements AsyncDisposable {
   }
 
   async #writeClock(): Promise<void> {
-    await setFakeTime(`${this.#folder}/clock`, this.#aheadMs);
+    const path = `${this.#folder}/clock`;
+    // At once: the server may read it at any moment.
+    await Deno.writeTextFile(`${path}.new`, `+${this.#aheadMs / 1_000}s`);
+    await Deno.rename(`${path}.new`, path);
   }
 }
 

@@ -1,4 +1,5 @@
 import { runProgram } from "./run_program.ts";
+import { giveToServerUser } from "./server_user.ts";
 
 /** A certificate with its key, as PEM files. */
 export interface Certificate {
@@ -71,6 +72,33 @@ export class Authority implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Deno.remove(this.#folder, { recursive: true });
   }
+}
+
+/** Copies of a server's own certificate, its key and the authority's certificate. */
+export interface InstalledCertificate {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+}
+
+/** Issues a certificate for a server, and puts it into its folder, where the user of servers alone can read it. */
+export async function installCertificate(
+  authority: Authority,
+  hostname: string,
+  folder: string,
+): Promise<InstalledCertificate> {
+  const { certFile, keyFile } = await authority.issue(hostname, [hostname]);
+  const own = async (from: string, to: string) => {
+    await Deno.copyFile(from, to);
+    await Deno.chmod(to, 0o600);
+    await giveToServerUser(to);
+    return to;
+  };
+  return {
+    cert: await own(certFile, `${folder}/cert.pem`),
+    key: await own(keyFile, `${folder}/key.pem`),
+    ca: await own(authority.caFile, `${folder}/ca.pem`),
+  };
 }
 
 function newKey(file: string): string[] {

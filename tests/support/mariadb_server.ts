@@ -1,11 +1,12 @@
 import type { SocketAddress } from "../../src/net/address.ts";
-import type { Authority } from "./certificates.ts";
+import { type Authority, installCertificate } from "./certificates.ts";
 import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { privateLoopback } from "./php_fpm.ts";
 import { runProgram } from "./run_program.ts";
-import { ServerClock, ServerProcess } from "./server_process.ts";
+import { ServerClock } from "./server_clock.ts";
+import { ServerProcess } from "./server_process.ts";
 import { newServerData } from "./server_template.ts";
-import { asServerUser, giveToServerUser, makeServerFolder } from "./server_user.ts";
+import { asServerUser, makeServerFolder, writeServerFile } from "./server_user.ts";
 import { databaseName, runSql } from "./sql_shell.ts";
 
 const PORT = 3_306;
@@ -89,6 +90,10 @@ export class MariadbServer implements AsyncDisposable {
     return `${this.folder}/socket`;
   }
 
+  get isRunning(): boolean {
+    return this.#process !== undefined;
+  }
+
   /** The process id. */
   get pid(): number {
     if (this.#process === undefined) throw new Error("MariaDB is not running");
@@ -144,11 +149,11 @@ export class MariadbServer implements AsyncDisposable {
   /** Starts it with the same data; stops it first when it runs. */
   async restart(): Promise<void> {
     await this.stop();
-    if (this.#options.hasMovableClock) this.#clock ??= await ServerClock.create(`${this.folder}/clock`);
+    if (this.#options.hasMovableClock) this.#clock ??= await ServerClock.create(this.folder);
     await Deno.remove(this.socket).catch(() => {});
     this.#process = new ServerProcess([PROGRAM, `--defaults-file=${this.#configFile}`], {
       network: this.#options.network,
-      clockFile: this.#clock?.file,
+      clock: this.#clock,
       logFile: this.#logFile,
     });
     await this.#process.answers(() => this.#greets());
@@ -185,12 +190,11 @@ export class MariadbServer implements AsyncDisposable {
       const access = ["--auth-root-authentication-method=normal", "--skip-test-db"];
       await run("mariadb-install-db", "--no-defaults", ...access, ...options);
       const users = `${this.folder}/users.sql`;
-      await Deno.writeTextFile(
-        users,
-        `FLUSH PRIVILEGES;
-        CREATE USER ${ADMINISTRATOR}@'%';
-        GRANT ALL ON *.* TO ${ADMINISTRATOR}@'%' WITH GRANT OPTION;\n`,
-      );
+      await writeServerFile(users, [
+        "FLUSH PRIVILEGES;",
+        `CREATE USER ${ADMINISTRATOR}@'%';`,
+        `GRANT ALL ON *.* TO ${ADMINISTRATOR}@'%' WITH GRANT OPTION;`,
+      ]);
       await run(
         "sh",
         "-c",
@@ -225,7 +229,7 @@ export class MariadbServer implements AsyncDisposable {
       ...await this.#tls(),
       ...config,
     ];
-    await Deno.writeTextFile(this.#configFile, lines.join("\n") + "\n");
+    await writeServerFile(this.#configFile, lines);
   }
 
   async #tls(): Promise<readonly string[]> {
@@ -233,15 +237,11 @@ export class MariadbServer implements AsyncDisposable {
     if (tls === undefined) return [];
     if (this.address.transport !== "tcp") throw new TypeError("TLS is for servers that listen on TCP");
     const { hostname } = this.address;
-    const { certFile, keyFile } = await tls.authority.issue(hostname, [hostname]);
-    const config = ["require_secure_transport = ON"];
-    for (const [name, file] of Object.entries({ cert: certFile, key: keyFile, ca: tls.authority.caFile })) {
-      const own = `${this.folder}/${name}.pem`;
-      await Deno.copyFile(file, own);
-      await giveToServerUser(own);
-      config.push(`ssl_${name} = ${own}`);
-    }
-    return config;
+    const files = await installCertificate(tls.authority, hostname, this.folder);
+    return [
+      "require_secure_transport = ON",
+      ...Object.entries(files).map(([name, file]) => `ssl_${name} = ${file}`),
+    ];
   }
 
   async #end(signal: Deno.Signal): Promise<void> {
@@ -277,7 +277,7 @@ export class MariadbDatabase implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.server.sql(`DROP DATABASE ${this.name}`);
+    if (this.server.isRunning) await this.server.sql(`DROP DATABASE ${this.name}`);
   }
 }
 

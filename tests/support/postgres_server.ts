@@ -1,17 +1,17 @@
 import type { SocketAddress } from "../../src/net/address.ts";
-import type { Authority } from "./certificates.ts";
+import { type Authority, installCertificate } from "./certificates.ts";
 import { eventually } from "./eventually.ts";
 import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { privateLoopback } from "./php_fpm.ts";
+import { ADMINISTRATOR, findPostgres, psql } from "./postgres_programs.ts";
 import { runProgram } from "./run_program.ts";
-import { ServerClock, ServerProcess } from "./server_process.ts";
+import { ServerClock } from "./server_clock.ts";
+import { ServerProcess } from "./server_process.ts";
 import { newServerData } from "./server_template.ts";
-import { asServerUser, giveToServerUser, makeServerFolder } from "./server_user.ts";
+import { asServerUser, makeServerFolder, writeServerFile } from "./server_user.ts";
 import { databaseName, runSql } from "./sql_shell.ts";
 
 const PORT = 5_432;
-/** Needs no password. */
-const ADMINISTRATOR = "postgres";
 
 /** How a {@link PostgresServer} differs from one on a unix socket with PostgreSQL's own settings. */
 export interface PostgresOptions {
@@ -78,7 +78,7 @@ export class PostgresServer implements AsyncDisposable {
     options: PostgresOptions,
     primary: PostgresServer | undefined,
   ): Promise<PostgresServer> {
-    const bin = await findPrograms();
+    const bin = await findPostgres();
     const folder = await makeServerFolder("fervo-postgres-", { isOnDisk: options.syncs });
     const server = new PostgresServer(bin, folder, options, primary);
     try {
@@ -95,6 +95,10 @@ export class PostgresServer implements AsyncDisposable {
   /** The unix socket, which it has beside TCP, too. Programs of PostgreSQL want its folder. */
   get socket(): string {
     return `${this.folder}/.s.PGSQL.${PORT}`;
+  }
+
+  get isRunning(): boolean {
+    return this.#process !== undefined;
   }
 
   /** The process id of the postmaster. */
@@ -115,21 +119,7 @@ export class PostgresServer implements AsyncDisposable {
    * @throws {Error} with what the server said.
    */
   sql(text: string, database: string = ADMINISTRATOR): Promise<string> {
-    const how = [
-      "--no-psqlrc",
-      "--no-password",
-      "--quiet",
-      "--no-align",
-      "--tuples-only",
-      "--set=ON_ERROR_STOP=1",
-    ];
-    const where = [
-      `--host=${this.folder}`,
-      `--port=${PORT}`,
-      `--username=${ADMINISTRATOR}`,
-      `--dbname=${database}`,
-    ];
-    return runSql([`${this.#bin}/psql`, ...how, ...where], text);
+    return runSql(psql(this.#bin, { folder: this.folder, port: PORT, database }), text);
   }
 
   /** A database of one's own, gone with its scope. */
@@ -187,10 +177,10 @@ export class PostgresServer implements AsyncDisposable {
   /** Starts it with the same data; stops it first when it runs. */
   async restart(): Promise<void> {
     await this.stop();
-    if (this.#options.hasMovableClock) this.#clock ??= await ServerClock.create(`${this.folder}/clock`);
+    if (this.#options.hasMovableClock) this.#clock ??= await ServerClock.create(this.folder);
     const process = new ServerProcess([`${this.#bin}/postgres`, "-D", this.#data], {
       network: this.#options.network,
-      clockFile: this.#clock?.file,
+      clock: this.#clock,
       logFile: this.#logFile,
     });
     this.#process = process;
@@ -268,8 +258,8 @@ export class PostgresServer implements AsyncDisposable {
       "local all all trust",
       ...tls.access,
     ];
-    await Deno.writeTextFile(`${this.#data}/postgresql.conf`, lines.join("\n") + "\n");
-    await Deno.writeTextFile(`${this.#data}/pg_hba.conf`, rules.join("\n") + "\n");
+    await writeServerFile(`${this.#data}/postgresql.conf`, lines);
+    await writeServerFile(`${this.#data}/pg_hba.conf`, rules);
   }
 
   async #tls(): Promise<{ config: readonly string[]; access: readonly string[] }> {
@@ -277,15 +267,8 @@ export class PostgresServer implements AsyncDisposable {
     if (tls === undefined) return { config: [], access: ["host all all all trust"] };
     if (this.address.transport !== "tcp") throw new TypeError("TLS is for servers that listen on TCP");
     const { hostname } = this.address;
-    const { certFile, keyFile } = await tls.authority.issue(hostname, [hostname]);
-    const config: string[] = [];
-    for (const [name, file] of Object.entries({ cert: certFile, key: keyFile, ca: tls.authority.caFile })) {
-      const own = `${this.folder}/${name}.pem`;
-      await Deno.copyFile(file, own);
-      await Deno.chmod(own, 0o600);
-      await giveToServerUser(own);
-      config.push(`ssl_${name}_file = '${own}'`);
-    }
+    const files = await installCertificate(tls.authority, hostname, this.folder);
+    const config = Object.entries(files).map(([name, file]) => `ssl_${name}_file = '${file}'`);
     const certificate = tls.needsClientCertificate ? "clientcert=verify-ca" : "";
     return { config: ["ssl = on", ...config], access: [`hostssl all all all trust ${certificate}`] };
   }
@@ -331,22 +314,8 @@ export class PostgresDatabase implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.server.sql(`DROP DATABASE ${this.name} WITH (FORCE)`);
+    if (this.server.isRunning) await this.server.sql(`DROP DATABASE ${this.name} WITH (FORCE)`);
   }
-}
-
-/** The folder of PostgreSQL's programs, which Debian keeps off the PATH; that of the newest version. */
-async function findPrograms(): Promise<string> {
-  const folder = "/usr/lib/postgresql";
-  const versions: number[] = [];
-  for (const { name } of await Array.fromAsync(Deno.readDir(folder)).catch(() => [])) {
-    versions.push(Number(name));
-  }
-  for (const version of versions.sort((a, b) => b - a)) {
-    const bin = `${folder}/${version}/bin`;
-    if (await Deno.stat(`${bin}/postgres`).then(() => true, () => false)) return bin;
-  }
-  throw new Error("Cannot find PostgreSQL: run scripts/setup test");
 }
 
 function send(signal: Deno.Signal, pid: number): void {

@@ -1,12 +1,12 @@
 import { eventually } from "./eventually.ts";
-import { fakeTime, removeFakeTimeMemory, setFakeTime } from "./fake_time.ts";
 import type { ServerNetwork } from "./forgetful_firewall.ts";
+import type { ServerClock } from "./server_clock.ts";
 import { asServerUser } from "./server_user.ts";
 
 export interface ServerProcessOptions {
   readonly network?: ServerNetwork | undefined;
-  /** The server goes by the wall clock in this file, see {@link setFakeTime}; its monotonic clock is the machine's. */
-  readonly clockFile?: string | undefined;
+  /** Instead of the machine's. */
+  readonly clock?: ServerClock | undefined;
   /** What the server writes is added to this file. */
   readonly logFile: string;
 }
@@ -15,19 +15,16 @@ export interface ServerProcessOptions {
 export class ServerProcess {
   readonly #child: Deno.ChildProcess;
   readonly #name: string;
-  readonly #options: ServerProcessOptions;
+  readonly #logFile: string;
   #hasEnded = false;
 
   /** @param command The program with its arguments. */
   constructor(command: readonly string[], options: ServerProcessOptions) {
-    const { network, clockFile, logFile } = options;
-    // The library of the clock is loaded by the server alone: what is run before it is another user's.
-    const clock = clockFile === undefined
-      ? {}
-      : fakeTime(clockFile, { stepsMonotonic: false, readsAlways: true });
-    const env = ["env", ...Object.entries(clock).map(([name, value]) => `${name}=${value}`)];
+    const { network, clock, logFile } = options;
+    // The clock is loaded by the server alone, not by the programs before it.
+    const env = ["env", ...Object.entries(clock?.env ?? {}).map(([name, value]) => `${name}=${value}`)];
     this.#name = command[0]!;
-    this.#options = options;
+    this.#logFile = logFile;
     // Each of these programs becomes the next one: the process id is the server's.
     this.#child = new Deno.Command("sh", {
       args: [
@@ -56,7 +53,7 @@ export class ServerProcess {
   async answers(condition: () => Promise<boolean>): Promise<void> {
     await eventually(`${this.#name} answers`, async () => {
       if (!this.#hasEnded) return await condition();
-      const log = await Deno.readTextFile(this.#options.logFile);
+      const log = await Deno.readTextFile(this.#logFile);
       throw new Error(`${this.#name} did not start:\n${log.split("\n").slice(-20).join("\n")}`);
     });
   }
@@ -69,27 +66,5 @@ export class ServerProcess {
   async end(signal: Deno.Signal): Promise<void> {
     this.signal(signal);
     await this.#child.status;
-    if (this.#options.clockFile !== undefined) await removeFakeTimeMemory(this.pid);
-  }
-}
-
-/** The wall clock of a server, ahead of the machine's. */
-export class ServerClock {
-  readonly file: string;
-  #aheadMs = 0;
-
-  private constructor(file: string) {
-    this.file = file;
-  }
-
-  static async create(file: string): Promise<ServerClock> {
-    await setFakeTime(file, 0);
-    return new ServerClock(file);
-  }
-
-  /** Moves it ahead by this much; the server sees it at once. */
-  async passTime(ms: number): Promise<void> {
-    this.#aheadMs += ms;
-    await setFakeTime(this.file, this.#aheadMs);
   }
 }

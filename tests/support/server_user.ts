@@ -19,6 +19,12 @@ export async function giveToServerUser(...paths: readonly string[]): Promise<voi
   for (const path of paths) await Deno.chown(path, NOBODY, NOBODY);
 }
 
+/** Writes a file of lines that belongs to that user. */
+export async function writeServerFile(path: string, lines: readonly string[]): Promise<void> {
+  await Deno.writeTextFile(path, lines.map((line) => `${line}\n`).join(""));
+  await giveToServerUser(path);
+}
+
 /** Where files are in memory, on Linux. In a container it may be small. */
 const MEMORY = "/dev/shm";
 /** A server's files may grow to some hundred MB, and several servers run at a time. */
