@@ -56,8 +56,10 @@ Deno.test("PostgresServer.database() is one of one's own, and is dropped with th
 Deno.test("PostgresServer.kill() ends all processes, and restart() has the committed data", async () => {
   await using server = await PostgresServer.start({ tcp: true });
   const { address, folder } = server;
-  await server.sql("CREATE TABLE jobs (id bigint); INSERT INTO jobs VALUES (1)");
-  const lasting = await begin(server, "SELECT pg_sleep(1000)");
+  await server.sql("CREATE TABLE jobs (id bigint)");
+  // A process that waits ends by itself when the first one has ended; one that computes does not.
+  const lasting = await begin(server, "SELECT count(*) FROM generate_series(1, 1000000000)");
+  await server.sql("INSERT INTO jobs VALUES (1)");
   await server.kill();
   await soon("the connection is lost", assert.rejects(lasting.end, /server closed the connection/));
   assert.equal((await runProgram("pgrep", "--full", folder)).said, "");
