@@ -28,6 +28,8 @@ final class DeferOptions
      * @param string|null                  $queue    1 to 128 characters of A-Z a-z 0-9 . _ : -
      * @param int|null                     $priority higher runs first; Redis queues have none and ignore it
      * @param int|null                     $attempts attempts in all, the first one included
+     * @param string|null                  $unique   a key of 1 to 255 characters: while another job with it waits in the queue, this one is
+     *                                               not added; with the backends postgres, mysql and in-memory
      *
      * @throws InvalidOptionException
      */
@@ -36,6 +38,7 @@ final class DeferOptions
         public readonly ?string $queue = null,
         public readonly ?int $priority = null,
         public readonly ?int $attempts = null,
+        public readonly ?string $unique = null,
     ) {
         if (null !== $queue) {
             self::checkQueue($queue);
@@ -46,21 +49,25 @@ final class DeferOptions
         if (null !== $priority && abs($priority) > self::MAX_INTEGER) {
             throw new InvalidOptionException(sprintf('The priority is %d; it is from -%2$d to %2$d.', $priority, self::MAX_INTEGER));
         }
+        if (null !== $unique && 1 !== preg_match('/^[^\x00]{1,255}$/Du', $unique)) {
+            throw new InvalidOptionException('The unique key is not valid: it has 1 to 255 characters, in UTF-8, and no NUL.');
+        }
         $this->delayMs = null === $delay ? null : self::milliseconds($delay);
     }
 
     /** What is null here is as in the others, the first that says it. */
     public function orElse(self ...$others): self
     {
-        [$delayMs, $queue, $priority, $attempts] = [$this->delayMs, $this->queue, $this->priority, $this->attempts];
+        [$delayMs, $queue, $priority, $attempts, $unique] = [$this->delayMs, $this->queue, $this->priority, $this->attempts, $this->unique];
         foreach ($others as $other) {
             $delayMs ??= $other->delayMs;
             $queue ??= $other->queue;
             $priority ??= $other->priority;
             $attempts ??= $other->attempts;
+            $unique ??= $other->unique;
         }
 
-        return new self(null === $delayMs ? null : $delayMs / 1000, $queue, $priority, $attempts);
+        return new self(null === $delayMs ? null : $delayMs / 1000, $queue, $priority, $attempts, $unique);
     }
 
     /** @throws InvalidOptionException */

@@ -54,6 +54,7 @@ final class DeferredEventQueue implements DeferredEventQueueInterface
             eventName: $name,
             eventClass: $event::class,
             listener: $listener,
+            unique: $options->unique,
         ));
     }
 

@@ -7,10 +7,12 @@ namespace Fervo\DeferredEventBundle;
 use Fervo\DeferredEventBundle\Backend\BackendInterface;
 use Fervo\DeferredEventBundle\Backend\DeferredJob;
 use Fervo\DeferredEventBundle\Backend\InProcessBackendInterface;
+use Fervo\DeferredEventBundle\Backend\UniqueBackendInterface;
 use Fervo\DeferredEventBundle\DataCollector\DeferralLog;
 use Fervo\DeferredEventBundle\Doctrine\OutboxTable;
 use Fervo\DeferredEventBundle\Doctrine\TransactionScope;
 use Fervo\DeferredEventBundle\Doctrine\TransactionTracker;
+use Fervo\DeferredEventBundle\Exception\InvalidOptionException;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
 use Fervo\DeferredEventBundle\Worker\JobBoundary;
 use Fervo\DeferredEventBundle\Worker\Relay;
@@ -53,6 +55,7 @@ final class Outbox implements ResetInterface
      * @param \Closure(): LoggerInterface         $logger
      * @param (\Closure(): BackendInterface)|null $fallback   `on_failure: run`
      * @param iterable<JobBoundary>               $boundaries the one of the worker's job, if there is one
+     * @param string                              $type       the backend's, as the configuration says
      */
     public function __construct(
         private readonly BackendInterface $backend,
@@ -63,13 +66,18 @@ final class Outbox implements ResetInterface
         private readonly ?DeferralLog $log = null,
         private readonly ?OutboxTable $table = null,
         private readonly iterable $boundaries = [],
+        private readonly string $type = 'service',
     ) {
         $transactions?->onEnded($this->transactionEnded(...));
     }
 
-    /** @throws SendFailedException when it is sent at once, and cannot be */
+    /**
+     * @throws SendFailedException    when it is sent at once, and cannot be
+     * @throws InvalidOptionException when it has a unique key, which the backend does not know
+     */
     public function add(DeferredJob $job): void
     {
+        $this->checkUnique($job);
         $this->log?->deferred($job);
         // Without a queue there is nothing to move events to.
         if (null !== $this->table && !$this->backend instanceof InProcessBackendInterface) {
@@ -149,6 +157,19 @@ final class Outbox implements ResetInterface
     public function reset(): void
     {
         $this->terminate();
+    }
+
+    private function checkUnique(DeferredJob $job): void
+    {
+        if (null === $job->unique || $this->backend instanceof InProcessBackendInterface) {
+            return;
+        }
+        if (!$this->backend instanceof UniqueBackendInterface) {
+            throw new InvalidOptionException(sprintf('Cannot defer the event "%s" with the unique key "%s": the backend "%s" has no unique keys; "postgres" and "mysql" have.', $job->eventName, $job->unique, $this->type));
+        }
+        if (null !== $this->table) {
+            throw new InvalidOptionException(sprintf('Cannot defer the event "%s" with the unique key "%s": the table of "send: transactional" has no unique keys, so set "send" to another value.', $job->eventName, $job->unique));
+        }
     }
 
     private function isInJob(): bool

@@ -21,9 +21,9 @@ final class DeferOptionsTest extends TestCase
 
     public function testWhatIsNotSaidIsAsTheOthersSay(): void
     {
-        $options = (new DeferOptions(queue: 'a'))->orElse(new DeferOptions(delay: 0, queue: 'b'), new DeferOptions(delay: 2, attempts: 3, priority: 4));
+        $options = (new DeferOptions(queue: 'a'))->orElse(new DeferOptions(delay: 0, queue: 'b'), new DeferOptions(delay: 2, attempts: 3, priority: 4, unique: 'key'));
 
-        self::assertSame([0, 'a', 4, 3], [$options->delayMs, $options->queue, $options->priority, $options->attempts]);
+        self::assertSame([0, 'a', 4, 3, 'key'], [$options->delayMs, $options->queue, $options->priority, $options->attempts, $options->unique]);
     }
 
     /** @dataProvider wrong */
@@ -50,6 +50,10 @@ final class DeferOptionsTest extends TestCase
         yield 'a priority that no queue can hold' => [['priority' => \PHP_INT_MIN], 'from -2147483647 to 2147483647'];
         yield 'a queue with a blank' => [['queue' => 'my queue'], 'The queue "my queue" is not valid'];
         yield 'a queue with a newline' => [['queue' => "mail\n"], 'is not valid'];
+        yield 'an empty unique key' => [['unique' => ''], 'The unique key is not valid'];
+        yield 'a long unique key' => [['unique' => str_repeat('ä', 256)], 'it has 1 to 255 characters'];
+        yield 'a unique key that is no text' => [['unique' => "\xff"], 'in UTF-8'];
+        yield 'a unique key that no database can hold' => [['unique' => "a\0"], 'no NUL'];
         yield 'an empty queue' => [['queue' => ''], 'is not valid'];
     }
 }

@@ -13,6 +13,7 @@ final class DeferredJob
      * @param int         $priority    higher runs first
      * @param int|null    $attempts    attempts in all; null = as the worker's configuration says
      * @param string|null $listener    "service::method", when only that one is to be called
+     * @param string|null $unique      while another job with this key waits in the queue, this one is not added
      */
     public function __construct(
         public readonly string $payload,
@@ -23,6 +24,7 @@ final class DeferredJob
         public readonly string $eventName,
         public readonly string $eventClass,
         public readonly ?string $listener = null,
+        public readonly ?string $unique = null,
     ) {
     }
 

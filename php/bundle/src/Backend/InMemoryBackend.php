@@ -13,7 +13,7 @@ use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
  * For tests: keeps what was deferred, until it is run or forgotten. A reset of the services, as between two requests of a test's
  * client, keeps it, too.
  */
-final class InMemoryBackend implements BackendInterface
+final class InMemoryBackend implements UniqueBackendInterface
 {
     /** @var list<DeferredJob> */
     private array $jobs = [];
@@ -28,7 +28,11 @@ final class InMemoryBackend implements BackendInterface
 
     public function send(DeferredJob ...$jobs): void
     {
-        array_push($this->jobs, ...array_values($jobs));
+        foreach ($jobs as $job) {
+            if (!$this->isTaken($job)) {
+                $this->jobs[] = $job;
+            }
+        }
     }
 
     /** @return list<DeferredJob> in the order in which they were deferred */
@@ -80,6 +84,17 @@ final class InMemoryBackend implements BackendInterface
     public function clear(): void
     {
         $this->jobs = [];
+    }
+
+    private function isTaken(DeferredJob $job): bool
+    {
+        foreach ($this->jobs as $other) {
+            if (null !== $job->unique && $job->unique === $other->unique && $job->queue === $other->queue) {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     /** @return list<DeferredJob> */

@@ -13,6 +13,9 @@ use Symfony\Component\Config\Definition\ConfigurationInterface;
 /** @internal */
 final class Configuration implements ConfigurationInterface
 {
+    /** The types of `backend` whose queue is in the application's own database. */
+    public const DATABASES = ['postgres', 'mysql'];
+
     /** Options of `backend` and the types that know them. */
     private const BACKEND_OPTIONS = [
         'path' => ['sqlite'],
@@ -23,6 +26,8 @@ final class Configuration implements ConfigurationInterface
         'key_prefix' => ['redis'],
         'ca_file' => ['redis'],
         'ttr_ms' => ['beanstalkd'],
+        'connection' => self::DATABASES,
+        'table_prefix' => self::DATABASES,
         'service' => ['service'],
     ];
 
@@ -47,7 +52,7 @@ final class Configuration implements ConfigurationInterface
                 ->append($this->options('events', 'Options of events, by the event\'s name, its class, a parent or an interface; what the code or an attribute says goes first.'))
                 ->append($this->options('listeners', 'The same of deferred listeners, as "service::method".'))
                 ->enumNode('send')
-                    ->info('When events go to the queue: immediately, on_terminate (after the response), after_commit (of the default Doctrine connection\'s transaction; dropped at its rollback), transactional (by way of a table in your database, which a relay empties).')
+                    ->info('When events go to the queue: immediately, on_terminate (after the response), after_commit (of the default Doctrine connection\'s transaction; dropped at its rollback), transactional (by way of a table in your database, which a relay empties). With the backends postgres and mysql, immediately and after_commit are the same: an event is part of the transaction on the backend\'s connection.')
                     ->values(array_column(SendMode::cases(), 'value'))->defaultValue(SendMode::Immediately->value)
                 ->end()
                 ->arrayNode('transactional')->addDefaultsIfNotSet()
@@ -94,6 +99,11 @@ final class Configuration implements ConfigurationInterface
                         ->end()
                     ->end()
                 ->end()
+            ->end()
+            ->validate()
+                ->ifTrue(static fn (array $config): bool => 'run' === $config['on_failure'] && \in_array($config['backend']['type'], self::DATABASES, true))
+                // A listener would run within the transaction that the failure may have ended.
+                ->thenInvalid('With the backends "postgres" and "mysql", a failure is one of the application\'s own transaction, so "on_failure" has to be "throw".')
             ->end();
 
         return $tree;
@@ -126,7 +136,7 @@ final class Configuration implements ConfigurationInterface
             ->children()
                 ->enumNode('type')
                     ->info('Where events wait for the worker. immediate: nowhere, they run at once in this process. in-memory: nowhere, for tests.')
-                    ->values(['immediate', 'in-memory', 'sqlite', 'redis', 'beanstalkd', 'service'])->defaultValue('immediate')
+                    ->values(['immediate', 'in-memory', 'sqlite', 'redis', 'beanstalkd', ...self::DATABASES, 'service'])->defaultValue('immediate')
                 ->end()
                 ->scalarNode('path')->info('sqlite: the file, as in the worker\'s configuration, which creates it.')->end()
                 ->integerNode('busy_timeout_ms')->info('sqlite: how long to wait for another process\'s lock. Default: 5000')->min(0)->end()
@@ -136,6 +146,11 @@ final class Configuration implements ConfigurationInterface
                 ->scalarNode('key_prefix')->info('redis: before the name of every key, as in the worker\'s configuration.')->end()
                 ->scalarNode('ca_file')->info('redis: with TLS, a file of the certificates (PEM) to trust; default: those of the system.')->end()
                 ->integerNode('ttr_ms')->info('beanstalkd: the jobs\' time to run, which the worker renews. Default: 60000')->min(1000)->end()
+                ->scalarNode('connection')->info('postgres, mysql: the application\'s own connection: the name of a Doctrine connection, or the id of a service that is a connection of DBAL, or PDO. Default: Doctrine\'s default connection')->end()
+                ->scalarNode('table_prefix')
+                    ->info('postgres, mysql: before "jobs" in the name of the table, as in the worker\'s configuration. Default: fervo_')
+                    ->validate()->ifTrue(static fn (mixed $prefix): bool => !\is_string($prefix) || 1 !== preg_match('/^[a-z_][a-z0-9_]{0,29}$/D', $prefix))->thenInvalid('The prefix %s is not valid: expected up to 30 characters of a-z, 0-9 and _, and no digit first.')->end()
+                ->end()
                 ->scalarNode('service')->info('service: the id of your Fervo\DeferredEventBundle\Backend\BackendInterface.')->end()
             ->end()
             // Of each file by itself: one for an environment may choose another type than the one it is laid over.

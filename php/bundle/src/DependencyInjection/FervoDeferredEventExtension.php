@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\DependencyInjection;
 use Fervo\DeferredEventBundle\Attribute\AsDeferredListener;
 use Fervo\DeferredEventBundle\Backend\BackendInterface;
 use Fervo\DeferredEventBundle\Backend\BeanstalkdBackend;
+use Fervo\DeferredEventBundle\Backend\DatabaseBackend;
 use Fervo\DeferredEventBundle\Backend\RedisBackend;
 use Fervo\DeferredEventBundle\Backend\SqliteBackend;
 use Fervo\DeferredEventBundle\Context\ContextCarrierInterface;
@@ -17,6 +18,7 @@ use Fervo\DeferredEventBundle\Payload\Signer;
 use Fervo\DeferredEventBundle\SendMode;
 use Symfony\Component\Config\FileLocator;
 use Symfony\Component\DependencyInjection\Alias;
+use Symfony\Component\DependencyInjection\Argument\AbstractArgument;
 use Symfony\Component\DependencyInjection\Argument\ServiceClosureArgument;
 use Symfony\Component\DependencyInjection\ChildDefinition;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
@@ -64,10 +66,10 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
 
         // For people. Without the backend's DSN, which may hold a password.
         $settings = [
-            'Backend' => $config['backend']['type'],
+            'Backend' => $config['backend']['type'].(self::hasDatabase($config) ? sprintf(', the table %sjobs of %s', self::tablePrefix($config['backend']), isset($config['backend']['connection']) ? sprintf('the connection "%s"', $config['backend']['connection']) : 'the default connection') : ''),
             'Queue' => $config['queue'],
             'Attempts' => $config['attempts'] ?? 'as the worker\'s configuration says',
-            'Send' => $config['send'],
+            'Send' => $config['send'].(self::hasDatabase($config) && SendMode::AfterCommit->value === $config['send'] ? ', by the transaction of the backend\'s connection' : ''),
             'On failure' => $config['on_failure'],
             'Serializer' => $config['serializer'],
             'Allowed classes' => implode(', ', $config['allowed_classes']) ?: 'any',
@@ -96,7 +98,7 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
     }
 
     /**
-     * @param array{type: 'immediate'|'in-memory'}|array{type: 'service', service: string}|array{type: 'sqlite', path: string, busy_timeout_ms?: int}|array{type: 'redis', dsn: string, timeout_ms?: int, client?: string, key_prefix?: string, ca_file?: string}|array{type: 'beanstalkd', dsn: string, timeout_ms?: int, ttr_ms?: int} $config
+     * @param array{type: 'immediate'|'in-memory'}|array{type: 'service', service: string}|array{type: 'sqlite', path: string, busy_timeout_ms?: int}|array{type: 'redis', dsn: string, timeout_ms?: int, client?: string, key_prefix?: string, ca_file?: string}|array{type: 'beanstalkd', dsn: string, timeout_ms?: int, ttr_ms?: int}|array{type: 'postgres'|'mysql', connection?: string|null, table_prefix?: string} $config
      */
     private function registerBackend(array $config, ContainerBuilder $container): void
     {
@@ -116,17 +118,41 @@ final class FervoDeferredEventExtension extends Extension implements PrependExte
                     $config['ca_file'] ?? null,
                 ]),
                 'beanstalkd' => new Definition(BeanstalkdBackend::class, [$config['dsn'], $config['ttr_ms'] ?? 60000, $config['timeout_ms'] ?? 2000]),
+                'postgres', 'mysql' => (new Definition(DatabaseBackend::class))
+                    ->setArgument('$server', $config['type'])
+                    ->setArgument('$connection', new AbstractArgument('set by DoctrinePass'))
+                    ->setArgument('$tablePrefix', self::tablePrefix($config)),
             });
         }
+        if (\in_array($config['type'], Configuration::DATABASES, true)) {
+            $container->setParameter('fervo_deferred_event.backend_connection', ['type' => $config['type'], 'connection' => $config['connection'] ?? null]);
+        }
         $container->setAlias(BackendInterface::class, new Alias('fervo_deferred_event.backend'));
+    }
+
+    /** @param array<string, mixed> $config of the whole bundle */
+    private static function hasDatabase(array $config): bool
+    {
+        return \in_array($config['backend']['type'], Configuration::DATABASES, true);
+    }
+
+    /** @param array<string, mixed> $backend */
+    private static function tablePrefix(array $backend): string
+    {
+        return $backend['table_prefix'] ?? 'fervo_';
     }
 
     /** @param array<string, mixed> $config */
     private function registerOutbox(array $config, ContainerBuilder $container): void
     {
         $mode = SendMode::from($config['send']);
+        if (SendMode::AfterCommit === $mode && self::hasDatabase($config)) {
+            // The row of an event is part of the transaction, so the database itself shows it after the commit, and only then.
+            $mode = SendMode::Immediately;
+        }
         $outbox = $container->getDefinition('fervo_deferred_event.outbox');
         // As an expression of the container, for 5.4 cannot dump enums in all places.
+        $outbox->setArgument('$type', $config['backend']['type']);
         $outbox->setArgument('$mode', (new Definition(SendMode::class, [$mode->value]))->setFactory([SendMode::class, 'from']));
         if ('run' === $config['on_failure']) {
             $outbox->setArgument('$fallback', new ServiceClosureArgument(new Reference('fervo_deferred_event.backend.immediate')));

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Doctrine;
 
 use Doctrine\DBAL\Connection;
+use Fervo\DeferredEventBundle\Backend\PdoConnection;
 
 /**
  * Transactions that a job has left open. What was done in one of them is done only when somebody commits it, and in a batch
@@ -14,7 +15,7 @@ use Doctrine\DBAL\Connection;
  */
 final class OpenTransactions
 {
-    /** @param iterable<string, Connection> $connections by their names, those that have been used */
+    /** @param iterable<string, Connection|\PDO> $connections by their names, those that have been used */
     public function __construct(private readonly iterable $connections)
     {
     }
@@ -32,7 +33,7 @@ final class OpenTransactions
                 continue;
             }
             // Without auto-commit there is always one, and no telling whether anything is in it.
-            if ($connection->isAutoCommit()) {
+            if (self::isAutoCommit($connection)) {
                 $names[] = $name;
             }
             $this->end($connection);
@@ -42,8 +43,11 @@ final class OpenTransactions
     }
 
     /** Also one that DBAL does not know of: begun by hand, or left by a commit that failed, on SQLite. */
-    private function isInTransaction(Connection $connection): bool
+    private function isInTransaction(Connection|\PDO $connection): bool
     {
+        if ($connection instanceof \PDO) {
+            return true === NativeTransaction::isOpenOn($connection);
+        }
         if ($connection->isTransactionActive() || !$connection->isConnected()) {
             return $connection->isTransactionActive();
         }
@@ -55,8 +59,22 @@ final class OpenTransactions
         }
     }
 
-    private function end(Connection $connection): void
+    private static function isAutoCommit(Connection|\PDO $connection): bool
     {
+        return $connection instanceof \PDO ? !(new PdoConnection($connection))->isWithoutAutoCommit() : $connection->isAutoCommit();
+    }
+
+    private function end(Connection|\PDO $connection): void
+    {
+        if ($connection instanceof \PDO) {
+            try {
+                $connection->rollBack();
+            } catch (\PDOException) {
+                // The connection is lost, and the transaction with it.
+            }
+
+            return;
+        }
         try {
             // By their number: without auto-commit, a new one begins where the last one ends.
             for ($levels = $connection->getTransactionNestingLevel(); $levels > 0; --$levels) {

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Messenger;
 
 use Fervo\DeferredEventBundle\Backend\BackendInterface;
+use Fervo\DeferredEventBundle\Backend\DatabaseBackend;
 use Fervo\DeferredEventBundle\Backend\DeferredJob;
 use Fervo\DeferredEventBundle\DeferOptions;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
@@ -49,6 +50,9 @@ final class FervoTransport implements TransportInterface
         try {
             if (null === $envelope->last(RedeliveryStamp::class)) {
                 $this->outbox->add($job);
+            } elseif ($this->backend instanceof DatabaseBackend && $this->backend->isWithoutAutoCommit()) {
+                // It would be undone with what the handlers have left uncommitted.
+                throw new SendFailedException('The connection has no auto-commit, so nobody would commit the copy of a message: have the backend use another connection', [$job]);
             } else {
                 $this->backend->send($job);
             }

@@ -61,6 +61,19 @@ final class InMemoryTest extends KernelTestCase
         self::assertNoEventDeferred();
     }
 
+    public function testAUniqueKeyIsOneEventInTheQueueThatWaits(): void
+    {
+        $queue = self::getContainer()->get('fervo_dispatch.queue');
+        foreach ([7, 8] as $order) {
+            $queue->deferEvent(new OrderSent($order), null, new DeferOptions(unique: 'order'));
+            $queue->deferEvent(new OrderSent($order), null, new DeferOptions(queue: 'orders', unique: 'order'));
+        }
+        self::assertEquals([new OrderSent(7), new OrderSent(7)], self::deferredEvents(OrderSent::class));
+        self::runDeferredEvents();
+        $queue->deferEvent(new OrderSent(9), null, new DeferOptions(unique: 'order'));
+        self::assertEquals([new OrderSent(9)], self::deferredEvents(OrderSent::class));
+    }
+
     public function testAWrongExpectationSaysWhatWasDeferred(): void
     {
         self::getContainer()->get('fervo_dispatch.queue')->deferEvent(new \ArrayObject([1]), 'mail');

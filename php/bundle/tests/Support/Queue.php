@@ -28,8 +28,8 @@ final class Queue
         return new \PDO('sqlite:'.$path, null, null, [\PDO::ATTR_ERRMODE => \PDO::ERRMODE_EXCEPTION]);
     }
 
-    public static function job(string $payload = 'payload', string $queue = 'default', ?int $delayMs = null, int $priority = 0, ?int $attempts = null): DeferredJob
+    public static function job(string $payload = 'payload', string $queue = 'default', ?int $delayMs = null, int $priority = 0, ?int $attempts = null, ?string $unique = null): DeferredJob
     {
-        return new DeferredJob($payload, $queue, null === $delayMs ? null : (int) (microtime(true) * 1000) + $delayMs, $priority, $attempts, 'foo.action', 'Foo');
+        return new DeferredJob($payload, $queue, null === $delayMs ? null : (int) (microtime(true) * 1000) + $delayMs, $priority, $attempts, 'foo.action', 'Foo', unique: $unique);
     }
 }

@@ -79,7 +79,7 @@ final class Server
     {
         [$as, $folder] = self::unprivileged('mysql');
         self::run([...$as, 'mariadb-install-db', '--no-defaults', "--datadir=$folder/data", '--auth-root-authentication-method=normal', '--skip-test-db']);
-        file_put_contents("$folder/init.sql", "CREATE DATABASE test;\nCREATE USER test@localhost;\nGRANT ALL ON *.* TO test@localhost;\n");
+        file_put_contents("$folder/init.sql", "CREATE DATABASE test;\nCREATE USER test@localhost;\nGRANT ALL ON *.* TO test@localhost WITH GRANT OPTION;\n");
         chmod("$folder/init.sql", 0644);
 
         return new self([...$as, 'mariadbd', '--no-defaults', "--datadir=$folder/data", "--socket=$folder/socket", "--pid-file=$folder/pid", '--skip-networking', "--init-file=$folder/init.sql", '--innodb-flush-log-at-trx-commit=0', '--innodb-buffer-pool-size=16M'], $folder, "unix://$folder/socket");

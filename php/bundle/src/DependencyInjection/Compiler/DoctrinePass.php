@@ -16,7 +16,7 @@ use Symfony\Component\DependencyInjection\Reference;
 
 /**
  * Where there is DoctrineBundle: the worker looks for transactions that a job has left open, on all connections, and
- * `send: after_commit` watches the transactions of the default one.
+ * `send: after_commit` watches the transactions of the default one. The backends `postgres` and `mysql` get their connection here.
  *
  * @internal
  */
@@ -27,9 +27,14 @@ final class DoctrinePass implements CompilerPassInterface
         if (!$container->hasDefinition('fervo_deferred_event.outbox')) {
             return;
         }
-        if ($container->hasParameter('doctrine.connections')) {
-            /** @var array<string, string> $ids */
-            $ids = $container->getParameter('doctrine.connections');
+        /** @var array<string, string> $ids */
+        $ids = $container->hasParameter('doctrine.connections') ? $container->getParameter('doctrine.connections') : [];
+        if ($container->hasParameter('fervo_deferred_event.backend_connection')) {
+            $id = $this->backendConnection($container, $ids);
+            $container->getDefinition('fervo_deferred_event.backend')->setArgument('$connection', new ServiceClosureArgument(new Reference($id)));
+            $ids += \in_array($id, $ids, true) ? [] : [$id => $id];
+        }
+        if ([] !== $ids) {
             // A job pays for none that it has not used.
             $used = array_map(static fn (string $id): Reference => new Reference($id, ContainerInterface::IGNORE_ON_UNINITIALIZED_REFERENCE), $ids);
             $container->getDefinition('fervo_deferred_event.job_boundary')
@@ -48,6 +53,26 @@ final class DoctrinePass implements CompilerPassInterface
         }
         $container->getDefinition('fervo_deferred_event.transaction_middleware')
             ->addTag('doctrine.middleware', ['connection' => $container->getParameter('doctrine.default_connection')]);
+    }
+
+    /**
+     * Of the backends `postgres` and `mysql`.
+     *
+     * @param array<string, string> $ids of Doctrine's connections, by their names
+     *
+     * @return string the id of its service
+     */
+    private function backendConnection(ContainerBuilder $container, array $ids): string
+    {
+        /** @var array{type: string, connection: string|null} $backend */
+        $backend = $container->getParameter('fervo_deferred_event.backend_connection');
+        /** @var string|null $name */
+        $name = $backend['connection'] ?? ($container->hasParameter('doctrine.default_connection') ? $container->getParameter('doctrine.default_connection') : null);
+        if (null === $name) {
+            throw new LogicException(sprintf('The backend "%s" needs DoctrineBundle with a connection ("doctrine.dbal"); without it, set the option "connection" to the id of a service that is a connection of DBAL, or PDO.', $backend['type']));
+        }
+
+        return $ids[$name] ?? ($container->has($name) ? $name : throw new LogicException(sprintf('The backend "%s" has the option "connection" with "%s", which is neither a connection of DoctrineBundle (there is %s) nor a service.', $backend['type'], $name, [] === $ids ? 'none' : '"'.implode('", "', array_keys($ids)).'"')));
     }
 
     /** `send: transactional`. */
