@@ -30,7 +30,7 @@ export async function newServerData(
 async function keep(folder: string, template: string): Promise<void> {
   const part = `${template}.${crypto.randomUUID()}`;
   try {
-    await Deno.mkdir(TEMPLATES, { recursive: true });
+    await Deno.mkdir(part, { recursive: true });
     await copy(folder, part);
     await Deno.rename(part, template);
   } catch (error) {
@@ -41,7 +41,7 @@ async function keep(folder: string, template: string): Promise<void> {
 }
 
 async function copy(from: string, to: string): Promise<void> {
-  const { success, said } = await runProgram("cp", "--archive", "--reflink=auto", from, to);
+  const { success, said } = await runProgram("cp", "--archive", "--reflink=auto", `${from}/.`, to);
   if (!success) throw new Error(said);
 }
 
