@@ -9,17 +9,15 @@ import { prepareTcp } from "../net/keepalive.ts";
  * @throws {Error} of the system
  */
 export function dial(endpoint: SocketAddress, signal: AbortSignal): Promise<Socket> {
+  const socket = new Socket();
+  const destroy = () => socket.destroy();
+  if (signal.aborted) destroy();
+  signal.addEventListener("abort", destroy);
   return new Promise((resolve, reject) => {
-    const socket = new Socket();
-    const destroy = () => socket.destroy();
-    if (signal.aborted) destroy();
-    signal.addEventListener("abort", destroy);
-    const onClose = () => reject(new Error("the connection was closed"));
-    socket.once("error", reject);
-    socket.once("close", onClose);
+    // It stays: an error that comes between two owners of the socket must not end the process.
+    socket.on("error", reject);
+    socket.once("close", () => reject(new Error("the connection was closed")));
     socket.once("connect", () => {
-      socket.removeListener("error", reject);
-      socket.removeListener("close", onClose);
       if (endpoint.transport === "tcp") prepareTcp(socket);
       resolve(socket);
     });

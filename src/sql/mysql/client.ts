@@ -1,0 +1,193 @@
+import { Buffer } from "node:buffer";
+import type { Socket } from "node:net";
+import { MYSQL_DIALECT } from "../dialect.ts";
+import type { ConnectOptions, ServerFacts, SqlClient, SqlResult, SqlRow, SqlValue } from "../driver.ts";
+import { SqlFailure } from "../failure.ts";
+import { numberPlaceholders } from "../placeholders.ts";
+import { lossFailure, mysqlFailure } from "./errors.ts";
+import type { Connection, FieldPacket, TypedParameter } from "./library.ts";
+
+/** A worker that hangs in a transaction must not hold its locks for ever, seconds. Only MariaDB has such a limit. */
+const IDLE_TRANSACTION_S = 60;
+
+/** A value that does not fit is refused, never cut; `"` and `\` keep their usual meaning. */
+const SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
+
+/** The type of a column, MYSQL_TYPE_LONGLONG. */
+const BIGINT = 8;
+
+/** What a packet has beside the values, with room to spare, bytes. */
+const PACKET_HEAD_BYTES = 65_536;
+
+/**
+ * One connection.
+ *
+ * 1. Sends a statement when the one before it is answered, because the protocol has no pipelining.
+ * 2. Sends values as parameters of prepared statements, never in the text. A statement without values is not prepared.
+ * 3. Is lost as soon as the connection closes; pending statements reject.
+ */
+export class MysqlClient implements SqlClient {
+  readonly dialect = MYSQL_DIALECT;
+  readonly #connection: Connection;
+  readonly #socket: Socket;
+  readonly #onLost: () => void;
+  readonly #integer: typeof TypedParameter.LONGLONG;
+  #facts: ServerFacts | undefined;
+  #maxPacketBytes = Infinity;
+  /** Statements without an answer. */
+  #pending = 0;
+  #loss: SqlFailure | undefined;
+
+  /** @param deps.connection It is logged in. */
+  constructor(
+    deps: {
+      connection: Connection;
+      socket: Socket;
+      onLost: () => void;
+      integer: typeof TypedParameter.LONGLONG;
+    },
+  ) {
+    this.#connection = deps.connection;
+    this.#socket = deps.socket;
+    this.#onLost = deps.onLost;
+    this.#integer = deps.integer;
+    this.#socket.once("close", () => this.#lose());
+  }
+
+  get facts(): ServerFacts {
+    return this.#facts!;
+  }
+
+  get isLost(): boolean {
+    return this.#loss !== undefined;
+  }
+
+  /**
+   * Learns the facts and prepares the session, in three round trips.
+   *
+   * @param greeting The version in the server's greeting.
+   * @throws {SqlFailure}
+   */
+  async open(greeting: string, { lockTimeoutMs }: ConnectOptions): Promise<void> {
+    const isMariaDb = /mariadb/i.test(greeting);
+    const version = versionOf(greeting);
+    const lockTimeoutS = Math.max(1, Math.ceil(lockTimeoutMs / 1_000));
+    const settings = [
+      "NAMES utf8mb4",
+      `sql_mode = '${SQL_MODE}'`,
+      "time_zone = '+00:00'",
+      "autocommit = 1",
+      `innodb_lock_wait_timeout = ${lockTimeoutS}`,
+      // For locks of tables, such as that of an ALTER TABLE.
+      `lock_wait_timeout = ${lockTimeoutS}`,
+      ...(isMariaDb ? [`idle_transaction_timeout = ${IDLE_TRANSACTION_S}`] : []),
+    ];
+    const [found] = await Promise.all([
+      this.run("SELECT @@global.read_only AS read_only, @@max_allowed_packet AS max_packet"),
+      this.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"),
+      this.run(`SET ${settings.join(", ")}`),
+    ]);
+    const { read_only, max_packet } = found.rows[0]!;
+    this.#maxPacketBytes = Number(max_packet);
+    this.#facts = {
+      product: isMariaDb ? "MariaDB" : "MySQL",
+      version,
+      // A number, or a word since MariaDB 12.
+      isReadOnly: read_only !== 0 && read_only !== "OFF",
+      hasSkipLocked: isMariaDb
+        ? isAtLeast(version, 10, 6)
+        : isAtLeast(version, 8, 0) && !/^8\.0\.0\b/.test(greeting),
+      hasPooler: false,
+    };
+  }
+
+  run(text: string, values: readonly SqlValue[] = []): Promise<SqlResult> {
+    return new Promise((resolve, reject) => {
+      if (this.#loss !== undefined) return reject(this.#loss);
+      numberPlaceholders(text, values.length);
+      const parameters = this.#parametersOf(values);
+      this.#pending++;
+      const settle = (error: unknown, result: unknown, fields?: readonly FieldPacket[]) => {
+        this.#pending--;
+        if (error) reject(this.#loss ?? mysqlFailure(error));
+        else resolve(resultOf(result, fields));
+      };
+      if (values.length === 0) this.#connection.query(text, settle as never);
+      else this.#connection.execute(text, parameters as never[], settle as never);
+    });
+  }
+
+  destroy(): void {
+    if (this.#loss !== undefined) return;
+    this.#loss = new SqlFailure("lost", { cause: new Error("this worker has closed the connection") });
+    if (this.#pending > 0) this.#socket.destroy();
+    else {
+      // Says goodbye, or else the server logs an aborted connection.
+      this.#connection.end();
+      this.#socket.end(() => this.#socket.destroy());
+    }
+  }
+
+  #parametersOf(values: readonly SqlValue[]): unknown[] {
+    let bytes = PACKET_HEAD_BYTES;
+    const parameters = values.map((value) => {
+      if (typeof value === "string") bytes += value.length;
+      if (value instanceof Uint8Array) {
+        bytes += value.length;
+        return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+      }
+      // The library would send a float or a text, with which a server compares in another way, and without an index.
+      if (isWhole(value)) return this.#integer(value);
+      return typeof value === "bigint" ? String(value) : value;
+    });
+    if (bytes > this.#maxPacketBytes) throw tooLarge(bytes, this.#maxPacketBytes);
+    return parameters;
+  }
+
+  #lose(): void {
+    if (this.#loss !== undefined) return;
+    this.#loss = lossFailure();
+    // Not before a failed connect is reported.
+    if (this.#facts !== undefined) this.#onLost();
+  }
+}
+
+/** Whether it is a whole number of 64 bits, with a sign. */
+function isWhole(value: SqlValue): value is number | bigint {
+  return typeof value === "bigint" ? BigInt.asIntN(64, value) === value : Number.isSafeInteger(value);
+}
+
+/** Of a statement with rows, or of another one. */
+function resultOf(result: unknown, fields: readonly FieldPacket[] = []): SqlResult {
+  if (!Array.isArray(result)) return { rows: [], changes: (result as { affectedRows: number }).affectedRows };
+  const rows: Record<string, SqlValue>[] = result;
+  for (const { name, columnType } of fields) {
+    for (const row of rows) {
+      const value = row[name];
+      // A number that JavaScript does not have exactly comes as a text.
+      if (columnType === BIGINT && typeof value === "string") row[name] = BigInt(value);
+      else if (Buffer.isBuffer(value)) {
+        row[name] = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+      }
+    }
+  }
+  return { rows: rows as readonly SqlRow[], changes: rows.length };
+}
+
+/** `10.6.16-MariaDB`, or with a `5.5.5-` before it: so MariaDB 10 greets clients that know no 10. */
+function versionOf(greeting: string): ServerFacts["version"] {
+  const [, major, minor] = /^(?:5\.5\.5-(?=\d))?(\d+)\.(\d+)/.exec(greeting) ?? [];
+  return { major: Number(major ?? 0), minor: Number(minor ?? 0) };
+}
+
+function isAtLeast(version: ServerFacts["version"], major: number, minor: number): boolean {
+  return version.major > major || (version.major === major && version.minor >= minor);
+}
+
+/** The server would only close the connection. */
+function tooLarge(bytes: number, maxBytes: number): SqlFailure {
+  return new SqlFailure("refused", {
+    cause: new Error(`the statement has some ${bytes} bytes, and max_allowed_packet is ${maxBytes}`),
+    advice: "the statement is larger than the server accepts: raise its max_allowed_packet",
+  });
+}
