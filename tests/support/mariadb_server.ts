@@ -117,6 +117,7 @@ export class MariadbServer implements AsyncDisposable {
       "--batch",
       "--raw",
       "--skip-column-names",
+      "--skip-ssl",
       "--default-character-set=utf8mb4",
     ];
     const where = [`--socket=${this.socket}`, `--user=${ADMINISTRATOR}`, `--database=${database}`];
@@ -234,7 +235,8 @@ export class MariadbServer implements AsyncDisposable {
 
   async #tls(): Promise<readonly string[]> {
     const { tls } = this.#options;
-    if (tls === undefined) return [];
+    // From 11.4 on it makes a certificate of its own.
+    if (tls === undefined) return ["skip_ssl"];
     if (this.address.transport !== "tcp") throw new TypeError("TLS is for servers that listen on TCP");
     const { hostname } = this.address;
     const files = await installCertificate(tls.authority, hostname, this.folder);
