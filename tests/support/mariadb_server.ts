@@ -150,7 +150,7 @@ export class MariadbServer implements AsyncDisposable {
   /** Starts it with the same data; stops it first when it runs. */
   async restart(): Promise<void> {
     await this.stop();
-    if (this.#options.hasMovableClock) this.#clock ??= await ServerClock.create(this.folder);
+    if (this.#options.hasMovableClock) this.#clock ??= await ServerClock.create();
     await Deno.remove(this.socket).catch(() => {});
     this.#process = new ServerProcess([PROGRAM, `--defaults-file=${this.#configFile}`], {
       network: this.#options.network,
@@ -167,6 +167,7 @@ export class MariadbServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
+    await this.#clock?.[Symbol.asyncDispose]();
     await Deno.remove(this.folder, { recursive: true });
   }
 

@@ -177,7 +177,7 @@ export class PostgresServer implements AsyncDisposable {
   /** Starts it with the same data; stops it first when it runs. */
   async restart(): Promise<void> {
     await this.stop();
-    if (this.#options.hasMovableClock) this.#clock ??= await ServerClock.create(this.folder);
+    if (this.#options.hasMovableClock) this.#clock ??= await ServerClock.create();
     const process = new ServerProcess([`${this.#bin}/postgres`, "-D", this.#data], {
       network: this.#options.network,
       clock: this.#clock,
@@ -201,6 +201,7 @@ export class PostgresServer implements AsyncDisposable {
     if (this.#process !== undefined) await this.signal("SIGCONT");
     await this.#end("SIGQUIT");
     await this.#removeSharedMemory();
+    await this.#clock?.[Symbol.asyncDispose]();
     await Deno.remove(this.folder, { recursive: true });
   }
 

@@ -1,6 +1,5 @@
+/** The user of servers that refuse to run as root, and the files of that user. */
 import { statfs } from "node:fs/promises";
-
-/** The user of servers that refuse to run as root. */
 
 /** The user and the group "nobody" have this id on Debian. */
 const NOBODY = 65_534;
