@@ -36,6 +36,8 @@ export interface PushOptions {
   readonly maxAttempts?: number;
   /** Stored beside the payload, e.g. `traceparent`. Names in lower case. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** A key of which the queue has one waiting job at most: while there is one, nothing is pushed, and its id is returned. */
+  readonly unique?: string;
 }
 
 /** A message that no job can be read from. */

@@ -21,7 +21,8 @@ export interface BrokerWork {
     | "recovery"
     | "heartbeat"
     | "pauses"
-    | "leases";
+    | "leases"
+    | "notifications";
   /** The consumer; undefined for the broker's own work. */
   readonly consumer?: string;
   readonly schedule?: string;

@@ -28,15 +28,15 @@ export interface SqlServerOptions {
 
 /** The longest pause between attempts to connect, milliseconds. */
 const LONGEST_PAUSE_MS = 2_000;
-/** A transaction that met a deadlock, or the like, is made again at most this often. */
-const MOST_REPEATS = 5;
+/** The longest pause before a transaction is made again that met a deadlock or a lock, milliseconds. */
+const LONGEST_REPEAT_PAUSE_MS = 20;
 
 /**
  * A database over one connection.
  *
  * 1. Connects at the first use, and again after each loss, without giving up; pauses grow while that fails.
  * 2. Looks at every server of a list, and uses the first one that accepts writes: so it follows a failover.
- * 3. Runs one transaction after the other. A transaction is repeated after a deadlock; after a lost connection its outcome is
+ * 3. Runs one transaction after the other. A transaction is made again after a deadlock. After a lost connection its outcome is
  *    unknown, so it is not.
  * 4. Reports failures in words for an operator.
  */
@@ -143,9 +143,10 @@ export class SqlDatabase implements SqlSession {
 
   async #transact<T>(client: SqlClient, work: (session: SqlSession) => Promise<T>): Promise<T> {
     const run: SqlSession["run"] = (text, values) => this.#watched(() => client.run(text, values));
-    // Its answer travels with that of the first statement.
     const begun = run("BEGIN");
-    begun.catch(() => {});
+    // A server that cannot begin has lost the connection: the statements behind it fail as well, and need not wait for it.
+    if (this.dialect.name === "sqlite") await begun;
+    else begun.catch(() => {});
     try {
       const result = await work({ dialect: this.dialect, run });
       await begun;
@@ -157,14 +158,17 @@ export class SqlDatabase implements SqlSession {
     }
   }
 
+  /** Again after a deadlock or a lock, for as long as one may wait for a lock. */
   async #repeated<T>(work: () => Promise<T>): Promise<T> {
-    for (let repeats = 0;; repeats++) {
+    const untilMs = this.#clock.monotonicMs() + this.#options.lockTimeoutMs;
+    for (;;) {
       try {
         return await work();
       } catch (error) {
-        const mayRepeat = error instanceof SqlFailure && error.kind === "again" && repeats < MOST_REPEATS;
+        const mayRepeat = error instanceof SqlFailure && error.kind === "again" &&
+          this.#clock.monotonicMs() < untilMs;
         if (!mayRepeat) throw error;
-        await sleep(this.#clock, 10 * 2 ** repeats * Math.random(), this.#closing.signal);
+        await sleep(this.#clock, LONGEST_REPEAT_PAUSE_MS * Math.random());
       }
     }
   }
@@ -225,7 +229,7 @@ export class SqlDatabase implements SqlSession {
     );
     try {
       if (client.facts.isReadOnly) throw readOnly();
-      await this.#watched(() => this.#onConnect(client));
+      await this.#repeated(() => this.#watched(() => this.#onConnect(client)));
     } catch (error) {
       client.destroy();
       throw error;

@@ -17,12 +17,10 @@ const KINDS: Readonly<Record<number, FailureKind>> = {
 };
 /** SQLITE_CONSTRAINT_UNIQUE and SQLITE_CONSTRAINT_PRIMARYKEY. */
 const DUPLICATES: ReadonlySet<number> = new Set([2067, 1555]);
-/** SQLite waits this long for a lock, milliseconds. It blocks the whole process. */
-const LOCK_WAIT_MS = 10;
 
 /**
  * A table in a SQLite file, through the same contract as a server's. The endpoint's path is the file. Statements block the
- * process while they run, and wait for locks of others only for some milliseconds: the caller repeats them.
+ * process while they run, and never wait for locks of others: the caller repeats them.
  *
  * @param clock The time of the server is this clock's.
  */
@@ -54,7 +52,7 @@ class SqliteClient implements SqlClient {
 
   constructor(path: string, clock: Clock) {
     try {
-      this.#db = new DatabaseSync(path, { timeout: LOCK_WAIT_MS });
+      this.#db = new DatabaseSync(path, { timeout: 0 });
       this.#db.function("fervo_now_ms", () => clock.nowMs());
     } catch (error) {
       throw failureOf(error);
@@ -106,11 +104,12 @@ function plain(row: Record<string, unknown>): SqlRow {
 }
 
 function failureOf(error: unknown): SqlFailure {
-  const code = (error as { errcode?: unknown } | null)?.errcode;
-  if (typeof code !== "number") {
-    const isSchema = /^no such (?:table|column)/.test(String((error as Error)?.message));
-    return new SqlFailure(isSchema ? "schema" : "other", { cause: error });
+  const { errcode: code, message } = error as { errcode?: unknown; message?: unknown };
+  // SQLite has no code of its own for it.
+  if (/no such (?:table|column)|has no column named/.test(String(message))) {
+    return new SqlFailure("schema", { cause: error });
   }
+  if (typeof code !== "number") return new SqlFailure("other", { cause: error });
   const kind = DUPLICATES.has(code) ? "duplicate" : KINDS[code & 0xff] ?? "other";
   return new SqlFailure(kind, { cause: error, code: String(code) });
 }

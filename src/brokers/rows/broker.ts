@@ -1,0 +1,132 @@
+import type { BrokerAdmin } from "../../core/admin.ts";
+import type { Broker, Capabilities, Subscription } from "../../core/broker.ts";
+import type { Format, PushOptions } from "../../core/format.ts";
+import type { Observer } from "../../core/observer.ts";
+import type { Clock } from "../../core/time/clock.ts";
+import { SqlDatabase, type SqlServerOptions } from "../../sql/database.ts";
+import type { SqlClient, SqlDriver } from "../../sql/driver.ts";
+import { BackgroundWork } from "../background.ts";
+import { pullSubscription } from "../pull_subscription.ts";
+import { RowClaims } from "./claims.ts";
+import { RowSettler } from "./delivery.ts";
+import type { Layout } from "./layout.ts";
+import { ServerTime } from "./server_time.ts";
+import type { RowsShared } from "./shared.ts";
+import { Turns } from "./turns.ts";
+import { Wakeups } from "./wakeups.ts";
+
+export interface RowsBrokerDeps {
+  readonly clock: Clock;
+  readonly driver: SqlDriver;
+  readonly layout: Layout;
+  readonly format: Format;
+  /** Gets the events of the broker's own work. */
+  readonly observe?: Observer | undefined;
+}
+
+export interface RowsBrokerOptions extends SqlServerOptions {
+  /** The length of a lease, and so the time after a crash until the job runs again; milliseconds. */
+  readonly leaseMs: number;
+}
+
+/**
+ * Jobs in a table of a database.
+ *
+ * 1. Claims, settles and pushes in transactions that all changes of one turn share ({@link Turns}).
+ * 2. Goes by the server's time, which all workers and producers share ({@link ServerTime}).
+ * 3. Waits for jobs without busy polling ({@link RowClaims}, {@link Wakeups}).
+ * 4. Uses two connections: one for jobs, and one for questions of people and for notifications.
+ */
+export class RowsBroker implements Broker {
+  readonly capabilities: Capabilities;
+  readonly format: Format;
+  readonly admin: BrokerAdmin;
+  readonly #layout: Layout;
+  readonly #shared: RowsShared;
+  readonly #work: SqlDatabase;
+  readonly #claims: RowClaims;
+  readonly #background: BackgroundWork;
+  #closed: Promise<void> | undefined;
+
+  constructor(deps: RowsBrokerDeps, options: RowsBrokerOptions) {
+    const { clock, driver, layout, observe = () => {} } = deps;
+    this.format = deps.format;
+    this.capabilities = layout.capabilities;
+    this.#layout = layout;
+    const wakeups = new Wakeups(clock);
+    const prepare = (client: SqlClient) => layout.prepare(client);
+    const work = this.#work = new SqlDatabase({ driver, clock, onConnect: prepare }, options);
+    const side = new SqlDatabase({
+      driver,
+      clock,
+      onConnect: async (client) => {
+        await prepare(client);
+        await this.#listen(client);
+      },
+      onLost: () => wakeups.isListening = false,
+    }, options);
+    const turns = new Turns(work);
+    const shared = this.#shared = { clock, side, turns, wakeups };
+    this.#background = new BackgroundWork(observe, "notifications");
+    const settler = new RowSettler({ layout, turns, wakeups }, options);
+    const serverTime = new ServerTime(
+      { clock, onStep: (byMs) => observe({ type: "clock_stepped", byMs }) },
+      options,
+    );
+    const isOpen = () => this.#closed === undefined;
+    this.#claims = new RowClaims({
+      clock,
+      database: work,
+      layout,
+      turns,
+      wakeups,
+      settler,
+      serverTime,
+      isOpen,
+      listen: () => this.#keepListening(),
+    });
+    this.admin = layout.admin(shared);
+  }
+
+  subscribe(): Subscription {
+    return pullSubscription((request, signal) => this.#claims.receive(request, signal));
+  }
+
+  async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
+    const id = await this.#shared.turns.run(this.#layout.push(queue, payload, options));
+    this.#shared.wakeups.announce();
+    return id;
+  }
+
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const { side, turns, wakeups } = this.#shared;
+    // Ends the waits.
+    wakeups.announce();
+    await turns.drain();
+    await Promise.all([this.#work.close(), side.close()]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** The connection for notifications opens with the first receive, and again when it was lost. */
+  #keepListening(): void {
+    const { side, wakeups } = this.#shared;
+    if (this.#layout.channel === undefined || wakeups.isListening) return;
+    void this.#background.run(() => side.facts());
+  }
+
+  async #listen(client: SqlClient): Promise<void> {
+    const { wakeups } = this.#shared;
+    if (this.#layout.channel === undefined || client.listen === undefined) return;
+    await client.listen(this.#layout.channel, () => wakeups.announce());
+    wakeups.isListening = true;
+    // A notification before this moment was missed.
+    wakeups.announce();
+  }
+}

@@ -1,0 +1,99 @@
+import type { ReceiveRequest } from "../../core/broker.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import type { Clock } from "../../core/time/clock.ts";
+import type { SqlDatabase } from "../../sql/database.ts";
+import type { RowSettler } from "./delivery.ts";
+import type { Layout, Look } from "./layout.ts";
+import type { ServerTime } from "./server_time.ts";
+import type { Turns } from "./turns.ts";
+import type { Wakeups } from "./wakeups.ts";
+
+/** While jobs flow, a receive looks for due jobs and at the other queues no more often than this, milliseconds. */
+const LOOK_EVERY_MS = 50;
+/** Jobs were there, and another worker has locked them: the wait before the next look, milliseconds. */
+const TAKEN_WAIT_MS = 5;
+
+interface ClaimsDeps {
+  readonly clock: Clock;
+  readonly database: SqlDatabase;
+  readonly layout: Layout;
+  readonly turns: Turns;
+  readonly wakeups: Wakeups;
+  readonly settler: RowSettler;
+  readonly serverTime: ServerTime;
+  /** Whether the broker is open; else nothing is taken. */
+  readonly isOpen: () => boolean;
+  /** Called before each wait: notifications should come from now on. */
+  readonly listen: () => void;
+}
+
+/**
+ * Takes ready jobs of a table.
+ *
+ * 1. Waits for them: until a notification, a change of our own or the time of the next due job, and looks once a second.
+ * 2. Claims as many as are wanted in one transaction, which settles share.
+ * 3. After a lost answer to a claim, gives back what it may have claimed: nobody else knows that these jobs never ran.
+ */
+export class RowClaims {
+  readonly #deps: ClaimsDeps;
+  #mustGiveBack = false;
+  #lookedAtMs = -Infinity;
+
+  constructor(deps: ClaimsDeps) {
+    this.#deps = deps;
+  }
+
+  async receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+    const { clock, wakeups, isOpen } = this.#deps;
+    const untilMs = clock.monotonicMs() + request.waitMs;
+    const isOver = () => signal.aborted || !isOpen();
+    // With a single queue a claim finds what a look would find.
+    let mustLook = request.queues.length > 1;
+    for (let step = 0; !isOver(); step++) {
+      const mark = wakeups.mark();
+      mustLook ||= clock.monotonicMs() - this.#lookedAtMs >= LOOK_EVERY_MS;
+      const look = mustLook ? await this.#look(request.queues) : undefined;
+      if (isOver()) break;
+      const queues = look?.queues ?? request.queues;
+      if (queues.length > 0) {
+        const deliveries = await this.#claim({ ...request, queues }, look);
+        if (deliveries.length > 0) return deliveries;
+      }
+      const leftMs = untilMs - clock.monotonicMs();
+      if (leftMs <= 0 && look !== undefined) break;
+      mustLook = true;
+      if (look === undefined) continue;
+      this.#deps.listen();
+      const nextMs = queues.length > 0 ? TAKEN_WAIT_MS : Math.max(look.nextMs, 1);
+      await wakeups.wait(mark, { timeoutMs: Math.min(leftMs, nextMs), step }, signal);
+    }
+    return [];
+  }
+
+  async #look(queues: readonly string[]): Promise<Look> {
+    const { clock, database, layout, serverTime } = this.#deps;
+    const beforeMs = clock.monotonicMs();
+    const look = await layout.look(database, queues);
+    this.#lookedAtMs = clock.monotonicMs();
+    serverTime.note(look.serverMs, beforeMs);
+    return look;
+  }
+
+  async #claim(request: ReceiveRequest, look: Look | undefined): Promise<Delivery[]> {
+    const { layout, turns, settler, serverTime } = this.#deps;
+    try {
+      const rows = await turns.run(async (session) => {
+        if (this.#mustGiveBack) await layout.giveBack(session, request.queues, settler.isHeld);
+        if (look?.isDue) {
+          await layout.promote(session, request.queues, settler.isHeld, serverTime.isTrusted);
+        }
+        return await layout.claim(session, request);
+      });
+      this.#mustGiveBack = false;
+      return rows.map((row) => settler.hold(row));
+    } catch (error) {
+      this.#mustGiveBack = true;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,167 @@
+import type { Delivery, Lease } from "../../core/delivery.ts";
+import { FervoError, QueueError } from "../../core/errors.ts";
+import type { JobHead, Message, Unreadable } from "../../core/format.ts";
+import type { Verdict } from "../../core/outcome.ts";
+import type { ClaimedRow, Layout, Miss } from "./layout.ts";
+import { MustBeAlone, type Turns } from "./turns.ts";
+import type { Wakeups } from "./wakeups.ts";
+
+/** A job that this process has claimed; it is its own lease. */
+export class RowDelivery implements Delivery, Lease {
+  readonly id: string;
+  readonly queue: string;
+  readonly message: Message;
+  readonly job: JobHead | Unreadable;
+  readonly attempt?: number;
+  readonly redeliveries?: number;
+  readonly isRepeat?: boolean;
+  readonly enqueuedAtMs?: number;
+  readonly readyAtMs?: number;
+  readonly row: ClaimedRow;
+  /** An earlier settle may have been carried out: its answer was lost. */
+  mayBeSettled = false;
+  readonly #settler: RowSettler;
+
+  constructor(settler: RowSettler, row: ClaimedRow) {
+    this.#settler = settler;
+    this.row = row;
+    this.id = row.id;
+    this.queue = row.queue;
+    this.message = row.message;
+    this.job = row.job;
+    if (row.attempt !== undefined) this.attempt = row.attempt;
+    if (row.redeliveries !== undefined) this.redeliveries = row.redeliveries;
+    if (row.isRepeat !== undefined) this.isRepeat = row.isRepeat;
+    if (row.enqueuedAtMs !== undefined) this.enqueuedAtMs = row.enqueuedAtMs;
+    if (row.readyAtMs !== undefined) this.readyAtMs = row.readyAtMs;
+  }
+
+  settle(verdict: Verdict): Promise<void> {
+    return this.#settler.settle(this, verdict);
+  }
+
+  get lease(): Lease {
+    return this;
+  }
+
+  get ms(): number {
+    return this.#settler.leaseMs;
+  }
+
+  extend(): Promise<void> {
+    return this.#settler.extend(this);
+  }
+}
+
+/** Rows of one turn that are changed by one statement. */
+interface Group {
+  readonly rows: ClaimedRow[];
+  readonly misses: Promise<ReadonlyMap<string, Miss>>;
+}
+
+/**
+ * Settles deliveries and renews their leases.
+ *
+ * 1. The acknowledgements of one turn are one statement, and so are the renewals.
+ * 2. A row is changed only while its lease has our name; else the settle is LEASE_LOST.
+ * 3. Our name is the same for all rows. So this part knows which delivery of a row is the current one, and refuses the others.
+ */
+export class RowSettler {
+  readonly leaseMs: number;
+  readonly #deps: { readonly layout: Layout; readonly turns: Turns; readonly wakeups: Wakeups };
+  /** The current deliveries by id. */
+  readonly #held = new Map<string, RowDelivery>();
+  /** The groups that take further rows. */
+  readonly #groups: { remove?: Group | undefined; renew?: Group | undefined } = {};
+
+  constructor(deps: { layout: Layout; turns: Turns; wakeups: Wakeups }, options: { leaseMs: number }) {
+    this.#deps = deps;
+    this.leaseMs = options.leaseMs;
+  }
+
+  readonly isHeld = (id: string): boolean => this.#held.has(id);
+
+  /** The delivery of a row that was claimed; an earlier one of the same row is lost. */
+  hold(row: ClaimedRow): RowDelivery {
+    const delivery = new RowDelivery(this, row);
+    this.#held.set(row.id, delivery);
+    return delivery;
+  }
+
+  async settle(delivery: RowDelivery, verdict: Verdict): Promise<void> {
+    this.#refuseIfLost(delivery);
+    let miss: Miss | undefined;
+    try {
+      miss = await this.#apply(delivery, verdict);
+    } catch (error) {
+      delivery.mayBeSettled ||= error instanceof FervoError && error.code === "QUEUE_UNAVAILABLE";
+      throw error;
+    }
+    this.#drop(delivery);
+    if (miss !== undefined && !(delivery.mayBeSettled && miss !== "taken")) throw lost(delivery);
+  }
+
+  async extend(delivery: RowDelivery): Promise<void> {
+    this.#refuseIfLost(delivery);
+    const misses = await this.#join("renew", delivery);
+    if (!misses.has(delivery.id)) return;
+    this.#drop(delivery);
+    throw lost(delivery);
+  }
+
+  async #apply(delivery: RowDelivery, verdict: Verdict): Promise<Miss | undefined> {
+    const { layout, turns, wakeups } = this.#deps;
+    if (verdict.kind === "ack" || verdict.kind === "handled") {
+      return (await this.#join("remove", delivery)).get(delivery.id);
+    }
+    const { row } = delivery;
+    const miss = await turns.run(async (session) => {
+      if (await layout.settle(session, row, verdict)) return undefined;
+      return (await layout.misses(session, [row])).get(row.id) ?? "gone";
+    });
+    if (verdict.kind !== "bury") wakeups.announce();
+    return miss;
+  }
+
+  /** Adds a row to the group of this turn, and resolves with the rows of the group that are not ours. */
+  #join(change: "remove" | "renew", { row }: RowDelivery): Group["misses"] {
+    const { rows, misses } = this.#groups[change] ??= this.#open(change);
+    rows.push(row);
+    return misses;
+  }
+
+  #open(change: "remove" | "renew"): Group {
+    const { layout, turns } = this.#deps;
+    const rows: ClaimedRow[] = [];
+    const misses = turns.run(async (session, isAlone) => {
+      // It takes no further rows.
+      this.#groups[change] = undefined;
+      if (!isAlone) {
+        if (await layout[change](session, rows) === rows.length) return NO_MISSES;
+        throw new MustBeAlone();
+      }
+      const missed = await layout.misses(session, rows);
+      const ours = rows.filter(({ id }) => !missed.has(id));
+      if (ours.length > 0) await layout[change](session, ours);
+      return missed;
+    });
+    return { rows, misses };
+  }
+
+  #refuseIfLost(delivery: RowDelivery): void {
+    if (this.#held.get(delivery.id) !== delivery) throw lost(delivery);
+  }
+
+  #drop(delivery: RowDelivery): void {
+    if (this.#held.get(delivery.id) === delivery) this.#held.delete(delivery.id);
+  }
+}
+
+const NO_MISSES: ReadonlyMap<string, Miss> = new Map();
+
+function lost({ id }: RowDelivery): QueueError {
+  return new QueueError(
+    "LEASE_LOST",
+    `Job "${id}" is no longer ours: it was settled, or its lease ended and another worker took it`,
+  );
+}

@@ -1,0 +1,196 @@
+import {
+  type BrokerAdmin,
+  type Census,
+  CENSUS_LIMIT,
+  type DeadLetters,
+  type JobPage,
+  type JobState,
+  LISTED_PAYLOAD_BYTES,
+  type ListedJob,
+  noJobPlace,
+  type Pauses,
+  type QueueDepth,
+  type ScheduleBook,
+} from "../../../core/admin.ts";
+import type { Finding } from "../../../core/finding.ts";
+import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
+import type { Layout } from "../layout.ts";
+import type { RowsShared } from "../shared.ts";
+import { FervoDeadLetters } from "./dead_letters.ts";
+import { FervoPauses } from "./pauses.ts";
+import { FervoSchedule } from "./schedule.ts";
+import type { FervoTables } from "./tables.ts";
+
+/** Jobs of a state are counted up to this number. */
+export const COUNTED = 100_000;
+/** Jobs that are deleted in one transaction. */
+const PURGED_TOGETHER = 10_000;
+
+interface AdminDeps {
+  readonly layout: Layout;
+  readonly tables: FervoTables;
+  /** Our name in leases. */
+  readonly owner: string;
+}
+
+/** Questions of people and their tools, each by an index, and with counts that have an end. */
+export class FervoAdmin implements BrokerAdmin {
+  readonly dead: DeadLetters;
+  readonly pauses: Pauses;
+  readonly schedule: ScheduleBook;
+  readonly #shared: RowsShared;
+  readonly #jobs: string;
+  readonly #owner: string;
+
+  constructor(shared: RowsShared, deps: AdminDeps) {
+    this.#shared = shared;
+    this.#jobs = deps.tables.jobs.quoted;
+    this.#owner = deps.owner;
+    this.dead = new FervoDeadLetters(shared, deps.tables);
+    this.pauses = new FervoPauses(shared, deps.tables);
+    this.schedule = new FervoSchedule(shared, deps);
+  }
+
+  async queues(): Promise<string[]> {
+    const found = await Promise.all(
+      ["ready", "delayed", "reserved", "dead"].map((state) => queuesIn(this.#shared.side, this.#jobs, state)),
+    );
+    return [...new Set(found.flat())].sort();
+  }
+
+  async depth(queue: string): Promise<QueueDepth> {
+    const states = ["ready", "delayed", "reserved", "dead"] as const;
+    const counted = states.map((state) => `
+      SELECT '${state}' AS state, count(*) AS jobs FROM (
+        SELECT 1 AS one FROM ${this.#jobs} WHERE state = '${state}' AND queue = ? LIMIT ${COUNTED}) AS counted`);
+    const { rows } = await this.#shared.side.run(counted.join(" UNION ALL "), states.map(() => queue));
+    return Object.fromEntries(
+      rows.map((row) => [row["state"], Number(row["jobs"])]),
+    ) as unknown as QueueDepth;
+  }
+
+  async latencyMs(queue: string): Promise<number | undefined> {
+    const { side } = this.#shared;
+    const { rows } = await side.run(
+      `SELECT ${side.dialect.nowMs} - due_at AS waited FROM ${this.#jobs}
+       WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT 1`,
+      [queue],
+    );
+    return rows[0] && Math.max(Number(rows[0]["waited"]), 0);
+  }
+
+  async census(queues: readonly string[]): Promise<Census> {
+    const { side } = this.#shared;
+    const ready = queues.map(() => `
+      SELECT ? AS queue, count(*) AS jobs FROM (
+        SELECT * FROM (SELECT 1 AS one FROM ${this.#jobs} WHERE state = 'ready' AND queue = ? LIMIT ${CENSUS_LIMIT}) AS ready
+        UNION ALL
+        SELECT * FROM (${this.#due("delayed")}) AS due
+        UNION ALL
+        SELECT * FROM (${this.#due("reserved")}) AS ended
+        LIMIT ${CENSUS_LIMIT}) AS counted`);
+    const [counts, inFlight] = await Promise.all([
+      side.run(ready.join(" UNION ALL "), queues.flatMap((queue, i) => [i, queue, queue, queue])),
+      this.#inFlight(queues),
+    ]);
+    return {
+      ready: new Map(counts.rows.map((row) => [queues[Number(row["queue"])]!, Number(row["jobs"])])),
+      inFlight,
+    };
+  }
+
+  async jobs(...[queue, state, page]: Parameters<NonNullable<BrokerAdmin["jobs"]>>): Promise<JobPage> {
+    const { side } = this.#shared;
+    const key = state === "ready" ? "priority" : "due_at";
+    const place = page.after === undefined ? undefined : placeOf(page.after);
+    const [after, order] = state === "ready"
+      ? ["(priority < ? OR priority = ? AND id > ?)", "priority DESC, id"]
+      : ["(due_at > ? OR due_at = ? AND id > ?)", "due_at, id"];
+    const { rows } = await side.run(
+      `SELECT id, ${key} AS place, due_at, created_at, attempts,
+         ${
+        side.dialect.name === "postgres" ? "substring(payload FROM 1 FOR" : "substr(payload, 1,"
+      } ${LISTED_PAYLOAD_BYTES}) AS payload,
+         ${side.dialect.byteLength("payload")} AS bytes
+       FROM ${this.#jobs} WHERE state = '${state}' AND queue = ?${place ? ` AND ${after}` : ""}
+       ORDER BY ${order} LIMIT ${page.limit}`,
+      place === undefined ? [queue] : [queue, place.key, place.key, place.id],
+    );
+    const last = rows.length < page.limit ? undefined : rows.at(-1);
+    const jobs = rows.map((row) => toJob(row, state));
+    return last === undefined ? { jobs } : { jobs, next: `${last["place"]}:${last["id"]}` };
+  }
+
+  /** In parts, so that others write in between. */
+  async purge(queue: string): Promise<number> {
+    const { side } = this.#shared;
+    const ready = `FROM ${this.#jobs} WHERE state = 'ready' AND queue = ?`;
+    const latest = (await side.run(`SELECT max(id) AS id ${ready}`, [queue])).rows[0]?.["id"] ?? null;
+    if (latest === null) return 0;
+    let purged = 0;
+    for (let part = PURGED_TOGETHER; part === PURGED_TOGETHER;) {
+      part = await side.transaction(async (session) => {
+        const { rows } = await session.run(
+          `SELECT id ${ready} AND id <= ? LIMIT ${PURGED_TOGETHER}${
+            side.dialect.name === "sqlite" ? "" : " FOR UPDATE"
+          }`,
+          [queue, latest],
+        );
+        if (rows.length === 0) return 0;
+        const { sql, values } = side.dialect.isOneOf("id", rows.map((row) => String(row["id"])));
+        return (await session.run(`DELETE FROM ${this.#jobs} WHERE ${sql}`, values)).changes;
+      });
+      purged += part;
+    }
+    return purged;
+  }
+
+  findings(): Promise<Finding[]> {
+    return Promise.resolve([]);
+  }
+
+  #due(state: "delayed" | "reserved"): string {
+    return `SELECT 1 AS one FROM ${this.#jobs} WHERE state = '${state}' AND queue = ?
+      AND due_at <= ${this.#shared.side.dialect.nowMs} LIMIT ${CENSUS_LIMIT}`;
+  }
+
+  async #inFlight(queues: readonly string[]): Promise<number> {
+    const parts = queues.map(() => `
+      SELECT count(*) AS jobs FROM (
+        SELECT 1 AS one FROM ${this.#jobs} WHERE state = 'reserved' AND queue = ? AND lease = ? LIMIT ${COUNTED}) AS counted`);
+    const { rows } = await this.#shared.side.run(
+      parts.join(" UNION ALL "),
+      queues.flatMap((queue) => [queue, this.#owner]),
+    );
+    return rows.reduce((sum, row) => sum + Number(row["jobs"]), 0);
+  }
+}
+
+/** The names of all queues with jobs in a state, each by a search in an index: else all entries would be read. */
+export async function queuesIn(session: SqlSession, jobs: string, state: string): Promise<string[]> {
+  const { rows } = await session.run(`
+    WITH RECURSIVE q (queue) AS (
+      SELECT min(queue) FROM ${jobs} WHERE state = '${state}'
+      UNION ALL
+      SELECT (SELECT min(j.queue) FROM ${jobs} AS j WHERE j.state = '${state}' AND j.queue > q.queue) FROM q
+      WHERE q.queue IS NOT NULL)
+    SELECT queue FROM q WHERE queue IS NOT NULL`);
+  return rows.map((row) => String(row["queue"]));
+}
+
+function placeOf(text: string): { key: bigint; id: bigint } {
+  const [, key, id] = /^(-?\d{1,19}):(\d{1,19})$/.exec(text) ?? [];
+  if (key === undefined || id === undefined) throw noJobPlace(text);
+  return { key: BigInt(key), id: BigInt(id) };
+}
+
+function toJob(row: SqlRow, state: JobState): ListedJob {
+  return {
+    id: String(row["id"]),
+    payload: row["payload"] as Uint8Array,
+    payloadBytes: Number(row["bytes"]),
+    attempts: Number(row["attempts"]),
+    enqueuedAtMs: Number(row["created_at"]),
+    ...(state !== "reserved" && { readyAtMs: Number(row["due_at"]) }),
+  };
+}

@@ -1,0 +1,214 @@
+import { noPlace } from "../../../core/admin.ts";
+import type { DeadGroups, DeadLetter, DeadLetters, Failure } from "../../../core/admin.ts";
+import type { SqlRow, SqlValue } from "../../../sql/driver.ts";
+import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../../dead_grouping.ts";
+import type { RowsShared } from "../shared.ts";
+import { queuesIn } from "./admin.ts";
+import { parsed } from "./columns.ts";
+import type { FervoTables } from "./tables.ts";
+
+/** Letters that are read at a time, and ids that are changed at a time. */
+const READ_TOGETHER = 100;
+const CHANGED_TOGETHER = 10_000;
+const COLUMNS =
+  "id, queue, payload, headers, attempts, max_attempts, created_at, due_at AS died_at, error, errors";
+
+interface Place {
+  readonly diedAt: bigint;
+  readonly id: bigint;
+}
+
+/** The rows in state `dead`. */
+export class FervoDeadLetters implements DeadLetters {
+  readonly #shared: RowsShared;
+  readonly #jobs: string;
+
+  constructor(shared: RowsShared, { jobs }: FervoTables) {
+    this.#shared = shared;
+    this.#jobs = jobs.quoted;
+  }
+
+  async list({ queue, matches, limit, after }: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
+    const letters: DeadLetter[] = [];
+    let place = after === undefined ? undefined : placeOf(after);
+    while (letters.length < limit) {
+      const rows = await this.#newest(COLUMNS, queue, READ_TOGETHER, place);
+      for (const row of rows) {
+        const letter = toDeadLetter(row);
+        if (matches?.(letter) ?? true) letters.push(letter);
+        if (letters.length === limit) return letters;
+      }
+      const last = rows.at(-1);
+      if (last === undefined || rows.length < READ_TOGETHER) break;
+      place = placeAfter(last);
+    }
+    return letters;
+  }
+
+  async groups({ queue }: Parameters<NonNullable<DeadLetters["groups"]>>[0]): Promise<DeadGroups> {
+    const bytes = this.#shared.side.dialect.byteLength("payload");
+    const newest = await this.#newest(
+      `id, due_at AS died_at, error, ${bytes} AS bytes`,
+      queue,
+      GROUPED_LETTERS + 1,
+    );
+    const grouping = new DeadGrouping();
+    let read = 0;
+    for (const row of newest.slice(0, GROUPED_LETTERS)) {
+      read += Number(row["bytes"]);
+      if (read > GROUPED_BYTES) return grouping.result(false);
+      grouping.add({ id: String(row["id"]), diedAtMs: Number(row["died_at"]), error: errorOf(row["error"]) });
+    }
+    return grouping.result(newest.length <= GROUPED_LETTERS);
+  }
+
+  async get(id: string): Promise<DeadLetter | undefined> {
+    return (await this.find([id]))[0];
+  }
+
+  async find(ids: readonly string[]): Promise<DeadLetter[]> {
+    const letters: DeadLetter[] = [];
+    for (const some of parts(ids.filter(isRowId), READ_TOGETHER)) {
+      const { sql, values } = this.#shared.side.dialect.isOneOf("id", some);
+      const { rows } = await this.#shared.side.run(
+        `SELECT ${COLUMNS} FROM ${this.#jobs} WHERE state = 'dead' AND ${sql}`,
+        values,
+      );
+      letters.push(...rows.map(toDeadLetter));
+    }
+    return letters;
+  }
+
+  async retry(ids: readonly string[] | "all"): Promise<number> {
+    const { side, wakeups } = this.#shared;
+    const retried = await this.#change(
+      `UPDATE ${this.#jobs} SET state = 'ready', attempts = 0, due_at = ${side.dialect.nowMs} WHERE state = 'dead'`,
+      ids,
+    );
+    wakeups.announce();
+    return retried;
+  }
+
+  remove(ids: readonly string[] | "all"): Promise<number> {
+    return this.#change(`DELETE FROM ${this.#jobs} WHERE state = 'dead'`, ids);
+  }
+
+  /** In parts, so that others write in between. */
+  async #change(text: string, ids: readonly string[] | "all"): Promise<number> {
+    const { side } = this.#shared;
+    let changed = 0;
+    for await (const some of ids === "all" ? this.#allIds() : parts(ids.filter(isRowId), CHANGED_TOGETHER)) {
+      const { sql, values } = side.dialect.isOneOf("id", some);
+      changed += (await side.run(`${text} AND ${sql}`, values)).changes;
+    }
+    return changed;
+  }
+
+  /** The ids of the letters that are dead at first. */
+  async *#allIds(): AsyncGenerator<string[]> {
+    const { side } = this.#shared;
+    for (const queue of await queuesIn(side, this.#jobs, "dead")) {
+      let place: Place | undefined;
+      const { rows: [now] } = await side.run(`SELECT ${side.dialect.nowMs} AS now_ms`);
+      for (;;) {
+        const rows = await this.#oldest(queue, Number(now!["now_ms"]), place);
+        if (rows.length === 0) break;
+        yield rows.map((row) => String(row["id"]));
+        const last = rows.at(-1)!;
+        place = placeAfter(last);
+      }
+    }
+  }
+
+  async #oldest(queue: string, untilMs: number, place: Place | undefined): Promise<readonly SqlRow[]> {
+    const after = place === undefined ? "" : " AND (due_at > ? OR due_at = ? AND id > ?)";
+    const { rows } = await this.#shared.side.run(
+      `SELECT id, due_at AS died_at FROM ${this.#jobs} WHERE state = 'dead' AND queue = ? AND due_at <= ?${after}
+       ORDER BY due_at, id LIMIT ${CHANGED_TOGETHER}`,
+      place === undefined ? [queue, untilMs] : [queue, untilMs, place.diedAt, place.diedAt, place.id],
+    );
+    return rows;
+  }
+
+  /** The most recent first, of each queue by the index. */
+  async #newest(columns: string, queue: string | undefined, limit: number, place?: Place): Promise<SqlRow[]> {
+    const { side } = this.#shared;
+    const queues = queue === undefined ? await queuesIn(side, this.#jobs, "dead") : [queue];
+    const before = place === undefined ? "" : " AND (due_at < ? OR due_at = ? AND id < ?)";
+    const found: SqlRow[] = [];
+    for (const one of queues) {
+      const values: SqlValue[] = place === undefined ? [one] : [one, place.diedAt, place.diedAt, place.id];
+      const { rows } = await side.run(
+        `SELECT ${columns} FROM ${this.#jobs} WHERE state = 'dead' AND queue = ?${before}
+         ORDER BY due_at DESC, id DESC LIMIT ${limit}`,
+        values,
+      );
+      found.push(...rows);
+    }
+    return found.sort((a, b) =>
+      Number(b["died_at"]) - Number(a["died_at"]) || Number(placeAfter(b).id - placeAfter(a).id)
+    ).slice(0, limit);
+  }
+}
+
+function placeOf(text: string): Place {
+  const [, diedAt, id] = /^(\d{1,19}):(\d{1,19})$/.exec(text) ?? [];
+  if (diedAt === undefined || id === undefined) throw noPlace(text);
+  return { diedAt: BigInt(diedAt), id: BigInt(id) };
+}
+
+function placeAfter(row: SqlRow): Place {
+  return { diedAt: BigInt(String(row["died_at"])), id: BigInt(String(row["id"])) };
+}
+
+/** Whether a text is the id of a row. */
+function isRowId(id: string): boolean {
+  return /^\d{1,19}$/.test(id) && BigInt(id) < 2n ** 63n;
+}
+
+function* parts<T>(all: readonly T[], size: number): Generator<T[]> {
+  for (let i = 0; i < all.length; i += size) yield all.slice(i, i + size);
+}
+
+function toDeadLetter(row: SqlRow): DeadLetter {
+  const earlier = parsed(row["errors"] as string | null);
+  return {
+    id: String(row["id"]),
+    place: `${row["died_at"]}:${row["id"]}`,
+    queue: String(row["queue"]),
+    payload: row["payload"] as Uint8Array,
+    headers: headersOf(parsed(row["headers"] as string | null)),
+    attempts: Number(row["attempts"]),
+    ...(row["max_attempts"] !== null && { maxAttempts: Number(row["max_attempts"]) }),
+    enqueuedAtMs: Number(row["created_at"]),
+    diedAtMs: Number(row["died_at"]),
+    error: errorOf(row["error"]),
+    earlierErrors: Array.isArray(earlier) ? earlier.flatMap((error) => toFailure(error) ?? []) : [],
+  };
+}
+
+/** A job that died of its headers has a value that is not a text. */
+function headersOf(value: unknown): Record<string, string> {
+  const entries = Object.entries(value ?? {}).filter((entry): entry is [string, string] =>
+    typeof entry[1] === "string"
+  );
+  return Object.fromEntries(entries);
+}
+
+/** A person may have set the state by hand, without an error or with another text. */
+function errorOf(column: SqlValue | undefined): Failure {
+  const text = column as string | null;
+  return toFailure(parsed(text)) ?? { code: "JOB_FAILED", message: text || "No error was recorded" };
+}
+
+function toFailure(value: unknown): Failure | undefined {
+  const { code, message, stderr, attempt, at } = (value ?? {}) as Record<string, unknown>;
+  if (typeof code !== "string" || typeof message !== "string") return undefined;
+  return {
+    code,
+    message,
+    ...(typeof stderr === "string" && { stderr }),
+    ...(typeof attempt === "number" && { attempt }),
+    ...(typeof at === "number" && { atMs: at }),
+  };
+}

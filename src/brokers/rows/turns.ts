@@ -1,0 +1,99 @@
+import { setImmediate } from "node:timers";
+import { asFervoError, FervoError } from "../../core/errors.ts";
+import type { SqlDatabase } from "../../sql/database.ts";
+import type { SqlSession } from "../../sql/driver.ts";
+import { type FailureKind, SqlFailure } from "../../sql/failure.ts";
+
+interface Change {
+  readonly apply: (session: SqlSession, isAlone: boolean) => Promise<unknown>;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: FervoError) => void;
+}
+
+/** Thrown by a change that has to be made in a transaction of its own; everything else of its turn is made again, too. */
+export class MustBeAlone extends Error {}
+
+/** Failures that one change may have caused. */
+const OF_ONE: ReadonlySet<FailureKind> = new Set(["again", "refused", "duplicate", "schema", "denied"]);
+
+/**
+ * Makes changes in as few transactions and round trips as possible: all changes of one turn of the event loop share one, and so
+ * do those that come while a transaction runs.
+ *
+ * 1. Sends the statements in the order of the calls. Statements of different changes may alternate.
+ * 2. Resolves a change once its transaction is committed. After a rollback, rejects only the changes that fail alone, too.
+ */
+export class Turns {
+  readonly #database: SqlDatabase;
+  #changes: Change[] = [];
+  #running: Promise<void> | undefined;
+
+  constructor(database: SqlDatabase) {
+    this.#database = database;
+  }
+
+  /** Whether a transaction is about to begin, which a further change can join at little cost. */
+  get hasChanges(): boolean {
+    return this.#changes.length > 0;
+  }
+
+  /**
+   * Makes a change in the next transaction.
+   *
+   * @param apply Called within the transaction; again after a rollback that it may have caused, then with `isAlone`. Its result
+   * counts only when the transaction was committed.
+   * @throws {FervoError} its own error; QUEUE_UNAVAILABLE: whether it was made is unknown
+   */
+  run<T>(apply: (session: SqlSession, isAlone: boolean) => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#changes.push({ apply, resolve: resolve as (result: unknown) => void, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Resolves when nothing is left to do. */
+  async drain(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    while (this.#changes.length > 0) {
+      const changes = this.#changes;
+      this.#changes = [];
+      await this.#commit(changes, false);
+    }
+    this.#running = undefined;
+  }
+
+  async #commit(changes: readonly Change[], isAlone: boolean): Promise<void> {
+    try {
+      const results = await this.#database.transaction((session) =>
+        allDone(changes.map(({ apply }) => apply(session, isAlone)))
+      );
+      for (const [i, change] of changes.entries()) change.resolve(results[i]);
+    } catch (error) {
+      if (!isAlone && isOfOne(error)) {
+        for (const change of changes) await this.#commit([change], true);
+      } else {
+        for (const change of changes) change.reject(asFervoError(error));
+      }
+    }
+  }
+}
+
+/** Waits for all, so that no statement follows the end of the transaction; rejects with the first failure. */
+async function allDone<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(promises);
+  return results.map((result) => {
+    if (result.status === "rejected") throw result.reason;
+    return result.value;
+  });
+}
+
+function isOfOne(error: unknown): boolean {
+  if (error instanceof MustBeAlone) return true;
+  if (!(error instanceof FervoError)) return false;
+  const { cause } = error;
+  return cause instanceof SqlFailure ? OF_ONE.has(cause.kind) : error.code !== "QUEUE_UNAVAILABLE";
+}
