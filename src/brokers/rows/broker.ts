@@ -106,6 +106,7 @@ export class RowsBroker implements Broker {
     const { side, turns, wakeups } = this.#shared;
     // Ends the waits.
     wakeups.announce();
+    await this.#claims.ended();
     await turns.drain();
     await Promise.all([this.#work.close(), side.close()]);
   }

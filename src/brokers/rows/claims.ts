@@ -38,12 +38,25 @@ export class RowClaims {
   readonly #deps: ClaimsDeps;
   #mustGiveBack = false;
   #lookedAtMs = -Infinity;
+  #claiming: Promise<unknown> = Promise.resolve();
+  readonly #receiving = new Set<Promise<unknown>>();
 
   constructor(deps: ClaimsDeps) {
     this.#deps = deps;
   }
 
-  async receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+  receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
+    const receiving = this.#receive(request, signal).finally(() => this.#receiving.delete(receiving));
+    this.#receiving.add(receiving);
+    return receiving;
+  }
+
+  /** Resolves when every receive has ended. */
+  async ended(): Promise<void> {
+    await Promise.allSettled([...this.#receiving]);
+  }
+
+  async #receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
     const { clock, wakeups, isOpen } = this.#deps;
     const untilMs = clock.monotonicMs() + request.waitMs;
     const isOver = () => signal.aborted || !isOpen();
@@ -82,18 +95,27 @@ export class RowClaims {
   async #claim(request: ReceiveRequest, look: Look | undefined): Promise<Delivery[]> {
     const { layout, turns, settler, serverTime } = this.#deps;
     try {
-      const rows = await turns.run(async (session) => {
-        if (this.#mustGiveBack) await layout.giveBack(session, request.queues, settler.isHeld);
-        if (look?.isDue) {
-          await layout.promote(session, request.queues, settler.isHeld, serverTime.isTrusted);
-        }
-        return await layout.claim(session, request);
-      });
+      const rows = await turns.run((session) =>
+        this.#afterOthers(async () => {
+          if (this.#mustGiveBack) await layout.giveBack(session, request.queues, settler.isHeld);
+          if (look?.isDue) {
+            await layout.promote(session, request.queues, settler.isHeld, serverTime.isTrusted);
+          }
+          return await layout.claim(session, request);
+        })
+      );
       this.#mustGiveBack = false;
       return rows.map((row) => settler.hold(row));
     } catch (error) {
       this.#mustGiveBack = true;
       throw error;
     }
+  }
+
+  /** Claims of one transaction would find the same rows: it skips locked rows of others only. */
+  #afterOthers<T>(claim: () => Promise<T>): Promise<T> {
+    const claiming = this.#claiming.then(claim);
+    this.#claiming = claiming.catch(() => {});
+    return claiming;
   }
 }

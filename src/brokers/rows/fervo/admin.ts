@@ -90,12 +90,17 @@ export class FervoAdmin implements BrokerAdmin {
         SELECT * FROM (${this.#due("reserved")}) AS ended
         LIMIT ${CENSUS_LIMIT}) AS counted`);
     const [counts, inFlight] = await Promise.all([
-      side.run(ready.join(" UNION ALL "), queues.flatMap((queue, i) => [i, queue, queue, queue])),
-      this.#inFlight(queues),
+      queues.length === 0
+        ? undefined
+        : side.run(ready.join(" UNION ALL "), queues.flatMap((queue, i) => [i, queue, queue, queue])),
+      // The index has the reserved jobs together: as many as all workers have slots.
+      side.run(`SELECT count(*) AS jobs FROM ${this.#jobs} WHERE state = 'reserved' AND lease = ?`, [
+        this.#owner,
+      ]),
     ]);
     return {
-      ready: new Map(counts.rows.map((row) => [queues[Number(row["queue"])]!, Number(row["jobs"])])),
-      inFlight,
+      ready: new Map(counts?.rows.map((row) => [queues[Number(row["queue"])]!, Number(row["jobs"])])),
+      inFlight: Number(inFlight.rows[0]!["jobs"]),
     };
   }
 
@@ -152,17 +157,6 @@ export class FervoAdmin implements BrokerAdmin {
   #due(state: "delayed" | "reserved"): string {
     return `SELECT 1 AS one FROM ${this.#jobs} WHERE state = '${state}' AND queue = ?
       AND due_at <= ${this.#shared.side.dialect.nowMs} LIMIT ${CENSUS_LIMIT}`;
-  }
-
-  async #inFlight(queues: readonly string[]): Promise<number> {
-    const parts = queues.map(() => `
-      SELECT count(*) AS jobs FROM (
-        SELECT 1 AS one FROM ${this.#jobs} WHERE state = 'reserved' AND queue = ? AND lease = ? LIMIT ${COUNTED}) AS counted`);
-    const { rows } = await this.#shared.side.run(
-      parts.join(" UNION ALL "),
-      queues.flatMap((queue) => [queue, this.#owner]),
-    );
-    return rows.reduce((sum, row) => sum + Number(row["jobs"]), 0);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { PausedQueue, PauseOptions, Pauses } from "../../../core/admin.ts";
 import type { RowsShared } from "../shared.ts";
+import { parsed } from "./columns.ts";
 import type { FervoTables } from "./tables.ts";
 
 /** The rows of the table of paused queues. The first reader deletes a pause whose time is over. */
@@ -20,7 +21,7 @@ export class FervoPauses implements Pauses {
     const isOver = ({ untilMs = Infinity }: PausedQueue) => untilMs <= nowMs;
     const paused = rows.map(({ queue, until_at: untilAt, reason }): PausedQueue => ({
       queue: String(queue),
-      ...(reason != null && { reason: String(reason) }),
+      ...(reason != null && { reason: reasonOf(String(reason)) }),
       ...(untilAt != null && { untilMs: Number(untilAt) }),
     }));
     if (paused.some(isOver)) await side.run(`DELETE FROM ${this.#paused} WHERE until_at <= ?`, [nowMs]);
@@ -33,7 +34,7 @@ export class FervoPauses implements Pauses {
       await session.run(`DELETE FROM ${this.#paused} WHERE queue = ?`, [queue]);
       await session.run(
         `INSERT INTO ${this.#paused} (queue, paused_at, until_at, reason) VALUES (?, ?, ?, ?)`,
-        [queue, clock.nowMs(), untilMs ?? null, reason ?? null],
+        [queue, clock.nowMs(), untilMs ?? null, reason === undefined ? null : JSON.stringify(reason)],
       );
     });
   }
@@ -42,4 +43,10 @@ export class FervoPauses implements Pauses {
     const { changes } = await this.#shared.side.run(`DELETE FROM ${this.#paused} WHERE queue = ?`, [queue]);
     return changes > 0;
   }
+}
+
+/** The column is a JSON string, because some servers store no NUL; a person may have written a plain text. */
+function reasonOf(column: string): string {
+  const value = parsed(column);
+  return typeof value === "string" ? value : column;
 }
