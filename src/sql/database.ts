@@ -120,7 +120,8 @@ export class SqlDatabase implements SqlSession {
   /** Ends the connection for good, after the statements that were begun. Idempotent. */
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#last.catch(() => {});
+    // One who waits for several statements gives the next one when the former has ended.
+    for (let last: unknown; last !== this.#last;) await (last = this.#last);
     this.#keepalive?.stop();
     this.#watchdog.stop();
     this.#client?.destroy();

@@ -6,6 +6,7 @@ import type { Clock } from "../../core/time/clock.ts";
 import { SqlDatabase, type SqlServerOptions } from "../../sql/database.ts";
 import type { SqlClient, SqlDriver } from "../../sql/driver.ts";
 import { BackgroundWork } from "../background.ts";
+import { Calls } from "../calls.ts";
 import { pullSubscription } from "../pull_subscription.ts";
 import { RowClaims } from "./claims.ts";
 import { RowSettler } from "./delivery.ts";
@@ -46,6 +47,7 @@ export class RowsBroker implements Broker {
   readonly #work: SqlDatabase;
   readonly #claims: RowClaims;
   readonly #background: BackgroundWork;
+  readonly #calls = new Calls();
   #closed: Promise<void> | undefined;
 
   constructor(deps: RowsBrokerDeps, options: RowsBrokerOptions) {
@@ -85,7 +87,7 @@ export class RowsBroker implements Broker {
       isOpen,
       listen: () => this.#keepListening(),
     });
-    this.admin = layout.admin(shared);
+    this.admin = whileOpen(layout.admin(shared), this.#calls);
   }
 
   subscribe(): Subscription {
@@ -106,7 +108,7 @@ export class RowsBroker implements Broker {
     const { side, turns, wakeups } = this.#shared;
     // Ends the waits.
     wakeups.announce();
-    await this.#claims.ended();
+    await Promise.all([this.#claims.ended(), this.#calls.close()]);
     await turns.drain();
     await Promise.all([this.#work.close(), side.close()]);
   }
@@ -130,4 +132,17 @@ export class RowsBroker implements Broker {
     // A notification before this moment was missed.
     wakeups.announce();
   }
+}
+
+/** The same parts of the administration: their calls are counted, so that `close` waits for them. */
+function whileOpen<Part extends object>(part: Part, calls: Calls): Part {
+  return new Proxy(part, {
+    get(target, name) {
+      const value = target[name as keyof Part] as unknown;
+      if (typeof value === "function") {
+        return (...args: unknown[]) => calls.run(() => value.apply(target, args));
+      }
+      return typeof value === "object" && value !== null ? whileOpen(value, calls) : value;
+    },
+  });
 }

@@ -7,7 +7,7 @@ import type { SidekiqFormat } from "../../formats/sidekiq.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import type { Observer } from "../../core/observer.ts";
 import { tooLarge } from "../../core/text/payload.ts";
-import { Calls } from "../../redis/calls.ts";
+import { Calls } from "../calls.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
 import { pullSubscription } from "../pull_subscription.ts";
 import { checkServer } from "./check.ts";

@@ -2,7 +2,7 @@ import type { Buffer } from "node:buffer";
 import { noPlace } from "../../core/admin.ts";
 import type { DeadGroups, DeadLetter, DeadLetters } from "../../core/admin.ts";
 import { JobError } from "../../core/errors.ts";
-import type { Calls } from "../../redis/calls.ts";
+import type { Calls } from "../calls.ts";
 import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../dead_grouping.ts";
 import { hashOf, type RedisShared } from "./shared.ts";
 import { isForItsKey } from "../../redis/errors.ts";

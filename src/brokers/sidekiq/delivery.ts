@@ -5,7 +5,7 @@ import { type FervoError, JobError, QueueError } from "../../core/errors.ts";
 import type { Verdict } from "../../core/outcome.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import type { JsonObject } from "../../formats/json_object.ts";
-import type { Calls } from "../../redis/calls.ts";
+import type { Calls } from "../calls.ts";
 import type { Reply } from "../../redis/resp.ts";
 import type { RedisSchedule } from "./schedule/schedule.ts";
 import { scoreOf } from "./score.ts";

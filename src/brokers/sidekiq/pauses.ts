@@ -1,6 +1,6 @@
 import type { Buffer } from "node:buffer";
 import type { PausedQueue, PauseOptions, Pauses } from "../../core/admin.ts";
-import type { Calls } from "../../redis/calls.ts";
+import type { Calls } from "../calls.ts";
 import { DROP_NOTE, PAUSE, RESUME } from "./scripts/pause_scripts.ts";
 import type { RedisShared } from "./shared.ts";
 

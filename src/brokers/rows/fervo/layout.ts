@@ -267,8 +267,12 @@ export class FervoLayout implements Layout<FervoRow> {
     if (session.dialect.name !== "mysql") {
       return idOf((await session.run(`${text} RETURNING id`, values)).rows[0]!);
     }
-    await session.run(text, values);
-    return idOf((await session.run("SELECT LAST_INSERT_ID() AS id")).rows[0]!);
+    // Right behind it, before the statements of other changes.
+    const [, { rows }] = await Promise.all([
+      session.run(text, values),
+      session.run("SELECT LAST_INSERT_ID() AS id"),
+    ]);
+    return idOf(rows[0]!);
   }
 
   async #requeue(

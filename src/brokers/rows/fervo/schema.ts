@@ -153,11 +153,15 @@ export const SCHEMA_VERSION = MIGRATIONS.length;
 export function schemaStatements(product: Product, tables: FervoTables, from = 0): string[] {
   const { quoted } = tables.schema;
   return [
-    `CREATE TABLE IF NOT EXISTS ${quoted} (version INTEGER NOT NULL)${TYPES[product].options}`,
+    versionTable(product, tables),
     ...MIGRATIONS.slice(from).flatMap((migration) => migration(product, tables)),
     `DELETE FROM ${quoted}`,
     `INSERT INTO ${quoted} (version) VALUES (${SCHEMA_VERSION})`,
   ];
+}
+
+function versionTable(product: Product, { schema }: FervoTables): string {
+  return `CREATE TABLE IF NOT EXISTS ${schema.quoted} (version INTEGER NOT NULL)${TYPES[product].options}`;
 }
 
 /**
@@ -201,10 +205,12 @@ export async function migrate(client: SqlClient, tables: FervoTables, mayMigrate
     );
   }
   await alone(client, tables, async () => {
+    const { product } = client.facts;
+    await client.run(versionTable(product, tables));
     // Another worker may have done it while this one waited.
     const from = await schemaVersion(client, tables);
     if (from >= SCHEMA_VERSION) return;
-    for (const statement of schemaStatements(client.facts.product, tables, from)) await client.run(statement);
+    for (const statement of schemaStatements(product, tables, from)) await client.run(statement);
   });
 }
 

@@ -12,7 +12,7 @@ import {
   spansOf,
   spansText,
 } from "../../../core/schedule_claims.ts";
-import type { Calls } from "../../../redis/calls.ts";
+import type { Calls } from "../../calls.ts";
 import type { RedisShared } from "../shared.ts";
 import { CHANGE_SCHEDULE } from "../scripts/scripts.ts";
 
