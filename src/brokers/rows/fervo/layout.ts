@@ -5,22 +5,18 @@ import type { Clock } from "../../../core/time/clock.ts";
 import { tooLarge } from "../../../core/text/payload.ts";
 import { written } from "../../../formats/written.ts";
 import type { SqlDialect } from "../../../sql/dialect.ts";
-import type { SqlClient, SqlRow, SqlSession, SqlValue } from "../../../sql/driver.ts";
+import type { SqlClient, SqlSession, SqlValue } from "../../../sql/driver.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../../delays.ts";
-import type { ClaimRequest, IsHeld, LastingVerdict, Layout, Look, Miss } from "../layout.ts";
+import type { ClaimRequest, IsHeld, LastingVerdict, Layout } from "../layout.ts";
 import type { RowsShared } from "../shared.ts";
 import { FervoAdmin } from "./admin.ts";
-import { CUT_OFF, type FervoRow, readRow } from "./row.ts";
+import { FervoClaims } from "./claims.ts";
+import { headersColumn } from "./columns.ts";
+import { idOf, JobTable } from "./job_table.ts";
+import type { FervoRow } from "./row.ts";
 import { migrate } from "./schema.ts";
-import { errorsColumns, headersColumn } from "./columns.ts";
+import { FervoSettles } from "./settles.ts";
 import { type FervoTables, fervoTables } from "./tables.ts";
-
-/** Due jobs, and jobs with a later time, are moved by at most this many at a time. */
-const MOVED_TOGETHER = 1_000;
-/** A larger limit is rounded up to a multiple of it, so that there are few different statements to prepare. */
-const MAX_EXACT_LIMIT = 64;
-/** SQL's integers are not longer. */
-const MAX_INT = 2 ** 31 - 1;
 
 export interface FervoLayoutOptions {
   readonly tablePrefix: string;
@@ -58,173 +54,66 @@ export const FERVO_CAPABILITIES: Capabilities = {
 export class FervoLayout implements Layout<FervoRow> {
   readonly capabilities = FERVO_CAPABILITIES;
   readonly channel: string | undefined;
-  readonly #dialect: SqlDialect;
   readonly #tables: FervoTables;
-  readonly #jobs: string;
+  readonly #table: JobTable;
+  readonly #claims: FervoClaims;
+  readonly #settles: FervoSettles;
   readonly #format: PlainFormat;
   readonly #clock: Clock;
-  readonly #owner: string;
   readonly #options: FervoLayoutOptions;
-  /** After a SELECT that locks its rows. */
-  #locking = "";
 
   /** @param deps.owner Our name in leases, unique among all workers. */
   constructor(
     deps: { dialect: SqlDialect; format: PlainFormat; clock: Clock; owner: string },
     options: FervoLayoutOptions,
   ) {
-    this.#dialect = deps.dialect;
-    this.#format = deps.format;
-    this.#clock = deps.clock;
-    this.#owner = deps.owner;
+    const { dialect, format, clock, owner } = deps;
+    this.#format = format;
+    this.#clock = clock;
     this.#options = options;
-    this.#tables = fervoTables(deps.dialect, options.tablePrefix);
-    this.#jobs = this.#tables.jobs.quoted;
-    this.channel = deps.dialect.name === "postgres" ? this.#tables.jobs.channel : undefined;
+    this.#tables = fervoTables(dialect, options.tablePrefix);
+    const { quoted, channel } = this.#tables.jobs;
+    this.channel = dialect.name === "postgres" ? channel : undefined;
+    const table = this.#table = new JobTable({ dialect, name: quoted }, { owner, leaseMs: options.leaseMs });
+    this.#claims = new FervoClaims(table, { format, maxPayloadBytes: options.maxPayloadBytes });
+    this.#settles = new FervoSettles(table, clock);
   }
 
   async prepare(client: SqlClient): Promise<void> {
-    const isFileLocked = this.#dialect.name === "sqlite";
-    this.#locking = isFileLocked
-      ? ""
-      : client.facts.hasSkipLocked
-      ? " FOR UPDATE SKIP LOCKED"
-      : " FOR UPDATE";
+    this.#table.onServer(client.facts);
     await migrate(client, this.#tables, this.#options.createTables);
   }
 
-  async look(session: SqlSession, queues: readonly string[]): Promise<Look> {
-    const due = (state: string) =>
-      `(SELECT min(due_at) FROM ${this.#jobs} WHERE state = '${state}' AND queue = ?)`;
-    // One search in an index for each: the cost does not depend on the number of jobs.
-    const text = queues.map(() => `
-      SELECT ? AS queue, ${this.#dialect.nowMs} AS now_ms,
-        CASE WHEN EXISTS (SELECT 1 FROM ${this.#jobs} WHERE state = 'ready' AND queue = ?) THEN 1 ELSE 0 END AS is_ready,
-        ${due("delayed")} AS delayed_at, ${due("reserved")} AS reserved_at`).join(" UNION ALL ");
-    const { rows } = await session.run(text, queues.flatMap((queue, i) => [i, queue, queue, queue]));
-    const found: string[] = [];
-    let nextMs = Infinity;
-    let serverMs = 0;
-    for (const row of rows) {
-      serverMs = Number(row["now_ms"]);
-      const dueInMs = Math.min(...[row["delayed_at"], row["reserved_at"]].map((at) => inMs(at, serverMs)));
-      if (row["is_ready"] === 1 || dueInMs <= 0) found.push(queues[Number(row["queue"])]!);
-      nextMs = Math.min(nextMs, dueInMs);
-    }
-    return {
-      queues: found.toSorted((a, b) => queues.indexOf(a) - queues.indexOf(b)),
-      isDue: nextMs <= 0,
-      nextMs,
-      serverMs,
-    };
+  look(session: SqlSession, queues: readonly string[]) {
+    return this.#claims.look(session, queues);
   }
 
-  async promote(
-    session: SqlSession,
-    queues: readonly string[],
-    isHeld: IsHeld,
-    mayEndLeases: boolean,
-  ): Promise<void> {
-    for (const queue of queues) {
-      const delayed = await this.#lockDue(session, "delayed", queue);
-      await this.#setState(session, "ready", delayed.map(idOf));
-      const reserved = await this.#lockDue(session, "reserved", queue);
-      const isOurs = (row: SqlRow) => row["lease"] === this.#owner && isHeld(idOf(row));
-      await this.#renew(session, reserved.filter(isOurs).map(idOf));
-      // The lease stays in the row: a late settle of its holder still counts until another worker takes the job.
-      const ended = mayEndLeases ? reserved.filter((row) => !isOurs(row)) : [];
-      await this.#setState(session, "ready", ended.map(idOf));
-      await this.#restoreKeys(session, ended.filter((row) => row["taken_key"] !== null).map(idOf));
-    }
+  promote(session: SqlSession, queues: readonly string[], isHeld: IsHeld, mayEndLeases: boolean) {
+    return this.#claims.promote(session, queues, isHeld, mayEndLeases);
   }
 
-  async claim(session: SqlSession, { queues, max, maxBytes = Infinity }: ClaimRequest): Promise<FervoRow[]> {
-    const claimed: FervoRow[] = [];
-    let roomBytes = maxBytes;
-    for (const queue of queues) {
-      const room = max - claimed.length;
-      if (room === 0 || roomBytes <= 0) break;
-      const rows = await this.#lockReady(session, queue, room, Math.floor(roomBytes / room));
-      const taken: FervoRow[] = [];
-      for (const row of rows) {
-        if (row["is_due"] !== 1) continue;
-        if (roomBytes <= 0 || taken.length === room) break;
-        const payload = await this.#payloadOf(session, row);
-        roomBytes -= payload?.length ?? 0;
-        taken.push(readRow(row, queue, payload, { format: this.#format, ...this.#options }));
-      }
-      await this.#reserve(session, taken.map(({ id }) => id));
-      // Producers only set due_at; that a job with a later one is delayed follows from it.
-      if (rows.some((row) => row["is_due"] !== 1)) await this.#setDelayed(session, queue);
-      claimed.push(...taken);
-    }
-    return claimed;
+  claim(session: SqlSession, request: ClaimRequest) {
+    return this.#claims.claim(session, request);
   }
 
-  async giveBack(session: SqlSession, queues: readonly string[], isHeld: IsHeld): Promise<void> {
-    for (const queue of queues) {
-      const { rows } = await session.run(
-        `SELECT id, taken_key FROM ${this.#jobs} WHERE state = 'reserved' AND queue = ? AND lease = ?${this.#locking}`,
-        [queue, this.#owner],
-      );
-      const strays = rows.filter((row) => !isHeld(idOf(row)));
-      if (strays.length === 0) continue;
-      const { sql, values } = this.#dialect.isOneOf("id", strays.map(idOf));
-      await session.run(
-        `UPDATE ${this.#jobs} SET state = 'ready', attempts = attempts - 1, lease = NULL WHERE ${sql}`,
-        values,
-      );
-      await this.#restoreKeys(session, strays.filter((row) => row["taken_key"] !== null).map(idOf));
-    }
+  giveBack(session: SqlSession, queues: readonly string[], isHeld: IsHeld) {
+    return this.#claims.giveBack(session, queues, isHeld);
   }
 
-  async remove(session: SqlSession, rows: readonly FervoRow[]): Promise<number> {
-    const { sql, values } = this.#ours(rows);
-    return (await session.run(`DELETE FROM ${this.#jobs} WHERE ${sql}`, values)).changes;
+  remove(session: SqlSession, rows: readonly FervoRow[]) {
+    return this.#settles.remove(session, rows);
   }
 
-  async renew(session: SqlSession, rows: readonly FervoRow[]): Promise<number> {
-    return await this.#renew(session, rows.map(({ id }) => id));
+  renew(session: SqlSession, rows: readonly FervoRow[]) {
+    return this.#table.renew(session, rows.map(({ id }) => id));
   }
 
-  async misses(session: SqlSession, rows: readonly FervoRow[]): Promise<ReadonlyMap<string, Miss>> {
-    const { sql, values } = this.#dialect.isOneOf("id", rows.map(({ id }) => id));
-    const isFileLocked = this.#dialect.name === "sqlite";
-    const found = await session.run(
-      `SELECT id, lease, state FROM ${this.#jobs} WHERE ${sql}${isFileLocked ? "" : " FOR UPDATE"}`,
-      values,
-    );
-    const misses = new Map<string, Miss>(rows.map(({ id }) => [id, "gone"]));
-    for (const row of found.rows) {
-      if (row["lease"] === this.#owner) misses.delete(idOf(row));
-      else misses.set(idOf(row), row["state"] === "reserved" ? "taken" : "free");
-    }
-    return misses;
+  misses(session: SqlSession, rows: readonly FervoRow[]) {
+    return this.#settles.misses(session, rows);
   }
 
-  async settle(session: SqlSession, row: FervoRow, verdict: LastingVerdict): Promise<boolean> {
-    const { nowMs } = this.#dialect;
-    const ours = this.#ours([row]);
-    const update = async (columns: string, ...values: SqlValue[]) =>
-      (await session.run(`UPDATE ${this.#jobs} SET ${columns} WHERE ${ours.sql}`, [
-        ...values,
-        ...ours.values,
-      ]))
-        .changes > 0;
-    if (verdict.kind === "bury") {
-      const [error, errors] = errorsColumns(row, verdict.error, this.#clock.nowMs());
-      return await update(
-        `state = 'dead', due_at = ${nowMs}, errors = ?, error = ?, lease = NULL`,
-        errors,
-        error,
-      );
-    }
-    const { delayMs = 0 } = verdict;
-    const state = delayMs > 0 ? "delayed" : "ready";
-    const waiting = `state = '${state}', due_at = ${nowMs} + ?`;
-    const isOurs = await this.#requeue(update, waiting, row, verdict);
-    if (isOurs && row.uniqueKey !== undefined) await this.#restoreKeys(session, [row.id]);
-    return isOurs;
+  settle(session: SqlSession, row: FervoRow, verdict: LastingVerdict) {
+    return this.#settles.settle(session, row, verdict);
   }
 
   push(queue: string, payload: Uint8Array, options: PushOptions): (session: SqlSession) => Promise<string> {
@@ -238,9 +127,9 @@ export class FervoLayout implements Layout<FervoRow> {
     if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);
     const { delayMs = 0, priority = 0, unique = null } = options;
     refuseDelay(queue, delayMs, this.capabilities.pushDelay);
-    const { nowMs } = this.#dialect;
+    const { nowMs } = this.#table.dialect;
     const text = `
-      INSERT INTO ${this.#jobs} (queue, payload, headers, priority, max_attempts, created_at, due_at, state, unique_key)
+      INSERT INTO ${this.#table.name} (queue, payload, headers, priority, max_attempts, created_at, due_at, state, unique_key)
       VALUES (?, ?, ?, ?, ?, ${nowMs}, ${nowMs} + ?, ?, ?)`;
     const state = delayMs > 0 ? "delayed" : "ready";
     const values = [
@@ -254,13 +143,13 @@ export class FervoLayout implements Layout<FervoRow> {
       unique,
     ];
     return async (session) => {
-      const waiting = unique === null ? undefined : await this.#waitingWith(session, queue, unique);
+      const waiting = unique === null ? undefined : await this.#table.waitingWith(session, queue, unique);
       return waiting ?? await this.#insert(session, text, values);
     };
   }
 
   admin(shared: RowsShared): BrokerAdmin {
-    return new FervoAdmin(shared, { layout: this, tables: this.#tables, owner: this.#owner });
+    return new FervoAdmin(shared, { layout: this, tables: this.#tables, owner: this.#table.owner });
   }
 
   async #insert(session: SqlSession, text: string, values: readonly SqlValue[]): Promise<string> {
@@ -274,149 +163,4 @@ export class FervoLayout implements Layout<FervoRow> {
     ]);
     return idOf(rows[0]!);
   }
-
-  async #requeue(
-    update: (columns: string, ...values: SqlValue[]) => Promise<boolean>,
-    waiting: string,
-    row: FervoRow,
-    verdict: Exclude<LastingVerdict, { kind: "bury" }>,
-  ): Promise<boolean> {
-    const { delayMs = 0 } = verdict;
-    switch (verdict.kind) {
-      case "release":
-        return await update(
-          `${waiting}, attempts = attempts - 1, lease = ?`,
-          delayMs,
-          verdict.mayRunOn ? CUT_OFF : null,
-        );
-      case "replace":
-        return await update(
-          `${waiting}, payload = ?, headers = ?, attempts = 0, error = NULL, errors = NULL, lease = NULL`,
-          delayMs,
-          verdict.message.body,
-          headersColumn(verdict.message.headers),
-        );
-      case "retry": {
-        const [error, errors] = errorsColumns(row, verdict.error, this.#clock.nowMs());
-        return await update(`${waiting}, errors = ?, error = ?, lease = NULL`, delayMs, errors, error);
-      }
-    }
-  }
-
-  /** Ready jobs in the order in which they are taken, possibly more than `room`. Longer payloads are read one by one. */
-  async #lockReady(
-    session: SqlSession,
-    queue: string,
-    room: number,
-    shareBytes: number,
-  ): Promise<readonly SqlRow[]> {
-    const limit = room <= MAX_EXACT_LIMIT ? room : Math.ceil(room / MAX_EXACT_LIMIT) * MAX_EXACT_LIMIT;
-    const { nowMs, byteLength } = this.#dialect;
-    const shorter = (column: string) =>
-      `CASE WHEN ${byteLength(column)} <= ? THEN ${column} END AS ${column}`;
-    const { maxPayloadBytes } = this.#options;
-    const { rows } = await session.run(
-      `SELECT id, ${shorter("payload")}, ${byteLength("payload")} AS bytes,
-         ${shorter("headers")}, ${byteLength("headers")} AS headers_bytes,
-         priority, attempts, max_attempts, created_at, due_at, lease, error, errors, unique_key,
-         CASE WHEN due_at > ${nowMs} THEN 0 ELSE 1 END AS is_due
-       FROM ${this.#jobs} WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}${this.#locking}`,
-      [Math.min(shareBytes, maxPayloadBytes, MAX_INT), maxPayloadBytes, queue],
-    );
-    return rows;
-  }
-
-  /** Undefined when it is longer than allowed. */
-  async #payloadOf(session: SqlSession, row: SqlRow): Promise<Uint8Array | undefined> {
-    const known = row["payload"] as Uint8Array | null;
-    if (known !== null) return known;
-    if (Number(row["bytes"]) > this.#options.maxPayloadBytes) return undefined;
-    const { rows } = await session.run(`SELECT payload FROM ${this.#jobs} WHERE id = ?`, [row["id"]!]);
-    return rows[0]?.["payload"] as Uint8Array | undefined;
-  }
-
-  async #reserve(session: SqlSession, ids: readonly string[]): Promise<void> {
-    if (ids.length === 0) return;
-    const { sql, values } = this.#dialect.isOneOf("id", ids);
-    // Without a bound one absurd number of attempts would stop the claim of all. MySQL assigns from left to right.
-    await session.run(
-      `UPDATE ${this.#jobs} SET state = 'reserved', attempts = CASE WHEN attempts < ${Number.MAX_SAFE_INTEGER} THEN attempts + 1
-         ELSE attempts END, due_at = ${this.#dialect.nowMs} + ?, lease = ?, taken_key = unique_key, unique_key = NULL
-       WHERE ${sql}`,
-      [this.#options.leaseMs, this.#owner, ...values],
-    );
-  }
-
-  async #lockDue(
-    session: SqlSession,
-    state: "delayed" | "reserved",
-    queue: string,
-  ): Promise<readonly SqlRow[]> {
-    const { rows } = await session.run(
-      `SELECT id, lease, taken_key FROM ${this.#jobs} WHERE state = '${state}' AND queue = ? AND due_at <= ${this.#dialect.nowMs}
-       ORDER BY due_at LIMIT ${MOVED_TOGETHER}${this.#locking}`,
-      [queue],
-    );
-    return rows;
-  }
-
-  async #setDelayed(session: SqlSession, queue: string): Promise<void> {
-    const { rows } = await session.run(
-      `SELECT id FROM ${this.#jobs} WHERE state = 'ready' AND queue = ? AND due_at > ${this.#dialect.nowMs}
-       LIMIT ${MOVED_TOGETHER}${this.#locking}`,
-      [queue],
-    );
-    await this.#setState(session, "delayed", rows.map(idOf));
-  }
-
-  async #setState(session: SqlSession, state: "ready" | "delayed", ids: readonly string[]): Promise<void> {
-    if (ids.length === 0) return;
-    const { sql, values } = this.#dialect.isOneOf("id", ids);
-    await session.run(`UPDATE ${this.#jobs} SET state = '${state}' WHERE ${sql}`, values);
-  }
-
-  async #renew(session: SqlSession, ids: readonly string[]): Promise<number> {
-    if (ids.length === 0) return 0;
-    const { sql, values } = this.#dialect.isOneOf("id", ids);
-    const { changes } = await session.run(
-      `UPDATE ${this.#jobs} SET state = 'reserved', due_at = ${this.#dialect.nowMs} + ? WHERE ${sql} AND lease = ?`,
-      [this.#options.leaseMs, ...values, this.#owner],
-    );
-    return changes;
-  }
-
-  #ours(rows: readonly FervoRow[]) {
-    const { sql, values } = this.#dialect.isOneOf("id", rows.map(({ id }) => id));
-    return { sql: `${sql} AND lease = ?`, values: [...values, this.#owner] };
-  }
-
-  /** Gives waiting jobs their unique keys back, where no other job has got the key meanwhile. */
-  async #restoreKeys(session: SqlSession, ids: readonly string[]): Promise<void> {
-    const jobs = this.#jobs;
-    for (const id of ids) {
-      const { rows } = await session.run(`SELECT queue, taken_key FROM ${jobs} WHERE id = ?`, [BigInt(id)]);
-      const { queue, taken_key: key } = rows[0] ?? { queue: null, taken_key: null };
-      if (key === null || await this.#waitingWith(session, String(queue), String(key)) !== undefined) {
-        continue;
-      }
-      // Another producer may do so at this moment: then this transaction fails, and is made again.
-      await session.run(`UPDATE ${jobs} SET unique_key = taken_key WHERE id = ?`, [BigInt(id)]);
-    }
-  }
-
-  async #waitingWith(session: SqlSession, queue: string, key: string): Promise<string | undefined> {
-    const { rows } = await session.run(
-      `SELECT id FROM ${this.#jobs} WHERE queue = ? AND unique_key = ?`,
-      [queue, key],
-    );
-    return rows[0] && idOf(rows[0]);
-  }
-}
-
-function idOf(row: SqlRow): string {
-  return String(row["id"]);
-}
-
-function inMs(at: SqlRow[string] | undefined, nowMs: number): number {
-  return at === null || at === undefined ? Infinity : Number(at) - nowMs;
 }

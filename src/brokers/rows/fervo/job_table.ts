@@ -1,0 +1,76 @@
+import type { SqlDialect } from "../../../sql/dialect.ts";
+import type { SqlRow, SqlSession, SqlValue } from "../../../sql/driver.ts";
+
+/** The table of jobs as this process uses it, and the statements that several of its parts need. */
+export class JobTable {
+  readonly dialect: SqlDialect;
+  /** Its name in SQL. */
+  readonly name: string;
+  /** Our name in leases, unique among all workers. */
+  readonly owner: string;
+  readonly leaseMs: number;
+  /** After a SELECT that locks its rows, and skips those that others have locked; {@link onServer} sets it. */
+  locking = "";
+
+  constructor(deps: { dialect: SqlDialect; name: string }, options: { owner: string; leaseMs: number }) {
+    this.dialect = deps.dialect;
+    this.name = deps.name;
+    this.owner = options.owner;
+    this.leaseMs = options.leaseMs;
+  }
+
+  /** After a SELECT that locks its rows, and waits for those that others have locked. */
+  get waiting(): string {
+    // A SQLite file has one writer at a time, which locks all of it.
+    return this.dialect.name === "sqlite" ? "" : " FOR UPDATE";
+  }
+
+  /** Called when a connection was opened. */
+  onServer({ hasSkipLocked }: { readonly hasSkipLocked: boolean }): void {
+    this.locking = hasSkipLocked ? " FOR UPDATE SKIP LOCKED" : this.waiting;
+  }
+
+  /** The condition for rows while they are ours. */
+  ours(ids: readonly string[]): { readonly sql: string; readonly values: readonly SqlValue[] } {
+    const { sql, values } = this.dialect.isOneOf("id", ids);
+    return { sql: `${sql} AND lease = ?`, values: [...values, this.owner] };
+  }
+
+  /** Renews leases while the rows are ours; returns how many. */
+  async renew(session: SqlSession, ids: readonly string[]): Promise<number> {
+    if (ids.length === 0) return 0;
+    const { sql, values } = this.ours(ids);
+    const { changes } = await session.run(
+      `UPDATE ${this.name} SET state = 'reserved', due_at = ${this.dialect.nowMs} + ? WHERE ${sql}`,
+      [this.leaseMs, ...values],
+    );
+    return changes;
+  }
+
+  /** The id of the waiting job with a unique key. */
+  async waitingWith(session: SqlSession, queue: string, key: string): Promise<string | undefined> {
+    const { rows } = await session.run(
+      `SELECT id FROM ${this.name} WHERE queue = ? AND unique_key = ?`,
+      [queue, key],
+    );
+    return rows[0] && idOf(rows[0]);
+  }
+
+  /** Gives waiting jobs their unique keys back, where no other job has got the key meanwhile. */
+  async restoreKeys(session: SqlSession, ids: readonly string[]): Promise<void> {
+    for (const id of ids) {
+      const { rows } = await session.run(`SELECT queue, taken_key FROM ${this.name} WHERE id = ?`, [
+        BigInt(id),
+      ]);
+      const { queue, taken_key: key } = rows[0] ?? { queue: null, taken_key: null };
+      if (key === null || await this.waitingWith(session, String(queue), String(key)) !== undefined) continue;
+      // Another producer may do so at this moment: then this transaction fails, and is made again.
+      await session.run(`UPDATE ${this.name} SET unique_key = taken_key WHERE id = ?`, [BigInt(id)]);
+    }
+  }
+}
+
+/** The id of a row, decimal. */
+export function idOf(row: SqlRow): string {
+  return String(row["id"]);
+}
