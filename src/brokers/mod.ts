@@ -1,7 +1,8 @@
 import { BEANSTALKD } from "./beanstalkd/config.ts";
 import type { BrokerType } from "./broker_type.ts";
+import { MYSQL, POSTGRES } from "./rows/config.ts";
 import { SIDEKIQ } from "./sidekiq/config.ts";
 import { SQLITE } from "./sqlite/config.ts";
 
 /** Every kind of broker. A new one is a folder and a row here. */
-export const BROKER_TYPES: readonly BrokerType[] = [SQLITE, BEANSTALKD, SIDEKIQ];
+export const BROKER_TYPES: readonly BrokerType[] = [SQLITE, POSTGRES, MYSQL, BEANSTALKD, SIDEKIQ];

@@ -1,6 +1,6 @@
 import { formatAddress, type SocketAddress } from "../net/address.ts";
 import { QueueError } from "../core/errors.ts";
-import { fileReason } from "../core/text/file_error.ts";
+import { readOptionFile, readSecretFile } from "../system/option_file.ts";
 import { parseHostPort } from "./address.ts";
 import { type ClientTimeouts, type FoundServer, RedisClient } from "./client.ts";
 import { unavailableError } from "./errors.ts";
@@ -94,8 +94,8 @@ export class RedisServer {
     const { username, password, passwordFile, isTls, caFile } = this.#access;
     return {
       username,
-      password: passwordFile === undefined ? password : await readSecret(passwordFile),
-      tls: isTls ? caFile === undefined ? {} : { ca: await readFile("ca_file", caFile) } : undefined,
+      password: passwordFile === undefined ? password : await readSecretFile("password_file", passwordFile),
+      tls: isTls ? caFile === undefined ? {} : { ca: await readOptionFile("ca_file", caFile) } : undefined,
     };
   }
 }
@@ -164,18 +164,4 @@ function masterOfSlot(reply: unknown, slot: number, asked: SocketAddress): Socke
 
 export function parseSentinel(text: string): SocketAddress {
   return parseHostPort(text, SENTINEL_PORT);
-}
-
-async function readSecret(path: string): Promise<string> {
-  return (await readFile("password_file", path)).replace(/\r?\n$/, "");
-}
-
-async function readFile(option: string, path: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    throw new QueueError("QUEUE_UNAVAILABLE", `Cannot read the ${option} "${path}": ${fileReason(error)}`, {
-      cause: error,
-    });
-  }
 }

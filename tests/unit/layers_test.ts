@@ -36,10 +36,16 @@ const EXCEPTIONS: readonly { readonly from: string; readonly to: string }[] = [
 
 /** Where brokers are named; elsewhere all are alike. */
 const BROKER_PLACES = /^src\/(?:brokers|redis|sql|formats)\//;
+/** Names of folders that are also words for other things. */
+const COMMON_WORDS: ReadonlySet<string> = new Set(["rows"]);
 /** Names of brokers, of their folders and formats; as the end of a file's name, one is none. */
 const BROKER_NAMES = new RegExp(
   `(?<!\\.)\\b(?:${
-    [...BROKER_TYPES.map(({ driver }) => driver), ...foldersOf("src/brokers/")].join("|")
+    [
+      ...BROKER_TYPES.map(({ driver }) => driver),
+      ...foldersOf("src/brokers/").filter((name) => !COMMON_WORDS.has(name)),
+    ]
+      .join("|")
   })\\b`,
   "i",
 );
