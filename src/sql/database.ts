@@ -5,7 +5,8 @@ import { QueueError } from "../core/errors.ts";
 import { formatAddress, type SocketAddress } from "../net/address.ts";
 import { Keepalive } from "../net/keepalive.ts";
 import type { SqlDialect } from "./dialect.ts";
-import type { SqlAccess, SqlClient, SqlDriver, SqlResult, SqlSession, SqlValue } from "./driver.ts";
+import type { SqlAccess, SqlClient, SqlDriver, SqlResult, SqlSession } from "./driver.ts";
+import type { SqlValue } from "./value.ts";
 import { SqlFailure, unavailableError } from "./failure.ts";
 import { Watchdog } from "./watchdog.ts";
 

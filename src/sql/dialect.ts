@@ -1,4 +1,4 @@
-import type { SqlValue } from "./driver.ts";
+import type { SqlValue } from "./value.ts";
 
 /** In what the SQL of the servers differs. Parameters are `?` for all of them. */
 export interface SqlDialect {

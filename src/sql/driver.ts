@@ -1,11 +1,6 @@
 import type { SocketAddress } from "../net/address.ts";
 import type { SqlDialect } from "./dialect.ts";
-
-/**
- * A parameter, or a column of a row. A whole number comes as a number where JavaScript has it exactly, else as a bigint; a
- * binary column comes as bytes.
- */
-export type SqlValue = string | number | bigint | null | Uint8Array;
+import type { SqlValue } from "./value.ts";
 
 /** A row by the names of its columns. */
 export type SqlRow = Readonly<Record<string, SqlValue>>;

@@ -1,7 +1,8 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import type { Clock } from "../core/time/clock.ts";
 import { SQLITE_DIALECT } from "./dialect.ts";
-import type { SqlClient, SqlDriver, SqlResult, SqlRow, SqlValue } from "./driver.ts";
+import type { SqlClient, SqlDriver, SqlResult, SqlRow } from "./driver.ts";
+import type { SqlValue } from "./value.ts";
 import { type FailureKind, SqlFailure } from "./failure.ts";
 
 /** SQLite's result codes (https://sqlite.org/rescode.html); extended codes carry these in their lowest byte. */

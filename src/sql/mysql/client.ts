@@ -1,7 +1,8 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { MYSQL_DIALECT } from "../dialect.ts";
-import type { ConnectOptions, ServerFacts, SqlClient, SqlResult, SqlRow, SqlValue } from "../driver.ts";
+import type { ConnectOptions, ServerFacts, SqlClient, SqlResult, SqlRow } from "../driver.ts";
+import type { SqlValue } from "../value.ts";
 import { SqlFailure } from "../failure.ts";
 import { numberPlaceholders } from "../placeholders.ts";
 import { lossFailure, mysqlFailure } from "./errors.ts";

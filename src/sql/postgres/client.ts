@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { POSTGRES_DIALECT } from "../dialect.ts";
-import type { ConnectOptions, ServerFacts, SqlClient, SqlResult, SqlRow, SqlValue } from "../driver.ts";
+import type { ConnectOptions, ServerFacts, SqlClient, SqlResult, SqlRow } from "../driver.ts";
+import type { SqlValue } from "../value.ts";
 import { SqlFailure } from "../failure.ts";
 import { numberPlaceholders } from "../placeholders.ts";
 import { codeOf } from "../system_errors.ts";

@@ -1,6 +1,7 @@
 import { noPlace } from "../../../core/admin.ts";
 import type { DeadGroups, DeadLetter, DeadLetters, Failure } from "../../../core/admin.ts";
-import type { SqlRow, SqlValue } from "../../../sql/driver.ts";
+import type { SqlRow } from "../../../sql/driver.ts";
+import type { SqlValue } from "../../../sql/value.ts";
 import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../../dead_grouping.ts";
 import type { RowsShared } from "../shared.ts";
 import { queuesIn } from "./admin.ts";

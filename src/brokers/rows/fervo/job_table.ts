@@ -1,5 +1,6 @@
 import type { SqlDialect } from "../../../sql/dialect.ts";
-import type { SqlRow, SqlSession, SqlValue } from "../../../sql/driver.ts";
+import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
+import type { SqlValue } from "../../../sql/value.ts";
 
 /** The table of jobs as this process uses it, and the statements that several of its parts need. */
 export class JobTable {

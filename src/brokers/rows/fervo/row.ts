@@ -9,7 +9,8 @@ import {
   unreadable,
 } from "../../../core/format.ts";
 import { tooLarge } from "../../../core/text/payload.ts";
-import type { SqlRow, SqlValue } from "../../../sql/driver.ts";
+import type { SqlRow } from "../../../sql/driver.ts";
+import type { SqlValue } from "../../../sql/value.ts";
 import type { ClaimedRow } from "../layout.ts";
 import { parsed } from "./columns.ts";
 

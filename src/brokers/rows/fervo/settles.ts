@@ -1,5 +1,6 @@
 import type { Clock } from "../../../core/time/clock.ts";
-import type { SqlSession, SqlValue } from "../../../sql/driver.ts";
+import type { SqlSession } from "../../../sql/driver.ts";
+import type { SqlValue } from "../../../sql/value.ts";
 import type { LastingVerdict, Miss } from "../layout.ts";
 import { errorsColumns, headersColumn } from "./columns.ts";
 import { idOf, type JobTable } from "./job_table.ts";
