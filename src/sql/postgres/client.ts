@@ -32,9 +32,11 @@ export interface PostgresEvents {
 /**
  * One connection.
  *
- * 1. Recognizes a pooler, and then keeps nothing in the session: no prepared statements, no settings, no notifications.
- * 2. Sends statements at once, in the order of the calls. Only a statement that is new to the connection waits for an answer:
+ * 1. Sends statements at once, in the order of the calls. Only a statement that is new to the connection waits for an answer:
  *    of which types its parameters are.
+ * 2. Recognizes a pooler, and then keeps nothing in the session: no prepared statements, no settings, no notifications. It sends
+ *    a statement when the one before it is answered: PgBouncer gives a connection of the server to another client after an
+ *    answer, also while that connection asks for types.
  * 3. Is lost as soon as the connection closes; pending statements reject.
  */
 export class PostgresClient implements SqlClient {
@@ -48,6 +50,8 @@ export class PostgresClient implements SqlClient {
   /** What came last from the server: the library forgets the reason when the server closes the connection. */
   #lastBytes: Uint8Array | undefined;
   #socketError: unknown;
+  /** The end of the latest statement behind a pooler. */
+  #lastSent: Promise<unknown> = Promise.resolve();
   listen?: (channel: string, onNotify: (payload: string) => void) => Promise<void>;
 
   /** @param deps.connect Gives the socket to the library. */
@@ -89,7 +93,19 @@ export class PostgresClient implements SqlClient {
     }
   }
 
-  async run(text: string, values: readonly SqlValue[] = []): Promise<SqlResult> {
+  run(text: string, values: readonly SqlValue[] = []): Promise<SqlResult> {
+    if (!this.facts.hasPooler) return this.#send(text, values);
+    const sent = this.#lastSent.then(() => this.#send(text, values));
+    this.#lastSent = sent.catch(() => {});
+    return sent;
+  }
+
+  destroy(): void {
+    this.#loss ??= new SqlFailure("lost", { cause: new Error("this worker has closed the connection") });
+    this.#end();
+  }
+
+  async #send(text: string, values: readonly SqlValue[]): Promise<SqlResult> {
     if (this.#loss !== undefined) throw this.#loss;
     const numbered = numberPlaceholders(text, values.length);
     // What the library cannot send, it would report as a failure of another statement.
@@ -107,11 +123,6 @@ export class PostgresClient implements SqlClient {
     } catch (error) {
       throw this.#failureOf(error);
     }
-  }
-
-  destroy(): void {
-    this.#loss ??= new SqlFailure("lost", { cause: new Error("this worker has closed the connection") });
-    this.#end();
   }
 
   async #prepareSession({ lockTimeoutMs }: ConnectOptions): Promise<ServerFacts> {
