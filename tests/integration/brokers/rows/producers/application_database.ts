@@ -35,9 +35,9 @@ export const SERVER_KINDS: readonly ServerKind[] = [
  */
 export class ApplicationDatabase implements AsyncDisposable {
   readonly kind: ServerKind;
+  readonly name: string;
   readonly client: SqlClient;
   readonly #server: Server;
-  readonly #name: string;
   readonly #drop: () => Promise<void>;
 
   private constructor(
@@ -49,7 +49,7 @@ export class ApplicationDatabase implements AsyncDisposable {
     this.kind = kind;
     this.client = client;
     this.#server = server;
-    this.#name = name;
+    this.name = name;
     this.#drop = drop;
   }
 
@@ -74,7 +74,7 @@ export class ApplicationDatabase implements AsyncDisposable {
     const { kind } = this;
     // PostgreSQL's programs want the folder.
     const socket = kind.name === "postgres" ? this.#server.folder : this.#server.socket;
-    return [kind.name, socket, this.#name, kind.user];
+    return [kind.name, socket, this.name, kind.user];
   }
 
   /** Rows of a query, without their types. */
