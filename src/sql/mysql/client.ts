@@ -132,7 +132,10 @@ export class MysqlClient implements SqlClient {
   #parametersOf(values: readonly SqlValue[]): unknown[] {
     let bytes = PACKET_HEAD_BYTES;
     const parameters = values.map((value) => {
-      if (typeof value === "string") bytes += value.length;
+      // A short text is not measured: a character has at most three bytes for each unit of its length.
+      if (typeof value === "string") {
+        bytes += value.length < 1_000 ? value.length * 3 : Buffer.byteLength(value);
+      }
       if (value instanceof Uint8Array) {
         bytes += value.length;
         return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
