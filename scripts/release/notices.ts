@@ -26,7 +26,10 @@ const RUNTIME: readonly { title: string; license: string; source: string; file?:
 ];
 
 /** Packages without a licence file: the text that their licence field names. */
-const TEXTS: Readonly<Record<string, string>> = { "@assemblyscript/loader": "Apache-2.0.txt" };
+const TEXTS: Readonly<Record<string, string>> = {
+  "@assemblyscript/loader": "Apache-2.0.txt",
+  postgres: "Unlicense.txt",
+};
 /** Sources whose first comment is a further licence of the package. */
 const LICENSE_COMMENTS: Readonly<Record<string, string>> = { pako: "lib/zlib/zstream.js" };
 const LICENSE_FILE = /^(?:licen[cs]e|copying|notice)/i;
