@@ -55,7 +55,8 @@ async function open(
   if (access.tls !== undefined && endpoint.transport === "tcp") {
     socket = await startTls(socket, endpoint.hostname, access.tls);
   }
-  const connect = (events: PostgresEvents) => postgres(settingsOf(socket, access, options, events));
+  const connect = (events: PostgresEvents) =>
+    withoutTarget(() => postgres(settingsOf(socket, access, options, events)));
   const client = new PostgresClient({ socket, connect, onLost });
   await client.open(options);
   return client;
@@ -92,6 +93,19 @@ function hasNoTls(): SqlFailure {
     cause: new Error("the server does not accept TLS"),
     advice: "set ssl = on in postgresql.conf of the server, or remove tls = true",
   });
+}
+
+/** Hides a variable that the library obeys, although the caller has chosen the server, and of which it refuses some values. */
+function withoutTarget<T>(work: () => T): T {
+  const name = "PGTARGETSESSIONATTRS";
+  const value = Deno.env.get(name);
+  if (value === undefined) return work();
+  Deno.env.delete(name);
+  try {
+    return work();
+  } finally {
+    Deno.env.set(name, value);
+  }
 }
 
 function settingsOf(

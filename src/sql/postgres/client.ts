@@ -34,9 +34,9 @@ export interface PostgresEvents {
  *
  * 1. Sends statements at once, in the order of the calls. Only a statement that is new to the connection waits for an answer:
  *    of which types its parameters are.
- * 2. Recognizes a pooler, and then keeps nothing in the session: no prepared statements, no settings, no notifications. It sends
- *    a statement when the one before it is answered: PgBouncer gives a connection of the server to another client after an
- *    answer, also while that connection asks for types.
+ * 2. Recognizes a pooler, and then keeps nothing in the session: no prepared statements, no notifications, settings only for a
+ *    transaction. It sends a statement when the one before it is answered: PgBouncer gives a connection of the server to another
+ *    client after an answer, also while that connection asks for types.
  * 3. Is lost as soon as the connection closes; pending statements reject.
  */
 export class PostgresClient implements SqlClient {
@@ -50,6 +50,8 @@ export class PostgresClient implements SqlClient {
   /** What came last from the server: the library forgets the reason when the server closes the connection. */
   #lastBytes: Uint8Array | undefined;
   #socketError: unknown;
+  /** How a transaction begins behind a pooler: with the settings that the session would have. */
+  #begin = "";
   /** The end of the latest statement behind a pooler. */
   #lastSent: Promise<unknown> = Promise.resolve();
   listen?: (channel: string, onNotify: (payload: string) => void) => Promise<void>;
@@ -112,12 +114,18 @@ export class PostgresClient implements SqlClient {
     if (values.length > MAX_PARAMETERS) throw tooManyValues(values.length);
     // As text, so that the server gives a whole number the type of its place.
     const parameters = values.map((value) => typeof value === "bigint" ? String(value) : value);
-    const prepare = !this.facts.hasPooler;
+    const { hasPooler } = this.facts;
     // `simple` is missing in the library's types.
-    const options: object = { prepare, simple: !prepare && values.length === 0 };
+    const options: object = { prepare: !hasPooler, simple: hasPooler && values.length === 0 };
     try {
-      const query = this.#sql.unsafe<SqlRow[]>(numbered, parameters as never[], options);
+      const isBegin = hasPooler && /^\s*BEGIN\s*$/i.test(text);
+      const query = this.#sql.unsafe<SqlRow[]>(
+        isBegin ? this.#begin : numbered,
+        parameters as never[],
+        options,
+      );
       const result = await query.execute();
+      if (isBegin) return { rows: [], changes: 0 };
       if (result.command === "ROLLBACK" && /^\s*(?:COMMIT|END)\b/i.test(text)) throw rolledBack();
       return { rows: [...result], changes: result.count ?? 0 };
     } catch (error) {
@@ -137,7 +145,10 @@ export class PostgresClient implements SqlClient {
     if (!hasPooler) {
       await this.#sql.unsafe(sessionSettings(version, lockTimeoutMs));
       this.listen = this.#listen;
-    } else if (bytea_output !== "hex") throw mustBeHex(bytea_output);
+    } else {
+      if (bytea_output !== "hex") throw mustBeHex(bytea_output);
+      this.#begin = beginWithSettings(version, lockTimeoutMs);
+    }
     return {
       product: "PostgreSQL",
       version: versionOf(version),
@@ -179,13 +190,26 @@ export class PostgresClient implements SqlClient {
 function sessionSettings(version: number, lockTimeoutMs: number): string {
   const settings = {
     default_transaction_isolation: "read committed",
-    lock_timeout: lockTimeoutMs,
     client_min_messages: "warning",
     bytea_output: "hex",
-    ...(version >= 90_600 && { idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS }),
+    ...timeouts(version, lockTimeoutMs),
   };
   const calls = Object.entries(settings).map(([name, value]) => `set_config('${name}', '${value}', false)`);
   return `SELECT ${calls.join(", ")}`;
+}
+
+function beginWithSettings(version: number, lockTimeoutMs: number): string {
+  const settings = Object.entries(timeouts(version, lockTimeoutMs)).map(([name, value]) =>
+    `SET LOCAL ${name} = ${value}`
+  );
+  return ["BEGIN ISOLATION LEVEL READ COMMITTED", ...settings].join("; ");
+}
+
+function timeouts(version: number, lockTimeoutMs: number): Record<string, number> {
+  return {
+    lock_timeout: lockTimeoutMs,
+    ...(version >= 90_600 && { idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS }),
+  };
 }
 
 /** `150004` is 15.4, and `90624` is 9.6. */

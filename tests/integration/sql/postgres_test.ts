@@ -44,6 +44,29 @@ Deno.test("POSTGRES prepares the session and knows the server", async () => {
   assert.deepEqual(await single(client, "SELECT '\\x00ff'::bytea"), Uint8Array.of(0, 255));
 });
 
+Deno.test("POSTGRES does not obey variables of PostgreSQL's own programs", async () => {
+  await using server = await PostgresServer.start({
+    tcp: true,
+    access: ["host all known all scram-sha-256", "host all all all trust"],
+  });
+  await server.sql("CREATE USER known PASSWORD 'correct'");
+  const variables = {
+    PGTARGETSESSIONATTRS: "any",
+    PGPASSWORD: "correct",
+    PGAPPNAME: "other",
+    PGDATABASE: "missing",
+  };
+  for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
+  try {
+    await using opened = await connect(server);
+    assert.equal(await single(opened.client, "SHOW application_name"), "fervo-test");
+    await failsWith(connect(server, { username: "known" }), "denied", /password is wrong/);
+    assert.equal(Deno.env.get("PGTARGETSESSIONATTRS"), "any");
+  } finally {
+    for (const name of Object.keys(variables)) Deno.env.delete(name);
+  }
+});
+
 Deno.test("POSTGRES finds the socket in a folder of sockets", async () => {
   await using server = await PostgresServer.start();
   await using opened = await openSql(POSTGRES, { transport: "unix", path: server.folder }, LOGIN);
@@ -420,9 +443,13 @@ Deno.test("POSTGRES sees a replica and a read-only database", async () => {
 });
 
 Deno.test("POSTGRES behind a PgBouncer keeps nothing in the session", async () => {
-  await using server = await PostgresServer.start();
+  await using server = await PostgresServer.start({
+    config: ["default_transaction_isolation = serializable"],
+  });
   await using bouncer = await PgBouncer.start(server, { config: ["default_pool_size = 2"] });
-  const clients = await Promise.all(Array.from({ length: 8 }, () => connect(bouncer)));
+  const clients = await Promise.all(
+    Array.from({ length: 8 }, () => connect(bouncer, { lockTimeoutMs: 1_234 })),
+  );
   try {
     const { facts, listen } = clients[0]!.client;
     assert.deepEqual([facts.hasPooler, listen], [true, undefined]);
@@ -443,7 +470,14 @@ Deno.test("POSTGRES behind a PgBouncer keeps nothing in the session", async () =
       }
     }));
     assert.equal(await single(clients[1]!.client, "SELECT count(*) FROM pg_prepared_statements"), 0);
-    assert.equal(await single(clients[1]!.client, "SHOW lock_timeout"), "0");
+    const settings = async () => {
+      const names = ["lock_timeout", "idle_in_transaction_session_timeout", "transaction_isolation"];
+      return await Promise.all(names.map((name) => single(clients[1]!.client, `SHOW ${name}`)));
+    };
+    assert.deepEqual(await settings(), ["0", "0", "serializable"]);
+    await clients[1]!.client.run("BEGIN");
+    assert.deepEqual(await settings(), ["1234ms", "1min", "read committed"]);
+    await clients[1]!.client.run("ROLLBACK");
     await failsWith(clients[2]!.client.run("SELECT ?::int", ["x"]), "refused", /does not fit/);
     assert.equal(await single(clients[2]!.client, "SELECT ?::int", ["3"]), 3);
     assert.equal(await server.sql("SELECT count(*) FROM t"), "80");
