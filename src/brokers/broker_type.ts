@@ -54,6 +54,8 @@ export interface BrokerDeps {
 export interface BrokerType<All extends Options = Options, Settings = unknown> {
   /** Its name in the configuration. */
   readonly driver: string;
+  /** Its page in docs/brokers, without `.md`. */
+  readonly page: string;
   /** By name; at least one. */
   readonly formats: Readonly<Record<string, Format>>;
   /** One of them. */

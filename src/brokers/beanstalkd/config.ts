@@ -34,6 +34,7 @@ const options = {
 
 export const BEANSTALKD: BrokerType<typeof options, BeanstalkdBrokerOptions> = {
   driver: "beanstalkd",
+  page: "beanstalkd",
   formats: { raw, envelope },
   defaultFormat: "raw",
   capabilities: BEANSTALKD_CAPABILITIES,

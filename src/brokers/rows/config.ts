@@ -82,7 +82,7 @@ export interface SqlBrokerSettings extends Omit<RowsBrokerOptions, "name" | "acc
 
 function sqlBroker(
   kind: Kind,
-  type: Pick<BrokerType, "driver" | "findings" | "units">,
+  type: Pick<BrokerType, "driver" | "page" | "findings" | "units">,
 ): BrokerType<SqlOptions, SqlBrokerSettings> {
   return {
     ...type,
@@ -98,7 +98,7 @@ function sqlBroker(
     fixOf({ cause }, _settings, place) {
       switch (cause instanceof SqlFailure ? cause.kind : undefined) {
         case "denied":
-          return `${place} username, and password or password_file, of a user with the rights in docs/brokers`;
+          return `${place} username, and password or password_file, of a user with the rights in docs/brokers/${type.page}.md`;
         case "schema":
           return "as an administrator of the database: run the output of `fervo-worker schema`";
         case "read_only":
@@ -121,14 +121,14 @@ export const POSTGRES = sqlBroker({
   parseUrl: parsePostgresUrl,
   example: "postgres://jobs@127.0.0.1:5432/shop",
   start: "systemctl start postgresql",
-}, { driver: "postgres", units: ["postgresql.service"], findings: {} });
+}, { driver: "postgres", page: "postgresql", units: ["postgresql.service"], findings: {} });
 
 export const MYSQL = sqlBroker({
   driver: MYSQL_DRIVER,
   parseUrl: parseMysqlUrl,
   example: "mysql://jobs@127.0.0.1:3306/shop",
   start: "systemctl start mariadb",
-}, { driver: "mysql", units: ["mariadb.service", "mysql.service"], findings: {} });
+}, { driver: "mysql", page: "mysql", units: ["mariadb.service", "mysql.service"], findings: {} });
 
 function open(
   deps: BrokerDeps,

@@ -62,6 +62,7 @@ const MAX_WAITS = 16;
 
 export const SIDEKIQ: BrokerType<typeof options, SidekiqBrokerOptions> = {
   driver: "redis",
+  page: "sidekiq",
   formats: { sidekiq6, sidekiq7, sidekiq8 },
   defaultFormat: "sidekiq7",
   capabilities: SIDEKIQ_CAPABILITIES,

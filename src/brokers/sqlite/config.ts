@@ -35,6 +35,7 @@ const options = {
 
 export const SQLITE: BrokerType<typeof options, SqliteBrokerOptions> = {
   driver: "sqlite",
+  page: "sqlite",
   formats: { raw, envelope },
   defaultFormat: "raw",
   capabilities: SQLITE_CAPABILITIES,

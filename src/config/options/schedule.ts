@@ -1,5 +1,5 @@
 import type { ScheduleConfig } from "../config.ts";
-import { missingKey, show } from "../problems.ts";
+import { anyOf, missingKey, show } from "../problems.ts";
 import {
   type Check,
   checkNamed,
@@ -64,7 +64,7 @@ function* checkBroker(schedule: Schedule, reading: Reading): Problems {
     const others = reading.types.filter(({ capabilities }) => capabilities.schedule);
     const text =
       `${type.driver} cannot store schedules: it has no atomic way to push one job per due time; use a broker ` +
-      `with driver = ${others.map(({ driver }) => show(driver)).join(" or ")}`;
+      `with driver = ${anyOf(others.map(({ driver }) => driver))}`;
     yield problem(schedule, schedule.written["broker"] === undefined ? "name" : "broker", text);
     return;
   }

@@ -392,6 +392,7 @@ export function awkwardType(clock: Clock): BrokerType<typeof options, { server: 
   const servers = new Map<string, AwkwardServer>();
   return {
     driver: "awkward",
+    page: "awkward",
     formats: { raw },
     defaultFormat: "raw",
     capabilities: AWKWARD_CAPABILITIES,

@@ -490,6 +490,7 @@ export function plainType(clock: Clock): BrokerType<typeof options, { store: str
   const stores = new Map<string, PlainStore>();
   return {
     driver: "plain",
+    page: "plain",
     formats: { raw },
     defaultFormat: "raw",
     capabilities: PLAIN_CAPABILITIES,

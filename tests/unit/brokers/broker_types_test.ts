@@ -11,14 +11,15 @@ Deno.test("BROKER_TYPES has each driver once, and lists every format under its o
   }
 });
 
-Deno.test("docs/brokers/ has a page for each broker, called as its folder", () => {
-  const names = (folder: string) =>
-    [...Deno.readDirSync(new URL(`../../../${folder}`, import.meta.url))].map(({ name }) => name);
-  const folders = names("src/brokers").filter((name) => !name.endsWith(".ts"));
-  const pages = names("docs/brokers").filter((name) => name !== "README.md").map((name) =>
-    name.replace(".md", "")
-  );
-  assert.deepEqual(pages.sort(), folders.sort());
+Deno.test("docs/brokers/ has a page for each kind of broker, and its README links to each", () => {
+  const folder = new URL("../../../docs/brokers/", import.meta.url);
+  const files = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  const pages = BROKER_TYPES.map(({ page }) => `${page}.md`);
+  assert.deepEqual(files.filter((name) => name !== "README.md").sort(), pages.toSorted());
+  const readme = Deno.readTextFileSync(new URL("README.md", folder));
+  for (const { driver, page } of BROKER_TYPES) {
+    assert.ok(readme.includes(`\n| [\`${driver}\`](${page}.md)`), `a row of ${driver}`);
+  }
 });
 
 Deno.test("README.md has a row for each kind of broker", () => {

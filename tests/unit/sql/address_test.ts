@@ -74,7 +74,7 @@ Deno.test("an address that cannot be read is refused with what to do, and is not
     ["postgres://u:secret%@db/app", /%25/],
     ["postgres://u:secret@db/app?host=/run", /both a host and/],
     ["postgres:///app?host=run/secret", /absolute path/],
-    [`postgres:///app?host=/${"x".repeat(100)}`, /at most 107 bytes, and this one has 114/],
+    [`postgres:///app?host=/${"x".repeat(100)}`, /at most 107 bytes, and this one has 115/],
     ["postgres://db/app?sslmode=secret", /tls = true instead of sslmode/],
     ["postgres://db/app?sslrootcert=secret", /ca_file/],
     ["postgres://db/app?secret", /only parameter can be host/],

@@ -13,11 +13,12 @@ import {
   type ScheduleBook,
 } from "../../../core/admin.ts";
 import type { Finding } from "../../../core/finding.ts";
-import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
+import type { SqlRow } from "../../../sql/driver.ts";
 import type { Layout } from "../layout.ts";
 import type { RowsShared } from "../shared.ts";
 import { FervoDeadLetters } from "./dead_letters.ts";
 import { FervoPauses } from "./pauses.ts";
+import { queuesIn } from "./queues.ts";
 import { FervoSchedule } from "./schedule.ts";
 import type { FervoTables } from "./tables.ts";
 
@@ -158,18 +159,6 @@ export class FervoAdmin implements BrokerAdmin {
     return `SELECT 1 AS one FROM ${this.#jobs} WHERE state = '${state}' AND queue = ?
       AND due_at <= ${this.#shared.side.dialect.nowMs} LIMIT ${CENSUS_LIMIT}`;
   }
-}
-
-/** The names of all queues with jobs in a state, each by a search in an index: else all entries would be read. */
-export async function queuesIn(session: SqlSession, jobs: string, state: string): Promise<string[]> {
-  const { rows } = await session.run(`
-    WITH RECURSIVE q (queue) AS (
-      SELECT min(queue) FROM ${jobs} WHERE state = '${state}'
-      UNION ALL
-      SELECT (SELECT min(j.queue) FROM ${jobs} AS j WHERE j.state = '${state}' AND j.queue > q.queue) FROM q
-      WHERE q.queue IS NOT NULL)
-    SELECT queue FROM q WHERE queue IS NOT NULL`);
-  return rows.map((row) => String(row["queue"]));
 }
 
 function placeOf(text: string): { key: bigint; id: bigint } {

@@ -4,8 +4,8 @@ import type { SqlRow } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../../dead_grouping.ts";
 import type { RowsShared } from "../shared.ts";
-import { queuesIn } from "./admin.ts";
 import { parsed } from "./columns.ts";
+import { queuesIn } from "./queues.ts";
 import type { FervoTables } from "./tables.ts";
 
 /** Letters that are read at a time, and ids that are changed at a time. */
