@@ -1,7 +1,7 @@
 /** Messenger's transport fervo:// on the binary: what a controller dispatches is handled on php-fpm, on each kind of queue. */
 import assert from "node:assert/strict";
 import type { SiteOptions } from "../support/fervo_worker.ts";
-import { type BrokerKind, type Message, SymfonySite } from "./symfony_site.ts";
+import { BROKER_KINDS, type BrokerKind, type Message, SymfonySite } from "./symfony_site.ts";
 
 /** Messenger's configuration, messages, and the handler. */
 const OVERLAY = new URL("./symfony_messenger", import.meta.url).pathname;
@@ -52,7 +52,7 @@ async function attempts(site: SymfonySite): Promise<string[]> {
   return (await handled(site)).map(({ name, attempt }) => `${name}: ${attempt}`).sort();
 }
 
-for (const kind of ["sqlite", "redis", "beanstalkd"] satisfies BrokerKind[]) {
+for (const kind of BROKER_KINDS) {
   Deno.test(`What Messenger sends by fervo:// is handled on php-fpm, with any bytes and after its delay, by ${kind}`, async () => {
     await using site = await create(kind, options());
     const data = new Uint8Array(256).map((_, i) => i);
@@ -113,7 +113,7 @@ for (const kind of ["sqlite", "redis", "beanstalkd"] satisfies BrokerKind[]) {
 }
 
 // Sidekiq's waits between a job's attempts are too long for this.
-for (const kind of ["sqlite", "beanstalkd"] satisfies BrokerKind[]) {
+for (const kind of BROKER_KINDS.filter((kind) => kind !== "redis")) {
   Deno.test(`A message whose PHP exits or dies costs an attempt of its job, by ${kind}`, async () => {
     await using site = await create(kind, options());
     await send(

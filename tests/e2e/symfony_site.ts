@@ -2,14 +2,19 @@
 import assert from "node:assert/strict";
 import { Beanstalkd } from "../support/beanstalkd.ts";
 import { Site, type SiteOptions } from "../support/fervo_worker.ts";
+import { MariadbServer } from "../support/mariadb_server.ts";
 import { PhpFpm } from "../support/php_fpm.ts";
+import { PostgresServer } from "../support/postgres_server.ts";
 import { RedisServer } from "../support/redis_server.ts";
 import { type JournalEntry, SymfonyApp } from "../support/symfony_app.ts";
 
 /** The listeners and the controller that only tests need. */
 const OVERLAY = new URL("./symfony", import.meta.url).pathname;
 
-export type BrokerKind = "sqlite" | "redis" | "beanstalkd";
+/** Each queue that the example can have. */
+export const BROKER_KINDS = ["sqlite", "redis", "beanstalkd", "postgres", "mysql"] as const;
+
+export type BrokerKind = (typeof BROKER_KINDS)[number];
 
 /** What the tests' controller takes: see symfony/src/Controller/TaskController.php. */
 export interface Task {
@@ -81,7 +86,10 @@ export class SymfonySite implements AsyncDisposable {
     await using resources = new AsyncDisposableStack();
     const redis = kind === "redis" ? resources.use(await RedisServer.start({ tcp: true })) : undefined;
     const beanstalkd = kind === "beanstalkd" ? resources.use(await Beanstalkd.start()) : undefined;
-    const dsn = redis?.url ?? (beanstalkd && `beanstalkd://${beanstalkd.addressText}`) ?? "";
+    const database = kind === "postgres" || kind === "mysql"
+      ? await applicationDatabase(kind, resources)
+      : undefined;
+    const dsn = redis?.url ?? (beanstalkd && `beanstalkd://${beanstalkd.addressText}`) ?? database?.dsn ?? "";
     const app = resources.use(
       await SymfonyApp.create({
         env: {
@@ -96,6 +104,8 @@ export class SymfonySite implements AsyncDisposable {
       sqlite: { driver: "sqlite", path: app.queueFile },
       redis: { driver: "redis", url: dsn },
       beanstalkd: { driver: "beanstalkd", address: beanstalkd?.addressText ?? "", format: "envelope" },
+      postgres: { driver: "postgres", url: database?.url ?? "" },
+      mysql: { driver: "mysql", url: database?.url ?? "" },
     };
     const fpm = resources.use(await PhpFpm.start({ children: 4 }));
     const worker = resources.use(await Site.create(fpm));
@@ -103,7 +113,7 @@ export class SymfonySite implements AsyncDisposable {
     const broker = brokers[kind];
     const site = new SymfonySite({ app, worker, fpm, redis, url, broker, resources: resources.move() });
     await site.configure(options);
-    // It creates the embedded queue.
+    // It creates the embedded queue, and the tables in a database.
     await worker.runOk(["queues"]);
     return site;
   }
@@ -183,4 +193,23 @@ export class SymfonySite implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync();
   }
+}
+
+/** A database of the application's own: its address for PDO, and for the worker. */
+async function applicationDatabase(
+  kind: "postgres" | "mysql",
+  resources: AsyncDisposableStack,
+): Promise<{ readonly dsn: string; readonly url: string }> {
+  const { server, scheme, user } = kind === "postgres"
+    ? { server: await PostgresServer.start({ tcp: true }), scheme: "pgsql", user: "postgres" }
+    : { server: await MariadbServer.start({ tcp: true }), scheme: "mysql", user: "root" };
+  resources.use(server);
+  const { name } = resources.use(await server.database());
+  const { address } = server;
+  assert.ok(address.transport === "tcp");
+  const host = address.hostname;
+  return {
+    dsn: `${scheme}:host=${host};dbname=${name};user=${user}`,
+    url: `${kind}://${user}@${host}/${name}`,
+  };
 }

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { signed } from "./symfony_payload.ts";
-import { type BrokerKind, SymfonySite, type Task } from "./symfony_site.ts";
+import { BROKER_KINDS, SymfonySite, type Task } from "./symfony_site.ts";
 
-for (const kind of ["sqlite", "redis", "beanstalkd"] satisfies BrokerKind[]) {
+for (const kind of BROKER_KINDS) {
   Deno.test(`What a Symfony controller defers runs in another process, by ${kind}`, async () => {
     await using site = await SymfonySite.create(kind);
     const answer = await site.post("/orders/7") as { process: number };
@@ -27,11 +27,11 @@ for (const kind of ["sqlite", "redis", "beanstalkd"] satisfies BrokerKind[]) {
   Deno.test(`Delay, queue, priority and attempts of a deferred event count, by ${kind}`, async () => {
     await using site = await SymfonySite.create(kind, { consumer: { concurrency: 1 } });
     await site.defer(
-      { name: "late", options: { delay: 1.5 } },
       { name: "mail", options: { queue: "mail" } },
       { name: "first" },
       { name: "limited", options: { attempts: 3 } },
       { name: "urgent", options: { priority: 5 } },
+      { name: "late", options: { delay: 1.5 } },
     );
     await site.runAll();
     const runs = await site.runs();
@@ -243,7 +243,7 @@ Deno.test("Deferred events run as console processes, and exit codes tell what be
   assert.match(failed?.error.stderr ?? "", /^retry: DomainException: The printer is on fire$/m);
 });
 
-for (const kind of ["sqlite", "redis", "beanstalkd"] satisfies BrokerKind[]) {
+for (const kind of BROKER_KINDS) {
   Deno.test(`A batch of deferred events: one that exits fails alone, the others run once, by ${kind}`, async () => {
     const BATCH = 20;
     await using site = await SymfonySite.create(kind, { consumer: { concurrency: 1, batch_size: BATCH } });

@@ -17,6 +17,11 @@ return static function (ContainerConfigurator $container): void {
         'backend' => match ($type) {
             'sqlite' => ['type' => 'sqlite', 'path' => '%kernel.project_dir%/var/queue.sqlite'],
             'redis', 'beanstalkd' => ['type' => $type, 'dsn' => '%env(APP_QUEUE_DSN)%'],
+            // The application's own database; with DoctrineBundle, its default connection needs no option.
+            'postgres', 'mysql' => ['type' => $type, 'connection' => PDO::class],
         },
     ]);
+    if (in_array($type, ['postgres', 'mysql'], true)) {
+        $container->services()->set(PDO::class, PDO::class)->args(['%env(APP_QUEUE_DSN)%']);
+    }
 };
