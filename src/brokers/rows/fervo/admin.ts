@@ -20,6 +20,7 @@ import { FervoDeadLetters } from "./dead_letters.ts";
 import { FervoPauses } from "./pauses.ts";
 import { queuesIn } from "./queues.ts";
 import { FervoSchedule } from "./schedule.ts";
+import { queuesIn } from "./queues.ts";
 import type { FervoTables } from "./tables.ts";
 
 /** Jobs of a state are counted up to this number. */
