@@ -27,6 +27,11 @@ export interface SqlServerOptions {
   readonly keepaliveMs: number;
 }
 
+/** What a transaction gives when its last statement is given, and before the answer to it. */
+export interface Given<T> {
+  readonly result: Promise<T>;
+}
+
 /** The longest pause between attempts to connect, milliseconds. */
 const LONGEST_PAUSE_MS = 2_000;
 /** The longest pause before a transaction is made again that met a deadlock or a lock, milliseconds. */
@@ -110,6 +115,14 @@ export class SqlDatabase implements SqlSession {
    * @throws {QueueError} QUEUE_UNAVAILABLE: the result is unknown; the error of `work`, other than a {@link SqlFailure}
    */
   transaction<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
+    return this.transact(async (session) => ({ result: Promise.resolve(await work(session)) }));
+  }
+
+  /**
+   * The same for statements that need not wait for each other: `work` resolves when it has given the last statement, and so the
+   * commit travels with it.
+   */
+  transact<T>(work: (session: SqlSession) => Promise<Given<T>>): Promise<T> {
     return this.#inTurn((client) => this.#repeated(() => this.#transact(client, work)));
   }
 
@@ -143,20 +156,23 @@ export class SqlDatabase implements SqlSession {
     return turn;
   }
 
-  async #transact<T>(client: SqlClient, work: (session: SqlSession) => Promise<T>): Promise<T> {
+  async #transact<T>(client: SqlClient, work: (session: SqlSession) => Promise<Given<T>>): Promise<T> {
     const run: SqlSession["run"] = (text, values) => this.#watched(() => client.run(text, values));
+    // Where it fails, so do the statements behind it: they need not wait.
     const begun = run("BEGIN");
-    // A server that cannot begin has lost the connection: the statements behind it fail as well, and need not wait for it.
-    if (this.dialect.name === "sqlite") await begun;
-    else begun.catch(() => {});
+    begun.catch(() => {});
+    let given: Given<T> | undefined;
     try {
-      const result = await work({ dialect: this.dialect, run });
-      await begun;
-      await run("COMMIT");
+      given = await work({ dialect: this.dialect, run });
+      const committed = run("COMMIT");
+      committed.catch(() => {});
+      const result = await given.result;
+      await committed;
       return result;
     } catch (error) {
+      given?.result.catch(() => {});
       if (!client.isLost) await run("ROLLBACK").catch(() => client.destroy());
-      throw error;
+      throw await begun.then(() => error, (cause) => cause);
     }
   }
 

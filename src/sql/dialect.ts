@@ -5,6 +5,8 @@ export interface SqlDialect {
   readonly name: "postgres" | "mysql" | "sqlite";
   /** The server's time as an expression, epoch milliseconds: the time of the call, not of the transaction. */
   readonly nowMs: string;
+  /** UPDATE and DELETE can return their rows. */
+  readonly hasReturning: boolean;
   /** A name of a table or column, quoted. */
   quote(name: string): string;
   /** The length of a binary or text column, bytes. */
@@ -18,6 +20,7 @@ export interface SqlDialect {
 
 export const POSTGRES_DIALECT: SqlDialect = {
   name: "postgres",
+  hasReturning: true,
   nowMs: "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
   quote: (name) => `"${name.replaceAll('"', '""')}"`,
   byteLength: (column) => `octet_length(${column})`,
@@ -30,6 +33,8 @@ export const POSTGRES_DIALECT: SqlDialect = {
 
 export const MYSQL_DIALECT: SqlDialect = {
   name: "mysql",
+  // MariaDB has it for DELETE.
+  hasReturning: false,
   // SYSDATE is the time of the call; UNIX_TIMESTAMP of it does not depend on the session's zone but in the hour that a zone
   // has twice, so the zone of our sessions is UTC.
   nowMs: "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
@@ -40,6 +45,7 @@ export const MYSQL_DIALECT: SqlDialect = {
 
 export const SQLITE_DIALECT: SqlDialect = {
   name: "sqlite",
+  hasReturning: true,
   // Registered by sqlite.ts: the time of the injected clock.
   nowMs: "fervo_now_ms()",
   quote: POSTGRES_DIALECT.quote,

@@ -16,7 +16,8 @@ export interface SqlSession {
   readonly dialect: SqlDialect;
   /**
    * Runs one statement, whose parameters are `?`. Statements run in the order of the calls. A call need not wait for the earlier
-   * ones: where the protocol allows it, they travel together.
+   * ones: those of one turn of the event loop travel together, as far as the protocol allows. When a statement of a transaction
+   * has failed, the later ones fail as well, up to ROLLBACK; a COMMIT does so, too, and commits nothing.
    *
    * @throws {SqlFailure}
    */

@@ -91,6 +91,8 @@ function settingsOf(
     decimalNumbers: true,
     jsonStrings: true,
     maxPreparedStatements: MAX_PREPARED,
+    // For texts that withLiterals makes; all others travel alone.
+    multipleStatements: true,
     // LOCAL_FILES lets a server ask for files of this machine. FOUND_ROWS, which counts matched rows, is the library's default.
     flags: ["-LOCAL_FILES", "-IGNORE_SPACE"],
     connectAttributes: { program_name: name },

@@ -50,6 +50,8 @@ class SqliteClient implements SqlClient {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #isLost = false;
+  /** Why the statements of the transaction fail now. */
+  #failed: SqlFailure | undefined;
 
   constructor(path: string, clock: Clock) {
     try {
@@ -67,17 +69,30 @@ class SqliteClient implements SqlClient {
   // deno-lint-ignore require-await -- so that a synchronous failure rejects
   async run(text: string, values: readonly SqlValue[] = []): Promise<SqlResult> {
     if (this.#isLost) throw new SqlFailure("lost", { cause: new Error("closed by this worker") });
-    try {
-      // A deferred transaction that reads first cannot wait for the lock when it writes.
-      const statement = this.#prepared(text === "BEGIN" ? "BEGIN IMMEDIATE" : text);
-      if (statement.columns().length === 0) {
-        return { rows: [], changes: Number(statement.run(...values as SQLInputValue[]).changes) };
-      }
-      const rows = statement.all(...values as SQLInputValue[]).map(plain);
-      return { rows, changes: rows.length };
-    } catch (error) {
-      throw failureOf(error);
+    if (text === "BEGIN") this.#failed = undefined;
+    if (text === "ROLLBACK") {
+      this.#failed = undefined;
+      // SQLite rolls some failures back by itself.
+      if (!this.#db.isTransaction) return { rows: [], changes: 0 };
     }
+    if (this.#failed !== undefined) throw this.#failed;
+    try {
+      return this.#run(text, values);
+    } catch (error) {
+      const failure = failureOf(error);
+      if (this.#db.isTransaction || text === "BEGIN") this.#failed = failure;
+      throw failure;
+    }
+  }
+
+  #run(text: string, values: readonly SqlValue[]): SqlResult {
+    // A deferred transaction that reads first cannot wait for the lock when it writes.
+    const statement = this.#prepared(text === "BEGIN" ? "BEGIN IMMEDIATE" : text);
+    if (statement.columns().length === 0) {
+      return { rows: [], changes: Number(statement.run(...values as SQLInputValue[]).changes) };
+    }
+    const rows = statement.all(...values as SQLInputValue[]).map(plain);
+    return { rows, changes: rows.length };
   }
 
   destroy(): void {

@@ -70,7 +70,7 @@ export class RowsBroker implements Broker {
     const turns = new Turns(work);
     const shared = this.#shared = { clock, side, turns, wakeups };
     this.#background = new BackgroundWork(observe, "notifications");
-    const settler = new RowSettler({ layout, turns, wakeups }, options);
+    const settler = new RowSettler({ layout, database: work, turns, wakeups }, options);
     const serverTime = new ServerTime(
       { clock, onStep: (byMs) => observe({ type: "clock_stepped", byMs }) },
       options,

@@ -2,8 +2,9 @@ import type { Delivery, Lease } from "../../core/delivery.ts";
 import { FervoError, QueueError } from "../../core/errors.ts";
 import type { JobHead, Message, Unreadable } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
-import type { ClaimedRow, Layout, Miss } from "./layout.ts";
-import { MustBeAlone, type Turns } from "./turns.ts";
+import type { SqlSession } from "../../sql/driver.ts";
+import type { ClaimedRow, Layout } from "./layout.ts";
+import type { Turns } from "./turns.ts";
 import type { Wakeups } from "./wakeups.ts";
 
 /** A job that this process has claimed; it is its own lease. */
@@ -53,10 +54,18 @@ export class RowDelivery implements Delivery, Lease {
   }
 }
 
+interface SettlerDeps {
+  readonly layout: Layout;
+  readonly database: SqlSession;
+  readonly turns: Turns;
+  readonly wakeups: Wakeups;
+}
+
 /** Rows of one turn that are changed by one statement. */
 interface Group {
   readonly rows: ClaimedRow[];
-  readonly misses: Promise<ReadonlyMap<string, Miss>>;
+  /** The ids of those that were ours. */
+  readonly changed: Promise<ReadonlySet<string>>;
 }
 
 /**
@@ -68,13 +77,13 @@ interface Group {
  */
 export class RowSettler {
   readonly leaseMs: number;
-  readonly #deps: { readonly layout: Layout; readonly turns: Turns; readonly wakeups: Wakeups };
+  readonly #deps: SettlerDeps;
   /** The current deliveries by id. */
   readonly #held = new Map<string, RowDelivery>();
   /** The groups that take further rows. */
   readonly #groups: { remove?: Group | undefined; renew?: Group | undefined } = {};
 
-  constructor(deps: { layout: Layout; turns: Turns; wakeups: Wakeups }, options: { leaseMs: number }) {
+  constructor(deps: SettlerDeps, options: { leaseMs: number }) {
     this.#deps = deps;
     this.leaseMs = options.leaseMs;
   }
@@ -90,62 +99,55 @@ export class RowSettler {
 
   async settle(delivery: RowDelivery, verdict: Verdict): Promise<void> {
     this.#refuseIfLost(delivery);
-    let miss: Miss | undefined;
+    let wasOurs: boolean;
     try {
-      miss = await this.#apply(delivery, verdict);
+      // An earlier call may have done it, and its answer was lost.
+      wasOurs = await this.#apply(delivery, verdict) ||
+        delivery.mayBeSettled && !await this.#isTaken(delivery);
     } catch (error) {
       delivery.mayBeSettled ||= error instanceof FervoError && error.code === "QUEUE_UNAVAILABLE";
       throw error;
     }
     this.#drop(delivery);
-    if (miss !== undefined && !(delivery.mayBeSettled && miss !== "taken")) throw lost(delivery);
+    if (!wasOurs) throw lost(delivery);
   }
 
   async extend(delivery: RowDelivery): Promise<void> {
     this.#refuseIfLost(delivery);
-    const misses = await this.#join("renew", delivery);
-    if (!misses.has(delivery.id)) return;
+    if (await this.#join("renew", delivery)) return;
     this.#drop(delivery);
     throw lost(delivery);
   }
 
-  async #apply(delivery: RowDelivery, verdict: Verdict): Promise<Miss | undefined> {
+  async #apply(delivery: RowDelivery, verdict: Verdict): Promise<boolean> {
     const { layout, turns, wakeups } = this.#deps;
-    if (verdict.kind === "ack" || verdict.kind === "handled") {
-      return (await this.#join("remove", delivery)).get(delivery.id);
-    }
-    const { row } = delivery;
-    const miss = await turns.run(async (session) => {
-      if (await layout.settle(session, row, verdict)) return undefined;
-      return (await layout.misses(session, [row])).get(row.id) ?? "gone";
-    });
+    if (verdict.kind === "ack" || verdict.kind === "handled") return await this.#join("remove", delivery);
+    const wasOurs = await turns.run((session) => layout.settle(session, delivery.row, verdict));
     if (verdict.kind !== "bury") wakeups.announce();
-    return miss;
+    return wasOurs;
   }
 
-  /** Adds a row to the group of this turn, and resolves with the rows of the group that are not ours. */
-  #join(change: "remove" | "renew", { row }: RowDelivery): Group["misses"] {
-    const { rows, misses } = this.#groups[change] ??= this.#open(change);
+  async #isTaken({ row }: RowDelivery): Promise<boolean> {
+    const { layout, database } = this.#deps;
+    return await layout.isTaken(database, row);
+  }
+
+  /** Adds a row to the group of this turn; resolves with whether the row was ours. */
+  async #join(change: "remove" | "renew", { row }: RowDelivery): Promise<boolean> {
+    const { rows, changed } = this.#groups[change] ??= this.#open(change);
     rows.push(row);
-    return misses;
+    return (await changed).has(row.id);
   }
 
   #open(change: "remove" | "renew"): Group {
     const { layout, turns } = this.#deps;
     const rows: ClaimedRow[] = [];
-    const misses = turns.run(async (session, isAlone) => {
+    const changed = turns.run((session) => {
       // It takes no further rows.
       this.#groups[change] = undefined;
-      if (!isAlone) {
-        if (await layout[change](session, rows) === rows.length) return NO_MISSES;
-        throw new MustBeAlone();
-      }
-      const missed = await layout.misses(session, rows);
-      const ours = rows.filter(({ id }) => !missed.has(id));
-      if (ours.length > 0) await layout[change](session, ours);
-      return missed;
+      return Promise.resolve({ result: layout[change](session, rows) });
     });
-    return { rows, misses };
+    return { rows, changed };
   }
 
   #refuseIfLost(delivery: RowDelivery): void {
@@ -156,8 +158,6 @@ export class RowSettler {
     if (this.#held.get(delivery.id) === delivery) this.#held.delete(delivery.id);
   }
 }
-
-const NO_MISSES: ReadonlyMap<string, Miss> = new Map();
 
 function lost({ id }: RowDelivery): QueueError {
   return new QueueError(

@@ -2,6 +2,7 @@ import type { Capabilities, ReceiveRequest } from "../../core/broker.ts";
 import type { BrokerAdmin } from "../../core/admin.ts";
 import type { JobHead, Message, PushOptions, Unreadable } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
+import type { Given } from "../../sql/database.ts";
 import type { SqlClient, SqlSession } from "../../sql/driver.ts";
 import type { RowsShared } from "./shared.ts";
 
@@ -18,9 +19,6 @@ export interface ClaimedRow {
   readonly enqueuedAtMs?: number;
   readonly readyAtMs?: number;
 }
-
-/** Why a row is not ours: it does not exist, nobody has it, or another holder has it. */
-export type Miss = "gone" | "free" | "taken";
 
 /** What a waiting receive needs to know. */
 export interface Look {
@@ -70,23 +68,27 @@ export interface Layout<Row extends ClaimedRow = ClaimedRow> {
     mayEndLeases: boolean,
   ): Promise<void>;
   /** Takes jobs, one queue after the other. */
-  claim(session: SqlSession, request: ClaimRequest): Promise<Row[]>;
+  claim(session: SqlSession, request: ClaimRequest): Promise<Given<Row[]>>;
   /** Gives back, uncounted, rows that this process has claimed without knowing: the answer to a claim was lost. */
   giveBack(session: SqlSession, queues: readonly string[], isHeld: IsHeld): Promise<void>;
-  /** Removes rows while they are ours; returns how many. */
-  remove(session: SqlSession, rows: readonly Row[]): Promise<number>;
-  /** Renews the leases of rows while they are ours; returns how many. */
-  renew(session: SqlSession, rows: readonly Row[]): Promise<number>;
-  /** The rows that are not ours, by id. Nobody changes the others before the end of the transaction. */
-  misses(session: SqlSession, rows: readonly Row[]): Promise<ReadonlyMap<string, Miss>>;
-  /** Settles a row by any other verdict while it is ours; returns whether it was. */
-  settle(session: SqlSession, row: Row, verdict: LastingVerdict): Promise<boolean>;
+  /** Removes rows while they are ours; the ids of those. */
+  remove(session: SqlSession, rows: readonly Row[]): Promise<ReadonlySet<string>>;
+  /** Renews the leases of rows while they are ours; the ids of those. */
+  renew(session: SqlSession, rows: readonly Row[]): Promise<ReadonlySet<string>>;
+  /** Settles a row by any other verdict while it is ours; whether it was. */
+  settle(session: SqlSession, row: Row, verdict: LastingVerdict): Promise<Given<boolean>>;
+  /** Whether another holder has the row now. */
+  isTaken(session: SqlSession, row: Row): Promise<boolean>;
   /**
    * What adds a job; it returns the job's id, or that of the waiting job with the same unique key.
    *
    * @throws {JobError} JOB_MALFORMED
    */
-  push(queue: string, payload: Uint8Array, options: PushOptions): (session: SqlSession) => Promise<string>;
+  push(
+    queue: string,
+    payload: Uint8Array,
+    options: PushOptions,
+  ): (session: SqlSession) => Promise<Given<string>>;
   /** What people ask of it. */
   admin(shared: RowsShared): BrokerAdmin;
 }

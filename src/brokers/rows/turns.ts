@@ -1,17 +1,14 @@
 import { setImmediate } from "node:timers";
 import { asFervoError, FervoError } from "../../core/errors.ts";
-import type { SqlDatabase } from "../../sql/database.ts";
+import type { Given, SqlDatabase } from "../../sql/database.ts";
 import type { SqlSession } from "../../sql/driver.ts";
 import { type FailureKind, SqlFailure } from "../../sql/failure.ts";
 
 interface Change {
-  readonly apply: (session: SqlSession, isAlone: boolean) => Promise<unknown>;
+  readonly give: (session: SqlSession) => Promise<Given<unknown>>;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: FervoError) => void;
 }
-
-/** Thrown by a change that has to be made in a transaction of its own; everything else of its turn is made again, too. */
-export class MustBeAlone extends Error {}
 
 /** Failures that one change may have caused. */
 const OF_ONE: ReadonlySet<FailureKind> = new Set(["again", "refused", "duplicate", "schema", "denied"]);
@@ -20,7 +17,8 @@ const OF_ONE: ReadonlySet<FailureKind> = new Set(["again", "refused", "duplicate
  * Makes changes in as few transactions and round trips as possible: all changes of one turn of the event loop share one, and so
  * do those that come while a transaction runs.
  *
- * 1. Sends the statements in the order of the calls. Statements of different changes may alternate.
+ * 1. Sends the statements in the order of the calls, and the commit with the last one. Statements of different changes may
+ *    alternate.
  * 2. Resolves a change once its transaction is committed. After a rollback, rejects only the changes that fail alone, too.
  */
 export class Turns {
@@ -40,13 +38,13 @@ export class Turns {
   /**
    * Makes a change in the next transaction.
    *
-   * @param apply Called within the transaction; again after a rollback that it may have caused, then with `isAlone`. Its result
-   * counts only when the transaction was committed.
+   * @param give Called within the transaction; again after a rollback that it may have caused. Its result counts only when the
+   * transaction was committed.
    * @throws {FervoError} its own error; QUEUE_UNAVAILABLE: whether it was made is unknown
    */
-  run<T>(apply: (session: SqlSession, isAlone: boolean) => Promise<T>): Promise<T> {
+  run<T>(give: (session: SqlSession) => Promise<Given<T>>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#changes.push({ apply, resolve: resolve as (result: unknown) => void, reject });
+      this.#changes.push({ give, resolve: resolve as (result: unknown) => void, reject });
       this.#running ??= this.#run();
     });
   }
@@ -68,8 +66,8 @@ export class Turns {
 
   async #commit(changes: readonly Change[], isAlone: boolean): Promise<void> {
     try {
-      const results = await this.#database.transaction((session) =>
-        allDone(changes.map(({ apply }) => apply(session, isAlone)))
+      const results = await this.#database.transact((session) =>
+        together(changes.map(({ give }) => give(session)))
       );
       for (const [i, change] of changes.entries()) change.resolve(results[i]);
     } catch (error) {
@@ -82,7 +80,13 @@ export class Turns {
   }
 }
 
-/** Waits for all, so that no statement follows the end of the transaction; rejects with the first failure. */
+/** What all give. Waits for each, also for those behind a failure, so that no statement follows the end of the transaction. */
+async function together<T>(all: readonly Promise<Given<T>>[]): Promise<Given<T[]>> {
+  const given = await allDone(all);
+  return { result: allDone(given.map(({ result }) => result)) };
+}
+
+/** Waits for all; rejects with the first failure. */
 async function allDone<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   const results = await Promise.allSettled(promises);
   return results.map((result) => {
@@ -92,7 +96,6 @@ async function allDone<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 }
 
 function isOfOne(error: unknown): boolean {
-  if (error instanceof MustBeAlone) return true;
   if (!(error instanceof FervoError)) return false;
   const { cause } = error;
   return cause instanceof SqlFailure ? OF_ONE.has(cause.kind) : error.code !== "QUEUE_UNAVAILABLE";

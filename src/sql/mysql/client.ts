@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
+import { setImmediate } from "node:timers";
 import { MYSQL_DIALECT } from "../dialect.ts";
 import type { ConnectOptions, ServerFacts, SqlClient, SqlResult, SqlRow } from "../driver.ts";
 import type { SqlValue } from "../value.ts";
@@ -7,6 +8,7 @@ import { SqlFailure } from "../failure.ts";
 import { numberPlaceholders } from "../placeholders.ts";
 import { lossFailure, mysqlFailure } from "./errors.ts";
 import type { Connection, FieldPacket, TypedParameter } from "./library.ts";
+import { areShort, withLiterals } from "./literals.ts";
 
 /** A worker that hangs in a transaction must not hold its locks for ever, seconds. Only MariaDB has such a limit. */
 const IDLE_TRANSACTION_S = 60;
@@ -20,12 +22,21 @@ const BIGINT = 8;
 /** What a packet has beside the values, with room to spare, bytes. */
 const PACKET_HEAD_BYTES = 65_536;
 
+interface Statement {
+  readonly text: string;
+  readonly values: readonly SqlValue[];
+  readonly resolve: (result: SqlResult) => void;
+  readonly reject: (failure: SqlFailure) => void;
+}
+
 /**
  * One connection.
  *
- * 1. Sends a statement when the one before it is answered, because the protocol has no pipelining.
- * 2. Sends values as parameters of prepared statements, never in the text. A statement without values is not prepared.
- * 3. Is lost as soon as the connection closes; pending statements reject.
+ * 1. Sends a statement when the one before it is answered, because the protocol has no pipelining. Statements that wait together
+ *    and have only numbers and short texts as values travel as one text ({@link withLiterals}).
+ * 2. Sends all other values as parameters of prepared statements. A statement without values is not prepared.
+ * 3. After a failed statement of a transaction the later ones fail as well, up to ROLLBACK.
+ * 4. Is lost as soon as the connection closes; pending statements reject.
  */
 export class MysqlClient implements SqlClient {
   readonly dialect = MYSQL_DIALECT;
@@ -35,8 +46,13 @@ export class MysqlClient implements SqlClient {
   readonly #integer: typeof TypedParameter.LONGLONG;
   #facts: ServerFacts | undefined;
   #maxPacketBytes = Infinity;
-  /** Statements without an answer. */
-  #pending = 0;
+  /** Statements that were not sent. */
+  #waiting: Statement[] = [];
+  /** Statements were sent, and are not answered. */
+  #isBusy = false;
+  #isInTransaction = false;
+  /** Why the statements of the transaction fail now. */
+  #failed: SqlFailure | undefined;
   #loss: SqlFailure | undefined;
 
   /** @param deps.connection It is logged in. */
@@ -106,27 +122,90 @@ export class MysqlClient implements SqlClient {
     return new Promise((resolve, reject) => {
       if (this.#loss !== undefined) return reject(this.#loss);
       numberPlaceholders(text, values.length);
-      const parameters = this.#parametersOf(values);
-      this.#pending++;
-      const settle = (error: unknown, result: unknown, fields?: readonly FieldPacket[]) => {
-        this.#pending--;
-        if (error) reject(this.#loss ?? mysqlFailure(error));
-        else resolve(resultOf(result, fields));
-      };
-      if (values.length === 0) this.#connection.query(text, settle as never);
-      else this.#connection.execute(text, parameters as never[], settle as never);
+      this.#waiting.push({ text, values, resolve, reject });
+      // After the turn, in which others may come.
+      if (this.#waiting.length === 1 && !this.#isBusy) setImmediate(() => this.#send());
     });
   }
 
   destroy(): void {
     if (this.#loss !== undefined) return;
     this.#loss = new SqlFailure("lost", { cause: new Error("this worker has closed the connection") });
-    if (this.#pending > 0) this.#socket.destroy();
-    else {
+    if (this.#isBusy || this.#waiting.length > 0) {
+      this.#socket.destroy();
+      this.#rejectWaiting(this.#loss);
+    } else {
       // Says goodbye, or else the server logs an aborted connection.
       this.#connection.end();
       this.#socket.end(() => this.#socket.destroy());
     }
+  }
+
+  #send(): void {
+    if (this.#isBusy || this.#waiting.length === 0) return;
+    const sent = this.#takeTogether();
+    if (sent.length === 0) return this.#send();
+    this.#isBusy = true;
+    const settle = (error: unknown, results: unknown, fields: unknown) => {
+      this.#isBusy = false;
+      if (error) this.#reject(sent, this.#loss ?? mysqlFailure(error));
+      else this.#resolve(sent, results, fields);
+      this.#send();
+    };
+    const [first] = sent as [Statement];
+    if (sent.length > 1 || first.values.length === 0) {
+      const text = sent.map(({ text, values }) => withLiterals(text, values)).join(";");
+      this.#connection.query(text, settle as never);
+      return;
+    }
+    try {
+      this.#connection.execute(first.text, this.#parametersOf(first.values) as never[], settle as never);
+    } catch (error) {
+      settle(error, undefined, undefined);
+    }
+  }
+
+  /** The next statements that can travel together; rejects those that cannot succeed. */
+  #takeTogether(): Statement[] {
+    const sent: Statement[] = [];
+    while (this.#waiting.length > 0) {
+      const [next] = this.#waiting as [Statement];
+      if (next.text === "BEGIN" || next.text === "ROLLBACK") this.#failed = undefined;
+      if (this.#failed !== undefined) {
+        this.#waiting.shift();
+        next.reject(this.#failed);
+        continue;
+      }
+      if (sent.length > 0 && !areShort(next.values)) break;
+      this.#waiting.shift();
+      sent.push(next);
+      if (next.text === "BEGIN") this.#isInTransaction = true;
+      if (!areShort(next.values)) break;
+    }
+    return sent;
+  }
+
+  /** @param results Of one statement; of several: a list of their results. */
+  #resolve(sent: readonly Statement[], results: unknown, fields: unknown): void {
+    for (const [i, { text, resolve }] of sent.entries()) {
+      if (text === "COMMIT" || text === "ROLLBACK") this.#isInTransaction = false;
+      const [result, columns] = sent.length === 1
+        ? [results, fields]
+        : [(results as unknown[])[i], (fields as unknown[])[i]];
+      resolve(resultOf(result, columns as readonly FieldPacket[] | undefined));
+    }
+  }
+
+  /** The server stops at the failed one, and does not say which it is. */
+  #reject(sent: readonly Statement[], failure: SqlFailure): void {
+    if (this.#isInTransaction) this.#failed = failure;
+    for (const { reject } of sent) reject(failure);
+  }
+
+  #rejectWaiting(failure: SqlFailure): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { reject } of waiting) reject(failure);
   }
 
   #parametersOf(values: readonly SqlValue[]): unknown[] {
@@ -151,6 +230,7 @@ export class MysqlClient implements SqlClient {
   #lose(): void {
     if (this.#loss !== undefined) return;
     this.#loss = lossFailure();
+    this.#rejectWaiting(this.#loss);
     // Not before a failed connect is reported.
     if (this.#facts !== undefined) this.#onLost();
   }

@@ -1,4 +1,5 @@
 import type { Format } from "../../../core/format.ts";
+import type { Given } from "../../../sql/database.ts";
 import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
 import type { ClaimRequest, IsHeld, Look } from "../layout.ts";
 import { idOf, type JobTable } from "./job_table.ts";
@@ -66,12 +67,17 @@ export class FervoClaims {
     }
   }
 
-  async claim(session: SqlSession, { queues, max, maxBytes = Infinity }: ClaimRequest): Promise<FervoRow[]> {
+  async claim(
+    session: SqlSession,
+    { queues, max, maxBytes = Infinity }: ClaimRequest,
+  ): Promise<Given<FervoRow[]>> {
     const claimed: FervoRow[] = [];
+    let reserved: Promise<void> = Promise.resolve();
     let roomBytes = maxBytes;
     for (const queue of queues) {
       const room = max - claimed.length;
       if (room === 0 || roomBytes <= 0) break;
+      await reserved;
       const rows = await this.#lockReady(session, queue, room, Math.floor(roomBytes / room));
       const taken: FervoRow[] = [];
       for (const row of rows) {
@@ -81,12 +87,12 @@ export class FervoClaims {
         roomBytes -= payload?.length ?? 0;
         taken.push(readRow(row, queue, payload, this.#options));
       }
-      await this.#reserve(session, taken.map(({ id }) => id));
       // Producers only set due_at; that a job with a later one is delayed follows from it.
       if (rows.some((row) => row["is_due"] !== 1)) await this.#setDelayed(session, queue);
+      reserved = this.#reserve(session, taken.map(({ id }) => id));
       claimed.push(...taken);
     }
-    return claimed;
+    return { result: reserved.then(() => claimed) };
   }
 
   async giveBack(session: SqlSession, queues: readonly string[], isHeld: IsHeld): Promise<void> {

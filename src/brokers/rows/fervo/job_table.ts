@@ -37,15 +37,21 @@ export class JobTable {
     return { sql: `${sql} AND lease = ?`, values: [...values, this.owner] };
   }
 
-  /** Renews leases while the rows are ours; returns how many. */
-  async renew(session: SqlSession, ids: readonly string[]): Promise<number> {
-    if (ids.length === 0) return 0;
+  /** Renews leases while the rows are ours; the ids of those. */
+  async renew(session: SqlSession, ids: readonly string[]): Promise<ReadonlySet<string>> {
+    if (ids.length === 0) return new Set();
     const { sql, values } = this.ours(ids);
-    const { changes } = await session.run(
-      `UPDATE ${this.name} SET state = 'reserved', due_at = ${this.dialect.nowMs} + ? WHERE ${sql}`,
-      [this.leaseMs, ...values],
-    );
-    return changes;
+    const update =
+      `UPDATE ${this.name} SET state = 'reserved', due_at = ${this.dialect.nowMs} + ? WHERE ${sql}`;
+    if (this.dialect.hasReturning) {
+      const renewed = await session.run(`${update} RETURNING id`, [this.leaseMs, ...values]);
+      return new Set(renewed.rows.map(idOf));
+    }
+    const [, renewed] = await Promise.all([
+      session.run(update, [this.leaseMs, ...values]),
+      session.run(`SELECT id FROM ${this.name} WHERE ${sql}`, values),
+    ]);
+    return new Set(renewed.rows.map(idOf));
   }
 
   /** The id of the waiting job with a unique key. */

@@ -5,6 +5,7 @@ import type { Clock } from "../../../core/time/clock.ts";
 import { tooLarge } from "../../../core/text/payload.ts";
 import { written } from "../../../formats/written.ts";
 import type { SqlDialect } from "../../../sql/dialect.ts";
+import type { Given } from "../../../sql/database.ts";
 import type { SqlClient, SqlSession } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../../delays.ts";
@@ -109,15 +110,19 @@ export class FervoLayout implements Layout<FervoRow> {
     return this.#table.renew(session, rows.map(({ id }) => id));
   }
 
-  misses(session: SqlSession, rows: readonly FervoRow[]) {
-    return this.#settles.misses(session, rows);
+  isTaken(session: SqlSession, row: FervoRow) {
+    return this.#settles.isTaken(session, row);
   }
 
   settle(session: SqlSession, row: FervoRow, verdict: LastingVerdict) {
     return this.#settles.settle(session, row, verdict);
   }
 
-  push(queue: string, payload: Uint8Array, options: PushOptions): (session: SqlSession) => Promise<string> {
+  push(
+    queue: string,
+    payload: Uint8Array,
+    options: PushOptions,
+  ): (session: SqlSession) => Promise<Given<string>> {
     const { maxPayloadBytes } = this.#options;
     const { message: { body, headers }, maxAttempts } = written(
       this.#format,
@@ -145,7 +150,9 @@ export class FervoLayout implements Layout<FervoRow> {
     ];
     return async (session) => {
       const waiting = unique === null ? undefined : await this.#table.waitingWith(session, queue, unique);
-      return waiting ?? await this.#insert(session, text, values);
+      return {
+        result: waiting === undefined ? this.#insert(session, text, values) : Promise.resolve(waiting),
+      };
     };
   }
 

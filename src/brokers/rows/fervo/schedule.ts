@@ -52,7 +52,7 @@ export class FervoSchedule implements ScheduleBook {
       async (stored, session) => {
         const record = claimed(stored, slot);
         if (typeof record === "string") return { result: { result: record } };
-        return { record, result: { result: "ours", id: await insert(session) } };
+        return { record, result: { result: "ours", id: await (await insert(session)).result } };
       },
     );
     if (pushed.id !== undefined) this.#shared.wakeups.announce();

@@ -217,9 +217,9 @@ export async function migrate(client: SqlClient, tables: FervoTables, mayMigrate
 /** Under a lock of the server. PostgreSQL and SQLite also undo a migration that fails. */
 async function alone(client: SqlClient, { schema }: FervoTables, work: () => Promise<void>): Promise<void> {
   const isMysql = client.dialect.name === "mysql";
-  if (isMysql) await client.run("SELECT GET_LOCK(?, 60) AS locked", [schema.name]);
-  else await client.run("BEGIN");
   try {
+    if (isMysql) await client.run("SELECT GET_LOCK(?, 60) AS locked", [schema.name]);
+    else await client.run("BEGIN");
     if (client.dialect.name === "postgres") {
       await client.run("SELECT pg_advisory_xact_lock(hashtext(?))", [schema.name]);
     }

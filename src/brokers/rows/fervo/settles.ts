@@ -1,7 +1,8 @@
 import type { Clock } from "../../../core/time/clock.ts";
+import type { Given } from "../../../sql/database.ts";
 import type { SqlSession } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
-import type { LastingVerdict, Miss } from "../layout.ts";
+import type { LastingVerdict } from "../layout.ts";
 import { errorsColumns, headersColumn } from "./columns.ts";
 import { idOf, type JobTable } from "./job_table.ts";
 import { CUT_OFF, type FervoRow } from "./row.ts";
@@ -16,26 +17,29 @@ export class FervoSettles {
     this.#clock = clock;
   }
 
-  async remove(session: SqlSession, rows: readonly FervoRow[]): Promise<number> {
+  async remove(session: SqlSession, rows: readonly FervoRow[]): Promise<ReadonlySet<string>> {
+    const { dialect, name } = this.#table;
     const { sql, values } = this.#table.ours(rows.map(({ id }) => id));
-    return (await session.run(`DELETE FROM ${this.#table.name} WHERE ${sql}`, values)).changes;
-  }
-
-  async misses(session: SqlSession, rows: readonly FervoRow[]): Promise<ReadonlyMap<string, Miss>> {
-    const { sql, values } = this.#table.dialect.isOneOf("id", rows.map(({ id }) => id));
-    const found = await session.run(
-      `SELECT id, lease, state FROM ${this.#table.name} WHERE ${sql}${this.#table.waiting}`,
-      values,
-    );
-    const misses = new Map<string, Miss>(rows.map(({ id }) => [id, "gone"]));
-    for (const row of found.rows) {
-      if (row["lease"] === this.#table.owner) misses.delete(idOf(row));
-      else misses.set(idOf(row), row["state"] === "reserved" ? "taken" : "free");
+    if (dialect.hasReturning) {
+      const removed = await session.run(`DELETE FROM ${name} WHERE ${sql} RETURNING id`, values);
+      return new Set(removed.rows.map(idOf));
     }
-    return misses;
+    const [removed] = await Promise.all([
+      session.run(`SELECT id FROM ${name} WHERE ${sql} FOR UPDATE`, values),
+      session.run(`DELETE FROM ${name} WHERE ${sql}`, values),
+    ]);
+    return new Set(removed.rows.map(idOf));
   }
 
-  async settle(session: SqlSession, row: FervoRow, verdict: LastingVerdict): Promise<boolean> {
+  async isTaken(session: SqlSession, { id }: FervoRow): Promise<boolean> {
+    const { rows } = await session.run(
+      `SELECT 1 AS found FROM ${this.#table.name} WHERE id = ? AND state = 'reserved' AND lease <> ?`,
+      [BigInt(id), this.#table.owner],
+    );
+    return rows.length > 0;
+  }
+
+  async settle(session: SqlSession, row: FervoRow, verdict: LastingVerdict): Promise<Given<boolean>> {
     const { nowMs } = this.#table.dialect;
     const ours = this.#table.ours([row.id]);
     const update = async (columns: string, ...values: SqlValue[]) =>
@@ -46,18 +50,20 @@ export class FervoSettles {
         .changes > 0;
     if (verdict.kind === "bury") {
       const [error, errors] = errorsColumns(row, verdict.error, this.#clock.nowMs());
-      return await update(
-        `state = 'dead', due_at = ${nowMs}, errors = ?, error = ?, lease = NULL`,
-        errors,
-        error,
-      );
+      return {
+        result: update(
+          `state = 'dead', due_at = ${nowMs}, errors = ?, error = ?, lease = NULL`,
+          errors,
+          error,
+        ),
+      };
     }
     const { delayMs = 0 } = verdict;
     const state = delayMs > 0 ? "delayed" : "ready";
     const waiting = `state = '${state}', due_at = ${nowMs} + ?`;
-    const isOurs = await this.#requeue(update, waiting, row, verdict);
-    if (isOurs && row.uniqueKey !== undefined) await this.#table.restoreKeys(session, [row.id]);
-    return isOurs;
+    const result = this.#requeue(update, waiting, row, verdict);
+    if (row.uniqueKey !== undefined && await result) await this.#table.restoreKeys(session, [row.id]);
+    return { result };
   }
 
   async #requeue(
