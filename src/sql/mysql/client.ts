@@ -122,6 +122,7 @@ export class MysqlClient implements SqlClient {
     return new Promise((resolve, reject) => {
       if (this.#loss !== undefined) return reject(this.#loss);
       numberPlaceholders(text, values.length);
+      if (text.includes(";")) return reject(severalStatements());
       this.#waiting.push({ text, values, resolve, reject });
       // After the turn, in which others may come.
       if (this.#waiting.length === 1 && !this.#isBusy) setImmediate(() => this.#send());
@@ -266,6 +267,11 @@ function versionOf(greeting: string): ServerFacts["version"] {
 
 function isAtLeast(version: ServerFacts["version"], major: number, minor: number): boolean {
   return version.major > major || (version.major === major && version.minor >= minor);
+}
+
+/** Several statements in one text are ours alone: {@link withLiterals}. */
+function severalStatements(): SqlFailure {
+  return new SqlFailure("refused", { cause: new Error("a text with several statements is not run") });
 }
 
 /** The server would only close the connection. */

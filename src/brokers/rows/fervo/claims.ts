@@ -1,8 +1,10 @@
 import type { Format } from "../../../core/format.ts";
+import type { Clock } from "../../../core/time/clock.ts";
 import type { Given } from "../../../sql/database.ts";
 import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
 import type { ClaimRequest, IsHeld, Look } from "../layout.ts";
 import { idOf, type JobTable } from "./job_table.ts";
+import { ReadyPlaces } from "./ready_place.ts";
 import { type FervoRow, readRow } from "./row.ts";
 
 /** Due jobs, and jobs with a later time, are moved by at most this many at a time. */
@@ -12,13 +14,30 @@ const MAX_EXACT_LIMIT = 64;
 /** SQL's integers are not longer. */
 const MAX_INT = 2 ** 31 - 1;
 
+/** The largest number of attempts; an absurd one must not stop the claim of all. */
+const MAX_COUNT = Number.MAX_SAFE_INTEGER;
+
+/** What a claim may still take. */
+interface Room {
+  /** Jobs. */
+  readonly room: number;
+  readonly roomBytes: number;
+}
+
 /** From ready and delayed to reserved: looks for jobs, makes due ones ready, and claims them. */
 export class FervoClaims {
   readonly #table: JobTable;
   readonly #options: { readonly format: Format; readonly maxPayloadBytes: number };
+  readonly #places: ReadyPlaces;
+  /** Queues with ready jobs that are not due yet. */
+  readonly #withLater = new Set<string>();
 
-  constructor(table: JobTable, options: { format: Format; maxPayloadBytes: number }) {
-    this.#table = table;
+  constructor(
+    deps: { table: JobTable; clock: Clock },
+    options: { format: Format; maxPayloadBytes: number },
+  ) {
+    this.#table = deps.table;
+    this.#places = new ReadyPlaces(deps.clock);
     this.#options = options;
   }
 
@@ -72,27 +91,17 @@ export class FervoClaims {
     { queues, max, maxBytes = Infinity }: ClaimRequest,
   ): Promise<Given<FervoRow[]>> {
     const claimed: FervoRow[] = [];
-    let reserved: Promise<void> = Promise.resolve();
     let roomBytes = maxBytes;
-    for (const queue of queues) {
-      const room = max - claimed.length;
-      if (room === 0 || roomBytes <= 0) break;
-      await reserved;
-      const rows = await this.#lockReady(session, queue, room, Math.floor(roomBytes / room));
-      const taken: FervoRow[] = [];
-      for (const row of rows) {
-        if (row["is_due"] !== 1) continue;
-        if (roomBytes <= 0 || taken.length === room) break;
-        const payload = await this.#payloadOf(session, row);
-        roomBytes -= payload?.length ?? 0;
-        taken.push(readRow(row, queue, payload, this.#options));
-      }
-      // Producers only set due_at; that a job with a later one is delayed follows from it.
-      if (rows.some((row) => row["is_due"] !== 1)) await this.#setDelayed(session, queue);
-      reserved = this.#reserve(session, taken.map(({ id }) => id));
-      claimed.push(...taken);
+    for (const [i, queue] of queues.entries()) {
+      const { result } = await this.#claimOf(session, queue, { room: max - claimed.length, roomBytes });
+      // The commit need not wait for the last one.
+      if (i === queues.length - 1) return { result: result.then((rows) => [...claimed, ...rows]) };
+      const rows = await result;
+      claimed.push(...rows);
+      roomBytes -= rows.reduce((sum, { message }) => sum + message.body.length, 0);
+      if (claimed.length === max || roomBytes <= 0) break;
     }
-    return { result: reserved.then(() => claimed) };
+    return { result: Promise.resolve(claimed) };
   }
 
   async giveBack(session: SqlSession, queues: readonly string[], isHeld: IsHeld): Promise<void> {
@@ -112,6 +121,82 @@ export class FervoClaims {
     }
   }
 
+  async #claimOf(session: SqlSession, queue: string, room: Room): Promise<Given<FervoRow[]>> {
+    // Producers only set due_at; that a job with a later one is delayed follows from it.
+    if (this.#withLater.delete(queue)) await this.#setDelayed(session, queue);
+    if (this.#table.dialect.name === "postgres") {
+      return { result: this.#claimAtOnce(session, queue, room) };
+    }
+    return await this.#claimInSteps(session, queue, room);
+  }
+
+  /** In one statement; a job that is not due becomes delayed by it. */
+  async #claimAtOnce(session: SqlSession, queue: string, { room, roomBytes }: Room): Promise<FervoRow[]> {
+    const { name, owner, leaseMs } = this.#table;
+    const { nowMs } = this.#table.dialect;
+    const { maxPayloadBytes } = this.#options;
+    const ifDue = (column: string, then: string) =>
+      `${column} = CASE WHEN f.is_due = 1 THEN ${then} ELSE j.${column} END`;
+    const { rows } = await session.run(
+      `WITH next AS MATERIALIZED (
+         SELECT id, priority, attempts, due_at, lease, unique_key, octet_length(payload) AS bytes,
+           CASE WHEN due_at > ${nowMs} THEN 0 ELSE 1 END AS is_due
+         FROM ${name} WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${
+        limitOf(room)
+      }${this.#table.locking}
+       ), fit AS (
+         SELECT *, sum(CASE WHEN is_due = 1 THEN bytes ELSE 0 END) OVER (ORDER BY priority DESC, id) - bytes AS before,
+           row_number() OVER (ORDER BY priority DESC, id) AS number FROM next
+       )
+       UPDATE ${name} AS j
+       SET state = CASE WHEN f.is_due = 1 THEN 'reserved' ELSE 'delayed' END,
+         ${ifDue("attempts", `CASE WHEN j.attempts < ${MAX_COUNT} THEN j.attempts + 1 ELSE j.attempts END`)},
+         ${ifDue("due_at", `${nowMs} + ?`)}, ${ifDue("lease", "?")},
+         ${ifDue("taken_key", "j.unique_key")}, ${ifDue("unique_key", "NULL")}
+       FROM fit AS f WHERE j.id = f.id AND f.before < ? AND f.number <= ?
+       RETURNING j.id, CASE WHEN f.bytes <= ? THEN j.payload END AS payload, f.bytes,
+         CASE WHEN octet_length(j.headers) <= ? THEN j.headers END AS headers, octet_length(j.headers) AS headers_bytes,
+         f.priority, f.attempts, j.max_attempts, j.created_at, f.due_at, f.lease, j.error, j.errors, f.unique_key, f.is_due`,
+      [
+        queue,
+        leaseMs,
+        owner,
+        Math.min(roomBytes, Number.MAX_SAFE_INTEGER),
+        room,
+        maxPayloadBytes,
+        maxPayloadBytes,
+      ],
+    );
+    const due = rows.filter((row) => row["is_due"] === 1);
+    if (due.length < rows.length) this.#withLater.add(queue);
+    return due.toSorted(byOrder).map((row) =>
+      readRow(row, queue, row["payload"] as Uint8Array | null ?? undefined, this.#options)
+    );
+  }
+
+  /** A SELECT that locks the rows, and an UPDATE, for servers without a RETURNING of the former values. */
+  async #claimInSteps(
+    session: SqlSession,
+    queue: string,
+    { room, roomBytes }: Room,
+  ): Promise<Given<FervoRow[]>> {
+    const rows = await this.#lockReady(session, queue, room, Math.floor(roomBytes / room));
+    const taken: FervoRow[] = [];
+    let leftBytes = roomBytes;
+    for (const row of rows) {
+      if (row["is_due"] !== 1) {
+        this.#withLater.add(queue);
+        continue;
+      }
+      if (leftBytes <= 0 || taken.length === room) break;
+      const payload = await this.#payloadOf(session, row);
+      leftBytes -= payload?.length ?? 0;
+      taken.push(readRow(row, queue, payload, this.#options));
+    }
+    const reserved = this.#reserve(session, taken.map(({ id }) => id));
+    return { result: reserved.then(() => taken) };
+  }
+
   /** Ready jobs in the order in which they are taken, possibly more than `room`. Longer payloads are read one by one. */
   async #lockReady(
     session: SqlSession,
@@ -119,7 +204,22 @@ export class FervoClaims {
     room: number,
     shareBytes: number,
   ): Promise<readonly SqlRow[]> {
-    const limit = room <= MAX_EXACT_LIMIT ? room : Math.ceil(room / MAX_EXACT_LIMIT) * MAX_EXACT_LIMIT;
+    const place = this.#table.dialect.name === "mysql" ? this.#places.of(queue) : undefined;
+    const behind = place === undefined ? [] : [place.priority, place.id];
+    let rows = await this.#selectReady(session, queue, room, shareBytes, behind);
+    const isWhole = place === undefined || rows.length < room;
+    if (place !== undefined && isWhole) rows = await this.#selectReady(session, queue, room, shareBytes, []);
+    this.#places.note(queue, rows, { isWhole, isFull: rows.length >= room });
+    return rows;
+  }
+
+  async #selectReady(
+    session: SqlSession,
+    queue: string,
+    room: number,
+    shareBytes: number,
+    behind: readonly bigint[],
+  ): Promise<readonly SqlRow[]> {
     const { nowMs, byteLength } = this.#table.dialect;
     const shorter = (column: string) =>
       `CASE WHEN ${byteLength(column)} <= ? THEN ${column} END AS ${column}`;
@@ -129,8 +229,11 @@ export class FervoClaims {
          ${shorter("headers")}, ${byteLength("headers")} AS headers_bytes,
          priority, attempts, max_attempts, created_at, due_at, lease, error, errors, unique_key,
          CASE WHEN due_at > ${nowMs} THEN 0 ELSE 1 END AS is_due
-       FROM ${this.#table.name} WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${limit}${this.#table.locking}`,
-      [Math.min(shareBytes, maxPayloadBytes, MAX_INT), maxPayloadBytes, queue],
+       FROM ${this.#table.name} WHERE state = 'ready' AND queue = ?${
+        behind.length === 0 ? "" : " AND priority = ? AND id > ?"
+      }
+       ORDER BY priority DESC, id LIMIT ${limitOf(room)}${this.#table.locking}`,
+      [Math.min(shareBytes, maxPayloadBytes, MAX_INT), maxPayloadBytes, queue, ...behind],
     );
     return rows;
   }
@@ -147,9 +250,9 @@ export class FervoClaims {
   async #reserve(session: SqlSession, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return;
     const { sql, values } = this.#table.dialect.isOneOf("id", ids);
-    // Without a bound one absurd number of attempts would stop the claim of all. MySQL assigns from left to right.
+    // MySQL assigns from left to right.
     await session.run(
-      `UPDATE ${this.#table.name} SET state = 'reserved', attempts = CASE WHEN attempts < ${Number.MAX_SAFE_INTEGER} THEN attempts + 1
+      `UPDATE ${this.#table.name} SET state = 'reserved', attempts = CASE WHEN attempts < ${MAX_COUNT} THEN attempts + 1
          ELSE attempts END, due_at = ${this.#table.dialect.nowMs} + ?, lease = ?, taken_key = unique_key, unique_key = NULL
        WHERE ${sql}`,
       [this.#table.leaseMs, this.#table.owner, ...values],
@@ -183,6 +286,17 @@ export class FervoClaims {
     const { sql, values } = this.#table.dialect.isOneOf("id", ids);
     await session.run(`UPDATE ${this.#table.name} SET state = '${state}' WHERE ${sql}`, values);
   }
+}
+
+function limitOf(room: number): number {
+  return room <= MAX_EXACT_LIMIT ? room : Math.ceil(room / MAX_EXACT_LIMIT) * MAX_EXACT_LIMIT;
+}
+
+/** By priority, then in the order of the pushes. */
+function byOrder(a: SqlRow, b: SqlRow): number {
+  const [first, second] = [BigInt(String(a["priority"])), BigInt(String(b["priority"]))];
+  if (first !== second) return first > second ? -1 : 1;
+  return BigInt(String(a["id"])) < BigInt(String(b["id"])) ? -1 : 1;
 }
 
 function inMs(at: SqlRow[string] | undefined, nowMs: number): number {

@@ -77,7 +77,7 @@ export class FervoLayout implements Layout<FervoRow> {
     const { quoted, channel } = this.#tables.jobs;
     this.channel = dialect.name === "postgres" ? channel : undefined;
     const table = this.#table = new JobTable({ dialect, name: quoted }, { owner, leaseMs: options.leaseMs });
-    this.#claims = new FervoClaims(table, { format, maxPayloadBytes: options.maxPayloadBytes });
+    this.#claims = new FervoClaims({ table, clock }, { format, maxPayloadBytes: options.maxPayloadBytes });
     this.#settles = new FervoSettles(table, clock);
   }
 
