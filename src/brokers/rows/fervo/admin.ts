@@ -18,7 +18,6 @@ import type { Layout } from "../layout.ts";
 import type { RowsShared } from "../shared.ts";
 import { FervoDeadLetters } from "./dead_letters.ts";
 import { FervoPauses } from "./pauses.ts";
-import { queuesIn } from "./queues.ts";
 import { FervoSchedule } from "./schedule.ts";
 import { queuesIn } from "./queues.ts";
 import type { FervoTables } from "./tables.ts";
