@@ -30,7 +30,8 @@ final class DbalConnection implements SqlConnectionInterface
 
     public function native(): mixed
     {
-        return $this->connection->getNativeConnection();
+        // A server that cannot be reached is not asked again.
+        return $this->connection->isConnected() ? $this->connection->getNativeConnection() : null;
     }
 
     public function isWithoutAutoCommit(): bool

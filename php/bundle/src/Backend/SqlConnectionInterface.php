@@ -18,7 +18,7 @@ interface SqlConnectionInterface
      */
     public function execute(string $sql, array $values): void;
 
-    /** The driver's own connection: PDO, PgSql\Connection, mysqli or another one. */
+    /** The driver's own connection: PDO, PgSql\Connection, mysqli or another one; null when it is not connected. */
     public function native(): mixed;
 
     /** Whether somebody has to commit each statement, also outside of a transaction that was begun. */

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Fervo\DeferredEventBundle\Tests\Backend;
 
 use Doctrine\DBAL\Connection;
+use Doctrine\DBAL\DriverManager;
 use Fervo\DeferredEventBundle\Backend\DatabaseBackend;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
 use Fervo\DeferredEventBundle\Tests\Support\Database;
@@ -127,6 +128,24 @@ final class DatabaseBackendTest extends TestCase
         self::assertSame(['1', '3', '5', '6', '7'], $this->database->payloads());
     }
 
+    /** @dataProvider types */
+    #[\PHPUnit\Framework\Attributes\DataProvider('types')]
+    public function testAKeyOfAnotherTransactionIsTakenOnceThatIsCommitted(string $type): void
+    {
+        $one = $this->connect($type, 'pdo');
+        $other = $this->database->pdo();
+        $other->exec('postgres' === $type ? "SET lock_timeout = '10ms'" : 'SET innodb_lock_wait_timeout = 1');
+        foreach (['rollBack', 'commit'] as $end) {
+            $one->beginTransaction();
+            $this->backend($type, $one)->send(Queue::job("one, $end", unique: $end));
+            self::assertMatchesRegularExpression('/lock timeout|Lock wait timeout/', $this->failure($this->backend($type, $other), Queue::job('too early', unique: $end))->getMessage());
+            $one->$end();
+            $this->backend($type, $other)->send(Queue::job("other, $end", unique: $end));
+        }
+
+        self::assertSame(['other, rollBack', 'one, commit'], $this->database->payloads());
+    }
+
     /** @dataProvider connections */
     #[\PHPUnit\Framework\Attributes\DataProvider('connections')]
     public function testManyJobsAndLargeOnesAreSeveralStatements(string $type, string $way): void
@@ -190,6 +209,15 @@ final class DatabaseBackendTest extends TestCase
         $failure = $this->failure($this->backend($backend, $this->connect($type, $way)), Queue::job());
 
         self::assertStringContainsString("the connection is one to $server, and the backend is \"$backend\"", $failure->getMessage());
+    }
+
+    public function testAServerThatCannotBeReached(): void
+    {
+        $gone = static fn (): object => DriverManager::getConnection(['driver' => 'pdo_pgsql', 'host' => '/nowhere', 'user' => 'test', 'dbname' => 'test', 'password' => 'hunter2']);
+        $failure = $this->failure(new DatabaseBackend('postgres', $gone, 'fervo_'), Queue::job());
+
+        self::assertStringContainsString('/nowhere', $failure->getMessage());
+        self::assertStringNotContainsString('hunter2', $failure->getMessage());
     }
 
     public function testAServiceThatIsNoConnection(): void
