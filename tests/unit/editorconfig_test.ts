@@ -22,8 +22,8 @@ const PLACES = [
 ];
 const NOT_OURS =
   /(?:^|\/)(?:vendor|var|\.cache|\.phpunit\.cache|composer\.lock)$|^benchmarks\/results$|\.sqlite(?:-\w+)?$/;
-/** Where a line is indented to fit the one above it. */
-const FREELY_INDENTED = /\.(?:md|pl|txt)$/;
+/** Where a line is indented to fit the one above it, or as the authors of a licence have written it. */
+const FREELY_INDENTED = /\.(?:md|pl|txt)$|^THIRD-PARTY-NOTICES$/;
 
 interface Section {
   readonly matches: (name: string) => boolean;
