@@ -62,6 +62,7 @@ const ROWS: readonly (readonly [what: string, cell: (capabilities: Capabilities)
   ["delays of a retry", ({ retryDelay }) => delays(retryDelay)],
   ["priorities within a queue", ({ priority }) => yes(priority)],
   ["headers and `attempts` beside a job", ({ headers }) => yes(headers)],
+  ["`push --unique`: one waiting job with a key", ({ unique }) => yes(unique)],
   [
     "jobs are counted",
     ({ counts }) => ({ exact: "exactly", estimated: "about", none: "not at all" })[counts],

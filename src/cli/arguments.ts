@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from "commander";
+import { isUniqueKey, UNIQUE_KEYS } from "../core/format.ts";
 
 const UNITS_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -39,6 +40,12 @@ export function queueName(text: string): string {
   if (!/^[A-Za-z0-9._:-]{1,128}$/.test(text)) {
     throw new InvalidArgumentError("Expected 1 to 128 characters of A-Z a-z 0-9 . _ : -");
   }
+  return text;
+}
+
+/** A unique key that brokers can store. */
+export function uniqueKey(text: string): string {
+  if (!isUniqueKey(text)) throw new InvalidArgumentError(`Expected ${UNIQUE_KEYS}.`);
   return text;
 }
 

@@ -207,7 +207,7 @@ export interface ScheduleBook {
     slot: ScheduleSlot,
     queue: string,
     payload: Uint8Array,
-    options?: Omit<PushOptions, "delayMs">,
+    options?: Omit<PushOptions, "delayMs" | "unique" | "onWaiting">,
   ): Promise<{ readonly result: ClaimResult; readonly id?: string }>;
   /** Claims a slot and all earlier ones, and pushes nothing. */
   skip(slot: ScheduleSlot): Promise<ClaimResult>;

@@ -45,6 +45,8 @@ export interface Capabilities {
   readonly priority: boolean;
   /** A push takes headers and a limit of attempts, and the broker stores both beside the payload. */
   readonly headers: boolean;
+  /** A push takes a unique key: {@link PushOptions.unique}. */
+  readonly unique: boolean;
   /** How exactly jobs are counted. Unless it is `none`, {@link BrokerAdmin} has `queues`, `depth`, `census` and `latencyMs`. */
   readonly counts: "exact" | "estimated" | "none";
   /** Waiting and running jobs can be listed: {@link BrokerAdmin.jobs}. */
@@ -128,7 +130,8 @@ export interface Broker extends AsyncDisposable {
 
   subscribe(options: SubscribeOptions): Subscription;
   /**
-   * Resolves with the job's id once the broker has stored the job, as a message of its format.
+   * Resolves with the job's id once the broker has stored the job, as a message of its format; with a unique key, possibly with
+   * the id of a job that waits already.
    *
    * @throws {FervoError} JOB_MALFORMED when the payload breaks a rule of the format, or the broker cannot store an option
    */

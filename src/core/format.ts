@@ -38,6 +38,16 @@ export interface PushOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** A key of which the queue has one waiting job at most: while there is one, nothing is pushed, and its id is returned. */
   readonly unique?: string;
+  /** Called before the push resolves with the id of a job that waits already: nothing was pushed. */
+  readonly onWaiting?: () => void;
+}
+
+/** The unique keys that every broker with them can store, for people. */
+export const UNIQUE_KEYS = "1 to 255 characters without NUL";
+
+export function isUniqueKey(text: string): boolean {
+  const { length } = [...text];
+  return length >= 1 && length <= 255 && !text.includes("\0");
 }
 
 /** A message that no job can be read from. */

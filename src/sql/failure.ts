@@ -43,6 +43,21 @@ export class SqlFailure extends Error {
 }
 
 /**
+ * A step of a transaction that looks for a unique key before it enters one. A duplicate means that somebody has entered the key
+ * in between. So the transaction is to be made `again`, and its next look finds the key.
+ *
+ * @throws {SqlFailure}
+ */
+export async function againAfterDuplicate<T>(step: Promise<T>): Promise<T> {
+  try {
+    return await step;
+  } catch (error) {
+    if (!(error instanceof SqlFailure) || error.kind !== "duplicate") throw error;
+    throw new SqlFailure("again", { cause: error.cause, code: error.code, advice: error.advice });
+  }
+}
+
+/**
  * A failure as QUEUE_UNAVAILABLE; the server's own words follow in brackets.
  *
  * @param where The server and its address.

@@ -125,6 +125,7 @@ export const NEEDS = {
   "delays": ({ pushDelay }: Capabilities) => pushDelay.maxMs > 0,
   "priorities": ({ priority }: Capabilities) => priority,
   "headers": ({ headers }: Capabilities) => headers,
+  "unique keys": ({ unique }: Capabilities) => unique,
   "timed leases": ({ lease }: Capabilities) => lease === "timed",
   "uncounted releases": ({ release }: Capabilities) => release === "uncounted",
   "schedules": ({ schedule }: Capabilities) => schedule,

@@ -22,6 +22,7 @@ import { receiveTests } from "./receiving.ts";
 import { scheduleTests } from "./schedule.ts";
 import { settleTests } from "./settling.ts";
 import { sharingTests } from "./sharing.ts";
+import { uniqueTests } from "./unique.ts";
 
 const NOT_ASKED = new URL("not_asked/", import.meta.url);
 
@@ -65,6 +66,7 @@ export function brokerConformance(name: string, fixture: BrokerFixture): void {
   purgeTests(test, capabilities);
   scheduleTests(test, capabilities);
   censusTests(test, capabilities);
+  uniqueTests(test, capabilities);
   ownershipTests(name, fixture);
 
   Deno.test(`${name} broker: what it is not asked is known`, async () => {

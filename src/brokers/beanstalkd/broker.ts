@@ -14,6 +14,7 @@ import { written } from "../../formats/written.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { refuseDelay } from "../delays.ts";
+import { refuseUnique } from "../unique_keys.ts";
 import { pullSubscription } from "../pull_subscription.ts";
 import { BeanstalkdAdmin } from "./admin.ts";
 import type { BeanstalkdConnection, BeanstalkdConnectionOptions } from "./connection.ts";
@@ -57,6 +58,7 @@ export const BEANSTALKD_CAPABILITIES: Capabilities = {
   retryDelay: DELAYS,
   priority: true,
   headers: false,
+  unique: false,
   counts: "exact",
   jobs: false,
   dead: "bare",
@@ -124,6 +126,7 @@ export class BeanstalkdBroker implements Broker {
   async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
     const { maxPayloadBytes, ttrMs } = this.#options;
     refuseTube(queue);
+    refuseUnique(queue, options);
     refuseDelay(queue, options.delayMs ?? 0, BEANSTALKD_CAPABILITIES.pushDelay);
     const { message: { body }, maxAttempts } = written(this.format, payload, options, this.#clock.nowMs());
     if (options.headers !== undefined || maxAttempts !== undefined) {

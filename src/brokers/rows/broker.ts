@@ -95,8 +95,9 @@ export class RowsBroker implements Broker {
   }
 
   async push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
-    const id = await this.#shared.turns.run(this.#layout.push(queue, payload, options));
-    this.#shared.wakeups.announce();
+    const { id, isNew } = await this.#shared.turns.run(this.#layout.push(queue, payload, options));
+    if (isNew) this.#shared.wakeups.announce();
+    else options.onWaiting?.();
     return id;
   }
 

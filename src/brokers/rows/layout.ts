@@ -32,6 +32,13 @@ export interface Look {
   readonly serverMs: number;
 }
 
+/** The result of a push. */
+export interface Pushed {
+  readonly id: string;
+  /** Else a job with the same unique key waits already, and the id is that job's. */
+  readonly isNew: boolean;
+}
+
 /** A claim within a transaction. */
 export interface ClaimRequest extends Pick<ReceiveRequest, "max" | "maxBytes"> {
   readonly queues: readonly string[];
@@ -80,7 +87,7 @@ export interface Layout<Row extends ClaimedRow = ClaimedRow> {
   /** Whether another holder has the row now. */
   isTaken(session: SqlSession, row: Row): Promise<boolean>;
   /**
-   * What adds a job; it returns the job's id, or that of the waiting job with the same unique key.
+   * What adds a job, unless a job with the same unique key waits.
    *
    * @throws {JobError} JOB_MALFORMED
    */
@@ -88,7 +95,7 @@ export interface Layout<Row extends ClaimedRow = ClaimedRow> {
     queue: string,
     payload: Uint8Array,
     options: PushOptions,
-  ): (session: SqlSession) => Promise<Given<string>>;
+  ): (session: SqlSession) => Promise<Given<Pushed>>;
   /** What people ask of it. */
   admin(shared: RowsShared): BrokerAdmin;
 }

@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers";
 import { asFervoError, FervoError } from "../../core/errors.ts";
 import type { Given, SqlDatabase } from "../../sql/database.ts";
 import type { SqlSession } from "../../sql/driver.ts";
-import { type FailureKind, SqlFailure } from "../../sql/failure.ts";
+import { againAfterDuplicate, type FailureKind, SqlFailure } from "../../sql/failure.ts";
 
 interface Change {
   readonly give: (session: SqlSession) => Promise<Given<unknown>>;
@@ -20,6 +20,7 @@ const OF_ONE: ReadonlySet<FailureKind> = new Set(["again", "refused", "duplicate
  * 1. Sends the statements in the order of the calls, and the commit with the last one. Statements of different changes may
  *    alternate.
  * 2. Resolves a change once its transaction is committed. After a rollback, rejects only the changes that fail alone, too.
+ * 3. Makes a change again that meets a duplicate key alone: it looks for the key before it enters it.
  */
 export class Turns {
   readonly #database: SqlDatabase;
@@ -66,8 +67,9 @@ export class Turns {
 
   async #commit(changes: readonly Change[], isAlone: boolean): Promise<void> {
     try {
-      const results = await this.#database.transact((session) =>
-        together(changes.map(({ give }) => give(session)))
+      const give = (session: SqlSession) => together(changes.map(({ give }) => give(session)));
+      const results = await this.#database.transact(
+        isAlone ? (session) => againAfterDuplicates(give(session)) : give,
       );
       for (const [i, change] of changes.entries()) change.resolve(results[i]);
     } catch (error) {
@@ -78,6 +80,12 @@ export class Turns {
       }
     }
   }
+}
+
+/** Made again after a duplicate key, be it before its last statement or in it. */
+async function againAfterDuplicates<T>(giving: Promise<Given<T>>): Promise<Given<T>> {
+  const { result } = await againAfterDuplicate(giving);
+  return { result: againAfterDuplicate(result) };
 }
 
 /** What all give. Waits for each, also for those behind a failure, so that no statement follows the end of the transaction. */

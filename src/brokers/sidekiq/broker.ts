@@ -9,6 +9,7 @@ import type { Observer } from "../../core/observer.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { Calls } from "../calls.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
+import { refuseUnique } from "../unique_keys.ts";
 import { pullSubscription } from "../pull_subscription.ts";
 import { checkServer } from "./check.ts";
 import { RedisConnection } from "../../redis/connection.ts";
@@ -90,6 +91,7 @@ export const SIDEKIQ_CAPABILITIES: Capabilities = {
   retryDelay: HUNDRED_YEARS,
   priority: false,
   headers: false,
+  unique: false,
   counts: "estimated",
   jobs: true,
   dead: "errors",
@@ -206,6 +208,7 @@ export class SidekiqBroker implements Broker {
     if (options.headers !== undefined) throw noHeaders(queue);
     const { clock, jobs } = this.#shared;
     const { delayMs = 0, maxAttempts } = options;
+    refuseUnique(queue, options);
     refuseDelay(queue, delayMs, SIDEKIQ_CAPABILITIES.pushDelay);
     const nowMs = clock.nowMs();
     const job = jobs.pushed(payload, { id: newId(), queue, isDelayed: delayMs > 0, nowMs, maxAttempts });

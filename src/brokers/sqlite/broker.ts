@@ -7,6 +7,7 @@ import { QueueError } from "../../core/errors.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { written } from "../../formats/written.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
+import { refuseUnique } from "../unique_keys.ts";
 import { pullSubscription } from "../pull_subscription.ts";
 import { SqliteAdmin } from "./admin.ts";
 import { SqliteChanges } from "./store/changes.ts";
@@ -64,6 +65,7 @@ export const SQLITE_CAPABILITIES: Capabilities = {
   retryDelay: HUNDRED_YEARS,
   priority: true,
   headers: true,
+  unique: false,
   counts: "exact",
   jobs: true,
   dead: "errors",
@@ -172,6 +174,7 @@ export class SqliteBroker implements Broker {
     const { message: { body, headers }, maxAttempts } = written(this.format, payload, options, nowMs);
     if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);
     const delayMs = options.delayMs ?? 0;
+    refuseUnique(queue, options);
     refuseDelay(queue, delayMs, SQLITE_CAPABILITIES.pushDelay);
     this.#shared.changes.announceOwn();
     const values = [

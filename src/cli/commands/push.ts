@@ -1,7 +1,7 @@
-import { Command } from "@commander-js/extra-typings";
+import { Command, Option } from "@commander-js/extra-typings";
 import { openBroker } from "../../app/assembly.ts";
 import { systemClock } from "../../core/time/clock.ts";
-import { durationMs, queueName, wholeNumber } from "../arguments.ts";
+import { durationMs, queueName, uniqueKey, wholeNumber } from "../arguments.ts";
 import type { Context } from "../context.ts";
 import { jsonLine } from "../text/json_line.ts";
 import { brokerOption, configOption, jsonOption } from "../options.ts";
@@ -15,7 +15,10 @@ export function pushCommand(context: Context) {
   const { io } = context;
   return new Command("push")
     .summary("push a job")
-    .description("Pushes a job and prints its id. The broker has stored the job when the command ends.")
+    .description(
+      "Pushes a job and prints its id. The broker has stored the job when the command ends. With --unique nothing is pushed " +
+        "while a job of the queue with that key waits: its id is printed instead.",
+    )
     .argument("<queue>", "the queue", queueName)
     .argument(
       "[payload]",
@@ -32,6 +35,11 @@ export function pushCommand(context: Context) {
       0,
     )
     .option("--attempts <n>", "attempts at most, instead of the consumer's", wholeNumber(1))
+    .addOption(
+      new Option("--unique <key>", "push nothing while a job of the queue with this key waits")
+        .argParser(uniqueKey)
+        .conflicts("count"),
+    )
     .addOption(jsonOption())
     .addHelpText(
       "after",
@@ -40,17 +48,20 @@ Examples:
   $ fervo-worker push mail '{"to":"ann@example.org"}'
   $ fervo-worker push mail - < message.json
   $ fervo-worker push reports '{"month":7}' --delay 10s --priority 5
+  $ fervo-worker push search '{"index":"products"}' --unique products
   $ fervo-worker push default '{}' --count 1000`,
     )
     .action(async (queue, text = "", options) => {
       const config = await readConfig(context, options.config);
       await using broker = openBroker(config, chooseBroker(config, options.broker, queue), systemClock);
       const payload = text === "-" ? await io.readStdin() : new TextEncoder().encode(text);
-      const { priority, attempts } = options;
+      const { priority, attempts, unique } = options;
+      let wasWaiting = false;
       const job = {
         priority,
         delayMs: options.delay ?? 0,
         ...(attempts !== undefined && { maxAttempts: attempts }),
+        ...(unique !== undefined && { unique, onWaiting: () => wasWaiting = true }),
       };
       hintAtQueue(io, config, queue);
       const ids: string[] = [];
@@ -73,7 +84,15 @@ Examples:
         }
         throw failure.reason;
       }
-      if (options.json) return io.out(jsonLine({ queue, count: ids.length, ids }));
+      if (options.json) {
+        const count = wasWaiting ? 0 : ids.length;
+        return io.out(
+          jsonLine({ queue, count, ids, ...(unique !== undefined && { was_waiting: wasWaiting }) }),
+        );
+      }
+      if (wasWaiting) {
+        return io.out(`Pushed nothing to "${queue}": job ${ids[0]} with the same key waits already\n`);
+      }
       const what = ids.length === 1 ? `job ${ids[0]}` : `${ids.length} jobs, ${ids[0]} to ${ids.at(-1)},`;
       io.out(`Pushed ${what} to "${queue}"\n`);
     });

@@ -43,6 +43,7 @@ export const AWKWARD_CAPABILITIES: Capabilities = {
   retryDelay: DELAYS,
   priority: false,
   headers: false,
+  unique: false,
   counts: "none",
   jobs: false,
   dead: "none",
@@ -303,8 +304,10 @@ export class AwkwardBroker implements Broker {
   }
 
   #put(queue: string, body: Uint8Array, options: PushOptions): string {
-    const { delayMs = 0, headers, maxAttempts, priority = 0 } = options;
-    if (headers !== undefined || maxAttempts !== undefined || priority !== 0 || delayMs > DELAYS.maxMs) {
+    const { delayMs = 0, headers, maxAttempts, priority = 0, unique } = options;
+    const isStored = headers === undefined && maxAttempts === undefined && priority === 0 &&
+      unique === undefined && delayMs <= DELAYS.maxMs;
+    if (!isStored) {
       throw new JobError("JOB_MALFORMED", "This broker has no place for that");
     }
     return this.server.put(queue, { body, headers: {} }, delayMs);

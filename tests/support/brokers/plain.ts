@@ -48,6 +48,7 @@ export const PLAIN_CAPABILITIES: Capabilities = {
   retryDelay: { maxMs: DAY_MS, stepMs: 1 },
   priority: false,
   headers: true,
+  unique: false,
   counts: "exact",
   jobs: true,
   dead: "errors",
@@ -234,6 +235,7 @@ export class PlainBroker implements Broker {
     const { store } = this;
     if (delayMs > PLAIN_CAPABILITIES.pushDelay.maxMs) return refuse(`a delay of ${delayMs} ms`);
     if (priority !== 0) return refuse("priorities");
+    if (options.unique !== undefined) return refuse("unique keys");
     const nowMs = store.clock.nowMs();
     const { message, maxAttempts } = written(this.format, payload.slice(), options, nowMs);
     return this.ask(() => {

@@ -17,6 +17,7 @@ import type { SqlRow } from "../../../sql/driver.ts";
 import type { Layout } from "../layout.ts";
 import type { RowsShared } from "../shared.ts";
 import { FervoDeadLetters } from "./dead_letters.ts";
+import type { JobTable } from "./job_table.ts";
 import { FervoPauses } from "./pauses.ts";
 import { FervoSchedule } from "./schedule.ts";
 import { queuesIn } from "./queues.ts";
@@ -30,8 +31,7 @@ const PURGED_TOGETHER = 10_000;
 interface AdminDeps {
   readonly layout: Layout;
   readonly tables: FervoTables;
-  /** Our name in leases. */
-  readonly owner: string;
+  readonly table: JobTable;
 }
 
 /** Questions of people and their tools, each by an index, and with counts that have an end. */
@@ -46,8 +46,8 @@ export class FervoAdmin implements BrokerAdmin {
   constructor(shared: RowsShared, deps: AdminDeps) {
     this.#shared = shared;
     this.#jobs = deps.tables.jobs.quoted;
-    this.#owner = deps.owner;
-    this.dead = new FervoDeadLetters(shared, deps.tables);
+    this.#owner = deps.table.owner;
+    this.dead = new FervoDeadLetters(shared, deps.table);
     this.pauses = new FervoPauses(shared, deps.tables);
     this.schedule = new FervoSchedule(shared, deps);
   }

@@ -1,12 +1,13 @@
 import { noPlace } from "../../../core/admin.ts";
 import type { DeadGroups, DeadLetter, DeadLetters, Failure } from "../../../core/admin.ts";
 import type { SqlRow } from "../../../sql/driver.ts";
+import { againAfterDuplicate } from "../../../sql/failure.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../../dead_grouping.ts";
 import type { RowsShared } from "../shared.ts";
 import { parsed } from "./columns.ts";
+import { idOf, type JobTable } from "./job_table.ts";
 import { queuesIn } from "./queues.ts";
-import type { FervoTables } from "./tables.ts";
 
 /** Letters that are read at a time, and ids that are changed at a time. */
 const READ_TOGETHER = 100;
@@ -22,11 +23,13 @@ interface Place {
 /** The rows in state `dead`. */
 export class FervoDeadLetters implements DeadLetters {
   readonly #shared: RowsShared;
+  readonly #table: JobTable;
   readonly #jobs: string;
 
-  constructor(shared: RowsShared, { jobs }: FervoTables) {
+  constructor(shared: RowsShared, table: JobTable) {
     this.#shared = shared;
-    this.#jobs = jobs.quoted;
+    this.#table = table;
+    this.#jobs = table.name;
   }
 
   async list({ queue, matches, limit, after }: Parameters<DeadLetters["list"]>[0]): Promise<DeadLetter[]> {
@@ -82,25 +85,41 @@ export class FervoDeadLetters implements DeadLetters {
 
   async retry(ids: readonly string[] | "all"): Promise<number> {
     const { side, wakeups } = this.#shared;
-    const retried = await this.#change(
-      `UPDATE ${this.#jobs} SET state = 'ready', attempts = 0, due_at = ${side.dialect.nowMs} WHERE state = 'dead'`,
-      ids,
-    );
+    const text =
+      `UPDATE ${this.#jobs} SET state = 'ready', attempts = 0, due_at = ${side.dialect.nowMs} WHERE state = 'dead' AND `;
+    const retried = await this.#inParts(ids, (some) =>
+      side.transaction(async (session) => {
+        // Also locks them: of two people who retry a letter one changes it.
+        const { sql, values } = side.dialect.isOneOf("id", some);
+        const { rows } = await session.run(
+          `SELECT id, taken_key FROM ${this.#jobs} WHERE state = 'dead' AND ${sql}${this.#table.waiting}`,
+          values,
+        );
+        const { changes } = await session.run(text + sql, values);
+        const keyed = rows.filter((row) => row["taken_key"] !== null);
+        await againAfterDuplicate(this.#table.restoreKeys(session, keyed.map(idOf)));
+        return changes;
+      }));
     wakeups.announce();
     return retried;
   }
 
   remove(ids: readonly string[] | "all"): Promise<number> {
-    return this.#change(`DELETE FROM ${this.#jobs} WHERE state = 'dead'`, ids);
+    const { side } = this.#shared;
+    return this.#inParts(ids, async (some) => {
+      const { sql, values } = side.dialect.isOneOf("id", some);
+      return (await side.run(`DELETE FROM ${this.#jobs} WHERE state = 'dead' AND ${sql}`, values)).changes;
+    });
   }
 
   /** In parts, so that others write in between. */
-  async #change(text: string, ids: readonly string[] | "all"): Promise<number> {
-    const { side } = this.#shared;
+  async #inParts(
+    ids: readonly string[] | "all",
+    change: (some: readonly string[]) => Promise<number>,
+  ): Promise<number> {
     let changed = 0;
     for await (const some of ids === "all" ? this.#allIds() : parts(ids.filter(isRowId), CHANGED_TOGETHER)) {
-      const { sql, values } = side.dialect.isOneOf("id", some);
-      changed += (await side.run(`${text} AND ${sql}`, values)).changes;
+      changed += await change(some);
     }
     return changed;
   }

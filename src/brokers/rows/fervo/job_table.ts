@@ -37,12 +37,12 @@ export class JobTable {
     return { sql: `${sql} AND lease = ?`, values: [...values, this.owner] };
   }
 
-  /** Renews leases while the rows are ours; the ids of those. */
+  /** Renews leases while the rows are ours; the ids of those. The key of a job that waited meanwhile is free again. */
   async renew(session: SqlSession, ids: readonly string[]): Promise<ReadonlySet<string>> {
     if (ids.length === 0) return new Set();
     const { sql, values } = this.ours(ids);
     const update =
-      `UPDATE ${this.name} SET state = 'reserved', due_at = ${this.dialect.nowMs} + ? WHERE ${sql}`;
+      `UPDATE ${this.name} SET state = 'reserved', due_at = ${this.dialect.nowMs} + ?, unique_key = NULL WHERE ${sql}`;
     if (this.dialect.hasReturning) {
       const renewed = await session.run(`${update} RETURNING id`, [this.leaseMs, ...values]);
       return new Set(renewed.rows.map(idOf));
@@ -65,14 +65,17 @@ export class JobTable {
 
   /** Gives waiting jobs their unique keys back, where no other job has got the key meanwhile. */
   async restoreKeys(session: SqlSession, ids: readonly string[]): Promise<void> {
-    for (const id of ids) {
-      const { rows } = await session.run(`SELECT queue, taken_key FROM ${this.name} WHERE id = ?`, [
-        BigInt(id),
-      ]);
-      const { queue, taken_key: key } = rows[0] ?? { queue: null, taken_key: null };
-      if (key === null || await this.waitingWith(session, String(queue), String(key)) !== undefined) continue;
-      // Another producer may do so at this moment: then this transaction fails, and is made again.
-      await session.run(`UPDATE ${this.name} SET unique_key = taken_key WHERE id = ?`, [BigInt(id)]);
+    if (ids.length === 0) return;
+    const { sql, values } = this.dialect.isOneOf("id", ids);
+    const { rows } = await session.run(
+      `SELECT id, queue, taken_key FROM ${this.name} WHERE ${sql} AND taken_key IS NOT NULL ORDER BY id`,
+      values,
+    );
+    for (const row of rows) {
+      const other = await this.waitingWith(session, String(row["queue"]), String(row["taken_key"]));
+      if (other !== undefined) continue;
+      // A producer may use the key at this moment: then this fails as a duplicate, and the transaction is made again.
+      await session.run(`UPDATE ${this.name} SET unique_key = taken_key WHERE id = ?`, [row["id"]!]);
     }
   }
 }

@@ -9,7 +9,8 @@ import type { Given } from "../../../sql/database.ts";
 import type { SqlClient, SqlSession } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../../delays.ts";
-import type { ClaimRequest, IsHeld, LastingVerdict, Layout } from "../layout.ts";
+import { refuseInvalidKey } from "../../unique_keys.ts";
+import type { ClaimRequest, IsHeld, LastingVerdict, Layout, Pushed } from "../layout.ts";
 import type { RowsShared } from "../shared.ts";
 import { FervoAdmin } from "./admin.ts";
 import { FervoClaims } from "./claims.ts";
@@ -43,6 +44,7 @@ export const FERVO_CAPABILITIES: Capabilities = {
   retryDelay: HUNDRED_YEARS,
   priority: true,
   headers: true,
+  unique: true,
   counts: "estimated",
   jobs: true,
   dead: "errors",
@@ -122,7 +124,7 @@ export class FervoLayout implements Layout<FervoRow> {
     queue: string,
     payload: Uint8Array,
     options: PushOptions,
-  ): (session: SqlSession) => Promise<Given<string>> {
+  ): (session: SqlSession) => Promise<Given<Pushed>> {
     const { maxPayloadBytes } = this.#options;
     const { message: { body, headers }, maxAttempts } = written(
       this.#format,
@@ -131,7 +133,8 @@ export class FervoLayout implements Layout<FervoRow> {
       this.#clock.nowMs(),
     );
     if (body.length > maxPayloadBytes) throw tooLarge(queue, body.length, maxPayloadBytes);
-    const { delayMs = 0, priority = 0, unique = null } = options;
+    refuseInvalidKey(queue, options);
+    const { delayMs = 0, priority = 0, unique } = options;
     refuseDelay(queue, delayMs, this.capabilities.pushDelay);
     const { nowMs } = this.#table.dialect;
     const text = `
@@ -146,18 +149,21 @@ export class FervoLayout implements Layout<FervoRow> {
       maxAttempts ?? null,
       delayMs,
       state,
-      unique,
+      unique ?? null,
     ];
     return async (session) => {
-      const waiting = unique === null ? undefined : await this.#table.waitingWith(session, queue, unique);
-      return {
-        result: waiting === undefined ? this.#insert(session, text, values) : Promise.resolve(waiting),
-      };
+      const waiting = unique === undefined
+        ? undefined
+        : await this.#table.waitingWith(session, queue, unique);
+      if (waiting !== undefined) return { result: Promise.resolve({ id: waiting, isNew: false }) };
+      // A producer may use the key at this moment: then this is a duplicate, and the change is made again.
+      const inserted = this.#insert(session, text, values);
+      return { result: inserted.then((id) => ({ id, isNew: true })) };
     };
   }
 
   admin(shared: RowsShared): BrokerAdmin {
-    return new FervoAdmin(shared, { layout: this, tables: this.#tables, owner: this.#table.owner });
+    return new FervoAdmin(shared, { layout: this, tables: this.#tables, table: this.#table });
   }
 
   async #insert(session: SqlSession, text: string, values: readonly SqlValue[]): Promise<string> {

@@ -52,7 +52,8 @@ export class FervoSchedule implements ScheduleBook {
       async (stored, session) => {
         const record = claimed(stored, slot);
         if (typeof record === "string") return { result: { result: record } };
-        return { record, result: { result: "ours", id: await (await insert(session)).result } };
+        const pushed = await (await insert(session)).result;
+        return { record, result: { result: "ours", id: pushed.id } };
       },
     );
     if (pushed.id !== undefined) this.#shared.wakeups.announce();

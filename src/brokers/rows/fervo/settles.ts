@@ -52,7 +52,7 @@ export class FervoSettles {
       const [error, errors] = errorsColumns(row, verdict.error, this.#clock.nowMs());
       return {
         result: update(
-          `state = 'dead', due_at = ${nowMs}, errors = ?, error = ?, lease = NULL`,
+          `state = 'dead', due_at = ${nowMs}, errors = ?, error = ?, lease = NULL, unique_key = NULL`,
           errors,
           error,
         ),
