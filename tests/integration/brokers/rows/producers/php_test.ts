@@ -94,7 +94,7 @@ for (const kind of SERVER_KINDS) {
     );
     assert.deepEqual((await takeNow(broker)).map(textOf), ["long ago"]);
     // A worker makes it delayed when it meets it.
-    const { ready, delayed, reserved } = await broker.admin.depth!("q");
+    const { ready = 0, delayed = 0, reserved } = await broker.admin.depth!("q");
     assert.deepEqual({ waiting: ready + delayed, reserved }, { waiting: 1, reserved: 1 });
   });
 
