@@ -6,6 +6,7 @@ import { POSTGRES } from "../../../src/sql/postgres.ts";
 import { Authority } from "../../support/certificates.ts";
 import { MariadbServer } from "../../support/mariadb_server.ts";
 import { PostgresServer } from "../../support/postgres_server.ts";
+import { soon } from "../../support/soon.ts";
 import { failsWith, openSql, single, type SqlClientOptions, tlsOf } from "../../support/sql_client.ts";
 
 interface Kind {
@@ -70,6 +71,22 @@ for (const { driver, login, cipher, start } of KINDS) {
     const hostname = `::ffff:${address.hostname}`;
     const connecting = openSql(driver, { ...address, hostname }, { ...login, tls: await tlsOf(authority) });
     await failsWith(connecting, "lost", /certificate is for another host/);
+  });
+
+  Deno.test(`${driver.product}: an encrypted connection is lost when its server is killed, and ends when it is destroyed`, async () => {
+    await using authority = await Authority.create();
+    await using server = await start(authority);
+    const tls = await tlsOf(authority);
+    await using destroyed = await openSql(driver, server.address, { ...login, tls });
+    const waits = driver === POSTGRES ? "SELECT pg_sleep(60)" : "SELECT sleep(60)";
+    const pending = destroyed.client.run(waits);
+    destroyed.client.destroy();
+    await failsWith(soon("it rejects", pending), "lost", /this worker has closed/);
+
+    await using opened = await openSql(driver, server.address, { ...login, tls });
+    await server.kill();
+    await soon("the loss is reported", opened.lost);
+    assert.equal(opened.client.isLost, true);
   });
 
   Deno.test(`${driver.product}: a server without TLS is refused`, async () => {
