@@ -22,6 +22,7 @@ import { POSTGRES as POSTGRES_DRIVER } from "../../sql/postgres.ts";
 import { readOptionFile, readSecretFile } from "../../system/option_file.ts";
 import type { BrokerDeps, BrokerType } from "../broker_type.ts";
 import { RowsBroker, type RowsBrokerOptions } from "./broker.ts";
+import { MYSQL_TEXTS, POSTGRES_TEXTS } from "./check/texts.ts";
 import { FERVO_CAPABILITIES, FervoLayout, type FervoLayoutOptions } from "./fervo/layout.ts";
 import { TABLE_PREFIX } from "./fervo/tables.ts";
 
@@ -121,14 +122,14 @@ export const POSTGRES = sqlBroker({
   parseUrl: parsePostgresUrl,
   example: "postgres://jobs@127.0.0.1:5432/shop",
   start: "systemctl start postgresql",
-}, { driver: "postgres", page: "postgresql", units: ["postgresql.service"], findings: {} });
+}, { driver: "postgres", page: "postgresql", units: ["postgresql.service"], findings: POSTGRES_TEXTS });
 
 export const MYSQL = sqlBroker({
   driver: MYSQL_DRIVER,
   parseUrl: parseMysqlUrl,
   example: "mysql://jobs@127.0.0.1:3306/shop",
   start: "systemctl start mariadb",
-}, { driver: "mysql", page: "mysql", units: ["mariadb.service", "mysql.service"], findings: {} });
+}, { driver: "mysql", page: "mysql", units: ["mariadb.service", "mysql.service"], findings: MYSQL_TEXTS });
 
 function open(
   deps: BrokerDeps,

@@ -92,6 +92,10 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
   1524: PLUGIN,
   1586: ["duplicate"],
   1615: ["again"],
+  1665: [
+    "other",
+    "the binary log has the format STATEMENT, which records no transactions of this worker: set binlog_format = ROW or MIXED",
+  ],
   1698: LOGIN,
   1792: REPLICA,
   1820: ["denied", "the user's password has expired"],

@@ -14,6 +14,8 @@ import {
 } from "../../../core/admin.ts";
 import type { Finding } from "../../../core/finding.ts";
 import type { SqlRow } from "../../../sql/driver.ts";
+import { checkDatabase } from "../check/check.ts";
+import type { CheckedLayout } from "../check/subject.ts";
 import type { Layout } from "../layout.ts";
 import type { RowsShared } from "../shared.ts";
 import { FervoDeadLetters } from "./dead_letters.ts";
@@ -32,6 +34,8 @@ interface AdminDeps {
   readonly layout: Layout;
   readonly tables: FervoTables;
   readonly table: JobTable;
+  /** What `check` looks for. */
+  readonly checked: CheckedLayout;
 }
 
 /** Questions of people and their tools, each by an index, and with counts that have an end. */
@@ -42,11 +46,13 @@ export class FervoAdmin implements BrokerAdmin {
   readonly #shared: RowsShared;
   readonly #jobs: string;
   readonly #owner: string;
+  readonly #checked: CheckedLayout;
 
   constructor(shared: RowsShared, deps: AdminDeps) {
     this.#shared = shared;
     this.#jobs = deps.tables.jobs.quoted;
     this.#owner = deps.table.owner;
+    this.#checked = deps.checked;
     this.dead = new FervoDeadLetters(shared, deps.table);
     this.pauses = new FervoPauses(shared, deps.tables);
     this.schedule = new FervoSchedule(shared, deps);
@@ -152,7 +158,8 @@ export class FervoAdmin implements BrokerAdmin {
   }
 
   findings(): Promise<Finding[]> {
-    return Promise.resolve([]);
+    const { side: database, clock } = this.#shared;
+    return checkDatabase({ database, clock }, this.#checked);
   }
 
   #due(state: "delayed" | "reserved"): string {

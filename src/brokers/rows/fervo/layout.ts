@@ -13,6 +13,7 @@ import { refuseInvalidKey } from "../../unique_keys.ts";
 import type { ClaimRequest, IsHeld, LastingVerdict, Layout, Pushed } from "../layout.ts";
 import type { RowsShared } from "../shared.ts";
 import { FervoAdmin } from "./admin.ts";
+import { checkedLayout } from "./check.ts";
 import { FervoClaims } from "./claims.ts";
 import { headersColumn } from "./columns.ts";
 import { idOf, JobTable } from "./job_table.ts";
@@ -163,7 +164,12 @@ export class FervoLayout implements Layout<FervoRow> {
   }
 
   admin(shared: RowsShared): BrokerAdmin {
-    return new FervoAdmin(shared, { layout: this, tables: this.#tables, table: this.#table });
+    return new FervoAdmin(shared, {
+      layout: this,
+      tables: this.#tables,
+      table: this.#table,
+      checked: checkedLayout(this.#tables, this.#options),
+    });
   }
 
   async #insert(session: SqlSession, text: string, values: readonly SqlValue[]): Promise<string> {

@@ -106,30 +106,81 @@ const TYPES: Readonly<Record<Product, Types>> = {
   },
 };
 
+/** An index of the table of jobs. */
+export interface JobIndex {
+  /** Quoted. */
+  readonly name: string;
+  readonly isUnique: boolean;
+  /** Such as `priority DESC`. */
+  readonly columns: readonly string[];
+  /** Only the rows for which it holds; undefined for all. */
+  readonly where: string | undefined;
+}
+
 /**
  * The cost of a claim depends on neither the delayed nor the dead jobs, nor on other queues. MySQL has no partial indexes, so
  * there each row is in all of them.
  */
-function indexes(product: Product, { quoted, index }: FervoTables["jobs"]): string[] {
-  if (product === "MySQL" || product === "MariaDB") {
+export function jobIndexes(product: Product, { index }: FervoTables["jobs"]): readonly JobIndex[] {
+  if (isMysql(product)) {
     return [
-      `ALTER TABLE ${quoted}
-  ADD INDEX ready (state, queue, priority DESC, id),
-  ADD INDEX due (state, queue, due_at, id),
-  ADD UNIQUE INDEX unique_key (queue, unique_key)`,
+      {
+        name: "ready",
+        isUnique: false,
+        columns: ["state", "queue", "priority DESC", "id"],
+        where: undefined,
+      },
+      { name: "due", isUnique: false, columns: ["state", "queue", "due_at", "id"], where: undefined },
+      { name: "unique_key", isUnique: true, columns: ["queue", "unique_key"], where: undefined },
     ];
   }
   return [
-    `CREATE INDEX IF NOT EXISTS ${
-      index("ready")
-    } ON ${quoted} (queue, priority DESC, id) WHERE state = 'ready'`,
-    `CREATE INDEX IF NOT EXISTS ${
-      index("due")
-    } ON ${quoted} (state, queue, due_at, id) WHERE state <> 'ready'`,
-    `CREATE UNIQUE INDEX IF NOT EXISTS ${
-      index("unique_key")
-    } ON ${quoted} (queue, unique_key) WHERE unique_key IS NOT NULL`,
+    {
+      name: index("ready"),
+      isUnique: false,
+      columns: ["queue", "priority DESC", "id"],
+      where: "state = 'ready'",
+    },
+    {
+      name: index("due"),
+      isUnique: false,
+      columns: ["state", "queue", "due_at", "id"],
+      where: "state <> 'ready'",
+    },
+    {
+      name: index("unique_key"),
+      isUnique: true,
+      columns: ["queue", "unique_key"],
+      where: "unique_key IS NOT NULL",
+    },
   ];
+}
+
+function indexes(product: Product, jobs: FervoTables["jobs"]): string[] {
+  const all = jobIndexes(product, jobs);
+  if (isMysql(product)) return [`ALTER TABLE ${jobs.quoted}\n  ${all.map(addition).join(",\n  ")}`];
+  return all.map(({ name, isUnique, columns, where }) =>
+    `CREATE ${isUnique ? "UNIQUE " : ""}INDEX IF NOT EXISTS ${name} ON ${jobs.quoted} (${
+      columns.join(", ")
+    }) WHERE ${where}`
+  );
+}
+
+/** The statement that adds an index to a table in use: others go on writing. */
+export function addIndex(product: Product, jobs: FervoTables["jobs"], index: JobIndex): string {
+  if (isMysql(product)) return `ALTER TABLE ${jobs.quoted} ${addition(index)}`;
+  const { name, isUnique, columns, where } = index;
+  return `CREATE ${isUnique ? "UNIQUE " : ""}INDEX CONCURRENTLY ${name} ON ${jobs.quoted} (${
+    columns.join(", ")
+  }) WHERE ${where}`;
+}
+
+function addition({ name, isUnique, columns }: JobIndex): string {
+  return `ADD ${isUnique ? "UNIQUE " : ""}INDEX ${name} (${columns.join(", ")})`;
+}
+
+function isMysql(product: Product): boolean {
+  return product === "MySQL" || product === "MariaDB";
 }
 
 /** Tells waiting workers of new jobs, once a transaction: a hint that they may miss. */
@@ -160,7 +211,8 @@ export function schemaStatements(product: Product, tables: FervoTables, from = 0
   ];
 }
 
-function versionTable(product: Product, { schema }: FervoTables): string {
+/** The statement that creates the table of the version where there is none. */
+export function versionTable(product: Product, { schema }: FervoTables): string {
   return `CREATE TABLE IF NOT EXISTS ${schema.quoted} (version INTEGER NOT NULL)${TYPES[product].options}`;
 }
 
