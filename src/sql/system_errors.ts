@@ -18,7 +18,7 @@ const REASONS: Readonly<Record<string, string>> = {
 /** What an operator can do about a certificate, by the codes of Node.js and the words of the compiled program's library. */
 const CERTIFICATE_ADVICE: readonly (readonly [RegExp, string])[] = [
   [
-    /SELF_SIGNED|UNABLE_TO_(?:GET|VERIFY)|UnknownIssuer|CaUsedAsEndEntity/,
+    /SELF_SIGNED|UNABLE_TO_(?:GET|VERIFY)|SIGNATURE_FAILURE|UnknownIssuer|CaUsedAsEndEntity|BadSignature/,
     "its certificate cannot be verified: set ca_file to the authority that signed it",
   ],
   [

@@ -154,6 +154,9 @@ Deno.test("connectionFailure() says what to do about a certificate, of both runt
     ["SELF_SIGNED_CERT_IN_CHAIN", "self-signed certificate in certificate chain", /set ca_file/],
     ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unable to verify the first certificate", /set ca_file/],
     ["", "invalid peer certificate: UnknownIssuer", /set ca_file/],
+    // Of another authority of the same name, such as one that was made anew.
+    ["CERT_SIGNATURE_FAILURE", "certificate signature failure", /set ca_file/],
+    ["", "invalid peer certificate: BadSignature", /set ca_file/],
     ["ERR_TLS_CERT_ALTNAME_INVALID", "does not match", /another host/],
     ["", 'invalid peer certificate: certificate not valid for name "a"', /another host/],
     ["CERT_HAS_EXPIRED", "certificate has expired", /expired/],
