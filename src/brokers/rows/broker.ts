@@ -67,7 +67,7 @@ export class RowsBroker implements Broker {
       },
       onLost: () => wakeups.isListening = false,
     }, options);
-    const turns = new Turns(work);
+    const turns = new Turns({ database: work, clock });
     const shared = this.#shared = { clock, side, turns, wakeups };
     this.#background = new BackgroundWork(observe, "notifications");
     const settler = new RowSettler({ layout, database: work, turns, wakeups }, options);

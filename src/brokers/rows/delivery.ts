@@ -146,7 +146,7 @@ export class RowSettler {
       // It takes no further rows.
       this.#groups[change] = undefined;
       return Promise.resolve({ result: layout[change](session, rows) });
-    });
+    }, { isPatient: true });
     return { rows, changed };
   }
 

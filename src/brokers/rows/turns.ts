@@ -1,14 +1,19 @@
 import { setImmediate } from "node:timers";
 import { asFervoError, FervoError } from "../../core/errors.ts";
 import type { Given, SqlDatabase } from "../../sql/database.ts";
+import type { Clock } from "../../core/time/clock.ts";
 import type { SqlSession } from "../../sql/driver.ts";
 import { againAfterDuplicate, type FailureKind, SqlFailure } from "../../sql/failure.ts";
 
 interface Change {
   readonly give: (session: SqlSession) => Promise<Given<unknown>>;
+  readonly isPatient: boolean;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: FervoError) => void;
 }
+
+/** How long a change waits for company, milliseconds. */
+const PATIENCE_MS = 2;
 
 /** Failures that one change may have caused. */
 const OF_ONE: ReadonlySet<FailureKind> = new Set(["again", "refused", "duplicate", "schema", "denied"]);
@@ -24,11 +29,15 @@ const OF_ONE: ReadonlySet<FailureKind> = new Set(["again", "refused", "duplicate
  */
 export class Turns {
   readonly #database: SqlDatabase;
+  readonly #clock: Clock;
   #changes: Change[] = [];
   #running: Promise<void> | undefined;
+  /** Ends the wait for company. */
+  #hurry: (() => void) | undefined;
 
-  constructor(database: SqlDatabase) {
-    this.#database = database;
+  constructor(deps: { database: SqlDatabase; clock: Clock }) {
+    this.#database = deps.database;
+    this.#clock = deps.clock;
   }
 
   /** Whether a transaction is about to begin, which a further change can join at little cost. */
@@ -39,13 +48,15 @@ export class Turns {
   /**
    * Makes a change in the next transaction.
    *
+   * @param options.isPatient Nobody waits for it: while changes flow, it waits a moment for another one to share the transaction.
    * @param give Called within the transaction; again after a rollback that it may have caused. Its result counts only when the
    * transaction was committed.
    * @throws {FervoError} its own error; QUEUE_UNAVAILABLE: whether it was made is unknown
    */
-  run<T>(give: (session: SqlSession) => Promise<Given<T>>): Promise<T> {
+  run<T>(give: (session: SqlSession) => Promise<Given<T>>, { isPatient = false } = {}): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#changes.push({ give, resolve: resolve as (result: unknown) => void, reject });
+      this.#changes.push({ give, isPatient, resolve: resolve as (result: unknown) => void, reject });
+      if (!isPatient) this.#hurry?.();
       this.#running ??= this.#run();
     });
   }
@@ -57,12 +68,25 @@ export class Turns {
 
   async #run(): Promise<void> {
     await new Promise<void>((resolve) => setImmediate(resolve));
-    while (this.#changes.length > 0) {
+    for (let isFirst = true; this.#changes.length > 0; isFirst = false) {
+      if (!isFirst && this.#changes.every(({ isPatient }) => isPatient)) await this.#company();
       const changes = this.#changes;
       this.#changes = [];
       await this.#commit(changes, false);
     }
     this.#running = undefined;
+  }
+
+  /** Resolves with the next change that somebody waits for, or after a moment. */
+  async #company(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#hurry = resolve;
+    const timer = this.#clock.setTimer(resolve, PATIENCE_MS);
+    await promise;
+    timer.cancel();
+    this.#hurry = undefined;
+    // The rest of its turn of the event loop comes along.
+    await new Promise<void>((resolve) => setImmediate(resolve));
   }
 
   async #commit(changes: readonly Change[], isAlone: boolean): Promise<void> {
