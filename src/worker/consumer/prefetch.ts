@@ -7,6 +7,10 @@ const SHORT_MS = 20;
 const FIRST_MEAN_MS = 1_000;
 /** Each job moves the average by this share of the difference. */
 const WEIGHT = 1 / 16;
+/** The slots have work for this long, milliseconds, because a broker may take as long to hand out more. */
+const AHEAD_MS = 5;
+/** At most this many jobs are prefetched for each job that slots take at once. */
+const MAX_AHEAD = 3;
 /** Settles that may lag in each slot. */
 const LAGGING_PER_SLOT = 3;
 /** A job that has waited for a slot for this long is put back, milliseconds: jobs are not short any more. */
@@ -15,8 +19,8 @@ const STALE_MS = 100;
 /**
  * Jobs that were taken before a slot was free, so that no slot waits for the broker (docs/adr/0008).
  *
- * 1. Prefetches only while slots are in use for a short time: at most as many jobs as all slots take at once, and only when
- *    half of them are used up.
+ * 1. Prefetches only while slots are in use for a short time: as many jobs as all slots take at once, or up to three times as
+ *    many where slots are in use for a few milliseconds only; and only when half of them are used up.
  * 2. Gives back jobs that no slot has taken in time, so that a long job does not keep others from other workers.
  */
 export class Prefetch<T> {
@@ -48,7 +52,7 @@ export class Prefetch<T> {
 
   /** How many more jobs may be prefetched now. */
   get room(): number {
-    const capacity = this.#limit.slots * this.#perSlot;
+    const capacity = this.#limit.slots * this.#perSlot * this.#ahead;
     const isLow = this.#items.length <= capacity >> 1;
     return isLow && this.#meanMs < SHORT_MS ? capacity - this.#items.length : 0;
   }
@@ -58,7 +62,12 @@ export class Prefetch<T> {
    * slot before the broker has answered.
    */
   get allowance(): number {
-    return this.#meanMs < SHORT_MS ? this.#limit.slots * (this.#perSlot + LAGGING_PER_SLOT) : 0;
+    return this.#meanMs < SHORT_MS ? this.#limit.slots * (this.#ahead * this.#perSlot + LAGGING_PER_SLOT) : 0;
+  }
+
+  /** How often the slots take jobs in the time for which jobs are prefetched; at least once. */
+  get #ahead(): number {
+    return Math.min(Math.max(Math.floor(AHEAD_MS / this.#meanMs), 1), MAX_AHEAD);
   }
 
   /** @param items At least one, received together. */

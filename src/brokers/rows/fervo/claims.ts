@@ -96,7 +96,11 @@ export class FervoClaims {
       const { result } = await this.#claimOf(session, queue, { room: max - claimed.length, roomBytes });
       // The commit need not wait for the last one.
       if (i === queues.length - 1) return { result: result.then((rows) => [...claimed, ...rows]) };
-      const rows = await result;
+      let rows = await result;
+      // Jobs that are not due hid others: these come before those of the next queue.
+      if (rows.length === 0 && this.#withLater.has(queue)) {
+        rows = await (await this.#claimOf(session, queue, { room: max - claimed.length, roomBytes })).result;
+      }
       claimed.push(...rows);
       roomBytes -= rows.reduce((sum, { message }) => sum + message.body.length, 0);
       if (claimed.length === max || roomBytes <= 0) break;

@@ -79,7 +79,8 @@ const MYSQL_TYPES: Omit<Types, "name"> = {
   integer: "BIGINT",
   text: "LONGTEXT",
   payload: "LONGBLOB",
-  now: "(CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED))",
+  // Not UNIX_TIMESTAMP(NOW(3)): that is an hour off when the producer's zone has an hour twice.
+  now: "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)",
   options: " ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4",
 };
 

@@ -115,6 +115,7 @@ Deno.test("Consumer takes short batches ahead, as many jobs as its slots run at 
   await using t = start({ concurrency: 1, batchSize: 3 });
   for (let i = 0; i < 100; i++) {
     await t.give(`short-${i}`);
+    await t.clock.advance(10);
     t.executor.batches.at(-1)!.tell(ACK);
     t.executor.batches.at(-1)!.end();
     await settlePromises();

@@ -1119,9 +1119,10 @@ Deno.test("Consumer gives the rate limit back what it put back unrun", async () 
 });
 
 /** Runs so many jobs that end at once, so that jobs count as short. */
-async function runShortJobs(t: ReturnType<typeof start>): Promise<void> {
+async function runShortJobs(t: ReturnType<typeof start>, ms = 0): Promise<void> {
   for (let i = 0; i < 100; i++) {
     await t.give(`short-${i}`);
+    if (ms > 0) await t.clock.advance(ms);
     t.executor.runs.at(-1)!.end(ACK);
     await settlePromises();
   }
@@ -1129,7 +1130,7 @@ async function runShortJobs(t: ReturnType<typeof start>): Promise<void> {
 
 Deno.test("Consumer takes short jobs ahead of its slots, one for each, and starts them in order", async () => {
   await using t = start({ concurrency: 2 });
-  await runShortJobs(t);
+  await runShortJobs(t, 10);
   const jobs = [];
   for (const id of ["a", "b", "c", "d", "e"]) jobs.push(await t.give(id));
   const started = () => t.executor.runs.slice(100).map(({ job }) => job.id);
@@ -1143,6 +1144,20 @@ Deno.test("Consumer takes short jobs ahead of its slots, one for each, and start
   // "d" was taken and not begun.
   assert.deepEqual(jobs.map(({ settled }) => settled), [["ack"], [], [], ["release"], ["release"]]);
   for (const run of t.executor.runs.slice(101)) run.end(ACK);
+});
+
+Deno.test("Consumer takes up to three jobs ahead for each slot, as many as run in five milliseconds", async () => {
+  for (const [ms, ahead] of [[0, 3], [3, 1], [15, 1], [25, 0]] as const) {
+    await using t = start({ concurrency: 2 });
+    await runShortJobs(t, ms);
+    t.broker.give(...Array.from({ length: 20 }, (_, i) => new FakeDelivery(`${i}`)));
+    await settlePromises();
+    assert.equal(t.consumer.inFlight, 2 + 2 * ahead, `jobs of ${ms} ms`);
+    for (const run of t.executor.runs.slice(100)) run.end(ACK);
+    t.consumer.quiet();
+    await settlePromises();
+    for (const run of t.executor.runs.slice(102)) run.end(ACK);
+  }
 });
 
 Deno.test("Consumer puts back what it took ahead when php-fpm is away, and when jobs turn out long", async () => {
