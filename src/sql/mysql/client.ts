@@ -232,7 +232,7 @@ export class MysqlClient implements SqlClient {
     if (this.#loss !== undefined) return;
     this.#loss = lossFailure();
     this.#rejectWaiting(this.#loss);
-    // Not before a failed connect is reported.
+    // A connection that was never open is told by the connect itself.
     if (this.#facts !== undefined) this.#onLost();
   }
 }

@@ -177,7 +177,7 @@ export class PostgresClient implements SqlClient {
     this.#end();
     if (this.#loss !== undefined) return;
     this.#loss = this.#lossFailure();
-    // Not while the library closes the connection, and not before a failed connect is reported.
+    // A connection that was never open is told by the connect itself.
     if (this.#facts !== undefined) this.#onLost();
   }
 
@@ -207,7 +207,8 @@ function beginWithSettings(version: number, lockTimeoutMs: number): string {
 
 function timeouts(version: number, lockTimeoutMs: number): Record<string, number> {
   return {
-    lock_timeout: lockTimeoutMs,
+    // Whole milliseconds; 0 would be no limit.
+    lock_timeout: Math.max(1, Math.ceil(lockTimeoutMs)),
     ...(version >= 90_600 && { idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS }),
   };
 }
