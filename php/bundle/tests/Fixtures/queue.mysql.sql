@@ -15,12 +15,11 @@ CREATE TABLE IF NOT EXISTS `fervo_jobs` (
   error        LONGTEXT,
   errors       LONGTEXT,
   unique_key   VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin,
-  taken_key    VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin
+  taken_key    VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin,
+  INDEX ready (state, queue, priority DESC, id),
+  INDEX due (state, queue, due_at, id),
+  UNIQUE INDEX unique_key (queue, unique_key)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4;
-ALTER TABLE `fervo_jobs`
-  ADD INDEX ready (state, queue, priority DESC, id),
-  ADD INDEX due (state, queue, due_at, id),
-  ADD UNIQUE INDEX unique_key (queue, unique_key);
 CREATE TABLE IF NOT EXISTS `fervo_paused` (
   queue     VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin NOT NULL PRIMARY KEY,
   paused_at BIGINT NOT NULL,
@@ -33,5 +32,4 @@ CREATE TABLE IF NOT EXISTS `fervo_schedule` (
   claimed_to BIGINT NOT NULL,
   spans      LONGTEXT
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4;
-DELETE FROM `fervo_schema`;
 INSERT INTO `fervo_schema` (version) VALUES (1);

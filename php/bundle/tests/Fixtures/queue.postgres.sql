@@ -36,5 +36,4 @@ CREATE OR REPLACE FUNCTION "fervo_jobs_notify"() RETURNS trigger LANGUAGE plpgsq
   $$ BEGIN PERFORM pg_notify('fervo_jobs', ''); RETURN NULL; END $$;
 DROP TRIGGER IF EXISTS "fervo_jobs_notify" ON "fervo_jobs";
 CREATE TRIGGER "fervo_jobs_notify" AFTER INSERT ON "fervo_jobs" FOR EACH STATEMENT EXECUTE FUNCTION "fervo_jobs_notify"();
-DELETE FROM "fervo_schema";
 INSERT INTO "fervo_schema" (version) VALUES (1);

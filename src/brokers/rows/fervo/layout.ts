@@ -18,7 +18,7 @@ import { FervoClaims } from "./claims.ts";
 import { headersColumn } from "./columns.ts";
 import { idOf, JobTable } from "./job_table.ts";
 import type { FervoRow } from "./row.ts";
-import { migrate } from "./schema.ts";
+import { migrate } from "./migrate.ts";
 import { FervoSettles } from "./settles.ts";
 import { type FervoTables, fervoTables } from "./tables.ts";
 

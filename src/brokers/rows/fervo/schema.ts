@@ -2,11 +2,11 @@
  * The tables of the layout `fervo`. docs/protocol.md documents them for producers, who insert with plain SQL. So a published
  * migration never changes: later changes are further migrations.
  */
-import type { ServerFacts, SqlClient } from "../../../sql/driver.ts";
-import { SqlFailure } from "../../../sql/failure.ts";
+import type { ServerFacts } from "../../../sql/driver.ts";
 import type { FervoTables } from "./tables.ts";
 
-type Product = ServerFacts["product"];
+/** A kind of server. */
+export type Product = ServerFacts["product"];
 
 /** The largest exact number of JavaScript. */
 const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
@@ -42,9 +42,9 @@ function version1(product: Product, { jobs, paused, schedule }: FervoTables): st
   error        ${text},
   errors       ${text},
   unique_key   ${name},
-  taken_key    ${name}
+  taken_key    ${name}${indexesWithin(product, jobs)}
 )${options}`,
-    ...indexes(product, jobs),
+    ...indexesBeside(product, jobs),
     `CREATE TABLE IF NOT EXISTS ${paused.quoted} (
   queue     ${name} NOT NULL PRIMARY KEY,
   paused_at ${integer} NOT NULL,
@@ -119,8 +119,8 @@ export interface JobIndex {
 }
 
 /**
- * The cost of a claim depends on neither the delayed nor the dead jobs, nor on other queues. MySQL has no partial indexes, so
- * there each row is in all of them.
+ * The cost of a claim depends on neither the delayed nor the dead jobs, nor on other queues. MySQL and MariaDB have no partial
+ * indexes, so there each row is in all of them. They are made with the table: there is no table without them.
  */
 export function jobIndexes(product: Product, { index }: FervoTables["jobs"]): readonly JobIndex[] {
   if (isMysql(product)) {
@@ -157,10 +157,19 @@ export function jobIndexes(product: Product, { index }: FervoTables["jobs"]): re
   ];
 }
 
-function indexes(product: Product, jobs: FervoTables["jobs"]): string[] {
-  const all = jobIndexes(product, jobs);
-  if (isMysql(product)) return [`ALTER TABLE ${jobs.quoted}\n  ${all.map(addition).join(",\n  ")}`];
-  return all.map(({ name, isUnique, columns, where }) =>
+/** The lines in a CREATE TABLE that make the indexes with the table, where the server can do that. */
+function indexesWithin(product: Product, jobs: FervoTables["jobs"]): string {
+  if (!isMysql(product)) return "";
+  const lines = jobIndexes(product, jobs).map(({ name, isUnique, columns }) =>
+    `,\n  ${isUnique ? "UNIQUE " : ""}INDEX ${name} (${columns.join(", ")})`
+  );
+  return lines.join("");
+}
+
+/** The statements that make the indexes of a new table. */
+function indexesBeside(product: Product, jobs: FervoTables["jobs"]): string[] {
+  if (isMysql(product)) return [];
+  return jobIndexes(product, jobs).map(({ name, isUnique, columns, where }) =>
     `CREATE ${isUnique ? "UNIQUE " : ""}INDEX IF NOT EXISTS ${name} ON ${jobs.quoted} (${
       columns.join(", ")
     }) WHERE ${where}`
@@ -169,15 +178,14 @@ function indexes(product: Product, jobs: FervoTables["jobs"]): string[] {
 
 /** The statement that adds an index to a table in use: others go on writing. */
 export function addIndex(product: Product, jobs: FervoTables["jobs"], index: JobIndex): string {
-  if (isMysql(product)) return `ALTER TABLE ${jobs.quoted} ${addition(index)}`;
   const { name, isUnique, columns, where } = index;
-  return `CREATE ${isUnique ? "UNIQUE " : ""}INDEX CONCURRENTLY ${name} ON ${jobs.quoted} (${
+  const unique = isUnique ? "UNIQUE " : "";
+  if (isMysql(product)) {
+    return `ALTER TABLE ${jobs.quoted} ADD ${unique}INDEX ${name} (${columns.join(", ")})`;
+  }
+  return `CREATE ${unique}INDEX CONCURRENTLY ${name} ON ${jobs.quoted} (${
     columns.join(", ")
   }) WHERE ${where}`;
-}
-
-function addition({ name, isUnique, columns }: JobIndex): string {
-  return `ADD ${isUnique ? "UNIQUE " : ""}INDEX ${name} (${columns.join(", ")})`;
 }
 
 function isMysql(product: Product): boolean {
@@ -195,97 +203,18 @@ function notification({ quoted, index, channel }: FervoTables["jobs"]): string[]
   ];
 }
 
-/** The n-th gives the statements that migrate the tables from version n to n + 1. */
-const MIGRATIONS: readonly ((product: Product, tables: FervoTables) => string[])[] = [version1];
+/**
+ * The statements that migrate the tables by one version.
+ *
+ * MySQL and MariaDB commit each statement by itself, so a migration can end half-done, and is then made again. For them a change of
+ * a table is one ALTER TABLE, and anything else is written so that it can be repeated.
+ */
+export type Migration = (product: Product, tables: FervoTables) => readonly string[];
 
-/** The newest version of the schema. */
-export const SCHEMA_VERSION = MIGRATIONS.length;
+/** The n-th migrates from version n to n + 1; version 0 is a database without our tables. */
+export const MIGRATIONS: readonly Migration[] = [version1];
 
-/** The statements from a version to the newest one, the entry of the version included. 0 is a database without our tables. */
-export function schemaStatements(product: Product, tables: FervoTables, from = 0): string[] {
-  const { quoted } = tables.schema;
-  return [
-    versionTable(product, tables),
-    ...MIGRATIONS.slice(from).flatMap((migration) => migration(product, tables)),
-    `DELETE FROM ${quoted}`,
-    `INSERT INTO ${quoted} (version) VALUES (${SCHEMA_VERSION})`,
-  ];
-}
-
-/** The statement that creates the table of the version where there is none. */
+/** The statement that creates the table with the versions that were reached, of which the highest counts. */
 export function versionTable(product: Product, { schema }: FervoTables): string {
   return `CREATE TABLE IF NOT EXISTS ${schema.quoted} (version INTEGER NOT NULL)${TYPES[product].options}`;
-}
-
-/**
- * The version of the tables in the database; 0 without them.
- *
- * @throws {SqlFailure}
- */
-export async function schemaVersion(client: SqlClient, { schema }: FervoTables): Promise<number> {
-  try {
-    const { rows } = await client.run(`SELECT max(version) AS version FROM ${schema.quoted}`);
-    return Number(rows[0]?.["version"] ?? 0);
-  } catch (error) {
-    if (error instanceof SqlFailure && error.kind === "schema") return 0;
-    throw error;
-  }
-}
-
-/**
- * Brings the tables to the newest version. Several workers may do so at once: one of them does it.
- *
- * @param mayMigrate Else an older version is an error.
- * @throws {SqlFailure}
- */
-export async function migrate(client: SqlClient, tables: FervoTables, mayMigrate: boolean): Promise<void> {
-  const version = await schemaVersion(client, tables);
-  if (version === SCHEMA_VERSION) return;
-  if (version > SCHEMA_VERSION) {
-    throw wrongVersion(
-      `the tables have version ${version}, and this fervo-worker supports up to ${SCHEMA_VERSION}`,
-      [
-        "upgrade fervo-worker",
-      ],
-    );
-  }
-  if (!mayMigrate) {
-    throw wrongVersion(
-      version === 0
-        ? `the table ${tables.schema.name} does not exist`
-        : `the tables have version ${version}, and ${SCHEMA_VERSION} is needed`,
-      ["run the output of `fervo-worker schema` as an administrator", "or set create_tables = true"],
-    );
-  }
-  await alone(client, tables, async () => {
-    const { product } = client.facts;
-    await client.run(versionTable(product, tables));
-    // Another worker may have done it while this one waited.
-    const from = await schemaVersion(client, tables);
-    if (from >= SCHEMA_VERSION) return;
-    for (const statement of schemaStatements(product, tables, from)) await client.run(statement);
-  });
-}
-
-/** Under a lock of the server. PostgreSQL and SQLite also undo a migration that fails. */
-async function alone(client: SqlClient, { schema }: FervoTables, work: () => Promise<void>): Promise<void> {
-  const isMysql = client.dialect.name === "mysql";
-  try {
-    if (isMysql) await client.run("SELECT GET_LOCK(?, 60) AS locked", [schema.name]);
-    else await client.run("BEGIN");
-    if (client.dialect.name === "postgres") {
-      await client.run("SELECT pg_advisory_xact_lock(hashtext(?))", [schema.name]);
-    }
-    await work();
-    if (!isMysql) await client.run("COMMIT");
-  } catch (error) {
-    if (!isMysql && !client.isLost) await client.run("ROLLBACK");
-    throw error;
-  } finally {
-    if (isMysql && !client.isLost) await client.run("SELECT RELEASE_LOCK(?) AS released", [schema.name]);
-  }
-}
-
-function wrongVersion(what: string, remedies: readonly string[]): SqlFailure {
-  return new SqlFailure("schema", { cause: new Error(what), advice: remedies.join(", ") });
 }

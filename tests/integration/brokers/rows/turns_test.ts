@@ -1,38 +1,16 @@
 import assert from "node:assert/strict";
 import { Turns } from "../../../../src/brokers/rows/turns.ts";
 import { systemClock } from "../../../../src/core/time/clock.ts";
-import type { SocketAddress } from "../../../../src/net/address.ts";
 import { SqlDatabase } from "../../../../src/sql/database.ts";
-import type { SqlDriver } from "../../../../src/sql/driver.ts";
-import { MYSQL } from "../../../../src/sql/mysql.ts";
-import { POSTGRES } from "../../../../src/sql/postgres.ts";
-import { MariadbServer } from "../../../support/mariadb_server.ts";
-import { ADMINISTRATOR } from "../../../support/postgres_programs.ts";
-import { PostgresServer } from "../../../support/postgres_server.ts";
+import { Database, KINDS } from "./servers.ts";
 
-interface Kind {
-  readonly driver: SqlDriver;
-  readonly user: string;
-  start(): Promise<
-    AsyncDisposable & {
-      readonly address: SocketAddress;
-      database(): Promise<AsyncDisposable & { readonly name: string }>;
-    }
-  >;
-}
-
-const KINDS: Readonly<Record<string, Kind>> = {
-  PostgreSQL: { driver: POSTGRES, user: ADMINISTRATOR, start: () => PostgresServer.start() },
-  MariaDB: { driver: MYSQL, user: "root", start: () => MariadbServer.start() },
-};
-
-for (const [product, { driver, user, start }] of Object.entries(KINDS)) {
+for (const [product, kind] of Object.entries(KINDS)) {
   Deno.test(`Turns.run() on ${product} makes a change again that meets a duplicate key, alone as well, and only that one`, async () => {
-    await using server = await start();
-    await using database = await server.database();
+    await using database = await Database.create(kind);
+    const { address, user } = database.place;
     const open = () =>
-      new SqlDatabase({ driver, clock: systemClock }, {
-        endpoints: [server.address],
+      new SqlDatabase({ driver: kind.driver, clock: systemClock }, {
+        endpoints: [address],
         access: () =>
           Promise.resolve({ username: user, password: undefined, database: database.name, tls: undefined }),
         name: "test",

@@ -1,0 +1,123 @@
+/** The servers whose databases have our tables, for the tests of a file: each is started when the first test needs it. */
+import type { RowsBroker } from "../../../../src/brokers/rows/broker.ts";
+import type { SqlClient, SqlDriver } from "../../../../src/sql/driver.ts";
+import { MYSQL } from "../../../../src/sql/mysql.ts";
+import { POSTGRES } from "../../../../src/sql/postgres.ts";
+import { MariadbServer } from "../../../support/mariadb_server.ts";
+import { ADMINISTRATOR } from "../../../support/postgres_programs.ts";
+import { PostgresServer } from "../../../support/postgres_server.ts";
+import { openRows } from "./broker.ts";
+
+type Server = PostgresServer | MariadbServer;
+
+/** A kind of server. */
+export interface Kind {
+  readonly driver: SqlDriver;
+  /** The administrator. */
+  readonly user: string;
+  start(): Promise<Server>;
+  /** The schema of a database's tables in `information_schema`. */
+  readonly schema: string;
+}
+
+/** By product. */
+export const KINDS: Readonly<Record<string, Kind>> = {
+  PostgreSQL: {
+    driver: POSTGRES,
+    user: ADMINISTRATOR,
+    start: () => PostgresServer.start(),
+    schema: "current_schema()",
+  },
+  MariaDB: { driver: MYSQL, user: "root", start: () => MariadbServer.start(), schema: "DATABASE()" },
+};
+
+const started = new Map<Kind, Promise<Server>>();
+Deno.test.afterAll(async () => {
+  for (const server of started.values()) await (await server)[Symbol.asyncDispose]();
+});
+
+/** An empty database of one's own, and connections to it. Gone with its scope. */
+export class Database implements AsyncDisposable {
+  readonly name: string;
+  readonly #kind: Kind;
+  readonly #server: Server;
+  readonly #clients: SqlClient[] = [];
+  readonly #drop: () => Promise<void>;
+
+  private constructor(
+    kind: Kind,
+    server: Server,
+    { name, drop }: { name: string; drop: () => Promise<void> },
+  ) {
+    this.#kind = kind;
+    this.#server = server;
+    this.name = name;
+    this.#drop = drop;
+  }
+
+  static async create(kind: Kind): Promise<Database> {
+    const starting = started.get(kind) ?? kind.start();
+    started.set(kind, starting);
+    const server = await starting;
+    const database = await server.database();
+    return new Database(kind, server, {
+      name: database.name,
+      drop: async () => await database[Symbol.asyncDispose](),
+    });
+  }
+
+  /** Where the server is, and who we are there. */
+  get place() {
+    return { address: this.#server.address, user: this.#kind.user, database: this.name };
+  }
+
+  /** A connection as a worker has it. */
+  async connect(): Promise<SqlClient> {
+    const { address, user, database } = this.place;
+    const client = await this.#kind.driver.connect(
+      address,
+      { username: user, password: undefined, database, tls: undefined },
+      { name: "test", connectTimeoutMs: 10_000, lockTimeoutMs: 30_000 },
+      () => {},
+    );
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** The broker on it. */
+  open(): RowsBroker {
+    return openRows(this.#kind.driver, this.place);
+  }
+
+  /** What the server's own command line client prints for a script on its standard input. */
+  sql(text: string): Promise<string> {
+    return this.#server.sql(text, this.name);
+  }
+
+  /** Rows of a table, or of a table with a WHERE. */
+  async count(from: string): Promise<number> {
+    const { rows } = await (await this.connect()).run(`SELECT count(*) AS n FROM ${from}`);
+    return Number(rows[0]!["n"]);
+  }
+
+  /** The versions in the table of versions. */
+  async versions(): Promise<number[]> {
+    const client = await this.connect();
+    const { rows } = await client.run("SELECT version FROM fervo_schema ORDER BY version");
+    return rows.map((row) => Number(row["version"]));
+  }
+
+  /** The names of its tables. */
+  async tables(): Promise<string[]> {
+    const { rows } = await (await this.connect()).run(
+      `SELECT table_name AS name FROM information_schema.tables
+       WHERE table_schema = ${this.#kind.schema} ORDER BY table_name`,
+    );
+    return rows.map((row) => String(row["name"]));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#clients) client.destroy();
+    await this.#drop();
+  }
+}
