@@ -79,11 +79,11 @@ export class FervoAdmin implements BrokerAdmin {
   async latencyMs(queue: string): Promise<number | undefined> {
     const { side } = this.#shared;
     const { rows } = await side.run(
-      `SELECT ${side.dialect.nowMs} - due_at AS waited FROM ${this.#jobs}
+      `SELECT ${side.dialect.nowMs} AS now_ms, due_at FROM ${this.#jobs}
        WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT 1`,
       [queue],
     );
-    return rows[0] && Math.max(Number(rows[0]["waited"]), 0);
+    return rows[0] && Math.max(Number(rows[0]["now_ms"]) - Number(rows[0]["due_at"]), 0);
   }
 
   async census(queues: readonly string[]): Promise<Census> {
@@ -119,7 +119,7 @@ export class FervoAdmin implements BrokerAdmin {
       ? ["(priority < ? OR priority = ? AND id > ?)", "priority DESC, id"]
       : ["(due_at > ? OR due_at = ? AND id > ?)", "due_at, id"];
     const { rows } = await side.run(
-      `SELECT id, ${key} AS place, due_at, created_at, attempts,
+      `SELECT id, COALESCE(${key}, 0) AS place, due_at, created_at, attempts,
          ${
         side.dialect.name === "postgres" ? "substring(payload FROM 1 FOR" : "substr(payload, 1,"
       } ${LISTED_PAYLOAD_BYTES}) AS payload,
@@ -169,7 +169,7 @@ export class FervoAdmin implements BrokerAdmin {
 }
 
 function placeOf(text: string): { key: bigint; id: bigint } {
-  const [, key, id] = /^(-?\d{1,19}):(\d{1,19})$/.exec(text) ?? [];
+  const [, key, id] = /^(-?\d{1,19}):(-?\d{1,19})$/.exec(text) ?? [];
   if (key === undefined || id === undefined) throw noJobPlace(text);
   return { key: BigInt(key), id: BigInt(id) };
 }
@@ -177,7 +177,7 @@ function placeOf(text: string): { key: bigint; id: bigint } {
 function toJob(row: SqlRow, state: JobState): ListedJob {
   return {
     id: String(row["id"]),
-    payload: row["payload"] as Uint8Array,
+    payload: row["payload"] as Uint8Array | null ?? new Uint8Array(0),
     payloadBytes: Number(row["bytes"]),
     attempts: Number(row["attempts"]),
     enqueuedAtMs: Number(row["created_at"]),

@@ -149,7 +149,7 @@ export class FervoClaims {
         limitOf(room)
       }${this.#table.locking}
        ), fit AS (
-         SELECT *, sum(CASE WHEN is_due = 1 THEN bytes ELSE 0 END) OVER (ORDER BY priority DESC, id) - bytes AS before,
+         SELECT *, sum(CASE WHEN is_due = 1 THEN coalesce(bytes, 0) ELSE 0 END) OVER (ORDER BY priority DESC, id) - coalesce(bytes, 0) AS before,
            row_number() OVER (ORDER BY priority DESC, id) AS number FROM next
        )
        UPDATE ${name} AS j
@@ -242,11 +242,11 @@ export class FervoClaims {
     return rows;
   }
 
-  /** Undefined when it is longer than allowed. */
+  /** Undefined when it is NULL, or longer than allowed. */
   async #payloadOf(session: SqlSession, row: SqlRow): Promise<Uint8Array | undefined> {
     const known = row["payload"] as Uint8Array | null;
     if (known !== null) return known;
-    if (Number(row["bytes"]) > this.#options.maxPayloadBytes) return undefined;
+    if (row["bytes"] === null || Number(row["bytes"]) > this.#options.maxPayloadBytes) return undefined;
     const { rows } = await session.run(`SELECT payload FROM ${this.#table.name} WHERE id = ?`, [row["id"]!]);
     return rows[0]?.["payload"] as Uint8Array | undefined;
   }
@@ -296,10 +296,15 @@ function limitOf(room: number): number {
   return room <= MAX_EXACT_LIMIT ? room : Math.ceil(room / MAX_EXACT_LIMIT) * MAX_EXACT_LIMIT;
 }
 
+/** A priority that is NULL, as PostgreSQL sorts it. */
+const ABOVE_ALL = 2n ** 63n;
+
 /** By priority, then in the order of the pushes. */
 function byOrder(a: SqlRow, b: SqlRow): number {
-  const [first, second] = [BigInt(String(a["priority"])), BigInt(String(b["priority"]))];
-  if (first !== second) return first > second ? -1 : 1;
+  const [first, second] = [a, b].map(({ priority }) =>
+    priority === null ? ABOVE_ALL : BigInt(String(priority))
+  );
+  if (first !== second) return first! > second! ? -1 : 1;
   return BigInt(String(a["id"])) < BigInt(String(b["id"])) ? -1 : 1;
 }
 

@@ -13,7 +13,9 @@ import { queuesIn } from "./queues.ts";
 const READ_TOGETHER = 100;
 const CHANGED_TOGETHER = 10_000;
 const COLUMNS =
-  "id, queue, payload, headers, attempts, max_attempts, created_at, due_at AS died_at, error, errors";
+  "id, queue, payload, headers, attempts, max_attempts, created_at, COALESCE(due_at, 0) AS died_at, error, errors";
+
+const NO_BYTES = new Uint8Array(0);
 
 interface Place {
   readonly diedAt: bigint;
@@ -172,7 +174,7 @@ export class FervoDeadLetters implements DeadLetters {
 }
 
 function placeOf(text: string): Place {
-  const [, diedAt, id] = /^(\d{1,19}):(\d{1,19})$/.exec(text) ?? [];
+  const [, diedAt, id] = /^(-?\d{1,19}):(-?\d{1,19})$/.exec(text) ?? [];
   if (diedAt === undefined || id === undefined) throw noPlace(text);
   return { diedAt: BigInt(diedAt), id: BigInt(id) };
 }
@@ -183,7 +185,7 @@ function placeAfter(row: SqlRow): Place {
 
 /** Whether a text is the id of a row. */
 function isRowId(id: string): boolean {
-  return /^\d{1,19}$/.test(id) && BigInt(id) < 2n ** 63n;
+  return /^-?\d{1,19}$/.test(id) && BigInt.asIntN(64, BigInt(id)) === BigInt(id);
 }
 
 function* parts<T>(all: readonly T[], size: number): Generator<T[]> {
@@ -196,7 +198,7 @@ function toDeadLetter(row: SqlRow): DeadLetter {
     id: String(row["id"]),
     place: `${row["died_at"]}:${row["id"]}`,
     queue: String(row["queue"]),
-    payload: row["payload"] as Uint8Array,
+    payload: row["payload"] as Uint8Array | null ?? NO_BYTES,
     headers: headersOf(parsed(row["headers"] as string | null)),
     attempts: Number(row["attempts"]),
     ...(row["max_attempts"] !== null && { maxAttempts: Number(row["max_attempts"]) }),

@@ -50,6 +50,8 @@ export class ReadyPlaces {
     progress.inARow++;
     if (isWhole) progress.wholeAtMs = this.#clock.monotonicMs();
     const { priority, id } = rows.at(-1)!;
+    // A table without our constraints may have it.
+    if (priority === null) return void this.#progress.delete(queue);
     progress.place = { priority: BigInt(String(priority)), id: BigInt(String(id)) };
     this.#progress.set(queue, progress);
   }

@@ -33,7 +33,7 @@ const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 /**
  * Reads a row by itself: an invalid one is handed out with the reason, and does not affect others.
  *
- * @param payload Undefined when it is too long.
+ * @param payload Undefined when it is NULL or too long.
  */
 export function readRow(
   row: SqlRow,
@@ -68,7 +68,9 @@ function messageOf(
 ): { message: Message; job: JobHead | Unreadable } {
   const body = payload ?? NO_BYTES;
   if (payload === undefined) {
-    const error = tooLarge(queue, Number(row["bytes"]), maxPayloadBytes);
+    const error = row["bytes"] === null
+      ? nullPayload()
+      : tooLarge(queue, Number(row["bytes"]), maxPayloadBytes);
     return { message: { body, headers: NO_HEADERS }, job: unreadable(error) };
   }
   const headers = row["headers_bytes"] === null ? NO_HEADERS : headersOf(row["headers"] as string | null);
@@ -93,6 +95,10 @@ function countOf(value: SqlValue | undefined, least: number, most: number): numb
   return typeof value === "number" && Number.isInteger(value) && value >= least && value <= most
     ? value
     : undefined;
+}
+
+function nullPayload(): JobError {
+  return new JobError("JOB_MALFORMED", 'Cannot run the job: its "payload" is NULL; its producer must set it');
 }
 
 function notACount(column: string, value: unknown, range: string): JobError {

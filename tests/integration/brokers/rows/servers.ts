@@ -3,19 +3,20 @@ import type { RowsBroker } from "../../../../src/brokers/rows/broker.ts";
 import type { SqlClient, SqlDriver } from "../../../../src/sql/driver.ts";
 import { MYSQL } from "../../../../src/sql/mysql.ts";
 import { POSTGRES } from "../../../../src/sql/postgres.ts";
-import { MariadbServer } from "../../../support/mariadb_server.ts";
+import { type MariadbOptions, MariadbServer } from "../../../support/mariadb_server.ts";
 import { ADMINISTRATOR } from "../../../support/postgres_programs.ts";
-import { PostgresServer } from "../../../support/postgres_server.ts";
-import { openRows } from "./broker.ts";
+import { type PostgresOptions, PostgresServer } from "../../../support/postgres_server.ts";
+import { openRows, type OpenRowsOptions } from "./broker.ts";
 
-type Server = PostgresServer | MariadbServer;
+/** What both have. */
+export type Server = PostgresServer | MariadbServer;
 
 /** A kind of server. */
 export interface Kind {
   readonly driver: SqlDriver;
   /** The administrator. */
   readonly user: string;
-  start(): Promise<Server>;
+  start(options?: PostgresOptions & MariadbOptions): Promise<Server>;
   /** The schema of a database's tables in `information_schema`. */
   readonly schema: string;
 }
@@ -25,10 +26,15 @@ export const KINDS: Readonly<Record<string, Kind>> = {
   PostgreSQL: {
     driver: POSTGRES,
     user: ADMINISTRATOR,
-    start: () => PostgresServer.start(),
+    start: (options) => PostgresServer.start(options),
     schema: "current_schema()",
   },
-  MariaDB: { driver: MYSQL, user: "root", start: () => MariadbServer.start(), schema: "DATABASE()" },
+  MariaDB: {
+    driver: MYSQL,
+    user: "root",
+    start: (options) => MariadbServer.start(options),
+    schema: "DATABASE()",
+  },
 };
 
 const started = new Map<Kind, Promise<Server>>();
@@ -55,15 +61,20 @@ export class Database implements AsyncDisposable {
     this.#drop = drop;
   }
 
-  static async create(kind: Kind): Promise<Database> {
-    const starting = started.get(kind) ?? kind.start();
-    started.set(kind, starting);
-    const server = await starting;
+  /** @param own A server of the test's own; else the one that the tests of the file share. */
+  static async create(kind: Kind, own?: Server): Promise<Database> {
+    const server = own ?? await Database.#shared(kind);
     const database = await server.database();
     return new Database(kind, server, {
       name: database.name,
       drop: async () => await database[Symbol.asyncDispose](),
     });
+  }
+
+  static #shared(kind: Kind): Promise<Server> {
+    const starting = started.get(kind) ?? kind.start();
+    started.set(kind, starting);
+    return starting;
   }
 
   /** Where the server is, and who we are there. */
@@ -84,9 +95,11 @@ export class Database implements AsyncDisposable {
     return client;
   }
 
-  /** The broker on it. */
-  open(): RowsBroker {
-    return openRows(this.#kind.driver, this.place);
+  /** The broker on it, as one more process would open it. */
+  open(
+    { place = {}, ...options }: OpenRowsOptions & { place?: Partial<Database["place"]> } = {},
+  ): RowsBroker {
+    return openRows(this.#kind.driver, { ...this.place, ...place }, options);
   }
 
   /** What the server's own command line client prints for a script on its standard input. */
