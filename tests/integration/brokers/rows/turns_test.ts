@@ -21,7 +21,7 @@ for (const [product, kind] of Object.entries(KINDS)) {
       });
     const [ours, theirs] = [open(), open()];
     await theirs.run("CREATE TABLE notes (note VARCHAR(20) PRIMARY KEY)");
-    const turns = new Turns(ours);
+    const turns = new Turns({ database: ours, clock: systemClock });
     let attempts = 0;
     const note = async (session: Pick<SqlDatabase, "run">, text: string) =>
       await session.run("INSERT INTO notes VALUES (?)", [text]);
