@@ -36,7 +36,8 @@ interface ClaimsDeps {
  */
 export class RowClaims {
   readonly #deps: ClaimsDeps;
-  #mustGiveBack = false;
+  /** Queues of which jobs may be claimed without our knowing. */
+  readonly #withStrays = new Set<string>();
   #lookedAtMs = -Infinity;
   #claiming: Promise<unknown> = Promise.resolve();
   readonly #receiving = new Set<Promise<unknown>>();
@@ -94,20 +95,21 @@ export class RowClaims {
 
   async #claim(request: ReceiveRequest, look: Look | undefined): Promise<Delivery[]> {
     const { layout, turns, settler, serverTime } = this.#deps;
+    const strays = request.queues.filter((queue) => this.#withStrays.has(queue));
     try {
       const rows = await turns.run((session) =>
         this.#afterOthers(async () => {
-          if (this.#mustGiveBack) await layout.giveBack(session, request.queues, settler.isHeld);
+          if (strays.length > 0) await layout.giveBack(session, strays, settler.isHeld);
           if (look?.isDue) {
             await layout.promote(session, request.queues, settler.isHeld, serverTime.isTrusted);
           }
           return await layout.claim(session, request);
         })
       );
-      this.#mustGiveBack = false;
+      for (const queue of strays) this.#withStrays.delete(queue);
       return rows.map((row) => settler.hold(row));
     } catch (error) {
-      this.#mustGiveBack = true;
+      for (const queue of request.queues) this.#withStrays.add(queue);
       throw error;
     }
   }

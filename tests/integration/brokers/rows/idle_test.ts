@@ -1,0 +1,54 @@
+/** What a waiting consumer asks of its database. */
+import assert from "node:assert/strict";
+import { sqliteDriver } from "../../../../src/sql/sqlite.ts";
+import type { SqlDriver } from "../../../../src/sql/driver.ts";
+import { FakeClock, settlePromises } from "../../../support/fake_clock.ts";
+import { openRows } from "./broker.ts";
+
+/** The same driver, which notes when a statement was run. */
+function noting(driver: SqlDriver, note: (text: string) => void): SqlDriver {
+  return {
+    ...driver,
+    async connect(...args) {
+      const client = await driver.connect(...args);
+      const run = client.run.bind(client);
+      client.run = (text, values) => {
+        note(text);
+        return run(text, values);
+      };
+      return client;
+    },
+  };
+}
+
+Deno.test("An idle consumer asks its database once a second, and exactly when the next job is due", async () => {
+  const clock = new FakeClock();
+  const folder = await Deno.makeTempDir({ prefix: "fervo-rows-" });
+  const askedMs: number[] = [];
+  const driver = noting(sqliteDriver(clock), () => askedMs.push(clock.monotonicMs()));
+  {
+    await using broker = openRows(driver, {
+      address: { transport: "unix", path: `${folder}/queue.sqlite` },
+      user: "",
+      database: "",
+    }, { clock });
+    await broker.push("q", new Uint8Array([1]), { delayMs: 100_500 });
+    const subscription = broker.subscribe();
+    const received = subscription.receive(
+      { queues: ["q"], max: 1, waitMs: 600_000 },
+      new AbortController().signal,
+    );
+    await settlePromises();
+    await clock.advance(10_000);
+    askedMs.length = 0;
+    await clock.advance(60_000);
+    assert.equal(askedMs.length, 60);
+    await clock.advance(30_499);
+    askedMs.length = 0;
+    await clock.advance(1);
+    await received;
+    // A look, and the claim.
+    assert.ok(askedMs.length > 1 && askedMs.every((ms) => ms === 100_500), askedMs.join());
+  }
+  await Deno.remove(folder, { recursive: true });
+});
