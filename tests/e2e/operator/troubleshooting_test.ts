@@ -6,8 +6,11 @@ import assert from "node:assert/strict";
 import { eventually } from "../../support/eventually.ts";
 import { fakeTime } from "../../support/fake_time.ts";
 import { fervoWorkerPath, type RunningCommand, Site, type SiteOptions } from "../../support/fervo_worker.ts";
+import { MariadbServer } from "../../support/mariadb_server.ts";
 import { mountNamespace } from "../../support/mount_namespace.ts";
 import { PhpFpm } from "../../support/php_fpm.ts";
+import { ADMINISTRATOR } from "../../support/postgres_programs.ts";
+import { PostgresServer } from "../../support/postgres_server.ts";
 import { freePort, RedisServer } from "../../support/redis_server.ts";
 
 const PAGE = await Deno.readTextFile(new URL("../../../docs/troubleshooting.md", import.meta.url));
@@ -63,6 +66,8 @@ async function statusHas(site: Site, text: string): Promise<void> {
   await eventually(`status has ${text}`, async () => (await site.run(["status"])).stdout.includes(text));
 }
 
+/** Lines of pg_hba.conf. */
+const LOGINS = ["host all app all scram-sha-256", "host all nobody all reject"];
 const BACKING_OFF = 'Consumer "…" is backing off: FASTCGI_';
 
 Deno.test("Each chapter of docs/troubleshooting.md has one step or two", () => {
@@ -243,11 +248,11 @@ Deno.test("Redis refuses the password: status and check have Redis's word", asyn
   await using worker = await start(site);
   await statusHas(site, "QUEUE_UNAVAILABLE");
   assert.deepEqual((await take(site, "Jobs stay ready", 1)).found, ['Broker "…" is unavailable']);
-  assert.deepEqual((await take(site, "Redis refuses the password", 1)).found, [
+  assert.deepEqual((await take(site, "The broker refuses the login", 1)).found, [
     "the user name or the password is wrong",
   ]);
   await site.configure(options({}));
-  assert.deepEqual((await take(site, "Redis refuses the password", 1)).found, ["it requires a password"]);
+  assert.deepEqual((await take(site, "The broker refuses the login", 1)).found, ["it requires a password"]);
   await site.configure(options({ password: "secret" }));
   await site.runOk(["reload", "--wait"]);
   await eventually(
@@ -256,6 +261,50 @@ Deno.test("Redis refuses the password: status and check have Redis's word", asyn
   );
   assert.equal(worker.hasEnded, false);
 });
+
+/** Servers with a user "app" that has the password "secret" and no right, and a user "nobody" that may not log in. */
+const DATABASES = [
+  {
+    driver: "postgres",
+    start: () => PostgresServer.start({ tcp: true, access: LOGINS }),
+    users: "CREATE ROLE app LOGIN PASSWORD 'secret'; CREATE ROLE nobody LOGIN",
+    grant: "GRANT SELECT ON fervo_schema TO app",
+    nobody: ["pg_hba.conf of the server"],
+  },
+  {
+    driver: "mysql",
+    start: () => MariadbServer.start({ tcp: true }),
+    users: "CREATE USER app IDENTIFIED BY 'secret'; CREATE USER nobody ACCOUNT LOCK",
+    grant: "GRANT SELECT ON fervo_schema TO app",
+    nobody: undefined,
+  },
+];
+
+for (const { driver, start: startServer, users, grant, nobody } of DATABASES) {
+  Deno.test(`A database (${driver}) refuses the login: check has the server's word`, async () => {
+    await using server = await startServer();
+    await using database = await server.database();
+    const { address } = server;
+    assert(address.transport === "tcp");
+    await using site = await Site.create();
+    const says = async (user: string, options: SiteOptions["broker"] = {}, name = database.name) => {
+      const url = `${driver}://${user}@${address.hostname}:${address.port}/${name}`;
+      await site.configure({ process: { command: ["true"] }, broker: { driver, url, ...options } });
+      return (await take(site, "The broker refuses the login", 1)).found;
+    };
+    await server.sql(users);
+    assert.deepEqual(await says("app", { password: "wrong" }), ["the user name or the password is wrong"]);
+    if (nobody !== undefined) assert.deepEqual(await says("nobody"), nobody);
+    const administrator = driver === "postgres" ? ADMINISTRATOR : "root";
+    assert.deepEqual(await says(administrator, {}, "elsewhere"), ["there is no such database"]);
+    assert.deepEqual(await says(administrator, { create_tables: false }), ["the table … does not exist"]);
+    // Makes the tables.
+    assert.deepEqual(await says(administrator), []);
+    await database.sql(grant);
+    const app = { password: "secret", create_tables: false };
+    assert.deepEqual(await says("app", app), ["the user lacks a right"]);
+  });
+}
 
 Deno.test("A lease is lost: the log says so, and the metrics that the worker stood still", async () => {
   const listen = `127.0.0.1:${freePort()}`;

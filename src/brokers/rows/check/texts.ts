@@ -4,7 +4,7 @@ type Texts = Readonly<Record<BrokerFindingId, FindingText>>;
 
 /** The documentation of the findings about a PostgreSQL server. */
 export const POSTGRES_TEXTS: Texts = {
-  "postgres.version": { looksAt: "PostgreSQL is of version 11 or newer." },
+  "postgres.version": { looksAt: "PostgreSQL is of version 12 or newer." },
   "postgres.pooler": {
     looksAt:
       "No pooler such as PgBouncer is between the worker and the server. Behind one there are no notifications, and a waiting worker looks for jobs once a second.",
