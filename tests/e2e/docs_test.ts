@@ -89,6 +89,10 @@ const COMMANDS: Readonly<Record<string, Way>> = {
     where: '"no JSON", "--attempts", "1"',
   },
   // docs/queues.md
+  'fervo-worker push search \'{"index":"products"}\' --unique products': {
+    by: "tests/conformance/unique.ts",
+    where: "unique:",
+  },
   "fervo-worker queues": { run: { says: /^READY +DELAYED +RESERVED +DEAD /m } },
   'fervo-worker pause mail --for 2h --reason "the mail server is being moved"': {
     run: { says: /^Paused "mail" until .*: the mail server is being moved$/m },
