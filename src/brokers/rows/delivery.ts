@@ -142,11 +142,15 @@ export class RowSettler {
   #open(change: "remove" | "renew"): Group {
     const { layout, turns } = this.#deps;
     const rows: ClaimedRow[] = [];
+    const takeNoMore = () => {
+      if (this.#groups[change]?.rows === rows) this.#groups[change] = undefined;
+    };
     const changed = turns.run((session) => {
-      // It takes no further rows.
-      this.#groups[change] = undefined;
+      takeNoMore();
       return Promise.resolve({ result: layout[change](session, rows) });
     }, { isPatient: true });
+    // Without a connection no transaction has begun.
+    changed.catch(takeNoMore);
     return { rows, changed };
   }
 
