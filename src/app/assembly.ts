@@ -1,5 +1,6 @@
 import type { ConfigChanges } from "../config/changes.ts";
 import { fixedConcurrency, hasAuto, leastConcurrency } from "../config/options/concurrency.ts";
+import { brokerOf } from "../config/broker_of.ts";
 import type { Config, ConsumerConfig } from "../config/config.ts";
 import type { Clock } from "../core/time/clock.ts";
 import type { Broker } from "../core/broker.ts";
@@ -45,11 +46,7 @@ export function openBroker(
   events?: BrokerEvents,
   live: LiveWorker = { config: () => config, slotsOn: () => 0 },
 ): Broker {
-  const broker = config.brokers.get(name);
-  if (broker === undefined) {
-    const known = [...config.brokers.keys()].map((key) => `"${key}"`).join(", ");
-    throw new FervoError("CONFIG_INVALID", `The configuration has no broker "${name}"; it has ${known}`);
-  }
+  const broker = brokerOf(config, name);
   return broker.type.open(
     {
       clock,

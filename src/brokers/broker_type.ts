@@ -47,6 +47,30 @@ export interface BrokerDeps {
   readonly onSignal?: (signal: RemoteSignal) => void;
 }
 
+/** Which script of tables. */
+export interface SchemaScriptOptions {
+  /** One of the products. */
+  readonly product: string;
+  /** The version of the tables that exist; 0 without tables. */
+  readonly from: number;
+}
+
+/** The tables of a broker in a database, for an administrator who creates them. */
+export interface SchemaScript<Settings = unknown> {
+  /** The servers that the driver can mean, in small letters; at least one. */
+  readonly products: readonly string[];
+  /** The newest version of the tables. */
+  readonly version: number;
+  /** The script for the server's own client: SQL with comments. */
+  write(settings: Settings, options: SchemaScriptOptions): string;
+  /**
+   * Asks the server. The version may be newer than this program's.
+   *
+   * @throws {FervoError} QUEUE_UNAVAILABLE
+   */
+  ask(clock: Clock, settings: Settings): Promise<SchemaScriptOptions>;
+}
+
 /**
  * A kind of broker: a driver, and its message formats. Everything is known before a broker opens, so that configuration,
  * `check`, documentation and the conformance suite read the same.
@@ -76,6 +100,8 @@ export interface BrokerType<All extends Options = Options, Settings = unknown> {
   whyPayloadIsRefused?(payload: Uint8Array, format: Format): string | undefined;
   /** @throws {FervoError} QUEUE_UNAVAILABLE, unless it is patient */
   open(deps: BrokerDeps, settings: Settings, format: Format): Broker;
+  /** The tables that it needs, where an administrator may have to create them. */
+  readonly schema?: SchemaScript<Settings>;
   /** What to change when it cannot be used. @param place The table in the configuration, such as `in [brokers.default]:`. */
   fixOf(error: FervoError, settings: Settings, place: string): string;
   /** The largest number of connections, or other descriptors, of a consumer, without those that never wait. */

@@ -1,3 +1,4 @@
+import type { BrokerConfig, SchemaScript } from "../brokers/broker_type.ts";
 import type { BrokerAdmin, DeadLetters, Pauses } from "../core/admin.ts";
 import type { Broker } from "../core/broker.ts";
 import { FervoError } from "../core/errors.ts";
@@ -32,6 +33,12 @@ export function purgeOf({ admin }: Broker, name: string): (queue: string) => Pro
 export function jobsOf({ admin }: Broker, name: string): NonNullable<BrokerAdmin["jobs"]> {
   if (admin.jobs === undefined) refuse(name, "cannot list the jobs of a queue; use the broker's own tools");
   return (...args) => admin.jobs!(...args);
+}
+
+/** @throws {FervoError} CONFIG_INVALID when the broker has no tables */
+export function schemaOf({ type }: BrokerConfig, name: string): SchemaScript {
+  return type.schema ??
+    refuse(name, `has driver = "${type.driver}", which needs no tables of an administrator`);
 }
 
 function refuse(name: string, why: string): never {

@@ -20,6 +20,7 @@ import { pauseCommand, resumeCommand } from "./commands/pause.ts";
 import { purgeCommand } from "./commands/purge.ts";
 import { pushCommand } from "./commands/push.ts";
 import { queuesCommand } from "./commands/queues/queues.ts";
+import { schemaCommand } from "./commands/schema.ts";
 import { scheduleCommand } from "./commands/schedule.ts";
 import { runCommand } from "./commands/run/run.ts";
 import { versionInfo } from "../app/version.ts";
@@ -123,6 +124,7 @@ Exit codes:
     resumeCommand(context),
     purgeCommand(context),
     scheduleCommand(context),
+    schemaCommand(context),
     deadCommand(context),
     checkCommand(context),
     callCommand(context),

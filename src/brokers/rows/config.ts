@@ -15,6 +15,7 @@ import { envelope } from "../../formats/envelope.ts";
 import { raw } from "../../formats/raw.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../../net/keepalive.ts";
 import { parseMysqlUrl, parsePostgresUrl, type SqlUrl } from "../../sql/address.ts";
+import type { SqlServerOptions } from "../../sql/database.ts";
 import type { SqlAccess, SqlDriver } from "../../sql/driver.ts";
 import { SqlFailure } from "../../sql/failure.ts";
 import { MYSQL as MYSQL_DRIVER } from "../../sql/mysql.ts";
@@ -24,6 +25,7 @@ import type { BrokerDeps, BrokerType } from "../broker_type.ts";
 import { RowsBroker, type RowsBrokerOptions } from "./broker.ts";
 import { MYSQL_TEXTS, POSTGRES_TEXTS } from "./check/texts.ts";
 import { FERVO_CAPABILITIES, FervoLayout, type FervoLayoutOptions } from "./fervo/layout.ts";
+import { fervoScript, type Products } from "./fervo/schema/script.ts";
 import { TABLE_PREFIX } from "./fervo/tables.ts";
 
 const MINUTE_MS = 60_000;
@@ -42,6 +44,7 @@ interface Kind {
   readonly example: string;
   /** What starts the server. */
   readonly start: string;
+  readonly products: Products;
 }
 
 function optionsOf({ parseUrl, example }: Kind) {
@@ -96,6 +99,7 @@ function sqlBroker(
     settings: (values, folder) => settings(values, folder, kind),
     whyQueueIsRefused,
     open: (deps, options, format) => open(deps, options, format as PlainFormat, kind.driver),
+    schema: fervoScript(kind, serverOf),
     fixOf({ cause }, _settings, place) {
       switch (cause instanceof SqlFailure ? cause.kind : undefined) {
         case "denied":
@@ -122,6 +126,7 @@ export const POSTGRES = sqlBroker({
   parseUrl: parsePostgresUrl,
   example: "postgres://jobs@127.0.0.1:5432/shop",
   start: "systemctl start postgresql",
+  products: { postgresql: "PostgreSQL" },
 }, { driver: "postgres", page: "postgresql", units: ["postgresql.service"], findings: POSTGRES_TEXTS });
 
 export const MYSQL = sqlBroker({
@@ -129,6 +134,7 @@ export const MYSQL = sqlBroker({
   parseUrl: parseMysqlUrl,
   example: "mysql://jobs@127.0.0.1:3306/shop",
   start: "systemctl start mariadb",
+  products: { mariadb: "MariaDB", mysql: "MySQL" },
 }, { driver: "mysql", page: "mysql", units: ["mariadb.service", "mysql.service"], findings: MYSQL_TEXTS });
 
 function open(
@@ -141,10 +147,12 @@ function open(
   // A worker in another container may have the same name: this keeps their leases apart.
   const owner = `${deps.owner}#${crypto.randomUUID().slice(0, 8)}`;
   const layout = new FervoLayout({ dialect: driver.dialect, format, clock, owner }, options);
-  return new RowsBroker(
-    { clock, driver, layout, format, observe },
-    { ...options, name: "fervo-worker", access: () => access(options) },
-  );
+  const { leaseMs } = options;
+  return new RowsBroker({ clock, driver, layout, format, observe }, { ...serverOf(options), leaseMs });
+}
+
+function serverOf(settings: SqlBrokerSettings): SqlServerOptions {
+  return { ...settings, name: "fervo-worker", access: () => access(settings) };
 }
 
 async function access(

@@ -35,6 +35,7 @@ Deno.test("program() has the documented commands", () => {
     "purge",
     "schedule",
     "schedule list",
+    "schema",
     "dead",
     "dead list",
     "dead groups",

@@ -1,6 +1,6 @@
 import type { ServerFacts } from "../../../sql/driver.ts";
 import type { CheckedLayout, NeededColumn, NeededRight } from "../check/subject.ts";
-import { addIndex, jobIndexes, versionTable } from "./schema.ts";
+import { addIndex, jobIndexes, versionTable } from "./schema/versions.ts";
 import type { FervoTables, Table } from "./tables.ts";
 
 const COLUMNS: readonly NeededColumn[] = [

@@ -18,7 +18,7 @@ import { FervoClaims } from "./claims.ts";
 import { headersColumn } from "./columns.ts";
 import { idOf, JobTable } from "./job_table.ts";
 import type { FervoRow } from "./row.ts";
-import { migrate } from "./migrate.ts";
+import { migrate } from "./schema/migrate.ts";
 import { FervoSettles } from "./settles.ts";
 import { type FervoTables, fervoTables } from "./tables.ts";
 
@@ -55,7 +55,7 @@ export const FERVO_CAPABILITIES: Capabilities = {
   schedule: true,
 };
 
-/** Our own table: schema.ts has its columns, docs/protocol.md their meaning for producers. */
+/** Our own table: schema/versions.ts has its columns, docs/protocol.md their meaning for producers. */
 export class FervoLayout implements Layout<FervoRow> {
   readonly capabilities = FERVO_CAPABILITIES;
   readonly channel: string | undefined;

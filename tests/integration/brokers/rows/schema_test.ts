@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { migrate, schemaVersion } from "../../../../src/brokers/rows/fervo/migrate.ts";
-import { type Migration, MIGRATIONS } from "../../../../src/brokers/rows/fervo/schema.ts";
+import { migrate, schemaVersion } from "../../../../src/brokers/rows/fervo/schema/migrate.ts";
+import { type Migration, MIGRATIONS } from "../../../../src/brokers/rows/fervo/schema/versions.ts";
 import { type FervoTables, fervoTables } from "../../../../src/brokers/rows/fervo/tables.ts";
 import type { SqlClient } from "../../../../src/sql/driver.ts";
 import { SqlFailure } from "../../../../src/sql/failure.ts";

@@ -3,7 +3,7 @@
  * `UPDATE_FIXTURES=1 deno test -A tests/unit/brokers/rows/bundle_fixture_test.ts` writes them.
  */
 import assert from "node:assert/strict";
-import { schemaStatements } from "../../../../src/brokers/rows/fervo/migrate.ts";
+import { schemaStatements } from "../../../../src/brokers/rows/fervo/schema/migrate.ts";
 import { fervoTables } from "../../../../src/brokers/rows/fervo/tables.ts";
 import { MYSQL_DIALECT, POSTGRES_DIALECT } from "../../../../src/sql/dialect.ts";
 

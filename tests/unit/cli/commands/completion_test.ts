@@ -27,6 +27,7 @@ Deno.test("candidates() offers the commands, and those that begin with what is t
     "resume",
     "purge",
     "schedule",
+    "schema",
     "dead",
     "check",
     "call",

@@ -1,4 +1,4 @@
-import { schemaStatements } from "../../../../../src/brokers/rows/fervo/migrate.ts";
+import { schemaStatements } from "../../../../../src/brokers/rows/fervo/schema/migrate.ts";
 import { fervoTables } from "../../../../../src/brokers/rows/fervo/tables.ts";
 import type { ServerFacts, SqlClient, SqlDriver } from "../../../../../src/sql/driver.ts";
 import { MYSQL } from "../../../../../src/sql/mysql.ts";

@@ -1,7 +1,7 @@
-import type { SqlClient, SqlSession } from "../../../sql/driver.ts";
-import { SqlFailure } from "../../../sql/failure.ts";
-import { type Migration, MIGRATIONS, type Product, versionTable } from "./schema.ts";
-import type { FervoTables, Table } from "./tables.ts";
+import type { SqlClient, SqlSession } from "../../../../sql/driver.ts";
+import { SqlFailure } from "../../../../sql/failure.ts";
+import { type Migration, MIGRATIONS, type Product, versionTable } from "./versions.ts";
+import type { FervoTables, Table } from "../tables.ts";
 
 /** How long a worker waits for another one that migrates, before it is told and asks again, seconds. */
 const LOCK_WAIT_S = 10;
@@ -72,7 +72,12 @@ export async function migrate(
   const newest = migrations.length;
   const version = await schemaVersion(client, tables);
   if (version === newest) return;
-  if (version > newest) throw tooNew(version, newest);
+  if (version > newest) {
+    throw wrongSchema(
+      `the tables have version ${version}, and this fervo-worker supports up to ${newest}`,
+      ["upgrade fervo-worker"],
+    );
+  }
   if (!mayMigrate) {
     throw wrongSchema(
       version === 0
@@ -91,14 +96,6 @@ export async function migrate(
       await make(client, statement);
     }
   });
-}
-
-/** The failure for tables of a newer fervo-worker. */
-export function tooNew(version: number, newest: number): SqlFailure {
-  return wrongSchema(
-    `the tables have version ${version}, and this fervo-worker supports up to ${newest}`,
-    ["upgrade fervo-worker"],
-  );
 }
 
 async function make(client: SqlClient, statement: string): Promise<void> {

@@ -2,8 +2,8 @@
  * The tables of the layout `fervo`. docs/protocol.md documents them for producers, who insert with plain SQL. So a published
  * migration never changes: later changes are further migrations.
  */
-import type { ServerFacts } from "../../../sql/driver.ts";
-import type { FervoTables } from "./tables.ts";
+import type { ServerFacts } from "../../../../sql/driver.ts";
+import type { FervoTables } from "../tables.ts";
 
 /** A kind of server. */
 export type Product = ServerFacts["product"];
