@@ -1,6 +1,6 @@
 /** What a database refuses: each a clear error, nothing is lost, and no other row is held up. */
 import assert from "node:assert/strict";
-import { schemaStatements } from "../../../../src/brokers/rows/fervo/migrate.ts";
+import { schemaStatements } from "../../../../src/brokers/rows/fervo/schema/migrate.ts";
 import { fervoTables } from "../../../../src/brokers/rows/fervo/tables.ts";
 import type { SqlClient } from "../../../../src/sql/driver.ts";
 import {
