@@ -3,6 +3,7 @@ import type { Delivery } from "../../core/delivery.ts";
 import type { Clock } from "../../core/time/clock.ts";
 import type { SqlDatabase } from "../../sql/database.ts";
 import type { RowSettler } from "./delivery.ts";
+import { FetchLocks } from "./fetch_locks.ts";
 import type { Layout, Look } from "./layout.ts";
 import type { ServerTime } from "./server_time.ts";
 import type { Turns } from "./turns.ts";
@@ -38,12 +39,14 @@ export class RowClaims {
   readonly #deps: ClaimsDeps;
   /** Queues of which jobs may be claimed without our knowing. */
   readonly #withStrays = new Set<string>();
+  readonly #locks: FetchLocks;
   #lookedAtMs = -Infinity;
   #claiming: Promise<unknown> = Promise.resolve();
   readonly #receiving = new Set<Promise<unknown>>();
 
   constructor(deps: ClaimsDeps) {
     this.#deps = deps;
+    this.#locks = new FetchLocks({ database: deps.database, table: deps.layout.tableName });
   }
 
   receive(request: ReceiveRequest, signal: AbortSignal): Promise<Delivery[]> {
@@ -70,7 +73,10 @@ export class RowClaims {
       if (isOver()) break;
       const queues = look?.queues ?? request.queues;
       if (queues.length > 0) {
-        const deliveries = await this.#claim({ ...request, queues }, look);
+        const deliveries = await this.#locks.during(
+          queues,
+          (free) => this.#claim({ ...request, queues: free }, look),
+        );
         if (deliveries.length > 0) return deliveries;
       }
       const leftMs = untilMs - clock.monotonicMs();

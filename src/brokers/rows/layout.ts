@@ -53,6 +53,8 @@ export type IsHeld = (id: string) => boolean;
  */
 export interface Layout<Row extends ClaimedRow = ClaimedRow> {
   readonly capabilities: Capabilities;
+  /** The name of the table of jobs. */
+  readonly tableName: string;
   /** The channel on which the server tells of new rows, if it does. */
   readonly channel: string | undefined;
   /**

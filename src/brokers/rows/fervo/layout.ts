@@ -58,6 +58,7 @@ export const FERVO_CAPABILITIES: Capabilities = {
 /** Our own table: schema/versions.ts has its columns, docs/protocol.md their meaning for producers. */
 export class FervoLayout implements Layout<FervoRow> {
   readonly capabilities = FERVO_CAPABILITIES;
+  readonly tableName: string;
   readonly channel: string | undefined;
   readonly #tables: FervoTables;
   readonly #table: JobTable;
@@ -78,6 +79,7 @@ export class FervoLayout implements Layout<FervoRow> {
     this.#options = options;
     this.#tables = fervoTables(dialect, options.tablePrefix);
     const { quoted, channel } = this.#tables.jobs;
+    this.tableName = this.#tables.jobs.name;
     this.channel = dialect.name === "postgres" ? channel : undefined;
     const table = this.#table = new JobTable({ dialect, name: quoted }, { owner, leaseMs: options.leaseMs });
     this.#claims = new FervoClaims({ table, clock }, { format, maxPayloadBytes: options.maxPayloadBytes });
