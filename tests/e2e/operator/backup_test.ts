@@ -1,5 +1,6 @@
 /**
- * What docs/backup.md says of Redis and beanstalkd: its commands run here as they stand, on real servers, under a worker that goes on.
+ * What docs/backup.md says of servers: its commands run here as they stand, on real servers, under a worker that goes on. A database
+ * is dumped by its own program.
  * The embedded queue's are run by queue_file_test.ts.
  */
 import assert from "node:assert/strict";
@@ -8,7 +9,11 @@ import { Beanstalkd } from "../../support/beanstalkd.ts";
 import { runDocScript } from "../../support/doc_scripts.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type RunningCommand, Site, type SiteOptions } from "../../support/fervo_worker.ts";
+import { MariadbServer } from "../../support/mariadb_server.ts";
+import { ADMINISTRATOR } from "../../support/postgres_programs.ts";
+import { PostgresServer } from "../../support/postgres_server.ts";
 import { RedisServer } from "../../support/redis_server.ts";
+import { runProgram } from "../../support/run_program.ts";
 
 const PAGE = "docs/backup.md";
 const DEADLINE_MS = 60_000;
@@ -127,3 +132,57 @@ Deno.test("A copy of beanstalkd's log and its restore as documented bring back t
     await Deno.remove(`${server.folder}.backup`, { recursive: true }).catch(() => {});
   }
 });
+
+const DATABASES = [
+  {
+    driver: "postgres",
+    user: ADMINISTRATOR,
+    start: () => PostgresServer.start({ tcp: true }),
+    dump: ["pg_dump", "--clean", "--if-exists", "--username", ADMINISTRATOR],
+  },
+  {
+    driver: "mysql",
+    user: "root",
+    start: () => MariadbServer.start({ tcp: true }),
+    dump: [
+      "mariadb-dump",
+      "--no-defaults",
+      "--skip-ssl",
+      "--hex-blob",
+      "--single-transaction",
+      "--user=root",
+    ],
+  },
+];
+
+for (const { driver, user, start, dump } of DATABASES) {
+  Deno.test(`A backup of a database (${driver}) has the jobs, also those that run, and a restore brings them back under a worker that goes on`, async () => {
+    await using server = await start();
+    await using database = await server.database();
+    const { address } = server;
+    assert(address.transport === "tcp");
+    const url = `${driver}://${user}@${address.hostname}:${address.port}/${database.name}`;
+    await using service = await Service.start({ driver, url, lease_ms: 1_000 });
+    await service.push("wait");
+    await service.hasRun("wait");
+
+    const [program, ...args] = dump;
+    const where = [`--host=${address.hostname}`, `--port=${address.port}`, database.name];
+    const { success, said: backup } = await runProgram(program!, ...args, ...where);
+    assert.ok(success, backup);
+    await service.release();
+    await service.push("later");
+    await service.hasRun("later");
+    await eventually(
+      "all is settled",
+      async () => await database.sql("SELECT count(*) FROM fervo_jobs") === "0",
+    );
+
+    await database.sql(backup);
+    // Its lease has ended.
+    await service.hasRun("wait", 2);
+    await service.push("last");
+    await service.hasRun("last");
+    assert.equal(service.timesRun("later"), 1, "it was pushed behind the backup");
+  });
+}

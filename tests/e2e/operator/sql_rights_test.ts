@@ -1,4 +1,7 @@
-/** A worker and a producer with the rights that docs/brokers/postgresql.md and mysql.md name, and no others. */
+/**
+ * The SQL of docs/brokers/postgresql.md and mysql.md, run as it stands there: a worker and a producer with the documented rights,
+ * and no others; and what an administrator runs.
+ */
 import assert from "node:assert/strict";
 import type { SocketAddress } from "../../../src/net/address.ts";
 import type { SqlDriver } from "../../../src/sql/driver.ts";
@@ -47,7 +50,7 @@ const CASES: readonly Case[] = [
     page: "docs/brokers/mysql.md",
     driver: MYSQL,
     administrator: "root",
-    start: () => MariadbServer.start({ tcp: true }),
+    start: () => MariadbServer.start({ tcp: true, config: ["log_bin = binlog"] }),
     createProducer: `CREATE USER 'app'@'%' IDENTIFIED BY '${PASSWORD}'`,
     pushOnce: `INSERT INTO fervo_jobs (queue, payload, unique_key) VALUES ('other', 'x', 'key')
       ON DUPLICATE KEY UPDATE id = id`,
@@ -170,5 +173,24 @@ for (const { page, driver, administrator, start, createProducer, pushOnce } of C
       1,
     );
     await failsWith(user.client.run("DELETE FROM fervo_jobs"), "denied", /./);
+  });
+
+  Deno.test(`An administrator can run the other SQL of ${page}`, async () => {
+    await using server = await start();
+    await using database = await server.database();
+    const { address } = server;
+    assert(address.transport === "tcp");
+    const scheme = driver === POSTGRES ? "postgres" : "mysql";
+    const url = `${scheme}://${administrator}@${address.hostname}:${address.port}/${database.name}`;
+    await using site = await Site.create(undefined, { broker: { driver: scheme, url } });
+    await site.runOk(["queues"]);
+    await database.sql(documented("CREATE ", database.name));
+    const text = await Deno.readTextFile(new URL(`../../../${page}`, import.meta.url));
+    const spans = [...text.matchAll(/`((?:SELECT|SHOW|ALTER) [^`]+)`/g)].map(([, sql]) => sql!);
+    const blocks = docBlocks().filter(({ file, text }) => file === page && text.startsWith("ALTER "));
+    const all = [...spans, ...blocks.map(({ text }) => text)];
+    assert.ok(all.length >= 5, `${all.length}`);
+    // Named as a kind of statement, too.
+    for (const sql of all.filter((sql) => sql !== "ALTER TABLE")) await database.sql(sql);
   });
 }
