@@ -114,6 +114,8 @@ async function againAfterDuplicates<T>(giving: Promise<Given<T>>): Promise<Given
 
 /** What all give. Waits for each, also for those behind a failure, so that no statement follows the end of the transaction. */
 async function together<T>(all: readonly Promise<Given<T>>[]): Promise<Given<T[]>> {
+  // Nobody asks for the result of a change when another one fails.
+  for (const giving of all) giving.then(({ result }) => result.catch(() => {}), () => {});
   const given = await allDone(all);
   return { result: allDone(given.map(({ result }) => result)) };
 }

@@ -29,6 +29,9 @@ export interface PostgresEvents {
   onnotify(channel: string, payload: string): void;
 }
 
+/** SQLSTATE in_failed_sql_transaction. */
+const IN_FAILED_TRANSACTION = "25P02";
+
 /**
  * One connection.
  *
@@ -47,6 +50,8 @@ export class PostgresClient implements SqlClient {
   readonly #listeners = new Map<string, (payload: string) => void>();
   #facts: ServerFacts | undefined;
   #loss: SqlFailure | undefined;
+  /** The latest failure of a statement. */
+  #failed: SqlFailure | undefined;
   /** What came last from the server: the library forgets the reason when the server closes the connection. */
   #lastBytes: Uint8Array | undefined;
   #socketError: unknown;
@@ -165,7 +170,11 @@ export class PostgresClient implements SqlClient {
 
   #failureOf(error: unknown): SqlFailure {
     if (this.#loss !== undefined) return this.#loss;
-    return LOSSES.has(codeOf(error) ?? "") ? this.#lossFailure() : postgresFailure(error);
+    if (LOSSES.has(codeOf(error) ?? "")) return this.#lossFailure();
+    const failure = postgresFailure(error);
+    // A statement behind a failed one fails for the reason of that one.
+    if (failure.code === IN_FAILED_TRANSACTION) return this.#failed ?? failure;
+    return this.#failed = failure;
   }
 
   #lossFailure(): SqlFailure {

@@ -56,7 +56,7 @@ for (const { driver, login, cipher, start } of KINDS) {
       "lost",
       /certificate cannot be verified: set ca_file/,
     );
-    await failsWith(connect({}), "denied", /pg_hba\.conf|by TLS/);
+    await failsWith(connect({}), "denied", /pg_hba\.conf|by TLS|only encrypted connections/);
     for (const ca of ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]) {
       await failsWith(connect({ tls: { ...tls, ca } }), "denied", /ca_file has no certificate/);
     }
