@@ -1,4 +1,4 @@
-/** A TCP proxy: what php-fpm sees of the worker when something stands between them. */
+/** A TCP proxy: what a server sees of the worker when something stands between them. */
 import { type FastCgiAddress, formatAddress } from "../../src/fastcgi/address.ts";
 
 const latin1 = new TextDecoder("latin1");
@@ -9,13 +9,16 @@ const latin1 = new TextDecoder("latin1");
  * 1. Passes bytes on unchanged, in both directions, and the end of either.
  * 2. Ends the client's connection when the other one ends, in whatever way, as proxies do.
  * 3. Loses a connection instead of passing on what `cutBefore` says, once.
- * 4. With `forgetsAfterMs`, passes nothing more of a connection on which nothing was sent for so long.
+ * 4. Keeps the answers to what `silentAfter` accepts, and all later ones of its connection, until `cut` ends the connections.
+ * 5. With `forgetsAfterMs`, passes nothing more of a connection on which nothing was sent for so long.
  */
 export class Forwarder implements AsyncDisposable {
   /** As `parseAddress` reads it. */
   readonly address: string;
   /** What a client sends next that begins so is never passed on: its connection is lost. */
   cutBefore: string | undefined;
+  /** Whether the client gets no answer to what it sends, nor to anything after it; the server gets all of it. */
+  silentAfter: ((sent: string) => boolean) | undefined;
   readonly #listener: Deno.TcpListener;
   readonly #to: FastCgiAddress & { transport: "tcp" };
   readonly #running: Promise<void>[] = [];
@@ -41,6 +44,12 @@ export class Forwarder implements AsyncDisposable {
     return this.#connections;
   }
 
+  /** Ends all connections; new ones are answered. */
+  cut(): void {
+    this.silentAfter = undefined;
+    for (const socket of this.#open) close(socket);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
     for (const socket of this.#open) close(socket);
@@ -58,6 +67,7 @@ export class Forwarder implements AsyncDisposable {
   #memory(): (isClients: boolean) => TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> {
     let seenMs = performance.now();
     let wasForgotten = false;
+    let isSilent = false;
     const isForgotten = () => wasForgotten ||= performance.now() - seenMs > this.#forgetsAfterMs;
     return (isClients) =>
       new TransformStream({
@@ -68,6 +78,8 @@ export class Forwarder implements AsyncDisposable {
             throw new Error("The connection is lost");
           }
           seenMs = performance.now();
+          if (isClients) isSilent ||= this.silentAfter?.(latin1.decode(bytes)) ?? false;
+          else if (isSilent) return;
           passed.enqueue(bytes);
         },
         flush: () => isClients || !isForgotten() ? undefined : new Promise<void>(() => {}),

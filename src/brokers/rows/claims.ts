@@ -101,10 +101,12 @@ export class RowClaims {
 
   async #claim(request: ReceiveRequest, look: Look | undefined): Promise<Delivery[]> {
     const { layout, turns, settler, serverTime } = this.#deps;
-    const strays = request.queues.filter((queue) => this.#withStrays.has(queue));
+    let strays: readonly string[] | undefined;
     try {
       const rows = await turns.run((session) =>
         this.#afterOthers(async () => {
+          // The first claim of a transaction takes them: for a later one, rows of this transaction would be strays, too.
+          strays ??= request.queues.filter((queue) => this.#withStrays.delete(queue));
           if (strays.length > 0) await layout.giveBack(session, strays, settler.isHeld);
           if (look?.isDue) {
             await layout.promote(session, request.queues, settler.isHeld, serverTime.isTrusted);
@@ -112,7 +114,6 @@ export class RowClaims {
           return await layout.claim(session, request);
         })
       );
-      for (const queue of strays) this.#withStrays.delete(queue);
       return rows.map((row) => settler.hold(row));
     } catch (error) {
       for (const queue of request.queues) this.#withStrays.add(queue);

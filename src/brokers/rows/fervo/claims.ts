@@ -118,7 +118,8 @@ export class FervoClaims {
       if (strays.length === 0) continue;
       const { sql, values } = this.#table.dialect.isOneOf("id", strays.map(idOf));
       await session.run(
-        `UPDATE ${this.#table.name} SET state = 'ready', attempts = attempts - 1, lease = NULL WHERE ${sql}`,
+        `UPDATE ${this.#table.name} SET state = 'ready', attempts = attempts - 1, due_at = ${this.#table.dialect.nowMs}, lease = NULL
+         WHERE ${sql}`,
         values,
       );
       await this.#table.restoreKeys(session, strays.filter((row) => row["taken_key"] !== null).map(idOf));
