@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
-import type { RowsBroker } from "../../../../src/brokers/rows/broker.ts";
-import type { Finding } from "../../../../src/core/finding.ts";
-import { POSTGRES } from "../../../../src/sql/postgres.ts";
-import { bytes } from "../../../conformance/fixture.ts";
-import { eventually } from "../../../support/eventually.ts";
-import { MovableClock } from "../../../support/movable_clock.ts";
-import { PgBouncer } from "../../../support/pgbouncer.ts";
-import { ADMINISTRATOR } from "../../../support/postgres_programs.ts";
-import { type PostgresDatabase, PostgresServer } from "../../../support/postgres_server.ts";
-import { openRows, type OpenRowsOptions } from "./broker.ts";
+import type { RowsBroker } from "../../../../../src/brokers/rows/broker.ts";
+import type { Finding } from "../../../../../src/core/finding.ts";
+import { POSTGRES } from "../../../../../src/sql/postgres.ts";
+import { bytes } from "../../../../conformance/fixture.ts";
+import { eventually } from "../../../../support/eventually.ts";
+import { MovableClock } from "../../../../support/movable_clock.ts";
+import { PgBouncer } from "../../../../support/pgbouncer.ts";
+import { ADMINISTRATOR } from "../../../../support/postgres_programs.ts";
+import { type PostgresDatabase, PostgresServer } from "../../../../support/postgres_server.ts";
+import { openRows, type OpenRowsOptions } from "../broker.ts";
 
 const server = await PostgresServer.start({ syncs: true, hasMovableClock: true });
 Deno.test.afterAll(() => server[Symbol.asyncDispose]());

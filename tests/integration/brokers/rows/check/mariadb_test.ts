@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import type { RowsBroker } from "../../../../src/brokers/rows/broker.ts";
-import type { Finding } from "../../../../src/core/finding.ts";
-import { MYSQL } from "../../../../src/sql/mysql.ts";
-import { bytes, rejectsWith } from "../../../conformance/fixture.ts";
-import { type MariadbDatabase, MariadbServer } from "../../../support/mariadb_server.ts";
-import { openRows, type OpenRowsOptions } from "./broker.ts";
+import type { RowsBroker } from "../../../../../src/brokers/rows/broker.ts";
+import type { Finding } from "../../../../../src/core/finding.ts";
+import { MYSQL } from "../../../../../src/sql/mysql.ts";
+import { bytes, rejectsWith } from "../../../../conformance/fixture.ts";
+import { type MariadbDatabase, MariadbServer } from "../../../../support/mariadb_server.ts";
+import { openRows, type OpenRowsOptions } from "../broker.ts";
 
 const PACKET = "max_allowed_packet = 64M";
 const server = await MariadbServer.start({ syncs: true, hasMovableClock: true, config: [PACKET] });
