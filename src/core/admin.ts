@@ -172,6 +172,8 @@ export interface Pauses {
   readonly isEnforced: boolean;
   /** Sorted by name. A pause whose time is over by the caller's clock has ended, for all. */
   list(): Promise<PausedQueue[]>;
+  /** What the broker has learned in the last second, with other questions of this process; undefined when it has to be asked. */
+  readonly latest?: readonly PausedQueue[] | undefined;
   /** Replaces an existing pause. */
   pause(queue: string, options?: PauseOptions): Promise<void>;
   /** Returns whether it was paused. */

@@ -68,7 +68,8 @@ export class RowsBroker implements Broker {
       onLost: () => wakeups.isListening = false,
     }, options);
     const turns = new Turns({ database: work, clock });
-    const shared = this.#shared = { clock, side, turns, wakeups };
+    const latest = { atMs: -Infinity, hasPauses: false };
+    const shared = this.#shared = { clock, side, turns, wakeups, latest };
     this.#background = new BackgroundWork(observe, "notifications");
     const settler = new RowSettler({ layout, database: work, turns, wakeups }, options);
     const serverTime = new ServerTime(
@@ -77,11 +78,9 @@ export class RowsBroker implements Broker {
     );
     const isOpen = () => this.#closed === undefined;
     this.#claims = new RowClaims({
-      clock,
+      ...shared,
       database: work,
       layout,
-      turns,
-      wakeups,
       settler,
       serverTime,
       isOpen,
@@ -135,6 +134,9 @@ export class RowsBroker implements Broker {
   }
 }
 
+/** The parts of the administration that have calls of their own. */
+const PARTS: ReadonlySet<string | symbol> = new Set<keyof BrokerAdmin>(["dead", "pauses", "schedule"]);
+
 /** The same parts of the administration: their calls are counted, so that `close` waits for them. */
 function whileOpen<Part extends object>(part: Part, calls: Calls): Part {
   return new Proxy(part, {
@@ -143,7 +145,7 @@ function whileOpen<Part extends object>(part: Part, calls: Calls): Part {
       if (typeof value === "function") {
         return (...args: unknown[]) => calls.run(() => value.apply(target, args));
       }
-      return typeof value === "object" && value !== null ? whileOpen(value, calls) : value;
+      return PARTS.has(name) && value !== undefined ? whileOpen(value as object, calls) : value;
     },
   });
 }

@@ -1,25 +1,20 @@
 import type { ReceiveRequest } from "../../core/broker.ts";
 import type { Delivery } from "../../core/delivery.ts";
-import type { Clock } from "../../core/time/clock.ts";
 import type { SqlDatabase } from "../../sql/database.ts";
 import type { RowSettler } from "./delivery.ts";
 import { FetchLocks } from "./fetch_locks.ts";
 import type { Layout, Look } from "./layout.ts";
 import type { ServerTime } from "./server_time.ts";
-import type { Turns } from "./turns.ts";
-import type { Wakeups } from "./wakeups.ts";
+import type { RowsShared } from "./shared.ts";
 
 /** While jobs flow, a receive looks for due jobs and at the other queues no more often than this, milliseconds. */
 const LOOK_EVERY_MS = 50;
 /** Jobs were there, and another worker has locked them: the wait before the next look, milliseconds. */
 const TAKEN_WAIT_MS = 5;
 
-interface ClaimsDeps {
-  readonly clock: Clock;
+interface ClaimsDeps extends RowsShared {
   readonly database: SqlDatabase;
   readonly layout: Layout;
-  readonly turns: Turns;
-  readonly wakeups: Wakeups;
   readonly settler: RowSettler;
   readonly serverTime: ServerTime;
   /** Whether the broker is open; else nothing is taken. */
@@ -91,11 +86,12 @@ export class RowClaims {
   }
 
   async #look(queues: readonly string[]): Promise<Look> {
-    const { clock, database, layout, serverTime } = this.#deps;
+    const { clock, database, layout, serverTime, latest } = this.#deps;
     const beforeMs = clock.monotonicMs();
     const look = await layout.look(database, queues);
     this.#lookedAtMs = clock.monotonicMs();
     serverTime.note(look.serverMs, beforeMs);
+    Object.assign(latest, { atMs: beforeMs, hasPauses: look.hasPauses });
     return look;
   }
 

@@ -30,6 +30,8 @@ export interface Look {
   readonly nextMs: number;
   /** The server's time, epoch milliseconds. */
   readonly serverMs: number;
+  /** A queue is paused, be it one of these or not. */
+  readonly hasPauses: boolean;
 }
 
 /** The result of a push. */

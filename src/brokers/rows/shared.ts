@@ -11,4 +11,6 @@ export interface RowsShared {
   /** Changes, on the connection for jobs. */
   readonly turns: Turns;
   readonly wakeups: Wakeups;
+  /** The latest look for jobs. */
+  readonly latest: { atMs: number; hasPauses: boolean };
 }

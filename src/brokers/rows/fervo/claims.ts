@@ -27,16 +27,19 @@ interface Room {
 /** From ready and delayed to reserved: looks for jobs, makes due ones ready, and claims them. */
 export class FervoClaims {
   readonly #table: JobTable;
+  readonly #paused: string;
   readonly #options: { readonly format: Format; readonly maxPayloadBytes: number };
   readonly #places: ReadyPlaces;
   /** Queues with ready jobs that are not due yet. */
   readonly #withLater = new Set<string>();
 
+  /** @param deps.paused The name of the table of paused queues in SQL. */
   constructor(
-    deps: { table: JobTable; clock: Clock },
+    deps: { table: JobTable; paused: string; clock: Clock },
     options: { format: Format; maxPayloadBytes: number },
   ) {
     this.#table = deps.table;
+    this.#paused = deps.paused;
     this.#places = new ReadyPlaces(deps.clock);
     this.#options = options;
   }
@@ -48,7 +51,10 @@ export class FervoClaims {
     const text = queues.map(() => `
       SELECT ? AS queue, ${this.#table.dialect.nowMs} AS now_ms,
         CASE WHEN EXISTS (SELECT 1 FROM ${this.#table.name} WHERE state = 'ready' AND queue = ?) THEN 1 ELSE 0 END AS is_ready,
-        ${due("delayed")} AS delayed_at, ${due("reserved")} AS reserved_at`).join(" UNION ALL ");
+        ${due("delayed")} AS delayed_at, ${due("reserved")} AS reserved_at,
+        CASE WHEN EXISTS (SELECT 1 FROM ${this.#paused}) THEN 1 ELSE 0 END AS has_pauses`).join(
+      " UNION ALL ",
+    );
     const { rows } = await session.run(text, queues.flatMap((queue, i) => [i, queue, queue, queue]));
     const found: string[] = [];
     let nextMs = Infinity;
@@ -64,6 +70,7 @@ export class FervoClaims {
       isDue: nextMs <= 0,
       nextMs,
       serverMs,
+      hasPauses: rows[0]?.["has_pauses"] === 1,
     };
   }
 

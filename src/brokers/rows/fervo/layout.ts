@@ -82,7 +82,10 @@ export class FervoLayout implements Layout<FervoRow> {
     this.tableName = this.#tables.jobs.name;
     this.channel = dialect.name === "postgres" ? channel : undefined;
     const table = this.#table = new JobTable({ dialect, name: quoted }, { owner, leaseMs: options.leaseMs });
-    this.#claims = new FervoClaims({ table, clock }, { format, maxPayloadBytes: options.maxPayloadBytes });
+    this.#claims = new FervoClaims({ table, paused: this.#tables.paused.quoted, clock }, {
+      format,
+      maxPayloadBytes: options.maxPayloadBytes,
+    });
     this.#settles = new FervoSettles(table, clock);
   }
 

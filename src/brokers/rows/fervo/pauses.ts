@@ -3,6 +3,9 @@ import type { RowsShared } from "../shared.ts";
 import { parsed } from "./columns.ts";
 import type { FervoTables } from "./tables.ts";
 
+/** A look for jobs says for this long that no queue is paused, milliseconds; an idle consumer looks as often. */
+const VALID_MS = 1_200;
+
 /** The rows of the table of paused queues. The first reader deletes a pause whose time is over. */
 export class FervoPauses implements Pauses {
   readonly isEnforced = false;
@@ -26,6 +29,11 @@ export class FervoPauses implements Pauses {
     }));
     if (paused.some(isOver)) await side.run(`DELETE FROM ${this.#paused} WHERE until_at <= ?`, [nowMs]);
     return paused.filter((one) => !isOver(one)).sort((a, b) => a.queue < b.queue ? -1 : 1);
+  }
+
+  get latest(): readonly PausedQueue[] | undefined {
+    const { clock, latest: { atMs, hasPauses } } = this.#shared;
+    return !hasPauses && clock.monotonicMs() - atMs <= VALID_MS ? [] : undefined;
   }
 
   async pause(queue: string, { untilMs, reason }: PauseOptions = {}): Promise<void> {

@@ -70,7 +70,7 @@ export class PausedQueues {
   /** Never rejects. */
   async #look(pauses: Pauses): Promise<void> {
     try {
-      const paused = await pauses.list();
+      const paused = pauses.latest ?? await pauses.list();
       this.#looking.worked();
       this.#change(paused);
     } catch (thrown) {

@@ -52,3 +52,38 @@ Deno.test("An idle consumer asks its database once a second, and exactly when th
   }
   await Deno.remove(folder, { recursive: true });
 });
+
+Deno.test("A look for jobs says whether a queue is paused, so that an idle worker need not ask for it", async () => {
+  const clock = new FakeClock();
+  const folder = await Deno.makeTempDir({ prefix: "fervo-rows-" });
+  const place = {
+    address: { transport: "unix", path: `${folder}/queue.sqlite` },
+    user: "",
+    database: "",
+  } as const;
+  {
+    await using broker = openRows(sqliteDriver(clock), place, { clock });
+    await using administrator = openRows(sqliteDriver(clock), place, { clock });
+    const pauses = broker.admin.pauses!;
+    assert.equal(pauses.latest, undefined);
+    const stop = new AbortController();
+    const receiving = broker.subscribe().receive({ queues: ["q"], max: 1, waitMs: 600_000 }, stop.signal);
+    await clock.advance(10_000);
+    for (let i = 0; i < 50; i++) {
+      assert.deepEqual(pauses.latest, []);
+      await clock.advance(137);
+    }
+    await administrator.admin.pauses!.pause("other");
+    await clock.advance(1_000);
+    assert.equal(pauses.latest, undefined);
+    assert.deepEqual(await pauses.list(), [{ queue: "other" }]);
+    await administrator.admin.pauses!.resume("other");
+    await clock.advance(1_000);
+    assert.deepEqual(pauses.latest, []);
+    stop.abort();
+    await receiving;
+    await clock.advance(1_201);
+    assert.equal(pauses.latest, undefined);
+  }
+  await Deno.remove(folder, { recursive: true });
+});

@@ -18,6 +18,7 @@ class FakePauses implements Pauses {
   readonly isEnforced = false;
   readonly paused = new Map<string, PauseOptions>();
   outage: Error | undefined;
+  latest: readonly PausedQueue[] | undefined;
   lists = 0;
 
   list(): Promise<PausedQueue[]> {
@@ -99,6 +100,23 @@ Deno.test("Consumer ends a receive that waits when queues are paused or resumed,
   assert.deepEqual(t.asked(), ["a b", "a", "a b"]);
   assert.equal(t.pauses.lists, 3);
   assert.deepEqual(t.log.of("queues_paused").map(({ queues }) => queues), [[{ queue: "b" }], []]);
+});
+
+Deno.test("Consumer asks for pauses only where the broker has not learned them by the way", async () => {
+  await using t = start({}, (broker) => void ((broker.admin.pauses as FakePauses).latest = []));
+  await settlePromises();
+  // It does not begin by hearsay.
+  assert.equal(t.pauses.lists, 1);
+  t.pauses.pause("a");
+  await t.clock.advance(5_000);
+  assert.equal(t.pauses.lists, 1);
+  t.pauses.latest = undefined;
+  await t.clock.advance(1_000);
+  assert.equal(t.pauses.lists, 2);
+  assert.equal(t.asked().at(-1), "b");
+  t.pauses.latest = [];
+  await t.clock.advance(1_000);
+  assert.deepEqual([t.pauses.lists, t.asked().at(-1)], [2, "a b"]);
 });
 
 Deno.test("Consumer tells of another time or reason of a pause, and not of other queues' pauses", async () => {
