@@ -1,7 +1,7 @@
 import type { Clock } from "../core/time/clock.ts";
 import { sleep } from "../core/time/clock.ts";
 import { Backoff } from "../core/time/backoff.ts";
-import { QueueError } from "../core/errors.ts";
+import { type FervoError, QueueError } from "../core/errors.ts";
 import { formatAddress, type SocketAddress } from "../net/address.ts";
 import { Keepalive } from "../net/keepalive.ts";
 import type { SqlDialect } from "./dialect.ts";
@@ -62,6 +62,8 @@ export class SqlDatabase implements SqlSession {
   #opening: Promise<SqlClient> | undefined;
   /** The pause before the next connect, milliseconds. */
   #pauseMs = 0;
+  /** Why the latest failed connect failed. */
+  #failure: FervoError | undefined;
   #where: string;
   /** The end of the latest statement or transaction: the next one begins then. */
   #last: Promise<unknown> = Promise.resolve();
@@ -143,7 +145,10 @@ export class SqlDatabase implements SqlSession {
 
   /** After all earlier work, with an open connection. */
   #inTurn<T>(work: (client: SqlClient) => Promise<T>): Promise<T> {
+    const known = this.#failure;
     const turn = this.#last.then(async () => {
+      // Those that waited for a connect fail with it: each one's own attempt would keep the others waiting.
+      if (this.#client?.isLost !== false && this.#failure !== known) throw this.#failure;
       const client = await this.#usable();
       this.#keepalive?.note();
       try {
@@ -215,7 +220,7 @@ export class SqlDatabase implements SqlSession {
     } catch (error) {
       if (signal.aborted) throw this.#closed();
       this.#pauseMs = this.#backoff.nextMs();
-      throw unavailableError(this.#where, error);
+      throw this.#failure = unavailableError(this.#where, error);
     }
   }
 
