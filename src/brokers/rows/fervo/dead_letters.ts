@@ -1,7 +1,6 @@
 import { noPlace } from "../../../core/admin.ts";
 import type { DeadGroups, DeadLetter, DeadLetters, Failure } from "../../../core/admin.ts";
 import type { SqlRow } from "../../../sql/driver.ts";
-import { againAfterDuplicate } from "../../../sql/failure.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../../dead_grouping.ts";
 import type { RowsShared } from "../shared.ts";
@@ -99,7 +98,7 @@ export class FervoDeadLetters implements DeadLetters {
         );
         const { changes } = await session.run(text + sql, values);
         const keyed = rows.filter((row) => row["taken_key"] !== null);
-        await againAfterDuplicate(this.#table.restoreKeys(session, keyed.map(idOf)));
+        await this.#table.restoreKeys(session, keyed.map(idOf));
         return changes;
       }));
     wakeups.announce();

@@ -1,6 +1,12 @@
 import type { SqlDialect } from "../../../sql/dialect.ts";
 import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
+import { SqlFailure } from "../../../sql/failure.ts";
 import type { SqlValue } from "../../../sql/value.ts";
+
+/** How long a transaction of a worker waits for a producer that is about to use a key, milliseconds. */
+const KEY_WAIT_MS = 50;
+/** At most this many ids are remembered. A job that is forgotten may get its key after all. */
+const MAX_WITHOUT_KEY = 10_000;
 
 /** The table of jobs as this process uses it, and the statements that several of its parts need. */
 export class JobTable {
@@ -12,6 +18,10 @@ export class JobTable {
   readonly leaseMs: number;
   /** After a SELECT that locks its rows, and skips those that others have locked; {@link onServer} sets it. */
   locking = "";
+  /** The same for a SELECT that fails instead of waiting for an open transaction, where the server has that. */
+  #noWait = "";
+  /** The ids of jobs that keep no key: at their last restore somebody was about to use it. */
+  readonly #withoutKey = new Set<string>();
 
   constructor(deps: { dialect: SqlDialect; name: string }, options: { owner: string; leaseMs: number }) {
     this.dialect = deps.dialect;
@@ -29,6 +39,7 @@ export class JobTable {
   /** Called when a connection was opened. */
   onServer({ hasSkipLocked }: { readonly hasSkipLocked: boolean }): void {
     this.locking = hasSkipLocked ? " FOR UPDATE SKIP LOCKED" : this.waiting;
+    this.#noWait = hasSkipLocked && this.dialect.name === "mysql" ? " FOR UPDATE NOWAIT" : "";
   }
 
   /** The condition for rows while they are ours. */
@@ -63,7 +74,14 @@ export class JobTable {
     return rows[0] && idOf(rows[0]);
   }
 
-  /** Gives waiting jobs their unique keys back, where no other job has got the key meanwhile. */
+  /**
+   * Gives waiting jobs their unique keys back, where no other job has got the key meanwhile.
+   *
+   * A producer may be about to use a key, in a transaction that can take long. No other change of the worker may wait for that, so
+   * then the transaction is made `again` at once, and leaves this job without the key.
+   *
+   * @throws {SqlFailure}
+   */
   async restoreKeys(session: SqlSession, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return;
     const { sql, values } = this.dialect.isOneOf("id", ids);
@@ -72,11 +90,30 @@ export class JobTable {
       values,
     );
     for (const row of rows) {
-      const other = await this.waitingWith(session, String(row["queue"]), String(row["taken_key"]));
-      if (other !== undefined) continue;
-      // A producer may use the key at this moment: then this fails as a duplicate, and the transaction is made again.
-      await session.run(`UPDATE ${this.name} SET unique_key = taken_key WHERE id = ?`, [row["id"]!]);
+      const id = idOf(row);
+      if (this.#withoutKey.has(id)) continue;
+      try {
+        await this.#restoreKey(session, row);
+      } catch (error) {
+        if (!(error instanceof SqlFailure) || (error.kind !== "again" && error.kind !== "duplicate")) {
+          throw error;
+        }
+        if (this.#withoutKey.size === MAX_WITHOUT_KEY) this.#withoutKey.clear();
+        this.#withoutKey.add(id);
+        throw new SqlFailure("again", { cause: error.cause, code: error.code, advice: error.advice });
+      }
     }
+  }
+
+  async #restoreKey(session: SqlSession, row: SqlRow): Promise<void> {
+    // PostgreSQL has no other way to see a key of an open transaction than to wait for it.
+    if (this.dialect.name === "postgres") await session.run(`SET LOCAL lock_timeout = ${KEY_WAIT_MS}`);
+    const other = await session.run(
+      `SELECT id FROM ${this.name} WHERE queue = ? AND unique_key = ?${this.#noWait}`,
+      [row["queue"]!, row["taken_key"]!],
+    );
+    if (other.rows.length > 0) return;
+    await session.run(`UPDATE ${this.name} SET unique_key = taken_key WHERE id = ?`, [row["id"]!]);
   }
 }
 

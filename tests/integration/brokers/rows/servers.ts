@@ -1,4 +1,5 @@
 /** The servers whose databases have our tables, for the tests of a file: each is started when the first test needs it. */
+import { eventually } from "../../../support/eventually.ts";
 import type { RowsBroker } from "../../../../src/brokers/rows/broker.ts";
 import type { SqlClient, SqlDriver } from "../../../../src/sql/driver.ts";
 import { MYSQL } from "../../../../src/sql/mysql.ts";
@@ -118,6 +119,16 @@ export class Database implements AsyncDisposable {
     const client = await this.connect();
     const { rows } = await client.run("SELECT version FROM fervo_schema ORDER BY version");
     return rows.map((row) => Number(row["version"]));
+  }
+
+  /** Resolves when a transaction waits for a lock. */
+  async lockWait(): Promise<void> {
+    const client = await this.connect();
+    const text = client.dialect.name === "postgres"
+      ? "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+      : `SELECT variable_value AS n FROM information_schema.global_status
+         WHERE variable_name = 'Innodb_row_lock_current_waits'`;
+    await eventually("a transaction waits", async () => Number((await client.run(text)).rows[0]!["n"]) > 0);
   }
 
   /** The names of its tables. */
