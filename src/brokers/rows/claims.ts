@@ -66,7 +66,7 @@ export class RowClaims {
       mustLook ||= clock.monotonicMs() - this.#lookedAtMs >= LOOK_EVERY_MS;
       const look = mustLook ? await this.#look(request.queues) : undefined;
       if (isOver()) break;
-      const queues = look?.queues ?? request.queues;
+      const queues = look === undefined ? request.queues : this.#withWork(request.queues, look);
       if (queues.length > 0) {
         const deliveries = await this.#locks.during(
           queues,
@@ -83,6 +83,12 @@ export class RowClaims {
       await wakeups.wait(mark, { timeoutMs: Math.min(leftMs, nextMs), step }, signal);
     }
     return [];
+  }
+
+  /** The queues that may have something to take, jobs that are to be given back included. */
+  #withWork(queues: readonly string[], look: Look): readonly string[] {
+    if (this.#withStrays.size === 0) return look.queues;
+    return queues.filter((queue) => look.queues.includes(queue) || this.#withStrays.has(queue));
   }
 
   async #look(queues: readonly string[]): Promise<Look> {
