@@ -56,6 +56,7 @@ const WALK_SYMFONY: Way = { by: "tests/first_hour/symfony", where: "php/bundle/R
 const WALK_PACKAGE: Way = { by: "tests/debian_package/walk", where: "docs/install.md" };
 const SYMFONY_DEMO: Way = { by: "tests/e2e/demo_test.ts", where: "symfony.ts" };
 const HOST: Way = { by: "tests/e2e/host_test.ts", where: '"--service"' };
+const SQL_TABLES: Way = { by: "tests/e2e/operator/sql_rights_test.ts", where: "documentedTables" };
 const UPGRADE: Way = { by: "tests/e2e/operator/wrong_turns_test.ts", where: '"install"' };
 const BACKUP: Way = { by: "tests/e2e/operator/queue_file_test.ts", where: "runAsDocumented" };
 const SERVER_BACKUP: Way = { by: "tests/e2e/operator/backup_test.ts", where: "runDocScript" };
@@ -90,9 +91,12 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   },
   // docs/queues.md
   'fervo-worker push search \'{"index":"products"}\' --unique products': {
-    by: "tests/conformance/unique.ts",
-    where: "unique:",
+    by: "tests/e2e/sql_commands_test.ts",
+    where: '"--unique"',
   },
+  // docs/brokers/postgresql.md and mysql.md
+  "fervo-worker schema --from 0 | psql -v ON_ERROR_STOP=1 shop": SQL_TABLES,
+  "fervo-worker schema --from 0 --product mariadb | mariadb shop": SQL_TABLES,
   "fervo-worker queues": { run: { says: /^READY +DELAYED +RESERVED +DEAD /m } },
   'fervo-worker pause mail --for 2h --reason "the mail server is being moved"': {
     run: { says: /^Paused "mail" until .*: the mail server is being moved$/m },

@@ -75,26 +75,31 @@ for (const { page, driver, administrator, start, createProducer, pushOnce } of C
     return block.text.replaceAll(/\bshop\b/g, database);
   };
 
+  /** What the page's command prints for an administrator, without the client that takes it. */
+  const documentedTables = (site: Site): Promise<string> => {
+    const console = docBlocks().find(({ file, text }) =>
+      file === page && text.startsWith("$ fervo-worker schema")
+    );
+    const [, args] = /^\$ fervo-worker ([^|]+) \|/.exec(console!.text)!;
+    return site.runOk(args!.split(" "));
+  };
+
   Deno.test(`All that a worker does goes with the rights of ${page}, and nothing else does`, async () => {
     await using server = await start();
     await using database = await server.database();
     const { address } = server;
     assert(address.transport === "tcp");
-    const urlOf = (user: string) =>
-      `${
-        driver === POSTGRES ? "postgres" : "mysql"
-      }://${user}@${address.hostname}:${address.port}/${database.name}`;
-    const broker = { driver: driver === POSTGRES ? "postgres" : "mysql", lease_ms: 1_000 };
-    await using site = await Site.create(undefined, { broker: { ...broker, url: urlOf(administrator) } });
-    // As an administrator: makes the tables.
-    await site.runOk(["queues"]);
-    await database.sql("CREATE TABLE orders (id INTEGER)");
-    await database.sql(documented("CREATE ", database.name));
-    await site.configure({
-      broker: { ...broker, url: urlOf("jobs"), password: PASSWORD, create_tables: false },
+    const scheme = driver === POSTGRES ? "postgres" : "mysql";
+    const url = `${scheme}://jobs@${address.hostname}:${address.port}/${database.name}`;
+    await using site = await Site.create(undefined, {
+      broker: { driver: scheme, url, password: PASSWORD, create_tables: false, lease_ms: 1_000 },
       schedule: { every_ms: 1_000, payload: "timed", attempts: 1 },
       process: { command: ["false"] },
     });
+    await database.sql(await documentedTables(site));
+    await database.sql("CREATE TABLE orders (id INTEGER)");
+    await database.sql(documented("CREATE ", database.name));
+    assert.match(await site.runOk(["schema"]), /newest one/);
 
     await site.runOk(["push", "jobs", "one", "--attempts", "1"]);
     await site.runOk(["push", "jobs", "later", "--delay", "100ms", "--attempts", "3"]);
@@ -138,14 +143,10 @@ for (const { page, driver, administrator, start, createProducer, pushOnce } of C
     await using database = await server.database();
     const { address } = server;
     assert(address.transport === "tcp");
-    await using site = await Site.create(undefined, {
-      broker: {
-        driver: driver === POSTGRES ? "postgres" : "mysql",
-        url: `${
-          driver === POSTGRES ? "postgres" : "mysql"
-        }://${administrator}@${address.hostname}:${address.port}/${database.name}`,
-      },
-    });
+    const scheme = driver === POSTGRES ? "postgres" : "mysql";
+    const url = `${scheme}://${administrator}@${address.hostname}:${address.port}/${database.name}`;
+    await using site = await Site.create(undefined, { broker: { driver: scheme, url } });
+    // Makes the tables.
     await site.runOk(["queues"]);
     await database.sql("CREATE TABLE orders (id INTEGER)");
     await database.sql(createProducer);
@@ -183,6 +184,7 @@ for (const { page, driver, administrator, start, createProducer, pushOnce } of C
     const scheme = driver === POSTGRES ? "postgres" : "mysql";
     const url = `${scheme}://${administrator}@${address.hostname}:${address.port}/${database.name}`;
     await using site = await Site.create(undefined, { broker: { driver: scheme, url } });
+    // Makes the tables.
     await site.runOk(["queues"]);
     await database.sql(documented("CREATE ", database.name));
     const text = await Deno.readTextFile(new URL(`../../../${page}`, import.meta.url));
