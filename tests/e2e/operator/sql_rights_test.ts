@@ -176,6 +176,22 @@ for (const { page, driver, administrator, start, createProducer, pushOnce } of C
     await failsWith(user.client.run("DELETE FROM fervo_jobs"), "denied", /./);
   });
 
+  Deno.test(`A worker creates its tables with the right of ${page}, and not without it`, async () => {
+    await using server = await start();
+    await using database = await server.database();
+    const { address } = server;
+    assert(address.transport === "tcp");
+    const scheme = driver === POSTGRES ? "postgres" : "mysql";
+    const url = `${scheme}://jobs@${address.hostname}:${address.port}/${database.name}`;
+    await using site = await Site.create(undefined, { broker: { driver: scheme, url, password: PASSWORD } });
+    const [createUser] = documented("CREATE ", database.name).split("\n");
+    await database.sql(createUser!);
+    assert.notEqual((await site.run(["push", "jobs", "x"])).code, 0);
+    await database.sql(documented("GRANT CREATE", database.name));
+    await site.runOk(["push", "jobs", "x"]);
+    assert.match(await site.runOk(["schema"]), /newest one/);
+  });
+
   Deno.test(`An administrator can run the other SQL of ${page}`, async () => {
     await using server = await start();
     await using database = await server.database();
