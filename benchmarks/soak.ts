@@ -8,9 +8,9 @@
  * through all of it stay flat; every orderly stop ends within its deadline. A ledger outside broker, worker and PHP says what
  * ran, and when, so nothing that the worker believes counts.
  *
- * `deno task soak [--quick] [--write] [--jobs N] [--seed N] [sqlite] [redis] [beanstalkd]`; all three unless named. It
+ * `deno task soak [--quick] [--write] [--jobs N] [--seed N] [sqlite] [redis] [beanstalkd] [postgres] [mysql]`; all unless named. It
  * exits with 1 when something is not as it is to be, and leaves its folder then. `--write` puts the result of each broker
- * into benchmarks/results/soak_BROKER.md. Needs supervisor, redis-server and beanstalkd: `scripts/setup test`; and
+ * into benchmarks/results/soak_BROKER.md. Needs what `scripts/setup test` installs, and
  * `scripts/compile`.
  */
 import { openBroker } from "../src/app/assembly.ts";

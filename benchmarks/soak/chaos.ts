@@ -1,9 +1,9 @@
 import { sleep, systemClock } from "../../src/core/time/clock.ts";
 import { type PhpFpm, signal } from "../../tests/support/php_fpm.ts";
 import type { SeededRandom } from "../../tests/support/seeded_random.ts";
-import type { SoakBroker } from "./brokers.ts";
-import { KILLED, type Trouble } from "./doubles.ts";
-import { CHILDREN, clockOf, WORKERS, type Workers } from "./workers.ts";
+import type { SoakBroker } from "./broker.ts";
+import type { Ending, Trouble } from "./doubles.ts";
+import { CHILDREN, clockOf, type WorkerName, WORKERS, type Workers } from "./workers.ts";
 
 export interface ChaosDeps {
   readonly workers: Workers;
@@ -18,11 +18,23 @@ export interface ChaosDeps {
   readonly note: (line: string) => void;
 }
 
-/** `afterMs`: for how long there can be effects when it is over. */
-type Action = readonly [weight: number, what: string, act: () => Promise<void>, afterMs: number];
+interface Action {
+  readonly what: string;
+  readonly weight: number;
+  act(): Promise<void>;
+  /** For how long there can be effects when it is over. */
+  readonly afterMs: number;
+  /** Other things go wrong meanwhile. */
+  readonly isAside?: boolean;
+  /** It has effects only on runs for this worker. */
+  readonly of?: WorkerName;
+  /** What it does to jobs that run. */
+  readonly ends: readonly Ending[];
+  /** What had been settled before is no longer. */
+  readonly undoes?: boolean;
+}
 
 export const STOPPED = "a worker is stopped, and started again";
-const RESTORED = "a backup takes the place of the queue's file";
 export const RELOADED = "a worker is reloaded with other slots";
 
 /** How long a broker is away at most. */
@@ -31,12 +43,10 @@ const OUTAGE_MS = 2_500;
 const STALL_MS = 8_000;
 /** How far the clock is stepped: further than a lease. */
 const STEP_S = 12;
-/** Of a worker that is killed, and of a file that is replaced: until leases have ended, and what is lost is taken back. */
-const LEASE_MS = 30_000;
 /** php-fpm ends what runs within its `process_control_timeout`, and then counts as young for two seconds. */
 const RELOAD_MS = 10_000;
 
-/** What goes wrong, at random. One thing at a time, but the broker can be away meanwhile. */
+/** What goes wrong, at random. One thing at a time, but the broker can fail meanwhile. */
 export class Chaos {
   /** How often what was done. */
   readonly done = new Map<string, number>();
@@ -53,24 +63,99 @@ export class Chaos {
 
   constructor(deps: ChaosDeps) {
     this.#deps = deps;
-    const { workers, fpm, broker, random } = deps;
+    const { workers, fpm, broker, random, withoutPushes } = deps;
+    const { recoveryMs } = broker;
     this.#actions = [
-      [4, KILLED, () => workers.kill("victim"), LEASE_MS],
-      [3, STOPPED, () => this.#restart(), 0],
-      [3, RELOADED, async () => {
-        const slots = CHILDREN / WORKERS.length + random.below(3) - 1;
-        await workers.reload(random.pick(WORKERS), "concurrency", String(slots));
-      }, RELOAD_MS],
-      [5, "a child of php-fpm is killed", () => this.#killChild(), 0],
-      [2, "php-fpm is reloaded (SIGUSR2)", () => fpm.reload(), RELOAD_MS],
-      [1, "php-fpm is stopped (SIGTERM), and started again", () => fpm.restart(), RELOAD_MS],
-      [2, broker.trouble, () => this.#beginOutage(), OUTAGE_MS + LEASE_MS],
-      [2, `the clock steps by ${STEP_S} s`, () => this.#stepClock(), LEASE_MS],
-      [1, "nobody reads the logs", () => workers.stallLogs(STALL_MS), LEASE_MS],
+      {
+        what: "a worker is killed",
+        weight: 4,
+        act: () => workers.kill("victim"),
+        afterMs: recoveryMs,
+        of: "victim",
+        ends: ["leases"],
+      },
+      // While the broker fails, it cannot put back what it has.
+      {
+        what: STOPPED,
+        weight: 3,
+        act: () => this.#restart(),
+        afterMs: recoveryMs,
+        of: "victim",
+        ends: ["runs", "leases"],
+      },
+      ...WORKERS.map((worker): Action => ({
+        what: RELOADED,
+        weight: 1.5,
+        act: async () => {
+          const slots = CHILDREN / WORKERS.length + random.below(3) - 1;
+          await workers.reload(worker, "concurrency", String(slots));
+        },
+        afterMs: RELOAD_MS,
+        of: worker,
+        ends: ["runs"],
+      })),
+      {
+        what: "a child of php-fpm is killed",
+        weight: 5,
+        act: () => this.#killChild(),
+        afterMs: 0,
+        ends: ["runs"],
+      },
+      {
+        what: "php-fpm is reloaded (SIGUSR2)",
+        weight: 2,
+        act: () => fpm.reload(),
+        afterMs: RELOAD_MS,
+        ends: ["runs"],
+      },
+      {
+        what: "php-fpm is stopped (SIGTERM), and started again",
+        weight: 1,
+        act: () => fpm.restart(),
+        afterMs: RELOAD_MS,
+        ends: ["runs"],
+      },
+      {
+        what: "php-fpm is killed with its children (SIGKILL), and started again",
+        weight: 1,
+        act: async () => {
+          await fpm.kill();
+          await fpm.restart();
+        },
+        afterMs: RELOAD_MS,
+        ends: ["runs"],
+      },
+      ...broker.failures.map(({ what, weight, begin }): Action => ({
+        what,
+        weight,
+        act: () => begin(random.below(OUTAGE_MS)),
+        afterMs: recoveryMs,
+        isAside: true,
+        ends: ["leases"],
+      })),
+      {
+        what: `the clock steps by ${STEP_S} s`,
+        weight: 2,
+        act: () => this.#stepClock(),
+        afterMs: recoveryMs,
+        ends: ["leases"],
+      },
+      {
+        what: "nobody reads the logs",
+        weight: 1,
+        act: () => workers.stallLogs(STALL_MS),
+        afterMs: recoveryMs,
+        ends: ["leases"],
+      },
       ...(broker.restore === undefined ? [] : [
-        [1, RESTORED, () => {
-          return this.#deps.withoutPushes(() => broker.restore!());
-        }, LEASE_MS] as const,
+        {
+          what: "a backup takes the place of the queue's file",
+          weight: 1,
+          act: () => withoutPushes(() => broker.restore!()),
+          afterMs: recoveryMs,
+          ends: ["runs", "leases"],
+          undoes: true,
+        } satisfies Action,
       ]),
     ];
   }
@@ -85,19 +170,24 @@ export class Chaos {
     await this.#outage;
   }
 
-  async #act([, what, act, afterMs]: Action, pauseMs: number): Promise<void> {
+  async #act(action: Action, pauseMs: number): Promise<void> {
+    const { what, act, afterMs, isAside, of, ends, undoes = false } = action;
     await sleep(systemClock, pauseMs * (0.5 + this.#deps.random.next()));
-    this.#deps.note(what);
+    if (isAside) await this.#outage;
+    this.#deps.note(of === undefined ? what : `${what}: ${of}`);
     this.done.set(what, (this.done.get(what) ?? 0) + 1);
-    const trouble = { what, fromMs: performance.now(), toMs: Infinity, undoes: what === RESTORED };
+    const trouble = { what, fromMs: performance.now(), toMs: Infinity, of, ends, undoes };
     this.troubles.push(trouble);
-    await act();
-    trouble.toMs = performance.now() + afterMs;
+    const acting = act().then(() => {
+      trouble.toMs = performance.now() + afterMs;
+    });
+    if (isAside) this.#outage = acting;
+    else await acting;
   }
 
   #pick(): Action {
-    let at = this.#deps.random.below(this.#actions.reduce((sum, [weight]) => sum + weight, 0));
-    return this.#actions.find(([weight]) => (at -= weight) < 0)!;
+    let at = this.#deps.random.next() * this.#actions.reduce((sum, { weight }) => sum + weight, 0);
+    return this.#actions.find(({ weight }) => (at -= weight) < 0)!;
   }
 
   async #restart(): Promise<void> {
@@ -124,11 +214,5 @@ export class Chaos {
     const { file } = clockOf(folder);
     await Deno.writeTextFile(`${file}.new`, `${this.#clockS < 0 ? "" : "+"}${this.#clockS}\n`);
     await Deno.rename(`${file}.new`, file);
-  }
-
-  async #beginOutage(): Promise<void> {
-    await this.#outage;
-    const ms = this.#deps.random.below(OUTAGE_MS);
-    this.#outage = this.#deps.broker.fail(ms);
   }
 }

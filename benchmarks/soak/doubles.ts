@@ -1,11 +1,18 @@
 import { kindOf } from "./jobs.ts";
 import type { Run } from "./runs.ts";
 
+/** Runs were cut off; or leases ended, because they were not renewed. */
+export type Ending = "runs" | "leases";
+
 /** A piece of bad luck: what, and from when to when it had effects, milliseconds of the ledger's clock. */
 export interface Trouble {
   readonly what: string;
   readonly fromMs: number;
   toMs: number;
+  /** The worker on whose runs alone it had effects; undefined: on those of all. */
+  readonly of: string | undefined;
+  /** What it did to jobs that ran. */
+  readonly ends: readonly Ending[];
   /** What had been settled shortly before is no longer: it explains more than anything else. */
   readonly undoes: boolean;
 }
@@ -27,8 +34,6 @@ export interface Doubles {
 
 /** What shows that a job kills its own PHP; no trouble of ours is needed for that. */
 const KILLS_PHP = "the job kills its PHP";
-/** Its jobs are taken over when their leases have ended. */
-export const KILLED = "a worker is killed";
 export const NO_CAUSE = "no known cause";
 /** php-fpm tells its age in whole seconds; in its first two a lost connection counts as its doing (docs/adr/0006). */
 const BEFORE_MS = 3_000;
@@ -79,12 +84,13 @@ function isBesideOf(before: Run, later: Run): boolean {
 
 function causeOf(kind: string, before: Run, later: Run, troubles: readonly Trouble[]): string {
   if (kind === "crashes" && before.outcome === "none") return KILLS_PHP;
-  const causes = troubles.filter(({ fromMs, toMs }) =>
-    fromMs <= later.startMs && toMs >= before.startMs - BEFORE_MS
+  const causes = troubles.filter(({ fromMs, toMs, of }) =>
+    fromMs <= later.startMs && toMs >= before.startMs - BEFORE_MS &&
+    (of === undefined || of === before.worker)
   );
-  // An attempt that counted, and may not have ended, is taken over from a worker that has sent no heartbeat.
-  const isTakenOver = later.isRepeat && later.attempt > before.attempt;
-  if (isTakenOver && causes.some(({ what }) => what === KILLED)) return KILLED;
+  // An attempt that counted, and may not have ended: its lease ended.
+  const ending = later.isRepeat && later.attempt > before.attempt ? "leases" : "runs";
+  const likely = causes.filter(({ ends }) => ends.includes(ending));
   // The nearest to the second run is the likeliest.
-  return (causes.find(({ undoes }) => undoes) ?? causes.at(-1))?.what ?? NO_CAUSE;
+  return (causes.find(({ undoes }) => undoes) ?? likely.at(-1) ?? causes.at(-1))?.what ?? NO_CAUSE;
 }

@@ -1,7 +1,7 @@
 import type { Broker } from "../../src/core/broker.ts";
 import { sleep, systemClock } from "../../src/core/time/clock.ts";
 import type { DeadLetter, QueueDepth } from "../../src/core/admin.ts";
-import type { SoakBroker } from "./brokers.ts";
+import type { SoakBroker } from "./broker.ts";
 import { payloadOf } from "./jobs.ts";
 import type { Ledger } from "./ledger.ts";
 import { QUEUE } from "./workers.ts";

@@ -5,7 +5,7 @@ import { fakeTime } from "../../tests/support/fake_time.ts";
 import { findPhpFpm, type PhpFpm } from "../../tests/support/php_fpm.ts";
 import { userName } from "../../tests/support/run_program.ts";
 import { Supervisord } from "../../tests/support/supervisord.ts";
-import type { SoakBroker } from "./brokers.ts";
+import type { SoakBroker } from "./broker.ts";
 
 /** "steady" is only ever reloaded, so that its memory tells something; "victim" is killed and restarted, too. */
 export const WORKERS = ["steady", "victim"] as const;

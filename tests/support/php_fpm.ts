@@ -152,11 +152,20 @@ export class PhpFpm implements AsyncDisposable {
   }
 
   /** Stops php-fpm (SIGTERM): running requests are killed, the unix socket disappears. Idempotent. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return this.#end("SIGTERM");
+  }
+
+  /** SIGKILL of the master and its children; the unix socket stays. */
+  kill(): Promise<void> {
+    return this.#end("SIGKILL");
+  }
+
+  async #end(how: "SIGTERM" | "SIGKILL"): Promise<void> {
     const master = this.#master;
     if (master === undefined) return;
     this.#master = undefined;
-    signal(master.pid, "SIGTERM");
+    signal(master.pid, how);
     const tooLate = systemClock.setTimer(() => signal(master.pid, "SIGKILL"), STOP_DEADLINE_MS);
     await master.status;
     tooLate.cancel();

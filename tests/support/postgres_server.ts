@@ -15,8 +15,8 @@ const PORT = 5_432;
 
 /** How a {@link PostgresServer} differs from one on a unix socket with PostgreSQL's own settings. */
 export interface PostgresOptions {
-  /** Listens on TCP, too, at a loopback address of its own. */
-  readonly tcp?: boolean;
+  /** Listens on TCP, too, at this address, or at a loopback address of its own. */
+  readonly tcp?: boolean | string;
   /** Listens there on TCP, too. */
   readonly network?: ServerNetwork;
   /** Lines of postgresql.conf, which win over the fixture's own. */
@@ -63,7 +63,8 @@ export class PostgresServer implements AsyncDisposable {
     this.#bin = bin;
     this.#options = options;
     this.#primary = primary;
-    const hostname = options.network?.host ?? (options.tcp ? privateLoopback() : undefined);
+    const { network, tcp } = options;
+    const hostname = network?.host ?? (tcp === true ? privateLoopback() : tcp || undefined);
     this.address = hostname === undefined
       ? { transport: "unix", path: this.socket }
       : { transport: "tcp", hostname, port: PORT };
