@@ -21,6 +21,7 @@ import type { RowsShared } from "../shared.ts";
 import { FervoDeadLetters } from "./dead_letters.ts";
 import type { JobTable } from "./job_table.ts";
 import { FervoPauses } from "./pauses.ts";
+import { bytesOf } from "./row.ts";
 import { FervoSchedule } from "./schedule.ts";
 import { queuesIn } from "./queues.ts";
 import type { FervoTables } from "./tables.ts";
@@ -177,7 +178,7 @@ function placeOf(text: string): { key: bigint; id: bigint } {
 function toJob(row: SqlRow, state: JobState): ListedJob {
   return {
     id: String(row["id"]),
-    payload: row["payload"] as Uint8Array | null ?? new Uint8Array(0),
+    payload: bytesOf(row["payload"]) ?? new Uint8Array(0),
     payloadBytes: Number(row["bytes"]),
     attempts: Number(row["attempts"]),
     enqueuedAtMs: Number(row["created_at"]),

@@ -5,7 +5,7 @@ import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
 import type { ClaimRequest, IsHeld, Look } from "../layout.ts";
 import { idOf, type JobTable } from "./job_table.ts";
 import { ReadyPlaces } from "./ready_place.ts";
-import { type FervoRow, readRow } from "./row.ts";
+import { bytesOf, type FervoRow, readRow } from "./row.ts";
 
 /** Due jobs, and jobs with a later time, are moved by at most this many at a time. */
 const MOVED_TOGETHER = 1_000;
@@ -181,9 +181,7 @@ export class FervoClaims {
     );
     const due = rows.filter((row) => row["is_due"] === 1);
     if (due.length < rows.length) this.#withLater.add(queue);
-    return due.toSorted(byOrder).map((row) =>
-      readRow(row, queue, row["payload"] as Uint8Array | null ?? undefined, this.#options)
-    );
+    return due.toSorted(byOrder).map((row) => readRow(row, queue, bytesOf(row["payload"]), this.#options));
   }
 
   /** A SELECT that locks the rows, and an UPDATE, for servers without a RETURNING of the former values. */
@@ -252,11 +250,11 @@ export class FervoClaims {
 
   /** Undefined when it is NULL, or longer than allowed. */
   async #payloadOf(session: SqlSession, row: SqlRow): Promise<Uint8Array | undefined> {
-    const known = row["payload"] as Uint8Array | null;
-    if (known !== null) return known;
+    const known = bytesOf(row["payload"]);
+    if (known !== undefined) return known;
     if (row["bytes"] === null || Number(row["bytes"]) > this.#options.maxPayloadBytes) return undefined;
     const { rows } = await session.run(`SELECT payload FROM ${this.#table.name} WHERE id = ?`, [row["id"]!]);
-    return rows[0]?.["payload"] as Uint8Array | undefined;
+    return bytesOf(rows[0]?.["payload"]);
   }
 
   async #reserve(session: SqlSession, ids: readonly string[]): Promise<void> {

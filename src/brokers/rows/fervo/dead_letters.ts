@@ -7,6 +7,7 @@ import type { RowsShared } from "../shared.ts";
 import { parsed } from "./columns.ts";
 import { idOf, type JobTable } from "./job_table.ts";
 import { queuesIn } from "./queues.ts";
+import { bytesOf } from "./row.ts";
 
 /** Letters that are read at a time, and ids that are changed at a time. */
 const READ_TOGETHER = 100;
@@ -197,7 +198,7 @@ function toDeadLetter(row: SqlRow): DeadLetter {
     id: String(row["id"]),
     place: `${row["died_at"]}:${row["id"]}`,
     queue: String(row["queue"]),
-    payload: row["payload"] as Uint8Array | null ?? NO_BYTES,
+    payload: bytesOf(row["payload"]) ?? NO_BYTES,
     headers: headersOf(parsed(row["headers"] as string | null)),
     attempts: Number(row["attempts"]),
     ...(row["max_attempts"] !== null && { maxAttempts: Number(row["max_attempts"]) }),

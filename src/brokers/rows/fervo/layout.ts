@@ -18,7 +18,7 @@ import { FervoClaims } from "./claims.ts";
 import { headersColumn } from "./columns.ts";
 import { idOf, JobTable } from "./job_table.ts";
 import type { FervoRow } from "./row.ts";
-import { migrate } from "./schema/migrate.ts";
+import { migrate, refuseTextPayloads } from "./schema/migrate.ts";
 import { FervoSettles } from "./settles.ts";
 import { type FervoTables, fervoTables } from "./tables.ts";
 
@@ -92,6 +92,7 @@ export class FervoLayout implements Layout<FervoRow> {
   async prepare(client: SqlClient): Promise<void> {
     this.#table.onServer(client.facts);
     await migrate(client, this.#tables, this.#options.createTables);
+    await refuseTextPayloads(client, this.#tables);
   }
 
   look(session: SqlSession, queues: readonly string[]) {

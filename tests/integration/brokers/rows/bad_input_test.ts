@@ -15,7 +15,7 @@ import {
   textOf,
 } from "../../../conformance/fixture.ts";
 import { eventually } from "../../../support/eventually.ts";
-import { ACK } from "../../../support/verdicts.ts";
+import { ACK, bury } from "../../../support/verdicts.ts";
 import { Database, KINDS } from "./servers.ts";
 
 const MIB = 1_048_576;
@@ -67,6 +67,28 @@ for (const [product, kind] of Object.entries(KINDS)) {
     await fails(/a column is missing: compare the table.*taken_key/, takeNow(broker));
     await database.sql("ALTER TABLE fervo_jobs ADD COLUMN taken_key VARCHAR(255)");
     assert.equal(textOf(await takeOne(broker)), "before");
+  });
+
+  Deno.test(`${product}: a column of texts for payloads is read as it is, and never written as another text`, async () => {
+    await using database = await Database.create(kind);
+    await using before = database.open();
+    await before.push("q", bytes("before"));
+    // Its second connection, too, is one of before.
+    await before.admin.queues!();
+    await database.sql(
+      isPostgres
+        ? "ALTER TABLE fervo_jobs ALTER COLUMN payload TYPE text USING convert_from(payload, 'UTF8')"
+        : "ALTER TABLE fervo_jobs MODIFY payload LONGTEXT",
+    );
+    const deliveries = await takeNow(before);
+    assert.deepEqual(deliveries.map(textOf), ["before"]);
+    for (const delivery of deliveries) await delivery.settle(bury(FAILED));
+    const [letter] = await before.admin.dead!.list({ limit: 9 });
+    assert.deepEqual(letter!.payload, bytes("before"));
+    await using broker = database.open();
+    const pushing = broker.push("q", bytes("after"));
+    if (isPostgres) await fails(/the column payload of fervo_jobs is text, and must be bytea/, pushing);
+    else await pushing;
   });
 
   Deno.test(`${product}: a locked table is told after the lock timeout, and nothing is lost`, async () => {

@@ -155,6 +155,25 @@ async function refuseForeign(client: SqlClient, tables: FervoTables): Promise<vo
   }
 }
 
+/**
+ * PostgreSQL writes bytes into a column of texts as another text, and says nothing.
+ *
+ * @throws {SqlFailure}
+ */
+export async function refuseTextPayloads(client: SqlClient, { jobs }: FervoTables): Promise<void> {
+  if (client.dialect.name !== "postgres") return;
+  const { rows } = await client.run(
+    `SELECT format_type(atttypid, NULL) AS type FROM pg_attribute
+     WHERE attrelid = to_regclass(?) AND attname = 'payload'`,
+    [jobs.quoted],
+  );
+  const type = rows[0]?.["type"];
+  if (type === undefined || type === "bytea") return;
+  throw wrongSchema(`the column payload of ${jobs.name} is ${type}, and must be bytea`, [
+    "compare the table with the output of `fervo-worker schema`",
+  ]);
+}
+
 /** The names of a table's columns; empty when there is no such table. */
 async function columnsOf(client: SqlClient, { name }: Table): Promise<ReadonlySet<string>> {
   const columns = {
