@@ -133,7 +133,15 @@ export class RowSettler {
   }
 
   /** Adds a row to the group of this turn; resolves with whether the row was ours. */
-  async #join(change: "remove" | "renew", { row }: RowDelivery): Promise<boolean> {
+  async #join(change: "remove" | "renew", { row, mayBeSettled }: RowDelivery): Promise<boolean> {
+    if (mayBeSettled) {
+      // The group may have failed by another row of it, such as one that somebody has locked.
+      const { layout, turns } = this.#deps;
+      const changed = await turns.run((session) =>
+        Promise.resolve({ result: layout[change](session, [row]) })
+      );
+      return changed.has(row.id);
+    }
     const { rows, changed } = this.#groups[change] ??= this.#open(change);
     rows.push(row);
     return (await changed).has(row.id);
