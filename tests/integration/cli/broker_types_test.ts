@@ -202,6 +202,6 @@ Deno.test("A broker type's options are checked like all others, with their lines
   );
   assert.match(
     (await schedule.run("queues")).stderr,
-    /awkward cannot store schedules: .* driver = "sqlite" or "redis"/,
+    /awkward cannot store schedules: .* driver = "sqlite", "postgres", "mysql" or "redis"/,
   );
 });
