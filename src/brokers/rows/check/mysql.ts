@@ -168,7 +168,7 @@ function version(server: ServerFacts): Finding {
       severity: "warning",
       what: `${told} has no SKIP LOCKED`,
       why: "workers take jobs of a queue one after the other: a second worker adds little",
-      fix: "upgrade to MariaDB 10.8, MySQL 8.0.1 or newer",
+      fix: "upgrade to MariaDB 10.8, MySQL 8.0.17 or newer",
     };
   }
   if (!hasDescendingIndexes(server)) {

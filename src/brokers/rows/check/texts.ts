@@ -41,7 +41,7 @@ export const POSTGRES_TEXTS: Texts = {
 export const MYSQL_TEXTS: Texts = {
   "mysql.version": {
     looksAt:
-      "The server has `SKIP LOCKED` and descending indexes: MariaDB 10.8, MySQL 8.0.1 or newer. Older ones work, slower.",
+      "The server has `SKIP LOCKED` and descending indexes: MariaDB 10.8, MySQL 8.0.17 or newer. Older MariaDB works, slower.",
   },
   "mysql.isolation": { looksAt: "The worker's transactions are READ COMMITTED." },
   "mysql.strictness": { looksAt: "`sql_mode` of the worker's session is strict: no value is cut." },
