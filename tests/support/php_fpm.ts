@@ -10,6 +10,7 @@ import { parseAddress } from "../../src/fastcgi/address.ts";
 import { Connection } from "../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../src/fastcgi/pool.ts";
 import { readStatus, statusRequest } from "../../src/fpm/status.ts";
+import { runProgram } from "./run_program.ts";
 
 export interface PhpFpmOptions {
   /** Children of the pool, all started at once (`pm = static`). 2 when absent. */
@@ -152,25 +153,34 @@ export class PhpFpm implements AsyncDisposable {
   }
 
   /** Stops php-fpm (SIGTERM): running requests are killed, the unix socket disappears. Idempotent. */
-  stop(): Promise<void> {
-    return this.#end("SIGTERM");
-  }
-
-  /** SIGKILL of the master and its children; the unix socket stays. */
-  kill(): Promise<void> {
-    return this.#end("SIGKILL");
-  }
-
-  async #end(how: "SIGTERM" | "SIGKILL"): Promise<void> {
+  async stop(): Promise<void> {
     const master = this.#master;
     if (master === undefined) return;
     this.#master = undefined;
-    signal(master.pid, how);
+    signal(master.pid, "SIGTERM");
     const tooLate = systemClock.setTimer(() => signal(master.pid, "SIGKILL"), STOP_DEADLINE_MS);
     await master.status;
     tooLate.cancel();
     // A master takes its children along, except when it was killed itself.
     for (const pid of await processesNamed(`php-fpm: pool ${this.poolName}`)) signal(pid, "SIGKILL");
+  }
+
+  /** SIGKILL of the master and its children; the unix socket stays. */
+  async kill(): Promise<void> {
+    const master = this.#master;
+    if (master === undefined) return;
+    this.#master = undefined;
+    // It starts no other child once it stands still.
+    signal(master.pid, "SIGSTOP");
+    const { said } = await runProgram("ps", "-o", "pid=", "--ppid", String(master.pid));
+    const children = said.split("\n").map(Number).filter((pid) => pid > 0);
+    for (const pid of [master.pid, ...children]) signal(pid, "SIGKILL");
+    await master.status;
+    // While one of them listens, the next master does not start.
+    await this.#poll(
+      "end",
+      async () => (await Promise.all(children.map(commandOf))).every((it) => it === ""),
+    );
   }
 
   /** Starts a stopped php-fpm again at the same address; stops it first when it runs. */
@@ -325,11 +335,14 @@ async function processesNamed(title: string): Promise<number[]> {
   const found: number[] = [];
   for await (const { name } of Deno.readDir("/proc")) {
     if (!/^\d+$/.test(name)) continue;
-    // A process may end while we look.
-    const command = await Deno.readTextFile(`/proc/${name}/cmdline`).catch(() => "");
-    if (command.startsWith(title)) found.push(Number(name));
+    if ((await commandOf(Number(name))).startsWith(title)) found.push(Number(name));
   }
   return found;
+}
+
+/** The title of a process; empty once it has ended, which it may while we look. */
+function commandOf(pid: number): Promise<string> {
+  return Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
 }
 
 /** Sends a signal; to a process that has ended, none. */

@@ -75,6 +75,8 @@ export class PostgresClient implements SqlClient {
       onclose: () => this.#lose(),
       onnotify: (channel, payload) => this.#listeners.get(channel)?.(payload),
     });
+    // The library removes all listeners at the end, not only its own; an error that comes later would end the process.
+    socket.removeAllListeners = () => socket;
     socket.on("data", (bytes: Uint8Array) => this.#lastBytes = bytes);
     socket.on("error", (error) => this.#socketError = error);
   }
