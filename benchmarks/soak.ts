@@ -1,16 +1,16 @@
 /**
  * The soak: two workers under a real supervisord, with a real php-fpm and each broker, run mixed jobs while workers,
- * children of php-fpm, php-fpm and the broker are killed, reloaded and restarted at random, the clock steps by more than a
- * lease, nobody reads the logs for longer than a lease, and a backup takes the place of the embedded queue's file.
+ * children of php-fpm, php-fpm and the broker are killed, reloaded and restarted at random, a database fails over, stands still
+ * or ends all connections, the clock steps by more than a lease, nobody reads the logs for longer than a lease, and a backup takes the place of the embedded queue's file.
  *
  * What it proves: each job whose push was confirmed ran to a good end, or is among the dead letters, or is still in the
  * queue; each job that ran twice did so for a cause that is known; the memory and the descriptors of a worker that lives
  * through all of it stay flat; every orderly stop ends within its deadline. A ledger outside broker, worker and PHP says what
  * ran, and when, so nothing that the worker believes counts.
  *
- * `deno task soak [--quick] [--write] [--jobs N] [--seed N] [sqlite] [redis] [beanstalkd] [postgres] [mysql]`; all unless named. It
- * exits with 1 when something is not as it is to be, and leaves its folder then. `--write` puts the result of each broker
- * into benchmarks/results/soak_BROKER.md. Needs what `scripts/setup test` installs, and
+ * `deno task soak [--quick] [--write] [--jobs N] [--seed N] [sqlite] [redis] [beanstalkd] [postgres] [mysql]`;
+ * all unless named. It exits with 1 when something is not as it is to be, and leaves its folder then. `--write` puts the
+ * result of each broker into benchmarks/results/soak_BROKER.md. Needs what `scripts/setup test` installs, and
  * `scripts/compile`.
  */
 import { openBroker } from "../src/app/assembly.ts";
@@ -140,6 +140,10 @@ async function run(name: string, folder: string, report: Report): Promise<string
   const descriptors = quarters(samples, "descriptors");
   const longestDrainMs = Math.max(...chaos.drainsMs);
   const complaints = await workers.complaints();
+
+  // To look further into a double.
+  const again = [...runs.byJob].filter(([, of]) => of.length > 1);
+  await Deno.writeTextFile(`${folder}/again.json`, JSON.stringify({ again, troubles: chaos.troubles }));
 
   sayBalance(report, balance);
   sayDoubles(report, doubles);

@@ -16,6 +16,8 @@ export interface SoakBroker extends AsyncDisposable {
   readonly failures: readonly Failure[];
   /** After the death of a worker, or a failure: until leases have ended, and what is lost is taken back; milliseconds. */
   readonly recoveryMs: number;
+  /** Leases end by the clock of the workers, which is stepped; else by the broker's own, which is not. */
+  readonly hasWorkersClock: boolean;
   /** Puts a backup of it in its place, while the workers run and nobody pushes. */
   restore?(): Promise<void>;
 }

@@ -13,6 +13,7 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
       table: `driver = "sqlite"\npath = "${path}"\nlease_ms = 5000`,
       message: (payload) => payload,
       recoveryMs: 30_000,
+      hasWorkersClock: true,
       failures: [{
         what: "a producer holds the lock of its file",
         weight: 2,
@@ -42,6 +43,7 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
       // Whose only argument is the payload; "retry" stays the consumer's.
       message: (payload) => JSON.stringify({ class: "DeferEvent", args: [payload] }),
       recoveryMs: 30_000,
+      hasWorkersClock: true,
       failures: [{
         what: "redis-server (appendonly) is killed, and started again",
         weight: 2,
@@ -60,6 +62,7 @@ export const BROKERS: Readonly<Record<string, (folder: string) => Promise<SoakBr
       table: `driver = "beanstalkd"\naddress = "${server.addressText}"\nttr_ms = 10000`,
       message: (payload) => payload,
       recoveryMs: 30_000,
+      hasWorkersClock: true,
       failures: [{
         what: "beanstalkd (-b, -f 0) is killed, and started again",
         weight: 2,

@@ -64,7 +64,7 @@ export class Chaos {
   constructor(deps: ChaosDeps) {
     this.#deps = deps;
     const { workers, fpm, broker, random, withoutPushes } = deps;
-    const { recoveryMs } = broker;
+    const { recoveryMs, hasWorkersClock } = broker;
     this.#actions = [
       {
         what: "a worker is killed",
@@ -138,7 +138,7 @@ export class Chaos {
         weight: 2,
         act: () => this.#stepClock(),
         afterMs: recoveryMs,
-        ends: ["leases"],
+        ends: hasWorkersClock ? ["leases"] : [],
       },
       {
         what: "nobody reads the logs",

@@ -62,11 +62,15 @@ export async function mysql(): Promise<SoakBroker> {
   };
 }
 
-function rows(driver: string, url: string): Pick<SoakBroker, "table" | "message" | "recoveryMs"> {
+function rows(
+  driver: string,
+  url: string,
+): Pick<SoakBroker, "table" | "message" | "recoveryMs" | "hasWorkersClock"> {
   return {
     table: `driver = "${driver}"\nurl = "${url}"\nlease_ms = ${LEASE_MS}`,
     message: (payload) => payload,
     recoveryMs: 2 * LEASE_MS,
+    hasWorkersClock: false,
   };
 }
 

@@ -55,11 +55,9 @@ export function doublesOf(
     for (let at = 1; at < runs.length; at++) {
       const later = runs[at]!;
       const before = runs.slice(0, at).findLast((run) => isDouble(run, later));
-      if (before === undefined) continue;
+      if (before === undefined || isOutOfOrder(before, later)) continue;
       const kind = kindOf(number);
       const cause = causeOf(kind, before, later, troubles);
-      // A ledger that was busy reads what came meanwhile in no order: the try before this one, which was to be tried again.
-      if (cause === NO_CAUSE && later.attempt < before.attempt && AGAIN.includes(later.outcome)) continue;
       const isTold = later.isRepeat || later.attempt > before.attempt;
       const isBeside = isBesideOf(before, later);
       const { worker } = before;
@@ -78,6 +76,12 @@ function isDouble(before: Run, later: Run): boolean {
     before.outcome === "ack" || before.outcome === "bury";
 }
 
+/** A ledger that was busy reads what came meanwhile in no order: the try before this one, which was to be tried again. */
+function isOutOfOrder(before: Run, later: Run): boolean {
+  return later.attempt < before.attempt && AGAIN.includes(later.outcome) &&
+    later.startMs <= before.startMs + SAME_TIME_MS;
+}
+
 function isBesideOf(before: Run, later: Run): boolean {
   return before.endMs > later.startMs + SAME_TIME_MS;
 }
@@ -90,7 +94,7 @@ function causeOf(kind: string, before: Run, later: Run, troubles: readonly Troub
   );
   // An attempt that counted, and may not have ended: its lease ended.
   const ending = later.isRepeat && later.attempt > before.attempt ? "leases" : "runs";
-  const likely = causes.filter(({ ends }) => ends.includes(ending));
+  const fitting = causes.filter(({ ends }) => ends.includes(ending));
   // The nearest to the second run is the likeliest.
-  return (causes.find(({ undoes }) => undoes) ?? likely.at(-1) ?? causes.at(-1))?.what ?? NO_CAUSE;
+  return (causes.find(({ undoes }) => undoes) ?? fitting.at(-1))?.what ?? NO_CAUSE;
 }

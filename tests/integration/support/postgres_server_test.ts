@@ -120,6 +120,19 @@ Deno.test("PostgresServer.replica() follows its primary, refuses writes, and tak
   assert.equal(await replica.sql("SELECT id FROM jobs"), "1\n2");
 });
 
+Deno.test("A replica of a promoted PostgresServer takes the address of the primary that died", async () => {
+  await using dead = await PostgresServer.start({ tcp: true });
+  await using primary = await dead.replica();
+  await dead.kill();
+  await primary.promote();
+  if (dead.address.transport !== "tcp") throw new TypeError("not on TCP");
+  await using replica = await primary.replica({ tcp: dead.address.hostname });
+  assert.deepEqual(replica.address, dead.address);
+  const { hostname, port } = dead.address;
+  using connection = await Deno.connect({ hostname, port });
+  assert.equal(connection.remoteAddr.transport, "tcp");
+});
+
 Deno.test("PostgresServer.passTime() moves the server's clock at once, and timeouts and waits go on", async () => {
   await using server = await PostgresServer.start({ hasMovableClock: true });
   await using database = await server.database();
