@@ -1,7 +1,8 @@
 /**
  * The soak: two workers under a real supervisord, with a real php-fpm and each broker, run mixed jobs while workers,
- * children of php-fpm, php-fpm and the broker are killed, reloaded and restarted at random, a database fails over, stands still
- * or ends all connections, the clock steps by more than a lease, nobody reads the logs for longer than a lease, and a backup takes the place of the embedded queue's file.
+ * children of php-fpm, php-fpm and the broker are killed, reloaded and restarted at random, a database fails over, stands
+ * still or ends all connections, the clock steps by more than a lease, nobody reads the logs for longer than a lease, and a
+ * backup takes the place of the embedded queue's file.
  *
  * What it proves: each job whose push was confirmed ran to a good end, or is among the dead letters, or is still in the
  * queue; each job that ran twice did so for a cause that is known; the memory and the descriptors of a worker that lives
@@ -175,6 +176,9 @@ async function run(name: string, folder: string, report: Report): Promise<string
         }`,
       ]
       : []),
+    ...(balance.deadInVain.length > 0
+      ? [`DEAD, although they can be done: jobs ${balance.deadInVain.slice(0, 20).join(", ")}`]
+      : []),
     ...(queued !== 0 ? [`NOT DONE after ${SETTLE_MS / 1_000} s: ${JSON.stringify(end)}`] : []),
     ...complaint("RUN TWICE without a known cause", doubles.filter(({ cause }) => cause === NO_CAUSE)),
     ...complaint(
@@ -210,11 +214,11 @@ function complaint(what: string, doubles: readonly Doubles[]): string[] {
 }
 
 function sayBalance(report: Report, balance: Balance): void {
-  const { confirmed, done, dead, left, unconfirmed, unconfirmedThere } = balance;
+  const { confirmed, done, dead, deadInVain, left, unconfirmed, unconfirmedThere } = balance;
   report.say("| jobs | |\n|---|---|");
   report.say(`| pushed and confirmed | ${confirmed} |`);
   report.say(`| done | ${done} |`);
-  report.say(`| dead | ${dead} |`);
+  report.say(`| dead; of these can be done | ${dead}; ${deadInVain.length} |`);
   report.say(`| neither | ${left.length} |`);
   report.say(`| pushes without an answer; of these jobs are there | ${unconfirmed}; ${unconfirmedThere} |`);
   report.say(`| runs | ${balance.runs} |`);

@@ -55,7 +55,7 @@ export function doublesOf(
     for (let at = 1; at < runs.length; at++) {
       const later = runs[at]!;
       const before = runs.slice(0, at).findLast((run) => isDouble(run, later));
-      if (before === undefined || isOutOfOrder(before, later)) continue;
+      if (before === undefined || isOutOfOrder(runs.slice(0, at), later)) continue;
       const kind = kindOf(number);
       const cause = causeOf(kind, before, later, troubles);
       const isTold = later.isRepeat || later.attempt > before.attempt;
@@ -76,10 +76,12 @@ function isDouble(before: Run, later: Run): boolean {
     before.outcome === "ack" || before.outcome === "bury";
 }
 
-/** A ledger that was busy reads what came meanwhile in no order: the try before this one, which was to be tried again. */
-function isOutOfOrder(before: Run, later: Run): boolean {
-  return later.attempt < before.attempt && AGAIN.includes(later.outcome) &&
-    later.startMs <= before.startMs + SAME_TIME_MS;
+/**
+ * A ledger that was busy reads what came meanwhile in no order: so a try that was to be tried again comes after the one that
+ * followed from it, and no other one like it has come before.
+ */
+function isOutOfOrder(earlier: readonly Run[], later: Run): boolean {
+  return AGAIN.includes(later.outcome) && earlier.every(({ attempt }) => attempt > later.attempt);
 }
 
 function isBesideOf(before: Run, later: Run): boolean {

@@ -18,6 +18,11 @@ export function payloadOf(number: number): string {
   return JSON.stringify({ number, kind, ...(kind === "large" && { filling: "x".repeat(LARGE_BYTES) }) });
 }
 
+/** Whether the job with this number can have a good end. */
+export function canBeDone(number: number): boolean {
+  return !["wrong", "hopeless"].includes(kindOf(number));
+}
+
 /** What the job with this number does. */
 export function kindOf(number: number): string {
   // Neighbours differ: a prime that has no common factor with 10,000.

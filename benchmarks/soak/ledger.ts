@@ -1,4 +1,5 @@
 import type { DeadLetter } from "../../src/core/admin.ts";
+import { canBeDone } from "./jobs.ts";
 import type { Run } from "./runs.ts";
 
 /** What became of all jobs. */
@@ -8,6 +9,8 @@ export interface Balance {
   readonly done: number;
   /** Of the confirmed and not done: those among the dead letters. */
   readonly dead: number;
+  /** Of the dead: those that can be done. */
+  readonly deadInVain: readonly number[];
   /** Of the confirmed: neither. */
   readonly left: readonly number[];
   /** Pushes whose answer never came, and how many of those jobs ran or died. */
@@ -50,10 +53,12 @@ export class Ledger {
     const dead = new Set(letters.map(numberOf));
     const isThere = (number: number) => done.has(number) || dead.has(number);
     const confirmed = [...this.#confirmed];
+    const deadOnly = confirmed.filter((number) => dead.has(number) && !done.has(number));
     return {
       confirmed: confirmed.length,
       done: confirmed.filter((number) => done.has(number)).length,
-      dead: confirmed.filter((number) => dead.has(number) && !done.has(number)).length,
+      dead: deadOnly.length,
+      deadInVain: deadOnly.filter(canBeDone),
       left: confirmed.filter((number) => !isThere(number)),
       unconfirmed: this.#unconfirmed.size,
       unconfirmedThere: [...this.#unconfirmed].filter(isThere).length,
