@@ -56,8 +56,11 @@ export class SqlDatabase implements SqlSession {
   readonly #watchdog: Watchdog;
   /** Called when a connection was opened, before its first use. */
   readonly #onConnect: (client: SqlClient) => Promise<void>;
+  /** Called when a connection has ended, by whomever, except by {@link close}. */
   readonly #onLost: () => void;
   #client: SqlClient | undefined;
+  /** The connection that is being prepared. */
+  #preparing: SqlClient | undefined;
   #keepalive: Keepalive | undefined;
   #opening: Promise<SqlClient> | undefined;
   /** The pause before the next connect, milliseconds. */
@@ -83,7 +86,7 @@ export class SqlDatabase implements SqlSession {
     this.#options = options;
     this.#onConnect = deps.onConnect ?? (() => Promise.resolve());
     this.#onLost = deps.onLost ?? (() => {});
-    this.#watchdog = new Watchdog(deps.clock, options.statementTimeoutMs, () => this.#client?.destroy());
+    this.#watchdog = new Watchdog(deps.clock, options.statementTimeoutMs, () => this.drop());
     this.#where = this.#placeOf(...options.endpoints);
   }
 
@@ -130,7 +133,7 @@ export class SqlDatabase implements SqlSession {
 
   /** Ends the connection; the next use connects again. */
   drop(): void {
-    this.#client?.destroy();
+    this.#leave(this.#preparing ?? this.#client);
   }
 
   /** Ends the connection for good, after the statements that were begun. Idempotent. */
@@ -176,7 +179,7 @@ export class SqlDatabase implements SqlSession {
       return result;
     } catch (error) {
       given?.result.catch(() => {});
-      if (!client.isLost) await run("ROLLBACK").catch(() => client.destroy());
+      if (!client.isLost) await run("ROLLBACK").catch(() => this.#leave(client));
       throw await begun.then(() => error, (cause) => cause);
     }
   }
@@ -252,10 +255,13 @@ export class SqlDatabase implements SqlSession {
     );
     try {
       if (client.facts.isReadOnly) throw readOnly();
+      this.#preparing = client;
       await this.#repeated(() => this.#watched(() => this.#onConnect(client)));
     } catch (error) {
       client.destroy();
       throw error;
+    } finally {
+      this.#preparing = undefined;
     }
     if (endpoint.transport === "tcp" && keepaliveMs > 0) {
       this.#keepalive = new Keepalive(this.#clock, keepaliveMs, () => this.#ping(client));
@@ -270,9 +276,16 @@ export class SqlDatabase implements SqlSession {
 
   #explained(client: SqlClient, error: unknown): unknown {
     if (!(error instanceof SqlFailure)) return error;
-    // The next use looks for another server.
-    if (error.kind === "read_only") client.destroy();
+    // The next use looks for another server. A node of a cluster may say that it is of no use, and keep the connection open.
+    if (error.kind === "read_only" || error.kind === "lost") this.#leave(client);
     return unavailableError(this.#where, error);
+  }
+
+  /** Ends a connection, of which the driver then tells nobody. */
+  #leave(client: SqlClient | undefined): void {
+    if (client?.isLost !== false) return;
+    client.destroy();
+    this.#onLost();
   }
 
   #placeOf(...endpoints: readonly SocketAddress[]): string {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { SqlDatabase } from "../../../src/sql/database.ts";
 import { SQLITE_DIALECT } from "../../../src/sql/dialect.ts";
 import type { SqlClient, SqlDriver } from "../../../src/sql/driver.ts";
-import { SqlFailure } from "../../../src/sql/failure.ts";
+import { type FailureKind, SqlFailure } from "../../../src/sql/failure.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 const [FIRST, SECOND] = ["/first", "/second"].map((path) => ({ transport: "unix", path }) as const);
@@ -10,10 +10,20 @@ const [FIRST, SECOND] = ["/first", "/second"].map((path) => ({ transport: "unix"
 /** What a server does at each connect, by its path. */
 type Server = () => "down" | "read-only" | "fine";
 
-function start(servers: Readonly<Record<string, Server>>) {
+interface Uses {
+  /** Instead of an answer to a statement. */
+  readonly run?: SqlClient["run"];
+  readonly onConnect?: (client: SqlClient) => Promise<void>;
+  readonly onLost?: () => void;
+}
+
+function start(servers: Readonly<Record<string, Server>>, { run, ...uses }: Uses = {}) {
   const clock = new FakeClock();
   const connects: string[] = [];
   const clients: { isLost: boolean }[] = [];
+  /** Rejects when this process ends a connection. */
+  const lost = Promise.withResolvers<never>();
+  lost.promise.catch(() => {});
   const driver: SqlDriver = {
     dialect: SQLITE_DIALECT,
     product: "Test",
@@ -36,14 +46,17 @@ function start(servers: Readonly<Record<string, Server>>) {
           hasPooler: false,
         },
         isLost: false,
-        run: () => Promise.resolve({ rows: [{ path }], changes: 1 }),
-        destroy: () => void (client.isLost = true),
+        run: run ?? (() => Promise.resolve({ rows: [{ path }], changes: 1 })),
+        destroy: () => {
+          client.isLost = true;
+          lost.reject(new SqlFailure("lost", { cause: new Error("destroyed") }));
+        },
       };
       clients.push(client);
       return Promise.resolve(client);
     },
   };
-  const database = new SqlDatabase({ driver, clock }, {
+  const database = new SqlDatabase({ driver, clock, ...uses }, {
     endpoints: [FIRST!, SECOND!].slice(0, Object.keys(servers).length),
     access: () => Promise.resolve({ username: undefined, password: undefined, database: "", tls: undefined }),
     name: "test",
@@ -52,7 +65,7 @@ function start(servers: Readonly<Record<string, Server>>) {
     statementTimeoutMs: 60_000,
     keepaliveMs: 0,
   });
-  return { clock, connects, clients, database };
+  return { clock, connects, clients, database, lost: lost.promise };
 }
 
 Deno.test("SqlDatabase connects once for all calls that wait, and rejects them together when it cannot", async () => {
@@ -100,4 +113,45 @@ Deno.test("SqlDatabase.transaction() commits what resolves and rolls back what r
   await assert.rejects(database.transaction(() => Promise.reject(new RangeError("mine"))), RangeError);
   await database.close();
   await assert.rejects(database.run("SELECT 1"), /this worker has closed it/);
+});
+
+Deno.test("SqlDatabase gives up a connection whose preparation hangs, and connects again", async () => {
+  let connects = 0;
+  const { clock, clients, database, lost } = start({ "/first": () => "fine" }, {
+    onConnect: () => ++connects === 1 ? lost : Promise.resolve(),
+  });
+  const hanging = assert.rejects(database.run("SELECT 1"), /destroyed/);
+  await clock.advance(90_000);
+  await hanging;
+  const later = database.run("SELECT 1");
+  await clock.advance(2_000);
+  assert.equal((await later).changes, 1);
+  assert.deepEqual(clients.map(({ isLost }) => isLost), [true, false]);
+});
+
+Deno.test("SqlDatabase tells that its connection is lost when it gives it up itself", async () => {
+  let losses = 0;
+  const { clock, database, lost } = start({ "/first": () => "fine" }, {
+    run: () => lost,
+    onLost: () => losses++,
+  });
+  const hanging = assert.rejects(database.run("SELECT 1"), /destroyed/);
+  await clock.advance(90_000);
+  await hanging;
+  assert.equal(losses, 1);
+  await database.close();
+  assert.equal(losses, 1);
+});
+
+Deno.test("SqlDatabase leaves a server that says it is of no use, although the connection stays open", async () => {
+  const failure = (kind: FailureKind) => new SqlFailure(kind, { cause: new Error(`it is ${kind}`) });
+  for (const [kind, isLeft] of [["lost", true], ["read_only", true], ["refused", false]] as const) {
+    let losses = 0;
+    const { clients, database } = start({ "/first": () => "fine" }, {
+      run: () => Promise.reject(failure(kind)),
+      onLost: () => losses++,
+    });
+    await assert.rejects(database.run("SELECT 1"), new RegExp(`it is ${kind}`));
+    assert.deepEqual([clients[0]!.isLost, losses], isLeft ? [true, 1] : [false, 0], kind);
+  }
 });

@@ -1,8 +1,9 @@
 /** PostgreSQL tells of new rows: a job is picked up by that, on a clock on which the next look never comes. */
 import assert from "node:assert/strict";
+import type { RowsBroker } from "../../../../src/brokers/rows/broker.ts";
 import { FervoError } from "../../../../src/core/errors.ts";
 import { type Clock, systemClock } from "../../../../src/core/time/clock.ts";
-import { FOREVER_MS, take, textOf } from "../../../conformance/fixture.ts";
+import { FOREVER_MS, rejectsWith, take, textOf } from "../../../conformance/fixture.ts";
 import { eventually } from "../../../support/eventually.ts";
 import { PgBouncer } from "../../../support/pgbouncer.ts";
 import { PostgresServer } from "../../../support/postgres_server.ts";
@@ -61,25 +62,34 @@ async function receive(broker: Parameters<typeof take>[0]): Promise<string> {
 
 for (
   const [what, harm] of [
-    ["an administrator has ended the connections", async (database: Database) => {
+    ["an administrator has ended the connections", async (database) => {
       await database.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fervo-worker'",
       );
     }],
-    ["an administrator has ended the connection for notifications", async (database: Database) => {
+    ["an administrator has ended the connection for notifications", async (database) => {
       await database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
     }],
-    ["the server has died", async (_: Database, server: PostgresServer) => {
+    ["the server has died", async (_, server) => {
       await server.kill();
       await server.restart();
     }],
-  ] as const
+    ["the connection for notifications has hung and was given up", async (_, server, broker) => {
+      await server.signal("SIGSTOP");
+      try {
+        await soon("the limit of a statement", rejectsWith("QUEUE_UNAVAILABLE", broker.admin.depth!("q")));
+      } finally {
+        await server.signal("SIGCONT");
+      }
+    }],
+  ] satisfies [string, (database: Database, server: PostgresServer, broker: RowsBroker) => Promise<void>][]
 ) {
   Deno.test(`PostgreSQL: a waiting receive is told of a row by a producer, and again after ${what}`, async () => {
     await using server = await PostgresServer.start();
     await using database = await Database.create(KINDS["PostgreSQL"]!, server);
     const clock = new LookClock();
-    await using broker = database.open({ clock });
+    // Its halves are no looks.
+    await using broker = database.open({ clock, statementTimeoutMs: 3_000 });
     const isListening = async () => clock.isWaiting && await database.sql(LISTENERS) === "1";
     const first = receive(broker);
     await eventually("it listens", isListening);
@@ -87,7 +97,7 @@ for (
     assert.equal(await soon("the job", first), "a job");
     const second = receive(broker);
     await eventually("it waits", () => clock.isWaiting);
-    await harm(database, server);
+    await harm(database, server, broker);
     // It notices by its next look at the latest.
     await eventually("it listens again", async () => {
       if (await isListening()) return true;
