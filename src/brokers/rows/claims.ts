@@ -9,8 +9,10 @@ import type { RowsShared } from "./shared.ts";
 
 /** While jobs flow, a receive looks for due jobs and at the other queues no more often than this, milliseconds. */
 const LOOK_EVERY_MS = 50;
-/** Jobs were there, and another worker has locked them: the wait before the next look, milliseconds. */
+/** Jobs were there, and somebody else has locked them: the first wait before the next look, milliseconds. */
 const TAKEN_WAIT_MS = 5;
+/** They are locked for long, such as by a transaction of the application: the waits double up to this, milliseconds. */
+const LONGEST_TAKEN_WAIT_MS = 160;
 
 interface ClaimsDeps extends RowsShared {
   readonly database: SqlDatabase;
@@ -61,6 +63,7 @@ export class RowClaims {
     const isOver = () => signal.aborted || !isOpen();
     // With a single queue a claim finds what a look would find.
     let mustLook = request.queues.length > 1;
+    let takenWaitMs = TAKEN_WAIT_MS;
     for (let step = 0; !isOver(); step++) {
       const mark = wakeups.mark();
       mustLook ||= clock.monotonicMs() - this.#lookedAtMs >= LOOK_EVERY_MS;
@@ -79,7 +82,9 @@ export class RowClaims {
       mustLook = true;
       if (look === undefined) continue;
       this.#deps.listen();
-      const nextMs = queues.length > 0 ? TAKEN_WAIT_MS : Math.max(look.nextMs, 1);
+      const isTaken = queues.length > 0;
+      const nextMs = isTaken ? takenWaitMs : Math.max(look.nextMs, 1);
+      takenWaitMs = isTaken ? Math.min(takenWaitMs * 2, LONGEST_TAKEN_WAIT_MS) : TAKEN_WAIT_MS;
       await wakeups.wait(mark, { timeoutMs: Math.min(leftMs, nextMs), step }, signal);
     }
     return [];

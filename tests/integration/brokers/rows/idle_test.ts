@@ -53,6 +53,35 @@ Deno.test("An idle consumer asks its database once a second, and exactly when th
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("A consumer asks ever less often for a job that it may not take", async () => {
+  const clock = new FakeClock();
+  const folder = await Deno.makeTempDir({ prefix: "fervo-rows-" });
+  const place = {
+    address: { transport: "unix", path: `${folder}/queue.sqlite` },
+    user: "",
+    database: "",
+  } as const;
+  let asked = 0;
+  {
+    await using holder = openRows(sqliteDriver(clock), place, { clock });
+    await using broker = openRows(noting(sqliteDriver(clock), () => asked++), place, { clock });
+    await holder.push("q", new Uint8Array([1]));
+    const stop = new AbortController();
+    await holder.subscribe().receive({ queues: ["q"], max: 1, waitMs: 0 }, stop.signal);
+    const receiving = broker.subscribe().receive({ queues: ["q"], max: 1, waitMs: 600_000 }, stop.signal);
+    await clock.advance(10_000);
+    // The lease is over by the server's clock, which was set: for one lease, the holder may still renew it.
+    clock.setTimeOfDay(clock.nowMs() + 3_600_000);
+    await clock.advance(1_000);
+    asked = 0;
+    await clock.advance(10_000);
+    assert.ok(asked > 0 && asked < 600, `${asked} statements in 10 s`);
+    stop.abort();
+    await receiving;
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
 Deno.test("A look for jobs says whether a queue is paused, so that an idle worker need not ask for it", async () => {
   const clock = new FakeClock();
   const folder = await Deno.makeTempDir({ prefix: "fervo-rows-" });
