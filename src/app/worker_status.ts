@@ -90,6 +90,8 @@ export class WorkerStatus {
   readonly #startedMs: number;
   /** Why a consumer last backed off. */
   readonly #pauses = new Map<string, FervoError>();
+  /** Why a consumer receives no jobs now. */
+  readonly #failing = new Map<string, FervoError>();
   /** Paused queues by consumer. */
   readonly #pausedQueues = new Map<string, readonly PausedQueue[]>();
 
@@ -106,7 +108,16 @@ export class WorkerStatus {
 
   readonly observe: Observer = (event) => {
     if (event.type === "consumer_paused") this.#pauses.set(event.consumer, event.error);
-    if (event.type === "consumer_started") this.#pausedQueues.delete(event.consumer);
+    if (event.type === "broker_failed" && event.during === "receive") {
+      this.#failing.set(event.consumer!, event.error);
+    }
+    if (event.type === "broker_recovered" && event.during === "receive") {
+      this.#failing.delete(event.consumer!);
+    }
+    if (event.type === "consumer_started") {
+      this.#pausedQueues.delete(event.consumer);
+      this.#failing.delete(event.consumer);
+    }
     if (event.type === "queues_paused") this.#pausedQueues.set(event.consumer, event.queues);
   };
 
@@ -177,6 +188,8 @@ export class WorkerStatus {
   ): Pick<ConsumerReport, "state" | "reason"> {
     if (fault !== undefined) return { state: "failed", reason: errorText(fault) };
     if (stall !== undefined) return { state: "stuck", reason: stall };
+    const failing = this.#failing.get(name);
+    if (failing !== undefined) return { state: "paused", reason: errorText(failing) };
     const starved = stuck.find((one) => one.kind === "starved" && one.consumer === name);
     if (starved !== undefined) return { state: "starved", reason: stuckReason(starved) };
     if (!stats.isPaused) return { state: "running", reason: null };

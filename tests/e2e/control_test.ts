@@ -95,6 +95,23 @@ Deno.test("status says why a consumer is paused", async () => {
   assert.match(text, /^php-fpm "default" is unavailable: FASTCGI_CONNECT_FAILED: /m);
 });
 
+Deno.test("status says that a consumer backs off while its broker is unavailable, and why", async () => {
+  await using fpm = await PhpFpm.start({ children: 4 });
+  await using redis = await RedisServer.start();
+  await using site = await Site.create(fpm);
+  await site.configure({ broker: { driver: "redis", url: redis.url } });
+  await using worker = site.start(["run"]);
+  await worker.says('"msg":"Listening for commands"');
+  const consumer = async () => JSON.parse(await site.runOk(["status", "--json"])).consumers[0];
+  await eventually("it runs", async () => (await consumer()).state === "running");
+  await redis.stop();
+  await eventually("it backs off", async () => (await consumer()).state === "paused");
+  assert.match((await consumer()).reason, /^QUEUE_UNAVAILABLE: Cannot use Redis/);
+  assert.match(await site.runOk(["status"]), /backing off/);
+  await redis.start();
+  await eventually("it runs again", async () => (await consumer()).state === "running");
+});
+
 Deno.test("status has no secrets: passwords of brokers, the token, values of params and the environment", async () => {
   const secrets = ["s3cret-password-of-redis", "s3cret-token-of-http", "s3cret-param", "s3cret-variable"];
   const [password, token, param, variable] = secrets as [string, string, string, string];

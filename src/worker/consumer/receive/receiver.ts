@@ -12,6 +12,8 @@ import { queueOrder, type WeightedQueue } from "./queue_order.ts";
 
 /** A receive without jobs ends after this long: no wait should be endless. */
 const RECEIVE_WAIT_MS = 30_000;
+/** The same after a failed receive. */
+const RECOVERY_WAIT_MS = 1_000;
 
 export interface ReceiverDeps {
   readonly broker: Broker;
@@ -151,7 +153,9 @@ export class Receiver {
       queuePauses.passed(due);
     }
     const queues = queuePauses.open(unpaused);
-    return queues.length === 0 ? [] : await this.#take({ queues, max, maxBytes, waitMs: RECEIVE_WAIT_MS });
+    // The answer tells that the broker works again, also without jobs.
+    const waitMs = this.#receiving.isFailing ? RECOVERY_WAIT_MS : RECEIVE_WAIT_MS;
+    return queues.length === 0 ? [] : await this.#take({ queues, max, maxBytes, waitMs });
   }
 
   #take(request: ReceiveRequest): Promise<readonly Delivery[]> {

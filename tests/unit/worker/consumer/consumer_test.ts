@@ -620,8 +620,9 @@ Deno.test("Consumer asks again with growing pauses when a receive fails, and rec
   await using t = start({ pauseMaxMs: 300 });
   t.broker.receiveFailures.push(...Array.from({ length: 5 }, unavailable));
   await t.clock.advance(10_000);
-  // 50, 100 and 200 ms, then the limit.
-  assert.deepEqual(t.broker.askedAtMs, [0, 50, 150, 350, 650, 950]);
+  // 50, 100 and 200 ms, then the limit; and a second after the first receive that works, without a job.
+  assert.deepEqual(t.broker.askedAtMs, [0, 50, 150, 350, 650, 950, 1_950]);
+  assert.equal(t.log.of("broker_recovered").length, 1);
   assert.deepEqual(t.log.of("broker_failed").map(({ during }) => during), Array(5).fill("receive"));
   await t.give("1");
   assert.deepEqual(t.executor.ids, ["1"]);

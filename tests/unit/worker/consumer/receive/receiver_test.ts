@@ -151,7 +151,8 @@ Deno.test("Consumer receives nothing until it is known what is paused, and tells
   assert.equal(t.log.of("broker_failed")[0]!.during, "receive");
   t.pauses.outage = undefined;
   await t.clock.advance(5_000);
-  assert.deepEqual(t.asked(), ["a b"]);
+  // The first receive ends soon, so that it is known that the broker works again.
+  assert.deepEqual(t.asked(), ["a b", "a b"]);
 });
 
 Deno.test("Consumer goes by what it knew of pauses while the broker does not say, and tells of that", async () => {
