@@ -2,6 +2,7 @@ import type { Delivery, Lease } from "../../core/delivery.ts";
 import { FervoError, QueueError } from "../../core/errors.ts";
 import type { JobHead, Message, Unreadable } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
+import type { Given } from "../../sql/database.ts";
 import type { SqlSession } from "../../sql/driver.ts";
 import type { ClaimedRow, Layout } from "./layout.ts";
 import type { Turns } from "./turns.ts";
@@ -136,10 +137,7 @@ export class RowSettler {
   async #join(change: "remove" | "renew", { row, mayBeSettled }: RowDelivery): Promise<boolean> {
     if (mayBeSettled) {
       // The group may have failed by another row of it, such as one that somebody has locked.
-      const { layout, turns } = this.#deps;
-      const changed = await turns.run((session) =>
-        Promise.resolve({ result: layout[change](session, [row]) })
-      );
+      const changed = await this.#deps.turns.run((session) => this.#change(change, session, [row]));
       return changed.has(row.id);
     }
     const { rows, changed } = this.#groups[change] ??= this.#open(change);
@@ -148,18 +146,26 @@ export class RowSettler {
   }
 
   #open(change: "remove" | "renew"): Group {
-    const { layout, turns } = this.#deps;
     const rows: ClaimedRow[] = [];
     const takeNoMore = () => {
       if (this.#groups[change]?.rows === rows) this.#groups[change] = undefined;
     };
-    const changed = turns.run((session) => {
+    const changed = this.#deps.turns.run((session) => {
       takeNoMore();
-      return Promise.resolve({ result: layout[change](session, rows) });
+      return this.#change(change, session, rows);
     }, { isPatient: true });
     // Without a connection no transaction has begun.
     changed.catch(takeNoMore);
     return { rows, changed };
+  }
+
+  async #change(
+    change: "remove" | "renew",
+    session: SqlSession,
+    rows: readonly ClaimedRow[],
+  ): Promise<Given<ReadonlySet<string>>> {
+    const { layout } = this.#deps;
+    return change === "renew" ? await layout.renew(session, rows) : { result: layout.remove(session, rows) };
   }
 
   #refuseIfLost(delivery: RowDelivery): void {

@@ -85,7 +85,7 @@ export interface Layout<Row extends ClaimedRow = ClaimedRow> {
   /** Removes rows while they are ours; the ids of those. */
   remove(session: SqlSession, rows: readonly Row[]): Promise<ReadonlySet<string>>;
   /** Renews the leases of rows while they are ours; the ids of those. */
-  renew(session: SqlSession, rows: readonly Row[]): Promise<ReadonlySet<string>>;
+  renew(session: SqlSession, rows: readonly Row[]): Promise<Given<ReadonlySet<string>>>;
   /** Settles a row by any other verdict while it is ours; whether it was. */
   settle(session: SqlSession, row: Row, verdict: LastingVerdict): Promise<Given<boolean>>;
   /** Whether another holder has the row now. */

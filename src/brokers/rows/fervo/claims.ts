@@ -85,7 +85,7 @@ export class FervoClaims {
       await this.#setState(session, "ready", delayed.map(idOf));
       const reserved = await this.#lockDue(session, "reserved", queue);
       const isOurs = (row: SqlRow) => row["lease"] === this.#table.owner && isHeld(idOf(row));
-      await this.#table.renew(session, reserved.filter(isOurs).map(idOf));
+      await (await this.#table.renew(session, reserved.filter(isOurs).map(idOf))).result;
       // The lease stays in the row: a late settle of its holder still counts until another worker takes the job.
       const ended = mayEndLeases ? reserved.filter((row) => !isOurs(row)) : [];
       await this.#setState(session, "ready", ended.map(idOf));

@@ -1,3 +1,4 @@
+import type { Given } from "../../../sql/database.ts";
 import type { SqlDialect } from "../../../sql/dialect.ts";
 import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
 import { SqlFailure } from "../../../sql/failure.ts";
@@ -48,21 +49,19 @@ export class JobTable {
     return { sql: `${sql} AND lease = ?`, values: [...values, this.owner] };
   }
 
-  /** Renews leases while the rows are ours; the ids of those. The key of a job that waited meanwhile is free again. */
-  async renew(session: SqlSession, ids: readonly string[]): Promise<ReadonlySet<string>> {
-    if (ids.length === 0) return new Set();
+  /**
+   * Renews leases while the rows are ours; the ids of those. The key of a job that waited meanwhile is free again.
+   *
+   * A row that somebody has locked, such as the application, keeps its lease until the next time: a wait for it would end the
+   * leases of all others. No worker takes a locked row either.
+   */
+  async renew(session: SqlSession, ids: readonly string[]): Promise<Given<ReadonlySet<string>>> {
+    if (ids.length === 0) return { result: Promise.resolve(new Set()) };
     const { sql, values } = this.ours(ids);
-    const update =
-      `UPDATE ${this.name} SET state = 'reserved', due_at = ${this.dialect.nowMs} + ?, unique_key = NULL WHERE ${sql}`;
-    if (this.dialect.hasReturning) {
-      const renewed = await session.run(`${update} RETURNING id`, [this.leaseMs, ...values]);
-      return new Set(renewed.rows.map(idOf));
-    }
-    const [, renewed] = await Promise.all([
-      session.run(update, [this.leaseMs, ...values]),
-      session.run(`SELECT id FROM ${this.name} WHERE ${sql}`, values),
-    ]);
-    return new Set(renewed.rows.map(idOf));
+    const select = `SELECT id FROM ${this.name} WHERE ${sql}`;
+    const free = (await session.run(select + this.locking, values)).rows.map(idOf);
+    const all = free.length === ids.length ? free : (await session.run(select, values)).rows.map(idOf);
+    return { result: this.#setReserved(session, free).then(() => new Set(all)) };
   }
 
   /** The id of the waiting job with a unique key. */
@@ -103,6 +102,16 @@ export class JobTable {
         throw new SqlFailure("again", { cause: error.cause, code: error.code, advice: error.advice });
       }
     }
+  }
+
+  async #setReserved(session: SqlSession, ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return;
+    // Another change of the transaction may have settled one in between.
+    const { sql, values } = this.ours(ids);
+    await session.run(
+      `UPDATE ${this.name} SET state = 'reserved', due_at = ${this.dialect.nowMs} + ?, unique_key = NULL WHERE ${sql}`,
+      [this.leaseMs, ...values],
+    );
   }
 
   async #restoreKey(session: SqlSession, row: SqlRow): Promise<void> {

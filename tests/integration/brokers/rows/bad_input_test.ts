@@ -110,6 +110,30 @@ for (const [product, kind] of Object.entries(KINDS)) {
     assert.deepEqual(await broker.admin.depth!("q"), { ...NOTHING, reserved: 1 });
   });
 
+  Deno.test(`${product}: a running job that somebody has locked ends no lease, neither its own nor those of others`, async () => {
+    await using database = await Database.create(kind);
+    await using broker = database.open({ lockTimeoutMs: 100 });
+    await using other = database.open();
+    await pushAll(broker, ["a", "b"]);
+    const [a, b] = await take(broker, { max: 2 });
+    await database.sql("UPDATE fervo_jobs SET due_at = 1");
+    const locker = await database.connect();
+    await locker.run("BEGIN");
+    await locker.run(`SELECT payload FROM fervo_jobs WHERE id = ${a!.id} FOR UPDATE`);
+    await Promise.all([a!.lease!.extend(), b!.lease!.extend()]);
+    assert.equal(await database.count("fervo_jobs WHERE due_at > 1"), 1);
+    assert.deepEqual(await takeNow(other), []);
+    await locker.run("ROLLBACK");
+    await a!.lease!.extend();
+    assert.equal(await database.count("fervo_jobs WHERE due_at > 1"), 2);
+    // One that is locked and no longer ours is lost.
+    await database.sql("UPDATE fervo_jobs SET lease = 'another worker'");
+    await locker.run("BEGIN");
+    await locker.run(`SELECT payload FROM fervo_jobs WHERE id = ${a!.id} FOR UPDATE`);
+    await rejectsWith("LEASE_LOST", a!.lease!.extend());
+    await locker.run("ROLLBACK");
+  });
+
   Deno.test(`${product}: rows that somebody has locked hold up no other row`, async () => {
     await using database = await Database.create(kind);
     await using broker = database.open({ lockTimeoutMs: 100 });
