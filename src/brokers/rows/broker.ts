@@ -16,6 +16,12 @@ import type { RowsShared } from "./shared.ts";
 import { Turns } from "./turns.ts";
 import { Wakeups } from "./wakeups.ts";
 
+/**
+ * On the connection for jobs a statement waits this share of a lease for a lock. Renewals wait behind it, up to four times: with
+ * other changes, and then for it alone, and the same for one that came in between.
+ */
+const LOCK_SHARE = 0.1;
+
 export interface RowsBrokerDeps {
   readonly clock: Clock;
   readonly driver: SqlDriver;
@@ -57,7 +63,11 @@ export class RowsBroker implements Broker {
     this.#layout = layout;
     const wakeups = new Wakeups(clock);
     const prepare = (client: SqlClient) => layout.prepare(client);
-    const work = this.#work = new SqlDatabase({ driver, clock, onConnect: prepare }, options);
+    const lockTimeoutMs = Math.min(options.lockTimeoutMs, options.leaseMs * LOCK_SHARE);
+    const work = this.#work = new SqlDatabase({ driver, clock, onConnect: prepare }, {
+      ...options,
+      lockTimeoutMs,
+    });
     const side = new SqlDatabase({
       driver,
       clock,

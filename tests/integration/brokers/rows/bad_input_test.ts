@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { schemaStatements } from "../../../../src/brokers/rows/fervo/schema/migrate.ts";
 import { fervoTables } from "../../../../src/brokers/rows/fervo/tables.ts";
-import type { SqlClient } from "../../../../src/sql/driver.ts";
 import {
   bytes,
   FAILED,
@@ -33,17 +32,6 @@ async function fails(why: RegExp, promise: Promise<unknown>): Promise<void> {
 for (const [product, kind] of Object.entries(KINDS)) {
   const isPostgres = product === "PostgreSQL";
   /** Waits until a statement of ours waits for a lock. */
-  const waitsForLock = (client: SqlClient) =>
-    eventually("it waits for the lock", async () => {
-      const { rows } = await client.run(
-        isPostgres
-          ? "SELECT 1 AS waits FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-          : `SELECT 1 AS waits FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND
-               (STATE LIKE '%lock%' OR EXISTS (SELECT 1 FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'))`,
-      );
-      return rows.length > 0;
-    });
-
   Deno.test(`${product}: a table that is missing is told, and the broker works once it is there`, async () => {
     await using database = await Database.create(kind);
     await using broker = database.open();
@@ -134,6 +122,19 @@ for (const [product, kind] of Object.entries(KINDS)) {
     await locker.run("ROLLBACK");
   });
 
+  Deno.test(`${product}: an acknowledgement waits for a lock for a short part of a lease, for renewals wait behind it`, async () => {
+    await using database = await Database.create(kind);
+    await using broker = database.open({ leaseMs: 5_000, lockTimeoutMs: 600_000 });
+    await pushAll(broker, ["a"]);
+    const a = await takeOne(broker);
+    const locker = await database.connect();
+    await locker.run("BEGIN");
+    await locker.run(`SELECT payload FROM fervo_jobs WHERE id = ${a.id} FOR UPDATE`);
+    await soon("the failure", rejectsWith("QUEUE_UNAVAILABLE", a.settle(ACK)));
+    await locker.run("ROLLBACK");
+    await a.settle(ACK);
+  });
+
   Deno.test(`${product}: rows that somebody has locked hold up no other row`, async () => {
     await using database = await Database.create(kind);
     await using broker = database.open({ lockTimeoutMs: 100 });
@@ -173,12 +174,12 @@ for (const [product, kind] of Object.entries(KINDS)) {
     await using broker = database.open({ lockTimeoutMs: 30_000 });
     await pushAll(broker, ["a", "b"]);
     const [a, b] = await take(broker, { max: 2 });
-    const [other, watch] = [await database.connect(), await database.connect()];
+    const other = await database.connect();
     await other.run("BEGIN");
     await other.run(`UPDATE fervo_jobs SET priority = 1 WHERE id = ${b!.id}`);
     // Waits for b, and has a.
     const settling = Promise.all([a!.settle(ACK), b!.settle(ACK)]);
-    await waitsForLock(watch);
+    await database.lockWait();
     // The server ends one of both.
     await other.run(`UPDATE fervo_jobs SET priority = 1 WHERE id = ${a!.id}`).catch((error) =>
       assert.equal(error.kind, "again")

@@ -17,7 +17,7 @@ import { eventually } from "../../../support/eventually.ts";
 import { Forwarder } from "../../../support/forwarder.ts";
 import { soon } from "../../../support/soon.ts";
 import { ACK, bury, retry } from "../../../support/verdicts.ts";
-import type { OpenRowsOptions } from "./broker.ts";
+import { LEASE_MS, type OpenRowsOptions } from "./broker.ts";
 import { Database, type Kind, KINDS } from "./servers.ts";
 
 const NOTHING = { ready: 0, delayed: 0, reserved: 0, dead: 0 };
@@ -191,7 +191,8 @@ for (const [product, kind] of Object.entries(KINDS)) {
     await delivery.lease!.extend();
     const dueAt = () => sql("SELECT due_at FROM fervo_jobs");
     const before = await dueAt();
-    await unanswered(() => delivery.lease!.extend(), async () => await dueAt() !== before);
+    // Its last statement has the length of the lease.
+    await unanswered(() => delivery.lease!.extend(), async () => await dueAt() !== before, String(LEASE_MS));
     await persist(() => delivery.lease!.extend());
     await delivery.settle(ACK);
     assert.deepEqual(await broker.admin.depth!("q"), NOTHING);
