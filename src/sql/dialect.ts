@@ -33,7 +33,6 @@ export const POSTGRES_DIALECT: SqlDialect = {
 
 export const MYSQL_DIALECT: SqlDialect = {
   name: "mysql",
-  // MariaDB has it for DELETE.
   hasReturning: false,
   // SYSDATE is the time of the call; UNIX_TIMESTAMP of it does not depend on the session's zone but in the hour that a zone
   // has twice, so the zone of our sessions is UTC.

@@ -1,6 +1,6 @@
 import type { Given } from "../../../sql/database.ts";
 import type { SqlDialect } from "../../../sql/dialect.ts";
-import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
+import type { ServerFacts, SqlRow, SqlSession } from "../../../sql/driver.ts";
 import { SqlFailure } from "../../../sql/failure.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 
@@ -19,6 +19,8 @@ export class JobTable {
   readonly leaseMs: number;
   /** After a SELECT that locks its rows, and skips those that others have locked; {@link onServer} sets it. */
   locking = "";
+  /** DELETE can return its rows; {@link onServer} sets it. */
+  deleteReturns = false;
   /** The same for a SELECT that fails instead of waiting for an open transaction, where the server has that. */
   #noWait = "";
   /** The ids of jobs that keep no key: at their last restore somebody was about to use it. */
@@ -38,7 +40,9 @@ export class JobTable {
   }
 
   /** Called when a connection was opened. */
-  onServer({ hasSkipLocked }: { readonly hasSkipLocked: boolean }): void {
+  onServer({ hasSkipLocked, product }: Pick<ServerFacts, "hasSkipLocked" | "product">): void {
+    // MariaDB has it for DELETE, and not for UPDATE.
+    this.deleteReturns = this.dialect.hasReturning || product === "MariaDB";
     this.locking = hasSkipLocked ? " FOR UPDATE SKIP LOCKED" : this.waiting;
     this.#noWait = hasSkipLocked && this.dialect.name === "mysql" ? " FOR UPDATE NOWAIT" : "";
   }

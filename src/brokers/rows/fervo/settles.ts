@@ -18,9 +18,9 @@ export class FervoSettles {
   }
 
   async remove(session: SqlSession, rows: readonly FervoRow[]): Promise<ReadonlySet<string>> {
-    const { dialect, name } = this.#table;
+    const { deleteReturns, name } = this.#table;
     const { sql, values } = this.#table.ours(rows.map(({ id }) => id));
-    if (dialect.hasReturning) {
+    if (deleteReturns) {
       const removed = await session.run(`DELETE FROM ${name} WHERE ${sql} RETURNING id`, values);
       return new Set(removed.rows.map(idOf));
     }
