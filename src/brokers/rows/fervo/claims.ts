@@ -3,7 +3,7 @@ import type { Clock } from "../../../core/time/clock.ts";
 import type { Given } from "../../../sql/database.ts";
 import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
 import type { ClaimRequest, IsHeld, Look } from "../layout.ts";
-import { idOf, type JobTable } from "./job_table.ts";
+import { idOf, type JobTable, UNCOUNTED } from "./job_table.ts";
 import { ReadyPlaces } from "./ready_place.ts";
 import { bytesOf, type FervoRow, readRow } from "./row.ts";
 
@@ -125,7 +125,7 @@ export class FervoClaims {
       if (strays.length === 0) continue;
       const { sql, values } = this.#table.dialect.isOneOf("id", strays.map(idOf));
       await session.run(
-        `UPDATE ${this.#table.name} SET state = 'ready', attempts = attempts - 1, due_at = ${this.#table.dialect.nowMs}, lease = NULL
+        `UPDATE ${this.#table.name} SET state = 'ready', attempts = ${UNCOUNTED}, due_at = ${this.#table.dialect.nowMs}, lease = NULL
          WHERE ${sql}`,
         values,
       );

@@ -130,6 +130,9 @@ export class JobTable {
   }
 }
 
+/** The column `attempts` without the last attempt, as an expression; a person may have set it to 0. */
+export const UNCOUNTED = "CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END";
+
 /** The id of a row, decimal. */
 export function idOf(row: SqlRow): string {
   return String(row["id"]);

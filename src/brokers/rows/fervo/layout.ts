@@ -154,7 +154,7 @@ export class FervoLayout implements Layout<FervoRow> {
       headersColumn(headers),
       priority,
       maxAttempts ?? null,
-      delayMs,
+      Math.ceil(delayMs),
       state,
       unique ?? null,
     ];

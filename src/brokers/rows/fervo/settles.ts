@@ -4,7 +4,7 @@ import type { SqlSession } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import type { LastingVerdict } from "../layout.ts";
 import { errorsColumns, headersColumn } from "./columns.ts";
-import { idOf, type JobTable } from "./job_table.ts";
+import { idOf, type JobTable, UNCOUNTED } from "./job_table.ts";
 import { CUT_OFF, type FervoRow } from "./row.ts";
 
 /** From reserved to every other state. */
@@ -72,11 +72,11 @@ export class FervoSettles {
     row: FervoRow,
     verdict: Exclude<LastingVerdict, { kind: "bury" }>,
   ): Promise<boolean> {
-    const { delayMs = 0 } = verdict;
+    const delayMs = Math.ceil(verdict.delayMs ?? 0);
     switch (verdict.kind) {
       case "release":
         return await update(
-          `${waiting}, attempts = attempts - 1, lease = ?`,
+          `${waiting}, attempts = ${UNCOUNTED}, lease = ?`,
           delayMs,
           verdict.mayRunOn ? CUT_OFF : null,
         );
