@@ -1,4 +1,5 @@
 import { Socket } from "node:net";
+import { setImmediate } from "node:timers";
 import type { SocketAddress } from "../net/address.ts";
 import { prepareTcp } from "../net/keepalive.ts";
 
@@ -16,7 +17,8 @@ export function dial(endpoint: SocketAddress, signal: AbortSignal): Promise<Sock
   return new Promise((resolve, reject) => {
     // It stays: an error that comes between two owners of the socket must not end the process.
     socket.on("error", reject);
-    socket.once("close", () => reject(new Error("the connection was closed")));
+    // An error says why. It can come behind the close of its socket.
+    socket.once("close", () => setImmediate(() => reject(new Error("the connection was closed"))));
     socket.once("connect", () => {
       if (endpoint.transport === "tcp") prepareTcp(socket);
       resolve(socket);

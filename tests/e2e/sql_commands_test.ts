@@ -171,3 +171,18 @@ Deno.test("schema and push --unique of a broker that has neither say so", async 
   }
   assert.deepEqual(site.queueRows("SELECT * FROM fervo_jobs"), []);
 });
+
+Deno.test("A database that is stopped is told alike each time: its socket is missing", async () => {
+  await using fpm = await PhpFpm.start();
+  await using site = await Site.create(fpm);
+  const told = new Set<string>();
+  for (const [driver, parameter] of [["postgres", "host"], ["mysql", "socket"]] as const) {
+    await site.configure({ broker: { driver, url: `${driver}://app@/shop?${parameter}=/missing/socket` } });
+    for (let i = 0; i < 10; i++) {
+      const { code, stderr } = await site.run(["push", "default", "job"]);
+      assert.notEqual(code, 0);
+      told.add(stderr.replace(/^.*": /s, ""));
+    }
+  }
+  assert.deepEqual([...told], ["no such socket; is the server running, with this socket?\n"]);
+});
