@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import type { FervoError } from "../../core/errors.ts";
 import type { PlainFormat } from "../../core/format.ts";
 import {
   filePath,
@@ -20,12 +21,13 @@ import type { SqlAccess, SqlDriver } from "../../sql/driver.ts";
 import { SqlFailure } from "../../sql/failure.ts";
 import { MYSQL as MYSQL_DRIVER } from "../../sql/mysql.ts";
 import { POSTGRES as POSTGRES_DRIVER } from "../../sql/postgres.ts";
-import { readOptionFile, readSecretFile } from "../../system/option_file.ts";
+import { OptionFileError, readOptionFile, readSecretFile } from "../../system/option_file.ts";
 import type { BrokerDeps, BrokerType } from "../broker_type.ts";
 import { RowsBroker, type RowsBrokerOptions } from "./broker.ts";
 import { MYSQL_TEXTS, POSTGRES_TEXTS } from "./check/texts.ts";
 import { FERVO_CAPABILITIES, FervoLayout, type FervoLayoutOptions } from "./fervo/layout.ts";
 import { fervoScript, type Products } from "./fervo/schema/script.ts";
+import { UPGRADE } from "./fervo/schema/migrate.ts";
 import { TABLE_PREFIX } from "./fervo/tables.ts";
 
 const MINUTE_MS = 60_000;
@@ -100,18 +102,7 @@ function sqlBroker(
     whyQueueIsRefused,
     open: (deps, options, format) => open(deps, options, format as PlainFormat, kind.driver),
     schema: fervoScript(kind, serverOf),
-    fixOf({ cause }, _settings, place) {
-      switch (cause instanceof SqlFailure ? cause.kind : undefined) {
-        case "denied":
-          return `${place} username, and password or password_file, of a user with the rights in docs/brokers/${type.page}.md`;
-        case "schema":
-          return "as an administrator of the database: run the output of `fervo-worker schema`";
-        case "read_only":
-          return `${place} url = the primary, or all servers of a failover`;
-        default:
-          return `start it, for instance with: ${kind.start}; or ${place} url = where it listens`;
-      }
-    },
+    fixOf: (error, _settings, place) => fixOf(error, place, { start: kind.start, page: type.page }),
     descriptors: () => 0,
     isShared: true,
     secretFiles: ({ passwordFile, keyFile }) => [
@@ -136,6 +127,56 @@ export const MYSQL = sqlBroker({
   start: "systemctl start mariadb",
   products: { mariadb: "MariaDB", mysql: "MySQL" },
 }, { driver: "mysql", page: "mysql", units: ["mariadb.service", "mysql.service"], findings: MYSQL_TEXTS });
+
+const CONNECTIONS =
+  "as an administrator: raise the limit of connections of the server or of the user, or end those that nobody uses";
+
+/** Failures whose kind does not say what to change, by the server's code. */
+const FIXES: Readonly<Record<string, (place: string, page: string) => string>> = {
+  "3D000": noDatabase,
+  ER_BAD_DB_ERROR: noDatabase,
+  "42501": noRight,
+  ER_DBACCESS_DENIED_ERROR: noRight,
+  ER_TABLEACCESS_DENIED_ERROR: noRight,
+  ER_COLUMNACCESS_DENIED_ERROR: noRight,
+  "53300": () => CONNECTIONS,
+  ER_CON_COUNT_ERROR: () => CONNECTIONS,
+  ER_TOO_MANY_USER_CONNECTIONS: () => CONNECTIONS,
+  ER_USER_LIMIT_REACHED: () => CONNECTIONS,
+};
+
+/** What to change when the database cannot be used. */
+export function fixOf(
+  error: FervoError,
+  place: string,
+  { start, page }: { readonly start: string; readonly page: string },
+): string {
+  if (error instanceof OptionFileError) return error.fix;
+  const { cause } = error;
+  const failure = cause instanceof SqlFailure ? cause : undefined;
+  const fix = FIXES[failure?.code ?? ""];
+  if (fix !== undefined) return fix(place, page);
+  switch (failure?.kind) {
+    case "denied":
+      return `${place} username, and password or password_file, of a user with the rights in docs/brokers/${page}.md`;
+    case "schema":
+      return failure.advice === UPGRADE
+        ? "upgrade fervo-worker on this machine"
+        : "as an administrator of the database: run the output of `fervo-worker schema`";
+    case "read_only":
+      return `${place} url = the primary, or all servers of a failover`;
+    default:
+      return `start it, for instance with: ${start}; or ${place} url = where it listens`;
+  }
+}
+
+function noDatabase(place: string): string {
+  return `${place} url = an address that ends with the name of a database`;
+}
+
+function noRight(_place: string, page: string): string {
+  return `as an administrator: give the user the rights in docs/brokers/${page}.md; with create_tables = true these are more`;
+}
 
 function open(
   deps: BrokerDeps,

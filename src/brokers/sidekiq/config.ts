@@ -16,6 +16,7 @@ import { sidekiq6, sidekiq7, sidekiq8, SidekiqFormat } from "../../formats/sidek
 import { DEFAULT_REDIS_PORT, parseHostPort, parseRedisUrl } from "../../redis/address.ts";
 import { answerCode } from "../../redis/errors.ts";
 import { hasHashTag, parseSentinel } from "../../redis/server.ts";
+import { OptionFileError } from "../../system/option_file.ts";
 import type { BrokerType } from "../broker_type.ts";
 import {
   DEFAULT_REDIS_OPTIONS,
@@ -85,8 +86,9 @@ export const SIDEKIQ: BrokerType<typeof options, SidekiqBrokerOptions> = {
     }
     return SidekiqBroker.open({ ...deps, format }, settings);
   },
-  fixOf({ cause }, _settings, place) {
-    const answer = answerCode(cause);
+  fixOf(error, _settings, place) {
+    if (error instanceof OptionFileError) return error.fix;
+    const answer = answerCode(error.cause);
     if (answer === undefined) {
       return `start it, for instance with: systemctl start redis-server; or ${place} url = where it listens`;
     }

@@ -3,6 +3,9 @@ import { SqlFailure } from "../../../../sql/failure.ts";
 import { type Migration, MIGRATIONS, type Product, versionTable } from "./versions.ts";
 import type { FervoTables, Table } from "../tables.ts";
 
+/** The advice to a worker that is older than the tables. */
+export const UPGRADE = "upgrade fervo-worker";
+
 /** How long a worker waits for another one that migrates, before it is told and asks again, seconds. */
 const LOCK_WAIT_S = 10;
 
@@ -75,7 +78,7 @@ export async function migrate(
   if (version > newest) {
     throw wrongSchema(
       `the tables have version ${version}, and this fervo-worker supports up to ${newest}`,
-      ["upgrade fervo-worker"],
+      [UPGRADE],
     );
   }
   if (!mayMigrate) {
