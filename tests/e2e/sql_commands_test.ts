@@ -82,6 +82,12 @@ for (const { driver, product, administrator, start, createUser, grants } of CASE
     await site.runOk(["run", "--until-empty"]);
     assert.deepEqual(site.payloads(), ["payload"]);
 
+    await database.sql("DROP TABLE jobs_jobs");
+    assert.equal(await site.runOk(["schema"]), script);
+    await database.sql(script);
+    await database.sql(grants);
+    await site.runOk(["push", "jobs", "another"]);
+
     await database.sql("INSERT INTO jobs_schema (version) VALUES (9)");
     const newer = await site.run(["schema"]);
     assert.equal(newer.code, 4);

@@ -177,6 +177,14 @@ export async function refuseTextPayloads(client: SqlClient, { jobs }: FervoTable
   ]);
 }
 
+/** Whether all of our tables are there, as far as this user can see. */
+export async function hasTables(client: SqlClient, tables: FervoTables): Promise<boolean> {
+  for (const table of Object.values<Table>({ ...tables })) {
+    if ((await columnsOf(client, table)).size === 0) return false;
+  }
+  return true;
+}
+
 /** The names of a table's columns; empty when there is no such table. */
 async function columnsOf(client: SqlClient, { name }: Table): Promise<ReadonlySet<string>> {
   const columns = {

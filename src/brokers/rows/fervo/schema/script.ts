@@ -2,7 +2,7 @@ import type { SchemaScript } from "../../../broker_type.ts";
 import type { Clock } from "../../../../core/time/clock.ts";
 import { SqlDatabase, type SqlServerOptions } from "../../../../sql/database.ts";
 import type { SqlDriver } from "../../../../sql/driver.ts";
-import { schemaStatements, schemaVersion } from "./migrate.ts";
+import { hasTables, schemaStatements, schemaVersion } from "./migrate.ts";
 import { MIGRATIONS, type Product } from "./versions.ts";
 import { fervoTables } from "../tables.ts";
 
@@ -53,7 +53,8 @@ async function look(
   const database = new SqlDatabase({
     ...deps,
     onConnect: async (client) => {
-      version = await schemaVersion(client, tables);
+      // Without one of them, the statements from the beginning make what is missing.
+      version = await hasTables(client, tables) ? await schemaVersion(client, tables) : 0;
     },
   }, options);
   try {
