@@ -48,7 +48,10 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
   1038: MEMORY,
   1040: CONNECTIONS,
   1041: MEMORY,
-  1044: ["denied", "the user may not use this database, or lacks a right to it"],
+  1044: [
+    "denied",
+    "the user may not use this database, or lacks a right to it, or there is no such database",
+  ],
   1045: LOGIN,
   1047: ["lost", "the node of the cluster is not ready; the worker tries again"],
   1048: REQUIRED,

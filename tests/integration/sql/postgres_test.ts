@@ -389,9 +389,15 @@ Deno.test("POSTGRES says why it cannot log in", async () => {
   await using server = await PostgresServer.start({
     tcp: true,
     config: ["max_connections = 5", "superuser_reserved_connections = 0"],
-    access: ["host all known all scram-sha-256", "host all nobody all reject", "host all postgres all trust"],
+    access: [
+      "host all known all scram-sha-256",
+      "host all nobody all reject",
+      "host all postgres,closed all trust",
+    ],
   });
-  await server.sql("CREATE USER known PASSWORD 'correct'; CREATE USER nobody; CREATE USER other");
+  await server.sql(
+    "CREATE USER known PASSWORD 'correct'; CREATE USER nobody; CREATE USER other; CREATE ROLE closed NOLOGIN",
+  );
   const refused = (options: SqlClientOptions, kind: "denied" | "lost", words: RegExp) =>
     failsWith(connect(server, options), kind, words);
   await using known = await connect(server, { username: "known", password: "correct" });
@@ -400,7 +406,8 @@ Deno.test("POSTGRES says why it cannot log in", async () => {
   assert.doesNotMatch(`${wrong.message} ${wrong.advice} ${wrong.stack}`, /guessed/);
   await refused({ username: "known" }, "denied", /password is wrong/);
   await refused({ username: "nobody" }, "denied", /pg_hba\.conf/);
-  await refused({ username: "missing", password: "x" }, "denied", /login was refused|pg_hba/);
+  await refused({ username: "missing", password: "x" }, "denied", /there is no such user/);
+  await refused({ username: "closed" }, "denied", /the user may not log in/);
   await refused({ database: "missing" }, "denied", /no such database/);
   await using _1 = await connect(server);
   await using _2 = await connect(server);
