@@ -198,6 +198,19 @@ export function spansOf(text: string): readonly ClaimSpan[] | undefined {
   return spans.toSorted((one, other) => one.fromMs - other.fromMs);
 }
 
+/**
+ * A stored record of a broker that stores the latest claim beside the spans. A person may have set that claim, which is documented;
+ * then the stored spans no longer belong to it.
+ *
+ * @param claimedToMs Epoch milliseconds, 0 to {@link LATEST_MS}.
+ * @param text The stored spans; empty without them.
+ */
+export function storedRecord(rule: string, claimedToMs: number, text: string): ScheduleRecord {
+  const spans = spansOf(text);
+  const areIts = spans !== undefined && latestClaimMs(spans) === claimedToMs;
+  return { rule, spans: areIts ? spans : [{ fromMs: claimedToMs, toMs: claimedToMs, isAside: false }] };
+}
+
 function split(spans: readonly ClaimSpan[], nowMs: number) {
   const isAhead = ({ fromMs }: ClaimSpan) => fromMs > nowMs + SKEW_MS;
   return { begun: spans.filter((span) => !isAhead(span)), ahead: spans.filter(isAhead) };

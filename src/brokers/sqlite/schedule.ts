@@ -10,8 +10,8 @@ import {
   type ScheduleClaims,
   type ScheduleRecord,
   setAside,
-  spansOf,
   spansText,
+  storedRecord,
 } from "../../core/schedule_claims.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./store/file.ts";
@@ -100,15 +100,8 @@ export class SqliteSchedule implements ScheduleBook {
   #recordOf(schedule: string): ScheduleRecord | undefined {
     const row = this.#record.get(schedule);
     if (row === undefined) return undefined;
-    const claimedToMs = row["claimed_to"] as number;
-    const spans = spansOf(row["spans"] as string | null ?? "");
-    return {
-      rule: row["rule"] as string,
-      // A person may have set claimed_to, which is documented; then the stored spans no longer belong to it.
-      spans: spans !== undefined && latestClaimMs(spans) === claimedToMs
-        ? spans
-        : [{ fromMs: claimedToMs, toMs: claimedToMs, isAside: false }],
-    };
+    const { rule, claimed_to, spans } = row;
+    return storedRecord(rule as string, claimed_to as number, spans as string | null ?? "");
   }
 
   /** Within a transaction. */

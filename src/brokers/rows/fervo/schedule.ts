@@ -10,8 +10,8 @@ import {
   type ScheduleClaims,
   type ScheduleRecord,
   setAside,
-  spansOf,
   spansText,
+  storedRecord,
 } from "../../../core/schedule_claims.ts";
 import type { SqlSession } from "../../../sql/driver.ts";
 import type { Layout } from "../layout.ts";
@@ -126,14 +126,7 @@ export class FervoSchedule implements ScheduleBook {
     const row = rows[0];
     if (row === undefined) return undefined;
     const claimedToMs = Math.min(Math.max(Number(row["claimed_to"]), 0), LATEST_MS);
-    const spans = spansOf(row["spans"] as string | null ?? "");
-    return {
-      rule: String(row["rule"]),
-      // A person may have set claimed_to, which is documented; then the stored spans no longer belong to it.
-      spans: spans !== undefined && latestClaimMs(spans) === claimedToMs
-        ? spans
-        : [{ fromMs: claimedToMs, toMs: claimedToMs, isAside: false }],
-    };
+    return storedRecord(String(row["rule"]), claimedToMs, row["spans"] as string | null ?? "");
   }
 }
 
