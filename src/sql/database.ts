@@ -90,11 +90,6 @@ export class SqlDatabase implements SqlSession {
     this.#where = this.#placeOf(...options.endpoints);
   }
 
-  /** The server for people, such as `PostgreSQL at "db:5432"`. */
-  get where(): string {
-    return this.#where;
-  }
-
   /**
    * What is known of the server.
    *

@@ -1,7 +1,11 @@
 import { Socket } from "node:net";
 import { setImmediate } from "node:timers";
+import { systemClock } from "../core/time/clock.ts";
+import { inTime } from "../core/time/time_limit.ts";
 import type { SocketAddress } from "../net/address.ts";
 import { prepareTcp } from "../net/keepalive.ts";
+import type { SqlClient } from "./driver.ts";
+import type { SqlFailure } from "./failure.ts";
 
 /**
  * Connects without encryption.
@@ -26,4 +30,25 @@ export function dial(endpoint: SocketAddress, signal: AbortSignal): Promise<Sock
     if (endpoint.transport === "unix") socket.connect(endpoint.path);
     else socket.connect(endpoint.port, endpoint.hostname);
   });
+}
+
+/**
+ * Opens a connection within a time limit for all of it: its sockets end when the time is up.
+ *
+ * @param open Its `signal` is for {@link dial}.
+ * @param failureOf The server's failure of an error.
+ * @throws {SqlFailure}
+ */
+export async function openInTime(
+  open: (signal: AbortSignal) => Promise<SqlClient>,
+  failureOf: (error: unknown) => SqlFailure,
+  limitMs: number,
+): Promise<SqlClient> {
+  const over = new AbortController();
+  try {
+    return await inTime(systemClock, open(over.signal), { ms: limitMs, discard: (late) => late.destroy() });
+  } catch (error) {
+    over.abort();
+    throw failureOf(error);
+  }
 }

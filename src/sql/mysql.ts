@@ -1,8 +1,6 @@
 import type { Socket } from "node:net";
-import { systemClock } from "../core/time/clock.ts";
-import { inTime } from "../core/time/time_limit.ts";
 import type { SocketAddress } from "../net/address.ts";
-import { dial } from "./dial.ts";
+import { dial, openInTime } from "./dial.ts";
 import { MYSQL_DIALECT } from "./dialect.ts";
 import type { ConnectOptions, SqlAccess, SqlClient, SqlDriver } from "./driver.ts";
 import { encrypt, type TlsFiles } from "./encrypt.ts";
@@ -16,22 +14,14 @@ export const MYSQL: SqlDriver = { dialect: MYSQL_DIALECT, product: "MySQL or Mar
 /** Few, because the server has one limit for all connections together (`max_prepared_stmt_count`). */
 const MAX_PREPARED = 200;
 
-async function connect(
+function connect(
   endpoint: SocketAddress,
   access: SqlAccess,
   options: ConnectOptions,
   onLost: () => void,
 ): Promise<SqlClient> {
-  const over = new AbortController();
-  try {
-    return await inTime(systemClock, open(endpoint, access, options, onLost, over.signal), {
-      ms: options.connectTimeoutMs,
-      discard: (late) => late.destroy(),
-    });
-  } catch (error) {
-    over.abort();
-    throw mysqlFailure(error);
-  }
+  const opening = (signal: AbortSignal) => open(endpoint, access, options, onLost, signal);
+  return openInTime(opening, mysqlFailure, options.connectTimeoutMs);
 }
 
 async function open(

@@ -1,9 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
-import { systemClock } from "../core/time/clock.ts";
-import { inTime } from "../core/time/time_limit.ts";
 import type { SocketAddress } from "../net/address.ts";
-import { dial } from "./dial.ts";
+import { dial, openInTime } from "./dial.ts";
 import { POSTGRES_DIALECT } from "./dialect.ts";
 import type { ConnectOptions, SqlAccess, SqlClient, SqlDriver } from "./driver.ts";
 import { encrypt, type TlsFiles } from "./encrypt.ts";
@@ -25,22 +23,14 @@ const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 /** How many statements travel without an answer. */
 const MAX_PIPELINE = 1_000;
 
-async function connect(
+function connect(
   endpoint: SocketAddress,
   access: SqlAccess,
   options: ConnectOptions,
   onLost: () => void,
 ): Promise<SqlClient> {
-  const over = new AbortController();
-  try {
-    return await inTime(systemClock, open(endpoint, access, options, onLost, over.signal), {
-      ms: options.connectTimeoutMs,
-      discard: (late) => late.destroy(),
-    });
-  } catch (error) {
-    over.abort();
-    throw postgresFailure(error);
-  }
+  const opening = (signal: AbortSignal) => open(endpoint, access, options, onLost, signal);
+  return openInTime(opening, postgresFailure, options.connectTimeoutMs);
 }
 
 async function open(

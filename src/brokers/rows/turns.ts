@@ -40,11 +40,6 @@ export class Turns {
     this.#clock = deps.clock;
   }
 
-  /** Whether a transaction is about to begin, which a further change can join at little cost. */
-  get hasChanges(): boolean {
-    return this.#changes.length > 0;
-  }
-
   /**
    * Makes a change in the next transaction.
    *
