@@ -8,11 +8,12 @@ import { tooLarge } from "../../core/text/payload.ts";
 import { written } from "../../formats/written.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
 import { refuseUnique } from "../unique_keys.ts";
+import { headersColumn } from "../job_columns.ts";
 import { pullSubscription } from "../pull_subscription.ts";
 import { SqliteAdmin } from "./admin.ts";
 import { SqliteChanges } from "./store/changes.ts";
 
-import { headersColumn, SqliteSettler } from "./delivery.ts";
+import { SqliteSettler } from "./delivery.ts";
 import { SqliteFile, type StatementOptions } from "./store/file.ts";
 import { SqliteHoldings, SqliteLeases } from "./leases.ts";
 import type { SqliteShared } from "./shared.ts";

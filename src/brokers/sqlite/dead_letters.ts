@@ -1,7 +1,8 @@
 import type { SQLInputValue } from "node:sqlite";
 import { noPlace } from "../../core/admin.ts";
-import type { DeadGroups, DeadLetter, DeadLetters, Failure } from "../../core/admin.ts";
+import type { DeadGroups, DeadLetter, DeadLetters } from "../../core/admin.ts";
 import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../dead_grouping.ts";
+import { earlierErrors, listedHeaders, storedError } from "../job_columns.ts";
 import type { SqliteShared } from "./shared.ts";
 import type { SqliteStatement } from "./store/file.ts";
 import { asBytes, MAX_TEXT_BYTES, nearestNumber, rowId, textOf } from "./store/values.ts";
@@ -82,7 +83,7 @@ export class SqliteDeadLetters implements DeadLetters {
         const row = this.#error.get(id as bigint)!;
         bytes += Number(row["bytes"]);
         if (bytes > GROUPED_BYTES) return grouping.result(false);
-        const error = readError(textOf(row["error"] ?? NO_BYTES));
+        const error = storedError(textOf(row["error"] ?? NO_BYTES));
         grouping.add({ id: String(id), diedAtMs: nearestNumber(diedAt), error });
       }
       return grouping.result(newest.length <= GROUPED_LETTERS);
@@ -146,19 +147,18 @@ export class SqliteDeadLetters implements DeadLetters {
 }
 
 function toDeadLetter(row: Record<string, unknown>): DeadLetter {
-  const earlier = readJson(textOf(row["errors"] ?? NO_BYTES));
   return {
     id: String(row["id"]),
     place: `${nearestText(row["diedAt"])}:${row["id"]}`,
     queue: textOf(row["queue"]),
     payload: row["payload"] as Uint8Array,
-    headers: headersOf(readJson(textOf(row["headers"] ?? NO_BYTES))),
+    headers: listedHeaders(textOf(row["headers"] ?? NO_BYTES)),
     attempts: nearestNumber(row["attempts"]),
     ...(row["maxAttempts"] !== null && { maxAttempts: nearestNumber(row["maxAttempts"]) }),
     enqueuedAtMs: nearestNumber(row["createdAt"]),
     diedAtMs: nearestNumber(row["diedAt"]),
-    error: readError(textOf(row["error"] ?? NO_BYTES)),
-    earlierErrors: Array.isArray(earlier) ? earlier.flatMap((error) => toFailure(error) ?? []) : [],
+    error: storedError(textOf(row["error"] ?? NO_BYTES)),
+    earlierErrors: earlierErrors(textOf(row["errors"] ?? NO_BYTES)),
   };
 }
 
@@ -167,38 +167,4 @@ function nearestText(value: unknown): string {
   return typeof value === "bigint" || typeof value === "number" ? String(value) : "";
 }
 
-/** A job that died of its headers has a value that is not a text. */
-function headersOf(value: unknown): Record<string, string> {
-  const entries = Object.entries(value ?? {}).filter((entry): entry is [string, string] =>
-    typeof entry[1] === "string"
-  );
-  return Object.fromEntries(entries);
-}
-
 const NO_BYTES = new Uint8Array(0);
-
-/** A person may have set the state by hand, without an error or with another text. */
-function readError(text: string): Failure {
-  return toFailure(readJson(text)) ?? { code: "JOB_FAILED", message: text || "No error was recorded" };
-}
-
-function toFailure(value: unknown): Failure | undefined {
-  const { code, message, stderr, attempt, at } = (value ?? {}) as Record<string, unknown>;
-  if (typeof code !== "string" || typeof message !== "string") return undefined;
-  return {
-    code,
-    message,
-    ...(typeof stderr === "string" && { stderr }),
-    ...(typeof attempt === "number" && { attempt }),
-    ...(typeof at === "number" && { atMs: at }),
-  };
-}
-
-/** Undefined when it is not JSON. */
-function readJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}

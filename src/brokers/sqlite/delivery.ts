@@ -4,6 +4,7 @@ import type { Failure } from "../../core/admin.ts";
 import { type FervoError, QueueError } from "../../core/errors.ts";
 import type { JobHead, Message, Unreadable } from "../../core/format.ts";
 import type { Verdict } from "../../core/outcome.ts";
+import { headersColumn } from "../job_columns.ts";
 import type { SqliteChanges } from "./store/changes.ts";
 import type { SqliteStatement } from "./store/file.ts";
 import { keyOf, type SqliteLeases } from "./leases.ts";
@@ -168,12 +169,6 @@ function refuseIfLost(delivery: SqliteDelivery, { changes }: Changes): void {
     ? "it was settled, or its lease ended and another worker took it"
     : "the queue's file was replaced while the job ran, and the new file does not have this lease";
   throw new QueueError("LEASE_LOST", `Job "${delivery.id}" is no longer ours: ${reason}`);
-}
-
-/** The `headers` column: a JSON object, or NULL without headers. */
-export function headersColumn(headers: Readonly<Record<string, string>>): string | null {
-  for (const _ in headers) return JSON.stringify(headers);
-  return null;
 }
 
 /** The `error` column: `{"code", "message", "attempt", "stderr"?, "at"}` as JSON. */

@@ -1,16 +1,11 @@
 import type { Failure } from "../../../core/admin.ts";
 import type { FervoError } from "../../../core/errors.ts";
+import { parsed } from "../../job_columns.ts";
 
 /** A job keeps this many failures before the last one, the latest. */
 const MAX_EARLIER = 9;
 /** How much is kept of the beginning, and of the end, of each STDERR of an earlier failure, characters. */
 const EARLIER_STDERR = 1_000;
-
-/** The `headers` column: a JSON object, or NULL without headers. */
-export function headersColumn(headers: Readonly<Record<string, string>>): string | null {
-  for (const _ in headers) return JSON.stringify(headers);
-  return null;
-}
 
 /**
  * The `error` and `errors` columns after a failure: `{"code", "message", "attempt", "stderr"?, "at"}`, and a JSON array of the
@@ -33,7 +28,7 @@ export function errorsColumns(
 
 /** A person may have written something else there: then it stays. */
 function earlierErrors(error: string | null, errors: string | null): string | null {
-  const latest = parsed(error);
+  const latest = error === null ? undefined : parsed(error);
   const earlier = errors === null ? [] : parsed(errors);
   if (typeof latest !== "object" || latest === null || !Array.isArray(earlier)) return errors;
   const { stderr } = latest as { stderr?: unknown };
@@ -47,13 +42,4 @@ function shortened(stderr: string): string {
   return `${stderr.slice(0, EARLIER_STDERR)}\n… ${left} characters left out …\n${
     stderr.slice(-EARLIER_STDERR)
   }`;
-}
-
-/** Undefined when it is not JSON. */
-export function parsed(text: string | null): unknown {
-  try {
-    return JSON.parse(text ?? "");
-  } catch {
-    return undefined;
-  }
 }

@@ -1,10 +1,10 @@
 import { noPlace } from "../../../core/admin.ts";
-import type { DeadGroups, DeadLetter, DeadLetters, Failure } from "../../../core/admin.ts";
+import type { DeadGroups, DeadLetter, DeadLetters } from "../../../core/admin.ts";
 import type { SqlRow } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../../dead_grouping.ts";
+import { earlierErrors, listedHeaders, storedError } from "../../job_columns.ts";
 import type { RowsShared } from "../shared.ts";
-import { parsed } from "./columns.ts";
 import { idOf, type JobTable } from "./job_table.ts";
 import { queuesIn } from "./queues.ts";
 import { bytesOf } from "./row.ts";
@@ -63,7 +63,11 @@ export class FervoDeadLetters implements DeadLetters {
     for (const row of newest.slice(0, GROUPED_LETTERS)) {
       read += Number(row["bytes"]);
       if (read > GROUPED_BYTES) return grouping.result(false);
-      grouping.add({ id: String(row["id"]), diedAtMs: Number(row["died_at"]), error: errorOf(row["error"]) });
+      grouping.add({
+        id: String(row["id"]),
+        diedAtMs: Number(row["died_at"]),
+        error: storedError(textOf(row["error"])),
+      });
     }
     return grouping.result(newest.length <= GROUPED_LETTERS);
   }
@@ -193,44 +197,22 @@ function* parts<T>(all: readonly T[], size: number): Generator<T[]> {
 }
 
 function toDeadLetter(row: SqlRow): DeadLetter {
-  const earlier = parsed(row["errors"] as string | null);
   return {
     id: String(row["id"]),
     place: `${row["died_at"]}:${row["id"]}`,
     queue: String(row["queue"]),
     payload: bytesOf(row["payload"]) ?? NO_BYTES,
-    headers: headersOf(parsed(row["headers"] as string | null)),
+    headers: listedHeaders(textOf(row["headers"])),
     attempts: Number(row["attempts"]),
     ...(row["max_attempts"] !== null && { maxAttempts: Number(row["max_attempts"]) }),
     enqueuedAtMs: Number(row["created_at"]),
     diedAtMs: Number(row["died_at"]),
-    error: errorOf(row["error"]),
-    earlierErrors: Array.isArray(earlier) ? earlier.flatMap((error) => toFailure(error) ?? []) : [],
+    error: storedError(textOf(row["error"])),
+    earlierErrors: earlierErrors(textOf(row["errors"])),
   };
 }
 
-/** A job that died of its headers has a value that is not a text. */
-function headersOf(value: unknown): Record<string, string> {
-  const entries = Object.entries(value ?? {}).filter((entry): entry is [string, string] =>
-    typeof entry[1] === "string"
-  );
-  return Object.fromEntries(entries);
-}
-
-/** A person may have set the state by hand, without an error or with another text. */
-function errorOf(column: SqlValue | undefined): Failure {
-  const text = column as string | null;
-  return toFailure(parsed(text)) ?? { code: "JOB_FAILED", message: text || "No error was recorded" };
-}
-
-function toFailure(value: unknown): Failure | undefined {
-  const { code, message, stderr, attempt, at } = (value ?? {}) as Record<string, unknown>;
-  if (typeof code !== "string" || typeof message !== "string") return undefined;
-  return {
-    code,
-    message,
-    ...(typeof stderr === "string" && { stderr }),
-    ...(typeof attempt === "number" && { attempt }),
-    ...(typeof at === "number" && { atMs: at }),
-  };
+/** A text that may be NULL. */
+function textOf(column: SqlValue | undefined): string {
+  return column as string | null ?? "";
 }

@@ -15,7 +15,7 @@ import type { RowsShared } from "../shared.ts";
 import { FervoAdmin } from "./admin.ts";
 import { checkedLayout } from "./check.ts";
 import { FervoClaims } from "./claims.ts";
-import { headersColumn } from "./columns.ts";
+import { headersColumn } from "../../job_columns.ts";
 import { idOf, JobTable } from "./job_table.ts";
 import type { FervoRow } from "./row.ts";
 import { migrate, refuseTextPayloads } from "./schema/migrate.ts";

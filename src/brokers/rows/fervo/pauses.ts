@@ -1,6 +1,6 @@
 import type { PausedQueue, PauseOptions, Pauses } from "../../../core/admin.ts";
 import type { RowsShared } from "../shared.ts";
-import { parsed } from "./columns.ts";
+import { parsed } from "../../job_columns.ts";
 import type { FervoTables } from "./tables.ts";
 
 /** A look for jobs says for this long that no queue is paused, milliseconds; an idle consumer looks as often. */

@@ -12,7 +12,7 @@ import { tooLarge } from "../../../core/text/payload.ts";
 import type { SqlRow } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import type { ClaimedRow } from "../layout.ts";
-import { parsed } from "./columns.ts";
+import { parsed } from "../../job_columns.ts";
 
 /** The lease of a ready job that was put back while it ran: it has no owner, and makes the next delivery a repeat. */
 export const CUT_OFF = "cut off";
@@ -116,7 +116,7 @@ function notACount(column: string, value: unknown, range: string): JobError {
 
 /** @param text Null when it is too long. */
 function headersOf(text: string | null): Record<string, string> | JobError {
-  const value = parsed(text);
+  const value = text === null ? undefined : parsed(text);
   const isHeaders = typeof value === "object" && value !== null && !Array.isArray(value) &&
     Object.values(value).every((header) => typeof header === "string");
   if (isHeaders) return value as Record<string, string>;
