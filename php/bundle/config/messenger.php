@@ -8,6 +8,7 @@ use Fervo\DeferredEventBundle\Messenger\FervoTransportFactory;
 use Fervo\DeferredEventBundle\Messenger\MessageCodec;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Messenger\SentCopies;
+use Fervo\DeferredEventBundle\Messenger\Transports;
 use Fervo\DeferredEventBundle\Payload\Signer;
 
 /* Where symfony/messenger is installed. MessengerPass takes all of it out where "framework.messenger" is not enabled. */
@@ -23,8 +24,8 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$backend', service('fervo_deferred_event.backend'))
             ->arg('$defaults', abstract_arg('set by the extension'))
             ->tag('messenger.transport_factory')
-        // For people: the DSNs of all transports, which may hold passwords.
-        ->set('fervo_deferred_event.messenger.transports', \ArrayObject::class)
+        ->set('fervo_deferred_event.messenger.transports', Transports::class)
+            ->args([abstract_arg('set by MessengerPass'), abstract_arg('set by MessengerPass')])
 
         // The worker's side
         ->set('fervo_deferred_event.messenger.sent_copies', SentCopies::class)

@@ -8,6 +8,7 @@ use Fervo\DeferredEventBundle\Backend\Dsn;
 use Fervo\DeferredEventBundle\ConfiguredOptions;
 use Fervo\DeferredEventBundle\DeferOptions;
 use Fervo\DeferredEventBundle\Messenger\FervoTransportFactory;
+use Fervo\DeferredEventBundle\Messenger\Transports;
 use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Command\Command;
 use Symfony\Component\Console\Input\InputInterface;
@@ -23,7 +24,7 @@ final class DebugCommand extends Command
      * @param string|null                                                                  $path       of the backend's file
      * @param string|null                                                                  $dsn        of the backend's server
      * @param list<array{string, string, int, DeferOptions}>                               $listeners  event, "service::method", priority, what its code says
-     * @param (\Closure(): \ArrayObject<string, array{string, array<string, mixed>}>)|null $transports Messenger's: name => DSN and options
+     * @param (\Closure(): Transports)|null                                                $transports Messenger's
      */
     public function __construct(
         private readonly array $settings,
@@ -117,12 +118,13 @@ final class DebugCommand extends Command
     private function transports(): array
     {
         $rows = [];
+        $transports = null === $this->transports ? null : ($this->transports)();
         try {
-            foreach (null === $this->transports ? [] : ($this->transports)() as $name => [$dsn, $options]) {
+            foreach ($transports?->names() ?? [] as $name) {
+                $transport = $transports->get($name);
                 // Of others nothing is shown: a DSN may hold a password.
-                if (FervoTransportFactory::isFor($dsn)) {
-                    unset($options['transport_name']);
-                    $read = FervoTransportFactory::read($dsn, $options, sprintf('The transport "%s"', $name));
+                if (FervoTransportFactory::isFor($transport->dsn)) {
+                    $read = FervoTransportFactory::read($transport->dsn, $transport->options, sprintf('The transport "%s"', $name));
                     $complete = $this->options->complete($read, '', '', null);
                     $rows[] = [$name, $complete->queue ?? ConfiguredOptions::QUEUE, $complete->attempts ?? 'the worker\'s', $complete->priority ?? 0];
                 }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\DependencyInjection\Compiler;
 
+use Fervo\DeferredEventBundle\Messenger\Transport;
 use Fervo\DeferredEventBundle\Messenger\WatchedSenders;
 use Symfony\Component\DependencyInjection\Argument\ServiceClosureArgument;
 use Symfony\Component\DependencyInjection\Compiler\CompilerPassInterface;
@@ -39,7 +40,7 @@ final class MessengerPass implements CompilerPassInterface
             return;
         }
 
-        $serializers = $dsns = [];
+        $serializers = $transports = [];
         foreach ($container->findTaggedServiceIds('messenger.receiver') as $id => $tags) {
             // As FrameworkBundle makes a transport: its DSN, its options, its serializer.
             $arguments = array_values($container->getDefinition($id)->getArguments());
@@ -47,7 +48,7 @@ final class MessengerPass implements CompilerPassInterface
                 $name = $tag['alias'] ?? $id;
                 $serializers[$name] = ($arguments[2] ?? null) instanceof Reference ? $arguments[2] : new Reference('messenger.default_serializer');
                 if (\is_string($arguments[0] ?? null)) {
-                    $dsns[$name] = [$arguments[0], \is_array($arguments[1] ?? null) ? $arguments[1] : []];
+                    $transports[$name] = self::register($container, 'transport.'.$name, Transport::class, [$name, $arguments[0], \is_array($arguments[1] ?? null) ? $arguments[1] : []]);
                 }
             }
         }
@@ -66,9 +67,39 @@ final class MessengerPass implements CompilerPassInterface
         foreach (['runner', 'payload_dispatcher', 'backend.in_memory'] as $name) {
             $container->getDefinition('fervo_deferred_event.'.$name)->setArgument('$messages', $runner);
         }
-        $container->getDefinition('fervo_deferred_event.messenger.transports')->setArguments([$dsns]);
-        // Made when they are shown, for they may need variables that are not set.
+        $container->getDefinition('fervo_deferred_event.messenger.transports')->setArguments([
+            ServiceLocatorTagPass::register($container, $transports),
+            ServiceLocatorTagPass::register($container, self::lockStores($container)),
+        ]);
         $container->getDefinition('fervo_deferred_event.command.debug')
             ->setArgument('$transports', new ServiceClosureArgument(new Reference('fervo_deferred_event.messenger.transports')));
+    }
+
+    /**
+     * FrameworkBundle makes a store of the DSN that "framework.lock" names. A DSN may be a variable, so it is read when it is asked for.
+     *
+     * @return array<string, Reference>
+     */
+    private static function lockStores(ContainerBuilder $container): array
+    {
+        $stores = [];
+        foreach ($container->getDefinitions() as $id => $definition) {
+            if (str_starts_with($id, '.lock.default.store.') && null !== $definition->getFactory()) {
+                $store = $definition->getArguments()[0] ?? null;
+                $name = 'lock_store.'.\count($stores);
+                $stores[$name] = self::register($container, $name, \ArrayObject::class, [[\is_string($store) ? $store : '']]);
+            }
+        }
+
+        return $stores;
+    }
+
+    /** @param list<mixed> $arguments */
+    private static function register(ContainerBuilder $container, string $name, string $class, array $arguments): Reference
+    {
+        $id = 'fervo_deferred_event.messenger.'.$name;
+        $container->setDefinition($id, new Definition($class, $arguments));
+
+        return new Reference($id);
     }
 }
