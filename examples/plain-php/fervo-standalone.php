@@ -42,8 +42,12 @@ final class Answer
         ob_start(static fn (): string => '', 65536);
     }
 
-    /** Answers a request with one job, or without a job. */
-    public static function one(string $jobId, Outcome $outcome): void
+    /**
+     * Answers a request with one job, or without a job.
+     *
+     * @param array<string, mixed> $facts of the application, for a check
+     */
+    public static function one(string $jobId, Outcome $outcome, array $facts = []): void
     {
         // Headers have been sent when the job has flushed, or has ended our buffer.
         $isSent = headers_sent();
@@ -59,7 +63,8 @@ final class Answer
         }
         if (isset($_SERVER['FERVO_CHECK'])) {
             // ini_get() is false when PHP does not know a setting.
-            header('X-Fervo-Check: '.json_encode(array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS))));
+            $facts = array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS)) + $facts;
+            header('X-Fervo-Check: '.json_encode($facts, \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE | \JSON_PARTIAL_OUTPUT_ON_ERROR));
         }
         if (null !== $outcome->error) {
             header('X-Fervo-Error: '.$outcome->error);
@@ -119,6 +124,22 @@ interface Application
 }
 
 /**
+ * An application that runs all jobs of a request at once, for example because its framework has handlers for many messages. It gets
+ * the jobs of a framework so, also a single one; all others one after the other.
+ */
+interface BatchApplication extends Application
+{
+    /**
+     * Runs the jobs, and returns when it has run all that it has taken. A job without an outcome then counts as one that died: the
+     * worker reports it by {@see Application::died()}. Jobs that were not taken run elsewhere.
+     *
+     * @param \Generator<int, Job>         $jobs   each begins when it is taken; there are no more when the worker has given up on the request
+     * @param \Closure(Job, Outcome): void $settle tells the outcome of a job at once; in any order, once for each job
+     */
+    public function runAll(\Generator $jobs, \Closure $settle): void;
+}
+
+/**
  * Reads the jobs of a batch: for each job a line of JSON with `bytes`, the payload of exactly this many bytes, and a newline.
  *
  * The facts of the line go into $_SERVER, so that a job of a batch looks like a single job.
@@ -175,6 +196,17 @@ final class BatchReader
 
         return Job::fromParams($_SERVER, $payload, $timeoutMs, isset($facts['format']) ? (string) $facts['format'] : null, $headers, $failure);
     }
+}
+
+/** An application that tells `fervo-worker check --call-script` more than PHP's settings. */
+interface Checkable
+{
+    /**
+     * Without secrets: they are shown and logged. They travel in a header, so a few kilobytes at most.
+     *
+     * @return array<string, mixed> what JSON can express, by names that are not those of PHP's settings
+     */
+    public function facts(): array;
 }
 
 /** The death of a job without an outcome, as the worker has seen it: docs/protocol.md, section 8. */
@@ -326,10 +358,14 @@ final class Outcome
         return new self(self::REPLACE, self::oneLine($error), max(0, $delayMs), $body, $headers);
     }
 
-    /** The job was not run. It comes again, and no attempt is counted. */
-    public static function release(int $delayMs = 0): self
+    /**
+     * The job was not run. It comes again, and no attempt is counted.
+     *
+     * @param \Throwable|string|null $why what prevents jobs from running; null when nothing is wrong
+     */
+    public static function release(int $delayMs = 0, \Throwable|string|null $why = null): self
     {
-        return new self(self::RELEASE, null, max(0, $delayMs));
+        return new self(self::RELEASE, null === $why ? null : self::oneLine($why), max(0, $delayMs));
     }
 
     /** Holds the whole queue back, for a minute at most, for example during maintenance. Then one job tests whether it can go on. */
@@ -486,48 +522,81 @@ final class Runner
         $job = Job::fromParams($_SERVER, $_SERVER[$payloadParam] ?? (string) file_get_contents('php://input'));
         $run = self::boot($boot);
         // A check has no job: it succeeds when the application has started.
-        $outcome = isset($_SERVER['FERVO_CHECK']) && !$run instanceof Outcome ? Outcome::ack() : self::run($run, $job);
+        $isCheck = isset($_SERVER['FERVO_CHECK']);
+        $outcome = $isCheck && !$run instanceof Outcome ? Outcome::ack() : self::run($run, $job);
+        $facts = $isCheck && $run instanceof Checkable ? self::facts($run) : [];
         // The answer comes after the shutdown functions of the job. When one of these fails or exits, no outcome is sent, and the
         // attempt has failed. Destructors run even later.
         set_exception_handler(null); // A framework's handler would prevent PHP from ending there.
-        register_shutdown_function(static fn () => Answer::one($job->id, $outcome));
+        register_shutdown_function(static fn () => Answer::one($job->id, $outcome, $facts));
     }
 
-    /** Runs one job after the other. When a job ends PHP, the records show the worker which job it was, and which have not begun. */
+    /** When a job ends PHP, the records show the worker which job it was, and which have not begun. */
     private static function serveBatch(int $jobs, \Closure $boot): void
     {
         Answer::begin('batch');
         Answer::dropOutput();
         $run = self::boot($boot);
         $reader = self::reader();
-        for (; $jobs > 0; --$jobs) {
-            try {
-                $job = $reader->next();
-            } catch (\UnexpectedValueException $error) {
-                error_log($error->getMessage());
-
-                return;
-            }
-            if (null !== $job->format) {
-                if ($run instanceof Outcome) {
-                    // The job has not begun. The worker waits until the application starts, so that no message suffers from a deployment.
-                    return;
-                }
-                Answer::begun($job->id);
-                if (connection_aborted()) {
-                    // The worker has given up on this request. For the worker the job has not begun, and it runs elsewhere.
-                    return;
-                }
-            }
-            // The job before may have set a time limit.
-            self::liftTimeLimit();
+        $first = self::next($reader);
+        if (null !== $first?->format && $run instanceof Outcome) {
+            // No job has begun. The worker waits until the application starts, so that no message suffers from a deployment.
+            return;
+        }
+        // The time of the last record: the time limit of all jobs that run counts from it.
+        $lastNs = hrtime(true);
+        $isLate = static function (Job $job) use (&$lastNs): bool {
+            return hrtime(true) - $lastNs > ($job->timeoutMs ?? \INF) * 1e6;
+        };
+        $hasGivenUp = false;
+        $settle = static function (Job $job, Outcome $outcome) use (&$lastNs, &$hasGivenUp, $isLate): void {
+            $hasGivenUp = $hasGivenUp || $isLate($job);
+            Answer::record($job->id, $outcome);
             Answer::dropOutput();
-            $startedNs = hrtime(true);
-            Answer::record($job->id, self::run($run, $job));
-            if (connection_aborted() || hrtime(true) - $startedNs > ($job->timeoutMs ?? \INF) * 1e6) {
-                // The worker has given up on this request: the remaining jobs run elsewhere.
-                return;
+            $lastNs = hrtime(true);
+        };
+        $taken = (static function () use ($first, $jobs, $reader, &$lastNs, &$hasGivenUp, $isLate): \Generator {
+            for ($job = $first; null !== $job; $job = self::next($reader)) {
+                if (null !== $job->format) {
+                    Answer::begun($job->id);
+                    $lastNs = hrtime(true);
+                    if (connection_aborted()) {
+                        // The worker has given up on this request. For the worker the job has not begun, and it runs elsewhere.
+                        return;
+                    }
+                }
+                // The job before may have set a time limit.
+                self::liftTimeLimit();
+                Answer::dropOutput();
+                yield $job;
+                if (0 === --$jobs || $hasGivenUp || connection_aborted() || $isLate($job)) {
+                    // The remaining jobs run elsewhere.
+                    return;
+                }
             }
+        })();
+        if (null !== $first?->format && $run instanceof BatchApplication) {
+            try {
+                $run->runAll($taken, $settle);
+            } catch (\Throwable $error) {
+                error_log((string) $error);
+            }
+
+            return;
+        }
+        foreach ($taken as $job) {
+            $settle($job, self::run($run, $job));
+        }
+    }
+
+    private static function next(BatchReader $reader): ?Job
+    {
+        try {
+            return $reader->next();
+        } catch (\UnexpectedValueException $error) {
+            error_log($error->getMessage());
+
+            return null;
         }
     }
 
@@ -581,6 +650,19 @@ final class Runner
             return $result instanceof Outcome ? $result : Outcome::ack();
         } catch (\Throwable $error) {
             return self::failed($error);
+        }
+    }
+
+    /** @return array<string, mixed> */
+    private static function facts(Checkable $application): array
+    {
+        try {
+            return $application->facts();
+        } catch (\Throwable $error) {
+            // The application has started, which is what the check asks.
+            error_log((string) $error);
+
+            return [];
         }
     }
 

@@ -92,48 +92,81 @@ final class Runner
         $job = Job::fromParams($_SERVER, $_SERVER[$payloadParam] ?? (string) file_get_contents('php://input'));
         $run = self::boot($boot);
         // A check has no job: it succeeds when the application has started.
-        $outcome = isset($_SERVER['FERVO_CHECK']) && !$run instanceof Outcome ? Outcome::ack() : self::run($run, $job);
+        $isCheck = isset($_SERVER['FERVO_CHECK']);
+        $outcome = $isCheck && !$run instanceof Outcome ? Outcome::ack() : self::run($run, $job);
+        $facts = $isCheck && $run instanceof Checkable ? self::facts($run) : [];
         // The answer comes after the shutdown functions of the job. When one of these fails or exits, no outcome is sent, and the
         // attempt has failed. Destructors run even later.
         set_exception_handler(null); // A framework's handler would prevent PHP from ending there.
-        register_shutdown_function(static fn () => Answer::one($job->id, $outcome));
+        register_shutdown_function(static fn () => Answer::one($job->id, $outcome, $facts));
     }
 
-    /** Runs one job after the other. When a job ends PHP, the records show the worker which job it was, and which have not begun. */
+    /** When a job ends PHP, the records show the worker which job it was, and which have not begun. */
     private static function serveBatch(int $jobs, \Closure $boot): void
     {
         Answer::begin('batch');
         Answer::dropOutput();
         $run = self::boot($boot);
         $reader = self::reader();
-        for (; $jobs > 0; --$jobs) {
-            try {
-                $job = $reader->next();
-            } catch (\UnexpectedValueException $error) {
-                error_log($error->getMessage());
-
-                return;
-            }
-            if (null !== $job->format) {
-                if ($run instanceof Outcome) {
-                    // The job has not begun. The worker waits until the application starts, so that no message suffers from a deployment.
-                    return;
-                }
-                Answer::begun($job->id);
-                if (connection_aborted()) {
-                    // The worker has given up on this request. For the worker the job has not begun, and it runs elsewhere.
-                    return;
-                }
-            }
-            // The job before may have set a time limit.
-            self::liftTimeLimit();
+        $first = self::next($reader);
+        if (null !== $first?->format && $run instanceof Outcome) {
+            // No job has begun. The worker waits until the application starts, so that no message suffers from a deployment.
+            return;
+        }
+        // The time of the last record: the time limit of all jobs that run counts from it.
+        $lastNs = hrtime(true);
+        $isLate = static function (Job $job) use (&$lastNs): bool {
+            return hrtime(true) - $lastNs > ($job->timeoutMs ?? \INF) * 1e6;
+        };
+        $hasGivenUp = false;
+        $settle = static function (Job $job, Outcome $outcome) use (&$lastNs, &$hasGivenUp, $isLate): void {
+            $hasGivenUp = $hasGivenUp || $isLate($job);
+            Answer::record($job->id, $outcome);
             Answer::dropOutput();
-            $startedNs = hrtime(true);
-            Answer::record($job->id, self::run($run, $job));
-            if (connection_aborted() || hrtime(true) - $startedNs > ($job->timeoutMs ?? \INF) * 1e6) {
-                // The worker has given up on this request: the remaining jobs run elsewhere.
-                return;
+            $lastNs = hrtime(true);
+        };
+        $taken = (static function () use ($first, $jobs, $reader, &$lastNs, &$hasGivenUp, $isLate): \Generator {
+            for ($job = $first; null !== $job; $job = self::next($reader)) {
+                if (null !== $job->format) {
+                    Answer::begun($job->id);
+                    $lastNs = hrtime(true);
+                    if (connection_aborted()) {
+                        // The worker has given up on this request. For the worker the job has not begun, and it runs elsewhere.
+                        return;
+                    }
+                }
+                // The job before may have set a time limit.
+                self::liftTimeLimit();
+                Answer::dropOutput();
+                yield $job;
+                if (0 === --$jobs || $hasGivenUp || connection_aborted() || $isLate($job)) {
+                    // The remaining jobs run elsewhere.
+                    return;
+                }
             }
+        })();
+        if (null !== $first?->format && $run instanceof BatchApplication) {
+            try {
+                $run->runAll($taken, $settle);
+            } catch (\Throwable $error) {
+                error_log((string) $error);
+            }
+
+            return;
+        }
+        foreach ($taken as $job) {
+            $settle($job, self::run($run, $job));
+        }
+    }
+
+    private static function next(BatchReader $reader): ?Job
+    {
+        try {
+            return $reader->next();
+        } catch (\UnexpectedValueException $error) {
+            error_log($error->getMessage());
+
+            return null;
         }
     }
 
@@ -187,6 +220,19 @@ final class Runner
             return $result instanceof Outcome ? $result : Outcome::ack();
         } catch (\Throwable $error) {
             return self::failed($error);
+        }
+    }
+
+    /** @return array<string, mixed> */
+    private static function facts(Checkable $application): array
+    {
+        try {
+            return $application->facts();
+        } catch (\Throwable $error) {
+            // The application has started, which is what the check asks.
+            error_log((string) $error);
+
+            return [];
         }
     }
 

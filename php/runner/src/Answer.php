@@ -20,8 +20,12 @@ final class Answer
         ob_start(static fn (): string => '', 65536);
     }
 
-    /** Answers a request with one job, or without a job. */
-    public static function one(string $jobId, Outcome $outcome): void
+    /**
+     * Answers a request with one job, or without a job.
+     *
+     * @param array<string, mixed> $facts of the application, for a check
+     */
+    public static function one(string $jobId, Outcome $outcome, array $facts = []): void
     {
         // Headers have been sent when the job has flushed, or has ended our buffer.
         $isSent = headers_sent();
@@ -37,7 +41,8 @@ final class Answer
         }
         if (isset($_SERVER['FERVO_CHECK'])) {
             // ini_get() is false when PHP does not know a setting.
-            header('X-Fervo-Check: '.json_encode(array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS))));
+            $facts = array_combine(self::SETTINGS, array_map(ini_get(...), self::SETTINGS)) + $facts;
+            header('X-Fervo-Check: '.json_encode($facts, \JSON_UNESCAPED_SLASHES | \JSON_INVALID_UTF8_SUBSTITUTE | \JSON_PARTIAL_OUTPUT_ON_ERROR));
         }
         if (null !== $outcome->error) {
             header('X-Fervo-Error: '.$outcome->error);

@@ -74,10 +74,14 @@ final class Outcome
         return new self(self::REPLACE, self::oneLine($error), max(0, $delayMs), $body, $headers);
     }
 
-    /** The job was not run. It comes again, and no attempt is counted. */
-    public static function release(int $delayMs = 0): self
+    /**
+     * The job was not run. It comes again, and no attempt is counted.
+     *
+     * @param \Throwable|string|null $why what prevents jobs from running; null when nothing is wrong
+     */
+    public static function release(int $delayMs = 0, \Throwable|string|null $why = null): self
     {
-        return new self(self::RELEASE, null, max(0, $delayMs));
+        return new self(self::RELEASE, null === $why ? null : self::oneLine($why), max(0, $delayMs));
     }
 
     /** Holds the whole queue back, for a minute at most, for example during maintenance. Then one job tests whether it can go on. */

@@ -169,6 +169,8 @@ final class RunnerTest extends TestCase
         $outcome = Outcome::class;
 
         self::assertSame([[], "\x1e{\"id\":\"7\",\"outcome\":\"release\",\"delay_ms\":500}\n", 200], $this->request("header('X-Fervo-Outcome: ack'); echo 'x'; return $outcome::release(500);"));
+        self::assertMatchesRegularExpression('/"outcome":"release","error":"closed","delay_ms":500,/', $this->request("return $outcome::release(500, 'closed');")[1]);
+        self::assertMatchesRegularExpression('/^\x1e\{"id":"7","outcome":"replace",[^\n]*"headers_bytes":2,"bytes":3\}\n\{\}\x1e\n\x00$/D', $this->request("echo 'x'; return $outcome::replace(\"\\x1e\\n\\0\", [], 0, 'busy');")[1]);
         self::assertSame([[], "\x1e{\"id\":\"7\",\"outcome\":\"ack\",\"queue_pause_ms\":5000}\n", 200], $this->request("return $outcome::ack()->pausingQueue(5_000);"));
     }
 
@@ -205,6 +207,36 @@ final class RunnerTest extends TestCase
     {
         self::assertSame(['bury', 'no'], $this->told('return \Fervo\Runner\Outcome::bury("no");', ['DIED' => 'exit;']));
         self::assertSame([['7', 'begun'], ['7', 'ack']], $this->batch(self::job('7', 'return 1;', format: 'messenger'), ['DIED' => 'exit;']));
+    }
+
+    public function testAnApplicationRunsAllJobsOfARequestAndSettlesThemInAnyOrder(): void
+    {
+        $batch = self::job('7', '1', format: 'messenger').self::job('8', '2', format: 'messenger').self::job('9', '3', format: 'messenger');
+        $all = '$taken = iterator_to_array($jobs); echo "\x1e{}\n"; foreach (array_reverse($taken) as $job) { $settle($job, '.Outcome::class.'::bury($job->payload)); echo "\x1e{}\n"; }';
+
+        self::assertSame([['7', 'begun'], ['8', 'begun'], ['9', 'begun'], ['9', 'bury', '3'], ['8', 'bury', '2'], ['7', 'bury', '1']], $this->batch($batch, ['ALL' => $all]));
+        self::assertSame([['7', 'begun'], ['7', 'bury', '1']], $this->batch($batch, ['ALL' => '$settle($jobs->current(), '.Outcome::class.'::bury($jobs->current()->payload));']), 'what is not taken has not begun');
+        self::assertSame([['7', 'begun'], ['7', 'ack'], ['8', 'begun']], $this->batch($batch, ['ALL' => '$settle($jobs->current(), '.Outcome::class.'::ack()); $jobs->next(); throw new LogicException("as told");']), 'what has no outcome has died');
+        self::assertStringContainsString('LogicException: as told in ', self::server()->log());
+        self::assertSame([['7', 'bury', 'ran']], $this->batch(self::job('7', 'return '.Outcome::class.'::bury("ran");'), ['ALL' => 'exit;']), 'jobs without a framework run one after the other');
+    }
+
+    public function testThereAreNoMoreJobsWhenTheWorkerHasGivenUp(): void
+    {
+        $batch = self::job('7', '', 1, 'messenger').self::job('8', '', 1, 'messenger');
+
+        self::assertSame([['7', 'begun'], ['7', 'ack']], $this->batch($batch, ['ALL' => 'foreach ($jobs as $job) { usleep(2000); $settle($job, '.Outcome::class.'::ack()); }']));
+        self::assertSame([['7', 'begun'], ['7', 'ack']], $this->batch($batch, ['ALL' => 'foreach ($jobs as $job) { usleep(2000); $taken[] = $job; } foreach ($taken as $job) { $settle($job, '.Outcome::class.'::ack()); }']));
+        self::assertSame([['7', 'begun']], $this->batch(self::job('7', '', format: 'messenger').substr(self::job('8', 'x', format: 'messenger'), 0, -2), ['ALL' => 'iterator_to_array($jobs);']), 'nor when the request is cut off');
+    }
+
+    public function testAnApplicationTellsTheCheckWhatItKnows(): void
+    {
+        $facts = json_decode($this->request('', ['FERVO_CHECK' => '1', 'ALL' => '', 'FACTS' => 'return ["shop" => ["a/b" => true], "log_errors" => "mine"];'])[0]['X-Fervo-Check'], true);
+        self::assertSame([['a/b' => true], '1'], [$facts['shop'], $facts['log_errors']]);
+
+        $headers = $this->request('', ['FERVO_CHECK' => '1', 'ALL' => '', 'FACTS' => 'throw new LogicException("unknown");'])[0];
+        self::assertSame(['ack', '1'], [$headers['X-Fervo-Outcome'], json_decode($headers['X-Fervo-Check'], true)['log_errors']]);
     }
 
     public function testABatchEndsWithTheJobThatEndsPhpOrTakesTooLong(): void
