@@ -142,8 +142,32 @@ export class FervoClaims {
     return await this.#claimInSteps(session, queue, room);
   }
 
-  /** In one statement; a job that is not due becomes delayed by it. */
+  /** A job that is not due becomes delayed by it. */
   async #claimAtOnce(session: SqlSession, queue: string, { room, roomBytes }: Room): Promise<FervoRow[]> {
+    const place = this.#places.of(queue);
+    let rows: readonly SqlRow[] = [];
+    if (place !== undefined) {
+      rows = await this.#updateReady(session, queue, { room, roomBytes }, [place.priority, place.id]);
+    }
+    const isWhole = rows.length < room;
+    if (isWhole) {
+      const left = { room: room - rows.length, roomBytes: roomBytes - bytesIn(rows) };
+      rows = [...rows, ...await this.#updateReady(session, queue, left, [])];
+    }
+    const inOrder = rows.toSorted(byOrder);
+    this.#places.note(queue, inOrder, { isWhole, isFull: rows.length >= room });
+    const due = inOrder.filter((row) => row["is_due"] === 1);
+    if (due.length < rows.length) this.#withLater.add(queue);
+    return due.map((row) => readRow(row, queue, bytesOf(row["payload"]), this.#options));
+  }
+
+  /** Takes ready jobs in one statement. */
+  async #updateReady(
+    session: SqlSession,
+    queue: string,
+    { room, roomBytes }: Room,
+    behind: readonly bigint[],
+  ): Promise<readonly SqlRow[]> {
     const { name, owner, leaseMs } = this.#table;
     const { nowMs } = this.#table.dialect;
     const { maxPayloadBytes } = this.#options;
@@ -153,9 +177,8 @@ export class FervoClaims {
       `WITH next AS MATERIALIZED (
          SELECT id, priority, attempts, due_at, lease, unique_key, octet_length(payload) AS bytes,
            CASE WHEN due_at > ${nowMs} THEN 0 ELSE 1 END AS is_due
-         FROM ${name} WHERE state = 'ready' AND queue = ? ORDER BY priority DESC, id LIMIT ${
-        limitOf(room)
-      }${this.#table.locking}
+         FROM ${name} WHERE state = 'ready' AND queue = ?${isBehind(behind)}
+         ORDER BY priority DESC, id LIMIT ${limitOf(room)}${this.#table.locking}
        ), fit AS (
          SELECT *, sum(CASE WHEN is_due = 1 THEN coalesce(bytes, 0) ELSE 0 END) OVER (ORDER BY priority DESC, id) - coalesce(bytes, 0) AS before,
            row_number() OVER (ORDER BY priority DESC, id) AS number FROM next
@@ -171,6 +194,7 @@ export class FervoClaims {
          f.priority, f.attempts, j.max_attempts, j.created_at, f.due_at, f.lease, j.error, j.errors, f.unique_key, f.is_due`,
       [
         queue,
+        ...behind,
         leaseMs,
         owner,
         Math.min(roomBytes, Number.MAX_SAFE_INTEGER),
@@ -179,9 +203,7 @@ export class FervoClaims {
         maxPayloadBytes,
       ],
     );
-    const due = rows.filter((row) => row["is_due"] === 1);
-    if (due.length < rows.length) this.#withLater.add(queue);
-    return due.toSorted(byOrder).map((row) => readRow(row, queue, bytesOf(row["payload"]), this.#options));
+    return rows;
   }
 
   /** A SELECT that locks the rows, and an UPDATE, for servers without a RETURNING of the former values. */
@@ -239,9 +261,7 @@ export class FervoClaims {
          ${shorter("headers")}, ${byteLength("headers")} AS headers_bytes,
          priority, attempts, max_attempts, created_at, due_at, lease, error, errors, unique_key,
          CASE WHEN due_at > ${nowMs} THEN 0 ELSE 1 END AS is_due
-       FROM ${this.#table.name} WHERE state = 'ready' AND queue = ?${
-        behind.length === 0 ? "" : " AND priority = ? AND id > ?"
-      }
+       FROM ${this.#table.name} WHERE state = 'ready' AND queue = ?${isBehind(behind)}
        ORDER BY priority DESC, id LIMIT ${limitOf(room)}${this.#table.locking}`,
       [Math.min(shareBytes, maxPayloadBytes, MAX_INT), maxPayloadBytes, queue, ...behind],
     );
@@ -300,6 +320,16 @@ export class FervoClaims {
 
 function limitOf(room: number): number {
   return room <= MAX_EXACT_LIMIT ? room : Math.ceil(room / MAX_EXACT_LIMIT) * MAX_EXACT_LIMIT;
+}
+
+/** The condition for jobs behind a {@link Place}. */
+function isBehind(place: readonly bigint[]): string {
+  return place.length === 0 ? "" : " AND priority = ? AND id > ?";
+}
+
+/** Of the payloads of due jobs. */
+function bytesIn(rows: readonly SqlRow[]): number {
+  return rows.reduce((sum, row) => sum + (row["is_due"] === 1 ? Number(row["bytes"] ?? 0) : 0), 0);
 }
 
 /** A priority that is NULL, as PostgreSQL sorts it. */

@@ -20,9 +20,10 @@ interface Progress {
 }
 
 /**
- * Where the ready jobs of a queue begin, while jobs flow on MariaDB and MySQL. There a job that was taken stays in the index,
- * marked as deleted, until the server purges it in the background. A claim that locks what it reads has to pass all of them:
- * under load these are thousands, which cost more than all other work of the claim.
+ * Where the ready jobs of a queue begin, while jobs flow. A job that was taken stays in the index, marked as deleted, until the
+ * server removes it in the background: MariaDB and MySQL by their purge, PostgreSQL by VACUUM, which comes once a minute at best. A
+ * claim that begins at the head of the queue has to pass all of them: under load these are thousands, which cost more than all other
+ * work of the claim.
  */
 export class ReadyPlaces {
   readonly #clock: Clock;
