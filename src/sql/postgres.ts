@@ -7,7 +7,7 @@ import type { ConnectOptions, SqlAccess, SqlClient, SqlDriver } from "./driver.t
 import { encrypt, type TlsFiles } from "./encrypt.ts";
 import { SqlFailure } from "./failure.ts";
 import { PostgresClient, type PostgresEvents } from "./postgres/client.ts";
-import { postgresFailure } from "./postgres/errors.ts";
+import { NO_USER, postgresFailure } from "./postgres/errors.ts";
 import type { Options } from "./postgres/library.ts";
 import { TYPES } from "./postgres/values.ts";
 
@@ -40,13 +40,16 @@ async function open(
   onLost: () => void,
   signal: AbortSignal,
 ): Promise<SqlClient> {
+  const { username } = access;
+  // The library would take one from the environment.
+  if (username === undefined) throw new SqlFailure("denied", { cause: new Error(NO_USER) });
   const { postgres } = await import("./postgres/library.ts");
   let socket = await dial(await withSocketName(endpoint), signal);
   if (access.tls !== undefined && endpoint.transport === "tcp") {
     socket = await startTls(socket, endpoint.hostname, access.tls);
   }
   const connect = (events: PostgresEvents) =>
-    withoutTarget(() => postgres(settingsOf(socket, access, options, events)));
+    withoutTarget(() => postgres(settingsOf(socket, { ...access, username }, options, events)));
   const client = new PostgresClient({ socket, connect, onLost });
   await client.open(options);
   return client;
@@ -100,13 +103,13 @@ function withoutTarget<T>(work: () => T): T {
 
 function settingsOf(
   socket: Socket,
-  access: SqlAccess,
+  access: SqlAccess & { readonly username: string },
   { name }: ConnectOptions,
   events: PostgresEvents,
 ): Options<Record<string, never>> {
   let isTaken = false;
   const settings = {
-    ...(access.username !== undefined && { user: access.username }),
+    user: access.username,
     // A function, because the library puts PGPASSWORD in the place of an empty text.
     password: () => access.password ?? "",
     database: access.database,

@@ -62,6 +62,9 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   "XX002": ["other", "an index is damaged: see the server's log, and REINDEX"],
 };
 
+/** The advice without a user's name. */
+export const NO_USER = "no user: set username, or a user in the url";
+
 /** Words of errors that share their code with others. */
 const BY_WORDS: readonly (readonly [code: string, words: RegExp, meaning: Meaning])[] = [
   // A table was changed; outside of a transaction the library prepares the statement anew by itself.
@@ -72,7 +75,7 @@ const BY_WORDS: readonly (readonly [code: string, words: RegExp, meaning: Meanin
   ]],
   ["28000", /not permitted to log in/, ["denied", "the user may not log in: ALTER ROLE … LOGIN"]],
   ["28000", /role .* does not exist/, ["denied", "there is no such user"]],
-  ["28000", /no PostgreSQL user name/, ["denied", "no user: set username, or a user in the url"]],
+  ["28000", /no PostgreSQL user name/, ["denied", NO_USER]],
   ["28000", /client certificate/, ["denied", "it requires a client certificate: set cert_file and key_file"]],
   ["08P01", /pooler|no such (?:user|database)|auth/i, ["denied", "the pooler refused the login"]],
   ["58030", /No space left/i, ["other", FULL_DISK]],

@@ -56,12 +56,15 @@ Deno.test("POSTGRES does not obey variables of PostgreSQL's own programs", async
     PGPASSWORD: "correct",
     PGAPPNAME: "other",
     PGDATABASE: "missing",
+    PGUSER: "known",
+    PGUSERNAME: "known",
   };
   for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
   try {
     await using opened = await connect(server);
     assert.equal(await single(opened.client, "SHOW application_name"), "fervo-test");
     await failsWith(connect(server, { username: "known" }), "denied", /password is wrong/);
+    await failsWith(connect(server, { username: undefined }), "denied", /no user: set username/);
     assert.equal(Deno.env.get("PGTARGETSESSIONATTRS"), "any");
   } finally {
     for (const name of Object.keys(variables)) Deno.env.delete(name);
