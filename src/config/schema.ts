@@ -310,7 +310,7 @@ function optionSchema(option: Option): z.ZodType {
     case "text": {
       const { expected, isValid } = option;
       const error = ({ input }: { input?: unknown }) =>
-        typeof expected === "string" ? expected : expected(String(input));
+        typeof expected === "string" ? expected : expected(typeof input === "string" ? input : "");
       const value = z.string({ error }).refine(isValid, { error });
       return option.default === undefined ? value : value.default(option.default);
     }

@@ -51,7 +51,7 @@ interface Kind {
 
 function optionsOf({ parseUrl, example }: Kind) {
   return {
-    url: readable(parseUrl, `expected the address of a database, such as "${example}"`),
+    url: readable(parseUrl, (url) => whyUrlIsRefused(url, parseUrl, example)),
     username: text(/^[^\0]*$/, "a user's name without NUL", ""),
     password: text(/^[^\0]*$/, 'a password in quotes, best from the environment, as in "${DB_PASSWORD}"', ""),
     password_file: filePath("the password"),
@@ -289,4 +289,19 @@ function urlOf(url: string, parseUrl: Kind["parseUrl"]): SqlUrl | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** In the words of what reads the url, which never show it: it may have a password. */
+function whyUrlIsRefused(url: string, parseUrl: Kind["parseUrl"], example: string): string {
+  const expected = `expected the address of a database, such as "${example}"`;
+  if (url === "") return expected;
+  for (const [driver, parseOther] of [["postgres", parsePostgresUrl], ["mysql", parseMysqlUrl]] as const) {
+    if (urlOf(url, parseOther) !== undefined) return `${expected}; for this address set driver = "${driver}"`;
+  }
+  try {
+    parseUrl(url);
+  } catch (error) {
+    if (error instanceof TypeError) return `${expected}; ${error.message}`;
+  }
+  return expected;
 }
