@@ -70,6 +70,8 @@ export type WorkerEvent =
     readonly broker: string;
     readonly queue: string;
     readonly forMs: number;
+    /** Of the job that said so; absent when it was done. */
+    readonly error?: FervoError;
   }
   | {
     /** A job has shown that jobs of the queue may begin again. */

@@ -45,8 +45,9 @@ export function logObserver(log: Log, clock: Pick<Clock, "monotonicMs">): Observ
         return log.warn(facts, "The broker allows no longer delay: such jobs run again earlier; logged once");
       }
       case "queue_held_back": {
-        const { broker, queue, forMs } = event;
-        return log.info({ broker, queue, for_ms: forMs }, "The application holds back a queue");
+        const { broker, queue, forMs, error } = event;
+        const facts = { broker, queue, for_ms: forMs, ...(error !== undefined && errorFacts(error)) };
+        return log.info(facts, "The application holds back a queue");
       }
       case "queue_let_go":
         return log.info(

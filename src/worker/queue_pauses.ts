@@ -1,3 +1,4 @@
+import type { FervoError } from "../core/errors.ts";
 import type { Clock, Timer } from "../core/time/clock.ts";
 import type { Observer } from "../core/observer.ts";
 
@@ -64,11 +65,22 @@ export class QueuePauses {
     }));
   }
 
-  /** A job of the queue said that none may begin for this many milliseconds. */
-  pause(queue: string, ms: number): void {
+  /**
+   * A job of the queue said that none may begin for this many milliseconds.
+   *
+   * @param error What it said of the reason.
+   */
+  pause(queue: string, ms: number, error?: FervoError): void {
     const isNew = !this.#pauses.has(queue);
     this.#enter(queue, "paused", ms);
-    if (isNew) this.#observe({ type: "queue_held_back", broker: this.#broker, queue, forMs: ms });
+    if (!isNew) return;
+    this.#observe({
+      type: "queue_held_back",
+      broker: this.#broker,
+      queue,
+      forMs: ms,
+      ...(error && { error }),
+    });
   }
 
   /** Whether a job of the queue may begin now; if so, it begins. */

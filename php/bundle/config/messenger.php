@@ -7,7 +7,7 @@ namespace Symfony\Component\DependencyInjection\Loader\Configurator;
 use Fervo\DeferredEventBundle\Messenger\FervoTransportFactory;
 use Fervo\DeferredEventBundle\Messenger\MessageCodec;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
-use Fervo\DeferredEventBundle\Messenger\SentCopies;
+use Fervo\DeferredEventBundle\Messenger\Recorder;
 use Fervo\DeferredEventBundle\Messenger\Transports;
 use Fervo\DeferredEventBundle\Payload\Signer;
 
@@ -28,14 +28,15 @@ return static function (ContainerConfigurator $container): void {
             ->args([abstract_arg('set by MessengerPass'), abstract_arg('set by MessengerPass')])
 
         // The worker's side
-        ->set('fervo_deferred_event.messenger.sent_copies', SentCopies::class)
+        ->set('fervo_deferred_event.messenger.recorder', Recorder::class)
         ->set('fervo_deferred_event.messenger.runner', MessageRunner::class)
             ->arg('$codec', service('fervo_deferred_event.messenger.codec'))
             ->arg('$serializers', abstract_arg('set by MessengerPass'))
             ->arg('$bus', service('messenger.routable_message_bus'))
             ->arg('$dispatcher', service('event_dispatcher'))
-            ->arg('$copies', service('fervo_deferred_event.messenger.sent_copies'))
+            ->arg('$recorder', service('fervo_deferred_event.messenger.recorder'))
             ->arg('$boundary', service('fervo_deferred_event.job_boundary'))
+            ->arg('$transports', service('fervo_deferred_event.messenger.transports'))
             ->arg('$logger', service('logger')->ignoreOnInvalid())
             ->tag('monolog.logger', ['channel' => 'messenger'])
     ;

@@ -38,7 +38,10 @@ use Fervo\DeferredEventBundle\Worker\JobRunner;
 use Fervo\DeferredEventBundle\Worker\PayloadDispatcher;
 use Fervo\DeferredEventBundle\Worker\Relay;
 use Fervo\Runner\Answer;
+use Fervo\Runner\BatchApplication;
 use Fervo\Runner\BatchReader;
+use Fervo\Runner\Checkable;
+use Fervo\Runner\Failure;
 use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Fervo\Runner\Runner;
@@ -148,7 +151,10 @@ return static function (ContainerConfigurator $container): void {
             ->tag('container.preload', ['class' => FrontController::class])
             ->tag('container.preload', ['class' => Runner::class])
             ->tag('container.preload', ['class' => Answer::class])
+            ->tag('container.preload', ['class' => BatchApplication::class])
             ->tag('container.preload', ['class' => BatchReader::class])
+            ->tag('container.preload', ['class' => Checkable::class])
+            ->tag('container.preload', ['class' => Failure::class])
             ->tag('container.preload', ['class' => Job::class])
             ->tag('container.preload', ['class' => Outcome::class])
 

@@ -2,7 +2,7 @@ import { FervoError, JobError } from "../../core/errors.ts";
 import { ACK, type Outcome, outcomeOfFault } from "../../core/outcome.ts";
 import type { FastCgiResponse } from "../../fastcgi/response.ts";
 import { failureDetails } from "../failure_details.ts";
-import { lastRecord, outcomeOfRecord } from "./record.ts";
+import { lastRecord, outcomeOfLast } from "./record.ts";
 import { fpmsOwnAnswer } from "./fpm_answer.ts";
 import { failedOutcome, pidOf } from "../told_outcome.ts";
 
@@ -38,7 +38,7 @@ export function outcomeOf(
   }
   // A record counts only without the header, which was no longer possible. With a header, whatever it says, the body is output.
   const record = word === undefined ? lastRecord(response.end ?? response.body, jobId) : undefined;
-  if (record !== undefined) return outcomeOfRecord(record, response.stderr);
+  if (record !== undefined) return outcomeOfLast(record, response.stderr);
   const misconfigured = fpmsOwnAnswer(response, script);
   if (misconfigured !== undefined) return { kind: "release", reason: "misconfigured", error: misconfigured };
   // An unknown word comes from a script that can send the header, and may have meant anything.

@@ -1,7 +1,7 @@
 import { JobError } from "../../core/errors.ts";
 import { ACK, type Outcome } from "../../core/outcome.ts";
 import { failureDetails } from "../failure_details.ts";
-import { failedOutcome, failureOf, pidOf } from "../told_outcome.ts";
+import { failedOutcome, failureOf, MAX_REASON_LENGTH, pidOf } from "../told_outcome.ts";
 
 /*
  * A record in an answer's body (docs/protocol.md, sections 2 and 7): the outcome of one job, as JSON between 0x1E and a line
@@ -27,19 +27,39 @@ const MAX_DELAY_MS = 999_999_999_999;
 
 const lenientUtf8 = new TextDecoder();
 
+/** A record at the end of an answer, with the replacement message that follows it, if it announces one. */
+export interface LastRecord {
+  readonly record: Record<string, unknown>;
+  readonly message?: { readonly headers: Uint8Array; readonly body: Uint8Array };
+}
+
 /**
  * The record at the end of an answer to a single job; undefined when the body ends otherwise, or the record is for another job:
- * then it is output.
+ * then it is output. A message can contain anything, also a record: the first record counts whose message ends with the body.
  *
  * @param end The end of the body.
  */
-export function lastRecord(end: Uint8Array, jobId: string): Record<string, unknown> | undefined {
-  const last = end.length - 1;
-  if (end[last] !== LF) return undefined;
-  const start = end.lastIndexOf(RECORD_SEPARATOR);
-  if (start < 0 || last - start > MAX_RECORD_BYTES || end.indexOf(LF, start) !== last) return undefined;
-  const record = parseText(end.subarray(start + 1, last));
-  return isRecord(record) && record["id"] === jobId ? record : undefined;
+export function lastRecord(end: Uint8Array, jobId: string): LastRecord | undefined {
+  let lineStart = 0;
+  for (let lf = end.indexOf(LF); lf >= 0; lf = end.indexOf(LF, lineStart)) {
+    const line = end.subarray(lineStart, lf);
+    lineStart = lf + 1;
+    const start = line.lastIndexOf(RECORD_SEPARATOR);
+    if (start < 0 || line.length - start > MAX_RECORD_BYTES) continue;
+    const record = parseText(line.subarray(start + 1));
+    if (!isRecord(record) || record["id"] !== jobId) continue;
+    const lengths = messageLengths(record);
+    if (lengths === undefined) {
+      if (lineStart === end.length) return { record };
+    } else if (lineStart + lengths.headers + lengths.body === end.length) {
+      const bodyStart = lineStart + lengths.headers;
+      return {
+        record,
+        message: { headers: end.subarray(lineStart, bodyStart), body: end.subarray(bodyStart) },
+      };
+    }
+  }
+  return undefined;
 }
 
 /** The JSON between the marks of a record; undefined when it is invalid. */
@@ -60,6 +80,11 @@ export function outcomeOfRecord(record: Record<string, unknown>, stderr: string)
   return withPause(record, wordOf(record, stderr));
 }
 
+/** The outcome in the record of a single job, with its message. */
+export function outcomeOfLast({ record, message }: LastRecord, stderr: string): Outcome {
+  return message === undefined ? outcomeOfRecord(record, stderr) : replacedBy(record, message, stderr);
+}
+
 /** Adds the record's word about the whole queue. */
 function withPause({ queue_pause_ms: pauseMs }: Record<string, unknown>, outcome: Outcome): Outcome {
   return isDelay(pauseMs) && pauseMs > 0
@@ -70,16 +95,16 @@ function withPause({ queue_pause_ms: pauseMs }: Record<string, unknown>, outcome
 function wordOf(record: Record<string, unknown>, stderr: string): Outcome {
   const { outcome, delay_ms: delayMs } = record;
   if (outcome === "ack") return ACK;
-  if (outcome === "release") return postponed(isDelay(delayMs) ? delayMs : 0);
   const failure = { ...failureIn(record), stderr };
+  if (outcome === "release") return postponed(isDelay(delayMs) ? delayMs : 0, failure.reason);
   if (outcome === "handled") return { kind: "handled", error: failureOf(failure) };
   if (outcome === "retry" || outcome === "bury") {
     return failedOutcome(outcome, { ...failure, delayMs: isDelay(delayMs) ? delayMs : undefined });
   }
   if (outcome === "replace") {
     const text =
-      `The job's record announces a replacement message, and the answer has no valid one: in the answer to a batch, as many bytes as ` +
-      `"headers_bytes" and "bytes" say must follow, ${MAX_MESSAGE_BYTES} at most`;
+      `The job's record announces a replacement message, and the answer has no valid one: as many bytes as "headers_bytes" and "bytes" ` +
+      `say must follow, ${MAX_MESSAGE_BYTES} at most; the answer to a single job must fit into max_response_bytes`;
     return noWord(text, stderr);
   }
   const word = typeof outcome === "string" ? ` with the unknown outcome "${outcome.slice(0, 40)}"` : "";
@@ -119,8 +144,9 @@ export function replacedBy(
   });
 }
 
-function postponed(delayMs: number): Outcome {
-  const error = new JobError("JOB_POSTPONED", "The job did not run, and asked to run later");
+function postponed(delayMs: number, reason: string | undefined): Outcome {
+  const why = reason === undefined ? "" : `: ${reason.slice(0, MAX_REASON_LENGTH)}`;
+  const error = new JobError("JOB_POSTPONED", `The job did not run, and asked to run later${why}`);
   return { kind: "release", reason: "asked", delayMs: Math.max(delayMs, MIN_POSTPONED_MS), error };
 }
 

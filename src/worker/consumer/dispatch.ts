@@ -261,7 +261,8 @@ export class Dispatch {
     if (first === undefined || first.isSettling) return;
     const { delivery: { queue } } = first;
     const hasRun = outcome.kind !== "release" || outcome.reason === "asked";
-    if (outcome.queuePauseMs !== undefined) this.#queuePauses.pause(queue, outcome.queuePauseMs);
+    const error = outcome.kind === "ack" ? undefined : outcome.error;
+    if (outcome.queuePauseMs !== undefined) this.#queuePauses.pause(queue, outcome.queuePauseMs, error);
     else if (hasRun) this.#queuePauses.passed(queue);
     if (hasRun) return this.#gate.available();
     if (outcome.reason === "shutdown") return;

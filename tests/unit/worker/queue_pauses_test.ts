@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { JobError } from "../../../src/core/errors.ts";
 import { QueuePauses } from "../../../src/worker/queue_pauses.ts";
 import { EventLog } from "../../support/event_log.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
@@ -32,7 +33,8 @@ Deno.test("QueuePauses lets nothing begin for its time, then one, and all when t
 
 Deno.test("QueuePauses goes on when the one job says the same, and ends when it says nothing for three seconds", async () => {
   const { clock, log, pauses, unwatch } = build();
-  pauses.pause("mail", 1_000);
+  const error = new JobError("JOB_POSTPONED", "The job did not run, and asked to run later: maintenance");
+  pauses.pause("mail", 1_000, error);
   await clock.advance(1_000);
   pauses.begin("mail");
   pauses.pause("mail", 1_000);
@@ -45,7 +47,7 @@ Deno.test("QueuePauses goes on when the one job says the same, and ends when it 
   assert.equal(pauses.limit("mail"), 0);
   await clock.advance(1);
   assert.equal(pauses.limit("mail"), Infinity);
-  assert.equal(log.of("queue_held_back").length, 1);
+  assert.deepEqual(log.of("queue_held_back").map((event) => event.error), [error]);
   unwatch();
 });
 

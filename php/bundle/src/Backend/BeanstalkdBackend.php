@@ -11,7 +11,7 @@ use Fervo\DeferredEventBundle\Exception\SendFailedException;
  *
  * @internal
  */
-final class BeanstalkdBackend implements BackendInterface
+final class BeanstalkdBackend implements ReplaceableBackendInterface
 {
     /** beanstalkd runs the lowest first; this is where the worker and PHP's clients put what has no priority. */
     private const NORMAL_PRIORITY = 1024;
@@ -55,6 +55,11 @@ final class BeanstalkdBackend implements BackendInterface
             $areOfJobs = [] === array_filter($refusals, static fn (BeanstalkdRefusal $refusal): bool => !$refusal->isOfJob);
             throw self::failure($server, $refusals[0]->reason, $unsent, isRefusal: $areOfJobs);
         }
+    }
+
+    public function message(DeferredJob $job): string
+    {
+        return $this->encode($job);
     }
 
     /** @param DeferredJob[] $unsent */

@@ -17,7 +17,7 @@ use Fervo\DeferredEventBundle\Exception\SendFailedException;
  *
  * @internal
  */
-final class DatabaseBackend implements UniqueBackendInterface
+final class DatabaseBackend implements ReplaceableBackendInterface, UniqueBackendInterface
 {
     /** Of one statement. MariaDB takes 16 MiB at most by default, and the driver may escape each byte. */
     private const MAX_LENGTH = 4 << 20;
@@ -51,6 +51,11 @@ final class DatabaseBackend implements UniqueBackendInterface
         } catch (\Exception $error) {
             throw new SendFailedException(sprintf('Cannot put the deferred event into the queue, the table "%s": %s', $this->table(), $this->reason($connection, $error)), $unsent, $error);
         }
+    }
+
+    public function message(DeferredJob $job): string
+    {
+        return $job->payload;
     }
 
     /**

@@ -12,7 +12,7 @@ use Fervo\DeferredEventBundle\Exception\SendFailedException;
  *
  * @internal
  */
-final class RedisBackend implements BackendInterface
+final class RedisBackend implements ReplaceableBackendInterface
 {
     /** fervo-worker gives the only argument of a job of this class to PHP as the payload. */
     private const JOB_CLASS = 'DeferEvent';
@@ -41,6 +41,11 @@ final class RedisBackend implements BackendInterface
             $this->connection = null;
             throw new SendFailedException(sprintf('Cannot put the deferred event into the queue, %s: %s', $server, $error->getMessage()), array_values($jobs), $error);
         }
+    }
+
+    public function message(DeferredJob $job): string
+    {
+        return $this->encode($job, isScheduled: $job->delayMs() > 0);
     }
 
     /**

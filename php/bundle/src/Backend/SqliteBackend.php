@@ -11,7 +11,7 @@ use Fervo\DeferredEventBundle\Exception\SendFailedException;
  *
  * @internal
  */
-final class SqliteBackend implements BackendInterface
+final class SqliteBackend implements ReplaceableBackendInterface
 {
     /** "frvo": how the file says whose it is (PRAGMA application_id). */
     private const APPLICATION_ID = 0x6672766F;
@@ -48,6 +48,11 @@ final class SqliteBackend implements BackendInterface
             $this->db = $this->insert = null;
             throw new SendFailedException(sprintf('Cannot put the deferred event into the queue "%s": %s', $this->path, $error->getMessage()), array_values($jobs), $error);
         }
+    }
+
+    public function message(DeferredJob $job): string
+    {
+        return $job->payload;
     }
 
     private function insert(\PDO $db, DeferredJob $job): void

@@ -20,11 +20,11 @@ use Symfony\Component\Console\Style\SymfonyStyle;
 final class DebugCommand extends Command
 {
     /**
-     * @param array<string, int|string>                                                    $settings   without secrets
-     * @param string|null                                                                  $path       of the backend's file
-     * @param string|null                                                                  $dsn        of the backend's server
-     * @param list<array{string, string, int, DeferOptions}>                               $listeners  event, "service::method", priority, what its code says
-     * @param (\Closure(): Transports)|null                                                $transports Messenger's
+     * @param array<string, int|string>                      $settings   without secrets
+     * @param string|null                                    $path       of the backend's file
+     * @param string|null                                    $dsn        of the backend's server
+     * @param list<array{string, string, int, DeferOptions}> $listeners  event, "service::method", priority, what its code says
+     * @param (\Closure(): Transports)|null                  $transports Messenger's
      */
     public function __construct(
         private readonly array $settings,
@@ -120,7 +120,7 @@ final class DebugCommand extends Command
         $rows = [];
         $transports = null === $this->transports ? null : ($this->transports)();
         try {
-            foreach ($transports?->names() ?? [] as $name) {
+            foreach (null === $transports ? [] : $transports->names() as $name) {
                 $transport = $transports->get($name);
                 // Of others nothing is shown: a DSN may hold a password.
                 if (FervoTransportFactory::isFor($transport->dsn)) {

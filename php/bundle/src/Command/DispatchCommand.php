@@ -49,7 +49,9 @@ final class DispatchCommand extends Command
         $payload = $input->getArgument('payload');
         $hasEnded = false;
         self::failUnless($hasEnded);
-        $outcome = $this->runner->run(Job::fromParams($_SERVER, '-' === $payload ? (string) stream_get_contents(\STDIN) : $payload));
+        $job = Job::fromParams($_SERVER, '-' === $payload ? (string) stream_get_contents(\STDIN) : $payload);
+        // An exit code cannot have the copy of a message: Messenger sends it.
+        $outcome = $this->runner->run($job, mayReplace: false);
         $hasEnded = true;
         if (null !== $outcome->error) {
             ($output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output)
@@ -57,7 +59,7 @@ final class DispatchCommand extends Command
         }
 
         return match ($outcome->kind) {
-            Outcome::ACK => self::SUCCESS,
+            Outcome::ACK, Outcome::HANDLED => self::SUCCESS,
             Outcome::BURY => self::EXIT_BURY,
             // An exit code says no more than that it is to run again.
             default => self::FAILURE,

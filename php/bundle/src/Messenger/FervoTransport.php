@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\Messenger;
 use Fervo\DeferredEventBundle\Backend\BackendInterface;
 use Fervo\DeferredEventBundle\Backend\DatabaseBackend;
 use Fervo\DeferredEventBundle\Backend\DeferredJob;
+use Fervo\DeferredEventBundle\Backend\ReplaceableBackendInterface;
 use Fervo\DeferredEventBundle\DeferOptions;
 use Fervo\DeferredEventBundle\Exception\SendFailedException;
 use Fervo\DeferredEventBundle\Outbox;
@@ -29,6 +30,9 @@ final class FervoTransport implements TransportInterface
     /** Some 31,000 years, what the worker's queue can store. */
     private const MAX_DELAY_MS = 1_000_000_000_000_000;
 
+    /** The answer with a longer message would not fit into what the worker keeps of an answer (`max_response_bytes`). */
+    private const MAX_REPLACEMENT_BYTES = 524_288;
+
     /** @param DeferOptions $options with a queue */
     public function __construct(
         private readonly string $name,
@@ -40,9 +44,17 @@ final class FervoTransport implements TransportInterface
     ) {
     }
 
+    /** The message as the backend would put it into the queue, for the worker to do so; null when only we can. */
+    public function message(Envelope $envelope): ?string
+    {
+        $message = $this->backend instanceof ReplaceableBackendInterface ? $this->backend->message($this->job($envelope)) : null;
+
+        return null === $message || \strlen($message) > self::MAX_REPLACEMENT_BYTES ? null : $message;
+    }
+
     /**
-     * A new message waits for the commit or for terminate() as events do (`send` of the configuration). A copy for a further attempt,
-     * or for the failure transport, goes to the queue at once: what it is a copy of is removed when we return.
+     * A new message waits for the commit or for terminate() as events do (`send` of the configuration). A copy for the failure transport,
+     * or for a further attempt, goes to the queue at once: what it is a copy of is removed when we return.
      */
     public function send(Envelope $envelope): Envelope
     {

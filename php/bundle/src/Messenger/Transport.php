@@ -123,8 +123,12 @@ final class Transport
     {
         $at = strpos($dsn, '?');
         parse_str(false === $at ? '' : substr($dsn, $at + 1), $query);
+        $options = [];
+        foreach ($query as $name => $value) {
+            $options[(string) $name] = $value;
+        }
 
-        return $query;
+        return $options;
     }
 
     private static function milliseconds(mixed $seconds): int

@@ -18,12 +18,12 @@ final class Transports
     private const LOCAL_LOCKS = ['flock', 'semaphore', 'in-memory', 'null'];
 
     /**
-     * @param ServiceProviderInterface<Transport>         $transports by name
-     * @param ServiceProviderInterface<\ArrayObject>|null $locks      the DSNs of the default lock's stores
+     * @param ServiceProviderInterface<Transport>                 $transports by name
+     * @param ServiceProviderInterface<\ArrayObject<int, string>> $locks      the DSNs of the default lock's stores
      */
     public function __construct(
         private readonly ServiceProviderInterface $transports,
-        private readonly ?ServiceProviderInterface $locks = null,
+        private readonly ServiceProviderInterface $locks,
     ) {
     }
 
@@ -67,7 +67,7 @@ final class Transports
     public function lock(): ?array
     {
         $kinds = [];
-        foreach (null === $this->locks ? [] : array_keys($this->locks->getProvidedServices()) as $id) {
+        foreach (array_keys($this->locks->getProvidedServices()) as $id) {
             try {
                 $dsn = (string) $this->locks->get($id)[0];
                 // A store that is not named by a DSN is a service of the application.

@@ -51,11 +51,7 @@ final class FrontController
     public static function run(\Closure $kernel, bool $hasErrorHandler = false): void
     {
         self::$isCalled = true;
-        Runner::serve(static function () use ($kernel, $hasErrorHandler): \Closure {
-            $runner = self::boot($kernel(), $hasErrorHandler);
-
-            return $runner->run(...);
-        }, payloadParam: 'DEFERRED_DATA');
+        Runner::serve(static fn (): JobRunner => self::boot($kernel(), $hasErrorHandler), payloadParam: 'DEFERRED_DATA');
     }
 
     private static function boot(KernelInterface $kernel, bool $hasErrorHandler): JobRunner

@@ -8,14 +8,19 @@ use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Event\JobHandled;
 use Fervo\DeferredEventBundle\Event\JobReceived;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
+use Fervo\DeferredEventBundle\Messenger\Ending;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
 use Fervo\DeferredEventBundle\Payload\Signer;
+use Fervo\Runner\BatchApplication;
+use Fervo\Runner\Checkable;
+use Fervo\Runner\Failure;
 use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Psr\Log\LoggerInterface;
 use Psr\Log\LogLevel;
 use Symfony\Component\EventDispatcher\EventDispatcherInterface;
+use Symfony\Component\HttpKernel\Kernel;
 use Symfony\Contracts\Service\ResetInterface;
 
 /**
@@ -24,8 +29,12 @@ use Symfony\Contracts\Service\ResetInterface;
  *
  * @internal
  */
-final class JobRunner
+final class JobRunner implements BatchApplication, Checkable
 {
+    /** The worker's format of the messages of Messenger's own transports. */
+    private const MESSENGER = 'messenger';
+    private const NOT_NOW_MS = 10_000;
+
     /**
      * @param \Closure(): LoggerInterface      $logger
      * @param (\Closure(): MessageRunner)|null $messages where Messenger is enabled
@@ -40,13 +49,61 @@ final class JobRunner
     ) {
     }
 
-    /** Never throws. The trace of what a listener throws goes to PHP's error log, which the worker keeps with the job. */
-    public function run(Job $job): Outcome
+    /**
+     * Never throws. The trace of what a listener throws goes to PHP's error log, which the worker keeps with the job.
+     *
+     * @param bool $mayReplace whether whoever asks can put the copy of a message into the job's place
+     */
+    public function run(Job $job, bool $mayReplace = true): Outcome
     {
-        $outcome = Signer::isMessage($job->payload) ? $this->runMessage($job) : $this->runEvent($job);
+        $outcome = Signer::isMessage($job->payload) ? $this->runMessage($job, $mayReplace) : $this->runEvent($job);
         $this->reset();
 
         return $outcome;
+    }
+
+    public function runAll(\Generator $jobs, \Closure $settle): void
+    {
+        $end = function (Job $job, Ending $ending) use ($settle): void {
+            // Before the outcome: until then, what is logged belongs to this job.
+            $this->tellEnding($job, $ending);
+            $settle($job, $ending->outcome);
+        };
+        if (null !== $why = $this->whyNoMessages($jobs->current())) {
+            foreach ($jobs as $job) {
+                $end($job, new Ending(Outcome::release(self::NOT_NOW_MS, $why)->pausingQueue(self::NOT_NOW_MS), $why));
+            }
+
+            return;
+        }
+        ($this->messages)()->runAll($jobs, $end, $this->reset(...));
+        $this->reset();
+    }
+
+    public function died(Job $job, Failure $failure): Outcome
+    {
+        if (null !== $why = $this->whyNoMessages($job)) {
+            return Outcome::retry($why);
+        }
+        $ending = ($this->messages)()->died($job, $failure);
+        $this->tellEnding($job, $ending);
+
+        return $ending->outcome;
+    }
+
+    public function facts(): array
+    {
+        return null === $this->messages ? [] : ['messenger' => ['symfony' => Kernel::VERSION] + ($this->messages)()->facts()];
+    }
+
+    /** @phpstan-assert-if-false !null $this->messages */
+    private function whyNoMessages(Job $job): ?NotDeployedException
+    {
+        return match (true) {
+            self::MESSENGER !== $job->format => new NotDeployedException(sprintf('The worker sends messages of the format "%s", which this application cannot read: it reads "%s".', $job->format, self::MESSENGER)),
+            null === $this->messages => new NotDeployedException('The worker sends messages of Symfony Messenger, which is not enabled here: install symfony/messenger, and set "framework.messenger".'),
+            default => null,
+        };
     }
 
     /**
@@ -80,26 +137,33 @@ final class JobRunner
         return Outcome::ack();
     }
 
-    /** Messenger tells of its messages by events of its own; ours are for what it knows nothing of. */
-    private function runMessage(Job $job): Outcome
+    /** A message that was sent by fervo://. */
+    private function runMessage(Job $job, bool $mayReplace): Outcome
     {
         $class = null;
         try {
             $messages = null === $this->messages ? throw new NotDeployedException('The payload is a message of Symfony Messenger, which is not enabled here: set "framework.messenger".') : ($this->messages)();
             $message = $messages->read($job->payload);
             $class = $message->class;
-            if (null === $rejected = $messages->work($message, $job)) {
-                return Outcome::ack();
-            }
-            $outcome = Judge::rejected($rejected);
-            $this->report('A message failed ({outcome}): {error}', $rejected, $outcome, $job, $class);
+            $ending = $messages->runOne($message, $job, $mayReplace);
         } catch (\Throwable $error) {
-            $outcome = Judge::failed($error);
-            $willRetry = $this->report('A message failed ({outcome}): {error}', $error, $outcome, $job, $class);
-            $this->tellSafely(JobFailed::class, static fn (): object => new JobFailed($job, $class, null, null, $error, $willRetry, $outcome->delayMs));
+            $ending = new Ending(Judge::failed($error), $error, $class);
         }
+        $this->tellEnding($job, $ending);
 
-        return $outcome;
+        return $ending->outcome;
+    }
+
+    /** Messenger tells of its messages by events of its own; ours are for what it knows nothing of. */
+    private function tellEnding(Job $job, Ending $ending): void
+    {
+        if (null === $error = $ending->error) {
+            return;
+        }
+        $willRetry = $this->report('A message failed ({outcome}): {error}', $error, $ending->outcome, $job, $ending->class);
+        if (!$ending->isKnown) {
+            $this->tellSafely(JobFailed::class, static fn (): object => new JobFailed($job, $ending->class, null, null, $error, $willRetry, $ending->outcome->delayMs));
+        }
     }
 
     /**
@@ -138,7 +202,8 @@ final class JobRunner
     private function report(string $text, \Throwable $error, Outcome $outcome, Job $job, ?string $event, ?string $listener = null): bool
     {
         error_log((string) $error);
-        $willRetry = Outcome::RETRY === $outcome->kind && !$job->isLastAttempt();
+        $isReleased = Outcome::RELEASE === $outcome->kind;
+        $willRetry = $isReleased || (Outcome::RETRY === $outcome->kind && !$job->isLastAttempt());
         $context = [
             'outcome' => $outcome->kind,
             'error' => $outcome->error,
@@ -148,7 +213,7 @@ final class JobRunner
             'listener' => $listener,
         ];
         try {
-            ($this->logger)()->log($willRetry ? LogLevel::WARNING : LogLevel::ERROR, $text, $context);
+            ($this->logger)()->log($willRetry && !$isReleased ? LogLevel::WARNING : LogLevel::ERROR, $text, $context);
         } catch (\Throwable $error) {
             error_log((string) $error);
         }

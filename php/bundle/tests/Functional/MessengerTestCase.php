@@ -79,13 +79,34 @@ abstract class MessengerTestCase extends KernelTestCase
         $kernel->getContainer()->get('test.service_container')->get(MessageBusInterface::class)->dispatch($message, $stamps);
     }
 
-    /** Takes the oldest job out of the queue, and runs it as the worker would. */
+    /** Runs the oldest job of the queue, and does what the worker would: a message that replaces it takes its place. */
     protected function runNext(TestKernel $kernel): Outcome
     {
         $row = Queue::rows($this->queue)[0];
-        Queue::open($this->queue)->exec('DELETE FROM fervo_jobs WHERE id = '.$row['id']);
+        $db = Queue::open($this->queue);
+        $db->exec('DELETE FROM fervo_jobs WHERE id = '.$row['id']);
+        $outcome = $this->runPayload($kernel, $row['payload']);
+        if (Outcome::REPLACE === $outcome->kind) {
+            $row = ['payload' => self::message($outcome)['body'], 'due_at' => (int) (microtime(true) * 1000) + $outcome->delayMs, 'state' => 'ready', 'id' => null] + $row;
+            $db->prepare(sprintf('INSERT INTO fervo_jobs (%s) VALUES (%s)', implode(', ', array_keys($row)), implode(', ', array_fill(0, \count($row), '?'))))->execute(array_values($row));
+        }
 
-        return $this->runPayload($kernel, $row['payload']);
+        return $outcome;
+    }
+
+    /**
+     * The message that takes the job's place, as the worker reads it.
+     *
+     * @return array{headers: array<string, string>, body: string}
+     */
+    protected static function message(Outcome $outcome): array
+    {
+        [$line, $rest] = explode("\n", substr($outcome->toRecord('7'), 1), 2);
+        $facts = json_decode($line, true, 512, \JSON_THROW_ON_ERROR);
+        self::assertSame('replace', $facts['outcome'], (string) $outcome->error);
+        self::assertSame($facts['headers_bytes'] + $facts['bytes'], \strlen($rest));
+
+        return ['headers' => json_decode(substr($rest, 0, $facts['headers_bytes']), true), 'body' => substr($rest, $facts['headers_bytes'])];
     }
 
     protected function runPayload(TestKernel $kernel, string $payload): Outcome

@@ -4,8 +4,8 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\DependencyInjection\Compiler;
 
+use Fervo\DeferredEventBundle\Messenger\RecordedSenders;
 use Fervo\DeferredEventBundle\Messenger\Transport;
-use Fervo\DeferredEventBundle\Messenger\WatchedSenders;
 use Symfony\Component\DependencyInjection\Argument\ServiceClosureArgument;
 use Symfony\Component\DependencyInjection\Compiler\CompilerPassInterface;
 use Symfony\Component\DependencyInjection\Compiler\ServiceLocatorTagPass;
@@ -16,7 +16,8 @@ use Symfony\Component\Messenger\EventListener\SendFailedMessageForRetryListener;
 use Symfony\Component\Messenger\EventListener\SendFailedMessageToFailureTransportListener;
 
 /**
- * Where Messenger is enabled: the worker gets the serializers of its transports, and sees which copies its listeners send.
+ * Where Messenger is enabled: the worker gets the serializers of its transports, and its listeners' copies for the next attempt. Only the
+ * senders of these two listeners change: what a handler dispatches goes its usual way.
  *
  * @internal
  */
@@ -33,7 +34,7 @@ final class MessengerPass implements CompilerPassInterface
             return;
         }
         if (!$container->has(self::RETRY_LISTENER)) {
-            foreach (['signer', 'codec', 'transport_factory', 'transports', 'sent_copies', 'runner'] as $name) {
+            foreach (['signer', 'codec', 'transport_factory', 'transports', 'recorder', 'runner'] as $name) {
                 $container->removeDefinition('fervo_deferred_event.messenger.'.$name);
             }
 
@@ -59,7 +60,7 @@ final class MessengerPass implements CompilerPassInterface
             $listener = $container->hasDefinition($id) ? $container->getDefinition($id) : null;
             // The application may have one of its own there, which tells by the event what it does.
             if (null !== $listener && is_a((string) $listener->getClass(), $class, true) && \array_key_exists(0, $listener->getArguments())) {
-                $listener->replaceArgument(0, new Definition(WatchedSenders::class, [$listener->getArgument(0), new Reference('fervo_deferred_event.messenger.sent_copies')]));
+                $listener->replaceArgument(0, new Definition(RecordedSenders::class, [$listener->getArgument(0), new Reference('fervo_deferred_event.messenger.recorder'), self::RETRY_LISTENER === $id]));
             }
         }
 
