@@ -10,8 +10,8 @@ use Fervo\Runner\Job;
 use Fervo\Runner\Outcome;
 use Fervo\Runner\Runner;
 
-/* A front controller whose jobs are PHP code. Params come in a header, and BOOT is code that runs before; DIED is code for jobs that died, ALL
-   for all jobs of a request, FACTS for the check. */
+// A front controller whose jobs are PHP code. Params come in a header, and BOOT is code that runs before; DIED is code for jobs that died,
+// ALL for all jobs of a request, FACTS for the check.
 if (false === getenv('FERVO_TEST_FOLDER')) {
     // Not one of the tests: a visitor of a web server.
     http_response_code(403);
