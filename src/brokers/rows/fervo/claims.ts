@@ -3,17 +3,17 @@ import type { Clock } from "../../../core/time/clock.ts";
 import type { Given } from "../../../sql/database.ts";
 import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
 import type { ClaimRequest, IsHeld, Look } from "../layout.ts";
+import { limitOf } from "../limit.ts";
+import { ReadyPlaces } from "../ready_place.ts";
 import { idOf, type JobTable, UNCOUNTED } from "./job_table.ts";
-import { ReadyPlaces } from "./ready_place.ts";
 import { bytesOf, type FervoRow, readRow } from "./row.ts";
 
 /** Due jobs, and jobs with a later time, are moved by at most this many at a time. */
 const MOVED_TOGETHER = 1_000;
-/** A larger limit is rounded up to a multiple of it, so that there are few different statements to prepare. */
-const MAX_EXACT_LIMIT = 64;
+/** A claim begins behind the last one for this long, milliseconds; then a job of a higher priority is seen. */
+const PLACE_VALID_MS = 20;
 /** SQL's integers are not longer. */
 const MAX_INT = 2 ** 31 - 1;
-
 /** The largest number of attempts; an absurd one must not stop the claim of all. */
 const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 
@@ -29,7 +29,7 @@ export class FervoClaims {
   readonly #table: JobTable;
   readonly #paused: string;
   readonly #options: { readonly format: Format; readonly maxPayloadBytes: number };
-  readonly #places: ReadyPlaces;
+  readonly #places: ReadyPlaces<readonly bigint[]>;
   /** Queues with ready jobs that are not due yet. */
   readonly #withLater = new Set<string>();
 
@@ -40,7 +40,7 @@ export class FervoClaims {
   ) {
     this.#table = deps.table;
     this.#paused = deps.paused;
-    this.#places = new ReadyPlaces(deps.clock);
+    this.#places = new ReadyPlaces(deps.clock, { validMs: PLACE_VALID_MS });
     this.#options = options;
   }
 
@@ -147,7 +147,7 @@ export class FervoClaims {
     const place = this.#places.of(queue);
     let rows: readonly SqlRow[] = [];
     if (place !== undefined) {
-      rows = await this.#updateReady(session, queue, { room, roomBytes }, [place.priority, place.id]);
+      rows = await this.#updateReady(session, queue, { room, roomBytes }, place);
     }
     const isWhole = rows.length < room;
     if (isWhole) {
@@ -155,7 +155,7 @@ export class FervoClaims {
       rows = [...rows, ...await this.#updateReady(session, queue, left, [])];
     }
     const inOrder = rows.toSorted(byOrder);
-    this.#places.note(queue, inOrder, { isWhole, isFull: rows.length >= room });
+    this.#places.note(queue, placeOf(inOrder.at(-1)), { isWhole, isFull: rows.length >= room });
     const due = inOrder.filter((row) => row["is_due"] === 1);
     if (due.length < rows.length) this.#withLater.add(queue);
     return due.map((row) => readRow(row, queue, bytesOf(row["payload"]), this.#options));
@@ -237,11 +237,10 @@ export class FervoClaims {
     shareBytes: number,
   ): Promise<readonly SqlRow[]> {
     const place = this.#table.dialect.name === "mysql" ? this.#places.of(queue) : undefined;
-    const behind = place === undefined ? [] : [place.priority, place.id];
-    let rows = await this.#selectReady(session, queue, room, shareBytes, behind);
+    let rows = await this.#selectReady(session, queue, room, shareBytes, place ?? []);
     const isWhole = place === undefined || rows.length < room;
     if (place !== undefined && isWhole) rows = await this.#selectReady(session, queue, room, shareBytes, []);
-    this.#places.note(queue, rows, { isWhole, isFull: rows.length >= room });
+    this.#places.note(queue, placeOf(rows.at(-1)), { isWhole, isFull: rows.length >= room });
     return rows;
   }
 
@@ -318,11 +317,13 @@ export class FervoClaims {
   }
 }
 
-function limitOf(room: number): number {
-  return room <= MAX_EXACT_LIMIT ? room : Math.ceil(room / MAX_EXACT_LIMIT) * MAX_EXACT_LIMIT;
+/** The priority and id of a job; undefined without a priority, as in a table without our constraints. */
+function placeOf(row: SqlRow | undefined): readonly bigint[] | undefined {
+  if (row === undefined || row["priority"] === null) return undefined;
+  return [BigInt(String(row["priority"])), BigInt(String(row["id"]))];
 }
 
-/** The condition for jobs behind a {@link Place}. */
+/** The condition for jobs behind a place. */
 function isBehind(place: readonly bigint[]): string {
   return place.length === 0 ? "" : " AND priority = ? AND id > ?";
 }

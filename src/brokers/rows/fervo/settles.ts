@@ -4,7 +4,7 @@ import type { SqlSession } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import type { LastingVerdict } from "../layout.ts";
 import { headersColumn } from "../../job_columns.ts";
-import { errorsColumns } from "./columns.ts";
+import { errorsColumns } from "../error_columns.ts";
 import { idOf, type JobTable, UNCOUNTED } from "./job_table.ts";
 import { CUT_OFF, type FervoRow } from "./row.ts";
 

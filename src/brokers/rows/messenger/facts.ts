@@ -1,4 +1,5 @@
-import type { Failure } from "../../../core/admin.ts";
+import type { FervoError } from "../../../core/errors.ts";
+import { errorsColumns } from "../error_columns.ts";
 import { parsed } from "../../job_columns.ts";
 
 /** The header of a message that has facts of this worker, as JSON. Symfony ignores a header that it does not know. */
@@ -8,7 +9,7 @@ const AT_END = /,?"X-Fervo-Worker":("(?:[^"\\]|\\.)*")(\s*\}\s*)$/;
 /** What PHP writes for no headers. */
 const NONE = "[]";
 
-/** What the worker must remember of a message, beside what the table has. */
+/** What the worker must remember of a message, beside what the table has. An absent number is 0. */
 export interface Facts {
   /** Attempts that have failed and were retried by the worker. */
   readonly attempts?: number;
@@ -18,16 +19,11 @@ export interface Facts {
   readonly maxAttempts?: number;
   /** An earlier run may not have ended. */
   readonly isRepeat?: boolean;
-  /** The last failure, and those before it. */
-  readonly error?: StoredFailure;
-  readonly errors?: readonly StoredFailure[];
+  /** The last failure, and a JSON array of those before it, as the columns of our own table have them. */
+  readonly error?: string;
+  readonly errors?: string;
   /** Of a dead letter. */
   readonly dead?: DeadFacts;
-}
-
-/** A failure as it is stored. */
-export interface StoredFailure extends Omit<Failure, "atMs"> {
-  readonly at?: number;
 }
 
 /** What restores a dead letter. */
@@ -61,6 +57,16 @@ export function withFacts(headers: string, facts: Facts): string {
   if (Array.isArray(value)) return headers;
   const end = headers.lastIndexOf("}");
   return `${headers.slice(0, end)},${header(facts)}${headers.slice(end)}`;
+}
+
+/** The facts after a failure. */
+export function failed(
+  facts: Facts,
+  { error, attempt, nowMs }: { readonly error: FervoError; readonly attempt: number; readonly nowMs: number },
+): Facts {
+  const before = { error: facts.error ?? null, errors: facts.errors ?? null, attempt };
+  const [last, earlier] = errorsColumns(before, error, nowMs);
+  return { ...facts, error: last, ...(earlier !== null && { errors: earlier }) };
 }
 
 /** Facts as they are stored. `none` is a column without headers that is not PHP's. */

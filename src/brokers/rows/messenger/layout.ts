@@ -2,12 +2,28 @@ import type { BrokerAdmin } from "../../../core/admin.ts";
 import type { Capabilities } from "../../../core/broker.ts";
 import type { Format, PushOptions } from "../../../core/format.ts";
 import type { Clock } from "../../../core/time/clock.ts";
+import { tooLarge } from "../../../core/text/payload.ts";
 import type { Given } from "../../../sql/database.ts";
 import type { SqlDialect } from "../../../sql/dialect.ts";
 import type { SqlClient, SqlSession } from "../../../sql/driver.ts";
-import { HUNDRED_YEARS } from "../../delays.ts";
-import type { ClaimedRow, ClaimRequest, IsHeld, LastingVerdict, Layout, Look, Pushed } from "../layout.ts";
+import { HUNDRED_YEARS, refuseDelay } from "../../delays.ts";
+import type { ClaimRequest, IsHeld, LastingVerdict, Layout, Look, Pushed } from "../layout.ts";
+import { ReadyPlaces } from "../ready_place.ts";
 import type { RowsShared } from "../shared.ts";
+import { MessengerAdmin } from "./admin.ts";
+import { MessengerClaims, type Place } from "./claims.ts";
+import { withFacts } from "./facts.ts";
+import { insert } from "./inserts.ts";
+import { MessengerLooks } from "./looks.ts";
+import { QueueNames } from "./queue_names.ts";
+import type { MessengerRow } from "./row.ts";
+import { MessengerSettles } from "./settles.ts";
+import { MessengerTable } from "./table.ts";
+import { bodyText, headersText } from "./texts.ts";
+import { TableTimes } from "./times.ts";
+
+/** A claim begins behind the last one for this long, milliseconds; then a message that has come in front of the others is seen. */
+const PLACE_VALID_MS = 500;
 
 export interface MessengerLayoutOptions {
   /** The table of the transports, as `table_name` of Symfony has it. */
@@ -48,71 +64,102 @@ export const MESSENGER_CAPABILITIES: Capabilities = {
   schedule: false,
 };
 
-/** The table of Symfony Messenger's Doctrine transports. */
-export class MessengerLayout implements Layout {
+/** The table of Symfony Messenger's Doctrine transports: docs/brokers has what a worker writes into it. */
+export class MessengerLayout implements Layout<MessengerRow> {
   readonly capabilities = MESSENGER_CAPABILITIES;
   readonly tableName: string;
   readonly channel: string | undefined;
+  readonly #table: MessengerTable;
+  readonly #names: QueueNames;
+  readonly #looks: MessengerLooks;
+  readonly #claims: MessengerClaims;
+  readonly #settles: MessengerSettles;
+  readonly #options: MessengerLayoutOptions;
 
-  /** @param deps.owner Our name, unique among all workers. */
   constructor(
     deps: { dialect: SqlDialect; format: Format; clock: Clock; owner: string },
     options: MessengerLayoutOptions,
   ) {
-    this.tableName = options.table;
-    this.channel = deps.dialect.name === "postgres" ? options.table : undefined;
+    const { dialect, format, clock } = deps;
+    const { table: name, queueNames, timezone, maxPayloadBytes } = options;
+    this.#options = options;
+    this.tableName = name;
+    this.channel = dialect.name === "postgres" ? name : undefined;
+    const names = this.#names = new QueueNames(queueNames);
+    const times = new TableTimes({ dialect, clock }, timezone);
+    const table = this.#table = new MessengerTable({ dialect, times }, options);
+    const places = new ReadyPlaces<Place>(clock, { validMs: PLACE_VALID_MS });
+    const shared = { table, names, places, clock };
+    this.#looks = new MessengerLooks(shared);
+    this.#claims = new MessengerClaims(shared, { format, maxPayloadBytes });
+    this.#settles = new MessengerSettles(shared, { maxPayloadBytes });
   }
 
-  prepare(_client: SqlClient): Promise<void> {
-    throw new Error("not built yet");
+  prepare(client: SqlClient): Promise<void> {
+    return this.#table.onServer(client);
   }
 
-  look(_session: SqlSession, _queues: readonly string[]): Promise<Look> {
-    throw new Error("not built yet");
+  look(session: SqlSession, queues: readonly string[]): Promise<Look> {
+    return this.#looks.look(session, queues);
   }
 
-  promote(
-    _session: SqlSession,
-    _queues: readonly string[],
-    _isHeld: IsHeld,
-    _mayEnd: boolean,
+  async promote(
+    session: SqlSession,
+    queues: readonly string[],
+    isHeld: IsHeld,
+    mayEndLeases: boolean,
   ): Promise<void> {
-    throw new Error("not built yet");
+    if (mayEndLeases) await this.#claims.promote(session, queues, isHeld);
   }
 
-  claim(_session: SqlSession, _request: ClaimRequest): Promise<Given<ClaimedRow[]>> {
-    throw new Error("not built yet");
+  claim(session: SqlSession, request: ClaimRequest): Promise<Given<MessengerRow[]>> {
+    return this.#claims.claim(session, request);
   }
 
-  giveBack(_session: SqlSession, _queues: readonly string[], _isHeld: IsHeld): Promise<void> {
-    throw new Error("not built yet");
+  giveBack(session: SqlSession, queues: readonly string[], isHeld: IsHeld): Promise<void> {
+    return this.#claims.giveBack(session, queues, isHeld);
   }
 
-  remove(_session: SqlSession, _rows: readonly ClaimedRow[]): Promise<ReadonlySet<string>> {
-    throw new Error("not built yet");
+  remove(session: SqlSession, rows: readonly MessengerRow[]): Promise<ReadonlySet<string>> {
+    this.#claims.settled(rows);
+    return this.#table.remove(session, rows);
   }
 
-  renew(_session: SqlSession, _rows: readonly ClaimedRow[]): Promise<Given<ReadonlySet<string>>> {
-    throw new Error("not built yet");
+  renew(session: SqlSession, rows: readonly MessengerRow[]): Promise<Given<ReadonlySet<string>>> {
+    return this.#settles.renew(session, rows);
   }
 
-  settle(_session: SqlSession, _row: ClaimedRow, _verdict: LastingVerdict): Promise<Given<boolean>> {
-    throw new Error("not built yet");
+  settle(session: SqlSession, row: MessengerRow, verdict: LastingVerdict): Promise<Given<boolean>> {
+    this.#claims.settled([row]);
+    return this.#settles.settle(session, row, verdict);
   }
 
-  isTaken(_session: SqlSession, _row: ClaimedRow): Promise<boolean> {
-    throw new Error("not built yet");
+  isTaken(session: SqlSession, row: MessengerRow): Promise<boolean> {
+    return this.#settles.isTaken(session, row);
   }
 
   push(
-    _queue: string,
-    _payload: Uint8Array,
-    _options: PushOptions,
+    queue: string,
+    payload: Uint8Array,
+    options: PushOptions,
   ): (session: SqlSession) => Promise<Given<Pushed>> {
-    throw new Error("not built yet");
+    const { maxPayloadBytes } = this.#options;
+    if (payload.length > maxPayloadBytes) throw tooLarge(queue, payload.length, maxPayloadBytes);
+    const { delayMs = 0, headers = {}, maxAttempts } = options;
+    refuseDelay(queue, delayMs, this.capabilities.pushDelay);
+    const message = {
+      queueName: this.#names.of(queue),
+      body: bodyText(queue, payload, this.#table.dialect),
+      headers: withFacts(headersText(headers), maxAttempts === undefined ? {} : { maxAttempts }),
+      delayMs,
+    };
+    return async (session) => {
+      const { result } = await insert(session, this.#table, message);
+      return { result: result.then((id) => ({ id, isNew: true })) };
+    };
   }
 
-  admin(_shared: RowsShared): BrokerAdmin {
-    throw new Error("not built yet");
+  admin(shared: RowsShared): BrokerAdmin {
+    return new MessengerAdmin(shared, { table: this.#table, names: this.#names, options: this.#options });
   }
 }

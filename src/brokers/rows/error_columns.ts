@@ -1,6 +1,6 @@
-import type { Failure } from "../../../core/admin.ts";
-import type { FervoError } from "../../../core/errors.ts";
-import { parsed } from "../../job_columns.ts";
+import type { Failure } from "../../core/admin.ts";
+import type { FervoError } from "../../core/errors.ts";
+import { parsed } from "../job_columns.ts";
 
 /** A job keeps this many failures before the last one, the latest. */
 const MAX_EARLIER = 9;

@@ -1,0 +1,261 @@
+import type { Format } from "../../../core/format.ts";
+import type { Clock } from "../../../core/time/clock.ts";
+import type { Given } from "../../../sql/database.ts";
+import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
+import type { SqlValue } from "../../../sql/value.ts";
+import type { ClaimRequest, IsHeld } from "../layout.ts";
+import { limitOf } from "../limit.ts";
+import type { ReadyPlaces } from "../ready_place.ts";
+import { splitHeaders, withFacts } from "./facts.ts";
+import type { QueueNames } from "./queue_names.ts";
+import { bytesOf, type MessengerRow, readRow } from "./row.ts";
+import { idOf, type MessengerTable } from "./table.ts";
+
+/** Messages whose holder was lost are looked for among this many of a queue, the first to be taken. */
+export const SEARCHED_FOR_ENDED = 1_000;
+/** They are made ready by at most this many at a time. */
+const ENDED_TOGETHER = 100;
+/** SQL's integers are not longer. */
+const MAX_INT = 2 ** 31 - 1;
+
+/** The last message of a claim. */
+export interface Place {
+  /** The column `available_at`. */
+  readonly availableAt: string;
+  readonly id: bigint;
+}
+
+/** What a claim may still take. */
+interface Room {
+  /** Messages. */
+  readonly room: number;
+  readonly roomBytes: number;
+}
+
+/** A message that a claim takes, or has taken without our knowing. */
+interface Intent {
+  readonly queue: string;
+  readonly deliveredAt: string;
+}
+
+interface ClaimsDeps {
+  readonly table: MessengerTable;
+  readonly names: QueueNames;
+  readonly places: ReadyPlaces<Place>;
+  readonly clock: Clock;
+}
+
+/** Takes messages: finds those that are due and free, and writes when their leases end. */
+export class MessengerClaims {
+  readonly #deps: ClaimsDeps;
+  readonly #options: { readonly format: Format; readonly maxPayloadBytes: number };
+  /** By id: every message from its claim to its settle. */
+  readonly #intents = new Map<string, Intent>();
+
+  constructor(deps: ClaimsDeps, options: { format: Format; maxPayloadBytes: number }) {
+    this.#deps = deps;
+    this.#options = options;
+  }
+
+  /**
+   * Makes messages whose holder was lost ready again, and counts the loss. Those that are held here stay: their renewal comes, late.
+   *
+   * Only the first messages of the queue are searched: those in flight were its first ones when they were taken.
+   */
+  async promote(session: SqlSession, queues: readonly string[], isHeld: IsHeld): Promise<void> {
+    const { table, names } = this.#deps;
+    const ended = table.ended();
+    for (const queue of queues) {
+      const due = table.due(names.of(queue));
+      const { rows } = await session.run(
+        `SELECT id FROM (SELECT id, delivered_at FROM ${table.ordered} WHERE ${due.sql}
+           ORDER BY ${table.order} LIMIT ${SEARCHED_FOR_ENDED}) AS first
+         WHERE ${ended.sql} LIMIT ${ENDED_TOGETHER}`,
+        [...due.values, ...ended.values],
+      );
+      const ids = rows.map(idOf).filter((id) => !isHeld(id));
+      if (ids.length > 0) await this.#makeReady(session, ids);
+    }
+  }
+
+  async claim(
+    session: SqlSession,
+    { queues, max, maxBytes = Infinity }: ClaimRequest,
+  ): Promise<Given<MessengerRow[]>> {
+    const claimed: MessengerRow[] = [];
+    let roomBytes = maxBytes;
+    for (const [i, queue] of queues.entries()) {
+      const { result } = await this.#claimOf(session, queue, { room: max - claimed.length, roomBytes });
+      // The commit need not wait for the last one.
+      if (i === queues.length - 1) return { result: result.then((rows) => [...claimed, ...rows]) };
+      const rows = await result;
+      claimed.push(...rows);
+      roomBytes -= rows.reduce((sum, { message }) => sum + message.body.length, 0);
+      if (claimed.length === max || roomBytes <= 0) break;
+    }
+    return { result: Promise.resolve(claimed) };
+  }
+
+  /**
+   * Gives back messages of claims whose answers were lost. Their ids are known, because a claim first locks the messages that it
+   * takes; and what it was about to write into them tells whether it did.
+   */
+  async giveBack(session: SqlSession, queues: readonly string[], isHeld: IsHeld): Promise<void> {
+    const { table } = this.#deps;
+    const strays = [...this.#intents].filter(([id, { queue }]) => queues.includes(queue) && !isHeld(id));
+    if (strays.length === 0) return;
+    const { sql, values } = table.ours(
+      strays.map(([id, { deliveredAt }]) => ({ id, deliveredAt: [deliveredAt] })),
+    );
+    await session.run(`UPDATE ${table.quoted} SET delivered_at = NULL WHERE ${sql}`, values);
+    for (const [id] of strays) this.#intents.delete(id);
+    for (const queue of queues) this.#deps.places.forget(queue);
+  }
+
+  /** Called when messages are settled. */
+  settled(rows: readonly MessengerRow[]): void {
+    for (const { id } of rows) this.#intents.delete(id);
+  }
+
+  async #makeReady(session: SqlSession, ids: readonly string[]): Promise<void> {
+    const { table } = this.#deps;
+    const ended = table.ended();
+    const { sql, values } = table.dialect.isOneOf("id", ids);
+    const { rows } = await session.run(
+      `SELECT id, headers FROM ${table.quoted} WHERE ${sql} AND ${ended.sql}${table.locking}`,
+      [...values, ...ended.values],
+    );
+    await Promise.all(rows.map((row) => {
+      const { headers, facts } = splitHeaders(String(row["headers"]));
+      const { lost = 0 } = facts;
+      return session.run(`UPDATE ${table.quoted} SET delivered_at = NULL, headers = ? WHERE id = ?`, [
+        withFacts(headers, { ...facts, lost: lost + 1, isRepeat: true }),
+        row["id"]!,
+      ]);
+    }));
+  }
+
+  async #claimOf(
+    session: SqlSession,
+    queue: string,
+    { room, roomBytes }: Room,
+  ): Promise<Given<MessengerRow[]>> {
+    const { table } = this.#deps;
+    const rows = await this.#lockReady(session, queue, room, Math.floor(roomBytes / room));
+    const taken: MessengerRow[] = [];
+    let leftBytes = roomBytes;
+    for (const row of rows) {
+      if (leftBytes <= 0 || taken.length === room) break;
+      const body = await this.#bodyOf(session, row);
+      leftBytes -= body?.length ?? 0;
+      const deliveredAt = table.leaseFrom(row);
+      this.#intents.set(idOf(row), { queue, deliveredAt });
+      taken.push(readRow(row, { queue, body, deliveredAt }, { ...this.#options, zone: table.times.zone }));
+    }
+    const byTime = [...Map.groupBy(taken, ({ deliveredAt: [at] }) => at!)];
+    const written = Promise.all(byTime.map(([at, some]) => {
+      const { sql, values } = table.dialect.isOneOf("id", some.map(({ id }) => id));
+      return session.run(`UPDATE ${table.quoted} SET delivered_at = ? WHERE ${sql}`, [at, ...values]);
+    }));
+    return { result: written.then(() => taken) };
+  }
+
+  /** Free messages in the order in which they are taken, possibly more than `room`. Longer bodies are read one by one. */
+  async #lockReady(session: SqlSession, queue: string, room: number, shareBytes: number): Promise<SqlRow[]> {
+    const { table, names, places } = this.#deps;
+    const place = places.of(queue);
+    const find = (
+      where: string,
+      values: readonly SqlValue[],
+      order: string,
+      limit: number,
+      from = table.ordered,
+    ) => this.#lock(session, { where, values, order, limit, from, shareBytes });
+    let rows: SqlRow[] = [];
+    if (place !== undefined) {
+      // Of the same second first, so that no index entry of a taken message is passed.
+      rows = await find(
+        "queue_name = ? AND available_at = ? AND id > ?",
+        [
+          names.of(queue),
+          place.availableAt,
+          place.id,
+        ],
+        "id",
+        room,
+        table.quoted,
+      );
+    }
+    const due = table.due(names.of(queue));
+    if (place !== undefined && rows.length < room) {
+      const later = await find(
+        `${due.sql} AND available_at > ?`,
+        [...due.values, place.availableAt],
+        table.order,
+        room - rows.length,
+      );
+      rows.push(...later);
+    }
+    const isWhole = rows.length < room;
+    if (isWhole) {
+      const known = new Set(rows.map(idOf));
+      const all = await find(due.sql, due.values, table.order, room);
+      rows.push(...all.filter((row) => !known.has(idOf(row))));
+    }
+    rows.sort(byOrder);
+    places.note(queue, placeOf(rows.at(-1)), { isWhole, isFull: rows.length >= room });
+    return rows;
+  }
+
+  async #lock(
+    session: SqlSession,
+    { where, values, order, limit, from, shareBytes }: {
+      readonly where: string;
+      readonly values: readonly SqlValue[];
+      readonly order: string;
+      readonly limit: number;
+      readonly from: string;
+      readonly shareBytes: number;
+    },
+  ): Promise<SqlRow[]> {
+    const { table } = this.#deps;
+    const { byteLength } = table.dialect;
+    const { text } = table.times;
+    const { maxPayloadBytes } = this.#options;
+    const { rows } = await session.run(
+      `SELECT id, CASE WHEN ${byteLength("body")} <= ? THEN ${table.body} END AS body, ${
+        byteLength("body")
+      } AS bytes,
+         CASE WHEN ${byteLength("headers")} <= ? THEN headers END AS headers,
+         ${text("available_at")} AS available_text, ${text("created_at")} AS created_text, ${table.now}
+       FROM ${from} WHERE ${where} AND delivered_at IS NULL ORDER BY ${order} LIMIT ${
+        limitOf(limit)
+      }${table.locking}`,
+      [Math.min(shareBytes, maxPayloadBytes, MAX_INT), maxPayloadBytes, ...values],
+    );
+    return [...rows];
+  }
+
+  /** Undefined when it is longer than allowed. */
+  async #bodyOf(session: SqlSession, row: SqlRow): Promise<Uint8Array | undefined> {
+    const known = bytesOf(row["body"]);
+    if (known !== undefined) return known;
+    if (Number(row["bytes"]) > this.#options.maxPayloadBytes) return undefined;
+    const { table } = this.#deps;
+    const { rows } = await session.run(`SELECT ${table.body} AS body FROM ${table.quoted} WHERE id = ?`, [
+      row["id"]!,
+    ]);
+    return bytesOf(rows[0]?.["body"]);
+  }
+}
+
+function placeOf(row: SqlRow | undefined): Place | undefined {
+  if (row === undefined) return undefined;
+  return { availableAt: String(row["available_text"]), id: BigInt(String(row["id"])) };
+}
+
+function byOrder(a: SqlRow, b: SqlRow): number {
+  const [first, second] = [String(a["available_text"]), String(b["available_text"])];
+  if (first !== second) return first < second ? -1 : 1;
+  return BigInt(String(a["id"])) < BigInt(String(b["id"])) ? -1 : 1;
+}

@@ -1,0 +1,224 @@
+import type { SqlDialect } from "../../../sql/dialect.ts";
+import type { SqlClient, SqlRow, SqlSession } from "../../../sql/driver.ts";
+import { SqlFailure } from "../../../sql/failure.ts";
+import type { SqlValue } from "../../../sql/value.ts";
+import { COMPOSITE, foundIndexes } from "./indexes.ts";
+import type { TableTimes } from "./times.ts";
+
+/** The name of a table as the configuration can have it: it is put into SQL. */
+export const TABLE_NAME = /^[A-Za-z_][A-Za-z0-9_$]{0,62}(?:\.[A-Za-z_][A-Za-z0-9_$]{0,62})?$/;
+
+/** What creates the table, or adds what is missing. */
+export const SETUP = "bin/console messenger:setup-transports";
+
+/** The columns of the table. */
+export const COLUMNS = [
+  "id",
+  "body",
+  "headers",
+  "queue_name",
+  "created_at",
+  "available_at",
+  "delivered_at",
+] as const;
+
+/** A row while it is in flight. */
+export interface Fenced {
+  readonly id: string;
+  /** The values that its `delivered_at` can have while it is ours: two, when the answer to a renewal was lost. */
+  deliveredAt: readonly string[];
+}
+
+/** A part of a statement. */
+export interface Sql {
+  readonly sql: string;
+  readonly values: readonly SqlValue[];
+}
+
+/** The table of messages as this process uses it, and what several of its parts need. */
+export class MessengerTable {
+  readonly dialect: SqlDialect;
+  readonly times: TableTimes;
+  /** As Symfony's option `table_name` has it. */
+  readonly name: string;
+  /** Its name in SQL. */
+  readonly quoted: string;
+  /** After a SELECT that locks its rows, and skips those that others have locked; {@link onServer} sets it. */
+  locking = "";
+  /** The table with a hint for the order, where the server needs one. */
+  #ordered: string;
+  #order = "available_at, id";
+  /** DELETE can return its rows. */
+  #deleteReturns = false;
+  readonly #redeliverTimeoutMs: number;
+  readonly #leaseMs: number;
+
+  constructor(
+    deps: { dialect: SqlDialect; times: TableTimes },
+    options: { table: string; redeliverTimeoutMs: number; leaseMs: number },
+  ) {
+    this.dialect = deps.dialect;
+    this.times = deps.times;
+    this.name = options.table;
+    // Doctrine writes it without quotes, and then PostgreSQL reads it in small letters.
+    const name = deps.dialect.name === "postgres" ? options.table.toLowerCase() : options.table;
+    this.quoted = name.split(".").map((part) => deps.dialect.quote(part)).join(".");
+    this.#ordered = this.quoted;
+    this.#redeliverTimeoutMs = options.redeliverTimeoutMs;
+    this.#leaseMs = leaseOf(options.leaseMs);
+  }
+
+  /** After FROM, for a search by {@link order}. */
+  get ordered(): string {
+    return this.#ordered;
+  }
+
+  /** The order in which messages are taken: by the time from which they may run, as an index of the table has it. */
+  get order(): string {
+    return this.#order;
+  }
+
+  /**
+   * Called when a connection was opened: looks for the columns and indexes.
+   *
+   * @throws {SqlFailure}
+   */
+  async onServer(client: SqlClient): Promise<void> {
+    const { product, hasSkipLocked } = client.facts;
+    this.#deleteReturns = this.dialect.hasReturning || product === "MariaDB";
+    // A SQLite file has one writer at a time, which locks all of it.
+    this.locking = this.dialect.name === "sqlite" ? "" : ` FOR UPDATE${hasSkipLocked ? " SKIP LOCKED" : ""}`;
+    await this.#refuseMissing(client);
+    const indexes = await foundIndexes(client, this.quoted, this.name);
+    const isComposite = indexes.some(({ columns }) => COMPOSITE.every((column, i) => columns[i] === column));
+    const byTime = indexes.find(({ columns }) => columns[0] === "available_at");
+    this.#order = isComposite ? COMPOSITE.slice(1).join(", ") : this.dialect.name === "postgres"
+      // With `id` it would sort all messages of a second.
+      ? "available_at"
+      : "available_at, id";
+    this.#ordered = this.quoted + (isComposite || byTime === undefined ? "" : this.#hint(byTime.name));
+  }
+
+  /** The column `body`, byte for byte. */
+  get body(): string {
+    return this.dialect.name === "sqlite" ? "CAST(body AS BLOB)" : "body";
+  }
+
+  /** The beginning of a text column, at most this many bytes of it; a character that is cut is not there. */
+  start(column: string, bytes: number): string {
+    switch (this.dialect.name) {
+      case "postgres":
+        return `substring(${column} FROM 1 FOR ${bytes})`;
+      case "mysql":
+        return `LEFT(${column}, ${bytes})`;
+      case "sqlite":
+        return `substr(CAST(${column} AS BLOB), 1, ${bytes})`;
+    }
+  }
+
+  /** The condition for messages that somebody has taken. Before 6.4.31 Symfony marked deleted ones so on MySQL. */
+  get inFlight(): string {
+    return "delivered_at IS NOT NULL AND delivered_at < '9999-01-01 00:00:00'";
+  }
+
+  /** The condition for messages whose holder's lease has ended. */
+  ended(): Sql {
+    const { sql, value } = this.times.exact(-this.#redeliverTimeoutMs);
+    return { sql: `delivered_at < ${sql}`, values: [value] };
+  }
+
+  /** The condition for messages of a queue that are due, taken or not. */
+  due(queueName: string): Sql {
+    const { sql, value } = this.times.exact();
+    return { sql: `queue_name = ? AND available_at <= ${sql}`, values: [queueName, value] };
+  }
+
+  /** What is written into `delivered_at` for a lease that begins now. @param row With {@link now}. */
+  leaseFrom(row: SqlRow): string {
+    return this.times.zone.text(Number(row["now_ms"]) - this.#redeliverTimeoutMs + this.#leaseMs);
+  }
+
+  /** A column with the server's time. */
+  get now(): string {
+    return `${this.dialect.nowMs} AS now_ms`;
+  }
+
+  /** The condition for rows while they are ours. */
+  ours(rows: readonly Fenced[]): Sql {
+    const pairs = rows.flatMap(({ id, deliveredAt }) => deliveredAt.map((at) => [id, at] as const));
+    const ids = this.dialect.isOneOf("id", rows.map(({ id }) => id));
+    if (this.dialect.name === "postgres") {
+      // One statement for every number of rows.
+      return {
+        sql: `${ids.sql} AND (id, delivered_at) IN (SELECT * FROM unnest(?::bigint[], ?::timestamp[]))`,
+        values: [...ids.values, arrayOf(pairs.map(([id]) => id)), arrayOf(pairs.map(([, at]) => `"${at}"`))],
+      };
+    }
+    const byTime = [...Map.groupBy(pairs, ([, at]) => at)];
+    const conditions = byTime.map(([at, some]) => {
+      const { sql, values } = this.dialect.isOneOf("id", some.map(([id]) => id));
+      return { sql: `(delivered_at = ? AND ${sql})`, values: [at, ...values] };
+    });
+    return {
+      sql: `${ids.sql} AND (${conditions.map(({ sql }) => sql).join(" OR ")})`,
+      values: [...ids.values, ...conditions.flatMap(({ values }) => values)],
+    };
+  }
+
+  /** Deletes rows while they are ours; the ids of those. */
+  async remove(session: SqlSession, rows: readonly Fenced[]): Promise<ReadonlySet<string>> {
+    const { sql, values } = this.ours(rows);
+    if (this.#deleteReturns) {
+      const removed = await session.run(`DELETE FROM ${this.quoted} WHERE ${sql} RETURNING id`, values);
+      return new Set(removed.rows.map(idOf));
+    }
+    const [removed] = await Promise.all([
+      session.run(`SELECT id FROM ${this.quoted} WHERE ${sql} FOR UPDATE`, values),
+      session.run(`DELETE FROM ${this.quoted} WHERE ${sql}`, values),
+    ]);
+    return new Set(removed.rows.map(idOf));
+  }
+
+  async #refuseMissing(client: SqlClient): Promise<void> {
+    try {
+      await client.run(`SELECT ${COLUMNS.join(", ")} FROM ${this.quoted} WHERE 1 = 0`);
+    } catch (error) {
+      if (!(error instanceof SqlFailure) || error.kind !== "schema") throw error;
+      throw new SqlFailure("schema", {
+        cause: error.cause,
+        code: error.code,
+        advice:
+          `the table "${this.name}" of Symfony Messenger is missing, or a column of it: run \`${SETUP}\` in the application`,
+      });
+    }
+  }
+
+  #hint(index: string): string {
+    switch (this.dialect.name) {
+      case "mysql":
+        return ` FORCE INDEX (${this.dialect.quote(index)})`;
+      case "sqlite":
+        return ` INDEXED BY ${this.dialect.quote(index)}`;
+      case "postgres":
+        return "";
+    }
+  }
+}
+
+/**
+ * A lease in whole seconds. That of a worker is up to an eighth shorter, by chance: so two workers that take a message in the same
+ * second hardly ever write the same time, and a change that comes late does not hit the other's lease.
+ */
+function leaseOf(leaseMs: number): number {
+  const seconds = Math.floor(leaseMs / 1_000);
+  return (seconds - Math.floor(Math.random() * (seconds / 8))) * 1_000;
+}
+
+function arrayOf(texts: readonly string[]): string {
+  return `{${texts.join(",")}}`;
+}
+
+/** The id of a row, decimal. */
+export function idOf(row: SqlRow): string {
+  return String(row["id"]);
+}
