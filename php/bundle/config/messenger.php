@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Symfony\Component\DependencyInjection\Loader\Configurator;
 
+use Fervo\DeferredEventBundle\Command\WorkerConfigCommand;
+use Fervo\DeferredEventBundle\Messenger\Config\WorkerConfig;
 use Fervo\DeferredEventBundle\Messenger\FervoTransportFactory;
 use Fervo\DeferredEventBundle\Messenger\MessageCodec;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
@@ -39,5 +41,19 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$transports', service('fervo_deferred_event.messenger.transports'))
             ->arg('$logger', service('logger')->ignoreOnInvalid())
             ->tag('monolog.logger', ['channel' => 'messenger'])
+
+        // The worker's configuration
+        ->set('fervo_deferred_event.messenger.worker_config', WorkerConfig::class)
+            ->arg('$transports', service('fervo_deferred_event.messenger.transports'))
+            ->arg('$settings', abstract_arg('set by WorkerConfigPass'))
+            ->arg('$connections', abstract_arg('set by WorkerConfigPass'))
+            ->arg('$variables', abstract_arg('set by WorkerConfigPass'))
+            ->arg('$notObeyed', abstract_arg('set by WorkerConfigPass'))
+            ->arg('$projectDir', param('kernel.project_dir'))
+            ->arg('$environment', param('kernel.environment'))
+            ->arg('$isDebug', param('kernel.debug'))
+        ->set('fervo_deferred_event.command.worker_config', WorkerConfigCommand::class)
+            ->args([service('fervo_deferred_event.messenger.worker_config'), service('fervo_deferred_event.command.front_controller')])
+            ->tag('console.command')
     ;
 };

@@ -13,7 +13,7 @@ if (is_file($composer)) {
     require_once __DIR__.'/Support/Composer/InstalledVersions.php';
     foreach ([
         'Symfony/Bundle/FrameworkBundle', 'Symfony/Bundle/TwigBundle', 'Symfony/Bundle/WebProfilerBundle',
-        'Symfony/Component/Console', 'Symfony/Component/Dotenv', 'Symfony/Component/Messenger', 'Symfony/Component/Serializer',
+        'Symfony/Component/Console', 'Symfony/Component/Dotenv', 'Symfony/Component/Messenger', 'Symfony/Component/Messenger/Bridge/Doctrine', 'Symfony/Component/Serializer',
         'Symfony/Component/PropertyAccess', 'Symfony/Component/Runtime', 'Symfony/Component/Translation', 'Symfony/Component/Yaml', 'Twig', 'Doctrine/DBAL', 'Predis',
     ] as $package) {
         require_once '/usr/share/php/'.$package.'/autoload.php';

@@ -29,7 +29,7 @@ final class FrontControllerCommand extends Command
     }
 
     /** Within the application, as the console was called: a link such as `current` stays when the next release comes. */
-    private function path(): string
+    public function path(): string
     {
         foreach ([$this->folderAsCalled(), $this->projectDir] as $folder) {
             if (null !== $folder && is_file($folder.self::WITHIN)) {

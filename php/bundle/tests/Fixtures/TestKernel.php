@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\Tests\Fixtures;
 use Fervo\DeferredEventBundle\FervoDeferredEventBundle;
 use Symfony\Bundle\FrameworkBundle\FrameworkBundle;
 use Symfony\Bundle\FrameworkBundle\Kernel\MicroKernelTrait;
+use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\HttpKernel\Kernel;
 use Symfony\Component\Routing\Loader\Configurator\RoutingConfigurator;
@@ -17,9 +18,9 @@ class TestKernel extends Kernel
     use MicroKernelTrait;
 
     /**
-     * @param array<string, mixed>                         $config      of fervo_deferred_event
-     * @param (\Closure(ContainerConfigurator): void)|null $configure   what else the application has
-     * @param list<class-string>                           $moreBundles beside FrameworkBundle and ours
+     * @param array<string, mixed>                                           $config      of fervo_deferred_event
+     * @param (\Closure(ContainerConfigurator, ContainerBuilder): void)|null $configure   what else the application has
+     * @param list<class-string>                                             $moreBundles beside FrameworkBundle and ours
      */
     public function __construct(
         private readonly string $folder,
@@ -48,7 +49,7 @@ class TestKernel extends Kernel
         return Recorder::read($this->folder.'/recorded');
     }
 
-    protected function configureContainer(ContainerConfigurator $container): void
+    protected function configureContainer(ContainerConfigurator $container, mixed $loader, ContainerBuilder $builder): void
     {
         $container->extension('framework', ['secret' => 's3cret', 'http_method_override' => false, 'test' => true, 'router' => ['utf8' => true]]
             + (Kernel::VERSION_ID >= 60400 ? ['handle_all_throwables' => true, 'php_errors' => ['log' => true]] : []));
@@ -59,7 +60,7 @@ class TestKernel extends Kernel
             ->tag('kernel.event_listener', ['event' => OrderPlaced::class, 'method' => 'atOnce'])
             ->tag('kernel.event_listener', ['event' => 'foo.action', 'method' => 'foo']);
         if (null !== $this->configure) {
-            ($this->configure)($container);
+            ($this->configure)($container, $builder);
         }
     }
 

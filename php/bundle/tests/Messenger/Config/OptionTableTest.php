@@ -31,9 +31,6 @@ final class OptionTableTest extends TestCase
 
     public function testItHasEveryOptionOfTheDoctrineTransport(): void
     {
-        if (!class_exists(Connection::class)) {
-            require_once '/usr/share/php/Symfony/Component/Messenger/Bridge/Doctrine/autoload.php';
-        }
         $keys = ['use_notify']; // The factory reads it.
         foreach ([Connection::class, PostgreSqlConnection::class] as $class) {
             array_push($keys, ...array_keys((new \ReflectionClassConstant($class, 'DEFAULT_OPTIONS'))->getValue()));
