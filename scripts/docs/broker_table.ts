@@ -127,6 +127,12 @@ function rowsOf(types: readonly BrokerType[]): string[][] {
   ];
 }
 
+/** The format is named where another one of the driver has a column before it. */
+function titleOf({ driver, defaultFormat }: BrokerType, index: number): string {
+  const isFirst = BROKER_TYPES.findIndex((type) => type.driver === driver) === index;
+  return isFirst ? `\`${driver}\`` : `\`${driver}\`, \`${defaultFormat}\``;
+}
+
 export function brokerTable(): string {
-  return table(["", ...BROKER_TYPES.map(({ driver }) => `\`${driver}\``)], rowsOf(BROKER_TYPES));
+  return table(["", ...BROKER_TYPES.map(titleOf)], rowsOf(BROKER_TYPES));
 }

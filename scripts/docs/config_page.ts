@@ -1,7 +1,9 @@
 /** docs/reference/config.md: every option of every table, by the schema; in the words of config.example.toml. */
 import type * as z from "zod";
+import { kindOf } from "../../src/brokers/broker_type.ts";
 import { BROKER_TYPES } from "../../src/brokers/mod.ts";
-import { brokerTableSchema, configSchema } from "../../src/config/schema.ts";
+import { brokerTableSchema } from "../../src/config/options/broker.ts";
+import { configSchema } from "../../src/config/schema.ts";
 import { exampleComments, type TableComments } from "./example_comments.ts";
 import { contents, GENERATED, linked, page, wrapped } from "./markdown.ts";
 
@@ -129,8 +131,8 @@ function chapters(): Chapter[] {
     { heading: "`[tracing.headers]`", shape: undefined, example: "[tracing.headers]" },
     { heading: "`[control]`", shape: shapeOf(all.control), example: "[control]" },
     ...BROKER_TYPES.map((type): Chapter => ({
-      heading: `\`[brokers.NAME]\` with \`driver = "${type.driver}"\``,
-      shape: brokerTableSchema(type).shape,
+      heading: `\`[brokers.NAME]\` with \`${kindOf(type, BROKER_TYPES).replace(" and ", "` and `")}\``,
+      shape: brokerTableSchema(type, BROKER_TYPES).shape,
       example: `[brokers.${type.driver === "sqlite" ? "default" : type.driver}]`,
     })),
     { heading: "`[fpm.NAME]`", shape: fpm, example: "[fpm.default]" },

@@ -56,7 +56,8 @@ function rows(texts: Readonly<Record<string, FindingText>>): string[][] {
 }
 
 export function findingsPage(): string {
-  const ofBrokers = BROKER_TYPES.flatMap(({ findings }) => rows(findings));
+  // The types of a driver may share some.
+  const ofBrokers = rows(Object.assign({}, ...BROKER_TYPES.map(({ findings }) => findings)));
   const all = rows(FINDING_TEXTS);
   // Those of brokers stand behind those of queues and schedules, in the order in which `check` prints them.
   const at = all.findIndex(([id]) => id!.startsWith("`fpm."));

@@ -15,7 +15,7 @@ export function systemdTemplate(): string {
     configFile: `/etc/fervo-worker/${INSTANCE}.toml`,
     user: "www-data",
     folders: ["/var/lib/fervo-worker"],
-    brokerUnits: BROKER_TYPES.flatMap(({ units }) => units),
+    brokerUnits: [...new Set(BROKER_TYPES.flatMap(({ units }) => units))],
     controlFolder: "/run/fervo-worker",
     socketFolders: [],
     // Of a configuration with the default shutdown_timeout_ms, 30 s.

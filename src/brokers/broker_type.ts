@@ -72,13 +72,14 @@ export interface SchemaScript<Settings = unknown> {
 }
 
 /**
- * A kind of broker: a driver, and its message formats. Everything is known before a broker opens, so that configuration,
+ * A kind of broker: a driver, and its message formats. A driver can have several types, each with formats of its own: see
+ * {@link typeOf}. Everything is known before a broker opens, so that configuration,
  * `check`, documentation and the conformance suite read the same.
  */
 export interface BrokerType<All extends Options = Options, Settings = unknown> {
   /** Its name in the configuration. */
   readonly driver: string;
-  /** Its page in docs/brokers, without `.md`. */
+  /** Its page in docs/brokers, without `.md`; types may share one. */
   readonly page: string;
   /** By name; at least one. */
   readonly formats: Readonly<Record<string, Format>>;
@@ -116,6 +117,33 @@ export interface BrokerType<All extends Options = Options, Settings = unknown> {
   folders?(settings: Settings): readonly string[];
   /** Files with a secret, and its description. */
   secretFiles?(settings: Settings): readonly { readonly path: string; readonly what: string }[];
+}
+
+/**
+ * The type of a broker's table: that of its driver, and of its format where the driver has several types; undefined when there
+ * is none. A driver's first type is that of a table without a format.
+ */
+export function typeOf(
+  types: readonly BrokerType[],
+  table: { readonly driver: string; readonly format: string },
+): BrokerType | undefined {
+  const [first, ...others] = types.filter(({ driver }) => driver === table.driver);
+  if (first === undefined || others.length === 0) return first;
+  return [first, ...others].find(({ formats }) => Object.hasOwn(formats, table.format));
+}
+
+/**
+ * A type as the configuration names it: `driver = "sqlite"`, with the formats where the driver has other types, too.
+ *
+ * @param types All types.
+ */
+export function kindOf(
+  { driver, formats }: Pick<BrokerType, "driver" | "formats">,
+  types: readonly BrokerType[],
+): string {
+  const isOnly = types.filter((other) => other.driver === driver).length === 1;
+  const names = Object.keys(formats).map((name) => `"${name}"`).join(" or ");
+  return `driver = "${driver}"${isOnly ? "" : ` and format = ${names}`}`;
 }
 
 /** A broker of the configuration. */

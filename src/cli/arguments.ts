@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import { isUniqueKey, UNIQUE_KEYS } from "../core/format.ts";
+import { isQueueName, QUEUE_NAME_RULE } from "../core/text/queue_name.ts";
 
 const UNITS_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -37,8 +38,8 @@ export function wholeNumber(min: number): (text: string) => number {
 
 /** A queue's name that is also valid in a configuration: else its jobs would wait for ever. */
 export function queueName(text: string): string {
-  if (!/^[A-Za-z0-9._:-]{1,128}$/.test(text)) {
-    throw new InvalidArgumentError("Expected 1 to 128 characters of A-Z a-z 0-9 . _ : -");
+  if (!isQueueName(text)) {
+    throw new InvalidArgumentError(`Expected ${QUEUE_NAME_RULE}`);
   }
   return text;
 }

@@ -1,3 +1,4 @@
+import { typeOf } from "../brokers/broker_type.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { checkAutoBounds, checkAutoConsumer, leastJobs } from "./options/auto.ts";
 import { checkHttp } from "./options/http.ts";
@@ -13,7 +14,8 @@ import {
   wrongValue,
 } from "./problems.ts";
 import { taken } from "./refused.ts";
-import type { BrokerTable, ConfigFile } from "./schema.ts";
+import type { BrokerTable } from "./options/broker.ts";
+import type { ConfigFile } from "./schema.ts";
 import {
   type Check,
   checkEach,
@@ -81,7 +83,7 @@ function* checkSome(group: string, expected: string, { written }: Reading): Prob
 
 /** A type's own check reads the written values. */
 function checkBroker({ value, written, path }: Table<BrokerTable>, { types }: Reading): Problem[] {
-  return types.find(({ driver }) => driver === value.driver)?.check?.(written, path) ?? [];
+  return typeOf(types, value)?.check?.(written, path) ?? [];
 }
 
 function* checkTracing(tracing: Table<ConfigFile["tracing"]>): Problems {

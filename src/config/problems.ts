@@ -13,6 +13,8 @@ export interface TableKeys {
   /** The place in words, e.g. `in [consumers.retry]`. */
   readonly place: string;
   readonly keys: readonly string[];
+  /** Of a broker's table. */
+  readonly driver?: string;
 }
 
 /** A TOML table; a date is not one. */
@@ -39,7 +41,10 @@ export function problemsOf(
     switch (issue.code) {
       case "unrecognized_keys": {
         const known = issue.message.split(", ");
-        return issue.keys.map((key) => unknownKey([...path, key], known, tables));
+        const { driver } = valueAt(written, path) as { readonly driver?: unknown };
+        // Those of the same driver first.
+        const near = tables.filter((table) => driver !== undefined && table.driver === driver);
+        return issue.keys.map((key) => unknownKey([...path, key], known, [...near, ...tables]));
       }
       case "invalid_key": {
         const place = placeOf(path.slice(0, -1));

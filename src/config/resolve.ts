@@ -1,6 +1,6 @@
 import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer/consumer.ts";
 import { dirname, resolve } from "node:path";
-import type { BrokerConfig, BrokerType } from "../brokers/broker_type.ts";
+import { type BrokerConfig, type BrokerType, typeOf } from "../brokers/broker_type.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process/executor.ts";
 import { parseAddress } from "../fastcgi/address.ts";
 import { defaultConsumerName } from "./checks.ts";
@@ -15,7 +15,8 @@ import {
 } from "./config.ts";
 import { controlSocketOf } from "./options/control.ts";
 import { scheduleOf } from "./options/schedule.ts";
-import type { BrokerTable, ConfigFile } from "./schema.ts";
+import type { BrokerTable } from "./options/broker.ts";
+import type { ConfigFile } from "./schema.ts";
 
 /**
  * The configuration of a checked file.
@@ -71,7 +72,7 @@ function tracingOf(tracing: ConfigFile["tracing"]): TracingConfig | undefined {
 }
 
 function brokerOf(broker: BrokerTable, folder: string, types: readonly BrokerType[]): BrokerConfig {
-  const type = types.find(({ driver }) => driver === broker.driver)!;
+  const type = typeOf(types, broker)!;
   // The schema has checked its values by the type's options.
   return { type, format: type.formats[broker.format]!, settings: type.settings(broker as never, folder) };
 }

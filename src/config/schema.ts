@@ -15,9 +15,9 @@ import {
   wholeNumber,
 } from "./fields.ts";
 import { DEFAULT_RETRY_POLICY } from "../core/retry.ts";
+import { isQueueName, QUEUE_NAME_RULE } from "../core/text/queue_name.ts";
 import { isToken, TOKEN_RULE } from "../core/text/token.ts";
-import type { BrokerType } from "../brokers/broker_type.ts";
-import type { Option, Written } from "../core/option.ts";
+import { type BrokerType, kindOf } from "../brokers/broker_type.ts";
 import { DEFAULT_STDERR_OPTIONS, STDERR_LEVELS } from "../executors/fastcgi/acked_stderr.ts";
 import { DEFAULT_FASTCGI_EXECUTOR_OPTIONS } from "../executors/fastcgi/executor.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process/executor.ts";
@@ -37,8 +37,9 @@ import {
   LOG_FORMATS,
   LOG_LEVELS,
 } from "./config.ts";
+import { anyBrokerSchema, brokerShape } from "./options/broker.ts";
 import { whyParamIsRefused } from "./options/params.ts";
-import { anyOf, isTable, NO_FPM, NO_PROCESS, type TableKeys } from "./problems.ts";
+import { NO_FPM, NO_PROCESS, type TableKeys } from "./problems.ts";
 import { guarded } from "./refused.ts";
 import { isTracesEndpoint, TRACES_ENDPOINT, whyHeaderIsRefused } from "./options/tracing.ts";
 import { whyVariableIsRefused } from "./variables.ts";
@@ -55,7 +56,7 @@ const DAY_MS = 24 * HOUR_MS;
 const MAX_BLOB_BYTES = 1_000_000_000;
 const MAX_CONCURRENCY = 10_000;
 
-const QUEUE_NAME = 'expected a queue\'s name, 1 to 128 characters of A-Z a-z 0-9 . _ : -, such as "mail"';
+const QUEUE_NAME = `expected a queue's name, ${QUEUE_NAME_RULE}, such as "mail"`;
 const ADDRESS =
   'expected a socket\'s absolute path such as "/run/php/fervo.sock", or host and port such as "127.0.0.1:9000"';
 const HTTP_ADDRESS =
@@ -72,7 +73,7 @@ const QUEUE_LIST = 'expected a list of at least one queue, such as ["default"]';
 const CONSUMER_LIST =
   'expected at least one consumer: begin a table [[consumers]], with two brackets, and give it queues = ["default"]';
 
-const queueName = z.string(QUEUE_NAME).regex(/^[A-Za-z0-9._:-]{1,128}$/, QUEUE_NAME);
+const queueName = z.string(QUEUE_NAME).refine(isQueueName, QUEUE_NAME);
 
 const log = table({
   level: choice(LOG_LEVELS).default(DEFAULT_LOG.level),
@@ -223,7 +224,7 @@ export function configSchema(types: readonly BrokerType[]) {
     http: http.prefault({}),
     tracing: tracing.prefault({}),
     control: control.prefault({}),
-    brokers: tablesByName(brokerOf(types), NO_BROKER)
+    brokers: tablesByName(anyBrokerSchema(types), NO_BROKER)
       .refine((brokers) => Object.keys(brokers).length > 0, NO_BROKER),
     // The consumers decide which of these are needed: see checks.ts.
     fpm: tablesByName(fpm, NO_FPM).default({}),
@@ -235,9 +236,6 @@ export function configSchema(types: readonly BrokerType[]) {
 
 /** The file as written, with the defaults filled in. */
 export type ConfigFile = z.output<ReturnType<typeof configSchema>>;
-
-/** A broker's table: the common keys, and those of its type. */
-export type BrokerTable = { readonly driver: string; readonly format: string } & Written;
 
 /** Reads a file. If it has issues, `file` has the valid parts; to read others throws ({@link guarded}). */
 export function readFile(written: unknown, types: readonly BrokerType[]) {
@@ -251,7 +249,7 @@ export function readFile(written: unknown, types: readonly BrokerType[]) {
 
 /** The tables of each key. @param types As for {@link configSchema}. */
 export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {
-  const brokers = types.map((type) => ({ type, keys: Object.keys(brokerShape(type)) }));
+  const brokers = types.map((type) => ({ type, keys: Object.keys(brokerShape(type, types)) }));
   const common = brokers[0]!.keys.filter((key) => brokers.every(({ keys }) => keys.includes(key)));
   return [
     { place: "at the top, above the first [table]", keys: Object.keys(configSchema(types).shape) },
@@ -262,57 +260,14 @@ export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {
     { place: "in [fpm.NAME.auto]", keys: Object.keys(auto.shape) },
     { place: "in [processes.NAME]", keys: Object.keys(process.shape) },
     { place: "in [brokers.NAME]", keys: common },
-    ...brokers.map(({ type, keys }) => ({ place: `in [brokers.NAME] with driver = "${type.driver}"`, keys })),
+    ...brokers.map(({ type, keys }) => ({
+      place: `in [brokers.NAME] with ${kindOf(type, types)}`,
+      keys,
+      driver: type.driver,
+    })),
     { place: "in [log]", keys: Object.keys(log.shape) },
     { place: "in [http]", keys: Object.keys(http.shape) },
     { place: "in [tracing]", keys: Object.keys(tracing.shape) },
     { place: "in [control]", keys: Object.keys(control.shape) },
   ];
-}
-
-function brokerOf(types: readonly BrokerType[]) {
-  const tables = types.map(brokerTableSchema);
-  const union = z.discriminatedUnion("driver", tables as [typeof tables[0], ...typeof tables], {
-    error: ({ input }) =>
-      isTable(input)
-        ? `expected ${anyOf(types.map(({ driver }) => driver))}`
-        : "expected a table of a broker's settings, as in [brokers.default]",
-  });
-  return union as unknown as z.ZodType<BrokerTable>;
-}
-
-/** The table of a broker of this type. */
-export function brokerTableSchema(type: BrokerType) {
-  return table({ ...brokerShape(type), driver: z.literal(type.driver, `expected "${type.driver}"`) });
-}
-
-function brokerShape({ formats, defaultFormat, options }: BrokerType): Record<string, z.ZodType> {
-  const own = Object.entries(options).map(([key, option]) => [key, optionSchema(option)]);
-  return {
-    driver: z.string(),
-    format: choice(Object.keys(formats)).default(defaultFormat),
-    ...Object.fromEntries(own),
-  };
-}
-
-/** The schema of an option's value. */
-function optionSchema(option: Option): z.ZodType {
-  switch (option.kind) {
-    case "whole number":
-      return wholeNumber(option.min, option.max).default(option.default);
-    case "flag":
-      return z.boolean("expected true or false").default(option.default);
-    case "choice":
-      return choice(option.values).default(option.default);
-    case "texts":
-      return z.array(z.string(option.expected).refine(option.isValid, option.expected), option.expected)
-        .default([]);
-    case "text": {
-      const { expected, isValid } = option;
-      const error = ({ input }: { input?: unknown }) =>
-        typeof expected === "string" ? expected : expected(typeof input === "string" ? input : "");
-      const value = z.string({ error }).refine(isValid, { error });
-      return option.default === undefined ? value : value.default(option.default);
-    }
-  }
 }

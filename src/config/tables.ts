@@ -1,4 +1,4 @@
-import type { BrokerType } from "../brokers/broker_type.ts";
+import { type BrokerType, typeOf } from "../brokers/broker_type.ts";
 import {
   anyOf,
   isTable,
@@ -112,7 +112,7 @@ export function usedTable<Name extends Group>(
 /** The broker of a consumer or a schedule, and its type; undefined as for {@link usedTable}. */
 export function usedBroker(user: Table<unknown>, reading: Reading) {
   const broker = usedTable("broker", "brokers", user, reading)?.value;
-  const type = broker && reading.types.find(({ driver }) => driver === broker.driver);
+  const type = broker && typeOf(reading.types, broker);
   return type && { type, broker };
 }
 

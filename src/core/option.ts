@@ -3,6 +3,8 @@
  * configuration, documentation and tests read the same, and nothing is opened for that.
  */
 
+import { isQueueName, QUEUE_NAME_RULE } from "./text/queue_name.ts";
+
 /** Keys and list indexes, from the top of the configuration file to a value. */
 export type Path = readonly (string | number)[];
 
@@ -38,6 +40,18 @@ export interface TextsOption {
   readonly expected: string;
 }
 
+/** A table of texts by name. */
+export interface TextsByNameOption {
+  readonly kind: "texts by name";
+  /** Why a name is invalid: what it must be, such as `expected a name`; undefined when it is valid. */
+  readonly whyNameIsRefused: (name: string) => string | undefined;
+  readonly isValid: (text: string) => boolean;
+  /** What a valid text is: `expected a text of 1 to 10 characters`. */
+  readonly expected: string;
+  /** Each text stands under one name only. */
+  readonly areDistinct: boolean;
+}
+
 export interface FlagOption {
   readonly kind: "flag";
   readonly default: boolean;
@@ -49,7 +63,13 @@ export interface ChoiceOption<Value extends string = string> {
   readonly default: Value;
 }
 
-export type Option = WholeNumberOption | TextOption | TextsOption | FlagOption | ChoiceOption;
+export type Option =
+  | WholeNumberOption
+  | TextOption
+  | TextsOption
+  | TextsByNameOption
+  | FlagOption
+  | ChoiceOption;
 
 /** By key, in the order of the documentation. */
 export type Options = Readonly<Record<string, Option>>;
@@ -59,6 +79,7 @@ export type OptionValues<All extends Options> = {
   readonly [Key in keyof All]: All[Key] extends WholeNumberOption ? number
     : All[Key] extends TextOption ? string
     : All[Key] extends TextsOption ? readonly string[]
+    : All[Key] extends TextsByNameOption ? Readonly<Record<string, string>>
     : All[Key] extends FlagOption ? boolean
     : All[Key] extends ChoiceOption<infer Value> ? Value
     : never;
@@ -104,6 +125,22 @@ export function choice<const Value extends string>(
   standard: NoInfer<Value>,
 ): ChoiceOption<Value> {
   return { kind: "choice", values, default: standard };
+}
+
+/**
+ * A text for each queue, no text twice; none is required.
+ *
+ * @param valid The pattern of a valid text.
+ * @param what Its description, as for {@link text}.
+ */
+export function textsByQueue(valid: RegExp, what: string): TextsByNameOption {
+  return {
+    kind: "texts by name",
+    whyNameIsRefused: (name) => isQueueName(name) ? undefined : `expected a queue's name, ${QUEUE_NAME_RULE}`,
+    isValid: (value) => valid.test(value),
+    expected: `expected ${what}`,
+    areDistinct: true,
+  };
 }
 
 /** The path of a file, or "" for none. @param what What the file contains. */

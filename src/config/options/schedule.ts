@@ -61,10 +61,16 @@ function* checkBroker(schedule: Schedule, reading: Reading): Problems {
   const { type, broker } = used;
   const { capabilities } = type;
   if (!capabilities.schedule) {
-    const others = reading.types.filter(({ capabilities }) => capabilities.schedule);
+    const others = reading.types.filter(({ capabilities }) => capabilities.schedule).map(({ driver }) =>
+      driver
+    );
+    const isFormat = others.includes(type.driver);
     const text =
-      `${type.driver} cannot store schedules: it has no atomic way to push one job per due time; use a broker ` +
-      `with driver = ${anyOf(others.map(({ driver }) => driver))}`;
+      `${type.driver}${
+        isFormat ? ` with format = ${show(broker.format)}` : ""
+      } cannot store schedules: it has no ` +
+      `atomic way to push one job per due time; use a broker with driver = ${anyOf(others)}` +
+      (isFormat ? `, and without format = ${show(broker.format)}` : "");
     yield problem(schedule, schedule.written["broker"] === undefined ? "name" : "broker", text);
     return;
   }

@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
 
-Deno.test("BROKER_TYPES has each driver once, and lists every format under its own name", () => {
-  const drivers = BROKER_TYPES.map(({ driver }) => driver);
-  assert.deepEqual(drivers, [...new Set(drivers)]);
+Deno.test("BROKER_TYPES has each format of a driver once, and lists every format under its own name", () => {
+  const all = BROKER_TYPES.flatMap(({ driver, formats }) =>
+    Object.keys(formats).map((name) => `${driver} ${name}`)
+  );
+  assert.deepEqual(all, [...new Set(all)]);
   for (const { formats, defaultFormat } of BROKER_TYPES) {
     assert.ok(Object.hasOwn(formats, defaultFormat));
     for (const [name, format] of Object.entries(formats)) assert.equal(format.name, name);
@@ -42,6 +44,7 @@ Deno.test("The default of each option is one of its values", () => {
           case "choice":
             return option.values.includes(option.default);
           case "texts":
+          case "texts by name":
           case "flag":
             return true;
         }

@@ -99,7 +99,7 @@ export function serviceFilesOf(
   options: ServiceOptions,
 ): ServiceFile[] {
   const { phpFpm } = options;
-  const brokerUnits = brokerTypes.flatMap(({ units }) => units);
+  const brokerUnits = [...new Set(brokerTypes.flatMap(({ units }) => units))];
   const worker = workerService(config, path, { ...options, brokerUnits }, phpFpm);
   const fpm = options.fpm ? fpmService(config, options, phpFpm ?? "") : undefined;
   return [
