@@ -1,6 +1,6 @@
 import { BEANSTALKD } from "./beanstalkd/config.ts";
 import type { BrokerType } from "./broker_type.ts";
-import { MYSQL, POSTGRES } from "./rows/config.ts";
+import { MYSQL, POSTGRES } from "./rows/config/fervo.ts";
 import { SIDEKIQ } from "./sidekiq/config.ts";
 import { SQLITE } from "./sqlite/config.ts";
 

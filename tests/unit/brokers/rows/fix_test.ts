@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { fixOf } from "../../../../src/brokers/rows/config.ts";
+import { fervoFix } from "../../../../src/brokers/rows/config/fervo.ts";
 import { UPGRADE } from "../../../../src/brokers/rows/fervo/schema/migrate.ts";
 import { FervoError } from "../../../../src/core/errors.ts";
 import { type FailureKind, SqlFailure, unavailableError } from "../../../../src/sql/failure.ts";
@@ -42,7 +42,7 @@ Deno.test("The fix of a database that cannot be used fits why it cannot", () => 
       "it",
       new SqlFailure(kind, { cause: new Error("its words"), code, advice }),
     );
-    assert.match(fixOf(error, PLACE, KIND), fix, `${kind} ${code}`);
+    assert.match(fervoFix(error, PLACE, KIND), fix, `${kind} ${code}`);
   }
 });
 
@@ -53,7 +53,7 @@ Deno.test("The fix of a file that cannot be read is to make it readable", () => 
     new Deno.errors.PermissionDenied(),
   );
   assert.equal(
-    fixOf(error, PLACE, KIND),
+    fervoFix(error, PLACE, KIND),
     "as root: make /etc/password readable for the worker's user, and for nobody else",
   );
 });

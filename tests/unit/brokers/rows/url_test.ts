@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { MYSQL, POSTGRES } from "../../../../src/brokers/rows/config.ts";
+import { MYSQL, POSTGRES } from "../../../../src/brokers/rows/config/fervo.ts";
 
 Deno.test(
   "The url of a database is refused with the reason, and never shown",
