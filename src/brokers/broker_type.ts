@@ -71,6 +71,18 @@ export interface SchemaScript<Settings = unknown> {
   ask(clock: Clock, settings: Settings): Promise<SchemaScriptOptions>;
 }
 
+/** The place of messages that the workers of a framework take as well, and the settings that must be the same for both. */
+export interface FrameworkStore {
+  /** The same text for two brokers with the same messages: server, database and table. Without secrets. */
+  readonly place: string;
+  readonly table: string;
+  /** After this time the framework's own workers take a message again. */
+  readonly redeliverTimeoutMs: number;
+  readonly leaseMs: number;
+  /** The name under which a queue's messages are in the table. */
+  nameOf(queue: string): string;
+}
+
 /**
  * A kind of broker: a driver, and its message formats. A driver can have several types, each with formats of its own: see
  * {@link typeOf}. Everything is known before a broker opens, so that configuration,
@@ -115,6 +127,8 @@ export interface BrokerType<All extends Options = Options, Settings = unknown> {
   readonly isShared: boolean;
   /** Folders that the worker writes to. */
   folders?(settings: Settings): readonly string[];
+  /** For messages of a framework: what `check` compares with the application. */
+  frameworkStore?(settings: Settings): FrameworkStore;
   /** Files with a secret, and its description. */
   secretFiles?(settings: Settings): readonly { readonly path: string; readonly what: string }[];
 }

@@ -132,6 +132,31 @@ const KINDS = {
       "`opcache.validate_timestamps` is off. Otherwise jobs see old and new files together during a deployment.",
     needs: "--call-script",
   },
+  "php.command_line": {
+    looksAt:
+      "For Symfony Messenger: PHP has the same settings and extensions in the pool as on the command line, where messenger:consume ran " +
+      "the messages. It compares those settings that handlers can notice.",
+    needs: "--call-script",
+  },
+  "messenger.transport": {
+    looksAt:
+      "Each queue of a broker for Symfony Messenger is a transport of the application, with the same table, `queue_name` and " +
+      "`redeliver_timeout`, which is not shorter than `lease_ms`.",
+    needs: "--call-script",
+  },
+  "messenger.shared_transport": {
+    looksAt:
+      "Two brokers of the configuration that take the same messages have the same `redeliver_timeout_ms` and `lease_ms`.",
+  },
+  "messenger.lock_store": {
+    looksAt: "All machines share the lock store of the application, if it has one (`framework.lock`).",
+    needs: "--call-script",
+  },
+  "messenger.files": {
+    looksAt:
+      "The user of the pool can read the application's variables and secrets (`.env.local`, `config/secrets`), and write its cache.",
+    needs: "--call-script",
+  },
   "process.program": { looksAt: "The program of `[processes.NAME]` exists and can be run." },
   "process.directory": { looksAt: "The folder of `[processes.NAME]` exists." },
   "http.listen": { looksAt: "The address of `[http]` is free, or the worker that runs serves it." },

@@ -9,6 +9,7 @@ import type { FastCgiAddress } from "../fastcgi/address.ts";
 import type { FastCgiResponse } from "../fastcgi/response.ts";
 import { ask } from "../fpm/status.ts";
 import { type Directives, valueOf } from "../fpm/settings.ts";
+import { messengerFindings, type SharedStore } from "./messenger.ts";
 import {
   CHECK_HEADER,
   type PhpExpectations,
@@ -23,6 +24,8 @@ export interface ScriptToCheck extends PhpExpectations {
   readonly address: FastCgiAddress;
   readonly script: string;
   readonly params: Readonly<Record<string, string>>;
+  /** The brokers of its consumers whose messages are a framework's. */
+  readonly stores: readonly SharedStore[];
   /** Each `ack_on` of its consumers. */
   readonly ackOn: ReadonlySet<"outcome" | "status">;
 }
@@ -119,10 +122,15 @@ export async function callScript(clock: Clock, target: ScriptToCheck): Promise<F
   const { address, script, params, ackOn } = target;
   try {
     const response = await ask(address, clock, checkRequest(script, params));
-    const settings = readPhpSettings(response.headers.get(CHECK_HEADER));
+    const header = response.headers.get(CHECK_HEADER);
+    const settings = readPhpSettings(header);
+    const answer = answerFinding(response, script, ackOn);
     return [
-      answerFinding(response, script, ackOn),
+      answer,
       ...(settings === undefined ? [unknownSettings(ANSWER_CHECK)] : phpFindings(settings, target)),
+      ...(target.stores.length === 0 || answer.severity !== "ok"
+        ? []
+        : await messengerFindings(header, target.stores, Deno.env.get("PATH") ?? "")),
     ];
   } catch (error) {
     const known = error instanceof FervoError ? error : undefined;

@@ -6,6 +6,8 @@ import { checkTracing } from "../../../doctor/tracing.ts";
 import { checkBroker, scheduleFindings } from "./broker.ts";
 import type { CheckContext, PlacedFinding } from "./context.ts";
 import { fpmPoolCheck } from "./fpm.ts";
+import { sharedFindings } from "../../../doctor/messenger.ts";
+import { sharedStores } from "./messenger.ts";
 import { checkControl, checkHttp, checkStuckJobs } from "./worker.ts";
 import { secretFindings } from "./secrets.ts";
 import { counted } from "../../../core/text/plural.ts";
@@ -27,7 +29,10 @@ const CHECKS: readonly Check[] = [
     yield* secretFindings(config, file);
   },
   async function* brokers({ config }) {
-    for (const name of config.brokers.keys()) yield [`brokers.${name}`, await checkBroker(config, name)];
+    const shared = sharedFindings(sharedStores(config));
+    for (const name of config.brokers.keys()) {
+      yield [`brokers.${name}`, [...await checkBroker(config, name), ...shared.get(name) ?? []]];
+    }
   },
   async function* schedules({ config }) {
     yield* scheduleFindings(config);

@@ -18,6 +18,7 @@ import { checkPool } from "../../../doctor/pool.ts";
 import { callScript, findScript } from "../../../doctor/script.ts";
 import { checkSocket } from "../../../doctor/socket.ts";
 import { type CheckOptions, failure } from "./context.ts";
+import { sharedStores } from "./messenger.ts";
 
 /** Checks one php-fpm pool after the other, with php-fpm's own configuration. */
 export async function fpmPoolCheck(
@@ -45,10 +46,14 @@ async function checkFpm(
   const consumers = config.consumers.flatMap(({ name: consumer, executor }) =>
     isOn(executor, name) ? [{ consumer, ackOn: executor.ackOn }] : []
   );
+  const brokers = new Set(
+    config.consumers.filter(({ executor }) => isOn(executor, name)).map(({ broker }) => broker),
+  );
   const script = {
     ...fpm,
     ackOn: new Set(consumers.length > 0 ? consumers.map(({ ackOn }) => ackOn) : ["outcome" as const]),
     ackOnStatus: consumers.filter(({ ackOn }) => ackOn === "status").map(({ consumer }) => consumer),
+    stores: sharedStores(config).filter(({ name }) => brokers.has(name)),
     limit: pool.limit,
     fixed: own === undefined ? new Set<string>() : poolPhpSettings(own).fixed,
   };
