@@ -118,9 +118,12 @@ final class DebugCommand extends Command
     private function transports(): array
     {
         $rows = [];
-        $transports = null === $this->transports ? null : ($this->transports)();
+        if (null === $this->transports) {
+            return [[], null];
+        }
+        $transports = ($this->transports)();
         try {
-            foreach (null === $transports ? [] : $transports->names() as $name) {
+            foreach ($transports->names() as $name) {
                 $transport = $transports->get($name);
                 // Of others nothing is shown: a DSN may hold a password.
                 if (FervoTransportFactory::isFor($transport->dsn)) {

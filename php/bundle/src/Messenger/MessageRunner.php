@@ -184,6 +184,7 @@ final class MessageRunner
     {
         if (!$this->serializers->has($job->queue)) {
             $known = array_map(strval(...), array_keys($this->serializers->getProvidedServices()));
+            sort($known);
 
             return self::notNow(new NotDeployedException(sprintf('There is no transport "%s" in "framework.messenger.transports", and the worker has a queue of this name. There are: %s.', $job->queue, implode(', ', $known) ?: 'none')));
         }

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Messenger;
 
+use Fervo\DeferredEventBundle\Exception\InvalidOptionException;
+
 /**
  * A transport of "framework.messenger.transports", as its DSN and its options describe it. Nothing is connected, and nothing of it has
  * to be installed.
@@ -82,12 +84,13 @@ final class Transport
         $addresses = $path = [];
         $options = $this->options;
         foreach (explode(',', $this->dsn) as $dsn) {
-            $address = substr($dsn, (int) strpos($dsn, '://') + 3);
             $options = self::queryOf($dsn) + $options;
-            $address = preg_replace('~^[^/?]*@|\?.*$~s', '', $address) ?? '';
-            // A socket's path is the whole address.
-            $path = str_starts_with($address, '/') ? [$address] : explode('/', rtrim($address, '/'));
-            $addresses[] = $path[0];
+            if (1 === preg_match('~^[a-z]+://(/[^?]*)~i', $dsn, $socket)) {
+                $addresses[] = $socket[1];
+            } else {
+                $addresses[] = $this->address($dsn, 6379);
+                $path = explode('/', rtrim((string) parse_url($dsn, \PHP_URL_PATH), '/'));
+            }
         }
         $options += self::REDIS;
 
@@ -107,9 +110,19 @@ final class Transport
         $options = $this->options + $this->query() + self::BEANSTALKD;
 
         return [
-            'address' => parse_url($this->dsn, \PHP_URL_HOST).':'.(parse_url($this->dsn, \PHP_URL_PORT) ?: 11300),
+            'address' => $this->address($this->dsn, 11300),
             'tube' => (string) $options['tube_name'],
         ];
+    }
+
+    private function address(#[\SensitiveParameter] string $dsn, int $port): string
+    {
+        $parts = parse_url($dsn);
+        if (!\is_array($parts) || !isset($parts['host'])) {
+            throw new InvalidOptionException(\sprintf('The transport "%s" has a DSN that is not valid: it has no host, or a mark in its password is not percent-encoded.', $this->name));
+        }
+
+        return $parts['host'].':'.($parts['port'] ?? $port);
     }
 
     /** @return array<string, mixed> */

@@ -4,13 +4,15 @@ declare(strict_types=1);
 
 namespace Fervo\DeferredEventBundle\Tests\Functional;
 
-use Doctrine\DBAL\Connection;
 use Fervo\DeferredEventBundle\DeferredEventQueueInterface;
 use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Messenger\EncodedMessage;
 use Fervo\DeferredEventBundle\Messenger\MessageCodec;
 use Fervo\DeferredEventBundle\Payload\Signer;
+use Fervo\DeferredEventBundle\Tests\Fixtures\InBatches;
+use Fervo\DeferredEventBundle\Tests\Fixtures\KeptTransports;
 use Fervo\DeferredEventBundle\Tests\Fixtures\Pay;
+use Fervo\DeferredEventBundle\Tests\Fixtures\SignedWork;
 use Fervo\DeferredEventBundle\Tests\Fixtures\SwitchableBackend;
 use Fervo\DeferredEventBundle\Tests\Fixtures\TestKernel;
 use Fervo\DeferredEventBundle\Tests\Support\Queue;
@@ -22,21 +24,13 @@ use Symfony\Component\Messenger\Envelope;
 use Symfony\Component\Messenger\Event\WorkerMessageFailedEvent;
 use Symfony\Component\Messenger\Event\WorkerMessageHandledEvent;
 use Symfony\Component\Messenger\Exception\TransportException;
-use Symfony\Component\Messenger\Handler\Acknowledger;
-use Symfony\Component\Messenger\Handler\BatchHandlerInterface;
-use Symfony\Component\Messenger\Handler\BatchHandlerTrait;
 use Symfony\Component\Messenger\MessageBusInterface;
 use Symfony\Component\Messenger\Middleware\MiddlewareInterface;
 use Symfony\Component\Messenger\Middleware\StackInterface;
 use Symfony\Component\Messenger\Stamp\HandledStamp;
 use Symfony\Component\Messenger\Stamp\RedeliveryStamp;
 use Symfony\Component\Messenger\Stamp\SentToFailureTransportStamp;
-use Symfony\Component\Messenger\Stamp\TransportMessageIdStamp;
-use Symfony\Component\Messenger\Transport\Receiver\ListableReceiverInterface;
-use Symfony\Component\Messenger\Transport\Serialization\SerializerInterface;
 use Symfony\Component\Messenger\Transport\Serialization\SigningSerializer;
-use Symfony\Component\Messenger\Transport\TransportFactoryInterface;
-use Symfony\Component\Messenger\Transport\TransportInterface;
 
 use function Symfony\Component\DependencyInjection\Loader\Configurator\service;
 use function Symfony\Component\DependencyInjection\Loader\Configurator\service_closure;
@@ -525,122 +519,13 @@ final class MessengerRunningTest extends MessengerTestCase
     private function withFailureTransport(array $messenger): TestKernel
     {
         return $this->application($messenger, configure: static function (ContainerConfigurator $container): void {
-            $container->services()->set(TestTransport::class)->tag('messenger.transport_factory');
+            $container->services()->set(KeptTransports::class)->tag('messenger.transport_factory');
         });
     }
 
     private function payloadOf(string $transport, string $body): string
     {
         return (new MessageCodec(new Signer('s3cret', [], Signer::MESSAGE)))->encode(new EncodedMessage('Foo', $transport, ['body' => $body, 'headers' => []]));
-    }
-}
-
-/** A transport that keeps what it is sent, also when services are reset; as broken:// one that cannot be reached. */
-final class TestTransport implements TransportFactoryInterface, TransportInterface, ListableReceiverInterface
-{
-    /** @var array<int, Envelope> */
-    private array $kept = [];
-    private bool $isBroken = false;
-
-    public function supports(string $dsn, array $options): bool
-    {
-        return \in_array($dsn, ['kept://', 'broken://'], true);
-    }
-
-    public function createTransport(string $dsn, array $options, SerializerInterface $serializer): TransportInterface
-    {
-        $this->isBroken = 'broken://' === $dsn;
-
-        return $this;
-    }
-
-    public function send(Envelope $envelope): Envelope
-    {
-        if ($this->isBroken) {
-            throw new TransportException('It is broken');
-        }
-
-        $id = \count($this->kept) + 1;
-
-        return $this->kept[$id] = $envelope->withoutAll(TransportMessageIdStamp::class)->with(new TransportMessageIdStamp($id));
-    }
-
-    /** @return list<Envelope> */
-    public function get(): iterable
-    {
-        return array_values($this->kept);
-    }
-
-    public function all(?int $limit = null): iterable
-    {
-        return $this->kept;
-    }
-
-    public function find($id): ?Envelope
-    {
-        return $this->kept[$id] ?? null;
-    }
-
-    public function ack(Envelope $envelope): void
-    {
-        unset($this->kept[$envelope->last(TransportMessageIdStamp::class)?->getId()]);
-    }
-
-    public function reject(Envelope $envelope): void
-    {
-        $this->ack($envelope);
-    }
-}
-
-final class InBatches implements BatchHandlerInterface
-{
-    use BatchHandlerTrait;
-
-    /** @param (\Closure(): Connection)|null $connection */
-    public function __construct(private readonly int $size = 10, private readonly ?\Closure $connection = null)
-    {
-    }
-
-    /** @var list<string> */
-    public array $seen = [];
-
-    /** @param \ArrayObject<int, string> $message */
-    public function __invoke(\ArrayObject $message, ?Acknowledger $ack = null): mixed
-    {
-        return $this->handle($message, $ack);
-    }
-
-    private function shouldFlush(): bool
-    {
-        return $this->size <= \count($this->jobs);
-    }
-
-    private function process(array $jobs): void
-    {
-        foreach ($jobs as [$message, $ack]) {
-            $this->seen[] = $message[0];
-            if ('open' === $message[0]) {
-                ($this->connection)()->beginTransaction();
-                $ack->ack(null);
-                continue;
-            }
-            match ($message[0]) {
-                'good' => $ack->ack(null),
-                'bad' => $ack->nack(new \DomainException('bad')),
-                'forgotten' => null,
-            };
-        }
-    }
-}
-
-final class SignedWork
-{
-    /** @param \ArrayObject<int, string> $message */
-    public function __invoke(\ArrayObject $message): void
-    {
-        if ('throw' === $message[0]) {
-            throw new \DomainException('as told');
-        }
     }
 }
 
