@@ -1,3 +1,4 @@
+import { pathToFileURL } from "node:url";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import type { Clock } from "../core/time/clock.ts";
 import { SQLITE_DIALECT } from "./dialect.ts";
@@ -21,18 +22,20 @@ const DUPLICATES: ReadonlySet<number> = new Set([2067, 1555]);
 
 /**
  * A table in a SQLite file, through the same contract as a server's. The endpoint's path is the file. Statements block the
- * process while they run, and never wait for locks of others: the caller repeats them.
+ * process while they run, and never wait for locks of others: the caller repeats them. The file's settings stay as they are, such as
+ * its journal mode.
  *
  * @param clock The time of the server is this clock's.
+ * @param options.isForeign The file is an application's: it is not created when it is missing.
  */
-export function sqliteDriver(clock: Clock): SqlDriver {
+export function sqliteDriver(clock: Clock, { isForeign = false } = {}): SqlDriver {
   return {
     dialect: SQLITE_DIALECT,
     product: "SQLite",
     // deno-lint-ignore require-await -- so that a synchronous failure rejects
     async connect(endpoint) {
       if (endpoint.transport !== "unix") throw new TypeError("a SQLite database has a path");
-      return new SqliteClient(endpoint.path, clock);
+      return new SqliteClient(endpoint.path, clock, isForeign);
     },
   };
 }
@@ -53,9 +56,9 @@ class SqliteClient implements SqlClient {
   /** Why the statements of the transaction fail now. */
   #failed: SqlFailure | undefined;
 
-  constructor(path: string, clock: Clock) {
+  constructor(path: string, clock: Clock, isForeign: boolean) {
     try {
-      this.#db = new DatabaseSync(path, { timeout: 0 });
+      this.#db = new DatabaseSync(isForeign ? existing(path) : path, { timeout: 0 });
       this.#db.function("fervo_now_ms", () => clock.nowMs());
     } catch (error) {
       throw failureOf(error);
@@ -110,6 +113,13 @@ class SqliteClient implements SqlClient {
     }
     return statement;
   }
+}
+
+/** The address of a file that must exist. */
+function existing(path: string): URL {
+  const address = pathToFileURL(path);
+  address.searchParams.set("mode", "rw");
+  return address;
 }
 
 function plain(row: Record<string, unknown>): SqlRow {

@@ -17,9 +17,13 @@ export function ownershipTests(
 ): void {
   const { attempts, retry: retries, dead } = ownership;
   assert.ok(attempts !== "worker", "a worker keeps nothing that outlives it");
-  assert.deepEqual([retries, dead], ["worker", "broker"], "what else there may be is for brokers to come");
+  const isOfFramework = retries === "application";
+  assert.equal(retries, isOfFramework ? "application" : "worker");
+  assert.equal(dead, isOfFramework ? "application" : "broker");
+  // What the framework has not seen to is done as ever: an application that dies of each post-mortem counts nothing.
+  const rest = isOfFramework ? ", and the worker and the broker see to the rest" : "";
 
-  Deno.test(`${name} broker: attempts belong to the ${attempts}, retries to the worker, dead letters to the broker`, async () => {
+  Deno.test(`${name} broker: attempts belong to the ${attempts}, retries to the ${retries}, dead letters to the ${dead}${rest}`, async () => {
     await using server = await start();
     await using broker = await openOn(server);
     await broker.push("q", messages?.encode(bytes("job")) ?? bytes("job"));

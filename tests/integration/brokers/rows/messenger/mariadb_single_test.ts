@@ -1,0 +1,15 @@
+import { MESSENGER_CAPABILITIES } from "../../../../../src/brokers/rows/messenger/layout.ts";
+import { MYSQL } from "../../../../../src/sql/mysql.ts";
+import { brokerConformance } from "../../../../conformance/suite.ts";
+import { MariadbServer } from "../../../../support/mariadb_server.ts";
+import { AS_TEXT, messengerTestBroker } from "./broker.ts";
+
+const server = await MariadbServer.start({ hasMovableClock: true });
+Deno.test.afterAll(() => server[Symbol.asyncDispose]());
+
+brokerConformance("messenger_mariadb_single", {
+  capabilities: MESSENGER_CAPABILITIES,
+  ownership: { attempts: "broker", retry: "application", dead: "application" },
+  messages: AS_TEXT,
+  start: () => messengerTestBroker(MYSQL, server, "root", "single"),
+});

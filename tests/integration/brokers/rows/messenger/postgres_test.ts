@@ -1,0 +1,16 @@
+import { MESSENGER_CAPABILITIES } from "../../../../../src/brokers/rows/messenger/layout.ts";
+import { POSTGRES } from "../../../../../src/sql/postgres.ts";
+import { brokerConformance } from "../../../../conformance/suite.ts";
+import { ADMINISTRATOR } from "../../../../support/postgres_programs.ts";
+import { PostgresServer } from "../../../../support/postgres_server.ts";
+import { AS_TEXT, messengerTestBroker } from "./broker.ts";
+
+const server = await PostgresServer.start({ hasMovableClock: true });
+Deno.test.afterAll(() => server[Symbol.asyncDispose]());
+
+brokerConformance("messenger_postgres", {
+  capabilities: MESSENGER_CAPABILITIES,
+  ownership: { attempts: "broker", retry: "application", dead: "application" },
+  messages: AS_TEXT,
+  start: () => messengerTestBroker(POSTGRES, server, ADMINISTRATOR, "composite"),
+});

@@ -1,0 +1,10 @@
+import { MESSENGER_CAPABILITIES } from "../../../../../src/brokers/rows/messenger/layout.ts";
+import { brokerConformance } from "../../../../conformance/suite.ts";
+import { AS_TEXT, messengerSqliteBroker } from "./broker.ts";
+
+brokerConformance("messenger_sqlite_single", {
+  capabilities: MESSENGER_CAPABILITIES,
+  ownership: { attempts: "broker", retry: "application", dead: "application" },
+  messages: AS_TEXT,
+  start: () => messengerSqliteBroker("single"),
+});
