@@ -32,12 +32,6 @@ interface Room {
   readonly roomBytes: number;
 }
 
-/** A message that a claim takes, or has taken without our knowing. */
-interface Intent {
-  readonly queue: string;
-  readonly deliveredAt: string;
-}
-
 interface ClaimsDeps {
   readonly table: MessengerTable;
   readonly names: QueueNames;
@@ -49,8 +43,8 @@ interface ClaimsDeps {
 export class MessengerClaims {
   readonly #deps: ClaimsDeps;
   readonly #options: { readonly format: Format; readonly maxPayloadBytes: number };
-  /** By id: every message from its claim to its settle. */
-  readonly #intents = new Map<string, Intent>();
+  /** By id: the messages that claims have taken, perhaps without our knowing, up to their settles. */
+  readonly #taken = new Map<string, MessengerRow>();
 
   constructor(deps: ClaimsDeps, options: { format: Format; maxPayloadBytes: number }) {
     this.#deps = deps;
@@ -73,8 +67,7 @@ export class MessengerClaims {
          WHERE ${ended.sql} LIMIT ${ENDED_TOGETHER}`,
         [...due.values, ...ended.values],
       );
-      const ids = rows.map(idOf).filter((id) => !isHeld(id));
-      if (ids.length > 0) await this.#makeReady(session, ids);
+      if (rows.length > 0) await this.#makeReady(session, rows.map(idOf), isHeld);
     }
   }
 
@@ -102,37 +95,41 @@ export class MessengerClaims {
    */
   async giveBack(session: SqlSession, queues: readonly string[], isHeld: IsHeld): Promise<void> {
     const { table } = this.#deps;
-    const strays = [...this.#intents].filter(([id, { queue }]) => queues.includes(queue) && !isHeld(id));
+    const strays = [...this.#taken.values()].filter(({ id, queue }) => queues.includes(queue) && !isHeld(id));
     if (strays.length === 0) return;
-    const { sql, values } = table.ours(
-      strays.map(([id, { deliveredAt }]) => ({ id, deliveredAt: [deliveredAt] })),
-    );
+    const { sql, values } = table.ours(strays);
     await session.run(`UPDATE ${table.quoted} SET delivered_at = NULL WHERE ${sql}`, values);
-    for (const [id] of strays) this.#intents.delete(id);
+    this.settled(strays);
     for (const queue of queues) this.#deps.places.forget(queue);
   }
 
   /** Called when messages are settled. */
   settled(rows: readonly MessengerRow[]): void {
-    for (const { id } of rows) this.#intents.delete(id);
+    for (const { id } of rows) this.#taken.delete(id);
   }
 
-  async #makeReady(session: SqlSession, ids: readonly string[]): Promise<void> {
+  async #makeReady(session: SqlSession, ids: readonly string[], isHeld: IsHeld): Promise<void> {
     const { table } = this.#deps;
     const ended = table.ended();
     const { sql, values } = table.dialect.isOneOf("id", ids);
     const { rows } = await session.run(
-      `SELECT id, headers FROM ${table.quoted} WHERE ${sql} AND ${ended.sql}${table.locking}`,
+      `SELECT id, headers, ${
+        table.times.text("delivered_at")
+      } AS delivered_text FROM ${table.quoted} WHERE ${sql} AND ${ended.sql}${table.locking}`,
       [...values, ...ended.values],
     );
-    await Promise.all(rows.map((row) => {
-      const { headers, facts } = splitHeaders(String(row["headers"]));
-      const { lost = 0 } = facts;
-      return session.run(`UPDATE ${table.quoted} SET delivered_at = NULL, headers = ? WHERE id = ?`, [
-        withFacts(headers, { ...facts, lost: lost + 1, isRepeat: true }),
-        row["id"]!,
-      ]);
-    }));
+    const isOurs = (row: SqlRow) =>
+      isHeld(idOf(row)) && this.#taken.get(idOf(row))?.deliveredAt.includes(String(row["delivered_text"]));
+    await Promise.all(
+      rows.filter((row) => !isOurs(row)).map((row) => {
+        const { headers, facts } = splitHeaders(String(row["headers"]));
+        const { lost = 0 } = facts;
+        return session.run(`UPDATE ${table.quoted} SET delivered_at = NULL, headers = ? WHERE id = ?`, [
+          withFacts(headers, { ...facts, lost: lost + 1, isRepeat: true }),
+          row["id"]!,
+        ]);
+      }),
+    );
   }
 
   async #claimOf(
@@ -149,12 +146,12 @@ export class MessengerClaims {
       const body = await this.#bodyOf(session, row);
       leftBytes -= body?.length ?? 0;
       const deliveredAt = table.leaseFrom(row);
-      this.#intents.set(idOf(row), { queue, deliveredAt });
       taken.push(readRow(row, { queue, body, deliveredAt }, { ...this.#options, zone: table.times.zone }));
     }
     const byTime = [...Map.groupBy(taken, ({ deliveredAt: [at] }) => at!)];
     const written = Promise.all(byTime.map(([at, some]) => {
       const { sql, values } = table.dialect.isOneOf("id", some.map(({ id }) => id));
+      for (const row of some) this.#taken.set(row.id, row);
       return session.run(`UPDATE ${table.quoted} SET delivered_at = ? WHERE ${sql}`, [at, ...values]);
     }));
     return { result: written.then(() => taken) };

@@ -5,7 +5,7 @@ import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../../dead_groupin
 import { earlierErrors, listedHeaders, storedError } from "../../job_columns.ts";
 import type { RowsShared } from "../shared.ts";
 import { queueNamesIn } from "./admin.ts";
-import { type DeadFacts, type Facts, splitHeaders } from "./facts.ts";
+import { type Facts, splitHeaders, withFacts } from "./facts.ts";
 import { notify } from "./inserts.ts";
 import { deadNameOf, isDeadName, type QueueNames } from "./queue_names.ts";
 import { bytesOf } from "./row.ts";
@@ -112,16 +112,16 @@ export class MessengerDeadLetters implements DeadLetters {
     const table = this.#table;
     const now = table.times.second();
     const dead = (await this.#lock(session, ids)).flatMap((row) => {
-      const facts = deadFacts(row);
-      return facts === undefined ? [] : [{ row, facts }];
+      const { dead, maxAttempts } = splitHeaders(String(row["headers"])).facts;
+      return dead === undefined ? [] : [{ row, ...dead, limit: limitOf({ maxAttempts }) }];
     });
-    await Promise.all(dead.map(({ row, facts: { queueName, headers } }) =>
+    await Promise.all(dead.map(({ row, queueName, headers, limit }) =>
       session.run(
         `UPDATE ${table.quoted} SET queue_name = ?, headers = ?, available_at = ${now.sql}, delivered_at = NULL WHERE id = ?`,
-        [queueName, headers, now.value, row["id"]!],
+        [queueName, withFacts(headers, limit), now.value, row["id"]!],
       )
     ));
-    const names = new Set(dead.map(({ facts: { queueName } }) => queueName));
+    const names = new Set(dead.map(({ queueName }) => queueName));
     for (const name of names) await notify(session, table, name);
     return dead.length;
   }
@@ -218,16 +218,13 @@ function toLetter(row: SqlRow, zone: Zone): DeadLetter | undefined {
   };
 }
 
-function limitOf({ maxAttempts }: Facts): { maxAttempts?: number } {
+function limitOf({ maxAttempts }: { readonly maxAttempts?: number | undefined }): Facts {
   return maxAttempts === undefined ? {} : { maxAttempts };
 }
 
-function deadFacts(row: SqlRow): DeadFacts | undefined {
-  return splitHeaders(String(row["headers"])).facts.dead;
-}
-
 function isDead(row: SqlRow): boolean {
-  return isDeadName(String(row["queue_name"])) && deadFacts(row) !== undefined;
+  return isDeadName(String(row["queue_name"])) &&
+    splitHeaders(String(row["headers"])).facts.dead !== undefined;
 }
 
 function placeOf(text: string): Place {

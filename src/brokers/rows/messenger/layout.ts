@@ -7,6 +7,7 @@ import type { Given } from "../../../sql/database.ts";
 import type { SqlDialect } from "../../../sql/dialect.ts";
 import type { SqlClient, SqlSession } from "../../../sql/driver.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../../delays.ts";
+import { refuseUnique } from "../../unique_keys.ts";
 import type { ClaimRequest, IsHeld, LastingVerdict, Layout, Look, Pushed } from "../layout.ts";
 import { ReadyPlaces } from "../ready_place.ts";
 import type { RowsShared } from "../shared.ts";
@@ -39,6 +40,9 @@ export interface MessengerLayoutOptions {
   readonly maxPayloadBytes: number;
 }
 
+/** The columns have whole seconds. */
+const SECONDS = { ...HUNDRED_YEARS, stepMs: 1_000 };
+
 export const MESSENGER_CAPABILITIES: Capabilities = {
   lease: "timed",
   redeliveries: "counted",
@@ -50,8 +54,8 @@ export const MESSENGER_CAPABILITIES: Capabilities = {
   replace: "one-step",
   fence: "token",
   orders: ["strict", "weighted"],
-  pushDelay: HUNDRED_YEARS,
-  retryDelay: HUNDRED_YEARS,
+  pushDelay: SECONDS,
+  retryDelay: SECONDS,
   priority: false,
   headers: true,
   unique: false,
@@ -146,6 +150,7 @@ export class MessengerLayout implements Layout<MessengerRow> {
     const { maxPayloadBytes } = this.#options;
     if (payload.length > maxPayloadBytes) throw tooLarge(queue, payload.length, maxPayloadBytes);
     const { delayMs = 0, headers = {}, maxAttempts } = options;
+    refuseUnique(queue, options);
     refuseDelay(queue, delayMs, this.capabilities.pushDelay);
     const message = {
       queueName: this.#names.of(queue),

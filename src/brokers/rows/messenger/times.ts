@@ -71,9 +71,7 @@ export class TableTimes {
   }
 
   /** A column as a text, which {@link Zone.instantMs} reads. */
-  text(column: string): string {
-    return this.#expressions.text(column);
-  }
+  readonly text = (column: string): string => this.#expressions.text(column);
 
   #shiftMs(afterMs: number): number {
     // The server's time differs too little from ours to matter for the zone.
