@@ -8,7 +8,7 @@ use App\Message\Work;
 use Symfony\Component\EventDispatcher\Attribute\AsEventListener;
 use Symfony\Component\Messenger\Event\WorkerMessageRetriedEvent;
 
-/** The worst moment: the copy for the next try is in the queue, and the worker has not heard of it. */
+/** The worst moment: the copy for the next try has been made, and the worker has not heard of it. */
 #[AsEventListener]
 final class DieBehindTheCopy
 {
