@@ -5,6 +5,8 @@ declare(strict_types=1);
 namespace Symfony\Component\DependencyInjection\Loader\Configurator;
 
 use Fervo\DeferredEventBundle\Command\WorkerConfigCommand;
+use Fervo\DeferredEventBundle\Messenger\ApplicationFacts;
+use Fervo\DeferredEventBundle\Messenger\Config\CheckFacts;
 use Fervo\DeferredEventBundle\Messenger\Config\WorkerConfig;
 use Fervo\DeferredEventBundle\Messenger\FervoTransportFactory;
 use Fervo\DeferredEventBundle\Messenger\MessageCodec;
@@ -29,6 +31,12 @@ return static function (ContainerConfigurator $container): void {
         ->set('fervo_deferred_event.messenger.transports', Transports::class)
             ->args([abstract_arg('set by MessengerPass'), abstract_arg('set by MessengerPass')])
 
+        ->set('fervo_deferred_event.messenger.facts', ApplicationFacts::class)
+            ->args([
+                service('fervo_deferred_event.messenger.transports'),
+                inline_service(CheckFacts::class)->args(['%kernel.project_dir%', '%kernel.environment%', '%kernel.cache_dir%']),
+            ])
+
         // The worker's side
         ->set('fervo_deferred_event.messenger.recorder', Recorder::class)
         ->set('fervo_deferred_event.messenger.runner', MessageRunner::class)
@@ -38,13 +46,11 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$dispatcher', service('event_dispatcher'))
             ->arg('$recorder', service('fervo_deferred_event.messenger.recorder'))
             ->arg('$boundary', service('fervo_deferred_event.job_boundary'))
-            ->arg('$transports', service('fervo_deferred_event.messenger.transports'))
             ->arg('$logger', service('logger')->ignoreOnInvalid())
             ->tag('monolog.logger', ['channel' => 'messenger'])
 
         // The worker's configuration
         ->set('fervo_deferred_event.messenger.worker_config', WorkerConfig::class)
-            ->arg('$transports', service('fervo_deferred_event.messenger.transports'))
             ->arg('$settings', abstract_arg('set by WorkerConfigPass'))
             ->arg('$connections', abstract_arg('set by WorkerConfigPass'))
             ->arg('$variables', abstract_arg('set by WorkerConfigPass'))

@@ -45,7 +45,6 @@ final class MessageRunner
         private readonly EventDispatcherInterface $dispatcher,
         private readonly Recorder $recorder,
         private readonly JobBoundary $boundary,
-        private readonly Transports $transports,
         private readonly ?LoggerInterface $logger = null,
     ) {
     }
@@ -150,16 +149,6 @@ final class MessageRunner
             Outcome::ACK, Outcome::RELEASE => new Ending(Outcome::retry($ending->outcome->error ?? $failure->code.': '.$failure->message), $ending->error, $ending->class),
             default => $ending,
         };
-    }
-
-    /**
-     * What the worker's check shows.
-     *
-     * @return array<string, mixed>
-     */
-    public function facts(): array
-    {
-        return ['transports' => $this->transports->facts(), 'lock' => $this->transports->lock()];
     }
 
     /**

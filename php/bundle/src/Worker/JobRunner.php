@@ -8,6 +8,7 @@ use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Event\JobHandled;
 use Fervo\DeferredEventBundle\Event\JobReceived;
 use Fervo\DeferredEventBundle\Exception\NotDeployedException;
+use Fervo\DeferredEventBundle\Messenger\ApplicationFacts;
 use Fervo\DeferredEventBundle\Messenger\Ending;
 use Fervo\DeferredEventBundle\Messenger\MessageRunner;
 use Fervo\DeferredEventBundle\Payload\DecodedEvent;
@@ -20,7 +21,6 @@ use Fervo\Runner\Outcome;
 use Psr\Log\LoggerInterface;
 use Psr\Log\LogLevel;
 use Symfony\Component\EventDispatcher\EventDispatcherInterface;
-use Symfony\Component\HttpKernel\Kernel;
 use Symfony\Contracts\Service\ResetInterface;
 
 /**
@@ -36,8 +36,9 @@ final class JobRunner implements BatchApplication, Checkable
     private const NOT_NOW_MS = 10_000;
 
     /**
-     * @param \Closure(): LoggerInterface      $logger
-     * @param (\Closure(): MessageRunner)|null $messages where Messenger is enabled
+     * @param \Closure(): LoggerInterface         $logger
+     * @param (\Closure(): MessageRunner)|null    $messages where Messenger is enabled
+     * @param (\Closure(): ApplicationFacts)|null $facts    the same
      */
     public function __construct(
         private readonly PayloadDispatcher $dispatcher,
@@ -46,6 +47,7 @@ final class JobRunner implements BatchApplication, Checkable
         private readonly \Closure $logger,
         private readonly EventDispatcherInterface $events,
         private readonly ?\Closure $messages = null,
+        private readonly ?\Closure $facts = null,
     ) {
     }
 
@@ -93,7 +95,7 @@ final class JobRunner implements BatchApplication, Checkable
 
     public function facts(): array
     {
-        return null === $this->messages ? [] : ['messenger' => ['symfony' => Kernel::VERSION] + ($this->messages)()->facts()];
+        return null === $this->facts ? [] : ['messenger' => ($this->facts)()->read()];
     }
 
     /** @phpstan-assert-if-false !null $this->messages */

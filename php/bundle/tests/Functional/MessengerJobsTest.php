@@ -430,6 +430,8 @@ final class MessengerJobsTest extends MessengerTestCase
 
         self::assertSame(Kernel::VERSION, $facts['messenger']['symfony']);
         self::assertNull($facts['messenger']['lock']);
+        self::assertSame(\PHP_VERSION, $facts['messenger']['php']['version']);
+        self::assertSame([], $facts['messenger']['files']['unwritable']);
         $transports = $facts['messenger']['transports'];
         self::assertSame(['kind' => 'kept'], $transports['failed']);
         self::assertSame(['kind' => 'doctrine', 'connection' => 'default', 'table' => 'shop_messages', 'queue_name' => 'mail', 'redeliver_timeout_ms' => 60_000], $transports['async']);

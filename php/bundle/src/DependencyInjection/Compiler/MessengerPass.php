@@ -34,7 +34,7 @@ final class MessengerPass implements CompilerPassInterface
             return;
         }
         if (!$container->has(self::RETRY_LISTENER)) {
-            foreach (['signer', 'codec', 'transport_factory', 'transports', 'recorder', 'runner'] as $name) {
+            foreach (['signer', 'codec', 'transport_factory', 'transports', 'facts', 'recorder', 'runner'] as $name) {
                 $container->removeDefinition('fervo_deferred_event.messenger.'.$name);
             }
 
@@ -72,6 +72,8 @@ final class MessengerPass implements CompilerPassInterface
             ServiceLocatorTagPass::register($container, $transports),
             ServiceLocatorTagPass::register($container, self::lockStores($container)),
         ]);
+        $container->getDefinition('fervo_deferred_event.runner')
+            ->setArgument('$facts', new ServiceClosureArgument(new Reference('fervo_deferred_event.messenger.facts')));
         $container->getDefinition('fervo_deferred_event.command.debug')
             ->setArgument('$transports', new ServiceClosureArgument(new Reference('fervo_deferred_event.messenger.transports')));
     }
