@@ -105,6 +105,14 @@ final class BeanstalkdBackendTest extends TestCase
         (new BeanstalkdBackend('beanstalkd://'.stream_socket_get_name($silent, false), 60_000, 50))->send(Queue::job());
     }
 
+    public function testAMessageForTheWorkerIsTheEnvelope(): void
+    {
+        $message = json_decode((new BeanstalkdBackend('beanstalkd://nowhere', 60_000, 1))->message(Queue::job('payload', attempts: 3)), true);
+
+        self::assertSame([1, 'payload', 3], [$message['fervo'], $message['payload'], $message['attempts']]);
+        self::assertSame(['fervo', 'payload', 'id', 'enqueued_at', 'attempts'], array_keys($message));
+    }
+
     private function backend(): BeanstalkdBackend
     {
         return new BeanstalkdBackend('beanstalkd://127.0.0.1:'.self::$server->port(), 60_000, 2000);

@@ -261,6 +261,11 @@ final class DatabaseBackendTest extends TestCase
         self::assertSame(\PDO::ERRMODE_SILENT, $pdo->getAttribute(\PDO::ATTR_ERRMODE));
     }
 
+    public function testAMessageForTheWorkerIsThePayload(): void
+    {
+        self::assertSame("\xff\0", (new DatabaseBackend('postgres', static fn (): never => throw new \LogicException('It needs no connection'), 'fervo_'))->message(Queue::job("\xff\0")));
+    }
+
     private function backend(string $type, object $connection): DatabaseBackend
     {
         return new DatabaseBackend($type, static fn (): object => $connection, 'fervo_');

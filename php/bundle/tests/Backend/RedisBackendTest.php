@@ -182,6 +182,21 @@ final class RedisBackendTest extends TestCase
         }
     }
 
+    /** The worker puts it into the place of another job, and writes the times and the queue itself. */
+    public function testAMessageForTheWorkerIsTheJobThatItWouldSend(): void
+    {
+        $backend = $this->backend('phpredis');
+        $job = Queue::job("line\n", 'mail', attempts: 3);
+        $backend->send($job);
+        [$sent, $message] = [json_decode($this->redis->rPop('queue:mail'), true), json_decode($backend->message($job), true)];
+        foreach (['jid', 'created_at', 'enqueued_at'] as $own) {
+            self::assertArrayHasKey($own, $message);
+            unset($sent[$own], $message[$own]);
+        }
+        self::assertSame($sent, $message);
+        self::assertArrayNotHasKey('enqueued_at', json_decode($backend->message(Queue::job(delayMs: 5_000)), true));
+    }
+
     private function backend(string $client, string $options = '', string $prefix = '', ?Server $server = null): RedisBackend
     {
         return new RedisBackend('unix://'.($server ?? self::$server)->folder.'/socket'.$options, $prefix, $client, 2000);

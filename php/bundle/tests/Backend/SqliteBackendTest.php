@@ -105,4 +105,9 @@ final class SqliteBackendTest extends TestCase
 
         (new SqliteBackend($path, 1))->send(Queue::job());
     }
+
+    public function testAMessageForTheWorkerIsThePayload(): void
+    {
+        self::assertSame("\xff\0", (new SqliteBackend('/nowhere', 0))->message(Queue::job("\xff\0")));
+    }
 }

@@ -370,6 +370,29 @@ Deno.test("FastCgiExecutor.execute() obeys a record that the body ends with, how
   }
 });
 
+Deno.test("FastCgiExecutor.execute() reads the message that takes the place of a single job", async () => {
+  const message = '\x1e{"id":"17","outcome":"ack"}\n'.repeat(1_000);
+  const record =
+    `\x1e{"id":"17","outcome":"replace","error":"busy","delay_ms":5,"headers_bytes":2,"bytes":${message.length}}\n{}`;
+  for (const output of ["", "output"]) {
+    const outcome = await outcomeOf(answered(`A: 1\r\n\r\n${output}${record}${message}`));
+    assert.ok(outcome.kind === "replace");
+    assert.deepEqual([outcome.message, outcome.delayMs], [{ headers: {}, body: bytesOf(message) }, 5]);
+  }
+  // Of an answer that is longer than max_response_bytes, the record is not kept: the job must not be lost.
+  const o = { requestId: 1 };
+  const part = "y".repeat(50_000);
+  const long = concat(
+    stdoutRecord(`A: 1\r\n\r\n\x1e{"id":"17","outcome":"replace","headers_bytes":0,"bytes":100000}\n`, o),
+    stdoutRecord(part, o),
+    stdoutRecord(part, o),
+    endRequestRecord(o),
+  );
+  assert.equal((await outcomeOf(long)).kind, "replace");
+  const lost = await outcomeOf(long, { pool: { maxResponseBytes: 90_000 } });
+  errorOf(lost, "retry", "JOB_NO_OUTCOME");
+});
+
 Deno.test("FastCgiExecutor.execute() obeys the header where a record says something else", async () => {
   const record = (outcome: string) => `\x1e{"id":"17","outcome":"${outcome}"}\n`;
   assert.equal(await outcomeOf(answered(`${SAYS_ACK}${record("bury")}`)), ACK);
