@@ -53,6 +53,7 @@ final class PoolFile
             '',
             'php_admin_flag[display_errors] = off',
             'php_admin_flag[log_errors] = on',
+            'php_admin_flag[html_errors] = off',
             '; As on the command line of PHP '.\PHP_VERSION.', which has no time limit.',
             'php_admin_value[max_execution_time] = 0',
             ...$values,
