@@ -51,6 +51,7 @@ return static function (ContainerConfigurator $container): void {
 
         // The worker's configuration
         ->set('fervo_deferred_event.messenger.worker_config', WorkerConfig::class)
+            ->arg('$transports', service('fervo_deferred_event.messenger.transports'))
             ->arg('$settings', abstract_arg('set by WorkerConfigPass'))
             ->arg('$connections', abstract_arg('set by WorkerConfigPass'))
             ->arg('$variables', abstract_arg('set by WorkerConfigPass'))
