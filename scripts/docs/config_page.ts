@@ -1,6 +1,6 @@
 /** docs/reference/config.md: every option of every table, by the schema; in the words of config.example.toml. */
 import type * as z from "zod";
-import { kindOf } from "../../src/brokers/broker_type.ts";
+import { type BrokerType, kindOf } from "../../src/brokers/broker_type.ts";
 import { BROKER_TYPES } from "../../src/brokers/mod.ts";
 import { brokerTableSchema } from "../../src/config/options/broker.ts";
 import { configSchema } from "../../src/config/schema.ts";
@@ -110,9 +110,19 @@ function chapter({ heading, shape, example, text }: Chapter, comments: ReadonlyM
   return page(
     `## ${heading}`,
     ...(about === "" ? [] : [wrapped(about)]),
-    ...Object.entries(shape ?? {}).filter(([, schema]) => !isTable(schema))
+    ...Object.entries(shape ?? {}).filter(([name, schema]) => !isTable(schema) || own.options.has(name))
       .map(([name, schema]) => option(name, schema, own)),
   ).trimEnd();
+}
+
+/** Whether it is the type of a table without a format. */
+function isFirst(type: BrokerType): boolean {
+  return BROKER_TYPES.find(({ driver }) => driver === type.driver) === type;
+}
+
+function kindMarked(type: BrokerType): string {
+  const kind = isFirst(type) ? `driver = "${type.driver}"` : kindOf(type, BROKER_TYPES);
+  return `\`${kind.replace(" and ", "` and `")}\``;
 }
 
 function chapters(): Chapter[] {
@@ -131,9 +141,11 @@ function chapters(): Chapter[] {
     { heading: "`[tracing.headers]`", shape: undefined, example: "[tracing.headers]" },
     { heading: "`[control]`", shape: shapeOf(all.control), example: "[control]" },
     ...BROKER_TYPES.map((type): Chapter => ({
-      heading: `\`[brokers.NAME]\` with \`${kindOf(type, BROKER_TYPES).replace(" and ", "` and `")}\``,
+      heading: `\`[brokers.NAME]\` with ${kindMarked(type)}`,
       shape: brokerTableSchema(type, BROKER_TYPES).shape,
-      example: `[brokers.${type.driver === "sqlite" ? "default" : type.driver}]`,
+      example: `[brokers.${
+        isFirst(type) ? type.driver.replace("sqlite", "default") : `${type.defaultFormat}_${type.driver}`
+      }]`,
     })),
     { heading: "`[fpm.NAME]`", shape: fpm, example: "[fpm.default]" },
     { heading: "`[fpm.NAME.auto]`", shape: shapeOf(fpm!["auto"]!), example: "[fpm.default.auto]" },

@@ -107,8 +107,12 @@ export interface BrokerType<All extends Options = Options, Settings = unknown> {
   check?(written: Written, path: Path): Problem[];
   /** The settings of checked values. @param folder Relative paths begin there. */
   settings(values: OptionValues<All>, folder: string): Settings;
-  /** Why a queue's name is invalid, as the end of a sentence about the queue; undefined when it is valid. */
-  whyQueueIsRefused?(queue: string): string | undefined;
+  /**
+   * Why a queue's name is invalid, as the end of a sentence about the queue; undefined when it is valid.
+   *
+   * @param broker The checked values of the broker's table.
+   */
+  whyQueueIsRefused?(queue: string, broker: Written): string | undefined;
   /** Why a payload is invalid, as the end of a sentence about the payload, for brokers with rules. */
   whyPayloadIsRefused?(payload: Uint8Array, format: Format): string | undefined;
   /** @throws {FervoError} QUEUE_UNAVAILABLE, unless it is patient */

@@ -176,10 +176,10 @@ function* checkQueues({ value: { queues, order }, path }: Consumer): Problems {
 
 /** A broker can have its own rules for names of queues. */
 function* checkQueueNames(consumer: Consumer, reading: Reading): Problems {
-  const type = usedBroker(consumer, reading)?.type;
+  const used = usedBroker(consumer, reading);
   for (const [index, queue] of consumer.value.queues.entries()) {
     const name = queueNameOf(queue);
-    const reason = type?.whyQueueIsRefused?.(name);
+    const reason = used?.type.whyQueueIsRefused?.(name, used.broker);
     const path = [...consumer.path, "queues", index, ...(typeof queue === "object" ? ["name"] : [])];
     if (reason !== undefined) yield { path, text: `queue ${show(name)} ${reason}` };
   }

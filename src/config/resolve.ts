@@ -1,4 +1,3 @@
-import { DEFAULT_CONSUMER_OPTIONS } from "../worker/consumer/consumer.ts";
 import { dirname, resolve } from "node:path";
 import { type BrokerConfig, type BrokerType, typeOf } from "../brokers/broker_type.ts";
 import { DEFAULT_PROCESS_EXECUTOR_OPTIONS } from "../executors/process/executor.ts";
@@ -143,8 +142,8 @@ function consumerOf(
     rateLimit: consumer.rate_limit === 0
       ? undefined
       : { jobs: consumer.rate_limit, periodMs: consumer.rate_period_ms },
-    postMortemTimeoutMs: DEFAULT_CONSUMER_OPTIONS.postMortemTimeoutMs,
-    redeliveriesMax: DEFAULT_CONSUMER_OPTIONS.redeliveriesMax,
+    postMortemTimeoutMs: consumer.post_mortem_timeout_ms,
+    redeliveriesMax: consumer.redeliveries_max,
     pauseMaxMs: consumer.pause_max_ms,
     retry: {
       attempts: consumer.retry.attempts,

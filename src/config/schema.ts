@@ -199,6 +199,8 @@ const consumer = table({
   fatal_after_ack: choice(["warn", "fail"]).default(DEFAULT_STDERR_OPTIONS.fatalAfterAck),
   rate_limit: wholeNumber(0).default(0),
   rate_period_ms: wholeNumber(1, DAY_MS).default(DEFAULT_RATE_PERIOD_MS),
+  redeliveries_max: wholeNumber(0, 1_000).default(DEFAULT_CONSUMER_OPTIONS.redeliveriesMax),
+  post_mortem_timeout_ms: wholeNumber(1, HOUR_MS).default(DEFAULT_CONSUMER_OPTIONS.postMortemTimeoutMs),
   pause_max_ms: wholeNumber(1, HOUR_MS).default(DEFAULT_CONSUMER_OPTIONS.pauseMaxMs),
   retry: retry.prefault({}),
 }, CONSUMER_LIST);
@@ -250,7 +252,7 @@ export function readFile(written: unknown, types: readonly BrokerType[]) {
 /** The tables of each key. @param types As for {@link configSchema}. */
 export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {
   const brokers = types.map((type) => ({ type, keys: Object.keys(brokerShape(type, types)) }));
-  const common = brokers[0]!.keys.filter((key) => brokers.every(({ keys }) => keys.includes(key)));
+  const byDriver = Map.groupBy(brokers, ({ type }) => type.driver);
   return [
     { place: "at the top, above the first [table]", keys: Object.keys(configSchema(types).shape) },
     { place: "in [[consumers]]", keys: Object.keys(consumer.shape) },
@@ -259,7 +261,12 @@ export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {
     { place: "in [fpm.NAME]", keys: Object.keys(fpm.shape) },
     { place: "in [fpm.NAME.auto]", keys: Object.keys(auto.shape) },
     { place: "in [processes.NAME]", keys: Object.keys(process.shape) },
-    { place: "in [brokers.NAME]", keys: common },
+    { place: "in [brokers.NAME]", keys: sharedKeys(brokers) },
+    ...[...byDriver].map(([driver, tables]) => ({
+      place: `in [brokers.NAME] with driver = "${driver}"`,
+      keys: sharedKeys(tables),
+      driver,
+    })),
     ...brokers.map(({ type, keys }) => ({
       place: `in [brokers.NAME] with ${kindOf(type, types)}`,
       keys,
@@ -270,4 +277,10 @@ export function tablesOf(types: readonly BrokerType[]): readonly TableKeys[] {
     { place: "in [tracing]", keys: Object.keys(tracing.shape) },
     { place: "in [control]", keys: Object.keys(control.shape) },
   ];
+}
+
+/** The keys that all tables have. */
+function sharedKeys(tables: readonly { readonly keys: readonly string[] }[]): readonly string[] {
+  const [first, ...others] = tables.map(({ keys }) => keys);
+  return first!.filter((key) => others.every((keys) => keys.includes(key)));
 }

@@ -1,3 +1,5 @@
+import { typeOf } from "../../../src/brokers/broker_type.ts";
+import type { BrokerTable } from "../../../src/config/options/broker.ts";
 import { BROKER_TYPES } from "../../../src/brokers/mod.ts";
 import assert from "node:assert/strict";
 import { parse, stringify, type TomlTable } from "smol-toml";
@@ -30,13 +32,13 @@ Deno.test("config.example.toml shows the defaults", async () => {
 });
 
 Deno.test("config.example.toml has a table for each kind of broker, with all of its options", () => {
-  const shown = Object.fromEntries(
-    shownBrokers().map(({ table }) => [table["driver"], Object.keys(table).sort()]),
+  const shown = shownBrokers().map(({ table }) =>
+    [`${table["driver"]} ${table["format"]}`, Object.keys(table).sort()] as const
   );
-  const wanted = BROKER_TYPES.map(({ driver, options }) =>
-    [driver, ["driver", "format", ...Object.keys(options)].sort()] as const
+  const wanted = BROKER_TYPES.map(({ driver, defaultFormat, options }) =>
+    [`${driver} ${defaultFormat}`, ["driver", "format", ...Object.keys(options)].sort()] as const
   );
-  assert.deepEqual(shown, Object.fromEntries(wanted));
+  assert.deepEqual(Object.fromEntries(shown), Object.fromEntries(wanted));
 });
 
 Deno.test("config.example.toml shows every key of the schema", () => {
@@ -70,7 +72,7 @@ Deno.test("config.example.toml shows in comments what can be written instead", a
   });
 });
 
-/** The tables of brokers that the example has, one of each driver. */
+/** The tables of brokers that the example has, one of each type. */
 function shownBrokers() {
   const { brokers } = parse(WHOLE_EXAMPLE) as { brokers: Record<string, TomlTable> };
   return Object.entries(brokers).map(([name, table]) => ({ name, table }));
@@ -78,10 +80,10 @@ function shownBrokers() {
 
 /** The same table without what has a default, as TOML. */
 function onlyRequired(name: string, table: TomlTable): string {
-  const { options } = BROKER_TYPES.find(({ driver }) => driver === table["driver"])!;
+  const { options } = typeOf(BROKER_TYPES, table as unknown as BrokerTable)!;
   const required = Object.entries(table).filter(([key]) => {
     const option = options[key];
-    return key === "driver" || option?.kind === "text" && option.default === undefined;
+    return key === "driver" || key === "format" || option?.kind === "text" && option.default === undefined;
   });
   return `${stringify({ brokers: { [name]: Object.fromEntries(required) } })}\n`;
 }
@@ -104,6 +106,7 @@ function keysOfSchema(schema: z.core.JSONSchema._JSONSchema, path = ""): string[
 /** The tables whose keys a person chooses. */
 const NAMED = [
   "brokers.",
+  "brokers.*.queue_names.",
   "fpm.",
   "tracing.headers.",
   "fpm.*.params.",

@@ -81,12 +81,18 @@ const cases: [claim: string, text: string, problems: string[]][] = [
     `2:1: brokers.a.driver is "sqlit": expected ${ANY_DRIVER}`,
   ]],
   [
+    "an unknown format",
+    `[brokers.a]\ndriver = "sqlite"\npath = ":memory:"\nformat = "rwa"\n${FPM}${CONSUMER}`,
+    [
+      '4:1: brokers.a.format is "rwa": expected "raw", "envelope" or "messenger"',
+    ],
+  ],
+  [
     "a broker's wrong values",
-    `[brokers.a]\ndriver = "sqlite"\npath = ":memory:"\nformat = "rwa"\nlease_ms = 999\nbusy_timeout_ms = 0.5\n` +
+    `[brokers.a]\ndriver = "sqlite"\npath = ":memory:"\nformat = "raw"\nlease_ms = 999\nbusy_timeout_ms = 0.5\n` +
     `file_mode = "0400"\nmax_payload_bytes = 0\n${FPM}${CONSUMER}`,
     [
       '3:1: brokers.a.path is ":memory:": expected a file\'s path, such as "/var/lib/fervo-worker/queue.sqlite"',
-      '4:1: brokers.a.format is "rwa": expected "raw" or "envelope"',
       "5:1: brokers.a.lease_ms is 999: expected a whole number from 1000 to 86400000",
       "6:1: brokers.a.busy_timeout_ms is 0.5: expected a whole number from 0 to 600000",
       '7:1: brokers.a.file_mode is "0400": expected an octal mode that lets the owner read and write, such as "0600"',

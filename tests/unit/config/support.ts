@@ -19,7 +19,7 @@ export const ANY_DRIVER = listed(BROKER_TYPES);
 export const SCHEDULING_DRIVER = listed(BROKER_TYPES.filter(({ capabilities }) => capabilities.schedule));
 
 function listed(types: readonly BrokerType[]): string {
-  const drivers = types.map(({ driver }) => `"${driver}"`);
+  const drivers = [...new Set(types.map(({ driver }) => `"${driver}"`))];
   return [drivers.slice(0, -1).join(", "), ...drivers.slice(-1)].join(" or ");
 }
 
