@@ -36,9 +36,11 @@ export function jobsOf({ admin }: Broker, name: string): NonNullable<BrokerAdmin
 }
 
 /** @throws {FervoError} CONFIG_INVALID when the broker has no tables */
-export function schemaOf({ type }: BrokerConfig, name: string): SchemaScript {
-  return type.schema ??
-    refuse(name, `has driver = "${type.driver}", which needs no tables of an administrator`);
+export function schemaOf({ type, format }: BrokerConfig, name: string): SchemaScript {
+  if (type.schema !== undefined) return type.schema;
+  return format.framework === undefined
+    ? refuse(name, `has driver = "${type.driver}", which needs no tables of an administrator`)
+    : refuse(name, `has format = "${format.name}", whose tables the application's framework creates`);
 }
 
 function refuse(name: string, why: string): never {

@@ -3,7 +3,7 @@ import { asFervoError, type FervoError } from "./errors.ts";
 /** A message as the broker stores it. */
 export interface Message {
   readonly body: Uint8Array;
-  /** Headers beside the body; names in lower case. */
+  /** Headers beside the body. A framework's names keep their case and their order; others are in lower case. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
@@ -34,7 +34,7 @@ export interface PushOptions {
   readonly priority?: number;
   /** The job's own limit of attempts instead of its consumer's. */
   readonly maxAttempts?: number;
-  /** Stored beside the payload, e.g. `traceparent`. Names in lower case. */
+  /** Stored beside the payload, e.g. `traceparent`. Names as in {@link Message}. */
   readonly headers?: Readonly<Record<string, string>>;
   /** A key of which the queue has one waiting job at most: while there is one, nothing is pushed, and its id is returned. */
   readonly unique?: string;

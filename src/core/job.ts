@@ -24,7 +24,7 @@ export interface Job {
   /** For a message that the application's framework reads: the payload is the whole body. */
   readonly framework?: {
     readonly format: string;
-    /** The message's headers. */
+    /** The message's headers; names in their own case and order. */
     readonly headers: Readonly<Record<string, string>>;
   };
   /** Invalid fields of the message, which are not passed on. */

@@ -419,6 +419,13 @@ function messagesAnswered(body: string | Uint8Array, word: "batch" | "post-morte
 
 const say = (id: string, outcome: string) => record({ id, outcome });
 
+Deno.test("encodeBatch() keeps the case and the order of a framework's headers", () => {
+  const headers = { type: "Mail", "X-Message-Stamp-B": "[]", "X-Message-Stamp-A": "[]", "content-type": "x" };
+  const job = jobOf("7", { framework: { format: "messenger", headers } });
+  const { facts } = decodeBatch(encodeBatch({ jobs: [job], timeoutMs: 1 }))[0]!;
+  assert.equal(JSON.stringify(facts["headers"]), JSON.stringify(headers));
+});
+
 Deno.test("encodeBatch() writes a framework's headers and format beside its message", () => {
   const job = jobOf("7", { framework: { format: "messenger", headers: { type: "Mail\n\u{1e}" } } });
   const { facts } = decodeBatch(encodeBatch({ jobs: [job], timeoutMs: 1 }))[0]!;

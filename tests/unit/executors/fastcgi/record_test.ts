@@ -91,6 +91,13 @@ Deno.test("lastRecord() takes a record for output when its message is cut off, o
   });
 });
 
+Deno.test("A replacement's headers keep their case and their order", () => {
+  const text = '{"type":"App\\\\Mail","X-Message-Stamp-B":"[]","X-Message-Stamp-A":"é","content-type":"x"}';
+  const outcome = outcomeOfLast(lastRecord(replacing(bytesOf(text), bytesOf("")), "7")!, "");
+  assert.ok(outcome.kind === "replace");
+  assert.equal(JSON.stringify(outcome.message.headers), text);
+});
+
 Deno.test("outcomeOfLast() puts a message into the place of a job that came alone", () => {
   const outcome = outcomeOfLast(
     lastRecord(replacing(bytesOf('{"a":"b"}'), bytesOf("new")), "7")!,

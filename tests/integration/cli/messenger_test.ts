@@ -1,0 +1,82 @@
+/** Commands on the table of Symfony Messenger, in the application's own SQLite file. */
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { main } from "../../../src/cli/main.ts";
+import { FakeIo } from "../../unit/cli/fake_io.ts";
+
+const TABLE =
+  "CREATE TABLE messenger_messages (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, body CLOB NOT NULL, " +
+  "headers CLOB NOT NULL, queue_name VARCHAR(190) NOT NULL, created_at DATETIME NOT NULL, available_at DATETIME NOT NULL, " +
+  "delivered_at DATETIME DEFAULT NULL)";
+
+/** An application's file with the table, and the command line on it. @param table The SQL that makes the table. */
+async function setUp(table = TABLE) {
+  const folder = await Deno.makeTempDir({ prefix: "fervo-messenger-" });
+  const db = new DatabaseSync(`${folder}/data.db`);
+  db.exec(table);
+  const file = `${folder}/worker.toml`;
+  await Deno.writeTextFile(
+    file,
+    '[brokers.shop]\ndriver = "sqlite"\nformat = "messenger"\npath = "data.db"\nqueue_names = { async = "default" }\n' +
+      '[fpm.default]\naddress = "/nowhere/fpm.sock"\nscript = "/srv/app/fervo.php"\nstatus_path = "/status"\n' +
+      'kill_on_timeout = true\n[[consumers]]\nqueues = ["async"]\n',
+  );
+  await Deno.chmod(file, 0o600);
+  return {
+    db,
+    folder,
+    async run(...args: string[]) {
+      const io = new FakeIo();
+      const code = await main([...args, "--config", file], io);
+      return { code, stdout: io.stdout, stderr: io.stderr };
+    },
+    async [Symbol.asyncDispose]() {
+      db.close();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+Deno.test("Commands push a body as it is into the transport's queue_name, and list, count and delete messages", async () => {
+  await using t = await setUp();
+  assert.equal((await t.run("push", "async", "a body")).stdout, 'Pushed job 1 to "async"\n');
+  assert.equal((await t.run("push", "async", "later", "--delay", "1h")).code, 0);
+  const rows = t.db.prepare("SELECT body, headers, queue_name FROM messenger_messages ORDER BY id").all();
+  assert.deepEqual(rows.map((row) => ({ ...row })), [
+    { body: "a body", headers: "[]", queue_name: "default" },
+    { body: "later", headers: "[]", queue_name: "default" },
+  ]);
+  assert.match((await t.run("queues")).stdout, /^READY.*\n *1 +1 +0 +0 +shop +async\n$/);
+  assert.match((await t.run("jobs", "async")).stdout, /^ID.*\n1 .* a body\n$/);
+  assert.match((await t.run("jobs", "async", "--state", "delayed")).stdout, /^ID.*\n2 .* later\n$/);
+  assert.equal((await t.run("dead", "list")).stdout, "No dead letters\n");
+  assert.match((await t.run("check")).stdout, /^ok +brokers\.shop: reached; 1 queue with jobs$/m);
+  assert.equal((await t.run("purge", "async", "--yes")).stdout, 'Deleted 1 job of "async"\n');
+});
+
+Deno.test("Commands say what Messenger's table has no place for", async () => {
+  await using t = await setUp();
+  for (
+    const [args, code, why] of [
+      [["pause", "async"], 3, /"shop": it cannot store pauses/],
+      [["push", "async", "x", "--unique", "k"], 1, /this broker stores none; leave out the key/],
+      [["schema"], 3, /has format = "messenger", whose tables the application's framework creates/],
+    ] as const
+  ) {
+    const answer = await t.run(...args);
+    assert.deepEqual([answer.code, why.test(answer.stderr)], [code, true], answer.stderr);
+  }
+});
+
+Deno.test("A missing table names the command that creates it, and a missing file stays missing", async () => {
+  await using t = await setUp("CREATE TABLE other (id INTEGER)");
+  const { code, stderr } = await t.run("queues");
+  assert.equal(code, 4);
+  assert.match(
+    stderr,
+    /table "messenger_messages" of Symfony Messenger is missing, .*messenger:setup-transports/,
+  );
+  await Deno.remove(`${t.folder}/data.db`);
+  assert.equal((await t.run("queues")).code, 4);
+  await assert.rejects(Deno.stat(`${t.folder}/data.db`), Deno.errors.NotFound);
+});
