@@ -85,7 +85,7 @@ export class MessengerAdmin implements BrokerAdmin {
     const due = table.due(this.#names.of(queue));
     const { rows } = await this.#shared.side.run(
       `SELECT ${table.now}, ${table.times.text("available_at")} AS available_text FROM ${table.ordered}
-       WHERE ${due.sql} AND delivered_at IS NULL ORDER BY ${table.order} LIMIT 1`,
+       WHERE ${due.sql} AND ${table.free} ORDER BY ${table.order} LIMIT 1`,
       due.values,
     );
     const readyAtMs = table.times.zone.instantMs(rows[0]?.["available_text"]);
@@ -157,7 +157,7 @@ export class MessengerAdmin implements BrokerAdmin {
     for (let part = PURGED_TOGETHER; part === PURGED_TOGETHER;) {
       part = await side.transaction(async (session) => {
         const { rows } = await session.run(
-          `SELECT id FROM ${table.ordered} WHERE ${due.sql} AND delivered_at IS NULL AND id <= ?
+          `SELECT id FROM ${table.ordered} WHERE ${due.sql} AND ${table.free} AND id <= ?
            ORDER BY ${table.order} LIMIT ${PURGED_TOGETHER}${table.locking}`,
           [...due.values, latest],
         );
@@ -194,7 +194,7 @@ export class MessengerAdmin implements BrokerAdmin {
     const order = state === "ready" ? "<=" : ">";
     return {
       sql: `SELECT ${columns} FROM ${table.ordered} WHERE queue_name = ? AND available_at ${order} ${now.sql}
-        AND delivered_at IS NULL${behind} ORDER BY ${table.order} LIMIT ${limit}`,
+        AND ${table.free}${behind} ORDER BY ${table.order} LIMIT ${limit}`,
       values: [name, now.value, ...after],
     };
   }

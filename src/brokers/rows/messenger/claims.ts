@@ -166,21 +166,16 @@ export class MessengerClaims {
       values: readonly SqlValue[],
       order: string,
       limit: number,
-      from = table.ordered,
-    ) => this.#lock(session, { where, values, order, limit, from, shareBytes });
+    ) => this.#lock(session, { where, values, order, limit, shareBytes });
     let rows: SqlRow[] = [];
     if (place !== undefined) {
       // Of the same second first, so that no index entry of a taken message is passed.
+      const behind = [names.of(queue), place.availableAt, place.id];
       rows = await find(
         "queue_name = ? AND available_at = ? AND id > ?",
-        [
-          names.of(queue),
-          place.availableAt,
-          place.id,
-        ],
-        "id",
+        behind,
+        table.orderWithinSecond,
         room,
-        table.quoted,
       );
     }
     const due = table.due(names.of(queue));
@@ -206,12 +201,11 @@ export class MessengerClaims {
 
   async #lock(
     session: SqlSession,
-    { where, values, order, limit, from, shareBytes }: {
+    { where, values, order, limit, shareBytes }: {
       readonly where: string;
       readonly values: readonly SqlValue[];
       readonly order: string;
       readonly limit: number;
-      readonly from: string;
       readonly shareBytes: number;
     },
   ): Promise<SqlRow[]> {
@@ -225,7 +219,7 @@ export class MessengerClaims {
       } AS bytes,
          CASE WHEN ${byteLength("headers")} <= ? THEN headers END AS headers,
          ${text("available_at")} AS available_text, ${text("created_at")} AS created_text, ${table.now}
-       FROM ${from} WHERE ${where} AND delivered_at IS NULL ORDER BY ${order} LIMIT ${
+       FROM ${table.ordered} WHERE ${where} AND ${table.free} ORDER BY ${order} LIMIT ${
         limitOf(limit)
       }${table.locking}`,
       [Math.min(shareBytes, maxPayloadBytes, MAX_INT), maxPayloadBytes, ...values],

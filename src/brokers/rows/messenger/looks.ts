@@ -68,13 +68,13 @@ export class MessengerLooks {
     const first = `FROM ${table.ordered} WHERE ${due.sql}`;
     return {
       sql: `SELECT ? AS queue, ${table.now},
-        CASE WHEN (SELECT id ${first} AND delivered_at IS NULL ORDER BY ${table.order} LIMIT 1) IS NULL THEN 0 ELSE 1 END AS is_ready,
+        CASE WHEN (SELECT id ${first} AND ${table.free} ORDER BY ${table.order} LIMIT 1) IS NULL THEN 0 ELSE 1 END AS is_ready,
         CASE WHEN EXISTS (SELECT 1 FROM (SELECT delivered_at ${first} ORDER BY ${table.order} LIMIT ${SEARCHED_FOR_ENDED}) AS f
           WHERE ${ended.sql}) THEN 1 ELSE 0 END AS is_ended,
         (SELECT ${
         text("available_at")
       } FROM ${table.ordered} WHERE queue_name = ? AND available_at > ${now.sql}
-          AND delivered_at IS NULL ORDER BY ${table.order} LIMIT 1) AS next_text`,
+          AND ${table.free} ORDER BY ${table.order} LIMIT 1) AS next_text`,
       values: [number, ...due.values, ...due.values, ...ended.values, name, now.value],
     };
   }

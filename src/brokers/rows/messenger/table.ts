@@ -48,6 +48,7 @@ export class MessengerTable {
   /** The table with a hint for the order, where the server needs one. */
   #ordered: string;
   #order = "available_at, id";
+  #orderWithinSecond = "id";
   /** DELETE can return its rows. */
   #deleteReturns = false;
   readonly #redeliverTimeoutMs: number;
@@ -78,6 +79,17 @@ export class MessengerTable {
     return this.#order;
   }
 
+  /** The same within one second. */
+  get orderWithinSecond(): string {
+    return this.#orderWithinSecond;
+  }
+
+  /** The condition for messages that nobody has taken. */
+  get free(): string {
+    // MariaDB takes IS NULL for a constant, leaves the column out of the order, and sorts all messages.
+    return this.dialect.name === "mysql" ? "delivered_at <=> NULL" : "delivered_at IS NULL";
+  }
+
   /**
    * Called when a connection was opened: looks for the columns and indexes.
    *
@@ -90,13 +102,15 @@ export class MessengerTable {
     this.locking = this.dialect.name === "sqlite" ? "" : ` FOR UPDATE${hasSkipLocked ? " SKIP LOCKED" : ""}`;
     await this.#refuseMissing(client);
     const indexes = await foundIndexes(client, this.quoted, this.name);
-    const isComposite = indexes.some(({ columns }) => COMPOSITE.every((column, i) => columns[i] === column));
-    const byTime = indexes.find(({ columns }) => columns[0] === "available_at");
-    this.#order = isComposite ? COMPOSITE.slice(1).join(", ") : this.dialect.name === "postgres"
-      // With `id` it would sort all messages of a second.
-      ? "available_at"
-      : "available_at, id";
-    this.#ordered = this.quoted + (isComposite || byTime === undefined ? "" : this.#hint(byTime.name));
+    const composite = indexes.find(({ columns }) => COMPOSITE.every((column, i) => columns[i] === column));
+    const index = composite ?? indexes.find(({ columns }) => columns[0] === "available_at");
+    const isPostgres = this.dialect.name === "postgres";
+    if (composite !== undefined) this.#order = COMPOSITE.slice(1).join(", ");
+    // With `id` PostgreSQL would sort all messages of a second.
+    else this.#order = isPostgres ? "available_at" : "available_at, id";
+    // It does not see that within a second, and without a holder, the index has the order of the ids.
+    this.#orderWithinSecond = isPostgres && composite !== undefined ? this.#order : "id";
+    this.#ordered = this.quoted + (index === undefined ? "" : this.#hint(index.name));
   }
 
   /** The column `body`, byte for byte. */
