@@ -327,7 +327,7 @@ final class MessengerJobsTest extends MessengerTestCase
         $messenger = self::FAILED;
         $messenger['transports']['async']['serializer'] = 'messenger.transport.symfony_serializer';
         $kernel = $this->shop($messenger, static function (ContainerConfigurator $container): void {
-            $container->extension('framework', ['serializer' => ['enabled' => true]]);
+            $container->extension('framework', ['serializer' => ['enabled' => true], 'property_access' => ['enabled' => true]]);
         });
         $serializer = $this->serializer($kernel, 'messenger.transport.symfony_serializer');
         $job = self::encoded($serializer, new Envelope(new Pay('throw')));

@@ -19,6 +19,7 @@ final class TransportTest extends TestCase
      * @param array<string, mixed> $options
      * @param array<string, mixed> $facts
      */
+    #[\PHPUnit\Framework\Attributes\DataProvider('transports')]
     public function testItsFacts(string $dsn, array $options, array $facts): void
     {
         $transport = new Transport('async', $dsn, $options + ['transport_name' => 'async']);
