@@ -263,7 +263,7 @@ final class DatabaseBackendTest extends TestCase
 
     public function testAMessageForTheWorkerIsThePayload(): void
     {
-        self::assertSame("\xff\0", (new DatabaseBackend('postgres', static fn (): never => throw new \LogicException('It needs no connection'), 'fervo_'))->message(Queue::job("\xff\0")));
+        self::assertSame("\xff\0", (new DatabaseBackend('postgres', static fn (): object => throw new \LogicException('It needs no connection'), 'fervo_'))->message(Queue::job("\xff\0")));
     }
 
     private function backend(string $type, object $connection): DatabaseBackend
