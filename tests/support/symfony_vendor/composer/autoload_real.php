@@ -26,6 +26,7 @@ final class ComposerAutoloaderInitDebian
             'Composer\\' => $vendor . '/fervo/deferred-event-bundle/tests/Support/Composer/',
             'App\\' => dirname($vendor) . '/src/',
             'Psr\\' => '/usr/share/php/Psr/',
+            'Doctrine\\' => '/usr/share/php/Doctrine/',
         ]);
         spl_autoload_register([self::$loader, 'loadClass']);
 

@@ -1,0 +1,10 @@
+<?php
+
+declare(strict_types=1);
+
+namespace App\Message;
+
+/** Two handlers. */
+final class Pair extends Message
+{
+}

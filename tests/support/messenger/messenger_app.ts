@@ -1,0 +1,124 @@
+/** The application of the conformance test: one that uses Symfony Messenger, on one of several versions of Symfony. */
+import { copy } from "../copy_folder.ts";
+
+const ROOT = new URL("../../../", import.meta.url).pathname;
+
+/** Where an application's Symfony comes from: the packages of this machine's Debian, or Composer's of `scripts/setup slow`. */
+export type SymfonyVersion = "Debian's" | "6.4" | "7.4";
+
+export interface MessengerAppOptions {
+  readonly symfony: SymfonyVersion;
+  /** The bundle is installed, as for fervo-worker. The application that messenger:consume runs does not have it. */
+  readonly hasBundle: boolean;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A copy of the folder app/ in a temporary folder, with its vendor/ and a container that is built; gone with its scope. */
+export class MessengerApp implements AsyncDisposable {
+  readonly directory: string;
+  /** Of each process that runs the application, php-fpm's included. */
+  readonly env: Readonly<Record<string, string>>;
+
+  private constructor(directory: string, env: Readonly<Record<string, string>>) {
+    this.directory = directory;
+    this.env = { APP_SECRET: "the application's secret", ...env };
+  }
+
+  /** @throws {Error} when this Symfony is not installed, or the application does not start, with what PHP says. */
+  static async create({ symfony, hasBundle, env }: MessengerAppOptions): Promise<MessengerApp> {
+    const app = new MessengerApp(
+      await Deno.makeTempDir({ dir: "/var/tmp", prefix: "fervo-messenger-" }),
+      env,
+    );
+    try {
+      await copy(`${ROOT}tests/support/messenger/app`, app.directory);
+      for (const folder of ["var", "vendor/fervo"]) {
+        await Deno.mkdir(`${app.directory}/${folder}`, { recursive: true });
+      }
+      if (hasBundle) {
+        await Deno.symlink(`${ROOT}php/bundle`, `${app.directory}/vendor/fervo/deferred-event-bundle`);
+      }
+      if (symfony === "Debian's") {
+        await copy(`${ROOT}tests/support/symfony_vendor`, `${app.directory}/vendor`);
+      } else {
+        await Deno.writeTextFile(`${app.directory}/vendor/autoload.php`, await composerAutoload(symfony));
+      }
+      await app.console("cache:warmup", "--quiet");
+      // PHP-FPM's children may be of another user.
+      await Deno.chmod(app.directory, 0o755);
+      return app;
+    } catch (error) {
+      await app[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** For `script` of the worker's configuration. */
+  get frontController(): string {
+    return `${this.directory}/vendor/fervo/deferred-event-bundle/bin/fervo-run.php`;
+  }
+
+  /** Of PHP's command line. With compiled files, a process starts in a third of the time. */
+  get #settings(): string[] {
+    const settings = {
+      memory_limit: MEMORY_LIMIT,
+      "opcache.enable_cli": "1",
+      "opcache.file_cache": `${this.directory}/var`,
+      "opcache.file_cache_only": "1",
+    };
+    return Object.entries(settings).flatMap(([name, value]) => ["-d", `${name}=${value}`]);
+  }
+
+  /** A process of `bin/console …`, with a limit of memory, which PHP's command line does not have by itself. */
+  start(...args: readonly string[]): Deno.Command {
+    return new Deno.Command("php", {
+      args: [...this.#settings, `${this.directory}/bin/console`, ...args],
+      env: this.env,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    });
+  }
+
+  /** The output of `bin/console …`; fails unless it exits with 0. */
+  async console(...args: readonly string[]): Promise<string> {
+    return await this.consoleWith("", ...args);
+  }
+
+  /** The same for a command that reads its standard input. */
+  async consoleWith(stdin: string, ...args: readonly string[]): Promise<string> {
+    const process = this.start(...args).spawn();
+    const written = new Response(stdin).body!.pipeTo(process.stdin).catch(() => {});
+    const { success, stdout, stderr } = await process.output();
+    await written;
+    const said = new TextDecoder().decode(stdout);
+    if (success) return said;
+    throw new Error(`bin/console ${args.join(" ")} failed:\n${said}${new TextDecoder().decode(stderr)}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+/** Of messenger:consume, and of php-fpm. */
+export const MEMORY_LIMIT = "64M";
+
+async function composerAutoload(version: SymfonyVersion): Promise<string> {
+  const autoload = `${ROOT}.tools/symfony-${version}/vendor/autoload.php`;
+  await Deno.stat(autoload).catch(() => {
+    throw new Error(`Cannot find Symfony ${version} of Composer: run scripts/setup slow`);
+  });
+  return `<?php
+
+$loader = require '${autoload}';
+$loader->addPsr4('App\\\\', dirname(__DIR__).'/src/');
+$bundle = __DIR__.'/fervo/deferred-event-bundle';
+if (is_dir($bundle)) {
+    $loader->addPsr4('Fervo\\\\DeferredEventBundle\\\\', $bundle.'/src/');
+    $loader->addPsr4('Fervo\\\\Runner\\\\', $bundle.'/runner/');
+}
+
+return $loader;
+`;
+}
