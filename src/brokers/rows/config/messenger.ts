@@ -16,9 +16,10 @@ import type { SqlDriver } from "../../../sql/driver.ts";
 import { sqliteDriver } from "../../../sql/sqlite.ts";
 import type { BrokerDeps, BrokerType } from "../../broker_type.ts";
 import { RowsBroker } from "../broker.ts";
-import { MESSENGER_CAPABILITIES, MessengerLayout, type MessengerLayoutOptions } from "../messenger/layout.ts";
+import { MESSENGER_TEXTS } from "../messenger/check.ts";
+import { MESSENGER_CAPABILITIES, MessengerLayout } from "../messenger/layout.ts";
 import { isDeadName, MAX_QUEUE_NAME_LENGTH } from "../messenger/queue_names.ts";
-import { SETUP, TABLE_NAME } from "../messenger/table.ts";
+import { type MessengerLayoutOptions, SETUP, TABLE_NAME } from "../messenger/table.ts";
 import { Zone } from "../messenger/zone.ts";
 import { fixOf } from "./fix.ts";
 import {
@@ -73,7 +74,7 @@ const COMMON = {
   ownership: () => ({ attempts: "application", retry: "application", dead: "application" }),
   whyQueueIsRefused,
   descriptors: () => 0,
-  findings: {},
+  findings: MESSENGER_TEXTS,
 } as const satisfies Partial<BrokerType>;
 
 function tableSettings(broker: OptionValues<TableOptions>): MessengerLayoutOptions {

@@ -17,10 +17,9 @@ import type { RowsShared } from "../shared.ts";
 import { messengerFindings } from "./check.ts";
 import { MessengerDeadLetters } from "./dead_letters.ts";
 import { splitHeaders } from "./facts.ts";
-import type { MessengerLayoutOptions } from "./layout.ts";
-import { deadNameOf, isDeadName, type QueueNames } from "./queue_names.ts";
+import { deadNameOf, isDeadName, type QueueNames, queueNamesIn } from "./queue_names.ts";
 import { attemptsOf, bytesOf } from "./row.ts";
-import { idOf, type MessengerTable, type Sql } from "./table.ts";
+import { idOf, type MessengerLayoutOptions, type MessengerTable, type Sql } from "./table.ts";
 
 /** Messages of a state are counted up to this number. */
 const COUNTED = 100_000;
@@ -229,17 +228,6 @@ function placeOf(text: string): Place {
 
 function placeAfter(row: SqlRow): string {
   return `${String(row["available_text"]).replace(" ", "T")}:${idOf(row)}`;
-}
-
-/** All values of `queue_name`, each by a search in an index: else all entries would be read. */
-export async function queueNamesIn(session: SqlSession, { quoted }: MessengerTable): Promise<string[]> {
-  const { rows } = await session.run(`
-    WITH RECURSIVE q (name) AS (
-      SELECT min(queue_name) FROM ${quoted}
-      UNION ALL
-      SELECT (SELECT min(t.queue_name) FROM ${quoted} AS t WHERE t.queue_name > q.name) FROM q WHERE q.name IS NOT NULL)
-    SELECT name FROM q WHERE name IS NOT NULL`);
-  return rows.map((row) => String(row["name"]));
 }
 
 /** The queue of dead letters, as one of them knows it. */

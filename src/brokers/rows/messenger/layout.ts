@@ -19,26 +19,13 @@ import { MessengerLooks } from "./looks.ts";
 import { QueueNames } from "./queue_names.ts";
 import type { MessengerRow } from "./row.ts";
 import { MessengerSettles } from "./settles.ts";
-import { MessengerTable } from "./table.ts";
+import { type MessengerLayoutOptions, MessengerTable } from "./table.ts";
+
 import { bodyText, headersText } from "./texts.ts";
 import { TableTimes } from "./times.ts";
 
 /** A claim begins behind the last one for this long, milliseconds; then a message that has come in front of the others is seen. */
 const PLACE_VALID_MS = 500;
-
-export interface MessengerLayoutOptions {
-  /** The table of the transports, as `table_name` of Symfony has it. */
-  readonly table: string;
-  /** The `queue_name` of each transport; one that is absent has its own name there. */
-  readonly queueNames: ReadonlyMap<string, string>;
-  /** The time zone of the times in the table: `UTC`, or a name such as `Europe/Berlin`. */
-  readonly timezone: string;
-  /** After this time Symfony's own consumers take a message again, milliseconds. */
-  readonly redeliverTimeoutMs: number;
-  /** At most {@link redeliverTimeoutMs}. */
-  readonly leaseMs: number;
-  readonly maxPayloadBytes: number;
-}
 
 /** The columns have whole seconds. */
 const SECONDS = { ...HUNDRED_YEARS, stepMs: 1_000 };

@@ -1,4 +1,6 @@
 import { createHash } from "node:crypto";
+import type { SqlSession } from "../../../sql/driver.ts";
+import type { MessengerTable } from "./table.ts";
 
 /** Of the column `queue_name`, characters. */
 export const MAX_QUEUE_NAME_LENGTH = 190;
@@ -39,6 +41,17 @@ export function deadNameOf(queueName: string): string {
 /** Whether a queue_name is one of dead letters. */
 export function isDeadName(queueName: string): boolean {
   return queueName.endsWith(DEAD);
+}
+
+/** All values of `queue_name`, each by a search in an index: else all entries would be read. */
+export async function queueNamesIn(session: SqlSession, { quoted }: MessengerTable): Promise<string[]> {
+  const { rows } = await session.run(`
+    WITH RECURSIVE q (name) AS (
+      SELECT min(queue_name) FROM ${quoted}
+      UNION ALL
+      SELECT (SELECT min(t.queue_name) FROM ${quoted} AS t WHERE t.queue_name > q.name) FROM q WHERE q.name IS NOT NULL)
+    SELECT name FROM q WHERE name IS NOT NULL`);
+  return rows.map((row) => String(row["name"]));
 }
 
 function length(text: string): number {

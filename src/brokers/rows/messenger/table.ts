@@ -22,6 +22,21 @@ export const COLUMNS = [
   "delivered_at",
 ] as const;
 
+/** What the configuration says of the table. */
+export interface MessengerLayoutOptions {
+  /** The table of the transports, as `table_name` of Symfony has it. */
+  readonly table: string;
+  /** The `queue_name` of each transport; one that is absent has its own name there. */
+  readonly queueNames: ReadonlyMap<string, string>;
+  /** The time zone of the times in the table: `UTC`, or a name such as `Europe/Berlin`. */
+  readonly timezone: string;
+  /** After this time Symfony's own consumers take a message again, milliseconds. */
+  readonly redeliverTimeoutMs: number;
+  /** At most {@link redeliverTimeoutMs}. */
+  readonly leaseMs: number;
+  readonly maxPayloadBytes: number;
+}
+
 /** A row while it is in flight. */
 export interface Fenced {
   readonly id: string;

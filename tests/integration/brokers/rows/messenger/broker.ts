@@ -1,8 +1,6 @@
 import { RowsBroker, type RowsBrokerOptions } from "../../../../../src/brokers/rows/broker.ts";
-import {
-  MessengerLayout,
-  type MessengerLayoutOptions,
-} from "../../../../../src/brokers/rows/messenger/layout.ts";
+import { MessengerLayout } from "../../../../../src/brokers/rows/messenger/layout.ts";
+import type { MessengerLayoutOptions } from "../../../../../src/brokers/rows/messenger/table.ts";
 import type { Broker } from "../../../../../src/core/broker.ts";
 import type { Format } from "../../../../../src/core/format.ts";
 import type { Observer } from "../../../../../src/core/observer.ts";
