@@ -1,0 +1,130 @@
+/** `bin/console fervo:worker:config`: the worker runs with what it prints, at once, and `check` finds nothing to change. */
+import assert from "node:assert/strict";
+import { fervoWorker, fervoWorkerOk } from "../support/fervo_worker.ts";
+import { PhpFpm } from "../support/php_fpm.ts";
+import { PostgresServer } from "../support/postgres_server.ts";
+import { SymfonyApp } from "../support/symfony_app.ts";
+
+const OVERLAY = new URL("./symfony_doctrine", import.meta.url).pathname;
+
+/** An application with Messenger in PostgreSQL and in a file of SQLite, the printed configuration, and the printed pool. */
+class Shop implements AsyncDisposable {
+  readonly #resources: AsyncDisposableStack;
+
+  private constructor(
+    readonly app: SymfonyApp,
+    readonly config: string,
+    readonly fpm: PhpFpm,
+    resources: AsyncDisposableStack,
+  ) {
+    this.#resources = resources;
+  }
+
+  static async create(): Promise<Shop> {
+    await using resources = new AsyncDisposableStack();
+    const server = resources.use(await PostgresServer.start());
+    const { name } = resources.use(await server.database());
+    assert.ok(server.address.transport === "unix");
+    const folder = server.address.path.replace(/\/[^/]*$/, "");
+    const app = resources.use(
+      await SymfonyApp.create({
+        env: { APP_QUEUE: "sqlite", MAIN_HOST: folder, MAIN_DATABASE: name, MAIN_PASSWORD: "not needed" },
+        overlays: [OVERLAY],
+      }),
+    );
+    await app.console("messenger:setup-transports");
+    const pool = await app.console("fervo:worker:config", "--pool");
+    const poolLines = pool.split("\n").filter((line) =>
+      /^(?:php_admin_(?:value|flag)\[|clear_env)/.test(line)
+    );
+    const fpm = resources.use(await PhpFpm.start({ children: 8, poolLines, ini: {} }));
+    const config = `${app.directory}/fervo-worker.printed.toml`;
+    await Deno.writeTextFile(config, await app.console("fervo:worker:config", "--fpm", fpm.address));
+    return new Shop(app, config, fpm, resources.move());
+  }
+
+  /** As a person changes the file. */
+  async change(text: string, other: string): Promise<void> {
+    const before = await Deno.readTextFile(this.config);
+    assert.ok(before.includes(text), before);
+    await Deno.writeTextFile(this.config, before.replace(text, other));
+  }
+
+  /** The findings of a check with this prefix. */
+  async check(prefix: string): Promise<{ id: string; severity: string; what: string; fix: string | null }[]> {
+    const { stdout, stderr } = await fervoWorker([
+      "check",
+      "--call-script",
+      "--json",
+      "--config",
+      this.config,
+    ], {
+      env: { MAIN_PASSWORD: "not needed" },
+    });
+    assert.equal(stderr, "");
+    return JSON.parse(stdout).filter(({ id }: { id: string }) => id.startsWith(prefix));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync();
+  }
+}
+
+Deno.test("The worker runs the application's messages with the printed configuration as it is", async () => {
+  await using shop = await Shop.create();
+  await shop.app.console("app:note", "first", "fails", "last");
+  await fervoWorkerOk(["run", "--until-empty", "--config", shop.config], {
+    env: { MAIN_PASSWORD: "not needed" },
+    exitCode: 0,
+  });
+  const journal = (await shop.app.journal()).filter(({ text }) => text.startsWith("note "));
+  assert.deepEqual(journal.map(({ text, sapi }) => `${text} ${sapi}`).toSorted(), [
+    "note fails fpm-fcgi",
+    "note fails fpm-fcgi",
+    "note first fpm-fcgi",
+    "note last fpm-fcgi",
+  ]);
+  // After max_retries = 1 of the application, its own failure transport has the message.
+  assert.match(await shop.app.console("messenger:failed:show"), /App\\Message\\Note/);
+});
+
+Deno.test("check finds nothing that differs between the printed configuration and the application", async () => {
+  await using shop = await Shop.create();
+  const findings = [...await shop.check("messenger."), ...await shop.check("php.command_line")];
+  assert.deepEqual(findings.filter(({ severity }) => severity !== "ok"), []);
+  assert.deepEqual([...new Set(findings.map(({ id }) => id))].toSorted(), [
+    "messenger.files",
+    "messenger.transport",
+    "php.command_line",
+  ]);
+});
+
+Deno.test("check finds what a person has changed in the printed configuration", async () => {
+  await using shop = await Shop.create();
+  await shop.change('queue_names = { async = "default" }', 'queue_names = { async = "elsewhere" }');
+  await shop.change("redeliver_timeout_ms = 600000", "redeliver_timeout_ms = 700000");
+  const whats = (await shop.check("messenger.transport")).map(({ what }) => what);
+  assert.equal(whats.length, 2, whats.join("\n"));
+  assert.match(whats[0]!, /"async": its queue_name is "default" in the application, and "elsewhere"/);
+  assert.match(
+    whats[1]!,
+    /"files": its redeliver_timeout is 600 s in the application, and redeliver_timeout_ms is 700000/,
+  );
+});
+
+Deno.test("check finds settings of PHP that differ from the command line", async () => {
+  await using shop = await Shop.create();
+  await shop.fpm.reload({
+    poolLines: ["php_admin_value[precision] = 5", "php_admin_value[memory_limit] = 64M"],
+  });
+  const findings = await shop.check("php.command_line");
+  assert.deepEqual(
+    findings.map(({ severity, what }) => `${severity}: ${what}`).filter((text) =>
+      /precision|memory/.test(text)
+    ).toSorted(),
+    [
+      'notice: memory_limit is "64M" in the pool, and "-1" on the command line',
+      'warning: precision is "5" in the pool, and "14" on the command line',
+    ],
+  );
+});
