@@ -1,4 +1,3 @@
-import { pathToFileURL } from "node:url";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import type { Clock } from "../core/time/clock.ts";
 import { SQLITE_DIALECT } from "./dialect.ts";
@@ -115,11 +114,13 @@ class SqliteClient implements SqlClient {
   }
 }
 
-/** The address of a file that must exist. */
-function existing(path: string): URL {
-  const address = pathToFileURL(path);
-  address.searchParams.set("mode", "rw");
-  return address;
+/**
+ * The path of a file that must exist. An address with mode=rw would tell SQLite the same, but the runtime of the binary takes it
+ * for a path.
+ */
+function existing(path: string): string {
+  Deno.statSync(path);
+  return path;
 }
 
 function plain(row: Record<string, unknown>): SqlRow {

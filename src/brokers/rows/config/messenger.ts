@@ -14,7 +14,7 @@ import { messenger } from "../../../formats/messenger.ts";
 import type { SqlServerOptions } from "../../../sql/database.ts";
 import type { SqlDriver } from "../../../sql/driver.ts";
 import { sqliteDriver } from "../../../sql/sqlite.ts";
-import type { BrokerDeps, BrokerType } from "../../broker_type.ts";
+import type { BrokerDeps, BrokerType, FrameworkStore } from "../../broker_type.ts";
 import { RowsBroker } from "../broker.ts";
 import { MESSENGER_TEXTS } from "../messenger/check.ts";
 import { MESSENGER_CAPABILITIES, MessengerLayout } from "../messenger/layout.ts";
@@ -88,6 +88,20 @@ function tableSettings(broker: OptionValues<TableOptions>): MessengerLayoutOptio
   };
 }
 
+/** @param database Its server and name, without the login. */
+function frameworkStore(
+  { table, queueNames, redeliverTimeoutMs, leaseMs }: MessengerLayoutOptions,
+  database: unknown,
+): FrameworkStore {
+  return {
+    place: JSON.stringify([database, table]),
+    table,
+    redeliverTimeoutMs,
+    leaseMs,
+    nameOf: (queue) => queueNames.get(queue) ?? queue,
+  };
+}
+
 function serverOptions(server: Server) {
   return {
     ...loginOptions(server),
@@ -112,6 +126,7 @@ function messengerBroker(
       fixOf(error, place, { start, page: COMMON.page, rightsNote: "", tables: () => SET_UP }),
     units,
     isShared: true,
+    frameworkStore: (settings) => frameworkStore(settings, [name, settings.endpoints, settings.database]),
     secretFiles: secretFilesOf,
   };
 }
@@ -154,6 +169,7 @@ export const MESSENGER_SQLITE: BrokerType<
         "be able to write the folder",
   units: [],
   isShared: false,
+  frameworkStore: (settings) => frameworkStore(settings, settings.path),
   folders: ({ path }) => [dirname(path)],
 };
 
