@@ -56,7 +56,7 @@ class Shop implements AsyncDisposable {
     await Deno.writeTextFile(this.config, before.replace(text, other));
   }
 
-  /** The findings of a check with this prefix. */
+  /** The findings about the application behind the pool whose id begins so. */
   async check(prefix: string): Promise<{ id: string; severity: string; what: string; fix: string | null }[]> {
     const { stdout, stderr } = await fervoWorker([
       "check",
@@ -68,7 +68,9 @@ class Shop implements AsyncDisposable {
       env: { MAIN_PASSWORD: "not needed" },
     });
     assert.equal(stderr, "");
-    return JSON.parse(stdout).filter(({ id }: { id: string }) => id.startsWith(prefix));
+    return JSON.parse(stdout).filter(({ id, subject }: { id: string; subject: string }) =>
+      subject === "fpm.default" && id.startsWith(prefix)
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
