@@ -54,6 +54,10 @@ const SPLIT: Way = { by: "tests/e2e/split_test.ts", where: "deno task split" };
 const WALK_PLAIN: Way = { by: "tests/first_hour/plain", where: "README.md" };
 const WALK_SYMFONY: Way = { by: "tests/first_hour/symfony", where: "php/bundle/README.md" };
 const WALK_PACKAGE: Way = { by: "tests/debian_package/walk", where: "docs/install.md" };
+const WORKER_CONFIG: Way = {
+  by: "php/bundle/tests/Functional/WorkerConfigTest.php",
+  where: "find('fervo:worker:config')",
+};
 const SYMFONY_DEMO: Way = { by: "tests/e2e/demo_test.ts", where: "symfony.ts" };
 const HOST: Way = { by: "tests/e2e/host_test.ts", where: '"--service"' };
 const SQL_TABLES: Way = { by: "tests/e2e/operator/sql_rights_test.ts", where: "documentedTables" };
@@ -144,6 +148,12 @@ const COMMANDS: Readonly<Record<string, Way>> = {
   "composer require fervo/deferred-event-bundle:@dev": WALK_SYMFONY,
   "fervo-worker init --service supervisor --app symfony --start": WALK_SYMFONY,
   "bin/console fervo:try": WALK_SYMFONY,
+  "bin/console fervo:worker:config > fervo-worker.toml": WORKER_CONFIG,
+  "bin/console fervo:worker:config --pool > fervo-php-fpm.conf": WORKER_CONFIG,
+  // docs/frameworks/symfony-messenger.md
+  "bin/console fervo:worker:config --fpm /run/php/fervo.sock > fervo-worker.toml": WORKER_CONFIG,
+  "bin/console fervo:worker:config --pool --fpm /run/php/fervo.sock --children 4 > fervo-php-fpm.conf":
+    WORKER_CONFIG,
   "bin/console fervo:front-controller": {
     by: "php/bundle/tests/Command/FrontControllerCommandTest.php",
     where: "FrontControllerCommand(",
