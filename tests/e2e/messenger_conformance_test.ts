@@ -1,26 +1,16 @@
 /** fervo-worker beside the real thing: what becomes of Symfony Messenger's messages, by messenger:consume and by fervo-worker. */
 import assert from "node:assert/strict";
-import { messages } from "../support/messenger/cases.ts";
-import { compare, type KnownDifference } from "../support/messenger/comparison.ts";
-import { consumeByMessenger } from "../support/messenger/consume.ts";
-import { startDatabases } from "../support/messenger/databases.ts";
-import { type Story, Trial } from "../support/messenger/trial.ts";
+import { compare, type Known, type KnownDifference } from "../support/messenger/comparison.ts";
+import { problemsOf } from "../support/messenger/conformance.ts";
+import { DATABASE_KINDS } from "../support/messenger/databases.ts";
+import type { Story } from "../support/messenger/trial.ts";
 
-Deno.test("messenger:consume does the same with the same messages twice, so the comparison has nothing to do with chance", async () => {
-  await using databases = await startDatabases("postgres");
-  const run = async (): Promise<Map<string, Story>> => {
-    await using trial = await Trial.create(databases, { symfony: "Debian's", hasBundle: false });
-    await trial.dispatch(messages("one of each"));
-    await consumeByMessenger(trial, 2);
-    return await trial.stories();
-  };
-  const [once, twice] = await Promise.all([run(), run()]);
-  assert.deepEqual(compare(once, twice, []), []);
-  assert.ok(
-    once.size > messages("one of each").length,
-    "messages that handlers dispatched are compared, too",
-  );
-});
+// tests/slow has all 300 messages, and other versions of Symfony.
+for (const kind of DATABASE_KINDS) {
+  Deno.test(`fervo-worker does with each kind of message what messenger:consume does, and better where it is known, on ${kind}`, async () => {
+    assert.deepEqual(await problemsOf(kind, "Debian's", "one of each"), []);
+  });
+}
 
 const STORY: Story = {
   inserted: [
@@ -38,6 +28,7 @@ const KNOWN: KnownDifference = {
   ours: ["DoTask …"],
   because: "it is a test",
 };
+const TRACES: Known = { traces: / at \w+/g, because: "it is a test" };
 
 for (const where of ["inserted", "runs", "left", "shown"] as const) {
   Deno.test(`compare() finds a line that is different, missing or more in what is ${where}`, () => {
@@ -71,4 +62,26 @@ Deno.test("compare() takes a known difference where it occurs as it is known, an
   ) {
     assert.equal(compare(theirs, ours, [{ ...KNOWN, ...other }]).length, 2);
   }
+});
+
+Deno.test("compare() knows any lines from any text in a line", () => {
+  const theirs = new Map([["007-task-exit-php", { ...STORY, shown: [] }]]);
+  const ours = new Map([["007-task-exit-php", {
+    ...STORY,
+    shown: ["Error", "one", "two", "Transport php"],
+  }]]);
+  const problemsWith = (...lines: string[]) =>
+    compare(theirs, ours, [{ ...KNOWN, where: "shown", theirs: [], ours: lines }]).length;
+  assert.equal(problemsWith("Error", "⋮", "Transport …"), 0);
+  assert.equal(problemsWith("Error", "⋮", "two", "⋮", "Transport php", "⋮"), 0);
+  assert.equal(problemsWith("Error", "…", "Transport php"), 2);
+  assert.equal(problemsWith("⋮", "Transport json"), 2);
+});
+
+Deno.test("compare() leaves known traces out of lines that differ, and misses them where there are none", () => {
+  const theirs = new Map([["001-task-ok-php", { ...STORY, left: ["a at noon at night, b"] }]]);
+  const ours = (line: string) => new Map([["001-task-ok-php", { ...STORY, left: [line] }]]);
+  assert.deepEqual(compare(theirs, ours("a at dawn, b"), [TRACES]), []);
+  assert.equal(compare(theirs, ours("a at dawn, c"), [TRACES]).length, 1);
+  assert.match(compare(theirs, theirs, [TRACES])[0]!, /^known, and did not occur/);
 });

@@ -1,6 +1,9 @@
 /** Runs the messages of a trial: by `messenger:consume` under a supervisor, or by fervo-worker. */
 import { reasonOf } from "../../../src/core/errors.ts";
 import { eventually } from "../eventually.ts";
+import { RunningCommand } from "../fervo_worker.ts";
+import { PhpFpm } from "../php_fpm.ts";
+import { MEMORY_LIMIT } from "./messenger_app.ts";
 import type { Trial } from "./trial.ts";
 
 /** In the table, of the transports php and json. */
@@ -68,6 +71,59 @@ async function letTimePass(trial: Trial, consumer: number, poison: Set<number>):
         id!,
       );}
   }
+}
+
+/** A job that runs longer is killed. The messages of the trial that run too long take 3 s. */
+const TIMEOUT_MS = 1_500;
+
+/** Runs fervo-worker, on a php-fpm of its own, until nothing more can happen. Returns what it has logged. */
+export async function consumeByFervoWorker(trial: Trial): Promise<string> {
+  await using fpm = await PhpFpm.start({
+    children: 3,
+    statusListen: true,
+    ini: { memory_limit: MEMORY_LIMIT },
+    poolLines: Object.entries(trial.app.env).map(([name, value]) => `env[${name}] = "${value}"`),
+  });
+  const file = `${trial.app.directory}/fervo-worker.toml`;
+  await Deno.writeTextFile(file, configuration(trial, fpm));
+  await Deno.chmod(file, 0o600);
+  await using worker = RunningCommand.start(["run", "--config", file]);
+  await Promise.race([
+    everythingIsDone(trial, new Set()).catch((error) => {
+      throw new Error(`${reasonOf(error)}\n${worker.stderr}`);
+    }),
+    worker.ended.then(({ stderr }) => {
+      throw new Error(`fervo-worker ended:\n${stderr}`);
+    }),
+  ]);
+  worker.kill("SIGTERM");
+  return (await worker.ended).stderr;
+}
+
+function configuration(trial: Trial, fpm: PhpFpm): string {
+  const broker = Object.entries(trial.database.broker).map(([key, value]) =>
+    `${key} = ${JSON.stringify(value)}`
+  );
+  return `
+[brokers.shop]
+${broker.join("\n")}
+format = "messenger"
+queue_names = { php = "default", json = "json_tasks" }
+
+[fpm.shop]
+address = "${fpm.address}"
+status_path = "${fpm.statusPath}"
+status_address = "${fpm.statusAddress}"
+script = "${trial.app.frontController}"
+kill_on_timeout = true
+
+[[consumers]]
+broker = "shop"
+fpm = "shop"
+queues = ["php", "json"]
+concurrency = 2
+timeout_ms = ${TIMEOUT_MS}
+`;
 }
 
 async function everythingIsDone(trial: Trial, poison: ReadonlySet<number>): Promise<void> {

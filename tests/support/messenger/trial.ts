@@ -128,7 +128,7 @@ export class Trial implements AsyncDisposable {
       .replaceAll(name, "NAME");
   }
 
-  /** Without what two runs never have in common: times, ids, folders, and who called Messenger's worker. */
+  /** Without what two runs never have in common: times, ids, folders, and who called the bus. */
   #withoutChance(name: string, text: string): string[] {
     const lines = text.replaceAll(name, "NAME").replaceAll(this.app.directory, "APP")
       .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, "TIME")
@@ -136,9 +136,9 @@ export class Trial implements AsyncDisposable {
       .replace(/(Message Id +)\d+/, "$1ID")
       .replaceAll(/(messenger:failed:\w+) \d+/g, "$1 ID")
       .split("\n").map((line) => line.trim().replaceAll(/ {2,}|-{2,}/g, " ")).filter((line) => line !== "");
-    const worker = lines.findIndex((line) => /\/Messenger\/Worker\.php:\d+ /i.test(line));
+    const bus = lines.findIndex((line) => /\/messenger\/RoutableMessageBus\.php:\d+ /i.test(line));
     const last = lines.findLastIndex((line) => /\.php:\d+ \{|bin\/console:\d+ \{/.test(line));
-    return worker === -1 ? lines : [...lines.slice(0, worker + 1), ...lines.slice(last + 1)];
+    return bus === -1 ? lines : [...lines.slice(0, bus + 1), ...lines.slice(last + 1)];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
