@@ -11,6 +11,8 @@ export interface MessengerAppOptions {
   /** The bundle is installed, as for fervo-worker. The application that messenger:consume runs does not have it. */
   readonly hasBundle: boolean;
   readonly env: Readonly<Record<string, string>>;
+  /** Folders that are copied over the application. */
+  readonly overlays?: readonly string[];
 }
 
 /** A copy of the folder app/ in a temporary folder, with its vendor/ and a container that is built; gone with its scope. */
@@ -25,13 +27,17 @@ export class MessengerApp implements AsyncDisposable {
   }
 
   /** @throws {Error} when this Symfony is not installed, or the application does not start, with what PHP says. */
-  static async create({ symfony, hasBundle, env }: MessengerAppOptions): Promise<MessengerApp> {
+  static async create(
+    { symfony, hasBundle, env, overlays = [] }: MessengerAppOptions,
+  ): Promise<MessengerApp> {
     const app = new MessengerApp(
       await Deno.makeTempDir({ dir: "/var/tmp", prefix: "fervo-messenger-" }),
       env,
     );
     try {
-      await copy(`${ROOT}tests/support/messenger/app`, app.directory);
+      for (const folder of [`${ROOT}tests/support/messenger/app`, ...overlays]) {
+        await copy(folder, app.directory);
+      }
       for (const folder of ["var", "vendor/fervo"]) {
         await Deno.mkdir(`${app.directory}/${folder}`, { recursive: true });
       }

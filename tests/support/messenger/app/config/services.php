@@ -17,6 +17,7 @@ use App\Messenger\SendersByMessage;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 
 use function Symfony\Component\DependencyInjection\Loader\Configurator\service;
+use function Symfony\Component\DependencyInjection\Loader\Configurator\service_locator;
 
 return static function (ContainerConfigurator $container): void {
     $services = $container->services()->defaults()->autowire()->autoconfigure();
@@ -26,7 +27,7 @@ return static function (ContainerConfigurator $container): void {
     $services->set(ReportCommand::class)->args(['$serializers' => ['default' => $php, 'failed' => $php, 'json_tasks' => $json]]);
     $services->set(Ledger::class)->args(['%env(APP_LEDGER)%']);
     $services->set(SendersByMessage::class)->decorate('messenger.senders_locator')
-        ->args(['$senders' => ['php' => service('messenger.transport.php'), 'json' => service('messenger.transport.json')]]);
+        ->args(['$senders' => service_locator(['php' => service('messenger.transport.php'), 'json' => service('messenger.transport.json')])]);
     // By tags, and not by attributes: those of Symfony 5.4 do not know "sign".
     foreach ([[DoTask::class, Task::class, 0], [First::class, Pair::class, 1], [Second::class, Pair::class, 0], [DoItems::class, Item::class, 0]] as [$handler, $message, $priority]) {
         $services->set($handler)->tag('messenger.message_handler', ['handles' => $message, 'priority' => $priority]);
