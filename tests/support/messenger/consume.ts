@@ -1,9 +1,7 @@
-/** Runs the messages of a trial: by `messenger:consume` under a supervisor, or by fervo-worker. */
+/** Runs the messages of a trial to their end: by `messenger:consume`, or by fervo-worker. */
 import { reasonOf } from "../../../src/core/errors.ts";
 import { eventually } from "../eventually.ts";
-import { RunningCommand } from "../fervo_worker.ts";
-import { PhpFpm } from "../php_fpm.ts";
-import { MEMORY_LIMIT } from "./messenger_app.ts";
+import { MessengerConsumers, WorkerAndPool } from "./consumers.ts";
 import type { Trial } from "./trial.ts";
 
 /** In the table, of the transports php and json. */
@@ -16,117 +14,49 @@ const DELETED_AT = "9999-12-31 23:59:59";
 const DEADLINE_MS = 120_000;
 
 /**
- * Runs `messenger:consume` until nothing more can happen. As under supervisord, a process that has ended is started again.
+ * Runs `messenger:consume` until nothing more can happen.
  *
  * A message whose consumer died waits until `redeliver_timeout` is over, which is an hour: its row is made older instead. After
  * three times it stays as it is.
  */
 export async function consumeByMessenger(trial: Trial, processes: number): Promise<void> {
   const poison = new Set<number>();
-  const stop = new AbortController();
-  const supervisors = Array.from({ length: processes }, async () => {
-    while (!stop.signal.aborted) {
-      const pid = await consumeOnce(trial, stop.signal);
-      await letTimePass(trial, pid, poison);
-    }
-  });
-  try {
-    await Promise.race([Promise.all(supervisors), everythingIsDone(trial, poison)]);
-  } finally {
-    stop.abort();
-    await Promise.all(supervisors);
-  }
-}
-
-/** Runs one process to its end. Returns its process id. */
-async function consumeOnce(trial: Trial, stop: AbortSignal): Promise<number> {
-  const process = trial.app.start("messenger:consume", "php", "json", "--sleep=0.1", "--no-interaction")
-    .spawn();
-  const end = () => {
-    try {
-      process.kill("SIGTERM");
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // It has ended.
-    }
-  };
-  stop.addEventListener("abort", end);
-  await process.stdin.close();
-  await process.output();
-  stop.removeEventListener("abort", end);
-  return process.pid;
+  await using consumers = new MessengerConsumers(trial, processes, (pid) => letTimePass(trial, pid, poison));
+  await Promise.race([consumers.ended, everythingIsDone(trial, poison)]);
 }
 
 async function letTimePass(trial: Trial, consumer: number, poison: Set<number>): Promise<void> {
   const rows = await trial.database.run(
     `SELECT id, body FROM messenger_messages WHERE queue_name IN (${QUEUES}) AND delivered_at < '${DELETED_AT}'`,
   );
+  const older = "UPDATE messenger_messages SET delivered_at = '2000-01-01 00:00:00' WHERE id = ?";
   for (const { id, body } of rows) {
     const lines = await trial.ledger(nameIn(body));
-    const last = lines.at(-1);
-    if (last?.process !== consumer) continue;
+    if (lines.at(-1)?.process !== consumer) continue;
     const begins = lines.filter(({ what }) => what === "begin").length;
     if (begins >= LOSSES_MAX) poison.add(Number(id));
-    else {await trial.database.run(
-        "UPDATE messenger_messages SET delivered_at = '2000-01-01 00:00:00' WHERE id = ?",
-        id!,
-      );}
+    else await trial.database.run(older, id!);
   }
 }
 
-/** A job that runs longer is killed. The messages of the trial that run too long take 3 s. */
-const TIMEOUT_MS = 1_500;
-
-/** Runs fervo-worker, on a php-fpm of its own, until nothing more can happen. Returns what it has logged. */
-export async function consumeByFervoWorker(trial: Trial): Promise<string> {
-  await using fpm = await PhpFpm.start({
-    children: 3,
-    statusListen: true,
-    ini: { memory_limit: MEMORY_LIMIT },
-    poolLines: Object.entries(trial.app.env).map(([name, value]) => `env[${name}] = "${value}"`),
+/** Runs fervo-worker, on a php-fpm of its own, until nothing more can happen. */
+export async function consumeByFervoWorker(trial: Trial): Promise<void> {
+  await using site = await WorkerAndPool.create(trial);
+  await using worker = site.start();
+  const ended = worker.ended.then(({ stderr }) => {
+    throw new Error(`fervo-worker ended:\n${stderr}`);
   });
-  const file = `${trial.app.directory}/fervo-worker.toml`;
-  await Deno.writeTextFile(file, configuration(trial, fpm));
-  await Deno.chmod(file, 0o600);
-  await using worker = RunningCommand.start(["run", "--config", file]);
-  await Promise.race([
-    everythingIsDone(trial, new Set()).catch((error) => {
-      throw new Error(`${reasonOf(error)}\n${worker.stderr}`);
-    }),
-    worker.ended.then(({ stderr }) => {
-      throw new Error(`fervo-worker ended:\n${stderr}`);
-    }),
-  ]);
+  const done = everythingIsDone(trial).catch((error) => {
+    throw new Error(`${reasonOf(error)}\n${worker.stderr}`);
+  });
+  await Promise.race([done, ended]);
+  ended.catch(() => {});
   worker.kill("SIGTERM");
-  return (await worker.ended).stderr;
+  await worker.ended;
 }
 
-function configuration(trial: Trial, fpm: PhpFpm): string {
-  const broker = Object.entries(trial.database.broker).map(([key, value]) =>
-    `${key} = ${JSON.stringify(value)}`
-  );
-  return `
-[brokers.shop]
-${broker.join("\n")}
-format = "messenger"
-queue_names = { php = "default", json = "json_tasks" }
-
-[fpm.shop]
-address = "${fpm.address}"
-status_path = "${fpm.statusPath}"
-status_address = "${fpm.statusAddress}"
-script = "${trial.app.frontController}"
-kill_on_timeout = true
-
-[[consumers]]
-broker = "shop"
-fpm = "shop"
-queues = ["php", "json"]
-concurrency = 2
-timeout_ms = ${TIMEOUT_MS}
-`;
-}
-
-async function everythingIsDone(trial: Trial, poison: ReadonlySet<number>): Promise<void> {
+/** Resolves when the transports have no message, but for those that no consumer can end. */
+export async function everythingIsDone(trial: Trial, poison: ReadonlySet<number> = new Set()): Promise<void> {
   const rows = `FROM messenger_messages WHERE queue_name IN (${QUEUES})`;
   const isDone = async () => await trial.database.count(`SELECT count(*) ${rows}`) === poison.size;
   try {
@@ -142,5 +72,5 @@ async function everythingIsDone(trial: Trial, poison: ReadonlySet<number>): Prom
 }
 
 function nameIn(body: unknown): string {
-  return /\b\d{3}-[a-z][a-z0-9-]+/.exec(String(body))?.[0] ?? "unknown";
+  return /\b\d{3,}-[a-z][a-z0-9-]+/.exec(String(body))?.[0] ?? "unknown";
 }

@@ -13,6 +13,8 @@ export interface MessengerAppOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Folders that are copied over the application. */
   readonly overlays?: readonly string[];
+  /** Files that this version of the application does not have yet. */
+  readonly without?: readonly string[];
 }
 
 /** A copy of the folder app/ in a temporary folder, with its vendor/ and a container that is built; gone with its scope. */
@@ -28,7 +30,7 @@ export class MessengerApp implements AsyncDisposable {
 
   /** @throws {Error} when this Symfony is not installed, or the application does not start, with what PHP says. */
   static async create(
-    { symfony, hasBundle, env, overlays = [] }: MessengerAppOptions,
+    { symfony, hasBundle, env, overlays = [], without = [] }: MessengerAppOptions,
   ): Promise<MessengerApp> {
     const app = new MessengerApp(
       await Deno.makeTempDir({ dir: "/var/tmp", prefix: "fervo-messenger-" }),
@@ -38,6 +40,7 @@ export class MessengerApp implements AsyncDisposable {
       for (const folder of [`${ROOT}tests/support/messenger/app`, ...overlays]) {
         await copy(folder, app.directory);
       }
+      for (const path of without) await Deno.remove(`${app.directory}/${path}`);
       for (const folder of ["var", "vendor/fervo"]) {
         await Deno.mkdir(`${app.directory}/${folder}`, { recursive: true });
       }
@@ -86,7 +89,7 @@ export class MessengerApp implements AsyncDisposable {
     });
   }
 
-  /** The output of `bin/console …`; fails unless it exits with 0. */
+  /** What `bin/console …` says, on standard error where its output is empty; fails unless it exits with 0. */
   async console(...args: readonly string[]): Promise<string> {
     return await this.consoleWith("", ...args);
   }
@@ -97,9 +100,12 @@ export class MessengerApp implements AsyncDisposable {
     const written = new Response(stdin).body!.pipeTo(process.stdin).catch(() => {});
     const { success, stdout, stderr } = await process.output();
     await written;
-    const said = new TextDecoder().decode(stdout);
-    if (success) return said;
-    throw new Error(`bin/console ${args.join(" ")} failed:\n${said}${new TextDecoder().decode(stderr)}`);
+    const [said, complained] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes)) as [
+      string,
+      string,
+    ];
+    if (success) return said || complained;
+    throw new Error(`bin/console ${args.join(" ")} failed:\n${said}${complained}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

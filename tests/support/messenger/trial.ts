@@ -94,6 +94,11 @@ export class Trial implements AsyncDisposable {
     });
   }
 
+  /** How many messages handlers have begun with. */
+  async begun(): Promise<number> {
+    return (await Array.fromAsync(Deno.readDir(this.#ledger))).length;
+  }
+
   async ledgerText(name: string): Promise<string[]> {
     return (await Deno.readTextFile(`${this.#ledger}/${name}`).catch(() => "")).split("\n").slice(0, -1);
   }

@@ -32,5 +32,8 @@ return static function (ContainerConfigurator $container): void {
     foreach ([[DoTask::class, Task::class, 0], [First::class, Pair::class, 1], [Second::class, Pair::class, 0], [DoItems::class, Item::class, 0]] as [$handler, $message, $priority]) {
         $services->set($handler)->tag('messenger.message_handler', ['handles' => $message, 'priority' => $priority]);
     }
-    $services->set(DoSigned::class)->tag('messenger.message_handler', ['handles' => Signed::class, 'sign' => true]);
+    // Absent in the code before a deployment.
+    if (class_exists(DoSigned::class)) {
+        $services->set(DoSigned::class)->tag('messenger.message_handler', ['handles' => Signed::class, 'sign' => true]);
+    }
 };

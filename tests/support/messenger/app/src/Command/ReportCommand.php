@@ -80,7 +80,7 @@ final class ReportCommand extends Command
     private function name(array $row): string
     {
         foreach ([$row['body'], base64_decode($row['body']), $row['headers']] as $text) {
-            if (preg_match('/\b\d{3}-[a-z][a-z0-9-]+/', $text, $found)) {
+            if (preg_match('/\b\d{3,}-[a-z][a-z0-9-]+/', $text, $found)) {
                 return $found[0];
             }
         }

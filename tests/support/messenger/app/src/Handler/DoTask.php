@@ -26,6 +26,7 @@ final class DoTask
             'fails twice' => $before < 2 && throw new \DomainException("The printer is warming up, try $before"),
             'fails' => throw new \DomainException('The printer is on fire'),
             'unrecoverable' => throw new UnrecoverableMessageHandlingException('There is no such customer'),
+            'unrecoverable once' => $before < 1 && throw new UnrecoverableMessageHandlingException('There is no such customer yet'),
             'recoverable' => $before < 3 && throw new RecoverableMessageHandlingException('The paper is empty'),
             'recoverable later' => $before < 1 && throw $this->recoverable(3000),
             'exit' => exit(3),
