@@ -8,8 +8,13 @@ import type { Trial } from "./trial.ts";
 const QUEUES = "'default', 'json_tasks'";
 /** A message that has lost its consumer as often is left in the table, as nothing else would ever end it. */
 const LOSSES_MAX = 3;
-/** On MariaDB and MySQL, older versions of Symfony mark a row that is done, and delete it a little later. */
-const DELETED_AT = "9999-12-31 23:59:59";
+/**
+ * On MariaDB and MySQL, older versions of Symfony mark a row that is done so, and delete it when they look for the next message: one
+ * may stay for ever where nothing consumes by them any more.
+ */
+const DONE_AT = "9999-12-31 23:59:59";
+/** For WHERE. */
+export const IS_NOT_DONE = `(delivered_at IS NULL OR delivered_at < '${DONE_AT}')`;
 /** Nothing takes nearly as long. */
 const DEADLINE_MS = 120_000;
 
@@ -27,7 +32,7 @@ export async function consumeByMessenger(trial: Trial, processes: number): Promi
 
 async function letTimePass(trial: Trial, consumer: number, poison: Set<number>): Promise<void> {
   const rows = await trial.database.run(
-    `SELECT id, body FROM messenger_messages WHERE queue_name IN (${QUEUES}) AND delivered_at < '${DELETED_AT}'`,
+    `SELECT id, body FROM messenger_messages WHERE queue_name IN (${QUEUES}) AND delivered_at < '${DONE_AT}'`,
   );
   const older = "UPDATE messenger_messages SET delivered_at = '2000-01-01 00:00:00' WHERE id = ?";
   for (const { id, body } of rows) {
@@ -57,7 +62,7 @@ export async function consumeByFervoWorker(trial: Trial): Promise<void> {
 
 /** Resolves when the transports have no message, but for those that no consumer can end. */
 export async function everythingIsDone(trial: Trial, poison: ReadonlySet<number> = new Set()): Promise<void> {
-  const rows = `FROM messenger_messages WHERE queue_name IN (${QUEUES})`;
+  const rows = `FROM messenger_messages WHERE queue_name IN (${QUEUES}) AND ${IS_NOT_DONE}`;
   const isDone = async () => await trial.database.count(`SELECT count(*) ${rows}`) === poison.size;
   try {
     await eventually("all messages are done", isDone, DEADLINE_MS);

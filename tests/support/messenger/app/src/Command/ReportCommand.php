@@ -34,7 +34,7 @@ final class ReportCommand extends Command
         $columns = 'body, headers, queue_name, created_at, available_at';
         $report = [
             'inserted' => array_map($this->describe(...), $this->connection->fetchAllAssociative("SELECT $columns FROM history ORDER BY n")),
-            'left' => array_map($this->describe(...), $this->connection->fetchAllAssociative("SELECT $columns, delivered_at FROM messenger_messages ORDER BY id")),
+            'left' => array_map($this->describe(...), $this->connection->fetchAllAssociative("SELECT $columns, delivered_at FROM messenger_messages WHERE delivered_at IS NULL OR delivered_at < '9999-12-31 23:59:59' ORDER BY id")),
             'shown' => [],
         ];
         foreach ($this->connection->fetchAllAssociative("SELECT id, body, headers FROM messenger_messages WHERE queue_name = 'failed' ORDER BY id") as $row) {
