@@ -9,4 +9,8 @@ for (const symfony of ["Debian's", "6.4", "7.4"] as const) {
       assert.deepEqual(await problemsOf(kind, symfony, 300), []);
     });
   }
+
+  Deno.test(`Messages in batches of 4 end as with messenger:consume, but for what is known, on Symfony ${symfony}`, async () => {
+    assert.deepEqual(await problemsOf("postgres", symfony, 300, 4), []);
+  });
 }

@@ -114,10 +114,9 @@ Deno.test("A deployment under load: messages that the old code does not know wai
     await Deno.rename(`${current}.next`, current);
   };
   await deploy(old);
-  await using site = await WorkerAndPool.create(
-    trial,
-    `${current}/vendor/fervo/deferred-event-bundle/bin/fervo-run.php`,
-  );
+  await using site = await WorkerAndPool.create(trial, {
+    script: `${current}/vendor/fervo/deferred-event-bundle/bin/fervo-run.php`,
+  });
   await using worker = site.start();
   const messages = load(["Task", "Task", "Signed"]);
   const dispatched = dispatch(trial, messages);

@@ -60,6 +60,11 @@ export function messages(count: 300 | "one of each"): Message[] {
     .map(({ message }, index) => ({ ...message, name: nameOf(message, index) }));
 }
 
+/** Whether PHP dies of the message, or has no time for it. */
+export function killsPhp({ action }: Message): boolean {
+  return ["exit", "exit once", "fatal error", "memory", "runs too long"].includes(action);
+}
+
 function nameOf({ class: type, action, transport }: Omit<Message, "name">, index: number): string {
   return `${String(index).padStart(3, "0")}-${type} ${action} ${transport}`.toLowerCase().replaceAll(
     " ",

@@ -35,7 +35,6 @@ export function compare(
   const problems: string[] = [];
   const hasOccurred = new Set<Known>();
   for (const name of new Set([...theirs.keys(), ...ours.keys()])) {
-    const kind = name.replace(/^\d+-/, "");
     for (const where of WHERE) {
       let [a, b] = [(theirs.get(name) ?? NOTHING)[where], (ours.get(name) ?? NOTHING)[where]];
       for (const one of known) {
@@ -46,7 +45,7 @@ export function compare(
       }
       if (isEqual(a, b)) continue;
       const difference = known.find((it) =>
-        "of" in it && it.where === where && fits(it.of, kind) && fit(it.theirs, a) && fit(it.ours, b)
+        "of" in it && it.where === where && isOf(it, name) && fit(it.theirs, a) && fit(it.ours, b)
       );
       if (difference === undefined) problems.push(`${name}, ${where}:\n${lineByLine(a, b)}`);
       else hasOccurred.add(difference);
@@ -56,6 +55,11 @@ export function compare(
     problems.push(`known, and did not occur: ${Deno.inspect(difference)}`);
   }
   return problems;
+}
+
+/** Whether the difference is one of this message. */
+export function isOf({ of }: KnownDifference, name: string): boolean {
+  return fits(of, name.replace(/^\d+-/, ""));
 }
 
 function without(traces: RegExp, lines: readonly string[]): string[] {

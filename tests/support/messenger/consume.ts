@@ -45,8 +45,8 @@ async function letTimePass(trial: Trial, consumer: number, poison: Set<number>):
 }
 
 /** Runs fervo-worker, on a php-fpm of its own, until nothing more can happen. */
-export async function consumeByFervoWorker(trial: Trial): Promise<void> {
-  await using site = await WorkerAndPool.create(trial);
+export async function consumeByFervoWorker(trial: Trial, batchSize = 1): Promise<void> {
+  await using site = await WorkerAndPool.create(trial, { batchSize });
   await using worker = site.start();
   const ended = worker.ended.then(({ stderr }) => {
     throw new Error(`fervo-worker ended:\n${stderr}`);

@@ -59,7 +59,10 @@ export class WorkerAndPool implements AsyncDisposable {
   }
 
   /** @param script The front controller, where it is not the application's. */
-  static async create(trial: Trial, script = trial.app.frontController): Promise<WorkerAndPool> {
+  static async create(
+    trial: Trial,
+    { script = trial.app.frontController, batchSize = 1 }: { script?: string; batchSize?: number } = {},
+  ): Promise<WorkerAndPool> {
     const fpm = await PhpFpm.start({
       children: 3,
       statusListen: true,
@@ -90,6 +93,7 @@ broker = "shop"
 fpm = "shop"
 queues = ["php", "json"]
 concurrency = 2
+batch_size = ${batchSize}
 timeout_ms = ${TIMEOUT_MS}
 `,
     );
