@@ -45,6 +45,10 @@ export interface Story {
   readonly shown: readonly string[];
 }
 
+/**
+ * One application with a database and a ledger of its own. The database keeps a copy of each row that anybody inserts into Messenger's
+ * table (app:prepare); all are gone with the scope.
+ */
 export class Trial implements AsyncDisposable {
   readonly app: MessengerApp;
   readonly database: AppDatabase;
@@ -99,6 +103,7 @@ export class Trial implements AsyncDisposable {
     return (await Array.fromAsync(Deno.readDir(this.#ledger))).length;
   }
 
+  /** The same as the lines of its file. */
   async ledgerText(name: string): Promise<string[]> {
     return (await Deno.readTextFile(`${this.#ledger}/${name}`).catch(() => "")).split("\n").slice(0, -1);
   }
