@@ -11,6 +11,7 @@ import { Connection } from "../../src/fastcgi/connection.ts";
 import { DEFAULT_POOL_OPTIONS } from "../../src/fastcgi/pool.ts";
 import { readStatus, statusRequest } from "../../src/fpm/status.ts";
 import { runProgram } from "./run_program.ts";
+import { hasEnded } from "./server_process.ts";
 
 export interface PhpFpmOptions {
   /** Children of the pool, all started at once (`pm = static`). 2 when absent. */
@@ -177,10 +178,7 @@ export class PhpFpm implements AsyncDisposable {
     for (const pid of [master.pid, ...children]) signal(pid, "SIGKILL");
     await master.status;
     // While one of them listens, the next master does not start.
-    await this.#poll(
-      "end",
-      async () => (await Promise.all(children.map(commandOf))).every((it) => it === ""),
-    );
+    await this.#poll("end", () => Promise.resolve(children.every(hasEnded)));
   }
 
   /** Starts a stopped php-fpm again at the same address; stops it first when it runs. */

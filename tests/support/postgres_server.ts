@@ -6,7 +6,7 @@ import { privateLoopback } from "./php_fpm.ts";
 import { ADMINISTRATOR, findPostgres, psql } from "./postgres_programs.ts";
 import { runProgram } from "./run_program.ts";
 import { ServerClock } from "./server_clock.ts";
-import { ServerProcess } from "./server_process.ts";
+import { hasEnded, ServerProcess } from "./server_process.ts";
 import { newServerData } from "./server_template.ts";
 import { asServerUser, makeServerFolder, writeServerFile } from "./server_user.ts";
 import { databaseName, runSql } from "./sql_shell.ts";
@@ -325,14 +325,5 @@ function send(signal: Deno.Signal, pid: number): void {
     Deno.kill(pid, signal);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-/** Whether the process is no more, or only its parent has not asked for its status yet. */
-function hasEnded(pid: number): boolean {
-  try {
-    return /^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
-  } catch {
-    return true;
   }
 }

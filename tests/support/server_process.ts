@@ -68,3 +68,12 @@ export class ServerProcess {
     await this.#child.status;
   }
 }
+
+/** Whether the process is no more, or only its parent has not asked for its status yet: it has closed its sockets then. */
+export function hasEnded(pid: number): boolean {
+  try {
+    return /^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return true;
+  }
+}
