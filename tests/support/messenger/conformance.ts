@@ -3,7 +3,7 @@ import { compare, isOf } from "./comparison.ts";
 import { consumeByFervoWorker, consumeByMessenger } from "./consume.ts";
 import { type DatabaseKind, startDatabases } from "./databases.ts";
 import { knownDifferences } from "./known_differences.ts";
-import type { SymfonyVersion } from "./messenger_app.ts";
+import { type SymfonyVersion, versionOf } from "./messenger_app.ts";
 import { Trial } from "./trial.ts";
 
 /**
@@ -29,7 +29,7 @@ export async function problemsOf(
     theirs.dispatch(list).then(() => consumeByMessenger(theirs, kind === "sqlite" ? 1 : 2)),
     ours.dispatch(list).then(() => consumeByFervoWorker(ours, batchSize)),
   ]);
-  const known = knownDifferences(symfony)
+  const known = knownDifferences(await versionOf(symfony))
     .filter((one) => !("of" in one) || list.some(({ name }) => isOf(one, name)));
   return compare(await theirs.stories(), await ours.stories(), known);
 }

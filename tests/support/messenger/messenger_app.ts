@@ -2,6 +2,8 @@
 import { copy } from "../copy_folder.ts";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
+/** In the bundle's folder. */
+const COMPOSER = "tests/Support/Composer";
 
 /** Where an application's Symfony comes from: the packages of this machine's Debian, or Composer's of `scripts/setup slow`. */
 export type SymfonyVersion = "Debian's" | "6.4" | "7.4";
@@ -44,11 +46,12 @@ export class MessengerApp implements AsyncDisposable {
       for (const folder of ["var", "vendor/fervo"]) {
         await Deno.mkdir(`${app.directory}/${folder}`, { recursive: true });
       }
-      if (hasBundle) {
-        await Deno.symlink(`${ROOT}php/bundle`, `${app.directory}/vendor/fervo/deferred-event-bundle`);
-      }
+      const bundle = `${app.directory}/vendor/fervo/deferred-event-bundle`;
+      if (hasBundle) await Deno.symlink(`${ROOT}php/bundle`, bundle);
       if (symfony === "Debian's") {
         await copy(`${ROOT}tests/support/symfony_vendor`, `${app.directory}/vendor`);
+        // Symfony asks Composer for what is installed, and the bundle's tests have what answers without Composer.
+        if (!hasBundle) await copy(`${ROOT}php/bundle/${COMPOSER}`, `${bundle}/${COMPOSER}`);
       } else {
         await Deno.writeTextFile(`${app.directory}/vendor/autoload.php`, await composerAutoload(symfony));
       }
@@ -111,6 +114,13 @@ export class MessengerApp implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Deno.remove(this.directory, { recursive: true });
   }
+}
+
+/** The version of a Symfony as "5.4". */
+export async function versionOf(symfony: SymfonyVersion): Promise<string> {
+  if (symfony !== "Debian's") return symfony;
+  const kernel = await Deno.readTextFile("/usr/share/php/Symfony/Component/HttpKernel/Kernel.php");
+  return /const VERSION = '(\d+\.\d+)\./.exec(kernel)![1]!;
 }
 
 /** Of messenger:consume, and of php-fpm. */
