@@ -8,6 +8,7 @@ import { ServerProcess } from "./server_process.ts";
 import { newServerData } from "./server_template.ts";
 import { asServerUser, makeServerFolder, writeServerFile } from "./server_user.ts";
 import { databaseName, runSql } from "./sql_shell.ts";
+import { standStill } from "./stand_still.ts";
 
 const PORT = 3_306;
 /** Debian has it in a folder that is not on the PATH of every user. */
@@ -161,8 +162,10 @@ export class MariadbServer implements AsyncDisposable {
   }
 
   /** SIGSTOP and SIGCONT, for a server that hangs. */
-  signal(signal: "SIGSTOP" | "SIGCONT"): void {
-    this.#process?.signal(signal);
+  async signal(signal: "SIGSTOP" | "SIGCONT"): Promise<void> {
+    if (this.#process === undefined) return;
+    this.#process.signal(signal);
+    if (signal === "SIGSTOP") await standStill([this.#process.pid]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -10,6 +10,7 @@ import { hasEnded, ServerProcess } from "./server_process.ts";
 import { newServerData } from "./server_template.ts";
 import { asServerUser, makeServerFolder, writeServerFile } from "./server_user.ts";
 import { databaseName, runSql } from "./sql_shell.ts";
+import { standStill } from "./stand_still.ts";
 
 const PORT = 5_432;
 
@@ -195,7 +196,9 @@ export class PostgresServer implements AsyncDisposable {
   /** SIGSTOP and SIGCONT of all processes, for a server that hangs. */
   async signal(signal: "SIGSTOP" | "SIGCONT"): Promise<void> {
     send(signal, this.pid);
-    for (const child of await this.#childrenOf(this.pid)) send(signal, child);
+    const children = await this.#childrenOf(this.pid);
+    for (const child of children) send(signal, child);
+    if (signal === "SIGSTOP") await standStill([this.pid, ...children]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

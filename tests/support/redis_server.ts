@@ -1,5 +1,6 @@
 import type { ServerNetwork } from "./forgetful_firewall.ts";
 import { soon } from "./soon.ts";
+import { standStill } from "./stand_still.ts";
 
 export interface RedisServerOptions {
   /** More of redis.conf, one directive a line. */
@@ -118,8 +119,10 @@ export class RedisServer implements AsyncDisposable {
   }
 
   /** SIGSTOP and SIGCONT, for a server that hangs. */
-  signal(signal: "SIGSTOP" | "SIGCONT"): void {
-    this.#child?.kill(signal);
+  async signal(signal: "SIGSTOP" | "SIGCONT"): Promise<void> {
+    if (this.#child === undefined) return;
+    this.#child.kill(signal);
+    if (signal === "SIGSTOP") await standStill([this.#child.pid]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -204,14 +204,14 @@ Deno.test("/readyz tells when Redis is away or hangs, without its password; /liv
   site.run();
   assert.equal((await site.ask("/readyz")).status, 200);
 
-  redis.signal("SIGSTOP");
+  await redis.signal("SIGSTOP");
   await eventually("Redis hangs", async () => (await site.ask("/readyz")).status === 503);
   assert.match(
     (await site.ask("/readyz")).body,
     /broker \\"main\\" is unavailable: QUEUE_UNAVAILABLE: The broker has not counted/,
   );
   assert.equal(await site.metric('fervo_broker_up{broker="main"}'), 0, "and a scrape does not wait for it");
-  redis.signal("SIGCONT");
+  await redis.signal("SIGCONT");
   await eventually("Redis goes on", async () => (await site.ask("/readyz")).status === 200);
 
   await redis.kill();

@@ -74,10 +74,10 @@ Deno.test("MariadbServer.kill() loses connections, and restart() has the committ
 
 Deno.test("MariadbServer.signal() has the server hang and go on", async () => {
   await using server = await MariadbServer.start();
-  server.signal("SIGSTOP");
+  await server.signal("SIGSTOP");
   const said = server.sql("SELECT 1");
   assert.match((await runProgram("ps", "-o", "stat=", "--pid", `${server.pid}`)).said, /^T/);
-  server.signal("SIGCONT");
+  await server.signal("SIGCONT");
   assert.equal(await soon("it answers", said), "1");
 });
 

@@ -285,12 +285,12 @@ Deno.test("A Redis that hangs is noticed, and used again when it goes on", async
   await using server = await RedisServer.start();
   await using broker = openRedis(server, { connectTimeoutMs: 300 });
   await broker.push("q", job("before"));
-  server.signal("SIGSTOP");
+  await server.signal("SIGSTOP");
   await using other = openRedis(server, { connectTimeoutMs: 300 });
   try {
     await soon("the failure", rejectsWith("QUEUE_UNAVAILABLE", other.push("q", job("hung"))));
   } finally {
-    server.signal("SIGCONT");
+    await server.signal("SIGCONT");
   }
   await persist(() => other.push("q", job("after")));
   assert.equal((await take(broker, { max: 3 })).length >= 2, true);
