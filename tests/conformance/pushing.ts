@@ -110,6 +110,14 @@ export function pushTests(test: BrokerTest, fixture: BrokerFixture): void {
     assert.deepEqual(received, names);
   });
 
+  if (!capabilities.priority) {
+    test("push() refuses a priority, which would have no effect", async (server) => {
+      await using broker = await server.open();
+      await rejectsWith("JOB_MALFORMED", broker.push("q", bytes("job"), { priority: 1 }));
+      assert.deepEqual(await queuesOf(broker), []);
+    });
+  }
+
   {
     test("receive() hands out higher priorities first, and equal ones in their order", async (server) => {
       await using broker = await server.open();

@@ -9,6 +9,7 @@ import type { Observer } from "../../core/observer.ts";
 import { tooLarge } from "../../core/text/payload.ts";
 import { Calls } from "../calls.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../delays.ts";
+import { refusePriority } from "../priorities.ts";
 import { refuseUnique } from "../unique_keys.ts";
 import { pullSubscription } from "../pull_subscription.ts";
 import { checkServer } from "./check.ts";
@@ -171,6 +172,7 @@ export class SidekiqBroker implements Broker {
   push(queue: string, payload: Uint8Array, options: PushOptions = {}): Promise<string> {
     return this.#calls.run(async () => {
       const { connection, keys } = this.#shared;
+      refusePriority(queue, options);
       const { job: { raw, id }, dueMs } = this.#newJob(queue, payload, options);
       if (dueMs !== undefined) {
         await connection.send(["ZADD", keys.schedule, scoreOf(dueMs), raw], [keys.schedule]);

@@ -12,7 +12,7 @@ const SQLITE = '[brokers.shop]\ndriver = "sqlite"\nformat = "messenger"\npath = 
 const file = (broker: string, consumer = 'queues = ["async"]\n') =>
   `${broker}${KILLING}[[consumers]]\n${consumer}`;
 
-Deno.test("Messenger's table is chosen by the format on each driver, with the application as the owner of all", async () => {
+Deno.test("Messenger's table is chosen by the format on each driver, and the application decides on retries and failures", async () => {
   for (
     const [driver, place, type] of [
       ["postgres", 'url = "postgres://shop@127.0.0.1/shop"', MESSENGER_POSTGRES],
@@ -41,7 +41,7 @@ Deno.test("Messenger's table is chosen by the format on each driver, with the ap
       leaseMs: 60_000,
     });
     assert.deepEqual(type.ownership("messenger"), {
-      attempts: "application",
+      attempts: "broker",
       retry: "application",
       dead: "application",
     });

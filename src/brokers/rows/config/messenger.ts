@@ -71,7 +71,7 @@ const COMMON = {
   formats: { messenger },
   defaultFormat: "messenger",
   capabilities: MESSENGER_CAPABILITIES,
-  ownership: () => ({ attempts: "application", retry: "application", dead: "application" }),
+  ownership: () => ({ attempts: "broker", retry: "application", dead: "application" }),
   whyQueueIsRefused,
   descriptors: () => 0,
   findings: MESSENGER_TEXTS,

@@ -9,7 +9,7 @@ import type { ReadyPlaces } from "../ready_place.ts";
 import { splitHeaders, withFacts } from "./facts.ts";
 import type { QueueNames } from "./queue_names.ts";
 import { bytesOf, type MessengerRow, readRow } from "./row.ts";
-import { idOf, type MessengerTable } from "./table.ts";
+import { idOf, isMarked, markOf, type MessengerTable, type Place } from "./table.ts";
 
 /** Messages whose holder was lost are looked for among this many of a queue, the first to be taken. */
 export const SEARCHED_FOR_ENDED = 1_000;
@@ -17,13 +17,6 @@ export const SEARCHED_FOR_ENDED = 1_000;
 const ENDED_TOGETHER = 100;
 /** SQL's integers are not longer. */
 const MAX_INT = 2 ** 31 - 1;
-
-/** The last message of a claim. */
-export interface Place {
-  /** The column `available_at`. */
-  readonly availableAt: string;
-  readonly id: bigint;
-}
 
 /** What a claim may still take. */
 interface Room {
@@ -113,13 +106,13 @@ export class MessengerClaims {
     const ended = table.ended();
     const { sql, values } = table.dialect.isOneOf("id", ids);
     const { rows } = await session.run(
-      `SELECT id, headers, ${
-        table.times.text("delivered_at")
-      } AS delivered_text FROM ${table.quoted} WHERE ${sql} AND ${ended.sql}${table.locking}`,
+      `SELECT id, headers, ${table.mark} FROM ${table.quoted} WHERE ${sql} AND ${ended.sql}${table.locking}`,
       [...values, ...ended.values],
     );
-    const isOurs = (row: SqlRow) =>
-      isHeld(idOf(row)) && this.#taken.get(idOf(row))?.deliveredAt.includes(String(row["delivered_text"]));
+    const isOurs = (row: SqlRow) => {
+      const taken = this.#taken.get(idOf(row));
+      return isHeld(idOf(row)) && taken !== undefined && isMarked(taken, markOf(row)!);
+    };
     await Promise.all(
       rows.filter((row) => !isOurs(row)).map((row) => {
         const { headers, facts } = splitHeaders(String(row["headers"]));
@@ -145,10 +138,10 @@ export class MessengerClaims {
       if (leftBytes <= 0 || taken.length === room) break;
       const body = await this.#bodyOf(session, row);
       leftBytes -= body?.length ?? 0;
-      const deliveredAt = table.leaseFrom(row);
-      taken.push(readRow(row, { queue, body, deliveredAt }, { ...this.#options, zone: table.times.zone }));
+      const mark = table.newMark(row);
+      taken.push(readRow(row, { queue, body, mark }, { ...this.#options, zone: table.times.zone }));
     }
-    const byTime = [...Map.groupBy(taken, ({ deliveredAt: [at] }) => at!)];
+    const byTime = [...Map.groupBy(taken, ({ marks: [mark] }) => mark!.at)];
     const written = Promise.all(byTime.map(([at, some]) => {
       const { sql, values } = table.dialect.isOneOf("id", some.map(({ id }) => id));
       for (const row of some) this.#taken.set(row.id, row);
@@ -170,13 +163,8 @@ export class MessengerClaims {
     let rows: SqlRow[] = [];
     if (place !== undefined) {
       // Of the same second first, so that no index entry of a taken message is passed.
-      const behind = [names.of(queue), place.availableAt, place.id];
-      rows = await find(
-        "queue_name = ? AND available_at = ? AND id > ?",
-        behind,
-        table.orderWithinSecond,
-        room,
-      );
+      const behind = table.behind(names.of(queue), place, room);
+      rows = await find(behind.sql, behind.values, table.orderWithinSecond, room);
     }
     const due = table.due(names.of(queue));
     if (place !== undefined && rows.length < room) {
@@ -218,7 +206,7 @@ export class MessengerClaims {
         byteLength("body")
       } AS bytes,
          CASE WHEN ${byteLength("headers")} <= ? THEN headers END AS headers,
-         ${text("available_at")} AS available_text, ${text("created_at")} AS created_text, ${table.now}
+         ${text("available_at")} AS available_text, ${text("created_at")} AS created_text, ${table.forMark}
        FROM ${table.ordered} WHERE ${where} AND ${table.free} ORDER BY ${order} LIMIT ${
         limitOf(limit)
       }${table.locking}`,

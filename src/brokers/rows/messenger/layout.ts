@@ -7,20 +7,20 @@ import type { Given } from "../../../sql/database.ts";
 import type { SqlDialect } from "../../../sql/dialect.ts";
 import type { SqlClient, SqlSession } from "../../../sql/driver.ts";
 import { HUNDRED_YEARS, refuseDelay } from "../../delays.ts";
+import { refusePriority } from "../../priorities.ts";
 import { refuseUnique } from "../../unique_keys.ts";
 import type { ClaimRequest, IsHeld, LastingVerdict, Layout, Look, Pushed } from "../layout.ts";
 import { ReadyPlaces } from "../ready_place.ts";
 import type { RowsShared } from "../shared.ts";
 import { MessengerAdmin } from "./admin.ts";
-import { MessengerClaims, type Place } from "./claims.ts";
+import { MessengerClaims } from "./claims.ts";
 import { withFacts } from "./facts.ts";
 import { insert } from "./inserts.ts";
 import { MessengerLooks } from "./looks.ts";
 import { QueueNames } from "./queue_names.ts";
 import type { MessengerRow } from "./row.ts";
 import { MessengerSettles } from "./settles.ts";
-import { type MessengerLayoutOptions, MessengerTable } from "./table.ts";
-
+import { type MessengerLayoutOptions, MessengerTable, type Place } from "./table.ts";
 import { bodyText, headersText } from "./texts.ts";
 import { TableTimes } from "./times.ts";
 
@@ -138,6 +138,7 @@ export class MessengerLayout implements Layout<MessengerRow> {
     if (payload.length > maxPayloadBytes) throw tooLarge(queue, payload.length, maxPayloadBytes);
     const { delayMs = 0, headers = {}, maxAttempts } = options;
     refuseUnique(queue, options);
+    refusePriority(queue, options);
     refuseDelay(queue, delayMs, this.capabilities.pushDelay);
     const message = {
       queueName: this.#names.of(queue),

@@ -3,9 +3,9 @@ import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import type { Look } from "../layout.ts";
 import type { ReadyPlaces } from "../ready_place.ts";
-import { type Place, SEARCHED_FOR_ENDED } from "./claims.ts";
+import { SEARCHED_FOR_ENDED } from "./claims.ts";
 import type { QueueNames } from "./queue_names.ts";
-import type { MessengerTable } from "./table.ts";
+import type { MessengerTable, Place } from "./table.ts";
 
 /** While messages of a queue flow, lost holders are looked for this often, milliseconds. */
 const SEARCH_EVERY_MS = 1_000;

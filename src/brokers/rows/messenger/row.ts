@@ -13,7 +13,7 @@ import type { SqlValue } from "../../../sql/value.ts";
 import { parsed } from "../../job_columns.ts";
 import type { ClaimedRow } from "../layout.ts";
 import { type Facts, splitHeaders } from "./facts.ts";
-import { type Fenced, idOf } from "./table.ts";
+import { type Fenced, idOf, type Mark } from "./table.ts";
 import type { Zone } from "./zone.ts";
 
 /** A claimed message. */
@@ -31,14 +31,14 @@ const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
  * Reads a row by itself: an invalid one is handed out with the reason, and does not affect others.
  *
  * @param body Undefined when it is too long.
- * @param deliveredAt What the claim writes.
+ * @param mark What the claim writes.
  */
 export function readRow(
   row: SqlRow,
-  { queue, body, deliveredAt }: {
+  { queue, body, mark }: {
     readonly queue: string;
     readonly body: Uint8Array | undefined;
-    readonly deliveredAt: string;
+    readonly mark: Mark;
   },
   { format, zone, maxPayloadBytes }: {
     readonly format: Format;
@@ -67,7 +67,7 @@ export function readRow(
     ...(facts.isRepeat && { isRepeat: true }),
     ...(enqueuedAtMs !== undefined && { enqueuedAtMs }),
     ...(readyAtMs !== undefined && { readyAtMs }),
-    deliveredAt: [deliveredAt],
+    marks: [mark],
     headers,
     facts,
   };

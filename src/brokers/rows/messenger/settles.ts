@@ -5,12 +5,11 @@ import type { SqlSession } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import type { LastingVerdict } from "../layout.ts";
 import type { ReadyPlaces } from "../ready_place.ts";
-import type { Place } from "./claims.ts";
 import { type Facts, failed, withFacts } from "./facts.ts";
 import { insert } from "./inserts.ts";
 import { deadNameOf, type QueueNames } from "./queue_names.ts";
 import { attemptsOf, type MessengerRow } from "./row.ts";
-import { idOf, type MessengerTable } from "./table.ts";
+import { idOf, isMarked, markOf, type MessengerTable, type Place } from "./table.ts";
 import { bodyText, headersText } from "./texts.ts";
 
 interface SettlesDeps {
@@ -20,7 +19,7 @@ interface SettlesDeps {
   readonly clock: Clock;
 }
 
-/** What becomes of messages in flight. Each change has the condition that `delivered_at` is what this process has written. */
+/** What becomes of messages in flight. Each change has the condition that the row has the mark of this process. */
 export class MessengerSettles {
   readonly #deps: SettlesDeps;
   readonly #maxPayloadBytes: number;
@@ -37,33 +36,31 @@ export class MessengerSettles {
   async renew(session: SqlSession, rows: readonly MessengerRow[]): Promise<Given<ReadonlySet<string>>> {
     const { table } = this.#deps;
     const { sql, values } = table.ours(rows);
-    const select = `SELECT id, ${
-      table.times.text("delivered_at")
-    } AS delivered_text, ${table.now} FROM ${table.quoted} WHERE ${sql}`;
+    const select = `SELECT id, ${table.mark}, ${table.forMark} FROM ${table.quoted} WHERE ${sql}`;
     const free = (await session.run(select + table.locking, values)).rows;
     const all = free.length === rows.length ? free : (await session.run(select, values)).rows;
     const byId = new Map(rows.map((row) => [row.id, row]));
     const renewed = free.map((row) => byId.get(idOf(row))!);
     if (free.length === 0) return { result: Promise.resolve(new Set(all.map(idOf))) };
-    const next = table.leaseFrom(free[0]!);
-    for (const row of free) byId.get(idOf(row))!.deliveredAt = [String(row["delivered_text"]), next];
+    const next = table.newMark(free[0]!);
+    for (const row of free) byId.get(idOf(row))!.marks = [markOf(row)!, next];
     const ours = table.ours(renewed);
     const written = session.run(`UPDATE ${table.quoted} SET delivered_at = ? WHERE ${ours.sql}`, [
-      next,
+      next.at,
       ...ours.values,
     ]);
     return { result: written.then(() => new Set(all.map(idOf))) };
   }
 
   /** Whether somebody else has it: its lease is neither ours nor over. */
-  async isTaken(session: SqlSession, { id, deliveredAt }: MessengerRow): Promise<boolean> {
+  async isTaken(session: SqlSession, row: MessengerRow): Promise<boolean> {
     const { table } = this.#deps;
     const { rows } = await session.run(
-      `SELECT ${table.times.text("delivered_at")} AS delivered_text FROM ${table.quoted} WHERE id = ?`,
-      [BigInt(id)],
+      `SELECT ${table.mark} FROM ${table.quoted} WHERE id = ?`,
+      [BigInt(row.id)],
     );
-    const found = rows[0]?.["delivered_text"] ?? null;
-    return found !== null && !deliveredAt.includes(String(found));
+    const found = markOf(rows[0]);
+    return found !== undefined && !isMarked(row, found);
   }
 
   async settle(session: SqlSession, row: MessengerRow, verdict: LastingVerdict): Promise<Given<boolean>> {

@@ -11,6 +11,9 @@ export const TABLE_NAME = /^[A-Za-z_][A-Za-z0-9_$]{0,62}(?:\.[A-Za-z_][A-Za-z0-9
 /** What creates the table, or adds what is missing. */
 export const SETUP = "bin/console messenger:setup-transports";
 
+/** Without an index that has the order of the ids, this many ids are looked at for each message that is wanted. */
+const LOOKED_AHEAD = 16;
+
 /** The columns of the table. */
 export const COLUMNS = [
   "id",
@@ -37,11 +40,26 @@ export interface MessengerLayoutOptions {
   readonly maxPayloadBytes: number;
 }
 
+/** What tells the rows of a claim, or of a renewal, from those that another worker has taken. */
+export interface Mark {
+  /** The column `delivered_at`. */
+  readonly at: string;
+  /** The transaction that has written it, on PostgreSQL: others may write the same second. Else empty. */
+  readonly writer: string;
+}
+
 /** A row while it is in flight. */
 export interface Fenced {
   readonly id: string;
-  /** The values that its `delivered_at` can have while it is ours: two, when the answer to a renewal was lost. */
-  deliveredAt: readonly string[];
+  /** The marks that it can have while it is ours: two, when the answer to a renewal was lost. */
+  marks: readonly Mark[];
+}
+
+/** The last message of a claim. */
+export interface Place {
+  /** The column `available_at`. */
+  readonly availableAt: string;
+  readonly id: bigint;
 }
 
 /** A part of a statement. */
@@ -64,6 +82,8 @@ export class MessengerTable {
   #ordered: string;
   #order = "available_at, id";
   #orderWithinSecond = "id";
+  /** An index has the ids within one second in their order. */
+  #hasIdsInOrder = true;
   /** DELETE can return its rows. */
   #deleteReturns = false;
   readonly #redeliverTimeoutMs: number;
@@ -99,6 +119,28 @@ export class MessengerTable {
     return this.#orderWithinSecond;
   }
 
+  /**
+   * The condition for messages of the same second behind another one.
+   *
+   * @param wanted Fewer may be found where no index has their order: these are looked for among the next ids only.
+   */
+  behind(queueName: string, { availableAt, id }: Place, wanted: number): Sql {
+    if (this.#hasIdsInOrder) {
+      return {
+        sql: "queue_name = ? AND available_at = ? AND id > ?",
+        values: [queueName, availableAt, id],
+      };
+    }
+    // By the primary key alone. By its index on available_at PostgreSQL would read all messages of the second, and sort them.
+    return {
+      sql:
+        `id = ANY (ARRAY(SELECT id FROM (SELECT id, queue_name, available_at, delivered_at FROM ${this.quoted}
+          WHERE id > ? ORDER BY id LIMIT ?) AS next
+        WHERE queue_name = ? AND available_at = ? AND ${this.free})) AND queue_name = ? AND available_at + interval '0' = ?`,
+      values: [id, LOOKED_AHEAD * wanted, queueName, availableAt, queueName, availableAt],
+    };
+  }
+
   /** The condition for messages that nobody has taken. */
   get free(): string {
     // MariaDB takes IS NULL for a constant, leaves the column out of the order, and sorts all messages.
@@ -125,6 +167,7 @@ export class MessengerTable {
     else this.#order = isPostgres ? "available_at" : "available_at, id";
     // It does not see that within a second, and without a holder, the index has the order of the ids.
     this.#orderWithinSecond = isPostgres && composite !== undefined ? this.#order : "id";
+    this.#hasIdsInOrder = !isPostgres || composite !== undefined;
     this.#ordered = this.quoted + (index === undefined ? "" : this.#hint(index.name));
   }
 
@@ -162,9 +205,23 @@ export class MessengerTable {
     return { sql: `queue_name = ? AND available_at <= ${sql}`, values: [queueName, value] };
   }
 
-  /** What is written into `delivered_at` for a lease that begins now. @param row With {@link now}. */
-  leaseFrom(row: SqlRow): string {
-    return this.times.zone.text(Number(row["now_ms"]) - this.#redeliverTimeoutMs + this.#leaseMs);
+  /** What a lease has that begins now. @param row With {@link forMark}. */
+  newMark(row: SqlRow): Mark {
+    const at = this.times.zone.text(Number(row["now_ms"]) - this.#redeliverTimeoutMs + this.#leaseMs);
+    return { at, writer: String(row["writer"]) };
+  }
+
+  /** Columns for {@link newMark}, of a row that this transaction has locked. */
+  get forMark(): string {
+    // PostgreSQL keeps 32 bits of it with a row.
+    const writer = this.dialect.name === "postgres" ? "(txid_current() % 4294967296)::text" : "''";
+    return `${this.now}, ${writer} AS writer`;
+  }
+
+  /** Columns for {@link markOf}. */
+  get mark(): string {
+    const writer = this.dialect.name === "postgres" ? "xmin::text" : "''";
+    return `${this.times.text("delivered_at")} AS delivered_text, ${writer} AS written_by`;
   }
 
   /** A column with the server's time. */
@@ -174,18 +231,24 @@ export class MessengerTable {
 
   /** The condition for rows while they are ours. */
   ours(rows: readonly Fenced[]): Sql {
-    const pairs = rows.flatMap(({ id, deliveredAt }) => deliveredAt.map((at) => [id, at] as const));
+    const pairs = rows.flatMap(({ id, marks }) => marks.map((mark) => ({ id, ...mark })));
     const ids = this.dialect.isOneOf("id", rows.map(({ id }) => id));
     if (this.dialect.name === "postgres") {
       // One statement for every number of rows.
       return {
-        sql: `${ids.sql} AND (id, delivered_at) IN (SELECT * FROM unnest(?::bigint[], ?::timestamp[]))`,
-        values: [...ids.values, arrayOf(pairs.map(([id]) => id)), arrayOf(pairs.map(([, at]) => `"${at}"`))],
+        sql:
+          `${ids.sql} AND (id, delivered_at, xmin::text) IN (SELECT * FROM unnest(?::bigint[], ?::timestamp[], ?::text[]))`,
+        values: [
+          ...ids.values,
+          arrayOf(pairs.map(({ id }) => id)),
+          arrayOf(pairs.map(({ at }) => `"${at}"`)),
+          arrayOf(pairs.map(({ writer }) => writer)),
+        ],
       };
     }
-    const byTime = [...Map.groupBy(pairs, ([, at]) => at)];
+    const byTime = [...Map.groupBy(pairs, ({ at }) => at)];
     const conditions = byTime.map(([at, some]) => {
-      const { sql, values } = this.dialect.isOneOf("id", some.map(([id]) => id));
+      const { sql, values } = this.dialect.isOneOf("id", some.map(({ id }) => id));
       return { sql: `(delivered_at = ? AND ${sql})`, values: [at, ...values] };
     });
     return {
@@ -236,11 +299,23 @@ export class MessengerTable {
 
 /**
  * A lease in whole seconds. That of a worker is up to an eighth shorter, by chance: so two workers that take a message in the same
- * second hardly ever write the same time, and a change that comes late does not hit the other's lease.
+ * second seldom write the same time. Where nothing but the time tells their leases apart, on MariaDB and MySQL, a change that one
+ * of them makes late would hit the other's.
  */
 function leaseOf(leaseMs: number): number {
   const seconds = Math.floor(leaseMs / 1_000);
   return (seconds - Math.floor(Math.random() * (seconds / 8))) * 1_000;
+}
+
+/** @param row With {@link MessengerTable.mark}; undefined for a row that nobody has taken. */
+export function markOf(row: SqlRow | undefined): Mark | undefined {
+  const at = row?.["delivered_text"] ?? null;
+  return at === null ? undefined : { at: String(at), writer: String(row!["written_by"]) };
+}
+
+/** Whether a row has one of its marks. */
+export function isMarked({ marks }: Fenced, mark: Mark): boolean {
+  return marks.some(({ at, writer }) => at === mark.at && writer === mark.writer);
 }
 
 function arrayOf(texts: readonly string[]): string {

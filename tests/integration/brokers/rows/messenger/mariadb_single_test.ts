@@ -1,3 +1,4 @@
+import { MESSENGER_MYSQL } from "../../../../../src/brokers/rows/config/messenger.ts";
 import { MESSENGER_CAPABILITIES } from "../../../../../src/brokers/rows/messenger/layout.ts";
 import { MYSQL } from "../../../../../src/sql/mysql.ts";
 import { brokerConformance } from "../../../../conformance/suite.ts";
@@ -9,7 +10,7 @@ Deno.test.afterAll(() => server[Symbol.asyncDispose]());
 
 brokerConformance("messenger_mariadb_single", {
   capabilities: MESSENGER_CAPABILITIES,
-  ownership: { attempts: "broker", retry: "application", dead: "application" },
+  ownership: MESSENGER_MYSQL.ownership("messenger"),
   messages: AS_TEXT,
   // The collation of the column takes names that differ in case for one, for Symfony as well.
   queueNames: ["mail", "mail.high-prio:eu/1", "größe 😀", `it's "quoted"`, "%"],

@@ -1,3 +1,4 @@
+import { MESSENGER_POSTGRES } from "../../../../../src/brokers/rows/config/messenger.ts";
 import { MESSENGER_CAPABILITIES } from "../../../../../src/brokers/rows/messenger/layout.ts";
 import { POSTGRES } from "../../../../../src/sql/postgres.ts";
 import { brokerConformance } from "../../../../conformance/suite.ts";
@@ -10,7 +11,7 @@ Deno.test.afterAll(() => server[Symbol.asyncDispose]());
 
 brokerConformance("messenger_postgres", {
   capabilities: MESSENGER_CAPABILITIES,
-  ownership: { attempts: "broker", retry: "application", dead: "application" },
+  ownership: MESSENGER_POSTGRES.ownership("messenger"),
   messages: AS_TEXT,
   start: () => messengerTestBroker(POSTGRES, server, ADMINISTRATOR, "composite"),
 });
