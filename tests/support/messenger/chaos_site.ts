@@ -92,12 +92,23 @@ export class ChaosSite implements AsyncDisposable {
         children: 6,
         statusListen: true,
         ini: { memory_limit: MEMORY_LIMIT },
-        poolLines: Object.entries(app.env).map(([name, value]) => `env[${name}] = "${value}"`),
+        poolLines: poolLines(app),
       }),
     );
     const site = new ChaosSite({ app, server, fpm, database, ledger }, opened.move());
     await site.#configure(kind, url, [`concurrency = ${concurrency}`, ...consumer]);
     return site;
+  }
+
+  /** The pool's environment. */
+  get poolLines(): string[] {
+    return poolLines(this.app);
+  }
+
+  /** Whether a message of another class than the ledger's has run to its end. */
+  async handled(name: string): Promise<boolean> {
+    const lines = await Deno.readTextFile(`${this.#ledger}/${name}`).catch(() => "");
+    return /^end /m.test(lines);
   }
 
   /** Dispatches messages by the application's bus, each until it is confirmed. */
@@ -208,4 +219,8 @@ ${consumer.join("\n")}
     await Deno.writeTextFile(this.#configFile, text);
     await Deno.chmod(this.#configFile, 0o600);
   }
+}
+
+function poolLines({ env }: MessengerApp): string[] {
+  return Object.entries(env).map(([name, value]) => `env[${name}] = "${value}"`);
 }
