@@ -1,5 +1,8 @@
-/** Offsets change at a quarter of an hour at the earliest: the latest one is kept for this long, milliseconds. */
-const KEPT_MS = 15 * 60_000;
+/** Offsets change at a quarter of an hour at the earliest, milliseconds. */
+const SLOT_MS = 15 * 60_000;
+/** Offsets that are kept: finding one takes as long as all the rest of reading a row. */
+const KEPT_SLOTS = 64;
+const DAY_MS = 24 * 3_600_000;
 
 /**
  * The time zone of the times in a table, which have no zone themselves.
@@ -9,8 +12,7 @@ const KEPT_MS = 15 * 60_000;
 export class Zone {
   readonly name: string;
   readonly #format: Intl.DateTimeFormat | undefined;
-  #slot = NaN;
-  #offsetMs = 0;
+  readonly #offsets = new Map<number, number>();
 
   /** @throws {RangeError} when there is no such zone */
   constructor(name: string) {
@@ -22,12 +24,13 @@ export class Zone {
   /** How far its time is ahead of UTC at an instant, milliseconds. @param atMs Epoch milliseconds. */
   offsetMs(atMs: number): number {
     if (this.#format === undefined || !Number.isFinite(atMs)) return 0;
-    const slot = Math.floor(atMs / KEPT_MS);
-    if (slot !== this.#slot) {
-      this.#offsetMs = offsetOf(this.#format, slot * KEPT_MS);
-      this.#slot = slot;
-    }
-    return this.#offsetMs;
+    const slot = Math.floor(atMs / SLOT_MS);
+    const known = this.#offsets.get(slot);
+    if (known !== undefined) return known;
+    const offsetMs = offsetOf(this.#format, slot * SLOT_MS);
+    if (this.#offsets.size === KEPT_SLOTS) this.#offsets.clear();
+    this.#offsets.set(slot, offsetMs);
+    return offsetMs;
   }
 
   /** An instant as the table has it, down to the second: `2026-12-01 09:30:00`. */
@@ -40,8 +43,13 @@ export class Zone {
     if (typeof text !== "string") return undefined;
     const localMs = Date.parse(`${text.replace(" ", "T")}Z`);
     if (Number.isNaN(localMs)) return undefined;
-    const nearMs = localMs - this.offsetMs(localMs);
-    return localMs - this.offsetMs(nearMs);
+    const [beforeMs, afterMs] = [-DAY_MS, DAY_MS].map((ms) => localMs - this.offsetMs(localMs + ms)) as [
+      number,
+      number,
+    ];
+    const instants = [beforeMs, afterMs].filter((atMs) => atMs + this.offsetMs(atMs) === localMs);
+    // A time that a zone leaves out is one that was reckoned before the change.
+    return instants.length > 0 ? Math.max(...instants) : beforeMs;
   }
 }
 
