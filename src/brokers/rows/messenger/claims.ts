@@ -9,12 +9,16 @@ import type { ReadyPlaces } from "../ready_place.ts";
 import { splitHeaders, withFacts } from "./facts.ts";
 import type { QueueNames } from "./queue_names.ts";
 import { bytesOf, type MessengerRow, readRow } from "./row.ts";
-import { idOf, isMarked, markOf, type MessengerTable, type Place } from "./table.ts";
+import { idOf, isMarked, markOf, type MessengerTable, type Place, type Sql } from "./table.ts";
 
 /** Messages whose holder was lost are looked for among this many of a queue, the first to be taken. */
 export const SEARCHED_FOR_ENDED = 1_000;
 /** They are made ready by at most this many at a time. */
 const ENDED_TOGETHER = 100;
+/** Where no index has all that a claim needs, this many messages of any queue are looked at for each that is wanted. */
+const LOOKED_AHEAD = 16;
+/** Of them, as many as this are tried for each that is wanted: other workers may have locked some. */
+const TRIED = 4;
 /** SQL's integers are not longer. */
 const MAX_INT = 2 ** 31 - 1;
 
@@ -163,25 +167,24 @@ export class MessengerClaims {
     let rows: SqlRow[] = [];
     if (place !== undefined) {
       // Of the same second first, so that no index entry of a taken message is passed.
-      const behind = table.behind(names.of(queue), place, room);
+      const behind = behindPlace(table, names.of(queue), room, place);
       rows = await find(behind.sql, behind.values, table.orderWithinSecond, room);
     }
-    const due = table.due(names.of(queue));
+    const name = names.of(queue);
+    const findDue = async (where: Sql) => {
+      const known = new Set(rows.map(idOf));
+      const found = await find(where.sql, where.values, table.order, room);
+      rows.push(...found.filter((row) => !known.has(idOf(row))));
+    };
     if (place !== undefined && rows.length < room) {
-      const later = await find(
-        `${due.sql} AND available_at > ?`,
-        [...due.values, place.availableAt],
-        table.order,
-        room - rows.length,
-      );
-      rows.push(...later);
+      const { sql, values } = table.due(name);
+      const behind = { sql: `${sql} AND available_at > ?`, values: [...values, place.availableAt] };
+      await findDue(dueNext(table, name, room, place.availableAt) ?? behind);
     }
     const isWhole = rows.length < room;
-    if (isWhole) {
-      const known = new Set(rows.map(idOf));
-      const all = await find(due.sql, due.values, table.order, room);
-      rows.push(...all.filter((row) => !known.has(idOf(row))));
-    }
+    const next = dueNext(table, name, room);
+    if (isWhole && next !== undefined) await findDue(next);
+    if (rows.length < room) await findDue(table.due(name));
     rows.sort(byOrder);
     places.note(queue, placeOf(rows.at(-1)), { isWhole, isFull: rows.length >= room });
     return rows;
@@ -226,6 +229,58 @@ export class MessengerClaims {
     ]);
     return bytesOf(rows[0]?.["body"]);
   }
+}
+
+/** The condition for messages of the same second behind the last claim; not all of them where no index has their order. */
+function behindPlace(table: MessengerTable, name: string, wanted: number, { availableAt, id }: Place): Sql {
+  if (table.hasIdsInOrder) {
+    return { sql: "queue_name = ? AND available_at = ? AND id > ?", values: [name, availableAt, id] };
+  }
+  // By the primary key. By its index on available_at PostgreSQL would read all messages of the second, and sort them.
+  const next = { sql: "id > ? ORDER BY id", values: [id] };
+  return amongNext(table, name, { next, wanted, time: "= ?", timeValue: availableAt });
+}
+
+/**
+ * The condition for the next messages that are due, not all of them; undefined where a search for all of them is as good.
+ *
+ * @param after The time behind which they are.
+ */
+function dueNext(table: MessengerTable, name: string, wanted: number, after?: string): Sql | undefined {
+  if (table.hasIdsInOrder) return undefined;
+  const { sql, value } = table.times.exact();
+  const behind = after === undefined
+    ? { sql: "", values: [] }
+    : { sql: " AND available_at > ?", values: [after] };
+  const next = {
+    sql: `available_at <= ${sql}${behind.sql} ORDER BY available_at`,
+    values: [value, ...behind.values],
+  };
+  return amongNext(table, name, { next, wanted, time: `<= ${sql}`, timeValue: value });
+}
+
+/**
+ * Messages of a queue among the next ones of any queue. For all of them PostgreSQL may take the index on queue_name, and read and sort
+ * the whole queue, such as while it has no statistics of a table that has just been filled.
+ */
+function amongNext(
+  { quoted, free }: MessengerTable,
+  name: string,
+  { next, wanted, time, timeValue }: {
+    readonly next: Sql;
+    readonly wanted: number;
+    /** What is asked of `available_at`. */
+    readonly time: string;
+    readonly timeValue: SqlValue;
+  },
+): Sql {
+  // Asked again of rows that another transaction has changed meanwhile; so that no index is used for it.
+  const again = `queue_name || '' = ? AND available_at + interval '0' ${time}`;
+  return {
+    sql: `id = ANY (ARRAY(SELECT id FROM (SELECT id, queue_name, available_at, delivered_at FROM ${quoted}
+        WHERE ${next.sql} LIMIT ?) AS next WHERE ${again} AND ${free} LIMIT ?)) AND ${again}`,
+    values: [...next.values, LOOKED_AHEAD * wanted, name, timeValue, TRIED * wanted, name, timeValue],
+  };
 }
 
 function placeOf(row: SqlRow | undefined): Place | undefined {

@@ -11,9 +11,6 @@ export const TABLE_NAME = /^[A-Za-z_][A-Za-z0-9_$]{0,62}(?:\.[A-Za-z_][A-Za-z0-9
 /** What creates the table, or adds what is missing. */
 export const SETUP = "bin/console messenger:setup-transports";
 
-/** Without an index that has the order of the ids, this many ids are looked at for each message that is wanted. */
-const LOOKED_AHEAD = 16;
-
 /** The columns of the table. */
 export const COLUMNS = [
   "id",
@@ -82,7 +79,6 @@ export class MessengerTable {
   #ordered: string;
   #order = "available_at, id";
   #orderWithinSecond = "id";
-  /** An index has the ids within one second in their order. */
   #hasIdsInOrder = true;
   /** DELETE can return its rows. */
   #deleteReturns = false;
@@ -119,26 +115,9 @@ export class MessengerTable {
     return this.#orderWithinSecond;
   }
 
-  /**
-   * The condition for messages of the same second behind another one.
-   *
-   * @param wanted Fewer may be found where no index has their order: these are looked for among the next ids only.
-   */
-  behind(queueName: string, { availableAt, id }: Place, wanted: number): Sql {
-    if (this.#hasIdsInOrder) {
-      return {
-        sql: "queue_name = ? AND available_at = ? AND id > ?",
-        values: [queueName, availableAt, id],
-      };
-    }
-    // By the primary key alone. By its index on available_at PostgreSQL would read all messages of the second, and sort them.
-    return {
-      sql:
-        `id = ANY (ARRAY(SELECT id FROM (SELECT id, queue_name, available_at, delivered_at FROM ${this.quoted}
-          WHERE id > ? ORDER BY id LIMIT ?) AS next
-        WHERE queue_name = ? AND available_at = ? AND ${this.free})) AND queue_name = ? AND available_at + interval '0' = ?`,
-      values: [id, LOOKED_AHEAD * wanted, queueName, availableAt, queueName, availableAt],
-    };
+  /** Whether an index has the messages of a second in the order of their ids. */
+  get hasIdsInOrder(): boolean {
+    return this.#hasIdsInOrder;
   }
 
   /** The condition for messages that nobody has taken. */

@@ -1,6 +1,6 @@
 /**
  * The table as doctrine-messenger creates it: what `Connection::addTableToSchema` and `PostgreSqlConnection::getExtraSetupSqlForTable`
- * give with Doctrine DBAL, word for word. tables_test.ts compares the two kinds with the installed one.
+ * give with Doctrine DBAL, word for word.
  */
 import type { SqlDialect } from "../../../../../src/sql/dialect.ts";
 
