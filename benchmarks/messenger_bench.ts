@@ -13,14 +13,12 @@
  * `--write` puts the result into benchmarks/results/messenger.md.
  */
 import { createApp } from "../src/app/app.ts";
-import { ownCpuUs } from "../src/bench/usage.ts";
 import { parseConfig } from "../src/config/load.ts";
 import { ACK } from "../src/core/outcome.ts";
 import { systemClock } from "../src/core/time/clock.ts";
 import type { Observer } from "../src/core/observer.ts";
 import { Consumer } from "../src/worker/consumer/consumer.ts";
 import type { Batch } from "../src/executors/executor.ts";
-import { readProc } from "../src/system/proc.ts";
 import { DEFAULT_CONSUMER_OPTIONS } from "../src/worker/consumer/options.ts";
 import { DEFAULT_WORKER_OPTIONS, Worker } from "../src/worker/worker.ts";
 import { brokerOf } from "../src/config/broker_of.ts";
