@@ -1,6 +1,6 @@
 /**
  * The table as doctrine-messenger creates it: what `Connection::addTableToSchema` and `PostgreSqlConnection::getExtraSetupSqlForTable`
- * give with Doctrine DBAL, word for word.
+ * give with Doctrine DBAL, word for word. tables_test.ts compares `single` with Debian's.
  */
 import type { SqlDialect } from "../../../../../src/sql/dialect.ts";
 
