@@ -58,6 +58,8 @@ export class SqlDatabase implements SqlSession {
   readonly #onConnect: (client: SqlClient) => Promise<void>;
   /** Called when a connection has ended, by whomever, except by {@link close}. */
   readonly #onLost: () => void;
+  /** What to do when a table or a column is missing, whichever statement finds it; else the driver's own advice. */
+  readonly #schemaAdvice: string | undefined;
   #client: SqlClient | undefined;
   /** The connection that is being prepared. */
   #preparing: SqlClient | undefined;
@@ -77,6 +79,7 @@ export class SqlDatabase implements SqlSession {
       clock: Clock;
       onConnect?: (client: SqlClient) => Promise<void>;
       onLost?: () => void;
+      schemaAdvice?: string | undefined;
     },
     options: SqlServerOptions,
   ) {
@@ -86,6 +89,7 @@ export class SqlDatabase implements SqlSession {
     this.#options = options;
     this.#onConnect = deps.onConnect ?? (() => Promise.resolve());
     this.#onLost = deps.onLost ?? (() => {});
+    this.#schemaAdvice = deps.schemaAdvice;
     this.#watchdog = new Watchdog(deps.clock, options.statementTimeoutMs, () => this.drop());
     this.#where = this.#placeOf(...options.endpoints);
   }
@@ -218,7 +222,7 @@ export class SqlDatabase implements SqlSession {
     } catch (error) {
       if (signal.aborted) throw this.#closed();
       this.#pauseMs = this.#backoff.nextMs();
-      throw this.#failure = unavailableError(this.#where, error);
+      throw this.#failure = this.#unavailable(error);
     }
   }
 
@@ -234,7 +238,7 @@ export class SqlDatabase implements SqlSession {
       } catch (error) {
         // A server that is down says less than one that refuses.
         const saysMore = failure === undefined || !(error instanceof SqlFailure && error.kind === "lost");
-        if (saysMore) failure = unavailableError(this.#where, error);
+        if (saysMore) failure = this.#unavailable(error);
       }
     }
     throw failure;
@@ -273,7 +277,11 @@ export class SqlDatabase implements SqlSession {
     if (!(error instanceof SqlFailure)) return error;
     // The next use looks for another server. A node of a cluster may say that it is of no use, and keep the connection open.
     if (error.kind === "read_only" || error.kind === "lost") this.#leave(client);
-    return unavailableError(this.#where, error);
+    return this.#unavailable(error);
+  }
+
+  #unavailable(error: unknown): FervoError {
+    return unavailableError(this.#where, error, this.#schemaAdvice);
   }
 
   /** Ends a connection, of which the driver then tells nobody. */

@@ -61,11 +61,13 @@ export async function againAfterDuplicate<T>(step: Promise<T>): Promise<T> {
  * A failure as QUEUE_UNAVAILABLE; the server's own words follow in brackets.
  *
  * @param where The server and its address.
+ * @param schemaAdvice The advice about a failure of the kind `schema`, instead of its own.
  */
-export function unavailableError(where: string, error: unknown): FervoError {
+export function unavailableError(where: string, error: unknown, schemaAdvice?: string): FervoError {
   if (error instanceof FervoError) return error;
   const reason = reasonOf(error);
-  const advice = error instanceof SqlFailure ? error.advice : undefined;
+  const failure = error instanceof SqlFailure ? error : undefined;
+  const advice = (failure?.kind === "schema" ? schemaAdvice : undefined) ?? failure?.advice;
   return new QueueError(
     "QUEUE_UNAVAILABLE",
     `Cannot use ${where}: ${advice === undefined ? reason : `${advice} (${reason})`}`,

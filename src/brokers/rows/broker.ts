@@ -62,9 +62,10 @@ export class RowsBroker implements Broker {
     this.capabilities = layout.capabilities;
     this.#layout = layout;
     const wakeups = new Wakeups(clock);
+    const { schemaAdvice } = layout;
     const prepare = (client: SqlClient) => layout.prepare(client);
     const lockTimeoutMs = Math.min(options.lockTimeoutMs, options.leaseMs * LOCK_SHARE);
-    const work = this.#work = new SqlDatabase({ driver, clock, onConnect: prepare }, {
+    const work = this.#work = new SqlDatabase({ driver, clock, onConnect: prepare, schemaAdvice }, {
       ...options,
       lockTimeoutMs,
     });
@@ -76,6 +77,7 @@ export class RowsBroker implements Broker {
         await this.#listen(client);
       },
       onLost: () => wakeups.isListening = false,
+      schemaAdvice,
     }, options);
     const turns = new Turns({ database: work, clock });
     const latest = { atMs: -Infinity, hasPauses: false };

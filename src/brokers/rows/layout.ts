@@ -59,6 +59,8 @@ export interface Layout<Row extends ClaimedRow = ClaimedRow> {
   readonly tableName: string;
   /** The channel on which the server tells of new rows, if it does. */
   readonly channel: string | undefined;
+  /** What to do when a statement finds a table or a column missing; else the server's general advice. */
+  readonly schemaAdvice?: string;
   /**
    * Checks the tables of a connection that was opened, and creates them where that is allowed.
    *

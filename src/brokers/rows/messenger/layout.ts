@@ -20,7 +20,7 @@ import { MessengerLooks } from "./looks.ts";
 import { QueueNames } from "./queue_names.ts";
 import type { MessengerRow } from "./row.ts";
 import { MessengerSettles } from "./settles.ts";
-import { type MessengerLayoutOptions, MessengerTable, type Place } from "./table.ts";
+import { type MessengerLayoutOptions, MessengerTable, type Place, SETUP } from "./table.ts";
 import { bodyText, headersText } from "./texts.ts";
 import { TableTimes } from "./times.ts";
 
@@ -60,6 +60,7 @@ export class MessengerLayout implements Layout<MessengerRow> {
   readonly capabilities = MESSENGER_CAPABILITIES;
   readonly tableName: string;
   readonly channel: string | undefined;
+  readonly schemaAdvice: string;
   readonly #table: MessengerTable;
   readonly #names: QueueNames;
   readonly #looks: MessengerLooks;
@@ -76,6 +77,9 @@ export class MessengerLayout implements Layout<MessengerRow> {
     this.#options = options;
     this.tableName = name;
     this.channel = dialect.name === "postgres" ? name : undefined;
+    this.schemaAdvice =
+      `the table "${name}" of Symfony Messenger is missing, or a column of it is missing or of another type: ` +
+      `run \`${SETUP}\` in the application`;
     const names = this.#names = new QueueNames(queueNames);
     const times = new TableTimes({ dialect, clock }, timezone);
     const table = this.#table = new MessengerTable({ dialect, times }, options);

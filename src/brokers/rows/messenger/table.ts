@@ -1,6 +1,5 @@
 import type { SqlDialect } from "../../../sql/dialect.ts";
 import type { SqlClient, SqlRow, SqlSession } from "../../../sql/driver.ts";
-import { SqlFailure } from "../../../sql/failure.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import { COMPOSITE, foundIndexes } from "./indexes.ts";
 import type { TableTimes } from "./times.ts";
@@ -136,7 +135,7 @@ export class MessengerTable {
     this.#deleteReturns = this.dialect.hasReturning || product === "MariaDB";
     // A SQLite file has one writer at a time, which locks all of it.
     this.locking = this.dialect.name === "sqlite" ? "" : ` FOR UPDATE${hasSkipLocked ? " SKIP LOCKED" : ""}`;
-    await this.#refuseMissing(client);
+    await client.run(`SELECT ${COLUMNS.join(", ")} FROM ${this.quoted} WHERE 1 = 0`);
     const indexes = await foundIndexes(client, this.quoted, this.name);
     const composite = indexes.find(({ columns }) => COMPOSITE.every((column, i) => columns[i] === column));
     const index = composite ?? indexes.find(({ columns }) => columns[0] === "available_at");
@@ -248,20 +247,6 @@ export class MessengerTable {
       session.run(`DELETE FROM ${this.quoted} WHERE ${sql}`, values),
     ]);
     return new Set(removed.rows.map(idOf));
-  }
-
-  async #refuseMissing(client: SqlClient): Promise<void> {
-    try {
-      await client.run(`SELECT ${COLUMNS.join(", ")} FROM ${this.quoted} WHERE 1 = 0`);
-    } catch (error) {
-      if (!(error instanceof SqlFailure) || error.kind !== "schema") throw error;
-      throw new SqlFailure("schema", {
-        cause: error.cause,
-        code: error.code,
-        advice:
-          `the table "${this.name}" of Symfony Messenger is missing, or a column of it: run \`${SETUP}\` in the application`,
-      });
-    }
   }
 
   #hint(index: string): string {

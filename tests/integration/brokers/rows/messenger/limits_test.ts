@@ -61,6 +61,27 @@ for (const [name, site] of Object.entries(SITES)) {
     assert.deepEqual(withoutPlace(await rowsOf(client)), withoutPlace(before));
   });
 
+  test("a worker whose table is dropped, or loses a column, names the command that makes it, at every statement", async ({ client, open }) => {
+    await insert(client, {});
+    await insert(client, {});
+    await using broker = open();
+    const first = await takeOne(broker);
+    const second = await takeOne(broker);
+    const advice =
+      /the table "messenger_messages" of Symfony Messenger is missing, or a column of it .*`bin\/console messenger:setup-transports`/;
+    const areAdvised = async () => {
+      await assert.rejects(take(broker), advice);
+      await assert.rejects(broker.push("q", bytes("job")), advice);
+      await assert.rejects(broker.admin.depth!("q"), advice);
+    };
+    await client.run("ALTER TABLE messenger_messages RENAME COLUMN headers TO other");
+    await assert.rejects(first.settle(retry(0, FAILED)), advice);
+    await assert.rejects(broker.push("q", bytes("job")), advice);
+    await client.run("DROP TABLE messenger_messages");
+    await assert.rejects(second.settle(ACK), advice);
+    await areAdvised();
+  });
+
   test("a message whose consumer was lost is taken while its queue is full", async ({ client, open }) => {
     const available_at = "2019-03-15 12:00:00";
     for (let i = 0; i < 200; i++) await insert(client, { available_at: "2019-03-15 13:00:00" });
