@@ -29,7 +29,7 @@ return static function (ContainerConfigurator $container): void {
             ->arg('$defaults', abstract_arg('set by the extension'))
             ->tag('messenger.transport_factory')
         ->set('fervo_deferred_event.messenger.transports', Transports::class)
-            ->args([abstract_arg('set by MessengerPass'), abstract_arg('set by MessengerPass')])
+            ->args([abstract_arg('set by MessengerPass'), abstract_arg('set by MessengerPass'), abstract_arg('set by MessengerPass')])
 
         ->set('fervo_deferred_event.messenger.facts', ApplicationFacts::class)
             ->args([

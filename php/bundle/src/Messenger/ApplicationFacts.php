@@ -21,6 +21,11 @@ final class ApplicationFacts
     /** @return array<string, mixed> */
     public function read(): array
     {
-        return ['symfony' => Kernel::VERSION, 'transports' => $this->transports->facts(), 'lock' => $this->transports->lock()] + $this->php->read();
+        return [
+            'symfony' => Kernel::VERSION,
+            'transports' => $this->transports->facts(),
+            'failure_transports' => $this->transports->failure(),
+            'lock' => $this->transports->lock(),
+        ] + $this->php->read();
     }
 }

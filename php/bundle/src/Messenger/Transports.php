@@ -20,10 +20,12 @@ final class Transports
     /**
      * @param ServiceProviderInterface<Transport>                 $transports by name
      * @param ServiceProviderInterface<\ArrayObject<int, string>> $locks      the DSNs of the default lock's stores
+     * @param list<string>                                        $failure    the failure transports
      */
     public function __construct(
         private readonly ServiceProviderInterface $transports,
         private readonly ServiceProviderInterface $locks,
+        private readonly array $failure = [],
     ) {
     }
 
@@ -37,6 +39,16 @@ final class Transports
     public function get(string $name): Transport
     {
         return $this->transports->get($name);
+    }
+
+    /**
+     * The transports whose messages have failed for good. No worker consumes them: people do, by messenger:failed:retry.
+     *
+     * @return list<string>
+     */
+    public function failure(): array
+    {
+        return $this->failure;
     }
 
     /**

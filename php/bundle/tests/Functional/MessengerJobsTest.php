@@ -429,6 +429,7 @@ final class MessengerJobsTest extends MessengerTestCase
         unset($_SERVER['FERVO_TEST_DSN']);
 
         self::assertSame(Kernel::VERSION, $facts['messenger']['symfony']);
+        self::assertSame(['failed'], $facts['messenger']['failure_transports']);
         self::assertNull($facts['messenger']['lock']);
         self::assertSame(\PHP_VERSION, $facts['messenger']['php']['version']);
         self::assertSame([], $facts['messenger']['files']['unwritable']);

@@ -41,12 +41,15 @@ final class MessengerPass implements CompilerPassInterface
             return;
         }
 
-        $serializers = $transports = [];
+        $serializers = $transports = $failure = [];
         foreach ($container->findTaggedServiceIds('messenger.receiver') as $id => $tags) {
             // As FrameworkBundle makes a transport: its DSN, its options, its serializer.
             $arguments = array_values($container->getDefinition($id)->getArguments());
             foreach ($tags as $tag) {
                 $name = $tag['alias'] ?? $id;
+                if ($tag['is_failure_transport'] ?? false) {
+                    $failure[] = (string) $name;
+                }
                 $serializers[$name] = ($arguments[2] ?? null) instanceof Reference ? $arguments[2] : new Reference('messenger.default_serializer');
                 if (\is_string($arguments[0] ?? null)) {
                     $transports[$name] = self::register($container, 'transport.'.$name, Transport::class, [$name, $arguments[0], \is_array($arguments[1] ?? null) ? $arguments[1] : []]);
@@ -71,6 +74,7 @@ final class MessengerPass implements CompilerPassInterface
         $container->getDefinition('fervo_deferred_event.messenger.transports')->setArguments([
             ServiceLocatorTagPass::register($container, $transports),
             ServiceLocatorTagPass::register($container, self::lockStores($container)),
+            $failure,
         ]);
         $container->getDefinition('fervo_deferred_event.runner')
             ->setArgument('$facts', new ServiceClosureArgument(new Reference('fervo_deferred_event.messenger.facts')));
