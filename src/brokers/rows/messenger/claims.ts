@@ -100,9 +100,10 @@ export class MessengerClaims {
     for (const queue of queues) this.#deps.places.forget(queue);
   }
 
-  /** Called when messages are settled. */
+  /** Called when messages are settled, or lost. */
   settled(rows: readonly MessengerRow[]): void {
-    for (const { id } of rows) this.#taken.delete(id);
+    // It may have been taken again.
+    for (const row of rows) if (this.#taken.get(row.id) === row) this.#taken.delete(row.id);
   }
 
   async #makeReady(session: SqlSession, ids: readonly string[], isHeld: IsHeld): Promise<void> {

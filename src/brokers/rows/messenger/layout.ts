@@ -120,8 +120,15 @@ export class MessengerLayout implements Layout<MessengerRow> {
     return this.#table.remove(session, rows);
   }
 
-  renew(session: SqlSession, rows: readonly MessengerRow[]): Promise<Given<ReadonlySet<string>>> {
-    return this.#settles.renew(session, rows);
+  async renew(session: SqlSession, rows: readonly MessengerRow[]): Promise<Given<ReadonlySet<string>>> {
+    const { result } = await this.#settles.renew(session, rows);
+    return {
+      result: result.then((ours) => {
+        // Nobody settles one that is lost.
+        this.#claims.settled(rows.filter(({ id }) => !ours.has(id)));
+        return ours;
+      }),
+    };
   }
 
   settle(session: SqlSession, row: MessengerRow, verdict: LastingVerdict): Promise<Given<boolean>> {
