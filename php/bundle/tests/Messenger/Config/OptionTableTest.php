@@ -11,8 +11,6 @@ use Symfony\Component\Config\Definition\ArrayNode;
 use Symfony\Component\Config\Definition\NodeInterface;
 use Symfony\Component\Config\Definition\PrototypedArrayNode;
 use Symfony\Component\HttpKernel\Kernel;
-use Symfony\Component\Messenger\Bridge\Doctrine\Transport\Connection;
-use Symfony\Component\Messenger\Bridge\Doctrine\Transport\PostgreSqlConnection;
 
 /** The table has the options of the Symfony that is installed, and no others. */
 final class OptionTableTest extends TestCase
@@ -32,8 +30,8 @@ final class OptionTableTest extends TestCase
     public function testItHasEveryOptionOfTheDoctrineTransport(): void
     {
         $keys = ['use_notify']; // The factory reads it.
-        foreach ([Connection::class, PostgreSqlConnection::class] as $class) {
-            array_push($keys, ...array_keys((new \ReflectionClassConstant($class, 'DEFAULT_OPTIONS'))->getValue()));
+        foreach (['Connection', 'PostgreSqlConnection'] as $class) {
+            array_push($keys, ...array_keys((new \ReflectionClassConstant('Symfony\Component\Messenger\Bridge\Doctrine\Transport\\'.$class, 'DEFAULT_OPTIONS'))->getValue()));
         }
         $keys = array_values(array_unique($keys));
         $table = array_keys(OptionTable::doctrine());
