@@ -188,10 +188,11 @@ export class WorkerStatus {
   ): Pick<ConsumerReport, "state" | "reason"> {
     if (fault !== undefined) return { state: "failed", reason: errorText(fault) };
     if (stall !== undefined) return { state: "stuck", reason: stall };
-    const failing = this.#failing.get(name);
-    if (failing !== undefined) return { state: "paused", reason: errorText(failing) };
+    // Before a failing broker: this one counts its jobs, and somebody has to act.
     const starved = stuck.find((one) => one.kind === "starved" && one.consumer === name);
     if (starved !== undefined) return { state: "starved", reason: stuckReason(starved) };
+    const failing = this.#failing.get(name);
+    if (failing !== undefined) return { state: "paused", reason: errorText(failing) };
     if (!stats.isPaused) return { state: "running", reason: null };
     const error = this.#pauses.get(name);
     return { state: "paused", reason: error === undefined ? null : errorText(error) };
