@@ -45,7 +45,7 @@ export class LateBroker implements Broker {
     census: async (queues) => await this.#broker.admin.census(queues),
     jobs: async (...args) => await this.#broker.admin.jobs(...args),
     purge: async (queue) => await this.#broker.admin.purge(queue),
-    findings: async () => await this.#broker.admin.findings(),
+    findings: async (consumed) => await this.#broker.admin.findings(consumed),
     dead: lateParts<DeadLetters>(
       ["list", "groups", "get", "find", "retry", "remove"],
       () => this.#broker.admin.dead,

@@ -270,6 +270,10 @@ export interface BrokerAdmin {
    * Deletes the jobs of the queue that are ready when it begins; returns how many. Jobs in flight, delayed and dead jobs stay.
    */
   purge?(queue: string): Promise<number>;
-  /** Findings about the broker's own settings. */
-  findings?(): Promise<Finding[]>;
+  /**
+   * Findings about the broker's own settings.
+   *
+   * @param consumed The queues that consumers of the configuration take from this broker.
+   */
+  findings?(consumed: readonly string[]): Promise<Finding[]>;
 }

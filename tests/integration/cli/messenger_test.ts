@@ -9,8 +9,13 @@ const TABLE =
   "headers CLOB NOT NULL, queue_name VARCHAR(190) NOT NULL, created_at DATETIME NOT NULL, available_at DATETIME NOT NULL, " +
   "delivered_at DATETIME DEFAULT NULL)";
 
-/** An application's file with the table, and the command line on it. @param table The SQL that makes the table. */
-async function setUp(table = TABLE) {
+/**
+ * An application's file with the table, and the command line on it.
+ *
+ * @param table The SQL that makes the table.
+ * @param more The end of the configuration.
+ */
+async function setUp(table = TABLE, more = "") {
   const folder = await Deno.makeTempDir({ prefix: "fervo-messenger-" });
   const db = new DatabaseSync(`${folder}/data.db`);
   db.exec(table);
@@ -19,7 +24,7 @@ async function setUp(table = TABLE) {
     file,
     '[brokers.shop]\ndriver = "sqlite"\nformat = "messenger"\npath = "data.db"\nqueue_names = { async = "default" }\n' +
       '[fpm.default]\naddress = "/nowhere/fpm.sock"\nscript = "/srv/app/fervo.php"\nstatus_path = "/status"\n' +
-      'kill_on_timeout = true\n[[consumers]]\nqueues = ["async"]\n',
+      'kill_on_timeout = true\n[[consumers]]\nname = "async"\nbroker = "shop"\nqueues = ["async"]\n' + more,
   );
   await Deno.chmod(file, 0o600);
   return {
@@ -79,4 +84,33 @@ Deno.test("A missing table names the command that creates it, and a missing file
   await Deno.remove(`${t.folder}/data.db`);
   assert.equal((await t.run("queues")).code, 4);
   await assert.rejects(Deno.stat(`${t.folder}/data.db`), Deno.errors.NotFound);
+});
+
+/** What `fervo:worker:config` prints for transports of one table with another redeliver_timeout. */
+const OTHER_BROKER =
+  '[brokers.other]\ndriver = "sqlite"\nformat = "messenger"\npath = "data.db"\nqueue_names = { high = "first" }\n' +
+  'redeliver_timeout_ms = 60000\n[[consumers]]\nname = "high"\nbroker = "other"\nqueues = ["high"]\n';
+
+Deno.test("Two brokers with one table have each queue once, at the broker that consumes it, and else at the first one", async () => {
+  await using t = await setUp(TABLE, OTHER_BROKER);
+  const insert = t.db.prepare(
+    "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at, delivered_at) " +
+      "VALUES ('', '[]', ?, '2019-03-15 12:00:00', '2019-03-15 12:00:00', ?)",
+  );
+  insert.run("first", null);
+  insert.run("nobody's", null);
+  // Longer than the other broker's redeliver_timeout_ms, and it is not that one's.
+  insert.run("default", new Date(Date.now() - 600_000).toISOString().slice(0, 19).replace("T", " "));
+  const rows = JSON.parse((await t.run("queues", "--json")).stdout) as { broker: string; queue: string }[];
+  assert.deepEqual(rows.map(({ broker, queue }) => `${broker} ${queue}`), [
+    "shop async",
+    "shop nobody's",
+    "other high",
+  ]);
+  const found = JSON.parse((await t.run("check", "--json")).stdout) as Record<string, string>[];
+  assert.deepEqual(
+    found.filter(({ id, severity }) => severity !== "ok" && /^queue\.|redeliver/.test(id!))
+      .map(({ subject, what }) => `${subject}: ${what}`),
+    ['brokers.shop: queue "nobody\'s" has 1 job, and no consumer of this configuration takes them'],
+  );
 });

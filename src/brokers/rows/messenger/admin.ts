@@ -169,9 +169,13 @@ export class MessengerAdmin implements BrokerAdmin {
     return purged;
   }
 
-  findings(): Promise<Finding[]> {
+  findings(consumed: readonly string[]): Promise<Finding[]> {
     const { side: database, clock } = this.#shared;
-    return messengerFindings({ database, clock }, { table: this.#table, options: this.#options });
+    return messengerFindings({ database, clock }, {
+      table: this.#table,
+      options: this.#options,
+      queueNames: consumed.map((queue) => this.#names.of(queue)),
+    });
   }
 
   /** A SELECT of messages of a state: their ids, and the times of their places. */

@@ -19,7 +19,8 @@ export const MESSENGER_TEXTS: Readonly<Record<BrokerFindingId, FindingText>> = {
       "The table of Messenger has an index on `queue_name`, `available_at`, `delivered_at` and `id`, as newer versions of Symfony create it; with single indexes claims are slower.",
   },
   "messenger.redeliver_timeout": {
-    looksAt: "`lease_ms` is not longer than `redeliver_timeout_ms`, and no message is in flight for longer.",
+    looksAt:
+      "`lease_ms` is not longer than `redeliver_timeout_ms`, and no message of a queue of the broker's consumers is in flight for longer.",
   },
   "messenger.done": {
     looksAt:
@@ -30,6 +31,8 @@ export const MESSENGER_TEXTS: Readonly<Record<BrokerFindingId, FindingText>> = {
 interface Subject {
   readonly table: MessengerTable;
   readonly options: MessengerLayoutOptions;
+  /** Of the queues that the broker's consumers take. */
+  readonly queueNames: readonly string[];
 }
 
 /**
@@ -112,7 +115,7 @@ async function indexFinding(session: SqlSession, table: MessengerTable): Promise
 
 async function leaseFinding(
   session: SqlSession,
-  { table, options: { leaseMs, redeliverTimeoutMs } }: Subject,
+  { table, options: { leaseMs, redeliverTimeoutMs }, queueNames }: Subject,
 ): Promise<Finding> {
   const id = "messenger.redeliver_timeout";
   if (redeliverTimeoutMs < leaseMs) {
@@ -125,12 +128,7 @@ async function leaseFinding(
         "in [brokers.NAME]: lease_ms of at most redeliver_timeout_ms; both as redeliver_timeout of the transport",
     };
   }
-  const ended = table.ended();
-  const { rows } = await session.run(
-    `SELECT count(*) AS messages FROM (SELECT 1 AS one FROM ${table.quoted} WHERE ${ended.sql} LIMIT ${COUNTED}) AS ended`,
-    ended.values,
-  );
-  const count = Number(rows[0]!["messages"]);
+  const count = await endedCount(session, table, queueNames);
   if (count === 0) {
     return { id, severity: "ok", what: "no message is in flight for longer than redeliver_timeout_ms" };
   }
@@ -140,11 +138,28 @@ async function leaseFinding(
     what: `${
       count === COUNTED ? `${COUNTED} or more` : count
     } messages are in flight for longer than redeliver_timeout_ms`,
-    why:
-      "their consumers were lost, or nobody consumes their queues; a worker takes those of its own queues again",
+    why: "their consumers were lost; a worker takes them again",
     fix:
       "look for consumers that were killed; compare redeliver_timeout_ms with redeliver_timeout of the transport",
   };
+}
+
+/** Others of the table may be another broker's, with another redeliver_timeout. */
+async function endedCount(
+  session: SqlSession,
+  table: MessengerTable,
+  queueNames: readonly string[],
+): Promise<number> {
+  if (queueNames.length === 0) return 0;
+  const ended = table.ended();
+  const { rows } = await session.run(
+    `SELECT count(*) AS messages FROM (SELECT 1 AS one FROM ${table.quoted}
+      WHERE queue_name IN (${
+      queueNames.map(() => "?").join(", ")
+    }) AND ${ended.sql} LIMIT ${COUNTED}) AS ended`,
+    [...queueNames, ...ended.values],
+  );
+  return Number(rows[0]!["messages"]);
 }
 
 async function doneFindings(session: SqlSession, table: MessengerTable): Promise<Finding[]> {

@@ -2,6 +2,7 @@ import { pauseText } from "../../text/pause_text.ts";
 import { openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
 import { consumedQueues } from "../../../config/options/consumed_queues.ts";
+import { isQueueOfOther } from "../../shared_stores.ts";
 import { nearest } from "../../../config/problems.ts";
 import { systemClock } from "../../../core/time/clock.ts";
 import { type QueueDepth, UNKNOWN_DEPTH } from "../../../core/admin.ts";
@@ -18,9 +19,10 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
   const findings: Finding[] = [];
   try {
     await using broker = openBroker(config, name, systemClock);
-    const own = await broker.admin.findings?.() ?? [];
+    const own = await broker.admin.findings?.(consumedQueues(config, name)) ?? [];
     findings.push(...own);
-    const queues = await broker.admin.queues?.() ?? [];
+    const isOfOther = isQueueOfOther(config, name);
+    const queues = (await broker.admin.queues?.() ?? []).filter((queue) => !isOfOther(queue));
     const reached: Finding = {
       id,
       severity: "ok",

@@ -7,7 +7,7 @@ import { checkBroker, scheduleFindings } from "./broker.ts";
 import type { CheckContext, PlacedFinding } from "./context.ts";
 import { fpmPoolCheck } from "./fpm.ts";
 import { sharedFindings } from "../../../doctor/messenger.ts";
-import { sharedStores } from "./messenger.ts";
+import { sharedStores } from "../../shared_stores.ts";
 import { checkControl, checkHttp, checkStuckJobs } from "./worker.ts";
 import { secretFindings } from "./secrets.ts";
 import { counted } from "../../../core/text/plural.ts";

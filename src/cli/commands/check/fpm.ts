@@ -18,7 +18,7 @@ import { checkPool } from "../../../doctor/pool.ts";
 import { callScript, findScript } from "../../../doctor/script.ts";
 import { checkSocket } from "../../../doctor/socket.ts";
 import { type CheckOptions, failure } from "./context.ts";
-import { sharedStores } from "./messenger.ts";
+import { sharedStores } from "../../shared_stores.ts";
 
 /** Checks one php-fpm pool after the other, with php-fpm's own configuration. */
 export async function fpmPoolCheck(

@@ -3,6 +3,7 @@ import type { Broker } from "../../../core/broker.ts";
 import { Command } from "@commander-js/extra-typings";
 import { openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
+import { isQueueOfOther } from "../../shared_stores.ts";
 import { systemClock } from "../../../core/time/clock.ts";
 import type { Context } from "../../context.ts";
 import { jsonLine } from "../../text/json_line.ts";
@@ -59,7 +60,9 @@ async function rowsOf(config: Config, name: string, broker: Broker): Promise<Que
     .flatMap(({ queues }) => queues.map((queue) => queue.name));
   const paused = await broker.admin.pauses?.list() ?? [];
   const pauses = new Map(paused.map((pause) => [pause.queue, pause]));
-  const queues = [...new Set([...consumed, ...pauses.keys(), ...await broker.admin.queues?.() ?? []])].sort();
+  const isOfOther = isQueueOfOther(config, name);
+  const found = (await broker.admin.queues?.() ?? []).filter((queue) => !isOfOther(queue));
+  const queues = [...new Set([...consumed, ...pauses.keys(), ...found])].sort();
   return await Promise.all(
     queues.map(async (queue) => ({
       broker: name,

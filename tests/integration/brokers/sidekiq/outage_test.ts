@@ -395,7 +395,7 @@ Deno.test("The rights that docs/brokers/sidekiq.md names are enough for all that
   await (await takeOne(broker)).settle(RELEASE);
   await (await takeOne(broker)).settle(ACK);
   await broker.admin.dead.retry("all");
-  await broker.admin.findings();
+  await broker.admin.findings([]);
   await broker.admin.queues();
   await eventually(
     "it has looked for the dead",

@@ -160,7 +160,7 @@ Deno.test("findings() tell what endangers jobs, and that a server is set up well
   });
   await using well = openRedis(good);
   assert.deepEqual(
-    (await well.admin.findings()).map(({ id, severity }) => `${id} ${severity}`),
+    (await well.admin.findings([])).map(({ id, severity }) => `${id} ${severity}`),
     ["redis.version ok", "redis.eviction ok", "redis.persistence ok"],
   );
   await using bad = await RedisServer.start({
@@ -168,7 +168,7 @@ Deno.test("findings() tell what endangers jobs, and that a server is set up well
   });
   await using broker = openRedis(bad);
   assert.deepEqual(
-    (await broker.admin.findings()).map(({ id, severity, what }) => [id, severity, what]).slice(1),
+    (await broker.admin.findings([])).map(({ id, severity, what }) => [id, severity, what]).slice(1),
     [
       ["redis.eviction", "warning", 'maxmemory-policy is "allkeys-lru"'],
       ["redis.replica", "error", "it is a replica"],

@@ -15,7 +15,7 @@ function open(database: MariadbDatabase, options: OpenRowsOptions = {}, user = "
 }
 
 async function findingsOf(broker: RowsBroker): Promise<Finding[]> {
-  return await broker.admin.findings!();
+  return await broker.admin.findings!(["q"]);
 }
 
 /** The findings that are not in order. */

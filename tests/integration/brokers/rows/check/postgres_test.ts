@@ -18,7 +18,7 @@ function open(database: PostgresDatabase, options: OpenRowsOptions = {}, user = 
 }
 
 async function findingsOf(broker: RowsBroker): Promise<Finding[]> {
-  return await broker.admin.findings!();
+  return await broker.admin.findings!(["q"]);
 }
 
 /** The findings that are not in order. */

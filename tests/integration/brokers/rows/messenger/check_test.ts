@@ -6,9 +6,9 @@ import { createTable } from "./broker.ts";
 import { insert, type Site, SITES, textOf } from "./sites.ts";
 
 /** The findings about the table: id, severity and what was found. */
-async function findingsOf(site: Site): Promise<string[]> {
+async function findingsOf(site: Site, consumed = ["q"]): Promise<string[]> {
   await using broker = site.open();
-  return (await broker.admin.findings!()).filter(({ id }) => id.startsWith("messenger."))
+  return (await broker.admin.findings!(consumed)).filter(({ id }) => id.startsWith("messenger."))
     .map(({ id, severity, what }) => `${id} ${severity}: ${what}`);
 }
 
@@ -68,5 +68,9 @@ for (const [name, site] of Object.entries(SITES)) {
         ? ["messenger.done notice: 2 messages are done and left in the table messenger_messages"]
         : []),
     ]);
+    assert.equal((await findingsOf(started, ["other"]))[1], inTime);
+    assert.equal((await findingsOf(started, []))[1], inTime);
+    await insert(client, { queue_name: "other", delivered_at: textOf(Date.now() - 3_610_000) });
+    assert.match((await findingsOf(started, ["q", "other"]))[1]!, /4 messages are in flight/);
   });
 }
