@@ -73,7 +73,7 @@ for (const kind of ["postgres", "mysql"] as const) {
     for (const statement of TABLES[kind].composite) await database.sql(statement);
     await database.sql(SERVERS[kind].rights);
     await database.sql("ALTER TABLE messenger_messages RENAME COLUMN delivered_at TO taken_at");
-    await says(/or a column of it: run `bin\/console messenger:setup-transports`.*delivered_at/);
+    await says(/or a column of it is missing.*run `bin\/console messenger:setup-transports`.*delivered_at/);
     await database.sql("ALTER TABLE messenger_messages RENAME COLUMN taken_at TO delivered_at");
 
     if (server instanceof PostgresServer) {
