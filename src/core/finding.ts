@@ -35,7 +35,8 @@ const KINDS = {
   "broker.reachable": { looksAt: "The broker answers; the file of the embedded queue can be opened." },
   "queue.unconsumed": {
     looksAt:
-      "A consumer takes the jobs of every queue that has jobs. The fix names the queue that may be meant.",
+      "A consumer takes the jobs of every queue that has jobs. The fix names the queue that may be meant. A failure transport of " +
+      "Symfony Messenger has no consumer: with `--call-script` it is left out.",
   },
   "queue.paused": { looksAt: "No queue of a consumer is paused." },
   "queue.dead": { looksAt: "No queue has dead letters." },
@@ -142,6 +143,11 @@ const KINDS = {
     looksAt:
       "Each queue of a broker for Symfony Messenger is a transport of the application, with the same table, `queue_name` and " +
       "`redeliver_timeout`, which is not shorter than `lease_ms`.",
+    needs: "--call-script",
+  },
+  "messenger.failure_transport": {
+    looksAt:
+      "No consumer takes messages from a failure transport of the application, where messages wait that have failed for good.",
     needs: "--call-script",
   },
   "messenger.shared_transport": {

@@ -35,6 +35,7 @@ export async function messengerFindings(
   const { php } = facts;
   return [
     ...transportFindings(facts, stores),
+    ...failureFindings(facts, stores),
     ...lockFindings(facts),
     ...fileFindings(facts),
     ...(php === undefined ? [] : commandLineFindings(php, await commandLinePhp(php, path))),
@@ -132,6 +133,23 @@ function transportTroubles(
     );
   }
   return troubles;
+}
+
+/** Failure transports that consumers of a pool take from. */
+export function failureFindings(
+  { failureTransports }: MessengerFacts,
+  stores: readonly SharedStore[],
+): Finding[] {
+  const queues = stores.flatMap((store) => store.queues).filter((queue) => failureTransports.includes(queue));
+  return queues.map((queue) => ({
+    id: "messenger.failure_transport",
+    severity: "warning",
+    what: `a consumer takes from "${queue}", which is a failure transport of the application`,
+    why:
+      "messages that have failed for good run again at once, and messenger:failed:show no longer shows them",
+    fix:
+      `in [[consumers]]: take "${queue}" out of queues; bin/console messenger:failed:retry runs its messages`,
+  }));
 }
 
 /** Two brokers of a configuration that take the same messages, with settings that differ. */

@@ -19,6 +19,8 @@ export interface PhpFacts {
 /** What the front controller of a Symfony application tells of Messenger, in the header of a check's answer. */
 export interface MessengerFacts {
   readonly transports: Readonly<Record<string, TransportFacts>>;
+  /** Names of the transports whose messages have failed for good. */
+  readonly failureTransports: readonly string[];
   readonly lock: { readonly kind: string; readonly isShared: boolean } | undefined;
   readonly php: PhpFacts | undefined;
   readonly files: {
@@ -35,6 +37,7 @@ export function readMessengerFacts(header: string | undefined): MessengerFacts |
   if (!isRecord(messenger) || !isRecord(messenger.transports)) return undefined;
   const { transports, lock, php, files } = messenger;
   return {
+    failureTransports: texts(messenger.failure_transports),
     transports: Object.fromEntries(
       Object.entries(transports).map((
         [name, facts],
@@ -52,6 +55,18 @@ export function readMessengerFacts(header: string | undefined): MessengerFacts |
       }
       : undefined,
   };
+}
+
+/** The `queue_name` of each failure transport that has a place in a table. */
+export function failureQueueNames(
+  { transports, failureTransports }: MessengerFacts,
+  table: string,
+): ReadonlySet<string> {
+  return new Set(failureTransports.flatMap((name) => {
+    const facts = Object.hasOwn(transports, name) ? transports[name] : undefined;
+    if (facts === undefined || facts.error !== undefined) return [name];
+    return facts.table === table && facts.queue_name !== undefined ? [facts.queue_name] : [];
+  }));
 }
 
 function transport(facts: Readonly<Record<string, unknown>>): TransportFacts {

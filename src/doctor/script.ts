@@ -117,11 +117,26 @@ async function openBasedir(own: Directives, script: string): Promise<Finding[]> 
   }];
 }
 
-/** Lets php-fpm run the script with FERVO_CHECK=1 and no job, and judges the settings in the answer. */
-export async function callScript(clock: Clock, target: ScriptToCheck): Promise<Finding[]> {
-  const { address, script, params, ackOn } = target;
+/**
+ * Lets php-fpm run the script with FERVO_CHECK=1 and no job.
+ *
+ * @throws {FervoError}
+ */
+export function askScript(
+  clock: Clock,
+  { address, script, params }: Pick<ScriptToCheck, "address" | "script" | "params">,
+): Promise<FastCgiResponse> {
+  return ask(address, clock, checkRequest(script, params));
+}
+
+/** Judges the answer of the script, and the settings in it. @param answering Of {@link askScript}. */
+export async function answerFindings(
+  answering: Promise<FastCgiResponse>,
+  target: ScriptToCheck,
+): Promise<Finding[]> {
+  const { script, ackOn } = target;
   try {
-    const response = await ask(address, clock, checkRequest(script, params));
+    const response = await answering;
     const header = response.headers.get(CHECK_HEADER);
     const settings = readPhpSettings(header);
     const answer = answerFinding(response, script, ackOn);

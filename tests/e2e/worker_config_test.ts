@@ -56,8 +56,11 @@ class Shop implements AsyncDisposable {
     await Deno.writeTextFile(this.config, before.replace(text, other));
   }
 
-  /** The findings about the application behind the pool whose id begins so. */
-  async check(prefix: string): Promise<{ id: string; severity: string; what: string; fix: string | null }[]> {
+  /** The findings about the application behind the pool, or about another subject, whose id begins so. */
+  async check(
+    prefix: string,
+    about = "fpm.default",
+  ): Promise<{ id: string; severity: string; what: string; fix: string | null }[]> {
     const { stdout, stderr } = await fervoWorker([
       "check",
       "--call-script",
@@ -69,7 +72,7 @@ class Shop implements AsyncDisposable {
     });
     assert.equal(stderr, "");
     return JSON.parse(stdout).filter(({ id, subject }: { id: string; subject: string }) =>
-      subject === "fpm.default" && id.startsWith(prefix)
+      subject.startsWith(about) && id.startsWith(prefix)
     );
   }
 
@@ -105,6 +108,23 @@ Deno.test("check finds nothing that differs between the printed configuration an
     "messenger.transport",
     "php.command_line",
   ]);
+});
+
+Deno.test("check leaves a failure transport without a consumer, and warns of one that takes from it", async () => {
+  await using shop = await Shop.create();
+  await shop.app.console("app:note", "fails");
+  await fervoWorkerOk(["run", "--until-empty", "--config", shop.config], {
+    env: { MAIN_PASSWORD: "not needed" },
+    exitCode: 0,
+  });
+  assert.equal(await shop.database.sql("SELECT queue_name FROM messenger_messages"), "failed");
+  assert.deepEqual(await shop.check("queue.unconsumed", "brokers."), []);
+  assert.deepEqual(await shop.check("messenger.failure_transport"), []);
+  await shop.change('queues = ["high", "async"]', 'queues = ["high", "async", "failed"]');
+  assert.deepEqual(
+    (await shop.check("messenger.failure_transport")).map(({ severity, what }) => `${severity}: ${what}`),
+    ['warning: a consumer takes from "failed", which is a failure transport of the application'],
+  );
 });
 
 Deno.test("check finds what a person has changed in the printed configuration", async () => {

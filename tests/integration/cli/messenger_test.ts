@@ -86,6 +86,16 @@ Deno.test("A missing table names the command that creates it, and a missing file
   await assert.rejects(Deno.stat(`${t.folder}/data.db`), Deno.errors.NotFound);
 });
 
+Deno.test("check does not advise to consume a queue that may be a failure transport", async () => {
+  await using t = await setUp();
+  await t.run("push", "failed", "x");
+  const found = JSON.parse((await t.run("check", "--json")).stdout) as Record<string, string>[];
+  const [finding, ...others] = found.filter(({ id }) => id === "queue.unconsumed");
+  assert.deepEqual(others, []);
+  assert.equal(finding!.severity, "notice");
+  assert.match(finding!.fix!, /^leave a failure transport without a consumer .*--call-script.*; else in /);
+});
+
 /** What `fervo:worker:config` prints for transports of one table with another redeliver_timeout. */
 const OTHER_BROKER =
   '[brokers.other]\ndriver = "sqlite"\nformat = "messenger"\npath = "data.db"\nqueue_names = { high = "first" }\n' +

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { commandLineFindings } from "../../../src/doctor/command_line.ts";
 import {
+  failureFindings,
   fileFindings,
   lockFindings,
   messengerFindings,
@@ -9,6 +10,7 @@ import {
   transportFindings,
 } from "../../../src/doctor/messenger.ts";
 import {
+  failureQueueNames,
   type MessengerFacts,
   type PhpFacts,
   readMessengerFacts,
@@ -22,7 +24,14 @@ const ASYNC = {
 };
 
 function facts(changes: Partial<MessengerFacts>): MessengerFacts {
-  return { transports: { async: ASYNC }, lock: undefined, php: undefined, files: undefined, ...changes };
+  return {
+    transports: { async: ASYNC },
+    failureTransports: [],
+    lock: undefined,
+    php: undefined,
+    files: undefined,
+    ...changes,
+  };
 }
 
 function store(changes: Partial<SharedStore> = {}): SharedStore {
@@ -115,6 +124,30 @@ Deno.test("sharedFindings() finds two brokers with the same messages and other s
   );
 });
 
+Deno.test("failureFindings() warns of a consumer that takes from a failure transport", () => {
+  const found = (queues: string[]) =>
+    failureFindings(facts({ failureTransports: ["failed"] }), [store({ queues })])
+      .map(({ severity, what }) => `${severity}: ${what}`);
+  assert.deepEqual(found(["async"]), []);
+  assert.deepEqual(found(["async", "failed"]), [
+    'warning: a consumer takes from "failed", which is a failure transport of the application',
+  ]);
+});
+
+Deno.test("failureQueueNames() knows failure transports by their queue_name in the table", () => {
+  const known = facts({
+    failureTransports: ["failed", "elsewhere", "mail", "unread"],
+    transports: {
+      async: ASYNC,
+      failed: { ...ASYNC, queue_name: "broken" },
+      elsewhere: { ...ASYNC, table: "other" },
+      mail: { kind: "redis" },
+      unread: { kind: "unknown", error: "no DSN" },
+    },
+  });
+  assert.deepEqual([...failureQueueNames(known, "messenger_messages")], ["broken", "unread"]);
+});
+
 Deno.test("lockFindings() finds a lock store that other machines do not see", () => {
   const severities = (lock: MessengerFacts["lock"]) =>
     lockFindings(facts({ lock })).map(({ severity }) => severity);
@@ -165,6 +198,7 @@ Deno.test("readMessengerFacts() reads what it knows, and leaves out what has ano
   const header = JSON.stringify({
     messenger: {
       transports: { async: { ...ASYNC, secret: 1 }, odd: 3 },
+      failure_transports: ["failed", 7],
       lock: { kind: "flock", shared: false },
       php: { version: "8.2.1", extensions: ["pdo", 7], settings: { precision: "14", odd: null } },
       files: { user: "web", unreadable: "no list" },
@@ -172,6 +206,7 @@ Deno.test("readMessengerFacts() reads what it knows, and leaves out what has ano
   });
   assert.deepEqual(readMessengerFacts(header), {
     transports: { async: ASYNC, odd: { kind: "unknown" } },
+    failureTransports: ["failed"],
     lock: { kind: "flock", isShared: false },
     php: { version: "8.2.1", extensions: ["pdo"], settings: { precision: "14" } },
     files: { user: "web", unreadable: [], unwritable: [] },

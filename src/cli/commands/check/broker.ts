@@ -2,7 +2,7 @@ import { pauseText } from "../../text/pause_text.ts";
 import { openBroker } from "../../../app/assembly.ts";
 import type { Config } from "../../../config/config.ts";
 import { consumedQueues } from "../../../config/options/consumed_queues.ts";
-import { isQueueOfOther } from "../../shared_stores.ts";
+import { isQueueOfOther, sharedStores } from "../../shared_stores.ts";
 import { nearest } from "../../../config/problems.ts";
 import { systemClock } from "../../../core/time/clock.ts";
 import { type QueueDepth, UNKNOWN_DEPTH } from "../../../core/admin.ts";
@@ -11,10 +11,16 @@ import type { Finding } from "../../../core/finding.ts";
 import { claimedAhead, claimedAheadReason } from "../../../core/schedule_claims.ts";
 import { asFervoError } from "../../../core/errors.ts";
 import { failure } from "./context.ts";
+import { failureQueueNames } from "../../../doctor/messenger_facts.ts";
+import type { ScriptAnswers } from "./script_answers.ts";
 import { counted } from "../../../core/text/plural.ts";
 
 /** Whether a broker can be used, its own findings, and its queues. */
-export async function checkBroker(config: Config, name: string): Promise<Finding[]> {
+export async function checkBroker(
+  config: Config,
+  name: string,
+  answers: ScriptAnswers,
+): Promise<Finding[]> {
   const id = "broker.reachable";
   const findings: Finding[] = [];
   try {
@@ -31,7 +37,7 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
     return [
       reached,
       ...findings,
-      ...await queueFindings(config, name, broker, queues),
+      ...await queueFindings(config, name, { broker, queues, answers }),
       ...await claimFindings(config, name, broker),
     ];
   } catch (error) {
@@ -45,8 +51,11 @@ export async function checkBroker(config: Config, name: string): Promise<Finding
 async function queueFindings(
   config: Config,
   name: string,
-  broker: Broker,
-  queues: readonly string[],
+  { broker, queues, answers }: {
+    readonly broker: Broker;
+    readonly queues: readonly string[];
+    readonly answers: ScriptAnswers;
+  },
 ): Promise<Finding[]> {
   const consumed = consumedQueues(config, name);
   // In parallel: a broker may count for all callers in the same turn.
@@ -60,6 +69,7 @@ async function queueFindings(
       depths.filter(({ queue, ready = 0, delayed = 0 }) => !consumed.includes(queue) && ready + delayed > 0),
       consumed,
       config.brokers.get(name)!.type.isShared,
+      await failureQueues(config, name, answers),
     ),
     ...paused.map(({ queue, ...pause }): Finding => ({
       id: "queue.paused",
@@ -75,6 +85,27 @@ async function queueFindings(
       fix: `fervo-worker dead list --queue ${shellWord(queue)}${where}`,
     })),
   ];
+}
+
+/** Which queues of a broker are failure transports of a framework. */
+interface FailureQueues {
+  /** False also for one that is not known to be one. */
+  has(queue: string): boolean;
+  readonly areKnown: boolean;
+}
+
+/** Undefined for a broker whose messages are no framework's. */
+async function failureQueues(
+  config: Config,
+  name: string,
+  answers: ScriptAnswers,
+): Promise<FailureQueues | undefined> {
+  const store = sharedStores(config).find((store) => store.name === name);
+  if (store === undefined) return undefined;
+  const facts = await answers.messengerFacts(name);
+  if (facts === undefined) return { has: () => false, areKnown: false };
+  const queueNames = failureQueueNames(facts, store.table);
+  return { has: (queue) => queueNames.has(store.nameOf(queue)), areKnown: true };
 }
 
 /** Schedules with future claims. */
@@ -101,42 +132,52 @@ async function claimFindings(config: Config, name: string, broker: Broker): Prom
 /** At most this many queues without a consumer are reported one by one. */
 const MOST_TOLD = 5;
 
+/** Said where a queue may be one. */
+const UNLESS_FAILURE =
+  "leave a failure transport without a consumer (bin/console messenger:failed:show; check --call-script knows them); else ";
+
 /**
  * Queues with jobs that no consumer takes.
  *
  * @param isShared Workers with other configurations may take jobs from the broker: then a queue is a warning only if its name
  * is almost that of a consumed one.
+ * @param failure They wait for a person, and are not reported; undefined where there is no such thing.
  */
 function unconsumed(
-  queues: readonly ({ readonly queue: string } & QueueDepth)[],
+  all: readonly ({ readonly queue: string } & QueueDepth)[],
   consumed: readonly string[],
   isShared: boolean,
+  failure: FailureQueues | undefined,
 ): Finding[] {
+  const queues = all.filter(({ queue }) => failure?.has(queue) !== true);
+  // The framework's own workers may take from each table of a framework.
+  const isOthersToo = isShared || failure !== undefined;
+  const unless = failure?.areKnown === false ? UNLESS_FAILURE : "";
   const common = {
     id: "queue.unconsumed",
     why: "they wait for ever, unless another worker takes them",
   } as const;
-  const one = ({ queue, ready = 0, delayed = 0 }: typeof queues[number]): Finding => {
+  const one = ({ queue, ready = 0, delayed = 0 }: typeof all[number]): Finding => {
     const meant = nearest(queue, consumed);
     return {
       ...common,
-      severity: isShared && meant === undefined ? "notice" : "warning",
+      severity: isOthersToo && meant === undefined ? "notice" : "warning",
       what: `queue "${queue}" has ${
         counted(ready + delayed, "job")
       }, and no consumer of this configuration takes them`,
-      fix: consumeFix(queue, meant, ", where they are pushed"),
+      fix: unless + consumeFix(queue, meant, ", where they are pushed"),
     };
   };
   if (queues.length <= MOST_TOLD) return queues.map(one);
   // Misspelt ones must be visible.
-  const isNear = ({ queue }: typeof queues[number]) => nearest(queue, consumed) !== undefined;
+  const isNear = ({ queue }: typeof all[number]) => nearest(queue, consumed) !== undefined;
   const names = queues.filter((queue) => !isNear(queue)).map(({ queue }) => `"${queue}"`);
   const others: Finding = {
     ...common,
-    severity: isShared ? "notice" : "warning",
+    severity: isOthersToo ? "notice" : "warning",
     what: `${names.length} queues have jobs that no consumer of this configuration takes: ` +
       `${names.slice(0, MOST_TOLD).join(", ")}${names.length > MOST_TOLD ? ", …" : ""}`,
-    fix: "in [[consumers]]: queues; all are shown by fervo-worker queues",
+    fix: unless + "in [[consumers]]: queues; all are shown by fervo-worker queues",
   };
   return [...queues.filter(isNear).map(one), ...(names.length > 0 ? [others] : [])];
 }

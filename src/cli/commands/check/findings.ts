@@ -8,6 +8,7 @@ import type { CheckContext, PlacedFinding } from "./context.ts";
 import { fpmPoolCheck } from "./fpm.ts";
 import { sharedFindings } from "../../../doctor/messenger.ts";
 import { sharedStores } from "../../shared_stores.ts";
+import { ScriptAnswers } from "./script_answers.ts";
 import { checkControl, checkHttp, checkStuckJobs } from "./worker.ts";
 import { secretFindings } from "./secrets.ts";
 import { counted } from "../../../core/text/plural.ts";
@@ -15,7 +16,7 @@ import { descriptorUsers } from "../../settings.ts";
 
 /** Checks one kind of parts, and yields the findings of each. */
 type Check = (
-  context: CheckContext,
+  context: CheckContext & { readonly answers: ScriptAnswers },
 ) => AsyncIterable<readonly [subject: string, findings: readonly Finding[]]>;
 
 /** All checks, in the order of the report. A new check is a line here. */
@@ -28,17 +29,17 @@ const CHECKS: readonly Check[] = [
   async function* secrets({ config, file }) {
     yield* secretFindings(config, file);
   },
-  async function* brokers({ config }) {
+  async function* brokers({ config, answers }) {
     const shared = sharedFindings(sharedStores(config));
     for (const name of config.brokers.keys()) {
-      yield [`brokers.${name}`, [...await checkBroker(config, name), ...shared.get(name) ?? []]];
+      yield [`brokers.${name}`, [...await checkBroker(config, name, answers), ...shared.get(name) ?? []]];
     }
   },
   async function* schedules({ config }) {
     yield* scheduleFindings(config);
   },
-  async function* fpm({ config, options }) {
-    const check = await fpmPoolCheck(config, options);
+  async function* fpm({ config, options, answers }) {
+    const check = await fpmPoolCheck(config, options, answers);
     for (const name of config.fpm.keys()) yield [`fpm.${name}`, await check(name)];
   },
   async function* processes({ config }) {
@@ -62,8 +63,9 @@ const CHECKS: readonly Check[] = [
 /** Every finding. */
 export async function examine(context: CheckContext): Promise<PlacedFinding[]> {
   const all: PlacedFinding[] = [];
+  const answers = new ScriptAnswers(context);
   for (const check of CHECKS) {
-    for await (const [subject, findings] of check(context)) {
+    for await (const [subject, findings] of check({ ...context, answers })) {
       all.push(...findings.map((finding) => placed(finding, subject)));
     }
   }

@@ -15,25 +15,27 @@ import {
 } from "../../../fpm/settings.ts";
 import { poolPhpSettings } from "../../../doctor/php.ts";
 import { checkPool } from "../../../doctor/pool.ts";
-import { callScript, findScript } from "../../../doctor/script.ts";
+import { answerFindings, findScript } from "../../../doctor/script.ts";
 import { checkSocket } from "../../../doctor/socket.ts";
 import { type CheckOptions, failure } from "./context.ts";
+import type { ScriptAnswers } from "./script_answers.ts";
 import { sharedStores } from "../../shared_stores.ts";
 
 /** Checks one php-fpm pool after the other, with php-fpm's own configuration. */
 export async function fpmPoolCheck(
   config: Config,
   options: CheckOptions,
+  answers: ScriptAnswers,
 ): Promise<(name: string) => Promise<Finding[]>> {
   const settings = await fpmSettings(options);
-  return (name) => checkFpm(config, name, settings, options);
+  return (name) => checkFpm(config, name, settings, { options, answers });
 }
 
 async function checkFpm(
   config: Config,
   name: string,
   settings: FpmSettings | Finding,
-  options: CheckOptions,
+  { options, answers }: { readonly options: CheckOptions; readonly answers: ScriptAnswers },
 ): Promise<Finding[]> {
   const fpm = config.fpm.get(name)!;
   const { address, statusAddress } = fpm;
@@ -61,7 +63,7 @@ async function checkFpm(
     ...await checkPool(systemClock, pool),
     await checkSocket(address, "listen", own),
     ...(statusAddress === undefined ? [] : [await checkSocket(statusAddress, "pm.status_listen", own)]),
-    ...await (options.callScript ? callScript(systemClock, script) : findScript(script, own)),
+    ...await (options.callScript ? answerFindings(answers.of(name), script) : findScript(script, own)),
   ];
   const read = told === undefined ? [known as Finding] : await fpmLimitFindings(told, pool);
   // php-fpm's own configuration is more certain than its status page.
