@@ -39,11 +39,13 @@ class Shop implements AsyncDisposable {
       }),
     );
     await app.console("messenger:setup-transports");
-    const pool = await app.console("fervo:worker:config", "--pool");
-    const poolLines = pool.split("\n").filter((line) =>
-      /^(?:php_admin_(?:value|flag)\[|clear_env)/.test(line)
-    );
-    const fpm = resources.use(await PhpFpm.start({ children: 8, poolLines, ini: {} }));
+    const fpm = resources.use(await PhpFpm.start({ children: 8, ini: {} }));
+    const pool = await app.console("fervo:worker:config", "--pool", "--fpm", fpm.address);
+    await fpm.reload({
+      poolLines: pool.split("\n").filter((line) =>
+        /^(?:php_admin_(?:value|flag)\[|clear_env|pm\.status_listen)/.test(line)
+      ),
+    });
     const config = `${app.directory}/fervo-worker.printed.toml`;
     await Deno.writeTextFile(config, await app.console("fervo:worker:config", "--fpm", fpm.address));
     return new Shop(app, config, fpm, database, resources.move());
@@ -97,6 +99,28 @@ Deno.test("The worker runs the application's messages with the printed configura
   ]);
   // After max_retries = 1 of the application, its own failure transport has the message.
   assert.equal(await shop.database.sql("SELECT queue_name FROM messenger_messages"), "failed");
+});
+
+Deno.test("Messages that hang in all children of the printed pool are ended in time, and the application counts them", async () => {
+  await using shop = await Shop.create();
+  await shop.change("\ntimeout_ms = 60000", "\ntimeout_ms = 2000");
+  // One consumer is left, with as many children as it has messages at the same time.
+  const files = /\[\[consumers\]\]\nbroker = "files"[^]*?\[consumers\.retry\]\nattempts = 5\n/;
+  const printed = await Deno.readTextFile(shop.config);
+  assert.match(printed, files);
+  await Deno.writeTextFile(shop.config, printed.replace(files, ""));
+  await shop.fpm.reload({ children: 4 });
+  await shop.app.console("app:note", "hangs 1", "hangs 2", "hangs 3", "hangs 4");
+  const { code, stderr } = await fervoWorker(["run", "--until-empty", "--config", shop.config], {
+    env: { MAIN_PASSWORD: "not needed" },
+  });
+  assert.equal(code, 0, stderr);
+  assert.doesNotMatch(stderr, /Cannot end the PHP process|FASTCGI_OVERLOADED/);
+  // A first run and max_retries = 1 of each, none of which has ended by itself.
+  const runs = (await shop.app.journal()).filter(({ text }) => text.startsWith("note hangs"));
+  assert.equal(runs.length, 8);
+  const failed = await shop.database.sql("SELECT queue_name, count(*) FROM messenger_messages GROUP BY 1");
+  assert.equal(failed, "failed|4");
 });
 
 Deno.test("check finds nothing that differs between the printed configuration and the application", async () => {

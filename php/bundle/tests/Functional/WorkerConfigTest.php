@@ -125,9 +125,17 @@ final class WorkerConfigTest extends KernelTestCase
         self::assertContainsLines($text, 'user = shop');
         self::assertContainsLines($text, 'listen = /run/app.sock');
         self::assertContainsLines($text, 'pm.max_children = 6');
+        self::assertContainsLines($text, 'pm.status_listen = /run/app-status.sock');
         self::assertContainsLines($text, 'clear_env = no');
         self::assertContainsLines($text, 'php_admin_value[max_execution_time] = 0');
         self::assertContainsLines($text, 'php_admin_value[memory_limit] = '.ini_get_all(null, true)['memory_limit']['global_value']);
+    }
+
+    public function testTheStatusPageHasTheSameAddressInBothFiles(): void
+    {
+        $text = $this->printed(['async' => 'doctrine://default'], ['--fpm' => '/run/app.sock']);
+
+        self::assertContainsLines($text, 'status_address = "/run/app-status.sock"');
     }
 
     public function testAPortIsNoAddress(): void

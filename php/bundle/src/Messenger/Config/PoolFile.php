@@ -18,6 +18,12 @@ final class PoolFile
         'auto_prepend_file', 'auto_append_file', 'user_agent', 'zend.assertions',
     ];
 
+    /** The socket of the status page of its own: the page answers also while all children are busy. */
+    public static function statusAddress(string $address): string
+    {
+        return preg_replace('/\.sock$/', '', $address).'-status.sock';
+    }
+
     /** @param callable(string): ?string $ini the settings of PHP's command line */
     public static function write(string $address, string $user, int $children, callable $ini): string
     {
@@ -46,6 +52,8 @@ final class PoolFile
             'pm.max_children = '.$children,
             'pm.max_requests = 1000',
             'pm.status_path = /status',
+            '; Answers also while all children are busy, so that the worker can end the process of a message whose time is over.',
+            'pm.status_listen = '.self::statusAddress($address),
             '; The environment of php-fpm, as messenger:consume has its own: start both with the same variables.',
             'clear_env = no',
             '; Later than timeout_ms of the worker, which tells more.',
@@ -56,6 +64,7 @@ final class PoolFile
             'php_admin_flag[html_errors] = off',
             '; As on the command line of PHP '.\PHP_VERSION.', which has no time limit.',
             'php_admin_value[max_execution_time] = 0',
+            ...('-1' === $ini('memory_limit') ? ['; memory_limit = -1 is that of the command line, which has none. Set one: a handler can take all memory of the machine.'] : []),
             ...$values,
         ])."\n";
     }

@@ -222,7 +222,7 @@ final class WorkerConfig
             'redeliver_timeout_ms = '.$group['redeliver_timeout_ms'],
             '# After a crash of the worker, its messages run again so soon.',
             'lease_ms = '.$lease,
-        ], $read['hasPassword'] ? [$variable => \sprintf('the password of the connection "%s"%s', $connection, isset($own['password']) ? ', as in the configuration of the application' : (isset($own['url']) ? ', which is part of '.$own['url'] : ''))] : []];
+        ], $read['hasPassword'] ? [$variable => \sprintf('the password of the connection "%s"%s', $connection, isset($own['password']) ? ', as in the configuration of the application' : (isset($own['url']) ? ', which is part of '.$own['url'].'; write it as it is, without the %XX of a URL' : ''))] : []];
     }
 
     /** @return list<string> */
@@ -236,6 +236,8 @@ final class WorkerConfig
             'address = '.Toml::text($address),
             'script = '.Toml::text($script),
             'status_path = "/status"',
+            '# As pm.status_listen of the pool: there the page answers also while all children are busy.',
+            'status_address = '.Toml::text(PoolFile::statusAddress($address)),
             '# Ends the PHP process of a message whose time is over, so that the application can be told of it.',
             'kill_on_timeout = true',
             '',

@@ -21,5 +21,8 @@ final class WriteNote
         if (str_starts_with($note->text, 'fails')) {
             throw new \DomainException('The pencil is broken');
         }
+        if (str_starts_with($note->text, 'hangs')) {
+            sleep(60);
+        }
     }
 }
