@@ -25,6 +25,8 @@ final class Delivery
     public bool $isRejected = false;
     public bool $willRetry = false;
     public bool $isSettled = false;
+    /** A batch handler holds it, and was never told to flush. */
+    public bool $isHeld = false;
 
     /** Messenger has sent a copy: to the failure transport, or where the worker cannot put it into the queue for us. */
     public bool $isSent = false;

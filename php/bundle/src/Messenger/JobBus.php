@@ -8,8 +8,10 @@ use Fervo\DeferredEventBundle\Worker\JobBoundary;
 use Fervo\DeferredEventBundle\Worker\Judge;
 use Symfony\Component\Messenger\Envelope;
 use Symfony\Component\Messenger\Exception\HandlerFailedException;
+use Symfony\Component\Messenger\Handler\BatchHandlerInterface;
 use Symfony\Component\Messenger\MessageBusInterface;
 use Symfony\Component\Messenger\Stamp\FlushBatchHandlersStamp;
+use Symfony\Component\Messenger\Stamp\NoAutoAckStamp;
 
 /**
  * The bus for Messenger's worker: an open transaction is rolled back, and fails the message, before Messenger decides on it. So the copy
@@ -28,6 +30,9 @@ final class JobBus implements MessageBusInterface
     /** @var array<int, Envelope> by number, as they were received */
     private array $received = [];
 
+    /** @var array<int, BatchHandlerInterface> by number: the batch handler that holds the message, and was not told to flush since */
+    private array $holders = [];
+
     public function __construct(private readonly MessageBusInterface $bus, private readonly JobBoundary $boundary)
     {
     }
@@ -39,17 +44,39 @@ final class JobBus implements MessageBusInterface
         $stamp = $envelope->last(DeliveryStamp::class);
         $number = $stamp instanceof DeliveryStamp ? $stamp->number : 0;
         // Messenger dispatches once more what a batch handler holds. It tells the results of all its batch handlers together.
-        if (null === $envelope->last(FlushBatchHandlersStamp::class)) {
+        $isFlush = null !== $envelope->last(FlushBatchHandlersStamp::class);
+        if ($isFlush) {
+            $flushed = self::holderIn($envelope);
+            $this->holders = array_filter($this->holders, static fn (BatchHandlerInterface $holder): bool => $holder !== $flushed);
+        } else {
             $this->undone = null;
             $this->received[$number] = $envelope;
         }
         try {
-            return $this->boundary->around(fn (): Envelope => $this->bus->dispatch($envelope));
+            $handled = $this->boundary->around(fn (): Envelope => $this->bus->dispatch($envelope));
+            if (!$isFlush && null !== $holder = self::holderIn($handled)) {
+                $this->holders[$number] = $holder;
+            }
+
+            return $handled;
         } catch (\Throwable $error) {
             if (!$this->boundary->hasUndone) {
                 throw $error;
             }
             throw $this->undone = new HandlerFailedException($this->received[$number] ?? $envelope, Judge::causes($error));
         }
+    }
+
+    /** Whether a batch handler holds the message, and Messenger's worker has never told it to flush. */
+    public function isHeld(Delivery $delivery): bool
+    {
+        return isset($this->holders[$delivery->number]);
+    }
+
+    private static function holderIn(Envelope $envelope): ?BatchHandlerInterface
+    {
+        $stamp = $envelope->last(NoAutoAckStamp::class);
+
+        return $stamp instanceof NoAutoAckStamp ? $stamp->getHandlerDescriptor()->getBatchHandler() : null;
     }
 }

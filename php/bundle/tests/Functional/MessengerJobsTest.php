@@ -7,6 +7,7 @@ namespace Fervo\DeferredEventBundle\Tests\Functional;
 use Fervo\DeferredEventBundle\Event\JobFailed;
 use Fervo\DeferredEventBundle\Messenger\JobCrashed;
 use Fervo\DeferredEventBundle\Tests\Fixtures\InBatches;
+use Fervo\DeferredEventBundle\Tests\Fixtures\InOtherBatches;
 use Fervo\DeferredEventBundle\Tests\Fixtures\KeptTransports;
 use Fervo\DeferredEventBundle\Tests\Fixtures\Pay;
 use Fervo\DeferredEventBundle\Tests\Fixtures\SignedWork;
@@ -263,6 +264,18 @@ final class MessengerJobsTest extends MessengerTestCase
         self::assertContains($outcomes[array_search('7', $this->settled, true)]->kind, ['retry', 'replace']);
     }
 
+    /** The worker of 5.4 skips one of two batch handlers that are pending at its end; the newest 6.4 and 7.4 flush both. */
+    public function testAMessageWhoseBatchHandlerIsNeverFlushedIsReleased(): void
+    {
+        $kernel = $this->withBatches(10);
+        $kinds = $this->kinds($kernel, $this->job(new \ArrayObject(['good'])), $this->job(new \ArrayIterator(['other']), '8'));
+
+        self::assertSame(['7', '8'], $this->settled);
+        self::assertSame(['ack', Kernel::VERSION_ID < 60000 ? 'release' : 'ack'], $kinds);
+        // An acknowledger that was not called throws in its destructor.
+        $kernel->getContainer()->get(InOtherBatches::class)->flush(true);
+    }
+
     public function testABatchHandlerThatLeavesATransactionOpenHasHandledNothing(): void
     {
         $kernel = $this->withBatches(2);
@@ -455,6 +468,7 @@ final class MessengerJobsTest extends MessengerTestCase
         return $this->shop(self::FAILED, static function (ContainerConfigurator $container) use ($size): void {
             $container->services()->set(InBatches::class)->public()->args([$size, service_closure(self::CONNECTION)])
                 ->tag('messenger.message_handler', ['handles' => \ArrayObject::class]);
+            $container->services()->set(InOtherBatches::class)->public()->tag('messenger.message_handler', ['handles' => \ArrayIterator::class]);
         });
     }
 
