@@ -5,3 +5,8 @@ const MAX_EXACT = 64;
 export function limitOf(room: number): number {
   return room <= MAX_EXACT ? room : Math.ceil(room / MAX_EXACT) * MAX_EXACT;
 }
+
+/** Parts of at most this size. */
+export function* parts<T>(all: readonly T[], size: number): Generator<T[]> {
+  for (let i = 0; i < all.length; i += size) yield all.slice(i, i + size);
+}

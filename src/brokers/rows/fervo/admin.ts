@@ -21,10 +21,10 @@ import type { RowsShared } from "../shared.ts";
 import { FervoDeadLetters } from "./dead_letters.ts";
 import type { JobTable } from "./job_table.ts";
 import { FervoPauses } from "./pauses.ts";
-import { bytesOf } from "./row.ts";
 import { FervoSchedule } from "./schedule.ts";
 import { queuesIn } from "./queues.ts";
 import type { FervoTables } from "./tables.ts";
+import { bytesOf } from "../row_values.ts";
 
 /** Jobs of a state are counted up to this number. */
 export const COUNTED = 100_000;

@@ -5,8 +5,9 @@ import type { SqlRow, SqlSession } from "../../../sql/driver.ts";
 import type { ClaimRequest, IsHeld, Look } from "../layout.ts";
 import { limitOf } from "../limit.ts";
 import { ReadyPlaces } from "../ready_place.ts";
-import { idOf, type JobTable, UNCOUNTED } from "./job_table.ts";
-import { bytesOf, type FervoRow, readRow } from "./row.ts";
+import { type JobTable, UNCOUNTED } from "./job_table.ts";
+import { type FervoRow, readRow } from "./row.ts";
+import { bytesOf, idOf } from "../row_values.ts";
 
 /** Due jobs, and jobs with a later time, are moved by at most this many at a time. */
 const MOVED_TOGETHER = 1_000;
@@ -146,9 +147,7 @@ export class FervoClaims {
   async #claimAtOnce(session: SqlSession, queue: string, { room, roomBytes }: Room): Promise<FervoRow[]> {
     const place = this.#places.of(queue);
     let rows: readonly SqlRow[] = [];
-    if (place !== undefined) {
-      rows = await this.#updateReady(session, queue, { room, roomBytes }, place);
-    }
+    if (place !== undefined) rows = await this.#updateReady(session, queue, { room, roomBytes }, place);
     const isWhole = rows.length < room;
     if (isWhole) {
       const left = { room: room - rows.length, roomBytes: roomBytes - bytesIn(rows) };

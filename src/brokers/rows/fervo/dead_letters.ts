@@ -5,9 +5,10 @@ import type { SqlValue } from "../../../sql/value.ts";
 import { DeadGrouping, GROUPED_BYTES, GROUPED_LETTERS } from "../../dead_grouping.ts";
 import { earlierErrors, listedHeaders, storedError } from "../../job_columns.ts";
 import type { RowsShared } from "../shared.ts";
-import { idOf, type JobTable } from "./job_table.ts";
+import type { JobTable } from "./job_table.ts";
 import { queuesIn } from "./queues.ts";
-import { bytesOf } from "./row.ts";
+import { bytesOf, idOf } from "../row_values.ts";
+import { parts } from "../limit.ts";
 
 /** Letters that are read at a time, and ids that are changed at a time. */
 const READ_TOGETHER = 100;
@@ -187,15 +188,6 @@ function placeAfter(row: SqlRow): Place {
   return { diedAt: BigInt(String(row["died_at"])), id: BigInt(String(row["id"])) };
 }
 
-/** Whether a text is the id of a row. */
-function isRowId(id: string): boolean {
-  return /^-?\d{1,19}$/.test(id) && BigInt.asIntN(64, BigInt(id)) === BigInt(id);
-}
-
-function* parts<T>(all: readonly T[], size: number): Generator<T[]> {
-  for (let i = 0; i < all.length; i += size) yield all.slice(i, i + size);
-}
-
 function toDeadLetter(row: SqlRow): DeadLetter {
   return {
     id: String(row["id"]),
@@ -215,4 +207,9 @@ function toDeadLetter(row: SqlRow): DeadLetter {
 /** A text that may be NULL. */
 function textOf(column: SqlValue | undefined): string {
   return column as string | null ?? "";
+}
+
+/** Whether a text is the id of a row. */
+function isRowId(id: string): boolean {
+  return /^-?\d{1,19}$/.test(id) && BigInt.asIntN(64, BigInt(id)) === BigInt(id);
 }

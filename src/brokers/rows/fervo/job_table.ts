@@ -3,6 +3,7 @@ import type { SqlDialect } from "../../../sql/dialect.ts";
 import type { ServerFacts, SqlRow, SqlSession } from "../../../sql/driver.ts";
 import { SqlFailure } from "../../../sql/failure.ts";
 import type { SqlValue } from "../../../sql/value.ts";
+import { idOf } from "../row_values.ts";
 
 /** How long a transaction of a worker waits for a producer that is about to use a key, milliseconds. */
 const KEY_WAIT_MS = 50;
@@ -132,8 +133,3 @@ export class JobTable {
 
 /** The column `attempts` without the last attempt, as an expression; a person may have set it to 0. */
 export const UNCOUNTED = "CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END";
-
-/** The id of a row, decimal. */
-export function idOf(row: SqlRow): string {
-  return String(row["id"]);
-}

@@ -16,11 +16,12 @@ import { FervoAdmin } from "./admin.ts";
 import { checkedLayout } from "./check.ts";
 import { FervoClaims } from "./claims.ts";
 import { headersColumn } from "../../job_columns.ts";
-import { idOf, JobTable } from "./job_table.ts";
+import { JobTable } from "./job_table.ts";
 import type { FervoRow } from "./row.ts";
 import { migrate, refuseTextPayloads } from "./schema/migrate.ts";
 import { FervoSettles } from "./settles.ts";
 import { type FervoTables, fervoTables } from "./tables.ts";
+import { idOf } from "../row_values.ts";
 
 export interface FervoLayoutOptions {
   readonly tablePrefix: string;

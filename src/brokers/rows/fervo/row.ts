@@ -59,12 +59,6 @@ export function readRow(
   };
 }
 
-/** A payload; undefined for NULL. A table that others have made may have it as a text. */
-export function bytesOf(value: SqlValue | undefined): Uint8Array | undefined {
-  if (value === null || value === undefined) return undefined;
-  return value instanceof Uint8Array ? value : new TextEncoder().encode(String(value));
-}
-
 /** The message and job of a row. A limit of attempts in the message overrides the row's. */
 function messageOf(
   row: SqlRow,

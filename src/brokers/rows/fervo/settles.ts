@@ -5,8 +5,9 @@ import type { SqlValue } from "../../../sql/value.ts";
 import type { LastingVerdict } from "../layout.ts";
 import { headersColumn } from "../../job_columns.ts";
 import { errorsColumns } from "../error_columns.ts";
-import { idOf, type JobTable, UNCOUNTED } from "./job_table.ts";
+import { type JobTable, UNCOUNTED } from "./job_table.ts";
 import { CUT_OFF, type FervoRow } from "./row.ts";
+import { idOf } from "../row_values.ts";
 
 /** From reserved to every other state. */
 export class FervoSettles {

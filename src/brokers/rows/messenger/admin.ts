@@ -18,8 +18,9 @@ import { messengerFindings } from "./check.ts";
 import { MessengerDeadLetters } from "./dead_letters.ts";
 import { splitHeaders } from "./facts.ts";
 import { deadNameOf, isDeadName, type QueueNames, queueNamesIn } from "./queue_names.ts";
-import { attemptsOf, bytesOf } from "./row.ts";
-import { idOf, type MessengerLayoutOptions, type MessengerTable, type Sql } from "./table.ts";
+import { attemptsOf } from "./row.ts";
+import { type MessengerLayoutOptions, type MessengerTable, type Sql } from "./table.ts";
+import { bytesOf, idOf } from "../row_values.ts";
 
 /** Messages of a state are counted up to this number. */
 const COUNTED = 100_000;

@@ -8,8 +8,9 @@ import { limitOf } from "../limit.ts";
 import type { ReadyPlaces } from "../ready_place.ts";
 import { splitHeaders, withFacts } from "./facts.ts";
 import type { QueueNames } from "./queue_names.ts";
-import { bytesOf, type MessengerRow, readRow } from "./row.ts";
-import { idOf, isMarked, markOf, type MessengerTable, type Place, type Sql } from "./table.ts";
+import { type MessengerRow, readRow } from "./row.ts";
+import { isMarked, markOf, type MessengerTable, type Place, type Sql } from "./table.ts";
+import { bytesOf, idOf } from "../row_values.ts";
 
 /** Messages whose holder was lost are looked for among this many of a queue, the first to be taken. */
 export const SEARCHED_FOR_ENDED = 1_000;

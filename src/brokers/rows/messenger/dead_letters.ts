@@ -7,9 +7,10 @@ import type { RowsShared } from "../shared.ts";
 import { type Facts, splitHeaders, withFacts } from "./facts.ts";
 import { notify } from "./inserts.ts";
 import { deadNameOf, isDeadName, type QueueNames, queueNamesIn } from "./queue_names.ts";
-import { bytesOf } from "./row.ts";
-import { idOf, type MessengerTable } from "./table.ts";
+import type { MessengerTable } from "./table.ts";
 import type { Zone } from "./zone.ts";
+import { bytesOf, idOf } from "../row_values.ts";
+import { parts } from "../limit.ts";
 
 /** Letters that are read, or changed, at a time. */
 const READ_TOGETHER = 100;
@@ -245,8 +246,4 @@ function newestFirst(a: SqlRow, b: SqlRow): number {
 /** Whether a text is the id of a row. */
 function isRowId(id: string): boolean {
   return /^\d{1,19}$/.test(id) && BigInt.asIntN(64, BigInt(id)) === BigInt(id);
-}
-
-function* parts<T>(all: readonly T[], size: number): Generator<T[]> {
-  for (let i = 0; i < all.length; i += size) yield all.slice(i, i + size);
 }

@@ -1,6 +1,7 @@
 import type { Given } from "../../../sql/database.ts";
 import type { SqlSession } from "../../../sql/driver.ts";
-import { idOf, type MessengerTable } from "./table.ts";
+import type { MessengerTable } from "./table.ts";
+import { idOf } from "../row_values.ts";
 
 /** A new message. */
 export interface NewMessage {

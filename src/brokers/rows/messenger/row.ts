@@ -9,12 +9,12 @@ import {
 } from "../../../core/format.ts";
 import { tooLarge } from "../../../core/text/payload.ts";
 import type { SqlRow } from "../../../sql/driver.ts";
-import type { SqlValue } from "../../../sql/value.ts";
 import { parsed } from "../../job_columns.ts";
 import type { ClaimedRow } from "../layout.ts";
 import { type Facts, splitHeaders } from "./facts.ts";
-import { type Fenced, idOf, type Mark } from "./table.ts";
+import { type Fenced, type Mark } from "./table.ts";
 import type { Zone } from "./zone.ts";
+import { idOf } from "../row_values.ts";
 
 /** A claimed message. */
 export interface MessengerRow extends ClaimedRow, Fenced {
@@ -76,12 +76,6 @@ export function readRow(
 /** How many attempts have ended, those of lost holders included. */
 export function attemptsOf({ attempts = 0, lost = 0 }: Facts): number {
   return attempts + lost;
-}
-
-/** A body. One that a producer has bound as bytes comes as such from SQLite. */
-export function bytesOf(value: SqlValue | undefined): Uint8Array | undefined {
-  if (value === null || value === undefined) return undefined;
-  return value instanceof Uint8Array ? value : new TextEncoder().encode(String(value));
 }
 
 /** @throws {JobError} JOB_MALFORMED when they are not a JSON object of strings; PHP writes `[]` for none */

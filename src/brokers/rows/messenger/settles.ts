@@ -9,8 +9,9 @@ import { type Facts, failed, withFacts } from "./facts.ts";
 import { insert } from "./inserts.ts";
 import { deadNameOf, type QueueNames } from "./queue_names.ts";
 import { attemptsOf, type MessengerRow } from "./row.ts";
-import { idOf, isMarked, markOf, type MessengerTable, type Place } from "./table.ts";
+import { isMarked, markOf, type MessengerTable, type Place } from "./table.ts";
 import { bodyText, headersText } from "./texts.ts";
+import { idOf } from "../row_values.ts";
 
 interface SettlesDeps {
   readonly table: MessengerTable;

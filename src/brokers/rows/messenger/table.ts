@@ -3,6 +3,7 @@ import type { SqlClient, SqlRow, SqlSession } from "../../../sql/driver.ts";
 import type { SqlValue } from "../../../sql/value.ts";
 import { COMPOSITE, foundIndexes } from "./indexes.ts";
 import type { TableTimes } from "./times.ts";
+import { idOf } from "../row_values.ts";
 
 /** The name of a table as the configuration can have it: it is put into SQL. */
 export const TABLE_NAME = /^[A-Za-z_][A-Za-z0-9_$]{0,62}(?:\.[A-Za-z_][A-Za-z0-9_$]{0,62})?$/;
@@ -284,9 +285,4 @@ export function isMarked({ marks }: Fenced, mark: Mark): boolean {
 
 function arrayOf(texts: readonly string[]): string {
   return `{${texts.join(",")}}`;
-}
-
-/** The id of a row, decimal. */
-export function idOf(row: SqlRow): string {
-  return String(row["id"]);
 }
